@@ -1,0 +1,31 @@
+"""The exceptions that a user can meet: each message is one line with the value, the rule and the remedy."""
+
+from pathlib import Path
+
+
+class TextheadError(ValueError):
+    """A mistake that the caller can mend; the command line prints it as one line and exits with 2."""
+
+
+class DataError(TextheadError):
+    """A manifest, folder, label, class name or template that breaks a rule."""
+
+
+class MediaError(TextheadError):
+    """A video or image that cannot be read whole.
+
+    `path` is the file, so that callers can skip and list it.
+    """
+
+    def __init__(self, path: str | Path, problem: str):
+        super().__init__(f"{path}: {problem}")
+        self.path = Path(path)
+        self.problem = problem
+
+
+class EncoderError(TextheadError):
+    """An encoder that cannot be found or loaded, or a prompt that it cannot read."""
+
+
+class RunError(TextheadError):
+    """A run folder, checkpoint or recipe that does not fit what is asked of it."""
