@@ -1,0 +1,75 @@
+"""Class names in, recogniser out. The public names, loaded when they are first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from texthead import recipes as recipes
+    from texthead.datasets import Dataset as Dataset
+    from texthead.datasets import Item as Item
+    from texthead.datasets import read_dataset as read_dataset
+    from texthead.encoders import Encoder as Encoder
+    from texthead.encoders import load_encoder as load_encoder
+    from texthead.errors import TextheadError as TextheadError
+    from texthead.evaluation import average_views as average_views
+    from texthead.evaluation import evaluate as evaluate
+    from texthead.features import FeatureCache as FeatureCache
+    from texthead.heads import FrozenHead as FrozenHead
+    from texthead.heads import LinearHead as LinearHead
+    from texthead.heads import TrainableHead as TrainableHead
+    from texthead.heads import class_correlation as class_correlation
+    from texthead.heads import lda_weights as lda_weights
+    from texthead.heads import orthogonal_weights as orthogonal_weights
+    from texthead.heads import random_weights as random_weights
+    from texthead.heads import text_head as text_head
+    from texthead.heads import text_weights as text_weights
+    from texthead.prediction import predict as predict
+    from texthead.recipes import Recipe as Recipe
+    from texthead.recognizer import Recognizer as Recognizer
+    from texthead.runs import load_run as load_run
+    from texthead.sampling import Views as Views
+    from texthead.temporal import MeanPool as MeanPool
+    from texthead.temporal import TemporalTransformer as TemporalTransformer
+    from texthead.training import train as train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Dataset": "datasets",
+    "Encoder": "encoders",
+    "FeatureCache": "features",
+    "FrozenHead": "heads",
+    "Item": "datasets",
+    "LinearHead": "heads",
+    "MeanPool": "temporal",
+    "Recipe": "recipes",
+    "Recognizer": "recognizer",
+    "TemporalTransformer": "temporal",
+    "TextheadError": "errors",
+    "TrainableHead": "heads",
+    "Views": "sampling",
+    "average_views": "evaluation",
+    "class_correlation": "heads",
+    "evaluate": "evaluation",
+    "lda_weights": "heads",
+    "load_encoder": "encoders",
+    "load_run": "runs",
+    "orthogonal_weights": "heads",
+    "predict": "prediction",
+    "random_weights": "heads",
+    "read_dataset": "datasets",
+    "text_head": "heads",
+    "text_weights": "heads",
+    "train": "training",
+}
+
+__all__ = ["recipes", *sorted(_HOMES)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    # The modules of the names import torch; `import texthead` and `texthead --help` do without it.
+    if name == "recipes":
+        return import_module("texthead.recipes")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'texthead' has no attribute {name!r}")
+    return getattr(import_module(f"texthead.{_HOMES[name]}"), name)

@@ -22,6 +22,10 @@ class MediaError(TextheadError):
         self.path = Path(path)
         self.problem = problem
 
+    def __reduce__(self) -> tuple[type["MediaError"], tuple[Path, str]]:
+        # Worker processes hand these back; the default would call MediaError(message).
+        return MediaError, (self.path, self.problem)
+
 
 class EncoderError(TextheadError):
     """An encoder that cannot be found or loaded, or a prompt that it cannot read."""

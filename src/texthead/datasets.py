@@ -1,0 +1,319 @@
+"""Labelled files, and the clips that training and testing take from them. An image is a clip of one frame.
+
+A dataset knows paths and labels; frames, size and sampling come from the recipe or from `Views`.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from texthead import splits
+from texthead.decoding import IMAGE_SUFFIXES, is_media, open_media
+from texthead.errors import DataError, MediaError
+from texthead.sampling import Views, random_in_segment
+from texthead.transforms import Augmentation, augment, view_crops
+
+Split = Literal["train", "val", "test"]
+_SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+_MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labelled file.
+
+    `group` names what must stay on one side of a split (a scene, a person); `extra` keeps a manifest's other columns.
+    """
+
+    path: Path
+    label: str
+    split: Split | None = None
+    group: str | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled files and the labels that occur, sorted. `notes` are lines that a user should see."""
+
+    items: tuple[Item, ...]
+    source: str = ""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def labels(self) -> list[str]:
+        """Each item's label, in order."""
+        return [item.label for item in self.items]
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels that occur, sorted."""
+        return sorted({item.label for item in self.items})
+
+    @property
+    def only_images(self) -> bool:
+        """Whether every item is an image: a clip of one frame."""
+        return all(item.path.suffix.lower() in IMAGE_SUFFIXES for item in self.items)
+
+    def split(self, name: Split) -> "Dataset":
+        """The items of one split."""
+        return replace(self, items=tuple(item for item in self.items if item.split == name))
+
+    def pick(self, positions: Sequence[int]) -> "Dataset":
+        """The items at the given positions."""
+        return replace(self, items=tuple(self.items[position] for position in positions))
+
+    def with_classes(self, names: Sequence[str]) -> "Dataset":
+        """The items whose label is among the names."""
+        wanted = set(names)
+        return replace(self, items=tuple(item for item in self.items if item.label in wanted))
+
+    def k_shot(self, k: int, *, seed: int) -> "Dataset":
+        """Exactly k items a class, drawn from the seed alone."""
+        return self.pick(splits.k_shot(self.labels, k, seed=seed))
+
+    def with_drawn_split(self, part: float, *, seed: int) -> "Dataset":
+        """The same items with a held-out part of each class as "val" and the rest as "train"; groups stay whole.
+
+        Raises:
+            DataError: a class from which nothing can be held out.
+        """
+        groups = [item.group or str(item.path) for item in self.items]
+        grouped = any(item.group for item in self.items)
+        held = set(splits.hold_out(self.labels, part, seed=seed, groups=groups if grouped else None))
+        items = (replace(item, split="val" if i in held else "train") for i, item in enumerate(self.items))
+        return replace(self, items=tuple(items))
+
+
+def read_dataset(source: str | Path) -> Dataset:
+    """The labelled files that a manifest (CSV or TSV) or a folder of class folders names.
+
+    A folder with one manifest in it is read through the manifest. Folders named train, val, test above the class
+    folders are splits.
+
+    Raises:
+        DataError: no such path, no labelled file in it, or a manifest that breaks a rule.
+    """
+    path = Path(source)
+    if path.is_file():
+        return _read_manifest(path)
+    if not path.is_dir():
+        raise DataError(f"{path}: no such file or folder; give a folder of class folders or a CSV with path,label")
+    manifests = sorted(p for p in path.iterdir() if p.suffix.lower() in _MANIFEST_SUFFIXES and _is_manifest(p))
+    if len(manifests) > 1:
+        names = ", ".join(manifest.name for manifest in manifests)
+        raise DataError(f"{path}: {len(manifests)} manifests ({names}): name the one to read")
+    if manifests:
+        dataset = _read_manifest(manifests[0])
+        return replace(dataset, notes=(f"{path}: read through its manifest {manifests[0].name}", *dataset.notes))
+    return _read_folders(path)
+
+
+def _is_manifest(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = file.readline(4096).strip().lower().split(_MANIFEST_SUFFIXES[path.suffix.lower()])
+    return {"path", "label"} <= {name.strip().strip('"') for name in header}
+
+
+def _read_manifest(path: Path) -> Dataset:
+    delimiter = _MANIFEST_SUFFIXES.get(path.suffix.lower())
+    if delimiter is None:
+        raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with the columns path,label[,split][,group]")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            columns = reader.fieldnames or []
+            missing = {"path", "label"} - set(columns)
+            if missing:
+                raise DataError(f"{path}: no column {sorted(missing)[0]!r}; found {', '.join(columns) or 'none'}")
+            items = tuple(_manifest_item(row, path, reader.line_num) for row in reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None
+    return _checked(Dataset(items, str(path)))
+
+
+def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
+    """One row; paths are relative to the manifest's folder."""
+    if None in row or None in row.values():
+        raise DataError(f"{manifest}:{line}: the row has not as many fields as the header; quote fields with commas")
+    if not row["path"].strip() or not row["label"].strip():
+        raise DataError(f"{manifest}:{line}: path and label must not be empty")
+    named = (row.get("split") or "").strip().lower()
+    if named and named not in _SPLIT_NAMES:
+        raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
+    return Item(
+        path=manifest.parent / row["path"],
+        label=row["label"].strip(),
+        split=_SPLIT_NAMES[named] if named else None,  # pyright: ignore[reportArgumentType]
+        group=(row.get("group") or "").strip() or None,
+        extra=tuple((k, v) for k, v in row.items() if k not in ("path", "label", "split", "group")),
+    )
+
+
+def _read_folders(root: Path) -> Dataset:
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    are_splits = bool(folders) and all(p.name.lower() in _SPLIT_NAMES for p in folders)
+    roots = [(p, _SPLIT_NAMES[p.name.lower()]) for p in folders] if are_splits else [(root, None)]
+    items: list[Item] = []
+    notes: list[str] = []
+    for folder, split in roots:
+        for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+            files = sorted(p for p in class_folder.iterdir() if p.is_file() and not p.name.startswith("."))
+            media = [p for p in files if is_media(p)]
+            if not media:
+                raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
+            if len(media) < len(files):
+                odd = sorted({p.suffix or p.name for p in files if not is_media(p)})
+                notes.append(f"{class_folder}: {len(files) - len(media)} files are not media ({', '.join(odd[:4])})")
+            items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
+    return _checked(Dataset(tuple(items), str(root), tuple(notes)))
+
+
+def _checked(dataset: Dataset) -> Dataset:
+    """The dataset, if it holds items, each path once, and every item or none has a split."""
+    if not dataset.items:
+        raise DataError(f"{dataset.source}: no labelled videos or images found; expected CLASS/FILE or a CSV path,label")
+    path, count = Counter(item.path for item in dataset.items).most_common(1)[0]
+    if count > 1:
+        labels = sorted({item.label for item in dataset.items if item.path == path})
+        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {', '.join(labels)}): list it once")
+    without = sum(item.split is None for item in dataset.items)
+    if 0 < without < len(dataset.items):
+        raise DataError(f"{dataset.source}: {without} of {len(dataset.items)} items have no split: give all or none")
+    return dataset
+
+
+def splits_of(dataset: Dataset) -> dict[str, int]:
+    """Number of items of each split that occurs."""
+    counts = Counter(item.split for item in dataset.items)
+    return {name: counts[name] for name in get_args(Split) if counts[name]}
+
+
+# --- clips: one item's frames, as training and testing take them -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How frames become the encoder's input in testing: short side `resize`, crops of `size`, in pixels."""
+
+    size: int
+    resize: int
+    interpolation: Literal["bilinear", "bicubic"]
+
+
+class TrainClips(torch.utils.data.Dataset):
+    """Clips for training: (frames, label index, position) of an (epoch, position) pair.
+
+    An item that cannot be read gives the MediaError instead of its frames: exceptions do not cross processes whole.
+
+    Every draw is a function of (seed, epoch, position), so it does not depend on workers or on what came before.
+
+    Source: Sec. 4.1, frames "uniformly sampled over the entire video", one random crop a clip.
+    """
+
+    def __init__(self, dataset: Dataset, names: Sequence[str], *, frames: int, augmentation: Augmentation, seed: int):
+        self.items = dataset.items
+        self.targets = label_indices(dataset, names)
+        self.frames = frames
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[UInt8[Tensor, "frames 3 size size"] | MediaError, int, int]:
+        epoch, position = key
+        rng = np.random.default_rng([self.seed, epoch, position])
+        try:
+            with open_media(self.items[position].path) as media:
+                indices = random_in_segment(media.num_frames, self.frames, lambda n: int(rng.integers(n)))
+                frames = media.frames_at(indices)
+        except MediaError as error:
+            return error, self.targets[position], position
+        return augment(frames, self.augmentation, rng), self.targets[position], position
+
+
+class ViewClips(torch.utils.data.Dataset):
+    """Clips for testing: (views, label index, position), each frame decoded once for all views.
+
+    An item that cannot be read gives the MediaError instead of its views, so that the caller decides.
+    """
+
+    def __init__(self, paths: Sequence[Path], targets: Sequence[int], *, frames: int, views: Views, pixels: Pixels):
+        self.paths = list(paths)
+        self.targets = list(targets)
+        self.frames = frames
+        self.views = views
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: int) -> tuple[UInt8[Tensor, "views frames 3 size size"] | MediaError, int, int]:
+        try:
+            return self._views(self.paths[position]), self.targets[position], position
+        except MediaError as error:
+            return error, self.targets[position], position
+
+    def _views(self, path: Path) -> UInt8[Tensor, "views frames 3 size size"]:
+        with open_media(path) as media:
+            clips = self.views.frame_indices(media.num_frames, self.frames)
+            wanted = sorted({index for clip in clips for index in clip})
+            decoded = media.frames_at(wanted)
+        crops = view_crops(
+            decoded, self.pixels.size, self.pixels.resize, self.views.crops, self.pixels.interpolation
+        )
+        place = {index: i for i, index in enumerate(wanted)}
+        # Views in the order clip by clip, crops inside.
+        return torch.cat([crops[:, [place[index] for index in clip]] for clip in clips])
+
+
+class TrainFeatures(torch.utils.data.Dataset):
+    """Clips for training on frame features that were encoded once: (features, label index, position).
+
+    `bank[i]` holds more frames of item i than a clip takes; each epoch samples among them.
+    """
+
+    def __init__(self, bank: Sequence[Float[Tensor, "_ dim"]], targets: Sequence[int], *, frames: int, seed: int):
+        self.bank = bank
+        self.targets = list(targets)
+        self.frames = frames
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.bank)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Float[Tensor, "frames dim"], int, int]:
+        epoch, position = key
+        rng = np.random.default_rng([self.seed, epoch, position])
+        features = self.bank[position]
+        indices = random_in_segment(len(features), self.frames, lambda n: int(rng.integers(n)))
+        return features[indices], self.targets[position], position
+
+
+def label_indices(dataset: Dataset, names: Sequence[str]) -> list[int]:
+    """The place of each item's label among the names.
+
+    Raises:
+        DataError: a label that is not among the names.
+    """
+    place = {name: index for index, name in enumerate(names)}
+    unknown = sorted(set(dataset.labels) - set(place))
+    if unknown:
+        raise DataError(
+            f"{dataset.source}: label {unknown[0]!r} is not among the {len(names)} classes"
+            f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}: "
+            "pass --classes or --zero-shot to make a head for other classes"
+        )
+    return [place[label] for label in dataset.labels]

@@ -1,0 +1,574 @@
+"""File -> frames; the only door to the decoder.
+
+An image is a clip of one frame. A video is read packet by packet: all packets are listed once, which gives
+the exact frame count and presentation times without trusting a header; then only the stretch from the last
+keyframe to a wanted frame is decoded. One thread a file: run several files side by side instead.
+
+Which file counts as whole? A header's frame count is wrong too often to be a rule (.avi counts the frames
+that were dropped in recording, .mov those that its edit list hides), so the packets are believed, unless
+
+- on opening: the last packet is incomplete, or the container's index lists more packets than there are, or a
+  container without a full index claims a length that its packets fall short of: the file was cut short;
+- on reading: a frame on the way to a wanted one is damaged. `check` reads all of them.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import dropwhile, islice
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+from torch import Tensor
+
+from texthead.errors import DataError, MediaError
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
+    | {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+# A few bytes can claim any size: the claim is checked before memory is taken. The area is where Pillow warns.
+MAX_SIDE = 16_384
+MAX_PIXELS = 89_478_485
+
+# A video's packets are held in memory up to this many bytes; those of a longer one are read again.
+_HELD_BYTES = 256 * 2**20
+
+# Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
+_CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
+_OPEN_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+_IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+
+# How much longer than its packets a file must claim to be before it counts as cut short.
+_MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
+
+
+class Image:
+    """One picture as a clip of one frame, upright by its EXIF orientation, in RGB.
+
+    Transparency is dropped, not blended; 16-bit grey keeps its upper eight bits; an animated file gives its
+    first picture (but .gif is a video).
+    """
+
+    num_frames = 1
+
+    def __init__(self, path: Path):
+        self.path = path
+        with _pillow_faults(path):
+            self._image = PIL.Image.open(path, formats=_IMAGE_FORMATS)
+        _check_size(path, *self._image.size)
+
+    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
+        """The picture, once for every index; each index must be 0.
+
+        Raises: DataError for another index; MediaError for a damaged picture.
+        """
+        _check_indices(self.path, indices, self.num_frames)
+        with _pillow_faults(self.path):
+            picture = np.asarray(_upright_rgb(self._image))
+        # `repeat` also makes the memory our own: Pillow's is read-only.
+        return torch.from_numpy(picture[None].repeat(len(indices), axis=0)).permute(0, 3, 1, 2)
+
+    def check(self) -> int:
+        """1, after decoding the picture.
+
+        Raises: MediaError for a damaged picture.
+        """
+        self.frames_at([0])
+        return self.num_frames
+
+    def close(self) -> None:
+        self._image.close()
+
+    def __enter__(self) -> "Image":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Video:
+    """The frames of a file's best video stream in presentation order, upright by the container's rotation.
+
+    `num_frames` is the number of frames that a player shows; `pts_seconds` says when it shows each of them,
+    counted from the first; `duration_seconds` is the end of the last one. Not applied: a sample aspect ratio
+    other than 1:1, and mirroring in the container's matrix.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._container, self._stream = _open_stream(path)
+        try:
+            self._context = _one_thread(self._stream.codec_context)
+            _check_size(path, self._context.width, self._context.height)
+            self._to_rgb = VideoReformatter()
+            self._entries, self._held = _list_packets(path, self._container, self._stream)
+            _check_whole(path, self._container, self._stream, self._entries)
+            self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]
+            self._order = self._presentation_order()
+            ticks = self._count_frames() if self._order is None else [self._pts(i) for i in self._order]
+            self.pts_seconds = _seconds_from_first(ticks, self._stream)
+            self.num_frames = len(ticks)
+            self.duration_seconds = self.pts_seconds[-1] + self._last_frame_seconds()
+        except BaseException:
+            self.close()
+            raise
+
+    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
+        """The frames at `indices`, in that order; an index may come twice, its frame is decoded once.
+
+        The memory is channels-last (rows of RGB triples), which torchvision resizes fastest.
+
+        Raises: DataError for an index outside 0..num_frames-1; MediaError for damage on the way to a wanted
+        frame.
+        """
+        _check_indices(self.path, indices, self.num_frames)
+        places: dict[int, list[int]] = {}
+        for place, index in enumerate(indices):
+            places.setdefault(index, []).append(place)
+        out: np.ndarray | None = None
+        for index, frame in self._frames(set(places)):
+            picture = self._rgb(frame)
+            if out is None:
+                out = np.empty((len(indices), *picture.shape), np.uint8)
+            if picture.shape != out.shape[1:]:
+                raise MediaError(self.path, _changed_size(out.shape[1:], picture.shape))
+            for place in places.pop(index):
+                out[place] = picture
+        if out is None or places:
+            missing = min(places)
+            problem = f"frame {missing} of {self.num_frames} is listed but does not decode; encode it again"
+            raise MediaError(self.path, problem)
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    def check(self) -> int:
+        """The number of frames, after decoding every one of them; none is kept.
+
+        Raises: MediaError for the first fault, even one that `frames_at` would pass by.
+        """
+        shape: tuple[int, ...] | None = None
+        count = 0
+        for frame in self._decode(self._keys[0], len(self._entries)):
+            here = (frame.height, frame.width)
+            shape = shape or here
+            if here != shape:
+                raise MediaError(self.path, _changed_size(shape, here))
+            count += 1
+        if count != self.num_frames:
+            problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
+            raise MediaError(self.path, problem)
+        return count
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- which packet is which frame
+
+    def _pts(self, position: int) -> int:
+        pts = self._entries[position].pts
+        assert pts is not None, "only asked for where _presentation_order found every time present"
+        return pts
+
+    def _presentation_order(self) -> list[int] | None:
+        """The packet position of every frame, first shown first; None where only decoding can tell.
+
+        Worked example, I P B B as stored with times 0 3 1 2: positions 0 2 3 1.
+        Frame 1 of the film is the third packet of the file.
+        """
+        entries = self._entries[self._keys[0] :]
+        shown = [i for i in range(self._keys[0], len(self._entries)) if self._entries[i].is_shown]
+        times = [self._entries[i].pts for i in shown]
+        if any(entry.pts is None for entry in entries) or len(set(times)) < len(times):
+            return None
+        # An .avi stores no presentation times: FFmpeg guesses them, wrongly where frames are reordered.
+        if self._container.format.name == "avi" and self._context.has_b_frames:
+            return None
+        # Frames shown before the first keyframe may need pictures that the file does not have.
+        if any(self._pts(i) < self._pts(self._keys[0]) for i in shown):
+            return None
+        return sorted(shown, key=self._pts)
+
+    def _count_frames(self) -> list[int]:
+        """The presentation times of all frames in ticks, found by decoding the whole file once."""
+        times = [frame.pts for frame in self._decode(self._keys[0], len(self._entries))]
+        known = sorted({time for time in times if time is not None})
+        if len(known) == len(times):
+            return known
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        if not rate or not self._stream.time_base:
+            raise MediaError(self.path, "has no presentation times and no frame rate; remux it as .mp4")
+        return [round(i / rate / self._stream.time_base) for i in range(len(times))]
+
+    def _last_frame_seconds(self) -> float:
+        last = self._entries[self._order[-1] if self._order else -1].duration
+        if last and self._stream.time_base:
+            return float(last * self._stream.time_base)
+        return self.pts_seconds[-1] - self.pts_seconds[-2] if self.num_frames > 1 else 0.0
+
+    # ---- packets in, pictures out
+
+    def _frames(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """(index, frame) for every wanted index once, in the order of decoding."""
+        if self._order is None:
+            shown = self._decode(self._keys[0], len(self._entries))
+            yield from ((i, frame) for i, frame in enumerate(islice(shown, max(wanted) + 1)) if i in wanted)
+            return
+        positions = [self._order[i] for i in wanted]
+        index_at = {self._pts(self._order[i]): i for i in wanted}
+        stretches = _joined((self._keyframe_before(i), i + 1) for i in positions)
+        # What a stretch leaves out, because its keyframe is no clean start, is decoded from the front.
+        for start, stop in [*stretches, (self._keys[0], max(positions) + 1)]:
+            for frame in self._if_clean(start, self._decode(start, stop, index_at)) if index_at else ():
+                if frame.pts in index_at:
+                    yield index_at.pop(frame.pts), frame
+
+    def _if_clean(self, start: int, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """The frames, or none where the first to come out is not the keyframe itself.
+
+        With periodic intra refresh a "keyframe" only begins to repair the picture: the decoder holds frames
+        back until it believes the repair done, which is a little too soon.
+        """
+        first = next(frames, None)
+        begins = start == self._keys[0] or not self._entries[start].is_shown
+        if first is not None and (begins or first.pts == self._pts(start)):
+            yield first
+            yield from frames
+
+    def _keyframe_before(self, position: int) -> int:
+        """The position of the keyframe to start from, so that the frame at `position` comes out right.
+
+        Worked example, I0 P4 B2 | I8 B6 as stored: B6 is shown before I8 and needs P4 too.
+        So B6 starts from I0, the last keyframe that is both stored and shown before it.
+        """
+        key = bisect_right(self._keys, position) - 1
+        while key > 0 and self._pts(self._keys[key]) > self._pts(position):
+            key -= 1
+        return self._keys[key]
+
+    def _decode(
+        self, start: int, stop: int, needed: Container[int | None] | None = None
+    ) -> Iterator[VideoFrame]:
+        """The frames in packets start..stop-1, whole; where `needed` lists times, others may be left out.
+
+        Raises: MediaError for a damaged frame.
+        """
+        first = None if needed is None else self._pts(start)
+        h264 = self._context.name == "h264"
+        self._context.flush_buffers()
+        self._context.skip_frame = "DEFAULT"
+        for packet in self._packets(start, stop):
+            if needed is not None and h264:
+                # An h264 picture says itself that no other refers to it: skipping it changes no other.
+                self._context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
+            yield from self._whole(packet, first)
+        yield from self._whole(None, first)
+
+    def _whole(self, packet: Packet | None, first: int | None) -> Iterator[VideoFrame]:
+        """The frames that come out after one more packet, or at the end (None)."""
+        try:
+            frames = self._context.decode(packet)
+        except FFmpegError as error:
+            where = "at the end" if packet is None else self._where(packet.pts)
+            problem = f"the frame {where} does not decode ({error.strerror}); fetch or encode the file again"
+            raise MediaError(self.path, problem) from error
+        for frame in frames:
+            if first is not None and frame.pts is not None and frame.pts < first:
+                # Stored after the starting keyframe but shown before it: what it refers to was not decoded.
+                continue
+            if frame.is_corrupt:
+                problem = f"the frame {self._where(frame.pts)} is damaged; fetch or encode the file again"
+                raise MediaError(self.path, problem)
+            yield frame
+
+    def _where(self, pts: int | None) -> str:
+        if pts is None or not self._stream.time_base:
+            return "without a time"
+        return f"at {float(pts * self._stream.time_base):.2f} s"
+
+    def _packets(self, start: int, stop: int) -> Iterator[Packet]:
+        """The packets start..stop-1: those held in memory, or those of a long video again from the file."""
+        if self._held is not None:
+            yield from islice(self._held, start, stop)
+            return
+        found = 0
+        if self._order is not None and start > 0:
+            for packet in islice(self._packets_after_seek(start), stop - start):
+                found += 1
+                yield packet
+        if not found:
+            # At the front, or where seeking went past the keyframe: from the front, slow but always right.
+            container, stream = _open_stream(self.path)
+            with container:
+                yield from islice(_video_packets(self.path, container, stream), start, stop)
+
+    def _packets_after_seek(self, start: int) -> Iterator[Packet]:
+        """The packets from position `start` on; none if seeking goes past it."""
+        entry = self._entries[start]
+        container, stream = _open_stream(self.path)
+        with container:
+            with _decoder_faults(self.path):
+                container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=stream)
+            packets = _video_packets(self.path, container, stream)
+            # The size too: after a seek .mpg may cut the stream into packets differently.
+            wanted = (entry.pts, entry.dts, entry.size)
+            yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, packets)
+
+    def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+        """The picture, upright."""
+        _check_size(self.path, frame.width, frame.height)
+        turns = round(frame.rotation / 90)
+        # FFmpeg cuts the angle off to whole degrees, so a quarter turn may come as 89.
+        if abs(frame.rotation - 90 * turns) > 1:
+            problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
+            raise MediaError(self.path, problem)
+        with _decoder_faults(self.path):
+            plane = self._to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
+        # The container turns the picture counter-clockwise, and so does rot90.
+        return np.rot90(picture, turns)
+
+
+Media = Video | Image
+
+
+def is_media(path: str | Path) -> bool:
+    """True for a name that ends like a video's or an image's; the file itself is not looked at."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+
+
+def open_media(path: str | Path) -> Media:
+    """The video or image at `path`, open; use it as a context manager.
+
+    A name with an image suffix is read as an image, any other as a video.
+
+    Raises: MediaError for a file that is missing, empty, cut short, without pictures, or in no known format.
+    """
+    path = Path(path)
+    _check_file(path)
+    return Image(path) if path.suffix.lower() in IMAGE_SUFFIXES else Video(path)
+
+
+def check(path: str | Path) -> int:
+    """The number of frames, after decoding every one of them.
+
+    Raises: MediaError for the first fault, even one that `frames_at` would pass by.
+    """
+    with open_media(path) as media:
+        return media.check()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What stays known of a packet when its bytes are let go; times in ticks of the stream's time base."""
+
+    pts: int | None
+    dts: int | None
+    duration: int
+    size: int
+    is_key: bool
+    is_shown: bool
+    is_whole: bool
+
+
+def _open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
+    """The opened container and its best video stream; cover art is none."""
+    with _decoder_faults(path):
+        # Absolute, so that a name like "http:x.mp4" is a file; old files carry titles that are not UTF-8.
+        container = av.open(str(path.absolute()), options=_OPEN_OPTIONS, metadata_errors="replace")
+        stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+        holds = "sound only" if container.streams.audio else "nothing to play"
+        container.close()
+        raise MediaError(path, f"no video stream, it holds {holds}; leave it out or fetch it again")
+    if stream.codec_context is None:
+        container.close()
+        raise MediaError(path, "its codec is not known to this FFmpeg; encode it as h264")
+    return container, stream
+
+
+def _one_thread(context: VideoCodecContext) -> VideoCodecContext:
+    context.thread_count = 1
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    return context
+
+
+def _video_packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """The stream's packets as stored, without the empty ones (frames dropped in recording, the end)."""
+    with _decoder_faults(path):
+        yield from (packet for packet in container.demux(stream) if packet.size)
+
+
+def _list_packets(
+    path: Path, container: InputContainer, stream: VideoStream
+) -> tuple[list[_Entry], list[Packet] | None]:
+    """An entry for every packet, and the packets themselves unless they are more than memory should hold."""
+    entries: list[_Entry] = []
+    held: list[Packet] | None = []
+    size = 0
+    vp8 = stream.codec_context.name == "vp8"
+    for packet in _video_packets(path, container, stream):
+        # vp8 stores pictures that are only referred to as packets of their own, told by one bit.
+        hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
+        entries.append(
+            _Entry(
+                pts=packet.pts,
+                dts=packet.dts,
+                duration=packet.duration or 0,
+                size=packet.size,
+                is_key=packet.is_keyframe,
+                is_shown=not hidden,
+                is_whole=not packet.is_corrupt,
+            )
+        )
+        size += packet.size
+        if held is not None:
+            held.append(packet)
+        if size > _HELD_BYTES:
+            held = None
+    if not any(entry.is_shown for entry in entries):
+        raise MediaError(path, "its video stream shows no frame; export it again")
+    return entries, held
+
+
+def _check_whole(path: Path, container: InputContainer, stream: VideoStream, entries: list[_Entry]) -> None:
+    """Nothing, if the file holds all that it lists (the rule is in the module's docstring).
+
+    Raises: MediaError for a file that was cut short.
+    """
+    found = sum(entry.is_whole for entry in entries)
+    listed = max(stream.frames, len(stream.index_entries))
+    if len(stream.index_entries) > len(entries) or not entries[-1].is_whole:
+        claim = f"its header says {listed} frames" if listed > found else "its last frame is incomplete"
+        raise MediaError(path, f"cut short: {claim}, {found} are there; fetch or copy the file again")
+    claimed = _claimed_seconds(container, stream)
+    end = max((entry.pts or 0) + entry.duration for entry in entries) * float(stream.time_base or 0)
+    if claimed - end > max(_MISSING_SECONDS, _MISSING_SHARE * claimed):
+        claim = f"its header says {claimed:.1f} s, {end:.1f} s are there"
+        raise MediaError(path, f"cut short: {claim}; fetch or copy the file again")
+
+
+def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """The length that the header claims for the video, 0 where it makes no claim of its own.
+
+    With a frame count or a length of the stream the index is the better witness; except in .avi, which counts
+    dropped frames too, so that its count is a length. Of a file with several streams the length may be that
+    of its sound, but .mkv and .webm often write one a stream, as text.
+    """
+    if container.format.name == "avi":
+        return float(stream.frames * (stream.time_base or 0))
+    if stream.frames or stream.duration:
+        return 0.0
+    written = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if written:
+        hours, minutes, seconds = (float(part) for part in written.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    if len(container.streams) > 1 or not container.duration:
+        return 0.0
+    return container.duration / av.time_base
+
+
+def _seconds_from_first(ticks: list[int], stream: VideoStream) -> list[float]:
+    """Times in seconds, the first of them 0.
+
+    Worked example at 25 ticks a second: 50 51 53 gives 0.0 0.04 0.12.
+    """
+    base = stream.time_base or Fraction(0)
+    # Not `tick * base`: arithmetic on fractions would take as long as demuxing the file.
+    return [(tick - ticks[0]) * base.numerator / base.denominator for tick in ticks]
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans (start, stop) in order, those that overlap made one.
+
+    Worked example: (0, 5) (3, 9) (9, 12) gives (0, 9) (9, 12).
+    """
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(spans):
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    upright = PIL.ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        # Pillow would clip at 255 and give white.
+        return PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8)).convert("RGB")
+    if upright.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {upright.mode} have no known range; save it with 8 bits a channel")
+    return upright.convert("RGB")
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise MediaError(path, "a folder, not a file; name a file in it")
+    if not path.is_file():
+        raise MediaError(path, "no such file; check the path")
+    if path.stat().st_size == 0:
+        raise MediaError(path, "the file is empty (0 bytes); fetch or copy it again")
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        limit = f"{MAX_SIDE} a side and {MAX_PIXELS} in all"
+        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {limit}; scale it down")
+
+
+def _check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
+    if not len(indices):
+        raise DataError(f"{path}: no frame was asked for; give at least one index")
+    low, high = min(indices), max(indices)
+    if low < 0 or high >= num_frames:
+        wrong = low if low < 0 else high
+        raise DataError(f"{path}: frame {wrong} is outside 0..{num_frames - 1}; sample within num_frames")
+
+
+def _changed_size(before: tuple[int, ...], after: tuple[int, ...]) -> str:
+    sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
+    return f"its frames change size from {sizes}; encode it again at one size"
+
+
+@contextmanager
+def _decoder_faults(path: Path) -> Iterator[None]:
+    """Turns what FFmpeg raises into MediaError."""
+    try:
+        yield
+    except FFmpegError as error:
+        problem = f"cannot be read as a video ({error.strerror}); fetch or encode it again"
+        raise MediaError(path, problem) from error
+
+
+@contextmanager
+def _pillow_faults(path: Path) -> Iterator[None]:
+    """Turns what Pillow raises into MediaError."""
+    try:
+        yield
+    except Exception as error:  # On damaged files Pillow's readers raise nearly every kind there is.
+        raise MediaError(path, f"cannot be read as an image ({error}); fetch or save it again") from error

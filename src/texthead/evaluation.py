@@ -1,0 +1,251 @@
+"""Views -> scores -> exact counts; and the simple things that a result must stand beside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from texthead.datasets import Dataset, Pixels, ViewClips, label_indices
+from texthead.errors import DataError, MediaError
+from texthead.features import FeatureCache, Progress, frame_features, readable
+from texthead.recognizer import Recognizer
+from texthead.sampling import Views
+
+Pooling = Literal["features", "logits", "probabilities"]
+
+
+def average_views(
+    features: Float[Tensor, "items views dim"], head: nn.Module, *, pooling: Pooling = "features"
+) -> Float[Tensor, "items classes"]:
+    """One row of scores an item from the features of its views.
+
+    "features" averages before the head, as the published code; "logits" and "probabilities" average behind it
+    (probabilities come back as their logarithm, so that softmax of the result gives them).
+
+    Source: Sec. 4.1, multiple views; Tables 5 and 7.
+    """
+    if pooling == "features":
+        return head(features.mean(dim=1))
+    scores = head(features)
+    if pooling == "logits":
+        return scores.mean(dim=1)
+    return scores.softmax(dim=-1).mean(dim=1).clamp_min(1e-12).log()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of each readable item, and the files that could not be read."""
+
+    paths: list[Path]
+    scores: Float[Tensor, "items classes"]
+    positions: list[int]
+    skipped: list[MediaError] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Exact counts over the items of a test: every item once."""
+
+    names: tuple[str, ...]
+    paths: list[Path]
+    targets: Int[Tensor, " items"]
+    scores: Float[Tensor, "items classes"]
+    skipped: list[MediaError] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Number of items that were scored."""
+        return len(self.targets)
+
+    def top(self, k: int) -> float:
+        """Percent of items whose label is among the k best scores."""
+        best = self.scores.topk(min(k, self.scores.shape[1]), dim=1).indices
+        return 100 * int((best == self.targets[:, None]).any(1).sum()) / self.count
+
+    @property
+    def top1(self) -> float:
+        """Percent of items whose label has the best score."""
+        return self.top(1)
+
+    @property
+    def top5(self) -> float:
+        """Percent of items whose label is among the five best scores."""
+        return self.top(5)
+
+    def confusion(self) -> np.ndarray:
+        """Counts, rows are true classes and columns predicted ones."""
+        classes = len(self.names)
+        cells = self.targets * classes + self.scores.argmax(1)
+        return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
+
+
+def score(
+    model: Recognizer,
+    paths: Sequence[Path],
+    *,
+    frames: int,
+    pixels: Pixels,
+    views: Views | None = None,
+    pooling: Pooling = "features",
+    cache: FeatureCache | None = None,
+    skip_unreadable: bool = False,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Scores:
+    """The scores of each file; with a cache and one crop, frames that were encoded before are not decoded again.
+
+    Raises:
+        MediaError: a file that cannot be read, unless `skip_unreadable`.
+    """
+    views = views or Views()
+    take = partial(
+        _view_features if cache is None or views.crops > 1 else partial(_cached_features, cache=cache),
+        frames=frames, pixels=pixels, views=views, workers=workers, progress=progress,
+    )
+    entries = take(model, paths)
+    positions, errors = readable(entries, skip=skip_unreadable)
+    if not positions:
+        raise DataError(f"none of {len(paths)} files can be read: {errors[0] if errors else 'no files given'}")
+    features = torch.stack([entry for entry in entries if not isinstance(entry, MediaError)])
+    model.eval()
+    with torch.inference_mode():
+        head_device = next(model.head.parameters()).device
+        rows = average_views(features.to(head_device), model.head, pooling=pooling).float().cpu()
+    return Scores([paths[i] for i in positions], rows, positions, errors)
+
+
+@torch.inference_mode()
+def _view_features(
+    model: Recognizer,
+    paths: Sequence[Path],
+    *,
+    frames: int,
+    pixels: Pixels,
+    views: Views,
+    workers: int,
+    progress: Progress | None,
+    batch: int = 8,
+) -> list[Float[Tensor, "views dim"] | MediaError]:
+    """The feature of each view of each file, decoded now."""
+    model.eval()
+    device = next(model.parameters()).device
+    clips = ViewClips(paths, [0] * len(paths), frames=frames, views=views, pixels=pixels)
+    loader = torch.utils.data.DataLoader(clips, batch_size=batch, num_workers=workers, collate_fn=list)
+    found: list[Tensor | MediaError] = []
+    for entries in loader:
+        for clip, _, _ in entries:
+            found.append(clip if isinstance(clip, MediaError) else model.features(clip.to(device)).cpu())
+        if progress:
+            progress(len(found), len(paths))
+    return found
+
+
+@torch.inference_mode()
+def _cached_features(
+    model: Recognizer,
+    paths: Sequence[Path],
+    *,
+    cache: FeatureCache,
+    frames: int,
+    pixels: Pixels,
+    views: Views,
+    workers: int,
+    progress: Progress | None,
+) -> list[Float[Tensor, "views dim"] | MediaError]:
+    """The same through the feature cache."""
+    model.eval()
+    choose = partial(_view_indices, frames=frames, views=views)
+    entries = frame_features(
+        model.visual, paths, choose, pixels, cache=cache, workers=workers, progress=progress  # pyright: ignore[reportArgumentType]
+    )
+    device = next(model.parameters()).device
+    found: list[Tensor | MediaError] = []
+    for entry in entries:
+        if isinstance(entry, MediaError):
+            found.append(entry)
+            continue
+        place = {index: i for i, index in enumerate(entry.indices)}
+        clips = [[place[index] for index in clip] for clip in views.frame_indices(entry.length, frames)]
+        found.append(model.temporal(entry.features[torch.tensor(clips)].to(device)).cpu())
+    return found
+
+
+def _view_indices(length: int, *, frames: int, views: Views) -> list[int]:
+    return [index for clip in views.frame_indices(length, frames) for index in clip]
+
+
+def evaluate(
+    model: Recognizer,
+    dataset: Dataset,
+    *,
+    labels: Sequence[str] | None = None,
+    frames: int,
+    pixels: Pixels,
+    views: Views | None = None,
+    pooling: Pooling = "features",
+    cache: FeatureCache | None = None,
+    skip_unreadable: bool = False,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Scores and exact counts of the model on every readable item.
+
+    Args:
+        labels: the data's label of each row of the head; the model's own names if None.
+
+    Raises:
+        DataError: a label that the head has no row for.
+        MediaError: an item that cannot be read, unless `skip_unreadable`.
+    """
+    targets = torch.tensor(label_indices(dataset, labels or model.names))
+    found = score(
+        model,
+        [item.path for item in dataset.items],
+        frames=frames,
+        pixels=pixels,
+        views=views,
+        pooling=pooling,
+        cache=cache,
+        skip_unreadable=skip_unreadable,
+        workers=workers,
+        progress=progress,
+    )
+    return Evaluation(model.names, found.paths, targets[found.positions], found.scores, found.skipped)
+
+
+def logistic_probe(
+    train: Float[Tensor, "items dim"],
+    targets: Int[Tensor, " items"],
+    test: Float[Tensor, "tests dim"],
+    *,
+    classes: int,
+    strength: float = 10.0,
+) -> Float[Tensor, "tests classes"]:
+    """Scores of a logistic regression on frozen features: the simple thing to beat.
+
+    Features are centred on the training items and normalised; `strength` is scikit-learn's C. A class without a
+    training item scores minus infinity.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    center = train.mean(0)
+    present = torch.unique(targets)
+    scores = torch.full((len(test), classes), -torch.inf)
+    if len(present) == 1:
+        scores[:, present] = 0.0
+        return scores
+    # The mean length is put to 10, so that C means the same whatever the encoder's scale and dimension.
+    fit = LogisticRegression(C=strength, max_iter=2000)
+    fit.fit(10 * F.normalize(train - center, dim=-1).numpy(), targets.numpy())
+    logits = torch.from_numpy(fit.decision_function(10 * F.normalize(test - center, dim=-1).numpy())).float()
+    if len(present) == 2:
+        logits = torch.stack([-logits, logits], dim=1)
+    scores[:, present] = logits
+    return scores

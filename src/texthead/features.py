@@ -1,0 +1,235 @@
+"""Encode once: frame features by content, so that heads and temporal modules train in seconds.
+
+A feature is addressed by what made it: the encoder's weights, the preprocessing, the file's bytes and the frame's
+index. Any other weight, crop or file is another address, so nothing stale can be read.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.datasets import Pixels
+from texthead.decoding import open_media
+from texthead.encoders import Visual, cache_dir
+from texthead.errors import MediaError, TextheadError
+from texthead.sampling import centre_in_segment
+from texthead.transforms import view_crops
+
+Choose = Callable[[int], list[int]]
+Progress = Callable[[int, int], None]
+
+
+def evenly(length: int, most: int) -> list[int]:
+    """At most `most` different frames, evenly placed: all of a short video, segment centres of a longer one."""
+    return list(range(length)) if length <= most else centre_in_segment(length, most)
+
+
+def encoder_key(visual: Visual, pixels: Pixels) -> str:
+    """A digest of the weights, the architecture and the preprocessing: the first half of a feature's address."""
+    digest = hashlib.sha256(repr((visual.spec, pixels)).encode())
+    for name, tensor in sorted(visual.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
+
+
+class FeatureCache:
+    """Frame features of one encoder and preprocessing in one SQLite file.
+
+    Safe for several processes at once; a process that is killed leaves whole rows or none.
+
+    Raises:
+        TextheadError: the file cannot be written (full or read-only disk).
+    """
+
+    def __init__(self, key: str, folder: Path | None = None):
+        folder = cache_dir() / "features" if folder is None else folder
+        self.path = folder / f"{key}.sqlite"
+        with self._faults():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=60)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # After a power cut the last rows may be missing, never wrong: they are computed again.
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS files(path TEXT PRIMARY KEY, stamp TEXT, digest TEXT)")
+            self._db.execute("CREATE TABLE IF NOT EXISTS lengths(digest TEXT PRIMARY KEY, length INTEGER)")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS frames(digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame))"
+            )
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise TextheadError(
+                f"{self.path}: feature cache cannot be used ({error}); free the disk or set TEXTHEAD_CACHE to another folder"
+            ) from None
+
+    def digest(self, path: Path) -> str:
+        """The SHA-256 of a file's bytes, remembered while its size and modification time stay.
+
+        Raises:
+            MediaError: the file cannot be read.
+        """
+        try:
+            status = path.stat()
+            stamp = f"{status.st_size} {status.st_mtime_ns}"
+            name = str(path.resolve())
+            with self._faults():
+                row = self._db.execute("SELECT stamp, digest FROM files WHERE path = ?", (name,)).fetchone()
+            if row and row[0] == stamp:
+                return row[1]
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
+        with self._faults(), self._db:
+            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
+        return digest
+
+    def length(self, digest: str) -> int | None:
+        """The number of frames of a file that has been opened before."""
+        with self._faults():
+            row = self._db.execute("SELECT length FROM lengths WHERE digest = ?", (digest,)).fetchone()
+        return row[0] if row else None
+
+    def get(self, digest: str, indices: Sequence[int]) -> Float[Tensor, "frames dim"] | None:
+        """The features of the frames in order, or None if one of them is not there."""
+        with self._faults():
+            rows = dict(self._db.execute("SELECT frame, feature FROM frames WHERE digest = ?", (digest,)).fetchall())
+        if not all(index in rows for index in indices):
+            return None
+        return torch.from_numpy(np.stack([np.frombuffer(rows[index], np.float32) for index in indices]))
+
+    def put(self, digest: str, length: int, indices: Sequence[int], features: Float[Tensor, "frames dim"]) -> None:
+        """Keep the features of some frames of a file."""
+        blobs = [row.tobytes() for row in features.float().cpu().numpy()]
+        with self._faults(), self._db:
+            self._db.execute("INSERT OR REPLACE INTO lengths VALUES (?, ?)", (digest, length))
+            self._db.executemany(
+                "INSERT OR REPLACE INTO frames VALUES (?, ?, ?)",
+                [(digest, index, blob) for index, blob in zip(indices, blobs, strict=True)],
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+
+class FrameFeatures(NamedTuple):
+    """The features of some frames of one file, by ascending frame index; `length` counts all its frames."""
+
+    length: int
+    indices: list[int]
+    features: Float[Tensor, "frames dim"]
+
+
+class _Frames(torch.utils.data.Dataset):
+    """Chosen frames of files: (length, indices, frames), or the MediaError."""
+
+    def __init__(self, paths: Sequence[Path], choose: Choose, pixels: Pixels):
+        self.paths = paths
+        self.choose = choose
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: int) -> tuple[int, list[int], Tensor] | MediaError:
+        try:
+            with open_media(self.paths[position]) as media:
+                length = media.num_frames
+                indices = sorted(set(self.choose(length)))
+                frames = media.frames_at(indices)
+        except MediaError as error:
+            return error
+        return length, indices, view_crops(frames, self.pixels.size, self.pixels.resize, 1, self.pixels.interpolation)[0]
+
+
+@torch.inference_mode()
+def frame_features(
+    visual: Visual,
+    paths: Sequence[Path],
+    choose: Choose,
+    pixels: Pixels,
+    *,
+    cache: FeatureCache | None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> list[FrameFeatures | MediaError]:
+    """For each file, the sorted frame indices that `choose` picks of its length, and their features.
+
+    The centre crop of each frame is encoded, once; what the cache holds is not decoded again. A file that cannot be
+    read gives its MediaError. `choose` must be picklable where `workers` is above 0.
+    """
+    found: list[FrameFeatures | MediaError | None] = [None] * len(paths)
+    digests: list[str] = [""] * len(paths)
+    for position, path in enumerate(paths if cache else ()):
+        assert cache is not None
+        try:
+            digests[position] = cache.digest(path)
+        except MediaError as error:
+            found[position] = error
+            continue
+        length = cache.length(digests[position])
+        indices = sorted(set(choose(length))) if length else []
+        features = cache.get(digests[position], indices) if indices else None
+        found[position] = FrameFeatures(length, indices, features) if length and features is not None else None
+    missing = [position for position, entry in enumerate(found) if entry is None]
+    loader = torch.utils.data.DataLoader(
+        _Frames([paths[i] for i in missing], choose, pixels), batch_size=None, num_workers=workers
+    )
+    for position, entry in zip(missing, _encoded(visual, loader), strict=True):
+        found[position] = entry
+        if cache and isinstance(entry, FrameFeatures):
+            cache.put(digests[position], *entry)
+        if progress:
+            progress(len(found) - sum(entry is None for entry in found), len(paths))
+    return [entry for entry in found if entry is not None]
+
+
+def _encoded(visual: Visual, entries: Iterable[tuple[int, list[int], Tensor] | MediaError], batch: int = 64):
+    """The features of each entry in order, the frames of neighbours encoded together in batches of about `batch`."""
+    was_training = visual.training
+    visual.eval()
+    device = next(visual.parameters()).device
+    waiting: list[tuple[int, list[int], Tensor] | MediaError] = []
+
+    def flush() -> Iterator[FrameFeatures | MediaError]:
+        frames = [entry[2] for entry in waiting if not isinstance(entry, MediaError)]
+        encoded = [visual(part.to(device)).float().cpu() for part in (torch.cat(frames).split(batch) if frames else ())]
+        rows = iter(torch.cat(encoded).split([len(part) for part in frames]) if frames else ())
+        for entry in waiting:
+            yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))
+        waiting.clear()
+
+    for entry in entries:
+        waiting.append(entry)
+        if sum(len(e[2]) for e in waiting if not isinstance(e, MediaError)) >= batch:
+            yield from flush()
+    yield from flush()
+    visual.train(was_training)
+
+
+def readable(entries: Sequence[object], *, skip: bool) -> tuple[list[int], list[MediaError]]:
+    """Positions of the entries that are no MediaError, and the errors.
+
+    Raises:
+        MediaError: the first file that could not be read, unless `skip`.
+    """
+    errors = [entry for entry in entries if isinstance(entry, MediaError)]
+    if errors and not skip:
+        more = f" ({len(errors) - 1} more files cannot be read)" if len(errors) > 1 else ""
+        raise MediaError(
+            errors[0].path, f"{errors[0].problem}{more}; --skip-unreadable would leave out and list such files"
+        )
+    return [i for i, entry in enumerate(entries) if not isinstance(entry, MediaError)], errors

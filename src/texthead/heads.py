@@ -1,0 +1,269 @@
+"""The heads: features -> one score a class name, and the four ways to make the frozen rows (Sec. 2.2)."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from texthead.errors import DataError
+from texthead.prompts import check_names, fill_template
+
+if TYPE_CHECKING:
+    from texthead.encoders import Encoder
+
+HeadKind = Literal["text", "normal", "orthogonal", "lda", "linear", "cosine"]
+
+
+class CosineHead(nn.Module):
+    """Scores = scale x cosine(features - center, row); the rows are frozen or trainable.
+
+    `log_scale` is a parameter: exp(log_scale) is the same factor in training and in evaluation.
+
+    Args:
+        weight: one row a class, any length; rows are normalised here.
+        names: the class names, in row order.
+        scale: the logit scale at the start, > 0.
+        center: subtracted from the features before they are normalised; None subtracts nothing.
+        frozen: rows in a buffer that no optimiser can see, or in a parameter.
+        kind: where the rows came from.
+        prompts: the exact strings behind text rows.
+
+    Differs: the paper writes W g_V(x); normalised features and the scale are what its code does.
+
+    Raises:
+        DataError: names and rows differ in number, a row is zero, or the scale is not positive.
+    """
+
+    weight: Tensor
+    center: Tensor | None
+
+    def __init__(
+        self,
+        weight: Float[Tensor, "classes dim"],
+        *,
+        names: Sequence[str],
+        scale: float = 100.0,
+        center: Float[Tensor, " dim"] | None = None,
+        frozen: bool,
+        kind: HeadKind = "text",
+        prompts: Sequence[str] | None = None,
+    ):
+        super().__init__()
+        check_names(names)
+        if len(names) != len(weight):
+            raise DataError(f"{len(names)} names for {len(weight)} rows: a head needs one name a row")
+        if scale <= 0:
+            raise DataError(f"scale must be positive, got {scale}")
+        lengths = weight.norm(dim=-1)
+        if not bool((lengths > 0).all()):
+            raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero: it has no direction to compare with")
+        rows = F.normalize(weight.detach().float(), dim=-1)
+        if frozen:
+            self.register_buffer("weight", rows)
+        else:
+            self.weight = nn.Parameter(rows)
+        self.register_buffer("center", None if center is None else center.detach().float().clone())
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.names = tuple(names)
+        self.kind = kind
+        self.prompts = None if prompts is None else tuple(prompts)
+
+    @property
+    def scale(self) -> float:
+        """The logit scale, exp(log_scale)."""
+        return float(self.log_scale.detach().exp())
+
+    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
+        """Logits of each class.
+
+        Source: Eq. 3.
+        """
+        if self.center is not None:
+            features = features - self.center
+        return self.log_scale.exp() * F.linear(F.normalize(features, dim=-1), F.normalize(self.weight, dim=-1))
+
+
+class FrozenHead(CosineHead):
+    """A cosine head whose rows are a buffer: bit-identical after training.
+
+    Source: Eq. 3, W~.
+    """
+
+    def __init__(
+        self,
+        weight: Float[Tensor, "classes dim"],
+        *,
+        names: Sequence[str],
+        scale: float = 100.0,
+        center: Float[Tensor, " dim"] | None = None,
+        kind: HeadKind = "text",
+        prompts: Sequence[str] | None = None,
+    ):
+        super().__init__(
+            weight, names=names, scale=scale, center=center, frozen=True, kind=kind, prompts=prompts
+        )
+
+
+class TrainableHead(CosineHead):
+    """A cosine head whose rows start where they are given and are trained.
+
+    Source: Sec. 2.2, "the unfrozen results are given in the supplementary materials".
+    """
+
+    def __init__(
+        self,
+        weight: Float[Tensor, "classes dim"],
+        *,
+        names: Sequence[str],
+        scale: float = 100.0,
+        center: Float[Tensor, " dim"] | None = None,
+        kind: HeadKind = "text",
+        prompts: Sequence[str] | None = None,
+    ):
+        super().__init__(
+            weight, names=names, scale=scale, center=center, frozen=False, kind=kind, prompts=prompts
+        )
+
+
+class LinearHead(nn.Module):
+    """Scores = W g_V(x): learned from a random start, no normalisation, no scale, no bias.
+
+    Args:
+        dim: length of a feature.
+        names: the class names, in row order.
+        generator: draws the start, uniform in +-1/sqrt(dim) as torch's own linear layer.
+
+    Source: Eq. 1, to the letter.
+    """
+
+    def __init__(self, dim: int, *, names: Sequence[str], generator: torch.Generator | None = None):
+        super().__init__()
+        check_names(names)
+        bound = 1 / math.sqrt(dim)
+        self.weight = nn.Parameter(torch.empty(len(names), dim).uniform_(-bound, bound, generator=generator))
+        self.names = tuple(names)
+        self.kind: HeadKind = "linear"
+
+    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
+        """Logits of each class."""
+        return F.linear(features, self.weight)
+
+
+Head = CosineHead | LinearHead
+
+
+def random_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
+    """Rows of independent standard normal numbers.
+
+    Source: Eq. 4; "Random normal matrix" in Table 1.
+    """
+    return torch.randn(classes, dim, generator=generator)
+
+
+def orthogonal_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
+    """The first rows of the orthogonal factor of a random normal dim x dim matrix: W W^T = I.
+
+    Source: Eq. 5; "Random orthogonal matrix" in Table 1.
+
+    Raises:
+        DataError: more classes than dimensions; so many rows cannot be orthogonal.
+    """
+    if classes > dim:
+        raise DataError(
+            f"{classes} classes > {dim} dimensions: at most {dim} rows can be orthogonal; use the normal or text head"
+        )
+    # Double precision, so that W W^T = I holds to the last bits of the float32 result.
+    square = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(square).Q[:classes].float()
+
+
+def lda_weights(
+    features: Float[Tensor, "items dim"],
+    labels: Int[Tensor, " items"],
+    *,
+    shrinkage: float | Literal["auto"] | None = "auto",
+) -> Float[Tensor, "classes dim"]:
+    """Rows of Fisher's linear discriminant: S_w^-1 (mu_c - mu), one a class; the intercept is dropped.
+
+    Args:
+        features: from the pretrained encoder, one a training item, not normalised.
+        labels: 0 to classes-1, each at least twice.
+        shrinkage: of the within-class covariance S_w towards a multiple of the identity: "auto" is
+            Ledoit and Wolf's estimate, a number in [0, 1] is used as given, None is the plain
+            pseudo-inverse.
+
+    Source: Sec. 2.2, linear discriminant projection; Table 1.
+    Differs: the paper names neither solver nor shrinkage. With fewer items than dimensions S_w is singular
+        and the pseudo-inverse throws away every direction in which classes do not vary, so the default shrinks.
+
+    Raises:
+        DataError: a class has fewer than two items.
+    """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    classes = int(labels.max()) + 1
+    counts = torch.bincount(labels.long(), minlength=classes)
+    if int(counts.min()) < 2:
+        raise DataError(
+            f"class {int(counts.argmin())} has {int(counts.min())} item: LDA needs at least 2 a class to see how items "
+            "of one class vary; give more items or use the text head"
+        )
+    x, y = features.double().numpy(), labels.numpy()
+    if shrinkage is None:
+        lda = LinearDiscriminantAnalysis(solver="svd").fit(x, y)
+    else:
+        lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x, y)
+    rows = np.asarray(lda.coef_)
+    if classes == 2:
+        rows = np.concatenate([-rows, rows])
+    elif shrinkage is not None:
+        # lsqr gives S_w^-1 mu_c; the shared S_w^-1 mu is taken off so that both solvers mean the same.
+        rows = rows - lda.priors_ @ rows
+    return torch.from_numpy(rows).float()
+
+
+def text_weights(encoder: "Encoder", names: Sequence[str], *, template: str) -> Float[Tensor, "classes dim"]:
+    """The text embedding of each name's prompt, normalised; row i depends on name i only.
+
+    Source: Eq. 6; Table 4.
+
+    Raises:
+        DataError: an empty or repeated name, or a template without exactly one `{}`.
+        EncoderError: a prompt with more tokens than the text encoder takes.
+    """
+    check_names(names)
+    return F.normalize(encoder.encode_text(fill_template(template, names)).detach(), dim=-1)
+
+
+def text_head(
+    encoder: "Encoder",
+    names: Sequence[str],
+    *,
+    template: str = "{}",
+    scale: float | None = None,
+    center: Float[Tensor, " dim"] | None = None,
+) -> FrozenHead:
+    """A frozen head of text rows, with the encoder's own scale and center unless others are given."""
+    return FrozenHead(
+        text_weights(encoder, names, template=template),
+        names=names,
+        scale=encoder.scale if scale is None else scale,
+        center=encoder.center if center is None else center,
+        prompts=fill_template(template, names),
+    )
+
+
+def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes classes"]:
+    """Pearson correlation of each pair of rows: symmetric, 1 on the diagonal.
+
+    Source: Fig. 1.
+    """
+    rows = F.normalize(weight.double() - weight.double().mean(-1, keepdim=True), dim=-1)
+    matrix = rows @ rows.T
+    matrix.fill_diagonal_(1.0)
+    return matrix.float()

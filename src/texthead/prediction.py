@@ -1,0 +1,95 @@
+"""Files in, names out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from texthead.datasets import Pixels
+from texthead.decoding import is_media
+from texthead.errors import DataError
+from texthead.evaluation import Pooling, score
+from texthead.features import Progress
+from texthead.recognizer import Recognizer
+from texthead.runs import Run
+from texthead.sampling import Views
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best names of one file, best first, with their probabilities (0-1); or why it could not be read."""
+
+    path: Path
+    top: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+
+
+def find_media(inputs: Sequence[str | Path]) -> list[Path]:
+    """The files that are named, and the videos and images in the folders that are named (below them too), sorted.
+
+    Raises:
+        DataError: a path that does not exist, or a folder without video or image.
+    """
+    found: list[Path] = []
+    for path in map(Path, inputs):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and is_media(p))
+            if not inside:
+                raise DataError(f"{path}: folder holds no video or image; name files or another folder")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError(f"{path}: no such file or folder; check the path")
+    return found
+
+
+def predict(
+    run: Run | Recognizer,
+    inputs: Sequence[str | Path],
+    *,
+    top: int = 5,
+    views: Views | None = None,
+    pooling: Pooling = "features",
+    frames: int | None = None,
+    pixels: Pixels | None = None,
+    skip_unreadable: bool = False,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> list[Prediction]:
+    """The best `top` names of each file, in the order of `find_media`.
+
+    Args:
+        run: a run from `load_run`, which knows its frames, sizes and sampling; or a bare model, with `frames`
+            (8 if None) and `pixels` (the visual encoder's own if None).
+
+    Raises:
+        DataError: a path that does not exist, or a folder without media.
+        MediaError: a file that cannot be read, unless `skip_unreadable`: then its prediction holds the error.
+    """
+    if isinstance(run, Run):
+        model, frames, pixels = run.model, frames or run.recipe.frames, pixels or run.pixels
+        views = views or Views(origin=run.recipe.origin)
+    else:
+        model, views = run, views or Views(origin="centre")
+    if pixels is None:
+        spec = model.visual.spec  # pyright: ignore[reportAttributeAccessIssue]
+        pixels = Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
+    paths = find_media(inputs)
+    found = score(
+        model,
+        paths,
+        frames=frames or 8,
+        pixels=pixels,
+        views=views,
+        pooling=pooling,
+        skip_unreadable=skip_unreadable,
+        workers=workers,
+        progress=progress,
+    )
+    predictions = [Prediction(error.path, error=error.problem) for error in found.skipped]
+    values, places = found.scores.softmax(dim=-1).topk(min(top, len(model.names)), dim=-1)
+    for path, row, indices in zip(found.paths, values.tolist(), places.tolist(), strict=True):
+        best = tuple((model.names[i], value) for i, value in zip(indices, row, strict=True))
+        predictions.append(Prediction(path, best))
+    order = {path: i for i, path in enumerate(paths)}
+    return sorted(predictions, key=lambda prediction: order[prediction.path])

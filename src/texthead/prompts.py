@@ -1,0 +1,109 @@
+"""Class names and templates -> prompts. Plain strings only: nothing here imports torch."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from texthead.errors import DataError
+
+# Where a run-together name is cut: "ApplyEye" after y, "BMXRiding" before Riding.
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
+
+
+def clean_name(label: str) -> str:
+    """The label as a text encoder reads it best: words apart, joined by single spaces.
+
+    `ApplyEyeMakeup` -> `apply eye makeup`, `push_up` -> `push up`; `t-shirt` and `Tai Chi` stay.
+    A name is put in lower case only where it was run together.
+    """
+    words = _CAMEL.sub(" ", label)
+    if words != label:
+        words = words.lower()
+    return " ".join(words.replace("_", " ").split())
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Nothing, if the names can be classes: none empty, none twice.
+
+    Raises:
+        DataError: no name, an empty name, or one that occurs twice.
+    """
+    if not names:
+        raise DataError("no class names given: at least one is needed")
+    for position, name in enumerate(names):
+        if not name.strip():
+            raise DataError(f"class name {position + 1} of {len(names)} is empty: give it a name or remove it")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"class name {twice[0]!r} occurs {Counter(names)[twice[0]]} times: names must be unique")
+
+
+def clean_names(labels: Sequence[str]) -> list[str]:
+    """The cleaned name of each label, in order.
+
+    Raises:
+        DataError: two labels become the same name (`push_up` and `push up`).
+    """
+    check_names(labels)
+    names = [clean_name(label) for label in labels]
+    seen: dict[str, str] = {}
+    for label, name in zip(labels, names, strict=True):
+        if name in seen:
+            raise DataError(
+                f"labels {seen[name]!r} and {label!r} both read {name!r}: merge them, or keep them with --names verbatim"
+            )
+        seen[name] = label
+    return names
+
+
+def check_template(template: str) -> None:
+    """Nothing, if the template holds exactly one `{}`.
+
+    Raises:
+        DataError: no `{}`, or more than one.
+    """
+    if template.count("{}") != 1:
+        raise DataError(f"template must hold exactly one '{{}}' for the class name, got {template!r}")
+
+
+def fill_template(template: str, names: Sequence[str]) -> list[str]:
+    """One prompt a name: the template with the name in place of `{}`.
+
+    Source: Sec. 4.2, text input forms ("a video of a person {label}.").
+
+    Raises:
+        DataError: the template does not hold exactly one `{}`.
+    """
+    check_template(template)
+    before, after = template.split("{}")
+    return [f"{before}{name}{after}" for name in names]
+
+
+def mirrored_names(names: Sequence[str]) -> list[str]:
+    """The names that say left or right: a horizontal flip would make them false."""
+    return [name for name in names if _SIDES.search(name)]
+
+
+def read_names(source: str) -> list[str]:
+    """Class names from a text file (one a line) or from a comma-separated string.
+
+    A string that ends in `.txt`, or that names a file, is read as a file; blank lines are passed over.
+
+    Raises:
+        DataError: the file is missing or not text, or the names are empty or repeated.
+    """
+    path = Path(source)
+    if path.suffix.lower() == ".txt" or (len(source) < 1024 and path.is_file()):
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file of class names; give a .txt with one name a line") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read as text ({error}); give a .txt with one name a line") from None
+        names = [line.strip() for line in lines if line.strip()]
+    else:
+        names = [name.strip() for name in source.split(",")]
+    check_names(names)
+    return names

@@ -1,0 +1,66 @@
+"""The model: visual encoder, temporal module, head (Eq. 3). It neither reads files nor saves."""
+
+import copy
+
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from texthead.errors import RunError
+
+
+class Recognizer(nn.Module):
+    """Scores of each class name for a batch of clips.
+
+    Args:
+        visual: (batch*frames, channels, height, width) -> (batch*frames, dim). `nn.Identity()` where the clips
+            are frame features already: the same model then trains on what was encoded once.
+        temporal: (batch, frames, dim) -> (batch, dim).
+        head: (batch, dim) -> (batch, classes), with `.names`.
+
+    Source: Eq. 3: H(y | softmax(W~ g_V(x))).
+    """
+
+    def __init__(self, visual: nn.Module, temporal: nn.Module, head: nn.Module):
+        super().__init__()
+        self.visual = visual
+        self.temporal = temporal
+        self.head = head
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names, in the order of the scores."""
+        return self.head.names  # pyright: ignore[reportReturnType]
+
+    def features(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch dim"]:
+        """One feature a clip, not normalised.
+
+        `clips` are batch frames channels height width (uint8 0-255, or float already normalised), or
+        batch frames dim where `visual` is the identity.
+        """
+        frames = self.visual(clips.flatten(0, 1))
+        return self.temporal(frames.unflatten(0, clips.shape[:2]))
+
+    def forward(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch classes"]:
+        """Logits of each class."""
+        return self.head(self.features(clips))
+
+    def with_head(self, head: nn.Module) -> "Recognizer":
+        """The same encoder and temporal module (shared, not copied) behind another head.
+
+        Source: Tables 9 and 11: new names, same model.
+
+        Raises:
+            RunError: the rows of the new head have another length than those of this one.
+        """
+        old, new = (getattr(part.weight, "shape", (0, 0))[1] for part in (self.head, head))
+        if old != new:
+            raise RunError(f"head of dim {new} does not fit features of dim {old}: encode the names with this encoder")
+        return Recognizer(self.visual, self.temporal, head)
+
+    def on_features(self) -> "Recognizer":
+        """The same temporal module and head (shared) for clips that are frame features already."""
+        return Recognizer(nn.Identity(), self.temporal, self.head)
+
+    def frozen_copy(self) -> "Recognizer":
+        """A detached copy in evaluation mode that later training does not touch."""
+        return copy.deepcopy(self).requires_grad_(False).eval()

@@ -1,0 +1,380 @@
+"""One self-contained HTML page: what a run did, to look at, send on or print.
+
+The page loads nothing: style and pictures are inside it, and its content policy forbids everything else, so
+it can be opened from a mail. Every string given is escaped; nobody's class name becomes markup.
+"""
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+
+from . import figures
+from .errors import TextheadError
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+Cell = str | int | float | None
+
+PIXELS_PER_INCH = 100  # the scale that figures.py draws for
+PNG_SCALE = 2  # twice as many: sharp on dense screens
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1d1d1f; --faint: #5f6368; --page: #fff; --card: #f4f5f7;
+  --line: #d9dce1; --mark: #dcecf9; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e8e8ea; --faint: #a2a7ae; --page: #17181b; --card: #24262b;
+    --line: #3c4047; --mark: #1c3c58; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 64rem; padding: 1rem; color: var(--text); background: var(--page);
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
+  overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 0; }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--line); }
+p { margin: .5rem 0; max-width: 46rem; }
+.subtitle, caption, figcaption, .note, .label { color: var(--faint); }
+nav { margin: .8rem 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
+nav a { color: inherit; }
+.numbers { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; }
+.numbers div { flex: 1 1 9.5rem; background: var(--card); border-radius: .5rem; padding: .6rem .8rem; }
+.label, .note { display: block; font-size: .85rem; }
+.value { display: block; font-size: 1.5rem; font-weight: 600; line-height: 1.25; }
+.scroll { overflow: auto; max-height: 34rem; margin: .8rem 0; }
+table { border-collapse: collapse; min-width: min(100%, 24rem); font-size: .93rem;
+  font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-size: .88rem; padding-bottom: .4rem; }
+th, td { padding: .3rem .8rem .3rem .4rem; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top; overflow-wrap: break-word; max-width: 34rem; }
+thead th { position: sticky; top: 0; background: var(--page); }
+td.left { overflow-wrap: anywhere; min-width: 5rem; }
+.right { text-align: right; white-space: nowrap; }
+.center { text-align: center; }
+.highlight td { background: var(--mark); font-weight: 600; }
+.figures { display: flex; flex-wrap: wrap; gap: .8rem; align-items: flex-start; margin: .8rem 0; }
+figure { margin: 0; max-width: 100%; }
+figure img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
+  border-radius: .5rem; }
+figcaption { font-size: .88rem; padding: .3rem .2rem; }
+pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; overflow-x: auto;
+  font-size: .88rem; }
+@media print { .scroll { max-height: none; } nav { display: none; } figure, tr { break-inside: avoid; } }
+"""
+
+# Nothing is fetched, whatever a string in the page says.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+class Report:
+    """A page that grows from top to bottom, one call a block; `write` puts it into a file."""
+
+    def __init__(self, title: str, subtitle: str = ""):
+        self.title = title
+        self.subtitle = subtitle
+        self._blocks: list[str] = []
+        self._sections: list[str] = []
+
+    def section(self, title: str) -> None:
+        """Starts a section; pages of three sections or more link to them at the top."""
+        self._sections.append(title)
+        self._blocks.append(f'<h2 id="section-{len(self._sections)}">{escape(title)}</h2>')
+
+    def text(self, paragraph: str) -> None:
+        """Adds a paragraph of plain text."""
+        self._blocks.append(f"<p>{escape(paragraph)}</p>")
+
+    def code(self, lines: str) -> None:
+        """Adds text in which every space and line break counts, such as a command."""
+        self._blocks.append(f"<pre><code>{escape(lines)}</code></pre>")
+
+    def numbers(self, entries: Sequence[tuple[str, str, str]]) -> None:
+        """Adds a row of large numbers: each a label above, the number, and a note below it."""
+        boxes = [
+            f'<div><span class="label">{escape(label)}</span><span class="value">{escape(value)}</span>'
+            f'<span class="note">{escape(note)}</span></div>'
+            for label, value, note in entries
+        ]
+        self._blocks.append(f'<div class="numbers">{"".join(boxes)}</div>')
+
+    def table(
+        self,
+        headers: Sequence[str],
+        rows: Sequence[Sequence[Cell]],
+        caption: str | None = None,
+        align: Sequence[str] | None = None,
+        highlight_row: int | None = None,
+    ) -> None:
+        """Adds a table; `highlight_row` is the index of a row to stand out.
+
+        Numbers appear as given, so round them first; None is a dash. `align` holds `left`, `right` or
+        `center` for each column; without it, columns of numbers are right-aligned. Long tables scroll under
+        their headers.
+
+        Raises: TextheadError when a row or `align` is not as long as the headers, or `highlight_row` names no
+        row.
+        """
+        for index, row in enumerate(rows):
+            if len(row) != len(headers):
+                raise TextheadError(f"row {index} has {len(row)} cells, the table has {len(headers)} headers")
+        sides = _alignment(rows, len(headers)) if align is None else list(align)
+        if len(sides) != len(headers) or not set(sides) <= {"left", "right", "center"}:
+            raise TextheadError(
+                f"align needs left, right or center for each of {len(headers)} columns, got {sides}"
+            )
+        if highlight_row is not None and not 0 <= highlight_row < len(rows):
+            raise TextheadError(
+                f"highlight_row must be below {len(rows)}, the number of rows, got {highlight_row}"
+            )
+        top = f"<caption>{escape(caption)}</caption>" if caption else ""
+        head = _row_html("th", headers, sides)
+        body = [_row_html("td", row, sides, index == highlight_row) for index, row in enumerate(rows)]
+        table = f"<table>{top}<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+        self._blocks.append(f'<div class="scroll">{table}</div>')
+
+    def figure(self, figure: "matplotlib.figure.Figure", caption: str) -> None:
+        """Adds a figure and the sentence below it."""
+        self.figures([(figure, caption)])
+
+    def figures(self, pairs: Sequence[tuple["matplotlib.figure.Figure", str]]) -> None:
+        """Adds figures with their captions, side by side where the screen is wide enough."""
+        self._blocks.append(f'<div class="figures">{"".join(_figure_html(*pair) for pair in pairs)}</div>')
+
+    def html(self) -> str:
+        """The whole page."""
+        links = [f'<a href="#section-{i}">{escape(name)}</a>' for i, name in enumerate(self._sections, 1)]
+        nav = f"<nav>{''.join(links)}</nav>" if len(links) > 2 else ""
+        subtitle = f'<p class="subtitle">{escape(self.subtitle)}</p>' if self.subtitle else ""
+        lines = [
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(self.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+            f"<h1>{escape(self.title)}</h1>{subtitle}{nav}",
+            *self._blocks,
+            "</body>\n</html>\n",
+        ]
+        return "\n".join(lines)
+
+    def write(self, path: str | Path) -> None:
+        """Puts the page at `path`, whole or not at all: whoever reads meanwhile sees the old page.
+
+        Raises: TextheadError when the folder is missing.
+        """
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise TextheadError(f"{path}: there is no folder {path.parent}; make it first")
+        # Beside the target, since a rename is atomic within one file system only.
+        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            # Replace: the name of a file may hold bytes that are no Unicode.
+            with beside.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+                file.write(self.html())
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                beside.unlink()
+            raise
+
+
+def _alignment(rows: Sequence[Sequence[Cell]], columns: int) -> list[str]:
+    """`right` for the columns that hold numbers and no text."""
+    sides = []
+    for column in range(columns):
+        cells = [row[column] for row in rows if row[column] is not None]
+        sides.append("right" if cells and not any(isinstance(cell, str) for cell in cells) else "left")
+    return sides
+
+
+def _row_html(tag: str, cells: Sequence[Cell], sides: Sequence[str], highlight: bool = False) -> str:
+    inner = "".join(
+        f'<{tag} class="{side}">{"–" if cell is None else escape(str(cell))}</{tag}>'
+        for cell, side in zip(cells, sides, strict=True)
+    )
+    return f'<tr class="highlight">{inner}</tr>' if highlight else f"<tr>{inner}</tr>"
+
+
+def _figure_html(figure: "matplotlib.figure.Figure", caption: str) -> str:
+    """The figure as wide as it was drawn, or as the screen where that is narrower."""
+    kind, data = picture(figure)
+    source = f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return (
+        f'<figure style="width:{round(figure.get_figwidth() * PIXELS_PER_INCH)}px">'
+        f'<img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
+    """The media type and bytes of a figure: an SVG, or a PNG of 200 pixels an inch if smaller."""
+    vector, pixels = io.BytesIO(), io.BytesIO()
+    # Without a date, the same figure takes the same room whenever it is drawn.
+    figure.savefig(vector, format="svg", metadata={"Date": None})
+    figure.savefig(pixels, format="png", dpi=PIXELS_PER_INCH * PNG_SCALE)
+    if len(vector.getvalue()) <= len(pixels.getvalue()):
+        return "image/svg+xml", vector.getvalue()
+    return "image/png", pixels.getvalue()
+
+
+# ---------------------------------------------------------------- the report of a run
+
+
+class Strip(NamedTuple):
+    """One clip of the report: its file name, its frames, the most probable classes, the true one if known."""
+
+    name: str
+    frames: UInt8[np.ndarray, "frames height width 3"]
+    top: Sequence[tuple[str, float]]
+    truth: str | None = None
+
+
+def run_report(
+    run_folder_name: str,
+    recipe: Mapping[str, object],
+    records: Sequence[Mapping[str, object]],
+    confusion: Integer[np.ndarray, "classes classes"] | None,
+    correlation: Float[np.ndarray, "classes classes"] | None,
+    names: Sequence[str],
+    comparisons: Sequence[tuple[str, str]],
+    strips: Sequence[Strip],
+    strings: Mapping[str, str],
+) -> Report:
+    """The standard report of a run; a part for which nothing is given is left out.
+
+    `records` are the lines of `metrics.jsonl`. `confusion` counts items, rows are the true classes.
+    `correlation` holds how alike the rows of the head are. `comparisons` pairs a way of working with its
+    result, both as they shall be read. `strings` maps each class name to the prompt that was encoded for it.
+
+    Raises: TextheadError when a matrix doesn't fit the names.
+    """
+    report = Report(title=run_folder_name, subtitle=f"{len(names)} classes: {_listed(names, 6)}")
+    report.numbers(_headline(records, confusion, names))
+    if comparisons:
+        report.section("Comparison")
+        report.table(["method", "result"], comparisons, align=["left", "right"])
+    if _with_number(records, "train", "loss") or _with_number(records, "val", "top1"):
+        report.section("Training")
+        report.figure(
+            figures.plot_curves(records), "Training loss and validation accuracy over the training steps."
+        )
+    if confusion is not None or correlation is not None:
+        report.section("Classes")
+        _add_maps(report, confusion, correlation, names)
+    if confusion is not None:
+        _add_class_table(report, confusion, names)
+    if strips:
+        report.section("Predictions")
+        for strip in strips:
+            report.figure(figures.plot_strip(strip.frames, strip.top, truth=strip.truth), strip.name)
+    if recipe:
+        report.section("Recipe")
+        report.table(["setting", "value"], [(key, str(value)) for key, value in _flat(recipe)])
+    if strings:
+        report.section("Prompts")
+        report.text("The text head was made of exactly these strings.")
+        report.table(["class", "prompt"], list(strings.items()))
+    return report
+
+
+def _headline(
+    records: Sequence[Mapping[str, object]],
+    confusion: np.ndarray | None,
+    names: Sequence[str],
+) -> list[tuple[str, str, str]]:
+    entries = []
+    if confusion is not None and confusion.sum():
+        right, items = int(np.trace(confusion)), int(confusion.sum())
+        low, high = wilson_interval(right, items)
+        note = f"{right} of {items} items; 95% interval {low:.1f} to {high:.1f}"
+        entries.append(("top-1, evaluated", f"{100 * right / items:.1f}%", note))
+    entries.append(("chance", f"{100 / len(names):.3g}%", f"1 of {len(names)} classes"))
+    steps, validations = _with_number(records, "train", "loss"), _with_number(records, "val", "top1")
+    if validations:
+        last = validations[-1]
+        at = f"epoch {last.get('epoch', '–')}, step {last.get('step', '–')}, {last.get('count', '–')} items"
+        entries.append(("top-1, last validation", f"{last['top1']:.1f}%", at))
+    if steps:
+        note = f"step {steps[-1].get('step', '–')}; at the start {steps[0]['loss']:.3g}"
+        entries.append(("training loss, last", f"{steps[-1]['loss']:.3g}", note))
+    speeds = [record["clips_per_second"] for record in _with_number(records, "train", "clips_per_second")]
+    if speeds:
+        entries.append(("speed", f"{np.median(speeds):.3g} clips/s", "median of the training records"))
+    return entries
+
+
+def _with_number(records: Sequence[Mapping[str, object]], kind: str, key: str) -> list[Mapping[str, Any]]:
+    """The records of one kind that hold a number under `key`; a diverged loss may be stored as null."""
+    found = [record for record in records if record.get("kind") == kind]
+    return [record for record in found if isinstance(record.get(key), int | float)]
+
+
+def _add_maps(
+    report: Report, confusion: np.ndarray | None, correlation: np.ndarray | None, names: Sequence[str]
+) -> None:
+    pairs = []
+    if confusion is not None:
+        figure = figures.plot_confusion(confusion, names, title="What was taken for what")
+        pairs.append((figure, "Confusion: each row is a true class, each column what the model said."))
+    if correlation is not None:
+        figure = figures.plot_correlation(correlation, names, title="How alike the head's rows are")
+        pairs.append(
+            (figure, "Correlation of the head's rows: red pairs lie closer together than blue ones.")
+        )
+    report.figures(pairs)
+
+
+def _add_class_table(report: Report, confusion: np.ndarray, names: Sequence[str]) -> None:
+    """Adds one row a class, the least recognised first; classes without items come last."""
+    rows = sorted(class_rows(confusion, names), key=lambda row: 101.0 if row[2] is None else row[2])
+    headers = ["class", "items", "top-1 (%)", "most often taken for"]
+    report.table(headers, rows, caption="Each class, the least recognised first.")
+
+
+def class_rows(
+    confusion: Integer[np.ndarray, "classes classes"], names: Sequence[str]
+) -> list[tuple[str, int, float | None, str | None]]:
+    """One row a class: name, items, top-1 in percent, and its most frequent confusion, "name (count)"."""
+    rows = []
+    for index, name in enumerate(names):
+        items, right = int(confusion[index].sum()), int(confusion[index, index])
+        others = confusion[index].copy()
+        others[index] = 0
+        other = int(others.argmax())
+        taken_for = f"{names[other]} ({others[other]})" if others[other] else None
+        rows.append((name, items, round(100 * right / items, 1) if items else None, taken_for))
+    return rows
+
+
+def wilson_interval(right: int, items: int, z: float = 1.959964) -> tuple[float, float]:
+    """The percent between which a rate lies with 95% confidence, when `right` of `items` were seen.
+
+    Wilson's score interval: it stays within 0..100 and is of use for few items. 8 of 10 gives (49.0, 94.3).
+    """
+    rate, weight = right / items, z * z / items
+    middle = (rate + weight / 2) / (1 + weight)
+    half = z * (rate * (1 - rate) / items + weight / (4 * items)) ** 0.5 / (1 + weight)
+    # Rounding alone can lead just outside.
+    return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
+
+
+def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    """The settings one by one, those of an inner mapping as `outer.inner`."""
+    entries: list[tuple[str, object]] = []
+    for key, value in recipe.items():
+        if isinstance(value, Mapping):
+            entries += _flat({str(inner): value[inner] for inner in value}, f"{prefix}{key}.")
+        else:
+            entries.append((prefix + key, value))
+    return entries
+
+
+def _listed(names: Sequence[str], most: int) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

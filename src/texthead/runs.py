@@ -1,0 +1,234 @@
+"""The run folder: what a recogniser needs to live on, written so that a crash never leaves half a file.
+
+    recipe.json        hyper-parameters, visual encoder, temporal module, head
+    classes.json       one entry a class: label, prompt
+    split.json         which files were trained on and which were held out
+    metrics.jsonl      one line an optimiser step, one a validation
+    model.safetensors  all weights, the head's rows among them
+    state/             what --resume continues from
+    report.html        the report
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from texthead.datasets import Pixels
+from texthead.encoders import Visual, VisualSpec, build_visual
+from texthead.errors import RunError
+from texthead.heads import FrozenHead, Head, LinearHead, TrainableHead
+from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.temporal import MeanPool, Temporal, TemporalTransformer
+
+FORMAT = 1
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; when the block ends well it is synced and takes the place of `path`.
+
+    Raises:
+        RunError: the disk is full or read-only; what was at `path` is still there.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        beside.unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written ({error}); what was there before is kept") from error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Put a value into a JSON file, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file.
+
+    Raises:
+        RunError: the file is missing or holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with --resume)") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether the path is a folder with a recipe.json."""
+    return (Path(path) / "recipe.json").is_file()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process.
+
+    Raises:
+        RunError: another process holds it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a")
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"{folder}: in use by another process; wait for it or choose another --out") from None
+        yield
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recogniser read back from its folder."""
+
+    folder: Path
+    model: Recognizer
+    recipe: Recipe
+    spec: VisualSpec
+    pixels: Pixels
+    trained_on: frozenset[str]
+    held_out: tuple[str, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The data's labels, in the order of the head's rows."""
+        return self.model.names
+
+
+def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:
+    """What `recipe.json` holds."""
+    head: Head = model.head  # pyright: ignore[reportAssignmentType]
+    return {
+        "format": FORMAT,
+        "recipe": recipe.to_json(),
+        "encoder": model.visual.spec.to_json(),  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        "pixels": {"size": pixels.size, "resize": pixels.resize, "interpolation": pixels.interpolation},
+        "temporal": model.temporal.config(),  # pyright: ignore[reportCallIssue]
+        "head": {
+            "kind": head.kind,
+            "type": type(head).__name__,
+            "center": getattr(head, "center", None) is not None,
+        },
+    }
+
+
+def classes_json(head: Head, template: str) -> dict[str, object]:
+    """What `classes.json` holds: each label, and the exact string behind its row."""
+    prompts: Sequence[str | None] = getattr(head, "prompts", None) or [None] * len(head.names)
+    return {
+        "template": template,
+        "classes": [{"label": name, "prompt": prompt} for name, prompt in zip(head.names, prompts, strict=True)],
+    }
+
+
+def save_model(path: Path, model: nn.Module) -> None:
+    """All parameters and buffers into one safetensors file, whole or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(path) as beside:
+        save_file(tensors, beside)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Fill a model from a safetensors file of exactly its keys and shapes.
+
+    Raises:
+        RunError: the file is missing, damaged, or of another model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+        for key in sorted(set(shapes) | set(expected)):
+            if shapes.get(key) != expected.get(key):
+                raise RunError(
+                    f"{path}: {key!r} has shape {shapes.get(key, 'none')}, this model needs {expected.get(key, 'none')}: "
+                    "the file belongs to another model"
+                )
+        model.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with --resume)") from None
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
+
+
+def make_temporal(config: dict) -> Temporal:
+    """The temporal module that a config describes.
+
+    Raises:
+        RunError: an unknown kind or option.
+    """
+    options = {key: value for key, value in config.items() if key != "kind"}
+    try:
+        match config.get("kind"):
+            case "mean":
+                return MeanPool(**options)
+            case "transformer":
+                return TemporalTransformer(**options)
+    except TypeError as error:
+        raise RunError(f"temporal module {config}: {error}") from None
+    raise RunError(f"temporal module must be 'mean' or 'transformer', got {config.get('kind')!r}")
+
+
+def _empty_head(about: dict, classes: dict, dim: int) -> Head:
+    """A head of the right shape, to load weights into."""
+    names = [entry["label"] for entry in classes["classes"]]
+    if about["type"] == "LinearHead":
+        return LinearHead(dim, names=names)
+    prompts = [entry["prompt"] for entry in classes["classes"]]
+    make = {"FrozenHead": FrozenHead, "TrainableHead": TrainableHead}[about["type"]]
+    return make(
+        torch.ones(len(names), dim),
+        names=names,
+        center=torch.zeros(dim) if about["center"] else None,
+        kind=about["kind"],
+        prompts=None if None in prompts else prompts,
+    )
+
+
+def load_run(folder: str | Path) -> Run:
+    """The recogniser in a run folder, ready to predict. Neither a text encoder nor pretrained weights are needed.
+
+    Raises:
+        RunError: the folder is no finished run, or a file in it does not fit the others.
+    """
+    folder = Path(folder)
+    if not is_run(folder):
+        raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
+    about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
+    split = read_json(folder / "split.json")
+    if about.get("format") != FORMAT:
+        raise RunError(f"{folder}: format {about.get('format')!r}, this version reads {FORMAT}: use the version that made it")
+    try:
+        spec = VisualSpec.from_json(about["encoder"])
+        visual: Visual = build_visual(spec)
+        model = Recognizer(visual, make_temporal(about["temporal"]), _empty_head(about["head"], classes, spec.dim))
+        pixels = Pixels(**about["pixels"])
+        recipe = Recipe.from_json(about["recipe"])
+        trained_on, held_out = frozenset(split["train"]), tuple(split["held_out"])
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
+    load_weights(folder / "model.safetensors", model)
+    return Run(folder, model.eval(), recipe, spec, pixels, trained_on, held_out)

@@ -1,0 +1,124 @@
+"""Draws of items and classes: K-shot, fractions, held-out items, unseen classes. Pure, seeded, plain integers.
+
+Each draw is a function of (labels, seed) alone, so that it is the same on every process and can be saved as data.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from texthead.errors import DataError
+
+
+def _by_label(labels: Sequence[str]) -> dict[str, list[int]]:
+    """The positions of each label, labels in sorted order."""
+    positions: dict[str, list[int]] = defaultdict(list)
+    for position, label in enumerate(labels):
+        positions[label].append(position)
+    return {label: positions[label] for label in sorted(positions)}
+
+
+def _shuffled(labels: Sequence[str], seed: int) -> dict[str, list[int]]:
+    """The positions of each label in a random order that depends on the seed and the label's place only."""
+    return {
+        label: [positions[i] for i in np.random.default_rng([seed, place]).permutation(len(positions))]
+        for place, (label, positions) in enumerate(_by_label(labels).items())
+    }
+
+
+def k_shot(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
+    """Positions of exactly k items a class, ascending. The items of a smaller k are among those of a larger one.
+
+    Source: Tables 8 and 10, K-shot C-way.
+    Differs: the published code draws on each process, so that its K-shot on G processes sees up to G*K.
+
+    Raises:
+        DataError: a class with fewer than k items.
+    """
+    if k < 1:
+        raise DataError(f"k must be at least 1, got {k}")
+    picked: list[int] = []
+    for label, positions in _shuffled(labels, seed).items():
+        if len(positions) < k:
+            raise DataError(f"class {label!r} has {len(positions)} items < k = {k}: lower k or add items")
+        picked += positions[:k]
+    return sorted(picked)
+
+
+def at_most(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
+    """Positions of k items a class, or of all where there are fewer, ascending.
+
+    Source: Sec. 4.2, "we first sample 60 videos from each class" for LDA.
+    """
+    return sorted(position for positions in _shuffled(labels, seed).values() for position in positions[:k])
+
+
+def fraction(labels: Sequence[str], part: float, *, seed: int) -> list[int]:
+    """Positions of a part of each class's items, at least one, ascending; smaller parts lie within larger ones.
+
+    Source: Fig. 3, label fractions.
+
+    Raises:
+        DataError: a part outside (0, 1].
+    """
+    if not 0 < part <= 1:
+        raise DataError(f"fraction must be above 0 and at most 1, got {part}")
+    picked: list[int] = []
+    for positions in _shuffled(labels, seed).values():
+        picked += positions[: max(1, round(part * len(positions)))]
+    return sorted(picked)
+
+
+def hold_out(
+    labels: Sequence[str], part: float, *, seed: int, groups: Sequence[Hashable] | None = None
+) -> list[int]:
+    """Positions of about `part` of each class's items to hold out of training, ascending.
+
+    At least one item a class is held out and at least one stays. With groups, a group is held out whole or not
+    at all, so the part is met only roughly.
+
+    Raises:
+        DataError: a part outside (0, 1), a class with one item, or groups that cannot be divided so.
+    """
+    if not 0 < part < 1:
+        raise DataError(f"held-out part must be between 0 and 1, got {part}")
+    keys: Sequence[Hashable] = groups if groups is not None else list(range(len(labels)))
+    held_groups: set[Hashable] = set()
+    for label, positions in _shuffled(labels, seed).items():
+        members: dict[Hashable, int] = defaultdict(int)
+        for position in positions:
+            members[keys[position]] += 1
+        if len(members) < 2:
+            what = "one item" if groups is None else "items of one group only"
+            raise DataError(
+                f"class {label!r} has {what}: none could be held out; add items or name the splits in a manifest"
+            )
+        wanted = max(1, round(part * len(positions)))
+        held = sum(count for key, count in members.items() if key in held_groups)
+        free = [key for key in members if key not in held_groups]
+        # The last free group of a class always stays, so that the class can be learned.
+        while held < wanted and len(free) > 1:
+            key = free.pop(0)
+            held_groups.add(key)
+            held += members[key]
+        if all(key in held_groups for key in members):
+            raise DataError(f"class {label!r}: all its groups are shared with other classes; name the splits instead")
+    return [position for position, key in enumerate(keys) if key in held_groups]
+
+
+def unseen_classes(names: Sequence[str], unseen: int, *, seed: int) -> tuple[list[str], list[str]]:
+    """Disjoint (seen, unseen) class names, both in their original order.
+
+    Source: Tables 9 and 11 (K300 and K100, IN600 and IN400).
+
+    Raises:
+        DataError: fewer than one class on either side.
+    """
+    if not 1 <= unseen < len(names):
+        raise DataError(f"unseen must be from 1 to {len(names) - 1} of {len(names)} classes, got {unseen}")
+    picked = set(np.random.default_rng(seed).permutation(len(names))[:unseen].tolist())
+    return (
+        [name for i, name in enumerate(names) if i not in picked],
+        [name for i, name in enumerate(names) if i in picked],
+    )

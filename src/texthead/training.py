@@ -1,0 +1,464 @@
+"""Training: one loop, top to bottom; the only `.backward()`."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from texthead import splits
+from texthead.datasets import Dataset, Pixels, TrainClips, TrainFeatures, label_indices
+from texthead.encoders import Encoder, VisualSpec
+from texthead.errors import MediaError, RunError
+from texthead.evaluation import evaluate
+from texthead.features import FeatureCache, Progress, evenly, frame_features, readable
+from texthead.heads import (
+    FrozenHead,
+    Head,
+    HeadKind,
+    LinearHead,
+    TrainableHead,
+    lda_weights,
+    orthogonal_weights,
+    random_weights,
+    text_weights,
+)
+from texthead.prompts import fill_template
+from texthead.recipes import Recipe, lr_factor, step_epoch
+from texthead.recognizer import Recognizer
+from texthead.runs import classes_json, describe, locked, replacing, save_model, write_json
+from texthead.sampling import Views
+from texthead.temporal import MeanPool, Temporal, TemporalTransformer
+from texthead.transforms import Augmentation
+
+LDA_ITEMS = 60
+
+
+def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
+    """The sizes of a recipe on an encoder.
+
+    Raises:
+        RunError: a size that the encoder cannot take.
+    """
+    size = recipe.size or spec.size
+    if size != spec.size and not spec.any_size:
+        raise RunError(f"{spec.source} takes {spec.size} pixels only, got size {size}: pass --size {spec.size}")
+    return Pixels(size, recipe.resize or round(size / spec.crop), spec.interpolation)
+
+
+def make_head(
+    kind: HeadKind,
+    encoder: Encoder,
+    labels: Sequence[str],
+    recipe: Recipe,
+    *,
+    names: Sequence[str] | None = None,
+    features: Float[Tensor, "items dim"] | None = None,
+    targets: Int[Tensor, " items"] | None = None,
+    trainable: bool = False,
+) -> Head:
+    """The head of a kind for the labels.
+
+    Args:
+        names: what the text encoder reads for each label; the labels themselves if None.
+        features, targets: pretrained features of the training items and their labels' places; LDA and a recipe with
+            `center` need them.
+        trainable: let a head of fixed rows be trained from them.
+
+    Source: Sec. 2.2; Eq. 1, 4, 5, 6; Table 1.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed)
+    if kind == "linear":
+        return LinearHead(encoder.dim, names=labels, generator=generator)
+    if features is None and (kind == "lda" or recipe.center):
+        raise RunError(f"head {kind!r} of recipe {recipe.name!r} needs the pretrained features of the training items")
+    prompts = None
+    match kind:
+        case "text":
+            weight = text_weights(encoder, names or labels, template=recipe.template)
+            prompts = fill_template(recipe.template, names or labels)
+        case "normal" | "cosine":
+            weight = random_weights(len(labels), encoder.dim, generator=generator)
+        case "orthogonal":
+            weight = orthogonal_weights(len(labels), encoder.dim, generator=generator)
+        case "lda":
+            assert features is not None
+            assert targets is not None
+            picked = splits.at_most([labels[i] for i in targets.tolist()], LDA_ITEMS, seed=recipe.seed)
+            weight = lda_weights(features[picked], targets[picked])
+        case _:
+            raise RunError(f"head must be text, normal, orthogonal, lda, linear or cosine, got {kind!r}")
+    make = TrainableHead if trainable or kind == "cosine" else FrozenHead
+    return make(
+        weight,
+        names=labels,
+        scale=recipe.scale or encoder.scale,
+        center=features.mean(0) if features is not None and recipe.center else None,
+        kind=kind,
+        prompts=prompts,
+    )
+
+
+def make_temporal_for(recipe: Recipe, dim: int) -> Temporal:
+    """The recipe's temporal module, drawn from its seed. One frame has no order: it always gets the mean."""
+    if recipe.temporal == "mean" or recipe.frames == 1:
+        return MeanPool()
+    heads = None if recipe.width is None else max(1, recipe.width // 64)
+    module = TemporalTransformer(
+        dim, recipe.layers, recipe.width, heads=heads, mlp_ratio=4 if recipe.width is None else 2
+    )
+    module.reset(torch.Generator().manual_seed(recipe.seed))
+    return module
+
+
+def train(
+    model: Recognizer,
+    train_set: Dataset,
+    val_set: Dataset | None,
+    recipe: Recipe,
+    *,
+    out: str | Path,
+    held_out: Dataset | None = None,
+    cache: FeatureCache | None = None,
+    workers: int = 0,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> list[dict]:
+    """The metrics' records, after training the model in place and writing the run folder.
+
+    The same recipe, seed, data and thread count give the same losses to the bit on a CPU, for any number of
+    workers, and also across a stop and `resume`.
+
+    Args:
+        val_set: scored after every epoch; nothing is chosen by it.
+        held_out: items to write down for a later test; not looked at.
+        cache: where features are kept when the recipe freezes the encoder.
+        progress: called with (clips done, clips in all).
+
+    Source: Eq. 3, Sec. 4.1.
+
+    Raises:
+        RunError: the folder holds a run already (or none, or another one, with `resume`), the loss is not finite,
+            or the disk is full; the last checkpoint stays whole.
+        MediaError: an item that cannot be read.
+    """
+    out = Path(out)
+    pixels = pixels_for(recipe, model.visual.spec)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    about = json.loads(json.dumps(describe(model, recipe, pixels)))
+    split = {
+        "source": train_set.source,
+        "train": [str(item.path.resolve()) for item in train_set.items],
+        "held_out": [str(item.path.resolve()) for item in (held_out.items if held_out else ())],
+        "held_out_labels": held_out.labels if held_out else [],
+    }
+    with locked(out):
+        state = _start(out, about, split, resume=resume)
+        if state is None:
+            write_json(out / "split.json", split)
+            write_json(out / "classes.json", classes_json(model.head, recipe.template))  # pyright: ignore[reportArgumentType]
+            write_json(out / "recipe.json", about)
+            (out / "metrics.jsonl").unlink(missing_ok=True)
+        records = _fit(model, train_set, val_set, recipe, pixels, out, state, cache, workers, progress)
+        save_model(out / "model.safetensors", model)
+    return records
+
+
+def _start(out: Path, about: dict, split: dict, *, resume: bool) -> dict | None:
+    """The state to go on from, or None for a run from the start."""
+    existing = out / "recipe.json"
+    if not resume:
+        if existing.exists():
+            raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
+        return None
+    if not existing.is_file():
+        raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out --resume to start one")
+    before, trained = json.loads(existing.read_text()), json.loads((out / "split.json").read_text())
+    for key, value in about["recipe"].items():
+        if before["recipe"].get(key) != value:
+            raise RunError(f"{out}: was begun with {key} = {before['recipe'].get(key)!r}, not {value!r}: resume it as it was")
+    if before != about or trained["train"] != split["train"]:
+        raise RunError(f"{out}: was begun with another encoder, head or other training items: resume it as it was")
+    path = out / "state" / "last.pt"
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def _fit(
+    model: Recognizer,
+    train_set: Dataset,
+    val_set: Dataset | None,
+    recipe: Recipe,
+    pixels: Pixels,
+    out: Path,
+    state: dict | None,
+    cache: FeatureCache | None,
+    workers: int,
+    progress: Progress | None,
+) -> list[dict]:
+    """The loop."""
+    device = next(model.parameters()).device
+
+    # --- clips: pixels, or features that are encoded once
+    if recipe.freeze_encoder:
+        student, clips, workers = model.on_features(), _feature_clips(model, train_set, recipe, pixels, cache, workers), 0
+    else:
+        student = model
+        clips = TrainClips(
+            train_set, model.names, frames=recipe.frames, augmentation=augmentation_for(recipe, pixels), seed=recipe.seed
+        )
+    batches = EpochBatches(len(clips), recipe.batch, math.ceil(recipe.batch / recipe.accumulate), seed=recipe.seed)
+    loader = torch.utils.data.DataLoader(
+        clips,
+        batch_sampler=batches,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator().manual_seed(recipe.seed),
+    )
+
+    # --- optimiser: pretrained parts at lr, new parts at lr_new
+    groups = parameter_groups(student, recipe)
+    optimizer = torch.optim.AdamW(
+        groups, betas=(recipe.beta1, recipe.beta2), weight_decay=recipe.weight_decay, fused=device.type == "cuda" or None
+    )
+    first_epoch, step, log = 0, 0, MetricsLog(out / "metrics.jsonl")
+    if state is not None:
+        if state["threads"] != torch.get_num_threads():
+            log.note(f"resumed with {torch.get_num_threads()} threads, begun with {state['threads']}: last bits may differ")
+        student.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first_epoch, step = state["epoch"], state["step"]
+        log.cut(state["records"])
+
+    # --- epochs
+    for epoch in range(first_epoch, recipe.epochs):
+        batches.epoch = epoch
+        set_training(student, recipe)
+        started, seen = time.perf_counter(), 0
+        parts = iter(loader)
+        for items, micro in batches.steps():
+            at = step_epoch(step, steps_per_epoch=batches.steps_per_epoch, schedule_every=recipe.schedule_every)
+            factor = lr_factor(at, epochs=recipe.epochs, warmup=recipe.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * factor
+            torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout's draws depend on (seed, step) alone
+            loss_sum = 0.0
+            for _ in range(micro):
+                clip, target, positions = _read(next(parts))
+                clip, target = clip.to(device, non_blocking=True), target.to(device, non_blocking=True)
+                with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                    logits = student(clip)
+                loss = F.cross_entropy(logits.float(), target, reduction="sum") / items
+                loss.backward()
+                loss_sum += loss.item()
+                if not math.isfinite(loss_sum):
+                    raise _not_finite(loss_sum, step, optimizer, train_set, positions, out)
+            if recipe.clip_norm:
+                nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], recipe.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            seen += items
+            step += 1
+            rate = seen / (time.perf_counter() - started)
+            log.add(
+                kind="train", epoch=epoch, step=step, loss=loss_sum, lr=recipe.lr * factor, clips_per_second=round(rate, 2)
+            )
+            if progress:
+                progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
+        if val_set:
+            scored = evaluate(
+                model,
+                val_set,
+                frames=recipe.frames,
+                pixels=pixels,
+                views=Views(origin=recipe.origin),
+                cache=cache if recipe.freeze_encoder else None,
+                workers=workers,
+            )
+            log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
+        _save_state(out, student, optimizer, epoch=epoch + 1, step=step, records=len(log.records))
+    return log.records
+
+
+def _feature_clips(
+    model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels, cache: FeatureCache | None, workers: int
+) -> TrainFeatures:
+    """Clips of features: of each item twice as many frames as a clip takes, encoded once."""
+    entries = frame_features(
+        model.visual,  # pyright: ignore[reportArgumentType]
+        [item.path for item in dataset.items],
+        partial(evenly, most=2 * recipe.frames),
+        pixels,
+        cache=cache,
+        workers=workers,
+    )
+    readable(entries, skip=False)
+    bank = [entry.features for entry in entries if not isinstance(entry, MediaError)]
+    return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)
+
+
+def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:
+    """The recipe's training crop, flip and gray."""
+    return Augmentation(
+        size=pixels.size,
+        resize=pixels.resize,
+        crop=recipe.crop,
+        area=recipe.area,
+        ratio=recipe.ratio,
+        flip=recipe.flip,
+        gray=recipe.gray,
+        interpolation=pixels.interpolation,
+    )
+
+
+class EpochBatches(torch.utils.data.Sampler):
+    """Every item once an epoch in an order drawn from (seed, epoch); batches of (epoch, position) keys.
+
+    The last batch is smaller, never dropped. A batch is cut in parts of `part` items, one forward pass each.
+    """
+
+    def __init__(self, length: int, batch: int, part: int, *, seed: int):
+        self.length = length
+        self.batch = batch
+        self.part = part
+        self.seed = seed
+        self.epoch = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps an epoch."""
+        return math.ceil(self.length / self.batch)
+
+    def steps(self) -> Iterator[tuple[int, int]]:
+        """(items, parts) of each optimiser step of an epoch."""
+        for start in range(0, self.length, self.batch):
+            items = min(self.batch, self.length - start)
+            yield items, math.ceil(items / self.part)
+
+    def __len__(self) -> int:
+        return sum(parts for _, parts in self.steps())
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
+        for start in range(0, self.length, self.batch):
+            whole = order[start : start + self.batch]
+            for at in range(0, len(whole), self.part):
+                yield [(self.epoch, position) for position in whole[at : at + self.part]]
+
+
+Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
+
+
+def _collate(entries: Sequence[tuple[Tensor | MediaError, int, int]]) -> Batch | MediaError:
+    """(clips, label indices, positions) of a batch, or the error of its first unreadable item."""
+    clips: list[Tensor] = []
+    for clip, _, _ in entries:
+        if isinstance(clip, MediaError):
+            return clip
+        clips.append(clip)
+    return torch.stack(clips), torch.tensor([target for _, target, _ in entries]), [p for _, _, p in entries]
+
+
+def _read(batch: Batch | MediaError) -> Batch:
+    """The batch.
+
+    Raises:
+        MediaError: an item of it could not be read.
+    """
+    if isinstance(batch, MediaError):
+        raise MediaError(batch.path, f"{batch.problem}; --skip-unreadable would leave out and list such files")
+    return batch
+
+
+def parameter_groups(model: Recognizer, recipe: Recipe) -> list[dict]:
+    """AdamW's groups: what was pretrained and the logit scale at `lr`, what is new at `lr_new`.
+
+    Source: Sec. 4.1 (5e-6); the published code (5e-5 for new modules).
+    """
+    scale = getattr(model.head, "log_scale", None)
+    if scale is not None:
+        scale.requires_grad_(recipe.learn_scale)
+    old = [*model.visual.parameters(), *([scale] if scale is not None else [])]
+    new = [*model.temporal.parameters(), *(p for p in model.head.parameters() if p is not scale)]
+    groups = [
+        {"params": [p for p in params if p.requires_grad], "lr": rate, "peak_lr": rate}
+        for params, rate in ((old, recipe.lr), (new, recipe.lr_new))
+    ]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise RunError(
+            "nothing to train: the encoder is frozen, mean pooling has no parameters and the head is frozen; "
+            "use --temporal transformer, a trainable head, or leave out --freeze-encoder"
+        )
+    return groups
+
+
+def set_training(model: nn.Module, recipe: Recipe) -> None:
+    """Training mode; batch-norm layers stay in evaluation mode where the recipe says so."""
+    model.train()
+    if recipe.freeze_batchnorm:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one JSON object a line, also kept as `records`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.records: list[dict] = []
+
+    def add(self, **record: object) -> None:
+        """Append a record."""
+        self.records.append(record)
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror}); the last checkpoint is kept") from None
+
+    def note(self, text: str) -> None:
+        """Append a remark."""
+        self.add(kind="note", text=text)
+
+    def cut(self, count: int) -> None:
+        """Keep the first `count` lines only: what came after the checkpoint is done again."""
+        lines = self.path.read_text(encoding="utf-8").splitlines()[:count]
+        self.records = [json.loads(line) for line in lines]
+        with replacing(self.path) as beside:
+            beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def _save_state(
+    out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, epoch: int, step: int, records: int
+) -> None:
+    """The checkpoint that --resume continues from."""
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epoch": epoch,
+        "step": step,
+        "records": records,
+        "threads": torch.get_num_threads(),
+    }
+    with replacing(out / "state" / "last.pt") as beside:
+        torch.save(state, beside)
+
+
+def _not_finite(
+    loss: float, step: int, optimizer: torch.optim.Optimizer, dataset: Dataset, positions: Sequence[int], out: Path
+) -> RunError:
+    rates = ", ".join(f"{group['lr']:.3g}" for group in optimizer.param_groups)
+    paths = ", ".join(str(dataset.items[position].path) for position in positions[:3])
+    return RunError(
+        f"loss is {loss} at step {step + 1} (rates {rates}; items {paths}, ...): lower lr; "
+        f"the last checkpoint in {out / 'state'} is kept"
+    )

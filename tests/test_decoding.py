@@ -1,0 +1,566 @@
+"""Every frame bit for bit as sequential decoding gives it, and a MediaError for what is not whole.
+
+The small videos are made here; the real ones, from phones, webcams and old cameras, are in the shared folder.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from texthead import decoding
+from texthead.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Image, Video, check, is_media, open_media
+from texthead.errors import DataError, MediaError
+
+WIDTH, HEIGHT, RATE = 64, 48, 25
+X264 = "keyint=10:scenecut=0:bframes=3:log-level=none"
+
+
+def scene(count: int, width: int = WIDTH, height: int = HEIGHT) -> list[np.ndarray]:
+    """A textured picture that slides along, so that decoders must predict and every frame differs."""
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
+    large = np.kron(coarse, np.ones((4, 4, 1), np.uint8))
+    return [np.ascontiguousarray(np.roll(large, (3 * i, 5 * i), (0, 1))) for i in range(count)]
+
+
+def encode(
+    path: Path,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    count: int = 36,
+    times: list[int] | None = None,
+    container_options: dict[str, str] | None = None,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    gop: int | None = None,
+    b_frames: int | None = None,
+) -> Path:
+    """A small video of `scene`; `times` are in 1/25 s."""
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=RATE, options=options or {})
+        (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, RATE)
+        if gop is not None:
+            stream.codec_context.gop_size = gop
+        if b_frames is not None:
+            stream.codec_context.max_b_frames = b_frames
+        for i, picture in enumerate(scene(count, *size)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = (times[i] if times else i), Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def x264(path: Path, extra: str = "", **kwargs) -> Path:
+    return encode(path, options={"x264-params": X264 + extra}, **kwargs)
+
+
+def turn(source: Path, target: Path, degrees: int) -> Path:
+    """The same packets in a container that says how far to turn them."""
+    with av.open(str(source)) as opened, av.open(str(target), "w") as container:
+        stream = container.add_stream_from_template(opened.streams.video[0])
+        stream.set_display_rotation(degrees)
+        for packet in opened.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    return target
+
+
+def sequential(path: Path) -> list[np.ndarray]:
+    """Every picture in the order in which FFmpeg shows them."""
+    with av.open(str(path)) as container:
+        frames = container.decode(container.streams.best("video"))
+        return [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in frames]
+
+
+def pictures(media: Video | Image, indices: list[int]) -> list[np.ndarray]:
+    return [*media.frames_at(indices).permute(0, 2, 3, 1).numpy()]
+
+
+def assert_random_access_is_exact(path: Path) -> None:
+    """Frames asked for one by one, in pairs, in eights and all at once equal those decoded in sequence."""
+    with open_media(path) as media:
+        assert isinstance(media, Video)
+        reference = sequential(path)
+        n = media.num_frames
+        assert n == len(reference)
+        assert len(media.pts_seconds) == n
+        assert media.pts_seconds == sorted(media.pts_seconds)
+        assert media.pts_seconds[0] == 0
+        rng = np.random.default_rng(0)
+        requests = [
+            [n - 1],
+            [n // 2],
+            [n // 2, n // 2 - 1],
+            [i * n // 8 for i in range(8)],
+            [n - 1, 0, n - 1],
+        ]
+        requests += [rng.integers(0, n, 3).tolist() for _ in range(3)] + [list(range(min(n, 64)))]
+        for indices in [[max(0, i) for i in request] for request in requests]:
+            for index, picture in zip(indices, pictures(media, indices), strict=True):
+                assert np.array_equal(picture, reference[index]), (path.name, index, indices)
+
+
+def truncate(path: Path, share: float) -> Path:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def packet_place(path: Path, number: int) -> tuple[int, int]:
+    """Where in the file a packet's bytes start, and how many they are."""
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        return packet.pos, packet.size
+
+
+def damage(path: Path, number: int) -> None:
+    """Overwrites most of one packet in the file."""
+    place, size = packet_place(path, number)
+    data = bytearray(path.read_bytes())
+    data[place + size // 4 : place + size] = b"\xff" * (size - size // 4)
+    path.write_bytes(data)
+
+
+# ---- names
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "A.MP4", "x/y.JPEG", "b.gif", Path("c.webm")])
+def test_is_media_goes_by_the_name(name):
+    assert is_media(name)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "mp4", ".mp4", "a.mp4.part", "a", ""])
+def test_is_media_refuses_other_names(name):
+    assert not is_media(name)
+
+
+def test_suffixes_are_plain():
+    assert not VIDEO_SUFFIXES & IMAGE_SUFFIXES
+    assert all(
+        suffix == suffix.lower() and suffix.startswith(".") for suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    )
+
+
+# ---- videos: exactness
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("videos")
+
+
+RECIPES = {
+    "h264.mp4": lambda path: x264(path),
+    "one_gop.mp4": lambda path: x264(path, ":keyint=250:b-pyramid=normal"),
+    "open_gop.mp4": lambda path: x264(path, ":open-gop=1"),
+    "intra_refresh.mp4": lambda path: x264(path, ":intra-refresh=1:bframes=0", count=60, size=(160, 120)),
+    "interlaced.ts": lambda path: x264(path, ":interlaced=1"),
+    "h264.avi": lambda path: x264(path),
+    "h264.mkv": lambda path: x264(path),
+    "raw.h264": lambda path: x264(path),
+    "mpeg4.mp4": lambda path: encode(path, "mpeg4", gop=12),
+    "mpeg4_b.mp4": lambda path: encode(path, "mpeg4", gop=12, b_frames=2),
+    "mpeg4_b.avi": lambda path: encode(path, "mpeg4", gop=12, b_frames=2),
+    "intra.avi": lambda path: encode(path, "mpeg4", gop=0),
+    "mpeg2_open.ts": lambda path: encode(path, "mpeg2video", gop=12, b_frames=2),
+    "mpeg2.mpg": lambda path: encode(path, "mpeg2video", gop=12, b_frames=2),
+    "vp8.webm": lambda path: encode(path, "libvpx", {"deadline": "realtime", "cpu-used": "8"}),
+    "hevc_open.mp4": lambda path: encode(path, "libx265", {"x265-params": f"open-gop=1:{X264}"}),
+    "vfr.mp4": lambda path: x264(path, times=[i + i * i // 8 for i in range(36)]),
+    "turned.mp4": lambda path: turn(x264(path.with_suffix(".mov")), path, 90),
+    "one_frame.mp4": lambda path: x264(path, count=1),
+    "gaps.avi": lambda path: encode(path, "mpeg4", times=[i if i < 20 else i + 7 for i in range(36)]),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("held", [True, False])
+def test_random_access_is_exact(folder, monkeypatch, name, held):
+    path = folder / name
+    if not path.exists():
+        RECIPES[name](path)
+    if not held:
+        monkeypatch.setattr(decoding, "_HELD_BYTES", 0)
+    assert_random_access_is_exact(path)
+    assert check(path) == len(sequential(path))
+
+
+def test_shape_order_type_and_memory(folder):
+    path = x264(folder / "plain.mp4")
+    with open_media(path) as media:
+        frames = media.frames_at([5, 0, 5])
+    assert frames.shape == (3, 3, HEIGHT, WIDTH)
+    assert frames.dtype == torch.uint8
+    assert frames.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(frames[0], frames[2])
+    assert not torch.equal(frames[0], frames[1])
+    picture = scene(1)[0].astype(int)
+    assert np.abs(frames[1].permute(1, 2, 0).numpy() - picture).mean() < 25
+
+
+def test_times_of_a_variable_rate(folder):
+    times = [0, 1, 2, 10, 11, 30]
+    with open_media(x264(folder / "times.mp4", count=6, times=times)) as media:
+        assert media.pts_seconds == pytest.approx([time / RATE for time in times])
+        assert media.duration_seconds >= media.pts_seconds[-1]
+
+
+def test_duration_counts_the_last_frame(folder):
+    with open_media(x264(folder / "second.mp4", count=25)) as media:
+        assert media.duration_seconds == pytest.approx(1.0)
+
+
+def test_rotation_turns_the_picture(folder):
+    plain = x264(folder / "upright.mp4")
+    with open_media(plain) as upright:
+        here = upright.frames_at([3])[0]
+    for degrees in (90, 180, -90):
+        with open_media(turn(plain, folder / "turned_again.mp4", degrees)) as lying:
+            there = lying.frames_at([3])[0]
+        assert torch.equal(there, torch.rot90(here, degrees // 90, (1, 2)))
+    with (
+        open_media(turn(plain, folder / "askew.mp4", 30)) as askew,
+        pytest.raises(MediaError, match=r"rotated by \d+ degrees, not a multiple of 90"),
+    ):
+        askew.frames_at([0])
+
+
+def test_each_wanted_frame_is_decoded_once_and_only_what_is_needed(folder, monkeypatch):
+    path = x264(folder / "count.mp4", ":bframes=0")
+    with open_media(path) as media:
+        spans: list[tuple[int, int]] = []
+        decode = Video._decode
+
+        def spy(self: Video, start: int, stop: int, needed=None) -> Iterator[av.VideoFrame]:
+            spans.append((start, stop))
+            return decode(self, start, stop, needed)
+
+        monkeypatch.setattr(Video, "_decode", spy)
+        media.frames_at([25, 3, 25, 22, 0])
+        # Keyframes lie at 0, 10, 20, 30: packets 4..19 and 26..35 are not touched.
+        assert spans == [(0, 4), (20, 26)]
+
+
+def test_vp8_pictures_that_are_never_shown_are_no_frames(tmp_path):
+    shown = encode(tmp_path / "a.webm", "libvpx", {"deadline": "realtime", "cpu-used": "8"}, count=8)
+    hidden = tmp_path / "b.webm"
+    with av.open(str(shown)) as source, av.open(str(hidden), "w") as sink:
+        stream = sink.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                data = bytearray(memoryview(packet))
+                data[0] &= 0xFF if number != 4 else 0xEF  # bit 4 says: show this picture
+                copy = av.Packet(bytes(data))
+                copy.pts, copy.dts, copy.time_base, copy.stream = (
+                    packet.pts,
+                    packet.dts,
+                    packet.time_base,
+                    stream,
+                )
+                copy.is_keyframe = packet.is_keyframe
+                sink.mux(copy)
+    with open_media(hidden) as media:
+        assert media.num_frames == 7
+    assert_random_access_is_exact(hidden)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_a_stream_cut_at_the_front_starts_at_its_first_keyframe(tmp_path, codec):
+    path = tmp_path / "a.ts"
+    if codec == "libx264":
+        x264(path, ":open-gop=1")
+    else:
+        encode(path, codec, gop=12, b_frames=2)
+    whole, data = len(sequential(path)), path.read_bytes()
+    path.write_bytes(data[188 * (len(data) // 188 // 3) :])
+    with open_media(path) as media:
+        assert 0 < media.num_frames < whole
+    assert_random_access_is_exact(path)
+
+
+# ---- videos: faults
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("empty.mp4", b"", "the file is empty"),
+        ("text.mp4", b"this is no video\n" * 50, "cannot be read as a video"),
+        ("random.mp4", np.random.default_rng(0).bytes(20_000), "cannot be read as a video"),
+        ("list.mp4", b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n", "cannot be read as a video"),
+        ("list.m3u8", b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n", "cannot be read as a video"),
+        ("notes.txt", b"FFmpeg would draw this text as a video\n" * 50, "cannot be read as a video"),
+        ("text.jpg", b"this is no image\n" * 50, "cannot be read as an image"),
+    ],
+)
+def test_other_content_is_an_error(tmp_path, name, content, problem):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(MediaError, match=problem) as caught:
+        open_media(path)
+    assert caught.value.path == path
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(MediaError, match="no such file"):
+        open_media(tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").mkdir()
+    with pytest.raises(MediaError, match="a folder, not a file"):
+        open_media(tmp_path / "b.mp4")
+    with pytest.raises(MediaError, match="no such file"):
+        open_media("http://127.0.0.1/a.mp4")
+
+
+def test_sound_alone_is_an_error(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(MediaError, match="no video stream, it holds sound only"):
+        open_media(path)
+
+
+def test_cut_short_says_both_numbers(tmp_path):
+    path = truncate(x264(tmp_path / "a.mp4", container_options={"movflags": "faststart"}), 0.6)
+    with pytest.raises(MediaError, match=r"cut short: its header says 36 frames, \d+ are there"):
+        open_media(path)
+    path = encode(tmp_path / "a.avi", "mpeg4")
+    place, size = packet_place(path, 20)
+    path.write_bytes(path.read_bytes()[: place + size // 2])
+    with pytest.raises(MediaError, match=r"cut short: its header says 36 frames, 20 are there"):
+        open_media(path)
+    # Cut between two packets, where no packet is incomplete.
+    path.write_bytes(path.read_bytes()[: place - 8])
+    with pytest.raises(MediaError, match=r"cut short: its header says 1\.4 s, 0\.8 s are there"):
+        open_media(path)
+    path = truncate(x264(tmp_path / "a.mkv"), 0.5)
+    with pytest.raises(MediaError, match=r"cut short: its header says 1\.4 s, 0\.\d s are there"):
+        open_media(path)
+    path = truncate(x264(tmp_path / "b.mp4"), 0.5)
+    with pytest.raises(MediaError, match="cannot be read as a video"):
+        open_media(path)
+    # Cut inside the index: FFmpeg opens it, but finds no stream.
+    data = x264(path).read_bytes()
+    path.write_bytes(data[: data.index(b"moov") + 40])
+    with pytest.raises(MediaError, match="no video stream, it holds nothing to play"):
+        open_media(path)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_damage_is_seen_where_it_matters(tmp_path, codec):
+    path = tmp_path / "a.mp4"
+    if codec == "libx264":
+        x264(path, ":bframes=0")
+    else:
+        encode(path, codec, gop=10)
+    damage(path, 13)
+    with open_media(path) as media:
+        assert media.num_frames == 36
+        media.frames_at([0, 9, 20, 35])
+        for index in (13, 19):
+            with pytest.raises(MediaError, match=r"damaged|does not decode"):
+                media.frames_at([index])
+        # A fault leaves nothing behind.
+        media.frames_at([0, 9, 20, 35])
+    with pytest.raises(MediaError, match=r"0\.52 s (is damaged|does not decode)"):
+        check(path)
+
+
+def test_a_claim_of_giant_pictures_is_refused(tmp_path, monkeypatch):
+    path = x264(tmp_path / "a.mp4")
+    monkeypatch.setattr(decoding, "MAX_SIDE", 50)
+    with pytest.raises(MediaError, match="claims 64x48 pixels, the limit is 50 a side"):
+        open_media(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 1000)
+    with pytest.raises(MediaError, match="claims 64x48 pixels"):
+        open_media(path)
+
+
+def test_giant_pictures_inside_a_modest_container_are_refused(tmp_path):
+    # An .avi says 64x48; the JPEG pictures in it say 12000x12000, half a gigabyte each.
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        for picture in scene(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    start = b"\xff\xc0\x00\x11\x08"
+    assert start in data
+    path.write_bytes(
+        data.replace(start + struct.pack(">HH", HEIGHT, WIDTH), start + struct.pack(">HH", 12000, 12000))
+    )
+    with open_media(path) as media, pytest.raises(MediaError, match="does not decode"):
+        media.frames_at([0])
+
+
+def test_wrong_indices(folder):
+    with open_media(x264(folder / "indices.mp4", count=12)) as media:
+        for wrong in ([12], [-1], [0, 99]):
+            with pytest.raises(DataError, match=r"frame -?\d+ is outside 0\.\.11"):
+                media.frames_at(wrong)
+        with pytest.raises(DataError, match="no frame was asked for"):
+            media.frames_at([])
+
+
+# ---- images
+
+
+def picture_file(path: Path, image: PIL.Image.Image, **kwargs) -> Path:
+    image.save(path, **kwargs)
+    return path
+
+
+def test_an_image_is_a_clip_of_one_frame(tmp_path):
+    path = picture_file(tmp_path / "a.png", PIL.Image.fromarray(scene(1)[0]))
+    with open_media(path) as media:
+        assert isinstance(media, Image)
+        assert media.num_frames == 1
+        frames = media.frames_at([0, 0])
+        assert frames.shape == (2, 3, HEIGHT, WIDTH)
+        assert all(np.array_equal(picture, scene(1)[0]) for picture in pictures(media, [0, 0]))
+        with pytest.raises(DataError, match=r"frame 1 is outside 0\.\.0"):
+            media.frames_at([1])
+    assert check(path) == 1
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "1"])
+def test_every_kind_of_image_becomes_rgb(tmp_path, suffix, mode):
+    image = PIL.Image.fromarray(scene(1)[0]).convert(mode)
+    path = tmp_path / f"a{suffix}"
+    try:
+        image.save(path)
+    except (OSError, KeyError):
+        pytest.skip(f"{suffix} has no {mode}")
+    with open_media(path) as media:
+        assert media.frames_at([0]).shape == (1, 3, HEIGHT, WIDTH)
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    image = PIL.Image.fromarray(scene(1)[0])
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    path = picture_file(tmp_path / "a.png", image, exif=exif)
+    with open_media(path) as media:
+        assert np.array_equal(pictures(media, [0])[0], np.rot90(scene(1)[0], -1))
+
+
+def test_sixteen_bit_grey_keeps_its_range(tmp_path):
+    ramp = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
+    path = picture_file(tmp_path / "a.png", PIL.Image.fromarray(ramp))
+    with open_media(path) as media:
+        assert np.array_equal(pictures(media, [0])[0][..., 0].ravel(), np.arange(256))
+    path = picture_file(tmp_path / "a.tif", PIL.Image.fromarray(ramp.astype(np.float32)))
+    with open_media(path) as media, pytest.raises(MediaError, match="no known range"):
+        media.frames_at([0])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
+def test_truncated_images_are_errors(tmp_path, suffix):
+    path = truncate(picture_file(tmp_path / f"a{suffix}", PIL.Image.fromarray(scene(1)[0])), 0.5)
+    with pytest.raises(MediaError, match="cannot be read as an image"):
+        check(path)
+
+
+def test_an_image_that_claims_to_be_giant_is_refused(tmp_path):
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    for side, message in [(60_000, "cannot be read as an image|claims"), (17_000, "claims|cannot be read")]:
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, 1 if side < 20_000 else side, 8, 2, 0, 0, 0))
+        path = tmp_path / f"{side}.png"
+        path.write_bytes(
+            b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+        )
+        with pytest.raises(MediaError, match=message):
+            open_media(path)
+
+
+def test_scripts_in_image_clothing_are_refused(tmp_path):
+    # Pillow would hand PostScript to an interpreter.
+    stream = io.BytesIO()
+    PIL.Image.fromarray(scene(1)[0]).save(stream, format="EPS")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(stream.getvalue())
+    with pytest.raises(MediaError, match="cannot be read as an image"):
+        open_media(path)
+
+
+# ---- the shared folder
+
+BROKEN = {
+    "audio_only.m4a": "no video stream",
+    "bitflips.mp4": "damaged|does not decode",
+    "random_bytes.mp4": "cannot be read as a video",
+    "text.avi": "cannot be read as a video",
+    "truncated_faststart.mp4": "its header says 58 frames, 13 are there",
+    "truncated_no_moov.mp4": "cannot be read as a video",
+    "zero_bytes.mp4": "the file is empty",
+    "decord_corrupted.mp4": "damaged|does not decode",
+}
+
+
+def test_real_files_are_exact(shared):
+    for path in sorted((shared / "decode").glob("*/*")):
+        # The large phone videos take seconds each in sequence.
+        if path.name not in BROKEN and path.stat().st_size < 500_000:
+            assert_random_access_is_exact(path)
+
+
+def test_real_files_are_exact_when_read_again(shared, monkeypatch):
+    monkeypatch.setattr(decoding, "_HELD_BYTES", 0)
+    for path in sorted((shared / "decode").glob("*/*")):
+        if path.name not in BROKEN and path.stat().st_size < 90_000:
+            assert_random_access_is_exact(path)
+
+
+def test_real_files_are_whole(shared):
+    counts = {
+        path.name: check(path) for path in sorted((shared / "decode").glob("*/*")) if path.name not in BROKEN
+    }
+    assert len(counts) == 40
+    # Fewer than the header says, and whole: frames dropped in recording, frames hidden by an edit list.
+    assert counts["zamba_cameratrap_4.avi"] == 60
+    assert counts["skate_1270x720.mov"] == 30
+    assert counts["skate_phone_828x1792_rot90_vfr_fullrange.mov"] == 217
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_real_broken_files_are_errors(shared, name):
+    (path,) = (shared / "decode").glob(f"*/{name}")
+    with pytest.raises(MediaError, match=BROKEN[name]):
+        check(path)
+
+
+def test_damage_elsewhere_may_go_unseen(shared):
+    with open_media(shared / "decode" / "real" / "decord_corrupted.mp4") as media:
+        media.frames_at([0, 3])
+
+
+def test_phones_held_upright_give_portraits(shared):
+    for name in ["skate_phone_hevc_1080p_rot-90.mov", "decord_rot90.mov", "decord_rot270.mov"]:
+        with open_media(shared / "decode" / "real" / name) as media:
+            height, width = media.frames_at([0]).shape[-2:]
+            assert height > width
+
+
+def test_data_set_videos_are_exact(shared):
+    for path in sorted((shared / "video").rglob("*.mp4"))[::60]:
+        assert_random_access_is_exact(path)

@@ -1,0 +1,362 @@
+"""The plots: what is drawn is what was given, at every number of classes, with any name."""
+
+import io
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from texthead import figures
+from texthead.errors import TextheadError
+
+
+def records(steps: int = 100, per_epoch: int = 20, base: float = 2.0) -> list[dict[str, object]]:
+    """The lines of a made-up run: a falling loss, and a validation after each epoch."""
+    lines: list[dict[str, object]] = []
+    for step in range(steps):
+        epoch = step // per_epoch
+        lines.append({"kind": "train", "epoch": epoch, "step": step, "loss": base / (step + 1), "lr": 1e-4})
+        if step % per_epoch == per_epoch - 1:
+            lines.append({"kind": "val", "epoch": epoch, "step": step, "top1": 50.0 + epoch, "count": 80})
+    return lines
+
+
+def names_of(classes: int) -> list[str]:
+    return [f"class number {index}" for index in range(classes)]
+
+
+def drawn(figure: Figure) -> Figure:
+    """The figure after it was rendered, which is when labels are laid out and bad strings would fail."""
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    return figure
+
+
+def texts(axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+# ---------------------------------------------------------------- curves
+
+
+def test_curves_hold_the_recorded_numbers():
+    lines = records()
+    loss, top1 = figures.plot_curves(lines).axes
+    raw, smooth = loss.lines
+    np.testing.assert_array_equal(raw.get_xdata(), np.arange(100))
+    np.testing.assert_allclose(raw.get_ydata(), 2.0 / np.arange(1, 101))
+    np.testing.assert_allclose(smooth.get_ydata(), figures.running_mean(np.asarray(raw.get_ydata()), 5))
+    np.testing.assert_array_equal(top1.lines[0].get_xdata(), [19, 39, 59, 79, 99])
+    np.testing.assert_array_equal(top1.lines[0].get_ydata(), [50, 51, 52, 53, 54])
+    assert texts(top1) == ["54.0"]
+    assert "mean of 5 records" in loss.get_title(loc="left")
+    assert top1.get_title(loc="left") == "validation top-1 (%)"
+    assert top1.get_xlabel() == "step"
+
+
+def test_short_curves_are_not_smoothed():
+    (loss,) = figures.plot_curves(records(39, per_epoch=50)).axes
+    assert len(loss.lines) == 1
+    assert loss.lines[0].get_marker() == "o"
+
+
+def test_learning_rates_are_never_smoothed():
+    rate, loss = figures.plot_curves(records(), keys=["lr", "loss"]).axes
+    assert [len(rate.lines), len(loss.lines)] == [1, 2]
+    assert rate.get_title(loc="left") == "learning rate"
+
+
+def test_over_epochs_the_losses_of_an_epoch_are_averaged():
+    loss, _ = figures.plot_curves(records(), x="epoch").axes
+    expected = (2.0 / np.arange(1, 101)).reshape(5, 20).mean(axis=1)
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), expected)
+
+
+def test_several_runs_share_a_panel_and_differ_without_colour():
+    runs = {"Vision-Text": records(), "_Vision-Only $x": records(base=3.0)}
+    figure = drawn(figures.plot_curves(runs, keys=["loss"], title="Training loss"))
+    (panel,) = figure.axes
+    smooth = panel.lines[1::2]
+    assert len({line.get_color() for line in smooth}) == 2
+    assert len({line.get_linestyle() for line in smooth}) == 2
+    legend = panel.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == list(runs)
+    assert figure.get_suptitle() == "Training loss"
+
+
+def test_accuracy_stays_within_percent():
+    lines = [{"kind": "val", "step": step, "top1": 100.0} for step in range(3)]
+    (panel,) = figures.plot_curves(lines).axes
+    assert panel.get_ylim()[1] == 100
+
+
+def test_a_lost_loss_is_a_gap():
+    lines = records(10)
+    lines[4]["loss"] = None
+    (panel,) = figures.plot_curves(lines).axes
+    assert np.isnan(np.asarray(panel.lines[0].get_ydata())).nonzero()[0].tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "message"),
+    [
+        (records(), {"keys": ["los"]}, "no record holds 'los'.*loss"),
+        ([], {}, "no record holds 'loss' or 'top1'"),
+        (records(), {"x": "hour"}, "no 'hour'"),
+    ],
+)
+def test_curves_name_what_is_missing(lines, options, message):
+    with pytest.raises(TextheadError, match=message):
+        figures.plot_curves(lines, **options)
+
+
+def test_running_mean_example():
+    np.testing.assert_allclose(figures.running_mean(np.array([4.0, 2.0, 3.0]), 3), [3.0, 3.0, 2.5])
+
+
+def test_running_mean_skips_what_is_not_finite():
+    values = np.array([1.0, np.nan, 3.0, np.inf, 5.0])
+    np.testing.assert_allclose(figures.running_mean(values, 3), [1.0, 2.0, 3.0, 4.0, 5.0])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=30), st.integers(0, 5))
+def test_running_mean_is_the_mean_of_the_neighbours(values, reach):
+    expected = [np.mean(values[max(0, i - reach) : i + reach + 1]) for i in range(len(values))]
+    np.testing.assert_allclose(figures.running_mean(np.array(values), 2 * reach + 1), expected, atol=1e-9)
+
+
+# ---------------------------------------------------------------- maps
+
+
+def test_confusion_is_row_normalised_and_counted():
+    matrix = np.array([[8, 2, 0], [0, 5, 0], [0, 0, 0]])
+    axes, bar = figures.plot_confusion(matrix, ["a", "b", "c"]).axes
+    shown = axes.images[0].get_array()
+    np.testing.assert_allclose(shown[:2], [[80, 20, 0], [0, 100, 0]])
+    assert np.ma.getmaskarray(shown)[2].all()
+    assert texts(axes) == ["8", "2", "·", "·", "5", "·", "·", "·", "·"]
+    assert axes.images[0].get_clim() == (0, 100)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+    assert "no items" in bar.get_ylabel()
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "counts"), [(2, 2, 4), (12, 12, 144), (13, 13, 0), (48, 48, 0), (400, None, 0)]
+)
+def test_confusion_shows_names_while_they_fit(classes, labels, counts):
+    figure = drawn(figures.plot_confusion(np.eye(classes, dtype=np.int64), names_of(classes)))
+    axes = figure.axes[0]
+    shown = [label for label in axes.get_yticklabels() if label.get_text().startswith("class")]
+    assert len(shown) == (labels or 0)
+    assert len(axes.texts) == counts
+    assert all(label.get_fontsize() >= 6 for label in axes.get_yticklabels())
+    assert figure.get_figwidth() <= 7
+
+
+@pytest.mark.parametrize("classes", [2, 10, 11, 20, 48])
+def test_names_beside_a_map_do_not_touch(classes):
+    figure = drawn(figures.plot_correlation(np.eye(classes), names_of(classes)))
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    tops = sorted((box.y0, box.y1) for box in boxes)
+    # A line of text has a little room above and below the letters, which may overlap.
+    assert all(below[1] <= above[0] + 0.25 * (above[1] - above[0]) for below, above in pairwise(tops))
+    assert min(box.x0 for box in boxes) >= 0
+
+
+def test_correlation_is_centred_and_limited_off_the_diagonal():
+    matrix = np.array([[1.0, 0.2, -0.31], [0.2, 1.0, 0.1], [-0.31, 0.1, 1.0]])
+    axes, bar = figures.plot_correlation(matrix, ["a", "b", "c"], "text vectors").axes
+    np.testing.assert_allclose(axes.images[0].get_array(), matrix)
+    assert axes.images[0].get_clim() == (-0.31, 0.31)
+    assert "±0.31" in bar.get_ylabel()
+    assert axes.get_title(loc="left") == "text vectors"
+    image = axes.images[0]
+    assert to_hex(image.cmap(image.norm(0.0))) == "#f7f6f6"
+
+
+def test_correlation_around_another_centre():
+    matrix = np.array([[1.0, 0.8], [0.8, 1.0]])
+    axes, bar = figures.plot_correlation(matrix, ["a", "b"], center=0.7).axes
+    np.testing.assert_allclose(axes.images[0].get_clim(), (0.6, 0.8))
+    assert "0.6 and 0.8" in bar.get_ylabel()
+
+
+@pytest.mark.parametrize(
+    ("matrix", "limit"),
+    [
+        (np.eye(3) + 1e-8, 0.05),  # noise stays pale
+        (np.eye(1), 1.0),  # no pair at all
+        (np.full((3, 3), 0.342), 0.35),
+        (np.array([[1.0, np.nan], [0.4, 1.0]]), 0.4),
+    ],
+)
+def test_colour_limit(matrix, limit):
+    assert figures.colour_limit([matrix]) == pytest.approx(limit)
+
+
+def test_colour_limit_ignores_the_last_percent():
+    matrix = np.full((40, 40), 0.2)
+    matrix[0, 1] = matrix[1, 0] = 0.99
+    assert figures.colour_limit([matrix]) == pytest.approx(0.2)
+
+
+def test_maps_side_by_side_share_names_and_colours():
+    maps = {"text": np.full((3, 3), 0.1), "learned": np.full((3, 3), 0.6), "random": np.zeros((3, 3))}
+    figure = drawn(figures.plot_correlations(maps, ["a", "b", "c"]))
+    text, learned, random, unused, _ = figure.axes
+    assert [axes.get_title(loc="left") for axes in (text, learned, random)] == list(maps)
+    assert {axes.images[0].get_clim() for axes in (text, learned, random)} == {(-0.6, 0.6)}
+    assert not unused.axison
+    shows_rows = [axes.yaxis.get_tick_params()["labelleft"] for axes in (text, learned, random)]
+    shows_columns = [axes.xaxis.get_tick_params()["labelbottom"] for axes in (text, learned, random)]
+    assert shows_rows == [True, False, True]
+    assert shows_columns == [False, True, True]
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"]])
+def test_a_map_needs_a_name_a_class(names):
+    with pytest.raises(TextheadError, match=f"got 2 x 2 for {len(names)} names"):
+        figures.plot_confusion(np.eye(2, dtype=np.int64), names)
+    with pytest.raises(TextheadError, match=f"got 2 x 2 for {len(names)} names"):
+        figures.plot_correlations({"text": np.eye(2)}, names)
+
+
+def test_no_maps_to_compare():
+    with pytest.raises(TextheadError, match="no correlation map"):
+        figures.plot_correlations({}, ["a"])
+
+
+# ---------------------------------------------------------------- one clip
+
+
+def clip(frames: int, height: int = 6, width: int = 8) -> np.ndarray:
+    return np.arange(frames, dtype=np.uint8)[:, None, None, None] * np.ones(
+        (1, height, width, 3), dtype=np.uint8
+    )
+
+
+TOP = [("archery", 0.7), ("yoga", 0.2), ("zumba", 0.1)]
+
+
+def test_strip_shows_frames_and_probabilities():
+    figure = figures.plot_strip(clip(4), TOP)
+    *pictures, bars = figure.axes
+    assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in pictures] == [0, 1, 2, 3]
+    # A pale bar for the whole range lies below each.
+    assert [bar.get_width() for bar in bars.patches] == [1.0, 0.7, 1.0, 0.2, 1.0, 0.1]
+    assert texts(bars) == ["archery", "70.0%", "yoga", "20.0%", "zumba", "10.0%"]
+    assert figure.get_suptitle() == "predicted: archery"
+
+
+@pytest.mark.parametrize(
+    ("truth", "title", "labels", "hatched"),
+    [
+        ("archery", "✓ right: archery", ["✓ archery", "yoga", "zumba"], 0),
+        ("yoga", "✗ wrong, truth at place 2: yoga", ["✗ archery", "✓ yoga", "zumba"], 1),
+        ("golf", "✗ wrong, truth not in the first 3: golf", ["✗ archery", "yoga", "zumba"], 1),
+    ],
+)
+def test_right_and_wrong_are_told_without_colour(truth, title, labels, hatched):
+    figure = figures.plot_strip(clip(1), TOP, truth=truth)
+    bars = figure.axes[-1]
+    assert figure.get_suptitle() == title
+    assert texts(bars)[::2] == labels
+    assert sum(bool(bar.get_hatch()) for bar in bars.patches) == hatched
+
+
+def test_many_frames_are_thinned_and_said_so():
+    figure = drawn(figures.plot_strip(clip(15), TOP))
+    assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes[:-1]] == [
+        0,
+        2,
+        4,
+        6,
+        8,
+        10,
+        12,
+        14,
+    ]
+    assert figure.get_supxlabel() == "8 of 15 frames"
+
+
+@pytest.mark.parametrize(
+    ("frames", "top", "message"),
+    [(0, TOP, "got 0 and 3"), (1, [], "got 1 and 0"), (1, [("a", 1.5)], "got 1.5 for 'a'")],
+)
+def test_strip_rejects(frames, top, message):
+    with pytest.raises(TextheadError, match=message):
+        figures.plot_strip(clip(frames), top)
+
+
+# ---------------------------------------------------------------- methods
+
+
+def test_bars_hold_numbers_intervals_and_chance():
+    rows = [("zero-shot", 61.25, 3.1), ("text head", 82.0, None)]
+    (axes,) = drawn(figures.plot_bars(rows, chance=2.5, title="Methods")).axes
+    assert [bar.get_width() for bar in axes.patches] == [61.25, 82.0]
+    assert texts(axes) == ["61.2 ± 3.1", "82.0", " chance 2.5"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["zero-shot", "text head"]
+    assert len(axes.containers) == 2  # the bars and one whisker
+    (whisker,) = axes.collections
+    np.testing.assert_allclose(whisker.get_segments()[0][:, 0], [58.15, 64.35])
+    low, high = axes.get_ylim()
+    assert low > high  # the first row stands on top
+    assert axes.get_xlim()[0] == 0
+    assert max(axes.get_xticks()) <= 100
+
+
+def test_bars_need_rows():
+    with pytest.raises(TextheadError, match="no rows"):
+        figures.plot_bars([])
+
+
+# ---------------------------------------------------------------- all of them
+
+
+HOSTILE = ["$x^{", "a\nb", "_hidden", "<script>&", "x" * 300]
+
+
+def test_names_are_text_not_formulas():
+    count = len(HOSTILE)
+    drawn(figures.plot_confusion(np.eye(count, dtype=np.int64), HOSTILE, title=HOSTILE[0]))
+    drawn(figures.plot_correlations({name: np.eye(count) for name in HOSTILE[:2]}, HOSTILE))
+    drawn(figures.plot_strip(clip(2), [(name, 0.1) for name in HOSTILE], truth=HOSTILE[0]))
+    drawn(figures.plot_bars([(name, 50.0, 1.0) for name in HOSTILE], label=HOSTILE[0]))
+    drawn(figures.plot_curves({name: records(5, 1) for name in HOSTILE}, title=HOSTILE[0]))
+
+
+def test_long_names_are_cut_on_one_line():
+    axes = figures.plot_confusion(np.eye(5, dtype=np.int64), HOSTILE).axes[0]
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels[1] == "a b"
+    assert labels[4] == "x" * 23 + "…"
+
+
+def test_matplotlib_is_imported_when_something_is_drawn_and_pyplot_never():
+    code = """
+import sys
+from texthead import figures, report
+print("matplotlib" in sys.modules)
+report.picture(figures.plot_bars([("a", 50.0, 1.0)]))
+print("matplotlib.figure" in sys.modules, "matplotlib.pyplot" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.split() == ["False", "True", "False"]
+
+
+def test_nothing_global_changes():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    drawn(figures.plot_curves(records()))
+    drawn(figures.plot_confusion(np.eye(3, dtype=np.int64), ["a", "b", "c"]))
+    assert dict(matplotlib.rcParams) == before
+    assert matplotlib.colormaps["Blues"].get_bad().tolist() == [0, 0, 0, 0]

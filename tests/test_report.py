@@ -1,0 +1,328 @@
+"""The page: whole, self-contained, and inert whatever the names say."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from texthead import figures
+from texthead.errors import TextheadError
+from texthead.report import Report, Strip, class_rows, picture, run_report, wilson_interval
+
+VOID = {"meta", "img", "br"}
+SCRIPT = "<script>alert('x')</script>\" onload=\"y"
+
+
+class Page(HTMLParser):
+    """A parsed page: tags with attributes, visible text, table rows; fails on tags that don't match."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.strings: list[str] = []
+        self.rows: list[list[str]] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._open and data.strip():
+            self.strings.append(data.strip())
+        if self._open and self._open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+    def attributes(self, name: str) -> list[str | None]:
+        return [attributes[name] for _, attributes in self.tags if name in attributes]
+
+
+def small_figure() -> Figure:
+    return figures.plot_bars([("a", 50.0, 1.0)])
+
+
+def assert_self_contained(html: str, page: Page) -> None:
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    links = page.attributes("src") + page.attributes("href")
+    assert all(link is not None and link.startswith(("data:", "#")) for link in links)
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert not re.search(r"https?:|url\(|@import", html)
+
+
+# ---------------------------------------------------------------- blocks
+
+
+def test_blocks_appear_in_order():
+    report = Report(title="Run 7", subtitle="two classes")
+    report.text("first")
+    report.section("Seen classes")
+    report.code("texthead predict run\n  video.mp4")
+    report.numbers([("top-1", "87.3%", "of 400 items")])
+    page = Page(report.html())
+    assert page.strings == [
+        *("Run 7", "Run 7", "two classes", "first", "Seen classes"),
+        *("texthead predict run\n  video.mp4", "top-1", "87.3%", "of 400 items"),
+    ]
+
+
+def test_page_suits_phones_and_dark_screens_and_fetches_nothing():
+    html = Report(title="a").html()
+    page = Page(html)
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in [a for _, a in page.tags]
+    assert "default-src 'none'" in str(page.attributes("content"))
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_sections_are_linked_from_three_on():
+    report = Report(title="a")
+    report.section("one")
+    report.section("two")
+    assert Page(report.html()).attributes("href") == []
+    report.section("three")
+    page = Page(report.html())
+    assert page.attributes("href") == ["#section-1", "#section-2", "#section-3"]
+    assert page.attributes("id") == ["section-1", "section-2", "section-3"]
+
+
+def test_table_shows_numbers_as_given_and_to_the_right():
+    report = Report(title="a")
+    rows = [["x", 12, 55.0, None], ["y", 3, 0.125, None], ["z", None, 5e-06, None]]
+    report.table(["name", "items", "value", "none"], rows, caption="The caption", highlight_row=1)
+    page = Page(report.html())
+    assert page.rows == [
+        ["name", "items", "value", "none"],
+        ["x", "12", "55.0", "–"],
+        ["y", "3", "0.125", "–"],
+        ["z", "–", "5e-06", "–"],
+    ]
+    cells = [attributes["class"] for tag, attributes in page.tags if tag in ("td", "th")]
+    assert cells == ["left", "right", "right", "left"] * 4
+    lines = [attributes.get("class") for tag, attributes in page.tags if tag == "tr"]
+    assert lines == [None, None, "highlight", None]
+    assert "The caption" in page.strings
+
+
+def test_numpy_numbers_are_plain_numbers():
+    report = Report(title="a")
+    report.table(["value"], [[np.float64(1.5)]])
+    page = Page(report.html())
+    assert page.rows[1] == ["1.5"]
+
+
+def test_given_alignment_wins():
+    report = Report(title="a")
+    report.table(["a", "b"], [[1, "x"]], align=["center", "right"])
+    cells = [attributes["class"] for tag, attributes in Page(report.html()).tags if tag == "td"]
+    assert cells == ["center", "right"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        ([["x"]], {}, "row 0 has 1 cells, the table has 2 headers"),
+        ([["x", "y"]], {"align": ["left"]}, "for each of 2 columns"),
+        ([["x", "y"]], {"align": ["left", "up"]}, "'up'"),
+        ([["x", "y"]], {"highlight_row": 1}, "must be below 1, the number of rows, got 1"),
+    ],
+)
+def test_table_rejects(rows, options, message):
+    with pytest.raises(TextheadError, match=message):
+        Report(title="a").table(["a", "b"], rows, **options)
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_figures_are_embedded_at_their_size():
+    report = Report(title="a")
+    report.figures([(small_figure(), "left one"), (small_figure(), "right one")])
+    page = Page(report.html())
+    assert page.attributes("alt") == ["left one", "right one"]
+    assert page.strings[-2:] == ["left one", "right one"]
+    assert page.attributes("style") == ["width:580px"] * 2
+    source = page.attributes("src")[0]
+    assert source is not None
+    kind, data = source.removeprefix("data:").split(";base64,")
+    assert base64.b64decode(data, validate=True).startswith(
+        b"<?xml" if kind == "image/svg+xml" else b"\x89PNG"
+    )
+
+
+def test_the_smaller_format_is_taken():
+    few = Figure(figsize=(5, 4))
+    few.add_subplot().plot([0, 1])
+    many = Figure(figsize=(5, 4))
+    points = np.random.default_rng(0).normal(size=(2, 20_000))
+    many.add_subplot().plot(*points, "o")
+    vector, pixels = picture(few), picture(many)
+    assert [vector[0], pixels[0]] == ["image/svg+xml", "image/png"]
+    # Twice the 100 pixels an inch that the page shows.
+    assert Image.open(io.BytesIO(pixels[1])).size == (1000, 800)
+
+
+# ---------------------------------------------------------------- escaping
+
+
+def test_every_string_is_escaped():
+    report = Report(title=SCRIPT, subtitle=SCRIPT)
+    for name in (SCRIPT, "b", "c"):
+        report.section(name)
+    report.text(SCRIPT)
+    report.code(SCRIPT)
+    report.numbers([(SCRIPT, SCRIPT, SCRIPT)])
+    report.table([SCRIPT], [[SCRIPT]], caption=SCRIPT)
+    report.figure(small_figure(), SCRIPT)
+    html = report.html()
+    page = Page(html)
+    assert "<script" not in html
+    assert_self_contained(html, page)
+    # Title twice, subtitle, link, heading, text, code, three in the numbers, three in the table, caption.
+    assert page.strings.count(SCRIPT) == 14
+    assert page.attributes("alt") == [SCRIPT]
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_write_replaces_and_leaves_nothing_beside(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    report = Report(title="Größe ✓")
+    report.write(path)
+    assert path.read_text(encoding="utf-8") == report.html()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch, broken):
+    def fail(*_):
+        raise OSError("disk full")
+
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    monkeypatch.setattr("os.fsync" if broken == "fsync" else "pathlib.Path.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        Report(title="new").write(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_name_that_is_no_unicode_can_be_written(tmp_path):
+    report = Report(title="clip \udcff.mp4")  # as os.fsdecode gives it
+    report.write(tmp_path / "report.html")
+    assert "clip ?.mp4" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_write_names_the_missing_folder(tmp_path):
+    with pytest.raises(TextheadError, match="there is no folder"):
+        Report(title="a").write(str(tmp_path / "missing" / "report.html"))
+
+
+# ---------------------------------------------------------------- the report of a run
+
+NAMES = ["archery", SCRIPT, "yoga"]
+CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
+RECORDS: list[dict[str, object]] = [
+    {"kind": "train", "epoch": 0, "step": 1, "loss": 2.5, "lr": 1e-4, "clips_per_second": 80.0},
+    {"kind": "train", "epoch": 0, "step": 2, "loss": 1.25, "lr": 1e-4, "clips_per_second": 90.0},
+    {"kind": "val", "epoch": 0, "step": 2, "top1": 55.0, "top5": 90.0, "count": 20},
+]
+
+
+def full_report() -> Report:
+    return run_report(
+        run_folder_name="runs/demo",
+        recipe={"seed": 7, "optimiser": {"lr": 5e-06, "betas": (0.9, 0.98)}},
+        records=RECORDS,
+        confusion=CONFUSION,
+        correlation=np.eye(3),
+        names=NAMES,
+        comparisons=[("zero-shot", "61.2 ± 3.1"), ("this run", "82.5 ± 2.2")],
+        strips=[Strip("clip.mp4", np.zeros((2, 6, 8, 3), dtype=np.uint8), [("archery", 0.75)], "archery")],
+        strings={name: f"a video of a person {name}." for name in NAMES},
+    )
+
+
+def test_run_report_holds_everything_and_runs_nothing(tmp_path):
+    path = tmp_path / "report.html"
+    full_report().write(path)
+    html = path.read_text(encoding="utf-8")
+    page = Page(html)
+    assert_self_contained(html, page)
+    headings = ["Comparison", "Training", "Classes", "Predictions", "Recipe", "Prompts"]
+    assert [string for string in page.strings if string in headings] == headings * 2
+    for expected in (
+        "60.0%",
+        "12 of 20 items; 95% interval 38.7 to 78.1",
+        "33.3%",
+        "55.0%",
+        "85 clips/s",
+        "1.25",
+    ):
+        assert expected in page.strings
+    for row in (
+        ["zero-shot", "61.2 ± 3.1"],
+        ["archery", "10", "80.0", f"{SCRIPT} (2)"],
+        ["optimiser.lr", "5e-06"],
+        ["optimiser.betas", "(0.9, 0.98)"],
+        [SCRIPT, f"a video of a person {SCRIPT}."],
+    ):
+        assert row in page.rows
+    assert len(page.attributes("src")) == 4
+    assert "clip.mp4" in page.strings
+
+
+def test_classes_are_listed_the_least_recognised_first():
+    rows = Page(full_report().html()).rows
+    start = rows.index(["class", "items", "top-1 (%)", "most often taken for"])
+    assert [row[0] for row in rows[start + 1 : start + 4]] == [SCRIPT, "archery", "yoga"]
+
+
+def test_run_report_leaves_out_what_is_not_given():
+    report = run_report("run", {}, [], None, None, ["a", "b"], [], [], {})
+    page = Page(report.html())
+    assert "h2" not in [tag for tag, _ in page.tags]
+    assert page.strings == ["run", "run", "2 classes: a, b", "chance", "50%", "1 of 2 classes"]
+
+
+def test_a_diverged_run_can_be_reported():
+    records = [dict(RECORDS[0]), {**RECORDS[1], "loss": None}, {**RECORDS[2], "top1": None}]
+    page = Page(run_report("run", {}, records, None, None, ["a"], [], [], {}).html())
+    assert "step 1; at the start 2.5" in page.strings
+
+
+def test_class_rows():
+    assert class_rows(CONFUSION, ["a", "b", "c"]) == [
+        ("a", 10, 80.0, "b (2)"),
+        ("b", 10, 40.0, "c (5)"),
+        ("c", 0, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("right", "items", "expected"),
+    # Closed forms: k = 0 gives 0 .. z²/(n + z²), k = n its mirror image.
+    [(8, 10, (49.02, 94.33)), (0, 10, (0.0, 27.75)), (10, 10, (72.25, 100.0)), (50, 100, (40.38, 59.62))],
+)
+def test_wilson_interval(right, items, expected):
+    low, high = wilson_interval(right, items)
+    assert (low, high) == pytest.approx(expected, abs=0.005)
+    assert 0 <= low <= high <= 100
+    assert not f"{low:.1f}".startswith("-")
