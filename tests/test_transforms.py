@@ -35,6 +35,11 @@ def test_shape_type_and_memory(crop, shape):
     assert out.untyped_storage().nbytes() == out.numel()
 
 
+def test_one_tall_frame_is_copied_too():
+    out = augment(clip(60, 32, frames=1), Augmentation(32, 32, **PLAIN), np.random.default_rng(0))
+    assert out.untyped_storage().nbytes() == out.numel()
+
+
 @pytest.mark.parametrize("crop", ["random", "resized"])
 def test_all_frames_are_cut_alike(crop):
     spec = Augmentation(32, 40, crop, gray=0.5)

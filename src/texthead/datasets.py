@@ -121,6 +121,8 @@ def read_dataset(source: str | Path) -> Dataset:
 
 
 def _is_manifest(path: Path) -> bool:
+    if not path.is_file():
+        return False
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         header = file.readline(4096).strip().lower().split(_MANIFEST_SUFFIXES[path.suffix.lower()])
     return {"path", "label"} <= {name.strip().strip('"') for name in header}

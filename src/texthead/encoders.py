@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -92,6 +92,7 @@ class Visual(nn.Module):
         return self.net(frames)
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """Prompts -> rows."""
 
@@ -170,6 +171,8 @@ def build_visual(spec: VisualSpec) -> Visual:
     if kind == "timm":
         import timm
 
+        if not timm.is_model(name):
+            raise EncoderError(f"timm has no architecture {name!r}: texthead needs the version that made the run")
         net = timm.create_model(name, num_classes=0)
         return Visual(net, spec)
     if kind == "openclip":
@@ -391,14 +394,20 @@ def _load_openclip(source: str, rest: str) -> Encoder:
     is_tag = weights in open_clip.list_pretrained_tags_by_model(name)
     if not is_tag and not Path(weights).is_file():
         raise EncoderError(f"{weights!r} is neither a tag of {name} nor a file: check the path")
-    # OpenAI's weights need QuickGELU; a tag says so itself, a file does not, so its name has to.
-    quick = True if not is_tag and "openai" in Path(weights).name.lower() else None
+    # OpenAI's weights need QuickGELU. Of a tag open_clip knows it, but only warns; a file's name has to say it.
+    if is_tag:
+        quick = bool(open_clip.get_pretrained_cfg(name, weights).get("quick_gelu", False))
+    else:
+        quick = "openai" in Path(weights).name.lower()
     try:
         model, _, _ = open_clip.create_model_and_transforms(
-            name, pretrained=weights, require_pretrained=True, force_quick_gelu=bool(quick), weights_only=True
+            name, pretrained=weights, require_pretrained=True, force_quick_gelu=quick, weights_only=True
         )
+        tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:
-        raise EncoderError(f"{source!r} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        remedy = "check the weights or the connection"
+        raise EncoderError(f"{source!r} cannot be loaded ({problem}); {remedy}") from error
     model.eval()
     size = model.visual.image_size
     config = open_clip.get_model_preprocess_cfg(model)
@@ -406,7 +415,7 @@ def _load_openclip(source: str, rest: str) -> Encoder:
     spec = VisualSpec(
         source=source,
         architecture=f"openclip:{name}",
-        dim=int(model.text_projection.shape[-1]) if hasattr(model, "text_projection") else model.visual.output_dim,
+        dim=int((open_clip.get_model_config(name) or {})["embed_dim"]),
         size=int(size[0] if isinstance(size, tuple | list) else size),
         crop=1.0,
         interpolation=config.get("interpolation", "bicubic"),
@@ -416,13 +425,13 @@ def _load_openclip(source: str, rest: str) -> Encoder:
         channels_last=False,
         any_size=False,
     )
-    tokenizer = open_clip.get_tokenizer(name)
 
     def encode(prompts: Sequence[str]) -> Tensor:
         limit = model.context_length
+        padding = tokenizer([""], context_length=4 * limit)[0, -1]
         for prompt in prompts:
             # The tokenizer cuts silently at its limit, so it is asked with a longer one.
-            used = int((tokenizer([prompt], context_length=4 * limit) != 0).sum())
+            used = int((tokenizer([prompt], context_length=4 * limit)[0] != padding).nonzero().max()) + 1
             if used > limit:
                 raise EncoderError(f"prompt {prompt[:40]!r}... has {used} tokens > {limit}: shorten it")
         return model.encode_text(tokenizer(list(prompts)))

@@ -105,11 +105,9 @@ def score(
         MediaError: a file that cannot be read, unless `skip_unreadable`.
     """
     views = views or Views()
-    take = partial(
-        _view_features if cache is None or views.crops > 1 else partial(_cached_features, cache=cache),
-        frames=frames, pixels=pixels, views=views, workers=workers, progress=progress,
+    entries = item_features(
+        model, paths, frames=frames, pixels=pixels, views=views, cache=cache, workers=workers, progress=progress
     )
-    entries = take(model, paths)
     positions, errors = readable(entries, skip=skip_unreadable)
     if not positions:
         raise DataError(f"none of {len(paths)} files can be read: {errors[0] if errors else 'no files given'}")
@@ -119,6 +117,22 @@ def score(
         head_device = next(model.head.parameters()).device
         rows = average_views(features.to(head_device), model.head, pooling=pooling).float().cpu()
     return Scores([paths[i] for i in positions], rows, positions, errors)
+
+
+def item_features(
+    model: Recognizer,
+    paths: Sequence[Path],
+    *,
+    frames: int,
+    pixels: Pixels,
+    views: Views,
+    cache: FeatureCache | None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> list[Float[Tensor, "views dim"] | MediaError]:
+    """The feature of each view of each file (behind the temporal module, before the head), or its MediaError."""
+    take = _view_features if cache is None or views.crops > 1 else partial(_cached_features, cache=cache)
+    return take(model, paths, frames=frames, pixels=pixels, views=views, workers=workers, progress=progress)
 
 
 @torch.inference_mode()

@@ -56,7 +56,12 @@ class FeatureCache:
         with self._faults():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=60)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                # While another process writes, the switch fails at once, whatever the timeout; all works without it.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
             # After a power cut the last rows may be missing, never wrong: they are computed again.
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS files(path TEXT PRIMARY KEY, stamp TEXT, digest TEXT)")
@@ -75,14 +80,16 @@ class FeatureCache:
             ) from None
 
     def digest(self, path: Path) -> str:
-        """The SHA-256 of a file's bytes, remembered while its size and modification time stay.
+        """The SHA-256 of a file's bytes, remembered while its size and times of modification and change stay.
+
+        Copying tools set the modification time back; the time of change can't be set.
 
         Raises:
             MediaError: the file cannot be read.
         """
         try:
             status = path.stat()
-            stamp = f"{status.st_size} {status.st_mtime_ns}"
+            stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
             name = str(path.resolve())
             with self._faults():
                 row = self._db.execute("SELECT stamp, digest FROM files WHERE path = ?", (name,)).fetchone()

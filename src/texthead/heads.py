@@ -73,6 +73,13 @@ class CosineHead(nn.Module):
         self.kind = kind
         self.prompts = None if prompts is None else tuple(prompts)
 
+    def renamed(self, names: Sequence[str]) -> "CosineHead":
+        """This head, with its rows called by other names (the data's labels instead of what was encoded)."""
+        if len(names) != len(self.names):
+            raise DataError(f"{len(names)} names for {len(self.names)} rows: a head needs one name a row")
+        self.names = tuple(names)
+        return self
+
     @property
     def scale(self) -> float:
         """The logit scale, exp(log_scale)."""
@@ -194,19 +201,21 @@ def lda_weights(
         features: from the pretrained encoder, one a training item, not normalised.
         labels: 0 to classes-1, each at least twice.
         shrinkage: of the within-class covariance S_w towards a multiple of the identity: "auto" is
-            Ledoit and Wolf's estimate, a number in [0, 1] is used as given, None is the plain
-            pseudo-inverse.
+            Ledoit and Wolf's estimate (scikit-learn's: of each class by itself, on standardised features, so
+            towards its variances), a number in [0, 1] is used as given, None is the plain pseudo-inverse.
 
     Source: Sec. 2.2, linear discriminant projection; Table 1.
     Differs: the paper names neither solver nor shrinkage. With fewer items than dimensions S_w is singular
         and the pseudo-inverse throws away every direction in which classes do not vary, so the default shrinks.
 
     Raises:
-        DataError: a class has fewer than two items.
+        DataError: a class has fewer than two items, or there is one class only.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     classes = int(labels.max()) + 1
+    if classes < 2:
+        raise DataError("LDA needs at least 2 classes to tell apart, got 1: use the text head")
     counts = torch.bincount(labels.long(), minlength=classes)
     if int(counts.min()) < 2:
         raise DataError(
@@ -215,15 +224,15 @@ def lda_weights(
         )
     x, y = features.double().numpy(), labels.numpy()
     if shrinkage is None:
-        lda = LinearDiscriminantAnalysis(solver="svd").fit(x, y)
-    else:
-        lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x, y)
+        # Not scikit-learn's svd solver: it standardises first, which is not the same where S_w is singular.
+        means = np.stack([x[y == place].mean(0) for place in range(classes)])
+        within = x - means[y]
+        rows = (means - x.mean(0)) @ np.linalg.pinv(within.T @ within / len(x), hermitian=True)
+        return torch.from_numpy(rows).float()
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x, y)
     rows = np.asarray(lda.coef_)
-    if classes == 2:
-        rows = np.concatenate([-rows, rows])
-    elif shrinkage is not None:
-        # lsqr gives S_w^-1 mu_c; the shared S_w^-1 mu is taken off so that both solvers mean the same.
-        rows = rows - lda.priors_ @ rows
+    # lsqr gives S_w^-1 mu_c, or the difference of two; the shared S_w^-1 mu is taken off.
+    rows = np.concatenate([-rows, rows]) if classes == 2 else rows - lda.priors_ @ rows
     return torch.from_numpy(rows).float()
 
 

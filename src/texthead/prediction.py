@@ -86,10 +86,14 @@ def predict(
         workers=workers,
         progress=progress,
     )
-    predictions = [Prediction(error.path, error=error.problem) for error in found.skipped]
     values, places = found.scores.softmax(dim=-1).topk(min(top, len(model.names)), dim=-1)
-    for path, row, indices in zip(found.paths, values.tolist(), places.tolist(), strict=True):
-        best = tuple((model.names[i], value) for i, value in zip(indices, row, strict=True))
-        predictions.append(Prediction(path, best))
-    order = {path: i for i, path in enumerate(paths)}
-    return sorted(predictions, key=lambda prediction: order[prediction.path])
+    rows = {position: row for row, position in enumerate(found.positions)}
+    errors = iter(found.skipped)
+    predictions: list[Prediction] = []
+    for position, path in enumerate(paths):
+        if position in rows:
+            best = zip(places[rows[position]].tolist(), values[rows[position]].tolist(), strict=True)
+            predictions.append(Prediction(path, tuple((model.names[i], value) for i, value in best)))
+        else:
+            predictions.append(Prediction(path, error=next(errors).problem))
+    return predictions

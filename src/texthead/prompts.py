@@ -44,12 +44,14 @@ def clean_names(labels: Sequence[str]) -> list[str]:
     """The cleaned name of each label, in order.
 
     Raises:
-        DataError: two labels become the same name (`push_up` and `push up`).
+        DataError: two labels become the same name (`push_up` and `push up`), or one becomes empty (`_`).
     """
     check_names(labels)
     names = [clean_name(label) for label in labels]
     seen: dict[str, str] = {}
     for label, name in zip(labels, names, strict=True):
+        if not name:
+            raise DataError(f"label {label!r} has no words: rename it, or keep it with --names verbatim")
         if name in seen:
             raise DataError(
                 f"labels {seen[name]!r} and {label!r} both read {name!r}: merge them, or keep them with --names verbatim"
@@ -82,8 +84,15 @@ def fill_template(template: str, names: Sequence[str]) -> list[str]:
 
 
 def mirrored_names(names: Sequence[str]) -> list[str]:
-    """The names that say left or right: a horizontal flip would make them false."""
-    return [name for name in names if _SIDES.search(name)]
+    """The names that say left or right, `TurnLeft` too: a horizontal flip would make them false."""
+    return [name for name in names if _SIDES.search(clean_name(name))]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # A list of names can be longer than a file name may be.
+        return False
 
 
 def read_names(source: str) -> list[str]:
@@ -95,7 +104,7 @@ def read_names(source: str) -> list[str]:
         DataError: the file is missing or not text, or the names are empty or repeated.
     """
     path = Path(source)
-    if path.suffix.lower() == ".txt" or (len(source) < 1024 and path.is_file()):
+    if path.suffix.lower() == ".txt" or _is_file(path):
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except FileNotFoundError:

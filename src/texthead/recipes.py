@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from texthead.errors import RunError
 
@@ -89,8 +89,17 @@ class Recipe:
             "warmup": (0 <= self.warmup < self.epochs, f"less than epochs ({self.epochs})"),
             "schedule_every": (self.schedule_every >= 1, "at least 1"),
             "layers": (self.layers >= 1, "at least 1"),
+            "width": (self.width is None or self.width >= 1, "at least 1"),
             "scale": (self.scale is None or self.scale > 0, "positive"),
+            "weight_decay": (self.weight_decay >= 0, "not negative"),
+            "clip_norm": (self.clip_norm >= 0, "not negative"),
+            "beta1": (0 <= self.beta1 < 1, "at least 0 and below 1"),
+            "beta2": (0 <= self.beta2 < 1, "at least 0 and below 1"),
+            "seed": (self.seed >= 0, "not negative"),
         }
+        for key, kind in get_type_hints(Recipe).items():
+            if get_origin(kind) is Literal:
+                rules[key] = (getattr(self, key) in get_args(kind), " or ".join(get_args(kind)))
         for key, (holds, rule) in rules.items():
             if not holds:
                 raise RunError(f"recipe: {key} must be {rule}, got {getattr(self, key)}")
@@ -194,8 +203,12 @@ def step_epoch(step: int, *, steps_per_epoch: int, schedule_every: int) -> float
     """The fractional epoch whose rate the optimiser step `step` (from 0) uses.
 
     Every step: its middle, so that neither the first nor the last step is idle. Every n-th step, as
-    published: the start of the last n-th step, so that the first n steps have rate 0.
+    published: an epoch's steps 0, n - 1, 2n - 1, ... set the rate of their start, so that the first n - 1
+    updates have rate 0.
+
+    step_epoch(8, steps_per_epoch=100, schedule_every=10) = 0; of step 9 it is 0.09, and so to step 18.
     """
     if schedule_every == 1:
         return (step + 0.5) / steps_per_epoch
-    return step // schedule_every * schedule_every / steps_per_epoch
+    epoch, within = divmod(step, steps_per_epoch)
+    return epoch + max(0, (within + 1) // schedule_every * schedule_every - 1) / steps_per_epoch

@@ -1,7 +1,7 @@
 """The run folder: what a recogniser needs to live on, written so that a crash never leaves half a file.
 
     recipe.json        hyper-parameters, visual encoder, temporal module, head
-    classes.json       one entry a class: label, prompt
+    classes.json       one entry a class: label, name, prompt
     split.json         which files were trained on and which were held out
     metrics.jsonl      one line an optimiser step, one a validation
     model.safetensors  all weights, the head's rows among them
@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +48,11 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         beside.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
-        beside.unlink(missing_ok=True)
         raise RunError(f"{path}: cannot be written ({error}); what was there before is kept") from error
+    finally:
+        # There is nothing to remove after the replacement, nor where the folder could not be made.
+        with suppress(OSError):
+            beside.unlink()
 
 
 def write_json(path: Path, value: object) -> None:
@@ -135,12 +138,13 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
     }
 
 
-def classes_json(head: Head, template: str) -> dict[str, object]:
-    """What `classes.json` holds: each label, and the exact string behind its row."""
+def classes_json(head: Head, names: Sequence[str] | None, template: str) -> dict[str, object]:
+    """What `classes.json` holds: each label, its class name, and the exact string behind its row if it is text."""
     prompts: Sequence[str | None] = getattr(head, "prompts", None) or [None] * len(head.names)
+    rows = zip(head.names, names or head.names, prompts, strict=True)
     return {
         "template": template,
-        "classes": [{"label": name, "prompt": prompt} for name, prompt in zip(head.names, prompts, strict=True)],
+        "classes": [{"label": label, "name": name, "prompt": prompt} for label, name, prompt in rows],
     }
 
 

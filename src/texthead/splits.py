@@ -3,7 +3,7 @@
 Each draw is a function of (labels, seed) alone, so that it is the same on every process and can be saved as data.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -84,11 +84,13 @@ def hold_out(
     if not 0 < part < 1:
         raise DataError(f"held-out part must be between 0 and 1, got {part}")
     keys: Sequence[Hashable] = groups if groups is not None else list(range(len(labels)))
+    homes: dict[Hashable, set[str]] = defaultdict(set)
+    for key, label in zip(keys, labels, strict=True):
+        homes[key].add(label)
+    staying = Counter(label for home in homes.values() for label in home)
     held_groups: set[Hashable] = set()
     for label, positions in _shuffled(labels, seed).items():
-        members: dict[Hashable, int] = defaultdict(int)
-        for position in positions:
-            members[keys[position]] += 1
+        members = Counter(keys[position] for position in positions)
         if len(members) < 2:
             what = "one item" if groups is None else "items of one group only"
             raise DataError(
@@ -96,14 +98,19 @@ def hold_out(
             )
         wanted = max(1, round(part * len(positions)))
         held = sum(count for key, count in members.items() if key in held_groups)
-        free = [key for key in members if key not in held_groups]
-        # The last free group of a class always stays, so that the class can be learned.
-        while held < wanted and len(free) > 1:
-            key = free.pop(0)
-            held_groups.add(key)
-            held += members[key]
-        if all(key in held_groups for key in members):
-            raise DataError(f"class {label!r}: all its groups are shared with other classes; name the splits instead")
+        for key, count in members.items():
+            if held >= wanted:
+                break
+            # The last group of a class always stays, so that the class can be learned.
+            if key not in held_groups and all(staying[home] > 1 for home in homes[key]):
+                held_groups.add(key)
+                staying.subtract(homes[key])
+                held += count
+        if not held:
+            raise DataError(
+                f"class {label!r}: none of its groups can be held out without leaving a class nothing to train "
+                "on; name the splits in a manifest"
+            )
     return [position for position, key in enumerate(keys) if key in held_groups]
 
 

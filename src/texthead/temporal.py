@@ -110,8 +110,11 @@ class TemporalTransformer(nn.Module):
                 nn.init.normal_(module.weight, std=0.02, generator=generator)
             if isinstance(module, nn.MultiheadAttention):
                 nn.init.xavier_uniform_(module.in_proj_weight, generator=generator)
+                nn.init.zeros_(module.in_proj_bias)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
+            if isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
         if isinstance(self.project_out, nn.Linear):
             nn.init.zeros_(self.project_out.weight)
 

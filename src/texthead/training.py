@@ -126,6 +126,7 @@ def train(
     *,
     out: str | Path,
     held_out: Dataset | None = None,
+    names: Sequence[str] | None = None,
     cache: FeatureCache | None = None,
     workers: int = 0,
     resume: bool = False,
@@ -139,6 +140,7 @@ def train(
     Args:
         val_set: scored after every epoch; nothing is chosen by it.
         held_out: items to write down for a later test; not looked at.
+        names: class names to write down for the labels, as a text encoder reads them; the labels if None.
         cache: where features are kept when the recipe freezes the encoder.
         progress: called with (clips done, clips in all).
 
@@ -155,6 +157,7 @@ def train(
     split = {
         "source": train_set.source,
         "train": [str(item.path.resolve()) for item in train_set.items],
+        "train_labels": train_set.labels,
         "held_out": [str(item.path.resolve()) for item in (held_out.items if held_out else ())],
         "held_out_labels": held_out.labels if held_out else [],
     }
@@ -162,7 +165,7 @@ def train(
         state = _start(out, about, split, resume=resume)
         if state is None:
             write_json(out / "split.json", split)
-            write_json(out / "classes.json", classes_json(model.head, recipe.template))  # pyright: ignore[reportArgumentType]
+            write_json(out / "classes.json", classes_json(model.head, names, recipe.template))  # pyright: ignore[reportArgumentType]
             write_json(out / "recipe.json", about)
             (out / "metrics.jsonl").unlink(missing_ok=True)
         records = _fit(model, train_set, val_set, recipe, pixels, out, state, cache, workers, progress)

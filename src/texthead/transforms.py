@@ -85,8 +85,9 @@ def augment(
         clip = clip.flip(-1)
     if gray < spec.gray:
         clip = _gray(clip)
-    # A cut is only a view: without a copy the whole clip would travel from worker to trainer.
-    return clip.contiguous(memory_format=torch.channels_last)
+    # A cut is only a view: without a copy the whole clip would travel from worker to trainer. `contiguous`
+    # would not always copy: a single frame that is cut only in height already counts as contiguous.
+    return clip.clone(memory_format=torch.channels_last)
 
 
 def view_crops(

@@ -1,0 +1,231 @@
+"""The command line: parses, calls, prints. Torch is imported by the commands, not by the parser."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+
+from texthead.errors import TextheadError
+from texthead.recipes import RECIPES, Recipe
+
+_RECIPE_HELP = {
+    "frames": "frames of a clip",
+    "size": "side of the crop in pixels",
+    "resize": "short side before cropping in pixels",
+    "origin": "frame of a segment in testing",
+    "crop": "training crop: fixed size, or a box of random area",
+    "area": "range of the random box's area",
+    "ratio": "range of the random box's width over height",
+    "flip": "probability of mirroring a clip",
+    "gray": "probability of a gray clip",
+    "epochs": "passes over the training items",
+    "batch": "clips an optimiser step",
+    "accumulate": "passes that a step is split into",
+    "lr": "peak rate of what was pretrained",
+    "lr_new": "peak rate of temporal module and trainable head",
+    "weight_decay": "AdamW's",
+    "beta1": "AdamW's",
+    "beta2": "AdamW's",
+    "warmup": "epochs of linear warm-up",
+    "schedule_every": "steps between changes of the rate",
+    "clip_norm": "largest gradient norm; 0: no limit",
+    "precision": "of the forward pass",
+    "freeze_batchnorm": "keep batch-norm statistics",
+    "freeze_encoder": "train on frame features that are encoded once",
+    "scale": "logit scale at the start",
+    "learn_scale": "train the logit scale",
+    "center": "subtract the mean pretrained training feature",
+    "temporal": "module between frames and head",
+    "width": "of the temporal transformer's blocks",
+    "layers": "blocks of the temporal transformer",
+    "template": "prompt with exactly one {}",
+    "seed": "of every draw",
+}
+
+
+class _Parser(ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Print the message and exit with 2."""
+        hint = f" (see {self.prog} --help)"
+        print(f"texthead: {' '.join(message.split())}{hint}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> ArgumentParser:
+    parser = _Parser(prog="texthead", description="Class names in, recogniser out.")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subcommands(required=False, dest="command")
+    commands.add_subcommand("train", _train_parser(), help="labelled videos or images -> a run")
+    commands.add_subcommand("eval", _eval_parser(), help="score a run on labelled data")
+    commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
+    commands.add_subcommand("head", _head_parser(), help="make and look at the rows of a head")
+    commands.add_subcommand("demo", _demo_parser(), help="draw videos, train, compare, report")
+    return parser
+
+
+def _common(parser: ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, default=_default_workers(), help="processes that decode")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def _default_workers() -> int:
+    return min(8, os.cpu_count() or 1)
+
+
+def _train_parser() -> ArgumentParser:
+    parser = _Parser(prog="texthead train", description="Train on class folders or a CSV (path,label[,split][,group]).")
+    parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV or TSV")
+    parser.add_argument("--config", action="config", help="YAML with any of these options")
+    parser.add_argument("--out", required=True, metavar="RUN", help="the run folder to make")
+    parser.add_argument("--encoder", default="mini", help="mini, openclip:ARCH/TAG or openclip:ARCH/FILE")
+    parser.add_argument(
+        "--head",
+        type=Literal["text", "normal", "orthogonal", "lda", "linear", "cosine"],
+        default="text",
+        help="rows of the head; all but linear and cosine are frozen",
+    )
+    parser.add_argument("--train-head", action="store_true", help="train the rows from where they start")
+    parser.add_argument(
+        "--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names"
+    )
+    parser.add_argument("--k", type=int, default=None, help="train on K items a class")
+    parser.add_argument("--held-out", type=float, default=0.2, help="part to hold out where the data has no splits")
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave out and list files that cannot be read")
+    parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
+    parser.add_argument(
+        "--baselines",
+        type=Literal["auto", "always", "never"],
+        default="auto",
+        help="zero-shot and logistic probe beside the result; auto: up to 2,000 training items",
+    )
+    parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
+    _common(parser)
+    parser.add_argument("--recipe", type=Literal["small", "paper", "text4vis"], default="small", help="what is not given")
+    group = parser.add_argument_group("recipe", "what is not given here comes from the recipe")
+    for field in fields(Recipe):
+        if field.name == "name":
+            continue
+        flag = f"--{field.name.replace('_', '-')}"
+        text = _RECIPE_HELP[field.name]
+        if field.type is bool:
+            group.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=None, help=f"{text} (or --no-...)")
+        else:
+            group.add_argument(flag, type=field.type | None, default=None, help=text)
+    return parser
+
+
+def _eval_parser() -> ArgumentParser:
+    parser = _Parser(prog="texthead eval", description="Score a run on labelled data: every item once.")
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV or TSV")
+    parser.add_argument("--classes", default=None, help="names.txt or 'a, b': a new text head for these")
+    parser.add_argument("--zero-shot", action="store_true", help="a new text head for the data's own labels")
+    parser.add_argument("--template", default=None, help="prompt of a new head; the run's own if not given")
+    parser.add_argument("--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names")
+    parser.add_argument("--split", type=Literal["train", "val", "test"], default=None, help="test, else val, if not given")
+    parser.add_argument("--views", default="1x1", help="clips x crops, as 4x3")
+    parser.add_argument("--pooling", type=Literal["features", "logits", "probabilities"], default="features", help="what is averaged over views")
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave out and list files that cannot be read")
+    parser.add_argument("--baselines", type=Literal["auto", "always", "never"], default="auto", help="zero-shot and logistic probe beside the result")
+    parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
+    parser.add_argument("--csv", default=None, metavar="FILE", help="write one line an item")
+    _common(parser)
+    return parser
+
+
+def _predict_parser() -> ArgumentParser:
+    parser = _Parser(
+        prog="texthead predict",
+        description="Name what is in files. With a run first, its classes or new ones; without, --classes by text alone.",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="RUN_OR_FILE", help="a run folder first, or only files and folders")
+    parser.add_argument("--classes", default=None, help="names.txt or 'a helicopter, a bird'")
+    parser.add_argument("--encoder", default="mini", help="without a run: mini, openclip:ARCH/TAG or openclip:ARCH/FILE")
+    parser.add_argument("--template", default=None, help="prompt of a new head")
+    parser.add_argument("--top", type=int, default=5, help="names a file")
+    parser.add_argument("--views", default="1x1", help="clips x crops, as 4x3")
+    parser.add_argument("--pooling", type=Literal["features", "logits", "probabilities"], default="features", help="what is averaged over views")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output")
+    parser.add_argument("--csv", action="store_true", help="CSV on standard output")
+    parser.add_argument("--skip-unreadable", action="store_true", help="go on past files that cannot be read")
+    _common(parser)
+    return parser
+
+
+def _head_parser() -> ArgumentParser:
+    parser = _Parser(prog="texthead head", description="The rows of a head and how alike they are.")
+    parser.add_argument("classes", metavar="CLASSES", help="names.txt or 'a, b, c'")
+    parser.add_argument("--init", type=Literal["text", "normal", "orthogonal", "lda"], default="text", help="where rows come from")
+    parser.add_argument("--data", default=None, help="labelled data, for lda")
+    parser.add_argument("--encoder", default="mini", help="mini, openclip:ARCH/TAG or openclip:ARCH/FILE")
+    parser.add_argument("--template", default="{}", help="prompt with exactly one {}")
+    parser.add_argument("--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names")
+    parser.add_argument("--plot", default=None, metavar="FILE", help="write the correlation map as PNG, SVG or PDF")
+    parser.add_argument("--out", default=None, metavar="FILE", help="write the rows as safetensors")
+    parser.add_argument("--seed", type=int, default=0, help="of the random rows")
+    _common(parser)
+    return parser
+
+
+def _demo_parser() -> ArgumentParser:
+    parser = _Parser(prog="texthead demo", description="Draw labelled videos, train, compare, predict, report.")
+    parser.add_argument("--out", default="demo", metavar="FOLDER", help="where everything is written")
+    parser.add_argument("--seed", type=int, default=0, help="of every draw")
+    _common(parser)
+    return parser
+
+
+def recipe_from(options: Namespace, given: Namespace) -> Recipe:
+    """The recipe that the options name, changed by those that were given and by nothing else."""
+    changes = {f.name: given[f.name] for f in fields(Recipe) if f.name != "name" and f.name in given}
+    return RECIPES[options.recipe](**changes)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0, or 2 for a mistake of the user's, or 130 for an interrupt."""
+    parser = _parser()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = parser.parse_args(arguments)
+    if options.version:
+        from texthead import __version__
+
+        print(f"texthead {__version__}")
+        return 0
+    if options.command is None:
+        parser.print_help()
+        return 0
+    chosen = options[options.command]
+    try:
+        if options.command == "train":
+            # Defaults of the recipe flags are shown in the help only; what was typed or configured counts.
+            given = parser.parse_args(arguments, defaults=False)["train"]
+            recipe = recipe_from(chosen, given)
+            from texthead import jobs
+
+            jobs.train(chosen, recipe, given_size="size" in given, given_frames="frames" in given)
+            return 0
+        if options.command == "demo":
+            from texthead.demo import run_demo
+
+            run_demo(Path(chosen.out), seed=chosen.seed, workers=chosen.workers, device=chosen.device)
+            return 0
+        from texthead import jobs
+
+        {"eval": jobs.evaluate, "predict": jobs.predict, "head": jobs.head}[options.command](chosen)
+        return 0
+    except TextheadError as error:
+        print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("texthead: interrupted; `texthead train ... --resume` continues a run", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

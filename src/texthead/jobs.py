@@ -1,0 +1,670 @@
+"""The commands: what `train`, `eval`, `predict` and `head` do with their options, and what they print.
+
+Results go to standard output; progress, notes and warnings to standard error.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from texthead import datasets, evaluation, features, prompts, runs, training
+from texthead.datasets import Dataset, Item, Pixels, read_dataset, splits_of
+from texthead.encoders import Encoder, Visual, load_encoder, zero_shot_note
+from texthead.errors import DataError, MediaError, RunError
+from texthead.heads import CosineHead, class_correlation, text_head, text_weights
+from texthead.prediction import Prediction
+from texthead.prediction import predict as predict_files
+from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.report import Strip, run_report, wilson_interval
+from texthead.sampling import Views
+from texthead.temporal import MeanPool
+
+FEW_ITEMS = 2000
+notes = partial(Console, stderr=True, highlight=False, soft_wrap=True)
+results = partial(Console, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def bar(title: str, unit: str) -> Iterator[features.Progress]:
+    """A progress bar on standard error with rate and time left; gone when done, silent where nobody looks."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    console = notes()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=None, rate="")
+
+        def update(done: int, total: int) -> None:
+            speed = progress.tasks[0].speed
+            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else "")
+
+        yield update
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first CUDA device, else the CPU.
+
+    Raises:
+        RunError: a device that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RunError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}): use --device cpu") from None
+    return device
+
+
+# --- train ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Division:
+    """Who trains, who is looked at after each epoch, and who is scored at the end."""
+
+    train: Dataset
+    val: Dataset | None
+    scored: Dataset
+    scored_name: str
+
+
+def divide(dataset: Dataset, *, seed: int, part: float, k: int | None) -> Division:
+    """The data's own splits, or a drawn one: seeded, stratified, groups whole.
+
+    Raises:
+        DataError: no item to train on, or none to hold out.
+    """
+    if not splits_of(dataset):
+        dataset = dataset.with_drawn_split(part, seed=seed)
+    train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
+    if not len(train):
+        raise DataError(f"{dataset.source}: no item of split 'train'; found {splits_of(dataset)}")
+    if k is not None:
+        train = train.k_shot(k, seed=seed)
+    scored, name = (test, "test") if len(test) else (val, "val")
+    # Labels that only occur outside training have no row; `eval --zero-shot` is for them.
+    val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
+    return Division(train, val if len(val) else None, scored, name)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What the pretrained encoder makes of the training items: the ground for centers, LDA and the probe."""
+
+    encoder: Encoder
+    pixels: Pixels
+    frames: int
+    origin: Any
+    cache: features.FeatureCache
+    workers: int
+
+    def features(self, dataset: Dataset, *, skip: bool, title: str) -> tuple[torch.Tensor, list[int], list[MediaError]]:
+        """(one mean feature a readable item, their positions, the errors of the others)."""
+        model = Recognizer(self.encoder.visual, MeanPool(), torch.nn.Identity())
+        with bar(title, "files") as progress:
+            entries = evaluation.item_features(
+                model,
+                [item.path for item in dataset.items],
+                frames=self.frames,
+                pixels=self.pixels,
+                views=Views(origin=self.origin),
+                cache=self.cache,
+                workers=self.workers,
+                progress=progress,
+            )
+        positions, errors = features.readable(entries, skip=skip)
+        found = [entry[0] for entry in entries if not isinstance(entry, MediaError)]
+        return torch.stack(found) if found else torch.empty(0, self.encoder.dim), positions, errors
+
+
+def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given_size: bool, given_frames: bool) -> tuple[Recipe, list[str]]:
+    """The recipe as the data and the encoder need it, and a line for each thing that was changed."""
+    said: list[str] = []
+    spec = encoder.visual.spec
+    if train_set.only_images and recipe.frames > 1 and not given_frames:
+        recipe = replace(recipe, frames=1)
+        said.append("all items are images: 1 frame a clip, mean pooling")
+    if recipe.size not in (None, spec.size) and not spec.any_size and not given_size:
+        said.append(f"{spec.source} takes {spec.size} pixels only: size {recipe.size} -> {spec.size}")
+        recipe = replace(recipe, size=spec.size)
+    sided = prompts.mirrored_names(train_set.classes)
+    if sided and recipe.flip:
+        said.append(f"flips are off: {len(sided)} class names say left or right ({sided[0]!r})")
+        recipe = replace(recipe, flip=0.0)
+    if recipe.temporal == "transformer" and recipe.frames == 1:
+        recipe = replace(recipe, temporal="mean")
+    return recipe, said
+
+
+def train(options: Any, recipe: Recipe, *, given_size: bool, given_frames: bool) -> None:
+    """`texthead train`."""
+    out, say = Path(options.out), notes()
+    if runs.is_run(out) and not options.resume:
+        raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
+    device = pick_device(options.device)
+    dataset = read_dataset(options.data)
+    parts = divide(dataset, seed=recipe.seed, part=options.held_out, k=options.k)
+    labels = parts.train.classes
+    names = prompts.clean_names(labels) if options.names == "clean" else labels
+    prompts.check_template(recipe.template)
+    encoder = load_encoder(options.encoder)
+    recipe, changed = suit(recipe, parts.train, encoder, given_size=given_size, given_frames=given_frames)
+    for line in (*dataset.notes, *changed):
+        say.print(f"note: {line}")
+    say.print(
+        f"{len(parts.train)} training items of {len(labels)} classes, {len(parts.scored)} {parts.scored_name} items to score"
+        f"{'' if splits_of(dataset) else f' (drawn with seed {recipe.seed}, {options.held_out:.0%} a class)'}"
+    )
+    _say_names(labels, names, recipe.template if options.head == "text" else None)
+
+    encoder.visual.to(device)
+    pixels = training.pixels_for(recipe, encoder.visual.spec)
+    cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels), options.cache and Path(options.cache))
+    ground = Pretrained(encoder, pixels, recipe.frames, recipe.origin, cache, options.workers)
+    compare = options.baselines == "always" or (options.baselines == "auto" and len(parts.train) <= FEW_ITEMS)
+    found = None
+    if compare or recipe.center or options.head == "lda" or options.skip_unreadable:
+        found, parts = _readable_training(ground, parts, skip=options.skip_unreadable, say=say)
+    targets = torch.tensor(datasets.label_indices(parts.train, labels))
+    head = training.make_head(
+        options.head, encoder, labels, recipe, names=names, features=found, targets=targets, trainable=options.train_head
+    )
+    table = Comparison(parts, labels)
+    if compare and found is not None and len(parts.scored):
+        table = baselines(ground, parts, labels, names, recipe, found, targets, skip=options.skip_unreadable)
+    model = Recognizer(encoder.visual, training.make_temporal_for(recipe, encoder.dim), head).to(device)
+    with bar("train", "clips") as progress:
+        records = training.train(
+            model,
+            parts.train,
+            parts.val,
+            recipe,
+            out=out,
+            held_out=parts.scored,
+            names=names,
+            cache=cache,
+            workers=options.workers,
+            resume=options.resume,
+            progress=progress,
+        )
+    if len(parts.scored):
+        table.add(f"this run ({options.head} head)", _final(model, parts, recipe, pixels, cache, options))
+        table.show()
+    else:
+        say.print("note: no held-out item, so nothing was scored")
+    write_report(out, model, records, table)
+    results().print(f"run: {out}   report: {out / 'report.html'}")
+
+
+def _say_names(labels: Sequence[str], names: Sequence[str], template: str | None) -> None:
+    """The class names and the prompt, as the text encoder reads them."""
+    say = notes()
+    changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
+    if changed:
+        more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
+        say.print(f"class names cleaned: {', '.join(changed[:8])}{more} (--names verbatim keeps them)")
+    if template is not None:
+        say.print(f"prompt: {prompts.fill_template(template, names)[0]!r} and {len(names) - 1} more like it")
+
+
+def _readable_training(ground: Pretrained, parts: Division, *, skip: bool, say: Console) -> tuple[torch.Tensor, Division]:
+    """The pretrained features of the readable training items, and the division without the others."""
+    found, positions, errors = ground.features(parts.train, skip=skip, title="encode training items")
+    for error in errors:
+        say.print(f"skipped: {error}")
+    if not errors:
+        return found, parts
+    kept = parts.train.pick(positions)
+    if kept.classes != parts.train.classes:
+        lost = sorted(set(parts.train.classes) - set(kept.classes))
+        raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
+    return found, replace(parts, train=kept)
+
+
+def _final(
+    model: Recognizer, parts: Division, recipe: Recipe, pixels: Pixels, cache: features.FeatureCache, options: Any
+) -> evaluation.Evaluation:
+    """The run's own score."""
+    with bar("score", "files") as progress:
+        return evaluation.evaluate(
+            model,
+            parts.scored,
+            frames=recipe.frames,
+            pixels=pixels,
+            views=Views(origin=recipe.origin),
+            cache=cache if recipe.freeze_encoder else None,
+            skip_unreadable=options.skip_unreadable,
+            workers=options.workers,
+            progress=progress,
+        )
+
+
+# --- results beside each other --------------------------------------------------------------------------------------
+
+
+class Comparison:
+    """Scores of several methods on the same items, best printed as such, whichever it is."""
+
+    def __init__(self, parts: Division, labels: Sequence[str]):
+        self.parts = parts
+        self.labels = labels
+        self.rows: list[tuple[str, evaluation.Evaluation]] = []
+        self.lines: list[str] = []
+
+    def add(self, method: str, result: evaluation.Evaluation) -> None:
+        """One more method."""
+        self.rows.append((method, result))
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(method, its result) as text, for the report."""
+        return [
+            (method, f"{r.top1:.1f} % of {r.count} (95 % interval {_interval(r)})") for method, r in self.rows
+        ]
+
+    def show(self) -> None:
+        """Print the table, what was skipped, and a word where a simple method is ahead."""
+        table = Table("method", "top-1", "95 % interval", "top-5", "items", title=f"{self.parts.scored_name} items")
+        for method, r in self.rows:
+            table.add_row(method, f"{r.top1:.1f}", _interval(r), f"{r.top5:.1f}", str(r.count))
+        results().print(table)
+        skipped = {str(error.path): error for _, r in self.rows for error in r.skipped}
+        for error in skipped.values():
+            notes().print(f"skipped: {error}")
+        if skipped:
+            results().print(f"{len(skipped)} items could not be read and are not counted")
+        *others, (_, own) = self.rows
+        ahead = max(others, key=lambda row: row[1].top1, default=None)
+        if ahead and ahead[1].top1 > own.top1:
+            results().print(f"{ahead[0]} is ahead of this run by {ahead[1].top1 - own.top1:.1f} points on these items")
+        for line in self.lines:
+            results().print(line)
+
+
+def _interval(result: evaluation.Evaluation) -> str:
+    low, high = wilson_interval(round(result.top1 * result.count / 100), result.count)
+    return f"{low:.1f}-{high:.1f}"
+
+
+def baselines(
+    ground: Pretrained,
+    parts: Division,
+    labels: Sequence[str],
+    names: Sequence[str],
+    recipe: Recipe,
+    found: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    skip: bool,
+) -> Comparison:
+    """Zero-shot and a logistic probe on the pretrained encoder's features of the same items."""
+    table = Comparison(parts, labels)
+    tests, positions, errors = ground.features(parts.scored, skip=skip, title="encode scored items")
+    kept = parts.scored.pick(positions)
+    truth = torch.tensor(datasets.label_indices(kept, labels))
+    paths = [item.path for item in kept.items]
+    center = found.mean(0) if recipe.center else None
+    head = text_head(ground.encoder, names, template=recipe.template, center=center)
+    how = "zero-shot, features centred on the training items" if recipe.center else "zero-shot"
+    with torch.inference_mode():
+        zero = head(tests)
+    probe = evaluation.logistic_probe(found, targets, tests, classes=len(labels))
+    table.add(how, evaluation.Evaluation(tuple(labels), paths, truth, zero, errors))
+    table.add("logistic probe, frozen features", evaluation.Evaluation(tuple(labels), paths, truth, probe, errors))
+    note = zero_shot_note(ground.encoder.source)
+    if note:
+        table.lines.append(note)
+    return table
+
+
+def write_report(out: Path, model: Recognizer, records: Sequence[dict], table: Comparison) -> None:
+    """`report.html` in the run folder."""
+    about, classes = runs.read_json(out / "recipe.json"), runs.read_json(out / "classes.json")
+    strings = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
+    weight = model.head.weight.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    own = table.rows[-1][1] if table.rows else None
+    report = run_report(
+        out.name,
+        about["recipe"],
+        records,
+        own.confusion() if own else None,
+        class_correlation(weight).numpy(),
+        model.names,
+        table.pairs(),
+        strips(own, about["recipe"]["frames"]) if own else [],
+        strings,
+    )
+    report.write(out / "report.html")
+
+
+def strips(result: evaluation.Evaluation, frames: int, most: int = 6) -> list[Strip]:
+    """The surest mistakes and the surest hits as frames with their best names."""
+    from texthead.decoding import open_media
+    from texthead.transforms import view_crops
+
+    best = result.scores.softmax(-1).topk(min(3, len(result.names)), dim=-1)
+    wrong = best.indices[:, 0] != result.targets
+    order = torch.argsort(best.values[:, 0] + wrong.float(), descending=True).tolist()
+    hits = [i for i in order if not wrong[i]]
+    picked = [i for i in order if wrong[i]][: most // 2]
+    picked += hits[: most - len(picked)]
+    made = []
+    for i in picked:
+        with open_media(result.paths[i]) as media:
+            shown = media.frames_at(Views(origin="centre").frame_indices(media.num_frames, min(frames, 8))[0])
+        top = [(result.names[c], p) for c, p in zip(best.indices[i].tolist(), best.values[i].tolist(), strict=True)]
+        small = view_crops(shown, 128, 128, 1, "bicubic")[0].permute(0, 2, 3, 1).numpy()
+        made.append(Strip(result.paths[i].name, small, top, result.names[int(result.targets[i])]))
+    return made
+
+
+# --- eval -----------------------------------------------------------------------------------------------------------
+
+
+def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
+    """The items to score: test, else validation, else the run's own held-out items of this data, else all.
+
+    Raises:
+        DataError: no such split, or items that the run was trained on without `--split train`.
+    """
+    counts = splits_of(dataset)
+
+    def path_of(item: Item) -> str:
+        return str(item.path.resolve())
+
+    if split:
+        chosen, name = dataset.split(split), split  # pyright: ignore[reportArgumentType]
+        if not counts:
+            chosen = replace(dataset, items=tuple(i for i in dataset.items if (path_of(i) in run.trained_on) == (split == "train")))
+        if not len(chosen):
+            raise DataError(f"{dataset.source}: no item of split {split!r}; found {counts or 'no splits'}")
+    elif counts:
+        name = next((name for name in ("test", "val") if name in counts), "")
+        if not name:
+            raise DataError(f"{dataset.source}: only training items {counts}; pass --split train to score them")
+        chosen = dataset.split(name)  # pyright: ignore[reportArgumentType]
+    else:
+        held = set(run.held_out)
+        own = tuple(item for item in dataset.items if path_of(item) in held)
+        chosen, name = (replace(dataset, items=own), "the run's held-out") if own else (dataset, "all")
+    seen = [item for item in chosen.items if path_of(item) in run.trained_on]
+    if seen and split != "train":
+        raise DataError(
+            f"{len(seen)} of {len(chosen)} items were trained on (the first: {seen[0].path}): "
+            "name other data, or pass --split train to score training items"
+        )
+    return chosen, name
+
+
+def new_head(run: runs.Run, labels: Sequence[str], names: Sequence[str], template: str | None) -> CosineHead:
+    """A text head for other classes on a run's features, with the run's own center and scale."""
+    encoder = load_encoder(run.spec.source)
+    old = run.model.head
+    own = isinstance(old, CosineHead)
+    template = template or run.recipe.template
+    return text_head(
+        encoder,
+        names,
+        template=template,
+        scale=old.scale if own else None,
+        center=old.center if own else None,
+    ).renamed(labels)
+
+
+def evaluate(options: Any) -> None:
+    """`texthead eval`."""
+    run = runs.load_run(options.run)
+    run.model.to(pick_device(options.device))
+    if options.classes and options.zero_shot:
+        raise DataError("--classes and --zero-shot both name the classes: give one")
+    dataset, say = read_dataset(options.data), notes()
+    for line in dataset.notes:
+        say.print(f"note: {line}")
+    chosen, split_name = choose_scored(run, dataset, options.split)
+    say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
+    model, labels = run.model, list(run.labels)
+    other = bool(options.classes or options.zero_shot)
+    if other:
+        labels, names = _other_classes(options, chosen)
+        _say_names(labels, names, options.template or run.recipe.template)
+        model = run.model.with_head(new_head(run, labels, names, options.template).to(pick_device(options.device)))
+    views = Views.parse(options.views, origin=run.recipe.origin)
+    with bar("score", "files") as progress:
+        result = evaluation.evaluate(
+            model,
+            chosen,
+            frames=run.recipe.frames,
+            pixels=run.pixels,
+            views=views,
+            pooling=options.pooling,
+            skip_unreadable=options.skip_unreadable,
+            workers=options.workers,
+            progress=progress,
+        )
+    parts = Division(chosen, None, chosen, split_name)
+    table = Comparison(parts, labels)
+    if not other:
+        table = _eval_baselines(run, parts, labels, options)
+    title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
+    table.add(f"{title}{'' if views.count == 1 else f', {options.views} views, mean of {options.pooling}'}", result)
+    note = zero_shot_note(run.spec.source) if other else None
+    if note:
+        table.lines.append(note)
+    table.show()
+    if options.csv:
+        _write_items(Path(options.csv), result)
+
+
+def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str]]:
+    """(labels, class names) of a new head: the data's own, or the given names with the data's labels matched."""
+    clean = options.names == "clean"
+    if options.zero_shot:
+        labels = chosen.classes
+        return labels, prompts.clean_names(labels) if clean else labels
+    given = prompts.read_names(options.classes)
+    names = prompts.clean_names(given) if clean else given
+    place = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(given)}
+    labels = list(given)
+    for label in chosen.classes:
+        key = label if label in place else prompts.clean_name(label)
+        if key not in place:
+            raise DataError(f"{chosen.source}: label {label!r} is not among the {len(given)} names of --classes")
+        labels[place[key]] = label
+    return labels, names
+
+
+def _eval_baselines(run: runs.Run, parts: Division, labels: Sequence[str], options: Any) -> Comparison:
+    """Zero-shot and probe beside an evaluation, where the training items are few and still there."""
+    split = runs.read_json(run.folder / "split.json")
+    paths = [Path(path) for path in split["train"]]
+    few = options.baselines == "always" or (options.baselines == "auto" and len(paths) <= FEW_ITEMS)
+    if not few:
+        return Comparison(parts, labels)
+    gone = [path for path in paths if not path.exists()]
+    if gone:
+        notes().print(f"note: zero-shot and probe are not shown: {len(gone)} training files are gone ({gone[0]})")
+        return Comparison(parts, labels)
+    encoder = load_encoder(run.spec.source)
+    cache = features.FeatureCache(features.encoder_key(encoder.visual, run.pixels), options.cache and Path(options.cache))
+    ground = Pretrained(encoder, run.pixels, run.recipe.frames, run.recipe.origin, cache, options.workers)
+    items = tuple(Item(path, label) for path, label in zip(paths, split["train_labels"], strict=True))
+    trained = Dataset(items, split["source"])
+    found, _, _ = ground.features(trained, skip=False, title="encode training items")
+    targets = torch.tensor(datasets.label_indices(trained, labels))
+    names = [entry["name"] for entry in runs.read_json(run.folder / "classes.json")["classes"]]
+    return baselines(ground, parts, labels, names, run.recipe, found, targets, skip=options.skip_unreadable)
+
+
+def _write_items(path: Path, result: evaluation.Evaluation) -> None:
+    """One line an item: path, label, the best name, its probability."""
+    best = result.scores.softmax(-1).max(-1)
+    with runs.replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "predicted", "probability"])
+        rows = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+        for item, target, predicted, probability in rows:
+            writer.writerow([item, result.names[target], result.names[predicted], f"{probability:.4f}"])
+
+
+# --- predict --------------------------------------------------------------------------------------------------------
+
+
+def predict(options: Any) -> None:
+    """`texthead predict`."""
+    first, *rest = options.inputs
+    if options.top < 1:
+        raise DataError(f"--top must be at least 1, got {options.top}")
+    with_run = runs.is_run(first)
+    if with_run and not rest:
+        raise DataError(f"{first} is a run: name files or folders behind it")
+    if not with_run and not options.classes:
+        raise DataError(f"{first} is no run (no recipe.json in it), so --classes is required: name a run first, or the classes")
+    model, views_origin = _predictor(first if with_run else None, options)
+    note = _zero_shot_line(model, options)
+    with bar("predict", "files") as progress:
+        found = predict_files(
+            model,
+            rest if with_run else options.inputs,
+            top=options.top,
+            views=Views.parse(options.views, origin=views_origin),
+            pooling=options.pooling,
+            skip_unreadable=options.skip_unreadable,
+            workers=options.workers if len(options.inputs) > 2 or Path(options.inputs[-1]).is_dir() else 0,
+            progress=progress,
+        )
+    _print_predictions(found, options)
+    if note:
+        notes().print(note)
+
+
+def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recognizer, Any]:
+    """The run with its own or new classes, or a zero-shot model; and which frame of a segment it takes."""
+    device = pick_device(options.device)
+    given = prompts.read_names(options.classes) if options.classes else []
+    names = prompts.clean_names(given) if given else []
+    if run_folder is None:
+        encoder: Encoder = load_encoder(options.encoder)
+        head = text_head(encoder, names, template=options.template or "{}").renamed(given)
+        return Recognizer(encoder.visual, MeanPool(), head).to(device), "centre"
+    run = runs.load_run(run_folder)
+    if given:
+        head = new_head(run, given, names, options.template)
+        run = replace(run, model=run.model.with_head(head))
+    run.model.to(device)
+    return run, run.recipe.origin
+
+
+def _zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:
+    if not options.classes:
+        return None
+    visual = model.model.visual if isinstance(model, runs.Run) else model.visual
+    assert isinstance(visual, Visual)
+    return zero_shot_note(visual.spec.source)
+
+
+def _print_predictions(found: Sequence[Prediction], options: Any) -> None:
+    if options.json:
+        entries = [
+            {"path": str(p.path), "top": [{"name": n, "probability": round(v, 6)} for n, v in p.top]}
+            | ({"error": p.error} if p.error else {})
+            for p in found
+        ]
+        print(json.dumps(entries, indent=1, ensure_ascii=False))
+        return
+    if options.csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(["path", "rank", "name", "probability", "error"])
+        for p in found:
+            writer.writerows([p.path, rank, n, f"{v:.6f}", ""] for rank, (n, v) in enumerate(p.top, 1))
+            if p.error:
+                writer.writerow([p.path, "", "", "", p.error])
+        return
+    show = results()
+    for p in found:
+        show.print(f"{p.path}", markup=False)
+        for n, v in p.top:
+            show.print(f"  {100 * v:5.1f} %  {n}", markup=False)
+        if p.error:
+            show.print(f"  not read: {p.error}", markup=False)
+
+
+# --- head -----------------------------------------------------------------------------------------------------------
+
+
+def head(options: Any) -> None:
+    """`texthead head`."""
+    given = prompts.read_names(options.classes)
+    names = prompts.clean_names(given) if options.names == "clean" else given
+    encoder = load_encoder(options.encoder)
+    recipe = Recipe(name="head", template=options.template, seed=options.seed)
+    found = targets = None
+    if options.init == "lda":
+        if not options.data:
+            raise DataError("--init lda needs --data: its rows come from the features of labelled items")
+        found, targets = _lda_ground(options, given, encoder)
+    if options.init == "text":
+        _say_names(given, names, options.template)
+        rows = text_weights(encoder, names, template=options.template)
+    else:
+        made = training.make_head(options.init, encoder, given, recipe, features=found, targets=targets)
+        rows = made.weight.detach()  # pyright: ignore[reportCallIssue]
+    correlation = class_correlation(rows)
+    show = results()
+    show.print(f"{len(rows)} rows of {rows.shape[1]} ({options.init})")
+    upper = torch.triu_indices(len(rows), len(rows), 1)
+    order = correlation[upper[0], upper[1]].argsort(descending=True)
+    table = Table("correlation", "class", "class", title="most alike pairs")
+    for pair in order[:10].tolist():
+        a, b = int(upper[0, pair]), int(upper[1, pair])
+        table.add_row(f"{correlation[a, b]:.3f}", given[a], given[b])
+    if len(rows) > 1:
+        show.print(table)
+    if options.plot:
+        _save_plot(Path(options.plot), correlation, given, options.init)
+    if options.out:
+        with runs.replacing(Path(options.out)) as beside:
+            from safetensors.torch import save_file
+
+            save_file({"weight": rows.contiguous()}, beside, metadata={"names": json.dumps(given), "init": options.init})
+        show.print(f"rows: {options.out}")
+
+
+def _lda_ground(options: Any, labels: Sequence[str], encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pretrained features and label places of the training items (of all, where the data has no splits)."""
+    dataset = read_dataset(options.data)
+    items = dataset.split("train") if splits_of(dataset) else dataset
+    targets = torch.tensor(datasets.label_indices(items, labels))
+    spec = encoder.visual.spec
+    pixels = Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
+    cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels))
+    ground = Pretrained(encoder, pixels, 1 if items.only_images else 8, "centre", cache, options.workers)
+    found, _, _ = ground.features(items, skip=False, title="encode items")
+    return found, targets
+
+
+def _save_plot(path: Path, correlation: torch.Tensor, names: Sequence[str], init: str) -> None:
+    from texthead.figures import plot_correlation
+
+    figure = plot_correlation(correlation.numpy(), names, f"inter-class correlation, {init} rows")
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise DataError(f"--plot must end in .png, .svg or .pdf, got {path.name!r}")
+    with runs.replacing(path) as beside:
+        figure.savefig(beside, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
+    results().print(f"plot: {path}")

@@ -1,0 +1,509 @@
+"""Manifests and folders become items or an error that says where; clips are drawn from (seed, epoch, position) alone."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from texthead import datasets
+from texthead.datasets import (
+    Dataset,
+    Item,
+    Pixels,
+    TrainClips,
+    TrainFeatures,
+    ViewClips,
+    label_indices,
+    read_dataset,
+    splits_of,
+)
+from texthead.errors import DataError, MediaError
+from texthead.sampling import Views
+from texthead.transforms import Augmentation
+
+WIDTH, HEIGHT = 48, 32
+
+
+def picture(index: int) -> np.ndarray:
+    """Red tells the column, green the row, blue the frame."""
+    frame = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    frame[..., 0], frame[..., 1] = np.arange(WIDTH), np.arange(HEIGHT)[:, None]
+    frame[..., 2] = 4 * index
+    return frame
+
+
+def video(path: Path, count: int = 12) -> Path:
+    """A lossless video whose every pixel says where and when it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "bgr0"
+        stream.codec_context.time_base = Fraction(1, 25)
+        for index in range(count):
+            frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24").reformat(format="bgr0")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def touch(root: Path, *names: str) -> Path:
+    """Files that are only listed, never opened."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def manifest(root: Path, text: str, name: str = "clips.csv", encoding: str = "utf-8") -> Path:
+    path = root / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+# ---- manifests
+
+
+def test_a_csv(tmp_path):
+    path = manifest(tmp_path, "path,label\na.mp4,run\nsub/b.png, jump \n")
+    dataset = read_dataset(path)
+    assert dataset.items == (Item(tmp_path / "a.mp4", "run"), Item(tmp_path / "sub/b.png", "jump"))
+    assert (dataset.labels, dataset.classes, len(dataset)) == (["run", "jump"], ["jump", "run"], 2)
+    assert (dataset.source, dataset.notes) == (str(path), ())
+    assert read_dataset(str(path)) == dataset
+
+
+def test_a_tsv_with_commas_in_it(tmp_path):
+    path = manifest(tmp_path, "label\tpath\nrun, fast\ta,b.mp4\n", "clips.tsv")
+    assert read_dataset(path).items == (Item(tmp_path / "a,b.mp4", "run, fast"),)
+
+
+def test_quoted_fields(tmp_path):
+    path = manifest(tmp_path, 'path,label\n"a,b.mp4","a ""great"" jump"\n')
+    assert read_dataset(path).items == (Item(tmp_path / "a,b.mp4", 'a "great" jump'),)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_byte_order_mark_and_line_ends(tmp_path, encoding, newline):
+    path = manifest(tmp_path, newline.join(["path,label", "vélo.mp4,vélo", ""]), encoding=encoding)
+    assert read_dataset(path).items == (Item(tmp_path / "vélo.mp4", "vélo"),)
+
+
+def test_splits_groups_and_other_columns_are_kept(tmp_path):
+    text = "path,scene,label,split,group,seconds\na.mp4,park,run,train,anna,3\nb.mp4,,run,Validation,,4\nc.mp4,x,run,test,bob,5\n"
+    items = read_dataset(manifest(tmp_path, text)).items
+    assert items == (
+        Item(tmp_path / "a.mp4", "run", "train", "anna", (("scene", "park"), ("seconds", "3"))),
+        Item(tmp_path / "b.mp4", "run", "val", None, (("scene", ""), ("seconds", "4"))),
+        Item(tmp_path / "c.mp4", "run", "test", "bob", (("scene", "x"), ("seconds", "5"))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "split"),
+    [("train", "train"), ("Training", "train"), ("val", "val"), ("valid", "val"), ("VALIDATION", "val"), ("test", "test")],
+)
+def test_words_for_splits(tmp_path, word, split):
+    assert read_dataset(manifest(tmp_path, f"path,label,split\na.mp4,run, {word} \n")).items[0].split == split
+
+
+def test_absolute_paths_stay(tmp_path):
+    path = manifest(tmp_path, "path,label\n/data/a.mp4,run\n")
+    assert read_dataset(path).items[0].path == Path("/data/a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("path,class\na.mp4,run\n", "no column 'label'; found path, class"),
+        ("file,label\na.mp4,run\n", "no column 'path'"),
+        ("", "no column"),
+        ("path,label\n", "no labelled videos or images"),
+        ("path,label,split\na.mp4,run,dev\n", "clips.csv:2: split must be train, val or test, got 'dev'"),
+        ("path,label\na.mp4,run\nb.mp4,run,fast\n", "clips.csv:3: .*not as many fields"),
+        ("path,label\na.mp4,run\nb.mp4\n", "clips.csv:3: .*not as many fields"),
+        ("path,label\na.mp4,\n", "clips.csv:2: path and label must not be empty"),
+        ("path,label\n ,run\n", "clips.csv:2: path and label must not be empty"),
+        ("path,label\na.mp4,run\nb.mp4,run\na.mp4,jump\n", r"a.mp4 is listed 2 times \(labels: jump, run\)"),
+        ("path,label\na.mp4,run\n./a.mp4,run\n", r"a.mp4 is listed 2 times \(labels: run\)"),
+        ("path,label,split\na.mp4,run,train\nb.mp4,run,\n", "1 of 2 items have no split: give all or none"),
+        ('path,label\n"a.mp4,run\n', "not a readable manifest"),
+    ],
+)
+def test_a_manifest_that_breaks_a_rule(tmp_path, text, told):
+    with pytest.raises(DataError, match=told) as caught:
+        read_dataset(manifest(tmp_path, text))
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_manifest_that_is_not_utf8(tmp_path):
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        read_dataset(manifest(tmp_path, "path,label\nvélo.mp4,run\n", encoding="latin-1"))
+
+
+def test_a_file_that_is_no_manifest(tmp_path):
+    with pytest.raises(DataError, match=r"expected a \.csv or \.tsv"):
+        read_dataset(manifest(tmp_path, "path,label\n", "clips.txt"))
+
+
+def test_no_such_path(tmp_path):
+    with pytest.raises(DataError, match="no such file or folder") as caught:
+        read_dataset(tmp_path / "missing")
+    assert str(tmp_path / "missing") in str(caught.value)
+
+
+# ---- folders
+
+
+def test_class_folders(tmp_path):
+    root = touch(tmp_path, "run/b.mp4", "run/a.MOV", "jump/c.png", ".cache/x.mp4", "run/.hidden.mp4")
+    dataset = read_dataset(root)
+    assert dataset.items == (
+        Item(root / "jump/c.png", "jump"),
+        Item(root / "run/a.MOV", "run"),
+        Item(root / "run/b.mp4", "run"),
+    )
+    assert (dataset.classes, dataset.notes, splits_of(dataset)) == (["jump", "run"], (), {})
+
+
+def test_folders_of_splits(tmp_path):
+    root = touch(tmp_path, "train/run/a.mp4", "train/run/b.mp4", "train/jump/c.mp4", "val/run/d.mp4", "Test/jump/e.mp4")
+    dataset = read_dataset(root)
+    assert {(item.path.name, item.label, item.split) for item in dataset.items} == {
+        ("a.mp4", "run", "train"),
+        ("b.mp4", "run", "train"),
+        ("c.mp4", "jump", "train"),
+        ("d.mp4", "run", "val"),
+        ("e.mp4", "jump", "test"),
+    }
+    assert splits_of(dataset) == {"train": 3, "val": 1, "test": 1}
+    assert [item.path.name for item in dataset.split("train").items] == ["c.mp4", "a.mp4", "b.mp4"]
+
+
+def test_validation_is_val(tmp_path):
+    dataset = read_dataset(touch(tmp_path, "training/run/a.mp4", "validation/run/b.mp4"))
+    assert [(item.path.name, item.split) for item in dataset.items] == [("a.mp4", "train"), ("b.mp4", "val")]
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    dataset = read_dataset(touch(tmp_path, "train/a.mp4", "bus/b.mp4"))
+    assert dataset.classes == ["bus", "train"]
+    assert all(item.split is None for item in dataset.items)
+
+
+@pytest.mark.parametrize("others", [[], ["empty/notes.txt"], ["empty/deeper/a.mp4"]])
+def test_an_empty_class_folder(tmp_path, others):
+    touch(tmp_path, "run/a.mp4", *others)
+    (tmp_path / "empty").mkdir(exist_ok=True)
+    with pytest.raises(DataError, match="no video or image") as caught:
+        read_dataset(tmp_path)
+    assert str(tmp_path / "empty") in str(caught.value)
+
+
+def test_what_is_no_media_is_noted(tmp_path):
+    dataset = read_dataset(touch(tmp_path, "run/a.mp4", "run/notes.txt", "run/b.srt", "jump/c.mp4"))
+    assert len(dataset) == 2
+    assert dataset.notes == (f"{tmp_path / 'run'}: 2 files are not media (.srt, .txt)",)
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(DataError, match="no labelled videos or images"):
+        read_dataset(tmp_path)
+
+
+def test_one_manifest_beside_class_folders_is_read_and_noted(tmp_path):
+    root = touch(tmp_path, "run/a.mp4", "run/b.mp4")
+    manifest(root, "path,label\nrun/a.mp4,running\n", "labels.csv")
+    manifest(root, "name,score\nrun,3\n", "scores.csv")
+    dataset = read_dataset(root)
+    assert dataset.items == (Item(root / "run/a.mp4", "running"),)
+    assert dataset.notes == (f"{root}: read through its manifest labels.csv",)
+    # What was read is the same, whichever way it was named.
+    assert dataset == read_dataset(root / "labels.csv")
+
+
+def test_two_manifests_are_one_too_many(tmp_path):
+    root = touch(tmp_path, "run/a.mp4")
+    manifest(root, "path,label\nrun/a.mp4,run\n", "a.csv")
+    manifest(root, "path\tlabel\nrun/a.mp4\trun\n", "b.tsv")
+    with pytest.raises(DataError, match=r"2 manifests \(a.csv, b.tsv\)"):
+        read_dataset(root)
+
+
+def test_a_class_folder_may_be_called_like_a_manifest(tmp_path):
+    assert read_dataset(touch(tmp_path, "run.csv/a.mp4")).classes == ["run.csv"]
+
+
+# ---- what a dataset can do
+
+
+def small() -> Dataset:
+    labels = ["run", "jump", "run", "swim", "run", "jump", "swim", "swim"]
+    return Dataset(tuple(Item(Path(f"{i}.mp4"), label) for i, label in enumerate(labels)), "here", ("a note",))
+
+
+def test_pick_and_with_classes_keep_the_order():
+    dataset = small()
+    assert [item.path.name for item in dataset.pick([4, 1]).items] == ["4.mp4", "1.mp4"]
+    fewer = dataset.with_classes(["swim", "jump", "fly"])
+    assert [item.path.name for item in fewer.items] == ["1.mp4", "3.mp4", "5.mp4", "6.mp4", "7.mp4"]
+    assert fewer.source == "here"
+    assert fewer.notes == ("a note",)
+
+
+def test_only_images():
+    assert Dataset((Item(Path("a.png"), "x"), Item(Path("b.JPG"), "y"))).only_images
+    assert not Dataset((Item(Path("a.png"), "x"), Item(Path("b.gif"), "y"))).only_images
+
+
+def test_k_shot():
+    few = small().k_shot(2, seed=1)
+    assert sorted(few.labels) == ["jump", "jump", "run", "run", "swim", "swim"]
+    assert few == small().k_shot(2, seed=1)
+    with pytest.raises(DataError, match="'jump' has 2 items < k = 3"):
+        small().k_shot(3, seed=1)
+
+
+def test_a_drawn_split_holds_every_item_once():
+    dataset = Dataset(tuple(Item(Path(f"{i}.mp4"), f"class {i % 4}", extra=(("i", str(i)),)) for i in range(40)))
+    drawn = dataset.with_drawn_split(0.2, seed=1)
+    assert [(item.path, item.label, item.extra) for item in drawn.items] == [
+        (item.path, item.label, item.extra) for item in dataset.items
+    ]
+    assert splits_of(drawn) == {"train": 32, "val": 8}
+    assert sorted(drawn.split("val").labels) == sorted(dataset.classes * 2)
+    assert drawn == dataset.with_drawn_split(0.2, seed=1)
+    assert drawn != dataset.with_drawn_split(0.2, seed=2)
+
+
+def test_a_drawn_split_keeps_groups_whole():
+    items = [Item(Path(f"{i}.mp4"), f"class {i % 2}", group=f"scene {i // 4}") for i in range(40)]
+    for seed in range(10):
+        drawn = Dataset(tuple(items)).with_drawn_split(0.3, seed=seed)
+        sides = {(item.group, item.split) for item in drawn.items}
+        assert len(sides) == 10
+        assert {side for _, side in sides} == {"train", "val"}
+
+
+def test_items_without_a_group_are_held_out_one_by_one():
+    items = [Item(Path(f"{i}.mp4"), "run", group="scene" if i < 4 else None) for i in range(12)]
+    for seed in range(10):
+        drawn = Dataset(tuple(items)).with_drawn_split(0.25, seed=seed)
+        assert len({item.split for item in drawn.items[:4]}) == 1
+        assert splits_of(drawn)["val"] >= 3
+
+
+def test_label_indices():
+    assert label_indices(small(), ["swim", "fly", "run", "jump"]) == [2, 3, 2, 0, 2, 3, 0, 0]
+    with pytest.raises(DataError, match=r"'jump' is not among the 1 classes \(nor are 1 more\)"):
+        label_indices(small(), ["run"])
+
+
+# ---- clips for training
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory) -> Dataset:
+    root = tmp_path_factory.mktemp("filmed")
+    for i, name in enumerate(["run/a.mkv", "run/b.mkv", "jump/c.mkv"]):
+        video(root / name, 12 + i)
+    PIL.Image.fromarray(picture(5)).save(root / "jump/d.png")
+    return read_dataset(root)
+
+
+SPEC = Augmentation(16, 20, flip=0.5)
+
+
+def train_clips(dataset: Dataset, seed: int = 0, spec: Augmentation = SPEC) -> TrainClips:
+    return TrainClips(dataset, ["run", "jump"], frames=4, augmentation=spec, seed=seed)
+
+
+def shown(clip: torch.Tensor) -> list[int]:
+    """Which frames a clip shows, from their blue."""
+    blue = clip[:, 2].float()
+    assert (blue == blue[:, :1, :1]).all()
+    return (blue[:, 0, 0] / 4).int().tolist()
+
+
+def test_a_training_clip(filmed):
+    clips = train_clips(filmed)
+    assert len(clips) == 4
+    clip, target, position = clips[0, 2]
+    assert filmed.items[2].path.name == "a.mkv"
+    assert (clip.shape, clip.dtype, target, position) == ((4, 3, 16, 16), torch.uint8, 0, 2)
+    # Twelve frames in four segments of three: one of each.
+    assert [index // 3 for index in shown(clip)] == [0, 1, 2, 3]
+    image, target, position = clips[0, 1]
+    assert (shown(image), target, position) == ([5] * 4, 1, 1)
+
+
+def test_all_frames_of_a_segment_come_up(filmed):
+    clips = train_clips(filmed)
+    seen = {index for epoch in range(40) for index in shown(clips[epoch, 2][0])}
+    assert seen == set(range(12))
+
+
+def test_seed_epoch_and_position_each_change_the_draw(filmed):
+    dataset = filmed.pick([2, 2, 2])
+    clip = train_clips(dataset)[0, 0][0]
+    others = [train_clips(dataset, seed=s)[e, p][0] for s, e, p in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 2)]]
+    assert not any(torch.equal(clip, other) for other in others)
+    assert not any(torch.equal(a, b) for i, a in enumerate(others) for b in others[:i])
+
+
+def test_a_draw_hangs_on_nothing_but_seed_epoch_and_position(filmed):
+    keys = [(epoch, position) for epoch in (0, 3) for position in range(4)]
+    clips = train_clips(filmed)
+    first = {key: clips[key][0] for key in keys}
+    torch.manual_seed(1)
+    np.random.default_rng(1)
+    again = train_clips(filmed)
+    for key in reversed(keys):
+        assert torch.equal(again[key][0], first[key]), key
+    # In worker processes too, in another order and batch.
+    loader = torch.utils.data.DataLoader(
+        train_clips(filmed), batch_sampler=[[keys[5], keys[0], keys[7]], keys[1:5], [keys[6]]], num_workers=2, collate_fn=list
+    )
+    given = [key for batch in loader.batch_sampler for key in batch]
+    found = [clip for batch in loader for clip, _, _ in batch]
+    assert len(found) == len(keys)
+    for key, clip in zip(given, found, strict=True):
+        assert torch.equal(clip, first[key]), key
+
+
+def broken(dataset: Dataset, tmp_path: Path) -> Dataset:
+    path = tmp_path / "broken.mkv"
+    path.write_bytes(b"no video at all")
+    return Dataset((*dataset.items, Item(path, "run"), Item(tmp_path / "missing.mp4", "jump")))
+
+
+def test_what_cannot_be_read_comes_as_an_error_not_as_an_exception(filmed, tmp_path):
+    dataset = broken(filmed, tmp_path)
+    clips = train_clips(dataset)
+    error, target, position = clips[0, 4]
+    assert isinstance(error, MediaError)
+    assert (error.path, target, position) == (tmp_path / "broken.mkv", 0, 4)
+    loader = torch.utils.data.DataLoader(clips, batch_sampler=[[(0, 5)], [(0, 2)]], num_workers=1, collate_fn=list)
+    (missing, target, position), (clip, _, _) = (batch[0] for batch in loader)
+    assert isinstance(missing, MediaError)
+    assert (missing.path, target, position) == (tmp_path / "missing.mp4", 1, 5)
+    assert "no such file" in missing.problem
+    assert torch.equal(clip, clips[0, 2][0])
+
+
+def test_labels_of_training_clips_must_be_classes(filmed):
+    with pytest.raises(DataError, match="'jump' is not among"):
+        TrainClips(filmed, ["run"], frames=4, augmentation=SPEC, seed=0)
+
+
+# ---- clips for testing
+
+PIXELS = Pixels(size=24, resize=HEIGHT, interpolation="bilinear")
+
+
+def view_clips(paths: list[Path], views: Views, frames: int = 4) -> ViewClips:
+    return ViewClips(paths, [7 + i for i in range(len(paths))], frames=frames, views=views, pixels=PIXELS)
+
+
+def test_views_come_clip_by_clip_with_crops_inside(filmed):
+    clips = view_clips([filmed.items[2].path], Views(3, 3))
+    views, target, position = clips[0]
+    assert (views.shape, views.dtype, target, position) == ((9, 4, 3, 24, 24), torch.uint8, 7, 0)
+    # 12 frames, 4 segments, 3 clips: shifts 0, 1 and 2 of the grid 0 3 6 9 (see sampling).
+    assert [shown(view) for view in views] == [[k, 3 + k, 6 + k, 9 + k] for k in range(3) for _ in range(3)]
+    # Left, right, centre along the width of 48, in quarters of the 24 that are over.
+    assert views[:, 0, 0, 0, 0].tolist() == [0, 24, 12] * 3
+    assert (views[:, :, 1, 0, 0] == 4).all()
+
+
+def test_one_view_is_the_centre_of_the_first_frames(filmed):
+    (views,) = view_clips([filmed.items[2].path], Views())[0][0]
+    assert shown(views) == [0, 3, 6, 9]
+    assert views[0, 0, 0].tolist() == list(range(12, 36))
+    (centre,) = view_clips([filmed.items[2].path], Views(origin="centre"))[0][0]
+    assert shown(centre) == [1, 4, 7, 10]
+
+
+def test_an_image_gives_the_same_frame_in_every_clip(filmed):
+    views, _, _ = view_clips([filmed.items[1].path], Views(2, 1))[0]
+    assert [shown(view) for view in views] == [[5] * 4] * 2
+
+
+class Counted:
+    """Media of given length that writes down what is asked of it."""
+
+    def __init__(self, num_frames: int):
+        self.num_frames = num_frames
+        self.asked: list[list[int]] = []
+        self.opened = self.closed = 0
+
+    def __call__(self, path: Path) -> "Counted":
+        self.opened += 1
+        return self
+
+    def __enter__(self) -> "Counted":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed += 1
+
+    def frames_at(self, indices: list[int]) -> torch.Tensor:
+        self.asked.append(list(indices))
+        return torch.from_numpy(np.stack([picture(i) for i in indices])).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 9, 40])
+@pytest.mark.parametrize("views", [Views(1, 3), Views(4, 3), Views(10, 1), Views(4, 3, "centre"), Views(2, 3, "dense")])
+def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
+    media = Counted(length)
+    monkeypatch.setattr(datasets, "open_media", media)
+    found, _, _ = view_clips([Path("a.mp4")], views)[0]
+    wanted = views.frame_indices(length, 4)
+    assert media.asked == [sorted({index for clip in wanted for index in clip})]
+    assert (media.opened, media.closed) == (1, 1)
+    assert [shown(view) for view in found] == [clip for clip in wanted for _ in range(views.crops)]
+
+
+def test_a_view_that_cannot_be_read_comes_as_an_error(filmed, tmp_path):
+    paths = [item.path for item in broken(filmed, tmp_path).items]
+    clips = view_clips(paths, Views(2, 3))
+    assert len(clips) == 6
+    error, target, position = clips[4]
+    assert isinstance(error, MediaError)
+    assert (error.path, target, position) == (paths[4], 11, 4)
+
+
+# ---- clips of features
+
+
+def feature_clips(lengths: list[int], seed: int = 0) -> TrainFeatures:
+    bank = [torch.arange(n).float()[:, None] + 100 * i + torch.zeros(n, 2) for i, n in enumerate(lengths)]
+    return TrainFeatures(bank, [3, 1, 2][: len(lengths)], frames=4, seed=seed)
+
+
+def test_a_clip_of_features():
+    clips = feature_clips([12, 4, 1])
+    clip, target, position = clips[5, 0]
+    assert (clip.shape, target, position) == ((4, 2), 3, 0)
+    assert [int(index) // 3 for index in clip[:, 0]] == [0, 1, 2, 3]
+    assert clips[0, 1][0][:, 0].tolist() == [100, 101, 102, 103]
+    assert clips[0, 2][0][:, 0].tolist() == [200] * 4
+
+
+def test_feature_clips_are_drawn_from_seed_epoch_and_position():
+    clips = feature_clips([12, 12])
+    first = {(e, p): clips[e, p][0] for e in range(5) for p in range(2)}
+    assert all(torch.equal(feature_clips([12, 12])[key][0], first[key]) for key in reversed(list(first)))
+    assert len({tuple(clip[:, 0].tolist()) for key, clip in first.items() if key[1] == 0}) > 1
+    assert not all(torch.equal(feature_clips([12, 12], seed=1)[key][0], clip) for key, clip in first.items())
+
+
+def test_feature_clips_take_the_frames_that_training_clips_take(filmed):
+    features = feature_clips([12, 12, 12])
+    for epoch in range(5):
+        assert features[epoch, 2][0][:, 0].sub(200).tolist() == shown(train_clips(filmed)[epoch, 2][0])

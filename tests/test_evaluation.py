@@ -1,0 +1,342 @@
+"""Exact counts, views averaged as written, and the same scores on every way to them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_features import COLOURS, PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
+from torch import nn
+
+from texthead import evaluation as module
+from texthead import features as features_module
+from texthead.datasets import Dataset, Item
+from texthead.decoding import open_media
+from texthead.errors import DataError, MediaError
+from texthead.evaluation import Evaluation, Pooling, average_views, evaluate, logistic_probe, score
+from texthead.features import FeatureCache, encoder_key
+from texthead.heads import FrozenHead
+from texthead.recognizer import Recognizer
+from texthead.sampling import Views
+from texthead.temporal import MeanPool, TemporalTransformer
+from texthead.transforms import view_crops
+
+NAMES = ("red", "green", "blue")
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make_model(*, temporal: nn.Module | None = None, seed: int = 0) -> Recognizer:
+    head = FrozenHead(draw(3, SPEC.dim), names=NAMES, scale=20.0, center=0.01 * draw(SPEC.dim, seed=1))
+    return Recognizer(tiny_visual(seed), temporal or MeanPool(), head).eval()
+
+
+def transformer(dropout: float = 0.0) -> TemporalTransformer:
+    module = TemporalTransformer(SPEC.dim, 1, 32, heads=2, dropout=dropout)
+    module.reset(torch.Generator().manual_seed(0))
+    with torch.no_grad():  # Its output projection starts at zero; here order has to count.
+        assert isinstance(module.project_out, nn.Linear)
+        module.project_out.weight.copy_(0.3 * draw(SPEC.dim, 32, seed=4))
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Five videos, some shorter than a clip, and an image."""
+    folder = tmp_path_factory.mktemp("data")
+    made = [("red", 8), ("green", 3), ("blue", 7), ("red", 2), ("blue", 8)]
+    items = [Item(write_video(folder / f"{i}.mp4", c, frames=n, seed=i), c) for i, (c, n) in enumerate(made)]
+    return Dataset((*items, Item(write_image(folder / "5.png", "green"), "green")), "here")
+
+
+def paths_of(data: Dataset) -> list[Path]:
+    return [item.path for item in data.items]
+
+
+# --- views ----------------------------------------------------------------------------------------------------------
+
+POOLINGS: list[Pooling] = ["features", "logits", "probabilities"]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_one_view_is_the_head_itself(pooling: Pooling) -> None:
+    head, features = make_model().head, draw(5, 1, SPEC.dim, seed=2)
+    expected = head(features[:, 0])
+    found = average_views(features, head, pooling=pooling)
+    if pooling == "probabilities":
+        torch.testing.assert_close(found.softmax(-1), expected.softmax(-1), rtol=1e-5, atol=1e-6)
+    else:
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_the_order_of_views_is_nothing(pooling: Pooling) -> None:
+    head, features = make_model().head, draw(4, 6, SPEC.dim, seed=3)
+    found = average_views(features, head, pooling=pooling)
+    for seed in range(3):
+        order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(average_views(features[:, order], head, pooling=pooling), found, rtol=1e-5, atol=1e-5)
+
+
+def test_the_three_averages_are_what_they_are_called() -> None:
+    head, features = make_model().head, draw(4, 3, SPEC.dim, seed=5)
+    assert isinstance(head, FrozenHead)
+    rows = head.weight.detach().double().numpy()
+    center, scale = head.center.double().numpy(), head.scale
+    x = features.double().numpy()
+
+    def logits(feature: np.ndarray) -> np.ndarray:
+        away = feature - center
+        return scale * rows @ away / np.linalg.norm(away)
+
+    def softmax(values: np.ndarray) -> np.ndarray:
+        powers = np.exp(values - values.max())
+        return powers / powers.sum()
+
+    for i in range(len(x)):
+        by_features = logits(sum(x[i]) / 3)
+        by_logits = sum(logits(view) for view in x[i]) / 3
+        by_probabilities = sum(softmax(logits(view)) for view in x[i]) / 3
+        found = {pooling: average_views(features, head, pooling=pooling)[i].detach().numpy() for pooling in POOLINGS}
+        np.testing.assert_allclose(found["features"], by_features, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found["logits"], by_logits, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(np.exp(found["probabilities"]), by_probabilities, rtol=1e-4, atol=1e-6)
+        assert not np.allclose(by_features, by_logits, atol=1e-2), "the three differ, or nothing was tested"
+    default = average_views(features, head)
+    assert torch.equal(default, average_views(features, head, pooling="features"))
+
+
+def test_a_certain_probability_stays_finite() -> None:
+    head = FrozenHead(torch.eye(3), names=NAMES, scale=1000.0)
+    scores = average_views(torch.eye(3)[:1].repeat(2, 1)[None], head, pooling="probabilities")
+    assert bool(scores.isfinite().all())
+    torch.testing.assert_close(scores.softmax(-1), torch.tensor([[1.0, 0.0, 0.0]]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("views", [Views(2, 3), Views(2, 3, "centre"), Views(1, 10), Views(3, 1, "dense")], ids=str)
+def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None:
+    model = make_model(temporal=transformer())
+    found = score(model, paths_of(data), frames=4, pixels=PIXELS, views=views)
+    assert (found.positions, found.skipped, found.paths) == (list(range(6)), [], paths_of(data))
+    for i, path in enumerate(paths_of(data)):
+        features = []
+        with open_media(path) as media, torch.no_grad():
+            for indices in views.frame_indices(media.num_frames, 4):
+                for crop in view_crops(media.frames_at(indices), 32, 36, views.crops, "bilinear"):
+                    features.append(model.features(crop[None])[0])
+            assert len(features) == views.count
+            expected = model.head(torch.stack(features).mean(0))
+        torch.testing.assert_close(found.scores[i], expected, rtol=1e-4, atol=1e-4)
+
+
+# --- counts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 5, 11])
+def test_counts_are_exact(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    scores, targets = rng.normal(size=(237, classes)).astype(np.float32), rng.integers(classes, size=237)
+    result = Evaluation(
+        tuple(map(str, range(classes))), [Path("x")] * 237, torch.from_numpy(targets), torch.from_numpy(scores)
+    )
+    place = [list(np.argsort(-row)).index(target) for row, target in zip(scores, targets, strict=True)]
+    assert result.count == 237
+    for k in range(1, classes + 3):
+        assert result.top(k) == 100 * sum(p < k for p in place) / 237
+    assert result.top1 == 100 * sum(p == 0 for p in place) / 237
+    assert result.top5 == 100 * sum(p < 5 for p in place) / 237
+    table = np.zeros((classes, classes), int)
+    for row, target in zip(scores, targets, strict=True):
+        table[target, row.argmax()] += 1
+    assert np.array_equal(result.confusion(), table)
+    assert result.confusion().trace() == round(result.top1 * 237 / 100)
+
+
+def test_every_item_counts_once_and_has_its_own_label(data: Dataset) -> None:
+    model = make_model()
+    result = evaluate(model, data, frames=4, pixels=PIXELS)
+    assert result.names == NAMES
+    assert result.paths == paths_of(data)
+    assert result.targets.tolist() == [0, 1, 2, 0, 2, 1]
+    assert int(result.confusion().sum()) == result.count == 6
+    assert result.confusion().sum(1).tolist() == [2, 2, 2]
+    backwards = evaluate(model, data.pick([5, 4, 3, 2, 1, 0]), frames=4, pixels=PIXELS)
+    torch.testing.assert_close(backwards.scores.flip(0), result.scores, rtol=1e-5, atol=1e-5)
+    assert backwards.top1 == result.top1
+
+
+def test_labels_of_the_data_may_differ_from_the_heads_names(data: Dataset) -> None:
+    model = make_model()
+    renamed = replace(data, items=tuple(replace(item, label=f"label {item.label}") for item in data.items))
+    with pytest.raises(DataError, match=r"here: label 'label blue' is not among the 3 classes \(nor are 2 more\)"):
+        evaluate(model, renamed, frames=4, pixels=PIXELS)
+    expected = evaluate(model, data, frames=4, pixels=PIXELS)
+    labels = [f"label {name}" for name in NAMES]
+    result = evaluate(model, renamed, labels=labels, frames=4, pixels=PIXELS)
+    assert torch.equal(result.targets, expected.targets)
+    assert result.top1 == expected.top1
+    turned = evaluate(model, renamed, labels=labels[::-1], frames=4, pixels=PIXELS)
+    assert torch.equal(turned.targets, 2 - expected.targets)
+
+
+def test_one_label_without_a_row(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    odd = replace(data, items=(*data.items, Item(data.items[0].path, "violet")))
+    monkeypatch.setattr(module, "score", lambda *_, **__: pytest.fail("labels are checked before anything is decoded"))
+    with pytest.raises(DataError, match=r"label 'violet' is not among the 3 classes:"):
+        evaluate(model, odd, frames=4, pixels=PIXELS)
+
+
+# --- ways to the same scores ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("views", [Views(), Views(3), Views(2, 1, "centre"), Views(1, 3)], ids=str)
+def test_the_cache_changes_no_score(data: Dataset, tmp_path: Path, views: Views) -> None:
+    model = make_model(temporal=transformer())
+    cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path)
+    plain = score(model, paths_of(data), frames=4, pixels=PIXELS, views=views)
+    first = score(model, paths_of(data), frames=4, pixels=PIXELS, views=views, cache=cache)
+    again = score(model, paths_of(data), frames=4, pixels=PIXELS, views=views, cache=cache)
+    torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
+    assert torch.equal(again.scores, first.scores)
+
+
+def test_kept_frames_are_not_decoded_again(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path)
+    first = evaluate(model, data, frames=4, pixels=PIXELS, cache=cache)
+    monkeypatch.setattr(features_module, "open_media", lambda path: pytest.fail(f"{path} was opened"))
+    other = model.with_head(FrozenHead(draw(3, SPEC.dim, seed=8), names=NAMES))
+    again = evaluate(model, data, frames=4, pixels=PIXELS, cache=cache)
+    assert torch.equal(first.scores, again.scores)
+    assert not torch.equal(evaluate(other, data, frames=4, pixels=PIXELS, cache=cache).scores, first.scores)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_workers_change_no_score(data: Dataset, tmp_path: Path, cached: bool) -> None:
+    model = make_model()
+    expected = evaluate(model, data, frames=4, pixels=PIXELS)
+    cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path) if cached else None
+    result = evaluate(model, data, frames=4, pixels=PIXELS, workers=2, cache=cache)
+    torch.testing.assert_close(result.scores, expected.scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_training_model_is_scored_in_evaluation_mode(data: Dataset, tmp_path: Path, cached: bool) -> None:
+    model = make_model(temporal=transformer(dropout=0.5))
+    cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path) if cached else None
+    expected = evaluate(model, data, frames=4, pixels=PIXELS, cache=cache)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.train()
+    result = evaluate(model, data, frames=4, pixels=PIXELS, cache=cache)
+    assert torch.equal(result.scores, expected.scores)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not result.scores.requires_grad
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_progress_ends_at_all_files(data: Dataset, tmp_path: Path, cached: bool) -> None:
+    model, seen = make_model(), []
+    cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path) if cached else None
+    evaluate(model, data, frames=4, pixels=PIXELS, cache=cache, progress=lambda *done: seen.append(done))
+    assert seen[-1] == (6, 6)
+    assert seen == sorted(seen)
+
+
+# --- files that cannot be read --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_unreadable_items_are_errors_or_listed_and_not_counted(data: Dataset, tmp_path: Path, cached: bool) -> None:
+    model = make_model()
+    broken, missing = write_broken(tmp_path / "broken.mp4"), tmp_path / "missing.mp4"
+    items = list(data.items)
+    items.insert(2, Item(broken, "green"))
+    items.insert(5, Item(missing, "red"))
+    with_bad = replace(data, items=tuple(items))
+    cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path) if cached else None
+    with pytest.raises(MediaError, match=r"broken\.mp4: .*1 more files? cannot be read.*--skip-unreadable") as caught:
+        evaluate(model, with_bad, frames=4, pixels=PIXELS, cache=cache)
+    assert caught.value.path == broken
+    result = evaluate(model, with_bad, frames=4, pixels=PIXELS, cache=cache, skip_unreadable=True)
+    expected = evaluate(model, data, frames=4, pixels=PIXELS)
+    assert [error.path for error in result.skipped] == [broken, missing]
+    assert result.count == 6
+    assert result.paths == expected.paths
+    assert torch.equal(result.targets, expected.targets)
+    torch.testing.assert_close(result.scores, expected.scores, rtol=1e-5, atol=1e-5)
+    assert result.top1 == expected.top1
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_nothing_to_score(tmp_path: Path, skip: bool) -> None:
+    model = make_model()
+    with pytest.raises(DataError, match="no files given"):
+        score(model, [], frames=4, pixels=PIXELS, skip_unreadable=skip)
+    broken = write_broken(tmp_path / "broken.mp4")
+    with pytest.raises(DataError if skip else MediaError, match=r"broken\.mp4"):
+        score(model, [broken], frames=4, pixels=PIXELS, skip_unreadable=skip)
+
+
+# --- the simple thing to beat ---------------------------------------------------------------------------------------
+
+
+def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+    centres = draw(max(classes) + 1, 16, seed=99)
+    targets = torch.tensor(classes).repeat_interleave(each)
+    return centres[targets] + spread * draw(len(targets), 16, seed=seed), targets
+
+
+@pytest.mark.parametrize(
+    ("present", "classes"), [([0, 1, 2, 3], 4), ([0, 1], 2), ([0, 2, 3], 5), ([1, 3], 4)], ids=str
+)
+def test_the_probe_learns_what_is_separable_and_knows_what_is_missing(present: list[int], classes: int) -> None:
+    train, targets = clusters(present, 6, seed=1)
+    test, expected = clusters(present, 20, seed=2)
+    scores = logistic_probe(train, targets, test, classes=classes)
+    assert scores.shape == (len(test), classes)
+    assert torch.equal(scores.argmax(1), expected)
+    missing = [c for c in range(classes) if c not in present]
+    assert bool((scores[:, missing] == -torch.inf).all())
+    assert bool(scores[:, present].isfinite().all())
+    assert bool(scores.softmax(-1).isfinite().all())
+
+
+def test_a_probe_of_one_class_knows_that_class_only() -> None:
+    train, targets = clusters([2], 4, seed=1)
+    scores = logistic_probe(train, targets, draw(3, 16), classes=4)
+    assert torch.equal(scores.softmax(-1), torch.tensor([[0.0, 0.0, 1.0, 0.0]]).repeat(3, 1))
+
+
+def test_a_probe_does_not_depend_on_the_scale_of_features_nor_on_the_order_of_items() -> None:
+    train, targets = clusters([0, 1, 2], 6, seed=1, spread=1.0)
+    test, _ = clusters([0, 1, 2], 5, seed=2, spread=1.0)
+    scores = logistic_probe(train, targets, test, classes=3)
+    larger = logistic_probe(250 * train + 3, targets, 250 * test + 3, classes=3)
+    torch.testing.assert_close(larger, scores, rtol=1e-2, atol=1e-2)
+    order = torch.randperm(18, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        logistic_probe(train[order], targets[order], test, classes=3), scores, rtol=1e-2, atol=1e-2
+    )
+    weaker = logistic_probe(train, targets, test, classes=3, strength=0.001)
+    assert float(weaker.abs().max()) < 0.5 * float(scores.abs().max())
+
+
+def test_colours_are_told_apart_by_real_features(tmp_path: Path) -> None:
+    """The whole way once: files, features, probe."""
+    visual = tiny_visual()
+
+    def mean_features(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
+        made = [(write_video(tmp_path / f"{c}{s}.mp4", c, seed=s), i) for s in seeds for i, c in enumerate(COLOURS)]
+        found = features_module.frame_features(visual, [p for p, _ in made], lambda n: list(range(n)), PIXELS, cache=None)
+        rows = [entry.features.mean(0) for entry in found if not isinstance(entry, MediaError)]
+        return torch.stack(rows), torch.tensor([i for _, i in made])
+
+    train, targets = mean_features(range(3))
+    test, expected = mean_features(range(10, 14))
+    assert torch.equal(logistic_probe(train, targets, test, classes=3).argmax(1), expected)
+
+

@@ -1,0 +1,477 @@
+"""Features by content: what is kept is what would be computed, and nothing else is ever given back."""
+
+import functools
+import itertools
+import multiprocessing
+import os
+import signal
+import sqlite3
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from texthead import features as module
+from texthead.datasets import Pixels
+from texthead.decoding import open_media
+from texthead.encoders import Visual, VisualSpec, build_visual
+from texthead.errors import MediaError, TextheadError
+from texthead.features import FeatureCache, FrameFeatures, encoder_key, evenly, frame_features, readable
+from texthead.transforms import view_crops
+
+# --- small real parts, used by the tests of training, runs, evaluation and prediction too ---------------------------
+
+SPEC = VisualSpec(
+    source="tiny",
+    architecture="timm:test_efficientnet",
+    dim=256,
+    size=32,
+    crop=0.875,
+    interpolation="bilinear",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    activation="silu",
+    channels_last=False,
+    any_size=True,
+)
+PIXELS = Pixels(32, 36, "bilinear")
+COLOURS = {"red": (210, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 220)}
+
+
+@functools.cache
+def _tiny_weights(seed: int, spec: VisualSpec) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        visual = build_visual(spec).train()
+        coarse = torch.randint(0, 256, (10, 32, 3, 4, 4), dtype=torch.uint8)
+        # Batch norms that have seen pictures; at timm's start the features are a thousandth and nearly all alike.
+        with torch.no_grad():
+            for frames in coarse.repeat_interleave(spec.size // 4, -1).repeat_interleave(spec.size // 4, -2):
+                visual(frames)
+    return visual.state_dict()
+
+
+def tiny_visual(seed: int = 0, spec: VisualSpec = SPEC) -> Visual:
+    """timm's network for tests, 0.1 M parameters, the same weights for the same seed."""
+    with torch.random.fork_rng():
+        visual = build_visual(spec)
+    visual.load_state_dict(_tiny_weights(seed, spec))
+    return visual.eval()
+
+
+def pictures(colour: str, count: int, seed: int) -> list[np.ndarray]:
+    """Frames of one colour with a little texture, and a white square that moves on from frame to frame."""
+    rng = np.random.default_rng([seed, *colour.encode()])
+    texture = np.kron(rng.integers(-25, 26, (12, 12, 3)), np.ones((4, 4, 1)))
+    base = np.clip(np.array(COLOURS[colour]) + texture, 0, 255).astype(np.uint8)
+    frames = []
+    for i in range(count):
+        frame = base.copy()
+        frame[4 * i : 4 * i + 12, 5 * i : 5 * i + 10] = 255
+        frames.append(frame)
+    return frames
+
+
+def write_video(path: Path, colour: str, frames: int = 6, seed: int = 0) -> Path:
+    """A 48x48 H.264 video."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "12", "x264-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
+        for picture in pictures(colour, frames, seed):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_image(path: Path, colour: str, seed: int = 0) -> Path:
+    """A 48x48 picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(pictures(colour, 1, seed)[0]).save(path)
+    return path
+
+
+def write_broken(path: Path) -> Path:
+    """A file with a video's name and no video in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"not a video at all" * 20)
+    return path
+
+
+# --- here -----------------------------------------------------------------------------------------------------------
+
+choose = functools.partial(evenly, most=4)
+
+
+@pytest.fixture(scope="module")
+def visual() -> Visual:
+    return tiny_visual()
+
+
+@pytest.fixture
+def cache(visual: Visual, tmp_path: Path) -> FeatureCache:
+    return FeatureCache(encoder_key(visual, PIXELS), tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("videos")
+    colours = ["red", "green", "blue"]
+    return [write_video(folder / f"{c}.mp4", c, frames=n) for c, n in zip(colours, (6, 3, 8), strict=True)]
+
+
+def only_features(entries: list[FrameFeatures | MediaError]) -> list[torch.Tensor]:
+    assert all(isinstance(entry, FrameFeatures) for entry in entries)
+    return [entry.features for entry in entries if isinstance(entry, FrameFeatures)]
+
+
+def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise AssertionError(f"{path} was opened")
+
+    monkeypatch.setattr(module, "open_media", refuse)
+
+
+@pytest.mark.parametrize(
+    ("length", "most", "expected"),
+    [(1, 4, [0]), (4, 4, [0, 1, 2, 3]), (3, 8, [0, 1, 2]), (10, 3, [1, 5, 8]), (5, 4, [0, 1, 3, 4])],
+)
+def test_evenly_gives_all_frames_or_segment_centres(length: int, most: int, expected: list[int]) -> None:
+    assert evenly(length, most) == expected
+
+
+def test_evenly_never_repeats_a_frame() -> None:
+    for length in range(1, 40):
+        for most in range(1, 20):
+            chosen = evenly(length, most)
+            assert len(set(chosen)) == len(chosen) == min(length, most)
+            assert chosen == sorted(chosen)
+            assert 0 <= chosen[0] <= chosen[-1] < length
+
+
+def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> None:
+    found = frame_features(visual, videos, choose, PIXELS, cache=None)
+    for path, entry in zip(videos, found, strict=True):
+        assert isinstance(entry, FrameFeatures)
+        with open_media(path) as media:
+            indices = evenly(media.num_frames, 4)
+            frames = media.frames_at(indices)
+            assert (entry.length, entry.indices) == (media.num_frames, indices)
+        with torch.no_grad():
+            expected = visual(view_crops(frames, 32, 36, 1, "bilinear")[0])
+        torch.testing.assert_close(entry.features, expected, rtol=1e-5, atol=1e-5)
+    red, _, blue = only_features(found)
+    assert not torch.allclose(red, blue, atol=1e-3)
+    assert not torch.allclose(red[0], red[1], atol=1e-4), "frames of one video differ"
+
+
+def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
+    for _ in ("computed", "kept"):
+        (entry,) = frame_features(visual, videos[:1], lambda length: [3, 1, 1, length - 1], PIXELS, cache=cache)
+        assert isinstance(entry, FrameFeatures)
+        assert (entry.length, entry.indices, entry.features.shape) == (6, [1, 3, 5], (3, 256))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_many_small_batches_keep_every_file_in_its_place(
+    visual: Visual, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(9)]
+    paths.insert(4, tmp_path / "missing.mp4")
+    paths.insert(7, write_broken(tmp_path / "broken.mp4"))
+    monkeypatch.setattr(module, "_encoded", functools.partial(module._encoded, batch=2))
+    found = frame_features(visual, paths, choose, PIXELS, cache=None, workers=workers)
+    for i, (path, entry) in enumerate(zip(paths, found, strict=True)):
+        if i in (4, 7):
+            assert isinstance(entry, MediaError)
+            assert entry.path == path
+            continue
+        assert isinstance(entry, FrameFeatures)
+        (alone,) = only_features(frame_features(visual, [path], choose, PIXELS, cache=None))
+        torch.testing.assert_close(entry.features, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_training_encoder_is_read_in_evaluation_mode_and_left_training(videos: list[Path]) -> None:
+    visual = tiny_visual()
+    (expected,) = only_features(frame_features(visual, videos[:1], choose, PIXELS, cache=None))
+    before = {name: tensor.clone() for name, tensor in visual.state_dict().items()}
+    visual.train()
+    (found,) = only_features(frame_features(visual, videos[:1], choose, PIXELS, cache=None))
+    assert torch.equal(found, expected)
+    assert visual.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in visual.state_dict().items())
+
+
+# --- hits -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_hit_is_bit_identical_and_opens_no_file(
+    visual: Visual, videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = frame_features(visual, videos, choose, PIXELS, cache=cache)
+    forbid_decoding(monkeypatch)
+    monkeypatch.setattr(visual, "forward", lambda frames: pytest.fail("the encoder ran"))
+    again = frame_features(visual, videos, choose, PIXELS, cache=cache)
+    for a, b in zip(first, again, strict=True):
+        assert isinstance(a, FrameFeatures)
+        assert isinstance(b, FrameFeatures)
+        assert (a.length, a.indices) == (b.length, b.indices)
+        assert torch.equal(a.features, b.features)
+        assert b.features.dtype == torch.float32
+
+
+def test_another_process_finds_what_was_kept(
+    visual: Visual, videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = only_features(frame_features(visual, videos, choose, PIXELS, cache=cache))
+    cache.close()
+    reopened = FeatureCache(encoder_key(visual, PIXELS), cache.path.parent)
+    forbid_decoding(monkeypatch)
+    again = only_features(frame_features(visual, videos, choose, PIXELS, cache=reopened))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_a_subset_of_kept_frames_hits_and_other_frames_are_computed(
+    visual: Visual, videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (four,) = only_features(frame_features(visual, videos[2:], lambda n: [0, 2, 4, 6], PIXELS, cache=cache))
+    opened: list[Path] = []
+
+    def counted(path: Path):
+        opened.append(path)
+        return open_media(path)
+
+    monkeypatch.setattr(module, "open_media", counted)
+    (two,) = only_features(frame_features(visual, videos[2:], lambda n: [2, 6], PIXELS, cache=cache))
+    assert torch.equal(two, four[[1, 3]])
+    assert opened == []
+    (mixed,) = only_features(frame_features(visual, videos[2:], lambda n: [2, 3], PIXELS, cache=cache))
+    assert opened == videos[2:]
+    torch.testing.assert_close(mixed[0], four[1], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(mixed[1], four[1], atol=1e-4)
+
+
+def test_only_what_is_missing_is_computed(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
+    (red,) = only_features(frame_features(visual, videos[:1], choose, PIXELS, cache=cache))
+    seen: list[tuple[int, int]] = []
+    found = only_features(
+        frame_features(visual, videos, choose, PIXELS, cache=cache, progress=lambda *done: seen.append(done))
+    )
+    assert torch.equal(found[0], red)
+    assert seen == [(2, 3), (3, 3)], "the kept file counts as done from the start"
+
+
+def test_the_same_bytes_under_another_name_hit(
+    visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = only_features(frame_features(visual, videos[:1], choose, PIXELS, cache=cache))
+    copy = tmp_path / "another name.mp4"
+    copy.write_bytes(videos[0].read_bytes())
+    forbid_decoding(monkeypatch)
+    again = only_features(frame_features(visual, [copy], choose, PIXELS, cache=cache))
+    assert torch.equal(first[0], again[0])
+
+
+# --- misses ---------------------------------------------------------------------------------------------------------
+
+
+def test_other_weights_sizes_or_interpolation_are_other_addresses(visual: Visual) -> None:
+    nearly = tiny_visual()
+    with torch.no_grad():
+        nearly.get_parameter("net.conv_stem.weight").view(-1)[5].add_(1e-6)
+    statistics = tiny_visual()
+    statistics.get_buffer("net.bn1.running_mean").view(-1)[0].add_(1e-6)
+    keys = [
+        encoder_key(visual, PIXELS),
+        encoder_key(nearly, PIXELS),
+        encoder_key(statistics, PIXELS),
+        encoder_key(tiny_visual(seed=1), PIXELS),
+        encoder_key(visual, replace(PIXELS, size=31)),
+        encoder_key(visual, replace(PIXELS, resize=40)),
+        encoder_key(visual, replace(PIXELS, interpolation="bicubic")),
+        encoder_key(tiny_visual(spec=replace(SPEC, mean=(0.4, 0.5, 0.5))), PIXELS),
+        encoder_key(tiny_visual(spec=replace(SPEC, std=(0.25, 0.25, 0.3))), PIXELS),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert encoder_key(tiny_visual(), PIXELS) == keys[0], "the same weights, the same address"
+
+
+def test_nothing_kept_for_one_key_is_seen_under_another(
+    visual: Visual, videos: list[Path], cache: FeatureCache
+) -> None:
+    frame_features(visual, videos[:1], choose, PIXELS, cache=cache)
+    wider = replace(PIXELS, resize=44)
+    other = FeatureCache(encoder_key(visual, wider), cache.path.parent)
+    assert other.length(other.digest(videos[0])) is None
+    (found,) = only_features(frame_features(visual, videos[:1], choose, wider, cache=other))
+    (expected,) = only_features(frame_features(visual, videos[:1], choose, wider, cache=None))
+    (before,) = only_features(frame_features(visual, videos[:1], choose, PIXELS, cache=cache))
+    assert torch.equal(found, expected)
+    assert not torch.allclose(found, before, atol=1e-4)
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_a_changed_file_misses(visual: Visual, cache: FeatureCache, tmp_path: Path, keep_time: bool) -> None:
+    """Also where a copy keeps size and modification time, as `rsync -t` and `cp -p` do."""
+    path = tmp_path / "picture.bmp"
+    write_image(path, "red")
+    (red,) = only_features(frame_features(visual, [path], choose, PIXELS, cache=cache))
+    before = path.stat()
+    time.sleep(0.02)  # File systems stamp in steps of a few milliseconds.
+    write_image(path, "blue")
+    assert path.stat().st_size == before.st_size
+    if keep_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (blue,) = only_features(frame_features(visual, [path], choose, PIXELS, cache=cache))
+    (expected,) = only_features(frame_features(visual, [path], choose, PIXELS, cache=None))
+    assert torch.equal(blue, expected)
+    assert not torch.allclose(blue, red, atol=1e-3)
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("cached", [False, True])
+def test_unreadable_files_are_values(
+    visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path, workers: int, cached: bool
+) -> None:
+    missing, broken = tmp_path / "missing.mp4", write_broken(tmp_path / "broken.mp4")
+    paths = [missing, videos[0], broken, videos[1]]
+    entries = frame_features(visual, paths, choose, PIXELS, cache=cache if cached else None, workers=workers)
+    errors = [entry for entry in entries if isinstance(entry, MediaError)]
+    assert [error.path for error in errors] == [missing, broken]
+    assert all(str(error).startswith(f"{error.path}: ") for error in errors)
+    assert readable(entries, skip=True) == ([1, 3], errors)
+    with pytest.raises(MediaError, match=r"missing\.mp4.*1 more files? cannot be read.*--skip-unreadable") as caught:
+        readable(entries, skip=False)
+    assert caught.value.path == missing
+
+
+def test_an_unreadable_file_is_tried_again(visual: Visual, cache: FeatureCache, tmp_path: Path) -> None:
+    path = write_broken(tmp_path / "video.mp4")
+    (entry,) = frame_features(visual, [path], choose, PIXELS, cache=cache)
+    assert isinstance(entry, MediaError)
+    write_video(path, "red")
+    (entry,) = frame_features(visual, [path], choose, PIXELS, cache=cache)
+    assert isinstance(entry, FrameFeatures)
+
+
+@pytest.mark.parametrize("content", [b"this is no database " * 400, b"SQLite format 3\x00" + bytes(4000)])
+def test_a_damaged_cache_file_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "key.sqlite").write_bytes(content)
+    with pytest.raises(TextheadError, match=r"key\.sqlite: feature cache cannot be used .*TEXTHEAD_CACHE") as caught:
+        FeatureCache("key", tmp_path).digest(Path(__file__))
+    assert "\n" not in str(caught.value)
+
+
+def test_damage_inside_a_cache_file_is_a_clear_error_or_a_miss(tmp_path: Path) -> None:
+    cache = FeatureCache("key", tmp_path)
+    rows = torch.arange(300.0 * 64).view(300, 64)
+    cache.put("a", 300, range(300), rows)
+    cache.close()  # The write-ahead log goes into the file.
+    whole = cache.path.read_bytes()
+    assert len(whole) > 300 * 64 * 4
+    for at in (len(whole) // 3, len(whole) // 2):
+        cache.path.write_bytes(whole[:at])
+        with pytest.raises(TextheadError, match=r"key\.sqlite: feature cache cannot be used"):
+            FeatureCache("key", tmp_path).get("a", range(300))
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TextheadError, match=r"file/cache/key\.sqlite: feature cache cannot be used .*TEXTHEAD_CACHE"):
+        FeatureCache("key", tmp_path / "file" / "cache")
+
+
+def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "here"))
+    cache = FeatureCache("key")
+    cache.put("a", 1, [0], torch.ones(1, 3))
+    assert cache.path == tmp_path / "here" / "features" / "key.sqlite"
+    assert cache.path.is_file()
+
+
+def test_a_full_disk_is_a_clear_error_and_keeps_what_is_there(tmp_path: Path) -> None:
+    cache = FeatureCache("key", tmp_path)
+    cache.put("kept", 1, [0], torch.ones(1, 64))
+    # SQLite's own limit raises what a full disk does.
+    cache._db.execute(f"PRAGMA max_page_count = {cache._db.execute('PRAGMA page_count').fetchone()[0]}")
+    with pytest.raises(TextheadError, match=r"feature cache cannot be used .*full.*free the disk"):
+        cache.put("new", 64, range(64), torch.ones(64, 4096))
+    assert torch.equal(cache.get("kept", [0]), torch.ones(1, 64))
+    assert cache.length("new") is None, "half of a file's rows is never kept"
+
+
+# --- several processes ----------------------------------------------------------------------------------------------
+
+
+def test_opening_waits_for_a_process_that_writes(tmp_path: Path) -> None:
+    """The switch to write-ahead logging fails at once, whatever the timeout, while another process writes."""
+    other = sqlite3.connect(tmp_path / "key.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE theirs(x)")
+    other.execute("BEGIN IMMEDIATE")
+    later = threading.Timer(0.3, other.execute, ["COMMIT"])
+    later.start()
+    cache = FeatureCache("key", tmp_path)
+    later.join()
+    cache.put("a", 1, [0], torch.ones(1, 3))
+    assert torch.equal(cache.get("a", [0]), torch.ones(1, 3))
+
+
+def _write_many(folder: Path, name: int, barrier, errors) -> None:
+    try:
+        barrier.wait()
+        cache = FeatureCache("key", folder)
+        for i in range(30):
+            cache.put(f"{name} {i}", 2, [0, 1], torch.full((2, 8), float(100 * name + i)))
+            cache.put("shared", 2, [0, 1], torch.full((2, 8), 7.0))
+        errors.put(None)
+    except Exception as error:
+        errors.put(repr(error))
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier, errors = context.Barrier(3), context.Queue()
+    writers = [context.Process(target=_write_many, args=(tmp_path, name, barrier, errors)) for name in range(3)]
+    for writer in writers:
+        writer.start()
+    assert [errors.get(timeout=60) for _ in writers] == [None, None, None]
+    for writer in writers:
+        writer.join()
+    cache = FeatureCache("key", tmp_path)
+    for name in range(3):
+        for i in range(30):
+            assert torch.equal(cache.get(f"{name} {i}", [1, 0]), torch.full((2, 8), float(100 * name + i)))
+    assert torch.equal(cache.get("shared", [0]), torch.full((1, 8), 7.0))
+
+
+def _write_until_killed(folder: Path, started) -> None:
+    cache = FeatureCache("key", folder)
+    for i in range(100_000):
+        cache.put(str(i), 16, range(16), torch.full((16, 64), float(i)))
+        if i == 20:
+            started.set()
+
+
+def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    writer = context.Process(target=_write_until_killed, args=(tmp_path, started))
+    writer.start()
+    assert started.wait(60)
+    assert writer.pid is not None
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    cache = FeatureCache("key", tmp_path)
+    kept = list(itertools.takewhile(lambda i: cache.length(str(i)) is not None, itertools.count()))
+    assert len(kept) > 20
+    for i in kept[:10] + kept[-10:]:
+        assert torch.equal(cache.get(str(i), range(16)), torch.full((16, 64), float(i)))

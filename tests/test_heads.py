@@ -1,0 +1,472 @@
+"""The rows of Sec. 2.2 are what they say they are, frozen rows stay, and the linear head is Eq. 1 to the letter."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.covariance import ledoit_wolf, shrunk_covariance
+
+from texthead.errors import DataError
+from texthead.heads import (
+    CosineHead,
+    FrozenHead,
+    LinearHead,
+    TrainableHead,
+    class_correlation,
+    lda_weights,
+    orthogonal_weights,
+    random_weights,
+    text_head,
+    text_weights,
+)
+from texthead.recognizer import Recognizer
+from texthead.temporal import MeanPool, TemporalTransformer
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=seeded(seed))
+
+
+def names(count: int) -> list[str]:
+    return [f"class {i}" for i in range(count)]
+
+
+# ---- random and orthogonal rows
+
+
+def test_random_rows_are_standard_normal():
+    weight = random_weights(400, 512, generator=seeded())
+    n = weight.numel()
+    assert weight.shape == (400, 512)
+    # Four standard errors of each of the first four moments.
+    assert abs(weight.mean()) < 4 / math.sqrt(n)
+    assert abs(weight.var() - 1) < 4 * math.sqrt(2 / n)
+    assert abs(weight.pow(3).mean()) < 4 * math.sqrt(15 / n)
+    assert abs(weight.pow(4).mean() - 3) < 4 * math.sqrt(96 / n)
+
+
+@pytest.mark.parametrize("make", [random_weights, orthogonal_weights])
+def test_the_same_generator_gives_the_same_matrix(make):
+    first = make(5, 16, generator=seeded(1))
+    assert torch.equal(first, make(5, 16, generator=seeded(1)))
+    assert not torch.allclose(first, make(5, 16, generator=seeded(2)))
+    generator = seeded(1)
+    make(5, 16, generator=generator)
+    assert not torch.allclose(first, make(5, 16, generator=generator))
+
+
+@pytest.mark.parametrize(("classes", "dim"), [(1, 1), (3, 8), (101, 512), (256, 256)])
+def test_orthogonal_rows(classes, dim):
+    weight = orthogonal_weights(classes, dim, generator=seeded())
+    assert weight.dtype == torch.float32
+    assert (weight @ weight.T - torch.eye(classes)).abs().max() < 1e-5
+
+
+def test_fewer_orthogonal_rows_are_the_first_of_more():
+    assert torch.equal(orthogonal_weights(8, 8, generator=seeded())[:3], orthogonal_weights(3, 8, generator=seeded()))
+
+
+def test_too_many_orthogonal_rows():
+    with pytest.raises(DataError, match="1000 classes > 512"):
+        orthogonal_weights(1000, 512, generator=seeded())
+
+
+# ---- linear discriminant
+
+
+def groups(classes: int, each: int, dim: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of classes that differ in mean, with another spread along every axis; items interleaved."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.repeat(np.arange(classes), each))
+    x = rng.normal(size=(len(y), dim)) * rng.uniform(0.2, 3, dim) + rng.normal(size=(classes, dim))[y] + 2
+    return torch.from_numpy(x).float(), torch.from_numpy(y)
+
+
+def closed_form(features: torch.Tensor, labels: torch.Tensor, scatter) -> np.ndarray:
+    """pinv(scatter(x, y)) (mu_c - mu), a row a class."""
+    x, y = features.numpy().astype(float), labels.numpy()
+    means = np.stack([x[y == c].mean(0) for c in range(y.max() + 1)])
+    return (means - x.mean(0)) @ np.linalg.pinv(scatter(x, y), hermitian=True)
+
+
+def by_class(estimate):
+    """The covariance of each class by an estimate of its own, weighted by its share of the items."""
+
+    def scatter(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        parts = [estimate(x[y == c] - x[y == c].mean(0)) * (y == c).mean() for c in range(y.max() + 1)]
+        return np.sum(parts, axis=0)
+
+    return scatter
+
+
+def empirical(centred: np.ndarray) -> np.ndarray:
+    return centred.T @ centred / len(centred)
+
+
+def standardised_ledoit_wolf(centred: np.ndarray) -> np.ndarray:
+    scale = centred.std(0)
+    return ledoit_wolf(centred / scale)[0] * np.outer(scale, scale)
+
+
+def assert_same_directions(rows: torch.Tensor, reference: np.ndarray) -> None:
+    assert rows.shape == reference.shape
+    cosines = F.cosine_similarity(rows.double(), torch.from_numpy(reference))
+    assert cosines.min() > 1 - 1e-5, cosines
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize(("each", "dim"), [(30, 6), (60, 10), (4, 40), (2, 20)])
+def test_lda_without_shrinkage_is_the_pseudo_inverse(classes, each, dim):
+    features, labels = groups(classes, each, dim)
+    rows = lda_weights(features, labels, shrinkage=None)
+    assert_same_directions(rows, closed_form(features, labels, by_class(empirical)))
+
+
+@pytest.mark.parametrize("shrinkage", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize(("classes", "each", "dim"), [(2, 30, 6), (4, 30, 6), (5, 4, 40), (3, 60, 20), (5, 2, 20)])
+def test_lda_with_a_shrinkage_in_numbers(classes, each, dim, shrinkage):
+    features, labels = groups(classes, each, dim)
+    rows = lda_weights(features, labels, shrinkage=shrinkage)
+    shrunk = by_class(lambda centred: shrunk_covariance(empirical(centred), shrinkage))
+    assert_same_directions(rows, closed_form(features, labels, shrunk))
+
+
+@pytest.mark.parametrize(("classes", "each", "dim"), [(2, 30, 6), (4, 30, 6), (5, 4, 40), (3, 60, 20)])
+def test_lda_shrinks_each_class_by_ledoit_and_wolf(classes, each, dim):
+    features, labels = groups(classes, each, dim)
+    rows = lda_weights(features, labels)
+    assert_same_directions(rows, closed_form(features, labels, by_class(standardised_ledoit_wolf)))
+
+
+def test_lda_of_unequal_classes():
+    features, labels = groups(3, 40, 6)
+    keep = (labels != 0) | (torch.arange(len(labels)) % 3 == 0)
+    features, labels = features[keep], labels[keep]
+    assert_same_directions(
+        lda_weights(features, labels, shrinkage=0.2),
+        closed_form(features, labels, by_class(lambda centred: shrunk_covariance(empirical(centred), 0.2))),
+    )
+    assert_same_directions(
+        lda_weights(features, labels, shrinkage=None), closed_form(features, labels, by_class(empirical))
+    )
+
+
+def test_full_shrinkage_leaves_the_class_means():
+    features, labels = groups(4, 10, 12)
+    means = torch.stack([features[labels == c].mean(0) for c in range(4)]) - features.mean(0)
+    assert_same_directions(lda_weights(features, labels, shrinkage=1.0), means.double().numpy())
+
+
+@pytest.mark.parametrize("shrinkage", ["auto", 0.1, None])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_lda_does_not_see_a_shift(classes, shrinkage):
+    features, labels = groups(classes, 20, 6)
+    here, there = (lda_weights(f, labels, shrinkage=shrinkage) for f in (features, features + 5))
+    assert_same_directions(here, there.double().numpy())
+
+
+def told_apart(each: int, **options) -> float:
+    """Share of fresh items that LDA rows from `each` items a class put in the right of ten classes."""
+    rng = np.random.default_rng(0)
+    means, y = rng.normal(size=(10, 100)), np.repeat(np.arange(10), each)
+    few = torch.from_numpy(means[y] + rng.normal(size=(len(y), 100))).float()
+    fresh, truth = torch.from_numpy(means + rng.normal(size=(20, 10, 100))).float(), torch.arange(10)
+    head = FrozenHead(
+        lda_weights(few, torch.from_numpy(y), **options), names=names(10), center=few.mean(0), kind="lda"
+    )
+    return float((head(fresh).argmax(-1) == truth).float().mean())
+
+
+@pytest.mark.parametrize("each", [3, 5, 60])
+def test_lda_tells_classes_apart(each):
+    assert told_apart(each) > 0.9
+    assert told_apart(each, shrinkage=0.5) > 0.9
+
+
+def test_lda_tells_classes_apart_from_two_items_with_a_shrinkage_in_numbers():
+    assert told_apart(2, shrinkage=0.5) > 0.9
+
+
+@pytest.mark.xfail(strict=True, reason="of two items Ledoit and Wolf estimate no shrinkage at all, so S_w is singular")
+def test_lda_tells_classes_apart_from_two_items():
+    assert told_apart(2) > 0.9
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1], [0, 0, 2, 2], [0, 1]])
+def test_lda_needs_two_items_a_class(labels):
+    with pytest.raises(DataError, match="class [01] has [01] item.*at least 2"):
+        lda_weights(noise(len(labels), 4), torch.tensor(labels))
+
+
+def test_lda_needs_two_classes():
+    with pytest.raises(DataError, match="at least 2 classes"):
+        lda_weights(noise(4, 3), torch.zeros(4, dtype=torch.long))
+
+
+# ---- cosine heads
+
+
+def test_a_cosine_head_is_scale_times_cosine():
+    weight, features = noise(5, 16), noise(3, 16, seed=1)
+    head = FrozenHead(weight, names=names(5), scale=30.0)
+    expected = 30 * F.cosine_similarity(features[:, None], weight[None], dim=-1)
+    assert torch.allclose(head(features), expected, atol=1e-4)
+    assert torch.allclose(head(7 * features), expected, atol=1e-4)
+    assert head(features[None, :, None]).shape == (1, 3, 1, 5)
+    assert head.scale == pytest.approx(30)
+    assert FrozenHead(weight, names=names(5)).scale == pytest.approx(100)
+
+
+@pytest.mark.parametrize("make", [FrozenHead, TrainableHead])
+def test_rows_are_normalised_and_the_given_ones_left_alone(make):
+    weight = 5 * noise(4, 8)
+    before = weight.clone()
+    head = make(weight, names=names(4))
+    assert torch.allclose(head.weight.norm(dim=-1), torch.ones(4))
+    assert torch.allclose(head.weight * before.norm(dim=-1, keepdim=True), before, atol=1e-5)
+    assert torch.equal(weight, before)
+
+
+def test_a_center_is_taken_off_the_features():
+    weight, features, center = noise(4, 8), noise(3, 8, seed=1), noise(8, seed=2)
+    plain, centred = FrozenHead(weight, names=names(4)), FrozenHead(weight, names=names(4), center=center)
+    assert torch.allclose(centred(features + center), plain(features), atol=1e-4)
+    assert not torch.allclose(centred(features), plain(features), atol=1e-1)
+    assert torch.equal(centred.state_dict()["center"], center)
+    assert "center" not in plain.state_dict()
+    center.zero_()
+    assert centred.center.abs().sum() > 0
+
+
+def test_the_state_dict_holds_the_rows_and_rebuilds_the_head():
+    head = FrozenHead(noise(4, 8), names=names(4), scale=30.0, center=noise(8, seed=2))
+    assert set(head.state_dict()) == {"weight", "center", "log_scale"}
+    other = FrozenHead(torch.ones(4, 8), names=names(4), center=torch.zeros(8))
+    other.load_state_dict(head.state_dict())
+    assert torch.equal(other(noise(3, 8)), head(noise(3, 8)))
+
+
+def test_the_rows_of_a_frozen_head_are_no_parameter():
+    frozen, trainable = (make(noise(4, 8), names=names(4)) for make in (FrozenHead, TrainableHead))
+    assert [name for name, _ in frozen.named_parameters()] == ["log_scale"]
+    assert [name for name, _ in frozen.named_buffers()] == ["weight"]
+    assert {name for name, _ in trainable.named_parameters()} == {"log_scale", "weight"}
+    assert set(frozen.state_dict()) == set(trainable.state_dict())
+
+
+def test_names_prompts_and_kind_are_kept():
+    head = FrozenHead(noise(2, 8), names=["a", "b"], kind="lda", prompts=["an a", "a b"])
+    assert (head.names, head.kind, head.prompts) == (("a", "b"), "lda", ("an a", "a b"))
+    assert FrozenHead(noise(2, 8), names=["a", "b"]).prompts is None
+
+
+@pytest.mark.parametrize(
+    ("weight", "options", "told"),
+    [
+        (noise(3, 8), {"names": names(2)}, "2 names for 3 rows"),
+        (noise(2, 8), {"names": ["a", "a"]}, "'a' occurs 2 times"),
+        (noise(2, 8), {"names": ["a", " "]}, "empty"),
+        (torch.eye(3)[:2] * torch.tensor([[1.0], [0.0]]), {"names": ["a", "b"]}, "row of 'b' is zero"),
+        (noise(2, 8), {"names": ["a", "b"], "scale": 0.0}, "positive, got 0"),
+        (noise(2, 8), {"names": ["a", "b"], "scale": -1.0}, "positive, got -1"),
+    ],
+)
+def test_a_head_that_cannot_be(weight, options, told):
+    with pytest.raises(DataError, match=told):
+        FrozenHead(weight, **options)
+
+
+# ---- Eq. 3: what training moves
+
+
+class TinyVisual(torch.nn.Sequential):
+    """A network from 3 x 6 x 6 frames to features of length 8."""
+
+    def __init__(self):
+        super().__init__(
+            torch.nn.Conv2d(3, 8, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(128, 8), torch.nn.Tanh()
+        )
+
+
+def trained(head: torch.nn.Module, temporal: torch.nn.Module) -> tuple[dict, dict]:
+    """All tensors of a tiny recogniser before and after ten steps."""
+    torch.manual_seed(0)
+    model = Recognizer(TinyVisual(), temporal, head)
+    clips, labels = noise(12, 4, 3, 6, 6), torch.arange(12) % 3
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    # No weight decay: a parameter moves only if a gradient reaches it.
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2, weight_decay=0)
+    for _ in range(10):
+        loss = F.cross_entropy(model(clips), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return before, model.state_dict()
+
+
+@pytest.mark.parametrize("temporal", [MeanPool(), TemporalTransformer(8, 1), TemporalTransformer(8, 1, 4, heads=2)])
+def test_frozen_rows_are_bit_identical_after_training_and_all_else_moves(temporal):
+    before, after = trained(FrozenHead(noise(3, 8), names=names(3), center=noise(8, seed=1)), temporal)
+    for key in before:
+        moved = not torch.equal(before[key], after[key])
+        assert moved == (key not in ("head.weight", "head.center")), key
+    assert before["head.weight"].numpy().tobytes() == after["head.weight"].numpy().tobytes()
+
+
+def test_trainable_rows_move_from_where_they_start():
+    before, after = trained(TrainableHead(noise(3, 8), names=names(3)), MeanPool())
+    assert torch.equal(before["head.weight"], FrozenHead(noise(3, 8), names=names(3)).weight)
+    assert all(not torch.equal(before[key], after[key]) for key in before)
+
+
+def test_no_gradient_goes_to_frozen_rows():
+    weight = noise(3, 8).requires_grad_()
+    head = FrozenHead(weight, names=names(3))
+    assert not head.weight.requires_grad
+    head(noise(2, 8)).sum().backward()
+    assert weight.grad is None
+
+
+def test_the_logit_scale_is_learned_from_the_loss():
+    head = FrozenHead(torch.eye(3), names=names(3), scale=1.0)
+    optimizer = torch.optim.SGD(head.parameters(), 1.0)
+    for _ in range(5):
+        loss = F.cross_entropy(head(torch.eye(3)), torch.arange(3))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # All three are right, so a larger scale lowers the loss; the same factor is used afterwards.
+    assert head.scale > 1.5
+    assert head.eval()(torch.eye(3))[0, 0].item() == pytest.approx(head.scale)
+
+
+# ---- Eq. 1
+
+
+def test_the_linear_head_is_the_product_and_nothing_else():
+    head, features = LinearHead(8, names=names(3), generator=seeded()), noise(5, 8)
+    assert torch.allclose(head(features), features @ head.weight.T, rtol=1e-6, atol=1e-6)
+    assert torch.allclose(head(3 * features), 3 * head(features), atol=1e-5)
+    assert not head(torch.zeros(1, 8)).any()
+    assert [name for name, _ in head.named_parameters()] == ["weight"]
+    assert set(head.state_dict()) == {"weight"}
+    assert (head.kind, head.names) == ("linear", tuple(names(3)))
+
+
+def test_the_gradient_of_the_linear_head_is_the_closed_form():
+    head, features, labels = LinearHead(8, names=names(3), generator=seeded()), noise(5, 8), torch.tensor([0, 1, 2, 0, 1])
+    F.cross_entropy(head(features), labels).backward()
+    wrong = head(features).softmax(-1) - F.one_hot(labels, 3)
+    assert torch.allclose(head.weight.grad, wrong.T @ features / 5, atol=1e-6)
+    assert head.weight.grad.abs().max() > 1e-2
+
+
+def test_the_gradient_reaches_linear_head_and_encoder():
+    before, after = trained(LinearHead(8, names=names(3)), MeanPool())
+    assert all(not torch.equal(before[key], after[key]) for key in before)
+
+
+def test_the_linear_head_starts_as_torch_does_from_the_generator():
+    head = LinearHead(400, names=names(50), generator=seeded(1))
+    assert head.weight.abs().max() <= 1 / 20
+    assert head.weight.std().item() == pytest.approx(1 / 20 / math.sqrt(3), rel=0.03)
+    assert torch.equal(head.weight, LinearHead(400, names=names(50), generator=seeded(1)).weight)
+    assert not torch.equal(head.weight, LinearHead(400, names=names(50), generator=seeded(2)).weight)
+
+
+def test_the_linear_head_checks_its_names():
+    with pytest.raises(DataError, match="'a' occurs 2 times"):
+        LinearHead(8, names=["a", "a"])
+
+
+# ---- text rows (with real text encoders: test_encoders.py)
+
+
+class Letters:
+    """An encoder whose row counts the letters of a prompt."""
+
+    scale, center = 12.0, torch.arange(26.0)
+
+    def __init__(self):
+        self.asked: list[str] = []
+
+    def encode_text(self, prompts: list[str]) -> torch.Tensor:
+        self.asked += prompts
+        letters = [[prompt.lower().count(chr(97 + i)) for i in range(26)] for prompt in prompts]
+        return torch.tensor(letters, dtype=torch.float32, requires_grad=True)
+
+
+@pytest.fixture
+def letters(monkeypatch):
+    # The annotation names Encoder; the function needs no more than these three.
+    monkeypatch.setattr("texthead.heads.Encoder", Letters, raising=False)
+    return Letters()
+
+
+def test_text_rows_are_the_normalised_embeddings_of_the_prompts(letters):
+    rows = text_weights(letters, ["aab", "c"], template="z{}")
+    assert letters.asked == ["zaab", "zc"]
+    expected = torch.zeros(2, 26)
+    expected[0, [0, 1, 25]] = torch.tensor([2.0, 1.0, 1.0]) / 6**0.5
+    expected[1, [2, 25]] = 1 / 2**0.5
+    assert torch.allclose(rows, expected)
+    assert not rows.requires_grad
+
+
+def test_text_rows_follow_their_names(letters):
+    given = ["run", "jump", "swim", "a bird"]
+    rows = text_weights(letters, given, template="{} now")
+    order = [2, 0, 3, 1]
+    assert torch.equal(text_weights(letters, [given[i] for i in order], template="{} now"), rows[order])
+    assert torch.equal(text_weights(letters, given[1:2], template="{} now"), rows[1:2])
+
+
+@pytest.mark.parametrize(("given", "template"), [(["a", "a"], "{}"), ([], "{}"), (["a"], "no place")])
+def test_text_rows_need_names_and_a_template(letters, given, template):
+    with pytest.raises(DataError):
+        text_weights(letters, given, template=template)
+    assert not letters.asked
+
+
+def test_a_text_head_takes_the_encoder_s_scale_and_center(letters):
+    head = text_head(letters, ["run", "jump"], template="a {}.")
+    assert isinstance(head, FrozenHead)
+    assert head.scale == pytest.approx(12)
+    assert torch.equal(head.center, Letters.center)
+    assert (head.names, head.prompts, head.kind) == (("run", "jump"), ("a run.", "a jump."), "text")
+    assert torch.allclose(head.weight, text_weights(letters, ["run", "jump"], template="a {}."))
+    other = text_head(letters, ["run"], scale=5.0, center=torch.ones(26))
+    assert other.scale == pytest.approx(5)
+    assert torch.equal(other.center, torch.ones(26))
+    assert other.prompts == ("run",)
+
+
+# ---- Fig. 1
+
+
+def test_class_correlation_is_pearson_s():
+    weight = noise(6, 40) + 3
+    matrix = class_correlation(weight)
+    assert torch.equal(matrix, matrix.T)
+    assert torch.equal(matrix.diagonal(), torch.ones(6))
+    assert np.allclose(matrix, np.corrcoef(weight.numpy()), atol=1e-6)
+    # Neither the length of a row nor a shift of all its numbers matters.
+    changed = weight * torch.arange(1, 7)[:, None] + torch.arange(6)[:, None]
+    assert torch.allclose(class_correlation(changed), matrix, atol=1e-5)
+
+
+def test_opposite_rows_correlate_at_minus_one():
+    row = noise(1, 20)
+    assert class_correlation(torch.cat([row, -row]))[0, 1] == pytest.approx(-1)
+
+
+def test_every_cosine_head_is_one():
+    assert issubclass(FrozenHead, CosineHead)
+    assert issubclass(TrainableHead, CosineHead)
+    assert not issubclass(FrozenHead, TrainableHead)

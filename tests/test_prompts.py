@@ -1,0 +1,158 @@
+"""Labels become words, templates are filled once, and names that a mirror makes false are found."""
+
+import sys
+from pathlib import Path
+from subprocess import run
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from texthead.errors import DataError
+from texthead.prompts import (
+    check_names,
+    check_template,
+    clean_name,
+    clean_names,
+    fill_template,
+    mirrored_names,
+    read_names,
+)
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("ApplyEyeMakeup", "apply eye makeup"),
+        ("push_up", "push up"),
+        ("t-shirt", "t-shirt"),
+        ("Tai Chi", "Tai Chi"),
+        ("BMXRiding", "bmx riding"),
+        ("YoYo", "yo yo"),
+        ("HandstandPushups", "handstand pushups"),
+        ("Push_Up", "Push Up"),
+        ("playing  the\tviolin ", "playing the violin"),
+        ("__brush__hair_", "brush hair"),
+        ("TV", "TV"),
+        ("Kick3Balls", "kick3 balls"),
+        ("élan", "élan"),
+    ],
+)
+def test_a_label_is_read_as_words(label, name):
+    assert clean_name(label) == name
+
+
+@given(st.text(st.sampled_from("abXYZ09_- "), max_size=20))
+def test_cleaning_twice_changes_nothing_and_loses_no_letter(label):
+    name = clean_name(label)
+    assert clean_name(name) == name
+    assert name.replace(" ", "").lower() == label.replace("_", "").replace(" ", "").lower()
+
+
+def test_names_keep_their_order():
+    assert clean_names(["push_up", "ApplyEyeMakeup", "run"]) == ["push up", "apply eye makeup", "run"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (["run", "push_up", "push up"], ["'push_up'", "'push up'", "verbatim"]),
+        (["PushUp", "push_up"], ["'PushUp'", "'push_up'", "verbatim"]),
+        (["run", "_"], ["'_'", "verbatim"]),
+        (["run", " "], ["2 of 2", "empty"]),
+        (["run", "jump", "run"], ["'run'", "2 times"]),
+        ([], ["no class names"]),
+    ],
+)
+def test_labels_that_cannot_be_classes(labels, told):
+    with pytest.raises(DataError) as caught:
+        clean_names(labels)
+    assert all(part in str(caught.value) for part in told)
+
+
+def test_verbatim_names_may_differ_in_what_cleaning_removes():
+    check_names(["push_up", "push up"])
+
+
+def test_a_template_is_filled_in_order():
+    assert fill_template("a video of a person {}.", ["running", "{}", "50% {x}"]) == [
+        "a video of a person running.",
+        "a video of a person {}.",
+        "a video of a person 50% {x}.",
+    ]
+
+
+@pytest.mark.parametrize("template", ["", "a video", "{} and {}", "{name}", "{ }"])
+def test_a_template_needs_one_place(template):
+    with pytest.raises(DataError, match="exactly one") as caught:
+        check_template(template)
+    assert repr(template) in str(caught.value)
+    with pytest.raises(DataError):
+        fill_template(template, ["run"])
+
+
+def test_sides_are_found_as_words_only():
+    sided = ["moving left", "Right turn", "turn_left", "left-handed", "TurnRight", "LEFT", "a left2right pass"]
+    plain = ["a bright light", "leftover rice", "Copyright", "upright", "BrightLight", "cleft", "go up"]
+    assert mirrored_names([*plain, *sided]) == sided
+
+
+# ---- names from a file or the command line
+
+
+def test_names_from_a_string():
+    assert read_names("cat, a dog ,bird") == ["cat", "a dog", "bird"]
+    assert read_names("cat") == ["cat"]
+
+
+def test_a_long_string_is_not_taken_for_a_file():
+    names = [f"a class with a long name {i}" for i in range(20)]
+    assert read_names(", ".join(names)) == names
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_names_from_a_file(tmp_path, newline, mark):
+    path = tmp_path / "names.txt"
+    path.write_bytes(mark + newline.join(["cat, big", " dog", "", "vélo", ""]).encode())
+    assert read_names(str(path)) == ["cat, big", "dog", "vélo"]
+
+
+def test_a_file_of_another_name_is_read_too(tmp_path, monkeypatch):
+    (tmp_path / "classes").write_text("cat\ndog\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_names("classes") == ["cat", "dog"]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    path = tmp_path / "missing.txt"
+    with pytest.raises(DataError, match="no such file") as caught:
+        read_names(str(path))
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"caf\xe9\n", b"cat\ndog\ncat\n"])
+def test_a_file_without_usable_names(tmp_path, content):
+    path = tmp_path / "names.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError):
+        read_names(str(path))
+
+
+def test_a_folder_is_no_file_of_names(tmp_path):
+    path = tmp_path / "names.txt"
+    path.mkdir()
+    with pytest.raises(DataError, match="cannot be read"):
+        read_names(str(path))
+
+
+@pytest.mark.parametrize("source", ["", "cat,,dog", "cat, cat"])
+def test_a_string_without_usable_names(source):
+    with pytest.raises(DataError):
+        read_names(source)
+
+
+def test_prompts_need_no_torch():
+    source = Path(__file__).parents[1] / "src"
+    code = "import sys, texthead.prompts, texthead.recipes, texthead.sampling; sys.exit('torch' in sys.modules)"
+    assert run([sys.executable, "-c", code], env={"PYTHONPATH": str(source)}).returncode == 0

@@ -1,0 +1,186 @@
+"""Recipes hold the paper's numbers, refuse what cannot be, come back from JSON, and give the published rates."""
+
+import json
+from dataclasses import FrozenInstanceError, fields, replace
+
+import pytest
+
+from texthead.errors import RunError
+from texthead.recipes import RECIPES, Recipe, lr_factor, paper, small, step_epoch, text4vis
+
+# ---- the schedule
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"), [(0, 0), (0.1, 1e-6), (0.5, 5e-6), (2.5, 2.5e-5), (5, 5e-5), (10, 4.5225e-5), (17.5, 2.5e-5), (30, 0)]
+)
+def test_the_published_rates(epoch, rate):
+    recipe = paper()
+    factor = lr_factor(float(epoch), epochs=float(recipe.epochs), warmup=recipe.warmup)
+    assert recipe.lr_new * factor == pytest.approx(rate, rel=1e-4, abs=1e-12)
+    assert recipe.lr * factor == pytest.approx(rate / 10, rel=1e-4, abs=1e-12)
+
+
+def test_the_rate_rises_in_a_line_and_falls_to_nothing():
+    factors = [lr_factor(i / 10, epochs=30.0, warmup=5.0) for i in range(301)]
+    assert factors[:51] == pytest.approx([i / 50 for i in range(51)])
+    assert all(a > b for a, b in zip(factors[50:], factors[51:], strict=False))
+    assert max(factors) == 1
+    # Half a cosine is its own mirror image.
+    assert [a + b for a, b in zip(factors[50:], reversed(factors[50:]), strict=True)] == pytest.approx([1] * 251)
+
+
+def test_without_warm_up_the_peak_comes_first():
+    assert lr_factor(0.0, epochs=10.0, warmup=0.0) == 1
+
+
+def test_every_step_has_the_rate_of_its_middle():
+    epochs = [step_epoch(step, steps_per_epoch=4, schedule_every=1) for step in range(8)]
+    assert epochs == [0.125, 0.375, 0.625, 0.875, 1.125, 1.375, 1.625, 1.875]
+    # So no step is idle, not even in a run of a single one.
+    first, last = epochs[0], epochs[-1]
+    assert 0 < lr_factor(first, epochs=2.0, warmup=1.0)
+    assert 0 < lr_factor(last, epochs=2.0, warmup=1.0)
+    assert 0 < lr_factor(step_epoch(0, steps_per_epoch=1, schedule_every=1), epochs=1.0, warmup=0.0)
+
+
+def test_the_published_schedule_moves_at_every_tenth_iteration_of_an_epoch():
+    epochs = [step_epoch(step, steps_per_epoch=25, schedule_every=10) for step in range(50)]
+    one = [0.0] * 9 + [9 / 25] * 10 + [19 / 25] * 6
+    assert epochs == pytest.approx([*one, *(1 + at for at in one)])
+    # "the first 9 updates are no-ops"
+    factors = [lr_factor(at, epochs=30.0, warmup=5.0) for at in epochs]
+    assert [step for step, factor in enumerate(factors) if factor == 0] == list(range(9))
+
+
+# ---- the values
+
+
+def test_what_the_paper_states():
+    recipe = paper()
+    assert (recipe.epochs, recipe.warmup, recipe.batch, recipe.lr) == (30, 5, 128, 5e-6)
+    assert (recipe.frames, recipe.template, recipe.layers) == (8, "a video of a person {}.", 6)
+    assert (recipe.temporal, recipe.width, recipe.flip) == ("transformer", None, 0)
+
+
+def test_what_the_published_code_does():
+    recipe = text4vis()
+    changed = {
+        "name": "text4vis", "resize": 256, "crop": "resized", "flip": 0.5, "gray": 0.2, "batch": 256, "schedule_every": 10,
+    }  # fmt: skip
+    assert recipe == replace(paper(), **changed)
+    assert (recipe.lr, recipe.lr_new, recipe.weight_decay) == (5e-6, 5e-5, 0.2)
+    assert (recipe.beta1, recipe.beta2, recipe.area, recipe.clip_norm) == (0.9, 0.999, (0.08, 1.0), 0)
+    assert recipe.ratio == pytest.approx((0.75, 1.3333333))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_knows_its_name_and_takes_changes(name):
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    changed = RECIPES[name](frames=16, seed=7)
+    assert changed == replace(recipe, frames=16, seed=7)
+    with pytest.raises(TypeError, match="framez"):
+        RECIPES[name](framez=16)
+
+
+@pytest.mark.parametrize("make", RECIPES.values())
+def test_every_recipe_says_how_to_run_it_and_what_to_expect(make):
+    assert "Command: texthead train" in make.__doc__ or "Command: as `paper`" in make.__doc__
+    assert "Expected:" in make.__doc__
+
+
+def test_every_hyper_parameter_is_explained():
+    words = Recipe.__doc__.split("Args:")[1]
+    explained = [name.strip() for line in words.splitlines() if ": " in line for name in line.split(":")[0].split(",")]
+    documented = {*explained, "beta1", "beta2"}
+    assert {field.name for field in fields(Recipe)} <= documented
+
+
+def test_a_recipe_stays_as_it_is():
+    with pytest.raises(FrozenInstanceError):
+        paper().frames = 16
+
+
+# ---- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"frames": 0}, "frames must be at least 1, got 0"),
+        ({"size": 15}, "size must be at least 16 pixels, got 15"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch": 0, "accumulate": 1}, "batch must be at least 1, got 0"),
+        ({"accumulate": 0}, r"accumulate must be from 1 to batch \(128\), got 0"),
+        ({"accumulate": 129}, r"accumulate must be from 1 to batch \(128\), got 129"),
+        ({"lr": -1e-9}, "lr must be not negative"),
+        ({"lr_new": -1.0}, "lr_new must be not negative"),
+        ({"lr": float("nan")}, "lr must be not negative, got nan"),
+        ({"flip": 1.1}, "flip must be from 0 to 1, got 1.1"),
+        ({"gray": -0.1}, "gray must be from 0 to 1"),
+        ({"warmup": 30.0}, r"warmup must be less than epochs \(30\), got 30.0"),
+        ({"warmup": -1.0}, "warmup must be"),
+        ({"schedule_every": 0}, "schedule_every must be at least 1"),
+        ({"layers": 0}, "layers must be at least 1"),
+        ({"width": 0}, "width must be at least 1"),
+        ({"scale": 0.0}, "scale must be positive"),
+        ({"weight_decay": -0.1}, "weight_decay must be not negative"),
+        ({"clip_norm": -1.0}, "clip_norm must be not negative"),
+        ({"beta1": 1.0}, "beta1 must be at least 0 and below 1"),
+        ({"beta2": -0.1}, "beta2 must be at least 0 and below 1"),
+        ({"seed": -1}, "seed must be not negative"),
+    ],
+)
+def test_a_value_outside_its_rule(change, told):
+    with pytest.raises(RunError, match=told):
+        paper(**change)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("temporal", "transfomer", "temporal must be mean or transformer, got transfomer"),
+        ("crop", "center", "crop must be random or resized, got center"),
+        ("origin", "center", "origin must be first or centre, got center"),
+        ("precision", "fp16", "precision must be fp32 or bf16, got fp16"),
+    ],
+)
+def test_a_mistyped_word(key, value, told):
+    recipe = paper()
+    # The type checker of these tests would be faster than the recipe's own rule.
+    object.__setattr__(recipe, key, value)
+    with pytest.raises(RunError, match=told):
+        recipe.__post_init__()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"frames": 1}, {"size": 16}, {"size": None}, {"accumulate": 128}, {"lr": 0.0}, {"flip": 1.0}, {"warmup": 0.0},
+     {"scale": None}, {"layers": 1}, {"width": 1}, {"beta1": 0.0}, {"clip_norm": 0.0}, {"seed": 0}],
+)  # fmt: skip
+def test_the_edges_of_the_rules_are_inside(change):
+    assert all(getattr(paper(**change), key) == value for key, value in change.items())
+
+
+# ---- JSON
+
+
+@pytest.mark.parametrize("make", [*RECIPES.values(), lambda: small(scale=12.5, size=None, area=(0.5, 0.75), seed=3)])
+def test_json_and_back(make):
+    recipe = make()
+    again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+    assert again == recipe
+    assert isinstance(again.area, tuple)
+    assert isinstance(again.ratio, tuple)
+    assert set(recipe.to_json()) == {field.name for field in fields(Recipe)}
+
+
+def test_an_unknown_key_is_named():
+    with pytest.raises(RunError, match="no option 'framez'.*frames"):
+        Recipe.from_json({**paper().to_json(), "framez": 3})
+
+
+def test_a_bad_value_is_found_in_json_too():
+    with pytest.raises(RunError, match="frames must be"):
+        Recipe.from_json({**paper().to_json(), "frames": 0})

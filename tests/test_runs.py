@@ -1,0 +1,387 @@
+"""A run folder gives back the recogniser that was put there, bit for bit, or says in one line why it cannot."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_features import PIXELS, SPEC, tiny_visual
+
+from texthead import encoders, runs
+from texthead.errors import RunError, TextheadError
+from texthead.heads import FrozenHead, LinearHead, TrainableHead
+from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.runs import is_run, load_run, load_weights, locked, make_temporal, read_json, replacing, save_model, write_json
+from texthead.temporal import MeanPool, TemporalTransformer
+
+RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
+NAMES = ("archery", "juggling balls", "señal — 信号")
+
+
+def rows(classes: int = 3, dim: int = SPEC.dim, seed: int = 0) -> torch.Tensor:
+    return torch.randn(classes, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def frozen(center: bool = False, prompts: bool = True) -> FrozenHead:
+    return FrozenHead(
+        rows(),
+        names=NAMES,
+        scale=17.0,
+        center=rows(1, seed=3)[0] if center else None,
+        prompts=[f"a {name}." for name in NAMES] if prompts else None,
+    )
+
+
+def narrow(dropout: float = 0.0) -> TemporalTransformer:
+    module = TemporalTransformer(SPEC.dim, 1, 32, heads=2, mlp_ratio=2, dropout=dropout)
+    with torch.no_grad():  # Its output projection starts at zero, and must count here.
+        assert isinstance(module.project_out, torch.nn.Linear)
+        module.project_out.weight.copy_(0.1 * rows(SPEC.dim, 32, seed=4))
+    return module
+
+
+def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
+    """The files that training writes."""
+    write_json(folder / "split.json", {"source": "", "train": ["/a.mp4"], "held_out": ["/b.mp4"], "held_out_labels": ["x"]})
+    write_json(folder / "classes.json", runs.classes_json(model.head, None, recipe.template))
+    write_json(folder / "recipe.json", runs.describe(model, recipe, PIXELS))
+    save_model(folder / "model.safetensors", model)
+    return folder
+
+
+@pytest.fixture
+def clips() -> torch.Tensor:
+    return torch.randint(0, 256, (2, 3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(9))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return put(tmp_path / "run", Recognizer(tiny_visual(), narrow(), frozen()))
+
+
+def refused(folder: Path, *parts: str) -> str:
+    """The one line with which a folder is refused."""
+    with pytest.raises(RunError) as caught:
+        load_run(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(folder)), "the line says which folder"
+    for part in parts:
+        assert part in message
+    return message
+
+
+# --- there and back -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("temporal", "head"),
+    [
+        (MeanPool, frozen),
+        (MeanPool, lambda: frozen(center=True, prompts=False)),
+        (lambda: narrow(dropout=0.5), lambda: TrainableHead(rows(), names=NAMES, scale=9.0, center=rows(1)[0], kind="cosine")),
+        (lambda: TemporalTransformer(SPEC.dim, 1), lambda: LinearHead(SPEC.dim, names=NAMES)),
+    ],
+    ids=["mean-frozen", "mean-frozen-center", "narrow-trainable", "full-linear"],
+)
+def test_a_saved_run_gives_the_same_logits_bit_for_bit(
+    tmp_path: Path, clips: torch.Tensor, temporal: Callable, head: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Recognizer(tiny_visual(seed=5), temporal(), head()).eval()
+    with torch.no_grad():
+        if not isinstance(model.head, LinearHead):
+            model.head.log_scale.add_(0.123)  # Training moves it off what the constructor makes.
+        expected = model(clips)
+    put(tmp_path, model)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("neither a text encoder nor pretrained weights are needed")
+
+    for name in ("MiniLM", "load_encoder", "_lite0_weights", "_load_bridge"):
+        monkeypatch.setattr(encoders, name, refuse)
+    run = load_run(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(run.model(clips), expected)
+    assert not run.model.training
+    assert (run.recipe, run.spec, run.pixels, run.labels) == (RECIPE, SPEC, PIXELS, NAMES)
+    assert (run.trained_on, run.held_out) == ({"/a.mp4"}, ("/b.mp4",))
+    assert type(run.model.head) is type(model.head)
+    assert run.model.head.kind == model.head.kind
+    assert getattr(run.model.head, "prompts", None) == getattr(model.head, "prompts", None)
+    assert run.model.temporal.config() == model.temporal.config()
+    before, after = model.state_dict(), run.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_a_loaded_run_has_no_text_library(run: Path) -> None:
+    """In a fresh process: transformers is what takes seconds, and it is not imported."""
+    program = f"import sys; from texthead.runs import load_run; load_run({str(run)!r}); print('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_what_was_trained_can_be_trained_on(run: Path) -> None:
+    model = load_run(run).model
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert "head.log_scale" in trainable
+    assert "head.weight" not in dict(model.named_parameters())
+
+
+def test_a_run_moves_with_its_folder(run: Path, tmp_path: Path, clips: torch.Tensor) -> None:
+    with torch.no_grad():
+        expected = load_run(run).model(clips)
+        moved = Path(shutil.move(run, tmp_path / "elsewhere"))
+        assert torch.equal(load_run(moved).model(clips), expected)
+    assert is_run(moved)
+    assert not is_run(run)
+
+
+# --- what does not fit ----------------------------------------------------------------------------------------------
+
+
+def test_no_run(tmp_path: Path) -> None:
+    refused(tmp_path, "no run", "recipe.json")
+    refused(tmp_path / "missing", "no run")
+
+
+@pytest.mark.parametrize("name", ["classes.json", "split.json", "model.safetensors"])
+def test_a_missing_file(run: Path, name: str) -> None:
+    (run / name).unlink()
+    refused(run, name, "missing", "--resume")
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "classes.json", "split.json"])
+@pytest.mark.parametrize("content", [b'{"format": 1, ', b"", b"\xff\xfe\x00", b"[1, 2]", b"3"])
+def test_a_file_that_is_no_json_object(run: Path, name: str, content: bytes) -> None:
+    (run / name).write_bytes(content)
+    refused(run, name, "JSON")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 400, -1])
+def test_a_truncated_weights_file(run: Path, keep: int) -> None:
+    path = run / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    refused(run, "model.safetensors", "cannot be read")
+
+
+def test_another_models_weights(run: Path) -> None:
+    other = Recognizer(tiny_visual(), narrow(), FrozenHead(rows(4), names="abcd"))
+    save_model(run / "model.safetensors", other)
+    refused(run, "'head.weight' has shape (4, 256), this model needs (3, 256)", "another model")
+
+
+@pytest.mark.parametrize("key", ["visual.net.conv_stem.weight", "head.weight", "temporal.project_in.1.bias"])
+def test_a_missing_and_a_surplus_key(run: Path, key: str) -> None:
+    path = run / "model.safetensors"
+    tensors = load_file(path)
+    taken = tensors.pop(key)
+    save_file(tensors, path)
+    refused(run, f"{key!r} has shape none")
+    save_file({**tensors, key: taken, "more": torch.zeros(2)}, path)
+    refused(run, "'more' has shape (2,), this model needs none")
+
+
+def test_load_weights_changes_nothing_when_it_refuses(run: Path, tmp_path: Path) -> None:
+    other = Recognizer(tiny_visual(seed=2), MeanPool(), frozen())
+    before = {key: tensor.clone() for key, tensor in other.state_dict().items()}
+    with pytest.raises(RunError, match="another model"):
+        load_weights(run / "model.safetensors", other)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in other.state_dict().items())
+
+
+def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
+    value = json.loads((folder / name).read_text())
+    change(value)
+    (folder / name).write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "parts"),
+    [
+        ("recipe.json", lambda v: v.update(format=2), ["format 2", "reads 1"]),
+        ("recipe.json", lambda v: v.pop("format"), ["format None"]),
+        ("recipe.json", lambda v: v["pixels"].update(sise=3), ["sise"]),
+        ("recipe.json", lambda v: v["pixels"].pop("size"), ["size"]),
+        ("recipe.json", lambda v: v.pop("encoder"), ["encoder"]),
+        ("recipe.json", lambda v: v.pop("head"), ["head"]),
+        ("recipe.json", lambda v: v["head"].update(type="OtherHead"), ["OtherHead"]),
+        ("classes.json", lambda v: v.pop("classes"), ["classes"]),
+        ("classes.json", lambda v: v["classes"][0].pop("label"), ["label"]),
+        ("classes.json", lambda v: v["classes"].pop(), ["head.weight"]),
+        ("split.json", lambda v: v.pop("train"), ["train"]),
+    ],
+)
+def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: list[str]) -> None:
+    changed(run, name, change)
+    refused(run, *parts)
+
+
+@pytest.mark.parametrize(
+    ("change", "pattern"),
+    [
+        (lambda v: v["recipe"].update(learning_rate=1), "no option 'learning_rate'"),
+        (lambda v: v["recipe"].update(frames=0), "frames must be at least 1, got 0"),
+        (lambda v: v["temporal"].update(kind="lstm"), "'lstm'"),
+        (lambda v: v["temporal"].update(depth=3), "depth"),
+        (lambda v: v["encoder"].update(pool="max"), "pool"),
+        (lambda v: v["encoder"].pop("mean"), "mean"),
+        (lambda v: v["encoder"].update(architecture="keras:x"), "keras:x"),
+    ],
+)
+def test_a_wrong_part(run: Path, change: Callable, pattern: str) -> None:
+    changed(run, "recipe.json", change)
+    with pytest.raises(TextheadError, match=pattern) as caught:
+        load_run(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_make_temporal_knows_what_it_wrote() -> None:
+    assert isinstance(make_temporal(MeanPool().config()), MeanPool)
+    module = narrow(dropout=0.25)
+    again = make_temporal(module.config())
+    assert isinstance(again, TemporalTransformer)
+    assert again.config() == module.config()
+    assert [p.shape for p in again.parameters()] == [p.shape for p in module.parameters()]
+    for config in ({}, {"kind": "Mean"}, {"kind": "mean", "dim": 3}, {"kind": "transformer"}):
+        with pytest.raises(RunError, match="temporal module"):
+            make_temporal(config)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def test_json_goes_there_and_back(tmp_path: Path) -> None:
+    value = {"name": "señal — 信号", "numbers": [1, 0.1, 1e-300], "none": None}
+    write_json(tmp_path / "deep" / "a.json", value)
+    assert read_json(tmp_path / "deep" / "a.json") == value
+    assert "信号" in (tmp_path / "deep" / "a.json").read_text(encoding="utf-8")
+    assert os.listdir(tmp_path / "deep") == ["a.json"]
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), TypeError("no JSON")])
+def test_an_exception_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(type(error)) as caught, replacing(path) as beside:
+        beside.write_text("half a fi")
+        raise error
+    assert caught.value is error
+    assert read_json(path) == {"old": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_the_old_file_stands_until_the_new_one_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "a.json", []
+    write_json(path, {"old": 1})
+
+    def sync(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), read_json(path)))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_json(path, {"new": 2})
+    ((name, during),) = synced
+    assert Path(name).parent == tmp_path
+    assert Path(name) != path
+    assert during == {"old": 1}
+    assert read_json(path) == {"new": 2}
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace", "save_file"])
+def test_a_disk_fault_keeps_the_old_weights(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, module = tmp_path / "model.safetensors", torch.nn.Linear(3, 2)
+    save_model(path, module)
+    before = path.read_bytes()
+
+    def fail(*args: object) -> None:
+        if where == "save_file":
+            Path(str(args[1])).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace"), "save_file": (runs, "save_file")}[where], fail)
+    with pytest.raises(RunError, match=r"model\.safetensors: cannot be written .*No space left.*kept") as caught:
+        save_model(path, torch.nn.Linear(3, 2))
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+@contextmanager
+def disk_of(folder: Path, kilobytes: int) -> Iterator[Path]:
+    """A file system of so many kB at the folder; the test is skipped where none can be mounted."""
+    folder.mkdir()
+    mount = shutil.which("mount")
+    command = [mount or "mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if os.geteuid() or not mount or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
+    with disk_of(tmp_path / "disk", kilobytes=256) as disk:
+        save_model(disk / "model.safetensors", torch.nn.Linear(100, 100))
+        before = (disk / "model.safetensors").read_bytes()
+        with pytest.raises(RunError, match=r"No space left.*kept"):
+            save_model(disk / "model.safetensors", torch.nn.Linear(1000, 1000))
+        with pytest.raises(RunError, match=r"No space left.*kept"):
+            write_json(disk / "a.json", ["x" * 1_000_000])
+        with pytest.raises(RunError, match=r"last\.pt: cannot be written.*kept"), replacing(disk / "last.pt") as beside:
+            torch.save({"a": torch.zeros(1_000_000)}, beside)
+        assert os.listdir(disk) == ["model.safetensors"]
+        assert (disk / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"file/run/a\.json: cannot be written"):
+        write_json(tmp_path / "file" / "run" / "a.json", {})
+    with pytest.raises(RunError, match="cannot be written"), locked(tmp_path / "file"):
+        pass
+
+
+@contextmanager
+def held_by_another(folder: Path) -> Iterator[subprocess.Popen]:
+    """Another process that holds the folder."""
+    program = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", program, str(folder / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        yield other
+        other.kill()
+
+
+def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        pass
+    with held_by_another(tmp_path) as other:
+        with pytest.raises(RunError, match="in use by another process"), locked(tmp_path):
+            pass
+        other.kill()  # A process that dies lets go.
+        other.wait()
+        with locked(tmp_path):
+            pass
+    with locked(tmp_path), pytest.raises(RunError, match="in use"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_an_unknown_timm_architecture_is_one_line(run: Path) -> None:
+    spec = replace(SPEC, architecture="timm:no_such_network")
+    changed(run, "recipe.json", lambda v: v.update(encoder=spec.to_json()))
+    with pytest.raises(TextheadError, match="no_such_network"):
+        load_run(run)

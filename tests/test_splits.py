@@ -1,0 +1,253 @@
+"""Draws are exact, nested, disjoint, and a function of the list and the seed alone."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from texthead.errors import DataError
+from texthead.splits import at_most, fraction, hold_out, k_shot, unseen_classes
+
+LABELS = [f"class {i % 7}" for i in range(140)]
+
+seeds = st.integers(0, 2**32 - 1)
+labelled = st.lists(st.sampled_from("abcd"), min_size=1, max_size=60)
+
+
+def kept(labels: list[str], positions: list[int]) -> Counter:
+    """How many items of each class the positions hold; also that they are ascending and differ."""
+    assert positions == sorted(set(positions))
+    return Counter(labels[position] for position in positions)
+
+
+# ---- K-shot
+
+
+@given(labelled, seeds, st.integers(1, 5))
+def test_exactly_k_a_class_or_an_error(labels, seed, k):
+    count = Counter(labels)
+    if min(count.values()) < k:
+        with pytest.raises(DataError, match="lower k"):
+            k_shot(labels, k, seed=seed)
+    else:
+        assert kept(labels, k_shot(labels, k, seed=seed)) == dict.fromkeys(count, k)
+
+
+@given(seeds)
+def test_a_smaller_k_lies_within_a_larger_one(seed):
+    draws = [set(k_shot(LABELS, k, seed=seed)) for k in range(1, 21)]
+    assert all(small < large for small, large in zip(draws, draws[1:], strict=False))
+    assert draws[-1] == set(range(140))
+
+
+@given(labelled, seeds, st.integers(1, 5))
+def test_at_most_k_takes_what_there_is(labels, seed, k):
+    found = kept(labels, at_most(labels, k, seed=seed))
+    assert found == {label: min(k, count) for label, count in Counter(labels).items()}
+
+
+def test_at_most_k_is_k_shot_where_there_is_enough():
+    assert at_most(LABELS, 3, seed=1) == k_shot(LABELS, 3, seed=1)
+
+
+def test_k_shot_errors_say_which_class():
+    with pytest.raises(DataError, match="class 'b' has 1 items < k = 2"):
+        k_shot(["a", "a", "b"], 2, seed=0)
+    with pytest.raises(DataError, match="at least 1, got 0"):
+        k_shot(LABELS, 0, seed=0)
+
+
+def test_every_item_is_drawn_equally_often():
+    count = Counter(position for seed in range(700) for position in k_shot(LABELS, 2, seed=seed))
+    # Each of 20 items a class is drawn in a tenth of 700 draws: 70 with a deviation of 8.
+    assert all(35 < count[position] < 105 for position in range(140))
+
+
+def test_classes_draw_apart():
+    # Were all classes shuffled alike, the places of the drawn items within their classes would coincide.
+    places = [[position // 7 for position in k_shot(LABELS, 1, seed=0) if position % 7 == c] for c in range(7)]
+    assert len({tuple(place) for place in places}) > 3
+
+
+# ---- fractions
+
+
+@given(labelled, seeds, st.floats(0.01, 1))
+def test_a_fraction_of_each_class(labels, seed, part):
+    found = kept(labels, fraction(labels, part, seed=seed))
+    for label, count in Counter(labels).items():
+        assert found[label] >= 1
+        assert found[label] == max(1, round(part * count))
+
+
+@given(labelled, seeds, st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_smaller_fraction_lies_within_a_larger_one(labels, seed, one, other):
+    small, large = (set(fraction(labels, part, seed=seed)) for part in sorted((one, other)))
+    assert small <= large
+
+
+def test_fractions_and_shots_are_the_same_draw():
+    assert fraction(LABELS, 0.1, seed=4) == k_shot(LABELS, 2, seed=4)
+    assert fraction(LABELS, 1.0, seed=4) == list(range(140))
+
+
+@pytest.mark.parametrize("part", [0.0, -0.1, 1.1, float("nan")])
+def test_a_fraction_outside_its_range(part):
+    with pytest.raises(DataError, match="above 0 and at most 1"):
+        fraction(LABELS, part, seed=0)
+
+
+# ---- what a draw depends on
+
+DRAWS = {
+    "k_shot": lambda labels, seed: k_shot(labels, 3, seed=seed),
+    "at_most": lambda labels, seed: at_most(labels, 3, seed=seed),
+    "fraction": lambda labels, seed: fraction(labels, 0.2, seed=seed),
+    "hold_out": lambda labels, seed: hold_out(labels, 0.2, seed=seed),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_the_same_seed_gives_the_same_draw_and_another_one_another(draw):
+    assert draw(LABELS, 1) == draw(list(LABELS), 1)
+    assert len({tuple(draw(LABELS, seed)) for seed in range(20)}) == 20
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@given(seed=seeds, mixed=st.permutations(range(60)))
+@settings(max_examples=30)
+def test_how_the_classes_are_interleaved_does_not_matter(draw, seed, mixed):
+    """The n-th item of a class is drawn or not, wherever the other classes' items stand."""
+    labels = [f"class {i // 20}" for i in range(60)]
+    moved = [labels[i] for i in mixed]
+
+    def places(labels: list[str]) -> set[tuple[str, int]]:
+        number = {p: (label, labels[:p].count(label)) for p, label in enumerate(labels)}
+        return {number[position] for position in draw(labels, seed)}
+
+    assert places(moved) == places(labels)
+
+
+def test_the_order_within_a_class_does_matter():
+    """A draw takes places in the list, not items: sort the list (as `read_dataset` does for folders) to repeat it."""
+    items = [f"{i:03}.mp4" for i in range(140)]
+    there = {items[p] for p in k_shot(LABELS, 3, seed=0)}
+    back = {items[139 - p] for p in k_shot(LABELS[::-1], 3, seed=0)}
+    assert there != back
+
+
+def test_another_process_draws_the_same():
+    """Strings hash differently there; nothing may hang on it."""
+    code = (
+        "from texthead.splits import *; L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
+        "print(k_shot(L, 3, seed=5), fraction(L, .2, seed=5), hold_out(L, .2, seed=5, groups=G), unseen_classes(L[:7], 3, seed=5))"
+    )
+    groups = [f"g{i // 4}" for i in range(140)]
+    here = [
+        k_shot(LABELS, 3, seed=5),
+        fraction(LABELS, 0.2, seed=5),
+        hold_out(LABELS, 0.2, seed=5, groups=groups),
+        unseen_classes(LABELS[:7], 3, seed=5),
+    ]
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert there.strip() == " ".join(map(str, here))
+
+
+# ---- held-out items
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=6, max_size=60), seeds, st.floats(0.05, 0.95))
+def test_a_part_of_each_class_is_held_out(labels, seed, part):
+    count = Counter(labels)
+    if min(count.values()) < 2:
+        with pytest.raises(DataError, match="has one item"):
+            hold_out(labels, part, seed=seed)
+        return
+    held = kept(labels, hold_out(labels, part, seed=seed))
+    for label, items in count.items():
+        assert held[label] == min(items - 1, max(1, round(part * items)))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), min_size=4, max_size=60), seeds, st.floats(0.05, 0.95)
+)
+@settings(max_examples=300)
+def test_groups_are_never_divided(pairs, seed, part):
+    labels, groups = [label for label, _ in pairs], [group for _, group in pairs]
+    try:
+        held = hold_out(labels, part, seed=seed, groups=groups)
+    except DataError:
+        return
+    assert held == sorted(set(held))
+    stays = [position for position in range(len(labels)) if position not in set(held)]
+    assert not {groups[i] for i in held} & {groups[i] for i in stays}
+    # Every class can be learned and be tested.
+    assert {labels[i] for i in held} == {labels[i] for i in stays} == set(labels)
+
+
+def test_groups_of_one_class_each_can_always_be_held_out():
+    labels = [f"class {i // 20}" for i in range(100)]
+    groups = [f"scene {i // 5}" for i in range(100)]
+    for seed in range(30):
+        held = hold_out(labels, 0.25, seed=seed, groups=groups)
+        assert kept(labels, held) == dict.fromkeys(labels, 5)
+
+
+def test_a_class_is_not_emptied_by_the_groups_of_a_later_one():
+    # Class a has scenes 1 and 2, class b 2 and 3: to hold out 1 (or 3) and then 2 would leave a (or b) nothing.
+    labels, groups = ["a", "a", "b", "b"], [1, 2, 2, 3]
+    for seed in range(20):
+        held = hold_out(labels, 0.5, seed=seed, groups=groups)
+        assert held in ([1, 2], [0, 3])
+
+
+def test_people_who_do_everything_are_held_out_once_for_all_classes():
+    labels, groups = [c for c in "abcde" for _ in range(10)], list(range(10)) * 5
+    held = hold_out(labels, 0.2, seed=0, groups=groups)
+    assert len({groups[i] for i in held}) == 2
+    assert kept(labels, held) == dict.fromkeys("abcde", 2)
+
+
+def test_groups_that_cannot_be_divided():
+    with pytest.raises(DataError, match="class 'b' has items of one group only"):
+        hold_out(["a", "a", "b", "b"], 0.5, seed=0, groups=[1, 2, 3, 3])
+    # Three classes that share three scenes two by two: whichever is held out, one class is left without.
+    for seed in range(10):
+        with pytest.raises(DataError, match="none of its groups can be held out"):
+            hold_out(["a", "a", "b", "b", "c", "c"], 0.5, seed=seed, groups=[1, 2, 2, 3, 3, 1])
+
+
+@pytest.mark.parametrize("part", [0.0, 1.0, -0.5, float("nan")])
+def test_a_held_out_part_outside_its_range(part):
+    with pytest.raises(DataError, match="between 0 and 1"):
+        hold_out(LABELS, part, seed=0)
+
+
+# ---- seen and unseen classes
+
+
+@given(st.integers(2, 50), st.data(), seeds)
+def test_seen_and_unseen_are_disjoint_and_complete(count, data, seed):
+    names = [f"class {i:02}" for i in range(count)]
+    wanted = data.draw(st.integers(1, count - 1))
+    seen, unseen = unseen_classes(names, wanted, seed=seed)
+    assert len(unseen) == wanted
+    assert not set(seen) & set(unseen)
+    # Complete, and both in the order of the names.
+    assert sorted(seen + unseen) == names
+    assert (sorted(seen), sorted(unseen)) == (seen, unseen)
+
+
+def test_unseen_classes_hang_on_the_seed():
+    names = [f"class {i}" for i in range(40)]
+    assert unseen_classes(names, 10, seed=1) == unseen_classes(names, 10, seed=1)
+    assert len({tuple(unseen_classes(names, 10, seed=seed)[1]) for seed in range(20)}) == 20
+
+
+@pytest.mark.parametrize("unseen", [0, 7, 8, -1])
+def test_both_sides_need_a_class(unseen):
+    with pytest.raises(DataError, match="from 1 to 6 of 7"):
+        unseen_classes([f"class {i}" for i in range(7)], unseen, seed=0)
