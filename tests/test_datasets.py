@@ -106,7 +106,14 @@ def test_splits_groups_and_other_columns_are_kept(tmp_path):
 
 @pytest.mark.parametrize(
     ("word", "split"),
-    [("train", "train"), ("Training", "train"), ("val", "val"), ("valid", "val"), ("VALIDATION", "val"), ("test", "test")],
+    [
+        ("train", "train"),
+        ("Training", "train"),
+        ("val", "val"),
+        ("valid", "val"),
+        ("VALIDATION", "val"),
+        ("test", "test"),
+    ],
 )
 def test_words_for_splits(tmp_path, word, split):
     assert read_dataset(manifest(tmp_path, f"path,label,split\na.mp4,run, {word} \n")).items[0].split == split
@@ -367,7 +374,10 @@ def test_a_draw_hangs_on_nothing_but_seed_epoch_and_position(filmed):
         assert torch.equal(again[key][0], first[key]), key
     # In worker processes too, in another order and batch.
     loader = torch.utils.data.DataLoader(
-        train_clips(filmed), batch_sampler=[[keys[5], keys[0], keys[7]], keys[1:5], [keys[6]]], num_workers=2, collate_fn=list
+        train_clips(filmed),
+        batch_sampler=[[keys[5], keys[0], keys[7]], keys[1:5], [keys[6]]],
+        num_workers=2,
+        collate_fn=list,
     )
     given = [key for batch in loader.batch_sampler for key in batch]
     found = [clip for batch in loader for clip, _, _ in batch]

@@ -150,9 +150,7 @@ def test_is_media_refuses_other_names(name):
 
 def test_suffixes_are_plain():
     assert not VIDEO_SUFFIXES & IMAGE_SUFFIXES
-    assert all(
-        suffix == suffix.lower() and suffix.startswith(".") for suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    )
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES)
 
 
 # ---- videos: exactness
@@ -167,9 +165,7 @@ RECIPES = {
     "h264.mp4": lambda path: x264(path),
     "one_gop.mp4": lambda path: x264(path, ":keyint=250:b-pyramid=normal"),
     "open_gop.mp4": lambda path: x264(path, ":open-gop=1"),
-    "intra_refresh.mp4": lambda path: x264(
-        path, ":intra-refresh=1:keyint=12:bframes=0", count=60, size=(160, 120)
-    ),
+    "intra_refresh.mp4": lambda path: x264(path, ":intra-refresh=1:keyint=12:bframes=0", count=60, size=(160, 120)),
     "interlaced.ts": lambda path: x264(path, ":interlaced=1"),
     "h264.avi": lambda path: x264(path),
     "h264.mkv": lambda path: x264(path),
@@ -418,9 +414,7 @@ def test_giant_pictures_inside_a_modest_container_are_refused(tmp_path):
     data = path.read_bytes()
     start = b"\xff\xc0\x00\x11\x08"
     assert start in data
-    path.write_bytes(
-        data.replace(start + struct.pack(">HH", HEIGHT, WIDTH), start + struct.pack(">HH", 12000, 12000))
-    )
+    path.write_bytes(data.replace(start + struct.pack(">HH", HEIGHT, WIDTH), start + struct.pack(">HH", 12000, 12000)))
     with open_media(path) as media, pytest.raises(MediaError, match="does not decode"):
         media.frames_at([0])
 
@@ -501,9 +495,7 @@ def test_an_image_that_claims_to_be_giant_is_refused(tmp_path):
     for side, message in [(60_000, "cannot be read as an image|claims"), (17_000, "claims|cannot be read")]:
         header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, 1 if side < 20_000 else side, 8, 2, 0, 0, 0))
         path = tmp_path / f"{side}.png"
-        path.write_bytes(
-            b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
-        )
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b""))
         with pytest.raises(MediaError, match=message):
             open_media(path)
 
@@ -548,9 +540,7 @@ def test_real_files_are_exact_when_read_again(shared, monkeypatch):
 
 
 def test_real_files_are_whole(shared):
-    counts = {
-        path.name: check(path) for path in sorted((shared / "decode").glob("*/*")) if path.name not in BROKEN
-    }
+    counts = {path.name: check(path) for path in sorted((shared / "decode").glob("*/*")) if path.name not in BROKEN}
     assert len(counts) == 40
     # Fewer than the header says, and whole: frames dropped in recording, frames hidden by an edit list.
     assert counts["zamba_cameratrap_4.avi"] == 60

@@ -120,7 +120,9 @@ def test_a_bridge_is_fitted_once_for_each_set_of_weights_and_rows(tmp_path, monk
     texts = [[f"{kind} {i}" for i in range(30)] for kind in ("name", "definition")]
     monkeypatch.setattr(encoders, "imagenet_texts", lambda: tuple(texts))
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
-    echo = Echo({text: row for kind, view in zip(texts, views, strict=True) for text, row in zip(kind, view, strict=True)})
+    echo = Echo(
+        {text: row for kind, view in zip(texts, views, strict=True) for text, row in zip(kind, view, strict=True)}
+    )
     weights = tmp_path / "weights"
     weights.write_bytes(b"one")
 
@@ -385,7 +387,9 @@ def test_a_spec_of_another_version(visual):
             VisualSpec.from_json(wrong)
 
 
-@pytest.mark.parametrize("architecture", ["torchvision:x", "timm", "timm:no_such_model", "timm:hf-hub:a/b", "openclip:no-such-model"])
+@pytest.mark.parametrize(
+    "architecture", ["torchvision:x", "timm", "timm:no_such_model", "timm:hf-hub:a/b", "openclip:no-such-model"]
+)
 def test_an_architecture_that_cannot_be_built(visual, architecture):
     with pytest.raises(EncoderError, match="architecture"):
         build_visual(replace(visual.spec, architecture=architecture))
@@ -486,7 +490,9 @@ def test_openai_s_activation_is_taken_from_the_file_s_name(published, tmp_path):
     path.write_bytes((published / "tiny-vit.pt").read_bytes())
     encoder = load_encoder(f"openclip:tiny-vit/{path}")
     given = frames(2, 32)
-    quick, plain = (reference("tiny-vit", path, force_quick_gelu=q).encode_image(normalised(given)) for q in (True, False))
+    quick, plain = (
+        reference("tiny-vit", path, force_quick_gelu=q).encode_image(normalised(given)) for q in (True, False)
+    )
     assert (quick - plain).abs().max() > 1e-3
     assert torch.allclose(encoder.visual(given), quick, atol=1e-5)
     assert encoder.visual.spec.activation == "quick_gelu"
@@ -499,7 +505,10 @@ def test_openai_s_activation_is_taken_from_the_file_s_name(published, tmp_path):
 @torch.no_grad()
 def test_a_tag_decides_the_activation(published, monkeypatch, tag, quick):
     """open_clip only warns when a tag was trained with QuickGELU and the architecture's name does not say so."""
-    tags = {"openai": {"url": "https://x/a.pt", "quick_gelu": True}, "laion": {"url": "https://x/b.pt", "mean": (0.5,) * 3}}
+    tags = {
+        "openai": {"url": "https://x/a.pt", "quick_gelu": True},
+        "laion": {"url": "https://x/b.pt", "mean": (0.5,) * 3},
+    }
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-vit", tags)
     monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(published / "tiny-vit.pt"))
     encoder = load_encoder(f"openclip:tiny-vit/{tag}")

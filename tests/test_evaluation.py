@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_features import COLOURS, PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
 from torch import nn
 
+from test_features import COLOURS, PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
 from texthead import evaluation as module
 from texthead import features as features_module
 from texthead.datasets import Dataset, Item
@@ -78,7 +78,9 @@ def test_the_order_of_views_is_nothing(pooling: Pooling) -> None:
     found = average_views(features, head, pooling=pooling)
     for seed in range(3):
         order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
-        torch.testing.assert_close(average_views(features[:, order], head, pooling=pooling), found, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            average_views(features[:, order], head, pooling=pooling), found, rtol=1e-5, atol=1e-5
+        )
 
 
 def test_the_three_averages_are_what_they_are_called() -> None:
@@ -290,9 +292,7 @@ def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> t
     return centres[targets] + spread * draw(len(targets), 16, seed=seed), targets
 
 
-@pytest.mark.parametrize(
-    ("present", "classes"), [([0, 1, 2, 3], 4), ([0, 1], 2), ([0, 2, 3], 5), ([1, 3], 4)], ids=str
-)
+@pytest.mark.parametrize(("present", "classes"), [([0, 1, 2, 3], 4), ([0, 1], 2), ([0, 2, 3], 5), ([1, 3], 4)], ids=str)
 def test_the_probe_learns_what_is_separable_and_knows_what_is_missing(present: list[int], classes: int) -> None:
     train, targets = clusters(present, 6, seed=1)
     test, expected = clusters(present, 20, seed=2)
@@ -331,12 +331,12 @@ def test_colours_are_told_apart_by_real_features(tmp_path: Path) -> None:
 
     def mean_features(seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
         made = [(write_video(tmp_path / f"{c}{s}.mp4", c, seed=s), i) for s in seeds for i, c in enumerate(COLOURS)]
-        found = features_module.frame_features(visual, [p for p, _ in made], lambda n: list(range(n)), PIXELS, cache=None)
+        found = features_module.frame_features(
+            visual, [p for p, _ in made], lambda n: list(range(n)), PIXELS, cache=None
+        )
         rows = [entry.features.mean(0) for entry in found if not isinstance(entry, MediaError)]
         return torch.stack(rows), torch.tensor([i for _, i in made])
 
     train, targets = mean_features(range(3))
     test, expected = mean_features(range(10, 14))
     assert torch.equal(logistic_probe(train, targets, test, classes=3).argmax(1), expected)
-
-

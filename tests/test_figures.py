@@ -237,9 +237,7 @@ def test_no_maps_to_compare():
 
 
 def clip(frames: int, height: int = 6, width: int = 8) -> np.ndarray:
-    return np.arange(frames, dtype=np.uint8)[:, None, None, None] * np.ones(
-        (1, height, width, 3), dtype=np.uint8
-    )
+    return np.arange(frames, dtype=np.uint8)[:, None, None, None] * np.ones((1, height, width, 3), dtype=np.uint8)
 
 
 TOP = [("archery", 0.7), ("yoga", 0.2), ("zumba", 0.1)]

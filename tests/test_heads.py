@@ -177,9 +177,7 @@ def told_apart(each: int, **options) -> float:
     means, y = rng.normal(size=(10, 100)), np.repeat(np.arange(10), each)
     few = torch.from_numpy(means[y] + rng.normal(size=(len(y), 100))).float()
     fresh, truth = torch.from_numpy(means + rng.normal(size=(20, 10, 100))).float(), torch.arange(10)
-    head = FrozenHead(
-        lda_weights(few, torch.from_numpy(y), **options), names=names(10), center=few.mean(0), kind="lda"
-    )
+    head = FrozenHead(lda_weights(few, torch.from_numpy(y), **options), names=names(10), center=few.mean(0), kind="lda")
     return float((head(fresh).argmax(-1) == truth).float().mean())
 
 
@@ -360,7 +358,11 @@ def test_the_linear_head_is_the_product_and_nothing_else():
 
 
 def test_the_gradient_of_the_linear_head_is_the_closed_form():
-    head, features, labels = LinearHead(8, names=names(3), generator=seeded()), noise(5, 8), torch.tensor([0, 1, 2, 0, 1])
+    head, features, labels = (
+        LinearHead(8, names=names(3), generator=seeded()),
+        noise(5, 8),
+        torch.tensor([0, 1, 2, 0, 1]),
+    )
     F.cross_entropy(head(features), labels).backward()
     wrong = head(features).softmax(-1) - F.one_hot(labels, 3)
     assert torch.allclose(head.weight.grad, wrong.T @ features / 5, atol=1e-6)

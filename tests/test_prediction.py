@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_features import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
 
+from test_features import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
 from texthead.datasets import Pixels
 from texthead.decoding import open_media
 from texthead.errors import DataError, MediaError
@@ -135,7 +135,9 @@ def test_a_bare_model_takes_eight_centred_frames_at_its_encoders_size(tree: Path
     model = make_model()
     own = Pixels(32, 37, "bilinear")  # 32 / 0.875 = 36.6
     (prediction,) = predict(model, [tree / "b.mp4"], top=5)
-    assert dict(prediction.top) == pytest.approx(by_hand(model, tree / "b.mp4", 8, Views(origin="centre"), own), abs=1e-5)
+    assert dict(prediction.top) == pytest.approx(
+        by_hand(model, tree / "b.mp4", 8, Views(origin="centre"), own), abs=1e-5
+    )
     (other,) = predict(model, [tree / "b.mp4"], top=5, frames=2, pixels=PIXELS, views=Views(origin="first"))
     assert dict(other.top) == pytest.approx(by_hand(model, tree / "b.mp4", 2, Views()), abs=1e-5)
 

@@ -12,7 +12,8 @@ from texthead.recipes import RECIPES, Recipe, lr_factor, paper, small, step_epoc
 
 
 @pytest.mark.parametrize(
-    ("epoch", "rate"), [(0, 0), (0.1, 1e-6), (0.5, 5e-6), (2.5, 2.5e-5), (5, 5e-5), (10, 4.5225e-5), (17.5, 2.5e-5), (30, 0)]
+    ("epoch", "rate"),
+    [(0, 0), (0.1, 1e-6), (0.5, 5e-6), (2.5, 2.5e-5), (5, 5e-5), (10, 4.5225e-5), (17.5, 2.5e-5), (30, 0)],
 )
 def test_the_published_rates(epoch, rate):
     recipe = paper()
@@ -39,9 +40,9 @@ def test_every_step_has_the_rate_of_its_middle():
     assert epochs == [0.125, 0.375, 0.625, 0.875, 1.125, 1.375, 1.625, 1.875]
     # So no step is idle, not even in a run of a single one.
     first, last = epochs[0], epochs[-1]
-    assert 0 < lr_factor(first, epochs=2.0, warmup=1.0)
-    assert 0 < lr_factor(last, epochs=2.0, warmup=1.0)
-    assert 0 < lr_factor(step_epoch(0, steps_per_epoch=1, schedule_every=1), epochs=1.0, warmup=0.0)
+    assert lr_factor(first, epochs=2.0, warmup=1.0) > 0
+    assert lr_factor(last, epochs=2.0, warmup=1.0) > 0
+    assert lr_factor(step_epoch(0, steps_per_epoch=1, schedule_every=1), epochs=1.0, warmup=0.0) > 0
 
 
 def test_the_published_schedule_moves_at_every_tenth_iteration_of_an_epoch():

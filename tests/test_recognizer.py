@@ -117,4 +117,6 @@ def test_frozen_copy_stays_when_the_model_moves(model):
 
 def test_the_parts_keep_their_names_in_the_state_dict():
     keys = Recognizer(FrameStatistics(), TemporalTransformer(DIM, 1), head()).state_dict()
-    assert {"visual.net.weight", "temporal.frame_position_embeddings.weight", "head.weight", "head.log_scale"} <= set(keys)
+    assert {"visual.net.weight", "temporal.frame_position_embeddings.weight", "head.weight", "head.log_scale"} <= set(
+        keys
+    )

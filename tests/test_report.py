@@ -160,9 +160,7 @@ def test_figures_are_embedded_at_their_size():
     source = page.attributes("src")[0]
     assert source is not None
     kind, data = source.removeprefix("data:").split(";base64,")
-    assert base64.b64decode(data, validate=True).startswith(
-        b"<?xml" if kind == "image/svg+xml" else b"\x89PNG"
-    )
+    assert base64.b64decode(data, validate=True).startswith(b"<?xml" if kind == "image/svg+xml" else b"\x89PNG")
 
 
 def test_the_smaller_format_is_taken():

@@ -14,14 +14,24 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_features import PIXELS, SPEC, tiny_visual
 
+from test_features import PIXELS, SPEC, tiny_visual
 from texthead import encoders, runs
 from texthead.errors import RunError, TextheadError
 from texthead.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.runs import is_run, load_run, load_weights, locked, make_temporal, read_json, replacing, save_model, write_json
+from texthead.runs import (
+    is_run,
+    load_run,
+    load_weights,
+    locked,
+    make_temporal,
+    read_json,
+    replacing,
+    save_model,
+    write_json,
+)
 from texthead.temporal import MeanPool, TemporalTransformer
 
 RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
@@ -52,7 +62,9 @@ def narrow(dropout: float = 0.0) -> TemporalTransformer:
 
 def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
     """The files that training writes."""
-    write_json(folder / "split.json", {"source": "", "train": ["/a.mp4"], "held_out": ["/b.mp4"], "held_out_labels": ["x"]})
+    write_json(
+        folder / "split.json", {"source": "", "train": ["/a.mp4"], "held_out": ["/b.mp4"], "held_out_labels": ["x"]}
+    )
     write_json(folder / "classes.json", runs.classes_json(model.head, None, recipe.template))
     write_json(folder / "recipe.json", runs.describe(model, recipe, PIXELS))
     save_model(folder / "model.safetensors", model)
@@ -89,7 +101,10 @@ def refused(folder: Path, *parts: str) -> str:
     [
         (MeanPool, frozen),
         (MeanPool, lambda: frozen(center=True, prompts=False)),
-        (lambda: narrow(dropout=0.5), lambda: TrainableHead(rows(), names=NAMES, scale=9.0, center=rows(1)[0], kind="cosine")),
+        (
+            lambda: narrow(dropout=0.5),
+            lambda: TrainableHead(rows(), names=NAMES, scale=9.0, center=rows(1)[0], kind="cosine"),
+        ),
         (lambda: TemporalTransformer(SPEC.dim, 1), lambda: LinearHead(SPEC.dim, names=NAMES)),
     ],
     ids=["mean-frozen", "mean-frozen-center", "narrow-trainable", "full-linear"],
@@ -126,7 +141,9 @@ def test_a_saved_run_gives_the_same_logits_bit_for_bit(
 
 def test_a_loaded_run_has_no_text_library(run: Path) -> None:
     """In a fresh process: transformers is what takes seconds, and it is not imported."""
-    program = f"import sys; from texthead.runs import load_run; load_run({str(run)!r}); print('transformers' in sys.modules)"
+    program = (
+        f"import sys; from texthead.runs import load_run; load_run({str(run)!r}); print('transformers' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -308,7 +325,9 @@ def test_a_disk_fault_keeps_the_old_weights(tmp_path: Path, where: str, monkeypa
             Path(str(args[1])).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace"), "save_file": (runs, "save_file")}[where], fail)
+    monkeypatch.setattr(
+        *{"fsync": (os, "fsync"), "replace": (Path, "replace"), "save_file": (runs, "save_file")}[where], fail
+    )
     with pytest.raises(RunError, match=r"model\.safetensors: cannot be written .*No space left.*kept") as caught:
         save_model(path, torch.nn.Linear(3, 2))
     assert "\n" not in str(caught.value)

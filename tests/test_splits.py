@@ -172,7 +172,9 @@ def test_a_part_of_each_class_is_held_out(labels, seed, part):
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), min_size=4, max_size=60), seeds, st.floats(0.05, 0.95)
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), min_size=4, max_size=60),
+    seeds,
+    st.floats(0.05, 0.95),
 )
 @settings(max_examples=300)
 def test_groups_are_never_divided(pairs, seed, part):

@@ -125,9 +125,7 @@ def test_every_picture_can_be_drawn():
 @pytest.mark.parametrize(("motion", "backwards"), [("moving right", "moving left"), ("growing", "shrinking")])
 def test_opposite_motions_show_the_same_frames_in_reverse_order(motion: str, backwards: str):
     for seed, object in enumerate(OBJECTS):
-        np.testing.assert_array_equal(
-            clip_on_grey(object, motion, seed), clip_on_grey(object, backwards, seed)[::-1]
-        )
+        np.testing.assert_array_equal(clip_on_grey(object, motion, seed), clip_on_grey(object, backwards, seed)[::-1])
 
 
 def test_motions_are_what_their_names_say():
@@ -223,9 +221,7 @@ def test_the_manifest_lists_every_video_with_its_label(drawn: Path):
         assert row["label"] == class_name(row["object"], row["motion"])
         assert row["picture"] in getattr(OBJECTS[row["object"]], row["split"])
         assert row["path"].startswith(f"videos/{row['label'].replace(' ', '-')}/{row['split']}_")
-    assert {row["path"] for row in listed} == {
-        path.relative_to(drawn).as_posix() for path in drawn.rglob("*.mp4")
-    }
+    assert {row["path"] for row in listed} == {path.relative_to(drawn).as_posix() for path in drawn.rglob("*.mp4")}
 
 
 def test_every_motion_of_an_object_shows_the_same_pictures(drawn: Path):

@@ -98,8 +98,7 @@ def test_input_is_left_as_it_was():
 def test_random_boxes_reach_every_place():
     rng = np.random.default_rng(0)
     corners = {
-        tuple(augment(gradient(10, 12), Augmentation(8, 10, **PLAIN), rng)[0, :2, 0, 0].tolist())
-        for _ in range(400)
+        tuple(augment(gradient(10, 12), Augmentation(8, 10, **PLAIN), rng)[0, :2, 0, 0].tolist()) for _ in range(400)
     }
     assert corners == {(x, y) for x in range(5) for y in range(3)}
 
@@ -137,9 +136,7 @@ def test_flip_mirrors_and_gray_levels(crop):
 def test_flips_come_as_often_as_asked():
     rng = np.random.default_rng(0)
     frames = gradient(8, 8)
-    flipped = sum(
-        int(augment(frames, Augmentation(8, 8, flip=0.3), rng)[0, 0, 0, 0] == 7) for _ in range(1000)
-    )
+    flipped = sum(int(augment(frames, Augmentation(8, 8, flip=0.3), rng)[0, 0, 0, 0] == 7) for _ in range(1000))
     assert 250 < flipped < 350
 
 
@@ -165,9 +162,7 @@ def test_ten_view_crops_end_with_mirrors():
     assert torch.equal(out[5:], out[:5].flip(-1))
 
 
-@pytest.mark.parametrize(
-    ("shape", "resize"), [((480, 640), 256), ((640, 480), 256), ((20, 30), 64), ((1, 7), 9)]
-)
+@pytest.mark.parametrize(("shape", "resize"), [((480, 640), 256), ((640, 480), 256), ((20, 30), 64), ((1, 7), 9)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_any_frame_is_scaled_to_fit(shape, resize, interpolation):
     out = view_crops(clip(*shape, frames=1), resize, resize, 3, interpolation)

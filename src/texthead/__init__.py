@@ -63,7 +63,7 @@ _HOMES = {
     "train": "training",
 }
 
-__all__ = ["recipes", *sorted(_HOMES)]  # noqa: PLE0604
+__all__ = ["recipes", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> object:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Optional
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
@@ -106,7 +106,9 @@ def _train_parser() -> ArgumentParser:
     )
     parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
     _common(parser)
-    parser.add_argument("--recipe", type=Literal["small", "paper", "text4vis"], default="small", help="what is not given")
+    parser.add_argument(
+        "--recipe", type=Literal["small", "paper", "text4vis"], default="small", help="what is not given"
+    )
     group = parser.add_argument_group("recipe", "what is not given here comes from the recipe")
     for field in fields(Recipe):
         if field.name == "name":
@@ -116,7 +118,7 @@ def _train_parser() -> ArgumentParser:
         if field.type is bool:
             group.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=None, help=f"{text} (or --no-...)")
         else:
-            group.add_argument(flag, type=field.type | None, default=None, help=text)
+            group.add_argument(flag, type=Optional[field.type], default=None, help=text)  # pyright: ignore  # noqa: UP045
     return parser
 
 
@@ -127,12 +129,26 @@ def _eval_parser() -> ArgumentParser:
     parser.add_argument("--classes", default=None, help="names.txt or 'a, b': a new text head for these")
     parser.add_argument("--zero-shot", action="store_true", help="a new text head for the data's own labels")
     parser.add_argument("--template", default=None, help="prompt of a new head; the run's own if not given")
-    parser.add_argument("--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names")
-    parser.add_argument("--split", type=Literal["train", "val", "test"], default=None, help="test, else val, if not given")
+    parser.add_argument(
+        "--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names"
+    )
+    parser.add_argument(
+        "--split", type=Literal["train", "val", "test"], default=None, help="test, else val, if not given"
+    )
     parser.add_argument("--views", default="1x1", help="clips x crops, as 4x3")
-    parser.add_argument("--pooling", type=Literal["features", "logits", "probabilities"], default="features", help="what is averaged over views")
+    parser.add_argument(
+        "--pooling",
+        type=Literal["features", "logits", "probabilities"],
+        default="features",
+        help="what is averaged over views",
+    )
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out and list files that cannot be read")
-    parser.add_argument("--baselines", type=Literal["auto", "always", "never"], default="auto", help="zero-shot and logistic probe beside the result")
+    parser.add_argument(
+        "--baselines",
+        type=Literal["auto", "always", "never"],
+        default="auto",
+        help="zero-shot and logistic probe beside the result",
+    )
     parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
     parser.add_argument("--csv", default=None, metavar="FILE", help="write one line an item")
     _common(parser)
@@ -142,15 +158,24 @@ def _eval_parser() -> ArgumentParser:
 def _predict_parser() -> ArgumentParser:
     parser = _Parser(
         prog="texthead predict",
-        description="Name what is in files. With a run first, its classes or new ones; without, --classes by text alone.",
+        description="Name what is in files: with a run first its classes or new ones, else --classes by text.",
     )
-    parser.add_argument("inputs", nargs="+", metavar="RUN_OR_FILE", help="a run folder first, or only files and folders")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="RUN_OR_FILE", help="a run folder first, or only files and folders"
+    )
     parser.add_argument("--classes", default=None, help="names.txt or 'a helicopter, a bird'")
-    parser.add_argument("--encoder", default="mini", help="without a run: mini, openclip:ARCH/TAG or openclip:ARCH/FILE")
+    parser.add_argument(
+        "--encoder", default="mini", help="without a run: mini, openclip:ARCH/TAG or openclip:ARCH/FILE"
+    )
     parser.add_argument("--template", default=None, help="prompt of a new head")
     parser.add_argument("--top", type=int, default=5, help="names a file")
     parser.add_argument("--views", default="1x1", help="clips x crops, as 4x3")
-    parser.add_argument("--pooling", type=Literal["features", "logits", "probabilities"], default="features", help="what is averaged over views")
+    parser.add_argument(
+        "--pooling",
+        type=Literal["features", "logits", "probabilities"],
+        default="features",
+        help="what is averaged over views",
+    )
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
     parser.add_argument("--csv", action="store_true", help="CSV on standard output")
     parser.add_argument("--skip-unreadable", action="store_true", help="go on past files that cannot be read")
@@ -161,11 +186,15 @@ def _predict_parser() -> ArgumentParser:
 def _head_parser() -> ArgumentParser:
     parser = _Parser(prog="texthead head", description="The rows of a head and how alike they are.")
     parser.add_argument("classes", metavar="CLASSES", help="names.txt or 'a, b, c'")
-    parser.add_argument("--init", type=Literal["text", "normal", "orthogonal", "lda"], default="text", help="where rows come from")
+    parser.add_argument(
+        "--init", type=Literal["text", "normal", "orthogonal", "lda"], default="text", help="where rows come from"
+    )
     parser.add_argument("--data", default=None, help="labelled data, for lda")
     parser.add_argument("--encoder", default="mini", help="mini, openclip:ARCH/TAG or openclip:ARCH/FILE")
     parser.add_argument("--template", default="{}", help="prompt with exactly one {}")
-    parser.add_argument("--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names")
+    parser.add_argument(
+        "--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names"
+    )
     parser.add_argument("--plot", default=None, metavar="FILE", help="write the correlation map as PNG, SVG or PDF")
     parser.add_argument("--out", default=None, metavar="FILE", help="write the rows as safetensors")
     parser.add_argument("--seed", type=int, default=0, help="of the random rows")

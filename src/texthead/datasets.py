@@ -22,7 +22,14 @@ from texthead.sampling import Views, random_in_segment
 from texthead.transforms import Augmentation, augment, view_crops
 
 Split = Literal["train", "val", "test"]
-_SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "validation": "val",
+    "valid": "val",
+    "test": "test",
+}
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
 
@@ -185,7 +192,9 @@ def _read_folders(root: Path) -> Dataset:
 def _checked(dataset: Dataset) -> Dataset:
     """The dataset, if it holds items, each path once, and every item or none has a split."""
     if not dataset.items:
-        raise DataError(f"{dataset.source}: no labelled videos or images found; expected CLASS/FILE or a CSV path,label")
+        raise DataError(
+            f"{dataset.source}: no labelled videos or images found; expected CLASS/FILE or a CSV path,label"
+        )
     path, count = Counter(item.path for item in dataset.items).most_common(1)[0]
     if count > 1:
         labels = sorted({item.label for item in dataset.items if item.path == path})
@@ -273,9 +282,7 @@ class ViewClips(torch.utils.data.Dataset):
             clips = self.views.frame_indices(media.num_frames, self.frames)
             wanted = sorted({index for clip in clips for index in clip})
             decoded = media.frames_at(wanted)
-        crops = view_crops(
-            decoded, self.pixels.size, self.pixels.resize, self.views.crops, self.pixels.interpolation
-        )
+        crops = view_crops(decoded, self.pixels.size, self.pixels.resize, self.views.crops, self.pixels.interpolation)
         place = {index: i for i, index in enumerate(wanted)}
         # Views in the order clip by clip, crops inside.
         return torch.cat([crops[:, [place[index] for index in clip]] for clip in clips])

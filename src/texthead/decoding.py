@@ -269,9 +269,7 @@ class Video:
             key -= 1
         return self._keys[key]
 
-    def _decode(
-        self, start: int, stop: int, needed: Container[int | None] | None = None
-    ) -> Iterator[VideoFrame]:
+    def _decode(self, start: int, stop: int, needed: Container[int | None] | None = None) -> Iterator[VideoFrame]:
         """The frames in packets start..stop-1, whole; where `needed` lists times, others may be left out.
 
         Raises: MediaError for a damaged frame.

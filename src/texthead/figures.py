@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from .errors import TextheadError
+from texthead.errors import TextheadError
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -380,12 +380,8 @@ def _map_title(axes: "matplotlib.axes.Axes", title: str) -> None:
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
 
 
-def _colour_bar(
-    figure: "matplotlib.figure.Figure", image: Any, axes: Sequence[Any], label: str, *, extend: str
-) -> Any:
-    bar = figure.colorbar(
-        image, ax=list(axes), extend=extend, extendfrac=0.03, fraction=0.05, aspect=30, pad=0.02
-    )
+def _colour_bar(figure: "matplotlib.figure.Figure", image: Any, axes: Sequence[Any], label: str, *, extend: str) -> Any:
+    bar = figure.colorbar(image, ax=list(axes), extend=extend, extendfrac=0.03, fraction=0.05, aspect=30, pad=0.02)
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]

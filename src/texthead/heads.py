@@ -111,9 +111,7 @@ class FrozenHead(CosineHead):
         kind: HeadKind = "text",
         prompts: Sequence[str] | None = None,
     ):
-        super().__init__(
-            weight, names=names, scale=scale, center=center, frozen=True, kind=kind, prompts=prompts
-        )
+        super().__init__(weight, names=names, scale=scale, center=center, frozen=True, kind=kind, prompts=prompts)
 
 
 class TrainableHead(CosineHead):
@@ -132,9 +130,7 @@ class TrainableHead(CosineHead):
         kind: HeadKind = "text",
         prompts: Sequence[str] | None = None,
     ):
-        super().__init__(
-            weight, names=names, scale=scale, center=center, frozen=False, kind=kind, prompts=prompts
-        )
+        super().__init__(weight, names=names, scale=scale, center=center, frozen=False, kind=kind, prompts=prompts)
 
 
 class LinearHead(nn.Module):

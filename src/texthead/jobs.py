@@ -135,7 +135,9 @@ class Pretrained:
         return torch.stack(found) if found else torch.empty(0, self.encoder.dim), positions, errors
 
 
-def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given_size: bool, given_frames: bool) -> tuple[Recipe, list[str]]:
+def suit(
+    recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given_size: bool, given_frames: bool
+) -> tuple[Recipe, list[str]]:
     """The recipe as the data and the encoder need it, and a line for each thing that was changed."""
     said: list[str] = []
     spec = encoder.visual.spec
@@ -170,7 +172,8 @@ def train(options: Any, recipe: Recipe, *, given_size: bool, given_frames: bool)
     for line in (*dataset.notes, *changed):
         say.print(f"note: {line}")
     say.print(
-        f"{len(parts.train)} training items of {len(labels)} classes, {len(parts.scored)} {parts.scored_name} items to score"
+        f"{len(parts.train)} training items of {len(labels)} classes, "
+        f"{len(parts.scored)} {parts.scored_name} items to score"
         f"{'' if splits_of(dataset) else f' (drawn with seed {recipe.seed}, {options.held_out:.0%} a class)'}"
     )
     _say_names(labels, names, recipe.template if options.head == "text" else None)
@@ -185,7 +188,14 @@ def train(options: Any, recipe: Recipe, *, given_size: bool, given_frames: bool)
         found, parts = _readable_training(ground, parts, skip=options.skip_unreadable, say=say)
     targets = torch.tensor(datasets.label_indices(parts.train, labels))
     head = training.make_head(
-        options.head, encoder, labels, recipe, names=names, features=found, targets=targets, trainable=options.train_head
+        options.head,
+        encoder,
+        labels,
+        recipe,
+        names=names,
+        features=found,
+        targets=targets,
+        trainable=options.train_head,
     )
     table = Comparison(parts, labels)
     if compare and found is not None and len(parts.scored):
@@ -225,7 +235,9 @@ def _say_names(labels: Sequence[str], names: Sequence[str], template: str | None
         say.print(f"prompt: {prompts.fill_template(template, names)[0]!r} and {len(names) - 1} more like it")
 
 
-def _readable_training(ground: Pretrained, parts: Division, *, skip: bool, say: Console) -> tuple[torch.Tensor, Division]:
+def _readable_training(
+    ground: Pretrained, parts: Division, *, skip: bool, say: Console
+) -> tuple[torch.Tensor, Division]:
     """The pretrained features of the readable training items, and the division without the others."""
     found, positions, errors = ground.features(parts.train, skip=skip, title="encode training items")
     for error in errors:
@@ -275,9 +287,7 @@ class Comparison:
 
     def pairs(self) -> list[tuple[str, str]]:
         """(method, its result) as text, for the report."""
-        return [
-            (method, f"{r.top1:.1f} % of {r.count} (95 % interval {_interval(r)})") for method, r in self.rows
-        ]
+        return [(method, f"{r.top1:.1f} % of {r.count} (95 % interval {_interval(r)})") for method, r in self.rows]
 
     def show(self) -> None:
         """Print the table, what was skipped, and a word where a simple method is ahead."""
@@ -392,7 +402,9 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[D
     if split:
         chosen, name = dataset.split(split), split  # pyright: ignore[reportArgumentType]
         if not counts:
-            chosen = replace(dataset, items=tuple(i for i in dataset.items if (path_of(i) in run.trained_on) == (split == "train")))
+            chosen = replace(
+                dataset, items=tuple(i for i in dataset.items if (path_of(i) in run.trained_on) == (split == "train"))
+            )
         if not len(chosen):
             raise DataError(f"{dataset.source}: no item of split {split!r}; found {counts or 'no splits'}")
     elif counts:
@@ -502,7 +514,9 @@ def _eval_baselines(run: runs.Run, parts: Division, labels: Sequence[str], optio
         notes().print(f"note: zero-shot and probe are not shown: {len(gone)} training files are gone ({gone[0]})")
         return Comparison(parts, labels)
     encoder = load_encoder(run.spec.source)
-    cache = features.FeatureCache(features.encoder_key(encoder.visual, run.pixels), options.cache and Path(options.cache))
+    cache = features.FeatureCache(
+        features.encoder_key(encoder.visual, run.pixels), options.cache and Path(options.cache)
+    )
     ground = Pretrained(encoder, run.pixels, run.recipe.frames, run.recipe.origin, cache, options.workers)
     items = tuple(Item(path, label) for path, label in zip(paths, split["train_labels"], strict=True))
     trained = Dataset(items, split["source"])
@@ -535,7 +549,9 @@ def predict(options: Any) -> None:
     if with_run and not rest:
         raise DataError(f"{first} is a run: name files or folders behind it")
     if not with_run and not options.classes:
-        raise DataError(f"{first} is no run (no recipe.json in it), so --classes is required: name a run first, or the classes")
+        raise DataError(
+            f"{first} is no run (no recipe.json in it), so --classes is required: name a run first, or the classes"
+        )
     model, views_origin = _predictor(first if with_run else None, options)
     note = _zero_shot_line(model, options)
     with bar("predict", "files") as progress:
@@ -642,7 +658,9 @@ def head(options: Any) -> None:
         with runs.replacing(Path(options.out)) as beside:
             from safetensors.torch import save_file
 
-            save_file({"weight": rows.contiguous()}, beside, metadata={"names": json.dumps(given), "init": options.init})
+            save_file(
+                {"weight": rows.contiguous()}, beside, metadata={"names": json.dumps(given), "init": options.init}
+            )
         show.print(f"rows: {options.out}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from texthead.datasets import Pixels
 from texthead.decoding import is_media
+from texthead.encoders import as_visual
 from texthead.errors import DataError
 from texthead.evaluation import Pooling, score
 from texthead.features import Progress
@@ -72,7 +73,7 @@ def predict(
     else:
         model, views = run, views or Views(origin="centre")
     if pixels is None:
-        spec = model.visual.spec  # pyright: ignore[reportAttributeAccessIssue]
+        spec = as_visual(model.visual).spec
         pixels = Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
     paths = find_media(inputs)
     found = score(

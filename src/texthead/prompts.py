@@ -54,7 +54,8 @@ def clean_names(labels: Sequence[str]) -> list[str]:
             raise DataError(f"label {label!r} has no words: rename it, or keep it with --names verbatim")
         if name in seen:
             raise DataError(
-                f"labels {seen[name]!r} and {label!r} both read {name!r}: merge them, or keep them with --names verbatim"
+                f"labels {seen[name]!r} and {label!r} both read {name!r}: "
+                "merge them, or keep them with --names verbatim"
             )
         seen[name] = label
     return names

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from . import figures
-from .errors import TextheadError
+from texthead import figures
+from texthead.errors import TextheadError
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -125,13 +125,9 @@ class Report:
                 raise TextheadError(f"row {index} has {len(row)} cells, the table has {len(headers)} headers")
         sides = _alignment(rows, len(headers)) if align is None else list(align)
         if len(sides) != len(headers) or not set(sides) <= {"left", "right", "center"}:
-            raise TextheadError(
-                f"align needs left, right or center for each of {len(headers)} columns, got {sides}"
-            )
+            raise TextheadError(f"align needs left, right or center for each of {len(headers)} columns, got {sides}")
         if highlight_row is not None and not 0 <= highlight_row < len(rows):
-            raise TextheadError(
-                f"highlight_row must be below {len(rows)}, the number of rows, got {highlight_row}"
-            )
+            raise TextheadError(f"highlight_row must be below {len(rows)}, the number of rows, got {highlight_row}")
         top = f"<caption>{escape(caption)}</caption>" if caption else ""
         head = _row_html("th", headers, sides)
         body = [_row_html("td", row, sides, index == highlight_row) for index, row in enumerate(rows)]
@@ -261,9 +257,7 @@ def run_report(
         report.table(["method", "result"], comparisons, align=["left", "right"])
     if _with_number(records, "train", "loss") or _with_number(records, "val", "top1"):
         report.section("Training")
-        report.figure(
-            figures.plot_curves(records), "Training loss and validation accuracy over the training steps."
-        )
+        report.figure(figures.plot_curves(records), "Training loss and validation accuracy over the training steps.")
     if confusion is not None or correlation is not None:
         report.section("Classes")
         _add_maps(report, confusion, correlation, names)
@@ -324,9 +318,7 @@ def _add_maps(
         pairs.append((figure, "Confusion: each row is a true class, each column what the model said."))
     if correlation is not None:
         figure = figures.plot_correlation(correlation, names, title="How alike the head's rows are")
-        pairs.append(
-            (figure, "Correlation of the head's rows: red pairs lie closer together than blue ones.")
-        )
+        pairs.append((figure, "Correlation of the head's rows: red pairs lie closer together than blue ones."))
     report.figures(pairs)
 
 

@@ -1,12 +1,12 @@
 """The run folder: what a recogniser needs to live on, written so that a crash never leaves half a file.
 
-    recipe.json        hyper-parameters, visual encoder, temporal module, head
-    classes.json       one entry a class: label, name, prompt
-    split.json         which files were trained on and which were held out
-    metrics.jsonl      one line an optimiser step, one a validation
-    model.safetensors  all weights, the head's rows among them
-    state/             what --resume continues from
-    report.html        the report
+recipe.json        hyper-parameters, visual encoder, temporal module, head
+classes.json       one entry a class: label, name, prompt
+split.json         which files were trained on and which were held out
+metrics.jsonl      one line an optimiser step, one a validation
+model.safetensors  all weights, the head's rows among them
+state/             what --resume continues from
+report.html        the report
 """
 
 import fcntl
@@ -168,8 +168,8 @@ def load_weights(path: Path, model: nn.Module) -> None:
         for key in sorted(set(shapes) | set(expected)):
             if shapes.get(key) != expected.get(key):
                 raise RunError(
-                    f"{path}: {key!r} has shape {shapes.get(key, 'none')}, this model needs {expected.get(key, 'none')}: "
-                    "the file belongs to another model"
+                    f"{path}: {key!r} has shape {shapes.get(key, 'none')}, this model needs "
+                    f"{expected.get(key, 'none')}: the file belongs to another model"
                 )
         model.load_state_dict(load_file(path))
     except FileNotFoundError:
@@ -224,7 +224,9 @@ def load_run(folder: str | Path) -> Run:
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
     split = read_json(folder / "split.json")
     if about.get("format") != FORMAT:
-        raise RunError(f"{folder}: format {about.get('format')!r}, this version reads {FORMAT}: use the version that made it")
+        raise RunError(
+            f"{folder}: format {about.get('format')!r}, this version reads {FORMAT}: use the version that made it"
+        )
     try:
         spec = VisualSpec.from_json(about["encoder"])
         visual: Visual = build_visual(spec)

@@ -116,9 +116,7 @@ def crop_offsets(width: int, height: int, size: int, crops: int) -> list[tuple[i
     Raises: DataError for a box larger than the picture, or another number of crops.
     """
     if not 1 <= size <= min(width, height):
-        raise DataError(
-            f"a crop of {size} must fit in {width}x{height}; resize the short side to {size} or more"
-        )
+        raise DataError(f"a crop of {size} must fit in {width}x{height}; resize the short side to {size} or more")
     if crops not in CROP_COUNTS:
         raise DataError(f"crops must be 1, 3, 5 or 10, got {crops}")
     if crops == 1:

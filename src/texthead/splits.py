@@ -70,9 +70,7 @@ def fraction(labels: Sequence[str], part: float, *, seed: int) -> list[int]:
     return sorted(picked)
 
 
-def hold_out(
-    labels: Sequence[str], part: float, *, seed: int, groups: Sequence[Hashable] | None = None
-) -> list[int]:
+def hold_out(labels: Sequence[str], part: float, *, seed: int, groups: Sequence[Hashable] | None = None) -> list[int]:
     """Positions of about `part` of each class's items to hold out of training, ascending.
 
     At least one item a class is held out and at least one stays. With groups, a group is held out whole or not

@@ -220,9 +220,7 @@ def _render(picture: str, pixels: int) -> Image.Image:
         resvg = importlib.import_module("resvg_py")
     except ImportError as error:
         raise _not_installed("resvg_py") from error
-    png = resvg.svg_to_bytes(
-        svg_path=str(_picture_file(picture)), width=pixels, height=pixels, skip_system_fonts=True
-    )
+    png = resvg.svg_to_bytes(svg_path=str(_picture_file(picture)), width=pixels, height=pixels, skip_system_fonts=True)
     return Image.open(io.BytesIO(png)).convert("RGBA")
 
 

@@ -92,9 +92,15 @@ class TemporalTransformer(nn.Module):
         heads = heads or max(1, inner // 64)
         if inner % heads:
             raise RunError(f"width {inner} is not divisible by {heads} heads: choose another width or number of heads")
-        self.options = dict(
-            dim=dim, layers=layers, width=width, heads=heads, mlp_ratio=mlp_ratio, dropout=dropout, max_frames=max_frames
-        )
+        self.options = {
+            "dim": dim,
+            "layers": layers,
+            "width": width,
+            "heads": heads,
+            "mlp_ratio": mlp_ratio,
+            "dropout": dropout,
+            "max_frames": max_frames,
+        }
         self.frame_position_embeddings = nn.Embedding(max_frames, inner)
         blocks = [Block(inner, heads, mlp_ratio, dropout) for _ in range(layers)]
         self.transformer = nn.Module()

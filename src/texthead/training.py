@@ -91,7 +91,7 @@ def make_head(
         case "lda":
             assert features is not None
             assert targets is not None
-            picked = splits.at_most([labels[i] for i in targets.tolist()], LDA_ITEMS, seed=recipe.seed)
+            picked = splits.at_most([str(place) for place in targets.tolist()], LDA_ITEMS, seed=recipe.seed)
             weight = lda_weights(features[picked], targets[picked])
         case _:
             raise RunError(f"head must be text, normal, orthogonal, lda, linear or cosine, got {kind!r}")
@@ -185,7 +185,9 @@ def _start(out: Path, about: dict, split: dict, *, resume: bool) -> dict | None:
     before, trained = json.loads(existing.read_text()), json.loads((out / "split.json").read_text())
     for key, value in about["recipe"].items():
         if before["recipe"].get(key) != value:
-            raise RunError(f"{out}: was begun with {key} = {before['recipe'].get(key)!r}, not {value!r}: resume it as it was")
+            raise RunError(
+                f"{out}: was begun with {key} = {before['recipe'].get(key)!r}, not {value!r}: resume it as it was"
+            )
     if before != about or trained["train"] != split["train"]:
         raise RunError(f"{out}: was begun with another encoder, head or other training items: resume it as it was")
     path = out / "state" / "last.pt"
@@ -209,11 +211,19 @@ def _fit(
 
     # --- clips: pixels, or features that are encoded once
     if recipe.freeze_encoder:
-        student, clips, workers = model.on_features(), _feature_clips(model, train_set, recipe, pixels, cache, workers), 0
+        student, clips, workers = (
+            model.on_features(),
+            _feature_clips(model, train_set, recipe, pixels, cache, workers),
+            0,
+        )
     else:
         student = model
         clips = TrainClips(
-            train_set, model.names, frames=recipe.frames, augmentation=augmentation_for(recipe, pixels), seed=recipe.seed
+            train_set,
+            model.names,
+            frames=recipe.frames,
+            augmentation=augmentation_for(recipe, pixels),
+            seed=recipe.seed,
         )
     batches = EpochBatches(len(clips), recipe.batch, math.ceil(recipe.batch / recipe.accumulate), seed=recipe.seed)
     loader = torch.utils.data.DataLoader(
@@ -229,12 +239,17 @@ def _fit(
     # --- optimiser: pretrained parts at lr, new parts at lr_new
     groups = parameter_groups(student, recipe)
     optimizer = torch.optim.AdamW(
-        groups, betas=(recipe.beta1, recipe.beta2), weight_decay=recipe.weight_decay, fused=device.type == "cuda" or None
+        groups,
+        betas=(recipe.beta1, recipe.beta2),
+        weight_decay=recipe.weight_decay,
+        fused=device.type == "cuda" or None,
     )
     first_epoch, step, log = 0, 0, MetricsLog(out / "metrics.jsonl")
     if state is not None:
         if state["threads"] != torch.get_num_threads():
-            log.note(f"resumed with {torch.get_num_threads()} threads, begun with {state['threads']}: last bits may differ")
+            log.note(
+                f"resumed with {torch.get_num_threads()} threads, begun with {state['threads']}: last bits may differ"
+            )
         student.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first_epoch, step = state["epoch"], state["step"]
@@ -248,7 +263,7 @@ def _fit(
         parts = iter(loader)
         for items, micro in batches.steps():
             at = step_epoch(step, steps_per_epoch=batches.steps_per_epoch, schedule_every=recipe.schedule_every)
-            factor = lr_factor(at, epochs=recipe.epochs, warmup=recipe.warmup)
+            factor = lr_factor(at, epochs=float(recipe.epochs), warmup=float(recipe.warmup))
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor
             torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout's draws depend on (seed, step) alone
@@ -271,7 +286,12 @@ def _fit(
             step += 1
             rate = seen / (time.perf_counter() - started)
             log.add(
-                kind="train", epoch=epoch, step=step, loss=loss_sum, lr=recipe.lr * factor, clips_per_second=round(rate, 2)
+                kind="train",
+                epoch=epoch,
+                step=step,
+                loss=loss_sum,
+                lr=recipe.lr * factor,
+                clips_per_second=round(rate, 2),
             )
             if progress:
                 progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
