@@ -3,10 +3,14 @@
 Encoders are small but real (timm's networks for tests, `mini` at 32 pixels), and so are the files.
 """
 
+import errno
 import hashlib
 import json
 import math
-from collections.abc import Callable
+import pickle
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,20 +19,38 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from test_features import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
+from test_runs import disk_of, held_by_another
 from torch import Tensor, nn
 
-from test_features import SPEC, tiny_visual, write_image, write_video
-from texthead.datasets import Dataset, Item, TrainClips
-from texthead.encoders import load_encoder
+from texthead import features as features_module
+from texthead import splits, training
+from texthead.datasets import Dataset, Item, Pixels, TrainClips
+from texthead.encoders import Encoder, load_encoder
+from texthead.errors import DataError, MediaError, RunError
+from texthead.evaluation import evaluate
+from texthead.features import FeatureCache, encoder_key
 from texthead.heads import (
     FrozenHead,
+    LinearHead,
     TrainableHead,
+    lda_weights,
+    orthogonal_weights,
+    random_weights,
+    text_weights,
 )
-from texthead.recipes import Recipe
+from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
 from texthead.runs import load_run
+from texthead.sampling import Views
 from texthead.temporal import MeanPool, TemporalTransformer
 from texthead.training import (
+    EpochBatches,
+    augmentation_for,
+    make_head,
+    make_temporal_for,
+    parameter_groups,
+    pixels_for,
     set_training,
     train,
 )
@@ -275,3 +297,685 @@ def test_the_losses_are_those_of_a_bare_loop(data: Dataset, tmp_path: Path) -> N
     assert len(expected) == 4 * STEPS
     assert losses(records) == pytest.approx(expected, abs=1e-6)
     assert expected[-1] != pytest.approx(expected[0], abs=1e-2), "the weights have moved between"
+
+
+# --- the same run, however it is cut up -----------------------------------------------------------------------------
+
+
+def test_losses_do_not_depend_on_the_number_of_workers(data: Dataset, tmp_path: Path) -> None:
+    found = {}
+    for workers in (0, 1, 2):
+        model = make_model(dropout=0.3)
+        torch.manual_seed(workers)  # What came before in the process doesn't matter either.
+        records = train(model, data, None, replace(RECIPE, epochs=2), out=tmp_path / str(workers), workers=workers)
+        found[workers] = losses(records), copied(model)
+    for workers in (1, 2):
+        assert found[workers][0] == found[0][0]
+        assert_same_weights(found[workers][1], found[0][1])
+    assert len(set(found[0][0])) == 2 * STEPS
+
+
+def test_another_seed_is_another_run(data: Dataset, tmp_path: Path) -> None:
+    first, second = (
+        losses(train(make_model(), data, None, replace(RECIPE, epochs=2, seed=seed), out=tmp_path / str(seed)))
+        for seed in (3, 4)
+    )
+    assert all(a != b for a, b in zip(first, second, strict=True))
+
+
+RESUMED = {
+    "fine-tuned": {},
+    "batch norms move": {"freeze_batchnorm": False},
+    "accumulated": {"accumulate": 2},
+    "bf16": {"precision": "bf16"},
+    "encoder frozen": {"freeze_encoder": True},
+    "encoder frozen, bf16": {"freeze_encoder": True, "precision": "bf16", "clip_norm": 0.0},
+}
+
+
+@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED.keys())
+def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
+    data: Dataset, val: Dataset, tmp_path: Path, changes: dict
+) -> None:
+    recipe, whole, cut = replace(RECIPE, **changes), tmp_path / "whole", tmp_path / "cut"
+
+    def fresh() -> Recognizer:
+        return make_model(dropout=0.4, head=TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
+
+    expected_model = fresh()
+    expected = train(expected_model, data, val, recipe, out=whole)
+    with pytest.raises(Stop):  # in the second step of the third epoch
+        train(fresh(), data, val, recipe, out=cut, progress=stop_after(2 * 10 + 8))
+    assert not (cut / "model.safetensors").exists()
+    assert len(losses(on_disk(cut))) == 2 * STEPS + 2
+
+    torch.manual_seed(12345)
+    model, seen = fresh(), []
+    found = train(model, data, val, recipe, out=cut, resume=True, workers=1, progress=lambda *done: seen.append(done))
+    assert seen == [(24, 40), (28, 40), (30, 40), (34, 40), (38, 40), (40, 40)], "the third epoch is done anew"
+    assert timeless(found) == timeless(expected)
+    assert timeless(on_disk(cut)) == timeless(on_disk(whole)) == timeless(expected)
+    assert [record["kind"] for record in found] == 4 * ["train", "train", "train", "val"]
+    assert_same_weights(copied(model), copied(expected_model))
+    assert_same_weights(load_file(cut / "model.safetensors"), load_file(whole / "model.safetensors"))
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=2)
+    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "cut", progress=stop_after(8))
+    found = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "cut", resume=True)
+    assert timeless(found) == timeless(expected) == timeless(on_disk(tmp_path / "cut"))
+    assert_same_weights(
+        load_file(tmp_path / "cut" / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors")
+    )
+
+
+def test_resuming_a_finished_run_changes_nothing(data: Dataset, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=1, warmup=0.5)
+    expected = train(make_model(), data, None, recipe, out=tmp_path)
+    before, model = contents(tmp_path), make_model()
+    found = train(
+        model, data, None, recipe, out=tmp_path, resume=True, progress=lambda *_: pytest.fail("a step was made")
+    )
+    assert found == expected
+    assert contents(tmp_path) == before
+    assert_same_weights(copied(model), load_file(tmp_path / "model.safetensors"))
+
+
+def test_another_number_of_threads_is_written_down(data: Dataset, tmp_path: Path) -> None:
+    recipe, threads = replace(RECIPE, epochs=2), torch.get_num_threads()
+    with pytest.raises(Stop):
+        train(make_model(), data, None, recipe, out=tmp_path, progress=stop_after(14))
+    torch.set_num_threads(threads + 1)
+    try:
+        records = train(make_model(), data, None, recipe, out=tmp_path, resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    notes = [record for record in records if record["kind"] == "note"]
+    assert [note["text"] for note in notes] == [
+        f"resumed with {threads + 1} threads, begun with {threads}: last bits may differ"
+    ]
+    assert on_disk(tmp_path) == records
+    assert len(losses(records)) == 2 * STEPS
+
+
+@pytest.fixture(scope="module")
+def stopped(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with one checkpoint of two; copy it before changing it."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(Stop):
+        train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, progress=stop_after(14))
+    return out
+
+
+def relabelled(data: Dataset) -> Dataset:
+    return replace(data, items=(replace(data.items[0], label="red"), *data.items[1:]))
+
+
+def smaller(data: Dataset) -> Dataset:
+    return data.pick(range(9))
+
+
+def reordered(data: Dataset) -> Dataset:
+    return data.pick([1, 0, *range(2, 10)])
+
+
+@pytest.mark.parametrize("other", [smaller, reordered, relabelled])
+def test_resuming_with_other_items_is_refused(
+    stopped: Path, data: Dataset, other: Callable[[Dataset], Dataset]
+) -> None:
+    before = contents(stopped)
+    with pytest.raises(RunError, match=r"run: was begun with .*other training items: resume it as it was"):
+        train(make_model(), other(data), None, replace(RECIPE, epochs=2), out=stopped, resume=True)
+    assert contents(stopped) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lr": 2e-3}, r"lr = 0\.001, not 0\.002"),
+        ({"epochs": 3}, "epochs = 2, not 3"),
+        ({"area": (0.4, 1.0)}, r"area = \[0\.5, 1\.0\], not \[0\.4, 1\.0\]"),
+        ({"freeze_encoder": True}, "freeze_encoder = False, not True"),
+    ],
+)
+def test_resuming_with_another_recipe_is_refused(stopped: Path, data: Dataset, changes: dict, said: str) -> None:
+    before = contents(stopped)
+    with pytest.raises(RunError, match=f"run: was begun with {said}: resume it as it was"):
+        train(make_model(), data, None, replace(RECIPE, **{"epochs": 2, **changes}), out=stopped, resume=True)
+    assert contents(stopped) == before
+
+
+def other_encoder(model: Recognizer) -> Recognizer:
+    return Recognizer(tiny_visual(spec=replace(SPEC, mean=(0.4, 0.5, 0.5))), model.temporal, model.head)
+
+
+def other_temporal(model: Recognizer) -> Recognizer:
+    return Recognizer(model.visual, MeanPool(), model.head)
+
+
+def other_head(model: Recognizer) -> Recognizer:
+    return model.with_head(TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
+
+
+def other_order_of_classes(model: Recognizer) -> Recognizer:
+    return model.with_head(FrozenHead(draw(2, SPEC.dim), names=NAMES[::-1], scale=10.0))
+
+
+@pytest.mark.parametrize("other", [other_encoder, other_temporal, other_head, other_order_of_classes])
+def test_resuming_with_another_model_is_refused(
+    stopped: Path, data: Dataset, other: Callable[[Recognizer], Recognizer]
+) -> None:
+    before = contents(stopped)
+    with pytest.raises(RunError, match="was begun with another encoder, head or other training items"):
+        train(other(make_model()), data, None, replace(RECIPE, epochs=2), out=stopped, resume=True)
+    assert contents(stopped) == before
+
+
+def test_resuming_nothing_is_refused(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"run: no run to resume .*leave out --resume"):
+        train(make_model(), data, None, RECIPE, out=tmp_path / "run", resume=True)
+
+
+def test_a_folder_with_a_run_is_not_trained_over(stopped: Path, data: Dataset) -> None:
+    before = contents(stopped)
+    with pytest.raises(RunError, match=r"run: holds a run already; pass --resume .* or choose another --out"):
+        train(make_model(), data, None, replace(RECIPE, epochs=2), out=stopped)
+    assert contents(stopped) == before
+
+
+class Touch:
+    """A pickle that runs code when it is read."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def spoil(path: Path, how: str) -> None:
+    whole = path.read_bytes()
+    state = torch.load(path, weights_only=True)
+    match how:
+        case "pickle":
+            path.write_bytes(pickle.dumps(Touch(path.parent / "executed")))
+        case "pickle in a torch file":
+            torch.save({**state, "extra": Touch(path.parent / "executed")}, path)
+        case "empty":
+            path.write_bytes(b"")
+        case "cut short":
+            path.write_bytes(whole[: len(whole) // 2])
+        case "text":
+            path.write_text("no checkpoint at all")
+        case "no dictionary":
+            torch.save([1, 2], path)
+        case "a key is missing":
+            torch.save({key: value for key, value in state.items() if key != "optimizer"}, path)
+        case "another model":
+            torch.save({**state, "model": nn.Linear(2, 2).state_dict()}, path)
+        case "another optimiser":
+            optimizer = torch.optim.AdamW(nn.Linear(2, 2).parameters())
+            torch.save({**state, "optimizer": optimizer.state_dict()}, path)
+        case _:
+            raise AssertionError(how)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "pickle",
+        "pickle in a torch file",
+        "empty",
+        "cut short",
+        "text",
+        "no dictionary",
+        "a key is missing",
+        "another model",
+        "another optimiser",
+    ],
+)
+def test_a_checkpoint_that_is_none_is_refused_and_runs_nothing(
+    stopped: Path, data: Dataset, tmp_path: Path, how: str
+) -> None:
+    out = Path(shutil.copytree(stopped, tmp_path / "run"))
+    spoil(out / "state" / "last.pt", how)
+    with pytest.raises(RunError, match=r"last\.pt") as caught:
+        train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
+    assert "\n" not in str(caught.value)
+    assert not (out / "state" / "executed").exists()
+    assert not (out / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "split.json", "classes.json", "metrics.jsonl"])
+@pytest.mark.parametrize("content", [b'{"half": ', b"[]", None], ids=["cut", "list", "missing"])
+def test_a_damaged_file_is_one_line_when_resuming(
+    stopped: Path, data: Dataset, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    out = Path(shutil.copytree(stopped, tmp_path / "run"))
+    (out / name).unlink()
+    if content is not None:
+        (out / name).write_bytes(content)
+    with pytest.raises(RunError) as caught:
+        train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (out / "model.safetensors").exists()
+
+
+# --- batches, rates, groups -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+@pytest.mark.parametrize(("length", "batch"), [(10, 4), (8, 4), (3, 16), (1, 1), (13, 5), (7, 1)])
+def test_every_item_comes_exactly_once_an_epoch(length: int, batch: int, accumulate: int) -> None:
+    part = math.ceil(batch / accumulate)
+    batches = EpochBatches(length, batch, part, seed=5)
+    orders = []
+    for epoch in range(3):
+        batches.epoch = epoch
+        parts = list(batches)
+        assert Counter(key for keys in parts for key in keys) == Counter((epoch, i) for i in range(length))
+        assert len(parts) == len(batches)
+        orders.append([position for keys in parts for _, position in keys])
+        steps = list(batches.steps())
+        assert len(steps) == batches.steps_per_epoch == math.ceil(length / batch)
+        assert [items for items, _ in steps] == [batch] * (length // batch) + [length % batch] * (length % batch > 0)
+        assert sum(micro for _, micro in steps) == len(parts)
+        for items, micro in steps:
+            taken, parts = parts[:micro], parts[micro:]
+            assert sum(map(len, taken)) == items
+            assert all(len(keys) == part for keys in taken[:-1])
+            assert 1 <= len(taken[-1]) <= part
+    if length > 6:
+        assert orders[0] != orders[1]
+        assert orders[1] != orders[2]
+    batches.epoch = 0
+    assert [position for keys in batches for _, position in keys] == orders[0]
+    again, other = (EpochBatches(length, batch, batch, seed=seed) for seed in (5, 6))
+    assert [position for keys in again for _, position in keys] == orders[0], "parts do not change the order"
+    assert length <= 6 or [position for keys in other for _, position in keys] != orders[0]
+
+
+def test_every_item_is_trained_on_once_an_epoch(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    get = TrainClips.__getitem__
+
+    def noted(clips: TrainClips, key: tuple[int, int]):
+        seen.append(key)
+        return get(clips, key)
+
+    monkeypatch.setattr(TrainClips, "__getitem__", noted)
+    train(make_model(), data, None, replace(RECIPE, epochs=2), out=tmp_path)
+    assert Counter(seen) == Counter((epoch, position) for epoch in range(2) for position in range(10))
+
+
+def test_the_rates_of_both_groups_follow_the_schedule(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spy_on_adamw(monkeypatch)
+    records = train(make_model(), data, None, RECIPE, out=tmp_path)
+    factors = [
+        lr_factor(step_epoch(step, steps_per_epoch=STEPS, schedule_every=1), epochs=4.0, warmup=1.0)
+        for step in range(4 * STEPS)
+    ]
+    assert factors[:4] == pytest.approx([1 / 6, 3 / 6, 5 / 6, (1 + math.cos(math.pi / 18)) / 2])
+    assert [step["rates"] for step in seen] == [[1e-3 * factor, 2e-3 * factor] for factor in factors]
+    assert [record["lr"] for record in records] == [1e-3 * factor for factor in factors]
+    assert [record["step"] for record in records] == list(range(1, 13))
+    assert [record["epoch"] for record in records] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+def test_the_published_schedule_changes_at_every_tenth_step_only(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12 steps an epoch: the first nine idle, then set at the tenth; and so again from each epoch's start."""
+    seen = spy_on_adamw(monkeypatch)
+    twelve = replace(data, items=(*data.items, *(replace(item, path=item.path) for item in data.items[:2])))
+    recipe = replace(RECIPE, schedule_every=10, epochs=2, batch=1, freeze_encoder=True, lr_new=0.5, learn_scale=False)
+    train(make_model(), twelve, None, recipe, out=tmp_path)
+    # Warm-up ends after epoch 1; from there half a cosine over the second.
+    late = 0.5 * (1 + math.cos(math.pi * 9 / 12)) / 2
+    expected = 9 * [0.0] + 3 * [0.5 * 9 / 12] + 9 * [0.5] + 3 * [late]
+    assert [step["rates"] for step in seen] == [[pytest.approx(rate)] for rate in expected]
+
+
+def test_groups_hold_each_parameter_once_at_its_own_rate() -> None:
+    model = make_model(head=TrainableHead(draw(2, SPEC.dim), names=NAMES))
+    old, new = parameter_groups(model, RECIPE)
+    assert (old["lr"], old["peak_lr"], new["lr"], new["peak_lr"]) == (1e-3, 1e-3, 2e-3, 2e-3)
+    assert set(map(id, old["params"])) == {*map(id, model.visual.parameters()), id(model.head.log_scale)}
+    assert set(map(id, new["params"])) == {*map(id, model.temporal.parameters()), id(model.head.weight)}
+    assert len(old["params"]) + len(new["params"]) == len(list(model.parameters()))
+
+
+def test_groups_leave_out_what_is_not_trained() -> None:
+    model = make_model()
+    old, new = parameter_groups(model, replace(RECIPE, learn_scale=False))
+    assert id(model.head.log_scale) not in map(id, [*old["params"], *new["params"]])
+    (scale, new) = parameter_groups(model.on_features(), RECIPE)
+    assert list(map(id, scale["params"])) == [id(model.head.log_scale)]
+    (only,) = parameter_groups(Recognizer(nn.Identity(), MeanPool(), LinearHead(SPEC.dim, names=NAMES)), RECIPE)
+    assert only["peak_lr"] == 2e-3
+
+
+def test_nothing_to_train_is_an_error_that_says_what_to_do(data: Dataset, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, freeze_encoder=True, learn_scale=False, temporal="mean")
+    with pytest.raises(RunError, match=r"nothing to train.*--temporal transformer.*--freeze-encoder"):
+        train(make_model(temporal=MeanPool()), data, None, recipe, out=tmp_path)
+
+
+@pytest.mark.parametrize(("batch", "accumulate"), [(4, 2), (4, 4), (5, 2), (10, 3)])
+def test_accumulated_parts_make_the_gradient_of_the_whole_batch(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, accumulate: int
+) -> None:
+    seen = spy_on_adamw(monkeypatch)
+    recipe = replace(RECIPE, epochs=1, warmup=0.5, batch=batch, clip_norm=0.0)
+    whole = train(make_model(), data, None, recipe, out=tmp_path / "whole")
+    parts = train(make_model(), data, None, replace(recipe, accumulate=accumulate), out=tmp_path / "parts")
+    assert losses(parts) == pytest.approx(losses(whole), rel=1e-3)
+    assert losses(parts)[0] == pytest.approx(losses(whole)[0], rel=1e-5)
+    steps = len(whole)
+    assert len(seen) == 2 * steps
+    assert len(seen[0]["grads"]) > 40
+    for one, several in zip(seen[0]["grads"], seen[steps]["grads"], strict=True):
+        torch.testing.assert_close(several, one, rtol=1e-3, atol=1e-4 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize("norm", [0.5, 0.0])
+def test_gradients_are_cut_to_a_norm(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, norm: float
+) -> None:
+    seen = spy_on_adamw(monkeypatch)
+    train(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5, clip_norm=norm), out=tmp_path)
+    found = [math.sqrt(sum(float(grad.square().sum()) for grad in step["grads"])) for step in seen]
+    assert max(found) == pytest.approx(norm, rel=1e-3) if norm else max(found) > 1
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_checkpoint(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5), out=tmp_path / "one")
+    # The second epoch's first update throws the weights away; its second loss shows it.
+    monkeypatch.setattr(training, "lr_factor", lambda at, **_: 0.5 if at < 1 else 1e35)
+    with pytest.raises(RunError, match=r"loss is (nan|inf) at step 5 ") as caught:
+        train(make_model(), data, None, replace(RECIPE, clip_norm=0.0), out=tmp_path / "run")
+    message = str(caught.value)
+    batches = EpochBatches(10, 4, 4, seed=3)
+    batches.epoch = 1
+    _, second, _ = batches
+    for _, position in second[:3]:
+        assert str(data.items[position].path) in message
+    assert "1e+32, 2e+32" in message
+    assert "lower lr" in message
+    assert "\n" not in message
+    state = torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)
+    assert (state["epoch"], state["step"]) == (1, STEPS)
+    assert all(bool(tensor.isfinite().all()) for tensor in state["model"].values())
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert len(on_disk(tmp_path / "run")) == STEPS + 1, "no number that JSON can't hold is logged"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("frozen", [False, True], ids=["fine-tuned", "frozen"])
+def test_an_unreadable_item_is_an_error_with_its_path(
+    data: Dataset, tmp_path: Path, workers: int, frozen: bool
+) -> None:
+    broken = write_broken(tmp_path / "broken.mp4")
+    items = (*data.items[:4], Item(broken, "red"), *data.items[4:])
+    recipe = replace(RECIPE, freeze_encoder=frozen)
+    with pytest.raises(MediaError, match=r"broken\.mp4: .*--skip-unreadable") as caught:
+        train(make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", workers=workers)
+    assert caught.value.path == broken
+
+
+def test_an_unreadable_item_to_look_at_is_an_error_with_its_path(data: Dataset, tmp_path: Path) -> None:
+    val = Dataset((Item(tmp_path / "gone.mp4", "red"),), "val")
+    with pytest.raises(MediaError, match=r"gone\.mp4"):
+        train(make_model(), data, val, replace(RECIPE, epochs=1, warmup=0.5), out=tmp_path / "run")
+
+
+def test_a_label_without_a_row_is_an_error(data: Dataset, tmp_path: Path) -> None:
+    odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
+    with pytest.raises(DataError, match="'violet' is not among the 2 classes"):
+        train(make_model(), odd, None, RECIPE, out=tmp_path)
+
+
+def test_a_folder_that_another_process_holds_is_left_alone(data: Dataset, tmp_path: Path) -> None:
+    with (
+        held_by_another(tmp_path),
+        pytest.raises(RunError, match="in use by another process; wait for it or choose another --out"),
+    ):
+        train(make_model(), data, None, RECIPE, out=tmp_path)
+    assert list(contents(tmp_path)) == [".lock"]
+
+
+def test_a_disk_that_fills_up_while_a_checkpoint_is_written_keeps_the_one_before(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, saved = torch.save, []
+
+    def fill(state: dict, path: Path) -> None:
+        if saved:
+            path.write_bytes(b"half a checkpoint")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, path)
+        saved.append(path.read_bytes())
+
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(RunError, match=r"last\.pt: cannot be written .*No space left.*kept"):
+        train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["last.pt"]
+    assert (tmp_path / "state" / "last.pt").read_bytes() == saved[0]
+    monkeypatch.undo()
+    found = train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path, resume=True)
+    expected = train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path / "whole")
+    assert timeless(found) == timeless(expected)
+
+
+def test_a_run_on_a_full_disk_goes_on_elsewhere(data: Dataset, tmp_path: Path) -> None:
+    """A real full file system: the head's checkpoints fit, the whole model does not."""
+    recipe = replace(RECIPE, epochs=2, freeze_encoder=True, temporal="mean")
+
+    def fresh() -> Recognizer:
+        return make_model(temporal=MeanPool(), head=TrainableHead(draw(2, SPEC.dim), names=NAMES))
+
+    expected = train(fresh(), data, None, recipe, out=tmp_path / "whole")
+    with disk_of(tmp_path / "disk", kilobytes=128) as disk:
+        with pytest.raises(RunError, match=r"model\.safetensors: cannot be written .*No space left"):
+            train(fresh(), data, None, recipe, out=disk / "run")
+        names = {path.name for path in (disk / "run").rglob("*") if path.is_file()}
+        assert names == {".lock", "classes.json", "last.pt", "metrics.jsonl", "recipe.json", "split.json"}
+        shutil.copytree(disk / "run", tmp_path / "larger")
+    found = train(fresh(), data, None, recipe, out=tmp_path / "larger", resume=True)
+    assert timeless(found) == timeless(expected)
+    assert_same_weights(
+        load_file(tmp_path / "larger" / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors")
+    )
+
+
+def test_metrics_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    log = training.MetricsLog(tmp_path / "no folder" / "metrics.jsonl")
+    with pytest.raises(RunError, match=r"metrics\.jsonl: cannot be written \(No such file or directory\)"):
+        log.add(kind="train")
+
+
+# --- what a run folder says -----------------------------------------------------------------------------------------
+
+
+def test_the_folder_holds_what_prediction_needs(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+    head = FrozenHead(draw(2, SPEC.dim), names=NAMES, prompts=["a blue thing", "a red thing"])
+    model = make_model(head=head)
+    recipe = replace(RECIPE, epochs=1, warmup=0.5, origin="centre")
+    records = train(model, data, val, recipe, out=tmp_path, held_out=val, names=["Blue", "Red"])
+    run = load_run(tmp_path)
+    assert (run.recipe, run.spec, run.pixels, run.labels) == (recipe, SPEC, PIXELS, NAMES)
+    assert run.trained_on == {str(item.path.resolve()) for item in data.items}
+    assert run.held_out == tuple(str(item.path.resolve()) for item in val.items)
+    split, classes = (json.loads((tmp_path / name).read_text()) for name in ("split.json", "classes.json"))
+    assert (split["source"], split["train_labels"]) == ("made here", data.labels)
+    assert classes["classes"][1] == {"label": "red", "name": "Red", "prompt": "a red thing"}
+    scored = evaluate(run.model, val, frames=2, pixels=run.pixels, views=Views(origin="centre"))
+    expected = evaluate(model, val, frames=2, pixels=PIXELS, views=Views(origin="centre"))
+    assert torch.equal(scored.scores, expected.scores)
+    last = timeless(records)[-1]
+    assert last == {"kind": "val", "epoch": 0, "step": 3, "top1": scored.top1, "top5": scored.top5, "count": 4}
+    assert on_disk(tmp_path) == records
+
+
+def test_features_for_a_frozen_encoder_are_kept(
+    data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, epochs=2, freeze_encoder=True)
+    cache = FeatureCache(encoder_key(make_model().visual, PIXELS), tmp_path / "cache")
+    plain = train(make_model(), data, val, recipe, out=tmp_path / "plain")
+    first = train(make_model(), data, val, recipe, out=tmp_path / "first", cache=cache)
+    monkeypatch.setattr(features_module, "open_media", lambda path: pytest.fail(f"{path} was opened"))
+    again = train(make_model(), data, val, recipe, out=tmp_path / "again", cache=cache)
+    assert timeless(again) == timeless(first)
+    assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
+
+
+# --- the parts that a recipe asks for -------------------------------------------------------------------------------
+
+
+def test_sizes_come_from_the_recipe_or_the_encoder() -> None:
+    plain = replace(RECIPE, size=None, resize=None)
+    assert pixels_for(plain, replace(SPEC, size=224, crop=0.875)) == Pixels(224, 256, "bilinear")
+    assert pixels_for(replace(plain, size=112), SPEC) == Pixels(112, 128, "bilinear")
+    assert pixels_for(replace(plain, size=112, resize=112), SPEC) == Pixels(112, 112, "bilinear")
+    fixed = replace(SPEC, size=224, any_size=False, interpolation="bicubic")
+    assert pixels_for(replace(plain, size=224), fixed) == Pixels(224, 256, "bicubic")
+    with pytest.raises(RunError, match="tiny takes 224 pixels only, got size 112: pass --size 224"):
+        pixels_for(replace(plain, size=112), fixed)
+
+
+def test_augmentation_is_the_recipes() -> None:
+    recipe = replace(RECIPE, crop="random", area=(0.2, 0.9), ratio=(0.5, 2.0), flip=0.25, gray=0.125)
+    expected = Augmentation(32, 36, "random", (0.2, 0.9), (0.5, 2.0), 0.25, 0.125, "bilinear")
+    assert augmentation_for(recipe, PIXELS) == expected
+
+
+def test_the_temporal_module_is_the_recipes_and_its_seeds() -> None:
+    assert isinstance(make_temporal_for(replace(RECIPE, temporal="mean"), 256), MeanPool)
+    assert isinstance(make_temporal_for(replace(RECIPE, frames=1), 256), MeanPool)
+    full = make_temporal_for(replace(RECIPE, width=None, layers=2), 128)
+    narrow = make_temporal_for(replace(RECIPE, width=128), 256)
+    assert isinstance(full, TemporalTransformer)
+    assert isinstance(narrow, TemporalTransformer)
+    assert (full.options["layers"], full.options["width"], full.options["heads"]) == (2, None, 2)
+    assert (narrow.options["layers"], narrow.options["width"], narrow.options["heads"]) == (1, 128, 2)
+    torch.manual_seed(999)
+    assert_same_weights(copied(make_temporal_for(replace(RECIPE, width=128), 256)), copied(narrow))
+    other = copied(make_temporal_for(replace(RECIPE, width=128, seed=4), 256))
+    assert not torch.equal(other["project_in.1.weight"], copied(narrow)["project_in.1.weight"])
+    clip = draw(3, 2, 256)
+    torch.testing.assert_close(narrow(clip), clip.mean(1))
+
+
+def prompt_row(prompt: str) -> Tensor:
+    return draw(SPEC.dim, seed=int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16))
+
+
+def prompt_rows(prompts: Sequence[str]) -> Tensor:
+    """A text encoder: a row that the prompt's characters alone decide."""
+    return torch.stack([prompt_row(prompt) for prompt in prompts])
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder(tiny_visual(), lambda: prompt_rows, scale=21.0)
+
+
+LABELS = ["PlayingCello", "archery", "juggling"]
+
+
+def test_a_text_head_is_made_of_the_names_prompts(encoder: Encoder) -> None:
+    recipe, names = replace(RECIPE, template="a video of {}."), ["playing cello", "archery", "juggling"]
+    head = make_head("text", encoder, LABELS, recipe, names=names)
+    assert isinstance(head, FrozenHead)
+    assert (head.names, head.kind) == (tuple(LABELS), "text")
+    assert head.prompts == ("a video of playing cello.", "a video of archery.", "a video of juggling.")
+    expected = torch.stack([F.normalize(prompt_row(prompt), dim=0) for prompt in head.prompts])
+    torch.testing.assert_close(head.weight, expected)
+    assert torch.equal(head.weight, F.normalize(text_weights(encoder, names, template="a video of {}."), dim=-1))
+    plain = make_head("text", encoder, LABELS, RECIPE)
+    assert isinstance(plain, FrozenHead)
+    assert plain.prompts == tuple(LABELS)
+    assert head.scale == pytest.approx(21.0)
+    assert head.center is None
+    scaled = make_head("text", encoder, LABELS, replace(RECIPE, scale=7.0))
+    assert isinstance(scaled, FrozenHead)
+    assert scaled.scale == pytest.approx(7.0)
+
+
+def test_random_orthogonal_and_learned_heads_come_from_the_seed(encoder: Encoder) -> None:
+    def generator() -> torch.Generator:
+        return torch.Generator().manual_seed(3)
+
+    normal = F.normalize(random_weights(3, SPEC.dim, generator=generator()), dim=-1)
+    orthogonal = F.normalize(orthogonal_weights(3, SPEC.dim, generator=generator()), dim=-1)
+    linear = LinearHead(SPEC.dim, names=LABELS, generator=generator()).weight
+    for kind, rows, made in [
+        ("normal", normal, FrozenHead),
+        ("orthogonal", orthogonal, FrozenHead),
+        ("cosine", normal, TrainableHead),
+        ("linear", linear, LinearHead),
+    ]:
+        head = make_head(kind, encoder, LABELS, RECIPE)
+        assert type(head) is made
+        assert head.kind == kind
+        assert head.names == tuple(LABELS)
+        assert torch.equal(head.weight, rows)
+        assert isinstance(head.weight, nn.Parameter) == (made is not FrozenHead)
+        assert not torch.equal(make_head(kind, encoder, LABELS, replace(RECIPE, seed=4)).weight, rows)
+    torch.testing.assert_close(orthogonal @ orthogonal.T, torch.eye(3), rtol=0, atol=1e-5)
+    with pytest.raises(DataError, match="257 classes > 256 dimensions"):
+        make_head("orthogonal", encoder, [f"class {i}" for i in range(257)], RECIPE)
+
+
+def test_an_lda_head_is_made_of_at_most_sixty_items_a_class(encoder: Encoder) -> None:
+    targets = torch.tensor([0] * 70 + [1] * 5 + [2] * 65)
+    features = draw(3, SPEC.dim, seed=5)[targets] + draw(140, SPEC.dim, seed=6)
+    head = make_head("lda", encoder, LABELS, RECIPE, features=features, targets=targets)
+    picked = splits.at_most([str(int(target)) for target in targets], 60, seed=3)
+    assert Counter(targets[picked].tolist()) == {0: 60, 1: 5, 2: 60}
+    expected = F.normalize(lda_weights(features[picked], targets[picked]), dim=-1)
+    torch.testing.assert_close(head.weight, expected)
+    assert not torch.allclose(head.weight, F.normalize(lda_weights(features, targets), dim=-1), atol=1e-3)
+    assert isinstance(head, FrozenHead)
+    assert head.kind == "lda"
+    with pytest.raises(RunError, match="'lda'.*needs the pretrained features of the training items"):
+        make_head("lda", encoder, LABELS, RECIPE)
+
+
+@pytest.mark.parametrize("kind", ["text", "normal", "orthogonal", "lda"])
+def test_fixed_rows_can_be_trained_from(encoder: Encoder, kind: str) -> None:
+    targets = torch.arange(12) % 3
+    features = draw(12, SPEC.dim, seed=7)
+    frozen, free = (
+        make_head(kind, encoder, LABELS, RECIPE, features=features, targets=targets, trainable=trainable)
+        for trainable in (False, True)
+    )
+    assert type(frozen) is FrozenHead
+    assert type(free) is TrainableHead
+    assert torch.equal(frozen.weight, free.weight)
+    assert isinstance(free.weight, nn.Parameter)
+
+
+def test_the_center_is_the_mean_of_the_pretrained_training_features(encoder: Encoder) -> None:
+    features, targets = 2 + draw(12, SPEC.dim, seed=7), torch.arange(12) % 3
+    recipe = replace(RECIPE, center=True)
+    for kind in ("text", "normal", "cosine"):
+        head = make_head(kind, encoder, LABELS, recipe, features=features, targets=targets)
+        np.testing.assert_allclose(head.center.numpy(), features.double().numpy().mean(0), rtol=1e-5)
+        without = make_head(kind, encoder, LABELS, RECIPE, features=features, targets=targets)
+        assert without.center is None
+    assert isinstance(make_head("linear", encoder, LABELS, recipe), LinearHead)
+    with pytest.raises(RunError, match="'text' of recipe 'test' needs the pretrained features"):
+        make_head("text", encoder, LABELS, recipe)

@@ -196,18 +196,19 @@ def lda_weights(
     Args:
         features: from the pretrained encoder, one a training item, not normalised.
         labels: 0 to classes-1, each at least twice.
-        shrinkage: of the within-class covariance S_w towards a multiple of the identity: "auto" is
-            Ledoit and Wolf's estimate (scikit-learn's: of each class by itself, on standardised features, so
-            towards its variances), a number in [0, 1] is used as given, None is the plain pseudo-inverse.
+        shrinkage: of the within-class covariance S_w towards a multiple of the identity: "auto" is Ledoit and Wolf's
+            estimate from the items of all classes minus their class means, a number in [0, 1] is used as given,
+            None is the plain pseudo-inverse.
 
     Source: Sec. 2.2, linear discriminant projection; Table 1.
     Differs: the paper names neither solver nor shrinkage. With fewer items than dimensions S_w is singular
         and the pseudo-inverse throws away every direction in which classes do not vary, so the default shrinks.
+        scikit-learn's own "auto" estimates each class by itself, which is no shrinkage at two items a class.
 
     Raises:
         DataError: a class has fewer than two items, or there is one class only.
     """
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.covariance import empirical_covariance, ledoit_wolf, shrunk_covariance
 
     classes = int(labels.max()) + 1
     if classes < 2:
@@ -219,16 +220,13 @@ def lda_weights(
             "of one class vary; give more items or use the text head"
         )
     x, y = features.double().numpy(), labels.numpy()
-    if shrinkage is None:
-        # Not scikit-learn's svd solver: it standardises first, which is not the same where S_w is singular.
-        means = np.stack([x[y == place].mean(0) for place in range(classes)])
-        within = x - means[y]
-        rows = (means - x.mean(0)) @ np.linalg.pinv(within.T @ within / len(x), hermitian=True)
-        return torch.from_numpy(rows).float()
-    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x, y)
-    rows = np.asarray(lda.coef_)
-    # lsqr gives S_w^-1 mu_c, or the difference of two; the shared S_w^-1 mu is taken off.
-    rows = np.concatenate([-rows, rows]) if classes == 2 else rows - lda.priors_ @ rows
+    means = np.stack([x[y == place].mean(0) for place in range(classes)])
+    residuals = x - means[y]
+    if shrinkage == "auto":
+        within = ledoit_wolf(residuals, assume_centered=True)[0]
+    else:
+        within = shrunk_covariance(empirical_covariance(residuals, assume_centered=True), shrinkage or 0.0)
+    rows = (means - x.mean(0)) @ np.linalg.pinv(within, hermitian=True)
     return torch.from_numpy(rows).float()
 
 

@@ -110,7 +110,11 @@ class TemporalTransformer(nn.Module):
         self.reset()
 
     def reset(self, generator: torch.Generator | None = None) -> None:
-        """Draw the start anew: N(0, 0.02) for linear layers and positions, 0 for biases and a narrow output."""
+        """Draw the start anew: N(0, 0.02) for linear layers and positions, 0 for biases and a narrow output.
+
+        Behind the projection of a narrow module features have a size of about 0.7, where positions of 0.02 would not
+        be seen: there they are drawn from N(0, 0.3). (Drawn videos, 36 classes: 50 -> 61 % top-1; LOG.md.)
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02, generator=generator)
@@ -123,6 +127,7 @@ class TemporalTransformer(nn.Module):
                 module.reset_parameters()
         if isinstance(self.project_out, nn.Linear):
             nn.init.zeros_(self.project_out.weight)
+            nn.init.normal_(self.frame_position_embeddings.weight, std=0.3, generator=generator)
 
     def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch dim"]:
         """One feature a clip."""
