@@ -19,10 +19,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from test_features import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
-from test_runs import disk_of, held_by_another
 from torch import Tensor, nn
 
+from test_features import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
+from test_runs import disk_of, held_by_another
 from texthead import features as features_module
 from texthead import splits, training
 from texthead.datasets import Dataset, Item, Pixels, TrainClips

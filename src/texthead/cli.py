@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             recipe = recipe_from(chosen, given)
             from texthead import jobs
 
-            jobs.train(chosen, recipe, given_size="size" in given, given_frames="frames" in given)
+            jobs.train(chosen, recipe, given=frozenset(f.name for f in fields(Recipe) if f.name in given))
             return 0
         if options.command == "demo":
             from texthead.demo import run_demo

@@ -5,6 +5,7 @@ Results go to standard output; progress, notes and warnings to standard error.
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from texthead.sampling import Views
 from texthead.temporal import MeanPool
 
 FEW_ITEMS = 2000
+FEW_STEPS = 40
 notes = partial(Console, stderr=True, highlight=False, soft_wrap=True)
 results = partial(Console, highlight=False, soft_wrap=True)
 
@@ -135,28 +137,34 @@ class Pretrained:
         return torch.stack(found) if found else torch.empty(0, self.encoder.dim), positions, errors
 
 
-def suit(
-    recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given_size: bool, given_frames: bool
-) -> tuple[Recipe, list[str]]:
-    """The recipe as the data and the encoder need it, and a line for each thing that was changed."""
+def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given: frozenset[str]) -> tuple[Recipe, list[str]]:
+    """The recipe as the data and the encoder need it, and a line for each thing that was changed.
+
+    What the user gave (`given`, names of recipe values) is never changed.
+    """
     said: list[str] = []
     spec = encoder.visual.spec
-    if train_set.only_images and recipe.frames > 1 and not given_frames:
+    if train_set.only_images and recipe.frames > 1 and "frames" not in given:
         recipe = replace(recipe, frames=1)
         said.append("all items are images: 1 frame a clip, mean pooling")
-    if recipe.size not in (None, spec.size) and not spec.any_size and not given_size:
+    if recipe.temporal == "transformer" and recipe.frames == 1 and "temporal" not in given:
+        recipe = replace(recipe, temporal="mean")
+    if recipe.size not in (None, spec.size) and not spec.any_size and "size" not in given:
         said.append(f"{spec.source} takes {spec.size} pixels only: size {recipe.size} -> {spec.size}")
         recipe = replace(recipe, size=spec.size)
     sided = prompts.mirrored_names(train_set.classes)
-    if sided and recipe.flip:
+    if sided and recipe.flip and "flip" not in given:
         said.append(f"flips are off: {len(sided)} class names say left or right ({sided[0]!r})")
         recipe = replace(recipe, flip=0.0)
-    if recipe.temporal == "transformer" and recipe.frames == 1:
-        recipe = replace(recipe, temporal="mean")
+    steps = math.ceil(len(train_set) / recipe.batch)
+    if recipe.name == "small" and steps * recipe.epochs < FEW_STEPS and "epochs" not in given:
+        epochs = math.ceil(FEW_STEPS / steps)
+        said.append(f"few items: epochs {recipe.epochs} -> {epochs}, for at least {FEW_STEPS} steps")
+        recipe = replace(recipe, epochs=epochs, warmup=epochs / 10)
     return recipe, said
 
 
-def train(options: Any, recipe: Recipe, *, given_size: bool, given_frames: bool) -> None:
+def train(options: Any, recipe: Recipe, *, given: frozenset[str]) -> None:
     """`texthead train`."""
     out, say = Path(options.out), notes()
     if runs.is_run(out) and not options.resume:
@@ -168,7 +176,7 @@ def train(options: Any, recipe: Recipe, *, given_size: bool, given_frames: bool)
     names = prompts.clean_names(labels) if options.names == "clean" else labels
     prompts.check_template(recipe.template)
     encoder = load_encoder(options.encoder)
-    recipe, changed = suit(recipe, parts.train, encoder, given_size=given_size, given_frames=given_frames)
+    recipe, changed = suit(recipe, parts.train, encoder, given=given)
     for line in (*dataset.notes, *changed):
         say.print(f"note: {line}")
     say.print(
