@@ -251,10 +251,10 @@ def test_a_frozen_encoder_is_left_as_it_is(data: Dataset, tmp_path: Path) -> Non
 @pytest.mark.parametrize("frozen", [False, True], ids=["fine-tuned", "frozen"])
 def test_it_learns(data: Dataset, val: Dataset, tmp_path: Path, frozen: bool) -> None:
     model = make_model()
-    recipe = replace(RECIPE, epochs=6, freeze_encoder=frozen, lr_new=5e-3)
+    recipe = replace(RECIPE, epochs=10, freeze_encoder=frozen)
     records = train(model, data, val, recipe, out=tmp_path)
     found = losses(records)
-    assert np.mean(found[-3:]) < 0.5 * np.mean(found[:3])
+    assert np.mean(found[-3:]) < 0.25 * np.mean(found[:3])
     assert records[-1]["kind"] == "val"
     assert records[-1]["top1"] == 100
 
@@ -745,6 +745,12 @@ def test_an_unreadable_item_to_look_at_is_an_error_with_its_path(data: Dataset, 
     val = Dataset((Item(tmp_path / "gone.mp4", "red"),), "val")
     with pytest.raises(MediaError, match=r"gone\.mp4"):
         train(make_model(), data, val, replace(RECIPE, epochs=1, warmup=0.5), out=tmp_path / "run")
+
+
+def test_no_item_to_train_on_is_an_error(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="made here: no item to train on"):
+        train(make_model(), data.pick([]), None, RECIPE, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_label_without_a_row_is_an_error(data: Dataset, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import os
 import sys
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal, Optional
+from typing import Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+from jsonargparse.typing import NonNegativeInt
 
 from texthead.errors import TextheadError
 from texthead.recipes import RECIPES, Recipe
@@ -52,7 +54,7 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Print the message and exit with 2."""
-        hint = f" (see {self.prog} --help)"
+        hint = f" (see {self.prog.replace(' [options]', '')} --help)"
         print(f"texthead: {' '.join(message.split())}{hint}", file=sys.stderr)
         sys.exit(2)
 
@@ -70,7 +72,7 @@ def _parser() -> ArgumentParser:
 
 
 def _common(parser: ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, default=_default_workers(), help="processes that decode")
+    parser.add_argument("--workers", type=NonNegativeInt, default=_default_workers(), help="processes that decode")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -116,9 +118,11 @@ def _train_parser() -> ArgumentParser:
         flag = f"--{field.name.replace('_', '-')}"
         text = _RECIPE_HELP[field.name]
         if field.type is bool:
-            group.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=None, help=f"{text} (or --no-...)")
+            group.add_argument(
+                flag, action=ActionYesNo(no_prefix="no-"), default=SUPPRESS, help=f"{text} (or --no-...)"
+            )
         else:
-            group.add_argument(flag, type=Optional[field.type], default=None, help=text)  # pyright: ignore  # noqa: UP045
+            group.add_argument(flag, type=field.type, default=SUPPRESS, help=text)  # pyright: ignore
     return parser
 
 
@@ -232,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = options[options.command]
     try:
         if options.command == "train":
-            # Defaults of the recipe flags are shown in the help only; what was typed or configured counts.
+            # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
             given = parser.parse_args(arguments, defaults=False)["train"]
             recipe = recipe_from(chosen, given)
             from texthead import jobs

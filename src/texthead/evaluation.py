@@ -104,6 +104,7 @@ def score(
 
     Raises:
         MediaError: a file that cannot be read, unless `skip_unreadable`.
+        DataError: no file at all that can be read.
     """
     views = views or Views()
     entries = item_features(

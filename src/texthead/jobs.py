@@ -34,8 +34,9 @@ from texthead.temporal import MeanPool
 
 FEW_ITEMS = 2000
 FEW_STEPS = 40
-notes = partial(Console, stderr=True, highlight=False, soft_wrap=True)
-results = partial(Console, highlight=False, soft_wrap=True)
+# Class names and paths are printed as they are: no markup, no emoji codes.
+notes = partial(Console, stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+results = partial(Console, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @contextmanager
@@ -169,6 +170,8 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str]) -> None:
     out, say = Path(options.out), notes()
     if runs.is_run(out) and not options.resume:
         raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
+    if options.resume and not runs.is_run(out):
+        raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out --resume to start one")
     device = pick_device(options.device)
     dataset = read_dataset(options.data)
     parts = divide(dataset, seed=recipe.seed, part=options.held_out, k=options.k)
@@ -194,6 +197,10 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str]) -> None:
     found = None
     if compare or recipe.center or options.head == "lda" or options.skip_unreadable:
         found, parts = _readable_training(ground, parts, skip=options.skip_unreadable, say=say)
+    if options.skip_unreadable and parts.val is not None:
+        # The scored items keep theirs: they are listed and counted beside the result.
+        kept = parts.val.pick(ground.features(parts.val, skip=True, title="encode held-out items")[1])
+        parts = replace(parts, val=kept if len(kept) else None)
     targets = torch.tensor(datasets.label_indices(parts.train, labels))
     head = training.make_head(
         options.head,
@@ -209,6 +216,9 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str]) -> None:
     if compare and found is not None and len(parts.scored):
         table = baselines(ground, parts, labels, names, recipe, found, targets, skip=options.skip_unreadable)
     model = Recognizer(encoder.visual, training.make_temporal_for(recipe, encoder.dim), head).to(device)
+    # What cannot be trained is said before the run folder is begun.
+    training.parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe)
+    training.augmentation_for(recipe, pixels)
     with bar("train", "clips") as progress:
         records = training.train(
             model,
@@ -452,7 +462,7 @@ def evaluate(options: Any) -> None:
     """`texthead eval`."""
     run = runs.load_run(options.run)
     run.model.to(pick_device(options.device))
-    if options.classes and options.zero_shot:
+    if options.classes is not None and options.zero_shot:
         raise DataError("--classes and --zero-shot both name the classes: give one")
     dataset, say = read_dataset(options.data), notes()
     for line in dataset.notes:
@@ -460,7 +470,7 @@ def evaluate(options: Any) -> None:
     chosen, split_name = choose_scored(run, dataset, options.split)
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
     model, labels = run.model, list(run.labels)
-    other = bool(options.classes or options.zero_shot)
+    other = options.classes is not None or options.zero_shot
     if other:
         labels, names = _other_classes(options, chosen)
         _say_names(labels, names, options.template or run.recipe.template)
@@ -556,7 +566,7 @@ def predict(options: Any) -> None:
     with_run = runs.is_run(first)
     if with_run and not rest:
         raise DataError(f"{first} is a run: name files or folders behind it")
-    if not with_run and not options.classes:
+    if not with_run and options.classes is None:
         raise DataError(
             f"{first} is no run (no recipe.json in it), so --classes is required: name a run first, or the classes"
         )
@@ -581,7 +591,7 @@ def predict(options: Any) -> None:
 def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recognizer, Any]:
     """The run with its own or new classes, or a zero-shot model; and which frame of a segment it takes."""
     device = pick_device(options.device)
-    given = prompts.read_names(options.classes) if options.classes else []
+    given = prompts.read_names(options.classes) if options.classes is not None else []
     names = prompts.clean_names(given) if given else []
     if run_folder is None:
         encoder: Encoder = load_encoder(options.encoder)
@@ -596,7 +606,7 @@ def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recogni
 
 
 def _zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:
-    if not options.classes:
+    if options.classes is None:
         return None
     visual = model.model.visual if isinstance(model, runs.Run) else model.visual
     assert isinstance(visual, Visual)
@@ -622,11 +632,11 @@ def _print_predictions(found: Sequence[Prediction], options: Any) -> None:
         return
     show = results()
     for p in found:
-        show.print(f"{p.path}", markup=False)
+        show.print(f"{p.path}")
         for n, v in p.top:
-            show.print(f"  {100 * v:5.1f} %  {n}", markup=False)
+            show.print(f"  {100 * v:5.1f} %  {n}")
         if p.error:
-            show.print(f"  not read: {p.error}", markup=False)
+            show.print(f"  not read: {p.error}")
 
 
 # --- head -----------------------------------------------------------------------------------------------------------
@@ -634,6 +644,8 @@ def _print_predictions(found: Sequence[Prediction], options: Any) -> None:
 
 def head(options: Any) -> None:
     """`texthead head`."""
+    if options.plot and Path(options.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise DataError(f"--plot must end in .png, .svg or .pdf, got {Path(options.plot).name!r}")
     given = prompts.read_names(options.classes)
     names = prompts.clean_names(given) if options.names == "clean" else given
     encoder = load_encoder(options.encoder)
@@ -689,8 +701,6 @@ def _save_plot(path: Path, correlation: torch.Tensor, names: Sequence[str], init
     from texthead.figures import plot_correlation
 
     figure = plot_correlation(correlation.numpy(), names, f"inter-class correlation, {init} rows")
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise DataError(f"--plot must end in .png, .svg or .pdf, got {path.name!r}")
     with runs.replacing(path) as beside:
         figure.savefig(beside, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
     results().print(f"plot: {path}")

@@ -64,7 +64,7 @@ def predict(
             (8 if None) and `pixels` (the visual encoder's own if None).
 
     Raises:
-        DataError: a path that does not exist, or a folder without media.
+        DataError: a path that does not exist, a folder without media, or no file at all that can be read.
         MediaError: a file that cannot be read, unless `skip_unreadable`: then its prediction holds the error.
     """
     if isinstance(run, Run):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from texthead import splits
 from texthead.datasets import Dataset, Pixels, TrainClips, TrainFeatures, label_indices
 from texthead.encoders import Encoder, VisualSpec
-from texthead.errors import MediaError, RunError
+from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import evaluate
 from texthead.features import FeatureCache, Progress, evenly, frame_features, readable
 from texthead.heads import (
@@ -33,7 +34,7 @@ from texthead.heads import (
 from texthead.prompts import fill_template
 from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
-from texthead.runs import classes_json, describe, locked, replacing, save_model, write_json
+from texthead.runs import classes_json, describe, locked, read_json, replacing, save_model, write_json
 from texthead.sampling import Views
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer
 from texthead.transforms import Augmentation
@@ -150,7 +151,10 @@ def train(
         RunError: the folder holds a run already (or none, or another one, with `resume`), the loss is not finite,
             or the disk is full; the last checkpoint stays whole.
         MediaError: an item that cannot be read.
+        DataError: no item to train on, or a label that the head has no row for.
     """
+    if not len(train_set):
+        raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
     out = Path(out)
     pixels = pixels_for(recipe, model.visual.spec)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     about = json.loads(json.dumps(describe(model, recipe, pixels)))
@@ -161,11 +165,12 @@ def train(
         "held_out": [str(item.path.resolve()) for item in (held_out.items if held_out else ())],
         "held_out_labels": held_out.labels if held_out else [],
     }
+    classes = classes_json(model.head, names, recipe.template)  # pyright: ignore[reportArgumentType]
     with locked(out):
-        state = _start(out, about, split, resume=resume)
+        state = _start(out, about, split, classes, resume=resume)
         if state is None:
             write_json(out / "split.json", split)
-            write_json(out / "classes.json", classes_json(model.head, names, recipe.template))  # pyright: ignore[reportArgumentType]
+            write_json(out / "classes.json", classes)
             write_json(out / "recipe.json", about)
             (out / "metrics.jsonl").unlink(missing_ok=True)
         records = _fit(model, train_set, val_set, recipe, pixels, out, state, cache, workers, progress)
@@ -173,7 +178,7 @@ def train(
     return records
 
 
-def _start(out: Path, about: dict, split: dict, *, resume: bool) -> dict | None:
+def _start(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -> dict | None:
     """The state to go on from, or None for a run from the start."""
     existing = out / "recipe.json"
     if not resume:
@@ -182,16 +187,15 @@ def _start(out: Path, about: dict, split: dict, *, resume: bool) -> dict | None:
         return None
     if not existing.is_file():
         raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out --resume to start one")
-    before, trained = json.loads(existing.read_text()), json.loads((out / "split.json").read_text())
+    before, trained, named = (read_json(out / name) for name in ("recipe.json", "split.json", "classes.json"))
+    begun = before.get("recipe", {})
     for key, value in about["recipe"].items():
-        if before["recipe"].get(key) != value:
-            raise RunError(
-                f"{out}: was begun with {key} = {before['recipe'].get(key)!r}, not {value!r}: resume it as it was"
-            )
-    if before != about or trained["train"] != split["train"]:
+        if begun.get(key) != value:
+            raise RunError(f"{out}: was begun with {key} = {begun.get(key)!r}, not {value!r}: resume it as it was")
+    same_items = all(trained.get(key) == split[key] for key in ("train", "train_labels"))
+    if before != about or named != classes or not same_items:
         raise RunError(f"{out}: was begun with another encoder, head or other training items: resume it as it was")
-    path = out / "state" / "last.pt"
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    return _load_state(out / "state" / "last.pt")
 
 
 def _fit(
@@ -246,14 +250,17 @@ def _fit(
     )
     first_epoch, step, log = 0, 0, MetricsLog(out / "metrics.jsonl")
     if state is not None:
+        try:
+            student.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _no_checkpoint(out / "state" / "last.pt", error) from None
+        first_epoch, step = state["epoch"], state["step"]
+        log.cut(state["records"])
         if state["threads"] != torch.get_num_threads():
             log.note(
                 f"resumed with {torch.get_num_threads()} threads, begun with {state['threads']}: last bits may differ"
             )
-        student.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first_epoch, step = state["epoch"], state["step"]
-        log.cut(state["records"])
 
     # --- epochs
     for epoch in range(first_epoch, recipe.epochs):
@@ -306,6 +313,7 @@ def _fit(
                 workers=workers,
             )
             log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
+        log.sync()
         _save_state(out, student, optimizer, epoch=epoch + 1, step=step, records=len(log.records))
     return log.records
 
@@ -452,12 +460,51 @@ class MetricsLog:
         """Append a remark."""
         self.add(kind="note", text=text)
 
+    def sync(self) -> None:
+        """Wait until all lines are on the disk, so that no checkpoint knows of more."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+
     def cut(self, count: int) -> None:
         """Keep the first `count` lines only: what came after the checkpoint is done again."""
-        lines = self.path.read_text(encoding="utf-8").splitlines()[:count]
-        self.records = [json.loads(line) for line in lines]
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()[:count]
+            self.records = [json.loads(line) for line in lines]
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path}: cannot be read ({error}); restore it or choose another --out") from None
+        if len(lines) < count:
+            raise RunError(
+                f"{self.path}: {len(lines)} lines, the checkpoint comes after {count}: restore it or choose another run"
+            )
         with replacing(self.path) as beside:
             beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+_STATE = {"model", "optimizer", "epoch", "step", "records", "threads"}
+
+
+def _load_state(path: Path) -> dict | None:
+    """What `_save_state` wrote, or None before the first checkpoint; code in the file is never run.
+
+    Raises:
+        RunError: the file is damaged, or no checkpoint.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # On damaged files torch raises nearly every kind there is.
+        raise _no_checkpoint(path, error) from None
+    if not isinstance(state, dict) or set(state) != _STATE:
+        raise _no_checkpoint(path, KeyError())
+    return state
+
+
+def _no_checkpoint(path: Path, error: Exception) -> RunError:
+    # torch's own messages go over many lines and advise to load without safety.
+    return RunError(
+        f"{path}: no checkpoint of this run ({type(error).__name__}): restore it from a copy, or choose another --out"
+    )
 
 
 def _save_state(

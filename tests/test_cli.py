@@ -1,0 +1,636 @@
+"""The command line as a user meets it: real small files, real runs, every mistake as one line and exit code 2."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from texthead import cli, jobs, recipes
+
+COLOURS = {"blue": (30, 30, 220), "green": (30, 200, 40), "red": (220, 30, 30)}
+
+
+def picture(colour: str, seed: int) -> np.ndarray:
+    """A noisy 48x48 picture of one colour."""
+    noise = np.random.default_rng(seed).integers(-25, 25, (48, 48, 3))
+    return np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
+
+
+def video(path: Path, colour: str, seed: int = 0, frames: int = 6) -> Path:
+    """A video of noisy pictures of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
+        for i in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(colour, 100 * seed + i), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def images(root: Path, colours: list[str], each: int) -> Path:
+    """Class folders of PNG images."""
+    for colour in colours:
+        (root / colour).mkdir(parents=True, exist_ok=True)
+        for i in range(each):
+            Image.fromarray(picture(colour, i)).save(root / colour / f"{i}.png")
+    return root
+
+
+def sound(path: Path) -> Path:
+    """A file with sound and no picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@dataclass(frozen=True)
+class World:
+    """Data of every kind and one run on the images."""
+
+    root: Path
+    images: Path
+    videos: Path
+    manifest: Path
+    run: Path
+
+    def fast(self, out: Path | str) -> list[str]:
+        """Options that make a training run quick, and its folder."""
+        cache = str(self.root / "cache")
+        return ["--size", "32", "--epochs", "2", "--workers", "0", "--cache", cache, "--out", str(out)]
+
+    def run_options(self) -> list[str]:
+        """Options that make an evaluation quick."""
+        return ["--workers", "0", "--cache", str(self.root / "cache")]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    root = tmp_path_factory.mktemp("cli")
+    pictures = images(root / "images", ["blue", "red"], 5)
+    for colour in ("blue", "red"):
+        for i in range(3):
+            video(root / "videos" / colour / f"{i}.mp4", colour, seed=i)
+    rows = ["path,label,split"]
+    for colour in ("blue", "red"):
+        rows += [f"images/{colour}/{i}.png,{colour},{split}" for i, split in enumerate(["train"] * 3 + ["val", "test"])]
+    manifest = root / "items.csv"
+    manifest.write_text("\n".join(rows) + "\n")
+    made = World(root, pictures, root / "videos", manifest, root / "run")
+    assert cli.main(["train", str(pictures), *made.fast(made.run)]) == 0
+    return made
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command: (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def wrong(say: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Runs a command that must fail as a user's mistake; its line."""
+
+    def run(*arguments: object) -> str:
+        code, _, err = say(*arguments)
+        assert code == 2, err
+        assert "Traceback" not in err
+        lines = err.splitlines()
+        assert [line.startswith("texthead: ") for line in lines].count(True) == 1, err
+        # Notes on what was read may stand above; the mistake is the last word.
+        assert lines[-1].startswith("texthead: ")
+        return lines[-1]
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def labelled(root: Path, make: Callable[[Path], object]) -> Path:
+    """Two classes of three videos, to which `make` adds one odd file of class red."""
+    for colour in ("blue", "red"):
+        for i in range(3):
+            video(root / colour / f"{i}.mp4", colour, seed=i)
+    make(root / "red" / "odd.mp4")
+    return root
+
+
+def truncate(path: Path) -> None:
+    """Cut a real video in half."""
+    video(path, "red", frames=12)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+# --- from start to end ----------------------------------------------------------------------------------------------
+
+
+def test_run_folder_is_whole(world):
+    names = {"recipe.json", "classes.json", "split.json", "metrics.jsonl", "model.safetensors", "report.html"}
+    assert names <= {p.name for p in world.run.iterdir()}
+    recipe = json.loads((world.run / "recipe.json").read_text())["recipe"]
+    assert (recipe["epochs"], recipe["size"], recipe["frames"], recipe["name"]) == (2, 32, 1, "small")
+    classes = json.loads((world.run / "classes.json").read_text())["classes"]
+    assert [(c["label"], c["prompt"]) for c in classes] == [("blue", "blue"), ("red", "red")]
+    split = json.loads((world.run / "split.json").read_text())
+    assert (len(split["train"]), len(split["held_out"])) == (8, 2)
+    assert not set(split["train"]) & set(split["held_out"])
+    records = [json.loads(line) for line in (world.run / "metrics.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in records if r["kind"] == "val"] == [0, 1]
+
+
+def test_report_refers_to_nothing_outside(world):
+    page = (world.run / "report.html").read_text()
+    assert "<html" in page
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", page)
+    assert not re.search(r"""url\(["'](?!data:|#)""", page)
+    assert "<script" not in page
+    assert "@import" not in page
+
+
+def test_predict_own_classes_without_text_encoder(world, say, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("the text encoder was loaded")
+
+    monkeypatch.setattr("texthead.encoders.MiniLM", refuse)
+    code, out, err = say("predict", world.run, world.images / "red" / "0.png", "--workers", 0)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == str(world.images / "red" / "0.png")
+    assert re.fullmatch(r" +\d+\.\d %  red", lines[1])
+    assert re.fullmatch(r" +\d+\.\d %  blue", lines[2])
+
+
+def test_predict_json_csv_and_top(world, say):
+    code, out, _ = say("predict", world.run, world.images, "--json", "--workers", 0)
+    entries = json.loads(out)
+    assert code == 0
+    assert [e["path"] for e in entries] == [str(p) for p in sorted(world.images.rglob("*.png"))]
+    assert all(sum(t["probability"] for t in e["top"]) == pytest.approx(1, abs=1e-5) for e in entries)
+    assert all(Path(e["path"]).parent.name == e["top"][0]["name"] for e in entries)
+    code, out, _ = say("predict", world.run, world.images, "--csv", "--top", 1, "--workers", 0)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert [(r["path"], r["rank"], r["name"]) for r in rows] == [(e["path"], "1", e["top"][0]["name"]) for e in entries]
+
+
+def test_predict_other_classes_of_a_run(world, say):
+    item = world.images / "red" / "0.png"
+    code, out, err = say("predict", world.run, item, "--classes", "a fire engine, a lake, a tree", "--json")
+    assert code == 0
+    assert {t["name"] for t in json.loads(out)[0]["top"]} == {"a fire engine", "a lake", "a tree"}
+    assert "mini knows objects" in err
+
+
+def test_predict_without_run_from_names_file(world, say, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("a fire engine\n\na lake\n")
+    item = video(tmp_path / "clip.mp4", "red")
+    code, out, err = say("predict", item, "--classes", names, "--template", "a photo of {}.", "--json")
+    assert code == 0
+    assert {t["name"] for t in json.loads(out)[0]["top"]} == {"a fire engine", "a lake"}
+    assert err.splitlines() == [err.strip()]
+    assert "mini knows objects" in err
+
+
+def test_predict_lists_unreadable_files(world, say, wrong, tmp_path):
+    shutil.copy(world.images / "red" / "0.png", tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"")
+    line = wrong("predict", world.run, tmp_path, "--workers", 0)
+    assert "b.png" in line
+    assert "--skip-unreadable" in line
+    code, out, _ = say("predict", world.run, tmp_path, "--workers", 0, "--skip-unreadable", "--json")
+    assert code == 0
+    good, bad = json.loads(out)
+    assert good["top"][0]["name"] == "red"
+    assert bad["top"] == []
+    assert "empty" in bad["error"]
+
+
+def test_names_are_printed_as_they_are(world, say):
+    item = world.images / "red" / "0.png"
+    code, out, _ = say("predict", world.run, item, "--classes", "[/b] a lake, :smile: tree, [red]x")
+    assert code == 0
+    assert {"[/b] a lake", ":smile: tree", "[red]x"} == {line.split("%  ")[1] for line in out.splitlines()[1:]}
+    code, out, _ = say("head", "[/b] a lake, :smile: tree")
+    assert code == 0
+    assert ":smile: tree" in out
+    assert "[/b] a lake" in out
+
+
+def test_csv_with_splits_from_train_to_eval(world, say, tmp_path):
+    out_folder = tmp_path / "run"
+    code, out, err = say("train", world.manifest, *world.fast(out_folder), "--freeze-encoder", "--train-head")
+    assert code == 0
+    assert "6 training items of 2 classes, 2 test items to score" in err
+    assert "drawn" not in err
+    assert "this run (text head)" in out
+    split = json.loads((out_folder / "split.json").read_text())
+    assert sorted(Path(p).stem for p in split["train"]) == ["0", "0", "1", "1", "2", "2"]
+    assert [Path(p).stem for p in split["held_out"]] == ["4", "4"]
+    rows = tmp_path / "rows.csv"
+    code, out, err = say(
+        "eval", out_folder, world.manifest, *world.run_options(), "--csv", rows, "--baselines", "never"
+    )
+    assert code == 0
+    assert "scoring 2 items (test) of 2 classes" in err
+    written = list(csv.DictReader(rows.open()))
+    assert [r["label"] for r in written] == ["blue", "red"]
+    code, _, err = say("eval", out_folder, world.manifest, "--workers", 0, "--split", "val", "--baselines", "never")
+    assert (code, "scoring 2 items (val)" in err) == (0, True)
+
+
+def test_videos_with_temporal_transformer(world, say, tmp_path):
+    code, out, err = say("train", world.videos, *world.fast(tmp_path / "run"), "--frames", 2, "--layers", 1)
+    assert code == 0
+    assert "4 training items of 2 classes, 2 val items to score" in err
+    assert "logistic probe" in out
+    about = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert (about["temporal"]["kind"], about["recipe"]["frames"]) == ("transformer", 2)
+    code, out, _ = say("predict", tmp_path / "run", world.videos, "--workers", 0, "--views", "2x1", "--json")
+    assert (code, len(json.loads(out))) == (0, 6)
+
+
+# --- eval -----------------------------------------------------------------------------------------------------------
+
+
+def test_eval_scores_the_held_out_items_of_a_drawn_split(world, say, tmp_path):
+    rows = tmp_path / "rows.csv"
+    code, out, err = say("eval", world.run, world.images, *world.run_options(), "--csv", rows)
+    assert code == 0
+    assert "scoring 2 items (the run's held-out) of 2 classes" in err
+    held_out = json.loads((world.run / "split.json").read_text())["held_out"]
+    assert [str(Path(r["path"]).resolve()) for r in csv.DictReader(rows.open())] == held_out
+    assert "zero-shot" in out
+    assert "logistic probe" in out
+
+
+def test_eval_refuses_training_items(world, say, wrong, tmp_path):
+    listed = json.loads((world.run / "split.json").read_text())["train"][:3]
+    seen = tmp_path / "seen.csv"
+    seen.write_text("path,label,split\n" + "".join(f"{path},{Path(path).parent.name},test\n" for path in listed))
+    line = wrong("eval", world.run, seen)
+    assert "3 of 3 items were trained on" in line
+    assert "--split train" in line
+    code, _, err = say("eval", world.run, world.images, *world.run_options(), "--split", "train")
+    assert (code, "scoring 8 items (train)" in err) == (0, True)
+
+
+def test_eval_of_other_labels(world, say, wrong, tmp_path):
+    other = images(tmp_path / "other", ["green", "red"], 2)
+    line = wrong("eval", world.run, other, *world.run_options())
+    assert "'green'" in line
+    assert "--classes" in line
+    assert "--zero-shot" in line
+    code, out, _ = say("eval", world.run, other, *world.run_options(), "--zero-shot")
+    assert code == 0
+    assert "this run, new text head" in out
+    assert "mini knows objects" in out
+    code, out, err = say("eval", world.run, other, *world.run_options(), "--classes", "green, red, a lake")
+    assert (code, "scoring 4 items (all) of 2 classes" in err) == (0, True)
+    assert "'blue'" not in wrong("eval", world.run, other, "--classes", "red, a lake")
+    assert "give one" in wrong("eval", world.run, other, "--classes", "red, green", "--zero-shot")
+
+
+# --- head -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("init", ["text", "normal", "orthogonal", "lda"])
+def test_head_of_every_kind(world, say, tmp_path, init):
+    more = ["--data", world.images, "--workers", 0] if init == "lda" else []
+    plot, rows = tmp_path / "map.png", tmp_path / "rows.safetensors"
+    code, out, _ = say("head", "blue, red", "--init", init, "--plot", plot, "--out", rows, *more)
+    assert code == 0
+    assert f"2 rows of 1280 ({init})" in out
+    with Image.open(plot) as image:
+        assert image.format == "PNG"
+    assert load_file(rows)["weight"].shape == (2, 1280)
+
+
+def test_head_mistakes(world, wrong, tmp_path):
+    line = wrong("head", "a lake, a tree", "--plot", tmp_path / "map.gif", "--out", tmp_path / "rows")
+    assert ".png, .svg or .pdf" in line
+    assert list(tmp_path.iterdir()) == []
+    assert "--data" in wrong("head", "blue, red", "--init", "lda")
+    assert "'blue'" in wrong("head", "red, green", "--init", "lda", "--data", world.images)
+    names = tmp_path / "many.txt"
+    names.write_text("".join(f"thing {i}\n" for i in range(1281)))
+    line = wrong("head", names, "--init", "orthogonal")
+    assert "1281" in line
+    assert "1280" in line
+
+
+# --- options and recipes --------------------------------------------------------------------------------------------
+
+
+def recipe_of(*arguments: str) -> recipes.Recipe:
+    """The recipe that a `train` command line means."""
+    parser = cli._parser()
+    typed = ["train", "DATA", "--out", "run", *arguments]
+    return cli.recipe_from(parser.parse_args(typed)["train"], parser.parse_args(typed, defaults=False)["train"])
+
+
+def test_recipe_precedence(tmp_path):
+    assert recipe_of() == recipes.small()
+    assert recipe_of("--recipe", "paper") == recipes.paper()
+    assert recipe_of("--recipe", "paper", "--epochs", "12") == recipes.paper(epochs=12)
+    assert recipe_of("--epochs", "2", "--no-center", "--lr", "0.5") == recipes.small(epochs=2, center=False, lr=0.5)
+    assert recipe_of("--size", "null", "--area", "[0.5, 1.0]") == recipes.small(size=None, area=(0.5, 1.0))
+    config = tmp_path / "paper.yaml"
+    config.write_text("recipe: paper\n")
+    assert recipe_of("--config", str(config)) == recipes.paper()
+    config.write_text("recipe: text4vis\nepochs: 9\nbatch: 4\n")
+    assert recipe_of("--config", str(config), "--batch", "8") == recipes.text4vis(epochs=9, batch=8)
+
+
+def test_every_recipe_value_has_an_option_and_a_help_text():
+    assert set(cli._RECIPE_HELP) == set(asdict(recipes.small())) - {"name"}
+
+
+def test_config_round_trip(world, say, tmp_path):
+    typed = ["train", world.images, *world.fast(tmp_path / "run"), "--recipe", "paper", "--size", 64, "--epochs", 7]
+    code, out, _ = say(*typed, "--print_config")
+    assert code == 0
+    config = tmp_path / "config.yaml"
+    config.write_text(out)
+    assert recipe_of("--config", str(config)) == recipes.paper(size=64, epochs=7)
+    assert say("train", "--config", config, "--print_config") == (0, out, "")
+
+
+def test_config_alone_trains(world, say, tmp_path):
+    _, out, _ = say("train", world.images, *world.fast(tmp_path / "run"), "--baselines", "never", "--print_config")
+    config = tmp_path / "config.yaml"
+    config.write_text(out)
+    code, out, _ = say("train", "--config", config)
+    assert code == 0
+    made = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert made == json.loads((world.run / "recipe.json").read_text())
+    # Same data, seed and recipe: the same run, with or without baselines.
+    ours, theirs = (load_file(run / "model.safetensors") for run in (tmp_path / "run", world.run))
+    assert all((ours[key] == theirs[key]).all() for key in theirs)
+
+
+def test_mistyped_options(world, wrong, tmp_path):
+    train = ["train", world.images, "--out", tmp_path / "run"]
+    config = tmp_path / "config.yaml"
+    config.write_text("epohcs: 3\n")
+    for line, word in [
+        (wrong(*train, "--epohcs", 2), "--epohcs"),
+        (wrong(*train, "--config", config), "epohcs"),
+        (wrong(*train, "--config", tmp_path / "none.yaml"), "none.yaml"),
+        (wrong(*train, "--epochs", "many"), "epochs"),
+        (wrong(*train, "--epochs", "null"), "epochs"),
+        (wrong(*train, "--head", "txt"), "head"),
+        (wrong(*train, "--workers", -1), "workers"),
+        (wrong("train", world.images), "out"),
+        (wrong("trian"), "trian"),
+    ]:
+        assert word in line
+        assert "--help)" in line
+        assert "[options]" not in line
+    for arguments, word in [
+        (["--epochs", 0], "epochs"),
+        (["--recipe", "paper", "--epochs", 2], "warmup"),
+        (["--size", 3], "size"),
+        (["--seed", -1], "seed"),
+        (["--held-out", 2], "held-out"),
+        (["--area", "[2, 1]"], "area"),
+    ]:
+        assert word in wrong(*train, *arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bare_command_version_and_interrupt(say, monkeypatch):
+    assert "predict" in say()[1]
+    assert say("--version")[1].startswith("texthead 0.")
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("texthead.jobs.head", stop)
+    code, _, err = say("head", "a, b")
+    assert (code, len(err.splitlines())) == (130, 1)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_imports_no_torch(arguments):
+    program = (
+        "import sys, runpy\n"
+        f"sys.argv = ['texthead', *{arguments!r}]\n"
+        "try:\n    runpy.run_module('texthead', run_name='__main__')\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "assert 'texthead.cli' in sys.modules\n"
+        "assert not {'torch', 'timm', 'transformers', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "texthead" in done.stdout
+
+
+# --- stop and resume ------------------------------------------------------------------------------------------------
+
+
+def test_resume_after_a_stop(world, say, wrong, tmp_path, monkeypatch):
+    real, run = jobs.bar, tmp_path / "run"
+
+    @contextmanager
+    def stopping(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+        with real(title, unit) as update:
+
+            def step(done: int, total: int) -> None:
+                if title == "train" and done > total / 2:
+                    raise KeyboardInterrupt
+                update(done, total)
+
+            yield step
+
+    train = ["train", world.images, *world.fast(run)]
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "bar", stopping)
+        code, _, err = say(*train)
+    assert code == 130
+    assert "--resume" in err.splitlines()[-1]
+    assert not (run / "model.safetensors").exists()
+    assert "no finished run" in wrong("predict", run, world.images)
+    line = wrong(*train, "--resume", "--lr", 0.5)
+    assert "lr = 0.0003, not 0.5" in line
+    assert say(*train, "--resume")[0] == 0
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (run, world.run))
+    assert all((ours[key] == theirs[key]).all() for key in theirs)
+    ours, theirs = (
+        [r["loss"] for r in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()) if "loss" in r]
+        for folder in (run, world.run)
+    )
+    assert ours == theirs
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.write_text("these are words\n" * 20), ["cannot"]),
+        (truncate, []),
+        (lambda path: path.write_bytes(b""), ["empty (0 bytes)"]),
+        (sound, ["no video stream"]),
+    ],
+    ids=["text", "truncated", "empty", "sound"],
+)
+def test_one_odd_file_among_many(world, say, wrong, tmp_path, make, words):
+    data, run = labelled(tmp_path / "data", make), tmp_path / "run"
+    odd = data / "red" / "odd.mp4"
+    options = [*world.fast(run), "--frames", 2, "--temporal", "mean", "--freeze-encoder", "--train-head"]
+    line = wrong("train", data, *options)
+    assert str(odd) in line
+    assert "--skip-unreadable" in line
+    assert all(word in line for word in words)
+    assert not run.exists()
+    assert str(odd) in wrong("predict", world.run, odd)
+    code, out, err = say("train", data, *options, "--skip-unreadable")
+    assert code == 0
+    assert f"skipped: {odd}" in err
+    listed = json.loads((run / "split.json").read_text())
+    assert str(odd.resolve()) not in listed["train"]
+    if str(odd.resolve()) in listed["held_out"]:
+        assert "1 items could not be read and are not counted" in out
+
+
+def test_unreadable_held_out_item(world, say, wrong, tmp_path):
+    root = tmp_path / "data"
+    images(root / "train", ["blue", "red"], 3)
+    images(root / "val", ["blue", "red"], 2)
+    odd = root / "val" / "red" / "1.png"
+    odd.write_bytes(b"no picture")
+    run = tmp_path / "run"
+    assert str(odd) in wrong("train", root, *world.fast(run))
+    assert not run.exists()
+    code, out, err = say("train", root, *world.fast(run), "--skip-unreadable", "--freeze-encoder", "--train-head")
+    assert code == 0
+    assert f"skipped: {odd}" in err
+    assert "1 items could not be read and are not counted" in out
+    assert str(odd) in wrong("eval", run, root, *world.run_options())
+    code, out, _ = say("eval", run, root, *world.run_options(), "--skip-unreadable")
+    assert (code, "1 items could not be read" in out) == (0, True)
+
+
+def test_data_that_is_not_there_or_not_whole(world, wrong, tmp_path):
+    options = world.fast(tmp_path / "run")
+    assert "nowhere" in wrong("train", tmp_path / "nowhere", *options)
+    (tmp_path / "none").mkdir()
+    assert "no labelled videos or images" in wrong("train", tmp_path / "none", *options)
+    data = images(tmp_path / "data", ["blue", "red"], 2)
+    (data / "green").mkdir()
+    line = wrong("train", data, *options)
+    assert str(data / "green") in line
+    assert "no video or image" in line
+    single = images(tmp_path / "single", ["blue", "red"], 1)
+    assert "has one item" in wrong("train", single, *options)
+    assert "k = 9" in wrong("train", world.images, *options, "--k", 9)
+    (tmp_path / "bad.csv").write_text("file,label\na.png,red\n")
+    assert "no column 'path'" in wrong("train", tmp_path / "bad.csv", *options)
+    assert "no such file" in wrong("predict", world.run, tmp_path / "nowhere.mp4")
+    assert not (tmp_path / "run").exists()
+
+
+def test_lda_of_one_item_a_class(world, wrong, tmp_path):
+    items = tmp_path / "items.csv"
+    rows = [f"{world.images}/{c}/{i}.png,{c},{s}\n" for c in ("blue", "red") for i, s in enumerate(("train", "val"))]
+    items.write_text("path,label,split\n" + "".join(rows))
+    line = wrong("train", items, *world.fast(tmp_path / "run"), "--head", "lda")
+    assert "LDA" in line or "lda" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_and_prompts(world, wrong, tmp_path):
+    item, run = world.images / "red" / "0.png", world.run
+    assert "'a lake' occurs 2 times" in wrong("predict", run, item, "--classes", "a lake, a lake")
+    assert "name 2 of 3 is empty" in wrong("predict", run, item, "--classes", "a lake,,a tree")
+    assert "is empty" in wrong("predict", run, item, "--classes", "")
+    assert "is empty" in wrong("eval", run, world.images, "--classes", "")
+    assert "none.txt" in wrong("predict", run, item, "--classes", tmp_path / "none.txt")
+    for template in ("a photo", "{} and {}"):
+        assert "exactly one '{}'" in wrong("predict", item, "--classes", "a lake", "--template", template)
+        line = wrong("train", world.images, *world.fast(tmp_path / "run"), "--template", template)
+        assert "exactly one '{}'" in line
+    line = wrong("predict", item, "--classes", "lake " * 300)
+    assert "302 tokens > 256" in line
+    assert "--classes is required" in wrong("predict", item)
+    assert "name files or folders" in wrong("predict", run)
+    assert "--top" in wrong("predict", run, item, "--top", 0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_encoders_devices_and_views(world, wrong, tmp_path):
+    train = ["train", world.images, *world.fast(tmp_path / "run")]
+    assert "unknown encoder 'maxi'" in wrong(*train, "--encoder", "maxi")
+    assert "no architecture 'NoNet'" in wrong(*train, "--encoder", "openclip:NoNet/tag")
+    assert "'abacus'" in wrong(*train, "--device", "abacus")
+    assert "cuda:99" in wrong(*train, "--device", "cuda:99")
+    assert "crops must be 1, 3, 5 or 10, got 2" in wrong("eval", world.run, world.images, "--views", "2x2")
+    assert "'many'" in wrong("predict", world.run, world.images, "--views", "many")
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_that_do_not_fit(world, wrong, tmp_path):
+    before = contents(world.run)
+    train = ["train", world.images, *world.fast(world.run)]
+    line = wrong(*train)
+    assert "holds a run already" in line
+    assert "--resume" in line
+    assert contents(world.run) == before
+    assert "begun with" in wrong(*train, "--resume", "--epochs", 3)
+    assert contents(world.run) == before
+    assert "no run to resume" in wrong("train", world.images, *world.fast(tmp_path / "new"), "--resume")
+    assert not (tmp_path / "new").exists()
+    assert "no run" in wrong("eval", tmp_path / "new", world.images)
+
+    other = tmp_path / "other"
+    shutil.copytree(world.run, other)
+    tensors = load_file(other / "model.safetensors")
+    save_file({**tensors, "head.weight": tensors["head.weight"][:, :7].clone()}, other / "model.safetensors")
+    line = wrong("predict", other, world.images)
+    assert "another model" in line
+    (other / "model.safetensors").write_bytes(b"half a file")
+    assert "cannot be read" in wrong("predict", other, world.images)
+    (other / "classes.json").write_text("{")
+    assert "classes.json" in wrong("eval", other, world.images)
+
+
+def test_nothing_to_train(world, say, wrong, tmp_path):
+    train = ["train", world.images, *world.fast(tmp_path / "run")]
+    line = wrong(*train, "--freeze-encoder")
+    assert "nothing to train" in line
+    assert not (tmp_path / "run" / "recipe.json").exists()
+    # With what the message says, it works, in the same folder.
+    assert say(*train, "--freeze-encoder", "--train-head")[0] == 0
