@@ -363,14 +363,16 @@ def recipe_of(*arguments: str) -> recipes.Recipe:
 def test_recipe_precedence(tmp_path):
     assert recipe_of() == recipes.small()
     assert recipe_of("--recipe", "paper") == recipes.paper()
-    assert recipe_of("--recipe", "paper", "--epochs", "12") == recipes.paper(epochs=12)
-    assert recipe_of("--epochs", "2", "--no-center", "--lr", "0.5") == recipes.small(epochs=2, center=False, lr=0.5)
+    assert recipe_of("--recipe", "paper", "--epochs", "12") == recipes.paper(epochs=12, warmup=2.0)
+    assert recipe_of("--recipe", "paper", "--epochs", "12", "--warmup", "1") == recipes.paper(epochs=12, warmup=1.0)
+    small = recipes.small(epochs=2, warmup=0.2, center=False, lr=0.5)
+    assert recipe_of("--epochs", "2", "--no-center", "--lr", "0.5") == small
     assert recipe_of("--size", "null", "--area", "[0.5, 1.0]") == recipes.small(size=None, area=(0.5, 1.0))
     config = tmp_path / "paper.yaml"
     config.write_text("recipe: paper\n")
     assert recipe_of("--config", str(config)) == recipes.paper()
     config.write_text("recipe: text4vis\nepochs: 9\nbatch: 4\n")
-    assert recipe_of("--config", str(config), "--batch", "8") == recipes.text4vis(epochs=9, batch=8)
+    assert recipe_of("--config", str(config), "--batch", "8") == recipes.text4vis(epochs=9, warmup=1.5, batch=8)
 
 
 def test_every_recipe_value_has_an_option_and_a_help_text():
@@ -383,7 +385,7 @@ def test_config_round_trip(world, say, tmp_path):
     assert code == 0
     config = tmp_path / "config.yaml"
     config.write_text(out)
-    assert recipe_of("--config", str(config)) == recipes.paper(size=64, epochs=7)
+    assert recipe_of("--config", str(config)) == recipes.paper(size=64, epochs=7, warmup=5 * 7 / 30)
     assert say("train", "--config", config, "--print_config") == (0, out, "")
 
 
@@ -420,7 +422,7 @@ def test_mistyped_options(world, wrong, tmp_path):
         assert "[options]" not in line
     for arguments, word in [
         (["--epochs", 0], "epochs"),
-        (["--recipe", "paper", "--epochs", 2], "warmup"),
+        (["--recipe", "paper", "--epochs", 2, "--warmup", 2], "warmup"),
         (["--size", 3], "size"),
         (["--seed", -1], "seed"),
         (["--held-out", 2], "held-out"),

@@ -4,7 +4,7 @@ import os
 import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ _RECIPE_HELP = {
     "ratio": "range of the random box's width over height",
     "flip": "probability of mirroring a clip",
     "gray": "probability of a gray clip",
-    "epochs": "passes over the training items",
+    "epochs": "passes over the training items; warm-up keeps its share",
     "batch": "clips an optimiser step",
     "accumulate": "passes that a step is split into",
     "lr": "peak rate of what was pretrained",
@@ -215,9 +215,15 @@ def _demo_parser() -> ArgumentParser:
 
 
 def recipe_from(options: Namespace, given: Namespace) -> Recipe:
-    """The recipe that the options name, changed by those that were given and by nothing else."""
+    """The recipe that the options name, changed by those that were given and by nothing else.
+
+    Warm-up is a share of the epochs: other epochs keep the share, unless the warm-up is given too.
+    """
     changes = {f.name: given[f.name] for f in fields(Recipe) if f.name != "name" and f.name in given}
-    return RECIPES[options.recipe](**changes)
+    recipe = RECIPES[options.recipe]()
+    if "epochs" in changes and "warmup" not in changes:
+        changes["warmup"] = recipe.warmup * changes["epochs"] / recipe.epochs
+    return replace(recipe, **changes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
