@@ -74,7 +74,8 @@ class World:
     def fast(self, out: Path | str) -> list[str]:
         """Options that make a training run quick, and its folder."""
         cache = str(self.root / "cache")
-        return ["--size", "32", "--epochs", "2", "--workers", "0", "--cache", cache, "--out", str(out)]
+        rates = ["--epochs", "2", "--warmup", "1"]
+        return ["--size", "32", *rates, "--workers", "0", "--cache", cache, "--out", str(out)]
 
     def run_options(self) -> list[str]:
         """Options that make an evaluation quick."""
@@ -385,7 +386,7 @@ def test_config_round_trip(world, say, tmp_path):
     assert code == 0
     config = tmp_path / "config.yaml"
     config.write_text(out)
-    assert recipe_of("--config", str(config)) == recipes.paper(size=64, epochs=7, warmup=5 * 7 / 30)
+    assert recipe_of("--config", str(config)) == recipes.paper(size=64, epochs=7, warmup=1.0)
     assert say("train", "--config", config, "--print_config") == (0, out, "")
 
 

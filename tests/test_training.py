@@ -299,6 +299,19 @@ def test_the_losses_are_those_of_a_bare_loop(data: Dataset, tmp_path: Path) -> N
     assert expected[-1] != pytest.approx(expected[0], abs=1e-2), "the weights have moved between"
 
 
+def test_bf16_is_the_forward_pass_and_weights_stay_float32(data: Dataset, tmp_path: Path) -> None:
+    model = make_model()
+    seen: list[torch.dtype] = []
+    model.temporal.register_forward_hook(lambda _module, _inputs, out: seen.append(out.dtype))
+    recipe = replace(RECIPE, epochs=1, warmup=0.5)
+    half = losses(train(model, data, None, replace(recipe, precision="bf16"), out=tmp_path / "bf16"))
+    full = losses(train(make_model(), data, None, recipe, out=tmp_path / "fp32"))
+    assert set(seen) == {torch.bfloat16}
+    assert half != full
+    assert half == pytest.approx(full, rel=0.1)
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+
+
 # --- the same run, however it is cut up -----------------------------------------------------------------------------
 
 
