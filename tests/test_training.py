@@ -854,6 +854,23 @@ def test_the_folder_holds_what_prediction_needs(data: Dataset, val: Dataset, tmp
     assert on_disk(tmp_path) == records
 
 
+def test_validation_sees_what_the_recipe_says(
+    data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict] = []
+
+    def noted(model: Recognizer, dataset: Dataset, **options):
+        seen.append({"items": len(dataset), **options})
+        return evaluate(model, dataset, **options)
+
+    monkeypatch.setattr(training, "evaluate", noted)
+    train(make_model(), data, val, replace(RECIPE, epochs=2, origin="centre"), out=tmp_path)
+    assert len(seen) == 2
+    for options in seen:
+        expected = {"items": 4, "frames": 2, "pixels": PIXELS, "views": Views(origin="centre")}
+        assert {key: options[key] for key in expected} == expected
+
+
 def test_features_for_a_frozen_encoder_are_kept(
     data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
