@@ -20,6 +20,7 @@ import torch
 
 import texthead as th
 from texthead import datasets, evaluation, features, jobs, training
+from texthead.comparison import Pretrained
 from texthead.heads import HeadKind
 from texthead.temporal import MeanPool
 
@@ -41,7 +42,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     )
     pixels = training.pixels_for(recipe, encoder.visual.spec)
     cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels))
-    ground = jobs.Pretrained(encoder, pixels, recipe.frames, recipe.origin, cache, workers=0)
+    ground = Pretrained(encoder, pixels, recipe.frames, recipe.origin, cache, workers=0)
     found, _, _ = ground.features(train_set, skip=False, title="train")
     tests, _, _ = ground.features(test, skip=False, title="test")
     targets, truth = (torch.tensor(datasets.label_indices(part, labels)) for part in (train_set, test))

@@ -557,7 +557,7 @@ def test_real_broken_files_are_errors(shared, name):
 
 def test_damage_elsewhere_may_go_unseen(shared):
     with open_media(shared / "decode" / "real" / "decord_corrupted.mp4") as media:
-        media.frames_at([0, 3])
+        assert media.frames_at([0, 3]).shape[:2] == (2, 3)
 
 
 def test_phones_held_upright_give_portraits(shared):

@@ -76,6 +76,23 @@ def _common(parser: ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
+def _names(parser: ArgumentParser) -> None:
+    kinds = Literal["clean", "verbatim"]
+    parser.add_argument("--names", type=kinds, default="clean", help="how labels become class names")
+
+
+def _views(parser: ArgumentParser) -> None:
+    parser.add_argument("--views", default="1x1", help="clips x crops, as 4x3")
+    kinds = Literal["features", "logits", "probabilities"]
+    parser.add_argument("--pooling", type=kinds, default="features", help="what is averaged over views")
+
+
+def _beside(parser: ArgumentParser) -> None:
+    text = "zero-shot and logistic probe beside the result; auto: up to 2,000 training items"
+    parser.add_argument("--baselines", type=Literal["auto", "always", "never"], default="auto", help=text)
+    parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
+
+
 def _default_workers() -> int:
     return min(8, os.cpu_count() or 1)
 
@@ -93,20 +110,12 @@ def _train_parser() -> ArgumentParser:
         help="rows of the head; all but linear and cosine are frozen",
     )
     parser.add_argument("--train-head", action="store_true", help="train the rows from where they start")
-    parser.add_argument(
-        "--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names"
-    )
+    _names(parser)
     parser.add_argument("--k", type=int, default=None, help="train on K items a class")
     parser.add_argument("--held-out", type=float, default=0.2, help="part to hold out where the data has no splits")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out and list files that cannot be read")
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
-    parser.add_argument(
-        "--baselines",
-        type=Literal["auto", "always", "never"],
-        default="auto",
-        help="zero-shot and logistic probe beside the result; auto: up to 2,000 training items",
-    )
-    parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
+    _beside(parser)
     _common(parser)
     parser.add_argument(
         "--recipe", type=Literal["small", "paper", "text4vis"], default="small", help="what is not given"
@@ -133,27 +142,13 @@ def _eval_parser() -> ArgumentParser:
     parser.add_argument("--classes", default=None, help="names.txt or 'a, b': a new text head for these")
     parser.add_argument("--zero-shot", action="store_true", help="a new text head for the data's own labels")
     parser.add_argument("--template", default=None, help="prompt of a new head; the run's own if not given")
-    parser.add_argument(
-        "--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names"
-    )
+    _names(parser)
     parser.add_argument(
         "--split", type=Literal["train", "val", "test"], default=None, help="test, else val, if not given"
     )
-    parser.add_argument("--views", default="1x1", help="clips x crops, as 4x3")
-    parser.add_argument(
-        "--pooling",
-        type=Literal["features", "logits", "probabilities"],
-        default="features",
-        help="what is averaged over views",
-    )
+    _views(parser)
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out and list files that cannot be read")
-    parser.add_argument(
-        "--baselines",
-        type=Literal["auto", "always", "never"],
-        default="auto",
-        help="zero-shot and logistic probe beside the result",
-    )
-    parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
+    _beside(parser)
     parser.add_argument("--csv", default=None, metavar="FILE", help="write one line an item")
     _common(parser)
     return parser
@@ -173,13 +168,7 @@ def _predict_parser() -> ArgumentParser:
     )
     parser.add_argument("--template", default=None, help="prompt of a new head")
     parser.add_argument("--top", type=int, default=5, help="names a file")
-    parser.add_argument("--views", default="1x1", help="clips x crops, as 4x3")
-    parser.add_argument(
-        "--pooling",
-        type=Literal["features", "logits", "probabilities"],
-        default="features",
-        help="what is averaged over views",
-    )
+    _views(parser)
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
     parser.add_argument("--csv", action="store_true", help="CSV on standard output")
     parser.add_argument("--skip-unreadable", action="store_true", help="go on past files that cannot be read")
@@ -196,9 +185,7 @@ def _head_parser() -> ArgumentParser:
     parser.add_argument("--data", default=None, help="labelled data, for lda")
     parser.add_argument("--encoder", default="mini", help="mini, openclip:ARCH/TAG or openclip:ARCH/FILE")
     parser.add_argument("--template", default="{}", help="prompt with exactly one {}")
-    parser.add_argument(
-        "--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names"
-    )
+    _names(parser)
     parser.add_argument("--plot", default=None, metavar="FILE", help="write the correlation map as PNG, SVG or PDF")
     parser.add_argument("--out", default=None, metavar="FILE", help="write the rows as safetensors")
     parser.add_argument("--seed", type=int, default=0, help="of the random rows")

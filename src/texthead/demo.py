@@ -10,18 +10,19 @@ import numpy as np
 import torch
 
 from texthead import datasets, evaluation, features, recipes, runs, synthetic, training
+from texthead.comparison import strips
 from texthead.datasets import Dataset, Pixels
 from texthead.encoders import Encoder, load_encoder, zero_shot_note
 from texthead.errors import MediaError
 from texthead.figures import plot_bars, plot_confusion, plot_correlations, plot_curves, plot_strip
 from texthead.heads import CosineHead, HeadKind, class_correlation, text_head
-from texthead.jobs import bar, notes, pick_device, results, strips
 from texthead.prediction import predict
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.report import Cell, Report
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
+from texthead.terminal import bar, notes, pick_device, results
 
 UNSEEN = 12
 SEEDS = 3
@@ -141,7 +142,7 @@ def run_demo(out: Path, *, seed: int, workers: int, device: str) -> dict[str, np
     best = _predict_one(bench, tuned, file)
     _report(out, bench, rows, records, tuned, best)
     show.print(f"videos: {out / 'videos'}   run: {out / 'runs' / 'fine-tuned'}   report: {out / 'report.html'}")
-    show.print(f"pictures: {synthetic.CREDIT}")
+    show.print(synthetic.CREDIT)
     show.print(f"done in {time.perf_counter() - started:.0f} s")
     return dict(rows)
 

@@ -263,7 +263,7 @@ def logistic_probe(
     if len(present) == 1:
         scores[:, present] = 0.0
         return scores
-    # The mean length is put to 10, so that C means the same whatever the encoder's scale and dimension.
+    # Every length is put to 10, so that C means the same whatever the encoder's scale and dimension.
     fit = LogisticRegression(C=strength, max_iter=2000)
     fit.fit(10 * F.normalize(train - center, dim=-1).numpy(), targets.numpy())
     logits = torch.from_numpy(fit.decision_function(10 * F.normalize(test - center, dim=-1).numpy())).float()

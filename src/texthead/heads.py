@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ HeadKind = Literal["text", "normal", "orthogonal", "lda", "linear", "cosine"]
 
 
 class CosineHead(nn.Module):
-    """Scores = scale x cosine(features - center, row); the rows are frozen or trainable.
+    """Scores = scale x cosine(features - center, row); the rows are frozen or trainable: FrozenHead, TrainableHead.
 
     `log_scale` is a parameter: exp(log_scale) is the same factor in training and in evaluation.
 
@@ -29,7 +29,6 @@ class CosineHead(nn.Module):
         names: the class names, in row order.
         scale: the logit scale at the start, > 0.
         center: subtracted from the features before they are normalised; None subtracts nothing.
-        frozen: rows in a buffer that no optimiser can see, or in a parameter.
         kind: where the rows came from.
         prompts: the exact strings behind text rows.
 
@@ -39,6 +38,7 @@ class CosineHead(nn.Module):
         DataError: names and rows differ in number, a row is zero, or the scale is not positive.
     """
 
+    frozen: ClassVar[bool]  # rows in a buffer that no optimiser can see, or in a parameter
     weight: Tensor
     center: Tensor | None
 
@@ -49,7 +49,6 @@ class CosineHead(nn.Module):
         names: Sequence[str],
         scale: float = 100.0,
         center: Float[Tensor, " dim"] | None = None,
-        frozen: bool,
         kind: HeadKind = "text",
         prompts: Sequence[str] | None = None,
     ):
@@ -63,7 +62,7 @@ class CosineHead(nn.Module):
         if not bool((lengths > 0).all()):
             raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero: it has no direction to compare with")
         rows = F.normalize(weight.detach().float(), dim=-1)
-        if frozen:
+        if self.frozen:
             self.register_buffer("weight", rows)
         else:
             self.weight = nn.Parameter(rows)
@@ -101,17 +100,7 @@ class FrozenHead(CosineHead):
     Source: Eq. 3, W~.
     """
 
-    def __init__(
-        self,
-        weight: Float[Tensor, "classes dim"],
-        *,
-        names: Sequence[str],
-        scale: float = 100.0,
-        center: Float[Tensor, " dim"] | None = None,
-        kind: HeadKind = "text",
-        prompts: Sequence[str] | None = None,
-    ):
-        super().__init__(weight, names=names, scale=scale, center=center, frozen=True, kind=kind, prompts=prompts)
+    frozen = True
 
 
 class TrainableHead(CosineHead):
@@ -120,17 +109,7 @@ class TrainableHead(CosineHead):
     Source: Sec. 2.2, "the unfrozen results are given in the supplementary materials".
     """
 
-    def __init__(
-        self,
-        weight: Float[Tensor, "classes dim"],
-        *,
-        names: Sequence[str],
-        scale: float = 100.0,
-        center: Float[Tensor, " dim"] | None = None,
-        kind: HeadKind = "text",
-        prompts: Sequence[str] | None = None,
-    ):
-        super().__init__(weight, names=names, scale=scale, center=center, frozen=False, kind=kind, prompts=prompts)
+    frozen = False
 
 
 class LinearHead(nn.Module):

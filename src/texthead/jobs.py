@@ -7,86 +7,34 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from texthead import datasets, evaluation, features, prompts, runs, training
+from texthead.comparison import Comparison, Division, Pretrained, baselines, write_report
 from texthead.datasets import Dataset, Item, Pixels, read_dataset, splits_of
 from texthead.encoders import Encoder, Visual, load_encoder, zero_shot_note
-from texthead.errors import DataError, MediaError, RunError
+from texthead.errors import DataError, RunError
 from texthead.heads import CosineHead, class_correlation, text_head, text_weights
 from texthead.prediction import Prediction
 from texthead.prediction import predict as predict_files
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.report import Strip, run_report, wilson_interval
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
+from texthead.terminal import bar, notes, pick_device, results
 
 FEW_ITEMS = 2000
 FEW_STEPS = 40
-# Class names and paths are printed as they are: no markup, no emoji codes.
-notes = partial(Console, stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-results = partial(Console, highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-
-@contextmanager
-def bar(title: str, unit: str) -> Iterator[features.Progress]:
-    """A progress bar on standard error with rate and time left; gone when done, silent where nobody looks."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    console = notes()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=None, rate="")
-
-        def update(done: int, total: int) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else "")
-
-        yield update
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first CUDA device, else the CPU.
-
-    Raises:
-        RunError: a device that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise RunError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}): use --device cpu") from None
-    return device
 
 
 # --- train ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Division:
-    """Who trains, who is looked at after each epoch, and who is scored at the end."""
-
-    train: Dataset
-    val: Dataset | None
-    scored: Dataset
-    scored_name: str
 
 
 def divide(dataset: Dataset, *, seed: int, part: float, k: int | None) -> Division:
@@ -106,36 +54,6 @@ def divide(dataset: Dataset, *, seed: int, part: float, k: int | None) -> Divisi
     # Labels that only occur outside training have no row; `eval --zero-shot` is for them.
     val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
     return Division(train, val if len(val) else None, scored, name)
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """What the pretrained encoder makes of the training items: the ground for centers, LDA and the probe."""
-
-    encoder: Encoder
-    pixels: Pixels
-    frames: int
-    origin: Any
-    cache: features.FeatureCache
-    workers: int
-
-    def features(self, dataset: Dataset, *, skip: bool, title: str) -> tuple[torch.Tensor, list[int], list[MediaError]]:
-        """(one mean feature a readable item, their positions, the errors of the others)."""
-        model = Recognizer(self.encoder.visual, MeanPool(), torch.nn.Identity())
-        with bar(title, "files") as progress:
-            entries = evaluation.item_features(
-                model,
-                [item.path for item in dataset.items],
-                frames=self.frames,
-                pixels=self.pixels,
-                views=Views(origin=self.origin),
-                cache=self.cache,
-                workers=self.workers,
-                progress=progress,
-            )
-        positions, errors = features.readable(entries, skip=skip)
-        found = [entry[0] for entry in entries if not isinstance(entry, MediaError)]
-        return torch.stack(found) if found else torch.empty(0, self.encoder.dim), positions, errors
 
 
 def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given: frozenset[str]) -> tuple[Recipe, list[str]]:
@@ -285,122 +203,6 @@ def _final(
             workers=options.workers,
             progress=progress,
         )
-
-
-# --- results beside each other --------------------------------------------------------------------------------------
-
-
-class Comparison:
-    """Scores of several methods on the same items, best printed as such, whichever it is."""
-
-    def __init__(self, parts: Division, labels: Sequence[str]):
-        self.parts = parts
-        self.labels = labels
-        self.rows: list[tuple[str, evaluation.Evaluation]] = []
-        self.lines: list[str] = []
-
-    def add(self, method: str, result: evaluation.Evaluation) -> None:
-        """One more method."""
-        self.rows.append((method, result))
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """(method, its result) as text, for the report."""
-        return [(method, f"{r.top1:.1f} % of {r.count} (95 % interval {_interval(r)})") for method, r in self.rows]
-
-    def show(self) -> None:
-        """Print the table, what was skipped, and a word where a simple method is ahead."""
-        table = Table("method", "top-1", "95 % interval", "top-5", "items", title=f"{self.parts.scored_name} items")
-        for method, r in self.rows:
-            table.add_row(method, f"{r.top1:.1f}", _interval(r), f"{r.top5:.1f}", str(r.count))
-        results().print(table)
-        skipped = {str(error.path): error for _, r in self.rows for error in r.skipped}
-        for error in skipped.values():
-            notes().print(f"skipped: {error}")
-        if skipped:
-            results().print(f"{len(skipped)} items could not be read and are not counted")
-        *others, (_, own) = self.rows
-        ahead = max(others, key=lambda row: row[1].top1, default=None)
-        if ahead and ahead[1].top1 > own.top1:
-            results().print(f"{ahead[0]} is ahead of this run by {ahead[1].top1 - own.top1:.1f} points on these items")
-        for line in self.lines:
-            results().print(line)
-
-
-def _interval(result: evaluation.Evaluation) -> str:
-    low, high = wilson_interval(round(result.top1 * result.count / 100), result.count)
-    return f"{low:.1f}-{high:.1f}"
-
-
-def baselines(
-    ground: Pretrained,
-    parts: Division,
-    labels: Sequence[str],
-    names: Sequence[str],
-    recipe: Recipe,
-    found: torch.Tensor,
-    targets: torch.Tensor,
-    *,
-    skip: bool,
-) -> Comparison:
-    """Zero-shot and a logistic probe on the pretrained encoder's features of the same items."""
-    table = Comparison(parts, labels)
-    tests, positions, errors = ground.features(parts.scored, skip=skip, title="encode scored items")
-    kept = parts.scored.pick(positions)
-    truth = torch.tensor(datasets.label_indices(kept, labels))
-    paths = [item.path for item in kept.items]
-    center = found.mean(0) if recipe.center else None
-    head = text_head(ground.encoder, names, template=recipe.template, center=center)
-    how = "zero-shot, features centred on the training items" if recipe.center else "zero-shot"
-    with torch.inference_mode():
-        zero = head(tests)
-    probe = evaluation.logistic_probe(found, targets, tests, classes=len(labels))
-    table.add(how, evaluation.Evaluation(tuple(labels), paths, truth, zero, errors))
-    table.add("logistic probe, frozen features", evaluation.Evaluation(tuple(labels), paths, truth, probe, errors))
-    note = zero_shot_note(ground.encoder.source)
-    if note:
-        table.lines.append(note)
-    return table
-
-
-def write_report(out: Path, model: Recognizer, records: Sequence[dict], table: Comparison) -> None:
-    """`report.html` in the run folder."""
-    about, classes = runs.read_json(out / "recipe.json"), runs.read_json(out / "classes.json")
-    strings = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
-    weight = model.head.weight.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    own = table.rows[-1][1] if table.rows else None
-    report = run_report(
-        out.name,
-        about["recipe"],
-        records,
-        own.confusion() if own else None,
-        class_correlation(weight).numpy(),
-        model.names,
-        table.pairs(),
-        strips(own, about["recipe"]["frames"]) if own else [],
-        strings,
-    )
-    report.write(out / "report.html")
-
-
-def strips(result: evaluation.Evaluation, frames: int, most: int = 6) -> list[Strip]:
-    """The surest mistakes and the surest hits as frames with their best names."""
-    from texthead.decoding import open_media
-    from texthead.transforms import view_crops
-
-    best = result.scores.softmax(-1).topk(min(3, len(result.names)), dim=-1)
-    wrong = best.indices[:, 0] != result.targets
-    order = torch.argsort(best.values[:, 0] + wrong.float(), descending=True).tolist()
-    hits = [i for i in order if not wrong[i]]
-    picked = [i for i in order if wrong[i]][: most // 2]
-    picked += hits[: most - len(picked)]
-    made = []
-    for i in picked:
-        with open_media(result.paths[i]) as media:
-            shown = media.frames_at(Views(origin="centre").frame_indices(media.num_frames, min(frames, 8))[0])
-        top = [(result.names[c], p) for c, p in zip(best.indices[i].tolist(), best.values[i].tolist(), strict=True)]
-        small = view_crops(shown, 128, 128, 1, "bicubic")[0].permute(0, 2, 3, 1).numpy()
-        made.append(Strip(result.paths[i].name, small, top, result.names[int(result.targets[i])]))
-    return made
 
 
 # --- eval -----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ class Recipe:
         flip, gray: probability that a clip is mirrored, or made gray.
         epochs: passes over the training items.
         batch: clips an optimiser step.
-        accumulate: forward and backward passes that one step is split into.
+        accumulate: a step is split into parts of batch / accumulate clips, rounded up; one pass each.
         lr: peak rate of what was pretrained, and of the logit scale.
         lr_new: peak rate of the temporal module and of a trainable head.
         weight_decay, beta1, beta2: AdamW's.

@@ -217,6 +217,7 @@ def load_run(folder: str | Path) -> Run:
 
     Raises:
         RunError: the folder is no finished run, or a file in it does not fit the others.
+        EncoderError: its encoder is not known to the installed libraries.
     """
     folder = Path(folder)
     if not is_run(folder):

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from texthead import splits
 from texthead.datasets import Dataset, Pixels, TrainClips, TrainFeatures, label_indices
-from texthead.encoders import Encoder, VisualSpec
+from texthead.encoders import Encoder, VisualSpec, as_visual
 from texthead.errors import DataError, MediaError, RunError
-from texthead.evaluation import evaluate
+from texthead.evaluation import Evaluation, evaluate
 from texthead.features import FeatureCache, Progress, evenly, frame_features, readable
 from texthead.heads import (
     FrozenHead,
@@ -156,7 +156,7 @@ def train(
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
     out = Path(out)
-    pixels = pixels_for(recipe, model.visual.spec)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    pixels = pixels_for(recipe, as_visual(model.visual).spec)
     about = json.loads(json.dumps(describe(model, recipe, pixels)))
     split = {
         "source": train_set.source,
@@ -215,20 +215,12 @@ def _fit(
 
     # --- clips: pixels, or features that are encoded once
     if recipe.freeze_encoder:
-        student, clips, workers = (
-            model.on_features(),
-            _feature_clips(model, train_set, recipe, pixels, cache, workers),
-            0,
-        )
+        student, clips = model.on_features(), _feature_clips(model, train_set, recipe, pixels, cache, workers)
+        workers = 0
     else:
+        augmentation = augmentation_for(recipe, pixels)
         student = model
-        clips = TrainClips(
-            train_set,
-            model.names,
-            frames=recipe.frames,
-            augmentation=augmentation_for(recipe, pixels),
-            seed=recipe.seed,
-        )
+        clips = TrainClips(train_set, model.names, frames=recipe.frames, augmentation=augmentation, seed=recipe.seed)
     batches = EpochBatches(len(clips), recipe.batch, math.ceil(recipe.batch / recipe.accumulate), seed=recipe.seed)
     loader = torch.utils.data.DataLoader(
         clips,
@@ -241,26 +233,14 @@ def _fit(
     )
 
     # --- optimiser: pretrained parts at lr, new parts at lr_new
-    groups = parameter_groups(student, recipe)
     optimizer = torch.optim.AdamW(
-        groups,
+        parameter_groups(student, recipe),
         betas=(recipe.beta1, recipe.beta2),
         weight_decay=recipe.weight_decay,
         fused=device.type == "cuda" or None,
     )
-    first_epoch, step, log = 0, 0, MetricsLog(out / "metrics.jsonl")
-    if state is not None:
-        try:
-            student.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise _no_checkpoint(out / "state" / "last.pt", error) from None
-        first_epoch, step = state["epoch"], state["step"]
-        log.cut(state["records"])
-        if state["threads"] != torch.get_num_threads():
-            log.note(
-                f"resumed with {torch.get_num_threads()} threads, begun with {state['threads']}: last bits may differ"
-            )
+    log = MetricsLog(out / "metrics.jsonl")
+    first_epoch, step = (0, 0) if state is None else _restore(state, student, optimizer, log, out)
 
     # --- epochs
     for epoch in range(first_epoch, recipe.epochs):
@@ -286,36 +266,55 @@ def _fit(
                 if not math.isfinite(loss_sum):
                     raise _not_finite(loss_sum, step, optimizer, train_set, positions, out)
             if recipe.clip_norm:
-                nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], recipe.clip_norm)
+                nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], recipe.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            seen += items
-            step += 1
-            rate = seen / (time.perf_counter() - started)
-            log.add(
-                kind="train",
-                epoch=epoch,
-                step=step,
-                loss=loss_sum,
-                lr=recipe.lr * factor,
-                clips_per_second=round(rate, 2),
-            )
+            seen, step = seen + items, step + 1
+            rate = round(seen / (time.perf_counter() - started), 2)
+            log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, lr=recipe.lr * factor, clips_per_second=rate)
             if progress:
                 progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
         if val_set:
-            scored = evaluate(
-                model,
-                val_set,
-                frames=recipe.frames,
-                pixels=pixels,
-                views=Views(origin=recipe.origin),
-                cache=cache if recipe.freeze_encoder else None,
-                workers=workers,
-            )
+            scored = _validate(model, val_set, recipe, pixels, cache, workers)
             log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
         log.sync()
         _save_state(out, student, optimizer, epoch=epoch + 1, step=step, records=len(log.records))
     return log.records
+
+
+def _restore(
+    state: dict, model: Recognizer, optimizer: torch.optim.Optimizer, log: "MetricsLog", out: Path
+) -> tuple[int, int]:
+    """(epoch, step) to go on at, after putting a checkpoint back.
+
+    Raises:
+        RunError: the checkpoint is of another model, or the metrics file is shorter than it.
+    """
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _no_checkpoint(out / "state" / "last.pt", error) from None
+    log.cut(state["records"])
+    here, before = torch.get_num_threads(), state["threads"]
+    if here != before:
+        log.note(f"resumed with {here} threads, begun with {before}: last bits may differ")
+    return state["epoch"], state["step"]
+
+
+def _validate(
+    model: Recognizer, val_set: Dataset, recipe: Recipe, pixels: Pixels, cache: FeatureCache | None, workers: int
+) -> Evaluation:
+    """The score after an epoch: one view, through the feature cache where the encoder is frozen."""
+    return evaluate(
+        model,
+        val_set,
+        frames=recipe.frames,
+        pixels=pixels,
+        views=Views(origin=recipe.origin),
+        cache=cache if recipe.freeze_encoder else None,
+        workers=workers,
+    )
 
 
 def _feature_clips(
@@ -323,7 +322,7 @@ def _feature_clips(
 ) -> TrainFeatures:
     """Clips of features: of each item twice as many frames as a clip takes, encoded once."""
     entries = frame_features(
-        model.visual,  # pyright: ignore[reportArgumentType]
+        as_visual(model.visual),
         [item.path for item in dataset.items],
         partial(evenly, most=2 * recipe.frames),
         pixels,

@@ -1,0 +1,53 @@
+"""What a command shows while it works, and where: results on standard output, the rest on standard error."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from texthead import features
+from texthead.errors import RunError
+
+# Class names and paths are printed as they are: no markup, no emoji codes.
+notes = partial(Console, stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+results = partial(Console, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+@contextmanager
+def bar(title: str, unit: str) -> Iterator[features.Progress]:
+    """A progress bar on standard error with rate and time left; gone when done, silent where nobody looks."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    console = notes()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=None, rate="")
+
+        def update(done: int, total: int) -> None:
+            speed = progress.tasks[0].speed
+            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else "")
+
+        yield update
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first CUDA device, else the CPU.
+
+    Raises:
+        RunError: a device that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RunError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}): use --device cpu") from None
+    return device
