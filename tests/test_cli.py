@@ -428,6 +428,12 @@ def test_mistyped_options(world, wrong, tmp_path):
         (["--seed", -1], "seed"),
         (["--held-out", 2], "held-out"),
         (["--area", "[2, 1]"], "area"),
+        (["--head", "txt"], "--head must be text, normal, orthogonal, lda, linear or cosine, got txt"),
+        (["--size", "big"], "--size must be a whole number, got big"),
+        (["--flip", "some"], "--flip must be a number, got some"),
+        (["--area", 0.5], "--area must be two numbers, as [0.35, 1.0], got 0.5"),
+        (["--workers", -1], "--workers must be a whole number, 0 or more, got -1"),
+        (["--freeze", ""], "--freeze"),
     ]:
         assert word in wrong(*train, *arguments)
     assert not (tmp_path / "run").exists()
@@ -441,8 +447,30 @@ def test_bare_command_version_and_interrupt(say, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("texthead.jobs.head", stop)
-    code, _, err = say("head", "a, b")
+    assert say("head", "a, b") == (130, "", "texthead: interrupted\n")
+    monkeypatch.setattr("texthead.jobs.train", lambda *_, **__: stop(None))
+    code, _, err = say("train", "data", "--out", "run")
     assert (code, len(err.splitlines())) == (130, 1)
+    assert "--resume" in err
+
+
+def test_what_a_command_needs_is_named_as_it_is_typed(wrong):
+    for arguments, needs in [
+        (["train", "data"], "texthead train needs --out"),
+        (["train", "--out", "run"], "texthead train needs DATA"),
+        (["eval", "run"], "texthead eval needs DATA"),
+        (["predict"], "texthead predict needs RUN_OR_FILE"),
+        (["head"], "texthead head needs CLASSES"),
+    ]:
+        assert needs in wrong(*arguments)
+
+
+def test_options_that_would_do_nothing_are_refused(world, wrong):
+    item, run = world.images / "red" / "0.png", world.run
+    assert "give --classes or --zero-shot too" in wrong("eval", run, world.images, "--template", "a {}")
+    assert "give --classes too" in wrong("predict", run, item, "--template", "a {}")
+    assert "--json and --csv" in wrong("predict", run, item, "--json", "--csv")
+    assert "--init lda and --data go together" in wrong("head", "a, b", "--data", world.images)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])

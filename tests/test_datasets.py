@@ -218,6 +218,24 @@ def test_what_is_no_media_is_noted(tmp_path):
     assert dataset.notes == (f"{tmp_path / 'run'}: 2 files are not media (.srt, .txt)",)
 
 
+def test_media_outside_class_folders_is_counted(tmp_path):
+    dataset = read_dataset(touch(tmp_path, "a.mp4", "run/a.mp4", "run/deeper/b.mp4", "run/.b.mp4", "jump/c.mp4"))
+    assert len(dataset) == 2
+    assert dataset.notes == (
+        f"{tmp_path}: 2 media files are not directly in a class folder and not used ({tmp_path / 'a.mp4'})",
+    )
+
+
+def test_known_columns_are_known_in_any_case(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    path = tmp_path / "list.csv"
+    path.write_text("Path, LABEL,Split,Camera\na.mp4,run,train,one\nb.mp4,jump,test,two\n")
+    for dataset in (read_dataset(path), read_dataset(tmp_path)):
+        assert dataset.labels == ["run", "jump"]
+        assert [item.split for item in dataset.items] == ["train", "test"]
+        assert dataset.items[0].extra == (("Camera", "one"),)
+
+
 def test_an_empty_folder(tmp_path):
     with pytest.raises(DataError, match="no labelled videos or images"):
         read_dataset(tmp_path)

@@ -149,6 +149,20 @@ def test_a_bridge_is_fitted_once_for_each_set_of_weights_and_rows(tmp_path, monk
     files = sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file())
     assert len(files) == 3
     assert all(re.fullmatch(r"[0-9a-f]{32}\.safetensors", name) for name in files)
+    # Other texts: another bridge.
+    monkeypatch.setattr(encoders, "imagenet_texts", lambda: (texts[1], texts[0]))
+    load(rows)
+    assert echo.asked == 8
+    # A damaged or an unusable place is one line with what to do.
+    for path in (tmp_path / "cache").rglob("*.safetensors"):
+        path.write_bytes(b"half a bridge")
+    with pytest.raises(EncoderError, match=r"bridge of mini cannot be kept in .*TEXTHEAD_CACHE") as caught:
+        load(rows)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "file"))
+    with pytest.raises(EncoderError, match=r"bridge of mini cannot be kept in .*TEXTHEAD_CACHE"):
+        load(rows)
 
 
 def test_where_the_cache_is(tmp_path, monkeypatch):

@@ -363,6 +363,13 @@ def test_an_unreadable_file_is_tried_again(visual: Visual, cache: FeatureCache, 
     assert isinstance(entry, FrameFeatures)
 
 
+def test_a_cache_of_other_weights_or_sizes_is_refused(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
+    other, larger = tiny_visual(seed=5), replace(PIXELS, size=PIXELS.size + 32, resize=PIXELS.resize + 32)
+    for encoder, pixels in ((other, PIXELS), (visual, larger)):
+        with pytest.raises(TextheadError, match="features of other weights or another size"):
+            frame_features(encoder, videos, choose, pixels, cache=cache)
+
+
 @pytest.mark.parametrize("content", [b"this is no database " * 400, b"SQLite format 3\x00" + bytes(4000)])
 def test_a_damaged_cache_file_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key.sqlite").write_bytes(content)

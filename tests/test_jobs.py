@@ -43,7 +43,7 @@ def test_pick_device():
     assert jobs.pick_device("cpu") == torch.device("cpu")
     assert jobs.pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     for name in ("abacus", "cuda:99"):
-        with pytest.raises(RunError, match=f"'{name}' cannot be used .*--device cpu"):
+        with pytest.raises(RunError, match=f"'{name}' cannot be used .*: use auto, cpu, cuda or cuda:N$"):
             jobs.pick_device(name)
 
 
@@ -59,18 +59,20 @@ def test_divide_draws_where_there_are_no_splits():
 
 def test_divide_takes_the_datas_splits():
     rows = [("a0", "a", "train"), ("b0", "b", "train"), ("a1", "a", "val"), ("b1", "b", "test"), ("c1", "c", "test")]
-    parts = jobs.divide(items(*rows), seed=0, part=0.2, k=None)
+    parts = jobs.divide(items(*rows), seed=0, part=None, k=None)
     assert parts.scored_name == "test"
     assert parts.val is not None
     assert [i.path.stem for i in parts.val.items] == ["a1"]
     # Class c has no row in the head.
     assert [i.path.stem for i in parts.scored.items] == ["b1"]
-    only = jobs.divide(items(*rows[:3]), seed=0, part=0.2, k=None)
+    only = jobs.divide(items(*rows[:3]), seed=0, part=None, k=None)
     assert (only.scored_name, len(only.scored)) == ("val", 1)
-    none = jobs.divide(items(*rows[:2]), seed=0, part=0.2, k=None)
+    none = jobs.divide(items(*rows[:2]), seed=0, part=None, k=None)
     assert (none.val, len(none.scored)) == (None, 0)
     with pytest.raises(DataError, match="no item of split 'train'"):
-        jobs.divide(items(*rows[2:]), seed=0, part=0.2, k=None)
+        jobs.divide(items(*rows[2:]), seed=0, part=None, k=None)
+    with pytest.raises(DataError, match=r"--held-out 0\.3: .* has its own splits \{'train': 2, .*leave it out"):
+        jobs.divide(items(*rows), seed=0, part=0.3, k=None)
 
 
 def test_divide_k_leaves_held_out_items_alone():

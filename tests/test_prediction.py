@@ -77,6 +77,15 @@ def test_a_named_file_is_taken_whatever_its_suffix(tree: Path) -> None:
     assert find_media([tree / "notes.txt"]) == [tree / "notes.txt"]
 
 
+def test_hidden_files_are_found_only_by_name(tmp_path: Path) -> None:
+    for name in (".a.mp4", ".trash/b.mp4", "c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert find_media([tmp_path]) == [tmp_path / "c.mp4"]
+    assert find_media([tmp_path / ".trash"]) == [tmp_path / ".trash" / "b.mp4"]
+    assert find_media([tmp_path / ".a.mp4"]) == [tmp_path / ".a.mp4"]
+
+
 def test_what_is_not_there(tree: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.mp4: no such file or folder"):
         find_media([tree / "b.mp4", tree / "gone.mp4"])

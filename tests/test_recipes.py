@@ -182,6 +182,12 @@ def test_an_unknown_key_is_named():
         Recipe.from_json({**paper().to_json(), "framez": 3})
 
 
+def test_a_missing_key_is_not_filled_in():
+    values = {key: value for key, value in paper().to_json().items() if key not in ("lr", "area")}
+    with pytest.raises(RunError, match="recipe lacks area, lr: "):
+        Recipe.from_json(values)
+
+
 def test_a_bad_value_is_found_in_json_too():
     with pytest.raises(RunError, match="frames must be"):
         Recipe.from_json({**paper().to_json(), "frames": 0})

@@ -16,22 +16,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from test_features import PIXELS, SPEC, tiny_visual
-from texthead import encoders, runs
+from texthead import encoders, runs, training
 from texthead.errors import RunError, TextheadError
+from texthead.files import write_json
 from texthead.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.runs import (
-    is_run,
-    load_run,
-    load_weights,
-    locked,
-    make_temporal,
-    read_json,
-    replacing,
-    save_model,
-    write_json,
-)
+from texthead.runs import is_run, load_run, load_weights, locked, make_temporal, save_model
 from texthead.temporal import MeanPool, TemporalTransformer
 
 RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
@@ -278,42 +269,6 @@ def test_make_temporal_knows_what_it_wrote() -> None:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def test_json_goes_there_and_back(tmp_path: Path) -> None:
-    value = {"name": "señal — 信号", "numbers": [1, 0.1, 1e-300], "none": None}
-    write_json(tmp_path / "deep" / "a.json", value)
-    assert read_json(tmp_path / "deep" / "a.json") == value
-    assert "信号" in (tmp_path / "deep" / "a.json").read_text(encoding="utf-8")
-    assert os.listdir(tmp_path / "deep") == ["a.json"]
-
-
-@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), TypeError("no JSON")])
-def test_an_exception_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path: Path, error: BaseException) -> None:
-    path = tmp_path / "a.json"
-    write_json(path, {"old": 1})
-    with pytest.raises(type(error)) as caught, replacing(path) as beside:
-        beside.write_text("half a fi")
-        raise error
-    assert caught.value is error
-    assert read_json(path) == {"old": 1}
-    assert os.listdir(tmp_path) == ["a.json"]
-
-
-def test_the_old_file_stands_until_the_new_one_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, synced = tmp_path / "a.json", []
-    write_json(path, {"old": 1})
-
-    def sync(descriptor: int) -> None:
-        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), read_json(path)))
-
-    monkeypatch.setattr(os, "fsync", sync)
-    write_json(path, {"new": 2})
-    ((name, during),) = synced
-    assert Path(name).parent == tmp_path
-    assert Path(name) != path
-    assert during == {"old": 1}
-    assert read_json(path) == {"new": 2}
-
-
 @pytest.mark.parametrize("where", ["fsync", "replace", "save_file"])
 def test_a_disk_fault_keeps_the_old_weights(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path, module = tmp_path / "model.safetensors", torch.nn.Linear(3, 2)
@@ -357,8 +312,11 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
             save_model(disk / "model.safetensors", torch.nn.Linear(1000, 1000))
         with pytest.raises(RunError, match=r"No space left.*kept"):
             write_json(disk / "a.json", ["x" * 1_000_000])
-        with pytest.raises(RunError, match=r"last\.pt: cannot be written.*kept"), replacing(disk / "last.pt") as beside:
-            torch.save({"a": torch.zeros(1_000_000)}, beside)
+        big = torch.nn.Linear(1000, 1000)
+        optimizer = torch.optim.AdamW(big.parameters())
+        with pytest.raises(RunError, match=r"last\.pt: cannot be written .*No space left.*kept"):
+            training._save_state(disk, big, optimizer, epoch=1, step=1, records=1)
+        shutil.rmtree(disk / "state")
         assert os.listdir(disk) == ["model.safetensors"]
         assert (disk / "model.safetensors").read_bytes() == before
 

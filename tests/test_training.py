@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -637,6 +638,7 @@ def test_the_rates_of_both_groups_follow_the_schedule(
     assert factors[:4] == pytest.approx([1 / 6, 3 / 6, 5 / 6, (1 + math.cos(math.pi / 18)) / 2])
     assert [step["rates"] for step in seen] == [[1e-3 * factor, 2e-3 * factor] for factor in factors]
     assert [record["lr"] for record in records] == [1e-3 * factor for factor in factors]
+    assert [record["lr_new"] for record in records] == [2e-3 * factor for factor in factors]
     assert [record["step"] for record in records] == list(range(1, 13))
     assert [record["epoch"] for record in records] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
 
@@ -674,10 +676,19 @@ def test_groups_leave_out_what_is_not_trained() -> None:
     assert only["peak_lr"] == 2e-3
 
 
-def test_nothing_to_train_is_an_error_that_says_what_to_do(data: Dataset, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, freeze_encoder=True, learn_scale=False, temporal="mean")
+@pytest.mark.parametrize("learn_scale", [False, True])
+def test_nothing_to_train_is_an_error_that_says_what_to_do(data: Dataset, tmp_path: Path, learn_scale: bool) -> None:
+    """A logit scale alone moves no answer. Nothing is begun, so that the mended call can use the folder."""
+    recipe = replace(RECIPE, freeze_encoder=True, learn_scale=learn_scale, temporal="mean")
     with pytest.raises(RunError, match=r"nothing to train.*--temporal transformer.*--freeze-encoder"):
-        train(make_model(temporal=MeanPool()), data, None, recipe, out=tmp_path)
+        train(make_model(temporal=MeanPool()), data, None, recipe, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_rate_is_logged_only_of_a_group_that_there_is(data: Dataset, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, freeze_encoder=True, learn_scale=False, epochs=1, warmup=0.0)
+    records = train(make_model(), data, None, recipe, out=tmp_path)
+    assert all("lr" not in record and record["lr_new"] > 0 for record in records)
 
 
 @pytest.mark.parametrize(("batch", "accumulate"), [(4, 2), (4, 4), (5, 2), (10, 3)])
@@ -734,6 +745,26 @@ def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_check
     assert len(on_disk(tmp_path / "run")) == STEPS + 1, "no number that JSON can't hold is logged"
 
 
+def test_weights_that_overflow_in_an_epoch_s_last_step_are_not_saved(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No loss has shown them yet."""
+    step, done = torch.optim.AdamW.step, []
+
+    def overflow(self: torch.optim.AdamW) -> None:
+        step(self)
+        done.append(1)
+        if len(done) == 2 * STEPS:
+            self.param_groups[0]["params"][0].data.mul_(torch.inf)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", overflow)
+    with pytest.raises(RunError, match=r"is not finite after step 6: lower lr; the checkpoint before .* is kept"):
+        train(make_model(), data, None, RECIPE, out=tmp_path)
+    state = torch.load(tmp_path / "state" / "last.pt", weights_only=True)
+    assert (state["epoch"], state["step"]) == (1, STEPS)
+    assert all(bool(tensor.isfinite().all()) for tensor in state["model"].values())
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("frozen", [False, True], ids=["fine-tuned", "frozen"])
 def test_an_unreadable_item_is_an_error_with_its_path(
@@ -760,6 +791,17 @@ def test_an_unreadable_item_to_look_at_is_an_error_with_its_path(data: Dataset, 
         train(make_model(), data, val, replace(RECIPE, epochs=1, warmup=0.5), out=tmp_path / "run")
 
 
+def test_an_unreadable_item_to_look_at_costs_no_epoch(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "late.mp4"
+    late = replace(val, items=(*val.items, Item(path, "red")))
+    with pytest.raises(MediaError, match=r"late\.mp4"):
+        train(make_model(), data, late, RECIPE, out=tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)["epoch"] == 1
+    shutil.copy(val.items[0].path, path)
+    found = train(make_model(), data, late, RECIPE, out=tmp_path / "run", resume=True)
+    assert timeless(found) == timeless(train(make_model(), data, late, RECIPE, out=tmp_path / "whole"))
+
+
 def test_no_item_to_train_on_is_an_error(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="made here: no item to train on"):
         train(make_model(), data.pick([]), None, RECIPE, out=tmp_path / "run")
@@ -769,7 +811,10 @@ def test_no_item_to_train_on_is_an_error(data: Dataset, tmp_path: Path) -> None:
 def test_a_label_without_a_row_is_an_error(data: Dataset, tmp_path: Path) -> None:
     odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
     with pytest.raises(DataError, match="'violet' is not among the 2 classes"):
-        train(make_model(), odd, None, RECIPE, out=tmp_path)
+        train(make_model(), odd, None, RECIPE, out=tmp_path / "run")
+    with pytest.raises(DataError, match="'violet' is not among the 2 classes"):
+        train(make_model(), data, odd, RECIPE, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_another_process_holds_is_left_alone(data: Dataset, tmp_path: Path) -> None:
@@ -786,12 +831,13 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_keeps_the_one_before
 ) -> None:
     save, saved = torch.save, []
 
-    def fill(state: dict, path: Path) -> None:
+    def fill(state: dict, file: BinaryIO) -> None:
         if saved:
-            path.write_bytes(b"half a checkpoint")
+            file.write(b"half a checkpoint")
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(state, path)
-        saved.append(path.read_bytes())
+        save(state, file)
+        file.flush()
+        saved.append(Path(file.name).read_bytes())
 
     monkeypatch.setattr(torch, "save", fill)
     with pytest.raises(RunError, match=r"last\.pt: cannot be written .*No space left.*kept"):

@@ -1,12 +1,13 @@
 """The command line: parses, calls, prints. Torch is imported by the commands, not by the parser."""
 
 import os
+import re
 import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt
@@ -49,13 +50,46 @@ _RECIPE_HELP = {
 }
 
 
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "tuple": "two numbers, as [0.35, 1.0]",
+    "NonNegativeInt": "a whole number, 0 or more",
+}
+
+
+def _plain(message: str) -> str:
+    """The parser's message in one line that names options as they are typed."""
+    text = " ".join(message.split())
+    required = re.fullmatch(r"the following arguments are required: (\w+)\.(\w+)", text)
+    if required:
+        command, name = required.groups()
+        positional = {"data": "DATA", "run": "RUN", "inputs": "RUN_OR_FILE", "classes": "CLASSES"}
+        return f"texthead {command} needs {positional.get(name, f'--{name}')}"
+    wrong = re.fullmatch(r'Parser key "(?:\w+\.)?(\w+)": (.*)', text)
+    if not wrong:
+        return text
+    option, problem = f"--{wrong[1].replace('_', '-')}", wrong[2]
+    kind = re.search(r"Literal\[(.*?)\]|<class '(\w+)'>|Not of type (\w+)|Expected a (tuple)", problem)
+    value = re.search(r"(?:[Gg]ot value|Given value|NonNegativeInt): (\S*)", problem)
+    if not kind or not value:
+        return f"{option}: {problem}"
+    *others, last = kind[1].split(", ") if kind[1] else ["", _KINDS[kind[2] or kind[3] or kind[4]]]
+    rule = f"{', '.join(others)} or {last}".replace("'", "") if kind[1] else last
+    return f"{option} must be {rule}, got {value[1]}"
+
+
 class _Parser(ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and whose options are never guessed from their beginnings."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Print the message and exit with 2."""
         hint = f" (see {self.prog.replace(' [options]', '')} --help)"
-        print(f"texthead: {' '.join(message.split())}{hint}", file=sys.stderr)
+        print(f"texthead: {_plain(message)}{hint}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -79,6 +113,10 @@ def _common(parser: ArgumentParser) -> None:
 def _names(parser: ArgumentParser) -> None:
     kinds = Literal["clean", "verbatim"]
     parser.add_argument("--names", type=kinds, default="clean", help="how labels become class names")
+
+
+def _skip(parser: ArgumentParser) -> None:
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave out and list files that cannot be read")
 
 
 def _views(parser: ArgumentParser) -> None:
@@ -112,8 +150,10 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("--train-head", action="store_true", help="train the rows from where they start")
     _names(parser)
     parser.add_argument("--k", type=int, default=None, help="train on K items a class")
-    parser.add_argument("--held-out", type=float, default=0.2, help="part to hold out where the data has no splits")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave out and list files that cannot be read")
+    parser.add_argument(
+        "--held-out", type=float, default=None, help="part to hold out where the data has no splits (0.2)"
+    )
+    _skip(parser)
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
     _beside(parser)
     _common(parser)
@@ -147,7 +187,7 @@ def _eval_parser() -> ArgumentParser:
         "--split", type=Literal["train", "val", "test"], default=None, help="test, else val, if not given"
     )
     _views(parser)
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave out and list files that cannot be read")
+    _skip(parser)
     _beside(parser)
     parser.add_argument("--csv", default=None, metavar="FILE", help="write one line an item")
     _common(parser)
@@ -167,11 +207,12 @@ def _predict_parser() -> ArgumentParser:
         "--encoder", default="mini", help="without a run: mini, openclip:ARCH/TAG or openclip:ARCH/FILE"
     )
     parser.add_argument("--template", default=None, help="prompt of a new head")
+    _names(parser)
     parser.add_argument("--top", type=int, default=5, help="names a file")
     _views(parser)
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
     parser.add_argument("--csv", action="store_true", help="CSV on standard output")
-    parser.add_argument("--skip-unreadable", action="store_true", help="go on past files that cannot be read")
+    _skip(parser)
     _common(parser)
     return parser
 
@@ -183,6 +224,7 @@ def _head_parser() -> ArgumentParser:
         "--init", type=Literal["text", "normal", "orthogonal", "lda"], default="text", help="where rows come from"
     )
     parser.add_argument("--data", default=None, help="labelled data, for lda")
+    _skip(parser)
     parser.add_argument("--encoder", default="mini", help="mini, openclip:ARCH/TAG or openclip:ARCH/FILE")
     parser.add_argument("--template", default="{}", help="prompt with exactly one {}")
     _names(parser)
@@ -249,7 +291,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("texthead: interrupted; `texthead train ... --resume` continues a run", file=sys.stderr)
+        remedy = "; the same command with --resume goes on" if options.command == "train" else ""
+        print(f"texthead: interrupted{remedy}", file=sys.stderr)
         return 130
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from texthead import datasets, evaluation, features, runs
+from texthead import datasets, evaluation, features
 from texthead.datasets import Dataset, Pixels
 from texthead.decoding import open_media
 from texthead.encoders import Encoder, zero_shot_note
 from texthead.errors import MediaError
+from texthead.files import read_json
 from texthead.heads import class_correlation, text_head
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
@@ -137,7 +138,7 @@ def baselines(
 
 def write_report(out: Path, model: Recognizer, records: Sequence[dict], table: Comparison) -> None:
     """`report.html` in the run folder."""
-    about, classes = runs.read_json(out / "recipe.json"), runs.read_json(out / "classes.json")
+    about, classes = read_json(out / "recipe.json"), read_json(out / "classes.json")
     strings = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
     weight = model.head.weight.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     own = table.rows[-1][1] if table.rows else None

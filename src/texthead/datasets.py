@@ -142,7 +142,7 @@ def _read_manifest(path: Path) -> Dataset:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-            columns = reader.fieldnames or []
+            columns = reader.fieldnames = [_known(name) for name in reader.fieldnames or []]
             missing = {"path", "label"} - set(columns)
             if missing:
                 raise DataError(f"{path}: no column {sorted(missing)[0]!r}; found {', '.join(columns) or 'none'}")
@@ -150,6 +150,12 @@ def _read_manifest(path: Path) -> Dataset:
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None
     return _checked(Dataset(items, str(path)))
+
+
+def _known(column: str) -> str:
+    """`Path` or ` label` as the known column that it means; any other name as it is."""
+    name = column.strip().lower()
+    return name if name in ("path", "label", "split", "group") else column
 
 
 def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
@@ -186,7 +192,17 @@ def _read_folders(root: Path) -> Dataset:
                 odd = sorted({p.suffix or p.name for p in files if not is_media(p)})
                 notes.append(f"{class_folder}: {len(files) - len(media)} files are not media ({', '.join(odd[:4])})")
             items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
+    used = {item.path for item in items}
+    stray = [path for path in media_below(root) if path not in used]
+    if stray:
+        notes.append(f"{root}: {len(stray)} media files are not directly in a class folder and not used ({stray[0]})")
     return _checked(Dataset(tuple(items), str(root), tuple(notes)))
+
+
+def media_below(folder: Path) -> list[Path]:
+    """The videos and images in a folder and all below it, sorted; what is hidden (`.name`) is passed over."""
+    found = (path for path in folder.rglob("*") if is_media(path) and path.is_file())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def _checked(dataset: Dataset) -> Dataset:

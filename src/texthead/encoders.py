@@ -17,10 +17,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, RunError
+from texthead.files import replacing
 
 
 def cache_dir() -> Path:
@@ -353,19 +355,28 @@ def imagenet_texts() -> tuple[list[str], list[str]]:
 
 
 def _load_bridge(minilm: MiniLM, weights: Path, rows: Float[Tensor, "classes dim"]) -> Bridge:
-    """The bridge from the cache, or fitted now (some 15 s) and put there."""
-    key = hashlib.sha256(f"bridge 1 {_GAMMA} {_RIDGE}".encode())
+    """The bridge from the cache, or fitted now (some 15 s) and put there.
+
+    Raises:
+        EncoderError: the cache cannot be written, or its file is damaged.
+    """
+    texts = imagenet_texts()
+    key = hashlib.sha256(repr(("bridge 1", _GAMMA, _RIDGE, texts)).encode())
     key.update(weights.read_bytes())
     key.update(rows.numpy().tobytes())
     path = cache_dir() / "bridge" / f"{key.hexdigest()[:32]}.safetensors"
-    if path.is_file():
-        tensors = load_file(path)
-        return Bridge(tensors["points"], tensors["mean"], tensors["coefficients"])
-    bridge = fit_bridge([minilm(texts) for texts in imagenet_texts()], rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    save_file(dict(bridge.named_buffers()), beside)
-    beside.replace(path)
+    try:
+        if path.is_file():
+            tensors = load_file(path)
+            return Bridge(tensors["points"], tensors["mean"], tensors["coefficients"])
+        bridge = fit_bridge([minilm(view) for view in texts], rows)
+        with replacing(path) as beside:
+            save_file(dict(bridge.named_buffers()), beside)
+    except (OSError, KeyError, SafetensorError, RunError) as error:
+        raise EncoderError(
+            f"the bridge of mini cannot be kept in {path} ({error}): "
+            "free the disk, remove the file, or set TEXTHEAD_CACHE to another folder"
+        ) from None
     return bridge
 
 

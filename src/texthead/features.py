@@ -52,6 +52,7 @@ class FeatureCache:
 
     def __init__(self, key: str, folder: Path | None = None):
         folder = cache_dir() / "features" if folder is None else folder
+        self.key = key
         self.path = folder / f"{key}.sqlite"
         with self._faults():
             folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +184,15 @@ def frame_features(
 
     The centre crop of each frame is encoded, once; what the cache holds is not decoded again. A file that cannot be
     read gives its MediaError. `choose` must be picklable where `workers` is above 0.
+
+    Raises:
+        TextheadError: the cache is of another encoder or preprocessing, or its file cannot be used.
     """
+    if cache and cache.key != encoder_key(visual, pixels):
+        raise TextheadError(
+            f"{cache.path}: holds features of other weights or another size: make the cache with "
+            "FeatureCache(encoder_key(visual, pixels)) of the encoder as it is now"
+        )
     found: list[FrameFeatures | MediaError | None] = [None] * len(paths)
     digests: list[str] = [""] * len(paths)
     for position, path in enumerate(paths if cache else ()):

@@ -21,6 +21,7 @@ from texthead.comparison import Comparison, Division, Pretrained, baselines, wri
 from texthead.datasets import Dataset, Item, Pixels, read_dataset, splits_of
 from texthead.encoders import Encoder, Visual, load_encoder, zero_shot_note
 from texthead.errors import DataError, RunError
+from texthead.files import read_json, replacing
 from texthead.heads import CosineHead, class_correlation, text_head, text_weights
 from texthead.prediction import Prediction
 from texthead.prediction import predict as predict_files
@@ -32,19 +33,22 @@ from texthead.terminal import bar, notes, pick_device, results
 
 FEW_ITEMS = 2000
 FEW_STEPS = 40
+HELD_OUT = 0.2
 
 
 # --- train ----------------------------------------------------------------------------------------------------------
 
 
-def divide(dataset: Dataset, *, seed: int, part: float, k: int | None) -> Division:
+def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) -> Division:
     """The data's own splits, or a drawn one: seeded, stratified, groups whole.
 
     Raises:
-        DataError: no item to train on, or none to hold out.
+        DataError: no item to train on, or none to hold out, or a part to hold out of data that is divided already.
     """
     if not splits_of(dataset):
-        dataset = dataset.with_drawn_split(part, seed=seed)
+        dataset = dataset.with_drawn_split(HELD_OUT if part is None else part, seed=seed)
+    elif part is not None:
+        raise DataError(f"--held-out {part}: {dataset.source} has its own splits {splits_of(dataset)}; leave it out")
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
     if not len(train):
         raise DataError(f"{dataset.source}: no item of split 'train'; found {splits_of(dataset)}")
@@ -100,10 +104,11 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str]) -> None:
     recipe, changed = suit(recipe, parts.train, encoder, given=given)
     for line in (*dataset.notes, *changed):
         say.print(f"note: {line}")
+    drawn = f" (drawn with seed {recipe.seed}, {options.held_out or HELD_OUT:.0%} a class)"
     say.print(
         f"{len(parts.train)} training items of {len(labels)} classes, "
         f"{len(parts.scored)} {parts.scored_name} items to score"
-        f"{'' if splits_of(dataset) else f' (drawn with seed {recipe.seed}, {options.held_out:.0%} a class)'}"
+        f"{'' if splits_of(dataset) else drawn}"
     )
     _say_names(labels, names, recipe.template if options.head == "text" else None)
 
@@ -134,9 +139,6 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str]) -> None:
     if compare and found is not None and len(parts.scored):
         table = baselines(ground, parts, labels, names, recipe, found, targets, skip=options.skip_unreadable)
     model = Recognizer(encoder.visual, training.make_temporal_for(recipe, encoder.dim), head).to(device)
-    # What cannot be trained is said before the run folder is begun.
-    training.parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe)
-    training.augmentation_for(recipe, pixels)
     with bar("train", "clips") as progress:
         records = training.train(
             model,
@@ -262,17 +264,18 @@ def new_head(run: runs.Run, labels: Sequence[str], names: Sequence[str], templat
 
 def evaluate(options: Any) -> None:
     """`texthead eval`."""
-    run = runs.load_run(options.run)
-    run.model.to(pick_device(options.device))
     if options.classes is not None and options.zero_shot:
         raise DataError("--classes and --zero-shot both name the classes: give one")
+    other = options.classes is not None or options.zero_shot
+    _check_template_is_used(options, other, "--classes or --zero-shot")
+    run = runs.load_run(options.run)
+    run.model.to(pick_device(options.device))
     dataset, say = read_dataset(options.data), notes()
     for line in dataset.notes:
         say.print(f"note: {line}")
     chosen, split_name = choose_scored(run, dataset, options.split)
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
     model, labels = run.model, list(run.labels)
-    other = options.classes is not None or options.zero_shot
     if other:
         labels, names = _other_classes(options, chosen)
         _say_names(labels, names, options.template or run.recipe.template)
@@ -304,6 +307,12 @@ def evaluate(options: Any) -> None:
         _write_items(Path(options.csv), result)
 
 
+def _check_template_is_used(options: Any, other: bool, how: str) -> None:
+    """Nothing, unless a template is given for a head that stays as it is."""
+    if options.template is not None and not other:
+        raise DataError(f"--template {options.template!r} makes the prompts of a new head: give {how} too")
+
+
 def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str]]:
     """(labels, class names) of a new head: the data's own, or the given names with the data's labels matched."""
     clean = options.names == "clean"
@@ -324,7 +333,7 @@ def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str]]
 
 def _eval_baselines(run: runs.Run, parts: Division, labels: Sequence[str], options: Any) -> Comparison:
     """Zero-shot and probe beside an evaluation, where the training items are few and still there."""
-    split = runs.read_json(run.folder / "split.json")
+    split = read_json(run.folder / "split.json")
     paths = [Path(path) for path in split["train"]]
     few = options.baselines == "always" or (options.baselines == "auto" and len(paths) <= FEW_ITEMS)
     if not few:
@@ -342,14 +351,14 @@ def _eval_baselines(run: runs.Run, parts: Division, labels: Sequence[str], optio
     trained = Dataset(items, split["source"])
     found, _, _ = ground.features(trained, skip=False, title="encode training items")
     targets = torch.tensor(datasets.label_indices(trained, labels))
-    names = [entry["name"] for entry in runs.read_json(run.folder / "classes.json")["classes"]]
+    names = [entry["name"] for entry in read_json(run.folder / "classes.json")["classes"]]
     return baselines(ground, parts, labels, names, run.recipe, found, targets, skip=options.skip_unreadable)
 
 
 def _write_items(path: Path, result: evaluation.Evaluation) -> None:
     """One line an item: path, label, the best name, its probability."""
     best = result.scores.softmax(-1).max(-1)
-    with runs.replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "predicted", "probability"])
         rows = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
@@ -363,6 +372,8 @@ def _write_items(path: Path, result: evaluation.Evaluation) -> None:
 def predict(options: Any) -> None:
     """`texthead predict`."""
     first, *rest = options.inputs
+    if options.json and options.csv:
+        raise DataError("--json and --csv both say what is printed: give one")
     if options.top < 1:
         raise DataError(f"--top must be at least 1, got {options.top}")
     with_run = runs.is_run(first)
@@ -372,6 +383,7 @@ def predict(options: Any) -> None:
         raise DataError(
             f"{first} is no run (no recipe.json in it), so --classes is required: name a run first, or the classes"
         )
+    _check_template_is_used(options, options.classes is not None, "--classes")
     model, views_origin = _predictor(first if with_run else None, options)
     note = _zero_shot_line(model, options)
     with bar("predict", "files") as progress:
@@ -394,7 +406,7 @@ def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recogni
     """The run with its own or new classes, or a zero-shot model; and which frame of a segment it takes."""
     device = pick_device(options.device)
     given = prompts.read_names(options.classes) if options.classes is not None else []
-    names = prompts.clean_names(given) if given else []
+    names = prompts.clean_names(given) if given and options.names == "clean" else given
     if run_folder is None:
         encoder: Encoder = load_encoder(options.encoder)
         head = text_head(encoder, names, template=options.template or "{}").renamed(given)
@@ -453,9 +465,9 @@ def head(options: Any) -> None:
     encoder = load_encoder(options.encoder)
     recipe = Recipe(name="head", template=options.template, seed=options.seed)
     found = targets = None
+    if (options.init == "lda") != bool(options.data):
+        raise DataError("--init lda and --data go together: LDA's rows come from the features of labelled items")
     if options.init == "lda":
-        if not options.data:
-            raise DataError("--init lda needs --data: its rows come from the features of labelled items")
         found, targets = _lda_ground(options, given, encoder)
     if options.init == "text":
         _say_names(given, names, options.template)
@@ -477,7 +489,7 @@ def head(options: Any) -> None:
     if options.plot:
         _save_plot(Path(options.plot), correlation, given, options.init)
     if options.out:
-        with runs.replacing(Path(options.out)) as beside:
+        with replacing(Path(options.out)) as beside:
             from safetensors.torch import save_file
 
             save_file(
@@ -495,14 +507,16 @@ def _lda_ground(options: Any, labels: Sequence[str], encoder: Encoder) -> tuple[
     pixels = Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
     cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels))
     ground = Pretrained(encoder, pixels, 1 if items.only_images else 8, "centre", cache, options.workers)
-    found, _, _ = ground.features(items, skip=False, title="encode items")
-    return found, targets
+    found, positions, errors = ground.features(items, skip=options.skip_unreadable, title="encode items")
+    for error in errors:
+        notes().print(f"skipped: {error}")
+    return found, targets[positions]
 
 
 def _save_plot(path: Path, correlation: torch.Tensor, names: Sequence[str], init: str) -> None:
     from texthead.figures import plot_correlation
 
     figure = plot_correlation(correlation.numpy(), names, f"inter-class correlation, {init} rows")
-    with runs.replacing(path) as beside:
+    with replacing(path) as beside:
         figure.savefig(beside, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
     results().print(f"plot: {path}")

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from texthead.datasets import Pixels
-from texthead.decoding import is_media
+from texthead.datasets import Pixels, media_below
 from texthead.encoders import as_visual
 from texthead.errors import DataError
 from texthead.evaluation import Pooling, score
@@ -27,13 +26,15 @@ class Prediction:
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
     """The files that are named, and the videos and images in the folders that are named (below them too), sorted.
 
+    Hidden files and folders are passed over, unless they are named.
+
     Raises:
         DataError: a path that does not exist, or a folder without video or image.
     """
     found: list[Path] = []
     for path in map(Path, inputs):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and is_media(p))
+            inside = media_below(path)
             if not inside:
                 raise DataError(f"{path}: folder holds no video or image; name files or another folder")
             found += inside

@@ -113,13 +113,15 @@ class Recipe:
         """The recipe that `to_json` wrote.
 
         Raises:
-            RunError: an unknown key.
+            RunError: an unknown or a missing key: nothing is filled in.
         """
         known = {field.name for field in fields(Recipe)}
-        unknown = sorted(set(values) - known)
+        unknown, missing = sorted(set(values) - known), sorted(known - set(values))
         if unknown:
             raise RunError(f"recipe has no option {unknown[0]!r}: known are {', '.join(sorted(known))}")
-        pairs = {key: tuple(values[key]) for key in ("area", "ratio") if key in values}
+        if missing:
+            raise RunError(f"recipe lacks {', '.join(missing)}: it must hold every option, none is filled in")
+        pairs = {key: tuple(values[key]) for key in ("area", "ratio")}
         return Recipe(**{**values, **pairs})
 
 

@@ -10,10 +10,8 @@ report.html        the report
 """
 
 import fcntl
-import json
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,57 +23,13 @@ from torch import nn
 from texthead.datasets import Pixels
 from texthead.encoders import Visual, VisualSpec, build_visual
 from texthead.errors import RunError
+from texthead.files import read_json, replacing
 from texthead.heads import FrozenHead, Head, LinearHead, TrainableHead
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer
 
 FORMAT = 1
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block ends well it is synced and takes the place of `path`.
-
-    Raises:
-        RunError: the disk is full or read-only; what was at `path` is still there.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"{path}: cannot be written ({error}); what was there before is kept") from error
-    finally:
-        # There is nothing to remove after the replacement, nor where the folder could not be made.
-        with suppress(OSError):
-            beside.unlink()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Put a value into a JSON file, whole or not at all."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict:
-    """The object in a JSON file.
-
-    Raises:
-        RunError: the file is missing or holds no JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with --resume)") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise RunError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
 
 
 def is_run(path: str | Path) -> bool:

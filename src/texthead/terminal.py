@@ -49,5 +49,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise RunError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}): use --device cpu") from None
+        problem = str(error).splitlines()[0]
+        if problem.startswith("Expected one of"):  # torch lists twenty kinds, most of which nobody has.
+            problem = "no such kind"
+        raise RunError(f"--device {name!r} cannot be used ({problem}): use auto, cpu, cuda or cuda:N") from None
     return device

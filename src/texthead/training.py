@@ -20,6 +20,7 @@ from texthead.encoders import Encoder, VisualSpec, as_visual
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import Evaluation, evaluate
 from texthead.features import FeatureCache, Progress, evenly, frame_features, readable
+from texthead.files import read_json, replacing, write_json
 from texthead.heads import (
     FrozenHead,
     Head,
@@ -34,7 +35,7 @@ from texthead.heads import (
 from texthead.prompts import fill_template
 from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
-from texthead.runs import classes_json, describe, locked, read_json, replacing, save_model, write_json
+from texthead.runs import classes_json, describe, locked, save_model
 from texthead.sampling import Views
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer
 from texthead.transforms import Augmentation
@@ -166,6 +167,11 @@ def train(
         "held_out_labels": held_out.labels if held_out else [],
     }
     classes = classes_json(model.head, names, recipe.template)  # pyright: ignore[reportArgumentType]
+    # What cannot be trained is said before the run folder is begun.
+    parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe)
+    augmentation_for(recipe, pixels)
+    for part in (train_set, val_set):
+        label_indices(part or train_set, model.names)
     with locked(out):
         state = _start(out, about, split, classes, resume=resume)
         if state is None:
@@ -242,7 +248,14 @@ def _fit(
     log = MetricsLog(out / "metrics.jsonl")
     first_epoch, step = (0, 0) if state is None else _restore(state, student, optimizer, log, out)
 
-    # --- epochs
+    def validate(epoch: int) -> None:
+        if val_set:
+            scored = _validate(model, val_set, recipe, pixels, cache, workers)
+            log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
+
+    # --- epochs; a checkpoint stands before its validation, so that an unreadable item there costs no epoch
+    if first_epoch:
+        validate(first_epoch - 1)
     for epoch in range(first_epoch, recipe.epochs):
         batches.epoch = epoch
         set_training(student, recipe)
@@ -271,14 +284,13 @@ def _fit(
             optimizer.zero_grad(set_to_none=True)
             seen, step = seen + items, step + 1
             rate = round(seen / (time.perf_counter() - started), 2)
-            log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, lr=recipe.lr * factor, clips_per_second=rate)
+            rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+            log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, **rates, clips_per_second=rate)
             if progress:
                 progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
-        if val_set:
-            scored = _validate(model, val_set, recipe, pixels, cache, workers)
-            log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
         log.sync()
         _save_state(out, student, optimizer, epoch=epoch + 1, step=step, records=len(log.records))
+        validate(epoch)
     return log.records
 
 
@@ -411,6 +423,9 @@ def parameter_groups(model: Recognizer, recipe: Recipe) -> list[dict]:
     """AdamW's groups: what was pretrained and the logit scale at `lr`, what is new at `lr_new`.
 
     Source: Sec. 4.1 (5e-6); the published code (5e-5 for new modules).
+
+    Raises:
+        RunError: there is nothing to train but a logit scale, which changes no answer.
     """
     scale = getattr(model.head, "log_scale", None)
     if scale is not None:
@@ -418,11 +433,11 @@ def parameter_groups(model: Recognizer, recipe: Recipe) -> list[dict]:
     old = [*model.visual.parameters(), *([scale] if scale is not None else [])]
     new = [*model.temporal.parameters(), *(p for p in model.head.parameters() if p is not scale)]
     groups = [
-        {"params": [p for p in params if p.requires_grad], "lr": rate, "peak_lr": rate}
-        for params, rate in ((old, recipe.lr), (new, recipe.lr_new))
+        {"name": name, "params": [p for p in params if p.requires_grad], "lr": rate, "peak_lr": rate}
+        for name, params, rate in (("lr", old, recipe.lr), ("lr_new", new, recipe.lr_new))
     ]
     groups = [group for group in groups if group["params"]]
-    if not groups:
+    if all(p is scale for group in groups for p in group["params"]):
         raise RunError(
             "nothing to train: the encoder is frozen, mean pooling has no parameters and the head is frozen; "
             "use --temporal transformer, a trainable head, or leave out --freeze-encoder"
@@ -509,7 +524,17 @@ def _no_checkpoint(path: Path, error: Exception) -> RunError:
 def _save_state(
     out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, epoch: int, step: int, records: int
 ) -> None:
-    """The checkpoint that --resume continues from."""
+    """The checkpoint that --resume continues from.
+
+    Raises:
+        RunError: a weight is not finite (a step can overflow without its loss showing it), or the disk is full; the
+            checkpoint before stays.
+    """
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise RunError(
+                f"{name} is not finite after step {step}: lower lr; the checkpoint before in {out / 'state'} is kept"
+            )
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -518,8 +543,8 @@ def _save_state(
         "records": records,
         "threads": torch.get_num_threads(),
     }
-    with replacing(out / "state" / "last.pt") as beside:
-        torch.save(state, beside)
+    with replacing(out / "state" / "last.pt") as beside, beside.open("wb") as file:
+        torch.save(state, file)
 
 
 def _not_finite(

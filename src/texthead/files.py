@@ -1,0 +1,64 @@
+"""Files that are written whole or not at all, and JSON objects in them."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from texthead.errors import RunError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; when the block ends well it is synced and takes the place of `path`.
+
+    Raises:
+        RunError: the disk is full or read-only; what was at `path` is still there.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"{path}: cannot be written ({_fault(error)}); what was there before is kept") from error
+    finally:
+        # There is nothing to remove after the replacement, nor where the folder could not be made.
+        with suppress(OSError):
+            beside.unlink()
+
+
+def _fault(error: BaseException) -> BaseException:
+    """The operating system's error behind an error: torch reports a full disk as an unexpected position."""
+    found: BaseException | None = error
+    while found and not isinstance(found, OSError):
+        found = found.__context__
+    return found or error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Put a value into a JSON file, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file.
+
+    Raises:
+        RunError: the file is missing or holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with --resume)") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
