@@ -19,7 +19,7 @@ import scipy.stats
 import torch
 
 import texthead as th
-from texthead import datasets, evaluation, features, jobs, training
+from texthead import datasets, evaluation, features, train_job, training
 from texthead.comparison import Pretrained
 from texthead.heads import HeadKind
 from texthead.temporal import MeanPool
@@ -37,7 +37,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     train_set, test = data.split("train").k_shot(k, seed=seed), data.split("test")
     labels = train_set.classes
     encoder = th.load_encoder("mini")
-    recipe, _ = jobs.suit(
+    recipe, _ = train_job.suit(
         th.recipes.small(frames=4, temporal="mean", seed=seed), train_set, encoder, given=frozenset({"temporal"})
     )
     pixels = training.pixels_for(recipe, encoder.visual.spec)

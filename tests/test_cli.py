@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from texthead import cli, jobs, recipes
+from texthead import cli, recipes, train_job
 
 COLOURS = {"blue": (30, 30, 220), "green": (30, 200, 40), "red": (220, 30, 30)}
 
@@ -446,9 +446,9 @@ def test_bare_command_version_and_interrupt(say, monkeypatch):
     def stop(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("texthead.jobs.head", stop)
+    monkeypatch.setattr("texthead.head_job.head", stop)
     assert say("head", "a, b") == (130, "", "texthead: interrupted\n")
-    monkeypatch.setattr("texthead.jobs.train", lambda *_, **__: stop(None))
+    monkeypatch.setattr("texthead.train_job.train", lambda *_, **__: stop(None))
     code, _, err = say("train", "data", "--out", "run")
     assert (code, len(err.splitlines())) == (130, 1)
     assert "--resume" in err
@@ -492,7 +492,7 @@ def test_help_imports_no_torch(arguments):
 
 
 def test_resume_after_a_stop(world, say, wrong, tmp_path, monkeypatch):
-    real, run = jobs.bar, tmp_path / "run"
+    real, run = train_job.bar, tmp_path / "run"
 
     @contextmanager
     def stopping(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
@@ -507,7 +507,7 @@ def test_resume_after_a_stop(world, say, wrong, tmp_path, monkeypatch):
 
     train = ["train", world.images, *world.fast(run)]
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "bar", stopping)
+        patch.setattr(train_job, "bar", stopping)
         code, _, err = say(*train)
     assert code == 130
     assert "--resume" in err.splitlines()[-1]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from test_features import COLOURS, PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
+from made import COLOURS, PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
 from texthead import evaluation as module
 from texthead import features as features_module
 from texthead.datasets import Dataset, Item

@@ -11,100 +11,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import av
-import numpy as np
-import PIL.Image
 import pytest
 import torch
 
+from made import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
 from texthead import features as module
-from texthead.datasets import Pixels
 from texthead.decoding import open_media
-from texthead.encoders import Visual, VisualSpec, build_visual
+from texthead.encoders import Visual
 from texthead.errors import MediaError, TextheadError
 from texthead.features import FeatureCache, FrameFeatures, encoder_key, evenly, frame_features, readable
 from texthead.transforms import view_crops
-
-# --- small real parts, used by the tests of training, runs, evaluation and prediction too ---------------------------
-
-SPEC = VisualSpec(
-    source="tiny",
-    architecture="timm:test_efficientnet",
-    dim=256,
-    size=32,
-    crop=0.875,
-    interpolation="bilinear",
-    mean=(0.5, 0.5, 0.5),
-    std=(0.25, 0.25, 0.25),
-    activation="silu",
-    channels_last=False,
-    any_size=True,
-)
-PIXELS = Pixels(32, 36, "bilinear")
-COLOURS = {"red": (210, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 220)}
-
-
-@functools.cache
-def _tiny_weights(seed: int, spec: VisualSpec) -> dict[str, torch.Tensor]:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        visual = build_visual(spec).train()
-        coarse = torch.randint(0, 256, (10, 32, 3, 4, 4), dtype=torch.uint8)
-        # Batch norms that have seen pictures; at timm's start the features are a thousandth and nearly all alike.
-        with torch.no_grad():
-            for frames in coarse.repeat_interleave(spec.size // 4, -1).repeat_interleave(spec.size // 4, -2):
-                visual(frames)
-    return visual.state_dict()
-
-
-def tiny_visual(seed: int = 0, spec: VisualSpec = SPEC) -> Visual:
-    """timm's network for tests, 0.1 M parameters, the same weights for the same seed."""
-    with torch.random.fork_rng():
-        visual = build_visual(spec)
-    visual.load_state_dict(_tiny_weights(seed, spec))
-    return visual.eval()
-
-
-def pictures(colour: str, count: int, seed: int) -> list[np.ndarray]:
-    """Frames of one colour with a little texture, and a white square that moves on from frame to frame."""
-    rng = np.random.default_rng([seed, *colour.encode()])
-    texture = np.kron(rng.integers(-25, 26, (12, 12, 3)), np.ones((4, 4, 1)))
-    base = np.clip(np.array(COLOURS[colour]) + texture, 0, 255).astype(np.uint8)
-    frames = []
-    for i in range(count):
-        frame = base.copy()
-        frame[4 * i : 4 * i + 12, 5 * i : 5 * i + 10] = 255
-        frames.append(frame)
-    return frames
-
-
-def write_video(path: Path, colour: str, frames: int = 6, seed: int = 0) -> Path:
-    """A 48x48 H.264 video."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"crf": "12", "x264-params": "log-level=none"})
-        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
-        for picture in pictures(colour, frames, seed):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
-
-
-def write_image(path: Path, colour: str, seed: int = 0) -> Path:
-    """A 48x48 picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PIL.Image.fromarray(pictures(colour, 1, seed)[0]).save(path)
-    return path
-
-
-def write_broken(path: Path) -> Path:
-    """A file with a video's name and no video in it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"not a video at all" * 20)
-    return path
-
-
-# --- here -----------------------------------------------------------------------------------------------------------
 
 choose = functools.partial(evenly, most=4)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from test_features import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
+from made import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
 from texthead.datasets import Pixels
 from texthead.decoding import open_media
 from texthead.errors import DataError, MediaError

@@ -6,8 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from test_features import PIXELS, SPEC, tiny_visual
-from texthead import encoders, runs, training
+from made import PIXELS, SPEC, disk_of, held_by_another, tiny_visual
+from texthead import encoders, runs
+from texthead.checkpoints import save_state
 from texthead.errors import RunError, TextheadError
 from texthead.files import write_json
 from texthead.heads import FrozenHead, LinearHead, TrainableHead
@@ -290,20 +290,6 @@ def test_a_disk_fault_keeps_the_old_weights(tmp_path: Path, where: str, monkeypa
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
-@contextmanager
-def disk_of(folder: Path, kilobytes: int) -> Iterator[Path]:
-    """A file system of so many kB at the folder; the test is skipped where none can be mounted."""
-    folder.mkdir()
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-    if os.geteuid() or not mount or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
     with disk_of(tmp_path / "disk", kilobytes=256) as disk:
         save_model(disk / "model.safetensors", torch.nn.Linear(100, 100))
@@ -315,7 +301,7 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
         big = torch.nn.Linear(1000, 1000)
         optimizer = torch.optim.AdamW(big.parameters())
         with pytest.raises(RunError, match=r"last\.pt: cannot be written .*No space left.*kept"):
-            training._save_state(disk, big, optimizer, epoch=1, step=1, records=1)
+            save_state(disk, big, optimizer, epoch=1, step=1, records=1)
         shutil.rmtree(disk / "state")
         assert os.listdir(disk) == ["model.safetensors"]
         assert (disk / "model.safetensors").read_bytes() == before
@@ -327,18 +313,6 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         write_json(tmp_path / "file" / "run" / "a.json", {})
     with pytest.raises(RunError, match="cannot be written"), locked(tmp_path / "file"):
         pass
-
-
-@contextmanager
-def held_by_another(folder: Path) -> Iterator[subprocess.Popen]:
-    """Another process that holds the folder."""
-    program = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
-    command = [sys.executable, "-c", program, str(folder / ".lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        other.stdout.readline()
-        yield other
-        other.kill()
 
 
 def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:

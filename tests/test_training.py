@@ -22,10 +22,19 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from test_features import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
-from test_runs import disk_of, held_by_another
+from made import (
+    PIXELS,
+    SPEC,
+    disk_of,
+    held_by_another,
+    tiny_visual,
+    write_broken,
+    write_image,
+    write_video,
+)
 from texthead import features as features_module
 from texthead import splits, training
+from texthead.checkpoints import MetricsLog
 from texthead.datasets import Dataset, Item, Pixels, TrainClips
 from texthead.encoders import Encoder, load_encoder
 from texthead.errors import DataError, MediaError, RunError
@@ -872,7 +881,7 @@ def test_a_run_on_a_full_disk_goes_on_elsewhere(data: Dataset, tmp_path: Path) -
 
 
 def test_metrics_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
-    log = training.MetricsLog(tmp_path / "no folder" / "metrics.jsonl")
+    log = MetricsLog(tmp_path / "no folder" / "metrics.jsonl")
     with pytest.raises(RunError, match=r"metrics\.jsonl: cannot be written \(No such file or directory\)"):
         log.add(kind="train")
 

@@ -274,18 +274,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
             given = parser.parse_args(arguments, defaults=False)["train"]
             recipe = recipe_from(chosen, given)
-            from texthead import jobs
+            from texthead.train_job import train
 
-            jobs.train(chosen, recipe, given=frozenset(f.name for f in fields(Recipe) if f.name in given))
+            train(chosen, recipe, given=frozenset(f.name for f in fields(Recipe) if f.name in given))
             return 0
         if options.command == "demo":
             from texthead.demo import run_demo
 
             run_demo(Path(chosen.out), seed=chosen.seed, workers=chosen.workers, device=chosen.device)
             return 0
-        from texthead import jobs
-
-        {"eval": jobs.evaluate, "predict": jobs.predict, "head": jobs.head}[options.command](chosen)
+        if options.command == "eval":
+            from texthead.eval_job import evaluate as do
+        elif options.command == "predict":
+            from texthead.predict_job import predict as do
+        else:
+            from texthead.head_job import head as do
+        do(chosen)
         return 0
     except TextheadError as error:
         print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)

@@ -23,6 +23,8 @@ from texthead.temporal import MeanPool
 from texthead.terminal import bar, notes, results
 from texthead.transforms import view_crops
 
+FEW_ITEMS = 2000
+
 
 @dataclass(frozen=True)
 class Division:
@@ -62,6 +64,11 @@ class Pretrained:
         positions, errors = features.readable(entries, skip=skip)
         found = [entry[0] for entry in entries if not isinstance(entry, MediaError)]
         return torch.stack(found) if found else torch.empty(0, self.encoder.dim), positions, errors
+
+
+def are_few(baselines: str, items: int) -> bool:
+    """Whether zero-shot and probe are shown beside a result: "always", "never", or where the training items are few."""
+    return baselines == "always" or (baselines == "auto" and items <= FEW_ITEMS)
 
 
 class Comparison:

@@ -12,7 +12,7 @@ report.html        the report
 import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,10 +21,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from texthead.datasets import Pixels
-from texthead.encoders import Visual, VisualSpec, build_visual
+from texthead.encoders import Visual, VisualSpec, build_visual, load_encoder
 from texthead.errors import RunError
 from texthead.files import read_json, replacing
-from texthead.heads import FrozenHead, Head, LinearHead, TrainableHead
+from texthead.heads import CosineHead, FrozenHead, Head, LinearHead, TrainableHead, text_head
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer
@@ -73,6 +73,29 @@ class Run:
     def labels(self) -> tuple[str, ...]:
         """The data's labels, in the order of the head's rows."""
         return self.model.names
+
+    def with_classes(
+        self, labels: Sequence[str], *, names: Sequence[str] | None = None, template: str | None = None
+    ) -> "Run":
+        """The same run with a text head for other classes, behind its own center and logit scale.
+
+        Args:
+            labels: what predictions say.
+            names: what the text encoder reads for each label; the labels themselves if None.
+            template: the run's own if None.
+
+        Source: Tables 9 and 11, "the classifier is replaced".
+        """
+        old = self.model.head
+        own = isinstance(old, CosineHead)
+        head = text_head(
+            load_encoder(self.spec.source),
+            names or labels,
+            template=template or self.recipe.template,
+            scale=old.scale if own else None,
+            center=old.center if own else None,
+        )
+        return replace(self, model=self.model.with_head(head.renamed(labels)))
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:

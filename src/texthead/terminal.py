@@ -1,15 +1,16 @@
 """What a command shows while it works, and where: results on standard output, the rest on standard error."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from texthead import features
-from texthead.errors import RunError
+from texthead import features, prompts
+from texthead.errors import DataError, RunError
 
 # Class names and paths are printed as they are: no markup, no emoji codes.
 notes = partial(Console, stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -54,3 +55,20 @@ def pick_device(name: str) -> torch.device:
             problem = "no such kind"
         raise RunError(f"--device {name!r} cannot be used ({problem}): use auto, cpu, cuda or cuda:N") from None
     return device
+
+
+def say_names(labels: Sequence[str], names: Sequence[str], template: str | None) -> None:
+    """The class names and the prompt, as the text encoder reads them."""
+    say = notes()
+    changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
+    if changed:
+        more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
+        say.print(f"class names cleaned: {', '.join(changed[:8])}{more} (--names verbatim keeps them)")
+    if template is not None:
+        say.print(f"prompt: {prompts.fill_template(template, names)[0]!r} and {len(names) - 1} more like it")
+
+
+def check_template_is_used(options: Any, other: bool, how: str) -> None:
+    """Nothing, unless a template is given for a head that stays as it is."""
+    if options.template is not None and not other:
+        raise DataError(f"--template {options.template!r} makes the prompts of a new head: give {how} too")

@@ -1,0 +1,153 @@
+"""`texthead eval`: a run's score on labelled data, with its own classes or others."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from texthead import datasets, evaluation, features, prompts, runs
+from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines
+from texthead.datasets import Dataset, Item, read_dataset, splits_of
+from texthead.encoders import load_encoder, zero_shot_note
+from texthead.errors import DataError
+from texthead.files import read_json, replacing
+from texthead.sampling import Views
+from texthead.terminal import bar, check_template_is_used, notes, pick_device, say_names
+
+
+def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
+    """The items to score: test, else validation, else the run's own held-out items of this data, else all.
+
+    Raises:
+        DataError: no such split, or items that the run was trained on without `--split train`.
+    """
+    counts = splits_of(dataset)
+
+    def path_of(item: Item) -> str:
+        return str(item.path.resolve())
+
+    if split:
+        chosen, name = dataset.split(split), split  # pyright: ignore[reportArgumentType]
+        if not counts:
+            chosen = replace(
+                dataset, items=tuple(i for i in dataset.items if (path_of(i) in run.trained_on) == (split == "train"))
+            )
+        if not len(chosen):
+            raise DataError(f"{dataset.source}: no item of split {split!r}; found {counts or 'no splits'}")
+    elif counts:
+        name = next((name for name in ("test", "val") if name in counts), "")
+        if not name:
+            raise DataError(f"{dataset.source}: only training items {counts}; pass --split train to score them")
+        chosen = dataset.split(name)  # pyright: ignore[reportArgumentType]
+    else:
+        held = set(run.held_out)
+        own = tuple(item for item in dataset.items if path_of(item) in held)
+        chosen, name = (replace(dataset, items=own), "the run's held-out") if own else (dataset, "all")
+    seen = [item for item in chosen.items if path_of(item) in run.trained_on]
+    if seen and split != "train":
+        raise DataError(
+            f"{len(seen)} of {len(chosen)} items were trained on (the first: {seen[0].path}): "
+            "name other data, or pass --split train to score training items"
+        )
+    return chosen, name
+
+
+def evaluate(options: Any) -> None:
+    """`texthead eval`."""
+    if options.classes is not None and options.zero_shot:
+        raise DataError("--classes and --zero-shot both name the classes: give one")
+    other = options.classes is not None or options.zero_shot
+    check_template_is_used(options, other, "--classes or --zero-shot")
+    run = runs.load_run(options.run)
+    device = pick_device(options.device)
+    run.model.to(device)
+    dataset, say = read_dataset(options.data), notes()
+    for line in dataset.notes:
+        say.print(f"note: {line}")
+    chosen, split_name = choose_scored(run, dataset, options.split)
+    say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
+    model, labels = run.model, list(run.labels)
+    if other:
+        labels, names = _other_classes(options, chosen)
+        say_names(labels, names, options.template or run.recipe.template)
+        model = run.with_classes(labels, names=names, template=options.template).model.to(device)
+    views = Views.parse(options.views, origin=run.recipe.origin)
+    with bar("score", "files") as progress:
+        result = evaluation.evaluate(
+            model,
+            chosen,
+            frames=run.recipe.frames,
+            pixels=run.pixels,
+            views=views,
+            pooling=options.pooling,
+            skip_unreadable=options.skip_unreadable,
+            workers=options.workers,
+            progress=progress,
+        )
+    parts = Division(chosen, None, chosen, split_name)
+    table = Comparison(parts, labels)
+    if not other:
+        table = _eval_baselines(run, parts, labels, options)
+    title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
+    table.add(f"{title}{'' if views.count == 1 else f', {options.views} views, mean of {options.pooling}'}", result)
+    note = zero_shot_note(run.spec.source) if other else None
+    if note:
+        table.lines.append(note)
+    table.show()
+    if options.csv:
+        _write_items(Path(options.csv), result)
+
+
+def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str]]:
+    """(labels, class names) of a new head: the data's own, or the given names with the data's labels matched."""
+    clean = options.names == "clean"
+    if options.zero_shot:
+        labels = chosen.classes
+        return labels, prompts.clean_names(labels) if clean else labels
+    given = prompts.read_names(options.classes)
+    names = prompts.clean_names(given) if clean else given
+    place = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(given)}
+    labels = list(given)
+    for label in chosen.classes:
+        key = label if label in place else prompts.clean_name(label)
+        if key not in place:
+            raise DataError(f"{chosen.source}: label {label!r} is not among the {len(given)} names of --classes")
+        labels[place[key]] = label
+    return labels, names
+
+
+def _eval_baselines(run: runs.Run, parts: Division, labels: Sequence[str], options: Any) -> Comparison:
+    """Zero-shot and probe beside an evaluation, where the training items are few and still there."""
+    split = read_json(run.folder / "split.json")
+    paths = [Path(path) for path in split["train"]]
+    if not are_few(options.baselines, len(paths)):
+        return Comparison(parts, labels)
+    gone = [path for path in paths if not path.exists()]
+    if gone:
+        notes().print(f"note: zero-shot and probe are not shown: {len(gone)} training files are gone ({gone[0]})")
+        return Comparison(parts, labels)
+    encoder = load_encoder(run.spec.source)
+    cache = features.FeatureCache(
+        features.encoder_key(encoder.visual, run.pixels), options.cache and Path(options.cache)
+    )
+    ground = Pretrained(encoder, run.pixels, run.recipe.frames, run.recipe.origin, cache, options.workers)
+    items = tuple(Item(path, label) for path, label in zip(paths, split["train_labels"], strict=True))
+    trained = Dataset(items, split["source"])
+    found, _, _ = ground.features(trained, skip=False, title="encode training items")
+    targets = torch.tensor(datasets.label_indices(trained, labels))
+    names = [entry["name"] for entry in read_json(run.folder / "classes.json")["classes"]]
+    return baselines(ground, parts, labels, names, run.recipe, found, targets, skip=options.skip_unreadable)
+
+
+def _write_items(path: Path, result: evaluation.Evaluation) -> None:
+    """One line an item: path, label, the best name, its probability."""
+    best = result.scores.softmax(-1).max(-1)
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "predicted", "probability"])
+        rows = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+        for item, target, predicted, probability in rows:
+            writer.writerow([item, result.names[target], result.names[predicted], f"{probability:.4f}"])

@@ -1,0 +1,85 @@
+"""`texthead head`: the rows of a head and how alike they are."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from texthead import datasets, features, prompts, training
+from texthead.comparison import Pretrained
+from texthead.datasets import Pixels, read_dataset, splits_of
+from texthead.encoders import Encoder, load_encoder
+from texthead.errors import DataError
+from texthead.files import replacing
+from texthead.heads import class_correlation, text_weights
+from texthead.recipes import Recipe
+from texthead.terminal import notes, results, say_names
+
+
+def head(options: Any) -> None:
+    """`texthead head`."""
+    if options.plot and Path(options.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise DataError(f"--plot must end in .png, .svg or .pdf, got {Path(options.plot).name!r}")
+    given = prompts.read_names(options.classes)
+    names = prompts.clean_names(given) if options.names == "clean" else given
+    if (options.init == "lda") != bool(options.data):
+        raise DataError("--init lda and --data go together: LDA's rows come from the features of labelled items")
+    encoder = load_encoder(options.encoder)
+    recipe = Recipe(name="head", template=options.template, seed=options.seed)
+    found = targets = None
+    if options.init == "lda":
+        found, targets = _lda_ground(options, given, encoder)
+    if options.init == "text":
+        say_names(given, names, options.template)
+        rows = text_weights(encoder, names, template=options.template)
+    else:
+        made = training.make_head(options.init, encoder, given, recipe, features=found, targets=targets)
+        rows = made.weight.detach()  # pyright: ignore[reportCallIssue]
+    correlation = class_correlation(rows)
+    show = results()
+    show.print(f"{len(rows)} rows of {rows.shape[1]} ({options.init})")
+    upper = torch.triu_indices(len(rows), len(rows), 1)
+    order = correlation[upper[0], upper[1]].argsort(descending=True)
+    table = Table("correlation", "class", "class", title="most alike pairs")
+    for pair in order[:10].tolist():
+        a, b = int(upper[0, pair]), int(upper[1, pair])
+        table.add_row(f"{correlation[a, b]:.3f}", given[a], given[b])
+    if len(rows) > 1:
+        show.print(table)
+    if options.plot:
+        _save_plot(Path(options.plot), correlation, given, options.init)
+    if options.out:
+        with replacing(Path(options.out)) as beside:
+            from safetensors.torch import save_file
+
+            save_file(
+                {"weight": rows.contiguous()}, beside, metadata={"names": json.dumps(given), "init": options.init}
+            )
+        show.print(f"rows: {options.out}")
+
+
+def _lda_ground(options: Any, labels: Sequence[str], encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pretrained features and label places of the training items (of all, where the data has no splits)."""
+    dataset = read_dataset(options.data)
+    items = dataset.split("train") if splits_of(dataset) else dataset
+    targets = torch.tensor(datasets.label_indices(items, labels))
+    spec = encoder.visual.spec
+    pixels = Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
+    cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels))
+    ground = Pretrained(encoder, pixels, 1 if items.only_images else 8, "centre", cache, options.workers)
+    found, positions, errors = ground.features(items, skip=options.skip_unreadable, title="encode items")
+    for error in errors:
+        notes().print(f"skipped: {error}")
+    return found, targets[positions]
+
+
+def _save_plot(path: Path, correlation: torch.Tensor, names: Sequence[str], init: str) -> None:
+    from texthead.figures import plot_correlation
+
+    figure = plot_correlation(correlation.numpy(), names, f"inter-class correlation, {init} rows")
+    with replacing(path) as beside:
+        figure.savefig(beside, format=path.suffix[1:].lower(), dpi=150, bbox_inches="tight")
+    results().print(f"plot: {path}")

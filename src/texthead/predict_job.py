@@ -1,0 +1,102 @@
+"""`texthead predict`: names what is in files, with a run or zero-shot."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from texthead import prompts, runs
+from texthead.encoders import Encoder, Visual, load_encoder, zero_shot_note
+from texthead.errors import DataError
+from texthead.heads import text_head
+from texthead.prediction import Prediction
+from texthead.prediction import predict as predict_files
+from texthead.recognizer import Recognizer
+from texthead.sampling import Views
+from texthead.temporal import MeanPool
+from texthead.terminal import bar, check_template_is_used, notes, pick_device, results
+
+
+def predict(options: Any) -> None:
+    """`texthead predict`."""
+    first, *rest = options.inputs
+    if options.json and options.csv:
+        raise DataError("--json and --csv both say what is printed: give one")
+    if options.top < 1:
+        raise DataError(f"--top must be at least 1, got {options.top}")
+    with_run = runs.is_run(first)
+    if with_run and not rest:
+        raise DataError(f"{first} is a run: name files or folders behind it")
+    if not with_run and options.classes is None:
+        raise DataError(
+            f"{first} is no run (no recipe.json in it), so --classes is required: name a run first, or the classes"
+        )
+    check_template_is_used(options, options.classes is not None, "--classes")
+    model, views_origin = _predictor(first if with_run else None, options)
+    note = _zero_shot_line(model, options)
+    with bar("predict", "files") as progress:
+        found = predict_files(
+            model,
+            rest if with_run else options.inputs,
+            top=options.top,
+            views=Views.parse(options.views, origin=views_origin),
+            pooling=options.pooling,
+            skip_unreadable=options.skip_unreadable,
+            workers=options.workers if len(options.inputs) > 2 or Path(options.inputs[-1]).is_dir() else 0,
+            progress=progress,
+        )
+    _print_predictions(found, options)
+    if note:
+        notes().print(note)
+
+
+def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recognizer, Any]:
+    """The run with its own or new classes, or a zero-shot model; and which frame of a segment it takes."""
+    device = pick_device(options.device)
+    given = prompts.read_names(options.classes) if options.classes is not None else []
+    names = prompts.clean_names(given) if given and options.names == "clean" else given
+    if run_folder is None:
+        encoder: Encoder = load_encoder(options.encoder)
+        head = text_head(encoder, names, template=options.template or "{}").renamed(given)
+        return Recognizer(encoder.visual, MeanPool(), head).to(device), "centre"
+    run = runs.load_run(run_folder)
+    if given:
+        run = run.with_classes(given, names=names, template=options.template)
+    run.model.to(device)
+    return run, run.recipe.origin
+
+
+def _zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:
+    if options.classes is None:
+        return None
+    visual = model.model.visual if isinstance(model, runs.Run) else model.visual
+    assert isinstance(visual, Visual)
+    return zero_shot_note(visual.spec.source)
+
+
+def _print_predictions(found: Sequence[Prediction], options: Any) -> None:
+    if options.json:
+        entries = [
+            {"path": str(p.path), "top": [{"name": n, "probability": round(v, 6)} for n, v in p.top]}
+            | ({"error": p.error} if p.error else {})
+            for p in found
+        ]
+        print(json.dumps(entries, indent=1, ensure_ascii=False))
+        return
+    if options.csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(["path", "rank", "name", "probability", "error"])
+        for p in found:
+            writer.writerows([p.path, rank, n, f"{v:.6f}", ""] for rank, (n, v) in enumerate(p.top, 1))
+            if p.error:
+                writer.writerow([p.path, "", "", "", p.error])
+        return
+    show = results()
+    for p in found:
+        show.print(f"{p.path}")
+        for n, v in p.top:
+            show.print(f"  {100 * v:5.1f} %  {n}")
+        if p.error:
+            show.print(f"  not read: {p.error}")

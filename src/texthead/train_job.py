@@ -1,0 +1,179 @@
+"""`texthead train`: divides the data, fits the recipe to it, trains, and shows the result beside the simple things."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from texthead import datasets, evaluation, features, prompts, runs, training
+from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, write_report
+from texthead.datasets import Dataset, Pixels, read_dataset, splits_of
+from texthead.encoders import Encoder, load_encoder
+from texthead.errors import DataError, RunError
+from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.sampling import Views
+from texthead.terminal import bar, notes, pick_device, results, say_names
+
+FEW_STEPS = 40
+HELD_OUT = 0.2
+
+
+def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) -> Division:
+    """The data's own splits, or a drawn one: seeded, stratified, groups whole.
+
+    Raises:
+        DataError: no item to train on, or none to hold out, or a part to hold out of data that is divided already.
+    """
+    if not splits_of(dataset):
+        dataset = dataset.with_drawn_split(HELD_OUT if part is None else part, seed=seed)
+    elif part is not None:
+        raise DataError(f"--held-out {part}: {dataset.source} has its own splits {splits_of(dataset)}; leave it out")
+    train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
+    if not len(train):
+        raise DataError(f"{dataset.source}: no item of split 'train'; found {splits_of(dataset)}")
+    if k is not None:
+        train = train.k_shot(k, seed=seed)
+    scored, name = (test, "test") if len(test) else (val, "val")
+    # Labels that only occur outside training have no row; `eval --zero-shot` is for them.
+    val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
+    return Division(train, val if len(val) else None, scored, name)
+
+
+def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given: frozenset[str]) -> tuple[Recipe, list[str]]:
+    """The recipe as the data and the encoder need it, and a line for each thing that was changed.
+
+    What the user gave (`given`, names of recipe values) is never changed.
+    """
+    said: list[str] = []
+    spec = encoder.visual.spec
+    if train_set.only_images and recipe.frames > 1 and "frames" not in given:
+        recipe = replace(recipe, frames=1)
+        said.append("all items are images: 1 frame a clip, mean pooling")
+    if recipe.temporal == "transformer" and recipe.frames == 1 and "temporal" not in given:
+        recipe = replace(recipe, temporal="mean")
+    if recipe.size not in (None, spec.size) and not spec.any_size and "size" not in given:
+        said.append(f"{spec.source} takes {spec.size} pixels only: size {recipe.size} -> {spec.size}")
+        recipe = replace(recipe, size=spec.size)
+    sided = prompts.mirrored_names(train_set.classes)
+    if sided and recipe.flip and "flip" not in given:
+        said.append(f"flips are off: {len(sided)} class names say left or right ({sided[0]!r})")
+        recipe = replace(recipe, flip=0.0)
+    steps = math.ceil(len(train_set) / recipe.batch)
+    if recipe.name == "small" and steps * recipe.epochs < FEW_STEPS and "epochs" not in given:
+        epochs = math.ceil(FEW_STEPS / steps)
+        said.append(f"few items: epochs {recipe.epochs} -> {epochs}, for at least {FEW_STEPS} steps")
+        recipe = replace(recipe, epochs=epochs, warmup=epochs / 10)
+    return recipe, said
+
+
+def train(options: Any, recipe: Recipe, *, given: frozenset[str]) -> None:
+    """`texthead train`."""
+    out, say = Path(options.out), notes()
+    if runs.is_run(out) and not options.resume:
+        raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
+    if options.resume and not runs.is_run(out):
+        raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out --resume to start one")
+    device = pick_device(options.device)
+    dataset = read_dataset(options.data)
+    parts = divide(dataset, seed=recipe.seed, part=options.held_out, k=options.k)
+    labels = parts.train.classes
+    names = prompts.clean_names(labels) if options.names == "clean" else labels
+    prompts.check_template(recipe.template)
+    encoder = load_encoder(options.encoder)
+    recipe, changed = suit(recipe, parts.train, encoder, given=given)
+    for line in (*dataset.notes, *changed):
+        say.print(f"note: {line}")
+    drawn = f" (drawn with seed {recipe.seed}, {options.held_out or HELD_OUT:.0%} a class)"
+    say.print(
+        f"{len(parts.train)} training items of {len(labels)} classes, "
+        f"{len(parts.scored)} {parts.scored_name} items to score"
+        f"{'' if splits_of(dataset) else drawn}"
+    )
+    say_names(labels, names, recipe.template if options.head == "text" else None)
+
+    encoder.visual.to(device)
+    pixels = training.pixels_for(recipe, encoder.visual.spec)
+    cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels), options.cache and Path(options.cache))
+    ground = Pretrained(encoder, pixels, recipe.frames, recipe.origin, cache, options.workers)
+    compare = are_few(options.baselines, len(parts.train))
+    found = None
+    if compare or recipe.center or options.head == "lda" or options.skip_unreadable:
+        found, parts = _readable_training(ground, parts, skip=options.skip_unreadable, say=say)
+    if options.skip_unreadable and parts.val is not None:
+        # The scored items keep theirs: they are listed and counted beside the result.
+        kept = parts.val.pick(ground.features(parts.val, skip=True, title="encode held-out items")[1])
+        parts = replace(parts, val=kept if len(kept) else None)
+    targets = torch.tensor(datasets.label_indices(parts.train, labels))
+    head = training.make_head(
+        options.head,
+        encoder,
+        labels,
+        recipe,
+        names=names,
+        features=found,
+        targets=targets,
+        trainable=options.train_head,
+    )
+    table = Comparison(parts, labels)
+    if compare and found is not None and len(parts.scored):
+        table = baselines(ground, parts, labels, names, recipe, found, targets, skip=options.skip_unreadable)
+    model = Recognizer(encoder.visual, training.make_temporal_for(recipe, encoder.dim), head).to(device)
+    with bar("train", "clips") as progress:
+        records = training.train(
+            model,
+            parts.train,
+            parts.val,
+            recipe,
+            out=out,
+            held_out=parts.scored,
+            names=names,
+            cache=cache,
+            workers=options.workers,
+            resume=options.resume,
+            progress=progress,
+        )
+    if len(parts.scored):
+        table.add(f"this run ({options.head} head)", _final(model, parts, recipe, pixels, cache, options))
+        table.show()
+    else:
+        say.print("note: no held-out item, so nothing was scored")
+    write_report(out, model, records, table)
+    results().print(f"run: {out}   report: {out / 'report.html'}")
+
+
+def _readable_training(
+    ground: Pretrained, parts: Division, *, skip: bool, say: Console
+) -> tuple[torch.Tensor, Division]:
+    """The pretrained features of the readable training items, and the division without the others."""
+    found, positions, errors = ground.features(parts.train, skip=skip, title="encode training items")
+    for error in errors:
+        say.print(f"skipped: {error}")
+    if not errors:
+        return found, parts
+    kept = parts.train.pick(positions)
+    if kept.classes != parts.train.classes:
+        lost = sorted(set(parts.train.classes) - set(kept.classes))
+        raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
+    return found, replace(parts, train=kept)
+
+
+def _final(
+    model: Recognizer, parts: Division, recipe: Recipe, pixels: Pixels, cache: features.FeatureCache, options: Any
+) -> evaluation.Evaluation:
+    """The run's own score."""
+    with bar("score", "files") as progress:
+        return evaluation.evaluate(
+            model,
+            parts.scored,
+            frames=recipe.frames,
+            pixels=pixels,
+            views=Views(origin=recipe.origin),
+            cache=cache if recipe.freeze_encoder else None,
+            skip_unreadable=options.skip_unreadable,
+            workers=options.workers,
+            progress=progress,
+        )

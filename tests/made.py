@@ -1,0 +1,126 @@
+"""Small real parts for tests: an encoder, media of one colour, datasets without files, a small disk, a held folder."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from texthead.datasets import Dataset, Item, Pixels
+from texthead.encoders import Visual, VisualSpec, build_visual
+
+SPEC = VisualSpec(
+    source="tiny",
+    architecture="timm:test_efficientnet",
+    dim=256,
+    size=32,
+    crop=0.875,
+    interpolation="bilinear",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    activation="silu",
+    channels_last=False,
+    any_size=True,
+)
+PIXELS = Pixels(32, 36, "bilinear")
+COLOURS = {"red": (210, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 220)}
+
+
+@functools.cache
+def _tiny_weights(seed: int, spec: VisualSpec) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        visual = build_visual(spec).train()
+        coarse = torch.randint(0, 256, (10, 32, 3, 4, 4), dtype=torch.uint8)
+        # Batch norms that have seen pictures; at timm's start the features are a thousandth and nearly all alike.
+        with torch.no_grad():
+            for frames in coarse.repeat_interleave(spec.size // 4, -1).repeat_interleave(spec.size // 4, -2):
+                visual(frames)
+    return visual.state_dict()
+
+
+def tiny_visual(seed: int = 0, spec: VisualSpec = SPEC) -> Visual:
+    """timm's network for tests, 0.1 M parameters, the same weights for the same seed."""
+    with torch.random.fork_rng():
+        visual = build_visual(spec)
+    visual.load_state_dict(_tiny_weights(seed, spec))
+    return visual.eval()
+
+
+def pictures(colour: str, count: int, seed: int) -> list[np.ndarray]:
+    """Frames of one colour with a little texture, and a white square that moves on from frame to frame."""
+    rng = np.random.default_rng([seed, *colour.encode()])
+    texture = np.kron(rng.integers(-25, 26, (12, 12, 3)), np.ones((4, 4, 1)))
+    base = np.clip(np.array(COLOURS[colour]) + texture, 0, 255).astype(np.uint8)
+    frames = []
+    for i in range(count):
+        frame = base.copy()
+        frame[4 * i : 4 * i + 12, 5 * i : 5 * i + 10] = 255
+        frames.append(frame)
+    return frames
+
+
+def write_video(path: Path, colour: str, frames: int = 6, seed: int = 0) -> Path:
+    """A 48x48 H.264 video."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "12", "x264-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
+        for picture in pictures(colour, frames, seed):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_image(path: Path, colour: str, seed: int = 0) -> Path:
+    """A 48x48 picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(pictures(colour, 1, seed)[0]).save(path)
+    return path
+
+
+def write_broken(path: Path) -> Path:
+    """A file with a video's name and no video in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"not a video at all" * 20)
+    return path
+
+
+def items(*rows: tuple[str, str, str | None], suffix: str = ".mp4") -> Dataset:
+    """A dataset of (name, label, split) rows; no file has to be there."""
+    return Dataset(tuple(Item(Path(f"{name}{suffix}"), label, split) for name, label, split in rows), "here")  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def disk_of(folder: Path, kilobytes: int) -> Iterator[Path]:
+    """A file system of so many kB at the folder; the test is skipped where none can be mounted."""
+    folder.mkdir()
+    mount = shutil.which("mount")
+    command = [mount or "mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if os.geteuid() or not mount or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def held_by_another(folder: Path) -> Iterator[subprocess.Popen]:
+    """Another process that holds the folder."""
+    program = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", program, str(folder / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        yield other
+        other.kill()

@@ -1,0 +1,70 @@
+"""What is scored, and never by mistake what was trained on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from made import items
+from texthead import cli, runs
+from texthead.datasets import Dataset, read_dataset
+from texthead.errors import DataError
+from texthead.eval_job import choose_scored
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(images in class folders, a run on them with a frozen encoder)."""
+    root = tmp_path_factory.mktemp("jobs")
+    for label, colour in {"blue": (30, 30, 220), "red": (220, 30, 30)}.items():
+        (root / "data" / label).mkdir(parents=True)
+        for i in range(5):
+            noise = np.random.default_rng(i).integers(-25, 25, (48, 48, 3))
+            Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(
+                root / "data" / label / f"{i}.png"
+            )
+    options = "--size 32 --epochs 2 --workers 0 --freeze-encoder --train-head --baselines never --cache"
+    typed = ["train", str(root / "data"), "--out", str(root / "run"), *options.split(), str(root / "cache")]
+    assert cli.main(typed) == 0
+    return root / "data", root / "run"
+
+
+def test_choose_scored(trained):
+    data, folder = trained
+    run, dataset = runs.load_run(folder), read_dataset(data)
+    own, name = choose_scored(run, dataset, None)
+    assert (name, [str(i.path.resolve()) for i in own.items]) == ("the run's held-out", list(run.held_out))
+    seen, _ = choose_scored(run, dataset, "train")
+    assert {str(i.path.resolve()) for i in seen.items} == run.trained_on
+    assert set(choose_scored(run, dataset, "test")[0].items) == set(own.items)
+    other = items(("x", "red", None))
+    assert choose_scored(run, other, None) == (other, "all")
+    split = items(("x", "red", "train"), ("y", "red", "val"))
+    assert choose_scored(run, split, None)[1] == "val"
+    with pytest.raises(DataError, match="no item of split 'test'"):
+        choose_scored(run, split, "test")
+    with pytest.raises(DataError, match="--split train"):
+        choose_scored(run, split.split("train"), None)
+    with pytest.raises(DataError, match="8 of 8 items were trained on"):
+        choose_scored(run, Dataset(seen.items, "again"), None)
+
+
+def test_other_classes_keep_center_and_scale(trained):
+    run = runs.load_run(trained[1])
+    old = run.model.head
+    head = run.with_classes(["x", "y", "z"], names=["a lake", "a tree", "a dog"]).model.head
+    assert run.model.head is old
+    assert head.names == ("x", "y", "z")
+    assert torch.equal(head.center, old.center)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
+    assert float(head.scale) == pytest.approx(float(old.scale))  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
+
+
+def test_run_without_baselines_shows_one_row(trained):
+    about = json.loads((trained[1] / "recipe.json").read_text())
+    assert about["head"]["type"] == "TrainableHead"
+    page = (trained[1] / "report.html").read_text()
+    assert "this run (text head)" in page
+    assert "logistic probe" not in page
