@@ -1,4 +1,4 @@
-"""Small real parts for tests: an encoder, media of one colour, datasets without files, a small disk, a held folder."""
+"""Small real parts for tests: an encoder, media of one colour, noise, datasets without files, a small disk, a held folder."""
 
 import functools
 import os
@@ -14,9 +14,10 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from torch import Tensor
 
 from texthead.datasets import Dataset, Item, Pixels
-from texthead.encoders import Visual, VisualSpec, build_visual
+from texthead.towers import Visual, VisualSpec, build_visual
 
 SPEC = VisualSpec(
     source="tiny",
@@ -124,3 +125,14 @@ def held_by_another(folder: Path) -> Iterator[subprocess.Popen]:
         other.stdout.readline()
         yield other
         other.kill()
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def frames(count: int, size: int, seed: int = 0) -> Tensor:
+    """Coarse uint8 noise, in which a convolutional network sees something."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randint(0, 256, (count, 3, size // 8, size // 8), generator=generator, dtype=torch.uint8)
+    return coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)

@@ -183,7 +183,7 @@ def test_predict_own_classes_without_text_encoder(world, say, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("the text encoder was loaded")
 
-    monkeypatch.setattr("texthead.encoders.MiniLM", refuse)
+    monkeypatch.setattr("texthead.mini.MiniLM", refuse)
     code, out, err = say("predict", world.run, world.images / "red" / "0.png", "--workers", 0)
     assert (code, err) == (0, "")
     lines = out.splitlines()

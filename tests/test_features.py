@@ -17,9 +17,9 @@ import torch
 from made import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
 from texthead import features as module
 from texthead.decoding import open_media
-from texthead.encoders import Visual
 from texthead.errors import MediaError, TextheadError
 from texthead.features import FeatureCache, FrameFeatures, encoder_key, evenly, frame_features, readable
+from texthead.towers import Visual
 from texthead.transforms import view_crops
 
 choose = functools.partial(evenly, most=4)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from texthead.files import read_json, replacing, write_json
+from texthead.files import cache_dir, read_json, replacing, write_json
 
 
 def test_json_goes_there_and_back(tmp_path: Path) -> None:
@@ -42,3 +42,14 @@ def test_the_old_file_stands_until_the_new_one_is_on_the_disk(tmp_path: Path, mo
     assert Path(name) != path
     assert during == {"old": 1}
     assert read_json(path) == {"new": 2}
+
+
+def test_where_the_cache_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "named"))
+    assert cache_dir() == tmp_path / "named"
+    monkeypatch.delenv("TEXTHEAD_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_dir() == tmp_path / "xdg" / "texthead"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / ".cache" / "texthead"

@@ -5,8 +5,9 @@ import pytest
 from made import items
 from texthead import recipes
 from texthead.datasets import Dataset
-from texthead.encoders import Encoder, load_encoder
+from texthead.encoders import load_encoder
 from texthead.errors import DataError
+from texthead.towers import Encoder
 from texthead.train_job import divide, suit
 
 

@@ -36,7 +36,7 @@ from texthead import features as features_module
 from texthead import splits, training
 from texthead.checkpoints import MetricsLog
 from texthead.datasets import Dataset, Item, Pixels, TrainClips
-from texthead.encoders import Encoder, load_encoder
+from texthead.encoders import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import evaluate
 from texthead.features import FeatureCache, encoder_key
@@ -54,6 +54,7 @@ from texthead.recognizer import Recognizer
 from texthead.runs import load_run
 from texthead.sampling import Views
 from texthead.temporal import MeanPool, TemporalTransformer
+from texthead.towers import Encoder
 from texthead.training import (
     EpochBatches,
     augmentation_for,

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from texthead.datasets import Dataset as Dataset
     from texthead.datasets import Item as Item
     from texthead.datasets import read_dataset as read_dataset
-    from texthead.encoders import Encoder as Encoder
     from texthead.encoders import load_encoder as load_encoder
     from texthead.errors import TextheadError as TextheadError
     from texthead.evaluation import average_views as average_views
@@ -30,13 +29,16 @@ if TYPE_CHECKING:
     from texthead.sampling import Views as Views
     from texthead.temporal import MeanPool as MeanPool
     from texthead.temporal import TemporalTransformer as TemporalTransformer
+    from texthead.towers import Encoder as Encoder
+    from texthead.towers import Visual as Visual
+    from texthead.towers import VisualSpec as VisualSpec
     from texthead.training import train as train
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Dataset": "datasets",
-    "Encoder": "encoders",
+    "Encoder": "towers",
     "FeatureCache": "features",
     "FrozenHead": "heads",
     "Item": "datasets",
@@ -48,6 +50,8 @@ _HOMES = {
     "TextheadError": "errors",
     "TrainableHead": "heads",
     "Views": "sampling",
+    "Visual": "towers",
+    "VisualSpec": "towers",
     "average_views": "evaluation",
     "class_correlation": "heads",
     "evaluate": "evaluation",

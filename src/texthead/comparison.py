@@ -11,7 +11,7 @@ from rich.table import Table
 from texthead import datasets, evaluation, features
 from texthead.datasets import Dataset, Pixels
 from texthead.decoding import open_media
-from texthead.encoders import Encoder, zero_shot_note
+from texthead.encoders import zero_shot_note
 from texthead.errors import MediaError
 from texthead.files import read_json
 from texthead.heads import class_correlation, text_head
@@ -21,6 +21,7 @@ from texthead.report import Strip, run_report, wilson_interval
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
 from texthead.terminal import bar, notes, results
+from texthead.towers import Encoder
 from texthead.transforms import view_crops
 
 FEW_ITEMS = 2000

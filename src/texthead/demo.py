@@ -12,7 +12,7 @@ import torch
 from texthead import datasets, evaluation, features, recipes, runs, synthetic, training
 from texthead.comparison import strips
 from texthead.datasets import Dataset, Pixels
-from texthead.encoders import Encoder, load_encoder, zero_shot_note
+from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import MediaError
 from texthead.figures import plot_bars, plot_confusion, plot_correlations, plot_curves, plot_strip
 from texthead.heads import CosineHead, HeadKind, class_correlation, text_head
@@ -23,6 +23,7 @@ from texthead.report import Cell, Report
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
 from texthead.terminal import bar, notes, pick_device, results
+from texthead.towers import Encoder
 
 UNSEEN = 12
 SEEDS = 3

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from texthead.datasets import Dataset, Pixels, ViewClips, label_indices
-from texthead.encoders import as_visual
 from texthead.errors import DataError, MediaError
 from texthead.features import FeatureCache, Progress, frame_features, readable
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
+from texthead.towers import as_visual
 
 Pooling = Literal["features", "logits", "probabilities"]
 

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from texthead.datasets import Pixels
 from texthead.decoding import open_media
-from texthead.encoders import Visual, cache_dir
 from texthead.errors import MediaError, TextheadError
+from texthead.files import cache_dir
 from texthead.sampling import centre_in_segment
+from texthead.towers import Visual
 from texthead.transforms import view_crops
 
 Choose = Callable[[int], list[int]]

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON objects in them."""
+"""Files that are written whole or not at all, JSON objects in them, and the place of what can be computed again."""
 
 import json
 import os
@@ -9,6 +9,13 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from texthead.errors import RunError
+
+
+def cache_dir() -> Path:
+    """The folder for everything that can be computed again: $TEXTHEAD_CACHE, else the user's cache folder."""
+    named = os.environ.get("TEXTHEAD_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named) if named else Path(base) / "texthead"
 
 
 @contextmanager

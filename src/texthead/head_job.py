@@ -11,12 +11,13 @@ from rich.table import Table
 from texthead import datasets, features, prompts, training
 from texthead.comparison import Pretrained
 from texthead.datasets import Pixels, read_dataset, splits_of
-from texthead.encoders import Encoder, load_encoder
+from texthead.encoders import load_encoder
 from texthead.errors import DataError
 from texthead.files import replacing
 from texthead.heads import class_correlation, text_weights
 from texthead.recipes import Recipe
 from texthead.terminal import notes, results, say_names
+from texthead.towers import Encoder
 
 
 def head(options: Any) -> None:

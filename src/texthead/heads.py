@@ -14,7 +14,7 @@ from texthead.errors import DataError
 from texthead.prompts import check_names, fill_template
 
 if TYPE_CHECKING:
-    from texthead.encoders import Encoder
+    from texthead.towers import Encoder
 
 HeadKind = Literal["text", "normal", "orthogonal", "lda", "linear", "cosine"]
 

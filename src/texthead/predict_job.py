@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from texthead import prompts, runs
-from texthead.encoders import Encoder, Visual, load_encoder, zero_shot_note
+from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
 from texthead.heads import text_head
 from texthead.prediction import Prediction
@@ -17,6 +17,7 @@ from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
 from texthead.terminal import bar, check_template_is_used, notes, pick_device, results
+from texthead.towers import Encoder, Visual
 
 
 def predict(options: Any) -> None:

