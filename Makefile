@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+DATA ?= ../shared/data
 
 .PHONY: demo test test-slow check lint types bench clean
 
@@ -32,7 +33,7 @@ check: lint types test test-slow
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.mini
 	$(BIN)/python -m benchmarks.step
-	$(BIN)/python -m benchmarks.fewshot
+	$(BIN)/python -m benchmarks.fewshot --data $(DATA)
 
 clean:
 	rm -rf $(VENV) demo build dist
