@@ -16,9 +16,11 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 
 from texthead import cli, recipes, train_job
+from texthead.terminal import Bar
 
 COLOURS = {"blue": (30, 30, 220), "green": (30, 200, 40), "red": (220, 30, 30)}
 
@@ -41,12 +43,12 @@ def video(path: Path, colour: str, seed: int = 0, frames: int = 6) -> Path:
     return path
 
 
-def images(root: Path, colours: list[str], each: int) -> Path:
+def images(root: Path, colours: list[str], each: int, seed: int = 0) -> Path:
     """Class folders of PNG images."""
     for colour in colours:
         (root / colour).mkdir(parents=True, exist_ok=True)
         for i in range(each):
-            Image.fromarray(picture(colour, i)).save(root / colour / f"{i}.png")
+            Image.fromarray(picture(colour, seed + i)).save(root / colour / f"{i}.png")
     return root
 
 
@@ -261,7 +263,7 @@ def test_csv_with_splits_from_train_to_eval(world, say, tmp_path):
     assert [Path(p).stem for p in split["held_out"]] == ["4", "4"]
     rows = tmp_path / "rows.csv"
     code, out, err = say(
-        "eval", out_folder, world.manifest, *world.run_options(), "--csv", rows, "--baselines", "never"
+        "eval", out_folder, world.manifest, *world.run_options(), "--out", rows, "--baselines", "never"
     )
     assert code == 0
     assert "scoring 2 items (test) of 2 classes" in err
@@ -287,7 +289,7 @@ def test_videos_with_temporal_transformer(world, say, tmp_path):
 
 def test_eval_scores_the_held_out_items_of_a_drawn_split(world, say, tmp_path):
     rows = tmp_path / "rows.csv"
-    code, out, err = say("eval", world.run, world.images, *world.run_options(), "--csv", rows)
+    code, out, err = say("eval", world.run, world.images, *world.run_options(), "--out", rows)
     assert code == 0
     assert "scoring 2 items (the run's held-out) of 2 classes" in err
     held_out = json.loads((world.run / "split.json").read_text())["held_out"]
@@ -304,11 +306,18 @@ def test_eval_refuses_training_items(world, say, wrong, tmp_path):
     assert "3 of 3 items were trained on" in line
     assert "--split train" in line
     code, _, err = say("eval", world.run, world.images, *world.run_options(), "--split", "train")
-    assert (code, "scoring 8 items (train)" in err) == (0, True)
+    assert (code, "scoring 8 items (the run's training)" in err) == (0, True)
+    # Copies are known by what is in them.
+    copies = Path(shutil.copytree(world.images, tmp_path / "copies"))
+    code, _, err = say("eval", world.run, copies, *world.run_options())
+    assert (code, "scoring 2 items (the run's held-out)" in err) == (0, True)
+    for path in json.loads((world.run / "split.json").read_text())["held_out"]:
+        (copies / Path(path).parent.name / Path(path).name).unlink()
+    assert "8 of 8 items were trained on, there or as copies" in wrong("eval", world.run, copies)
 
 
 def test_eval_of_other_labels(world, say, wrong, tmp_path):
-    other = images(tmp_path / "other", ["green", "red"], 2)
+    other = images(tmp_path / "other", ["green", "red"], 2, seed=50)
     line = wrong("eval", world.run, other, *world.run_options())
     assert "'green'" in line
     assert "--classes" in line
@@ -316,7 +325,12 @@ def test_eval_of_other_labels(world, say, wrong, tmp_path):
     code, out, _ = say("eval", world.run, other, *world.run_options(), "--zero-shot")
     assert code == 0
     assert "this run, new text head" in out
+    assert "zero-shot, before training" in out
     assert "mini knows objects" in out
+    code, out, _ = say("eval", world.run, other, *world.run_options(), "--zero-shot", "--views", "2x3")
+    assert (code, "zero-shot, before training, 1 view" in out) == (0, True)
+    code, out, _ = say("eval", world.run, other, *world.run_options(), "--zero-shot", "--baselines", "never")
+    assert (code, "zero-shot, before training" in out) == (0, False)
     code, out, err = say("eval", world.run, other, *world.run_options(), "--classes", "green, red, a lake")
     assert (code, "scoring 4 items (all) of 2 classes" in err) == (0, True)
     assert "'blue'" not in wrong("eval", world.run, other, "--classes", "red, a lake")
@@ -332,7 +346,7 @@ def test_head_of_every_kind(world, say, tmp_path, init):
     plot, rows = tmp_path / "map.png", tmp_path / "rows.safetensors"
     code, out, _ = say("head", "blue, red", "--init", init, "--plot", plot, "--out", rows, *more)
     assert code == 0
-    assert f"2 rows of 1280 ({init})" in out
+    assert f"2 rows of 1280 numbers ({init})" in out
     with Image.open(plot) as image:
         assert image.format == "PNG"
     assert load_file(rows)["weight"].shape == (2, 1280)
@@ -439,7 +453,7 @@ def test_mistyped_options(world, wrong, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_bare_command_version_and_interrupt(say, monkeypatch):
+def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     assert "predict" in say()[1]
     assert say("--version")[1].startswith("texthead 0.")
 
@@ -449,9 +463,14 @@ def test_bare_command_version_and_interrupt(say, monkeypatch):
     monkeypatch.setattr("texthead.head_job.head", stop)
     assert say("head", "a, b") == (130, "", "texthead: interrupted\n")
     monkeypatch.setattr("texthead.train_job.train", lambda *_, **__: stop(None))
-    code, _, err = say("train", "data", "--out", "run")
-    assert (code, len(err.splitlines())) == (130, 1)
-    assert "--resume" in err
+    # Before the run folder is begun there is nothing to resume.
+    assert say("train", "data", "--out", tmp_path)[2] == "texthead: interrupted\n"
+    (tmp_path / "recipe.json").write_text("{}")
+    assert say("train", "data", "--out", tmp_path) == (
+        130,
+        "",
+        f"texthead: interrupted; `texthead train data --out {tmp_path} --resume` goes on\n",
+    )
 
 
 def test_what_a_command_needs_is_named_as_it_is_typed(wrong):
@@ -465,10 +484,30 @@ def test_what_a_command_needs_is_named_as_it_is_typed(wrong):
         assert needs in wrong(*arguments)
 
 
+def test_arguments_in_another_order(world, wrong, tmp_path):
+    item, run = world.images / "red" / "0.png", world.run
+    assert f"RUN comes before DATA: texthead eval {run} {world.images}" in wrong("eval", world.images, run)
+    assert "is a run: name one run, before all files" in wrong("predict", item, run, "--classes", "a lake, a tree")
+    for command in (["train", run, "--out", tmp_path / "run"], ["eval", run, run]):
+        assert "is a run, no data" in wrong(*command)
+    assert "holds other folders and no run" in wrong("train", world.images, "--out", world.images)
+    assert sorted(path.name for path in world.images.iterdir()) == ["blue", "red"]
+
+
+def test_a_mistyped_option_is_guessed_and_not_taken(wrong):
+    assert "unrecognized arguments: --framse 3: did you mean --frames?" in wrong(
+        "train", "x", "--out", "y", "--framse", 3
+    )
+    assert "unrecognized arguments: --epoch 3: did you mean --epochs?" in wrong(
+        "train", "x", "--out", "y", "--epoch", 3
+    )
+
+
 def test_options_that_would_do_nothing_are_refused(world, wrong):
     item, run = world.images / "red" / "0.png", world.run
     assert "give --classes or --zero-shot too" in wrong("eval", run, world.images, "--template", "a {}")
     assert "give --classes too" in wrong("predict", run, item, "--template", "a {}")
+    assert "--encoder mini: run" in wrong("predict", run, item, "--encoder", "mini")
     assert "--json and --csv" in wrong("predict", run, item, "--json", "--csv")
     assert "--init lda and --data go together" in wrong("head", "a, b", "--data", world.images)
 
@@ -494,16 +533,15 @@ def test_help_imports_no_torch(arguments):
 def test_resume_after_a_stop(world, say, wrong, tmp_path, monkeypatch):
     real, run = train_job.bar, tmp_path / "run"
 
+    class Stopping(Bar):
+        def __call__(self, done: int, total: int) -> None:
+            if done > total / 2:
+                raise KeyboardInterrupt
+
     @contextmanager
-    def stopping(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-        with real(title, unit) as update:
-
-            def step(done: int, total: int) -> None:
-                if title == "train" and done > total / 2:
-                    raise KeyboardInterrupt
-                update(done, total)
-
-            yield step
+    def stopping(title: str, unit: str) -> Iterator[Bar]:
+        with real(title, unit) as shown:
+            yield Stopping(Progress(), title, unit) if title == "train" else shown
 
     train = ["train", world.images, *world.fast(run)]
     with monkeypatch.context() as patch:
@@ -515,7 +553,14 @@ def test_resume_after_a_stop(world, say, wrong, tmp_path, monkeypatch):
     assert "no finished run" in wrong("predict", run, world.images)
     line = wrong(*train, "--resume", "--lr", 0.5)
     assert "lr = 0.0003, not 0.5" in line
-    assert say(*train, "--resume")[0] == 0
+    for option, before, typed in (("--head", "text", "normal"), ("--k", None, 2), ("--epochs", 2, 3)):
+        line = wrong("train", world.images, "--out", run, "--resume", option, typed)
+        assert f"was begun with {option} {before}, not {typed}: leave {option} out to resume" in line
+    # What the run was begun with need not be typed again.
+    code, _, err = say("train", world.images, "--out", run, "--resume", "--workers", 0)
+    assert code == 0
+    assert "resumed after epoch 1 of 2" in err
+    assert "epoch 2 of 2: loss" in err
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (run, world.run))
     assert all((ours[key] == theirs[key]).all() for key in theirs)
     ours, theirs = (
@@ -640,7 +685,7 @@ def test_runs_that_do_not_fit(world, wrong, tmp_path):
     assert "holds a run already" in line
     assert "--resume" in line
     assert contents(world.run) == before
-    assert "begun with" in wrong(*train, "--resume", "--epochs", 3)
+    assert "begun with --epochs 2, not 3" in wrong(*train, "--resume", "--epochs", 3)
     assert contents(world.run) == before
     assert "no run to resume" in wrong("train", world.images, *world.fast(tmp_path / "new"), "--resume")
     assert not (tmp_path / "new").exists()

@@ -39,7 +39,8 @@ def test_choose_scored(trained):
     assert (name, [str(i.path.resolve()) for i in own.items]) == ("the run's held-out", list(run.held_out))
     seen, _ = choose_scored(run, dataset, "train")
     assert {str(i.path.resolve()) for i in seen.items} == run.trained_on
-    assert set(choose_scored(run, dataset, "test")[0].items) == set(own.items)
+    with pytest.raises(DataError, match="leave out --split to score what the run held out"):
+        choose_scored(run, dataset, "test")
     other = items(("x", "red", None))
     assert choose_scored(run, other, None) == (other, "all")
     split = items(("x", "red", "train"), ("y", "red", "val"))

@@ -14,7 +14,7 @@ from texthead import features as features_module
 from texthead.datasets import Dataset, Item
 from texthead.decoding import open_media
 from texthead.errors import DataError, MediaError
-from texthead.evaluation import Evaluation, Pooling, average_views, evaluate, logistic_probe, score
+from texthead.evaluation import Evaluation, Pooling, average_views, encode_items, evaluate, logistic_probe, score
 from texthead.features import FeatureCache, encoder_key
 from texthead.heads import FrozenHead
 from texthead.recognizer import Recognizer
@@ -340,3 +340,21 @@ def test_colours_are_told_apart_by_real_features(tmp_path: Path) -> None:
     train, targets = mean_features(range(3))
     test, expected = mean_features(range(10, 14))
     assert torch.equal(logistic_probe(train, targets, test, classes=3).argmax(1), expected)
+
+
+def test_items_are_encoded_as_a_mean_of_frames(data: Dataset, tmp_path: Path) -> None:
+    visual = tiny_visual()
+    found = encode_items(visual, data, frames=4, pixels=PIXELS)
+    model = Recognizer(visual, MeanPool(), nn.Identity())
+    for row, item in zip(found, data.items, strict=True):
+        with open_media(item.path) as media, torch.no_grad():
+            taken = media.frames_at(Views(origin="centre").frame_indices(media.num_frames, 4)[0])
+            crops = view_crops(taken, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)
+            assert torch.allclose(row, model.features(crops)[0], atol=1e-5)
+    assert torch.equal(encode_items(visual, data, frames=4), found), "the encoder's own sizes"
+    two = encode_items(visual, data, frames=4, views=Views(2, 3))
+    assert two.shape == found.shape
+    assert not torch.allclose(two, found)
+    odd = Dataset((*data.items, Item(write_broken(tmp_path / "odd.mp4"), "red")), "here")
+    with pytest.raises(MediaError, match=r"odd\.mp4"):
+        encode_items(visual, odd, frames=4)

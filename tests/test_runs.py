@@ -1,6 +1,7 @@
 """A run folder gives back the recogniser that was put there, bit for bit, or says in one line why it cannot."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from texthead.runs import is_run, load_run, load_weights, locked, make_temporal,
 from texthead.temporal import MeanPool, TemporalTransformer
 
 RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
+CONTENT = {name: hashlib.sha256(b"1" + name.encode()).hexdigest()[:32] for name in "ab"}
 NAMES = ("archery", "juggling balls", "señal — 信号")
 
 
@@ -54,7 +56,15 @@ def narrow(dropout: float = 0.0) -> TemporalTransformer:
 def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
     """The files that training writes."""
     write_json(
-        folder / "split.json", {"source": "", "train": ["/a.mp4"], "held_out": ["/b.mp4"], "held_out_labels": ["x"]}
+        folder / "split.json",
+        {
+            "source": "",
+            "train": ["/a.mp4", "/c.mp4"],
+            "train_content": [CONTENT["a"], ""],
+            "held_out": ["/b.mp4"],
+            "held_out_labels": ["x"],
+            "held_out_content": [CONTENT["b"]],
+        },
     )
     write_json(folder / "classes.json", runs.classes_json(model.head, None, recipe.template))
     write_json(folder / "recipe.json", runs.describe(model, recipe, PIXELS))
@@ -121,7 +131,7 @@ def test_a_saved_run_gives_the_same_logits_bit_for_bit(
         assert torch.equal(run.model(clips), expected)
     assert not run.model.training
     assert (run.recipe, run.spec, run.pixels, run.labels) == (RECIPE, SPEC, PIXELS, NAMES)
-    assert (run.trained_on, run.held_out) == ({"/a.mp4"}, ("/b.mp4",))
+    assert (run.trained_on, run.held_out) == ({"/a.mp4", "/c.mp4"}, ("/b.mp4",))
     assert type(run.model.head) is type(model.head)
     assert run.model.head.kind == model.head.kind
     assert getattr(run.model.head, "prompts", None) == getattr(model.head, "prompts", None)
@@ -154,6 +164,36 @@ def test_a_run_moves_with_its_folder(run: Path, tmp_path: Path, clips: torch.Ten
         assert torch.equal(load_run(moved).model(clips), expected)
     assert is_run(moved)
     assert not is_run(run)
+
+
+def test_a_copy_of_a_training_item_is_known(run: Path, tmp_path: Path) -> None:
+    again = load_run(run)
+    for name in "abd":
+        (tmp_path / name).write_text(name)
+    seen = [again.was_trained_on(tmp_path / name) for name in "abd"]
+    held = [again.was_held_out(tmp_path / name) for name in "abd"]
+    assert (seen, held) == ([True, False, False], [False, True, False])
+    assert again.was_trained_on(Path("/a.mp4"))
+    assert again.was_held_out(Path("/b.mp4"))
+    assert not again.was_trained_on(tmp_path / "gone"), "what could not be read is like nothing"
+
+
+def test_an_own_head_or_module_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    class Means(FrozenHead):
+        pass
+
+    class Last(MeanPool):
+        pass
+
+    own = Means(rows(), names=NAMES)
+    with pytest.raises(
+        RunError, match=r"head is a Means: a run holds FrozenHead.*FrozenHead\(rows, names=\.\.\., kind"
+    ):
+        runs.describe(Recognizer(tiny_visual(), MeanPool(), own), RECIPE, PIXELS)
+    with pytest.raises(RunError, match="temporal module is a Last: a run holds MeanPool or TemporalTransformer"):
+        runs.describe(Recognizer(tiny_visual(), Last(), frozen()), RECIPE, PIXELS)
+    plain = FrozenHead(rows(), names=NAMES, kind="class-means")
+    assert load_run(put(tmp_path, Recognizer(tiny_visual(), MeanPool(), plain))).model.head.kind == "class-means"
 
 
 # --- what does not fit ----------------------------------------------------------------------------------------------

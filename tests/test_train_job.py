@@ -6,7 +6,7 @@ from made import items
 from texthead import recipes
 from texthead.datasets import Dataset
 from texthead.encoders import load_encoder
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError
 from texthead.towers import Encoder
 from texthead.train_job import divide, suit
 
@@ -71,8 +71,10 @@ def test_suit_images(mini):
     changed, said = suit(recipes.small(), data, mini, given=frozenset())
     assert changed == recipes.small(frames=1, temporal="mean")
     assert said == ["all items are images: 1 frame a clip, mean pooling"]
-    given = recipes.small(frames=4)
-    assert suit(given, data, mini, given=frozenset({"frames"})) == (given, [])
+    with pytest.raises(RunError, match="--frames 4: all items are images"):
+        suit(recipes.small(frames=4), data, mini, given=frozenset({"frames"}))
+    one = recipes.small(frames=1)
+    assert suit(one, data, mini, given=frozenset({"frames"}))[0] == recipes.small(frames=1, temporal="mean")
 
 
 def test_suit_flips(mini):

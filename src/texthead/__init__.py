@@ -1,4 +1,14 @@
-"""Class names in, recogniser out. The public names, loaded when they are first used."""
+"""Class names in, recogniser out.
+
+load_encoder, text_head, Recognizer      an encoder; text rows as the classifier; the model
+read_dataset, train, load_run, evaluate, predict
+recipes                                  every hyper-parameter, as functions
+FrozenHead, TrainableHead, LinearHead    rows of your own go into the first two
+text_weights, random_weights, orthogonal_weights, lda_weights, class_correlation
+MeanPool, TemporalTransformer, Views, average_views, encode_items, FeatureCache
+
+The public names; each is loaded when it is first used.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -11,6 +21,7 @@ if TYPE_CHECKING:
     from texthead.encoders import load_encoder as load_encoder
     from texthead.errors import TextheadError as TextheadError
     from texthead.evaluation import average_views as average_views
+    from texthead.evaluation import encode_items as encode_items
     from texthead.evaluation import evaluate as evaluate
     from texthead.features import FeatureCache as FeatureCache
     from texthead.heads import FrozenHead as FrozenHead
@@ -54,6 +65,7 @@ _HOMES = {
     "VisualSpec": "towers",
     "average_views": "evaluation",
     "class_correlation": "heads",
+    "encode_items": "evaluation",
     "evaluate": "evaluation",
     "lda_weights": "heads",
     "load_encoder": "encoders",
@@ -68,6 +80,10 @@ _HOMES = {
 }
 
 __all__ = ["recipes", *sorted(_HOMES)]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> object:

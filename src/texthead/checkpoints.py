@@ -67,6 +67,8 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
         if begun.get(key) != value:
             raise RunError(f"{out}: was begun with {key} = {begun.get(key)!r}, not {value!r}: resume it as it was")
     same_items = all(trained.get(key) == split[key] for key in ("train", "train_labels"))
+    # Which command began it is for people to read.
+    before, about = ({key: value for key, value in each.items() if key != "command"} for each in (before, about))
     if before != about or named != classes or not same_items:
         raise RunError(f"{out}: was begun with another encoder, head or other training items: resume it as it was")
     return load_state(out / "state" / "last.pt")

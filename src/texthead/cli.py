@@ -1,18 +1,19 @@
 """The command line: parses, calls, prints. Torch is imported by the commands, not by the parser."""
 
+import difflib
 import os
 import re
 import sys
 from argparse import SUPPRESS
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from texthead.errors import TextheadError
+from texthead.errors import RunError, TextheadError
 from texthead.recipes import RECIPES, Recipe
 
 _RECIPE_HELP = {
@@ -65,7 +66,10 @@ def _plain(message: str) -> str:
     if required:
         command, name = required.groups()
         positional = {"data": "DATA", "run": "RUN", "inputs": "RUN_OR_FILE", "classes": "CLASSES"}
-        return f"texthead {command} needs {positional.get(name, f'--{name}')}"
+        return f"texthead {command} needs {positional.get(name, f'--{name}')} (see texthead {command} --help)"
+    option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
+    if option:
+        return f"texthead {option[1]} has no option {option[2]!r} (given in --config)"
     wrong = re.fullmatch(r'Parser key "(?:\w+\.)?(\w+)": (.*)', text)
     if not wrong:
         return text
@@ -88,8 +92,13 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Print the message and exit with 2."""
-        hint = f" (see {self.prog.replace(' [options]', '')} --help)"
-        print(f"texthead: {_plain(message)}{hint}", file=sys.stderr)
+        line = _plain(message)
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", line)
+        near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
+        line += f": did you mean {near[0]}?" if near else ""
+        if "--help)" not in line:
+            line += f" (see {self.prog.replace(' [options]', '')} --help)"
+        print(f"texthead: {line}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -165,7 +174,7 @@ def _train_parser() -> ArgumentParser:
         if field.name == "name":
             continue
         flag = f"--{field.name.replace('_', '-')}"
-        text = _RECIPE_HELP[field.name]
+        text = f"{_RECIPE_HELP[field.name]}; small: {getattr(RECIPES['small'](), field.name)}"
         if field.type is bool:
             group.add_argument(
                 flag, action=ActionYesNo(no_prefix="no-"), default=SUPPRESS, help=f"{text} (or --no-...)"
@@ -189,7 +198,7 @@ def _eval_parser() -> ArgumentParser:
     _views(parser)
     _skip(parser)
     _beside(parser)
-    parser.add_argument("--csv", default=None, metavar="FILE", help="write one line an item")
+    parser.add_argument("--out", default=None, metavar="FILE", help="write a CSV with one line an item")
     _common(parser)
     return parser
 
@@ -204,7 +213,7 @@ def _predict_parser() -> ArgumentParser:
     )
     parser.add_argument("--classes", default=None, help="names.txt or 'a helicopter, a bird'")
     parser.add_argument(
-        "--encoder", default="mini", help="without a run: mini, openclip:ARCH/TAG or openclip:ARCH/FILE"
+        "--encoder", default=None, help="without a run: mini (the default), openclip:ARCH/TAG or openclip:ARCH/FILE"
     )
     parser.add_argument("--template", default=None, help="prompt of a new head")
     _names(parser)
@@ -244,15 +253,33 @@ def _demo_parser() -> ArgumentParser:
 
 
 def recipe_from(options: Namespace, given: Namespace) -> Recipe:
-    """The recipe that the options name, changed by those that were given and by nothing else.
+    """The recipe that the options name, changed by those that were given and by nothing else."""
+    return RECIPES[options.recipe](**_given_recipe_values(given))
 
-    Warm-up is a share of the epochs: other epochs keep the share, unless the warm-up is given too.
+
+def _given_recipe_values(given: Namespace) -> dict[str, Any]:
+    values = {f.name: given[f.name] for f in fields(Recipe) if f.name != "name" and f.name in given}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+# What a run is begun with and has to be resumed with, beside the recipe's values.
+_FIXED = ("encoder", "head", "train_head", "names", "k", "held_out", "recipe")
+
+
+def resumed(options: Namespace, given: Namespace) -> None:
+    """Nothing; options that are not given are put to what the run was begun with.
+
+    Raises:
+        RunError: no run to resume, or an option that is given differs from what the run was begun with.
     """
-    changes = {f.name: given[f.name] for f in fields(Recipe) if f.name != "name" and f.name in given}
-    recipe = RECIPES[options.recipe]()
-    if "epochs" in changes and "warmup" not in changes:
-        changes["warmup"] = recipe.warmup * changes["epochs"] / recipe.epochs
-    return replace(recipe, **changes)
+    from texthead.runs import begun_with
+
+    for key, value in begun_with(Path(options.out)).items():
+        typed = given.get(key, value)
+        if (list(typed) if isinstance(typed, tuple) else typed) != value:
+            option = f"--{key.replace('_', '-')}"
+            raise RunError(f"{options.out}: was begun with {option} {value}, not {typed}: leave {option} out to resume")
+        options[key] = given[key] = typed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -273,10 +300,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "train":
             # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
             given = parser.parse_args(arguments, defaults=False)["train"]
-            recipe = recipe_from(chosen, given)
+            if chosen.resume:
+                resumed(chosen, given)
+            values = _given_recipe_values(given)
+            command = {**{key: chosen[key] for key in _FIXED}, **values}
             from texthead.train_job import train
 
-            train(chosen, recipe, given=frozenset(f.name for f in fields(Recipe) if f.name in given))
+            train(chosen, recipe_from(chosen, given), given=frozenset(values), command=command)
             return 0
         if options.command == "demo":
             from texthead.demo import run_demo
@@ -295,7 +325,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        remedy = "; the same command with --resume goes on" if options.command == "train" else ""
+        begun = options.command == "train" and (Path(chosen.out) / "recipe.json").is_file()
+        remedy = f"; `texthead train {chosen.data} --out {chosen.out} --resume` goes on" if begun else ""
         print(f"texthead: interrupted{remedy}", file=sys.stderr)
         return 130
 

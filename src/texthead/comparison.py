@@ -1,7 +1,7 @@
 """A run's result beside the simple things on the same items: zero-shot, and a probe on frozen features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,9 @@ class Comparison:
         """Print the table, what was skipped, and a word where a simple method is ahead."""
         table = Table("method", "top-1", "95 % interval", "top-5", "items", title=f"{self.parts.scored_name} items")
         for method, r in self.rows:
-            table.add_row(method, f"{r.top1:.1f}", _interval(r), f"{r.top5:.1f}", str(r.count))
+            # Of five classes or fewer, all are among the best five.
+            top5 = f"{r.top5:.1f}" if len(r.names) > 5 else "-"
+            table.add_row(method, f"{r.top1:.1f}", _interval(r), top5, str(r.count))
         results().print(table)
         skipped = {str(error.path): error for _, r in self.rows for error in r.skipped}
         for error in skipped.values():
@@ -113,35 +115,48 @@ def _interval(result: evaluation.Evaluation) -> str:
     return f"{low:.1f}-{high:.1f}"
 
 
+def zero_shot(
+    ground: Pretrained,
+    table: Comparison,
+    title: str,
+    names: Sequence[str],
+    *,
+    template: str,
+    center: torch.Tensor | None,
+    skip: bool,
+) -> tuple[torch.Tensor, evaluation.Evaluation]:
+    """(pretrained features, result) of the scored items with text rows of the names; the table gets the result."""
+    tests, positions, errors = ground.features(table.parts.scored, skip=skip, title="encode scored items")
+    kept = table.parts.scored.pick(positions)
+    truth = torch.tensor(datasets.label_indices(kept, table.labels))
+    head = text_head(ground.encoder, names, template=template, center=center)
+    with torch.inference_mode():
+        scores = head(tests)
+    paths = [item.path for item in kept.items]
+    result = evaluation.Evaluation(tuple(table.labels), paths, truth, scores, errors)
+    table.add(title, result)
+    return tests, result
+
+
 def baselines(
     ground: Pretrained,
-    parts: Division,
-    labels: Sequence[str],
+    table: Comparison,
     names: Sequence[str],
     recipe: Recipe,
     found: torch.Tensor,
     targets: torch.Tensor,
     *,
     skip: bool,
-) -> Comparison:
-    """Zero-shot and a logistic probe on the pretrained encoder's features of the same items."""
-    table = Comparison(parts, labels)
-    tests, positions, errors = ground.features(parts.scored, skip=skip, title="encode scored items")
-    kept = parts.scored.pick(positions)
-    truth = torch.tensor(datasets.label_indices(kept, labels))
-    paths = [item.path for item in kept.items]
+) -> None:
+    """Put zero-shot and a logistic probe on the pretrained encoder's features of the same items into the table."""
     center = found.mean(0) if recipe.center else None
-    head = text_head(ground.encoder, names, template=recipe.template, center=center)
-    how = "zero-shot, features centred on the training items" if recipe.center else "zero-shot"
-    with torch.inference_mode():
-        zero = head(tests)
-    probe = evaluation.logistic_probe(found, targets, tests, classes=len(labels))
-    table.add(how, evaluation.Evaluation(tuple(labels), paths, truth, zero, errors))
-    table.add("logistic probe, frozen features", evaluation.Evaluation(tuple(labels), paths, truth, probe, errors))
+    title = "zero-shot, features centred on the training items" if recipe.center else "zero-shot"
+    tests, zero = zero_shot(ground, table, title, names, template=recipe.template, center=center, skip=skip)
+    probe = evaluation.logistic_probe(found, targets, tests, classes=len(table.labels))
+    table.add("logistic probe, frozen features", replace(zero, scores=probe))
     note = zero_shot_note(ground.encoder.source)
     if note:
         table.lines.append(note)
-    return table
 
 
 def write_report(out: Path, model: Recognizer, records: Sequence[dict], table: Comparison) -> None:
@@ -178,5 +193,5 @@ def strips(result: evaluation.Evaluation, frames: int, most: int = 6) -> list[St
             shown = media.frames_at(Views(origin="centre").frame_indices(media.num_frames, min(frames, 8))[0])
         top = [(result.names[c], p) for c, p in zip(best.indices[i].tolist(), best.values[i].tolist(), strict=True)]
         small = view_crops(shown, 128, 128, 1, "bicubic")[0].permute(0, 2, 3, 1).numpy()
-        made.append(Strip(result.paths[i].name, small, top, result.names[int(result.targets[i])]))
+        made.append(Strip(str(Path(*result.paths[i].parts[-2:])), small, top, result.names[int(result.targets[i])]))
     return made

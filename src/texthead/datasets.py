@@ -115,6 +115,8 @@ def read_dataset(source: str | Path) -> Dataset:
     path = Path(source)
     if path.is_file():
         return _read_manifest(path)
+    if (path / "recipe.json").is_file():
+        raise DataError(f"{path}: is a run, no data; name a folder of class folders or a CSV with path,label")
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder; give a folder of class folders or a CSV with path,label")
     manifests = sorted(p for p in path.iterdir() if p.suffix.lower() in _MANIFEST_SUFFIXES and _is_manifest(p))
@@ -145,7 +147,10 @@ def _read_manifest(path: Path) -> Dataset:
             columns = reader.fieldnames = [_known(name) for name in reader.fieldnames or []]
             missing = {"path", "label"} - set(columns)
             if missing:
-                raise DataError(f"{path}: no column {sorted(missing)[0]!r}; found {', '.join(columns) or 'none'}")
+                raise DataError(
+                    f"{path}: no column {sorted(missing)[0]!r}; found {', '.join(columns) or 'none'}: "
+                    f"the first line must name path and label, with {delimiter!r} between columns"
+                )
             items = tuple(_manifest_item(row, path, reader.line_num) for row in reader)
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None

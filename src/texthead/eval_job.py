@@ -1,7 +1,7 @@
 """`texthead eval`: a run's score on labelled data, with its own classes or others."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from texthead import datasets, evaluation, features, prompts, runs
-from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines
+from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, zero_shot
 from texthead.datasets import Dataset, Item, read_dataset, splits_of
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
@@ -26,30 +26,30 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[D
     """
     counts = splits_of(dataset)
 
-    def path_of(item: Item) -> str:
-        return str(item.path.resolve())
+    def picked(belongs: Callable[[Path], bool]) -> Dataset:
+        return replace(dataset, items=tuple(item for item in dataset.items if belongs(item.path)))
 
     if split:
         chosen, name = dataset.split(split), split  # pyright: ignore[reportArgumentType]
-        if not counts:
-            chosen = replace(
-                dataset, items=tuple(i for i in dataset.items if (path_of(i) in run.trained_on) == (split == "train"))
-            )
+        if not counts and split == "train":
+            chosen, name = picked(run.was_trained_on), "the run's training"
         if not len(chosen):
-            raise DataError(f"{dataset.source}: no item of split {split!r}; found {counts or 'no splits'}")
+            found = counts or "no splits; leave out --split to score what the run held out"
+            raise DataError(f"{dataset.source}: no item of split {split!r}; found {found}")
     elif counts:
         name = next((name for name in ("test", "val") if name in counts), "")
         if not name:
             raise DataError(f"{dataset.source}: only training items {counts}; pass --split train to score them")
         chosen = dataset.split(name)  # pyright: ignore[reportArgumentType]
     else:
-        held = set(run.held_out)
-        own = tuple(item for item in dataset.items if path_of(item) in held)
-        chosen, name = (replace(dataset, items=own), "the run's held-out") if own else (dataset, "all")
-    seen = [item for item in chosen.items if path_of(item) in run.trained_on]
+        own = picked(run.was_held_out)
+        # Copies in other data are not yet the run's data: then all of them are there.
+        same = len(own) >= len(run.held_out) or any(str(item.path.resolve()) in run.held_out for item in own.items)
+        chosen, name = (own, "the run's held-out") if len(own) and same else (dataset, "all")
+    seen = [item for item in chosen.items if run.was_trained_on(item.path)]
     if seen and split != "train":
         raise DataError(
-            f"{len(seen)} of {len(chosen)} items were trained on (the first: {seen[0].path}): "
+            f"{len(seen)} of {len(chosen)} items were trained on, there or as copies (the first: {seen[0].path}): "
             "name other data, or pass --split train to score training items"
         )
     return chosen, name
@@ -61,20 +61,23 @@ def evaluate(options: Any) -> None:
         raise DataError("--classes and --zero-shot both name the classes: give one")
     other = options.classes is not None or options.zero_shot
     check_template_is_used(options, other, "--classes or --zero-shot")
+    if runs.is_run(options.data) and not runs.is_run(options.run):
+        raise DataError(f"RUN comes before DATA: texthead eval {options.data} {options.run}")
     run = runs.load_run(options.run)
+    views = Views.parse(options.views, origin=run.recipe.origin)
     device = pick_device(options.device)
     run.model.to(device)
     dataset, say = read_dataset(options.data), notes()
     for line in dataset.notes:
         say.print(f"note: {line}")
     chosen, split_name = choose_scored(run, dataset, options.split)
-    say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
-    model, labels = run.model, list(run.labels)
+    model, labels, names = run.model, list(run.labels), []
     if other:
         labels, names = _other_classes(options, chosen)
+    say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
+    if other:
         say_names(labels, names, options.template or run.recipe.template)
         model = run.with_classes(labels, names=names, template=options.template).model.to(device)
-    views = Views.parse(options.views, origin=run.recipe.origin)
     with bar("score", "files") as progress:
         result = evaluation.evaluate(
             model,
@@ -88,17 +91,17 @@ def evaluate(options: Any) -> None:
             progress=progress,
         )
     parts = Division(chosen, None, chosen, split_name)
-    table = Comparison(parts, labels)
-    if not other:
-        table = _eval_baselines(run, parts, labels, options)
+    table = _before_training(run, parts, labels, names, options) if other else _eval_baselines(run, parts, options)
+    if views.count > 1:
+        table.rows = [(f"{method}, 1 view", found) for method, found in table.rows]
     title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
     table.add(f"{title}{'' if views.count == 1 else f', {options.views} views, mean of {options.pooling}'}", result)
     note = zero_shot_note(run.spec.source) if other else None
     if note:
         table.lines.append(note)
     table.show()
-    if options.csv:
-        _write_items(Path(options.csv), result)
+    if options.out:
+        _write_items(Path(options.out), result)
 
 
 def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str]]:
@@ -119,27 +122,54 @@ def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str]]
     return labels, names
 
 
-def _eval_baselines(run: runs.Run, parts: Division, labels: Sequence[str], options: Any) -> Comparison:
-    """Zero-shot and probe beside an evaluation, where the training items are few and still there."""
-    split = read_json(run.folder / "split.json")
-    paths = [Path(path) for path in split["train"]]
-    if not are_few(options.baselines, len(paths)):
-        return Comparison(parts, labels)
-    gone = [path for path in paths if not path.exists()]
-    if gone:
-        notes().print(f"note: zero-shot and probe are not shown: {len(gone)} training files are gone ({gone[0]})")
-        return Comparison(parts, labels)
+def _pretrained(run: runs.Run, options: Any) -> Pretrained:
+    """The run's encoder as it was before training."""
     encoder = load_encoder(run.spec.source)
     cache = features.FeatureCache(
         features.encoder_key(encoder.visual, run.pixels), options.cache and Path(options.cache)
     )
-    ground = Pretrained(encoder, run.pixels, run.recipe.frames, run.recipe.origin, cache, options.workers)
+    return Pretrained(encoder, run.pixels, run.recipe.frames, run.recipe.origin, cache, options.workers)
+
+
+def _before_training(
+    run: runs.Run, parts: Division, labels: Sequence[str], names: Sequence[str], options: Any
+) -> Comparison:
+    """What the same names get from the encoder before training: "w/o train" in Tables 9 and 11."""
+    table = Comparison(parts, labels)
+    if not are_few(options.baselines, len(parts.scored)):
+        return table
+    center = getattr(run.model.head, "center", None)
+    zero_shot(
+        _pretrained(run, options),
+        table,
+        "zero-shot, before training",
+        names,
+        template=options.template or run.recipe.template,
+        center=None if center is None else center.cpu(),
+        skip=options.skip_unreadable,
+    )
+    return table
+
+
+def _eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
+    """Zero-shot and probe beside an evaluation, where the training items are few and still there."""
+    table = Comparison(parts, run.labels)
+    split = read_json(run.folder / "split.json")
+    paths = [Path(path) for path in split["train"]]
+    if not are_few(options.baselines, len(paths)):
+        return table
+    gone = [path for path in paths if not path.exists()]
+    if gone:
+        notes().print(f"note: zero-shot and probe are not shown: {len(gone)} training files are gone ({gone[0]})")
+        return table
+    ground = _pretrained(run, options)
     items = tuple(Item(path, label) for path, label in zip(paths, split["train_labels"], strict=True))
     trained = Dataset(items, split["source"])
     found, _, _ = ground.features(trained, skip=False, title="encode training items")
-    targets = torch.tensor(datasets.label_indices(trained, labels))
+    targets = torch.tensor(datasets.label_indices(trained, run.labels))
     names = [entry["name"] for entry in read_json(run.folder / "classes.json")["classes"]]
-    return baselines(ground, parts, labels, names, run.recipe, found, targets, skip=options.skip_unreadable)
+    baselines(ground, table, names, run.recipe, found, targets, skip=options.skip_unreadable)
+    return table
 
 
 def _write_items(path: Path, result: evaluation.Evaluation) -> None:

@@ -17,7 +17,8 @@ from texthead.errors import DataError, MediaError
 from texthead.features import FeatureCache, Progress, frame_features, readable
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
-from texthead.towers import as_visual
+from texthead.temporal import MeanPool
+from texthead.towers import VisualSpec, as_visual
 
 Pooling = Literal["features", "logits", "probabilities"]
 
@@ -135,6 +136,45 @@ def item_features(
     """The feature of each view of each file (behind the temporal module, before the head), or its MediaError."""
     take = _view_features if cache is None or views.crops > 1 else partial(_cached_features, cache=cache)
     return take(model, paths, frames=frames, pixels=pixels, views=views, workers=workers, progress=progress)
+
+
+def encode_items(
+    visual: nn.Module,
+    dataset: Dataset,
+    *,
+    frames: int = 8,
+    pixels: Pixels | None = None,
+    views: Views | None = None,
+    cache: FeatureCache | None = None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Float[Tensor, "items dim"]:
+    """The mean feature of each item, not normalised: the ground for rows and probes of your own.
+
+    Args:
+        pixels: the encoder's own sizes if None.
+        views: one clip of segment centres and one centre crop if None; of several views the mean comes back.
+
+    Raises:
+        MediaError: an item that cannot be read.
+    """
+    entries = item_features(
+        Recognizer(visual, MeanPool(), nn.Identity()),
+        [item.path for item in dataset.items],
+        frames=frames,
+        pixels=pixels or own_pixels(as_visual(visual).spec),
+        views=views or Views(origin="centre"),
+        cache=cache,
+        workers=workers,
+        progress=progress,
+    )
+    readable(entries, skip=False)
+    return torch.stack([entry.mean(0) for entry in entries if not isinstance(entry, MediaError)])
+
+
+def own_pixels(spec: VisualSpec) -> Pixels:
+    """The sizes that an encoder was trained to be tested with."""
+    return Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
 
 
 @torch.inference_mode()

@@ -80,7 +80,7 @@ class FeatureCache:
         except (sqlite3.Error, OSError) as error:
             raise TextheadError(
                 f"{self.path}: feature cache cannot be used ({error}); "
-                "free the disk, or set TEXTHEAD_CACHE to another folder"
+                "free the disk, or name another folder in --cache or TEXTHEAD_CACHE"
             ) from None
 
     def digest(self, path: Path) -> str:

@@ -10,9 +10,10 @@ from rich.table import Table
 
 from texthead import datasets, features, prompts, training
 from texthead.comparison import Pretrained
-from texthead.datasets import Pixels, read_dataset, splits_of
+from texthead.datasets import read_dataset, splits_of
 from texthead.encoders import load_encoder
 from texthead.errors import DataError
+from texthead.evaluation import own_pixels
 from texthead.files import replacing
 from texthead.heads import class_correlation, text_weights
 from texthead.recipes import Recipe
@@ -41,7 +42,7 @@ def head(options: Any) -> None:
         rows = made.weight.detach()  # pyright: ignore[reportCallIssue]
     correlation = class_correlation(rows)
     show = results()
-    show.print(f"{len(rows)} rows of {rows.shape[1]} ({options.init})")
+    show.print(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} of {rows.shape[1]} numbers ({options.init})")
     upper = torch.triu_indices(len(rows), len(rows), 1)
     order = correlation[upper[0], upper[1]].argsort(descending=True)
     table = Table("correlation", "class", "class", title="most alike pairs")
@@ -67,8 +68,7 @@ def _lda_ground(options: Any, labels: Sequence[str], encoder: Encoder) -> tuple[
     dataset = read_dataset(options.data)
     items = dataset.split("train") if splits_of(dataset) else dataset
     targets = torch.tensor(datasets.label_indices(items, labels))
-    spec = encoder.visual.spec
-    pixels = Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
+    pixels = own_pixels(encoder.visual.spec)
     cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels))
     ground = Pretrained(encoder, pixels, 1 if items.only_images else 8, "centre", cache, options.workers)
     found, positions, errors = ground.features(items, skip=options.skip_unreadable, title="encode items")

@@ -29,7 +29,7 @@ class CosineHead(nn.Module):
         names: the class names, in row order.
         scale: the logit scale at the start, > 0.
         center: subtracted from the features before they are normalised; None subtracts nothing.
-        kind: where the rows came from.
+        kind: where the rows came from: one of `HeadKind`, or a word of your own. It is written down in a run.
         prompts: the exact strings behind text rows.
 
     Differs: the paper writes W g_V(x); normalised features and the scale are what its code does.
@@ -49,7 +49,7 @@ class CosineHead(nn.Module):
         names: Sequence[str],
         scale: float = 100.0,
         center: Float[Tensor, " dim"] | None = None,
-        kind: HeadKind = "text",
+        kind: str = "own",
         prompts: Sequence[str] | None = None,
     ):
         super().__init__()
@@ -236,6 +236,7 @@ def text_head(
         names=names,
         scale=encoder.scale if scale is None else scale,
         center=encoder.center if center is None else center,
+        kind="text",
         prompts=fill_template(template, names),
     )
 

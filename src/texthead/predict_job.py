@@ -28,6 +28,11 @@ def predict(options: Any) -> None:
     if options.top < 1:
         raise DataError(f"--top must be at least 1, got {options.top}")
     with_run = runs.is_run(first)
+    for path in rest:
+        if runs.is_run(path):
+            raise DataError(f"{path} is a run: name one run, before all files")
+    if with_run and options.encoder is not None:
+        raise DataError(f"--encoder {options.encoder}: run {first} has its own encoder; leave it out")
     if with_run and not rest:
         raise DataError(f"{first} is a run: name files or folders behind it")
     if not with_run and options.classes is None:
@@ -59,7 +64,7 @@ def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recogni
     given = prompts.read_names(options.classes) if options.classes is not None else []
     names = prompts.clean_names(given) if given and options.names == "clean" else given
     if run_folder is None:
-        encoder: Encoder = load_encoder(options.encoder)
+        encoder: Encoder = load_encoder(options.encoder or "mini")
         head = text_head(encoder, names, template=options.template or "{}").renamed(given)
         return Recognizer(encoder.visual, MeanPool(), head).to(device), "centre"
     run = runs.load_run(run_folder)

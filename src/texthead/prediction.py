@@ -6,7 +6,7 @@ from pathlib import Path
 
 from texthead.datasets import Pixels, media_below
 from texthead.errors import DataError
-from texthead.evaluation import Pooling, score
+from texthead.evaluation import Pooling, own_pixels, score
 from texthead.features import Progress
 from texthead.recognizer import Recognizer
 from texthead.runs import Run
@@ -74,8 +74,7 @@ def predict(
     else:
         model, views = run, views or Views(origin="centre")
     if pixels is None:
-        spec = as_visual(model.visual).spec
-        pixels = Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
+        pixels = own_pixels(as_visual(model.visual).spec)
     paths = find_media(inputs)
     found = score(
         model,

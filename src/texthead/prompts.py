@@ -44,12 +44,13 @@ def clean_names(labels: Sequence[str]) -> list[str]:
     """The cleaned name of each label, in order.
 
     Raises:
-        DataError: two labels become the same name (`push_up` and `push up`), or one becomes empty (`_`).
+        DataError: two labels become the same name but for case (`push_up`, `push up`, `Push up`), or one becomes
+            empty (`_`).
     """
     check_names(labels)
     names = [clean_name(label) for label in labels]
     seen: dict[str, str] = {}
-    for label, name in zip(labels, names, strict=True):
+    for label, name in zip(labels, [name.casefold() for name in names], strict=True):
         if not name:
             raise DataError(f"label {label!r} has no words: rename it, or keep it with --names verbatim")
         if name in seen:

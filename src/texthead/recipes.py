@@ -133,7 +133,7 @@ def paper(**changes) -> Recipe:
     Not stated in the paper, so ours: weight decay (the published code's 0.2), the rate of new modules (the
     published code's 5e-5), first-frame testing (the published code's), a random crop without flips.
     """
-    return replace(Recipe(name="paper", template="a video of a person {}."), **changes)
+    return _changed(Recipe(name="paper", template="a video of a person {}."), changes)
 
 
 def text4vis(**changes) -> Recipe:
@@ -154,7 +154,7 @@ def text4vis(**changes) -> Recipe:
         schedule_every=10,
         template="a video of a person {}.",
     )
-    return replace(base, **changes)
+    return _changed(base, changes)
 
 
 def small(**changes) -> Recipe:
@@ -165,7 +165,7 @@ def small(**changes) -> Recipe:
     """
     base = Recipe(
         name="small",
-        size=112,
+        size=128,
         origin="centre",
         crop="resized",
         area=(0.35, 1.0),
@@ -183,6 +183,13 @@ def small(**changes) -> Recipe:
         width=256,
         layers=2,
     )
+    return _changed(base, changes)
+
+
+def _changed(base: Recipe, changes: dict) -> Recipe:
+    """The recipe with the changes; warm-up is a share of the epochs: other epochs keep it, unless it is given too."""
+    if "epochs" in changes and "warmup" not in changes:
+        changes = {**changes, "warmup": base.warmup * changes["epochs"] / base.epochs}
     return replace(base, **changes)
 
 

@@ -292,7 +292,8 @@ def _headline(
     steps, validations = _with_number(records, "train", "loss"), _with_number(records, "val", "top1")
     if validations:
         last = validations[-1]
-        at = f"epoch {last.get('epoch', '–')}, step {last.get('step', '–')}, {last.get('count', '–')} items"
+        epoch = last["epoch"] + 1 if "epoch" in last else "–"
+        at = f"epoch {epoch}, step {last.get('step', '–')}, {last.get('count', '–')} items"
         entries.append(("top-1, last validation", f"{last['top1']:.1f}%", at))
     if steps:
         note = f"step {steps[-1].get('step', '–')}; at the start {steps[0]['loss']:.3g}"

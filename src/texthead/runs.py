@@ -10,7 +10,7 @@ report.html        the report
 """
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from torch import nn
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
 from texthead.errors import RunError
-from texthead.files import read_json, replacing
+from texthead.files import fingerprint, read_json, replacing
 from texthead.heads import CosineHead, FrozenHead, Head, LinearHead, TrainableHead, text_head
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
@@ -31,6 +31,20 @@ from texthead.temporal import MeanPool, Temporal, TemporalTransformer
 from texthead.towers import Visual, VisualSpec, build_visual
 
 FORMAT = 1
+
+
+def begun_with(folder: Path) -> dict:
+    """The options of the command that began the run in a folder.
+
+    Raises:
+        RunError: no run there, or one that a program began.
+    """
+    if not is_run(folder):
+        raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out --resume to start one")
+    command = read_json(folder / "recipe.json").get("command")
+    if not isinstance(command, dict):
+        raise RunError(f"{folder}: was not begun by `texthead train`; resume it by the program that began it")
+    return command
 
 
 def is_run(path: str | Path) -> bool:
@@ -69,6 +83,21 @@ class Run:
     pixels: Pixels
     trained_on: frozenset[str]
     held_out: tuple[str, ...]
+    trained_content: frozenset[str]
+    held_out_content: frozenset[str]
+
+    def was_trained_on(self, path: Path) -> bool:
+        """Whether the file is a training item: by its path, or as a copy of one elsewhere."""
+        return self._is_among(path, self.trained_on, self.trained_content - self.held_out_content, self.held_out)
+
+    def was_held_out(self, path: Path) -> bool:
+        """Whether the file is an item that the run held out: by its path, or as a copy of one elsewhere."""
+        return self._is_among(path, self.held_out, self.held_out_content, self.trained_on)
+
+    @staticmethod
+    def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:
+        name = str(path.resolve())
+        return name in paths or (name not in others and fingerprint(path) in contents)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -100,8 +129,21 @@ class Run:
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:
-    """What `recipe.json` holds."""
+    """What `recipe.json` holds.
+
+    Raises:
+        RunError: a head or temporal module that could not be built again from the folder alone.
+    """
     head: Head = model.head  # pyright: ignore[reportAssignmentType]
+    if type(head) not in (FrozenHead, TrainableHead, LinearHead):
+        raise RunError(
+            f"head is a {type(head).__name__}: a run holds FrozenHead, TrainableHead or LinearHead; "
+            "hand your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead"
+        )
+    if type(model.temporal) not in (MeanPool, TemporalTransformer):
+        raise RunError(
+            f"temporal module is a {type(model.temporal).__name__}: a run holds MeanPool or TemporalTransformer"
+        )
     return {
         "format": FORMAT,
         "recipe": recipe.to_json(),
@@ -213,7 +255,9 @@ def load_run(folder: str | Path) -> Run:
         pixels = Pixels(**about["pixels"])
         recipe = Recipe.from_json(about["recipe"])
         trained_on, held_out = frozenset(split["train"]), tuple(split["held_out"])
+        # Files that could not be read have no content to be known by.
+        contents = [frozenset(split[key]) - {""} for key in ("train_content", "held_out_content")]
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
     load_weights(folder / "model.safetensors", model)
-    return Run(folder, model.eval(), recipe, spec, pixels, trained_on, held_out)
+    return Run(folder, model.eval(), recipe, spec, pixels, trained_on, held_out, *contents)

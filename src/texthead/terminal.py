@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from texthead import features, prompts
+from texthead import prompts
 from texthead.errors import DataError, RunError
 
 # Class names and paths are printed as they are: no markup, no emoji codes.
@@ -17,9 +17,27 @@ notes = partial(Console, stderr=True, highlight=False, soft_wrap=True, markup=Fa
 results = partial(Console, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
+class Bar:
+    """A progress bar: called with (done, total); `say` prints a line above it."""
+
+    def __init__(self, progress: Progress, title: str, unit: str):
+        self._progress = progress
+        self._task = progress.add_task(title, total=None, rate="")
+        self._unit = unit
+
+    def __call__(self, done: int, total: int) -> None:
+        speed = self._progress.tasks[0].speed
+        rate = f"{speed:.1f} {self._unit}/s" if speed else ""
+        self._progress.update(self._task, completed=done, total=total, rate=rate)
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._progress.console.print(line)
+
+
 @contextmanager
-def bar(title: str, unit: str) -> Iterator[features.Progress]:
-    """A progress bar on standard error with rate and time left; gone when done, silent where nobody looks."""
+def bar(title: str, unit: str) -> Iterator[Bar]:
+    """A progress bar on standard error with rate and time left; gone when done, unseen where nobody looks."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -29,13 +47,7 @@ def bar(title: str, unit: str) -> Iterator[features.Progress]:
     )
     console = notes()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=None, rate="")
-
-        def update(done: int, total: int) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, completed=done, total=total, rate=f"{speed:.1f} {unit}/s" if speed else "")
-
-        yield update
+        yield Bar(progress, title, unit)
 
 
 def pick_device(name: str) -> torch.device:
@@ -65,7 +77,8 @@ def say_names(labels: Sequence[str], names: Sequence[str], template: str | None)
         more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
         say.print(f"class names cleaned: {', '.join(changed[:8])}{more} (--names verbatim keeps them)")
     if template is not None:
-        say.print(f"prompt: {prompts.fill_template(template, names)[0]!r} and {len(names) - 1} more like it")
+        more = f" and {len(names) - 1} more like it" if len(names) > 1 else ""
+        say.print(f"prompt: {prompts.fill_template(template, names)[0]!r}{more}")
 
 
 def check_template_is_used(options: Any, other: bool, how: str) -> None:

@@ -51,7 +51,9 @@ def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given: frozens
     """
     said: list[str] = []
     spec = encoder.visual.spec
-    if train_set.only_images and recipe.frames > 1 and "frames" not in given:
+    if train_set.only_images and recipe.frames > 1 and "frames" in given:
+        raise RunError(f"--frames {recipe.frames}: all items are images, a clip of one frame; leave out --frames")
+    if train_set.only_images and recipe.frames > 1:
         recipe = replace(recipe, frames=1)
         said.append("all items are images: 1 frame a clip, mean pooling")
     if recipe.temporal == "transformer" and recipe.frames == 1 and "temporal" not in given:
@@ -71,13 +73,18 @@ def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given: frozens
     return recipe, said
 
 
-def train(options: Any, recipe: Recipe, *, given: frozenset[str]) -> None:
-    """`texthead train`."""
+def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[str, object]) -> None:
+    """`texthead train`.
+
+    Args:
+        given: names of the recipe's values that the user gave.
+        command: what a resumed run takes from here.
+    """
     out, say = Path(options.out), notes()
     if runs.is_run(out) and not options.resume:
         raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
-    if options.resume and not runs.is_run(out):
-        raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out --resume to start one")
+    if not runs.is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
+        raise RunError(f"{out}: holds other folders and no run; choose a new folder for --out")
     device = pick_device(options.device)
     dataset = read_dataset(options.data)
     parts = divide(dataset, seed=recipe.seed, part=options.held_out, k=options.k)
@@ -121,7 +128,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str]) -> None:
     )
     table = Comparison(parts, labels)
     if compare and found is not None and len(parts.scored):
-        table = baselines(ground, parts, labels, names, recipe, found, targets, skip=options.skip_unreadable)
+        baselines(ground, table, names, recipe, found, targets, skip=options.skip_unreadable)
     model = Recognizer(encoder.visual, training.make_temporal_for(recipe, encoder.dim), head).to(device)
     with bar("train", "clips") as progress:
         records = training.train(
@@ -135,7 +142,9 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str]) -> None:
             cache=cache,
             workers=options.workers,
             resume=options.resume,
+            command=command,
             progress=progress,
+            say=progress.say,
         )
     if len(parts.scored):
         table.add(f"this run ({options.head} head)", _final(model, parts, recipe, pixels, cache, options))

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from texthead.datasets import Dataset, Pixels, TrainClips, TrainFeatures, label_
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import Evaluation, evaluate
 from texthead.features import FeatureCache, Progress, evenly, frame_features, readable
-from texthead.files import write_json
+from texthead.files import fingerprints, write_json
 from texthead.heads import (
     FrozenHead,
     Head,
@@ -132,7 +132,9 @@ def train(
     cache: FeatureCache | None = None,
     workers: int = 0,
     resume: bool = False,
+    command: dict[str, object] | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> list[dict]:
     """The metrics' records, after training the model in place and writing the run folder.
 
@@ -144,7 +146,9 @@ def train(
         held_out: items to write down for a later test; not looked at.
         names: class names to write down for the labels, as a text encoder reads them; the labels if None.
         cache: where features are kept when the recipe freezes the encoder.
+        command: the options of a command that calls this, to write down in `recipe.json`.
         progress: called with (clips done, clips in all).
+        say: called with a line of text after each epoch.
 
     Source: Eq. 3, Sec. 4.1.
 
@@ -158,13 +162,15 @@ def train(
         raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
     out = Path(out)
     pixels = pixels_for(recipe, as_visual(model.visual).spec)
-    about = json.loads(json.dumps(describe(model, recipe, pixels)))
+    about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": command}))
     split = {
         "source": train_set.source,
         "train": [str(item.path.resolve()) for item in train_set.items],
         "train_labels": train_set.labels,
+        "train_content": fingerprints([item.path for item in train_set.items]),
         "held_out": [str(item.path.resolve()) for item in (held_out.items if held_out else ())],
         "held_out_labels": held_out.labels if held_out else [],
+        "held_out_content": fingerprints([item.path for item in (held_out.items if held_out else ())]),
     }
     classes = classes_json(model.head, names, recipe.template)  # pyright: ignore[reportArgumentType]
     # What cannot be trained is said before the run folder is begun.
@@ -179,7 +185,8 @@ def train(
             write_json(out / "classes.json", classes)
             write_json(out / "recipe.json", about)
             (out / "metrics.jsonl").unlink(missing_ok=True)
-        records = _fit(model, train_set, val_set, recipe, pixels, out, state, cache, workers, progress)
+        say = say or (lambda _: None)
+        records = _fit(model, train_set, val_set, recipe, pixels, out, state, cache, workers, progress, say)
         save_model(out / "model.safetensors", model)
     return records
 
@@ -195,6 +202,7 @@ def _fit(
     cache: FeatureCache | None,
     workers: int,
     progress: Progress | None,
+    say: Callable[[str], None],
 ) -> list[dict]:
     """The loop."""
     device = next(model.parameters()).device
@@ -228,18 +236,20 @@ def _fit(
     log = MetricsLog(out / "metrics.jsonl")
     first_epoch, step = (0, 0) if state is None else restore(state, student, optimizer, log, out)
 
-    def validate(epoch: int) -> None:
-        if val_set:
-            scored = _validate(model, val_set, recipe, pixels, cache, workers)
-            log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
+    def validate(epoch: int) -> str:
+        if not val_set:
+            return ""
+        scored = _validate(model, val_set, recipe, pixels, cache, workers)
+        log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
+        return f", top-1 {scored.top1:.1f} on {scored.count} held-out items"
 
     # --- epochs; a checkpoint stands before its validation, so that an unreadable item there costs no epoch
     if first_epoch:
-        validate(first_epoch - 1)
+        say(f"resumed after epoch {first_epoch} of {recipe.epochs}{validate(first_epoch - 1)}")
     for epoch in range(first_epoch, recipe.epochs):
         batches.epoch = epoch
         set_training(student, recipe)
-        started, seen = time.perf_counter(), 0
+        started, seen, summed = time.perf_counter(), 0, 0.0
         parts = iter(loader)
         for items, micro in batches.steps():
             at = step_epoch(step, steps_per_epoch=batches.steps_per_epoch, schedule_every=recipe.schedule_every)
@@ -262,7 +272,7 @@ def _fit(
                 nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], recipe.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            seen, step = seen + items, step + 1
+            seen, step, summed = seen + items, step + 1, summed + items * loss_sum
             rate = round(seen / (time.perf_counter() - started), 2)
             rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
             log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, **rates, clips_per_second=rate)
@@ -270,7 +280,7 @@ def _fit(
                 progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
         log.sync()
         save_state(out, student, optimizer, epoch=epoch + 1, step=step, records=len(log.records))
-        validate(epoch)
+        say(f"epoch {epoch + 1} of {recipe.epochs}: loss {summed / seen:.3g}{validate(epoch)}")
     return log.records
 
 
