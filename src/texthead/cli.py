@@ -3,14 +3,15 @@
 import difflib
 import os
 import re
+import shutil
 import sys
-from argparse import SUPPRESS
+from argparse import SUPPRESS, Action
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter, Namespace
 from jsonargparse.typing import NonNegativeInt
 
 from texthead.errors import RunError, TextheadError
@@ -83,11 +84,23 @@ def _plain(message: str) -> str:
     return f"{option} must be {rule}, got {value[1]}"
 
 
+class _Help(DefaultHelpFormatter):
+    """Help without types, and with a default only where there is one to know."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=28, width=min(100, shutil.get_terminal_size().columns - 2))
+
+    def _get_help_string(self, action: Action) -> str:
+        shown = action.default not in (None, False, SUPPRESS)
+        return f"{action.help or ''}{f' (default: {action.default})' if shown else ''}"
+
+
 class _Parser(ArgumentParser):
     """A parser whose errors are one line, and whose options are never guessed from their beginnings."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", _Help)
         super().__init__(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -144,8 +157,21 @@ def _default_workers() -> int:
     return min(8, os.cpu_count() or 1)
 
 
+def _spoken(value: object) -> str:
+    """A recipe's value as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return f"[{', '.join(f'{part:.3g}' for part in value)}]"
+    return "the encoder's" if value is None else str(value)
+
+
 def _train_parser() -> ArgumentParser:
-    parser = _Parser(prog="texthead train", description="Train on class folders or a CSV (path,label[,split][,group]).")
+    parser = _Parser(
+        prog="texthead train",
+        usage="texthead train DATA --out RUN [options]",
+        description="Train on class folders or a CSV (path,label[,split][,group]).",
+    )
     parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV or TSV")
     parser.add_argument("--config", action="config", help="YAML with any of these options")
     parser.add_argument("--out", required=True, metavar="RUN", help="the run folder to make")
@@ -174,7 +200,8 @@ def _train_parser() -> ArgumentParser:
         if field.name == "name":
             continue
         flag = f"--{field.name.replace('_', '-')}"
-        text = f"{_RECIPE_HELP[field.name]}; small: {getattr(RECIPES['small'](), field.name)}"
+        value = getattr(RECIPES["small"](), field.name)
+        text = f"{_RECIPE_HELP[field.name]}; small: {_spoken(value)}"
         if field.type is bool:
             group.add_argument(
                 flag, action=ActionYesNo(no_prefix="no-"), default=SUPPRESS, help=f"{text} (or --no-...)"
@@ -185,7 +212,11 @@ def _train_parser() -> ArgumentParser:
 
 
 def _eval_parser() -> ArgumentParser:
-    parser = _Parser(prog="texthead eval", description="Score a run on labelled data: every item once.")
+    parser = _Parser(
+        prog="texthead eval",
+        usage="texthead eval RUN DATA [options]",
+        description="Score a run on labelled data: every item once.",
+    )
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV or TSV")
     parser.add_argument("--classes", default=None, help="names.txt or 'a, b': a new text head for these")
@@ -206,6 +237,7 @@ def _eval_parser() -> ArgumentParser:
 def _predict_parser() -> ArgumentParser:
     parser = _Parser(
         prog="texthead predict",
+        usage="texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]",
         description="Name what is in files: with a run first its classes or new ones, else --classes by text.",
     )
     parser.add_argument(
@@ -227,7 +259,11 @@ def _predict_parser() -> ArgumentParser:
 
 
 def _head_parser() -> ArgumentParser:
-    parser = _Parser(prog="texthead head", description="The rows of a head and how alike they are.")
+    parser = _Parser(
+        prog="texthead head",
+        usage="texthead head CLASSES [options]",
+        description="The rows of a head and how alike they are.",
+    )
     parser.add_argument("classes", metavar="CLASSES", help="names.txt or 'a, b, c'")
     parser.add_argument(
         "--init", type=Literal["text", "normal", "orthogonal", "lda"], default="text", help="where rows come from"
@@ -245,7 +281,11 @@ def _head_parser() -> ArgumentParser:
 
 
 def _demo_parser() -> ArgumentParser:
-    parser = _Parser(prog="texthead demo", description="Draw labelled videos, train, compare, predict, report.")
+    parser = _Parser(
+        prog="texthead demo",
+        usage="texthead demo [options]",
+        description="Draw labelled videos, train, compare, predict, report.",
+    )
     parser.add_argument("--out", default="demo", metavar="FOLDER", help="where everything is written")
     parser.add_argument("--seed", type=int, default=0, help="of every draw")
     _common(parser)
