@@ -185,7 +185,7 @@ def test_predict_own_classes_without_text_encoder(world, say, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("the text encoder was loaded")
 
-    monkeypatch.setattr("texthead.mini.MiniLM", refuse)
+    monkeypatch.setattr("texthead.mini.Sentences", refuse)
     code, out, err = say("predict", world.run, world.images / "red" / "0.png", "--workers", 0)
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -710,3 +710,11 @@ def test_nothing_to_train(world, say, wrong, tmp_path):
     assert not (tmp_path / "run" / "recipe.json").exists()
     # With what the message says, it works, in the same folder.
     assert say(*train, "--freeze-encoder", "--train-head")[0] == 0
+
+
+def test_encoders_are_listed_by_name(say, wrong):
+    code, out, err = say("encoders", "vit-b-16/OPENAI")
+    assert code == 0
+    assert out.startswith("openclip:ViT-B-16/openai\t")
+    assert "--encoder takes mini, openclip:ARCH/TAG" in err
+    assert "no published encoder has 'nonsense'" in wrong("encoders", "nonsense")

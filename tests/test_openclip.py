@@ -1,18 +1,22 @@
 """open_clip models from files and tags give what open_clip gives."""
 
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor
 
-from made import frames
+from made import frames, noise
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
-from texthead.towers import VisualSpec, build_visual
+from texthead.towers import Encoder, VisualSpec, build_visual, openclip_tower
 
 TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}
 TOWERS = {
@@ -113,7 +117,7 @@ def test_a_tag_decides_the_activation(published, monkeypatch, tag, quick):
         "laion": {"url": "https://x/b.pt", "mean": (0.5,) * 3},
     }
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-vit", tags)
-    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(published / "tiny-vit.pt"))
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda *_, **__: str(published / "tiny-vit.pt"))
     encoder = load_encoder(f"openclip:tiny-vit/{tag}")
     model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=quick)
     assert encoder.visual.spec.activation == ("quick_gelu" if quick else "gelu")
@@ -152,8 +156,8 @@ def test_gradients_pass_open_clip_s_visual_side(published):
         ("tiny-vit/", "names no weights"),
         ("ViT-B-16", "tags: openai, "),
         ("tiny-vit/missing.pt", "'missing.pt' is neither a tag of tiny-vit nor a file"),
-        ("tiny-vit/{folder}/tiny-resnet.pt", "cannot be loaded .*tiny-resnet.pt|cannot be loaded"),
-        ("tiny-vit/{folder}/junk.pt", "cannot be loaded .*check the weights"),
+        ("tiny-vit/{folder}/tiny-resnet.pt", "has shape .* in the weights.* do not belong together"),
+        ("tiny-vit/{folder}/junk.pt", "junk.pt: no weights can be read"),
     ],
 )
 def test_open_clip_models_that_cannot_be_loaded(published, rest, told):
@@ -170,6 +174,146 @@ def test_pickles_are_not_run(published, tmp_path):
             return Path.touch, (tmp_path / "ran",)
 
     torch.save({"state_dict": Trap()}, tmp_path / "trap.pt")
-    with pytest.raises(EncoderError, match="cannot be loaded"):
+    with pytest.raises(EncoderError, match="no weights can be read"):
         load_encoder(f"openclip:tiny-vit/{tmp_path / 'trap.pt'}")
     assert not (tmp_path / "ran").exists()
+
+
+# ---- other forms
+
+
+def same(encoder: Encoder, model: torch.nn.Module, size: int = 32) -> None:
+    """Both halves give what the reference gives."""
+    given, prompts = frames(2, size), ["a cat", "two dogs on a photo"]
+    with torch.no_grad():
+        assert torch.allclose(encoder.visual(given), model.encode_image(normalised(given)), atol=1e-5)  # pyright: ignore[reportCallIssue]
+        tokens = open_clip.get_tokenizer("tiny-vit")(prompts)
+        assert torch.allclose(encoder.encode_text(prompts), model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_openai_s_archives_are_read_without_their_program(published, tmp_path):
+    model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True)
+    traced = torch.jit.trace(model, (normalised(frames(1, 32)), torch.ones(1, 16, dtype=torch.long)), check_trace=False)
+    path = tmp_path / "vit.pt"
+    traced.half().save(str(path))
+    encoder = load_encoder(f"openclip:tiny-vit/{path}")
+    assert encoder.visual.spec.activation == "quick_gelu", "such archives are OpenAI's"
+    assert all(parameter.dtype == torch.float32 for parameter in encoder.visual.parameters())
+    # The archive shares its tensors with the model, which now has them in half precision too.
+    same(encoder, model.float())
+
+
+def test_a_folder_in_open_clip_s_format(published, tmp_path):
+    config = {"embed_dim": 24, "text_cfg": TEXT, **TOWERS["tiny-vit"], "quick_gelu": True}
+    described = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "interpolation": "bilinear"}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+    source = f"openclip:local-dir:{tmp_path}"
+    with pytest.raises(EncoderError, match="holds none of open_clip_model.safetensors"):
+        load_encoder(source)
+    tensors = torch.load(published / "tiny-vit.pt", weights_only=True)
+    save_file(tensors, tmp_path / "open_clip_model.safetensors")
+    encoder = load_encoder(source)
+    assert (encoder.visual.spec.mean, encoder.visual.spec.interpolation) == ((0.5,) * 3, "bilinear")
+    model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True)
+    given = normalised(frames(2, 32))
+    with torch.no_grad():
+        assert torch.allclose(encoder.visual(given), model.encode_image(given), atol=1e-5)  # pyright: ignore[reportCallIssue]
+    again = build_visual(VisualSpec.from_json(json.loads(json.dumps(encoder.visual.spec.to_json()))))
+    again.load_state_dict(encoder.visual.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.eval()(given), encoder.visual(given)), "without a list of names and without the folder"
+    for content in (None, "{", "[]", "{}"):
+        (tmp_path / "open_clip_config.json").unlink(missing_ok=True)
+        if content:
+            (tmp_path / "open_clip_config.json").write_text(content)
+        with pytest.raises(EncoderError, match="no open_clip model"):
+            load_encoder(source)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for source in ("openclip:hf-hub:nobody/nothing", "openclip:ViT-B-32/laion2b_s34b_b79k", "timm:resnet50.a1_in1k"):
+        with pytest.raises(EncoderError, match="cannot be (downloaded|had).*connect") as caught:
+            load_encoder(source)
+        assert "\n" not in str(caught.value)
+
+
+def test_only_the_image_tower_is_built_and_text_leaves_memory(published):
+    source = f"openclip:tiny-vit/{published / 'tiny-vit.pt'}"
+    encoder = load_encoder(source)
+    tower = reference("tiny-vit", published / "tiny-vit.pt").visual
+    assert set(encoder.visual.net.state_dict()) == set(tower.state_dict())  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    text = weakref.ref(encoder.text)
+    gc.collect()
+    assert text() is None
+    encoder.encode_text(["a cat"])
+    kept = load_encoder(source, keep_text=True)
+    assert kept.text is kept.text
+    assert not any(parameter.requires_grad for parameter in kept.text.parameters())
+    assert not any(key.startswith("visual") for key in kept.text.net.state_dict())
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_gradients_pass_the_text_tower_from_the_token_embeddings_on(published, name):
+    """Against finite differences, for a shift of all token embeddings."""
+    text = load_encoder(f"openclip:{name}/{published / name}.pt").text.double()
+    shift = torch.zeros(16, TEXT["width"], dtype=torch.float64, requires_grad=True)
+    handle = text.embedding.register_forward_hook(lambda module, args, out: out + shift)
+    weights = noise(1, 24, seed=3).double()
+    (text(["a cat on a mat"]) * weights).sum().backward()
+    assert shift.grad is not None
+    direction, step = noise(16, TEXT["width"], seed=4).double(), 1e-5
+    with torch.no_grad():
+        ends = []
+        for sign in (1, -1):
+            shift.copy_(sign * step * direction)
+            ends.append((text(["a cat on a mat"]) * weights).sum())
+    handle.remove()
+    assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(float((shift.grad * direction).sum()), rel=1e-5)
+
+
+def test_a_model_that_also_writes_captions(tmp_path):
+    """CoCa: its image tower gives tokens too, and its text tower has a class token."""
+    config = {
+        "embed_dim": 24,
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 2,
+            "width": 64,
+            "patch_size": 16,
+            "head_width": 32,
+            "output_tokens": True,
+            "attentional_pool": True,
+            "attn_pooler_heads": 4,
+        },
+        "text_cfg": {**TEXT, "context_length": 15, "embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {"context_length": 15, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 1},
+        "custom_text": True,
+    }
+    (tmp_path / "tiny-coca.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path)
+    torch.manual_seed(0)
+    model = open_clip.create_model("tiny-coca").eval()
+    torch.save(model.state_dict(), tmp_path / "coca.pt")
+    encoder = load_encoder(f"openclip:tiny-coca/{tmp_path / 'coca.pt'}")
+    given = frames(2, 32)
+    tokens = open_clip.get_tokenizer("tiny-coca")(["a cat", "two dogs"])
+    with torch.no_grad():
+        image = F.normalize(encoder.visual(given), dim=-1)
+        assert torch.allclose(image, model.encode_image(normalised(given)), atol=1e-5)  # pyright: ignore[reportCallIssue]
+        rows = F.normalize(encoder.encode_text(["a cat", "two dogs"]), dim=-1)
+        assert torch.allclose(rows, model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("RN50", 38.32), ("ViT-B-32", 87.85), ("ViT-B-16", 86.19), ("ViT-L-14", 303.97), ("ViT-L-14-336", 304.29)],
+)
+def test_the_paper_s_image_towers_have_their_size(name, millions):
+    with torch.device("meta"):
+        tower = openclip_tower(open_clip.get_model_config(name))
+        theirs = open_clip.create_model(name, device="meta").visual
+    assert sum(p.numel() for p in tower.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
+    shapes = [{k: v.shape for k, v in module.state_dict().items()} for module in (tower, theirs)]  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    assert shapes[0] == shapes[1]

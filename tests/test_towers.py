@@ -11,7 +11,7 @@ from torch import Tensor
 from made import frames
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
-from texthead.towers import Encoder, Visual, VisualSpec, build_visual
+from texthead.towers import Encoder, Text, Visual, VisualSpec, build_visual
 
 
 @pytest.fixture(scope="session")
@@ -53,14 +53,19 @@ def test_text_is_loaded_only_when_asked_for():
 
     def load():
         asked.append(1)
-        return lambda prompts: torch.zeros(len(prompts), 8)
+        table = torch.nn.Embedding(3, 8)
+        return Text(table, lambda prompts: torch.zeros(len(prompts), dtype=torch.long), table, table)
 
     spec = VisualSpec("x", "timm:x", 8, 32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3, "gelu", False, True)
     encoder = Encoder(Visual(torch.nn.Identity(), spec), load, scale=10.0)
     assert not asked
     assert encoder.encode_text(("a", "b")).shape == (2, 8)
     encoder.encode_text(["a"])
-    assert asked == [1]
+    assert asked == [1, 1], "it leaves memory in between"
+    kept = Encoder(Visual(torch.nn.Identity(), spec), load, scale=10.0, keep_text=True)
+    kept.encode_text(["a"])
+    kept.encode_text(["a"])
+    assert asked == [1, 1, 1]
 
 
 def test_the_pixels_of_a_spec_are_what_the_module_uses():

@@ -54,7 +54,7 @@ from texthead.recognizer import Recognizer
 from texthead.runs import load_run
 from texthead.sampling import Views
 from texthead.temporal import MeanPool, TemporalTransformer
-from texthead.towers import Encoder
+from texthead.towers import Encoder, Text
 from texthead.training import (
     EpochBatches,
     augmentation_for,
@@ -988,7 +988,7 @@ def prompt_rows(prompts: Sequence[str]) -> Tensor:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return Encoder(tiny_visual(), lambda: prompt_rows, scale=21.0)
+    return Encoder(tiny_visual(), lambda: Text(nn.Identity(), list, prompt_rows, nn.Identity()), scale=21.0)
 
 
 LABELS = ["PlayingCello", "archery", "juggling"]

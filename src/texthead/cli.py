@@ -123,6 +123,7 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("eval", _eval_parser(), help="score a run on labelled data")
     commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
     commands.add_subcommand("head", _head_parser(), help="make and look at the rows of a head")
+    commands.add_subcommand("encoders", _encoders_parser(), help="list the encoders that can be loaded")
     commands.add_subcommand("demo", _demo_parser(), help="draw videos, train, compare, report")
     return parser
 
@@ -280,6 +281,13 @@ def _head_parser() -> ArgumentParser:
     return parser
 
 
+def _encoders_parser() -> ArgumentParser:
+    usage = "texthead encoders [WORD]"
+    parser = _Parser(prog="texthead encoders", usage=usage, description="Encoders by name, and where weights are.")
+    parser.add_argument("word", nargs="?", default="", metavar="WORD", help="only names that hold this, as ViT-B-16")
+    return parser
+
+
 def _demo_parser() -> ArgumentParser:
     parser = _Parser(
         prog="texthead demo",
@@ -355,6 +363,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if options.command == "eval":
             from texthead.eval_job import evaluate as do
+        elif options.command == "encoders":
+            from texthead.encoders_job import encoders as do
         elif options.command == "predict":
             from texthead.predict_job import predict as do
         else:

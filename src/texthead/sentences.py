@@ -1,0 +1,84 @@
+"""Text-only encoders of the BERT kind through transformers: sentences -> embeddings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from texthead.errors import EncoderError
+
+
+class Sentences(nn.Module):
+    """Sentences -> normalised embeddings: the mean over the tokens that are not padding.
+
+    Args:
+        source: a folder in transformers' format, or a name on the hub (through the hub's client and its cache).
+        limit: most tokens of a sentence; what the tokenizer and the model say if None.
+
+    Raises:
+        EncoderError: no such folder or model, or one without token embeddings.
+    """
+
+    def __init__(self, source: str | Path, *, limit: int | None = None):
+        super().__init__()
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(source)
+            self.model = AutoModel.from_pretrained(source, use_safetensors=_only_safetensors(source))
+        except Exception as error:  # The hub's client raises nearly every kind there is.
+            raise EncoderError(
+                f"text encoder {str(source)!r} cannot be loaded ({type(error).__name__}); "
+                "name a folder in transformers' format, or connect once for a name on the hub"
+            ) from None
+        self.model.eval().requires_grad_(False)
+        positions = getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
+        self.limit = limit or min(positions, self.tokenizer.model_max_length)
+        self.width = int(self.model.config.hidden_size)
+
+    @property
+    def embedding(self) -> nn.Module:
+        """Token numbers -> token embeddings."""
+        return self.model.get_input_embeddings()
+
+    def tokenize(self, prompts: Sequence[str]) -> list[list[int]]:
+        """The token numbers of each sentence.
+
+        Raises:
+            EncoderError: a sentence with more tokens than the limit.
+        """
+        tokens: list[list[int]] = self.tokenizer(list(prompts))["input_ids"]  # pyright: ignore[reportAssignmentType]
+        for prompt, ids in zip(prompts, tokens, strict=True):
+            if len(ids) > self.limit:
+                raise EncoderError(f"prompt {prompt[:40]!r}... has {len(ids)} tokens > {self.limit}: shorten it")
+        return tokens
+
+    def encode(self, tokens: Sequence[Sequence[int]], batch: int = 64) -> Float[Tensor, "prompts width"]:
+        """The embeddings, in order; sentences of like length share a batch."""
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        parts: list[Tensor] = []
+        for start in range(0, len(tokens), batch):
+            picked = [list(tokens[i]) for i in order[start : start + batch]]
+            inputs = self.tokenizer.pad({"input_ids": picked}, return_tensors="pt")
+            hidden = self.model(**inputs).last_hidden_state
+            mask = inputs["attention_mask"][..., None].to(hidden.dtype)
+            parts.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
+        if not parts:
+            return torch.empty(0, self.width)
+        places = torch.empty(len(tokens), dtype=torch.long)
+        places[torch.tensor(order)] = torch.arange(len(tokens))
+        return torch.cat(parts)[places]
+
+    def forward(self, prompts: Sequence[str], batch: int = 64) -> Float[Tensor, "prompts width"]:
+        """The embedding of each sentence."""
+        return self.encode(self.tokenize(prompts), batch)
+
+
+def _only_safetensors(source: str | Path) -> bool | None:
+    """Whether the weights must be safetensors: where a folder has them, nothing else is opened."""
+    return True if any(Path(source).glob("*.safetensors")) else None

@@ -1,0 +1,61 @@
+"""timm's image encoders, pretrained without language (Table 3)."""
+
+from pathlib import Path
+from typing import Any
+
+from texthead.errors import EncoderError
+from texthead.towers import Encoder, Text, VisualSpec, build_visual
+from texthead.weights import fill, read_tensors
+
+# What a classifier is called in timm's checkpoints: it is left out.
+_CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.")
+
+
+def load_timm(source: str, rest: str) -> Encoder:
+    """The encoder NAME with the weights that timm publishes for it, or NAME/FILE with weights of a file.
+
+    Raises:
+        EncoderError: an unknown name, weights that cannot be had or do not fit.
+    """
+    import timm
+    from timm.data.config import resolve_model_data_config
+
+    name, _, weights = rest.partition("/")
+    if not timm.is_model(name):
+        raise EncoderError(f"timm has no architecture {name!r}; `texthead encoders` lists them")
+    try:
+        # Typed as Any: timm's models declare nothing of what is used here.
+        net: Any = timm.create_model(name, pretrained=not weights, num_classes=0)
+    except Exception as error:  # The hub's client raises nearly every kind there is.
+        raise EncoderError(
+            f"{source!r}: weights cannot be had ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
+            "connect once, or name a file: timm:NAME/FILE"
+        ) from None
+    data = resolve_model_data_config(net)
+    _, height, width = data["input_size"]
+    if height != width:
+        raise EncoderError(f"{source!r} takes {height}x{width} pixels: only squares are supported")
+    spec = VisualSpec(
+        source=source,
+        architecture=f"timm:{name}",
+        dim=int(getattr(net, "head_hidden_size", net.num_features)),
+        size=height,
+        crop=float(data["crop_pct"]),
+        interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        activation="as timm builds it",
+        channels_last=False,
+        any_size=not net.pretrained_cfg.get("fixed_input_size", False),
+    )
+    visual = build_visual(spec)
+    tensors = net.state_dict()
+    if weights:
+        read = read_tensors(Path(weights))
+        tensors = {k: v for k, v in read.items() if k in tensors or not k.startswith(_CLASSIFIERS)}
+    fill(visual.net, tensors, source)
+
+    def no_text() -> Text:
+        raise EncoderError(f"{source!r} has no text encoder: give one with --text text:FOLDER_OR_ID")
+
+    return Encoder(visual.eval(), no_text, scale=30.0)

@@ -1,0 +1,136 @@
+"""Tensors out of other people's files: safetensors, torch checkpoints, TorchScript archives. No code in a file runs."""
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from texthead.errors import EncoderError
+
+# What published training programs put their weights under, and in front of each name.
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_PREFIX = "module."
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name, on the CPU, without a wrapper's key and without `module.` in front.
+
+    `.safetensors`; anything that `torch.load` reads with `weights_only=True`; TorchScript archives (OpenAI's CLIP
+    files), whose tensors are read and whose program is not.
+
+    Raises:
+        EncoderError: the file is missing, damaged, of another kind, or asks to run code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            found: Any = load_file(path)
+        elif is_torchscript(path):
+            found = _read_torchscript(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # On damaged files the readers raise nearly every kind there is.
+        # torch's own messages go over many lines and advise to load without safety.
+        kind = type(error).__name__
+        raise EncoderError(
+            f"{path}: no weights can be read ({kind}); give safetensors, a torch checkpoint of tensors or TorchScript"
+        ) from None
+    for key in _WRAPPERS:
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict):
+        raise EncoderError(f"{path}: holds a {type(found).__name__}, expected tensors by name")
+    tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise EncoderError(f"{path}: holds no tensor")
+    if all(key.startswith(_PREFIX) for key in tensors):
+        tensors = {key.removeprefix(_PREFIX): value for key, value in tensors.items()}
+    return tensors
+
+
+def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    """Put the tensors into a network of exactly their names and shapes; it takes them over, mostly without a copy.
+
+    Raises:
+        EncoderError: a name or shape that differs.
+    """
+    needed, given = ({k: tuple(v.shape) for k, v in each.items()} for each in (net.state_dict(), tensors))
+    for key in sorted(needed.keys() | given.keys()):
+        if needed.get(key) != given.get(key):
+            raise EncoderError(
+                f"{source!r}: {key!r} has shape {given.get(key, 'none')} in the weights, the architecture needs "
+                f"{needed.get(key, 'none')}: they do not belong together"
+            )
+    # What lies at odd places of a mapped file is copied: kernels are slower on it, and round differently.
+    aligned = {key: value.clone() if value.data_ptr() % 64 else value for key, value in tensors.items()}
+    net.load_state_dict(aligned, assign=True)
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether the file is a TorchScript archive: a zip with constants and a program beside its data."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        names = {PurePosixPath(name).name for name in archive.namelist()}
+    return {"data.pkl", "constants.pkl"} <= names
+
+
+class _Inert:
+    """What stands for any class that a TorchScript archive names: it keeps its state and does nothing."""
+
+    def __init__(self, *_: object):
+        self.state: object = None
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+
+def _rebuild(storage: Tensor, offset: int, size: tuple, stride: tuple, *_: object) -> Tensor:
+    """A tensor on its storage; strides that lead outside are refused by torch."""
+    return torch.as_strided(storage, size, stride, offset)
+
+
+class _TensorsOnly(pickle.Unpickler):
+    """An unpickler that knows tensors and ordered dictionaries; every other name is `_Inert`."""
+
+    def __init__(self, archive: zipfile.ZipFile, root: str):
+        super().__init__(archive.open(f"{root}/data.pkl"))
+        self._archive = archive
+        self._root = root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")):
+            return _rebuild
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module == "torch" and name.endswith("Storage"):
+            return getattr(torch, name).dtype
+        return type(name, (_Inert,), {})
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        _, kind, key, _, _ = pid
+        content = bytearray(self._archive.read(f"{self._root}/data/{int(key)}"))
+        return torch.frombuffer(content, dtype=kind) if content else torch.empty(0, dtype=kind)
+
+
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    """The tensors of the archive's module tree, named as its state dict names them."""
+    with zipfile.ZipFile(path) as archive:
+        (data,) = (name for name in archive.namelist() if PurePosixPath(name).name == "data.pkl")
+        tree = _TensorsOnly(archive, str(PurePosixPath(data).parent)).load()
+    found: dict[str, Tensor] = {}
+
+    def walk(node: object, prefix: str) -> None:
+        state = node.state if isinstance(node, _Inert) else None
+        for name, value in state.items() if isinstance(state, dict) else ():
+            if isinstance(value, Tensor):
+                found[f"{prefix}{name}"] = value
+            else:
+                walk(value, f"{prefix}{name}.")
+
+    walk(tree, "")
+    return found

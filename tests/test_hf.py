@@ -1,0 +1,125 @@
+"""CLIP folders of transformers give what transformers gives."""
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
+
+from made import frames, noise
+from texthead.encoders import load_encoder
+from texthead.errors import EncoderError
+from texthead.hf import _model_config, converted
+from texthead.towers import openclip_tower
+
+PROMPTS = ["a cat", "two dogs on a photo"]
+
+
+def config(end: int, act: str = "quick_gelu", **vision: int) -> CLIPConfig:
+    both = {"hidden_act": act, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 96}
+    text = {**both, "vocab_size": 600, "num_hidden_layers": 2, "max_position_embeddings": 20}
+    tokens = {"bos_token_id": 0, "eos_token_id": end, "pad_token_id": 1}
+    seen = {**both, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8, **vision}
+    return CLIPConfig(text_config={**text, **tokens}, vision_config=seen, projection_dim=24)
+
+
+def tokenizer(folder: Path) -> None:
+    """Byte pairs without merges: each letter is a token."""
+    letters = [chr(code) for code in range(33, 127)]
+    vocabulary = ["<|startoftext|>", "<pad>", *letters, *(f"{letter}</w>" for letter in letters), "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: place for place, token in enumerate(vocabulary)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    made = CLIPTokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"), pad_token="<pad>")
+    made.save_pretrained(folder)
+
+
+@pytest.fixture(params=[(2, "quick_gelu"), (190, "gelu")], ids=["old end", "own end"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    tokenizer(tmp_path)
+    torch.manual_seed(0)
+    model = CLIPModel(config(*request.param)).eval()
+    with torch.no_grad():
+        model.logit_scale.fill_(3.0)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+    model.save_pretrained(tmp_path)
+    statistics = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "resample": 2}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(statistics))
+    return tmp_path
+
+
+@torch.no_grad()
+def test_features_and_logits_are_transformers_own(folder: Path) -> None:
+    encoder, model = load_encoder(f"hf:{folder}"), CLIPModel.from_pretrained(folder).eval()
+    spec = encoder.visual.spec
+    assert (spec.mean, spec.std, spec.interpolation) == ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "bilinear")
+    assert spec.activation == model.config.vision_config.hidden_act
+    inputs = CLIPTokenizerFast.from_pretrained(folder)(
+        PROMPTS, padding="max_length", max_length=20, return_tensors="pt"
+    )
+    given = noise(3, 3, 32, 32)
+    theirs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], pixel_values=given)
+    rows, features = encoder.encode_text(PROMPTS), encoder.visual(given)
+    assert torch.allclose(F.normalize(features, dim=-1), theirs.image_embeds, atol=1e-4)
+    assert torch.allclose(F.normalize(rows, dim=-1), theirs.text_embeds, atol=1e-4)
+    logits = encoder.scale * F.normalize(features, dim=-1) @ F.normalize(rows, dim=-1).T
+    assert torch.allclose(logits, theirs.logits_per_image, atol=1e-4)
+    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
+    pixels = frames(2, 32)
+    assert torch.allclose(encoder.visual(pixels), encoder.visual((pixels / 255 - mean) / std), atol=1e-4)
+
+
+def test_a_prompt_that_is_too_long(folder: Path) -> None:
+    with pytest.raises(EncoderError, match="tokens > 20: shorten it"):
+        load_encoder(f"hf:{folder}").encode_text(["a cat", "a very long prompt of many letters"])
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "layers", "heads", "patch", "size", "dim"),
+    [
+        ("ViT-B-32", 768, 12, 12, 32, 224, 512),
+        ("ViT-B-16", 768, 12, 12, 16, 224, 512),
+        ("ViT-L-14", 1024, 24, 16, 14, 224, 768),
+        ("ViT-L-14-336", 1024, 24, 16, 14, 336, 768),
+    ],
+)
+def test_the_paper_s_vits_have_open_clip_s_shapes(name, width, layers, heads, patch, size, dim) -> None:
+    vision = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    vision |= {"intermediate_size": 4 * width, "patch_size": patch, "image_size": size}
+    text = {"hidden_size": dim, "intermediate_size": 4 * dim, "num_attention_heads": dim // 64}
+    whole = CLIPConfig(vision_config=vision, text_config=text, projection_dim=dim)
+    with torch.device("meta"):
+        ours = converted(dict(CLIPModel(whole).state_dict()))
+        theirs = open_clip.create_model(name, device="meta").state_dict()
+        tower = openclip_tower(_model_config(whole)).state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+    assert {f"visual.{k}": v.shape for k, v in tower.items()}.items() <= {k: v.shape for k, v in ours.items()}.items()
+
+
+def test_folders_that_are_none(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"config\.json: cannot be read as JSON \(FileNotFoundError\)"):
+        load_encoder(f"hf:{tmp_path / 'nowhere'}")
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**about, "model_type": "bert"}))
+    with pytest.raises(EncoderError, match="type 'bert', expected 'clip'"):
+        load_encoder(f"hf:{folder}")
+    (folder / "config.json").write_text(json.dumps({**about, "projection_dim": 23}))
+    with pytest.raises(
+        EncoderError, match=r"'proj' has shape \(32, 24\) in the weights, the architecture needs \(32, 23\)"
+    ):
+        load_encoder(f"hf:{folder}")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(EncoderError, match="holds none of model.safetensors"):
+        load_encoder(f"hf:{folder}")
+
+
+def test_keys_that_nobody_knows() -> None:
+    with pytest.raises(EncoderError, match="'vision_model.lora.weight' is no weight of transformers' CLIP"):
+        converted({"vision_model.lora.weight": torch.zeros(2)})
+    key = "text_model.encoder.layers.0.self_attn.q_proj.weight"
+    with pytest.raises(EncoderError, match="no k_proj and v_proj beside it"):
+        converted({key: torch.zeros(2, 2)})
