@@ -60,7 +60,10 @@ def test_text_is_loaded_only_when_asked_for():
     encoder = Encoder(Visual(torch.nn.Identity(), spec), load, scale=10.0)
     assert not asked
     assert encoder.encode_text(("a", "b")).shape == (2, 8)
-    encoder.encode_text(["a"])
+    assert encoder.encode_text(["b", "a", "b"]).shape == (3, 8)
+    assert asked == [1], "each prompt is encoded once"
+    assert encoder.encode_text([]).shape == (0, 8)
+    encoder.encode_text(["a", "c"])
     assert asked == [1, 1], "it leaves memory in between"
     kept = Encoder(Visual(torch.nn.Identity(), spec), load, scale=10.0, keep_text=True)
     kept.encode_text(["a"])

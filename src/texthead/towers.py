@@ -158,6 +158,7 @@ class Encoder:
         self._load_text = load_text
         self._keep_text = keep_text
         self._text: Text | None = None
+        self._rows: dict[str, Tensor] = {}
 
     @property
     def text(self) -> Text:
@@ -168,14 +169,22 @@ class Encoder:
         return text
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
-        """One row a prompt, not normalised. The text encoder is loaded for it and leaves memory afterwards.
+        """One row a prompt, not normalised. Each prompt is encoded once, and the text encoder leaves memory afterwards.
+
+        With `keep_text` it stays, and gradients pass from its token embeddings on.
 
         Source: g_T in Eq. 6.
 
         Raises:
             EncoderError: a prompt with more tokens than the text encoder takes.
         """
-        return self.text(prompts)
+        if self._keep_text:
+            return self.text(prompts)
+        new = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._rows))
+        if new:
+            with torch.no_grad():
+                self._rows.update(zip(new, self.text(new), strict=True))
+        return torch.stack([self._rows[prompt] for prompt in prompts]) if prompts else torch.empty(0, self.dim)
 
 
 def build_visual(spec: VisualSpec) -> Visual:
