@@ -15,6 +15,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import Image
 from rich.progress import Progress
 from safetensors.torch import load_file, save_file
@@ -718,3 +720,19 @@ def test_encoders_are_listed_by_name(say, wrong):
     assert out.startswith("openclip:ViT-B-16/openai\t")
     assert "--encoder takes mini, openclip:ARCH/TAG" in err
     assert "no published encoder has 'nonsense'" in wrong("encoders", "nonsense")
+
+
+def test_an_encoder_without_text_trains_with_the_heads_that_need_none(world, say, wrong, tmp_path):
+    torch.manual_seed(0)
+    save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "a.safetensors")
+    encoder = ["--encoder", f"timm:resnet10t/{tmp_path / 'a.safetensors'}"]
+    train = ["train", world.images, *world.fast(tmp_path / "run"), *encoder]
+    assert "has no text encoder; use linear, normal, orthogonal or lda" in wrong(*train)
+    code, out, _ = say(*train, "--head", "linear")
+    assert code == 0
+    assert "logistic probe" in out
+    assert "zero-shot" not in out
+    code, out, _ = say("predict", tmp_path / "run", world.images / "red" / "0.png", "--csv")
+    assert (code, len(out.splitlines())) == (0, 3)
+    line = wrong("predict", tmp_path / "run", world.images / "red" / "0.png", "--classes", "a, b")
+    assert "no text encoder" in line

@@ -115,27 +115,19 @@ def _interval(result: evaluation.Evaluation) -> str:
     return f"{low:.1f}-{high:.1f}"
 
 
-def zero_shot(
-    ground: Pretrained,
-    table: Comparison,
-    title: str,
-    names: Sequence[str],
-    *,
-    template: str,
-    center: torch.Tensor | None,
-    skip: bool,
-) -> tuple[torch.Tensor, evaluation.Evaluation]:
-    """(pretrained features, result) of the scored items with text rows of the names; the table gets the result."""
+def scored_features(ground: Pretrained, table: Comparison, *, skip: bool) -> tuple[torch.Tensor, evaluation.Evaluation]:
+    """Pretrained features of the scored items, and an evaluation of them that waits for its scores."""
     tests, positions, errors = ground.features(table.parts.scored, skip=skip, title="encode scored items")
     kept = table.parts.scored.pick(positions)
     truth = torch.tensor(datasets.label_indices(kept, table.labels))
-    head = text_head(ground.encoder, names, template=template, center=center)
-    with torch.inference_mode():
-        scores = head(tests)
-    paths = [item.path for item in kept.items]
-    result = evaluation.Evaluation(tuple(table.labels), paths, truth, scores, errors)
-    table.add(title, result)
-    return tests, result
+    none = torch.zeros(len(kept), len(table.labels))
+    return tests, evaluation.Evaluation(tuple(table.labels), [item.path for item in kept.items], truth, none, errors)
+
+
+@torch.inference_mode()
+def on_features(head: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """The head's scores of pretrained features."""
+    return head(features)
 
 
 def baselines(
@@ -149,11 +141,14 @@ def baselines(
     skip: bool,
 ) -> None:
     """Put zero-shot and a logistic probe on the pretrained encoder's features of the same items into the table."""
-    center = found.mean(0) if recipe.center else None
-    title = "zero-shot, features centred on the training items" if recipe.center else "zero-shot"
-    tests, zero = zero_shot(ground, table, title, names, template=recipe.template, center=center, skip=skip)
+    tests, result = scored_features(ground, table, skip=skip)
+    if ground.encoder.has_text:
+        center = found.mean(0) if recipe.center else None
+        title = "zero-shot, features centred on the training items" if recipe.center else "zero-shot"
+        head = text_head(ground.encoder, names, template=recipe.template, center=center)
+        table.add(title, replace(result, scores=on_features(head, tests)))
     probe = evaluation.logistic_probe(found, targets, tests, classes=len(table.labels))
-    table.add("logistic probe, frozen features", replace(zero, scores=probe))
+    table.add("logistic probe, frozen features", replace(result, scores=probe))
     note = zero_shot_note(ground.encoder.source)
     if note:
         table.lines.append(note)

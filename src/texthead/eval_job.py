@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from texthead import datasets, evaluation, features, prompts, runs
-from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, zero_shot
+from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, on_features, scored_features
 from texthead.datasets import Dataset, Item, read_dataset, splits_of
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
 from texthead.files import read_json, replacing
+from texthead.heads import text_head
 from texthead.sampling import Views
 from texthead.terminal import bar, check_template_is_used, notes, pick_device, say_names
 
@@ -138,16 +139,12 @@ def _before_training(
     table = Comparison(parts, labels)
     if not are_few(options.baselines, len(parts.scored)):
         return table
+    ground = _pretrained(run, options)
+    found, result = scored_features(ground, table, skip=options.skip_unreadable)
     center = getattr(run.model.head, "center", None)
-    zero_shot(
-        _pretrained(run, options),
-        table,
-        "zero-shot, before training",
-        names,
-        template=options.template or run.recipe.template,
-        center=None if center is None else center.cpu(),
-        skip=options.skip_unreadable,
-    )
+    template = options.template or run.recipe.template
+    head = text_head(ground.encoder, names, template=template, center=None if center is None else center.cpu())
+    table.add("zero-shot, before training", replace(result, scores=on_features(head, found)))
     return table
 
 

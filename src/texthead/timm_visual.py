@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from texthead.errors import EncoderError
-from texthead.towers import Encoder, Text, VisualSpec, build_visual
+from texthead.towers import Encoder, VisualSpec, build_visual
 from texthead.weights import fill, read_tensors
 
 # What a classifier is called in timm's checkpoints: it is left out.
@@ -55,7 +55,4 @@ def load_timm(source: str, rest: str) -> Encoder:
         tensors = {k: v for k, v in read.items() if k in tensors or not k.startswith(_CLASSIFIERS)}
     fill(visual.net, tensors, source)
 
-    def no_text() -> Text:
-        raise EncoderError(f"{source!r} has no text encoder: give one with --text text:FOLDER_OR_ID")
-
-    return Encoder(visual.eval(), no_text, scale=30.0)
+    return Encoder(visual.eval(), None, scale=30.0)

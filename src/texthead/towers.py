@@ -144,7 +144,7 @@ class Encoder:
     def __init__(
         self,
         visual: Visual,
-        load_text: Callable[[], Text],
+        load_text: Callable[[], Text] | None,
         *,
         scale: float,
         center: Float[Tensor, " dim"] | None = None,
@@ -161,8 +161,19 @@ class Encoder:
         self._rows: dict[str, Tensor] = {}
 
     @property
+    def has_text(self) -> bool:
+        """Whether there is a text encoder."""
+        return self._load_text is not None
+
+    @property
     def text(self) -> Text:
-        """The text encoder as a module. It is loaded when it is asked for and stays with whoever asked."""
+        """The text encoder as a module. It is loaded when it is asked for and stays with whoever asked.
+
+        Raises:
+            EncoderError: there is none.
+        """
+        if self._load_text is None:
+            raise EncoderError(f"{self.source!r} has no text encoder: use --head linear, normal, orthogonal or lda")
         text = self._text or self._load_text()
         if self._keep_text:
             self._text = text

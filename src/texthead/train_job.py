@@ -92,6 +92,8 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     names = prompts.clean_names(labels) if options.names == "clean" else labels
     prompts.check_template(recipe.template)
     encoder = load_encoder(options.encoder)
+    if options.head == "text" and not encoder.has_text:
+        raise DataError(f"--head text: {options.encoder} has no text encoder; use linear, normal, orthogonal or lda")
     recipe, changed = suit(recipe, parts.train, encoder, given=given)
     for line in (*dataset.notes, *changed):
         say.print(f"note: {line}")
