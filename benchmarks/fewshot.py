@@ -3,9 +3,9 @@
     python -m benchmarks.fewshot --data ../shared/data [--seeds 5] [--out fewshot.json]
 
 Each seed draws its own K items a class from the training split; the test split is scored whole. All fine-tuned rows
-have the recipe `small` at its own 128 pixels, 4 frames a clip, mean pooling, and at least 40 steps. Vision-only is Eq. 1 with
-its head at the encoder's rate and, beside it, at 30 times that rate. The interval is the 95 % t-interval of the mean
-over seeds.
+have the recipe `small` at its own 128 pixels, 4 frames a clip, mean pooling and 40 steps or more. Vision-only is Eq. 1
+with its head at the encoder's rate and, beside it, at 30 times that rate. The interval is the 95 % t-interval of the
+mean over seeds.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from PIL import Image
 from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 
+from test_pairing import bert
 from texthead import cli, recipes, train_job
 from texthead.terminal import Bar
 
@@ -736,3 +737,19 @@ def test_an_encoder_without_text_trains_with_the_heads_that_need_none(world, say
     assert (code, len(out.splitlines())) == (0, 3)
     line = wrong("predict", tmp_path / "run", world.images / "red" / "0.png", "--classes", "a, b")
     assert "no text encoder" in line
+
+
+def test_rows_of_a_text_only_encoder(world, say, wrong, tmp_path):
+    text, item = bert(tmp_path / "bert", 1284), world.images / "red" / "0.png"
+    code, _, err = say("train", world.images, *world.fast(tmp_path / "run"), "--text", text)
+    assert code == 0
+    about = json.loads((tmp_path / "run" / "recipe.json").read_text())["head"]
+    assert (about["text"], about["text_map"]) == (text, [1284, 1280])
+    shutil.rmtree(tmp_path / "bert")
+    assert say("predict", tmp_path / "run", item)[0] == 0, "its own classes need no text encoder"
+    assert "cannot be loaded" in wrong("predict", tmp_path / "run", item, "--classes", "a cat, a tree")
+    bert(tmp_path / "bert", 1284)
+    code, _, err = say("predict", tmp_path / "run", item, "--classes", "a cat, a tree")
+    assert (code, bool(re.search(r"the map of the run loses 0\.\d\d of the new names' length", err))) == (0, True)
+    assert say("predict", item, "--text", text, "--classes", "a cat, a tree")[0] == 0
+    assert "--text" in wrong("predict", tmp_path / "run", item, "--text", text)

@@ -133,6 +133,11 @@ def _common(parser: ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
+def _text(parser: ArgumentParser) -> None:
+    text = "text:FOLDER_OR_ID: a text-only encoder of transformers for the rows"
+    parser.add_argument("--text", default=None, metavar="SOURCE", help=text)
+
+
 def _names(parser: ArgumentParser) -> None:
     kinds = Literal["clean", "verbatim"]
     parser.add_argument("--names", type=kinds, default="clean", help="how labels become class names")
@@ -176,7 +181,8 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV or TSV")
     parser.add_argument("--config", action="config", help="YAML with any of these options")
     parser.add_argument("--out", required=True, metavar="RUN", help="the run folder to make")
-    parser.add_argument("--encoder", default="mini", help="mini, openclip:ARCH/TAG or openclip:ARCH/FILE")
+    parser.add_argument("--encoder", default="mini", help="mini, openclip:..., hf:..., timm:...; see texthead encoders")
+    _text(parser)
     parser.add_argument(
         "--head",
         type=Literal["text", "normal", "orthogonal", "lda", "linear", "cosine"],
@@ -245,9 +251,8 @@ def _predict_parser() -> ArgumentParser:
         "inputs", nargs="+", metavar="RUN_OR_FILE", help="a run folder first, or only files and folders"
     )
     parser.add_argument("--classes", default=None, help="names.txt or 'a helicopter, a bird'")
-    parser.add_argument(
-        "--encoder", default=None, help="without a run: mini (the default), openclip:ARCH/TAG or openclip:ARCH/FILE"
-    )
+    parser.add_argument("--encoder", default=None, help="without a run: mini (the default), openclip:..., hf:...")
+    _text(parser)
     parser.add_argument("--template", default=None, help="prompt of a new head")
     _names(parser)
     parser.add_argument("--top", type=int, default=5, help="names a file")
@@ -271,7 +276,7 @@ def _head_parser() -> ArgumentParser:
     )
     parser.add_argument("--data", default=None, help="labelled data, for lda")
     _skip(parser)
-    parser.add_argument("--encoder", default="mini", help="mini, openclip:ARCH/TAG or openclip:ARCH/FILE")
+    parser.add_argument("--encoder", default="mini", help="mini, openclip:..., hf:..., timm:...; see texthead encoders")
     parser.add_argument("--template", default="{}", help="prompt with exactly one {}")
     _names(parser)
     parser.add_argument("--plot", default=None, metavar="FILE", help="write the correlation map as PNG, SVG or PDF")
@@ -311,7 +316,7 @@ def _given_recipe_values(given: Namespace) -> dict[str, Any]:
 
 
 # What a run is begun with and has to be resumed with, beside the recipe's values.
-_FIXED = ("encoder", "head", "train_head", "names", "k", "held_out", "recipe")
+_FIXED = ("encoder", "text", "head", "train_head", "names", "k", "held_out", "recipe")
 
 
 def resumed(options: Namespace, given: Namespace) -> None:

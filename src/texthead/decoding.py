@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import dropwhile, islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -55,6 +56,8 @@ _HELD_BYTES = 256 * 2**20
 # Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
 _OPEN_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+# Old files carry titles that are not UTF-8. PyAV reads them as they are from 19 on, and takes no word for it any more.
+_TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 _IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 # How much longer than its packets a file must claim to be before it counts as cut short.
@@ -396,8 +399,8 @@ class _Entry:
 def _open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
     """The opened container and its best video stream; cover art is none."""
     with _decoder_faults(path):
-        # Absolute, so that a name like "http:x.mp4" is a file; old files carry titles that are not UTF-8.
-        container = av.open(str(path.absolute()), options=_OPEN_OPTIONS, metadata_errors="replace")
+        # Absolute, so that a name like "http:x.mp4" is a file.
+        container = av.open(str(path.absolute()), options=_OPEN_OPTIONS, **_TITLES)
         stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
         holds = "sound only" if container.streams.audio else "nothing to play"

@@ -7,29 +7,47 @@ load_encoder("openclip:local-dir:FOLDER")         a folder in open_clip's format
 load_encoder("openclip:hf-hub:ORG/NAME")          a hub's repository in open_clip's format
 load_encoder("hf:FOLDER")                         a CLIP folder in transformers' format
 load_encoder("timm:resnet50")                     an ImageNet encoder without text; timm:NAME/FILE for a file
+load_encoder(SOURCE, text="text:FOLDER_OR_ID")    the same with a text-only encoder of transformers for its rows
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
 
 from texthead.errors import EncoderError
 from texthead.hf import load_hf
 from texthead.mini import load_mini
 from texthead.openclip import load_openclip
+from texthead.pairing import pair
 from texthead.timm_visual import load_timm
 from texthead.towers import Encoder
 
 FORMS = "mini, openclip:ARCH/TAG, openclip:ARCH/FILE, openclip:local-dir:FOLDER, hf:FOLDER, timm:NAME or timm:NAME/FILE"
 
 
-def load_encoder(source: str, *, keep_text: bool = False) -> Encoder:
+def load_encoder(
+    source: str,
+    *,
+    text: str | None = None,
+    text_map: Float[Tensor, "width dim"] | None = None,
+    prompts: Sequence[str] | None = None,
+    keep_text: bool = False,
+) -> Encoder:
     """The encoder that `source` names, pretrained.
 
     Args:
+        text: `text:FOLDER_OR_ID`, a text-only encoder in place of the pair's own text half.
+        text_map: its way into the visual space, as a run has saved it.
+        prompts: what the way is fitted to, where the text encoder is wider than the visual one and there is no map.
         keep_text: the text encoder stays in memory between calls of `encode_text`.
 
     Raises:
         EncoderError: an unknown source, or weights that cannot be found or do not fit.
     """
+    if text is not None:
+        return pair(load_encoder(source), text, text_map=text_map, prompts=prompts, keep_text=keep_text)
     kind, _, rest = source.partition(":")
     if source == "mini":
         return load_mini(keep_text=keep_text)

@@ -11,12 +11,12 @@ import torch
 from texthead import datasets, evaluation, features, prompts, runs
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, on_features, scored_features
 from texthead.datasets import Dataset, Item, read_dataset, splits_of
-from texthead.encoders import load_encoder, zero_shot_note
+from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
 from texthead.files import read_json, replacing
 from texthead.heads import text_head
 from texthead.sampling import Views
-from texthead.terminal import bar, check_template_is_used, notes, pick_device, say_names
+from texthead.terminal import bar, check_template_is_used, notes, pick_device, say_names, say_residual
 
 
 def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
@@ -78,6 +78,7 @@ def evaluate(options: Any) -> None:
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
     if other:
         say_names(labels, names, options.template or run.recipe.template)
+        say_residual(run, names, options.template)
         model = run.with_classes(labels, names=names, template=options.template).model.to(device)
     with bar("score", "files") as progress:
         result = evaluation.evaluate(
@@ -125,7 +126,7 @@ def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str]]
 
 def _pretrained(run: runs.Run, options: Any) -> Pretrained:
     """The run's encoder as it was before training."""
-    encoder = load_encoder(run.spec.source)
+    encoder = run.encoder()
     cache = features.FeatureCache(
         features.encoder_key(encoder.visual, run.pixels), options.cache and Path(options.cache)
     )

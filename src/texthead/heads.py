@@ -31,6 +31,7 @@ class CosineHead(nn.Module):
         center: subtracted from the features before they are normalised; None subtracts nothing.
         kind: where the rows came from: one of `HeadKind`, or a word of your own. It is written down in a run.
         prompts: the exact strings behind text rows.
+        text_source, text_map: the text-only encoder behind the rows and its way into this space, where there is one.
 
     Differs: the paper writes W g_V(x); normalised features and the scale are what its code does.
 
@@ -41,6 +42,7 @@ class CosineHead(nn.Module):
     frozen: ClassVar[bool]  # rows in a buffer that no optimiser can see, or in a parameter
     weight: Tensor
     center: Tensor | None
+    text_map: Tensor | None
 
     def __init__(
         self,
@@ -51,6 +53,8 @@ class CosineHead(nn.Module):
         center: Float[Tensor, " dim"] | None = None,
         kind: str = "own",
         prompts: Sequence[str] | None = None,
+        text_source: str | None = None,
+        text_map: Float[Tensor, "width dim"] | None = None,
     ):
         super().__init__()
         check_names(names)
@@ -66,6 +70,8 @@ class CosineHead(nn.Module):
             self.register_buffer("weight", rows)
         else:
             self.weight = nn.Parameter(rows)
+        self.text_source = text_source
+        self.register_buffer("text_map", None if text_map is None else text_map.detach().float().clone())
         self.register_buffer("center", None if center is None else center.detach().float().clone())
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.names = tuple(names)
@@ -238,6 +244,8 @@ def text_head(
         center=encoder.center if center is None else center,
         kind="text",
         prompts=fill_template(template, names),
+        text_source=encoder.text_source,
+        text_map=encoder.text_map,
     )
 
 

@@ -16,8 +16,8 @@ from texthead.prediction import predict as predict_files
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
-from texthead.terminal import bar, check_template_is_used, notes, pick_device, results
-from texthead.towers import Encoder, Visual
+from texthead.terminal import bar, check_template_is_used, notes, pick_device, results, say_residual
+from texthead.towers import Visual
 
 
 def predict(options: Any) -> None:
@@ -31,8 +31,9 @@ def predict(options: Any) -> None:
     for path in rest:
         if runs.is_run(path):
             raise DataError(f"{path} is a run: name one run, before all files")
-    if with_run and options.encoder is not None:
-        raise DataError(f"--encoder {options.encoder}: run {first} has its own encoder; leave it out")
+    for option in ("encoder", "text"):
+        if with_run and options[option] is not None:
+            raise DataError(f"--{option} {options[option]}: run {first} has its own encoder; leave it out")
     if with_run and not rest:
         raise DataError(f"{first} is a run: name files or folders behind it")
     if not with_run and options.classes is None:
@@ -64,12 +65,14 @@ def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recogni
     given = prompts.read_names(options.classes) if options.classes is not None else []
     names = prompts.clean_names(given) if given and options.names == "clean" else given
     if run_folder is None:
-        encoder: Encoder = load_encoder(options.encoder or "mini")
+        shown = prompts.fill_template(options.template or "{}", names)
+        encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=shown)
         head = text_head(encoder, names, template=options.template or "{}").renamed(given)
         return Recognizer(encoder.visual, MeanPool(), head).to(device), "centre"
     run = runs.load_run(run_folder)
     if given:
         run = run.with_classes(given, names=names, template=options.template)
+        say_residual(run, names, options.template)
     run.model.to(device)
     return run, run.recipe.origin
 

@@ -28,7 +28,7 @@ from texthead.heads import CosineHead, FrozenHead, Head, LinearHead, TrainableHe
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer
-from texthead.towers import Visual, VisualSpec, build_visual
+from texthead.towers import Encoder, Visual, VisualSpec, build_visual
 
 FORMAT = 1
 
@@ -104,6 +104,13 @@ class Run:
         """The data's labels, in the order of the head's rows."""
         return self.model.names
 
+    def encoder(self) -> Encoder:
+        """The encoder as it was before training, with the text half that the head's rows came from."""
+        head = self.model.head
+        text = head.text_source if isinstance(head, CosineHead) else None
+        text_map = head.text_map if isinstance(head, CosineHead) else None
+        return load_encoder(self.spec.source, text=text, text_map=None if text_map is None else text_map.cpu())
+
     def with_classes(
         self, labels: Sequence[str], *, names: Sequence[str] | None = None, template: str | None = None
     ) -> "Run":
@@ -119,7 +126,7 @@ class Run:
         old = self.model.head
         own = isinstance(old, CosineHead)
         head = text_head(
-            load_encoder(self.spec.source),
+            self.encoder(),
             names or labels,
             template=template or self.recipe.template,
             scale=old.scale if own else None,
@@ -154,6 +161,8 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
             "kind": head.kind,
             "type": type(head).__name__,
             "center": getattr(head, "center", None) is not None,
+            "text": getattr(head, "text_source", None),
+            "text_map": None if getattr(head, "text_map", None) is None else list(head.text_map.shape),  # pyright: ignore
         },
     }
 
@@ -229,6 +238,8 @@ def _empty_head(about: dict, classes: dict, dim: int) -> Head:
         center=torch.zeros(dim) if about["center"] else None,
         kind=about["kind"],
         prompts=None if None in prompts else prompts,
+        text_source=about["text"],
+        text_map=None if about["text_map"] is None else torch.zeros(about["text_map"]),
     )
 
 

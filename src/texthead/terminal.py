@@ -11,6 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from texthead import prompts
 from texthead.errors import DataError, RunError
+from texthead.heads import CosineHead
+from texthead.pairing import residual
+from texthead.runs import Run
 
 # Class names and paths are printed as they are: no markup, no emoji codes.
 notes = partial(Console, stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -79,6 +82,17 @@ def say_names(labels: Sequence[str], names: Sequence[str], template: str | None)
     if template is not None:
         more = f" and {len(names) - 1} more like it" if len(names) > 1 else ""
         say.print(f"prompt: {prompts.fill_template(template, names)[0]!r}{more}")
+
+
+def say_residual(run: Run, names: Sequence[str], template: str | None) -> None:
+    """How much a saved map loses of names that it was not fitted to."""
+    head = run.model.head
+    if not isinstance(head, CosineHead) or head.text_map is None:
+        return
+    lost = residual(
+        run.encoder().text, head.text_map.cpu(), prompts.fill_template(template or run.recipe.template, names)
+    )
+    notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")
 
 
 def check_template_is_used(options: Any, other: bool, how: str) -> None:

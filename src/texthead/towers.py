@@ -138,6 +138,9 @@ class Encoder:
         scale: the logit scale that suits these features at the start.
         center: what zero-shot subtracts from features before it normalises them; None for most encoders.
 
+        text_source: the text-only encoder that stands in for the pair's own half; None for the pair's own.
+        text_map: what moves a text-only encoder's embeddings into this space.
+
     With `keep_text` the text encoder stays in memory between calls.
     """
 
@@ -149,12 +152,16 @@ class Encoder:
         scale: float,
         center: Float[Tensor, " dim"] | None = None,
         keep_text: bool = False,
+        text_source: str | None = None,
+        text_map: Float[Tensor, "width dim"] | None = None,
     ):
         self.visual = visual
         self.dim = visual.spec.dim
         self.source = visual.spec.source
         self.scale = scale
         self.center = center
+        self.text_source = text_source
+        self.text_map = text_map
         self._load_text = load_text
         self._keep_text = keep_text
         self._text: Text | None = None

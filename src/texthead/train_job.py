@@ -90,8 +90,8 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     parts = divide(dataset, seed=recipe.seed, part=options.held_out, k=options.k)
     labels = parts.train.classes
     names = prompts.clean_names(labels) if options.names == "clean" else labels
-    prompts.check_template(recipe.template)
-    encoder = load_encoder(options.encoder)
+    shown = prompts.fill_template(recipe.template, names)
+    encoder = load_encoder(options.encoder, text=options.text, prompts=shown)
     if options.head == "text" and not encoder.has_text:
         raise DataError(f"--head text: {options.encoder} has no text encoder; use linear, normal, orthogonal or lda")
     recipe, changed = suit(recipe, parts.train, encoder, given=given)

@@ -105,6 +105,8 @@ def make_head(
         center=features.mean(0) if features is not None and recipe.center else None,
         kind=kind,
         prompts=prompts,
+        text_source=encoder.text_source if kind == "text" else None,
+        text_map=encoder.text_map if kind == "text" else None,
     )
 
 

@@ -1,0 +1,100 @@
+"""Rows from a text-only encoder keep their angles, and a run finds them again."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from made import SPEC, noise, tiny_visual
+from texthead.encoders import load_encoder
+from texthead.errors import EncoderError
+from texthead.heads import text_head
+from texthead.pairing import fitted_map, lift, pair, residual
+from texthead.sentences import Sentences
+from texthead.towers import Encoder
+
+NAMES = ["a cat", "a dog", "a boat on a lake"]
+
+
+def bert(folder: Path, width: int) -> str:
+    """A small text encoder in transformers' format."""
+    folder.mkdir(parents=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "dog", "boat", "on", "lake", "tree"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=12).save_pretrained(folder)
+    torch.manual_seed(width)
+    sizes = {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=16, **sizes)).save_pretrained(folder)
+    return f"text:{folder}"
+
+
+def image_only() -> Encoder:
+    return Encoder(tiny_visual(), None, scale=10.0)
+
+
+@torch.no_grad()
+def test_sentences_are_the_mean_of_their_own_tokens(tmp_path: Path) -> None:
+    source = bert(tmp_path / "bert", 16)
+    sentences = Sentences(source.removeprefix("text:"))
+    assert (sentences.width, sentences.limit) == (16, 12)
+    rows = sentences(NAMES)
+    for name, row in zip(NAMES, rows, strict=True):
+        hidden = sentences.model(**sentences.tokenizer(name, return_tensors="pt")).last_hidden_state[0]
+        assert torch.allclose(row, F.normalize(hidden.mean(0), dim=-1), atol=1e-5)
+    assert torch.allclose(sentences(NAMES[::-1], batch=2), rows.flip(0), atol=1e-5)
+    assert sentences([]).shape == (0, 16)
+    with pytest.raises(EncoderError, match="13 tokens > 12: shorten it"):
+        sentences(["cat " * 11])
+
+
+@torch.no_grad()
+def test_a_narrower_encoder_is_lifted(tmp_path: Path) -> None:
+    source = bert(tmp_path / "bert", 16)
+    encoder = pair(image_only(), source)
+    rows, plain = encoder.encode_text(NAMES), Sentences(source.removeprefix("text:"))(NAMES)
+    assert rows.shape == (3, SPEC.dim)
+    assert torch.allclose(rows @ rows.T, plain @ plain.T, atol=1e-5)
+    assert torch.allclose(pair(image_only(), source).encode_text(NAMES[1:2]), rows[1:2], atol=1e-5), "on its name only"
+    assert residual(encoder.text, lift(16, SPEC.dim), ["a tree"]) == pytest.approx(0, abs=1e-3)
+
+
+@torch.no_grad()
+def test_of_a_wider_encoder_the_map_is_fitted_and_saved(tmp_path: Path) -> None:
+    source = bert(tmp_path / "bert", SPEC.dim + 32)
+    with pytest.raises(EncoderError, match="288 numbers > 256 of tiny.*train a run with it first"):
+        pair(image_only(), source)
+    encoder = pair(image_only(), source, prompts=NAMES)
+    rows, plain = encoder.encode_text(NAMES), Sentences(source.removeprefix("text:"))(NAMES)
+    assert torch.allclose(rows @ rows.T, plain @ plain.T, atol=1e-4)
+    assert encoder.text_map is not None
+    head = text_head(encoder, NAMES)
+    assert (head.text_source, torch.equal(head.text_map, encoder.text_map)) == (source, True)  # pyright: ignore[reportArgumentType]
+    again = pair(image_only(), source, text_map=head.text_map)
+    assert torch.allclose(again.encode_text(NAMES), rows, atol=1e-5)
+    assert residual(again.text, encoder.text_map, NAMES) == pytest.approx(0, abs=1e-3)
+    assert 0 < residual(again.text, encoder.text_map, ["a tree"]) < 1
+    other = bert(tmp_path / "other", 16)
+    with pytest.raises(EncoderError, match="has 16 numbers, the run's map takes 288"):
+        pair(image_only(), other, text_map=head.text_map).encode_text(NAMES)
+
+
+def test_maps_have_orthonormal_sides() -> None:
+    assert torch.allclose(lift(5, 9) @ lift(5, 9).T, torch.eye(5), atol=1e-6)
+    assert torch.equal(lift(5, 9), lift(5, 9))
+    assert torch.equal(lift(3, 9), lift(5, 9)[:3])
+    for count in (2, 6, 40):
+        given = F.normalize(noise(count, 12, seed=count), dim=-1)
+        found = fitted_map(given, 6)
+        assert torch.allclose(found.T @ found, torch.eye(6), atol=1e-5)
+        kept = (given @ found).square().sum()
+        best = torch.linalg.svdvals(given)[:6].square().sum()
+        assert kept == pytest.approx(float(best), rel=1e-4), "no other six directions keep more"
+
+
+def test_what_is_no_text_encoder(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="'bert': use text:FOLDER_OR_ID"):
+        load_encoder("mini", text="bert")
+    with pytest.raises(EncoderError, match="cannot be loaded .*transformers' format"):
+        load_encoder("mini", text=f"text:{tmp_path}")
