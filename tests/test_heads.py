@@ -399,7 +399,7 @@ def test_the_linear_head_checks_its_names():
 class Letters:
     """An encoder whose row counts the letters of a prompt."""
 
-    scale, center = 12.0, torch.arange(26.0)
+    scale, center, text_source, text_map = 12.0, torch.arange(26.0), None, None
 
     def __init__(self):
         self.asked: list[str] = []

@@ -28,7 +28,7 @@ def make_model(dim: int = SPEC.dim) -> Recognizer:
 
 def make_run(frames: int, origin: str = "centre") -> Run:
     recipe = Recipe(name="test", frames=frames, size=32, resize=36, origin=origin)
-    return Run(Path("run"), make_model(), recipe, SPEC, PIXELS, frozenset(), ())
+    return Run(Path("run"), make_model(), recipe, SPEC, PIXELS, frozenset(), (), frozenset(), frozenset())
 
 
 def by_hand(model: Recognizer, path: Path, frames: int, views: Views, pixels: Pixels = PIXELS) -> dict[str, float]:

@@ -52,6 +52,8 @@ class Sentences(nn.Module):
         Raises:
             EncoderError: a sentence with more tokens than the limit.
         """
+        if not prompts:
+            return []
         tokens: list[list[int]] = self.tokenizer(list(prompts))["input_ids"]  # pyright: ignore[reportAssignmentType]
         for prompt, ids in zip(prompts, tokens, strict=True):
             if len(ids) > self.limit:
