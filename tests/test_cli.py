@@ -753,3 +753,20 @@ def test_rows_of_a_text_only_encoder(world, say, wrong, tmp_path):
     assert (code, bool(re.search(r"the map of the run loses 0\.\d\d of the new names' length", err))) == (0, True)
     assert say("predict", item, "--text", text, "--classes", "a cat, a tree")[0] == 0
     assert "--text" in wrong("predict", tmp_path / "run", item, "--text", text)
+
+
+def test_profile_prints_the_paper_s_numbers(say, wrong):
+    code, out, _ = say("profile", "openclip:ViT-B-16")
+    assert code == 0
+    assert ("17.56" in out, "86.19" in out, "11.3" in out, "57.3" in out) == (True,) * 4
+    large = ["--frames", 32, "--temporal", "transformer", "--classes", 400]
+    code, out, _ = say("profile", "openclip:ViT-L-14/openai", *large)
+    assert (code, "230.7" in out, "1661" in out or "1662" in out) == (0, True, True)
+    code, out, _ = say("profile", "mini", "--size", 64, "--frames", 2, "--measure", "--device", "cpu")
+    assert (code, "clips/s" in out, "GB of memory" in out) == (0, True, True)
+    code, out, _ = say("profile", "timm:resnet10t", "--size", 64)
+    assert code == 0
+    assert "no architecture 'ViT-B-17'" in wrong("profile", "openclip:ViT-B-17")
+    assert "takes 224 pixels only, got --size 336" in wrong("profile", "openclip:ViT-B-16", "--size", 336)
+    assert "--frames must be a whole number, 1 or more" in wrong("profile", "mini", "--frames", 0)
+    assert "use mini, openclip:ARCH or timm:NAME" in wrong("profile", "maxi")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter, Namespace
-from jsonargparse.typing import NonNegativeInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from texthead.errors import RunError, TextheadError
 from texthead.recipes import RECIPES, Recipe
@@ -57,6 +57,7 @@ _KINDS = {
     "float": "a number",
     "tuple": "two numbers, as [0.35, 1.0]",
     "NonNegativeInt": "a whole number, 0 or more",
+    "PositiveInt": "a whole number, 1 or more",
 }
 
 
@@ -76,7 +77,7 @@ def _plain(message: str) -> str:
         return text
     option, problem = f"--{wrong[1].replace('_', '-')}", wrong[2]
     kind = re.search(r"Literal\[(.*?)\]|<class '(\w+)'>|Not of type (\w+)|Expected a (tuple)", problem)
-    value = re.search(r"(?:[Gg]ot value|Given value|NonNegativeInt): (\S*)", problem)
+    value = re.search(r"(?:[Gg]ot value|Given value|NonNegativeInt|PositiveInt): (\S*)", problem)
     if not kind or not value:
         return f"{option}: {problem}"
     *others, last = kind[1].split(", ") if kind[1] else ["", _KINDS[kind[2] or kind[3] or kind[4]]]
@@ -124,6 +125,7 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
     commands.add_subcommand("head", _head_parser(), help="make and look at the rows of a head")
     commands.add_subcommand("encoders", _encoders_parser(), help="list the encoders that can be loaded")
+    commands.add_subcommand("profile", _profile_parser(), help="count parameters and multiply-adds")
     commands.add_subcommand("demo", _demo_parser(), help="draw videos, train, compare, report")
     return parser
 
@@ -293,6 +295,20 @@ def _encoders_parser() -> ArgumentParser:
     return parser
 
 
+def _profile_parser() -> ArgumentParser:
+    text = "Parameters and multiply-adds of one clip, true and as the paper counts them; no weights are needed."
+    parser = _Parser(prog="texthead profile", usage="texthead profile ENCODER [options]", description=text)
+    parser.add_argument("encoder", metavar="ENCODER", help="mini, openclip:ARCH or timm:NAME")
+    parser.add_argument("--frames", type=PositiveInt, default=1, help="frames of a clip")
+    parser.add_argument("--size", type=int, default=None, help="side of the input, where the encoder takes any")
+    parser.add_argument("--temporal", type=Literal["mean", "transformer"], default="mean", help="the paper's width")
+    parser.add_argument("--layers", type=PositiveInt, default=6, help="of the temporal transformer")
+    parser.add_argument("--classes", type=NonNegativeInt, default=0, help="rows of the head")
+    parser.add_argument("--measure", action="store_true", help="run it with random weights: memory and clips/s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    return parser
+
+
 def _demo_parser() -> ArgumentParser:
     parser = _Parser(
         prog="texthead demo",
@@ -370,6 +386,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from texthead.eval_job import evaluate as do
         elif options.command == "encoders":
             from texthead.encoders_job import encoders as do
+        elif options.command == "profile":
+            from texthead.profile_job import profile as do
         elif options.command == "predict":
             from texthead.predict_job import predict as do
         else:

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from texthead.errors import EncoderError
 from texthead.hf import load_hf
-from texthead.mini import load_mini
-from texthead.openclip import load_openclip
+from texthead.mini import MINI_SPEC, load_mini
+from texthead.openclip import load_openclip, named_tower_spec
 from texthead.pairing import pair
-from texthead.timm_visual import load_timm
-from texthead.towers import Encoder
+from texthead.timm_visual import load_timm, timm_spec
+from texthead.towers import Encoder, VisualSpec
 
 FORMS = "mini, openclip:ARCH/TAG, openclip:ARCH/FILE, openclip:local-dir:FOLDER, hf:FOLDER, timm:NAME or timm:NAME/FILE"
 
@@ -58,6 +58,23 @@ def load_encoder(
     if kind == "timm" and rest:
         return load_timm(source, rest)
     raise EncoderError(f"unknown encoder {source!r}: use {FORMS}")
+
+
+def spec_of(source: str) -> VisualSpec:
+    """The visual encoder that `source` names, as a spec, from its architecture alone: weights are not looked for.
+
+    Raises:
+        EncoderError: an unknown source or architecture.
+    """
+    kind, _, rest = source.partition(":")
+    name = rest.partition("/")[0]
+    if source == "mini":
+        return MINI_SPEC
+    if kind == "openclip" and name:
+        return named_tower_spec(source, name)
+    if kind == "timm" and name:
+        return timm_spec(source, name)
+    raise EncoderError(f"unknown architecture {source!r}: use mini, openclip:ARCH or timm:NAME")
 
 
 def zero_shot_note(source: str) -> str | None:

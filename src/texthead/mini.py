@@ -17,7 +17,7 @@ from texthead.files import cache_dir, replacing
 from texthead.sentences import Sentences
 from texthead.towers import Encoder, Text, VisualSpec, build_visual
 
-_MINI_SPEC = VisualSpec(
+MINI_SPEC = VisualSpec(
     source="mini",
     architecture="timm:tf_efficientnet_lite0",
     dim=1280,
@@ -175,7 +175,7 @@ def load_mini(*, keep_text: bool = False) -> Encoder:
     weights = _lite0_weights()
     rows = weights.pop("classifier.weight")
     del weights["classifier.bias"]
-    visual = build_visual(_MINI_SPEC)
+    visual = build_visual(MINI_SPEC)
     visual.net.load_state_dict(weights)
     visual.eval()
 

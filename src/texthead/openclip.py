@@ -129,18 +129,42 @@ def assemble(published: Published, *, keep_text: bool = False) -> Encoder:
     Raises:
         EncoderError: weights that do not fit the architecture.
     """
-    config, preprocess = published.config, published.preprocess
+    spec = tower_spec(published.source, published.config, published.preprocess)
+    tensors = _named(published)
+    visual = _filled(spec, {key[7:]: value for key, value in tensors.items() if key.startswith("visual.")})
+    scale = float(tensors["logit_scale"].float().exp()) if "logit_scale" in tensors else 100.0
+    return Encoder(visual.eval(), lambda: _load_text(published), scale=scale, keep_text=keep_text)
+
+
+def named_tower_spec(source: str, name: str) -> VisualSpec:
+    """The image tower of one of open_clip's architectures.
+
+    Raises:
+        EncoderError: an unknown name.
+    """
+    import open_clip
+
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise EncoderError(f"open_clip has no architecture {name!r}; `texthead encoders` lists them")
+    return tower_spec(source, config, {})
+
+
+def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
+    """The image tower of an open_clip model config.
+
+    Raises:
+        EncoderError: an input that is no square.
+    """
     vision = config["vision_cfg"]
     size = vision.get("image_size", 224)
     if isinstance(size, list | tuple):
         if size[0] != size[1]:
-            raise EncoderError(
-                f"{published.source!r} takes {size[0]}x{size[1]} pixels; only square inputs are supported"
-            )
+            raise EncoderError(f"{source!r} takes {size[0]}x{size[1]} pixels; only square inputs are supported")
         size = size[0]
     quick = bool(config.get("quick_gelu")) and "timm_model_name" not in vision
-    spec = VisualSpec(
-        source=published.source,
+    return VisualSpec(
+        source=source,
         architecture="openclip",
         dim=int(config["embed_dim"]),
         size=int(size),
@@ -153,10 +177,6 @@ def assemble(published: Published, *, keep_text: bool = False) -> Encoder:
         any_size=False,
         config=json.dumps({"embed_dim": config["embed_dim"], "vision_cfg": vision, "quick_gelu": quick}),
     )
-    tensors = _named(published)
-    visual = _filled(spec, {key[7:]: value for key, value in tensors.items() if key.startswith("visual.")})
-    scale = float(tensors["logit_scale"].float().exp()) if "logit_scale" in tensors else 100.0
-    return Encoder(visual.eval(), lambda: _load_text(published), scale=scale, keep_text=keep_text)
 
 
 def _named(published: Published) -> dict[str, Tensor]:

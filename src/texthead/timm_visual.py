@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from texthead.errors import EncoderError
 from texthead.towers import Encoder, VisualSpec, build_visual
 from texthead.weights import fill, read_tensors
@@ -18,7 +20,6 @@ def load_timm(source: str, rest: str) -> Encoder:
         EncoderError: an unknown name, weights that cannot be had or do not fit.
     """
     import timm
-    from timm.data.config import resolve_model_data_config
 
     name, _, weights = rest.partition("/")
     if not timm.is_model(name):
@@ -31,11 +32,39 @@ def load_timm(source: str, rest: str) -> Encoder:
             f"{source!r}: weights cannot be had ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
             "connect once, or name a file: timm:NAME/FILE"
         ) from None
+    spec = _described(source, name, net)
+    visual = build_visual(spec)
+    tensors = net.state_dict()
+    if weights:
+        read = read_tensors(Path(weights))
+        tensors = {k: v for k, v in read.items() if k in tensors or not k.startswith(_CLASSIFIERS)}
+    fill(visual.net, tensors, source)
+
+    return Encoder(visual.eval(), None, scale=30.0)
+
+
+def timm_spec(source: str, name: str) -> VisualSpec:
+    """One of timm's encoders, without weights.
+
+    Raises:
+        EncoderError: an unknown name, or an input that is no square.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        raise EncoderError(f"timm has no architecture {name!r}; `texthead encoders` lists them")
+    with torch.device("meta"):
+        return _described(source, name, timm.create_model(name, num_classes=0))
+
+
+def _described(source: str, name: str, net: Any) -> VisualSpec:
+    from timm.data.config import resolve_model_data_config
+
     data = resolve_model_data_config(net)
     _, height, width = data["input_size"]
     if height != width:
         raise EncoderError(f"{source!r} takes {height}x{width} pixels: only squares are supported")
-    spec = VisualSpec(
+    return VisualSpec(
         source=source,
         architecture=f"timm:{name}",
         dim=int(getattr(net, "head_hidden_size", net.num_features)),
@@ -48,11 +77,3 @@ def load_timm(source: str, rest: str) -> Encoder:
         channels_last=False,
         any_size=not net.pretrained_cfg.get("fixed_input_size", False),
     )
-    visual = build_visual(spec)
-    tensors = net.state_dict()
-    if weights:
-        read = read_tensors(Path(weights))
-        tensors = {k: v for k, v in read.items() if k in tensors or not k.startswith(_CLASSIFIERS)}
-    fill(visual.net, tensors, source)
-
-    return Encoder(visual.eval(), None, scale=30.0)
