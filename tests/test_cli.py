@@ -276,7 +276,8 @@ def test_csv_with_splits_from_train_to_eval(world, say, tmp_path):
     assert (code, "scoring 2 items (val)" in err) == (0, True)
 
 
-def test_videos_with_temporal_transformer(world, say, tmp_path):
+def test_videos_with_temporal_transformer(world, say, wrong, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     code, out, err = say("train", world.videos, *world.fast(tmp_path / "run"), "--frames", 2, "--layers", 1)
     assert code == 0
     assert "4 training items of 2 classes, 2 val items to score" in err
@@ -285,6 +286,15 @@ def test_videos_with_temporal_transformer(world, say, tmp_path):
     assert (about["temporal"]["kind"], about["recipe"]["frames"]) == ("transformer", 2)
     code, out, _ = say("predict", tmp_path / "run", world.videos, "--workers", 0, "--views", "2x1", "--json")
     assert (code, len(json.loads(out))) == (0, 6)
+    more = ["--views", "2x3", "--frames", 5, "--workers", 0]
+    code, out, _ = say("eval", tmp_path / "run", world.videos, *more)
+    assert code == 0
+    assert "frozen features, 1 view, 2 frames" in out
+    assert "this run (text head), 2x3 views, mean of features, 5 frames" in out
+    assert say("predict", tmp_path / "run", world.videos, *more)[0] == 0
+    line = wrong("predict", tmp_path / "run", world.videos, "--workers", 0, "--frames", 78)
+    assert "78" in line
+    assert "77" in line
 
 
 # --- eval -----------------------------------------------------------------------------------------------------------

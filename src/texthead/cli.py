@@ -150,6 +150,7 @@ def _skip(parser: ArgumentParser) -> None:
 
 
 def _views(parser: ArgumentParser) -> None:
+    parser.add_argument("--frames", type=PositiveInt, default=None, help="frames of a clip, if not as in training")
     parser.add_argument("--views", default="1x1", help="clips x crops, as 4x3")
     kinds = Literal["features", "logits", "probabilities"]
     parser.add_argument("--pooling", type=kinds, default="features", help="what is averaged over views")

@@ -84,7 +84,7 @@ def evaluate(options: Any) -> None:
         result = evaluation.evaluate(
             model,
             chosen,
-            frames=run.recipe.frames,
+            frames=options.frames or run.recipe.frames,
             pixels=run.pixels,
             views=views,
             pooling=options.pooling,
@@ -94,10 +94,14 @@ def evaluate(options: Any) -> None:
         )
     parts = Division(chosen, None, chosen, split_name)
     table = _before_training(run, parts, labels, names, options) if other else _eval_baselines(run, parts, options)
+    frames, beside, own = run.recipe.frames, "", ""
     if views.count > 1:
-        table.rows = [(f"{method}, 1 view", found) for method, found in table.rows]
+        beside, own = ", 1 view", f", {options.views} views, mean of {options.pooling}"
+    if options.frames not in (None, frames):
+        beside, own = f"{beside}, {frames} frames", f"{own}, {options.frames} frames"
+    table.rows = [(f"{method}{beside}", found) for method, found in table.rows]
     title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
-    table.add(f"{title}{'' if views.count == 1 else f', {options.views} views, mean of {options.pooling}'}", result)
+    table.add(f"{title}{own}", result)
     note = zero_shot_note(run.spec.source) if other else None
     if note:
         table.lines.append(note)

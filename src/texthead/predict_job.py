@@ -48,6 +48,7 @@ def predict(options: Any) -> None:
             model,
             rest if with_run else options.inputs,
             top=options.top,
+            frames=options.frames,
             views=Views.parse(options.views, origin=views_origin),
             pooling=options.pooling,
             skip_unreadable=options.skip_unreadable,
