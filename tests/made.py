@@ -89,6 +89,17 @@ def write_image(path: Path, colour: str, seed: int = 0) -> Path:
     return path
 
 
+def sound(path: Path) -> Path:
+    """A file with sound and no picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 def write_broken(path: Path) -> Path:
     """A file with a video's name and no video in it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from PIL import Image
 from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 
+from made import sound
 from test_pairing import bert
 from texthead import cli, recipes, train_job
 from texthead.terminal import Bar
@@ -53,17 +54,6 @@ def images(root: Path, colours: list[str], each: int, seed: int = 0) -> Path:
         for i in range(each):
             Image.fromarray(picture(colour, seed + i)).save(root / colour / f"{i}.png")
     return root
-
-
-def sound(path: Path) -> Path:
-    """A file with sound and no picture."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 @dataclass(frozen=True)

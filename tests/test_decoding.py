@@ -16,6 +16,7 @@ import PIL.Image
 import pytest
 import torch
 
+from made import sound
 from texthead import decoding
 from texthead.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Image, Video, check, is_media, open_media
 from texthead.errors import DataError, MediaError
@@ -325,13 +326,7 @@ def test_missing_file_and_folder(tmp_path):
 
 
 def test_sound_alone_is_an_error(tmp_path):
-    path = tmp_path / "sound.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    path = sound(tmp_path / "sound.mp4")
     with pytest.raises(MediaError, match="no video stream, it holds sound only"):
         open_media(path)
 

@@ -223,6 +223,10 @@ def test_a_folder_in_open_clip_s_format(published, tmp_path):
     again.load_state_dict(encoder.visual.state_dict())
     with torch.no_grad():
         assert torch.equal(again.eval()(given), encoder.visual(given)), "without a list of names and without the folder"
+    described["preprocess_cfg"]["resize_mode"] = "squash"
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+    with pytest.warns(UserWarning, match="resized by 'squash'; here the short side"):
+        load_encoder(source)
     for content in (None, "{", "[]", "{}"):
         (tmp_path / "open_clip_config.json").unlink(missing_ok=True)
         if content:

@@ -301,7 +301,7 @@ def _profile_parser() -> ArgumentParser:
     parser = _Parser(prog="texthead profile", usage="texthead profile ENCODER [options]", description=text)
     parser.add_argument("encoder", metavar="ENCODER", help="mini, openclip:ARCH or timm:NAME")
     parser.add_argument("--frames", type=PositiveInt, default=1, help="frames of a clip")
-    parser.add_argument("--size", type=int, default=None, help="side of the input, where the encoder takes any")
+    parser.add_argument("--size", type=PositiveInt, default=None, help="side of the input, where the encoder takes any")
     parser.add_argument("--temporal", type=Literal["mean", "transformer"], default="mean", help="the paper's width")
     parser.add_argument("--layers", type=PositiveInt, default=6, help="of the temporal transformer")
     parser.add_argument("--classes", type=NonNegativeInt, default=0, help="rows of the head")

@@ -19,7 +19,6 @@ from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.report import Strip, run_report, wilson_interval
 from texthead.sampling import Views
-from texthead.temporal import MeanPool
 from texthead.terminal import bar, notes, results
 from texthead.towers import Encoder
 from texthead.transforms import view_crops
@@ -50,21 +49,18 @@ class Pretrained:
 
     def features(self, dataset: Dataset, *, skip: bool, title: str) -> tuple[torch.Tensor, list[int], list[MediaError]]:
         """(one mean feature a readable item, their positions, the errors of the others)."""
-        model = Recognizer(self.encoder.visual, MeanPool(), torch.nn.Identity())
         with bar(title, "files") as progress:
-            entries = evaluation.item_features(
-                model,
-                [item.path for item in dataset.items],
+            return evaluation.readable_items(
+                self.encoder.visual,
+                dataset,
                 frames=self.frames,
                 pixels=self.pixels,
                 views=Views(origin=self.origin),
+                skip=skip,
                 cache=self.cache,
                 workers=self.workers,
                 progress=progress,
             )
-        positions, errors = features.readable(entries, skip=skip)
-        found = [entry[0] for entry in entries if not isinstance(entry, MediaError)]
-        return torch.stack(found) if found else torch.empty(0, self.encoder.dim), positions, errors
 
 
 def are_few(baselines: str, items: int) -> bool:

@@ -138,6 +138,38 @@ def item_features(
     return take(model, paths, frames=frames, pixels=pixels, views=views, workers=workers, progress=progress)
 
 
+def readable_items(
+    visual: nn.Module,
+    dataset: Dataset,
+    *,
+    frames: int,
+    pixels: Pixels,
+    views: Views,
+    skip: bool,
+    cache: FeatureCache | None = None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Float[Tensor, "items dim"], list[int], list[MediaError]]:
+    """(the mean feature of each readable item, their positions, the errors of the others).
+
+    Raises:
+        MediaError: an item that cannot be read, unless `skip`.
+    """
+    entries = item_features(
+        Recognizer(visual, MeanPool(), nn.Identity()),
+        [item.path for item in dataset.items],
+        frames=frames,
+        pixels=pixels,
+        views=views,
+        cache=cache,
+        workers=workers,
+        progress=progress,
+    )
+    positions, errors = readable(entries, skip=skip)
+    found = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
+    return torch.stack(found) if found else torch.empty(0, as_visual(visual).spec.dim), positions, errors
+
+
 def encode_items(
     visual: nn.Module,
     dataset: Dataset,
@@ -158,18 +190,18 @@ def encode_items(
     Raises:
         MediaError: an item that cannot be read.
     """
-    entries = item_features(
-        Recognizer(visual, MeanPool(), nn.Identity()),
-        [item.path for item in dataset.items],
+    found, _, _ = readable_items(
+        visual,
+        dataset,
         frames=frames,
         pixels=pixels or own_pixels(as_visual(visual).spec),
         views=views or Views(origin="centre"),
+        skip=False,
         cache=cache,
         workers=workers,
         progress=progress,
     )
-    readable(entries, skip=False)
-    return torch.stack([entry.mean(0) for entry in entries if not isinstance(entry, MediaError)])
+    return found
 
 
 def own_pixels(spec: VisualSpec) -> Pixels:

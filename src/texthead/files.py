@@ -83,7 +83,7 @@ def read_json(path: Path) -> dict:
 def fingerprint(path: Path) -> str:
     """A digest of a file's size and its first and last 64 kB, whatever its name; "" if it cannot be read.
 
-    It is found in a fraction of a millisecond, and equal for copies: it tells which files a run has seen.
+    It is equal for copies: it tells which files a run has seen without reading them whole.
     """
     part = 1 << 16
     try:

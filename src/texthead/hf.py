@@ -50,10 +50,12 @@ def load_hf(source: str, folder: Path, *, keep_text: bool = False) -> Encoder:
     """
     config = _json(folder / "config.json")
     if config.get("model_type") != "clip":
-        raise EncoderError(f"{folder}: holds a model of type {config.get('model_type')!r}, expected 'clip'")
+        raise EncoderError(
+            f"{folder}: holds a model of type {config.get('model_type')!r}, expected 'clip'; name a folder of CLIP"
+        )
     weights = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
     if not weights:
-        raise EncoderError(f"{folder}: holds none of {', '.join(_WEIGHTS)}")
+        raise EncoderError(f"{folder}: holds none of {', '.join(_WEIGHTS)}; write it again with save_pretrained")
     from transformers import CLIPConfig
 
     # Typed as Any: its parts are declared as dictionaries too.
@@ -74,16 +76,17 @@ def _json(path: Path) -> dict:
     except (OSError, ValueError) as error:
         raise EncoderError(f"{path}: cannot be read as JSON ({type(error).__name__}); check the folder") from None
     if not isinstance(found, dict):
-        raise EncoderError(f"{path}: expected a JSON object")
+        raise EncoderError(f"{path}: holds a {type(found).__name__}, expected a JSON object; check the folder")
     return found
 
 
-def _model_config(whole) -> dict:
+def _model_config(whole: Any) -> dict:
     """open_clip's model config of a CLIPConfig."""
     vision, text = whole.vision_config, whole.text_config
     if vision.hidden_act not in ("quick_gelu", "gelu") or text.hidden_act != vision.hidden_act:
         raise EncoderError(
-            f"activations {vision.hidden_act!r} and {text.hidden_act!r}: both must be quick_gelu or gelu"
+            f"activations {vision.hidden_act!r} and {text.hidden_act!r}: both must be quick_gelu, or both gelu; "
+            "open_clip has no other CLIP to put the weights into"
         )
     # An end token of 2 is what old files say; transformers then takes the largest token, as open_clip does.
     first_end = {} if text.eos_token_id == 2 else {"pool_type": "eos", "eos_id": text.eos_token_id}

@@ -145,7 +145,7 @@ def imagenet_texts() -> tuple[list[str], list[str]]:
 def _load_bridge(
     minilm: Callable[[Sequence[str]], Tensor], weights: Path, rows: Float[Tensor, "classes dim"]
 ) -> Bridge:
-    """The bridge from the cache, or fitted now (some 15 s) and put there.
+    """The bridge from the cache, or fitted now (some 10 s) and put there.
 
     Raises:
         EncoderError: the cache cannot be written, or its file is damaged.

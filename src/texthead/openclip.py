@@ -1,6 +1,7 @@
 """open_clip encoders: by tag, by file, from a folder or a hub's repository in open_clip's format."""
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ class Published:
     Attributes:
         source: what the user typed.
         config: open_clip's model config: embed_dim, vision_cfg, text_cfg, quick_gelu, ...
-        preprocess: mean, std, interpolation, where they differ from OpenAI's.
+        preprocess: mean, std, interpolation, resize_mode, where they differ from OpenAI's.
         read: gives the tensors under open_clip's names.
         tokenizer: gives a tokenizer, which takes prompts and `context_length`.
     """
@@ -100,7 +101,7 @@ def _from_folder(source: str, folder: Path) -> Published:
         ) from None
     found = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
     if not found:
-        raise EncoderError(f"{folder}: holds none of {', '.join(_WEIGHTS)}")
+        raise EncoderError(f"{folder}: holds none of {', '.join(_WEIGHTS)}; put the weights there")
     return Published(
         source,
         config,
@@ -160,8 +161,16 @@ def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
     size = vision.get("image_size", 224)
     if isinstance(size, list | tuple):
         if size[0] != size[1]:
-            raise EncoderError(f"{source!r} takes {size[0]}x{size[1]} pixels; only square inputs are supported")
+            raise EncoderError(
+                f"{source!r} takes {size[0]}x{size[1]} pixels, only squares are supported: choose another"
+            )
         size = size[0]
+    if preprocess.get("resize_mode", "shortest") != "shortest":
+        warnings.warn(
+            f"{source}: was trained on pictures resized by {preprocess['resize_mode']!r}; here the short side is "
+            "resized and the centre is cut, so its published numbers are not met",
+            stacklevel=2,
+        )
     quick = bool(config.get("quick_gelu")) and "timm_model_name" not in vision
     return VisualSpec(
         source=source,

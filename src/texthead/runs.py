@@ -121,7 +121,7 @@ class Run:
             names: what the text encoder reads for each label; the labels themselves if None.
             template: the run's own if None.
 
-        Source: Tables 9 and 11, "the classifier is replaced".
+        Source: Tables 9 and 11: new names behind the same model.
         """
         old = self.model.head
         own = isinstance(old, CosineHead)

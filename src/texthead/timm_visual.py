@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from texthead.errors import EncoderError
-from texthead.towers import Encoder, VisualSpec, build_visual
+from texthead.towers import Encoder, Visual, VisualSpec
 from texthead.weights import fill, read_tensors
 
 # What a classifier is called in timm's checkpoints: it is left out.
@@ -19,27 +19,21 @@ def load_timm(source: str, rest: str) -> Encoder:
     Raises:
         EncoderError: an unknown name, weights that cannot be had or do not fit.
     """
-    import timm
-
     name, _, weights = rest.partition("/")
-    if not timm.is_model(name):
-        raise EncoderError(f"timm has no architecture {name!r}; `texthead encoders` lists them")
     try:
-        # Typed as Any: timm's models declare nothing of what is used here.
-        net: Any = timm.create_model(name, pretrained=not weights, num_classes=0)
+        net = _network(name, pretrained=not weights)
+    except EncoderError:
+        raise
     except Exception as error:  # The hub's client raises nearly every kind there is.
         raise EncoderError(
             f"{source!r}: weights cannot be had ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
             "connect once, or name a file: timm:NAME/FILE"
         ) from None
-    spec = _described(source, name, net)
-    visual = build_visual(spec)
-    tensors = net.state_dict()
     if weights:
+        needed = net.state_dict()
         read = read_tensors(Path(weights))
-        tensors = {k: v for k, v in read.items() if k in tensors or not k.startswith(_CLASSIFIERS)}
-    fill(visual.net, tensors, source)
-
+        fill(net, {k: v for k, v in read.items() if k in needed or not k.startswith(_CLASSIFIERS)}, source)
+    visual = Visual(net, _described(source, name, net))
     return Encoder(visual.eval(), None, scale=30.0)
 
 
@@ -49,12 +43,17 @@ def timm_spec(source: str, name: str) -> VisualSpec:
     Raises:
         EncoderError: an unknown name, or an input that is no square.
     """
+    with torch.device("meta"):
+        return _described(source, name, _network(name, pretrained=False))
+
+
+def _network(name: str, *, pretrained: bool) -> Any:
+    """timm's network without its classifier; typed as Any, since timm declares nothing of what is used here."""
     import timm
 
     if not timm.is_model(name):
         raise EncoderError(f"timm has no architecture {name!r}; `texthead encoders` lists them")
-    with torch.device("meta"):
-        return _described(source, name, timm.create_model(name, num_classes=0))
+    return timm.create_model(name, pretrained=pretrained, num_classes=0)
 
 
 def _described(source: str, name: str, net: Any) -> VisualSpec:
@@ -63,7 +62,7 @@ def _described(source: str, name: str, net: Any) -> VisualSpec:
     data = resolve_model_data_config(net)
     _, height, width = data["input_size"]
     if height != width:
-        raise EncoderError(f"{source!r} takes {height}x{width} pixels: only squares are supported")
+        raise EncoderError(f"{source!r} takes {height}x{width} pixels, only squares are supported: choose another")
     return VisualSpec(
         source=source,
         architecture=f"timm:{name}",

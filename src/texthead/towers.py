@@ -137,7 +137,6 @@ class Encoder:
         source: what `load_encoder` was given.
         scale: the logit scale that suits these features at the start.
         center: what zero-shot subtracts from features before it normalises them; None for most encoders.
-
         text_source: the text-only encoder that stands in for the pair's own half; None for the pair's own.
         text_map: what moves a text-only encoder's embeddings into this space.
 

@@ -1,6 +1,7 @@
 """`texthead train`: divides the data, fits the recipe to it, trains, and shows the result beside the simple things."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,14 +96,8 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     if options.head == "text" and not encoder.has_text:
         raise DataError(f"--head text: {options.encoder} has no text encoder; use linear, normal, orthogonal or lda")
     recipe, changed = suit(recipe, parts.train, encoder, given=given)
-    for line in (*dataset.notes, *changed):
-        say.print(f"note: {line}")
     drawn = f" (drawn with seed {recipe.seed}, {options.held_out or HELD_OUT:.0%} a class)"
-    say.print(
-        f"{len(parts.train)} training items of {len(labels)} classes, "
-        f"{len(parts.scored)} {parts.scored_name} items to score"
-        f"{'' if splits_of(dataset) else drawn}"
-    )
+    _announce(parts, (*dataset.notes, *changed), "" if splits_of(dataset) else drawn)
     say_names(labels, names, recipe.template if options.head == "text" else None)
 
     encoder.visual.to(device)
@@ -155,6 +150,17 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         say.print("note: no held-out item, so nothing was scored")
     write_report(out, model, records, table)
     results().print(f"run: {out}   report: {out / 'report.html'}")
+
+
+def _announce(parts: Division, lines: Sequence[str], drawn: str) -> None:
+    """What was changed, and who trains and who is scored."""
+    say = notes()
+    for line in lines:
+        say.print(f"note: {line}")
+    say.print(
+        f"{len(parts.train)} training items of {len(parts.train.classes)} classes, "
+        f"{len(parts.scored)} {parts.scored_name} items to score{drawn}"
+    )
 
 
 def _readable_training(

@@ -178,8 +178,9 @@ def train(
     # What cannot be trained is said before the run folder is begun.
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe)
     augmentation_for(recipe, pixels)
-    for part in (train_set, val_set):
-        label_indices(part or train_set, model.names)
+    label_indices(train_set, model.names)
+    if val_set:
+        label_indices(val_set, model.names)
     with locked(out):
         state = begin(out, about, split, classes, resume=resume)
         if state is None:
@@ -218,15 +219,7 @@ def _fit(
         student = model
         clips = TrainClips(train_set, model.names, frames=recipe.frames, augmentation=augmentation, seed=recipe.seed)
     batches = EpochBatches(len(clips), recipe.batch, math.ceil(recipe.batch / recipe.accumulate), seed=recipe.seed)
-    loader = torch.utils.data.DataLoader(
-        clips,
-        batch_sampler=batches,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        collate_fn=_collate,
-        pin_memory=device.type == "cuda",
-        generator=torch.Generator().manual_seed(recipe.seed),
-    )
+    loader = _loader(clips, batches, workers, device)
 
     # --- optimiser: pretrained parts at lr, new parts at lr_new
     optimizer = torch.optim.AdamW(
@@ -284,6 +277,21 @@ def _fit(
         save_state(out, student, optimizer, epoch=epoch + 1, step=step, records=len(log.records))
         say(f"epoch {epoch + 1} of {recipe.epochs}: loss {summed / seen:.3g}{validate(epoch)}")
     return log.records
+
+
+def _loader(
+    clips: torch.utils.data.Dataset, batches: "EpochBatches", workers: int, device: torch.device
+) -> torch.utils.data.DataLoader:
+    """The batches in order; its generator is its own, so that workers leave the global one alone."""
+    return torch.utils.data.DataLoader(
+        clips,
+        batch_sampler=batches,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator().manual_seed(batches.seed),
+    )
 
 
 def _validate(

@@ -65,7 +65,7 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
                 f"{source!r}: {key!r} has shape {given.get(key, 'none')} in the weights, the architecture needs "
                 f"{needed.get(key, 'none')}: they do not belong together"
             )
-    # What lies at odd places of a mapped file is copied: kernels are slower on it, and round differently.
+    # What lies at odd places of a mapped file is copied: kernels can round differently on it.
     aligned = {key: value.clone() if value.data_ptr() % 64 else value for key, value in tensors.items()}
     net.load_state_dict(aligned, assign=True)
 
