@@ -153,7 +153,8 @@ def baselines(
 def write_report(out: Path, model: Recognizer, records: Sequence[dict], table: Comparison) -> None:
     """`report.html` in the run folder."""
     about, classes = read_json(out / "recipe.json"), read_json(out / "classes.json")
-    strings = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
+    shown = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
+    strings = {label: prompt if isinstance(prompt, str) else " | ".join(prompt) for label, prompt in shown.items()}
     weight = model.head.weight.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     own = table.rows[-1][1] if table.rows else None
     report = run_report(

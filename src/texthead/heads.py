@@ -30,7 +30,7 @@ class CosineHead(nn.Module):
         scale: the logit scale at the start, > 0.
         center: subtracted from the features before they are normalised; None subtracts nothing.
         kind: where the rows came from: one of `HeadKind`, or a word of your own. It is written down in a run.
-        prompts: the exact strings behind text rows.
+        prompts: the exact string behind each text row, or the strings that it is the mean of.
         text_source, text_map: the text-only encoder behind the rows and its way into this space, where there is one.
 
     Differs: the paper writes W g_V(x); normalised features and the scale are what its code does.
@@ -52,7 +52,7 @@ class CosineHead(nn.Module):
         scale: float = 100.0,
         center: Float[Tensor, " dim"] | None = None,
         kind: str = "own",
-        prompts: Sequence[str] | None = None,
+        prompts: Sequence[str | Sequence[str]] | None = None,
         text_source: str | None = None,
         text_map: Float[Tensor, "width dim"] | None = None,
     ):
@@ -76,7 +76,7 @@ class CosineHead(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.names = tuple(names)
         self.kind = kind
-        self.prompts = None if prompts is None else tuple(prompts)
+        self.prompts = None if prompts is None else tuple(p if isinstance(p, str) else tuple(p) for p in prompts)
 
     def renamed(self, names: Sequence[str]) -> "CosineHead":
         """This head, with its rows called by other names (the data's labels instead of what was encoded)."""
@@ -215,6 +215,20 @@ def lda_weights(
     return torch.from_numpy(rows).float()
 
 
+def text_rows(encoder: "Encoder", prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "classes dim"]:
+    """One row a class: the mean of the normalised text embeddings of its prompts, normalised.
+
+    Raises:
+        DataError: a class without a prompt.
+        EncoderError: a prompt with more tokens than the text encoder takes.
+    """
+    each = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    if not all(each):
+        raise DataError(f"class {each.index([]) + 1} of {len(each)} has no prompt: give it one")
+    rows = F.normalize(encoder.encode_text([prompt for few in each for prompt in few]).detach(), dim=-1)
+    return F.normalize(torch.stack([part.mean(0) for part in rows.split([len(few) for few in each])]), dim=-1)
+
+
 def text_weights(encoder: "Encoder", names: Sequence[str], *, template: str) -> Float[Tensor, "classes dim"]:
     """The text embedding of each name's prompt, normalised; row i depends on name i only.
 
@@ -225,7 +239,7 @@ def text_weights(encoder: "Encoder", names: Sequence[str], *, template: str) -> 
         EncoderError: a prompt with more tokens than the text encoder takes.
     """
     check_names(names)
-    return F.normalize(encoder.encode_text(fill_template(template, names)).detach(), dim=-1)
+    return text_rows(encoder, fill_template(template, names))
 
 
 def text_head(

@@ -168,8 +168,8 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
 
 
 def classes_json(head: Head, names: Sequence[str] | None, template: str) -> dict[str, object]:
-    """What `classes.json` holds: each label, its class name, and the exact string behind its row if it is text."""
-    prompts: Sequence[str | None] = getattr(head, "prompts", None) or [None] * len(head.names)
+    """What `classes.json` holds: each label, its class name, and the exact strings behind its row if it is text."""
+    prompts: Sequence[object] = getattr(head, "prompts", None) or [None] * len(head.names)
     rows = zip(head.names, names or head.names, prompts, strict=True)
     return {
         "template": template,
