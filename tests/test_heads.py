@@ -19,6 +19,7 @@ from texthead.heads import (
     orthogonal_weights,
     random_weights,
     text_head,
+    text_rows,
     text_weights,
 )
 from texthead.recognizer import Recognizer
@@ -440,6 +441,15 @@ def test_text_rows_need_names_and_a_template(letters, given, template):
     with pytest.raises(DataError):
         text_weights(letters, given, template=template)
     assert not letters.asked
+
+
+def test_a_row_of_several_prompts_is_the_mean_of_their_directions(letters):
+    rows = text_rows(letters, ["run", ["run", "jump", "aaa"]])
+    each = torch.nn.functional.normalize(letters.encode_text(["run", "jump", "aaa"]), dim=-1)
+    assert torch.allclose(rows[0], each[0])
+    assert torch.allclose(rows[1], each.sum(0) / each.sum(0).norm())
+    with pytest.raises(DataError, match="class 2 of 2 has no prompt"):
+        text_rows(letters, ["run", []])
 
 
 def test_a_text_head_takes_the_encoder_s_scale_and_center(letters):
