@@ -9,15 +9,17 @@ from texthead.heads import FrozenHead, LinearHead
 from texthead.openclip import tower_spec
 from texthead.profiling import count
 from texthead.recognizer import Recognizer
-from texthead.temporal import MeanPool, TemporalTransformer
+from texthead.temporal import MeanPool, make_temporal
 from texthead.towers import build_visual
 
 
-def model(name: str, temporal: bool = False, classes: int = 0) -> Recognizer:
+def model(name: str, temporal: str = "mean", classes: int = 0) -> Recognizer:
     spec = tower_spec(f"openclip:{name}", open_clip.get_model_config(name) or {}, {})
     with torch.device("meta"):
+        visual = build_visual(spec)
         head = LinearHead(spec.dim, names=[str(i) for i in range(classes)]) if classes else nn.Identity()
-        return Recognizer(build_visual(spec), TemporalTransformer(spec.dim) if temporal else MeanPool(), head)
+        options = {"dim": spec.dim} if temporal == "transformer" else {}
+        return Recognizer(visual, make_temporal({"kind": temporal, **options}, visual), head)
 
 
 @pytest.mark.parametrize(
@@ -42,9 +44,30 @@ def test_the_paper_s_towers(name: str, size: int, true: tuple, paper: tuple) -> 
 )
 def test_the_paper_s_largest_models(name: str, size: int, paper: tuple) -> None:
     """Table 7 prints 1662 / 230.7, and 3829 where its own convention gives 3729."""
-    found = count(model(name, temporal=True, classes=400), frames=32, size=size)
+    found = count(model(name, temporal="transformer", classes=400), frames=32, size=size)
     assert found.paper_multiply_adds / 1e9 == pytest.approx(paper[0], abs=0.5)
     assert found.paper_parameters / 1e6 == pytest.approx(paper[1], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "temporal", "channels", "values"),
+    [
+        # 12 blocks of 768 channels, twice a block.
+        ("ViT-B-16", "token-conv", 12 * 768, 12 * 768 * 2),
+        # res4 at 28x28 and res5 at 14x14 on their way in, then 14x14 and 7x7.
+        (
+            "RN50",
+            "conv",
+            512 + 5 * 1024 + 1024 + 2 * 2048,
+            512 * 28**2 + 5 * 1024 * 14**2 + 1024 * 14**2 + 2 * 2048 * 7**2,
+        ),
+    ],
+)
+def test_convolutions_inside_the_encoder_are_counted(name: str, temporal: str, channels: int, values: int) -> None:
+    plain, found = (count(model(name, kind), frames=8, size=224) for kind in ("mean", temporal))
+    assert found.parameters - plain.parameters == found.paper_parameters - plain.paper_parameters == 3 * channels
+    added = found.paper_multiply_adds - plain.paper_multiply_adds
+    assert added == found.multiply_adds - plain.multiply_adds == 8 * 3 * values
 
 
 def test_a_model_that_can_be_counted_by_hand() -> None:

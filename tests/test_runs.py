@@ -23,7 +23,7 @@ from texthead.files import write_json
 from texthead.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.runs import is_run, load_run, load_weights, locked, make_temporal, save_model
+from texthead.runs import is_run, load_run, load_weights, locked, save_model
 from texthead.temporal import MeanPool, TemporalTransformer
 
 RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
@@ -190,7 +190,7 @@ def test_an_own_head_or_module_is_refused_before_anything_is_written(tmp_path: P
         RunError, match=r"head is a Means: a run holds FrozenHead.*FrozenHead\(rows, names=\.\.\., kind"
     ):
         runs.describe(Recognizer(tiny_visual(), MeanPool(), own), RECIPE, PIXELS)
-    with pytest.raises(RunError, match="temporal module is a Last: a run holds MeanPool or TemporalTransformer"):
+    with pytest.raises(RunError, match="temporal module is a Last: a run holds MeanPool, TemporalTransformer, Temp"):
         runs.describe(Recognizer(tiny_visual(), Last(), frozen()), RECIPE, PIXELS)
     plain = FrozenHead(rows(), names=NAMES, kind="class-means")
     assert load_run(put(tmp_path, Recognizer(tiny_visual(), MeanPool(), plain))).model.head.kind == "class-means"
@@ -293,18 +293,6 @@ def test_a_wrong_part(run: Path, change: Callable, pattern: str) -> None:
     with pytest.raises(TextheadError, match=pattern) as caught:
         load_run(run)
     assert "\n" not in str(caught.value)
-
-
-def test_make_temporal_knows_what_it_wrote() -> None:
-    assert isinstance(make_temporal(MeanPool().config()), MeanPool)
-    module = narrow(dropout=0.25)
-    again = make_temporal(module.config())
-    assert isinstance(again, TemporalTransformer)
-    assert again.config() == module.config()
-    assert [p.shape for p in again.parameters()] == [p.shape for p in module.parameters()]
-    for config in ({}, {"kind": "Mean"}, {"kind": "mean", "dim": 3}, {"kind": "transformer"}):
-        with pytest.raises(RunError, match="temporal module"):
-            make_temporal(config)
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

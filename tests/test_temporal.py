@@ -1,12 +1,30 @@
-"""MeanPool is blind to order; the transformer starts at it, has the published keys and sizes, and can learn order."""
+"""MeanPool is blind to order; the transformer starts at it, has the published keys and sizes, and can learn order.
+
+Convolutions inside an encoder are what an encoder written out with them computes.
+"""
+
+import copy
+from functools import cache
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
+from made import SPEC
 from texthead.errors import RunError
 from texthead.heads import FrozenHead
-from texthead.temporal import MeanPool, QuickGELU, TemporalTransformer
+from texthead.recognizer import Recognizer
+from texthead.temporal import (
+    FrameConv,
+    MeanPool,
+    QuickGELU,
+    TemporalConv,
+    TemporalTransformer,
+    TokenConv,
+    make_temporal,
+)
+from texthead.towers import Visual, VisualSpec, build_visual
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -202,3 +220,262 @@ def test_dropout_is_for_training_only():
     assert torch.equal(module(features), module(features))
     module.train()
     assert not torch.equal(module(features), module(features))
+
+
+def test_make_temporal_knows_what_it_wrote():
+    assert isinstance(make_temporal(MeanPool().config(), nn.Identity()), MeanPool)
+    module = TemporalTransformer(64, 1, 32, dropout=0.25)
+    again = make_temporal(module.config(), nn.Identity())
+    assert isinstance(again, TemporalTransformer)
+    assert again.config() == module.config()
+    assert [p.shape for p in again.parameters()] == [p.shape for p in module.parameters()]
+    for config in ({}, {"kind": "Mean"}, {"kind": "mean", "dim": 3}, {"kind": "transformer"}, {"kind": "conv", "x": 1}):
+        with pytest.raises(RunError, match="temporal module"):
+            make_temporal(config, tower("resnet"))
+
+
+# --- convolutions over frames inside the encoder
+
+VIT = {
+    "embed_dim": 24,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 16},
+}
+RESNET = {"embed_dim": 24, "vision_cfg": {"image_size": 64, "layers": [1, 1, 2, 1], "width": 8, "patch_size": None}}
+
+
+def spec(architecture: str, config: str = "{}", size: int = 32) -> VisualSpec:
+    values = {**SPEC.to_json(), "architecture": architecture, "size": size}
+    return VisualSpec(**{**values, "mean": SPEC.mean, "std": SPEC.std, "config": config})
+
+
+SPECS = {
+    "vit": spec("openclip", str(VIT).replace("'", '"').replace("True", "true")),
+    "resnet": spec("openclip", str(RESNET).replace("'", '"').replace("None", "null"), 64),
+    "timm vit": spec("timm:test_vit", size=160),
+    "timm resnet": spec("timm:test_resnet"),
+    "timm efficientnet": spec("timm:test_efficientnet"),
+    "timm convnext": spec("timm:test_convnext"),
+    "timm regnet": spec("timm:regnetx_002"),
+}
+CONVS = [(TokenConv, "vit"), (TokenConv, "timm vit")]
+CONVS += [(TemporalConv, name) for name in SPECS if "vit" not in name]
+
+
+@cache
+def built(name: str) -> Visual:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        # Away from the start, where most networks hardly see their input.
+        visual = moved(build_visual(SPECS[name]), by=0.1)
+        for frames in clips(name, 4, 4):  # batch norms that have seen pictures
+            visual.train()(frames)
+    return visual.eval()
+
+
+def tower(name: str) -> Visual:
+    return copy.deepcopy(built(name))
+
+
+def clips(name: str, batch: int, frames: int, seed: int = 0) -> Tensor:
+    """Frames of coarse noise, each unlike its neighbours."""
+    each = SPECS[name].size // 4
+    return 2 * noise(batch, frames, 3, 4, 4, seed=seed).repeat_interleave(each, -1).repeat_interleave(each, -2)
+
+
+def differ(a: Tensor, b: Tensor) -> bool:
+    return float((a - b).norm() / a.norm()) > 1e-3
+
+
+def moved(module: nn.Module, seed: int = 5, by: float = 0.3) -> nn.Module:
+    with torch.no_grad():
+        for i, parameter in enumerate(module.parameters()):
+            parameter.add_(by * noise(*parameter.shape, seed=seed + i))
+    return module
+
+
+def along_frames(x: Tensor, kernel: Tensor, frames: int) -> Tensor:
+    """The convolution written out, frame by frame and tap by tap."""
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    before, here, after = (kernel[:, 0, tap].reshape(shape) for tap in range(3))
+    out = []
+    for clip in x.split(frames):
+        for t in range(frames):
+            y = here * clip[t : t + 1]
+            y = y + before * clip[t - 1 : t] if t else y
+            out.append(y + after * clip[t + 1 : t + 2] if t + 1 < frames else y)
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (6, 8, 5, 4), (12, 8, 1, 1)])
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_frame_conv_is_the_sum_over_its_taps(shape, frames):
+    module, x = moved(FrameConv(8, "shift")), noise(*shape)
+    assert torch.allclose(module(x, frames), along_frames(x, module.weight, frames), atol=1e-5)
+
+
+def test_the_shift_takes_a_quarter_from_the_next_frame_and_one_from_the_last():
+    x = noise(3, 8)
+    y = FrameConv(8, "shift")(x, 3)
+    assert torch.equal(y[:, :2], torch.cat([x[1:, :2], torch.zeros(1, 2)]))
+    assert torch.equal(y[:, 2:4], torch.cat([torch.zeros(1, 2), x[:2, 2:4]]))
+    assert torch.equal(y[:, 4:], x[:, 4:])
+    assert torch.equal(FrameConv(8, "identity")(x, 3), x)
+
+
+def written_out_vit(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
+    """open_clip's ViT by hand, with a convolution of the class token before attention and before the MLP."""
+    net, frames = visual.net, clips.shape[1]
+    x = net.conv1(clips.flatten(0, 1)).flatten(2).transpose(1, 2)
+    x = torch.cat([net.class_embedding.expand(len(x), 1, -1), x], 1) + net.positional_embedding
+    x = net.ln_pre(x)
+    for block, kernel in zip(net.transformer.resblocks, kernels, strict=True):
+        x = torch.cat([along_frames(x[:, 0], kernel, frames)[:, None], x[:, 1:]], 1)
+        y = block.ln_1(x)
+        x = x + block.attn(y, y, y, need_weights=False)[0]
+        x = torch.cat([along_frames(x[:, 0], kernel, frames)[:, None], x[:, 1:]], 1)
+        x = x + block.mlp(block.ln_2(x))
+    return (net.ln_post(x[:, 0]) @ net.proj).unflatten(0, clips.shape[:2]).mean(1)
+
+
+def written_out_timm_vit(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
+    net, frames = visual.net, clips.shape[1]
+    x = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(clips.flatten(0, 1)))))
+    for block, kernel in zip(net.blocks, kernels, strict=True):
+        x = torch.cat([along_frames(x[:, 0], kernel, frames)[:, None], x[:, 1:]], 1)
+        x = x + block.ls1(block.attn(block.norm1(x)))
+        x = torch.cat([along_frames(x[:, 0], kernel, frames)[:, None], x[:, 1:]], 1)
+        x = x + block.ls2(block.mlp(block.norm2(x)))
+    return net.forward_head(net.norm(x)).unflatten(0, clips.shape[:2]).mean(1)
+
+
+@pytest.mark.parametrize("frames", [2, 5])
+@pytest.mark.parametrize(("name", "by_hand"), [("vit", written_out_vit), ("timm vit", written_out_timm_vit)])
+@torch.no_grad()
+def test_token_conv_is_the_vit_written_out_with_it(name, by_hand, frames):
+    visual = tower(name)
+    temporal = moved(TokenConv(visual))
+    given = clips(name, 2, frames)
+    expected = by_hand(visual, [conv.weight for conv in temporal.convs], given)
+    assert torch.allclose(Recognizer(visual, temporal, nn.Identity())(given), expected, atol=2e-5)
+    plain = by_hand(visual, [FrameConv(64, "identity").weight] * len(temporal.convs), given)
+    assert differ(expected, plain)
+
+
+def written_out_resnet(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
+    """open_clip's ResNet by hand, with a convolution over frames before the first of every block of res4 and res5."""
+    net, frames = visual.net, clips.shape[1]
+    kernels = list(kernels)
+    x = net.layer2(net.layer1(net.stem(clips.flatten(0, 1))))
+    for block in (*net.layer3, *net.layer4):
+        y = block.act1(block.bn1(block.conv1(along_frames(x, kernels.pop(0), frames))))
+        y = block.bn3(block.conv3(block.avgpool(block.act2(block.bn2(block.conv2(y))))))
+        x = block.act3(y + (block.downsample(x) if block.downsample else x))
+    assert not kernels
+    return net.attnpool(x).unflatten(0, clips.shape[:2]).mean(1)
+
+
+@pytest.mark.parametrize("frames", [2, 5])
+@torch.no_grad()
+def test_temporal_conv_is_the_resnet_written_out_with_it(frames):
+    visual = tower("resnet")
+    temporal = moved(TemporalConv(visual))
+    given = clips("resnet", 2, frames)
+    assert len(temporal.convs) == 3
+    expected = written_out_resnet(visual, [conv.weight for conv in temporal.convs], given)
+    assert torch.allclose(Recognizer(visual, temporal, nn.Identity())(given), expected, atol=2e-5)
+    assert differ(expected, visual(given.flatten(0, 1)).unflatten(0, (2, frames)).mean(1))
+
+
+@pytest.mark.parametrize(("make", "name"), CONVS)
+@torch.no_grad()
+def test_the_identity_is_the_plain_encoder_and_the_shift_is_not(make, name):
+    visual, given = tower(name), clips(name, 2, 3)
+    keys = list(visual.state_dict())
+    plain = visual(given.flatten(0, 1)).unflatten(0, (2, 3)).mean(1)
+    same = Recognizer(visual, make(visual, "identity"), nn.Identity())
+    assert torch.allclose(same(given), plain, atol=1e-5)
+    other = Recognizer(visual, make(visual), nn.Identity())
+    assert differ(other(given), plain)
+    # Two modules on one encoder do not disturb each other, nor the encoder alone.
+    assert torch.allclose(same(given), plain, atol=1e-5)
+    assert torch.equal(visual(given.flatten(0, 1)).unflatten(0, (2, 3)).mean(1), plain)
+    assert list(visual.state_dict()) == keys
+    assert [key for key in other.state_dict() if key.startswith("temporal.")] == [
+        f"temporal.convs.{i}.weight" for i in range(len(other.temporal.convs))
+    ]
+
+
+@pytest.mark.parametrize(("make", "name"), CONVS)
+@torch.no_grad()
+def test_clips_of_a_batch_do_not_see_each_other_and_any_length_will_do(make, name):
+    visual = tower(name)
+    model = Recognizer(visual, moved(make(visual)), nn.Identity())
+    given = clips(name, 3, 4)
+    together = model(given)
+    assert torch.allclose(together, torch.cat([model(clip[None]) for clip in given]), atol=2e-5)
+    assert model(clips(name, 1, 7)).shape == together[:1].shape
+    assert differ(model(given.flip(1)), together)
+
+
+@pytest.mark.parametrize(("make", "name"), [case for case in CONVS if case[1] != "resnet"])
+def test_gradient_checkpointing_gives_the_same_gradients(make, name):
+    visual = tower(name)
+    model = Recognizer(visual, moved(make(visual)), nn.Identity())
+    given = clips(name, 2, 3)
+
+    def gradients() -> list[Tensor]:
+        model.zero_grad()
+        loss = model(given).square().sum()
+        # What is scored between the passes does not count.
+        with torch.no_grad():
+            model(clips(name, 1, 2))
+        loss.backward()
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    plain = gradients()
+    visual.net.set_grad_checkpointing(True)
+    again = gradients()
+    assert any(getattr(m, "grad_checkpointing", False) for m in visual.modules())
+    assert len(plain) == len(again) > len(list(model.temporal.parameters()))
+    for a, b in zip(plain, again, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max()) + 1e-7)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(TokenConv, "vit"), (TemporalConv, "resnet"), (TemporalConv, "timm resnet")]
+)
+@torch.no_grad()
+def test_the_model_can_be_exported(make, name):
+    visual = tower(name)
+    model = Recognizer(visual, moved(make(visual)), nn.Identity()).eval()
+    given = clips(name, 2, 4)
+    program = torch.export.export(model, (given,))
+    assert torch.allclose(program.module()(given), model(given), atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_copy_has_convolutions_of_its_own():
+    visual = tower("vit")
+    model = Recognizer(visual, moved(TokenConv(visual)), nn.Identity())
+    given = clips("vit", 1, 3)
+    before = model(given)
+    copied = model.frozen_copy()
+    moved(model.temporal, seed=50)
+    assert torch.allclose(copied(given), before, atol=1e-5)
+    assert differ(model(given), before)
+
+
+def test_an_encoder_of_another_build_is_refused():
+    with pytest.raises(RunError, match="has no two last stages of convolutional blocks: use --temporal conv with"):
+        TemporalConv(tower("vit"))
+    with pytest.raises(RunError, match="has no blocks over a class token: use --temporal token-conv with a ViT"):
+        TokenConv(tower("resnet"))
+    with pytest.raises(RunError, match="must start as shift or identity, got 'zero'"):
+        make_temporal({"kind": "token-conv", "start": "zero"}, tower("vit"))
+
+
+def test_frames_have_no_features_of_their_own_inside_the_encoder():
+    visual = tower("vit")
+    with pytest.raises(RunError, match="TokenConv works inside the encoder.*leave out --freeze-encoder"):
+        Recognizer(visual, TokenConv(visual), nn.Identity()).on_features()

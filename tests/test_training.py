@@ -961,17 +961,18 @@ def test_augmentation_is_the_recipes() -> None:
 
 
 def test_the_temporal_module_is_the_recipes_and_its_seeds() -> None:
-    assert isinstance(make_temporal_for(replace(RECIPE, temporal="mean"), 256), MeanPool)
-    assert isinstance(make_temporal_for(replace(RECIPE, frames=1), 256), MeanPool)
-    full = make_temporal_for(replace(RECIPE, width=None, layers=2), 128)
-    narrow = make_temporal_for(replace(RECIPE, width=128), 256)
+    visual = tiny_visual()
+    assert isinstance(make_temporal_for(replace(RECIPE, temporal="mean"), visual), MeanPool)
+    assert isinstance(make_temporal_for(replace(RECIPE, frames=1), visual), MeanPool)
+    full = make_temporal_for(replace(RECIPE, width=None, layers=2), visual)
+    narrow = make_temporal_for(replace(RECIPE, width=128), visual)
     assert isinstance(full, TemporalTransformer)
     assert isinstance(narrow, TemporalTransformer)
-    assert (full.options["layers"], full.options["width"], full.options["heads"]) == (2, None, 2)
+    assert (full.options["layers"], full.options["width"], full.options["heads"]) == (2, None, 4)
     assert (narrow.options["layers"], narrow.options["width"], narrow.options["heads"]) == (1, 128, 2)
     torch.manual_seed(999)
-    assert_same_weights(copied(make_temporal_for(replace(RECIPE, width=128), 256)), copied(narrow))
-    other = copied(make_temporal_for(replace(RECIPE, width=128, seed=4), 256))
+    assert_same_weights(copied(make_temporal_for(replace(RECIPE, width=128), visual)), copied(narrow))
+    other = copied(make_temporal_for(replace(RECIPE, width=128, seed=4), visual))
     assert not torch.equal(other["project_in.1.weight"], copied(narrow)["project_in.1.weight"])
     clip = draw(3, 2, 256)
     torch.testing.assert_close(narrow(clip), clip.mean(1))
@@ -1078,3 +1079,55 @@ def test_the_center_is_the_mean_of_the_pretrained_training_features(encoder: Enc
     assert isinstance(make_head("linear", encoder, LABELS, recipe), LinearHead)
     with pytest.raises(RunError, match="'text' of recipe 'test' needs the pretrained features"):
         make_head("text", encoder, LABELS, recipe)
+
+
+# --- convolutions inside the encoder, and blocks that run again
+
+
+def convolved(**changes: object) -> tuple[Recognizer, Recipe]:
+    visual, recipe = tiny_visual(), replace(RECIPE, temporal="conv", epochs=2, **changes)
+    head = FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
+    return Recognizer(visual, make_temporal_for(recipe, visual), head), recipe
+
+
+def test_convolutions_inside_the_encoder_are_trained_and_read_back(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+    model, recipe = convolved()
+    before = copied(model.temporal)
+    assert all(key.startswith("convs.") for key in before)
+    train(model, data, val, recipe, out=tmp_path / "run")
+    assert not any(torch.equal(before[key], tensor) for key, tensor in copied(model.temporal).items())
+    run = load_run(tmp_path / "run")
+    assert run.model.temporal.config() == {"kind": "conv", "start": "shift"}
+    for frames in (2, 5):
+        first, again = (evaluate(m, val, frames=frames, pixels=PIXELS) for m in (model, run.model))
+        assert torch.equal(first.scores, again.scores)
+    plain = Recognizer(run.model.visual, MeanPool(), run.model.head)
+    assert not torch.allclose(evaluate(plain, val, frames=2, pixels=PIXELS).scores, again.scores, atol=1e-3)
+
+
+def test_blocks_that_run_again_give_the_same_losses(data: Dataset, tmp_path: Path) -> None:
+    losses = []
+    for again in (False, True):
+        model, recipe = convolved(grad_checkpointing=again)
+        records = train(model, data, None, recipe, out=tmp_path / str(again))
+        losses.append([record["loss"] for record in records if record["kind"] == "train"])
+        assert any(getattr(m, "grad_checkpointing", False) for m in model.visual.modules()) == again
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_an_encoder_that_cannot_run_blocks_again_is_refused(data: Dataset, tmp_path: Path) -> None:
+    model, recipe = convolved(grad_checkpointing=True)
+    model.visual.net.set_grad_checkpointing = lambda on: None
+    with pytest.raises(RunError, match="tiny cannot run blocks again: leave out --grad-checkpointing"):
+        train(model, data, None, recipe, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_are_not_kept_of_frames_that_see_their_neighbours(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+    model, recipe = convolved()
+    cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path / "cache")
+    plain = evaluate(model, val, frames=2, pixels=PIXELS)
+    assert torch.equal(evaluate(model, val, frames=2, pixels=PIXELS, cache=cache).scores, plain.scores)
+    with pytest.raises(RunError, match="leave out --freeze-encoder"):
+        train(model, data, val, replace(recipe, freeze_encoder=True), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

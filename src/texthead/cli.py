@@ -41,10 +41,12 @@ _RECIPE_HELP = {
     "precision": "of the forward pass",
     "freeze_batchnorm": "keep batch-norm statistics",
     "freeze_encoder": "train on frame features that are encoded once",
+    "grad_checkpointing": "run blocks again in the backward pass: less memory, more time",
     "scale": "logit scale at the start",
     "learn_scale": "train the logit scale",
     "center": "subtract the mean pretrained training feature",
-    "temporal": "module between frames and head",
+    "temporal": "module between frames and head, or convolutions over frames inside the encoder",
+    "conv_start": "what those convolutions start as",
     "width": "of the temporal transformer's blocks",
     "layers": "blocks of the temporal transformer",
     "template": "prompt with exactly one {}",
@@ -302,7 +304,8 @@ def _profile_parser() -> ArgumentParser:
     parser.add_argument("encoder", metavar="ENCODER", help="mini, openclip:ARCH or timm:NAME")
     parser.add_argument("--frames", type=PositiveInt, default=1, help="frames of a clip")
     parser.add_argument("--size", type=PositiveInt, default=None, help="side of the input, where the encoder takes any")
-    parser.add_argument("--temporal", type=Literal["mean", "transformer"], default="mean", help="the paper's width")
+    kinds = Literal["mean", "transformer", "conv", "token-conv"]
+    parser.add_argument("--temporal", type=kinds, default="mean", help="module over the frames, the paper's width")
     parser.add_argument("--layers", type=PositiveInt, default=6, help="of the temporal transformer")
     parser.add_argument("--classes", type=NonNegativeInt, default=0, help="rows of the head")
     parser.add_argument("--measure", action="store_true", help="run it with random weights: memory and clips/s")

@@ -217,7 +217,7 @@ def _train_head(bench: Bench, kind: HeadKind, seed: int, out: Path) -> tuple[Rec
     """One head and a temporal transformer on the frozen encoder's features."""
     recipe = replace(bench.recipe, seed=seed)
     head = training.make_head(kind, bench.encoder, bench.seen, recipe, features=bench.center[None])
-    model = Recognizer(bench.encoder.visual, training.make_temporal_for(recipe, bench.encoder.dim), head)
+    model = Recognizer(bench.encoder.visual, training.make_temporal_for(recipe, bench.encoder.visual), head)
     model.to(next(bench.encoder.visual.parameters()).device)
     with bar(f"train: {kind} head", "clips") as progress:
         log = training.train(

@@ -134,7 +134,8 @@ def item_features(
     progress: Progress | None = None,
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """The feature of each view of each file (behind the temporal module, before the head), or its MediaError."""
-    take = _view_features if cache is None or views.crops > 1 else partial(_cached_features, cache=cache)
+    kept = cache if views.crops == 1 and model.sees_frames_apart else None
+    take = _view_features if kept is None else partial(_cached_features, cache=kept)
     return take(model, paths, frames=frames, pixels=pixels, views=views, workers=workers, progress=progress)
 
 

@@ -13,7 +13,7 @@ from texthead.errors import EncoderError
 from texthead.heads import LinearHead
 from texthead.profiling import count
 from texthead.recognizer import Recognizer
-from texthead.temporal import MeanPool, TemporalTransformer
+from texthead.temporal import make_temporal
 from texthead.terminal import pick_device, results
 from texthead.towers import VisualSpec, build_visual
 
@@ -42,9 +42,11 @@ def profile(options: Any) -> None:
 
 
 def _model(spec: VisualSpec, options: Any) -> Recognizer:
-    temporal = TemporalTransformer(spec.dim, options.layers) if options.temporal == "transformer" else MeanPool()
+    visual = build_visual(spec)
+    transformer = {"dim": spec.dim, "layers": options.layers} if options.temporal == "transformer" else {}
+    temporal = make_temporal({"kind": options.temporal, **transformer}, visual)
     names = [str(place) for place in range(options.classes)]
-    return Recognizer(build_visual(spec), temporal, LinearHead(spec.dim, names=names) if names else torch.nn.Identity())
+    return Recognizer(visual, temporal, LinearHead(spec.dim, names=names) if names else torch.nn.Identity())
 
 
 def _measure(model: Recognizer, frames: int, size: int, device: torch.device) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from texthead.recognizer import Recognizer
+from texthead.temporal import FrameConv
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def count(model: Recognizer, *, frames: int, size: int) -> Counts:
             each = module.in_features if isinstance(module, nn.Linear) else module.weight[0].numel()  # pyright: ignore
         layers[module] = layers.get(module, 0) + out.numel() * each
 
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm2d)
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, FrameConv)
     handles = [module.register_forward_hook(add) for module in model.modules() if isinstance(module, kinds)]
     was_training = model.training
     model.eval()

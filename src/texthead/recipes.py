@@ -32,10 +32,14 @@ class Recipe:
         precision: of the forward pass; weights stay float32.
         freeze_batchnorm: batch-norm layers keep their pretrained statistics.
         freeze_encoder: train temporal module and head on frame features that are encoded once.
+        grad_checkpointing: the encoder's blocks run again in the backward pass: less memory, a third more time.
         scale: the logit scale at the start; None is the encoder's own.
         learn_scale: train it.
         center: subtract the mean of the pretrained training features in a cosine head.
-        temporal: module between frames and head; images (one frame) always use "mean".
+        temporal: module between frames and head, or convolutions over frames inside the encoder ("conv" in the last
+            stages of a convolutional one, "token-conv" on the class tokens of a ViT); images (one frame) always use
+            "mean".
+        conv_start: the convolutions start as a shift of a quarter of the channels each way, or as the identity.
         width: of the temporal transformer's blocks; None is the feature's length.
         layers: blocks of the temporal transformer.
         template: prompt with exactly one `{}`.
@@ -66,10 +70,12 @@ class Recipe:
     precision: Literal["fp32", "bf16"] = "fp32"
     freeze_batchnorm: bool = False
     freeze_encoder: bool = False
+    grad_checkpointing: bool = False
     scale: float | None = None
     learn_scale: bool = True
     center: bool = False
-    temporal: Literal["mean", "transformer"] = "transformer"
+    temporal: Literal["mean", "transformer", "conv", "token-conv"] = "transformer"
+    conv_start: Literal["shift", "identity"] = "shift"
     width: int | None = None
     layers: int = 6
     template: str = "{}"

@@ -1,11 +1,13 @@
 """The model: visual encoder, temporal module, head (Eq. 3). It neither reads files nor saves."""
 
 import copy
+from contextlib import nullcontext
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from texthead.errors import RunError
+from texthead.temporal import EncoderConv
 
 
 class Recognizer(nn.Module):
@@ -38,7 +40,9 @@ class Recognizer(nn.Module):
         `clips` are batch frames channels height width (uint8 0-255, or float already normalised), or
         batch frames dim where `visual` is the identity.
         """
-        frames = self.visual(clips.flatten(0, 1))
+        temporal = self.temporal
+        with temporal.over(clips.shape[1]) if isinstance(temporal, EncoderConv) else nullcontext():
+            frames = self.visual(clips.flatten(0, 1))
         return self.temporal(frames.unflatten(0, clips.shape[:2]))
 
     def forward(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch classes"]:
@@ -58,8 +62,22 @@ class Recognizer(nn.Module):
             raise RunError(f"head of dim {new} does not fit features of dim {old}: encode the names with this encoder")
         return Recognizer(self.visual, self.temporal, head)
 
+    @property
+    def sees_frames_apart(self) -> bool:
+        """Whether a frame's feature is the same in every clip, so that it can be kept."""
+        return not isinstance(self.temporal, EncoderConv)
+
     def on_features(self) -> "Recognizer":
-        """The same temporal module and head (shared) for clips that are frame features already."""
+        """The same temporal module and head (shared) for clips that are frame features already.
+
+        Raises:
+            RunError: the temporal module works inside the encoder, so that there are no features of single frames.
+        """
+        if not self.sees_frames_apart:
+            raise RunError(
+                f"{type(self.temporal).__name__} works inside the encoder, where a frame's feature depends on its "
+                "neighbours: leave out --freeze-encoder, or use --temporal mean or transformer"
+            )
         return Recognizer(nn.Identity(), self.temporal, self.head)
 
     def frozen_copy(self) -> "Recognizer":

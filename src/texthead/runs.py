@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,7 +28,7 @@ from texthead.files import fingerprint, read_json, replacing
 from texthead.heads import CosineHead, FrozenHead, Head, LinearHead, TrainableHead, text_head
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.temporal import MeanPool, Temporal, TemporalTransformer
+from texthead.temporal import Temporal, make_temporal
 from texthead.towers import Encoder, Visual, VisualSpec, build_visual
 
 FORMAT = 1
@@ -147,10 +148,9 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
             f"head is a {type(head).__name__}: a run holds FrozenHead, TrainableHead or LinearHead; "
             "hand your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead"
         )
-    if type(model.temporal) not in (MeanPool, TemporalTransformer):
-        raise RunError(
-            f"temporal module is a {type(model.temporal).__name__}: a run holds MeanPool or TemporalTransformer"
-        )
+    if type(model.temporal) not in get_args(Temporal):
+        kinds = ", ".join(kind.__name__ for kind in get_args(Temporal))
+        raise RunError(f"temporal module is a {type(model.temporal).__name__}: a run holds {kinds}")
     return {
         "format": FORMAT,
         "recipe": recipe.to_json(),
@@ -207,24 +207,6 @@ def load_weights(path: Path, model: nn.Module) -> None:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 
 
-def make_temporal(config: dict) -> Temporal:
-    """The temporal module that a config describes.
-
-    Raises:
-        RunError: an unknown kind or option.
-    """
-    options = {key: value for key, value in config.items() if key != "kind"}
-    try:
-        match config.get("kind"):
-            case "mean":
-                return MeanPool(**options)
-            case "transformer":
-                return TemporalTransformer(**options)
-    except TypeError as error:
-        raise RunError(f"temporal module {config}: {error}") from None
-    raise RunError(f"temporal module must be 'mean' or 'transformer', got {config.get('kind')!r}")
-
-
 def _empty_head(about: dict, classes: dict, dim: int) -> Head:
     """A head of the right shape, to load weights into."""
     names = [entry["label"] for entry in classes["classes"]]
@@ -262,7 +244,9 @@ def load_run(folder: str | Path) -> Run:
     try:
         spec = VisualSpec.from_json(about["encoder"])
         visual: Visual = build_visual(spec)
-        model = Recognizer(visual, make_temporal(about["temporal"]), _empty_head(about["head"], classes, spec.dim))
+        model = Recognizer(
+            visual, make_temporal(about["temporal"], visual), _empty_head(about["head"], classes, spec.dim)
+        )
         pixels = Pixels(**about["pixels"])
         recipe = Recipe.from_json(about["recipe"])
         trained_on, held_out = frozenset(split["train"]), tuple(split["held_out"])

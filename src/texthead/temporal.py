@@ -1,8 +1,13 @@
 """Temporal modules: the features of a clip's frames -> one feature (Table 2)."""
 
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -143,4 +148,213 @@ class TemporalTransformer(nn.Module):
         return {"kind": "transformer", **self.options}
 
 
-Temporal = MeanPool | TemporalTransformer
+# --- convolutions over frames inside the encoder
+
+Start = Literal["shift", "identity"]
+
+
+class FrameConv(nn.Module):
+    """A convolution over the frames of a clip, channel by channel: kernel 3, zeros beyond the ends, no bias.
+
+    `start` "shift": the first quarter of the channels comes from the next frame, the second from the one before, the
+    rest stays. "identity": all stay.
+    """
+
+    def __init__(self, channels: int, start: Start):
+        super().__init__()
+        kernel = torch.zeros(channels, 1, 3)
+        quarter = channels // 4 if start == "shift" else 0
+        kernel[:quarter, 0, 2] = 1
+        kernel[quarter : 2 * quarter, 0, 0] = 1
+        kernel[2 * quarter :, 0, 1] = 1
+        self.weight = nn.Parameter(kernel)
+
+    def forward(self, x: Float[Tensor, "all_frames channels *place"], frames: int) -> Tensor:
+        """The same shape; `frames` neighbours along the first axis are a clip."""
+        clips = x.unflatten(0, (-1, frames)).flatten(3) if x.dim() > 2 else x.unflatten(0, (-1, frames)).unsqueeze(3)
+        kernel = self.weight.unsqueeze(-1)
+        mixed = F.conv2d(clips.transpose(1, 2), kernel, padding=(1, 0), groups=len(kernel))
+        return mixed.transpose(1, 2).reshape(x.shape)
+
+
+class EncoderConv(nn.Module):
+    """Convolutions over frames that reach into an encoder by hooks, then the mean over frames.
+
+    The encoder's own weights and their names stay as they are. It sees its frames as clips only while `over` is
+    open; otherwise it is the plain encoder. Where the encoder runs blocks again in the backward pass (gradient
+    checkpointing), they see the clips of the last forward pass that recorded gradients.
+    """
+
+    def __init__(self, widths: Sequence[int], start: Start):
+        super().__init__()
+        self.start: Start = start
+        self.convs = nn.ModuleList(FrameConv(width, start) for width in widths)
+        self._frames: int | None = None
+        self._recorded: int | None = None
+
+    @contextmanager
+    def over(self, frames: int) -> Iterator[None]:
+        """While this is open, the encoder's input is clips of `frames` frames."""
+        before, self._frames = self._frames, frames
+        if torch.is_grad_enabled():
+            self._recorded = frames
+        try:
+            yield
+        finally:
+            self._frames = before
+
+    def _clip(self) -> int | None:
+        if self._frames is not None:
+            return self._frames
+        in_backward = torch._C._current_graph_task_id() != -1
+        return self._recorded if in_backward else None
+
+    def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch dim"]:
+        """One feature a clip."""
+        return features.mean(dim=1)
+
+
+class TemporalConv(EncoderConv):
+    """Channel-wise convolutions over frames in the last two stages of a convolutional encoder.
+
+    One in front of the first convolution of every block, inside the residual branch; any number of frames.
+
+    Args:
+        visual: open_clip's ResNet, or one of timm's networks with blocks in `layer3`, `layer4`, in `stages`, in
+            `blocks`, or in `s3`, `s4`.
+        start: "shift" or "identity"; the latter is the plain encoder at the start.
+
+    Source: Table 2, T1D ("in the latter stages (i.e., res4-5) of ResNet").
+    Differs: the paper does not say where in a block, nor how it starts.
+
+    Raises:
+        RunError: an encoder of another build.
+    """
+
+    def __init__(self, visual: nn.Module, start: Start = "shift"):
+        places = _first_convs(visual)
+        super().__init__([place.in_channels for place in places], start)
+        for place, conv in zip(places, self.convs, strict=True):
+            place.register_forward_pre_hook(partial(self._before, conv))
+
+    def _before(self, conv: nn.Module, _: nn.Module, args: tuple) -> tuple | None:
+        frames = self._clip()
+        return None if frames is None else (conv(args[0], frames), *args[1:])
+
+    def config(self) -> dict[str, object]:
+        """What rebuilds this module on its encoder."""
+        return {"kind": "conv", "start": self.start}
+
+
+class TokenConv(EncoderConv):
+    """Convolutions over the class tokens of a clip's frames, before attention and before the MLP of every block.
+
+    They act on the residual stream itself, both with the block's one kernel; any number of frames.
+
+    Args:
+        visual: a ViT with a class token, open_clip's or timm's.
+        start: "shift" or "identity"; the latter is the plain encoder at the start.
+
+    Source: Table 2, TokenT1D; places, kernel and start are the published code's.
+
+    Raises:
+        RunError: an encoder of another build.
+    """
+
+    def __init__(self, visual: nn.Module, start: Start = "shift"):
+        places = _token_blocks(visual)
+        super().__init__([width for _, _, width in places], start)
+        self._tokens: dict[int, Tensor] = {}
+        for index, (block, branch, _) in enumerate(places):
+            block.register_forward_pre_hook(partial(self._before_attention, index))
+            branch.register_forward_hook(partial(self._before_mlp, index))
+
+    def _before_attention(self, index: int, _: nn.Module, args: tuple) -> tuple | None:
+        frames = self._clip()
+        if frames is None:
+            return None
+        x, *others = args
+        token = self._tokens[index] = self.convs[index](x[:, 0], frames)
+        return _with_token(x, token), *others
+
+    def _before_mlp(self, index: int, _: nn.Module, __: object, y: Tensor) -> Tensor | None:
+        """What attention adds to the stream, so that the class token becomes the convolution of the sum."""
+        frames = self._clip()
+        if frames is None:
+            return None
+        token = self._tokens.pop(index)
+        return _with_token(y, self.convs[index](token + y[:, 0], frames) - token)
+
+    def config(self) -> dict[str, object]:
+        """What rebuilds this module on its encoder."""
+        return {"kind": "token-conv", "start": self.start}
+
+
+def _with_token(x: Float[Tensor, "frames tokens width"], token: Float[Tensor, "frames width"]) -> Tensor:
+    return torch.cat([token[:, None], x[:, 1:]], dim=1)
+
+
+def _network(visual: nn.Module) -> Any:
+    """The network inside the wrapping, ours and open_clip's around timm; typed as Any, since it is looked into."""
+    net = getattr(visual, "net", visual)
+    return getattr(net, "trunk", net)
+
+
+def _first_convs(visual: nn.Module) -> list[nn.Conv2d]:
+    """The first convolution of every block of the last two stages."""
+    net = _network(visual)
+    if hasattr(net, "layer3"):
+        stages = [net.layer3, net.layer4]
+    elif hasattr(net, "s3"):
+        stages = [net.s3, net.s4]
+    else:
+        found = getattr(net, "stages", None) or getattr(net, "blocks", None) or []
+        stages = [getattr(stage, "blocks", stage) for stage in list(found)[-2:]]
+    convs = [[m for m in block.modules() if isinstance(m, nn.Conv2d)] for stage in stages for block in stage.children()]
+    if not convs or not all(convs):
+        raise RunError(
+            f"{type(net).__name__} has no two last stages of convolutional blocks: use --temporal conv with a ResNet "
+            "or another convolutional encoder; token-conv, transformer or mean with this one"
+        )
+    return [found[0] for found in convs]
+
+
+def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
+    """(block, what its attention ends in before the sum, width) of every block of a ViT with a class token."""
+    net = _network(visual)
+    if getattr(net, "class_embedding", None) is not None and getattr(getattr(net, "transformer", 0), "batch_first", 0):
+        return [(block, block.ls_1, len(block.ln_1.weight)) for block in net.transformer.resblocks]
+    blocks = list(getattr(net, "blocks", []))
+    if getattr(net, "cls_token", None) is not None and all(hasattr(block, "drop_path1") for block in blocks):
+        return [(block, block.drop_path1, net.embed_dim) for block in blocks]
+    raise RunError(
+        f"{type(net).__name__} has no blocks over a class token: use --temporal token-conv with a ViT; "
+        "conv, transformer or mean with this one"
+    )
+
+
+Temporal = MeanPool | TemporalTransformer | TemporalConv | TokenConv
+
+
+def make_temporal(config: dict, visual: nn.Module) -> Temporal:
+    """The temporal module that a config describes, on its encoder.
+
+    Raises:
+        RunError: an unknown kind or option, or an encoder that the module does not fit.
+    """
+    options = {key: value for key, value in config.items() if key != "kind"}
+    if options.get("start", "shift") not in get_args(Start):
+        raise RunError(f"temporal module must start as shift or identity, got {options['start']!r}")
+    try:
+        match config.get("kind"):
+            case "mean":
+                return MeanPool(**options)
+            case "transformer":
+                return TemporalTransformer(**options)
+            case "conv":
+                return TemporalConv(visual, **options)
+            case "token-conv":
+                return TokenConv(visual, **options)
+    except TypeError as error:
+        raise RunError(f"temporal module {config}: {error}") from None
+    raise RunError(f"temporal module must be 'mean', 'transformer', 'conv' or 'token-conv', got {config.get('kind')!r}")

@@ -126,7 +126,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     table = Comparison(parts, labels)
     if compare and found is not None and len(parts.scored):
         baselines(ground, table, names, recipe, found, targets, skip=options.skip_unreadable)
-    model = Recognizer(encoder.visual, training.make_temporal_for(recipe, encoder.dim), head).to(device)
+    model = Recognizer(encoder.visual, training.make_temporal_for(recipe, encoder.visual), head).to(device)
     with bar("train", "clips") as progress:
         records = training.train(
             model,

@@ -36,8 +36,8 @@ from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
 from texthead.runs import classes_json, describe, locked, save_model
 from texthead.sampling import Views
-from texthead.temporal import MeanPool, Temporal, TemporalTransformer
-from texthead.towers import Encoder, VisualSpec, as_visual
+from texthead.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal
+from texthead.towers import Encoder, Visual, VisualSpec, as_visual
 from texthead.transforms import Augmentation
 
 LDA_ITEMS = 60
@@ -110,13 +110,19 @@ def make_head(
     )
 
 
-def make_temporal_for(recipe: Recipe, dim: int) -> Temporal:
-    """The recipe's temporal module, drawn from its seed. One frame has no order: it always gets the mean."""
+def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
+    """The recipe's temporal module, drawn from its seed. One frame has no order: it always gets the mean.
+
+    Raises:
+        RunError: a module that does not fit the encoder.
+    """
     if recipe.temporal == "mean" or recipe.frames == 1:
         return MeanPool()
+    if recipe.temporal != "transformer":
+        return make_temporal({"kind": recipe.temporal, "start": recipe.conv_start}, visual)
     heads = None if recipe.width is None else max(1, recipe.width // 64)
     module = TemporalTransformer(
-        dim, recipe.layers, recipe.width, heads=heads, mlp_ratio=4 if recipe.width is None else 2
+        visual.spec.dim, recipe.layers, recipe.width, heads=heads, mlp_ratio=4 if recipe.width is None else 2
     )
     module.reset(torch.Generator().manual_seed(recipe.seed))
     return module
@@ -178,6 +184,7 @@ def train(
     # What cannot be trained is said before the run folder is begun.
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe)
     augmentation_for(recipe, pixels)
+    checkpoint_blocks(model.visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
     label_indices(train_set, model.names)
     if val_set:
         label_indices(val_set, model.names)
@@ -423,6 +430,19 @@ def parameter_groups(model: Recognizer, recipe: Recipe) -> list[dict]:
             "use --temporal transformer, a trainable head, or leave out --freeze-encoder"
         )
     return groups
+
+
+def checkpoint_blocks(visual: nn.Module, on: bool) -> None:
+    """Let the encoder's blocks run again in the backward pass, or not.
+
+    Raises:
+        RunError: an encoder that cannot.
+    """
+    switch = getattr(as_visual(visual).net, "set_grad_checkpointing", None)
+    if switch is not None:
+        switch(on)
+    if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
+        raise RunError(f"{as_visual(visual).spec.source} cannot run blocks again: leave out --grad-checkpointing")
 
 
 def set_training(model: nn.Module, recipe: Recipe) -> None:
