@@ -37,6 +37,7 @@ ALLOWED = {
     "encoders": {"errors", "hf", "mini", "openclip", "pairing", "timm_visual", "towers"},
     "transforms": {"errors", "sampling"},
     "heads": {"errors", "prompts"},
+    "prompt_head": {"errors", "heads", "prompts", "towers"},
     "recognizer": {"errors", "heads", "temporal"},
     "datasets": {"errors", "splits", "sampling", "decoding", "transforms"},
 }

@@ -445,7 +445,7 @@ def test_mistyped_options(world, wrong, tmp_path):
         (["--seed", -1], "seed"),
         (["--held-out", 2], "held-out"),
         (["--area", "[2, 1]"], "area"),
-        (["--head", "txt"], "--head must be text, normal, orthogonal, lda, linear or cosine, got txt"),
+        (["--head", "txt"], "--head must be text, prompt, normal, orthogonal, lda, linear or cosine, got txt"),
         (["--size", "big"], "--size must be a whole number, got big"),
         (["--flip", "some"], "--flip must be a number, got some"),
         (["--area", 0.5], "--area must be two numbers, as [0.35, 1.0], got 0.5"),
@@ -770,3 +770,61 @@ def test_profile_prints_the_paper_s_numbers(say, wrong):
     assert "takes 224 pixels only, got --size 336" in wrong("profile", "openclip:ViT-B-16", "--size", 336)
     assert "--frames must be a whole number, 1 or more" in wrong("profile", "mini", "--frames", 0)
     assert "use mini, openclip:ARCH or timm:NAME" in wrong("profile", "maxi")
+
+
+# --- templates and convolutions -------------------------------------------------------------------------------------
+
+
+def test_several_templates_from_a_file(world, say, wrong, tmp_path):
+    file, out = tmp_path / "templates.txt", tmp_path / "run"
+    file.write_text("a {} thing.\nit is {}\n")
+    drawn = ["--template", file, "--template-use", "drawn", "--template-pooling", "probabilities"]
+    code, _, err = say("train", world.images, *drawn, "--head", "text", *world.fast(out))
+    assert code == 0
+    assert "prompt: 'a blue thing.' and 1 more like it, in 2 templates" in err
+    classes = json.loads((out / "classes.json").read_text())
+    assert classes["template"] == ["a {} thing.", "it is {}"]
+    assert classes["classes"][0]["prompt"] == ["a blue thing.", "it is blue"]
+    assert "a blue thing. | it is blue" in (out / "report.html").read_text()
+    assert load_file(out / "model.safetensors")["head.variants"].shape[:2] == (2, 2)
+    code, printed, _ = say("predict", out, world.images / "red", "--json")
+    assert code == 0
+    assert sum(each["probability"] for each in json.loads(printed)[0]["top"]) == pytest.approx(1, abs=1e-4)
+    # A resumed run takes the templates that it was begun with.
+    assert say("train", world.images, "--out", out, "--resume", "--workers", "0")[0] == 0
+    assert say("predict", world.images / "red", "--classes", "red, blue", "--template", file)[0] == 0
+    assert "are for several templates" in wrong(
+        "train", world.images, "--template-use", "drawn", *world.fast(tmp_path / "x")
+    )
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_learned_template(world, say, wrong, tmp_path):
+    out = tmp_path / "run"
+    learned = ["--head", "prompt", "--context", "3", "--template", "{} thing"]
+    assert say("train", world.images, *learned, *world.fast(out))[0] == 0
+    classes = json.loads((out / "classes.json").read_text())["classes"]
+    assert classes[1] == {"label": "red", "name": "red", "prompt": "[3 learned vectors] red thing"}
+    code, own, _ = say("predict", out, world.images / "red", "--json")
+    assert code == 0
+    code, again, _ = say("predict", out, world.images / "red", "--classes", "blue, red", "--json")
+    assert code == 0
+    for first, second in zip(json.loads(own), json.loads(again), strict=True):
+        for a, b in zip(first["top"], second["top"], strict=True):
+            assert (a["name"], a["probability"]) == (b["name"], pytest.approx(b["probability"], abs=1e-4))
+    assert say("eval", out, world.images, "--zero-shot", *world.run_options())[0] == 0
+    assert "has no words in front" in wrong("train", world.images, "--head", "prompt", *world.fast(tmp_path / "x"))
+
+
+def test_convolutions_inside_the_encoder(world, say, wrong, tmp_path):
+    out = tmp_path / "run"
+    options = ["--temporal", "conv", "--conv-start", "identity", "--frames", "3", "--grad-checkpointing"]
+    assert say("train", world.videos, *options, *world.fast(out))[0] == 0
+    about = json.loads((out / "recipe.json").read_text())
+    assert about["temporal"] == {"kind": "conv", "start": "identity"}
+    assert say("eval", out, world.videos, "--frames", "5", *world.run_options())[0] == 0
+    assert say("predict", out, world.videos / "red" / "0.mp4")[0] == 0
+    token = ["--temporal", "token-conv", *world.fast(tmp_path / "x")]
+    assert "use --temporal token-conv with a ViT" in wrong("train", world.videos, *token)
+    frozen = ["--temporal", "conv", "--freeze-encoder", *world.fast(tmp_path / "x")]
+    assert "leave out --freeze-encoder" in wrong("train", world.videos, *frozen)

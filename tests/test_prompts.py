@@ -15,8 +15,11 @@ from texthead.prompts import (
     clean_name,
     clean_names,
     fill_template,
+    fill_templates,
+    flat,
     mirrored_names,
     read_names,
+    read_template,
 )
 
 
@@ -156,3 +159,30 @@ def test_prompts_need_no_torch():
     source = Path(__file__).parents[1] / "src"
     code = "import sys, texthead.prompts, texthead.recipes, texthead.sampling; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], env={"PYTHONPATH": str(source)}).returncode == 0
+
+
+# --- several templates
+
+
+def test_several_templates_give_every_name_a_prompt_each():
+    assert fill_templates(["a {}.", "{}"], ["cat", "dog"]) == [("a cat.", "cat"), ("a dog.", "dog")]
+    assert fill_templates("a {}.", ["cat", "dog"]) == ["a cat.", "a dog."]
+    assert flat(["a", ("b", "c"), ["d"]]) == ["a", "b", "c", "d"]
+    for wrong in ([], ["a {}", "a {}"], ["a {}", "b"]):
+        with pytest.raises(DataError, match="template"):
+            fill_templates(wrong, ["cat"])
+
+
+def test_templates_are_read_from_a_file_or_are_what_is_given(tmp_path):
+    path = tmp_path / "templates.txt"
+    path.write_text("a photo of {}.\n\n{} in motion\n")
+    assert read_template(str(path)) == ("a photo of {}.", "{} in motion")
+    assert read_template("a {}.") == "a {}."
+    assert read_template("{}.txt") == "{}.txt"
+    path.write_text("a photo\n")
+    with pytest.raises(DataError, match="exactly one '{}'.*'a photo'"):
+        read_template(str(path))
+    with pytest.raises(DataError, match=r"none.txt: no such file of templates; give a .txt with one a line"):
+        read_template(str(tmp_path / "none.txt"))
+    with pytest.raises(DataError, match="exactly one '{}'"):
+        read_template("no place")

@@ -258,7 +258,7 @@ def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "parts"),
     [
-        ("recipe.json", lambda v: v.update(format=2), ["format 2", "reads 1"]),
+        ("recipe.json", lambda v: v.update(format=1), ["format 1", "reads 2"]),
         ("recipe.json", lambda v: v.pop("format"), ["format None"]),
         ("recipe.json", lambda v: v["pixels"].update(sise=3), ["sise"]),
         ("recipe.json", lambda v: v["pixels"].pop("size"), ["size"]),

@@ -4,8 +4,10 @@ load_encoder, text_head, Recognizer      an encoder; text rows as the classifier
 read_dataset, train, load_run, evaluate, predict
 recipes                                  every hyper-parameter, as functions
 FrozenHead, TrainableHead, LinearHead    rows of your own go into the first two
-text_weights, random_weights, orthogonal_weights, lda_weights, class_correlation
-MeanPool, TemporalTransformer, Views, average_views, encode_items, FeatureCache
+TemplatesHead, PromptHead                several templates; a learnable one
+text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_correlation
+MeanPool, TemporalTransformer, TemporalConv, TokenConv
+Views, average_views, encode_items, FeatureCache
 
 The public names; each is loaded when it is first used.
 """
@@ -26,20 +28,25 @@ if TYPE_CHECKING:
     from texthead.features import FeatureCache as FeatureCache
     from texthead.heads import FrozenHead as FrozenHead
     from texthead.heads import LinearHead as LinearHead
+    from texthead.heads import TemplatesHead as TemplatesHead
     from texthead.heads import TrainableHead as TrainableHead
     from texthead.heads import class_correlation as class_correlation
     from texthead.heads import lda_weights as lda_weights
     from texthead.heads import orthogonal_weights as orthogonal_weights
     from texthead.heads import random_weights as random_weights
     from texthead.heads import text_head as text_head
+    from texthead.heads import text_rows as text_rows
     from texthead.heads import text_weights as text_weights
     from texthead.prediction import predict as predict
+    from texthead.prompt_head import PromptHead as PromptHead
     from texthead.recipes import Recipe as Recipe
     from texthead.recognizer import Recognizer as Recognizer
     from texthead.runs import load_run as load_run
     from texthead.sampling import Views as Views
     from texthead.temporal import MeanPool as MeanPool
+    from texthead.temporal import TemporalConv as TemporalConv
     from texthead.temporal import TemporalTransformer as TemporalTransformer
+    from texthead.temporal import TokenConv as TokenConv
     from texthead.towers import Encoder as Encoder
     from texthead.towers import Visual as Visual
     from texthead.towers import VisualSpec as VisualSpec
@@ -55,10 +62,14 @@ _HOMES = {
     "Item": "datasets",
     "LinearHead": "heads",
     "MeanPool": "temporal",
+    "PromptHead": "prompt_head",
     "Recipe": "recipes",
     "Recognizer": "recognizer",
+    "TemplatesHead": "heads",
+    "TemporalConv": "temporal",
     "TemporalTransformer": "temporal",
     "TextheadError": "errors",
+    "TokenConv": "temporal",
     "TrainableHead": "heads",
     "Views": "sampling",
     "Visual": "towers",
@@ -75,6 +86,7 @@ _HOMES = {
     "random_weights": "heads",
     "read_dataset": "datasets",
     "text_head": "heads",
+    "text_rows": "heads",
     "text_weights": "heads",
     "train": "training",
 }

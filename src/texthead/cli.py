@@ -15,6 +15,7 @@ from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter, Name
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from texthead.errors import RunError, TextheadError
+from texthead.prompts import read_template
 from texthead.recipes import RECIPES, Recipe
 
 _RECIPE_HELP = {
@@ -49,7 +50,10 @@ _RECIPE_HELP = {
     "conv_start": "what those convolutions start as",
     "width": "of the temporal transformer's blocks",
     "layers": "blocks of the temporal transformer",
-    "template": "prompt with exactly one {}",
+    "template": "prompt with exactly one {}, or a .txt with one a line",
+    "template_use": "several templates in training: mean row, or one drawn a class and step",
+    "template_pooling": "several templates in testing: mean row, or mean of probabilities",
+    "context": "learned vectors in front of the name (head prompt); 0: the template's words to begin with",
     "seed": "of every draw",
 }
 
@@ -190,9 +194,9 @@ def _train_parser() -> ArgumentParser:
     _text(parser)
     parser.add_argument(
         "--head",
-        type=Literal["text", "normal", "orthogonal", "lda", "linear", "cosine"],
+        type=Literal["text", "prompt", "normal", "orthogonal", "lda", "linear", "cosine"],
         default="text",
-        help="rows of the head; all but linear and cosine are frozen",
+        help="rows of the head; all but prompt (a learned template), linear and cosine are frozen",
     )
     parser.add_argument("--train-head", action="store_true", help="train the rows from where they start")
     _names(parser)
@@ -214,7 +218,9 @@ def _train_parser() -> ArgumentParser:
         flag = f"--{field.name.replace('_', '-')}"
         value = getattr(RECIPES["small"](), field.name)
         text = f"{_RECIPE_HELP[field.name]}; small: {_spoken(value)}"
-        if field.type is bool:
+        if field.name == "template":
+            group.add_argument(flag, type=str, default=SUPPRESS, help=text)
+        elif field.type is bool:
             group.add_argument(
                 flag, action=ActionYesNo(no_prefix="no-"), default=SUPPRESS, help=f"{text} (or --no-...)"
             )
@@ -233,7 +239,7 @@ def _eval_parser() -> ArgumentParser:
     parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV or TSV")
     parser.add_argument("--classes", default=None, help="names.txt or 'a, b': a new text head for these")
     parser.add_argument("--zero-shot", action="store_true", help="a new text head for the data's own labels")
-    parser.add_argument("--template", default=None, help="prompt of a new head; the run's own if not given")
+    parser.add_argument("--template", default=None, help="prompt of a new head, or a .txt of them")
     _names(parser)
     parser.add_argument(
         "--split", type=Literal["train", "val", "test"], default=None, help="test, else val, if not given"
@@ -258,7 +264,7 @@ def _predict_parser() -> ArgumentParser:
     parser.add_argument("--classes", default=None, help="names.txt or 'a helicopter, a bird'")
     parser.add_argument("--encoder", default=None, help="without a run: mini (the default), openclip:..., hf:...")
     _text(parser)
-    parser.add_argument("--template", default=None, help="prompt of a new head")
+    parser.add_argument("--template", default=None, help="prompt of a new head, or a .txt of them")
     _names(parser)
     parser.add_argument("--top", type=int, default=5, help="names a file")
     _views(parser)
@@ -282,7 +288,7 @@ def _head_parser() -> ArgumentParser:
     parser.add_argument("--data", default=None, help="labelled data, for lda")
     _skip(parser)
     parser.add_argument("--encoder", default="mini", help="mini, openclip:..., hf:..., timm:...; see texthead encoders")
-    parser.add_argument("--template", default="{}", help="prompt with exactly one {}")
+    parser.add_argument("--template", default="{}", help="prompt with exactly one {}, or a .txt of them")
     _names(parser)
     parser.add_argument("--plot", default=None, metavar="FILE", help="write the correlation map as PNG, SVG or PDF")
     parser.add_argument("--out", default=None, metavar="FILE", help="write the rows as safetensors")
@@ -332,6 +338,8 @@ def recipe_from(options: Namespace, given: Namespace) -> Recipe:
 
 def _given_recipe_values(given: Namespace) -> dict[str, Any]:
     values = {f.name: given[f.name] for f in fields(Recipe) if f.name != "name" and f.name in given}
+    if isinstance(values.get("template"), str):
+        values["template"] = read_template(values["template"])
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
@@ -349,6 +357,7 @@ def resumed(options: Namespace, given: Namespace) -> None:
 
     for key, value in begun_with(Path(options.out)).items():
         typed = given.get(key, value)
+        typed = read_template(typed) if key == "template" and isinstance(typed, str) else typed
         if (list(typed) if isinstance(typed, tuple) else typed) != value:
             option = f"--{key.replace('_', '-')}"
             raise RunError(f"{options.out}: was begun with {option} {value}, not {typed}: leave {option} out to resume")

@@ -64,6 +64,7 @@ def evaluate(options: Any) -> None:
     check_template_is_used(options, other, "--classes or --zero-shot")
     if runs.is_run(options.data) and not runs.is_run(options.run):
         raise DataError(f"RUN comes before DATA: texthead eval {options.data} {options.run}")
+    template = None if options.template is None else prompts.read_template(options.template)
     run = runs.load_run(options.run)
     views = Views.parse(options.views, origin=run.recipe.origin)
     device = pick_device(options.device)
@@ -77,9 +78,9 @@ def evaluate(options: Any) -> None:
         labels, names = _other_classes(options, chosen)
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
     if other:
-        say_names(labels, names, options.template or run.recipe.template)
-        say_residual(run, names, options.template)
-        model = run.with_classes(labels, names=names, template=options.template).model.to(device)
+        say_names(labels, names, template or run.recipe.template)
+        say_residual(run, names, template)
+        model = run.with_classes(labels, names=names, template=template).model.to(device)
     with bar("score", "files") as progress:
         result = evaluation.evaluate(
             model,
@@ -147,7 +148,7 @@ def _before_training(
     ground = _pretrained(run, options)
     found, result = scored_features(ground, table, skip=options.skip_unreadable)
     center = getattr(run.model.head, "center", None)
-    template = options.template or run.recipe.template
+    template = prompts.read_template(options.template) if options.template else run.recipe.template
     head = text_head(ground.encoder, names, template=template, center=None if center is None else center.cpu())
     table.add("zero-shot, before training", replace(result, scores=on_features(head, found)))
     return table

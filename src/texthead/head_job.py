@@ -30,13 +30,14 @@ def head(options: Any) -> None:
     if (options.init == "lda") != bool(options.data):
         raise DataError("--init lda and --data go together: LDA's rows come from the features of labelled items")
     encoder = load_encoder(options.encoder)
-    recipe = Recipe(name="head", template=options.template, seed=options.seed)
+    template = prompts.read_template(options.template)
+    recipe = Recipe(name="head", template=template, seed=options.seed)
     found = targets = None
     if options.init == "lda":
         found, targets = _lda_ground(options, given, encoder)
     if options.init == "text":
-        say_names(given, names, options.template)
-        rows = text_weights(encoder, names, template=options.template)
+        say_names(given, names, template)
+        rows = text_weights(encoder, names, template=template)
     else:
         made = training.make_head(options.init, encoder, given, recipe, features=found, targets=targets)
         rows = made.weight.detach()  # pyright: ignore[reportCallIssue]

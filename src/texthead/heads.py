@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from texthead.errors import DataError
-from texthead.prompts import check_names, fill_template
+from texthead.prompts import check_names, fill_templates, flat
 
 if TYPE_CHECKING:
     from texthead.towers import Encoder
 
-HeadKind = Literal["text", "normal", "orthogonal", "lda", "linear", "cosine"]
+HeadKind = Literal["text", "prompt", "normal", "orthogonal", "lda", "linear", "cosine"]
 
 
 class CosineHead(nn.Module):
@@ -95,9 +95,12 @@ class CosineHead(nn.Module):
 
         Source: Eq. 3.
         """
+        return self._logits(features, self.weight)
+
+    def _logits(self, features: Tensor, rows: Float[Tensor, "rows dim"]) -> Tensor:
         if self.center is not None:
             features = features - self.center
-        return self.log_scale.exp() * F.linear(F.normalize(features, dim=-1), F.normalize(self.weight, dim=-1))
+        return self.log_scale.exp() * F.linear(F.normalize(features, dim=-1), F.normalize(rows, dim=-1))
 
 
 class FrozenHead(CosineHead):
@@ -116,6 +119,49 @@ class TrainableHead(CosineHead):
     """
 
     frozen = False
+
+
+class TemplatesHead(CosineHead):
+    """A frozen cosine head with a row for every class in every template.
+
+    Args:
+        variants: a row for each template and class; `weight` is the mean direction of a class's rows.
+        draw: in training, each call takes one template's row of each class, drawn by torch's generator.
+        pooling: in testing, "features" scores with the mean rows, "probabilities" with the mean over templates of
+            each template's probabilities (whose logarithm comes back).
+        options: as of `CosineHead`.
+
+    Source: Table 4, "multiple fixed templates".
+    Differs: the paper says neither when a template is drawn nor how it is tested; ActionCLIP averages probabilities.
+    """
+
+    frozen = True
+    variants: Tensor
+
+    def __init__(
+        self,
+        variants: Float[Tensor, "templates classes dim"],
+        *,
+        draw: bool = False,
+        pooling: Literal["features", "probabilities"] = "features",
+        **options: Any,
+    ):
+        rows = F.normalize(variants.detach().float(), dim=-1)
+        super().__init__(rows.mean(0), **options)
+        self.register_buffer("variants", rows)
+        self.draw = draw
+        self.pooling: Literal["features", "probabilities"] = pooling
+
+    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
+        """Logits of each class."""
+        if self.draw and self.training:
+            classes = len(self.names)
+            drawn = torch.randint(len(self.variants), (classes,)).to(features.device)
+            return self._logits(features, self.variants[drawn, torch.arange(classes, device=features.device)])
+        if self.pooling == "features":
+            return self._logits(features, self.weight)
+        each = self._logits(features, self.variants.flatten(0, 1)).unflatten(-1, self.variants.shape[:2])
+        return each.softmax(dim=-1).mean(dim=-2).clamp_min(1e-12).log()
 
 
 class LinearHead(nn.Module):
@@ -140,9 +186,6 @@ class LinearHead(nn.Module):
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Logits of each class."""
         return F.linear(features, self.weight)
-
-
-Head = CosineHead | LinearHead
 
 
 def random_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
@@ -225,12 +268,16 @@ def text_rows(encoder: "Encoder", prompts: Sequence[str | Sequence[str]]) -> Flo
     each = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     if not all(each):
         raise DataError(f"class {each.index([]) + 1} of {len(each)} has no prompt: give it one")
-    rows = F.normalize(encoder.encode_text([prompt for few in each for prompt in few]).detach(), dim=-1)
+    rows = F.normalize(encoder.encode_text(flat(each)).detach(), dim=-1)
     return F.normalize(torch.stack([part.mean(0) for part in rows.split([len(few) for few in each])]), dim=-1)
 
 
-def text_weights(encoder: "Encoder", names: Sequence[str], *, template: str) -> Float[Tensor, "classes dim"]:
+def text_weights(
+    encoder: "Encoder", names: Sequence[str], *, template: str | Sequence[str]
+) -> Float[Tensor, "classes dim"]:
     """The text embedding of each name's prompt, normalised; row i depends on name i only.
+
+    Of several templates the mean direction.
 
     Source: Eq. 6; Table 4.
 
@@ -239,28 +286,43 @@ def text_weights(encoder: "Encoder", names: Sequence[str], *, template: str) -> 
         EncoderError: a prompt with more tokens than the text encoder takes.
     """
     check_names(names)
-    return text_rows(encoder, fill_template(template, names))
+    return text_rows(encoder, fill_templates(template, names))
+
+
+def template_rows(
+    encoder: "Encoder", names: Sequence[str], templates: Sequence[str]
+) -> Float[Tensor, "templates classes dim"]:
+    """The text rows of the names in each template."""
+    return torch.stack([text_weights(encoder, names, template=one) for one in templates])
 
 
 def text_head(
     encoder: "Encoder",
     names: Sequence[str],
     *,
-    template: str = "{}",
+    template: str | Sequence[str] = "{}",
     scale: float | None = None,
     center: Float[Tensor, " dim"] | None = None,
-) -> FrozenHead:
-    """A frozen head of text rows, with the encoder's own scale and center unless others are given."""
-    return FrozenHead(
-        text_weights(encoder, names, template=template),
-        names=names,
-        scale=encoder.scale if scale is None else scale,
-        center=encoder.center if center is None else center,
-        kind="text",
-        prompts=fill_template(template, names),
-        text_source=encoder.text_source,
-        text_map=encoder.text_map,
-    )
+    pooling: Literal["features", "probabilities"] = "features",
+) -> FrozenHead | TemplatesHead:
+    """A frozen head of text rows, with the encoder's own scale and center unless others are given.
+
+    Args:
+        template: several give rows that are the mean over them.
+        pooling: of several templates, "probabilities" averages those instead of the rows.
+    """
+    options: dict[str, Any] = {
+        "names": names,
+        "scale": encoder.scale if scale is None else scale,
+        "center": encoder.center if center is None else center,
+        "kind": "text",
+        "prompts": fill_templates(template, names),
+        "text_source": encoder.text_source,
+        "text_map": encoder.text_map,
+    }
+    if pooling == "features" or isinstance(template, str):
+        return FrozenHead(text_weights(encoder, names, template=template), **options)
+    return TemplatesHead(template_rows(encoder, names, template), pooling=pooling, **options)
 
 
 def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes classes"]:

@@ -252,7 +252,11 @@ def _load_text(published: Published) -> Text:
 
     inner = net.text if custom else net
     embedding = inner.transformer.embeddings.word_embeddings if "hf_model_name" in text else inner.token_embedding
-    return Text(net, tokenize, net.encode_text, embedding)
+    return Text(net, tokenize, lambda tokens: net.encode_text(tokens.to(_device(net))), embedding)
+
+
+def _device(net: torch.nn.Module) -> torch.device:
+    return next(net.parameters()).device
 
 
 def _line(error: Exception) -> str:

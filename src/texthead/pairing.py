@@ -55,7 +55,12 @@ def pair(
         sentences = Sentences(place)
         if sentences.width != len(way):
             raise EncoderError(f"text encoder {source!r} has {sentences.width} numbers, the run's map takes {len(way)}")
-        return Text(sentences, sentences.tokenize, lambda tokens: sentences.encode(tokens) @ way, sentences.embedding)
+
+        def encode(tokens: Sequence[Sequence[int]]) -> Tensor:
+            rows = sentences.encode(tokens)
+            return rows @ way.to(rows.device)
+
+        return Text(sentences, sentences.tokenize, encode, sentences.embedding)
 
     return Encoder(
         encoder.visual, load_text, scale=encoder.scale, keep_text=keep_text, text_source=source, text_map=way

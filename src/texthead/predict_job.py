@@ -65,15 +65,16 @@ def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recogni
     device = pick_device(options.device)
     given = prompts.read_names(options.classes) if options.classes is not None else []
     names = prompts.clean_names(given) if given and options.names == "clean" else given
+    template = None if options.template is None else prompts.read_template(options.template)
     if run_folder is None:
-        shown = prompts.fill_template(options.template or "{}", names)
+        shown = prompts.flat(prompts.fill_templates(template or "{}", names))
         encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=shown)
-        head = text_head(encoder, names, template=options.template or "{}").renamed(given)
+        head = text_head(encoder, names, template=template or "{}").renamed(given)
         return Recognizer(encoder.visual, MeanPool(), head).to(device), "centre"
     run = runs.load_run(run_folder)
     if given:
-        run = run.with_classes(given, names=names, template=options.template)
-        say_residual(run, names, options.template)
+        run = run.with_classes(given, names=names, template=template)
+        say_residual(run, names, template)
     run.model.to(device)
     return run, run.recipe.origin
 

@@ -85,9 +85,52 @@ def fill_template(template: str, names: Sequence[str]) -> list[str]:
     return [f"{before}{name}{after}" for name in names]
 
 
+def fill_templates(template: str | Sequence[str], names: Sequence[str]) -> list[str | tuple[str, ...]]:
+    """The prompt of each name, or its prompts, one a template, where there are several templates.
+
+    Source: Table 4, "multiple fixed templates".
+
+    Raises:
+        DataError: no template, the same one twice, or one that does not hold exactly one `{}`.
+    """
+    if isinstance(template, str):
+        return [*fill_template(template, names)]
+    if not template or len(set(template)) < len(template):
+        raise DataError(f"templates must be one or more, each once, got {list(template)}")
+    return list(zip(*(fill_template(one, names) for one in template), strict=True))
+
+
+def flat(prompts: Sequence[str | Sequence[str]]) -> list[str]:
+    """All prompts of all classes, in order."""
+    return [prompt for few in prompts for prompt in ([few] if isinstance(few, str) else few)]
+
+
+def read_template(text: str) -> str | tuple[str, ...]:
+    """The template that the text is, or the templates in the file that it names (`.txt`, one a line).
+
+    Raises:
+        DataError: a file that is missing or not text, or a template that does not hold exactly one `{}`.
+    """
+    if "{}" in text or not text.lower().endswith(".txt"):
+        check_template(text)
+        return text
+    lines = tuple(line for line in _lines(Path(text), "templates") if line)
+    fill_templates(lines, ["x"])
+    return lines
+
+
 def mirrored_names(names: Sequence[str]) -> list[str]:
     """The names that say left or right, `TurnLeft` too: a horizontal flip would make them false."""
     return [name for name in names if _SIDES.search(clean_name(name))]
+
+
+def _lines(path: Path, what: str) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file of {what}; give a .txt with one a line") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text ({error}); give a .txt with one a line") from None
 
 
 def _is_file(path: Path) -> bool:
@@ -107,13 +150,7 @@ def read_names(source: str) -> list[str]:
     """
     path = Path(source)
     if path.suffix.lower() == ".txt" or _is_file(path):
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except FileNotFoundError:
-            raise DataError(f"{path}: no such file of class names; give a .txt with one name a line") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read as text ({error}); give a .txt with one name a line") from None
-        names = [line.strip() for line in lines if line.strip()]
+        names = [line.strip() for line in _lines(path, "class names") if line.strip()]
     else:
         names = [name.strip() for name in source.split(",")]
     check_names(names)

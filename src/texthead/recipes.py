@@ -42,7 +42,11 @@ class Recipe:
         conv_start: the convolutions start as a shift of a quarter of the channels each way, or as the identity.
         width: of the temporal transformer's blocks; None is the feature's length.
         layers: blocks of the temporal transformer.
-        template: prompt with exactly one `{}`.
+        template: prompt with exactly one `{}`, or several of them.
+        template_use: in training, several templates' rows are averaged ("mean"), or one is drawn a class and step.
+        template_pooling: in testing, several templates' rows are averaged ("features"), or their probabilities.
+        context: of a learnable template (head "prompt"), vectors in front of the name, drawn from the seed; 0 starts
+            from the words of the template in front of `{}`.
         seed: of every draw.
     """
 
@@ -78,7 +82,10 @@ class Recipe:
     conv_start: Literal["shift", "identity"] = "shift"
     width: int | None = None
     layers: int = 6
-    template: str = "{}"
+    template: str | tuple[str, ...] = "{}"
+    template_use: Literal["mean", "drawn"] = "mean"
+    template_pooling: Literal["features", "probabilities"] = "features"
+    context: int = 0
     seed: int = 0
 
     def __post_init__(self):
@@ -101,6 +108,8 @@ class Recipe:
             "clip_norm": (self.clip_norm >= 0, "not negative"),
             "beta1": (0 <= self.beta1 < 1, "at least 0 and below 1"),
             "beta2": (0 <= self.beta2 < 1, "at least 0 and below 1"),
+            "template": (bool(self.template), "one or more"),
+            "context": (self.context >= 0, "not negative"),
             "seed": (self.seed >= 0, "not negative"),
         }
         for key, kind in get_type_hints(Recipe).items():
@@ -127,8 +136,8 @@ class Recipe:
             raise RunError(f"recipe has no option {unknown[0]!r}: known are {', '.join(sorted(known))}")
         if missing:
             raise RunError(f"recipe lacks {', '.join(missing)}: it must hold every option, none is filled in")
-        pairs = {key: tuple(values[key]) for key in ("area", "ratio")}
-        return Recipe(**{**values, **pairs})
+        tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return Recipe(**{**values, **tuples})
 
 
 def paper(**changes) -> Recipe:

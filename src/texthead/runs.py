@@ -25,13 +25,15 @@ from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
 from texthead.errors import RunError
 from texthead.files import fingerprint, read_json, replacing
-from texthead.heads import CosineHead, FrozenHead, Head, LinearHead, TrainableHead, text_head
+from texthead.heads import CosineHead, FrozenHead, LinearHead, TemplatesHead, TrainableHead, text_head
+from texthead.prompt_head import PromptHead
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.temporal import Temporal, make_temporal
 from texthead.towers import Encoder, Visual, VisualSpec, build_visual
 
-FORMAT = 1
+FORMAT = 2
+Head = FrozenHead | TrainableHead | TemplatesHead | PromptHead | LinearHead
 
 
 def begun_with(folder: Path) -> dict:
@@ -113,18 +115,21 @@ class Run:
         return load_encoder(self.spec.source, text=text, text_map=None if text_map is None else text_map.cpu())
 
     def with_classes(
-        self, labels: Sequence[str], *, names: Sequence[str] | None = None, template: str | None = None
+        self, labels: Sequence[str], *, names: Sequence[str] | None = None, template: str | Sequence[str] | None = None
     ) -> "Run":
         """The same run with a text head for other classes, behind its own center and logit scale.
 
         Args:
             labels: what predictions say.
             names: what the text encoder reads for each label; the labels themselves if None.
-            template: the run's own if None.
+            template: the run's own if None, a learned one too.
 
         Source: Tables 9 and 11: new names behind the same model.
         """
         old = self.model.head
+        if isinstance(old, PromptHead) and template is None:
+            head = old.for_names(self.encoder().text, labels, read=names)
+            return replace(self, model=self.model.with_head(head))
         own = isinstance(old, CosineHead)
         head = text_head(
             self.encoder(),
@@ -132,6 +137,7 @@ class Run:
             template=template or self.recipe.template,
             scale=old.scale if own else None,
             center=old.center if own else None,
+            pooling=old.pooling if isinstance(old, TemplatesHead) else "features",
         )
         return replace(self, model=self.model.with_head(head.renamed(labels)))
 
@@ -143,9 +149,10 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
         RunError: a head or temporal module that could not be built again from the folder alone.
     """
     head: Head = model.head  # pyright: ignore[reportAssignmentType]
-    if type(head) not in (FrozenHead, TrainableHead, LinearHead):
+    if type(head) not in get_args(Head):
+        kinds = ", ".join(kind.__name__ for kind in get_args(Head))
         raise RunError(
-            f"head is a {type(head).__name__}: a run holds FrozenHead, TrainableHead or LinearHead; "
+            f"head is a {type(head).__name__}: a run holds {kinds}; "
             "hand your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead"
         )
     if type(model.temporal) not in get_args(Temporal):
@@ -163,17 +170,29 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
             "center": getattr(head, "center", None) is not None,
             "text": getattr(head, "text_source", None),
             "text_map": None if getattr(head, "text_map", None) is None else list(head.text_map.shape),  # pyright: ignore
+            **_own_options(head),
         },
     }
 
 
-def classes_json(head: Head, names: Sequence[str] | None, template: str) -> dict[str, object]:
+def _own_options(head: Head) -> dict[str, object]:
+    if isinstance(head, TemplatesHead):
+        return {"templates": len(head.variants), "draw": head.draw, "pooling": head.pooling}
+    if isinstance(head, PromptHead):
+        return {"context": list(head.context.shape), "after": head.after}
+    return {}
+
+
+def classes_json(head: Head, names: Sequence[str] | None, template: str | Sequence[str]) -> dict[str, object]:
     """What `classes.json` holds: each label, its class name, and the exact strings behind its row if it is text."""
     prompts: Sequence[object] = getattr(head, "prompts", None) or [None] * len(head.names)
     rows = zip(head.names, names or head.names, prompts, strict=True)
     return {
-        "template": template,
-        "classes": [{"label": label, "name": name, "prompt": prompt} for label, name, prompt in rows],
+        "template": template if isinstance(template, str) else list(template),
+        "classes": [
+            {"label": label, "name": name, "prompt": list(prompt) if isinstance(prompt, tuple) else prompt}
+            for label, name, prompt in rows
+        ],
     }
 
 
@@ -213,16 +232,21 @@ def _empty_head(about: dict, classes: dict, dim: int) -> Head:
     if about["type"] == "LinearHead":
         return LinearHead(dim, names=names)
     prompts = [entry["prompt"] for entry in classes["classes"]]
+    options = {
+        "center": torch.zeros(dim) if about["center"] else None,
+        "text_source": about["text"],
+        "text_map": None if about["text_map"] is None else torch.zeros(about["text_map"]),
+    }
+    if about["type"] == "PromptHead":
+        context, read = torch.zeros(about["context"]), [entry["name"] for entry in classes["classes"]]
+        rows = torch.ones(len(names), dim)
+        return PromptHead(None, names, context=context, after=about["after"], read=read, rows=rows, **options)
+    options |= {"names": names, "kind": about["kind"], "prompts": None if None in prompts else prompts}
+    if about["type"] == "TemplatesHead":
+        variants = torch.ones(about["templates"], len(names), dim)
+        return TemplatesHead(variants, draw=about["draw"], pooling=about["pooling"], **options)
     make = {"FrozenHead": FrozenHead, "TrainableHead": TrainableHead}[about["type"]]
-    return make(
-        torch.ones(len(names), dim),
-        names=names,
-        center=torch.zeros(dim) if about["center"] else None,
-        kind=about["kind"],
-        prompts=None if None in prompts else prompts,
-        text_source=about["text"],
-        text_map=None if about["text_map"] is None else torch.zeros(about["text_map"]),
-    )
+    return make(torch.ones(len(names), dim), **options)
 
 
 def load_run(folder: str | Path) -> Run:

@@ -66,7 +66,7 @@ class Sentences(nn.Module):
         parts: list[Tensor] = []
         for start in range(0, len(tokens), batch):
             picked = [list(tokens[i]) for i in order[start : start + batch]]
-            inputs = self.tokenizer.pad({"input_ids": picked}, return_tensors="pt")
+            inputs = self.tokenizer.pad({"input_ids": picked}, return_tensors="pt").to(self.model.device)
             hidden = self.model(**inputs).last_hidden_state
             mask = inputs["attention_mask"][..., None].to(hidden.dtype)
             parts.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))

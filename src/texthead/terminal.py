@@ -72,7 +72,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def say_names(labels: Sequence[str], names: Sequence[str], template: str | None) -> None:
+def say_names(labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:
     """The class names and the prompt, as the text encoder reads them."""
     say = notes()
     changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
@@ -81,17 +81,18 @@ def say_names(labels: Sequence[str], names: Sequence[str], template: str | None)
         say.print(f"class names cleaned: {', '.join(changed[:8])}{more} (--names verbatim keeps them)")
     if template is not None:
         more = f" and {len(names) - 1} more like it" if len(names) > 1 else ""
-        say.print(f"prompt: {prompts.fill_template(template, names)[0]!r}{more}")
+        one = template if isinstance(template, str) else template[0]
+        each = "" if isinstance(template, str) else f", in {len(template)} templates"
+        say.print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")
 
 
-def say_residual(run: Run, names: Sequence[str], template: str | None) -> None:
+def say_residual(run: Run, names: Sequence[str], template: str | Sequence[str] | None) -> None:
     """How much a saved map loses of names that it was not fitted to."""
     head = run.model.head
     if not isinstance(head, CosineHead) or head.text_map is None:
         return
-    lost = residual(
-        run.encoder().text, head.text_map.cpu(), prompts.fill_template(template or run.recipe.template, names)
-    )
+    shown = prompts.flat(prompts.fill_templates(template or run.recipe.template, names))
+    lost = residual(run.encoder().text, head.text_map.cpu(), shown)
     notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")
 
 

@@ -91,14 +91,16 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     parts = divide(dataset, seed=recipe.seed, part=options.held_out, k=options.k)
     labels = parts.train.classes
     names = prompts.clean_names(labels) if options.names == "clean" else labels
-    shown = prompts.fill_template(recipe.template, names)
+    shown = prompts.flat(prompts.fill_templates(recipe.template, names))
     encoder = load_encoder(options.encoder, text=options.text, prompts=shown)
-    if options.head == "text" and not encoder.has_text:
-        raise DataError(f"--head text: {options.encoder} has no text encoder; use linear, normal, orthogonal or lda")
+    if options.head in ("text", "prompt") and not encoder.has_text:
+        raise DataError(
+            f"--head {options.head}: {options.encoder} has no text encoder; use linear, normal, orthogonal or lda"
+        )
     recipe, changed = suit(recipe, parts.train, encoder, given=given)
     drawn = f" (drawn with seed {recipe.seed}, {options.held_out or HELD_OUT:.0%} a class)"
     _announce(parts, (*dataset.notes, *changed), "" if splits_of(dataset) else drawn)
-    say_names(labels, names, recipe.template if options.head == "text" else None)
+    say_names(labels, names, recipe.template if options.head in ("text", "prompt") else None)
 
     encoder.visual.to(device)
     pixels = training.pixels_for(recipe, encoder.visual.spec)

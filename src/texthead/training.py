@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,19 +23,21 @@ from texthead.features import FeatureCache, Progress, evenly, frame_features, re
 from texthead.files import fingerprints, write_json
 from texthead.heads import (
     FrozenHead,
-    Head,
     HeadKind,
     LinearHead,
+    TemplatesHead,
     TrainableHead,
     lda_weights,
     orthogonal_weights,
     random_weights,
-    text_weights,
+    template_rows,
+    text_rows,
 )
-from texthead.prompts import fill_template
+from texthead.prompt_head import PromptHead, random_context, template_context
+from texthead.prompts import fill_templates
 from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
-from texthead.runs import classes_json, describe, locked, save_model
+from texthead.runs import Head, classes_json, describe, locked, save_model
 from texthead.sampling import Views
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal
 from texthead.towers import Encoder, Visual, VisualSpec, as_visual
@@ -81,11 +84,12 @@ def make_head(
         return LinearHead(encoder.dim, names=labels, generator=generator)
     if features is None and (kind == "lda" or recipe.center):
         raise RunError(f"head {kind!r} of recipe {recipe.name!r} needs the pretrained features of the training items")
-    prompts = None
+    center = features.mean(0) if features is not None and recipe.center else None
+    behind: dict[str, Any] = {"scale": recipe.scale or encoder.scale, "center": center}
+    if kind in ("text", "prompt"):
+        behind |= {"text_source": encoder.text_source, "text_map": encoder.text_map}
+        return _text_head(kind, encoder, labels, recipe, names or labels, trainable=trainable, **behind)
     match kind:
-        case "text":
-            weight = text_weights(encoder, names or labels, template=recipe.template)
-            prompts = fill_template(recipe.template, names or labels)
         case "normal" | "cosine":
             weight = random_weights(len(labels), encoder.dim, generator=generator)
         case "orthogonal":
@@ -96,18 +100,50 @@ def make_head(
             picked = splits.at_most([str(place) for place in targets.tolist()], LDA_ITEMS, seed=recipe.seed)
             weight = lda_weights(features[picked], targets[picked])
         case _:
-            raise RunError(f"head must be text, normal, orthogonal, lda, linear or cosine, got {kind!r}")
+            raise RunError(f"head must be one of {', '.join(get_args(HeadKind))}, got {kind!r}")
     make = TrainableHead if trainable or kind == "cosine" else FrozenHead
-    return make(
-        weight,
-        names=labels,
-        scale=recipe.scale or encoder.scale,
-        center=features.mean(0) if features is not None and recipe.center else None,
-        kind=kind,
-        prompts=prompts,
-        text_source=encoder.text_source if kind == "text" else None,
-        text_map=encoder.text_map if kind == "text" else None,
-    )
+    return make(weight, names=labels, kind=kind, **behind)
+
+
+def _text_head(
+    kind: Literal["text", "prompt"],
+    encoder: Encoder,
+    labels: Sequence[str],
+    recipe: Recipe,
+    names: Sequence[str],
+    *,
+    trainable: bool,
+    **behind: Any,
+) -> Head:
+    """Rows of text: of one template, of several, or of a learnable one.
+
+    Raises:
+        DataError: options that do not go together.
+    """
+    templates = (recipe.template,) if isinstance(recipe.template, str) else recipe.template
+    apart = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
+    if apart and len(templates) < 2:
+        raise DataError("--template-use and --template-pooling are for several templates: give a .txt to --template")
+    if kind == "prompt":
+        first, *others = templates
+        if trainable or others:
+            raise DataError("head prompt learns one template and nothing else of the head: give one template")
+        text = encoder.text
+        if recipe.context:
+            context = random_context(text, recipe.context, generator=torch.Generator().manual_seed(recipe.seed))
+        else:
+            context = template_context(text, first)
+        after = first.split("{}")[1]
+        return PromptHead(text, labels, context=context, after=after, read=names, **behind)
+    prompts = fill_templates(recipe.template, names)
+    if apart:
+        if trainable:
+            raise DataError("--train-head trains one row a class: leave out --template-use and --template-pooling")
+        variants = template_rows(encoder, names, templates)
+        draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
+        return TemplatesHead(variants, draw=draw, pooling=pooling, names=labels, kind="text", prompts=prompts, **behind)
+    make = TrainableHead if trainable else FrozenHead
+    return make(text_rows(encoder, prompts), names=labels, kind="text", prompts=prompts, **behind)
 
 
 def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
@@ -197,7 +233,8 @@ def train(
             (out / "metrics.jsonl").unlink(missing_ok=True)
         say = say or (lambda _: None)
         records = _fit(model, train_set, val_set, recipe, pixels, out, state, cache, workers, progress, say)
-        save_model(out / "model.safetensors", model)
+        # Learned templates put their rows right when training ends.
+        save_model(out / "model.safetensors", model.eval())
     return records
 
 

@@ -1,0 +1,190 @@
+"""A learnable template: its vectors stand where words would, and only they are learned."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from made import SPEC, noise, tiny_visual
+from test_openclip import published  # noqa: F401
+from test_pairing import bert, image_only
+from texthead import prompt_head, runs
+from texthead.datasets import Pixels
+from texthead.encoders import load_encoder
+from texthead.errors import DataError, EncoderError, RunError
+from texthead.files import write_json
+from texthead.heads import text_weights
+from texthead.pairing import pair
+from texthead.prompt_head import PromptHead, random_context, template_context
+from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.runs import load_run, save_model
+from texthead.temporal import MeanPool
+from texthead.towers import Encoder, Text
+
+NAMES = ["cat", "dog", "boat on a lake"]
+
+
+@pytest.fixture(params=["bert", "open_clip", "mini"])
+def encoder(request, tmp_path: Path, published) -> Encoder:  # noqa: F811
+    if request.param == "bert":
+        return pair(image_only(), bert(tmp_path / "bert", 16))
+    if request.param == "mini":
+        return load_encoder("mini")
+    return load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit'}.pt")
+
+
+def small(tmp_path: Path) -> Encoder:
+    return pair(image_only(), bert(tmp_path / "bert", 16))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("template", ["a boat on a {}", "a tree on {} lake"])
+def test_the_words_of_a_template_give_the_rows_of_the_template(encoder: Encoder, template: str) -> None:
+    text = encoder.text
+    context = template_context(text, template)
+    assert len(context) == len(template.split("{}")[0].split())
+    head = PromptHead(text, NAMES, context=context, after=template.split("{}")[1])
+    expected = text_weights(encoder, NAMES, template=template)
+    assert torch.allclose(head.weight, expected, atol=1e-5)
+    assert torch.allclose(head.rows(), expected, atol=1e-5)
+    moved = PromptHead(text, NAMES, context=context + noise(*context.shape), after=template.split("{}")[1])
+    assert not torch.allclose(moved.weight, expected, atol=1e-3)
+
+
+def test_gradients_of_the_vectors_against_finite_differences(encoder: Encoder) -> None:
+    head = PromptHead(encoder.text, NAMES, context=random_context(encoder.text, 3, generator=seeded()) + 0.05).train()
+    features, step = noise(2, encoder.dim), 1e-2
+    head(features).square().sum().backward()
+    direction = F.normalize(noise(*head.context.shape, seed=2), dim=None)
+    values = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            head.context.add_(sign * step * direction)
+            values.append(head(features).square().sum().item())
+            head.context.sub_(sign * step * direction)
+    assert head.context.grad is not None
+    slope = (head.context.grad * direction).sum().item()
+    assert slope == pytest.approx((values[0] - values[1]) / (2 * step), rel=0.05, abs=0.02 * values[0])
+    assert all(parameter.grad is None for parameter in encoder.text.net.parameters())
+
+
+def losses_of(head: PromptHead, steps: int = 30) -> list[float]:
+    features, targets = noise(12, head.weight.shape[1]), torch.arange(12) % len(head.names)
+    optimizer = torch.optim.AdamW([p for p in head.parameters() if p is not head.log_scale], lr=3e-2)
+    losses = []
+    for _ in range(steps):
+        loss = F.cross_entropy(head(features), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_only_the_vectors_are_learned_and_testing_takes_their_rows(tmp_path: Path) -> None:
+    encoder = small(tmp_path)
+    text = encoder.text
+    weights = {key: value.clone() for key, value in text.net.state_dict().items()}
+    head = PromptHead(text, NAMES, context=random_context(text, 4, generator=seeded()), scale=10.0).train()
+    assert sorted(head.state_dict()) == ["context", "log_scale", "weight"]
+    before = head.weight.clone()
+    losses = losses_of(head)
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(torch.equal(value, weights[key]) for key, value in text.net.state_dict().items())
+    features = noise(5, encoder.dim, seed=4)
+    with torch.no_grad():
+        trained = head(features)
+        head.eval()
+        assert torch.allclose(head(features), trained, atol=1e-5)
+    assert not torch.allclose(head.weight, before, atol=1e-3)
+    assert not head.weight.requires_grad
+
+
+def test_many_names_go_through_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = small(tmp_path)
+    names = [f"{a} {b}" for a in ("cat", "dog", "boat") for b in ("tree", "lake", "on")]
+    found = []
+    for size in (64, 2):
+        monkeypatch.setattr(prompt_head, "_CHUNK", size)
+        head = PromptHead(encoder.text, names, context=random_context(encoder.text, 3, generator=seeded())).train()
+        head(noise(2, encoder.dim)).square().sum().backward()
+        assert head.context.grad is not None
+        found.append((head.weight.clone(), head.context.grad.clone()))
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
+    assert torch.allclose(found[0][1], found[1][1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_holds_a_learned_template_and_puts_it_before_other_names(tmp_path: Path) -> None:
+    source = bert(tmp_path / "bert", 16)
+    encoder = pair(load_encoder(timm_source(tmp_path)), source)
+    head = PromptHead(
+        encoder.text,
+        NAMES,
+        context=random_context(encoder.text, 4, generator=seeded()),
+        after=".",
+        scale=10.0,
+        center=noise(SPEC.dim, seed=8),
+        text_source=source,
+        text_map=encoder.text_map,
+    ).train()
+    losses_of(head, 5)
+    model = Recognizer(encoder.visual, MeanPool(), head).eval()
+    run = saved(model, tmp_path / "run")
+    features = noise(3, SPEC.dim, seed=3)
+    with torch.no_grad():
+        assert torch.equal(run.model.head(features), head(features))
+    assert isinstance(run.model.head, PromptHead)
+    assert run.model.head.prompts == tuple(f"[4 learned vectors] {name}." for name in NAMES)
+    with pytest.raises(RunError, match="cannot be trained further"):
+        run.model.head.train()(features)
+    others = ["tree", "dog"]
+    other = run.with_classes(["arbre", "chien"], names=others).model.head
+    expected = PromptHead(encoder.text, others, context=head.context.detach(), after=".").weight
+    assert other.names == ("arbre", "chien")
+    assert torch.allclose(other.weight, expected, atol=1e-5)
+    assert torch.allclose(other.weight[1], head.weight[1], atol=1e-5)
+    assert (other.scale, other.center.sum()) == (pytest.approx(10.0), head.center.sum())
+    plain = run.with_classes(others, template="a {}").model.head
+    assert torch.allclose(plain.weight, text_weights(encoder, others, template="a {}"), atol=1e-5)
+
+
+def timm_source(tmp_path: Path) -> str:
+    torch.save(tiny_visual().net.state_dict(), tmp_path / "tiny.pt")
+    return f"timm:test_efficientnet/{tmp_path / 'tiny.pt'}"
+
+
+def saved(model: Recognizer, folder: Path) -> runs.Run:
+    recipe = Recipe(name="test", size=32, resize=36, epochs=1, warmup=0.5, template="{}.")
+    folder.mkdir()
+    write_json(folder / "recipe.json", runs.describe(model, recipe, Pixels(32, 36, "bilinear")))
+    write_json(folder / "classes.json", runs.classes_json(model.head, None, recipe.template))
+    write_json(folder / "split.json", {"train": [], "held_out": [], "train_content": [], "held_out_content": []})
+    save_model(folder / "model.safetensors", model)
+    return load_run(folder)
+
+
+def test_what_cannot_be_learned_is_said(tmp_path: Path) -> None:
+    text = small(tmp_path).text
+    with pytest.raises(DataError, match=r"template '{} on' has no words in front of {} to begin with: give --context"):
+        template_context(text, "{} on")
+    with pytest.raises(EncoderError, match="tokens > 12: shorten it"):
+        PromptHead(text, NAMES, context=random_context(text, 11, generator=seeded()))
+    with pytest.raises(RunError, match="needs its text encoder, or the rows"):
+        PromptHead(None, NAMES, context=noise(2, 16))
+    odd = Text(text.net, lambda prompts: [[2, 4, 5, 3] for _ in prompts], text.encode, text.embedding)
+    with pytest.raises(DataError, match="'x' is not one token of this text encoder"):
+        PromptHead(odd, NAMES, context=noise(2, 16))
+
+
+def test_the_start_depends_on_the_generator_alone(tmp_path: Path) -> None:
+    text = small(tmp_path).text
+    first: Tensor = random_context(text, 5, generator=seeded(1))
+    assert torch.equal(first, random_context(text, 5, generator=seeded(1)))
+    assert not torch.equal(first, random_context(text, 5, generator=seeded(2)))
+    assert (first.shape, float(first.std())) == ((5, 16), pytest.approx(0.02, rel=0.3))
