@@ -143,7 +143,7 @@ def test_a_value_outside_its_rule(change, told):
     [
         ("temporal", "transfomer", "temporal must be mean or transformer or conv or token-conv, got transfomer"),
         ("crop", "center", "crop must be random or resized, got center"),
-        ("origin", "center", "origin must be first or centre, got center"),
+        ("origin", "center", "origin must be first or centre or dense, got center"),
         ("precision", "fp16", "precision must be fp32 or bf16, got fp16"),
     ],
 )

@@ -254,3 +254,24 @@ def test_importing_it_is_light_and_an_unknown_origin_is_refused():
     loaded, message = done.stdout.splitlines()
     assert loaded == "[]"
     assert message == "origin must be one of first, centre, dense, got 'middle'"
+
+
+@pytest.mark.parametrize(
+    ("size", "boxes"),
+    [
+        ((341, 256, 224), [(0, 16), (116, 16), (58, 16)]),
+        ((256, 341, 224), [(16, 0), (16, 116), (16, 58)]),
+        ((224, 299, 224), [(0, 0), (0, 74), (0, 37)]),
+        ((299, 224, 224), [(0, 0), (74, 0), (37, 0)]),
+        ((224, 224, 224), [(0, 0), (0, 0), (0, 0)]),
+    ],
+)
+def test_three_crops_along_the_long_side(size, boxes):
+    """As ViFi-CLIP places them: at both ends and in the middle, the room halved."""
+    assert [(x, y) for x, y, _ in crop_offsets(*size, 3, "long-side")] == boxes
+    for crops in (1, 5, 10):
+        assert crop_offsets(*size, crops, "long-side") == crop_offsets(*size, crops)
+
+
+def test_views_carry_where_crops_lie():
+    assert Views.parse("4x3", "centre", "long-side") == Views(4, 3, "centre", "long-side")

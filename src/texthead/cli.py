@@ -22,7 +22,9 @@ _RECIPE_HELP = {
     "frames": "frames of a clip",
     "size": "side of the crop in pixels",
     "resize": "short side before cropping in pixels",
-    "origin": "frame of a segment in testing",
+    "origin": "frame of a segment in testing, or windows of 128 frames",
+    "pooling": "what is averaged over views in testing",
+    "crops_along": "where three crops lie in testing",
     "crop": "training crop: fixed size, or a box of random area",
     "area": "range of the random box's area",
     "ratio": "range of the random box's width over height",
@@ -73,7 +75,7 @@ def _plain(message: str) -> str:
     required = re.fullmatch(r"the following arguments are required: (\w+)\.(\w+)", text)
     if required:
         command, name = required.groups()
-        positional = {"data": "DATA", "run": "RUN", "inputs": "RUN_OR_FILE", "classes": "CLASSES"}
+        positional = {"data": "DATA", "run": "RUN", "inputs": "RUN_OR_FILE", "classes": "CLASSES", "file": "FILE"}
         return f"texthead {command} needs {positional.get(name, f'--{name}')} (see texthead {command} --help)"
     option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
     if option:
@@ -130,6 +132,7 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("eval", _eval_parser(), help="score a run on labelled data")
     commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
     commands.add_subcommand("head", _head_parser(), help="make and look at the rows of a head")
+    commands.add_subcommand("import", _import_parser(), help="a published checkpoint -> a run")
     commands.add_subcommand("encoders", _encoders_parser(), help="list the encoders that can be loaded")
     commands.add_subcommand("profile", _profile_parser(), help="count parameters and multiply-adds")
     commands.add_subcommand("demo", _demo_parser(), help="draw videos, train, compare, report")
@@ -158,8 +161,14 @@ def _skip(parser: ArgumentParser) -> None:
 def _views(parser: ArgumentParser) -> None:
     parser.add_argument("--frames", type=PositiveInt, default=None, help="frames of a clip, if not as in training")
     parser.add_argument("--views", default="1x1", help="clips x crops, as 4x3")
+    own = "if not the run's own"
     kinds = Literal["features", "logits", "probabilities"]
-    parser.add_argument("--pooling", type=kinds, default="features", help="what is averaged over views")
+    parser.add_argument("--pooling", type=kinds, default=None, help=f"what is averaged over views, {own}")
+    kinds = Literal["first", "centre", "dense"]
+    parser.add_argument("--origin", type=kinds, default=None, help=f"frame of a segment, {own}")
+    kinds = Literal["width", "long-side"]
+    parser.add_argument("--crops-along", type=kinds, default=None, help=f"where three crops lie, {own}")
+    parser.add_argument("--resize", type=PositiveInt, default=None, help=f"short side before cropping, {own}")
 
 
 def _beside(parser: ArgumentParser) -> None:
@@ -297,6 +306,37 @@ def _head_parser() -> ArgumentParser:
     return parser
 
 
+def _import_parser() -> ArgumentParser:
+    parser = _Parser(
+        prog="texthead import",
+        usage="texthead import FILE --classes NAMES --out RUN [options]",
+        description="A checkpoint of OpenAI's CLIP, Text4Vis, ActionCLIP or ViFi-CLIP as a run, with the conventions "
+        "that its numbers were measured with. What is not given is the file's kind's.",
+    )
+    parser.add_argument("file", metavar="FILE", help="a .pt or .pth as it is published; no code in it runs")
+    parser.add_argument("--classes", required=True, help="CSV with id,name; names.txt or 'a, b'")
+    parser.add_argument("--out", required=True, metavar="RUN", help="the run folder to make")
+    kinds = Literal["openai", "text4vis", "text4vis-nce", "actionclip", "vifi-clip"]
+    parser.add_argument("--kind", type=kinds, default=None, help="whose file it is, if its keys do not tell")
+    text = "the encoder it was tuned from, for what of the text tower is not in the file (OpenAI's, if not given)"
+    parser.add_argument("--encoder", default=None, metavar="SOURCE", help=text)
+    parser.add_argument("--frames", type=PositiveInt, default=None, help="frames of a clip, if the name does not say f8")
+    parser.add_argument("--names", type=Literal["clean", "verbatim"], default="verbatim", help="how names are read")
+    parser.add_argument("--template", default=None, help="prompt of the rows, or a .txt of them")
+    pooled = Literal["features", "probabilities"]
+    parser.add_argument("--template-pooling", type=pooled, default=None, help="what is averaged over templates")
+    parser.add_argument("--origin", type=Literal["first", "centre", "dense"], default=None, help="frame of a segment")
+    views = Literal["features", "logits", "probabilities"]
+    parser.add_argument("--pooling", type=views, default=None, help="what is averaged over views")
+    parser.add_argument("--crops-along", type=Literal["width", "long-side"], default=None, help="where three crops lie")
+    parser.add_argument("--pixels", type=Literal["clip", "imagenet"], default=None, help="whose mean and deviation")
+    ways = Literal["bilinear", "bicubic"]
+    parser.add_argument("--interpolation", type=ways, default=None, help="of the resize before cropping")
+    parser.add_argument("--resize", type=PositiveInt, default=None, help="short side before cropping")
+    parser.add_argument("--test-scale", default=None, metavar="NUMBER", help="factor of the cosines, or learned")
+    return parser
+
+
 def _encoders_parser() -> ArgumentParser:
     usage = "texthead encoders [WORD]"
     parser = _Parser(prog="texthead encoders", usage=usage, description="Encoders by name, and where weights are.")
@@ -397,6 +437,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if options.command == "eval":
             from texthead.eval_job import evaluate as do
+        elif options.command == "import":
+            from texthead.import_job import import_file as do
         elif options.command == "encoders":
             from texthead.encoders_job import encoders as do
         elif options.command == "profile":

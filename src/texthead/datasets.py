@@ -303,7 +303,8 @@ class ViewClips(torch.utils.data.Dataset):
             clips = self.views.frame_indices(media.num_frames, self.frames)
             wanted = sorted({index for clip in clips for index in clip})
             decoded = media.frames_at(wanted)
-        crops = view_crops(decoded, self.pixels.size, self.pixels.resize, self.views.crops, self.pixels.interpolation)
+        sizes, views = self.pixels, self.views
+        crops = view_crops(decoded, sizes.size, sizes.resize, views.crops, sizes.interpolation, views.along)
         place = {index: i for i, index in enumerate(wanted)}
         # Views in the order clip by clip, crops inside.
         return torch.cat([crops[:, [place[index] for index in clip]] for clip in clips])

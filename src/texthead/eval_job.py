@@ -15,8 +15,7 @@ from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
 from texthead.files import read_json, replacing
 from texthead.heads import text_head
-from texthead.sampling import Views
-from texthead.terminal import bar, check_template_is_used, notes, pick_device, say_names, say_residual
+from texthead.terminal import as_asked, bar, check_template_is_used, notes, pick_device, say_names, say_residual
 
 
 def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
@@ -66,7 +65,7 @@ def evaluate(options: Any) -> None:
         raise DataError(f"RUN comes before DATA: texthead eval {options.data} {options.run}")
     template = None if options.template is None else prompts.read_template(options.template)
     run = runs.load_run(options.run)
-    views = Views.parse(options.views, origin=run.recipe.origin)
+    views, pooling, pixels = as_asked(options, run.recipe, run.pixels)
     device = pick_device(options.device)
     run.model.to(device)
     dataset, say = read_dataset(options.data), notes()
@@ -86,9 +85,9 @@ def evaluate(options: Any) -> None:
             model,
             chosen,
             frames=options.frames or run.recipe.frames,
-            pixels=run.pixels,
+            pixels=pixels,
             views=views,
-            pooling=options.pooling,
+            pooling=pooling,
             skip_unreadable=options.skip_unreadable,
             workers=options.workers,
             progress=progress,
@@ -97,7 +96,7 @@ def evaluate(options: Any) -> None:
     table = _before_training(run, parts, labels, names, options) if other else _eval_baselines(run, parts, options)
     frames, beside, own = run.recipe.frames, "", ""
     if views.count > 1:
-        beside, own = ", 1 view", f", {options.views} views, mean of {options.pooling}"
+        beside, own = ", 1 view", f", {options.views} views, mean of {pooling}"
     if options.frames not in (None, frames):
         beside, own = f"{beside}, {frames} frames", f"{own}, {options.frames} frames"
     table.rows = [(f"{method}{beside}", found) for method, found in table.rows]
@@ -159,7 +158,7 @@ def _eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
     table = Comparison(parts, run.labels)
     split = read_json(run.folder / "split.json")
     paths = [Path(path) for path in split["train"]]
-    if not are_few(options.baselines, len(paths)):
+    if not paths or not are_few(options.baselines, len(paths)):
         return table
     gone = [path for path in paths if not path.exists()]
     if gone:

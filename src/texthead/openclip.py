@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from texthead.errors import EncoderError
+from texthead.files import replacing, write_json
 from texthead.towers import Encoder, Text, Visual, VisualSpec, build_visual
 from texthead.weights import fill, is_torchscript, read_tensors
 
@@ -41,12 +43,39 @@ class Published:
 
 def load_openclip(source: str, rest: str, *, keep_text: bool = False) -> Encoder:
     """The encoder that `rest` names: ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME."""
+    return assemble(_published(source, rest), keep_text=keep_text)
+
+
+def openclip_tensors(source: str, rest: str) -> dict[str, Tensor]:
+    """All weights of the model that `rest` names, in open_clip's names and in float32."""
+    return _named(_published(source, rest))
+
+
+def save_openclip(folder: Path, config: dict, tensors: dict[str, Tensor]) -> None:
+    """Put a model into a folder in open_clip's format, which `openclip:local-dir:FOLDER` reads.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": {}})
+    with replacing(folder / _WEIGHTS[0]) as beside:
+        save_file({key: value.contiguous() for key, value in tensors.items()}, beside)
+
+
+def openai_tokenizer() -> Callable:
+    """The tokenizer of OpenAI's CLIP, which the models tuned from it share."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer()
+
+
+def _published(source: str, rest: str) -> Published:
     kind, _, place = rest.partition(":")
     if kind == "local-dir":
-        return assemble(_from_folder(source, Path(place)), keep_text=keep_text)
+        return _from_folder(source, Path(place))
     if kind == "hf-hub":
-        return assemble(_from_folder(source, _from_hub(source, place)), keep_text=keep_text)
-    return assemble(_by_name(source, rest), keep_text=keep_text)
+        return _from_folder(source, _from_hub(source, place))
+    return _by_name(source, rest)
 
 
 def _by_name(source: str, rest: str) -> Published:

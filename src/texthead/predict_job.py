@@ -10,14 +10,15 @@ from typing import Any
 from texthead import prompts, runs
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
+from texthead.evaluation import own_pixels
 from texthead.heads import text_head
 from texthead.prediction import Prediction
 from texthead.prediction import predict as predict_files
+from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.sampling import Views
 from texthead.temporal import MeanPool
-from texthead.terminal import bar, check_template_is_used, notes, pick_device, results, say_residual
-from texthead.towers import Visual
+from texthead.terminal import as_asked, bar, check_template_is_used, notes, pick_device, results, say_residual
+from texthead.towers import Visual, as_visual
 
 
 def predict(options: Any) -> None:
@@ -41,7 +42,12 @@ def predict(options: Any) -> None:
             f"{first} is no run (no recipe.json in it), so --classes is required: name a run first, or the classes"
         )
     check_template_is_used(options, options.classes is not None, "--classes")
-    model, views_origin = _predictor(first if with_run else None, options)
+    model = _predictor(first if with_run else None, options)
+    if isinstance(model, runs.Run):
+        views, pooling, pixels = as_asked(options, model.recipe, model.pixels)
+    else:
+        own = own_pixels(as_visual(model.visual).spec)
+        views, pooling, pixels = as_asked(options, Recipe(name="zero-shot", origin="centre"), own)
     note = _zero_shot_line(model, options)
     with bar("predict", "files") as progress:
         found = predict_files(
@@ -49,8 +55,9 @@ def predict(options: Any) -> None:
             rest if with_run else options.inputs,
             top=options.top,
             frames=options.frames,
-            views=Views.parse(options.views, origin=views_origin),
-            pooling=options.pooling,
+            views=views,
+            pooling=pooling,
+            pixels=pixels,
             skip_unreadable=options.skip_unreadable,
             workers=options.workers if len(options.inputs) > 2 or Path(options.inputs[-1]).is_dir() else 0,
             progress=progress,
@@ -60,8 +67,8 @@ def predict(options: Any) -> None:
         notes().print(note)
 
 
-def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recognizer, Any]:
-    """The run with its own or new classes, or a zero-shot model; and which frame of a segment it takes."""
+def _predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
+    """The run with its own or new classes, or a zero-shot model."""
     device = pick_device(options.device)
     given = prompts.read_names(options.classes) if options.classes is not None else []
     names = prompts.clean_names(given) if given and options.names == "clean" else given
@@ -70,13 +77,13 @@ def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recogni
         shown = prompts.flat(prompts.fill_templates(template or "{}", names))
         encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=shown)
         head = text_head(encoder, names, template=template or "{}").renamed(given)
-        return Recognizer(encoder.visual, MeanPool(), head).to(device), "centre"
+        return Recognizer(encoder.visual, MeanPool(), head).to(device)
     run = runs.load_run(run_folder)
     if given:
         run = run.with_classes(given, names=names, template=template)
         say_residual(run, names, template)
     run.model.to(device)
-    return run, run.recipe.origin
+    return run
 
 
 def _zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:

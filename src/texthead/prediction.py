@@ -51,7 +51,7 @@ def predict(
     *,
     top: int = 5,
     views: Views | None = None,
-    pooling: Pooling = "features",
+    pooling: Pooling | None = None,
     frames: int | None = None,
     pixels: Pixels | None = None,
     skip_unreadable: bool = False,
@@ -61,8 +61,8 @@ def predict(
     """The best `top` names of each file, in the order of `find_media`.
 
     Args:
-        run: a run from `load_run`, which knows its frames, sizes and sampling; or a bare model, with `frames`
-            (8 if None) and `pixels` (the visual encoder's own if None).
+        run: a run from `load_run`, which knows its frames, sizes, sampling and what is averaged over views; or a bare
+            model, with `frames` (8 if None) and `pixels` (the visual encoder's own if None).
 
     Raises:
         DataError: a path that does not exist, a folder without media, or no file at all that can be read.
@@ -70,7 +70,8 @@ def predict(
     """
     if isinstance(run, Run):
         model, frames, pixels = run.model, frames or run.recipe.frames, pixels or run.pixels
-        views = views or Views(origin=run.recipe.origin)
+        views = views or Views(origin=run.recipe.origin, along=run.recipe.crops_along)
+        pooling = pooling or run.recipe.pooling
     else:
         model, views = run, views or Views(origin="centre")
     if pixels is None:
@@ -82,7 +83,7 @@ def predict(
         frames=frames or 8,
         pixels=pixels,
         views=views,
-        pooling=pooling,
+        pooling=pooling or "features",
         skip_unreadable=skip_unreadable,
         workers=workers,
         progress=progress,

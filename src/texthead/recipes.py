@@ -16,7 +16,9 @@ class Recipe:
         frames: frames of a clip, T.
         size: side of the crop in pixels; None is the encoder's own.
         resize: short side before cropping in pixels; None is size over the encoder's crop fraction.
-        origin: which frame of a segment is taken in testing.
+        origin: which frame of a segment is taken in testing, or windows of 128 frames ("dense").
+        pooling: what is averaged over several views in testing.
+        crops_along: where three crops lie in testing.
         crop: "random" cuts size x size from the resized frame; "resized" cuts a box of random area and shape.
         area, ratio: range of the box of "resized", as part of the picture and as width over height.
         flip, gray: probability that a clip is mirrored, or made gray.
@@ -54,7 +56,9 @@ class Recipe:
     frames: int = 8
     size: int | None = None
     resize: int | None = None
-    origin: Literal["first", "centre"] = "first"
+    origin: Literal["first", "centre", "dense"] = "first"
+    pooling: Literal["features", "logits", "probabilities"] = "features"
+    crops_along: Literal["width", "long-side"] = "width"
     crop: Literal["random", "resized"] = "random"
     area: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)

@@ -6,6 +6,7 @@ split.json         which files were trained on and which were held out
 metrics.jsonl      one line an optimiser step, one a validation
 model.safetensors  all weights, the head's rows among them
 state/             what --resume continues from
+encoder/           of an imported run: the image and text towers of the file, in open_clip's format
 report.html        the report
 """
 
@@ -33,6 +34,8 @@ from texthead.temporal import Temporal, make_temporal
 from texthead.towers import Encoder, Visual, VisualSpec, build_visual
 
 FORMAT = 2
+# What stands for the run's own folder in the source of an encoder that lies in it.
+HERE = "{run}"
 Head = FrozenHead | TrainableHead | TemplatesHead | PromptHead | LinearHead
 
 
@@ -267,6 +270,8 @@ def load_run(folder: str | Path) -> Run:
         )
     try:
         spec = VisualSpec.from_json(about["encoder"])
+        # An imported run carries its encoder; it may have been moved.
+        spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
         visual: Visual = build_visual(spec)
         model = Recognizer(
             visual, make_temporal(about["temporal"], visual), _empty_head(about["head"], classes, spec.dim)

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from texthead.errors import DataError
 
 Origin = Literal["first", "centre", "dense"]
+Along = Literal["width", "long-side"]
 CROP_COUNTS = (1, 3, 5, 10)
 
 
@@ -101,7 +102,7 @@ def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> 
     return [[(start + i * stride) % length for i in range(num_frames)] for start in starts]
 
 
-def crop_offsets(width: int, height: int, size: int, crops: int) -> list[tuple[int, int, bool]]:
+def crop_offsets(width: int, height: int, size: int, crops: int, along: Along = "width") -> list[tuple[int, int, bool]]:
     """(x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
 
     1: the centre. 3: left, right, centre, at mid height. 5: upper left, upper right, lower left, lower right,
@@ -111,8 +112,11 @@ def crop_offsets(width: int, height: int, size: int, crops: int) -> list[tuple[i
     Worked example, 341x256, size 224, 3 crops: quarters are 117 // 4 = 29 and 32 // 4 = 8.
     So x is 0, 4 * 29, 2 * 29 and y is 2 * 8: (0, 16) (116, 16) (58, 16).
 
+    Three crops `along` the "long-side" lie at both ends of it and in the middle, on halves of the room, centred on
+    the other side: 256x341, size 224 gives (16, 0) (16, 116) (16, 58).
+
     Source: published code; "three 224x224 crops" in Sec. 4.1. A portrait picture gets its three boxes along
-    the width too, as published, though they nearly coincide.
+    the width too, as published, though they nearly coincide; ViFi-CLIP's lie along the long side.
     Raises: DataError for a box larger than the picture, or another number of crops.
     """
     if not 1 <= size <= min(width, height):
@@ -122,6 +126,9 @@ def crop_offsets(width: int, height: int, size: int, crops: int) -> list[tuple[i
     if crops == 1:
         # Halves to the even number, as torchvision's CenterCrop has it.
         return [(round((width - size) / 2), round((height - size) / 2), False)]
+    if crops == 3 and along == "long-side":
+        x, y = (width - size) // 2, (height - size) // 2
+        return [(x * k, y, False) if width >= height else (x, y * k, False) for k in (0, 2, 1)]
     x, y = (width - size) // 4, (height - size) // 4
     if crops == 3:
         return [(0, 2 * y, False), (4 * x, 2 * y, False), (2 * x, 2 * y, False)]
@@ -135,14 +142,16 @@ class Views:
     """How a video is looked at in a test: `clips` in time, `crops` in space, "4x3" for four and three.
 
     `origin` is the frame that a clip takes of each segment: "first" as in the published Text4Vis code,
-    "centre" as in ActionCLIP and ViFi-CLIP; or "dense" for windows of 128 frames.
+    "centre" as in ActionCLIP and ViFi-CLIP; or "dense" for windows of 128 frames. `along` says where three crops
+    lie: along the "width" as in the published Text4Vis code, or the "long-side" as in ViFi-CLIP, for portrait videos.
 
-    Raises: DataError for clips below 1, crops other than 1, 3, 5 and 10, or an unknown origin.
+    Raises: DataError for clips below 1, crops other than 1, 3, 5 and 10, or an unknown origin or side.
     """
 
     clips: int = 1
     crops: int = 1
     origin: Origin = "first"
+    along: Along = "width"
 
     def __post_init__(self) -> None:
         if self.clips < 1:
@@ -151,9 +160,11 @@ class Views:
             raise DataError(f"crops must be 1, 3, 5 or 10, got {self.crops}")
         if self.origin not in get_args(Origin):
             raise DataError(f"origin must be one of {', '.join(get_args(Origin))}, got {self.origin!r}")
+        if self.along not in get_args(Along):
+            raise DataError(f"along must be one of {', '.join(get_args(Along))}, got {self.along!r}")
 
     @classmethod
-    def parse(cls, text: str, origin: Origin = "first") -> "Views":
+    def parse(cls, text: str, origin: Origin = "first", along: Along = "width") -> "Views":
         """The views that "4x3" stands for: 4 clips, 3 crops.
 
         Raises: DataError for text of another form.
@@ -162,7 +173,7 @@ class Views:
         # `isdecimal` also takes other alphabets' digits, so plain ASCII is asked for first.
         if not (text.isascii() and cross and clips.isdecimal() and crops.isdecimal()):
             raise DataError(f"views must be written CLIPSxCROPS like 4x3, got {text!r}")
-        return cls(int(clips), int(crops), origin)
+        return cls(int(clips), int(crops), origin, along)
 
     def __str__(self) -> str:
         return f"{self.clips}x{self.crops}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,10 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from texthead import prompts
+from texthead.datasets import Pixels
 from texthead.errors import DataError, RunError
+from texthead.evaluation import Pooling
 from texthead.heads import CosineHead
 from texthead.pairing import residual
+from texthead.recipes import Recipe
 from texthead.runs import Run
+from texthead.sampling import Views
 
 # Class names and paths are printed as they are: no markup, no emoji codes.
 notes = partial(Console, stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -94,6 +99,21 @@ def say_residual(run: Run, names: Sequence[str], template: str | Sequence[str] |
     shown = prompts.flat(prompts.fill_templates(template or run.recipe.template, names))
     lost = residual(run.encoder().text, head.text_map.cpu(), shown)
     notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")
+
+
+def as_asked(options: Any, recipe: Recipe, pixels: Pixels) -> tuple[Views, Pooling, Pixels]:
+    """The views, what is averaged over them, and the sizes: as the options say, else the recipe and the given sizes.
+
+    Raises:
+        DataError: views of another form, or a short side below the crop.
+    """
+    along = options.crops_along or recipe.crops_along
+    views = Views.parse(options.views, origin=options.origin or recipe.origin, along=along)
+    if options.resize is not None and options.resize < pixels.size:
+        raise DataError(
+            f"--resize {options.resize}: the crop has {pixels.size} pixels, the short side must not be less"
+        )
+    return views, options.pooling or recipe.pooling, replace(pixels, resize=options.resize or pixels.resize)
 
 
 def check_template_is_used(options: Any, other: bool, how: str) -> None:

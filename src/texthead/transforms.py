@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from texthead.errors import DataError
-from texthead.sampling import crop_offsets
+from texthead.sampling import Along, crop_offsets
 
 Interpolation = Literal["bilinear", "bicubic"]
 Crop = Literal["random", "resized"]
@@ -96,6 +96,7 @@ def view_crops(
     resize: int,
     crops: int,
     interpolation: Interpolation = "bicubic",
+    along: Along = "width",
 ) -> UInt8[Tensor, "{crops} frames 3 {size} {size}"]:
     """The `crops` test crops of a clip, in the order of `sampling.crop_offsets`.
 
@@ -108,7 +109,7 @@ def view_crops(
     _check_choice("interpolation", interpolation, get_args(Interpolation))
     scaled = _short_side(frames, resize, interpolation)
     cuts = []
-    for x, y, flip in crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops):
+    for x, y, flip in crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops, along):
         cut = scaled[..., y : y + size, x : x + size]
         cuts.append(cut.flip(-1) if flip else cut)
     return torch.stack(cuts)

@@ -20,8 +20,32 @@ _PREFIX = "module."
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file by name, on the CPU, without a wrapper's key and without `module.` in front.
 
-    `.safetensors`; anything that `torch.load` reads with `weights_only=True`; TorchScript archives (OpenAI's CLIP
-    files), whose tensors are read and whose program is not.
+    Raises:
+        EncoderError: the file is missing, damaged, of another kind, or asks to run code.
+    """
+    found: Any = read_checkpoint(path)
+    for key in _WRAPPERS:
+        if isinstance(found.get(key), dict):
+            found = found[key]
+    tensors = named_tensors(found)
+    if not tensors:
+        raise EncoderError(f"{path}: holds no tensor")
+    return tensors
+
+
+def named_tensors(found: dict) -> dict[str, Tensor]:
+    """The tensors among the values by name, without the `module.` in front that several processes leave there."""
+    tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    if all(key.startswith(_PREFIX) for key in tensors):
+        tensors = {key.removeprefix(_PREFIX): value for key, value in tensors.items()}
+    return tensors
+
+
+def read_checkpoint(path: Path) -> dict:
+    """What a weights file holds, on the CPU.
+
+    `.safetensors`; anything that `torch.load` reads with `weights_only=True`, and settings of yacs as plain values;
+    TorchScript archives (OpenAI's CLIP files), whose tensors are read and whose program is not.
 
     Raises:
         EncoderError: the file is missing, damaged, of another kind, or asks to run code.
@@ -32,24 +56,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         elif is_torchscript(path):
             found = _read_torchscript(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            # The settings in ViFi-CLIP's files; their class is not needed to read them.
+            plain: list[Any] = [(OrderedDict, "yacs.config.CfgNode")]
+            with torch.serialization.safe_globals(plain):
+                found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # On damaged files the readers raise nearly every kind there is.
         # torch's own messages go over many lines and advise to load without safety.
         kind = type(error).__name__
         raise EncoderError(
             f"{path}: no weights can be read ({kind}); give safetensors, a torch checkpoint of tensors or TorchScript"
         ) from None
-    for key in _WRAPPERS:
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
     if not isinstance(found, dict):
         raise EncoderError(f"{path}: holds a {type(found).__name__}, expected tensors by name")
-    tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise EncoderError(f"{path}: holds no tensor")
-    if all(key.startswith(_PREFIX) for key in tensors):
-        tensors = {key.removeprefix(_PREFIX): value for key, value in tensors.items()}
-    return tensors
+    return found
 
 
 def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

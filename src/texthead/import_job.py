@@ -1,0 +1,205 @@
+"""`texthead import`: a published checkpoint -> a run that evaluates and predicts as it was measured."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from texthead import prompts, runs
+from texthead.datasets import Pixels
+from texthead.encoders import load_encoder
+from texthead.errors import DataError, EncoderError, RunError
+from texthead.files import fingerprint, write_json
+from texthead.heads import text_head
+from texthead.lists import read_labels
+from texthead.openclip import Published, assemble, openai_tokenizer, openclip_tensors, save_openclip, tower_spec
+from texthead.published import (
+    CONVENTIONS,
+    PIXELS,
+    Checkpoint,
+    Convention,
+    model_config,
+    original,
+    read_published,
+    temporal_heads,
+)
+from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.temporal import MeanPool, Temporal, TemporalTransformer, TokenConv
+from texthead.terminal import notes, results, say_names
+from texthead.towers import Encoder, Visual, build_visual
+from texthead.weights import fill
+
+
+def import_file(options: Any) -> None:
+    """`texthead import`."""
+    path, out, say = Path(options.file), Path(options.out), notes()
+    if runs.is_run(out):
+        raise RunError(f"{out}: holds a run already; choose another --out")
+    labels = _labels(options.classes)
+    names = prompts.clean_names(labels) if options.names == "clean" else labels
+    checkpoint = read_published(path, options.kind)
+    convention = _convention(checkpoint, options)
+    recipe = _recipe(checkpoint, convention, path, options)
+    config = model_config(checkpoint.clip, str(path))
+    say.print(f"{path.name}: {checkpoint.kind}, {_described(config)}")
+    encoder, own = _encoder(checkpoint, config, str(path), options.encoder)
+    mean, std = PIXELS[convention.pixels]
+    preprocess = {"mean": mean, "std": std, "interpolation": convention.interpolation}
+    spec = tower_spec(encoder.source, config, preprocess)
+    visual = build_visual(spec)
+    fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
+    temporal = _temporal(checkpoint, visual, config, str(path))
+    scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
+    head = text_head(
+        encoder, names, template=convention.template, scale=scale, pooling=convention.template_pooling
+    ).renamed(labels)
+    model = Recognizer(visual, temporal, head).eval()
+    pixels = Pixels(spec.size, options.resize or convention.resize(spec.size), spec.interpolation)
+    file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
+    with runs.locked(out):
+        if own is not None:
+            save_openclip(out / "encoder", model_config(own, str(path)), own)
+        _write(out, model, recipe, pixels, names, file)
+    say_names(labels, names, convention.template)
+    _say_conventions(convention, recipe, scale, pixels.resize)
+    results().print(f"run: {out}")
+
+
+def _labels(source: str) -> list[str]:
+    """Class names: of a CSV with id,name by row order, as the published code reads it; or as everywhere."""
+    return list(read_labels(Path(source)).names) if source.lower().endswith(".csv") else prompts.read_names(source)
+
+
+def _convention(checkpoint: Checkpoint, options: Any) -> Convention:
+    """The kind's convention, changed by what was given."""
+    given: dict[str, Any] = {
+        key: options[key]
+        for key in ("template_pooling", "origin", "pooling", "crops_along", "pixels", "interpolation")
+        if options[key] is not None
+    }
+    if options.template is not None:
+        given["template"] = prompts.read_template(options.template)
+    if options.test_scale is not None:
+        given["test_scale"] = None if options.test_scale == "learned" else _number(options.test_scale)
+    found = replace(CONVENTIONS[checkpoint.kind], **given)
+    if isinstance(found.template, str) and found.template_pooling != "features":
+        found = replace(found, template_pooling="features") if options.template_pooling is None else found
+    if isinstance(found.template, str) and found.template_pooling != "features":
+        raise DataError("--template-pooling is for several templates: give a .txt to --template")
+    return found
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise DataError(f"--test-scale must be learned or a number above 0, got {text!r}")
+    return value
+
+
+def _recipe(checkpoint: Checkpoint, convention: Convention, path: Path, options: Any) -> Recipe:
+    """What the run is tested with. How many frames a clip has is in no file, mostly in its name."""
+    frames = options.frames
+    named = re.search(r"(?<![a-z0-9])f(\d{1,2})(?![0-9])|(?<![a-z0-9])(\d{1,2})f(?![a-z0-9])", path.stem.lower())
+    if frames is None and named is None:
+        raise DataError(f"{path.name}: no file says how many frames a clip had: pass --frames, mostly 8, 16 or 32")
+    if frames is None and named is not None:
+        frames = int(named[1] or named[2])
+        notes().print(f"note: {frames} frames a clip, by the file's name (--frames changes it)")
+    return Recipe(
+        name=f"imported, {checkpoint.kind}",
+        frames=frames,
+        origin=convention.origin,
+        pooling=convention.pooling,
+        crops_along=convention.crops_along,
+        temporal="transformer" if checkpoint.temporal else "token-conv" if checkpoint.token_convs else "mean",
+        template=convention.template,
+        template_pooling=convention.template_pooling,
+    )
+
+
+def _encoder(
+    checkpoint: Checkpoint, config: dict, path: str, base: str | None
+) -> tuple[Encoder, dict[str, Tensor] | None]:
+    """The encoder whose text tower the rows come from; and its weights, where the run has to carry them.
+
+    Raises:
+        DataError: an original is named, and the file needs none.
+        EncoderError: a part of the text tower is not in the file, and there is no original to take it from.
+    """
+    missing = checkpoint.missing_text
+    if not missing and base is not None:
+        raise DataError(f"--encoder {base}: the file has a text tower of its own; leave it out")
+    base = base or original(config)
+    if missing and base is None:
+        raise EncoderError(
+            f"{path}: lacks {', '.join(missing)}: name the encoder that it was tuned from in --encoder"
+        )
+    if base is not None and "ln_final.weight" in missing:
+        encoder = load_encoder(base)
+        if encoder.dim != config["embed_dim"]:
+            raise EncoderError(
+                f"{base!r} has {encoder.dim} numbers a feature, {path} {config['embed_dim']}: name its original"
+            )
+        return encoder, None
+    own = dict(checkpoint.clip)
+    if base is not None and missing:
+        if not base.startswith("openclip:"):
+            raise EncoderError(f"--encoder {base}: the missing {', '.join(missing)} can be taken from openclip:... only")
+        first = openclip_tensors(base, base.removeprefix("openclip:"))
+        own |= {key: first[key] for key in missing}
+    source = f"openclip:local-dir:{runs.HERE}/encoder"
+    return assemble(Published(source, model_config(own, path), {}, lambda: own, openai_tokenizer)), own
+
+
+def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str) -> Temporal:
+    """The temporal module of the file, with its weights.
+
+    Raises:
+        EncoderError: weights that are no temporal transformer of this encoder, or kernels that do not fit its blocks.
+    """
+    if checkpoint.temporal and checkpoint.token_convs:
+        raise EncoderError(f"{source}: holds a temporal transformer and TokenT1D: texthead has one of them at a time")
+    weights: dict[str, Tensor] = checkpoint.temporal
+    if checkpoint.temporal:
+        layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.")})
+        temporal: Temporal = TemporalTransformer(config["embed_dim"], max(1, layers), heads=temporal_heads(config))
+    elif checkpoint.token_convs:
+        temporal = TokenConv(visual)
+        weights = {f"convs.{i}.weight": kernel for i, kernel in enumerate(checkpoint.token_convs)}
+    else:
+        return MeanPool()
+    fill(temporal, weights, source)
+    return temporal
+
+
+def _write(
+    out: Path, model: Recognizer, recipe: Recipe, pixels: Pixels, names: Sequence[str], file: dict[str, str]
+) -> None:
+    """The run folder; what makes it a run comes last. No training item is known."""
+    lists = ("train", "train_labels", "train_content", "held_out", "held_out_labels", "held_out_content")
+    write_json(out / "split.json", {"source": f"imported from {file['name']}", **{key: [] for key in lists}})
+    write_json(out / "classes.json", runs.classes_json(model.head, names, recipe.template))  # pyright: ignore
+    runs.save_model(out / "model.safetensors", model)
+    write_json(out / "recipe.json", {**runs.describe(model, recipe, pixels), "command": None, "imported": file})
+
+
+def _described(config: dict) -> str:
+    vision = config["vision_cfg"]
+    name = (original(config) or "").removeprefix("openclip:").removesuffix("-quickgelu/openai")
+    return f"{name or 'an image tower'} of {vision['image_size']} pixels, {config['embed_dim']} numbers a feature"
+
+
+def _say_conventions(convention: Convention, recipe: Recipe, scale: float, resize: int) -> None:
+    learned = "learned" if convention.test_scale is None else "fixed"
+    notes().print(
+        f"as its numbers were measured: {recipe.origin} frame of a segment, views averaged by {convention.pooling}, "
+        f"three crops along the {convention.crops_along.replace('-', ' ')}, pixels of {convention.pixels} "
+        f"({convention.interpolation}, short side {resize}), logit scale {scale:.4g} ({learned})"
+    )
