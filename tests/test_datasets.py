@@ -286,6 +286,8 @@ def test_a_list_with_its_label_file(tmp_path):
     assert read_dataset(str(path), labels=str(labels), suffix=".avi").items[0] == Item(tmp_path / "v1.avi", "jump")
     with pytest.raises(DataError, match=r"list.TXT: a list holds numbers: give labels \(--labels\)"):
         read_dataset(path)
+    with pytest.raises(DataError, match="none.txt: no such list; check the path"):
+        read_dataset(tmp_path / "none.txt", root=tmp_path)
     manifest(tmp_path, "v1 12 1\nv1 9 0\n", "list.txt")
     with pytest.raises(DataError, match=r"v1.avi is listed 2 times \(labels: jump, run\)"):
         read_dataset(tmp_path / "list.txt", labels=labels, suffix=".avi")

@@ -99,6 +99,12 @@ def test_rows_that_point_at_a_file_use_it(tmp_path, own_cache, monkeypatch):
         (tmp_path / "folders/blue/b.png", "blue"),
     }
     assert splits_of(dataset) == {}
+    videos = [
+        write_video(tmp_path / "clips" / split / c / "a.mp4", c) for split in ("train", "test") for c in ("red", "blue")
+    ]
+    dataset = read_dataset(f"datasets:{tmp_path / 'clips'}")
+    assert {item.path for item in dataset.items} == set(videos)
+    assert (splits_of(dataset), dataset.classes) == ({"train": 2, "test": 2}, ["blue", "red"])
     assert not own_cache.exists()
 
 

@@ -131,7 +131,9 @@ def read_dataset(
     """
     named = read_labels(Path(labels)) if labels is not None else None
     path = Path(source)
-    if path.suffix.lower() == ".txt" and path.is_file():
+    if path.suffix.lower() == ".txt" and not path.is_dir():
+        if not path.is_file():
+            raise DataError(f"{path}: no such list; check the path")
         if named is None:
             raise DataError(f"{path}: a list holds numbers: give labels (--labels), a CSV with id,name in their order")
         start = None if root is None else Path(root)

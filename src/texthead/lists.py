@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from texthead.errors import DataError
@@ -197,11 +197,12 @@ def _folder_notes(source: Path, entries: Sequence[Entry], labels: LabelFile) -> 
         places[_letters(name)].add(place)
     odd: list[tuple[Entry, str]] = []
     for entry in entries:
-        *folders, last = PurePosixPath(entry.path).parts
+        *words, last = entry.path.split("/")
         ucf = _UCF_NAME.match(last)
-        said = [part for part in (*folders, *(ucf.groups() if ucf else ())) if _letters(part) in places]
-        if said and all(entry.label not in places[_letters(part)] for part in said):
-            odd.append((entry, said[0]))
+        words += ucf.groups() if ucf else ()
+        said = [(word, places[letters]) for word in words if (letters := _letters(word)) in places]
+        if said and not any(entry.label in meant for _, meant in said):
+            odd.append((entry, said[0][0]))
     if not odd:
         return []
     entry, said = odd[0]
