@@ -89,6 +89,14 @@ def write_image(path: Path, colour: str, seed: int = 0) -> Path:
     return path
 
 
+def write_frames(template: Path, colour: str, frames: int = 6, seed: int = 0, first: int = 1) -> Path:
+    """The pictures of `write_video` as one file each, numbered in place of `{:05d}` and the like."""
+    template.parent.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(pictures(colour, frames, seed), first):
+        PIL.Image.fromarray(picture).save(template.parent / template.name.format(number))
+    return template
+
+
 def sound(path: Path) -> Path:
     """A file with sound and no picture."""
     with av.open(str(path), "w") as container:

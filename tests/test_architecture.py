@@ -24,8 +24,9 @@ ALLOWED = {
     "sampling": {"errors"},
     "splits": {"errors"},
     "recipes": {"errors"},
-    "decoding": {"errors"},
-    "files": {"errors"},
+    "frame_files": {"errors"},
+    "decoding": {"errors", "frame_files"},
+    "files": {"errors", "frame_files"},
     "towers": {"errors"},
     "weights": {"errors"},
     "sentences": {"errors"},
@@ -40,7 +41,9 @@ ALLOWED = {
     "heads": {"errors", "prompts"},
     "prompt_head": {"errors", "heads", "prompts", "towers"},
     "recognizer": {"errors", "heads", "temporal"},
-    "datasets": {"errors", "splits", "sampling", "decoding", "transforms"},
+    "lists": {"errors", "frame_files"},
+    "hub_datasets": {"decoding", "errors", "files"},
+    "datasets": {"errors", "splits", "sampling", "decoding", "transforms", "lists", "hub_datasets"},
 }
 PROGRAMS = {"cli", "__main__"}
 

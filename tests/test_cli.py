@@ -1,6 +1,7 @@
 """The command line as a user meets it: real small files, real runs, every mistake as one line and exit code 2."""
 
 import csv
+import importlib
 import io
 import json
 import re
@@ -21,7 +22,7 @@ from PIL import Image
 from rich.progress import Progress
 from safetensors.torch import load_file, save_file
 
-from made import sound
+from made import sound, write_frames, write_video
 from test_pairing import bert
 from texthead import cli, recipes, train_job
 from texthead.terminal import Bar
@@ -285,6 +286,179 @@ def test_videos_with_temporal_transformer(world, say, wrong, tmp_path, monkeypat
     line = wrong("predict", tmp_path / "run", world.videos, "--workers", 0, "--frames", 78)
     assert "78" in line
     assert "77" in line
+
+
+# --- lists, label files, frame folders, datasets --------------------------------------------------------------------
+
+TEMPLATE = "img_{:05d}.png"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips as folders of frames and as videos, with the lists and the label file that benchmarks come with."""
+    root = tmp_path_factory.mktemp("published")
+    lines: dict[str, list[str]] = {"train": [], "val": []}
+    files: dict[str, list[str]] = {"train": [], "val": []}
+    for label, colour in enumerate(("blue", "red")):
+        for i in range(5):
+            name = f"{colour}/--v_{colour.title()}_g{i:02d}_c01"
+            write_frames(root / "frames" / name / TEMPLATE, colour, 6, seed=i)
+            write_video(root / "videos" / f"{name}.avi", colour, 6, seed=i)
+            split = "train" if i < 3 else "val"
+            lines[split].append(f"{name} 6 {label}")
+            files[split].append(f"{name}.avi {label}")
+    for split in ("train", "val"):
+        (root / f"{split}_rgb.txt").write_text("\r\n".join(lines[split]) + "\r\n")
+        (root / f"{split}_video.txt").write_text("\n".join(files[split]) + "\n")
+    (root / "labels.csv").write_text("id,name\r\n0,Blue\r\n1,Red\r\n")
+    return root
+
+
+def test_a_published_list_of_frames_from_train_to_predict(world, published, say, tmp_path):
+    run, rows = tmp_path / "run", tmp_path / "rows.csv"
+    how = ["--labels", published / "labels.csv", "--root", published / "frames", "--frame-template", TEMPLATE]
+    data = [published / "train_rgb.txt", "--val", published / "val_rgb.txt", *how]
+    code, out, err = say("train", *data, *world.fast(run), "--frames", 3, "--layers", 1)
+    assert code == 0, err
+    assert "6 training items of 2 classes, 4 val items to score\n" in err
+    assert "note" not in err
+    assert "this run (text head)" in out
+    assert "logistic probe" in out
+    classes = json.loads((run / "classes.json").read_text())["classes"]
+    assert [(c["label"], c["name"]) for c in classes] == [("Blue", "Blue"), ("Red", "Red")]
+    split = json.loads((run / "split.json").read_text())
+    assert (len(split["train"]), len(split["held_out"])) == (6, 4)
+    assert all(split["train_content"])
+    assert split["train"][0] == str((published / "frames/blue/--v_Blue_g00_c01" / TEMPLATE).resolve())
+
+    code, out, err = say("eval", run, published / "val_rgb.txt", *how, *world.run_options(), "--out", rows)
+    assert (code, "scoring 4 items (the run's held-out) of 2 classes" in err) == (0, True), err
+    assert "logistic probe" in out, "the training items are found again"
+    clip = published / "frames/red/--v_Red_g04_c01" / TEMPLATE
+    code, out, _ = say("predict", run, clip, "--json", "--workers", 0)
+    (entry,) = json.loads(out)
+    assert (code, entry["path"]) == (0, str(clip))
+    scored = {row["path"]: row for row in csv.DictReader(rows.open())}
+    assert scored[str(clip)]["predicted"] == entry["top"][0]["name"]
+    assert float(scored[str(clip)]["probability"]) == pytest.approx(entry["top"][0]["probability"], abs=1e-4)
+
+
+def test_a_manifest_of_the_same_clips_gives_the_same_run_and_scores(world, published, say, tmp_path):
+    """To the bit, from another copy of the frames too; and training items are known under another folder."""
+    copies = Path(shutil.copytree(published / "frames", tmp_path / "copies"))
+    lines = {split: (published / f"{split}_rgb.txt").read_text().splitlines() for split in ("train", "val")}
+    manifest = copies / "items.csv"
+    rows = [
+        f"{p}/{TEMPLATE},{('Blue', 'Red')[int(n)]},{s}" for s, each in lines.items() for p, _, n in map(str.split, each)
+    ]
+    manifest.write_text("\n".join(["path,label,split", *rows]) + "\n")
+    how = ["--labels", published / "labels.csv", "--root", published / "frames", "--frame-template", TEMPLATE]
+    fast = ["--frames", 3, "--layers", 1, "--baselines", "never"]
+    for run, data in [
+        ("a", [published / "train_rgb.txt", "--val", published / "val_rgb.txt", *how]),
+        ("b", [manifest]),
+    ]:
+        assert say("train", *data, *world.fast(tmp_path / run), *fast)[0] == 0
+    ours, theirs = (load_file(tmp_path / run / "model.safetensors") for run in "ab")
+    assert all((ours[key] == theirs[key]).all() for key in theirs)
+    found = []
+    for i, data in enumerate([[published / "val_rgb.txt", *how], [manifest]]):
+        out = tmp_path / f"{i}.csv"
+        assert say("eval", tmp_path / "a", *data, "--out", out, "--workers", 0, "--baselines", "never")[0] == 0
+        found.append([row["label"] + row["predicted"] + row["probability"] for row in csv.DictReader(out.open())])
+    assert found[0] == found[1]
+    code, _, err = say("eval", tmp_path / "a", manifest, "--split", "train", "--workers", 0, "--baselines", "never")
+    assert (code, "scoring 6 items (train)" in err) == (0, True)
+    manifest.write_text("\n".join(["path,label", *(row.rsplit(",", 1)[0] for row in rows[:6])]) + "\n")
+    code, _, err = say("eval", tmp_path / "a", manifest, "--workers", 0)
+    assert (code, "6 of 6 items were trained on, there or as copies" in err) == (2, True)
+
+
+def test_a_published_list_of_videos(world, published, say, tmp_path):
+    how = ["--labels", published / "labels.csv", "--root", published / "videos"]
+    typed = [published / "train_video.txt", "--val", published / "val_video.txt", *how]
+    fast = ["--frames", 2, "--temporal", "mean", "--baselines", "never"]
+    assert say("train", *typed, *world.fast(tmp_path / "a"), *fast)[0] == 0
+    code, _, err = say(
+        "eval", tmp_path / "a", published / "val_video.txt", *how, "--workers", 0, "--baselines", "never"
+    )
+    assert (code, "scoring 4 items (the run's held-out)" in err) == (0, True)
+    # The list of frames names the same videos with a suffix.
+    typed = [published / "train_rgb.txt", "--val", published / "val_rgb.txt", *how, "--suffix", ".avi"]
+    assert say("train", *typed, *world.fast(tmp_path / "b"), *fast)[0] == 0
+    ours, theirs = (load_file(tmp_path / run / "model.safetensors") for run in "ab")
+    assert all((ours[key] == theirs[key]).all() for key in theirs)
+
+
+def test_a_resumed_run_remembers_how_its_data_is_read(world, published, say, wrong, tmp_path):
+    run = tmp_path / "run"
+    how = ["--labels", published / "labels.csv", "--root", published / "videos", "--suffix", ".avi"]
+    typed = ["train", published / "train_rgb.txt", "--val", published / "val_rgb.txt", *how]
+    fast = ["--frames", 2, "--temporal", "mean", "--baselines", "never"]
+    assert say(*typed, *world.fast(run), *fast)[0] == 0
+    command = json.loads((run / "recipe.json").read_text())["command"]
+    assert command["val"] == str(published / "val_rgb.txt")
+    assert (command["labels"], command["frame_template"], command["suffix"]) == (
+        str(published / "labels.csv"),
+        None,
+        ".avi",
+    )
+    code, _, err = say("train", published / "train_rgb.txt", "--out", run, "--resume", "--workers", 0)
+    assert (code, "4 val items to score" in err) == (0, True), err
+    line = wrong("train", published / "train_rgb.txt", "--out", run, "--resume", "--suffix", ".mp4")
+    assert "was begun with --suffix .avi, not .mp4: leave --suffix out to resume" in line
+
+
+def test_mistakes_with_lists(world, published, say, wrong, tmp_path):
+    listed, labels = published / "train_rgb.txt", published / "labels.csv"
+    how = ["--labels", labels, "--root", published / "frames", "--frame-template", TEMPLATE]
+    train = ["train", listed, *world.fast(tmp_path / "run")]
+    assert "give labels (--labels)" in wrong(*train)
+    assert "give frame_template (--frame-template" in wrong(*train, "--labels", labels)
+    assert "--held-out 0.5: --val" in wrong(*train, *how, "--held-out", 0.5, "--val", published / "val_rgb.txt")
+    assert f"6 of 6 items of {listed} are in {listed} too" in wrong(*train, *how, "--val", listed)
+    for option, value in (("--frame-template", TEMPLATE), ("--root", tmp_path), ("--suffix", ".avi")):
+        assert f"({option}) '{value}' is for lists" in wrong(
+            "train", world.images, *world.fast(tmp_path / "run"), option, value
+        )
+        assert f"{option} '{value}' says how --data is read: give --data too" in wrong("head", "a, b", option, value)
+    assert "has its own splits" in wrong("train", world.manifest, *world.fast(tmp_path / "run"), "--val", world.images)
+    assert "no row of 2 has the id 'blue'" in wrong("eval", world.run, world.images, "--labels", labels)
+    gone = published / "frames/red/gone" / TEMPLATE
+    assert f"{gone}: no such file or folder" in wrong("predict", world.run, gone)
+    assert "none of the 6 files in its folder fits the template" in wrong(
+        "predict", world.run, published / "frames/red/--v_Red_g04_c01" / "{:02d}.png", "--workers", 0
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_lda_rows_of_a_list(published, say, tmp_path):
+    how = ["--labels", published / "labels.csv", "--root", published / "videos", "--workers", 0]
+    code, out, err = say("head", "Blue, Red", "--init", "lda", "--data", published / "train_video.txt", *how)
+    assert (code, "2 rows of 1280 numbers (lda)" in out) == (0, True), err
+
+
+def test_what_hugging_face_saved_from_train_to_eval(world, say, tmp_path, monkeypatch):
+    library = importlib.import_module("datasets")
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    parts = {}
+    for split, numbers in (("train", range(3)), ("validation", range(3, 5))):
+        columns = {"image": [str(world.images / c / f"{i}.png") for c in ("blue", "red") for i in numbers]}
+        columns["label"] = [place for place in (0, 1) for _ in numbers]  # pyright: ignore[reportArgumentType]
+        kinds = {"image": library.Image(), "label": library.ClassLabel(names=["blue", "red"])}
+        parts[split] = library.Dataset.from_dict(columns, features=library.Features(kinds))
+    library.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    source = f"datasets:{tmp_path / 'saved'}"
+    code, _, err = say("train", source, *world.fast(tmp_path / "run"), "--baselines", "never")
+    assert (code, "6 training items of 2 classes, 4 val items to score" in err) == (0, True), err
+    code, _, err = say("eval", tmp_path / "run", source, *world.run_options())
+    assert (code, "scoring 4 items (val) of 2 classes" in err) == (0, True), err
+    # What lies in the cache can be removed at any time.
+    shutil.rmtree(tmp_path / "cache")
+    code, _, err = say("eval", tmp_path / "run", source, *world.run_options())
+    assert (code, "scoring 4 items (val) of 2 classes" in err) == (0, True), err
+    code, out, _ = say("predict", tmp_path / "run", world.images / "red" / "4.png", "--json", "--workers", 0)
+    assert (code, json.loads(out)[0]["top"][0]["name"]) == (0, "red")
 
 
 # --- eval -----------------------------------------------------------------------------------------------------------

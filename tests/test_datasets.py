@@ -154,8 +154,8 @@ def test_a_manifest_that_is_not_utf8(tmp_path):
 
 
 def test_a_file_that_is_no_manifest(tmp_path):
-    with pytest.raises(DataError, match=r"expected a \.csv or \.tsv"):
-        read_dataset(manifest(tmp_path, "path,label\n", "clips.txt"))
+    with pytest.raises(DataError, match=r"expected a \.csv or \.tsv .*, or a \.txt list"):
+        read_dataset(manifest(tmp_path, "path,label\n", "clips.json"))
 
 
 def test_no_such_path(tmp_path):
@@ -264,6 +264,63 @@ def test_a_class_folder_may_be_called_like_a_manifest(tmp_path):
     assert read_dataset(touch(tmp_path, "run.csv/a.mp4")).classes == ["run.csv"]
 
 
+# ---- lists, label files, templates
+
+
+def test_a_template_in_a_manifest_is_one_clip(tmp_path):
+    path = manifest(tmp_path, "path,label\nclips/v1/img_{:05d}.jpg,run\n")
+    dataset = read_dataset(path)
+    assert dataset.items == (Item(tmp_path / "clips/v1/img_{:05d}.jpg", "run"),)
+    assert not dataset.only_images
+
+
+def test_a_list_with_its_label_file(tmp_path):
+    labels = manifest(tmp_path, "id,name\n0,run\n1,jump\n", "labels.csv")
+    path = manifest(tmp_path, "v1 12 1\nv2 9 0\nv3 4 1\n", "list.TXT")
+    dataset = read_dataset(path, labels=labels, root=str(tmp_path / ".."), frame_template="img_{:05d}.jpg")
+    assert dataset.items == tuple(
+        Item(tmp_path / ".." / name / "img_{:05d}.jpg", label)
+        for name, label in [("v1", "jump"), ("v2", "run"), ("v3", "jump")]
+    )
+    assert (dataset.source, dataset.classes) == (str(path), ["jump", "run"])
+    assert read_dataset(str(path), labels=str(labels), suffix=".avi").items[0] == Item(tmp_path / "v1.avi", "jump")
+    with pytest.raises(DataError, match=r"list.TXT: a list holds numbers: give labels \(--labels\)"):
+        read_dataset(path)
+    with pytest.raises(DataError, match="none.txt: no such list; check the path"):
+        read_dataset(tmp_path / "none.txt", root=tmp_path)
+    manifest(tmp_path, "v1 12 1\nv1 9 0\n", "list.txt")
+    with pytest.raises(DataError, match=r"v1.avi is listed 2 times \(labels: jump, run\)"):
+        read_dataset(tmp_path / "list.txt", labels=labels, suffix=".avi")
+
+
+def test_a_label_file_names_class_folders_and_the_labels_of_a_manifest(tmp_path):
+    labels = manifest(tmp_path, "id,name\nn01440764,tench\nn01443537,goldfish\n", "labels.csv")
+    root = touch(tmp_path / "data", "train/n01440764/a.jpg", "val/n01440764/b.jpg", "val/n01443537/c.jpg")
+    assert read_dataset(root, labels=labels).items == (
+        Item(root / "train/n01440764/a.jpg", "tench", "train"),
+        Item(root / "val/n01440764/b.jpg", "tench", "val"),
+        Item(root / "val/n01443537/c.jpg", "goldfish", "val"),
+    )
+    path = manifest(tmp_path, "path,label\na.jpg,n01443537\n")
+    assert read_dataset(path, labels=labels).labels == ["goldfish"]
+    touch(root, "train/n02/a.jpg")
+    with pytest.raises(DataError, match="labels.csv: no row of 2 has the id 'n02'"):
+        read_dataset(root, labels=labels)
+    with pytest.raises(DataError, match="none.csv: no such label file"):
+        read_dataset(root, labels=tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("option", "flag"), [("root", "--root"), ("frame_template", "--frame-template"), ("suffix", "--suffix")]
+)
+def test_options_of_lists_belong_to_lists(tmp_path, option, flag):
+    root = touch(tmp_path / "data", "run/a.mp4")
+    path = manifest(tmp_path, "path,label\na.mp4,run\n")
+    for source in (root, path, "datasets:somewhere"):
+        with pytest.raises(DataError, match=rf"{option} \({flag}\) 'x' is for lists .* is none: leave it out"):
+            read_dataset(source, **{option: "x"})
+
+
 # ---- what a dataset can do
 
 
@@ -284,6 +341,7 @@ def test_pick_and_with_classes_keep_the_order():
 def test_only_images():
     assert Dataset((Item(Path("a.png"), "x"), Item(Path("b.JPG"), "y"))).only_images
     assert not Dataset((Item(Path("a.png"), "x"), Item(Path("b.gif"), "y"))).only_images
+    assert not Dataset((Item(Path("a.png"), "x"), Item(Path("b/{:05d}.png"), "y"))).only_images
 
 
 def test_k_shot():

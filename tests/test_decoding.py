@@ -16,9 +16,20 @@ import PIL.Image
 import pytest
 import torch
 
-from made import sound
+from made import sound, write_frames, write_image
 from texthead import decoding
-from texthead.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Image, Video, check, is_media, open_media
+from texthead.decoding import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    FrameFolder,
+    Image,
+    Video,
+    check,
+    is_image,
+    is_media,
+    open_media,
+    suffix_of,
+)
 from texthead.errors import DataError, MediaError
 
 WIDTH, HEIGHT, RATE = 64, 48, 25
@@ -139,7 +150,7 @@ def damage(path: Path, number: int) -> None:
 # ---- names
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "A.MP4", "x/y.JPEG", "b.gif", Path("c.webm")])
+@pytest.mark.parametrize("name", ["a.mp4", "A.MP4", "x/y.JPEG", "b.gif", Path("c.webm"), "v1/img_{:05d}.jpg"])
 def test_is_media_goes_by_the_name(name):
     assert is_media(name)
 
@@ -147,6 +158,11 @@ def test_is_media_goes_by_the_name(name):
 @pytest.mark.parametrize("name", ["a.txt", "mp4", ".mp4", "a.mp4.part", "a", ""])
 def test_is_media_refuses_other_names(name):
     assert not is_media(name)
+
+
+def test_a_template_is_no_image():
+    assert is_image("a/img_00001.JPG")
+    assert not any(map(is_image, ["a/img_{:05d}.jpg", "a.mp4", "a.gif", "a"]))
 
 
 def test_suffixes_are_plain():
@@ -565,3 +581,114 @@ def test_phones_held_upright_give_portraits(shared):
 def test_data_set_videos_are_exact(shared):
     for path in sorted((shared / "video").rglob("*.mp4"))[::60]:
         assert_random_access_is_exact(path)
+
+
+# ---- folders of frames
+
+
+def lossless(path: Path, frames: list[np.ndarray]) -> Path:
+    """The same pictures as a video that keeps every bit."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=RATE)
+        (stream.height, stream.width), stream.pix_fmt = frames[0].shape[:2], "bgr0"
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="bgr0")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_folder_of_frames_is_what_a_lossless_video_of_them_is(tmp_path, first):
+    reference = scene(12)
+    for number, picture in enumerate(reference, first):
+        PIL.Image.fromarray(picture).save(tmp_path / f"img_{number:05d}.png")
+    indices = [7, 0, 7, 11, 3]
+    with (
+        open_media(str(tmp_path / "img_{:05d}.png")) as media,
+        open_media(lossless(tmp_path / "v.mkv", reference)) as video,
+    ):
+        assert isinstance(media, FrameFolder)
+        assert media.num_frames == video.num_frames == 12
+        frames = media.frames_at(indices)
+        assert torch.equal(frames, video.frames_at(indices))
+        assert (frames.shape, frames.dtype) == ((5, 3, HEIGHT, WIDTH), torch.uint8)
+        assert frames.is_contiguous(memory_format=torch.channels_last)
+        for bad in ([12], [-1], []):
+            with pytest.raises(DataError):
+                media.frames_at(bad)
+    assert check(tmp_path / "img_{:05d}.png") == 12
+
+
+def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
+    path = write_frames(tmp_path / "{:03d}.png", "red", 9)
+    opened = []
+
+    class Counted(Image):
+        def __init__(self, path: Path):
+            opened.append(path.name)
+            super().__init__(path)
+
+    monkeypatch.setattr(decoding, "Image", Counted)
+    with open_media(path) as media:
+        assert opened == []
+        media.frames_at([8, 2, 8, 2])
+    assert opened == ["003.png", "009.png"]
+
+
+def test_a_damaged_frame_is_an_error_of_the_clip(tmp_path):
+    path = write_frames(tmp_path / "{:03d}.png", "red", 5)
+    (tmp_path / "003.png").write_bytes(b"")
+    (tmp_path / "004.png").write_bytes(b"no picture")
+    with open_media(path) as media:
+        assert media.frames_at([0, 1, 4]).shape[0] == 3
+        with pytest.raises(MediaError, match="frame 003.png: the file is empty") as caught:
+            media.frames_at([2])
+        assert caught.value.path == path
+        with pytest.raises(MediaError, match="frame 004.png: cannot be read as an image"):
+            media.frames_at([3])
+    with pytest.raises(MediaError, match="frame 003.png"):
+        check(path)
+
+
+def test_frames_of_two_sizes(tmp_path):
+    path = write_frames(tmp_path / "{:03d}.png", "red", 5)
+    PIL.Image.new("RGB", (32, 48)).save(tmp_path / "004.png")
+    told = r"its frames change size from 48x48 to 32x48; encode it again at one size \(at 004.png\)"
+    with open_media(path) as media, pytest.raises(MediaError, match=told):
+        media.frames_at([0, 3])
+    with pytest.raises(MediaError, match=told):
+        check(path)
+
+
+def test_a_folder_of_frames_that_is_not_whole(tmp_path):
+    path = write_frames(tmp_path / "{:03d}.png", "red", 5)
+    (tmp_path / "003.png").unlink()
+    with pytest.raises(MediaError, match="frame 003.png is missing"):
+        open_media(path)
+    with pytest.raises(MediaError, match="frames must be images, and '.mp4' is none of theirs"):
+        open_media(tmp_path / "{:03d}.mp4")
+    with pytest.raises(MediaError, match="its folder cannot be listed"):
+        open_media(tmp_path / "gone" / "{:03d}.jpg")
+
+
+# ---- suffixes from content
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tif", ".gif"])
+def test_the_suffix_of_an_image(tmp_path, suffix):
+    assert suffix_of(write_image(tmp_path / f"a{suffix}", "red").read_bytes()) == suffix
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts", ".mpg"])
+def test_the_suffix_of_a_video(tmp_path, suffix):
+    assert (
+        suffix_of(encode(tmp_path / f"a{suffix}", "mpeg2video" if suffix == ".mpg" else "mpeg4", count=4).read_bytes())
+        == suffix
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no media at all", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", b"\x89PNG\r\n\x1a\n"]
+)
+def test_what_is_no_media_has_no_suffix(content):
+    assert suffix_of(content) is None

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from made import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
+from made import PIXELS, SPEC, tiny_visual, write_broken, write_frames, write_image, write_video
 from texthead import features as module
 from texthead.decoding import open_media
 from texthead.errors import MediaError, TextheadError
@@ -248,6 +248,43 @@ def test_a_changed_file_misses(visual: Visual, cache: FeatureCache, tmp_path: Pa
     (expected,) = only_features(frame_features(visual, [path], choose, PIXELS, cache=None))
     assert torch.equal(blue, expected)
     assert not torch.allclose(blue, red, atol=1e-3)
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_a_changed_frame_of_a_folder_misses(
+    visual: Visual, cache: FeatureCache, tmp_path: Path, keep_time: bool
+) -> None:
+    path = write_frames(tmp_path / "v" / "img_{:05d}.bmp", "red", 9)
+    (red,) = only_features(frame_features(visual, [path], choose, PIXELS, cache=cache))
+    changed = tmp_path / "v" / "img_00005.bmp"
+    before, digest = changed.stat(), cache.digest(path)
+    time.sleep(0.02)  # File systems stamp in steps of a few milliseconds.
+    write_image(changed, "blue")
+    if keep_time:
+        os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert cache.digest(path) != digest
+    (blue,) = only_features(frame_features(visual, [path], choose, PIXELS, cache=cache))
+    (expected,) = only_features(frame_features(visual, [path], choose, PIXELS, cache=None))
+    assert torch.equal(blue, expected)
+    assert blue.shape == red.shape
+
+
+def test_a_copied_folder_of_frames_hits(visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch) -> None:
+    path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 9)
+    other = write_frames(tmp_path / "elsewhere" / "{:d}.png", "red", 9, first=0)
+    before = only_features(frame_features(visual, [path], choose, PIXELS, cache=cache))
+    forbid_decoding(monkeypatch)
+    assert cache.digest(path) == cache.digest(other)
+    after = only_features(frame_features(visual, [path, other], choose, PIXELS, cache=cache))
+    assert all(torch.equal(features, before[0]) for features in after)
+
+
+def test_a_folder_of_frames_with_a_gap_is_a_value(visual: Visual, cache: FeatureCache, tmp_path: Path) -> None:
+    path = write_frames(tmp_path / "img_{:05d}.png", "red", 5)
+    (tmp_path / "img_00003.png").unlink()
+    (error,) = frame_features(visual, [path], choose, PIXELS, cache=cache)
+    assert isinstance(error, MediaError)
+    assert (error.path, "img_00003.png is missing" in error.problem) == (path, True)
 
 
 # --- faults ---------------------------------------------------------------------------------------------------------

@@ -2,12 +2,14 @@
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from made import write_frames
 from texthead.files import cache_dir, fingerprint, fingerprints, read_json, replacing, write_json
 
 
@@ -88,6 +90,40 @@ def test_a_fingerprint_is_of_size_and_both_ends(tmp_path: Path) -> None:
     for size in (0, 1, 65_536, 65_537, 131_072):
         (tmp_path / "small").write_bytes(content[:size])
         assert len(fingerprint(tmp_path / "small")) == 32
+
+
+def test_a_fingerprint_of_a_folder_of_frames(tmp_path: Path) -> None:
+    template = "img_{:05d}.png"
+    first = write_frames(tmp_path / "first" / template, "red", 30)
+    copy = Path(shutil.copytree(tmp_path / "first", tmp_path / "copies" / "second")) / template
+    assert fingerprint(first) == fingerprint(copy) != ""
+    assert len(fingerprint(first)) == 32
+    others = [
+        write_frames(tmp_path / "longer" / template, "red", 31),
+        write_frames(tmp_path / "blue" / template, "blue", 30),
+        write_frames(tmp_path / "named" / "{:05d}.png", "red", 30),
+    ]
+    assert len({fingerprint(path) for path in [first, *others]}) == 4
+    shutil.copy(tmp_path / "blue" / "img_00030.png", tmp_path / "copies" / "second")
+    assert fingerprint(copy) != fingerprint(first), "the last frame is always looked at"
+    one = write_frames(tmp_path / "one" / template, "red", 1)
+    assert len(fingerprint(one)) == 32
+    (tmp_path / "first" / "img_00007.png").unlink()
+    assert fingerprint(first) == fingerprint(tmp_path / "gone" / template) == ""
+    assert fingerprints([one, first]) == [fingerprint(one), ""]
+
+
+def test_a_fingerprint_reads_few_frames(tmp_path: Path, monkeypatch) -> None:
+    path = write_frames(tmp_path / "{:05d}.png", "red", 40)
+    opened, real = [], Path.open
+
+    def count(self, *args, **kwargs):
+        opened.append(self.name)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", count)
+    fingerprint(path)
+    assert (len(opened), opened[0], opened[-1]) == (8, "00001.png", "00040.png")
 
 
 def test_where_the_cache_is(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from made import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
+from made import PIXELS, SPEC, tiny_visual, write_broken, write_frames, write_image, write_video
 from texthead.datasets import Pixels
 from texthead.decoding import open_media
 from texthead.errors import DataError, MediaError
@@ -77,6 +77,13 @@ def test_a_named_file_is_taken_whatever_its_suffix(tree: Path) -> None:
     assert find_media([tree / "notes.txt"]) == [tree / "notes.txt"]
 
 
+def test_a_folder_of_frames_is_named_by_its_template(tree: Path) -> None:
+    path = write_frames(tree / "clips" / "v1" / "img_{:05d}.png", "red", 4)
+    assert find_media([path, tree / "b.mp4"]) == [path, tree / "b.mp4"]
+    with pytest.raises(DataError, match="gone/img_{:05d}.png: no such file or folder"):
+        find_media([tree / "gone" / "img_{:05d}.png"])
+
+
 def test_hidden_files_are_found_only_by_name(tmp_path: Path) -> None:
     for name in (".a.mp4", ".trash/b.mp4", "c.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -112,6 +119,17 @@ def test_videos_and_images_with_models_of_many_frames_and_of_one(tree: Path, fra
         values = [value for _, value in prediction.top]
         assert values == sorted(values, reverse=True)
     assert len({tuple(round(v, 6) for _, v in sorted(prediction.top)) for prediction in found}) == 4, "files differ"
+
+
+def test_a_folder_of_frames_is_a_video(tree: Path) -> None:
+    path = write_frames(tree / "clips" / "v1" / "img_{:05d}.png", "red", 7)
+    for views in (Views(1, 1), Views(2, 3)):
+        (found,) = predict(make_run(3), [str(path)], views=views, top=5)
+        assert found.path == path
+        assert dict(found.top) == pytest.approx(by_hand(make_model(), path, 3, views), abs=1e-5)
+    (tree / "clips" / "v1" / "img_00004.png").unlink()
+    with pytest.raises(MediaError, match="img_00004.png is missing"):
+        predict(make_run(3), [path])
 
 
 def test_an_image_is_a_still_video(tree: Path) -> None:

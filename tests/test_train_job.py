@@ -1,14 +1,16 @@
 """Who trains and who is held out, and what the recipe becomes on the data."""
 
+from dataclasses import replace
+
 import pytest
 
-from made import items
+from made import items, write_frames, write_image
 from texthead import recipes
-from texthead.datasets import Dataset
+from texthead.datasets import Dataset, read_dataset
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.towers import Encoder
-from texthead.train_job import divide, suit
+from texthead.train_job import divide, suit, with_validation
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,67 @@ def test_divide_k_leaves_held_out_items_alone():
     assert few.scored == whole.scored
     with pytest.raises(DataError, match="k = 9"):
         divide(data, seed=0, part=0.2, k=9)
+
+
+# --- a second source ------------------------------------------------------------------------------------------------
+
+
+def test_a_second_source_is_what_is_validated():
+    train_set = replace(items(("a0", "a", None), ("b0", "b", None)), notes=("one", "both"))
+    val_set = replace(items(("a1", "a", None), ("b1", "b", None)), source="there", notes=("both", "two"))
+    dataset = with_validation(train_set, val_set)
+    assert [(item.path.stem, item.split) for item in dataset.items] == [
+        ("a0", "train"),
+        ("b0", "train"),
+        ("a1", "val"),
+        ("b1", "val"),
+    ]
+    assert (dataset.source, dataset.notes) == ("here", ("one", "both", "two"))
+    parts = divide(dataset, seed=0, part=None, k=None)
+    assert (parts.train.labels, parts.scored.labels, parts.scored_name) == (["a", "b"], ["a", "b"], "val")
+    assert parts.val == parts.scored
+    # One split that says the same is no contradiction.
+    same = with_validation(items(("a0", "a", "train")), items(("a1", "a", "test")))
+    assert [item.split for item in same.items] == ["train", "val"]
+
+
+def test_sources_with_splits_of_their_own():
+    split, plain = items(("a0", "a", "train"), ("a1", "a", "val")), items(("a2", "a", None))
+    with pytest.raises(DataError, match=r"has its own splits {'train': 1, 'val': 1}, so it cannot be DATA beside"):
+        with_validation(split, plain)
+    with pytest.raises(DataError, match="so it cannot be --val beside another source"):
+        with_validation(plain, split)
+    with pytest.raises(DataError, match=r"{'train': 1}, so it cannot be --val"):
+        with_validation(plain, items(("a3", "a", "train")))
+
+
+def test_an_item_in_both_sources_is_refused(tmp_path):
+    write_image(tmp_path / "a" / "1.png", "red")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    train_set = items((str(tmp_path / "a/1"), "a", None), ("x", "a", None), suffix=".png")
+    val_set = items((str(tmp_path / "link/1"), "a", None), ("x", "a", None), ("y", "a", None), suffix=".png")
+    with pytest.raises(DataError, match=r"2 of 3 items of here are in here too \(the first: .*link/1.png\)"):
+        with_validation(train_set, val_set)
+
+
+def test_copies_and_classes_without_training_items_are_noted(tmp_path):
+    for split, label, seed in [("one", "a", 0), ("one", "b", 1), ("two", "a", 0), ("two", "c", 2)]:
+        write_image(tmp_path / split / label / f"{split}.png", "red", seed=seed)
+    dataset = with_validation(read_dataset(tmp_path / "one"), read_dataset(tmp_path / "two"))
+    two = tmp_path / "two"
+    assert dataset.notes == (
+        f"{two}: 1 of 2 items are copies of training items ({two / 'a/two.png'})",
+        f"{two}: 1 of 2 items are of classes without a training item ('c') and not scored",
+    )
+    clips = [write_frames(tmp_path / name / "{:03d}.png", "red") for name in ("v1", "v2")]
+    pair = [
+        replace(items(("x", "a", None)), items=(replace(items(("x", "a", None)).items[0], path=path),))
+        for path in clips
+    ]
+    assert "1 of 1 items are copies" in with_validation(*pair).notes[0]
+    assert with_validation(items(("x", "a", None)), items(("y", "a", None))).notes == (), (
+        "files that are not there are no copies"
+    )
 
 
 # --- suit -----------------------------------------------------------------------------------------------------------

@@ -177,6 +177,18 @@ def _beside(parser: ArgumentParser) -> None:
     parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
 
 
+_DATA_HELP = "class folders, CSV or TSV, list .txt, or datasets:FOLDER_OR_ID"
+
+
+def _data(parser: ArgumentParser) -> None:
+    text = "CSV with id,name: the class names behind a list's numbers, or behind labels"
+    parser.add_argument("--labels", default=None, metavar="FILE", help=text)
+    parser.add_argument("--root", default=None, metavar="FOLDER", help="where a list's paths begin, if not beside it")
+    text = "a list's paths are folders of frames, as img_{:05d}.jpg"
+    parser.add_argument("--frame-template", default=None, metavar="NAME", help=text)
+    parser.add_argument("--suffix", default=None, metavar=".avi", help="a list's paths are videos without it")
+
+
 def _default_workers() -> int:
     return min(8, os.cpu_count() or 1)
 
@@ -194,9 +206,11 @@ def _train_parser() -> ArgumentParser:
     parser = _Parser(
         prog="texthead train",
         usage="texthead train DATA --out RUN [options]",
-        description="Train on class folders or a CSV (path,label[,split][,group]).",
+        description="Train on class folders, a CSV (path,label[,split][,group]), a list or a datasets folder.",
     )
-    parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV or TSV")
+    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    parser.add_argument("--val", default=None, metavar="DATA", help="score these items, train on all of DATA")
+    _data(parser)
     parser.add_argument("--config", action="config", help="YAML with any of these options")
     parser.add_argument("--out", required=True, metavar="RUN", help="the run folder to make")
     parser.add_argument("--encoder", default="mini", help="mini, openclip:..., hf:..., timm:...; see texthead encoders")
@@ -245,7 +259,8 @@ def _eval_parser() -> ArgumentParser:
         description="Score a run on labelled data: every item once.",
     )
     parser.add_argument("run", metavar="RUN", help="a run folder")
-    parser.add_argument("data", metavar="DATA", help="folder of class folders, or a CSV or TSV")
+    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    _data(parser)
     parser.add_argument("--classes", default=None, help="names.txt or 'a, b': a new text head for these")
     parser.add_argument("--zero-shot", action="store_true", help="a new text head for the data's own labels")
     parser.add_argument("--template", default=None, help="prompt of a new head, or a .txt of them")
@@ -295,6 +310,7 @@ def _head_parser() -> ArgumentParser:
         "--init", type=Literal["text", "normal", "orthogonal", "lda"], default="text", help="where rows come from"
     )
     parser.add_argument("--data", default=None, help="labelled data, for lda")
+    _data(parser)
     _skip(parser)
     parser.add_argument("--encoder", default="mini", help="mini, openclip:..., hf:..., timm:...; see texthead encoders")
     parser.add_argument("--template", default="{}", help="prompt with exactly one {}, or a .txt of them")
@@ -320,7 +336,9 @@ def _import_parser() -> ArgumentParser:
     parser.add_argument("--kind", type=kinds, default=None, help="whose file it is, if its keys do not tell")
     text = "the encoder it was tuned from, for what of the text tower is not in the file (OpenAI's, if not given)"
     parser.add_argument("--encoder", default=None, metavar="SOURCE", help=text)
-    parser.add_argument("--frames", type=PositiveInt, default=None, help="frames of a clip, if the name does not say f8")
+    parser.add_argument(
+        "--frames", type=PositiveInt, default=None, help="frames of a clip, if the name does not say f8"
+    )
     parser.add_argument("--names", type=Literal["clean", "verbatim"], default="verbatim", help="how names are read")
     parser.add_argument("--template", default=None, help="prompt of the rows, or a .txt of them")
     pooled = Literal["features", "probabilities"]
@@ -384,7 +402,10 @@ def _given_recipe_values(given: Namespace) -> dict[str, Any]:
 
 
 # What a run is begun with and has to be resumed with, beside the recipe's values.
-_FIXED = ("encoder", "text", "head", "train_head", "names", "k", "held_out", "recipe")
+_FIXED = (
+    *("encoder", "text", "head", "train_head", "names", "k", "held_out", "recipe"),
+    *("val", "labels", "root", "frame_template", "suffix"),
+)
 
 
 def resumed(options: Namespace, given: Namespace) -> None:

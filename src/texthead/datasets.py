@@ -16,8 +16,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from texthead import splits
-from texthead.decoding import IMAGE_SUFFIXES, is_media, open_media
+from texthead.decoding import is_image, is_media, open_media
 from texthead.errors import DataError, MediaError
+from texthead.hub_datasets import HUB_PREFIX, read_hub
+from texthead.lists import read_labels, read_list
 from texthead.sampling import Views, random_in_segment
 from texthead.transforms import Augmentation, augment, view_crops
 
@@ -71,7 +73,7 @@ class Dataset:
     @property
     def only_images(self) -> bool:
         """Whether every item is an image: a clip of one frame."""
-        return all(item.path.suffix.lower() in IMAGE_SUFFIXES for item in self.items)
+        return all(is_image(item.path) for item in self.items)
 
     def split(self, name: Split) -> "Dataset":
         """The items of one split."""
@@ -103,22 +105,64 @@ class Dataset:
         return replace(self, items=tuple(items))
 
 
-def read_dataset(source: str | Path) -> Dataset:
-    """The labelled files that a manifest (CSV or TSV) or a folder of class folders names.
+def read_dataset(
+    source: str | Path,
+    *,
+    labels: str | Path | None = None,
+    root: str | Path | None = None,
+    frame_template: str | None = None,
+    suffix: str | None = None,
+) -> Dataset:
+    """The labelled files that a folder of class folders, a manifest, a published list or a `datasets` source names.
 
-    A folder with one manifest in it is read through the manifest. Folders named train, val, test above the class
-    folders are splits.
+    A folder with one manifest (CSV or TSV) in it is read through the manifest. Folders named train, val, test above the
+    class folders are splits. A `.txt` is a list with lines `path n_frames label` or `file label`. `datasets:...` is a
+    folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
+
+    Args:
+        labels: a CSV with `id,name`. A list's labels are places in it; elsewhere a label becomes the name of its id.
+        root: the folder that a list's paths begin in; the list's own if None.
+        frame_template: where a list's paths are folders of frames, the name of a frame: "img_{:05d}.jpg".
+        suffix: where a list's paths are videos without it: ".avi".
 
     Raises:
-        DataError: no such path, no labelled file in it, or a manifest that breaks a rule.
+        DataError: no such path, no labelled file in it, a manifest, list or label file that breaks a rule, or an
+            option that does not belong to the source.
     """
+    named = read_labels(Path(labels)) if labels is not None else None
     path = Path(source)
+    if path.suffix.lower() == ".txt" and not path.is_dir():
+        if not path.is_file():
+            raise DataError(f"{path}: no such list; check the path")
+        if named is None:
+            raise DataError(f"{path}: a list holds numbers: give labels (--labels), a CSV with id,name in their order")
+        start = None if root is None else Path(root)
+        rows, notes = read_list(path, named, root=start, frame_template=frame_template, suffix=suffix)
+        return _checked(Dataset(tuple(Item(*row) for row in rows), str(path), tuple(notes)))
+    for option, value in (("root", root), ("frame_template", frame_template), ("suffix", suffix)):
+        if value is not None:
+            flag = f"--{option.replace('_', '-')}"
+            raise DataError(f"{option} ({flag}) {str(value)!r} is for lists (.txt), and {source} is none: leave it out")
+    dataset = _read_hub(str(source)) if str(source).startswith(HUB_PREFIX) else _read_path(path)
+    if named is None:
+        return dataset
+    names = {label: named.name_of(label) for label in dataset.classes}
+    return replace(dataset, items=tuple(replace(item, label=names[item.label]) for item in dataset.items))
+
+
+def _read_hub(source: str) -> Dataset:
+    rows, notes = read_hub(source, split_names=_SPLIT_NAMES)
+    return _checked(Dataset(tuple(Item(*row) for row in rows), source, tuple(notes)))  # pyright: ignore[reportArgumentType]
+
+
+def _read_path(path: Path) -> Dataset:
     if path.is_file():
         return _read_manifest(path)
     if (path / "recipe.json").is_file():
         raise DataError(f"{path}: is a run, no data; name a folder of class folders or a CSV with path,label")
     if not path.is_dir():
-        raise DataError(f"{path}: no such file or folder; give a folder of class folders or a CSV with path,label")
+        kinds = "class folders, a CSV with path,label, a list .txt, or datasets:FOLDER_OR_ID"
+        raise DataError(f"{path}: no such file or folder; give {kinds}")
     manifests = sorted(p for p in path.iterdir() if p.suffix.lower() in _MANIFEST_SUFFIXES and _is_manifest(p))
     if len(manifests) > 1:
         names = ", ".join(manifest.name for manifest in manifests)
@@ -140,7 +184,9 @@ def _is_manifest(path: Path) -> bool:
 def _read_manifest(path: Path) -> Dataset:
     delimiter = _MANIFEST_SUFFIXES.get(path.suffix.lower())
     if delimiter is None:
-        raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with the columns path,label[,split][,group]")
+        raise DataError(
+            f"{path}: not a manifest; expected a .csv or .tsv with path,label[,split][,group], or a .txt list"
+        )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)

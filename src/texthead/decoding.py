@@ -1,8 +1,9 @@
 """File -> frames; the only door to the decoder.
 
-An image is a clip of one frame. A video is read packet by packet: all packets are listed once, which gives
-the exact frame count and presentation times without trusting a header; then only the stretch from the last
-keyframe to a wanted frame is decoded. One thread a file: run several files side by side instead.
+An image is a clip of one frame; a folder of images under a template is a clip of many. A video is read packet
+by packet: all packets are listed once, which gives the exact frame count and presentation times without
+trusting a header; then only the stretch from the last keyframe to a wanted frame is decoded. One thread a
+file: run several files side by side instead.
 
 Which file counts as whole? A header's frame count is wrong too often to be a rule (.avi counts the frames
 that were dropped in recording, .mov those that its edit list hides), so the packets are believed, unless
@@ -12,6 +13,7 @@ that were dropped in recording, .mov those that its edit list hides), so the pac
 - on reading: a frame on the way to a wanted one is damaged. `check` reads all of them.
 """
 
+import io
 import re
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -39,6 +41,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from texthead.errors import DataError, MediaError
+from texthead.frame_files import frame_files, is_template
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
@@ -59,6 +62,24 @@ _OPEN_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 # Old files carry titles that are not UTF-8. PyAV reads them as they are from 19 on, and takes no word for it any more.
 _TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 _IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+# What Pillow and FFmpeg call a format, and its usual suffix.
+_SUFFIXES = {
+    "BMP": ".bmp",
+    "GIF": ".gif",
+    "JPEG": ".jpg",
+    "MPO": ".jpg",
+    "PNG": ".png",
+    "TIFF": ".tif",
+    "WEBP": ".webp",
+    "asf": ".wmv",
+    "avi": ".avi",
+    "flv": ".flv",
+    "matroska,webm": ".mkv",
+    "mov,mp4,m4a,3gp,3g2,mj2": ".mp4",
+    "mpeg": ".mpg",
+    "mpegts": ".ts",
+    "ogg": ".ogv",
+}
 
 # How much longer than its packets a file must claim to be before it counts as cut short.
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
@@ -102,6 +123,76 @@ class Image:
         self._image.close()
 
     def __enter__(self) -> "Image":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class FrameFolder:
+    """The pictures of a folder that fit a template, by ascending number, as the frames of one clip.
+
+    `path` is the folder and the template, as `v1/img_{:05d}.jpg`. Pictures are opened when they are asked for.
+
+    Source: the published code's `image_tmpl`.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise MediaError(path, f"frames must be images, and {path.suffix or 'no suffix'!r} is none of theirs")
+        self._files = frame_files(path)
+        self.num_frames = len(self._files)
+
+    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
+        """The frames at `indices`, in that order; an index may come twice, its picture is read once.
+
+        Raises: DataError for an index outside 0..num_frames-1; MediaError for a damaged picture, or one of
+        another size.
+        """
+        _check_indices(self.path, indices, self.num_frames)
+        places: dict[int, list[int]] = {}
+        for place, index in enumerate(indices):
+            places.setdefault(index, []).append(place)
+        out: np.ndarray | None = None
+        for index in sorted(places):
+            picture = self._picture(index)
+            if out is None:
+                out = np.empty((len(indices), *picture.shape), np.uint8)
+            self._check_same_size(out.shape[1:], picture.shape, index)
+            out[places[index]] = picture
+        assert out is not None, "_check_indices lets no empty request through"
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    def check(self) -> int:
+        """The number of frames, after decoding every one of them; none is kept.
+
+        Raises: MediaError for the first fault.
+        """
+        shape: tuple[int, ...] | None = None
+        for index in range(self.num_frames):
+            here = self._picture(index).shape
+            shape = shape or here
+            self._check_same_size(shape, here, index)
+        return self.num_frames
+
+    def _picture(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        file = self._files[index]
+        try:
+            _check_file(file)
+            with Image(file) as image:
+                return image.frames_at([0])[0].permute(1, 2, 0).numpy()
+        except MediaError as error:
+            raise MediaError(self.path, f"frame {file.name}: {error.problem}") from error
+
+    def _check_same_size(self, before: tuple[int, ...], here: tuple[int, ...], index: int) -> None:
+        if here != before:
+            raise MediaError(self.path, f"{_changed_size(before, here)} (at {self._files[index].name})")
+
+    def close(self) -> None:
+        """Nothing: no picture stays open."""
+
+    def __enter__(self) -> "FrameFolder":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -354,24 +445,47 @@ class Video:
         return np.rot90(picture, turns)
 
 
-Media = Video | Image
+Media = Video | Image | FrameFolder
 
 
 def is_media(path: str | Path) -> bool:
-    """True for a name that ends like a video's or an image's; the file itself is not looked at."""
+    """True for a name that ends like a video's or an image's, a template's too; the file itself is not looked at."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
+def is_image(path: str | Path) -> bool:
+    """True for a name that is read as one image; a template is a clip."""
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES and not is_template(path)
+
+
+def suffix_of(content: bytes) -> str | None:
+    """The suffix that a file with this content should have; None where it is no image or video that can be read."""
+    try:
+        with PIL.Image.open(io.BytesIO(content), formats=_IMAGE_FORMATS) as image:
+            return _SUFFIXES.get(image.format or "")
+    except Exception:  # On what is no image Pillow's readers raise nearly every kind there is.
+        pass
+    try:
+        with av.open(io.BytesIO(content), options=_OPEN_OPTIONS, **_TITLES) as container:
+            return _SUFFIXES.get(container.format.name)
+    except FFmpegError:
+        return None
+
+
 def open_media(path: str | Path) -> Media:
-    """The video or image at `path`, open; use it as a context manager.
+    """The video, image or folder of frames at `path`, open; use it as a context manager.
 
-    A name with an image suffix is read as an image, any other as a video.
+    A name with a place for a number (`img_{:05d}.jpg`) is read as a folder of frames, one with an image suffix as an
+    image, any other as a video.
 
-    Raises: MediaError for a file that is missing, empty, cut short, without pictures, or in no known format.
+    Raises: MediaError for a file that is missing, empty, cut short, without pictures, or in no known format; for a
+    folder of frames that is missing, holds none, or lacks one between others.
     """
     path = Path(path)
+    if is_template(path):
+        return FrameFolder(path)
     _check_file(path)
-    return Image(path) if path.suffix.lower() in IMAGE_SUFFIXES else Video(path)
+    return Image(path) if is_image(path) else Video(path)
 
 
 def check(path: str | Path) -> int:

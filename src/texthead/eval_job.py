@@ -10,12 +10,22 @@ import torch
 
 from texthead import datasets, evaluation, features, prompts, runs
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, on_features, scored_features
-from texthead.datasets import Dataset, Item, read_dataset, splits_of
+from texthead.datasets import Dataset, Item, splits_of
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
 from texthead.files import read_json, replacing
+from texthead.frame_files import must_exist
 from texthead.heads import text_head
-from texthead.terminal import as_asked, bar, check_template_is_used, notes, pick_device, say_names, say_residual
+from texthead.terminal import (
+    as_asked,
+    bar,
+    check_template_is_used,
+    notes,
+    pick_device,
+    read_data,
+    say_names,
+    say_residual,
+)
 
 
 def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
@@ -68,7 +78,7 @@ def evaluate(options: Any) -> None:
     views, pooling, pixels = as_asked(options, run.recipe, run.pixels)
     device = pick_device(options.device)
     run.model.to(device)
-    dataset, say = read_dataset(options.data), notes()
+    dataset, say = read_data(options, options.data), notes()
     for line in dataset.notes:
         say.print(f"note: {line}")
     chosen, split_name = choose_scored(run, dataset, options.split)
@@ -160,7 +170,7 @@ def _eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
     paths = [Path(path) for path in split["train"]]
     if not paths or not are_few(options.baselines, len(paths)):
         return table
-    gone = [path for path in paths if not path.exists()]
+    gone = [path for path in paths if not must_exist(path).exists()]
     if gone:
         notes().print(f"note: zero-shot and probe are not shown: {len(gone)} training files are gone ({gone[0]})")
         return table

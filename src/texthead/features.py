@@ -20,6 +20,7 @@ from texthead.datasets import Pixels
 from texthead.decoding import open_media
 from texthead.errors import MediaError, TextheadError
 from texthead.files import cache_dir
+from texthead.frame_files import frame_files, is_template
 from texthead.sampling import centre_in_segment
 from texthead.towers import Visual
 from texthead.transforms import view_crops
@@ -40,6 +41,11 @@ def encoder_key(visual: Visual, pixels: Pixels) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:32]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 class FeatureCache:
@@ -86,23 +92,25 @@ class FeatureCache:
     def digest(self, path: Path) -> str:
         """The SHA-256 of a file's bytes, remembered while its size and times of modification and change stay.
 
-        Copying tools set the modification time back; the time of change can't be set.
+        Copying tools set the modification time back; the time of change can't be set. Of a folder of frames all files
+        count, in the order of their numbers.
 
         Raises:
             MediaError: the file cannot be read.
         """
+        files = frame_files(path) if is_template(path) else [path]
         try:
-            status = path.stat()
-            stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+            stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
+            stamp = stamps[0] if files == [path] else hashlib.sha256("\n".join(stamps).encode()).hexdigest()
             name = str(path.resolve())
             with self._faults():
                 row = self._db.execute("SELECT stamp, digest FROM files WHERE path = ?", (name,)).fetchone()
             if row and row[0] == stamp:
                 return row[1]
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digests = [_sha256(file) for file in files]
         except OSError as error:
             raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
+        digest = digests[0] if files == [path] else hashlib.sha256("\n".join(digests).encode()).hexdigest()
         with self._faults(), self._db:
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
         return digest

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from texthead.errors import RunError
+from texthead.errors import MediaError, RunError
+from texthead.frame_files import frame_files, is_template
 
 
 def cache_dir() -> Path:
@@ -83,8 +84,11 @@ def read_json(path: Path) -> dict:
 def fingerprint(path: Path) -> str:
     """A digest of a file's size and its first and last 64 kB, whatever its name; "" if it cannot be read.
 
-    It is equal for copies: it tells which files a run has seen without reading them whole.
+    It is equal for copies: it tells which files a run has seen without reading them whole. Of a folder of frames it
+    takes the names and so the number of all frames, and the same of eight frames, evenly placed.
     """
+    if is_template(path):
+        return _frames_fingerprint(path)
     part = 1 << 16
     try:
         with path.open("rb") as file:
@@ -97,7 +101,19 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
+def _frames_fingerprint(path: Path, most: int = 8) -> str:
+    try:
+        frames = frame_files(path)
+    except MediaError:
+        return ""
+    last = len(frames) - 1
+    chosen = sorted({i * last // (most - 1) for i in range(most)})
+    parts = [fingerprint(frames[i]) for i in chosen]
+    digest = hashlib.sha256("/".join([frame.name for frame in frames] + parts).encode())
+    return digest.hexdigest()[:32] if all(parts) else ""
+
+
 def fingerprints(paths: Sequence[Path]) -> list[str]:
-    """The fingerprint of each file, read by several threads."""
+    """The fingerprint of each file or folder of frames, read by several threads."""
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(fingerprint, paths))

@@ -10,14 +10,14 @@ from rich.table import Table
 
 from texthead import datasets, features, prompts, training
 from texthead.comparison import Pretrained
-from texthead.datasets import read_dataset, splits_of
+from texthead.datasets import splits_of
 from texthead.encoders import load_encoder
 from texthead.errors import DataError
 from texthead.evaluation import own_pixels
 from texthead.files import replacing
 from texthead.heads import class_correlation, text_weights
 from texthead.recipes import Recipe
-from texthead.terminal import notes, results, say_names
+from texthead.terminal import notes, read_data, results, say_names
 from texthead.towers import Encoder
 
 
@@ -29,6 +29,10 @@ def head(options: Any) -> None:
     names = prompts.clean_names(given) if options.names == "clean" else given
     if (options.init == "lda") != bool(options.data):
         raise DataError("--init lda and --data go together: LDA's rows come from the features of labelled items")
+    for option in ("labels", "root", "frame_template", "suffix"):
+        if not options.data and options[option] is not None:
+            flag = f"--{option.replace('_', '-')}"
+            raise DataError(f"{flag} {options[option]!r} says how --data is read: give --data too")
     encoder = load_encoder(options.encoder)
     template = prompts.read_template(options.template)
     recipe = Recipe(name="head", template=template, seed=options.seed)
@@ -66,7 +70,9 @@ def head(options: Any) -> None:
 
 def _lda_ground(options: Any, labels: Sequence[str], encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
     """Pretrained features and label places of the training items (of all, where the data has no splits)."""
-    dataset = read_dataset(options.data)
+    dataset = read_data(options, options.data)
+    for line in dataset.notes:
+        notes().print(f"note: {line}")
     items = dataset.split("train") if splits_of(dataset) else dataset
     targets = torch.tensor(datasets.label_indices(items, labels))
     pixels = own_pixels(encoder.visual.spec)

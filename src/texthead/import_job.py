@@ -138,9 +138,7 @@ def _encoder(
         raise DataError(f"--encoder {base}: the file has a text tower of its own; leave it out")
     base = base or original(config)
     if missing and base is None:
-        raise EncoderError(
-            f"{path}: lacks {', '.join(missing)}: name the encoder that it was tuned from in --encoder"
-        )
+        raise EncoderError(f"{path}: lacks {', '.join(missing)}: name the encoder that it was tuned from in --encoder")
     if base is not None and "ln_final.weight" in missing:
         encoder = load_encoder(base)
         if encoder.dim != config["embed_dim"]:
@@ -151,7 +149,9 @@ def _encoder(
     own = dict(checkpoint.clip)
     if base is not None and missing:
         if not base.startswith("openclip:"):
-            raise EncoderError(f"--encoder {base}: the missing {', '.join(missing)} can be taken from openclip:... only")
+            raise EncoderError(
+                f"--encoder {base}: the missing {', '.join(missing)} can be taken from openclip:... only"
+            )
         first = openclip_tensors(base, base.removeprefix("openclip:"))
         own |= {key: first[key] for key in missing}
     source = f"openclip:local-dir:{runs.HERE}/encoder"

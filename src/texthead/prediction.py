@@ -8,6 +8,7 @@ from texthead.datasets import Pixels, media_below
 from texthead.errors import DataError
 from texthead.evaluation import Pooling, own_pixels, score
 from texthead.features import Progress
+from texthead.frame_files import must_exist
 from texthead.recognizer import Recognizer
 from texthead.runs import Run
 from texthead.sampling import Views
@@ -26,7 +27,8 @@ class Prediction:
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
     """The files that are named, and the videos and images in the folders that are named (below them too), sorted.
 
-    Hidden files and folders are passed over, unless they are named.
+    A name with a place for a number, `v1/img_{:05d}.jpg`, is one clip of frames. Hidden files and folders are passed
+    over, unless they are named.
 
     Raises:
         DataError: a path that does not exist, or a folder without video or image.
@@ -38,7 +40,7 @@ def find_media(inputs: Sequence[str | Path]) -> list[Path]:
             if not inside:
                 raise DataError(f"{path}: folder holds no video or image; name files or another folder")
             found += inside
-        elif path.exists():
+        elif must_exist(path).exists():
             found.append(path)
         else:
             raise DataError(f"{path}: no such file or folder; check the path")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from texthead import prompts
-from texthead.datasets import Pixels
+from texthead.datasets import Dataset, Pixels, read_dataset
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Pooling
 from texthead.heads import CosineHead
@@ -75,6 +75,17 @@ def pick_device(name: str) -> torch.device:
             problem = "no such kind"
         raise RunError(f"--device {name!r} cannot be used ({problem}): use auto, cpu, cuda or cuda:N") from None
     return device
+
+
+def read_data(options: Any, source: str) -> Dataset:
+    """The labelled files of a source, read as the command's options say."""
+    return read_dataset(
+        source,
+        labels=options.labels,
+        root=options.root,
+        frame_template=options.frame_template,
+        suffix=options.suffix,
+    )
 
 
 def say_names(labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:

@@ -11,13 +11,14 @@ from rich.console import Console
 
 from texthead import datasets, evaluation, features, prompts, runs, training
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, write_report
-from texthead.datasets import Dataset, Pixels, read_dataset, splits_of
+from texthead.datasets import Dataset, Pixels, splits_of
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
+from texthead.files import fingerprints
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
-from texthead.terminal import bar, notes, pick_device, results, say_names
+from texthead.terminal import bar, notes, pick_device, read_data, results, say_names
 from texthead.towers import Encoder
 
 FEW_STEPS = 40
@@ -43,6 +44,43 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
     # Labels that only occur outside training have no row; `eval --zero-shot` is for them.
     val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
     return Division(train, val if len(val) else None, scored, name)
+
+
+def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
+    """The items of two sources as one dataset: those of the first to train on, those of the second to validate.
+
+    Raises:
+        DataError: a source with several splits of its own, or an item that is in both.
+    """
+    for role, dataset, alone in (("DATA", train_set, {"train"}), ("--val", val_set, {"val", "test"})):
+        own = splits_of(dataset)
+        if own and (len(own) > 1 or not set(own) <= alone):
+            raise DataError(f"{dataset.source}: has its own splits {own}, so it cannot be {role} beside another source")
+    trained = {item.path.resolve() for item in train_set.items}
+    both = [item for item in val_set.items if item.path.resolve() in trained]
+    if both:
+        raise DataError(
+            f"{len(both)} of {len(val_set)} items of {val_set.source} are in {train_set.source} too "
+            f"(the first: {both[0].path}): an item is trained on or scored, not both"
+        )
+    said = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
+    contents = set(fingerprints([item.path for item in train_set.items])) - {""}
+    prints = fingerprints([item.path for item in val_set.items])
+    copies = [item for item, content in zip(val_set.items, prints, strict=True) if content in contents]
+    if copies:
+        said.append(
+            f"{val_set.source}: {len(copies)} of {len(val_set)} items are copies of training items ({copies[0].path})"
+        )
+    classes = set(train_set.classes)
+    other = [item for item in val_set.items if item.label not in classes]
+    if other:
+        said.append(
+            f"{val_set.source}: {len(other)} of {len(val_set)} items are of classes without a training item "
+            f"({other[0].label!r}) and not scored"
+        )
+    items = [replace(item, split="train") for item in train_set.items]
+    items += [replace(item, split="val") for item in val_set.items]
+    return Dataset(tuple(items), train_set.source, tuple(said))
 
 
 def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given: frozenset[str]) -> tuple[Recipe, list[str]]:
@@ -87,7 +125,11 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     if not runs.is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
         raise RunError(f"{out}: holds other folders and no run; choose a new folder for --out")
     device = pick_device(options.device)
-    dataset = read_dataset(options.data)
+    dataset = read_data(options, options.data)
+    if options.val is not None:
+        if options.held_out is not None:
+            raise DataError(f"--held-out {options.held_out}: --val {options.val} is what is held out; give one of them")
+        dataset = with_validation(dataset, read_data(options, options.val))
     parts = divide(dataset, seed=recipe.seed, part=options.held_out, k=options.k)
     labels = parts.train.classes
     names = prompts.clean_names(labels) if options.names == "clean" else labels

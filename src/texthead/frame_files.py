@@ -1,0 +1,52 @@
+"""Clips that lie as one picture a frame in a folder, named by a template such as `clips/v1/img_{:05d}.jpg`."""
+
+import os
+import re
+from pathlib import Path
+
+from texthead.errors import MediaError
+
+_NUMBER = re.compile(r"\{:(?:0([1-9]\d*))?d\}")
+
+
+def is_template(path: str | Path) -> bool:
+    """Whether the last part of a path holds one place for a frame's number, as `img_{:05d}.jpg` or `{:d}.png`."""
+    return len(_NUMBER.findall(Path(path).name)) == 1
+
+
+def must_exist(path: Path) -> Path:
+    """What has to be on disk for a path to be read: the folder of a template, else the path itself."""
+    return path.parent if is_template(path) else path
+
+
+def frame_file(path: Path, number: int) -> Path:
+    """The file of one frame: `v1/img_{:05d}.jpg` and 7 give `v1/img_00007.jpg`."""
+    before, width, after = _NUMBER.split(path.name)
+    return path.parent / f"{before}{number:0{width or 1}d}{after}"
+
+
+def frame_files(path: Path) -> list[Path]:
+    """The files that fit a template, in the order of their numbers, from one listing of the folder.
+
+    Raises:
+        MediaError: no such folder, no file that fits, a first number that is neither 0 nor 1, or a gap.
+    """
+    try:
+        names = [entry.name for entry in os.scandir(path.parent)]
+    except OSError as error:
+        raise MediaError(path, f"its folder cannot be listed ({error.strerror}); check the path") from None
+    before, width, after = _NUMBER.split(path.name)
+    width = int(width or 1)
+    # A number longer than the template's width has no zeros in front.
+    fits = re.compile(rf"{re.escape(before)}([0-9]{{{width}}}|[1-9][0-9]{{{width},}}){re.escape(after)}")
+    found = {int(match[1]): match[0] for match in map(fits.fullmatch, names) if match}
+    if not found:
+        raise MediaError(path, f"none of the {len(names)} files in its folder fits the template; check both")
+    first, last = min(found), max(found)
+    if first > 1:
+        raise MediaError(path, f"its first frame is {found[first]}; number frames from 0 or 1 on")
+    missing = next((number for number in range(first, last) if number not in found), None)
+    if missing is not None:
+        name = frame_file(path, missing).name
+        raise MediaError(path, f"frame {name} is missing ({found[last]} is there); extract the frames again")
+    return [path.parent / found[number] for number in range(first, last + 1)]
