@@ -104,17 +104,10 @@ def _number(text: str) -> float:
 
 
 def _recipe(checkpoint: Checkpoint, convention: Convention, path: Path, options: Any) -> Recipe:
-    """What the run is tested with. How many frames a clip has is in no file, mostly in its name."""
-    frames = options.frames
-    named = re.search(r"(?<![a-z0-9])f(\d{1,2})(?![0-9])|(?<![a-z0-9])(\d{1,2})f(?![a-z0-9])", path.stem.lower())
-    if frames is None and named is None:
-        raise DataError(f"{path.name}: no file says how many frames a clip had: pass --frames, mostly 8, 16 or 32")
-    if frames is None and named is not None:
-        frames = int(named[1] or named[2])
-        notes().print(f"note: {frames} frames a clip, by the file's name (--frames changes it)")
+    """What the run is tested with."""
     return Recipe(
         name=f"imported, {checkpoint.kind}",
-        frames=frames,
+        frames=options.frames or _frames_of(path),
         origin=convention.origin,
         pooling=convention.pooling,
         crops_along=convention.crops_along,
@@ -122,6 +115,20 @@ def _recipe(checkpoint: Checkpoint, convention: Convention, path: Path, options:
         template=convention.template,
         template_pooling=convention.template_pooling,
     )
+
+
+def _frames_of(path: Path) -> int:
+    """Frames of a clip: in no file, mostly in its name, as k400-vitb-16-f8.pt or vit-16-32f.pt.
+
+    Raises:
+        DataError: the name does not say.
+    """
+    named = re.search(r"(?<![a-z0-9])(?:f(\d{1,2})|(\d{1,2})f)(?![a-z0-9])", path.stem.lower())
+    if named is None:
+        raise DataError(f"{path.name}: no file says how many frames a clip had: pass --frames, mostly 8, 16 or 32")
+    frames = int(named[1] or named[2])
+    notes().print(f"note: {frames} frames a clip, by the file's name (--frames changes it)")
+    return frames
 
 
 def _encoder(
