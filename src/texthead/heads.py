@@ -249,15 +249,21 @@ def text_head(
     template: str = "{}",
     scale: float | None = None,
     center: Float[Tensor, " dim"] | None = None,
+    prompts: Sequence[str | Sequence[str]] | None = None,
 ) -> FrozenHead:
-    """A frozen head of text rows, with the encoder's own scale and center unless others are given."""
+    """A frozen head of text rows, with the encoder's own scale and center unless others are given.
+
+    `prompts` stand in for the filled template: one string a name, or several whose rows are averaged.
+    """
+    check_names(names)
+    prompts = fill_template(template, names) if prompts is None else prompts
     return FrozenHead(
-        text_weights(encoder, names, template=template),
+        text_rows(encoder, prompts),
         names=names,
         scale=encoder.scale if scale is None else scale,
         center=encoder.center if center is None else center,
         kind="text",
-        prompts=fill_template(template, names),
+        prompts=prompts,
         text_source=encoder.text_source,
         text_map=encoder.text_map,
     )

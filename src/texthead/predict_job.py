@@ -16,7 +16,15 @@ from texthead.prediction import predict as predict_files
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
-from texthead.terminal import bar, check_template_is_used, notes, pick_device, results, say_residual
+from texthead.terminal import (
+    bar,
+    check_template_fills,
+    check_template_is_used,
+    notes,
+    pick_device,
+    results,
+    say_residual,
+)
 from texthead.towers import Visual
 
 
@@ -63,17 +71,21 @@ def predict(options: Any) -> None:
 def _predictor(run_folder: str | None, options: Any) -> tuple[runs.Run | Recognizer, Any]:
     """The run with its own or new classes, or a zero-shot model; and which frame of a segment it takes."""
     device = pick_device(options.device)
-    given = prompts.read_names(options.classes) if options.classes is not None else []
-    names = prompts.clean_names(given) if given and options.names == "clean" else given
+    given = prompts.read_classes(options.classes) if options.classes is not None else {}
+    check_template_fills(options.template, given)
+    labels = list(given)
+    names = prompts.clean_names(labels) if given and options.names == "clean" else labels
+    sentences = list(given.values())
     if run_folder is None:
-        shown = prompts.fill_template(options.template or "{}", names)
-        encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=shown)
-        head = text_head(encoder, names, template=options.template or "{}").renamed(given)
+        shown = prompts.class_prompts(options.template or "{}", names, sentences)
+        encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=prompts.all_prompts(shown))
+        head = text_head(encoder, names, prompts=shown).renamed(labels)
         return Recognizer(encoder.visual, MeanPool(), head).to(device), "centre"
     run = runs.load_run(run_folder)
     if given:
-        run = run.with_classes(given, names=names, template=options.template)
-        say_residual(run, names, options.template)
+        shown = prompts.class_prompts(options.template or run.recipe.template, names, sentences)
+        say_residual(run, shown)
+        run = run.with_classes(labels, names=names, prompts=shown)
     run.model.to(device)
     return run, run.recipe.origin
 
