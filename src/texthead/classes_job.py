@@ -39,6 +39,8 @@ def _add(run: runs.Run, options: Any) -> runs.Run:
     names = prompts.clean_names(labels) if options.names == "clean" else labels
     shown = prompts.class_prompts(options.template or run.recipe.template, names, list(given.values()))
     edited = class_edits.add_classes(run, labels, names=names, prompts=shown)
+    if options.names == "clean":
+        prompts.clean_names(edited.labels)  # Nor may a new one read like one that is there.
     say_names(labels, names, None)
     _say_rows(run, labels, shown)
     return edited
@@ -94,8 +96,10 @@ def _told(edit: dict[str, Any]) -> str:
     match edit["action"]:
         case "add":
             return f"added {named}"
+        case "rename" if given["old"] == given["new"]:
+            return f"made the row of {given['old']!r} anew from {_strings(given['prompt'])!r}"
         case "rename" if "prompt" in given:
-            return f"renamed {given['old']!r} to {given['new']!r}, its row made anew from {_strings(given['prompt'])}"
+            return f"renamed {given['old']!r} to {given['new']!r}, its row made anew from {_strings(given['prompt'])!r}"
         case "rename":
             return f"renamed {given['old']!r} to {given['new']!r}"
         case "remove":

@@ -70,7 +70,7 @@ def _plain(message: str) -> str:
     if required:
         command, name = required[1].replace(".", " RUN "), required[2]
         positional = {"data": "DATA", "run": "RUN", "inputs": "RUN_OR_FILE", "classes": "CLASSES"}
-        positional |= {"old": "OLD", "new": "NEW"}
+        positional |= {"old": "OLD", "new": "NEW"} | ({"classes": "NAME"} if " RUN " in command else {})
         return f"texthead {command} needs {positional.get(name, f'--{name}')} (see texthead {command} --help)"
     option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
     if option:

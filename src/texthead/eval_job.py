@@ -139,9 +139,9 @@ def follow_edits(run: runs.Run, chosen: Dataset) -> tuple[Dataset, list[str]]:
     for before, after in now.items():
         count = chosen.labels.count(before)
         if after is None:
-            lines.append(f"{count} items of {before!r} are not scored: the class was removed from the run")
+            lines.append(f"{before!r} was removed from the run: {count} of its items not scored")
         elif after != before:
-            lines.append(f"{count} items of {before!r} are scored as {after!r}, as its class is called now")
+            lines.append(f"{before!r} is called {after!r} in the run now: {count} of its items scored so")
     items = ((item, now[item.label]) for item in chosen.items)
     left = tuple(replace(item, label=label) for item, label in items if label is not None)
     if not left:
