@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -431,6 +432,25 @@ def test_a_reader_that_an_edit_overtakes_says_so(folder, monkeypatch, moment):
     with pytest.raises(RunError, match="edited while it was read: try again"):
         load_run(folder)
     assert load_run(folder).labels == edited.labels
+
+
+def test_a_reader_between_the_two_files_says_so(make, monkeypatch):
+    """It read the new classes.json beside the old rows; then the new rows came."""
+    folder, later = make(), make(folder="later")
+    save_classes(rename_class(load_run(later), "a dog", "tree", prompt="a tree"))
+    shutil.copy(later / "classes.json", folder)
+    assert load_run(folder).labels == NAMES
+    real = runs.load_weights
+
+    def overtaken(*given: object) -> object:
+        shutil.copy(later / "model.safetensors", folder)
+        return real(*given)
+
+    monkeypatch.setattr(runs, "load_weights", overtaken)
+    with pytest.raises(RunError, match="edited while it was read: try again"):
+        load_run(folder)
+    monkeypatch.setattr(runs, "load_weights", real)
+    assert load_run(folder).labels == ("a cat", "tree", "a boat")
 
 
 def test_two_editors(folder):
