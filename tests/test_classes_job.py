@@ -290,6 +290,11 @@ def test_eval_follows_the_edits(run, data, say, wrong, tmp_path):
     say("classes", run, "remove", "crimson")
     line = wrong("eval", run, data, "--workers", 0)
     assert "all 3 items are of classes that were removed from the run" in line
+    shutil.copytree(data / "red", other / "a kite")
+    shutil.rmtree(other / "crimson")
+    only, out, _ = score(say, run, other, tmp_path / "7.csv", "--split", "train")
+    assert {label for label, _ in only} == {"a kite"}
+    assert "logistic probe" not in out, "no class that is left has a training item"
     # Other names are other rows: edits have no say in them.
     assert score(say, run, data, tmp_path / "6.csv", "--zero-shot")[0][2][0] == "red"
 

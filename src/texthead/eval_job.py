@@ -204,8 +204,8 @@ def _eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
     pairs = zip(split["train"], split["train_labels"], strict=True)
     known = [(Path(path), label) for path, label in pairs if label in run.labels]
     paths = [path for path, _ in known]
-    if not are_few(options.baselines, len(paths)):
-        return table
+    if not paths or not are_few(options.baselines, len(paths)):
+        return table  # A run of which all trained classes were removed has nothing to probe.
     gone = [path for path in paths if not path.exists()]
     if gone:
         notes().print(f"note: zero-shot and probe are not shown: {len(gone)} training files are gone ({gone[0]})")
