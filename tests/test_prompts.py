@@ -12,12 +12,14 @@ from texthead.errors import DataError
 from texthead.prompts import (
     check_names,
     check_template,
+    class_prompts,
     clean_name,
     clean_names,
     fill_template,
     fill_templates,
     flat,
     mirrored_names,
+    read_classes,
     read_names,
     read_template,
 )
@@ -153,6 +155,72 @@ def test_a_folder_is_no_file_of_names(tmp_path):
 def test_a_string_without_usable_names(source):
     with pytest.raises(DataError):
         read_names(source)
+
+
+# ---- several sentences a class
+
+
+def test_classes_with_sentences_from_a_file(tmp_path):
+    path = tmp_path / "Classes.JSON"
+    path.write_bytes(
+        b'\xef\xbb\xbf{"archery": [" a bow ", "archery"], "a kite": null, "v\xc3\xa9lo, big": "a bicycle"}'
+    )
+    read = read_classes(str(path))
+    assert read == {"archery": ("a bow", "archery"), "a kite": None, "vélo, big": ("a bicycle",)}
+    assert list(read) == ["archery", "a kite", "vélo, big"]
+    assert read_classes("cat, a dog") == {"cat": None, "a dog": None}
+    names = tmp_path / "names.txt"
+    names.write_text("cat\n")
+    assert read_classes(str(names)) == {"cat": None}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"a": []}', "class 'a' has []: give a sentence, a list of sentences, or null"),
+        ('{"a": ""}', "class 'a' has \"\""),
+        ('{"a": ["x", " "]}', "class 'a' has \" \""),
+        ('{"a": ["x", null]}', "class 'a' has null"),
+        ('{"a": 3}', "class 'a' has 3"),
+        ('{"a": {"b": "c"}}', 'class \'a\' has {"b": "c"}'),
+        ('{"a": "x", "a": "y"}', "'a' occurs twice: give all sentences of a class in one list"),
+        ('{"": "x"}', "class name 1 of 1 is empty"),
+        ("{}", "no class names given"),
+        ('["a"]', 'expected an object as {"archery"'),
+        ("null", "expected an object"),
+        ('{"a": "x"', "cannot be read as JSON"),
+    ],
+)
+def test_a_file_without_usable_classes(tmp_path, content, words):
+    path = tmp_path / "classes.json"
+    path.write_text(content)
+    with pytest.raises(DataError) as caught:
+        read_classes(str(path))
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_or_odd_file_of_classes(tmp_path):
+    with pytest.raises(DataError, match="no such file of classes; give a .json"):
+        read_classes(str(tmp_path / "gone.json"))
+    (tmp_path / "latin.json").write_bytes(b'{"caf\xe9": null}')
+    (tmp_path / "folder.json").mkdir()
+    for name in ("latin.json", "folder.json"):
+        with pytest.raises(DataError, match="cannot be read as JSON"):
+            read_classes(str(tmp_path / name))
+
+
+def test_prompts_are_own_sentences_or_the_template():
+    sentences = [None, ("a hound", "a puppy"), ("a bird",), "a fish"]
+    shown = class_prompts("a {}.", ["cat", "dog", "bird", "fish"], sentences)
+    assert shown == ["a cat.", ("a hound", "a puppy"), "a bird", "a fish"]
+    assert flat(shown) == ["a cat.", "a hound", "a puppy", "a bird", "a fish"]
+    for wrong in ((), "", ("a", " ")):
+        with pytest.raises(DataError, match="class 'cat' has an empty sentence or none"):
+            class_prompts("{}", ["cat"], [wrong])
+    with pytest.raises(DataError, match="exactly one"):
+        class_prompts("a", ["cat"], ["a cat"])
 
 
 def test_prompts_need_no_torch():

@@ -5,6 +5,7 @@ read_dataset, train, load_run, evaluate, predict
 recipes                                  every hyper-parameter, as functions
 FrozenHead, TrainableHead, LinearHead    rows of your own go into the first two
 TemplatesHead, PromptHead                several templates; a learnable one
+add_classes, rename_class, remove_classes, merge_classes, save_classes
 text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_correlation
 MeanPool, TemporalTransformer, TemporalConv, TokenConv
 Views, average_views, encode_items, FeatureCache
@@ -17,6 +18,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from texthead import recipes as recipes
+    from texthead.class_edits import add_classes as add_classes
+    from texthead.class_edits import merge_classes as merge_classes
+    from texthead.class_edits import remove_classes as remove_classes
+    from texthead.class_edits import rename_class as rename_class
+    from texthead.class_edits import save_classes as save_classes
     from texthead.datasets import Dataset as Dataset
     from texthead.datasets import Item as Item
     from texthead.datasets import read_dataset as read_dataset
@@ -74,6 +80,7 @@ _HOMES = {
     "Views": "sampling",
     "Visual": "towers",
     "VisualSpec": "towers",
+    "add_classes": "class_edits",
     "average_views": "evaluation",
     "class_correlation": "heads",
     "encode_items": "evaluation",
@@ -81,10 +88,14 @@ _HOMES = {
     "lda_weights": "heads",
     "load_encoder": "encoders",
     "load_run": "runs",
+    "merge_classes": "class_edits",
     "orthogonal_weights": "heads",
     "predict": "prediction",
     "random_weights": "heads",
     "read_dataset": "datasets",
+    "remove_classes": "class_edits",
+    "rename_class": "class_edits",
+    "save_classes": "class_edits",
     "text_head": "heads",
     "text_rows": "heads",
     "text_weights": "heads",

@@ -52,6 +52,20 @@ class MetricsLog:
             beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
+def check_not_edited(out: Path) -> None:
+    """Nothing, if the classes of the run are those that training began with.
+
+    Raises:
+        RunError: they were edited since: the checkpoint is of another head.
+    """
+    edits = len(read_json(out / "classes.json").get("history", []))
+    if edits:
+        raise RunError(
+            f"{out}: its classes were edited after training ({edits} {'edit' if edits == 1 else 'edits'} in "
+            "classes.json), and a resumed run would have the old head: train into another --out"
+        )
+
+
 def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -> dict | None:
     """The state to go on from, or None for a run from the start."""
     existing = out / "recipe.json"
@@ -61,6 +75,7 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
         return None
     if not existing.is_file():
         raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out --resume to start one")
+    check_not_edited(out)
     before, trained, named = (read_json(out / name) for name in ("recipe.json", "split.json", "classes.json"))
     begun = before.get("recipe", {})
     for key, value in about["recipe"].items():

@@ -72,10 +72,14 @@ _KINDS = {
 def _plain(message: str) -> str:
     """The parser's message in one line that names options as they are typed."""
     text = " ".join(message.split())
-    required = re.fullmatch(r"the following arguments are required: (\w+)\.(\w+)", text)
+    if text.startswith('expected "classes.action" to be one of'):
+        return "texthead classes RUN needs list, add, rename, remove or merge (see texthead classes --help)"
+    required = re.fullmatch(r"the following arguments are required: (\w+(?:\.\w+)?)\.(\w+)", text)
     if required:
-        command, name = required.groups()
+        command, name = required[1].replace(".", " RUN "), required[2]
         positional = {"data": "DATA", "run": "RUN", "inputs": "RUN_OR_FILE", "classes": "CLASSES", "file": "FILE"}
+        positional |= {"old": "OLD", "new": "NEW"} | ({"classes": "NAME"} if " RUN " in command else {})
+        positional = {k: v for k, v in positional.items() if (command, k) != ("import", "classes")}
         return f"texthead {command} needs {positional.get(name, f'--{name}')} (see texthead {command} --help)"
     option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
     if option:
@@ -91,6 +95,9 @@ def _plain(message: str) -> str:
     *others, last = kind[1].split(", ") if kind[1] else ["", _KINDS[kind[2] or kind[3] or kind[4]]]
     rule = f"{', '.join(others)} or {last}".replace("'", "") if kind[1] else last
     return f"{option} must be {rule}, got {value[1]}"
+
+
+_CLASSES_JSON = "classes.json of name: sentence, [sentences] or null"
 
 
 class _Help(DefaultHelpFormatter):
@@ -131,6 +138,7 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("train", _train_parser(), help="labelled videos or images -> a run")
     commands.add_subcommand("eval", _eval_parser(), help="score a run on labelled data")
     commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
+    _add_classes_parser(commands)
     commands.add_subcommand("head", _head_parser(), help="make and look at the rows of a head")
     commands.add_subcommand("import", _import_parser(), help="a published checkpoint -> a run")
     commands.add_subcommand("encoders", _encoders_parser(), help="list the encoders that can be loaded")
@@ -261,7 +269,7 @@ def _eval_parser() -> ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
     _data(parser)
-    parser.add_argument("--classes", default=None, help="names.txt or 'a, b': a new text head for these")
+    parser.add_argument("--classes", default=None, help="names.txt, classes.json or 'a, b': a new text head for these")
     parser.add_argument("--zero-shot", action="store_true", help="a new text head for the data's own labels")
     parser.add_argument("--template", default=None, help="prompt of a new head, or a .txt of them")
     _names(parser)
@@ -285,7 +293,7 @@ def _predict_parser() -> ArgumentParser:
     parser.add_argument(
         "inputs", nargs="+", metavar="RUN_OR_FILE", help="a run folder first, or only files and folders"
     )
-    parser.add_argument("--classes", default=None, help="names.txt or 'a helicopter, a bird'")
+    parser.add_argument("--classes", default=None, help="names.txt, classes.json or 'a helicopter, a bird'")
     parser.add_argument("--encoder", default=None, help="without a run: mini (the default), openclip:..., hf:...")
     _text(parser)
     parser.add_argument("--template", default=None, help="prompt of a new head, or a .txt of them")
@@ -305,7 +313,7 @@ def _head_parser() -> ArgumentParser:
         usage="texthead head CLASSES [options]",
         description="The rows of a head and how alike they are.",
     )
-    parser.add_argument("classes", metavar="CLASSES", help="names.txt or 'a, b, c'")
+    parser.add_argument("classes", metavar="CLASSES", help="names.txt, classes.json or 'a, b, c'")
     parser.add_argument(
         "--init", type=Literal["text", "normal", "orthogonal", "lda"], default="text", help="where rows come from"
     )
@@ -353,6 +361,56 @@ def _import_parser() -> ArgumentParser:
     parser.add_argument("--resize", type=PositiveInt, default=None, help="short side before cropping")
     parser.add_argument("--test-scale", default=None, metavar="NUMBER", help="factor of the cosines, or learned")
     return parser
+
+
+def _add_classes_parser(commands: Any) -> None:
+    """`texthead classes` and its actions; jsonargparse wants outer commands added before inner ones."""
+    parser = _Parser(
+        prog="texthead classes",
+        usage="texthead classes RUN [options]",
+        description="The classes of a finished run: list, add, rename, remove or merge them. No other class changes.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    commands.add_subcommand("classes", parser, help="show and edit the classes of a run")
+    actions = parser.add_subcommands(required=True, dest="action", metavar="ACTION")
+    before = "texthead classes RUN"
+
+    shown = _Parser(prog=f"{before} list", usage=f"{before} list [options]", description="Labels, prompts, history.")
+    shown.add_argument("--json", action="store_true", help="JSON on standard output")
+    actions.add_subcommand("list", shown, help="labels, prompts, where rows came from, history")
+
+    text = "Text rows for more classes, behind the others."
+    add = _Parser(prog=f"{before} add", usage=f"{before} add [NAME...] [options]", description=text)
+    add.add_argument("classes", nargs="*", metavar="NAME", help="class names, each an argument of its own")
+    add.add_argument("--from", default=None, metavar="FILE", help=f"instead of names: names.txt, or {_CLASSES_JSON}")
+    _prompts(add)
+    actions.add_subcommand("add", add, help="text rows for more classes")
+
+    text = "Another label for a class: what predictions say. Its row stays without --encode and --sentence."
+    rename = _Parser(prog=f"{before} rename", usage=f"{before} rename OLD NEW [options]", description=text)
+    rename.add_argument("old", metavar="OLD", help="a class of the run")
+    rename.add_argument("new", metavar="NEW", help="what to call it")
+    rename.add_argument("--encode", action="store_true", help="make the row anew from NEW")
+    _prompts(rename)
+    actions.add_subcommand("rename", rename, help="another label for a class")
+
+    text = "Fewer classes; at least one stays."
+    remove = _Parser(prog=f"{before} remove", usage=f"{before} remove NAME...", description=text)
+    remove.add_argument("classes", nargs="+", metavar="NAME", help="classes of the run")
+    actions.add_subcommand("remove", remove, help="fewer classes")
+
+    text = "Several classes as one, whose row is the mean of theirs."
+    merge = _Parser(prog=f"{before} merge", usage=f"{before} merge NAME NAME... --into NAME", description=text)
+    merge.add_argument("classes", nargs="+", metavar="NAME", help="classes of the run, at least two")
+    merge.add_argument("--into", required=True, metavar="NAME", help="what to call it: one of them, or a new name")
+    actions.add_subcommand("merge", merge, help="several classes as one")
+
+
+def _prompts(parser: ArgumentParser) -> None:
+    text = "what the row is made from, for one class; given several times, the rows are averaged"
+    parser.add_argument("--sentence", action="append", default=None, metavar="TEXT", help=text)
+    parser.add_argument("--template", default=None, help="prompt with exactly one {}; the run's own if not given")
+    _names(parser)
 
 
 def _encoders_parser() -> ArgumentParser:
@@ -460,6 +518,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from texthead.eval_job import evaluate as do
         elif options.command == "import":
             from texthead.import_job import import_file as do
+        elif options.command == "classes":
+            from texthead.classes_job import classes as do
         elif options.command == "encoders":
             from texthead.encoders_job import encoders as do
         elif options.command == "profile":

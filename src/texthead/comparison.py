@@ -135,13 +135,17 @@ def baselines(
     targets: torch.Tensor,
     *,
     skip: bool,
+    prompts: Sequence[str | Sequence[str]] | None = None,
 ) -> None:
-    """Put zero-shot and a logistic probe on the pretrained encoder's features of the same items into the table."""
+    """Put zero-shot and a logistic probe on the pretrained encoder's features of the same items into the table.
+
+    Zero-shot reads the recipe's template with `names`, or `prompts` where they are given.
+    """
     tests, result = scored_features(ground, table, skip=skip)
     if ground.encoder.has_text:
         center = found.mean(0) if recipe.center else None
         title = "zero-shot, features centred on the training items" if recipe.center else "zero-shot"
-        head = text_head(ground.encoder, names, template=recipe.template, center=center)
+        head = text_head(ground.encoder, names, template=recipe.template, center=center, prompts=prompts)
         table.add(title, replace(result, scores=on_features(head, tests)))
     probe = evaluation.logistic_probe(found, targets, tests, classes=len(table.labels))
     table.add("logistic probe, frozen features", replace(result, scores=probe))

@@ -9,21 +9,25 @@ from typing import Any
 import torch
 
 from texthead import datasets, evaluation, features, prompts, runs
+from texthead.class_edits import followed, followed_split
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, on_features, scored_features
 from texthead.datasets import Dataset, Item, splits_of
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
-from texthead.files import read_json, replacing
+from texthead.files import replacing
 from texthead.frame_files import must_exist
 from texthead.heads import text_head
+from texthead.prompt_head import PromptHead
 from texthead.terminal import (
     as_asked,
     bar,
+    check_template_fills,
     check_template_is_used,
     notes,
     pick_device,
     read_data,
     say_names,
+    say_prompts,
     say_residual,
 )
 
@@ -82,14 +86,21 @@ def evaluate(options: Any) -> None:
     for line in dataset.notes:
         say.print(f"note: {line}")
     chosen, split_name = choose_scored(run, dataset, options.split)
-    model, labels, names = run.model, list(run.labels), []
+    model, labels, shown = run.model, list(run.labels), []
+    names, sentences = [], []
     if other:
-        labels, names = _other_classes(options, chosen)
+        labels, names, sentences = _other_classes(options, chosen)
+    else:
+        chosen, lines = follow_edits(run, chosen)
+        for line in lines:
+            say.print(f"note: {line}")
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
     if other:
-        say_names(labels, names, template or run.recipe.template)
-        say_residual(run, names, template)
-        model = run.with_classes(labels, names=names, template=template).model.to(device)
+        say_names(labels, names, None)
+        shown = prompts.class_prompts(template or run.recipe.template, names, sentences)
+        say_residual(run, shown)
+        model = run.with_classes(labels, names=names, template=template, prompts=sentences).model.to(device)
+        say_prompts(labels, model.head.prompts)  # pyright: ignore
     with bar("score", "files") as progress:
         result = evaluation.evaluate(
             model,
@@ -103,7 +114,7 @@ def evaluate(options: Any) -> None:
             progress=progress,
         )
     parts = Division(chosen, None, chosen, split_name)
-    table = _before_training(run, parts, labels, names, options) if other else _eval_baselines(run, parts, options)
+    table = _before_training(run, parts, labels, shown, options) if other else _eval_baselines(run, parts, options)
     frames, beside, own = run.recipe.frames, "", ""
     if views.count > 1:
         beside, own = ", 1 view", f", {options.views} views, mean of {pooling}"
@@ -120,13 +131,39 @@ def evaluate(options: Any) -> None:
         _write_items(Path(options.out), result)
 
 
-def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str]]:
-    """(labels, class names) of a new head: the data's own, or the given names with the data's labels matched."""
+def follow_edits(run: runs.Run, chosen: Dataset) -> tuple[Dataset, list[str]]:
+    """The items under the labels that the run's classes have after its edits, and a line for each label that changed.
+
+    Items of a class that was removed are left out. A label that is one of the run's is taken as it is.
+
+    Raises:
+        DataError: no item is left.
+    """
+    history = run.classes["history"] if run.classes and "history" in run.classes else []
+    now = {label: label if label in run.labels else followed(label, history) for label in chosen.classes}
+    lines: list[str] = []
+    for before, after in now.items():
+        count = chosen.labels.count(before)
+        if after is None:
+            lines.append(f"{before!r} was removed from the run: {count} of its items not scored")
+        elif after != before:
+            lines.append(f"{before!r} is called {after!r} in the run now: {count} of its items scored so")
+    items = ((item, now[item.label]) for item in chosen.items)
+    left = tuple(replace(item, label=label) for item, label in items if label is not None)
+    if not left:
+        raise DataError(f"{chosen.source}: all {len(chosen)} items are of classes that were removed from the run")
+    return replace(chosen, items=left), lines
+
+
+def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str], list[tuple[str, ...] | None]]:
+    """(labels, class names, sentences) of a new head: the data's own, or given names with the data's labels matched."""
     clean = options.names == "clean"
     if options.zero_shot:
         labels = chosen.classes
-        return labels, prompts.clean_names(labels) if clean else labels
-    given = prompts.read_names(options.classes)
+        return labels, prompts.clean_names(labels) if clean else labels, [None] * len(labels)
+    classes = prompts.read_classes(options.classes)
+    check_template_fills(options.template, classes)
+    given = list(classes)
     names = prompts.clean_names(given) if clean else given
     place = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(given)}
     labels = list(given)
@@ -135,7 +172,7 @@ def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str]]
         if key not in place:
             raise DataError(f"{chosen.source}: label {label!r} is not among the {len(given)} names of --classes")
         labels[place[key]] = label
-    return labels, names
+    return labels, names, list(classes.values())
 
 
 def _pretrained(run: runs.Run, options: Any) -> Pretrained:
@@ -148,17 +185,16 @@ def _pretrained(run: runs.Run, options: Any) -> Pretrained:
 
 
 def _before_training(
-    run: runs.Run, parts: Division, labels: Sequence[str], names: Sequence[str], options: Any
+    run: runs.Run, parts: Division, labels: Sequence[str], shown: Sequence[str | Sequence[str]], options: Any
 ) -> Comparison:
-    """What the same names get from the encoder before training: "w/o train" in Tables 9 and 11."""
+    """What the same prompts get from the encoder before training: "w/o train" in Tables 9 and 11."""
     table = Comparison(parts, labels)
     if not are_few(options.baselines, len(parts.scored)):
         return table
     ground = _pretrained(run, options)
     found, result = scored_features(ground, table, skip=options.skip_unreadable)
     center = getattr(run.model.head, "center", None)
-    template = prompts.read_template(options.template) if options.template else run.recipe.template
-    head = text_head(ground.encoder, names, template=template, center=None if center is None else center.cpu())
+    head = text_head(ground.encoder, labels, prompts=shown, center=None if center is None else center.cpu())
     table.add("zero-shot, before training", replace(result, scores=on_features(head, found)))
     return table
 
@@ -166,21 +202,29 @@ def _before_training(
 def _eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
     """Zero-shot and probe beside an evaluation, where the training items are few and still there."""
     table = Comparison(parts, run.labels)
-    split = read_json(run.folder / "split.json")
-    paths = [Path(path) for path in split["train"]]
+    assert run.classes is not None
+    split = followed_split(run.folder, run.classes.get("history", []))
+    pairs = zip(split["train"], split["train_labels"], strict=True)
+    known = [(Path(path), label) for path, label in pairs if label in run.labels]
+    paths = [path for path, _ in known]
     if not paths or not are_few(options.baselines, len(paths)):
-        return table
+        return table  # A run of which all trained classes were removed has nothing to probe.
     gone = [path for path in paths if not must_exist(path).exists()]
     if gone:
         notes().print(f"note: zero-shot and probe are not shown: {len(gone)} training files are gone ({gone[0]})")
         return table
     ground = _pretrained(run, options)
-    items = tuple(Item(path, label) for path, label in zip(paths, split["train_labels"], strict=True))
+    items = tuple(Item(path, label) for path, label in known)
     trained = Dataset(items, split["source"])
     found, _, _ = ground.features(trained, skip=False, title="encode training items")
     targets = torch.tensor(datasets.label_indices(trained, run.labels))
-    names = [entry["name"] for entry in read_json(run.folder / "classes.json")["classes"]]
-    baselines(ground, table, names, run.recipe, found, targets, skip=options.skip_unreadable)
+    entries = run.classes["classes"]
+    names = [entry["name"] for entry in entries]
+    # What stands for learned vectors is no prompt that another encoder could read.
+    learned = isinstance(run.model.head, PromptHead)
+    given = [None if learned else entry["prompt"] for entry in entries]
+    shown = prompts.class_prompts(run.recipe.template, names, given)
+    baselines(ground, table, run.labels, run.recipe, found, targets, skip=options.skip_unreadable, prompts=shown)
     return table
 
 

@@ -15,9 +15,9 @@ from texthead.encoders import load_encoder
 from texthead.errors import DataError
 from texthead.evaluation import own_pixels
 from texthead.files import replacing
-from texthead.heads import class_correlation, text_weights
+from texthead.heads import class_correlation, text_rows
 from texthead.recipes import Recipe
-from texthead.terminal import notes, read_data, results, say_names
+from texthead.terminal import check_template_fills, notes, read_data, results, say_names, say_prompts
 from texthead.towers import Encoder
 
 
@@ -25,7 +25,8 @@ def head(options: Any) -> None:
     """`texthead head`."""
     if options.plot and Path(options.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise DataError(f"--plot must end in .png, .svg or .pdf, got {Path(options.plot).name!r}")
-    given = prompts.read_names(options.classes)
+    classes = prompts.read_classes(options.classes)
+    given = list(classes)
     names = prompts.clean_names(given) if options.names == "clean" else given
     if (options.init == "lda") != bool(options.data):
         raise DataError("--init lda and --data go together: LDA's rows come from the features of labelled items")
@@ -33,6 +34,11 @@ def head(options: Any) -> None:
         if not options.data and options[option] is not None:
             flag = f"--{option.replace('_', '-')}"
             raise DataError(f"{flag} {options[option]!r} says how --data is read: give --data too")
+    if options.init != "text" and any(classes.values()):
+        raise DataError(f"--init {options.init} makes rows without text: leave out the sentences of {options.classes}")
+    check_template_fills(None if options.template == "{}" else options.template, classes)
+    template = prompts.read_template(options.template)
+    shown = prompts.class_prompts(template, names, list(classes.values()))
     encoder = load_encoder(options.encoder)
     template = prompts.read_template(options.template)
     recipe = Recipe(name="head", template=template, seed=options.seed)
@@ -40,8 +46,10 @@ def head(options: Any) -> None:
     if options.init == "lda":
         found, targets = _lda_ground(options, given, encoder)
     if options.init == "text":
-        say_names(given, names, template)
-        rows = text_weights(encoder, names, template=template)
+        say_names(given, names, None if any(classes.values()) else template)
+        if any(classes.values()):
+            say_prompts(given, shown)
+        rows = text_rows(encoder, shown)
     else:
         made = training.make_head(options.init, encoder, given, recipe, features=found, targets=targets)
         rows = made.weight.detach()  # pyright: ignore[reportCallIssue]

@@ -289,11 +289,17 @@ def text_weights(
     return text_rows(encoder, fill_templates(template, names))
 
 
-def template_rows(
-    encoder: "Encoder", names: Sequence[str], templates: Sequence[str]
-) -> Float[Tensor, "templates classes dim"]:
-    """The text rows of the names in each template."""
-    return torch.stack([text_weights(encoder, names, template=one) for one in templates])
+def variant_rows(encoder: "Encoder", prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "templates classes dim"]:
+    """The text row of each prompt of each class, the first prompts of all classes first.
+
+    Raises:
+        DataError: classes with different numbers of prompts.
+    """
+    each = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    if len({len(few) for few in each}) > 1:
+        raise DataError("probabilities are averaged over as many prompts for each class: give every class as many")
+    rows = text_rows(encoder, flat(each))
+    return rows.unflatten(0, (len(each), -1)).transpose(0, 1)
 
 
 def text_head(
@@ -304,25 +310,29 @@ def text_head(
     scale: float | None = None,
     center: Float[Tensor, " dim"] | None = None,
     pooling: Literal["features", "probabilities"] = "features",
+    prompts: Sequence[str | Sequence[str]] | None = None,
 ) -> FrozenHead | TemplatesHead:
     """A frozen head of text rows, with the encoder's own scale and center unless others are given.
 
     Args:
         template: several give rows that are the mean over them.
-        pooling: of several templates, "probabilities" averages those instead of the rows.
+        pooling: of several prompts a class, "probabilities" averages those instead of the rows.
+        prompts: stand in for the filled template: one string a name, or several.
     """
+    prompts = fill_templates(template, names) if prompts is None else prompts
     options: dict[str, Any] = {
         "names": names,
         "scale": encoder.scale if scale is None else scale,
         "center": encoder.center if center is None else center,
         "kind": "text",
-        "prompts": fill_templates(template, names),
+        "prompts": prompts,
         "text_source": encoder.text_source,
         "text_map": encoder.text_map,
     }
-    if pooling == "features" or isinstance(template, str):
-        return FrozenHead(text_weights(encoder, names, template=template), **options)
-    return TemplatesHead(template_rows(encoder, names, template), pooling=pooling, **options)
+    check_names(names)
+    if pooling == "features":
+        return FrozenHead(text_rows(encoder, prompts), **options)
+    return TemplatesHead(variant_rows(encoder, prompts), pooling=pooling, **options)
 
 
 def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes classes"]:

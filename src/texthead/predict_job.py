@@ -17,7 +17,16 @@ from texthead.prediction import predict as predict_files
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.temporal import MeanPool
-from texthead.terminal import as_asked, bar, check_template_is_used, notes, pick_device, results, say_residual
+from texthead.terminal import (
+    as_asked,
+    bar,
+    check_template_fills,
+    check_template_is_used,
+    notes,
+    pick_device,
+    results,
+    say_residual,
+)
 from texthead.towers import Visual, as_visual
 
 
@@ -70,18 +79,20 @@ def predict(options: Any) -> None:
 def _predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
     """The run with its own or new classes, or a zero-shot model."""
     device = pick_device(options.device)
-    given = prompts.read_names(options.classes) if options.classes is not None else []
-    names = prompts.clean_names(given) if given and options.names == "clean" else given
+    given = prompts.read_classes(options.classes) if options.classes is not None else {}
+    check_template_fills(options.template, given)
+    labels, sentences = list(given), list(given.values())
+    names = prompts.clean_names(labels) if given and options.names == "clean" else labels
     template = None if options.template is None else prompts.read_template(options.template)
     if run_folder is None:
-        shown = prompts.flat(prompts.fill_templates(template or "{}", names))
-        encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=shown)
-        head = text_head(encoder, names, template=template or "{}").renamed(given)
+        shown = prompts.class_prompts(template or "{}", names, sentences)
+        encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=prompts.flat(shown))
+        head = text_head(encoder, names, prompts=shown).renamed(labels)
         return Recognizer(encoder.visual, MeanPool(), head).to(device)
     run = runs.load_run(run_folder)
     if given:
-        run = run.with_classes(given, names=names, template=template)
-        say_residual(run, names, template)
+        say_residual(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
+        run = run.with_classes(labels, names=names, template=template, prompts=sentences)
     run.model.to(device)
     return run
 

@@ -1,5 +1,6 @@
 """Class names and templates -> prompts. Plain strings only: nothing here imports torch."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -119,6 +120,26 @@ def read_template(text: str) -> str | tuple[str, ...]:
     return lines
 
 
+def class_prompts(
+    template: str | Sequence[str], names: Sequence[str], sentences: Sequence[str | Sequence[str] | None]
+) -> list[str | tuple[str, ...]]:
+    """What is behind each class's row: its own sentence or sentences, or the template with its name where it has none.
+
+    class_prompts("a {}.", ["cat", "dog"], [None, ("a hound", "a puppy")]) is ["a cat.", ("a hound", "a puppy")].
+
+    Raises:
+        DataError: the template does not hold exactly one `{}`, or a class has an empty sentence or a list of none.
+    """
+    filled = fill_templates(template, names)
+    given = [None if own is None else tuple(flat([own])) for own in sentences]
+    for name, own in zip(names, given, strict=True):
+        if own is not None and not (own and all(sentence.strip() for sentence in own)):
+            raise DataError(f"class {name!r} has an empty sentence or none: give it one, or leave it to the template")
+    return [
+        prompt if own is None else own[0] if len(own) == 1 else own for prompt, own in zip(filled, given, strict=True)
+    ]
+
+
 def mirrored_names(names: Sequence[str]) -> list[str]:
     """The names that say left or right, `TurnLeft` too: a horizontal flip would make them false."""
     return [name for name in names if _SIDES.search(clean_name(name))]
@@ -155,3 +176,54 @@ def read_names(source: str) -> list[str]:
         names = [name.strip() for name in source.split(",")]
     check_names(names)
     return names
+
+
+def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
+    """Each label with its sentences, or with None where the template is to make its prompt.
+
+    A `.json` file holds an object: label -> a sentence, a list of sentences, or null for the template. Everything else
+    is read as `read_names` reads it.
+
+    Raises:
+        DataError: no such file, no such object in it, a label twice, or a class with an empty sentence or none.
+    """
+    path = Path(source)
+    if path.suffix.lower() != ".json":
+        return dict.fromkeys(read_names(source))
+    form = '{"archery": ["a person shooting a bow", "archery"], "a kite": null}'
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_pairs)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file of classes; give a .json as {form}") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{path}: cannot be read as JSON ({error}); give a .json as {form}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected an object as {form}, found {type(value).__name__}")
+    try:
+        check_names(list(value))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return {label: _sentences(path, label, given) for label, given in value.items()}
+
+
+def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object; json itself would keep the last of two equal keys and say nothing."""
+    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if twice:
+        raise DataError(f"{twice[0]!r} occurs twice: give all sentences of a class in one list")
+    return dict(pairs)
+
+
+def _sentences(path: Path, label: str, given: object) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    found = given if isinstance(given, list) else [given]
+    wrong = [each for each in found if not isinstance(each, str) or not each.strip()]
+    if wrong or not found:
+        raise DataError(
+            f"{path}: class {label!r} has {json.dumps(wrong[0] if wrong else found, ensure_ascii=False)}: "
+            "give a sentence, a list of sentences, or null for the template"
+        )
+    return tuple(str(each).strip() for each in found)

@@ -1,7 +1,7 @@
 """The run folder: what a recogniser needs to live on, written so that a crash never leaves half a file.
 
 recipe.json        hyper-parameters, visual encoder, temporal module, head
-classes.json       one entry a class: label, name, prompt
+classes.json       one entry a class: label, name, prompt; and how the classes were edited after training
 split.json         which files were trained on and which were held out
 metrics.jsonl      one line an optimiser step, one a validation
 model.safetensors  all weights, the head's rows among them
@@ -11,23 +11,27 @@ report.html        the report
 """
 
 import fcntl
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
+from texthead.checkpoints import check_not_edited
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
-from texthead.errors import RunError
+from texthead.errors import DataError, RunError
 from texthead.files import fingerprint, read_json, replacing
 from texthead.heads import CosineHead, FrozenHead, LinearHead, TemplatesHead, TrainableHead, text_head
 from texthead.prompt_head import PromptHead
+from texthead.prompts import class_prompts
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.temporal import Temporal, make_temporal
@@ -43,10 +47,11 @@ def begun_with(folder: Path) -> dict:
     """The options of the command that began the run in a folder.
 
     Raises:
-        RunError: no run there, or one that a program began.
+        RunError: no run there, or one that a program began, or whose classes were edited since.
     """
     if not is_run(folder):
         raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out --resume to start one")
+    check_not_edited(folder)
     command = read_json(folder / "recipe.json").get("command")
     if not isinstance(command, dict):
         raise RunError(f"{folder}: was not begun by `texthead train`; resume it by the program that began it")
@@ -80,7 +85,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Run:
-    """A recogniser read back from its folder."""
+    """A recogniser read back from its folder.
+
+    `classes` is what `classes.json` says of the head's rows: entries, edits so far (`history`), and the digest of the
+    rows in the folder. It is None where the head is not the folder's, after `with_classes`.
+    """
 
     folder: Path
     model: Recognizer
@@ -91,6 +100,7 @@ class Run:
     held_out: tuple[str, ...]
     trained_content: frozenset[str]
     held_out_content: frozenset[str]
+    classes: dict[str, Any] | None = None
 
     def was_trained_on(self, path: Path) -> bool:
         """Whether the file is a training item: by its path, or as a copy of one elsewhere."""
@@ -118,7 +128,12 @@ class Run:
         return load_encoder(self.spec.source, text=text, text_map=None if text_map is None else text_map.cpu())
 
     def with_classes(
-        self, labels: Sequence[str], *, names: Sequence[str] | None = None, template: str | Sequence[str] | None = None
+        self,
+        labels: Sequence[str],
+        *,
+        names: Sequence[str] | None = None,
+        template: str | Sequence[str] | None = None,
+        prompts: Sequence[str | Sequence[str] | None] | None = None,
     ) -> "Run":
         """The same run with a text head for other classes, behind its own center and logit scale.
 
@@ -126,23 +141,27 @@ class Run:
             labels: what predictions say.
             names: what the text encoder reads for each label; the labels themselves if None.
             template: the run's own if None, a learned one too.
+            prompts: each label's own sentence, or several whose rows are averaged, or None for the template.
 
         Source: Tables 9 and 11: new names behind the same model.
         """
         old = self.model.head
         if isinstance(old, PromptHead) and template is None:
+            if any(prompts or []):
+                raise DataError(f"{self.folder}: has a learned template: give names without sentences, or a template")
             head = old.for_names(self.encoder().text, labels, read=names)
-            return replace(self, model=self.model.with_head(head))
+            return replace(self, model=self.model.with_head(head), classes=None)
         own = isinstance(old, CosineHead)
+        names = names or labels
         head = text_head(
             self.encoder(),
-            names or labels,
-            template=template or self.recipe.template,
+            names,
             scale=old.scale if own else None,
             center=old.center if own else None,
             pooling=old.pooling if isinstance(old, TemplatesHead) else "features",
+            prompts=class_prompts(template or self.recipe.template, names, prompts or [None] * len(names)),
         )
-        return replace(self, model=self.model.with_head(head.renamed(labels)))
+        return replace(self, model=self.model.with_head(head.renamed(labels)), classes=None)
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:
@@ -206,6 +225,37 @@ def save_model(path: Path, model: nn.Module) -> None:
         save_file(tensors, beside)
 
 
+def rows_digest(rows: Float[Tensor, "classes dim"]) -> str:
+    """A digest of a head's rows, to the bit."""
+    return hashlib.sha256(rows.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()[:32]
+
+
+def saved_classes(folder: Path) -> dict[str, Any]:
+    """What `classes.json` says of the rows in `model.safetensors`.
+
+    An edit of the rows writes `classes.json` first, with the classes of the old rows in it as `before`; the new rows
+    make it true. So where a crash came between, the old classes stand with the old rows.
+
+    Raises:
+        RunError: the file is missing or no JSON object, or it speaks of other rows.
+    """
+    classes = read_json(folder / "classes.json")
+    try:
+        with safe_open(folder / "model.safetensors", framework="pt") as file:
+            found = rows_digest(file.get_tensor("head.weight"))
+    except (OSError, SafetensorError):
+        return classes  # `load_weights` says what is wrong with the file.
+    before = classes.get("before") or {}
+    if classes.get("rows", found) == found:
+        return {**classes, "rows": found}
+    if before.get("rows") == found:
+        history = classes.get("history", [])[: before["edits"]]
+        return {**classes, "classes": before["classes"], "history": history, "rows": found}
+    raise RunError(
+        f"{folder}: classes.json is not about the rows in model.safetensors: restore both from the same copy of the run"
+    )
+
+
 def load_weights(path: Path, model: nn.Module) -> None:
     """Fill a model from a safetensors file of exactly its keys and shapes.
 
@@ -262,7 +312,8 @@ def load_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not is_run(folder):
         raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
-    about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
+    about, written = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
+    classes = saved_classes(folder)
     split = read_json(folder / "split.json")
     if about.get("format") != FORMAT:
         raise RunError(
@@ -284,4 +335,7 @@ def load_run(folder: str | Path) -> Run:
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
     load_weights(folder / "model.safetensors", model)
-    return Run(folder, model.eval(), recipe, spec, pixels, trained_on, held_out, *contents)
+    rows: Tensor = model.head.weight  # pyright: ignore[reportAssignmentType]
+    if rows_digest(rows) != classes["rows"] or read_json(folder / "classes.json") != written:
+        raise RunError(f"{folder}: its classes were edited while it was read: try again")
+    return Run(folder, model.eval(), recipe, spec, pixels, trained_on, held_out, *contents, classes=classes)

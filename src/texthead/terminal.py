@@ -1,6 +1,6 @@
 """What a command shows while it works, and where: results on standard output, the rest on standard error."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -102,13 +102,26 @@ def say_names(labels: Sequence[str], names: Sequence[str], template: str | Seque
         say.print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")
 
 
-def say_residual(run: Run, names: Sequence[str], template: str | Sequence[str] | None) -> None:
-    """How much a saved map loses of names that it was not fitted to."""
+def say_prompts(labels: Sequence[str], shown: Sequence[str | Sequence[str]]) -> None:
+    """What is behind each row, of a few classes."""
+    if all(isinstance(prompt, str) for prompt in shown):
+        more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
+        notes().print(f"prompt: {shown[0]!r}{more}")
+        return
+    few = [
+        f"{label}: {', '.join(map(repr, prompts.flat([prompt])))}"
+        for label, prompt in list(zip(labels, shown, strict=True))[:4]
+    ]
+    more = f"; and {len(shown) - 4} more" if len(shown) > 4 else ""
+    notes().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
+
+
+def say_residual(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
+    """How much a saved map loses of prompts that it was not fitted to."""
     head = run.model.head
     if not isinstance(head, CosineHead) or head.text_map is None:
         return
-    shown = prompts.flat(prompts.fill_templates(template or run.recipe.template, names))
-    lost = residual(run.encoder().text, head.text_map.cpu(), shown)
+    lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(shown))
     notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")
 
 
@@ -131,3 +144,9 @@ def check_template_is_used(options: Any, other: bool, how: str) -> None:
     """Nothing, unless a template is given for a head that stays as it is."""
     if options.template is not None and not other:
         raise DataError(f"--template {options.template!r} makes the prompts of a new head: give {how} too")
+
+
+def check_template_fills(template: str | None, given: Mapping[str, object]) -> None:
+    """Nothing, unless a template is given for classes that all have sentences of their own."""
+    if template is not None and given and None not in given.values():
+        raise DataError(f"--template {template!r} would do nothing: every class has sentences of its own; leave it out")

@@ -30,8 +30,8 @@ from texthead.heads import (
     lda_weights,
     orthogonal_weights,
     random_weights,
-    template_rows,
     text_rows,
+    variant_rows,
 )
 from texthead.prompt_head import PromptHead, random_context, template_context
 from texthead.prompts import fill_templates
@@ -139,7 +139,7 @@ def _text_head(
     if apart:
         if trainable:
             raise DataError("--train-head trains one row a class: leave out --template-use and --template-pooling")
-        variants = template_rows(encoder, names, templates)
+        variants = variant_rows(encoder, prompts)
         draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
         return TemplatesHead(variants, draw=draw, pooling=pooling, names=labels, kind="text", prompts=prompts, **behind)
     make = TrainableHead if trainable else FrozenHead
