@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 import texthead
-from made import PIXELS, held_by_another, noise, tiny_visual
+from made import PIXELS, SPEC, held_by_another, noise, tiny_visual
 from test_pairing import bert, image_only
 from test_runs import RECIPE, changed, put
 from texthead import runs
@@ -30,8 +30,10 @@ from texthead.class_edits import (
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.files import read_json
-from texthead.heads import FrozenHead, LinearHead, TrainableHead, text_rows
+from texthead.heads import FrozenHead, LinearHead, TemplatesHead, TrainableHead, text_rows, variant_rows
 from texthead.pairing import pair
+from texthead.prompt_head import PromptHead
+from texthead.prompts import fill_templates
 from texthead.recognizer import Recognizer
 from texthead.runs import Run, begun_with, load_run
 from texthead.temporal import MeanPool
@@ -473,3 +475,74 @@ def test_a_run_that_was_trained_again_is_not_edited(make):
 def test_the_edits_are_public():
     assert texthead.add_classes is add_classes
     assert texthead.save_classes is save_classes
+
+
+# --- heads of several templates, and of a learned one
+
+
+def scores(run: Run) -> torch.Tensor:
+    return run.model.head(noise(5, SPEC.dim, seed=11))
+
+
+TEMPLATES = ("a {}", "{} on a lake")
+
+
+def behind(encoder) -> dict:
+    return {
+        "scale": 17.0,
+        "center": noise(encoder.dim),
+        "text_source": encoder.text_source,
+        "text_map": encoder.text_map,
+    }
+
+
+@torch.no_grad()
+def test_a_head_of_several_templates_is_edited_in_all_of_them(make, text: str, tmp_path: Path) -> None:
+    names = ("cat", "dog", "boat")
+    encoder = pair(image_only(), text, prompts=[*NAMES, "tree"])
+    prompts = fill_templates(TEMPLATES, names)
+    head = TemplatesHead(
+        variant_rows(encoder, prompts),
+        pooling="probabilities",
+        names=names,
+        kind="text",
+        prompts=prompts,
+        **behind(encoder),
+    )
+    folder = put(tmp_path / "several", Recognizer(tiny_visual(), MeanPool(), head))
+    run = load_run(folder)
+    before = scores(run).exp()
+    added = add_classes(run, ["tree"], template=TEMPLATES)
+    expected = variant_rows(encoder, fill_templates(TEMPLATES, ["tree"]))
+    assert torch.allclose(added.model.head.variants[:, 3:], expected, atol=1e-6)
+    # What is left of the probabilities keeps its proportions in each template; rows stay to the bit.
+    assert torch.equal(added.model.head.variants[:, :3], run.model.head.variants)
+    save_classes(added)
+    again = load_run(folder)
+    assert torch.allclose(scores(again), scores(added), atol=1e-6)
+    back = save_classes(remove_classes(again, ["tree"]))
+    assert torch.allclose(scores(load_run(folder)).exp(), before, atol=1e-6)
+    merged = save_classes(merge_classes(back, ["cat", "dog"], "pet"))
+    rows = F.normalize(run.model.head.variants[:, :2].mean(1), dim=-1)
+    assert torch.allclose(F.normalize(merged.model.head.variants[:, -1], dim=-1), rows, atol=1e-6)
+    assert load_run(folder).labels == ("boat", "pet")
+    with pytest.raises(DataError, match="its classes have 2 prompts each, got 1: give as many"):
+        add_classes(load_run(folder), ["tree"], prompts=["a tree"])
+
+
+@torch.no_grad()
+def test_a_learned_template_is_put_before_added_names(make, text: str, tmp_path: Path) -> None:
+    names = ("cat", "dog", "boat")
+    encoder = pair(image_only(), text, prompts=[*NAMES, "tree"])
+    head = PromptHead(encoder.text, names, context=0.3 * noise(3, WIDTH), after=" on a lake", **behind(encoder))
+    folder = put(tmp_path / "learned", Recognizer(tiny_visual(), MeanPool(), head.eval()))
+    run = load_run(folder)
+    before = scores(run)
+    added = save_classes(add_classes(run, ["tree"]))
+    assert torch.allclose(added.model.head.weight[3:], head.for_names(encoder.text, ["tree"]).weight, atol=1e-6)
+    assert torch.allclose(scores(load_run(folder))[:, :3], before, atol=1e-6 * 17)
+    assert load_run(folder).model.head.prompts[3] == "[3 learned vectors] tree on a lake"
+    anew = save_classes(rename_class(load_run(folder), "tree", "a", encode=True))
+    assert torch.allclose(anew.model.head.weight[3:], head.for_names(encoder.text, ["a"]).weight, atol=1e-6)
+    with pytest.raises(DataError, match="has a learned template: give names without sentences or a template"):
+        add_classes(load_run(folder), ["tree"], prompts=["a tree"])

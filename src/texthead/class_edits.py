@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from texthead.errors import DataError, RunError
 from texthead.files import read_json, replacing, write_json
-from texthead.heads import CosineHead, LinearHead, TrainableHead, text_rows
+from texthead.heads import CosineHead, LinearHead, TemplatesHead, TrainableHead, text_rows, variant_rows
+from texthead.prompt_head import PromptHead
 from texthead.prompts import check_names, class_prompts, flat
 from texthead.runs import Run, locked, rows_digest, saved_classes
 
@@ -34,7 +35,7 @@ def add_classes(
     labels: Sequence[str],
     *,
     names: Sequence[str] | None = None,
-    template: str | None = None,
+    template: str | Sequence[str] | None = None,
     prompts: Sequence[str | Sequence[str] | None] | None = None,
 ) -> Run:
     """The run with text rows for more classes, behind those that it has.
@@ -51,8 +52,7 @@ def add_classes(
     _check_new(run, labels)
     _check_text(run)
     names = names or labels
-    shown = class_prompts(template or run.recipe.template, names, prompts or [None] * len(names))
-    made = text_rows(run.encoder(), shown).to(rows)
+    made, shown = _made(run, labels, names, template, prompts or [None] * len(names))
     _check_apart(rows, run.labels, made, labels)
     more = [_entry(*each, row="text") for each in zip(labels, names, shown, strict=True)]
     arguments = {"labels": list(labels), "prompts": [entry["prompt"] for entry in more]}
@@ -60,13 +60,21 @@ def add_classes(
 
 
 def rename_class(
-    run: Run, old: str, new: str, *, name: str | None = None, prompt: str | Sequence[str] | None = None
+    run: Run,
+    old: str,
+    new: str,
+    *,
+    name: str | None = None,
+    encode: bool = False,
+    template: str | Sequence[str] | None = None,
+    prompt: str | Sequence[str] | None = None,
 ) -> Run:
-    """The run with another label for a class: what predictions say. Its row stays, unless a prompt is given.
+    """The run with another label for a class: what predictions say. Its row stays, unless it is made anew.
 
     Args:
         name: the class name to write down beside the prompt; `new` if None.
-        prompt: makes the row anew, from one string or from several whose rows are averaged.
+        encode: make the row anew from the template, which is the run's own if None.
+        prompt: make the row anew from one string, or from several whose rows are averaged.
 
     Raises:
         DataError: no such class, or `new` is another class.
@@ -77,13 +85,12 @@ def rename_class(
     check_names([new])
     if new != old:
         _check_new(run, [new])
-    elif prompt is None:
+    elif prompt is None and not encode:
         raise DataError(f"class {old!r} is called that already: give another name, or --encode to make its row anew")
     was, arguments = entries[place], {"old": old, "new": new}
-    if prompt is not None:
+    if prompt is not None or encode:
         _check_text(run)
-        (shown,) = class_prompts("{}", [new], [prompt])
-        made = text_rows(run.encoder(), [shown]).to(rows)
+        made, (shown,) = _made(run, [new], [name or new], template, [prompt])
         others = [place != other for other in range(len(rows))]
         _check_apart(rows[others], [label for label in run.labels if label != old], made, [new])
         rows[place] = made[0]
@@ -134,7 +141,7 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
     if into not in labels:
         _check_new(run, [into])
     mean = F.normalize(rows[gone], dim=-1).mean(0)
-    if mean.norm() < 1e-6:
+    if float(mean.norm(dim=-1).min()) < 1e-6:
         raise DataError(f"the rows of {', '.join(map(repr, labels))} point in opposite directions: their mean has none")
     merged, was = F.normalize(mean, dim=-1), [entries[place] for place in gone]
     prompts = [entry["prompt"] for entry in was]
@@ -168,8 +175,35 @@ def _entries(run: Run) -> list[Entry]:
     return run.classes["classes"]
 
 
-def _rows(run: Run) -> Float[Tensor, "classes dim"]:
-    return run.model.head.weight.detach().clone()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+def _rows(run: Run) -> Float[Tensor, "classes templates dim"]:
+    """A class's row; of a head of several templates a row each."""
+    head = run.model.head
+    if isinstance(head, TemplatesHead):
+        return head.variants.transpose(0, 1).clone()
+    return head.weight.detach()[:, None].clone()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+
+
+def _made(
+    run: Run,
+    labels: Sequence[str],
+    names: Sequence[str],
+    template: str | Sequence[str] | None,
+    prompts: Sequence[str | Sequence[str] | None],
+) -> tuple[Float[Tensor, "classes templates dim"], list[str | tuple[str, ...]]]:
+    """The text rows of classes as the run's head takes them, and the prompts behind them."""
+    head, text = run.model.head, run.encoder()
+    if isinstance(head, PromptHead):
+        if template is not None or any(prompt is not None for prompt in prompts):
+            raise DataError(f"{run.folder}: has a learned template: give names without sentences or a template")
+        learned = head.for_names(text.text, labels, read=names)
+        return learned.weight[:, None].to(head.weight), list(learned.prompts or ())
+    shown = class_prompts(template or run.recipe.template, names, prompts)
+    made = variant_rows(text, shown).transpose(0, 1) if isinstance(head, TemplatesHead) else None
+    if made is not None and isinstance(head, TemplatesHead) and made.shape[1] != len(head.variants):
+        raise DataError(
+            f"{run.folder}: its classes have {len(head.variants)} prompts each, got {made.shape[1]}: give as many"
+        )
+    return (text_rows(text, shown)[:, None] if made is None else made).to(_rows(run)), shown
 
 
 def _place(run: Run, label: str) -> int:
@@ -188,7 +222,7 @@ def _check_new(run: Run, labels: Sequence[str]) -> None:
 
 def _check_text(run: Run) -> None:
     head = run.model.head
-    if not isinstance(head, CosineHead) or head.kind != "text":
+    if not isinstance(head, CosineHead) or head.kind not in ("text", "prompt"):
         raise RunError(
             f"{run.folder}: its head is {getattr(head, 'kind', type(head).__name__)!r}, and a text row cannot be "
             "compared with such rows: --classes gives a text head for other classes, --head text trains one"
@@ -196,10 +230,13 @@ def _check_text(run: Run) -> None:
 
 
 def _check_apart(
-    rows: Float[Tensor, "classes dim"], labels: Sequence[str], made: Float[Tensor, "new dim"], names: Sequence[str]
+    rows: Float[Tensor, "classes templates dim"],
+    labels: Sequence[str],
+    made: Float[Tensor, "new templates dim"],
+    names: Sequence[str],
 ) -> None:
     """Nothing, if no new row is one that is there: the two would always score the same."""
-    every, called = F.normalize(torch.cat([rows, made]), dim=-1), [*labels, *names]
+    every, called = F.normalize(torch.cat([rows, made]).mean(1), dim=-1), [*labels, *names]
     for place in range(len(rows), len(every)):
         alike = (every[:place] @ every[place] > _SAME).nonzero()
         if len(alike):
@@ -216,7 +253,7 @@ def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: st
 
 def _edited(
     run: Run,
-    rows: Float[Tensor, "classes dim"],
+    rows: Float[Tensor, "classes templates dim"],
     entries: Sequence[Entry],
     action: str,
     arguments: dict[str, Any],
@@ -226,7 +263,10 @@ def _edited(
     assert run.classes is not None
     head = copy.deepcopy(run.model.head)
     trained = isinstance(head.weight, nn.Parameter)
-    head.weight = nn.Parameter(rows) if trained else rows  # pyright: ignore[reportAttributeAccessIssue]
+    weight = F.normalize(rows.mean(1), dim=-1) if isinstance(head, TemplatesHead) else rows[:, 0]
+    head.weight = nn.Parameter(weight) if trained else weight  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(head, TemplatesHead):
+        head.variants = rows.transpose(0, 1).contiguous()
     head.names = tuple(entry["label"] for entry in entries)  # pyright: ignore[reportArgumentType]
     if isinstance(head, CosineHead):
         shown = [entry["prompt"] for entry in entries]
@@ -289,8 +329,12 @@ def save_classes(run: Run) -> Run:
             raise RunError(f"{folder}: was edited or trained since this run was loaded: load it again and edit that")
         if len(history) == len(done):
             raise RunError(f"{folder}: no edit to save")
-        rows = _rows(run).cpu()
-        classes = {"template": run.classes["template"], "classes": entries, "rows": rows_digest(rows)}
+        head = run.model.head
+        rows = {"head.weight": head.weight.detach().cpu().contiguous()}  # pyright: ignore
+        if isinstance(head, TemplatesHead):
+            rows["head.variants"] = head.variants.cpu().contiguous()
+        digest = rows_digest(rows["head.weight"])
+        classes = {"template": run.classes["template"], "classes": entries, "rows": digest}
         if classes["rows"] == there["rows"]:
             classes["history"] = history
             write_json(folder / "classes.json", classes)
@@ -299,7 +343,7 @@ def save_classes(run: Run) -> Run:
             classes["history"] = history
             weights = folder / "model.safetensors"
             with replacing(weights) as beside:
-                save_file({**load_file(weights), "head.weight": rows.contiguous()}, beside)
+                save_file({**load_file(weights), **rows}, beside)
                 write_json(folder / "classes.json", classes)
         write_json(folder / "split.json", followed_split(folder, history))
     return replace(run, classes=classes)

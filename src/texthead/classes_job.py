@@ -37,13 +37,17 @@ def _add(run: runs.Run, options: Any) -> runs.Run:
     given = _given(options)
     labels = list(given)
     names = prompts.clean_names(labels) if options.names == "clean" else labels
-    shown = prompts.class_prompts(options.template or run.recipe.template, names, list(given.values()))
-    edited = class_edits.add_classes(run, labels, names=names, prompts=shown)
+    sentences = list(given.values())
+    edited = class_edits.add_classes(run, labels, names=names, template=_template(options), prompts=sentences)
     if options.names == "clean":
         prompts.clean_names(edited.labels)  # Nor may a new one read like one that is there.
     say_names(labels, names, None)
-    _say_rows(run, labels, shown)
+    _say_rows(edited, labels)
     return edited
+
+
+def _template(options: Any) -> str | tuple[str, ...] | None:
+    return None if options.template is None else prompts.read_template(options.template)
 
 
 def _given(options: Any) -> dict[str, tuple[str, ...] | None]:
@@ -74,15 +78,25 @@ def _rename(run: runs.Run, options: Any) -> runs.Run:
         return class_edits.rename_class(run, options.old, options.new, name=name)
     given = {options.new: tuple(options.sentence) if options.sentence else None}
     check_template_fills(options.template, given)
-    shown = prompts.class_prompts(options.template or run.recipe.template, [name], list(given.values()))
-    edited = class_edits.rename_class(run, options.old, options.new, name=name, prompt=shown[0])
+    edited = class_edits.rename_class(
+        run,
+        options.old,
+        options.new,
+        name=name,
+        encode=True,
+        template=_template(options),
+        prompt=given[options.new],
+    )
     say_names([options.new], [name], None)
-    _say_rows(run, [options.new], shown)
+    _say_rows(edited, [options.new])
     return edited
 
 
-def _say_rows(run: runs.Run, labels: Sequence[str], shown: Sequence[str | Sequence[str]]) -> None:
+def _say_rows(run: runs.Run, labels: Sequence[str]) -> None:
     """The prompts, and what there is to know of the rows that they made."""
+    assert run.classes is not None
+    found = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
+    shown = [found[label] for label in labels]
     say_prompts(labels, shown)
     say_residual(run, shown)
     if isinstance(run.model.head, TrainableHead):

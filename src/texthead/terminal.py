@@ -16,6 +16,7 @@ from texthead.errors import DataError, RunError
 from texthead.evaluation import Pooling
 from texthead.heads import CosineHead
 from texthead.pairing import residual
+from texthead.prompt_head import PromptHead
 from texthead.recipes import Recipe
 from texthead.runs import Run
 from texthead.sampling import Views
@@ -119,7 +120,7 @@ def say_prompts(labels: Sequence[str], shown: Sequence[str | Sequence[str]]) -> 
 def say_residual(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
     """How much a saved map loses of prompts that it was not fitted to."""
     head = run.model.head
-    if not isinstance(head, CosineHead) or head.text_map is None:
+    if not isinstance(head, CosineHead) or isinstance(head, PromptHead) or head.text_map is None:
         return
     lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(shown))
     notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")
