@@ -6,6 +6,7 @@ import pytest
 
 from texthead.errors import DataError
 from texthead.lists import LabelFile, read_labels, read_list
+from texthead.prompts import clean_names
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -245,3 +246,15 @@ def test_names_of_ucf_say_their_class(tmp_path):
     path = write(tmp_path / "b.txt", "v_ApplyEyeMakeup_g01_c01 163 1\nv_HandStandPushups_g01_c02 12 1\n")
     _, notes = read(path, named(*names), suffix=".avi")
     assert "1 of 2 paths name another class than their label (line 1: v_ApplyEyeMakeup_g01_c01 says" in notes[1]
+
+
+def test_imagenet_s_names_are_known_by_its_ids(tmp_path, monkeypatch):
+    labels = read_labels(Path("imagenet"))
+    assert (len(labels.ids), len(labels.names)) == (1000, 1000)
+    assert labels.name_of("n01440764") == "tench"
+    assert labels.name_of("n03126707").startswith("crane: lifts and moves heavy objects")
+    assert labels.name_of("n02113186") != labels.name_of("n02963159"), "Cardigan, a dog, and cardigan"
+    assert len(clean_names(labels.names)) == 1000
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imagenet").write_text("id,name\n0,a cat\n")
+    assert read_labels(Path("imagenet")).names == ("a cat",)

@@ -189,7 +189,7 @@ _DATA_HELP = "class folders, CSV or TSV, list .txt, or datasets:FOLDER_OR_ID"
 
 
 def _data(parser: ArgumentParser) -> None:
-    text = "CSV with id,name: the class names behind a list's numbers, or behind labels"
+    text = "CSV with id,name: the class names behind a list's numbers, or behind labels; imagenet: of its ids"
     parser.add_argument("--labels", default=None, metavar="FILE", help=text)
     parser.add_argument("--root", default=None, metavar="FOLDER", help="where a list's paths begin, if not beside it")
     text = "a list's paths are folders of frames, as img_{:05d}.jpg"

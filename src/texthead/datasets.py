@@ -120,7 +120,8 @@ def read_dataset(
     folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
 
     Args:
-        labels: a CSV with `id,name`. A list's labels are places in it; elsewhere a label becomes the name of its id.
+        labels: a CSV with `id,name`, or `imagenet`. A list's labels are places in it; elsewhere a label becomes the
+            name of its id.
         root: the folder that a list's paths begin in; the list's own if None.
         frame_template: where a list's paths are folders of frames, the name of a frame: "img_{:05d}.jpg".
         suffix: where a list's paths are videos without it: ".avi".

@@ -39,11 +39,13 @@ class LabelFile:
 
 
 def read_labels(path: Path) -> LabelFile:
-    """The rows of a CSV with the columns `id,name`.
+    """The rows of a CSV with the columns `id,name`; or ImageNet's, where there is no such file but the word `imagenet`.
 
     Raises:
         DataError: no such file, no such columns, an empty field, or an id or a name that occurs twice.
     """
+    if str(path) == "imagenet" and not path.exists():
+        return _imagenet_labels()
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -64,6 +66,19 @@ def read_labels(path: Path) -> LabelFile:
         if count > 1:
             raise DataError(f"{path}: {what} {value!r} occurs {count} times: each class needs its own")
     return LabelFile(path, ids, names)
+
+
+def _imagenet_labels() -> LabelFile:
+    """ImageNet's 1,000 classes by their WordNet ids: the first name, and with its definition where two share it."""
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo()
+    ids = [info.index_to_label_name(index) for index in range(1000)]
+    first = [info.label_name_to_description(each).split(",")[0] for each in ids]
+    counts = Counter(name.casefold() for name in first)
+    detailed = [info.label_name_to_description(each, detailed=True) for each in ids]
+    names = (one if counts[one.casefold()] == 1 else long for one, long in zip(first, detailed, strict=True))
+    return LabelFile(Path("imagenet"), tuple(ids), tuple(names))
 
 
 def _label_row(row: dict, path: Path, line: int) -> tuple[str, str]:
