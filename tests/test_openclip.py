@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from made import frames, noise
+from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
+from texthead.evaluation import own_pixels
 from texthead.towers import Encoder, VisualSpec, build_visual, openclip_tower
 
 TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}
@@ -223,10 +225,15 @@ def test_a_folder_in_open_clip_s_format(published, tmp_path):
     again.load_state_dict(encoder.visual.state_dict())
     with torch.no_grad():
         assert torch.equal(again.eval()(given), encoder.visual(given)), "without a list of names and without the folder"
+    described["preprocess_cfg"]["resize_mode"] = "longest"
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+    with pytest.warns(UserWarning, match="resized by 'longest'; here the short side"):
+        load_encoder(source)
     described["preprocess_cfg"]["resize_mode"] = "squash"
     (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
-    with pytest.warns(UserWarning, match="resized by 'squash'; here the short side"):
-        load_encoder(source)
+    spec = load_encoder(source).visual.spec
+    assert spec.squash
+    assert own_pixels(spec) == Pixels(32, 32, "bilinear", squash=True)
     for content in (None, "{", "[]", "{}"):
         (tmp_path / "open_clip_config.json").unlink(missing_ok=True)
         if content:

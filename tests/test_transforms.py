@@ -5,6 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 from texthead.errors import DataError
 from texthead.transforms import Augmentation, augment, view_crops
@@ -214,3 +216,12 @@ def test_view_crops_refuse():
         view_crops(clip(), 64, 60, 1)
     with pytest.raises(DataError, match="crops must be 1, 3, 5 or 10, got 2"):
         view_crops(clip(), 32, 60, 2)
+
+
+def test_a_squashed_picture_is_whole_and_square():
+    """As open_clip tests SigLIP and its kind."""
+    frames = torch.randint(0, 256, (2, 3, 40, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    squashed = view_crops(frames, 32, 32, 1, squash=True)
+    assert torch.equal(squashed[0], resize(frames, [32, 32], InterpolationMode.BICUBIC, antialias=True))
+    assert not torch.equal(squashed, view_crops(frames, 32, 32, 1))
+    assert torch.equal(view_crops(frames, 32, 32, 3, squash=True), squashed.expand(3, -1, -1, -1, -1))

@@ -284,11 +284,15 @@ def splits_of(dataset: Dataset) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Pixels:
-    """How frames become the encoder's input in testing: short side `resize`, crops of `size`, in pixels."""
+    """How frames become the encoder's input in testing: short side `resize`, crops of `size`, in pixels.
+
+    With `squash` both sides become `resize`.
+    """
 
     size: int
     resize: int
     interpolation: Literal["bilinear", "bicubic"]
+    squash: bool = False
 
 
 class TrainClips(torch.utils.data.Dataset):
@@ -351,7 +355,9 @@ class ViewClips(torch.utils.data.Dataset):
             wanted = sorted({index for clip in clips for index in clip})
             decoded = media.frames_at(wanted)
         sizes, views = self.pixels, self.views
-        crops = view_crops(decoded, sizes.size, sizes.resize, views.crops, sizes.interpolation, views.along)
+        crops = view_crops(
+            decoded, sizes.size, sizes.resize, views.crops, sizes.interpolation, views.along, sizes.squash
+        )
         place = {index: i for i, index in enumerate(wanted)}
         # Views in the order clip by clip, crops inside.
         return torch.cat([crops[:, [place[index] for index in clip]] for clip in clips])

@@ -207,7 +207,7 @@ def encode_items(
 
 def own_pixels(spec: VisualSpec) -> Pixels:
     """The sizes that an encoder was trained to be tested with."""
-    return Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
+    return Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation, spec.squash)
 
 
 @torch.inference_mode()

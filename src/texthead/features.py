@@ -171,10 +171,11 @@ class _Frames(torch.utils.data.Dataset):
                 frames = media.frames_at(indices)
         except MediaError as error:
             return error
+        p = self.pixels
         return (
             length,
             indices,
-            view_crops(frames, self.pixels.size, self.pixels.resize, 1, self.pixels.interpolation)[0],
+            view_crops(frames, p.size, p.resize, 1, p.interpolation, squash=p.squash)[0],
         )
 
 

@@ -194,10 +194,11 @@ def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
                 f"{source!r} takes {size[0]}x{size[1]} pixels, only squares are supported: choose another"
             )
         size = size[0]
-    if preprocess.get("resize_mode", "shortest") != "shortest":
+    mode = preprocess.get("resize_mode", "shortest")
+    if mode not in ("shortest", "squash"):
         warnings.warn(
-            f"{source}: was trained on pictures resized by {preprocess['resize_mode']!r}; here the short side is "
-            "resized and the centre is cut, so its published numbers are not met",
+            f"{source}: was trained on pictures resized by {mode!r}; here the short side is resized and the centre is "
+            "cut, so its published numbers are not met",
             stacklevel=2,
         )
     quick = bool(config.get("quick_gelu")) and "timm_model_name" not in vision
@@ -214,6 +215,7 @@ def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
         channels_last=False,
         any_size=False,
         config=json.dumps({"embed_dim": config["embed_dim"], "vision_cfg": vision, "quick_gelu": quick}),
+        squash=mode == "squash",
     )
 
 

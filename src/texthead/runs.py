@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -184,7 +184,7 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
         "format": FORMAT,
         "recipe": recipe.to_json(),
         "encoder": model.visual.spec.to_json(),  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
-        "pixels": {"size": pixels.size, "resize": pixels.resize, "interpolation": pixels.interpolation},
+        "pixels": asdict(pixels),
         "temporal": model.temporal.config(),  # pyright: ignore[reportCallIssue]
         "head": {
             "kind": head.kind,

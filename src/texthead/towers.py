@@ -19,7 +19,7 @@ class VisualSpec:
     `architecture` is "timm:NAME" or "openclip"; `config` is what open_clip builds the tower from, as JSON, so that a
     run does not hang on a list of names. `crop` is the side of the test crop over the short side that the picture is
     resized to; `any_size` says that the network takes other input sides than `size` (a convolutional one does, a ViT's
-    positions do not).
+    positions do not). With `squash` test pictures are put into the square whole, their shape not kept.
     """
 
     source: str
@@ -34,6 +34,7 @@ class VisualSpec:
     channels_last: bool
     any_size: bool
     config: str = "{}"
+    squash: bool = False
 
     def to_json(self) -> dict[str, object]:
         """Plain values; `VisualSpec.from_json` reads them back."""

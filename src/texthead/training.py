@@ -55,7 +55,7 @@ def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
     size = recipe.size or spec.size
     if size != spec.size and not spec.any_size:
         raise RunError(f"{spec.source} takes {spec.size} pixels only, got size {size}: pass --size {spec.size}")
-    return Pixels(size, recipe.resize or round(size / spec.crop), spec.interpolation)
+    return Pixels(size, recipe.resize or round(size / spec.crop), spec.interpolation, spec.squash)
 
 
 def make_head(
