@@ -19,9 +19,10 @@ import scipy.stats
 import torch
 
 import texthead as th
-from texthead import datasets, evaluation, features, train_job, training
+from texthead import datasets, evaluation, features, train_job
 from texthead.comparison import Pretrained
 from texthead.heads import HeadKind
+from texthead.model_parts import make_head, pixels_for
 from texthead.temporal import MeanPool
 
 SETS = {"airborne": "video/airborne/clips.csv", "clothing": "image/clothing/images.csv"}
@@ -40,7 +41,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     recipe, _ = train_job.suit(
         th.recipes.small(frames=4, temporal="mean", seed=seed), train_set, encoder, given=frozenset({"temporal"})
     )
-    pixels = training.pixels_for(recipe, encoder.visual.spec)
+    pixels = pixels_for(recipe, encoder.visual.spec)
     cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels))
     ground = Pretrained(encoder, pixels, recipe.frames, recipe.origin, cache, workers=0)
     found, _, _ = ground.features(train_set, skip=False, title="train")
@@ -59,7 +60,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     for title, kind, factor in TUNED:
         encoder = th.load_encoder("mini")
         own = replace(recipe, lr_new=recipe.lr * factor)
-        head = training.make_head(kind, encoder, labels, own, features=found, targets=targets)
+        head = make_head(kind, encoder, labels, own, features=found, targets=targets)
         model = th.Recognizer(encoder.visual, MeanPool(), head)
         with tempfile.TemporaryDirectory() as folder:
             th.train(model, train_set, None, own, out=folder, workers=1)

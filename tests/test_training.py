@@ -10,7 +10,7 @@ import math
 import pickle
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -33,9 +33,9 @@ from made import (
     write_video,
 )
 from texthead import features as features_module
-from texthead import splits, training
+from texthead import training
 from texthead.checkpoints import MetricsLog
-from texthead.datasets import Dataset, Item, Pixels, TrainClips
+from texthead.datasets import Dataset, Item, TrainClips
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import evaluate
@@ -44,24 +44,17 @@ from texthead.heads import (
     FrozenHead,
     LinearHead,
     TrainableHead,
-    lda_weights,
-    orthogonal_weights,
-    random_weights,
-    text_weights,
 )
+from texthead.model_parts import make_temporal_for
 from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
 from texthead.runs import load_run
 from texthead.sampling import Views
 from texthead.temporal import MeanPool, TemporalTransformer
-from texthead.towers import Encoder, Text
 from texthead.training import (
     EpochBatches,
     augmentation_for,
-    make_head,
-    make_temporal_for,
     parameter_groups,
-    pixels_for,
     set_training,
     train,
 )
@@ -943,142 +936,10 @@ def test_features_for_a_frozen_encoder_are_kept(
 # --- the parts that a recipe asks for -------------------------------------------------------------------------------
 
 
-def test_sizes_come_from_the_recipe_or_the_encoder() -> None:
-    plain = replace(RECIPE, size=None, resize=None)
-    assert pixels_for(plain, replace(SPEC, size=224, crop=0.875)) == Pixels(224, 256, "bilinear")
-    assert pixels_for(replace(plain, size=112), SPEC) == Pixels(112, 128, "bilinear")
-    assert pixels_for(replace(plain, size=112, resize=112), SPEC) == Pixels(112, 112, "bilinear")
-    fixed = replace(SPEC, size=224, any_size=False, interpolation="bicubic")
-    assert pixels_for(replace(plain, size=224), fixed) == Pixels(224, 256, "bicubic")
-    with pytest.raises(RunError, match="tiny takes 224 pixels only, got size 112: pass --size 224"):
-        pixels_for(replace(plain, size=112), fixed)
-
-
 def test_augmentation_is_the_recipes() -> None:
     recipe = replace(RECIPE, crop="random", area=(0.2, 0.9), ratio=(0.5, 2.0), flip=0.25, gray=0.125)
     expected = Augmentation(32, 36, "random", (0.2, 0.9), (0.5, 2.0), 0.25, 0.125, "bilinear")
     assert augmentation_for(recipe, PIXELS) == expected
-
-
-def test_the_temporal_module_is_the_recipes_and_its_seeds() -> None:
-    visual = tiny_visual()
-    assert isinstance(make_temporal_for(replace(RECIPE, temporal="mean"), visual), MeanPool)
-    assert isinstance(make_temporal_for(replace(RECIPE, frames=1), visual), MeanPool)
-    full = make_temporal_for(replace(RECIPE, width=None, layers=2), visual)
-    narrow = make_temporal_for(replace(RECIPE, width=128), visual)
-    assert isinstance(full, TemporalTransformer)
-    assert isinstance(narrow, TemporalTransformer)
-    assert (full.options["layers"], full.options["width"], full.options["heads"]) == (2, None, 4)
-    assert (narrow.options["layers"], narrow.options["width"], narrow.options["heads"]) == (1, 128, 2)
-    torch.manual_seed(999)
-    assert_same_weights(copied(make_temporal_for(replace(RECIPE, width=128), visual)), copied(narrow))
-    other = copied(make_temporal_for(replace(RECIPE, width=128, seed=4), visual))
-    assert not torch.equal(other["project_in.1.weight"], copied(narrow)["project_in.1.weight"])
-    clip = draw(3, 2, 256)
-    torch.testing.assert_close(narrow(clip), clip.mean(1))
-
-
-def prompt_row(prompt: str) -> Tensor:
-    return draw(SPEC.dim, seed=int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16))
-
-
-def prompt_rows(prompts: Sequence[str]) -> Tensor:
-    """A text encoder: a row that the prompt's characters alone decide."""
-    return torch.stack([prompt_row(prompt) for prompt in prompts])
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return Encoder(tiny_visual(), lambda: Text(nn.Identity(), list, prompt_rows, nn.Identity()), scale=21.0)
-
-
-LABELS = ["PlayingCello", "archery", "juggling"]
-
-
-def test_a_text_head_is_made_of_the_names_prompts(encoder: Encoder) -> None:
-    recipe, names = replace(RECIPE, template="a video of {}."), ["playing cello", "archery", "juggling"]
-    head = make_head("text", encoder, LABELS, recipe, names=names)
-    assert isinstance(head, FrozenHead)
-    assert (head.names, head.kind) == (tuple(LABELS), "text")
-    assert head.prompts == ("a video of playing cello.", "a video of archery.", "a video of juggling.")
-    expected = torch.stack([F.normalize(prompt_row(prompt), dim=0) for prompt in head.prompts])
-    torch.testing.assert_close(head.weight, expected)
-    assert torch.equal(head.weight, F.normalize(text_weights(encoder, names, template="a video of {}."), dim=-1))
-    plain = make_head("text", encoder, LABELS, RECIPE)
-    assert isinstance(plain, FrozenHead)
-    assert plain.prompts == tuple(LABELS)
-    assert head.scale == pytest.approx(21.0)
-    assert head.center is None
-    scaled = make_head("text", encoder, LABELS, replace(RECIPE, scale=7.0))
-    assert isinstance(scaled, FrozenHead)
-    assert scaled.scale == pytest.approx(7.0)
-
-
-def test_random_orthogonal_and_learned_heads_come_from_the_seed(encoder: Encoder) -> None:
-    def generator() -> torch.Generator:
-        return torch.Generator().manual_seed(3)
-
-    normal = F.normalize(random_weights(3, SPEC.dim, generator=generator()), dim=-1)
-    orthogonal = F.normalize(orthogonal_weights(3, SPEC.dim, generator=generator()), dim=-1)
-    linear = LinearHead(SPEC.dim, names=LABELS, generator=generator()).weight
-    for kind, rows, made in [
-        ("normal", normal, FrozenHead),
-        ("orthogonal", orthogonal, FrozenHead),
-        ("cosine", normal, TrainableHead),
-        ("linear", linear, LinearHead),
-    ]:
-        head = make_head(kind, encoder, LABELS, RECIPE)
-        assert type(head) is made
-        assert head.kind == kind
-        assert head.names == tuple(LABELS)
-        assert torch.equal(head.weight, rows)
-        assert isinstance(head.weight, nn.Parameter) == (made is not FrozenHead)
-        assert not torch.equal(make_head(kind, encoder, LABELS, replace(RECIPE, seed=4)).weight, rows)
-    torch.testing.assert_close(orthogonal @ orthogonal.T, torch.eye(3), rtol=0, atol=1e-5)
-    with pytest.raises(DataError, match="257 classes > 256 dimensions"):
-        make_head("orthogonal", encoder, [f"class {i}" for i in range(257)], RECIPE)
-
-
-def test_an_lda_head_is_made_of_at_most_sixty_items_a_class(encoder: Encoder) -> None:
-    targets = torch.tensor([0] * 70 + [1] * 5 + [2] * 65)
-    features = draw(3, SPEC.dim, seed=5)[targets] + draw(140, SPEC.dim, seed=6)
-    head = make_head("lda", encoder, LABELS, RECIPE, features=features, targets=targets)
-    picked = splits.at_most([str(int(target)) for target in targets], 60, seed=3)
-    assert Counter(targets[picked].tolist()) == {0: 60, 1: 5, 2: 60}
-    expected = F.normalize(lda_weights(features[picked], targets[picked]), dim=-1)
-    torch.testing.assert_close(head.weight, expected)
-    assert not torch.allclose(head.weight, F.normalize(lda_weights(features, targets), dim=-1), atol=1e-3)
-    assert isinstance(head, FrozenHead)
-    assert head.kind == "lda"
-    with pytest.raises(RunError, match="'lda'.*needs the pretrained features of the training items"):
-        make_head("lda", encoder, LABELS, RECIPE)
-
-
-@pytest.mark.parametrize("kind", ["text", "normal", "orthogonal", "lda"])
-def test_fixed_rows_can_be_trained_from(encoder: Encoder, kind: str) -> None:
-    targets = torch.arange(12) % 3
-    features = draw(12, SPEC.dim, seed=7)
-    frozen, free = (
-        make_head(kind, encoder, LABELS, RECIPE, features=features, targets=targets, trainable=trainable)
-        for trainable in (False, True)
-    )
-    assert type(frozen) is FrozenHead
-    assert type(free) is TrainableHead
-    assert torch.equal(frozen.weight, free.weight)
-    assert isinstance(free.weight, nn.Parameter)
-
-
-def test_the_center_is_the_mean_of_the_pretrained_training_features(encoder: Encoder) -> None:
-    features, targets = 2 + draw(12, SPEC.dim, seed=7), torch.arange(12) % 3
-    recipe = replace(RECIPE, center=True)
-    for kind in ("text", "normal", "cosine"):
-        head = make_head(kind, encoder, LABELS, recipe, features=features, targets=targets)
-        np.testing.assert_allclose(head.center.numpy(), features.double().numpy().mean(0), rtol=1e-5)
-        without = make_head(kind, encoder, LABELS, RECIPE, features=features, targets=targets)
-        assert without.center is None
-    assert isinstance(make_head("linear", encoder, LABELS, recipe), LinearHead)
-    with pytest.raises(RunError, match="'text' of recipe 'test' needs the pretrained features"):
-        make_head("text", encoder, LABELS, recipe)
 
 
 # --- convolutions inside the encoder, and blocks that run again

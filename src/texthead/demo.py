@@ -16,6 +16,7 @@ from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import MediaError
 from texthead.figures import plot_bars, plot_confusion, plot_correlations, plot_curves, plot_strip
 from texthead.heads import CosineHead, HeadKind, class_correlation, text_head
+from texthead.model_parts import make_head, make_temporal_for, pixels_for
 from texthead.prediction import predict
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
@@ -162,7 +163,7 @@ def _prepare(out: Path, seed: int, workers: int, device: str) -> Bench:
     encoder = load_encoder("mini")
     encoder.visual.to(pick_device(device))
     recipe = demo_recipe(seed)
-    pixels = training.pixels_for(recipe, encoder.visual.spec)
+    pixels = pixels_for(recipe, encoder.visual.spec)
     cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels))
     train_set, test = data.split("train").with_classes(seen), data.split("test")
     with bar("encode frames once", "clips") as progress:
@@ -216,8 +217,8 @@ def _simple_rows(bench: Bench) -> list[Row]:
 def _train_head(bench: Bench, kind: HeadKind, seed: int, out: Path) -> tuple[Recognizer, list[dict]]:
     """One head and a temporal transformer on the frozen encoder's features."""
     recipe = replace(bench.recipe, seed=seed)
-    head = training.make_head(kind, bench.encoder, bench.seen, recipe, features=bench.center[None])
-    model = Recognizer(bench.encoder.visual, training.make_temporal_for(recipe, bench.encoder.visual), head)
+    head = make_head(kind, bench.encoder, bench.seen, recipe, features=bench.center[None])
+    model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
     model.to(next(bench.encoder.visual.parameters()).device)
     with bar(f"train: {kind} head", "clips") as progress:
         log = training.train(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from texthead import datasets, features, prompts, training
+from texthead import datasets, features, prompts
 from texthead.comparison import Pretrained
 from texthead.datasets import splits_of
 from texthead.encoders import load_encoder
@@ -16,6 +16,7 @@ from texthead.errors import DataError
 from texthead.evaluation import own_pixels
 from texthead.files import replacing
 from texthead.heads import class_correlation, text_rows
+from texthead.model_parts import make_head
 from texthead.recipes import Recipe
 from texthead.terminal import check_template_fills, notes, read_data, results, say_names, say_prompts
 from texthead.towers import Encoder
@@ -51,7 +52,7 @@ def head(options: Any) -> None:
             say_prompts(given, shown)
         rows = text_rows(encoder, shown)
     else:
-        made = training.make_head(options.init, encoder, given, recipe, features=found, targets=targets)
+        made = make_head(options.init, encoder, given, recipe, features=found, targets=targets)
         rows = made.weight.detach()  # pyright: ignore[reportCallIssue]
     correlation = class_correlation(rows)
     show = results()

@@ -15,6 +15,7 @@ from texthead.datasets import Dataset, Pixels, splits_of
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.files import fingerprints
+from texthead.model_parts import make_head, make_temporal_for, pixels_for
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
@@ -145,7 +146,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     say_names(labels, names, recipe.template if options.head in ("text", "prompt") else None)
 
     encoder.visual.to(device)
-    pixels = training.pixels_for(recipe, encoder.visual.spec)
+    pixels = pixels_for(recipe, encoder.visual.spec)
     cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels), options.cache and Path(options.cache))
     ground = Pretrained(encoder, pixels, recipe.frames, recipe.origin, cache, options.workers)
     compare = are_few(options.baselines, len(parts.train))
@@ -157,7 +158,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         kept = parts.val.pick(ground.features(parts.val, skip=True, title="encode held-out items")[1])
         parts = replace(parts, val=kept if len(kept) else None)
     targets = torch.tensor(datasets.label_indices(parts.train, labels))
-    head = training.make_head(
+    head = make_head(
         options.head,
         encoder,
         labels,
@@ -170,7 +171,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     table = Comparison(parts, labels)
     if compare and found is not None and len(parts.scored):
         baselines(ground, table, names, recipe, found, targets, skip=options.skip_unreadable)
-    model = Recognizer(encoder.visual, training.make_temporal_for(recipe, encoder.visual), head).to(device)
+    model = Recognizer(encoder.visual, make_temporal_for(recipe, encoder.visual), head).to(device)
     with bar("train", "clips") as progress:
         records = training.train(
             model,

@@ -6,162 +6,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from texthead import splits
 from texthead.checkpoints import MetricsLog, begin, restore, save_state
 from texthead.datasets import Dataset, Pixels, TrainClips, TrainFeatures, label_indices
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import Evaluation, evaluate
 from texthead.features import FeatureCache, Progress, evenly, frame_features, readable
 from texthead.files import fingerprints, write_json
-from texthead.heads import (
-    FrozenHead,
-    HeadKind,
-    LinearHead,
-    TemplatesHead,
-    TrainableHead,
-    lda_weights,
-    orthogonal_weights,
-    random_weights,
-    text_rows,
-    variant_rows,
-)
-from texthead.prompt_head import PromptHead, random_context, template_context
-from texthead.prompts import fill_templates
+from texthead.model_parts import pixels_for
 from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
-from texthead.runs import Head, classes_json, describe, locked, save_model
+from texthead.runs import classes_json, describe, locked, save_model
 from texthead.sampling import Views
-from texthead.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal
-from texthead.towers import Encoder, Visual, VisualSpec, as_visual
+from texthead.towers import as_visual
 from texthead.transforms import Augmentation
-
-LDA_ITEMS = 60
-
-
-def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
-    """The sizes of a recipe on an encoder.
-
-    Raises:
-        RunError: a size that the encoder cannot take.
-    """
-    size = recipe.size or spec.size
-    if size != spec.size and not spec.any_size:
-        raise RunError(f"{spec.source} takes {spec.size} pixels only, got size {size}: pass --size {spec.size}")
-    return Pixels(size, recipe.resize or round(size / spec.crop), spec.interpolation, spec.squash)
-
-
-def make_head(
-    kind: HeadKind,
-    encoder: Encoder,
-    labels: Sequence[str],
-    recipe: Recipe,
-    *,
-    names: Sequence[str] | None = None,
-    features: Float[Tensor, "items dim"] | None = None,
-    targets: Int[Tensor, " items"] | None = None,
-    trainable: bool = False,
-) -> Head:
-    """The head of a kind for the labels.
-
-    Args:
-        names: what the text encoder reads for each label; the labels themselves if None.
-        features, targets: pretrained features of the training items and their labels' places; LDA and a recipe with
-            `center` need them.
-        trainable: let a head of fixed rows be trained from them.
-
-    Source: Sec. 2.2; Eq. 1, 4, 5, 6; Table 1.
-    """
-    generator = torch.Generator().manual_seed(recipe.seed)
-    if kind == "linear":
-        return LinearHead(encoder.dim, names=labels, generator=generator)
-    if features is None and (kind == "lda" or recipe.center):
-        raise RunError(f"head {kind!r} of recipe {recipe.name!r} needs the pretrained features of the training items")
-    center = features.mean(0) if features is not None and recipe.center else None
-    behind: dict[str, Any] = {"scale": recipe.scale or encoder.scale, "center": center}
-    if kind in ("text", "prompt"):
-        behind |= {"text_source": encoder.text_source, "text_map": encoder.text_map}
-        return _text_head(kind, encoder, labels, recipe, names or labels, trainable=trainable, **behind)
-    match kind:
-        case "normal" | "cosine":
-            weight = random_weights(len(labels), encoder.dim, generator=generator)
-        case "orthogonal":
-            weight = orthogonal_weights(len(labels), encoder.dim, generator=generator)
-        case "lda":
-            assert features is not None
-            assert targets is not None
-            picked = splits.at_most([str(place) for place in targets.tolist()], LDA_ITEMS, seed=recipe.seed)
-            weight = lda_weights(features[picked], targets[picked])
-        case _:
-            raise RunError(f"head must be one of {', '.join(get_args(HeadKind))}, got {kind!r}")
-    make = TrainableHead if trainable or kind == "cosine" else FrozenHead
-    return make(weight, names=labels, kind=kind, **behind)
-
-
-def _text_head(
-    kind: Literal["text", "prompt"],
-    encoder: Encoder,
-    labels: Sequence[str],
-    recipe: Recipe,
-    names: Sequence[str],
-    *,
-    trainable: bool,
-    **behind: Any,
-) -> Head:
-    """Rows of text: of one template, of several, or of a learnable one.
-
-    Raises:
-        DataError: options that do not go together.
-    """
-    templates = (recipe.template,) if isinstance(recipe.template, str) else recipe.template
-    apart = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
-    if apart and len(templates) < 2:
-        raise DataError("--template-use and --template-pooling are for several templates: give a .txt to --template")
-    if kind == "prompt":
-        first, *others = templates
-        if trainable or others:
-            raise DataError("head prompt learns one template and nothing else of the head: give one template")
-        text = encoder.text
-        if recipe.context:
-            context = random_context(text, recipe.context, generator=torch.Generator().manual_seed(recipe.seed))
-        else:
-            context = template_context(text, first)
-        after = first.split("{}")[1]
-        return PromptHead(text, labels, context=context, after=after, read=names, **behind)
-    prompts = fill_templates(recipe.template, names)
-    if apart:
-        if trainable:
-            raise DataError("--train-head trains one row a class: leave out --template-use and --template-pooling")
-        variants = variant_rows(encoder, prompts)
-        draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
-        return TemplatesHead(variants, draw=draw, pooling=pooling, names=labels, kind="text", prompts=prompts, **behind)
-    make = TrainableHead if trainable else FrozenHead
-    return make(text_rows(encoder, prompts), names=labels, kind="text", prompts=prompts, **behind)
-
-
-def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
-    """The recipe's temporal module, drawn from its seed. One frame has no order: it always gets the mean.
-
-    Raises:
-        RunError: a module that does not fit the encoder.
-    """
-    if recipe.temporal == "mean" or recipe.frames == 1:
-        return MeanPool()
-    if recipe.temporal != "transformer":
-        return make_temporal({"kind": recipe.temporal, "start": recipe.conv_start}, visual)
-    heads = None if recipe.width is None else max(1, recipe.width // 64)
-    module = TemporalTransformer(
-        visual.spec.dim, recipe.layers, recipe.width, heads=heads, mlp_ratio=4 if recipe.width is None else 2
-    )
-    module.reset(torch.Generator().manual_seed(recipe.seed))
-    return module
 
 
 def train(
