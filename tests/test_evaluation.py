@@ -359,3 +359,9 @@ def test_items_are_encoded_as_a_mean_of_frames(data: Dataset, tmp_path: Path) ->
     odd = Dataset((*data.items, Item(write_broken(tmp_path / "odd.mp4"), "red")), "here")
     with pytest.raises(MediaError, match=r"odd\.mp4"):
         encode_items(visual, odd, frames=4)
+
+
+def test_a_probe_of_one_item_a_class_says_nothing(recwarn):
+    features = draw(30, 8)
+    logistic_probe(features, torch.arange(30), features, classes=30)
+    assert not list(recwarn)

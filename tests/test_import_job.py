@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made import noise, write_video
-from texthead import cli
+from texthead import cli, published
 from texthead.decoding import open_media
 from texthead.openclip import save_openclip
-from texthead.published import ACTIONCLIP_TEMPLATES, model_config
+from texthead.published import ACTIONCLIP_TEMPLATES, model_config, temporal_heads
 from texthead.runs import load_run
 
 NAMES = ["ApplyEyeMakeup", "playing guitar", "Archery"]
@@ -409,6 +409,60 @@ def test_openai(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
     frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])
     expected = (np.exp(3.9) * unit(frames.mean(0)) @ rows.T).softmax(-1)
     assert torch.allclose(predicted(capsys, out, video), expected, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore")
+def test_openai_s_archive(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
+    """TorchScript, whose program is not run."""
+    w = clip(TINY, 0)
+    config = model_config(w, "x")
+    tower = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"], quick_gelu=True).eval()
+    tower.load_state_dict(w, strict=False)
+    given = (noise(1, 3, 32, 32), torch.ones(1, 77, dtype=torch.long))
+    torch.jit.trace(tower, given, check_trace=False).save(str(tmp_path / "ViT-B-16.pt"))
+    out = tmp_path / "run"
+    assert imported(tmp_path / "ViT-B-16.pt", "--classes", classes, "--out", out, "--frames", 4, "--resize", 48) == 0
+    rows = unit(encode_text(w, [f"a photo of a {name}." for name in NAMES]))
+    frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])
+    expected = (np.exp(3.9) * unit(frames.mean(0)) @ rows.T).softmax(-1)
+    assert torch.allclose(predicted(capsys, out, video), expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_text4vis_with_a_resnet(tmp_path: Path, classes: Path) -> None:
+    """The architecture is found from the shapes alone; the image tower against open_clip's own."""
+    vision = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16, "patch_size": None}
+    torch.manual_seed(0)
+    tower = open_clip.CLIP(32, vision, {"width": 64, "heads": 1, "layers": 1}, quick_gelu=True).visual.eval()
+    model = {**prefixed("visual.", dict(tower.state_dict())), "logit_scale": torch.tensor(4.0)}
+    model |= prefixed("fusion_model.", fusion(Sizes(dim=32), 9))
+    torch.save({"epoch": 1, "model_state_dict": model, "optimizer_state_dict": OPTIMIZER}, tmp_path / "rn-f4.pt")
+    base, _ = original(Sizes(dim=32), tmp_path / "base")
+    out = tmp_path / "run"
+    assert imported(tmp_path / "rn-f4.pt", "--classes", classes, "--encoder", base, "--out", out) == 0
+    run = load_run(out)
+    pixels = noise(4, 3, 64, 64)
+    assert torch.allclose(run.model.visual(pixels), tower(pixels), atol=1e-5)
+    assert (run.pixels.size, run.pixels.resize) == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"), [("RN50", 8), ("ViT-B-32", 8), ("ViT-B-16", 8), ("ViT-L-14", 12), ("ViT-L-14-336", 12)]
+)
+def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> None:
+    with torch.device("meta"):
+        whole = open_clip.create_model(f"{name}-quickgelu", device="meta")
+    weights = {key: value for key, value in whole.state_dict().items() if key.startswith("visual.")}
+    config = model_config(weights, "x")
+    known = open_clip.get_model_config(f"{name}-quickgelu")
+    assert known is not None
+    assert config["embed_dim"] == known["embed_dim"]
+    assert {key: config["vision_cfg"][key] for key in known["vision_cfg"]} == known["vision_cfg"]
+    assert temporal_heads(config) == heads
+    # The text tower's width over 64, where the file has one.
+    assert temporal_heads(model_config(dict(whole.state_dict()), "x")) == heads
+    assert published.original(config) == f"openclip:{name}-quickgelu/openai"
 
 
 def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, classes: Path, capsys) -> None:

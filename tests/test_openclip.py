@@ -18,6 +18,7 @@ from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
 from texthead.evaluation import own_pixels
+from texthead.temporal import TemporalTransformer
 from texthead.towers import Encoder, VisualSpec, build_visual, openclip_tower
 
 TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}
@@ -318,13 +319,23 @@ def test_a_model_that_also_writes_captions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"),
-    [("RN50", 38.32), ("ViT-B-32", 87.85), ("ViT-B-16", 86.19), ("ViT-L-14", 303.97), ("ViT-L-14-336", 304.29)],
+    ("name", "millions", "tensors"),
+    [
+        ("RN50", 38.32, 413),
+        ("ViT-B-32", 87.85, 226),
+        ("ViT-B-16", 86.19, 226),
+        ("ViT-L-14", 303.97, 370),
+        ("ViT-L-14-336", 304.29, 370),
+    ],
 )
-def test_the_paper_s_image_towers_have_their_size(name, millions):
+def test_the_paper_s_image_towers_have_their_size(name, millions, tensors):
+    """And published files of them, with a temporal transformer and a logit scale, their number of tensors."""
     with torch.device("meta"):
         tower = openclip_tower(open_clip.get_model_config(name))
         theirs = open_clip.create_model(name, device="meta").visual
     assert sum(p.numel() for p in tower.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
     shapes = [{k: v.shape for k, v in module.state_dict().items()} for module in (tower, theirs)]  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
     assert shapes[0] == shapes[1]
+    with torch.device("meta"):
+        temporal = TemporalTransformer(open_clip.get_model_config(name)["embed_dim"])  # pyright: ignore[reportOptionalSubscript]
+    assert len(shapes[0]) + len(temporal.state_dict()) + 1 == tensors

@@ -1,5 +1,6 @@
 """Views -> scores -> exact counts; and the simple things that a result must stand beside."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -338,7 +339,10 @@ def logistic_probe(
         return scores
     # Every length is put to 10, so that C means the same whatever the encoder's scale and dimension.
     fit = LogisticRegression(C=strength, max_iter=2000)
-    fit.fit(10 * F.normalize(train - center, dim=-1).numpy(), targets.numpy())
+    with warnings.catch_warnings():
+        # One item a class is what is asked of it here.
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        fit.fit(10 * F.normalize(train - center, dim=-1).numpy(), targets.numpy())
     logits = torch.from_numpy(fit.decision_function(10 * F.normalize(test - center, dim=-1).numpy())).float()
     if len(present) == 2:
         logits = torch.stack([-logits, logits], dim=1)
