@@ -10,7 +10,7 @@ from texthead.datasets import Dataset, read_dataset
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.towers import Encoder
-from texthead.train_job import divide, suit, with_validation
+from texthead.train_job import check_given_is_used, divide, suit, with_validation
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +155,20 @@ def test_suit_few_items(mini):
     assert said == ["few items: epochs 10 -> 40, for at least 40 steps"]
     assert suit(recipes.small(), many(5), mini, given=frozenset({"epochs"})) == (recipes.small(), [])
     assert suit(recipes.paper(), many(5), mini, given=frozenset()) == (recipes.paper(), [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "head", "told"),
+    [
+        ({"conv_start": "identity"}, "text", "--conv-start does nothing without --temporal conv or token-conv"),
+        ({"context": 4}, "text", "--context does nothing without --head prompt"),
+        ({"template_use": "drawn"}, "linear", "--template-use does nothing without --head text"),
+        ({"grad_checkpointing": True, "freeze_encoder": True}, "text", "does nothing with --freeze-encoder"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_an_error(changes, head, told):
+    with pytest.raises(RunError, match=told):
+        check_given_is_used(recipes.small(**changes), head, given=frozenset(changes))
+    check_given_is_used(recipes.small(), head, given=frozenset())
+    used = recipes.small(temporal="conv", conv_start="identity", context=4)
+    check_given_is_used(used, "prompt", given=frozenset({"temporal", "conv_start", "context"}))

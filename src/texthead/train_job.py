@@ -113,6 +113,27 @@ def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given: frozens
     return recipe, said
 
 
+def check_given_is_used(recipe: Recipe, head: str, *, given: frozenset[str]) -> None:
+    """Nothing, unless an option is given that the other options make useless.
+
+    Raises:
+        RunError: such an option.
+    """
+    rules = {
+        "conv_start": (recipe.temporal in ("conv", "token-conv"), "--temporal conv or token-conv"),
+        "context": (head == "prompt", "--head prompt"),
+        "template_use": (head == "text", "--head text"),
+        "template_pooling": (head == "text", "--head text"),
+    }
+    for name, (used, what) in rules.items():
+        if name in given and not used:
+            raise RunError(f"--{name.replace('_', '-')} does nothing without {what}: give it too, or leave both out")
+    if recipe.grad_checkpointing and recipe.freeze_encoder:
+        raise RunError(
+            "--grad-checkpointing does nothing with --freeze-encoder, which needs no backward pass through it"
+        )
+
+
 def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[str, object]) -> None:
     """`texthead train`.
 
@@ -125,6 +146,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
     if not runs.is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
         raise RunError(f"{out}: holds other folders and no run; choose a new folder for --out")
+    check_given_is_used(recipe, options.head, given=given)
     device = pick_device(options.device)
     dataset = read_data(options, options.data)
     if options.val is not None:
