@@ -161,7 +161,7 @@ def _fit(
                 group["lr"] = group["peak_lr"] * factor
             torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout's draws depend on (seed, step) alone
             loss_sum = 0.0
-            for _ in range(micro):
+            for left in reversed(range(micro)):
                 clip, target, positions = _read(next(parts))
                 clip, target = clip.to(device, non_blocking=True), target.to(device, non_blocking=True)
                 with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
@@ -169,13 +169,16 @@ def _fit(
                 loss = F.cross_entropy(logits.float(), target, reduction="sum") / items
                 loss.backward()
                 loss_sum += loss.item()
+                seen += len(clip)
+                if progress and left:
+                    progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
                 if not math.isfinite(loss_sum):
                     raise _not_finite(loss_sum, step, optimizer, train_set, positions, out)
             if recipe.clip_norm:
                 nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], recipe.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            seen, step, summed = seen + items, step + 1, summed + items * loss_sum
+            step, summed = step + 1, summed + items * loss_sum
             rate = round(seen / (time.perf_counter() - started), 2)
             rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
             log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, **rates, clips_per_second=rate)
