@@ -369,7 +369,9 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     torch.manual_seed(12345)
     model, seen = fresh(), []
     found = train(model, data, val, recipe, out=cut, resume=True, workers=1, progress=lambda *done: seen.append(done))
-    assert seen == [(24, 40), (28, 40), (30, 40), (34, 40), (38, 40), (40, 40)], "the third epoch is done anew"
+    steps, parts = [(24, 40), (28, 40), (30, 40), (34, 40), (38, 40), (40, 40)], recipe.accumulate
+    halves = [(22, 40), (24, 40), (26, 40), (28, 40), (30, 40), (32, 40), (34, 40), (36, 40), (38, 40), (40, 40)]
+    assert seen == (steps if parts == 1 else halves), "the third epoch is done anew"
     assert timeless(found) == timeless(expected)
     assert timeless(on_disk(cut)) == timeless(on_disk(whole)) == timeless(expected)
     assert [record["kind"] for record in found] == 4 * ["train", "train", "train", "val"]
