@@ -17,6 +17,7 @@ from texthead.heads import (
     TrainableHead,
     class_correlation,
     lda_weights,
+    mean_probability,
     orthogonal_weights,
     random_weights,
     text_head,
@@ -477,10 +478,20 @@ def test_a_head_of_several_templates_scores_with_mean_rows_or_mean_probabilities
     head = TemplatesHead(variants, **options)
     assert torch.equal(head(features), plain(features))
     apart = TemplatesHead(variants, pooling="probabilities", **options)
+    assert torch.equal(apart.train()(features), plain(features)), "that is for testing"
+    apart.eval()
     each = torch.stack([FrozenHead(one, **options)(features).softmax(-1) for one in variants])
     assert torch.allclose(apart(features).softmax(-1), each.mean(0), atol=1e-6)
     assert torch.allclose(apart(features.unflatten(0, (5, 1)))[:, 0], apart(features))
     assert not [name for name, _ in head.named_parameters() if name != "log_scale"]
+
+
+def test_no_probability_is_too_small_for_the_mean():
+    scores = torch.tensor([[0.0, -50.0, -300.0, -301.0], [0.0, -60.0, -299.0, -310.0]])
+    mean = mean_probability(scores, dim=0)
+    assert mean.argsort(descending=True).tolist() == [0, 1, 2, 3]
+    expected = (scores.double().softmax(-1).mean(0)).log()
+    assert torch.allclose(mean.double(), expected, atol=1e-4)
 
 
 def test_templates_are_drawn_for_each_class_in_training_only():

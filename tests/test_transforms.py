@@ -225,3 +225,15 @@ def test_a_squashed_picture_is_whole_and_square():
     assert torch.equal(squashed[0], resize(frames, [32, 32], InterpolationMode.BICUBIC, antialias=True))
     assert not torch.equal(squashed, view_crops(frames, 32, 32, 1))
     assert torch.equal(view_crops(frames, 32, 32, 3, squash=True), squashed.expand(3, -1, -1, -1, -1))
+
+
+def test_three_crops_along_the_long_side_cover_the_picture():
+    """As ViFi-CLIP cuts them: the short side becomes the crop, so nothing of it is lost."""
+    frames = (
+        torch.arange(60 * 40, dtype=torch.int32).remainder(251).to(torch.uint8).view(1, 1, 60, 40).expand(1, 3, -1, -1)
+    )
+    first, last, middle = view_crops(frames, 40, 50, 3, along="long-side")
+    assert torch.equal(first, frames[..., :40, :])
+    assert torch.equal(last, frames[..., 20:, :])
+    assert torch.equal(middle, frames[..., 10:50, :])
+    assert view_crops(frames, 40, 50, 1, along="long-side").shape == (1, 1, 3, 40, 40)

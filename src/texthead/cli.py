@@ -53,7 +53,7 @@ _RECIPE_HELP = {
     "width": "of the temporal transformer's blocks",
     "layers": "blocks of the temporal transformer",
     "template": "prompt with exactly one {}, or a .txt with one a line",
-    "template_use": "several templates in training: mean row, or one drawn a class and step",
+    "template_use": "several templates in training: mean row, or one drawn a class and pass",
     "template_pooling": "several templates in testing: mean row, or mean of probabilities",
     "context": "learned vectors in front of the name (head prompt); 0: the template's words to begin with",
     "seed": "of every draw",
@@ -461,6 +461,7 @@ def _given_recipe_values(given: Namespace) -> dict[str, Any]:
 
 # What a run is begun with and has to be resumed with, beside the recipe's values.
 _FIXED = (
+    "skip_unreadable",
     *("encoder", "text", "head", "train_head", "names", "k", "held_out", "recipe"),
     *("val", "labels", "root", "frame_template", "suffix"),
 )

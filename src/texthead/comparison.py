@@ -123,7 +123,7 @@ def scored_features(ground: Pretrained, table: Comparison, *, skip: bool) -> tup
 @torch.inference_mode()
 def on_features(head: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
     """The head's scores of pretrained features."""
-    return head(features)
+    return head.eval()(features.to(next(head.parameters()).device)).cpu()
 
 
 def baselines(

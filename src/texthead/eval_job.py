@@ -1,6 +1,7 @@
 """`texthead eval`: a run's score on labelled data, with its own classes or others."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,8 @@ from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
 from texthead.files import replacing
 from texthead.frame_files import must_exist
-from texthead.heads import text_head
 from texthead.prompt_head import PromptHead
+from texthead.recognizer import Recognizer
 from texthead.terminal import (
     as_asked,
     bar,
@@ -86,8 +87,7 @@ def evaluate(options: Any) -> None:
     for line in dataset.notes:
         say.print(f"note: {line}")
     chosen, split_name = choose_scored(run, dataset, options.split)
-    model, labels, shown = run.model, list(run.labels), []
-    names, sentences = [], []
+    model, labels, names, sentences = run.model, list(run.labels), [], []
     if other:
         labels, names, sentences = _other_classes(options, chosen)
     else:
@@ -97,8 +97,7 @@ def evaluate(options: Any) -> None:
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
     if other:
         say_names(labels, names, None)
-        shown = prompts.class_prompts(template or run.recipe.template, names, sentences)
-        say_residual(run, shown)
+        say_residual(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
         model = run.with_classes(labels, names=names, template=template, prompts=sentences).model.to(device)
         say_prompts(labels, model.head.prompts)  # pyright: ignore
     with bar("score", "files") as progress:
@@ -114,7 +113,7 @@ def evaluate(options: Any) -> None:
             progress=progress,
         )
     parts = Division(chosen, None, chosen, split_name)
-    table = _before_training(run, parts, labels, shown, options) if other else _eval_baselines(run, parts, options)
+    table = _before_training(run, model, parts, labels, options) if other else _eval_baselines(run, parts, options)
     frames, beside, own = run.recipe.frames, "", ""
     if views.count > 1:
         beside, own = ", 1 view", f", {options.views} views, mean of {pooling}"
@@ -142,8 +141,9 @@ def follow_edits(run: runs.Run, chosen: Dataset) -> tuple[Dataset, list[str]]:
     history = run.classes["history"] if run.classes and "history" in run.classes else []
     now = {label: label if label in run.labels else followed(label, history) for label in chosen.classes}
     lines: list[str] = []
+    counts = Counter(chosen.labels)
     for before, after in now.items():
-        count = chosen.labels.count(before)
+        count = counts[before]
         if after is None:
             lines.append(f"{before!r} was removed from the run: {count} of its items not scored")
         elif after != before:
@@ -178,6 +178,7 @@ def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str],
 def _pretrained(run: runs.Run, options: Any) -> Pretrained:
     """The run's encoder as it was before training."""
     encoder = run.encoder()
+    encoder.visual.to(next(run.model.parameters()).device)
     cache = features.FeatureCache(
         features.encoder_key(encoder.visual, run.pixels), options.cache and Path(options.cache)
     )
@@ -185,17 +186,18 @@ def _pretrained(run: runs.Run, options: Any) -> Pretrained:
 
 
 def _before_training(
-    run: runs.Run, parts: Division, labels: Sequence[str], shown: Sequence[str | Sequence[str]], options: Any
+    run: runs.Run, model: Recognizer, parts: Division, labels: Sequence[str], options: Any
 ) -> Comparison:
-    """What the same prompts get from the encoder before training: "w/o train" in Tables 9 and 11."""
+    """What the same rows get from the encoder before training: "w/o train" in Tables 9 and 11.
+
+    Of an imported run that carries its encoder, there is no encoder before training.
+    """
     table = Comparison(parts, labels)
-    if not are_few(options.baselines, len(parts.scored)):
+    if run.carries_encoder or not are_few(options.baselines, len(parts.scored)):
         return table
     ground = _pretrained(run, options)
     found, result = scored_features(ground, table, skip=options.skip_unreadable)
-    center = getattr(run.model.head, "center", None)
-    head = text_head(ground.encoder, labels, prompts=shown, center=None if center is None else center.cpu())
-    table.add("zero-shot, before training", replace(result, scores=on_features(head, found)))
+    table.add("zero-shot, before training", replace(result, scores=on_features(model.head, found)))
     return table
 
 

@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from texthead.datasets import Dataset, Pixels, ViewClips, label_indices
 from texthead.errors import DataError, MediaError
 from texthead.features import FeatureCache, Progress, frame_features, readable
+from texthead.heads import mean_probability
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
 from texthead.towers import VisualSpec, as_visual
 
 Pooling = Literal["features", "logits", "probabilities"]
+# So many items' features are scored at once.
+_PART = 256
 
 
 def average_views(
@@ -39,7 +42,7 @@ def average_views(
     scores = head(features)
     if pooling == "logits":
         return scores.mean(dim=1)
-    return scores.softmax(dim=-1).mean(dim=1).clamp_min(1e-12).log()
+    return mean_probability(scores, dim=1)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,9 @@ def score(
     model.eval()
     with torch.inference_mode():
         head_device = next(model.head.parameters()).device
-        rows = average_views(features.to(head_device), model.head, pooling=pooling).float().cpu()
+        # In parts: several templates make as many scores of each item and view.
+        parts = (part.to(head_device) for part in features.split(_PART))
+        rows = torch.cat([average_views(part, model.head, pooling=pooling).float().cpu() for part in parts])
     return Scores([paths[i] for i in positions], rows, positions, errors)
 
 

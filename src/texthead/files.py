@@ -22,8 +22,10 @@ def cache_dir() -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; when the block ends well it is synced and takes the place of `path`.
+
+    Without `sync` a power cut may leave less: for what can be made again.
 
     Raises:
         RunError: the disk is full or read-only; what was at `path` is still there.
@@ -36,8 +38,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         # safetensors makes a file of its own that nobody else may read.
         beside.chmod(mode)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
         beside.replace(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         fault = _fault(error)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from texthead.errors import MediaError
 
-_NUMBER = re.compile(r"\{:(?:0([1-9]\d*))?d\}")
+_NUMBER = re.compile(r"\{:(?:0([1-9]\d?))?d\}")
 
 
 def is_template(path: str | Path) -> bool:

@@ -121,12 +121,17 @@ class TrainableHead(CosineHead):
     frozen = False
 
 
+def mean_probability(scores: Float[Tensor, "*shape classes"], dim: int) -> Tensor:
+    """The logarithm of the mean over `dim` of the probabilities that the scores stand for; none is too small for it."""
+    return scores.log_softmax(dim=-1).logsumexp(dim=dim) - math.log(scores.shape[dim])
+
+
 class TemplatesHead(CosineHead):
     """A frozen cosine head with a row for every class in every template.
 
     Args:
         variants: a row for each template and class; `weight` is the mean direction of a class's rows.
-        draw: in training, each call takes one template's row of each class, drawn by torch's generator.
+        draw: in training, each call takes one template's row of each class, drawn by torch's generator; else the mean.
         pooling: in testing, "features" scores with the mean rows, "probabilities" with the mean over templates of
             each template's probabilities (whose logarithm comes back).
         options: as of `CosineHead`.
@@ -158,10 +163,10 @@ class TemplatesHead(CosineHead):
             classes = len(self.names)
             drawn = torch.randint(len(self.variants), (classes,)).to(features.device)
             return self._logits(features, self.variants[drawn, torch.arange(classes, device=features.device)])
-        if self.pooling == "features":
+        if self.training or self.pooling == "features":
             return self._logits(features, self.weight)
         each = self._logits(features, self.variants.flatten(0, 1)).unflatten(-1, self.variants.shape[:2])
-        return each.softmax(dim=-1).mean(dim=-2).clamp_min(1e-12).log()
+        return mean_probability(each, dim=-2)
 
 
 class LinearHead(nn.Module):

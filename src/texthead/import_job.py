@@ -1,5 +1,6 @@
 """`texthead import`: a published checkpoint -> a run that evaluates and predicts as it was measured."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -61,8 +62,10 @@ def import_file(options: Any) -> None:
     pixels = Pixels(spec.size, options.resize or convention.resize(spec.size), spec.interpolation)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
     with runs.locked(out):
+        if runs.is_run(out):
+            raise RunError(f"{out}: holds a run by now, of another process; choose another --out")
         if own is not None:
-            save_openclip(out / "encoder", model_config(own, str(path)), own)
+            save_openclip(out / runs.ENCODER, model_config(own, str(path)), own)
         _write(out, model, recipe, pixels, names, file)
     say_names(labels, names, convention.template)
     _say_conventions(convention, recipe, scale, pixels.resize)
@@ -98,7 +101,7 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise DataError(f"--test-scale must be learned or a number above 0, got {text!r}")
     return value
 
@@ -161,7 +164,7 @@ def _encoder(
             )
         first = openclip_tensors(base, base.removeprefix("openclip:"))
         own |= {key: first[key] for key in missing}
-    source = f"openclip:local-dir:{runs.HERE}/encoder"
+    source = f"openclip:local-dir:{runs.HERE}/{runs.ENCODER}"
     return assemble(Published(source, model_config(own, path), {}, lambda: own, openai_tokenizer)), own
 
 

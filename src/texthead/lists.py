@@ -44,7 +44,7 @@ def read_labels(path: Path) -> LabelFile:
     Raises:
         DataError: no such file, no such columns, an empty field, or an id or a name that occurs twice.
     """
-    if str(path) == "imagenet" and not path.exists():
+    if str(path) == "imagenet" and not path.is_file():
         return _imagenet_labels()
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

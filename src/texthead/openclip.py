@@ -14,12 +14,10 @@ from torch import Tensor
 from texthead.errors import EncoderError
 from texthead.files import replacing, write_json
 from texthead.towers import Encoder, Text, Visual, VisualSpec, build_visual
-from texthead.weights import fill, is_torchscript, read_tensors
+from texthead.weights import NO_WEIGHTS, fill, is_torchscript, read_tensors
 
 _OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt")
-# What archives of programs hold beside weights.
-_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
 @dataclass(frozen=True)
@@ -223,7 +221,7 @@ def _named(published: Published) -> dict[str, Tensor]:
     """The tensors in open_clip's names and in float32."""
     from open_clip.convert import convert_state_dict
 
-    tensors = {key: value for key, value in published.read().items() if key.split(".")[-1] not in _NO_WEIGHTS}
+    tensors = {key: value for key, value in published.read().items() if key.split(".")[-1] not in NO_WEIGHTS}
     try:
         tensors = convert_state_dict(None, tensors)  # pyright: ignore[reportArgumentType]
     except AttributeError:

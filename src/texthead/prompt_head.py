@@ -72,6 +72,8 @@ class PromptHead(CosineHead):
         self._place = start
         # In a list: the text encoder is no part of the model that is saved.
         self._text = [] if text is None else [text]
+        # Counts changes in place, as optimisers and load_state_dict make them.
+        self._made = self.context._version
 
     def rows(self) -> Float[Tensor, "classes dim"]:
         """The rows of the vectors as they are, with their gradient.
@@ -85,10 +87,11 @@ class PromptHead(CosineHead):
         return F.normalize(_encoded(self._text[0], self._tokens, self.context, self._place), dim=-1)
 
     def train(self, mode: bool = True) -> "PromptHead":
-        """Training mode or not; when training ends the rows are put to those of the vectors as they are."""
-        if self.training and not mode and self._text:
+        """Training mode or not; for testing the rows are put to those of the vectors as they are."""
+        if not mode and self._text and self.context._version != self._made:
             with torch.no_grad():
                 self.weight.copy_(self.rows())
+            self._made = self.context._version
         return super().train(mode)
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:

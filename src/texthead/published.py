@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from texthead.errors import EncoderError
-from texthead.weights import named_tensors, read_checkpoint, read_tensors
+from texthead.weights import NO_WEIGHTS, named_tensors, read_checkpoint, read_tensors
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "actionclip", "vifi-clip"]
 
@@ -131,13 +132,14 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         tensors = _vifi_names(named_tensors(found["model"]))
     else:
         tensors = named_tensors(found["model_state_dict"])
-        fusion = named_tensors(found.get("fusion_model_state_dict", {}))
+        fusion = named_tensors(dict(found.get("fusion_model_state_dict", {})))
     inside = "fusion_model."
     fusion |= {key.removeprefix(inside): value for key, value in tensors.items() if key.startswith(inside)}
     convs = {int(found[1]): value for key, value in tensors.items() if (found := _TOKEN_CONV.fullmatch(key))}
-    apart = (inside, *_NO_WEIGHTS)
-    clip = {k: v.float() for k, v in tensors.items() if not k.startswith(apart) and not _TOKEN_CONV.fullmatch(k)}
+    kept = {k: v for k, v in tensors.items() if not k.startswith(inside) and not _TOKEN_CONV.fullmatch(k)}
+    clip = {k: v.float() for k, v in kept.items() if k.split(".")[-1] not in NO_WEIGHTS}
     _check_temporal(path, clip, fusion)
+    _check_numbers(path, clip | fusion)
     return Checkpoint(
         kind,
         clip,
@@ -147,7 +149,9 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
 
 
 _TOKEN_CONV = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.control_point\.conv\.weight")
-_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+# What CLIP's own weights begin with.
+_CLIP = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
+_CLIP += ("logit_scale",)
 _FUSION = re.compile(
     r"frame_position_embeddings\.weight|transformer\.resblocks\.\d+\."
     r"(attn\.in_proj_(weight|bias)|(attn\.out_proj|ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(weight|bias))"
@@ -164,12 +168,16 @@ def _kind(found: dict, path: Path) -> tuple[Kind, ...]:
             return ("vifi-clip",)
     elif isinstance(found.get("model_state_dict"), dict) and "fusion_model_state_dict" in found:
         fusion = found["fusion_model_state_dict"]
+        if not isinstance(fusion, dict):
+            raise EncoderError(
+                f"{path}: fusion_model_state_dict is a {type(fusion).__name__}, expected tensors by name"
+            )
         if not fusion:
             return "text4vis-nce", "actionclip"
         return ("actionclip",) if all(key.startswith("module.") for key in fusion) else ("text4vis-nce",)
     elif isinstance(found.get("model_state_dict"), dict):
         return ("text4vis",)
-    elif any(key.startswith("visual.") for key in found) and "token_embedding.weight" in found:
+    elif any(str(key).startswith("visual.") for key in found) and "token_embedding.weight" in found:
         return ("openai",)
     shown = ", ".join(sorted(map(str, found))[:4])
     raise EncoderError(f"{path}: is none of {', '.join(get_args(Kind))} by its keys ({shown}, ...): check the file")
@@ -183,7 +191,7 @@ def _vifi_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_temporal(path: Path, clip: dict[str, Tensor], fusion: dict[str, Tensor]) -> None:
-    across = [key for key in clip if any(part in key for part in _ACROSS)]
+    across = [key for key in clip if any(part in key for part in _ACROSS) or not key.startswith(_CLIP)]
     unknown = [key for key in fusion if not _FUSION.fullmatch(key)]
     if across or unknown:
         shown = ", ".join(sorted(across + unknown)[:3])
@@ -191,6 +199,16 @@ def _check_temporal(path: Path, clip: dict[str, Tensor], fusion: dict[str, Tenso
             f"{path}: {len(across) + len(unknown)} weights belong to a head that texthead has not ({shown}): it reads "
             "mean pooling, the temporal transformer and TokenT1D, without prompts inside the encoder"
         )
+
+
+def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Nothing, if there is one logit scale and every weight is finite."""
+    scale = tensors.get("logit_scale")
+    if scale is None or scale.numel() != 1:
+        raise EncoderError(f"{path}: holds no logit_scale of one number: it is no checkpoint of CLIP or its kind")
+    for key, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise EncoderError(f"{path}: {key!r} is not finite: the file is damaged; get it again")
 
 
 def model_config(clip: dict[str, Tensor], source: str) -> dict:
@@ -201,10 +219,12 @@ def model_config(clip: dict[str, Tensor], source: str) -> dict:
     """
     try:
         vision, dim = _vision_config(clip)
-    except KeyError as error:
-        raise EncoderError(f"{source}: no image tower of CLIP, {error} is missing") from None
+    except (KeyError, IndexError, ValueError) as error:
+        raise EncoderError(
+            f"{source}: no image tower of CLIP ({type(error).__name__}: {error}): check the file"
+        ) from None
     config: dict = {"embed_dim": dim, "quick_gelu": True, "vision_cfg": vision}
-    if "ln_final.weight" in clip and "token_embedding.weight" in clip:
+    if {"ln_final.weight", "token_embedding.weight", "positional_embedding"} <= clip.keys():
         width = len(clip["ln_final.weight"])
         config["text_cfg"] = {
             "context_length": len(clip["positional_embedding"]),

@@ -45,7 +45,7 @@ class Recipe:
         width: of the temporal transformer's blocks; None is the feature's length.
         layers: blocks of the temporal transformer.
         template: prompt with exactly one `{}`, or several of them.
-        template_use: in training, several templates' rows are averaged ("mean"), or one is drawn a class and step.
+        template_use: in training, several templates' rows are averaged ("mean"), or one is drawn a class and pass.
         template_pooling: in testing, several templates' rows are averaged ("features"), or their probabilities.
         context: of a learnable template (head "prompt"), vectors in front of the name, drawn from the seed; 0 starts
             from the words of the template in front of `{}`.

@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,6 +41,7 @@ from texthead.towers import Encoder, Visual, VisualSpec, build_visual
 FORMAT = 2
 # What stands for the run's own folder in the source of an encoder that lies in it.
 HERE = "{run}"
+ENCODER = "encoder"
 Head = FrozenHead | TrainableHead | TemplatesHead | PromptHead | LinearHead
 
 
@@ -104,11 +106,24 @@ class Run:
 
     def was_trained_on(self, path: Path) -> bool:
         """Whether the file is a training item: by its path, or as a copy of one elsewhere."""
-        return self._is_among(path, self.trained_on, self.trained_content - self.held_out_content, self.held_out)
+        return self._is_among(path, self.trained_on, self._only_trained, self._held)
 
     def was_held_out(self, path: Path) -> bool:
         """Whether the file is an item that the run held out: by its path, or as a copy of one elsewhere."""
-        return self._is_among(path, self.held_out, self.held_out_content, self.trained_on)
+        return self._is_among(path, self._held, self.held_out_content, self.trained_on)
+
+    @cached_property
+    def _only_trained(self) -> frozenset[str]:
+        return self.trained_content - self.held_out_content
+
+    @cached_property
+    def _held(self) -> frozenset[str]:
+        return frozenset(self.held_out)
+
+    @property
+    def carries_encoder(self) -> bool:
+        """Whether the encoder lies in the run itself: an imported one, of which nothing is known before training."""
+        return self.spec.source.endswith(f":{self.folder}/{ENCODER}")
 
     @staticmethod
     def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:
@@ -149,7 +164,7 @@ class Run:
         if isinstance(old, PromptHead) and template is None:
             if any(prompts or []):
                 raise DataError(f"{self.folder}: has a learned template: give names without sentences, or a template")
-            head = old.for_names(self.encoder().text, labels, read=names)
+            head = old.for_names(self.encoder().text, labels, read=names).to(old.context.device)
             return replace(self, model=self.model.with_head(head), classes=None)
         own = isinstance(old, CosineHead)
         names = names or labels
@@ -157,11 +172,12 @@ class Run:
             self.encoder(),
             names,
             scale=old.scale if own else None,
-            center=old.center if own else None,
+            center=old.center.cpu() if own and old.center is not None else None,
             pooling=old.pooling if isinstance(old, TemplatesHead) else "features",
             prompts=class_prompts(template or self.recipe.template, names, prompts or [None] * len(names)),
         )
-        return replace(self, model=self.model.with_head(head.renamed(labels)), classes=None)
+        head = head.renamed(labels).to(next(old.parameters()).device)
+        return replace(self, model=self.model.with_head(head), classes=None)
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:

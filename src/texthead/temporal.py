@@ -1,5 +1,6 @@
 """Temporal modules: the features of a clip's frames -> one feature (Table 2)."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -191,6 +192,7 @@ class EncoderConv(nn.Module):
         self.convs = nn.ModuleList(FrameConv(width, start) for width in widths)
         self._frames: int | None = None
         self._recorded: int | None = None
+        self._tokens: dict[int, Tensor] = {}
 
     @contextmanager
     def over(self, frames: int) -> Iterator[None]:
@@ -202,12 +204,15 @@ class EncoderConv(nn.Module):
             yield
         finally:
             self._frames = before
+            self._tokens.clear()
 
     def _clip(self) -> int | None:
         if self._frames is not None:
             return self._frames
-        in_backward = torch._C._current_graph_task_id() != -1
-        return self._recorded if in_backward else None
+        if torch._C._current_graph_task_id() == -1:
+            # A forward pass of the plain encoder: its blocks run again as they are.
+            self._recorded = None
+        return self._recorded
 
     def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch dim"]:
         """One feature a clip."""
@@ -264,7 +269,6 @@ class TokenConv(EncoderConv):
     def __init__(self, visual: nn.Module, start: Start = "shift"):
         places = _token_blocks(visual)
         super().__init__([width for _, _, width in places], start)
-        self._tokens: dict[int, Tensor] = {}
         for index, (block, branch, _) in enumerate(places):
             block.register_forward_pre_hook(partial(self._before_attention, index))
             branch.register_forward_hook(partial(self._before_mlp, index))
@@ -300,6 +304,10 @@ def _network(visual: nn.Module) -> Any:
     return getattr(net, "trunk", net)
 
 
+# What timm's networks call the way around the residual branch.
+_SHORTCUT = re.compile("downsample|shortcut|skip")
+
+
 def _first_convs(visual: nn.Module) -> list[nn.Conv2d]:
     """The first convolution of every block of the last two stages."""
     net = _network(visual)
@@ -310,7 +318,11 @@ def _first_convs(visual: nn.Module) -> list[nn.Conv2d]:
     else:
         found = getattr(net, "stages", None) or getattr(net, "blocks", None) or []
         stages = [getattr(stage, "blocks", stage) for stage in list(found)[-2:]]
-    convs = [[m for m in block.modules() if isinstance(m, nn.Conv2d)] for stage in stages for block in stage.children()]
+    blocks = [block for stage in stages for block in stage.children()]
+    convs = [
+        [m for name, m in block.named_modules() if isinstance(m, nn.Conv2d) and not _SHORTCUT.search(name)]
+        for block in blocks
+    ]
     if not convs or not all(convs):
         raise RunError(
             f"{type(net).__name__} has no two last stages of convolutional blocks: use --temporal conv with a ResNet "
@@ -324,8 +336,14 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     net = _network(visual)
     if getattr(net, "class_embedding", None) is not None and getattr(getattr(net, "transformer", 0), "batch_first", 0):
         return [(block, block.ls_1, len(block.ln_1.weight)) for block in net.transformer.resblocks]
-    blocks = list(getattr(net, "blocks", []))
-    if getattr(net, "cls_token", None) is not None and all(hasattr(block, "drop_path1") for block in blocks):
+    from timm.models.beit import Beit
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+
+    # Others have blocks too, of patches alone or of pooled tokens.
+    with_token = isinstance(net, VisionTransformer | Beit | Eva) and net.cls_token is not None
+    blocks: Any = net.blocks if with_token else []
+    if len(blocks) and all(hasattr(block, "drop_path1") for block in blocks):
         return [(block, block.drop_path1, net.embed_dim) for block in blocks]
     raise RunError(
         f"{type(net).__name__} has no blocks over a class token: use --temporal token-conv with a ViT; "

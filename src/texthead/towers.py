@@ -115,6 +115,10 @@ class Text(nn.Module):
         # In a list: it is no second home of the weights.
         self._embedding = [embedding]
 
+    def __deepcopy__(self, memo: dict) -> "Text":
+        """Itself: it is frozen, and `encode` runs this network and no copy."""
+        return self
+
     @property
     def embedding(self) -> nn.Module:
         """Token numbers -> token embeddings; what a hook on it returns goes through the rest of the tower."""
@@ -215,21 +219,31 @@ def build_visual(spec: VisualSpec) -> Visual:
     if kind == "timm":
         import timm
 
-        if not timm.is_model(name):
-            raise EncoderError(f"timm has no architecture {name!r}: texthead needs the version that made the run")
+        _check_timm(name)
         net = timm.create_model(name, num_classes=0)
         return Visual(net, spec)
     if spec.architecture == "openclip":
         import open_clip
 
+        config = json.loads(spec.config)
+        inner = config.get("vision_cfg", {}).get("timm_model_name")
+        _check_timm(inner)
         try:
-            return Visual(openclip_tower(json.loads(spec.config)), spec)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            return Visual(openclip_tower(config), spec)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OSError) as error:
             raise EncoderError(
                 f"open_clip {open_clip.__version__} cannot build the encoder of this architecture ({error}): "
                 "texthead needs the version that made the run"
             ) from None
     raise EncoderError(f"unknown architecture {spec.architecture!r}: expected 'timm:NAME' or 'openclip'")
+
+
+def _check_timm(name: str | None) -> None:
+    """Nothing, if timm has the architecture itself: other names make it ask a hub or open folders."""
+    import timm
+
+    if name is not None and not timm.is_model(name):
+        raise EncoderError(f"timm has no architecture {name!r}: texthead needs the version that made the run")
 
 
 def openclip_tower(config: dict) -> nn.Module:

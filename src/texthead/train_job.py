@@ -96,7 +96,9 @@ def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given: frozens
     if train_set.only_images and recipe.frames > 1:
         recipe = replace(recipe, frames=1)
         said.append("all items are images: 1 frame a clip, mean pooling")
-    if recipe.temporal == "transformer" and recipe.frames == 1 and "temporal" not in given:
+    if recipe.temporal != "mean" and recipe.frames == 1:
+        if "temporal" in given:
+            raise RunError(f"--temporal {recipe.temporal}: clips have one frame, which has no neighbours; leave it out")
         recipe = replace(recipe, temporal="mean")
     if recipe.size not in (None, spec.size) and not spec.any_size and "size" not in given:
         said.append(f"{spec.source} takes {spec.size} pixels only: size {recipe.size} -> {spec.size}")
@@ -121,6 +123,8 @@ def check_given_is_used(recipe: Recipe, head: str, *, given: frozenset[str]) -> 
     """
     rules = {
         "conv_start": (recipe.temporal in ("conv", "token-conv"), "--temporal conv or token-conv"),
+        "width": (recipe.temporal == "transformer", "--temporal transformer"),
+        "layers": (recipe.temporal == "transformer", "--temporal transformer"),
         "context": (head == "prompt", "--head prompt"),
         "template_use": (head == "text", "--head text"),
         "template_pooling": (head == "text", "--head text"),
@@ -169,6 +173,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
 
     encoder.visual.to(device)
     pixels = pixels_for(recipe, encoder.visual.spec)
+    temporal = make_temporal_for(recipe, encoder.visual)
     cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels), options.cache and Path(options.cache))
     ground = Pretrained(encoder, pixels, recipe.frames, recipe.origin, cache, options.workers)
     compare = are_few(options.baselines, len(parts.train))
@@ -193,7 +198,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     table = Comparison(parts, labels)
     if compare and found is not None and len(parts.scored):
         baselines(ground, table, names, recipe, found, targets, skip=options.skip_unreadable)
-    model = Recognizer(encoder.visual, make_temporal_for(recipe, encoder.visual), head).to(device)
+    model = Recognizer(encoder.visual, temporal, head).to(device)
     with bar("train", "clips") as progress:
         records = training.train(
             model,

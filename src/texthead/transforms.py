@@ -101,14 +101,16 @@ def view_crops(
 ) -> UInt8[Tensor, "{crops} frames 3 {size} {size}"]:
     """The `crops` test crops of a clip, in the order of `sampling.crop_offsets`.
 
-    The short side is scaled to `resize` first, up or down; with `squash` both sides are.
+    The short side is scaled to `resize` first, up or down; with `squash` both sides are. For three crops along the long
+    side it is scaled to `size`, so that they cover the picture.
 
-    Source: published code; Sec. 4.1, "center 224x224 crop" and "three 224x224 crops".
+    Source: published code; Sec. 4.1, "center 224x224 crop" and "three 224x224 crops"; ViFi-CLIP for the long side.
     Raises: DataError for a size above `resize` or a number of crops other than 1, 3, 5 and 10.
     """
     _check_sizes(size, resize)
     _check_choice("interpolation", interpolation, get_args(Interpolation))
-    scaled = _scale(frames, (resize, resize), interpolation) if squash else _short_side(frames, resize, interpolation)
+    short = size if crops == 3 and along == "long-side" else resize
+    scaled = _scale(frames, (short, short), interpolation) if squash else _short_side(frames, short, interpolation)
     cuts = []
     for x, y, flip in crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops, along):
         cut = scaled[..., y : y + size, x : x + size]

@@ -15,6 +15,8 @@ from texthead.errors import EncoderError
 # What published training programs put their weights under, and in front of each name.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIX = "module."
+# What archives of programs hold beside weights.
+NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -93,8 +95,11 @@ def is_torchscript(path: Path) -> bool:
     """Whether the file is a TorchScript archive: a zip with constants and a program beside its data."""
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        names = {PurePosixPath(name).name for name in archive.namelist()}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {PurePosixPath(name).name for name in archive.namelist()}
+    except zipfile.BadZipFile:
+        return False
     return {"data.pkl", "constants.pkl"} <= names
 
 
