@@ -365,3 +365,14 @@ def test_a_probe_of_one_item_a_class_says_nothing(recwarn):
     features = draw(30, 8)
     logistic_probe(features, torch.arange(30), features, classes=30)
     assert not list(recwarn)
+
+
+def test_items_are_scored_in_parts(monkeypatch):
+    """Several templates would need memory for each item at once."""
+    model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(draw(3, SPEC.dim), names=["a", "b", "c"]))
+    monkeypatch.setattr(module, "item_features", lambda *_, **__: list(draw(7, 2, SPEC.dim)))
+    found = []
+    for size in (256, 3):
+        monkeypatch.setattr(module, "_PART", size)
+        found.append(score(model, [Path(f"{i}") for i in range(7)], frames=1, pixels=PIXELS, pooling="logits").scores)
+    assert torch.equal(found[0], found[1])

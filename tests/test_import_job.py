@@ -489,6 +489,8 @@ def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, classes: 
     assert cli.main(["eval", str(tmp_path / "moved"), str(data), "--views", "2x3", "--workers", "0"]) == 0
     assert "2x3 views" in capsys.readouterr().out
     assert cli.main(["eval", str(tmp_path / "moved"), str(data), "--zero-shot", "--workers", "0"]) == 0
+    # Its encoder is the tuned one: there is none before training to stand beside it.
+    assert "before training" not in capsys.readouterr().out
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -521,6 +523,8 @@ def test_a_head_that_we_have_not_is_refused_with_its_keys(tmp_path: Path, refuse
         said = refused(path, "--encoder", base)
         assert named in said
         assert "belong to a head that texthead has not" in said
+    text4vis(path, TINY, **{"temporal_head.lstm.weight": noise(3), "classifier.weight": noise(3, 3)})
+    assert "classifier.weight, temporal_head.lstm.weight" in refused(path, "--encoder", base)
     for heads in ({"module.shift.weight": noise(64, 1, 3)}, {"module.transformer.cls_token": noise(1, 1, 64)}):
         saved = {"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": heads}
         torch.save(saved, path)
@@ -611,3 +615,35 @@ def test_files_of_the_published_size(tmp_path: Path, classes: Path, capsys, kind
     expected = torch.stack([(scale * unit(feature) @ rows.T).softmax(-1) for rows in each]).mean(0)
     assert torch.allclose(run.model(clips).softmax(-1), expected, atol=2e-4)
     assert predicted(capsys, tmp_path / "run", video).sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"logit_scale": None}, "holds no logit_scale of one number"),
+        ({"logit_scale": torch.ones(2)}, "holds no logit_scale of one number"),
+        ({"logit_scale": torch.tensor(float("nan"))}, "'logit_scale' is not finite"),
+        ({"visual.class_embedding": torch.full((64,), torch.inf)}, "'visual.class_embedding' is not finite"),
+        ({"visual.proj": torch.ones(3)}, "no image tower of CLIP (IndexError"),
+        ({"visual.conv1.weight": torch.ones(3)}, "no image tower of CLIP (ValueError"),
+        ({"visual.positional_embedding": None}, "no image tower of CLIP (KeyError"),
+    ],
+)
+def test_a_damaged_file_is_one_line(tmp_path: Path, refused, changes: dict, told: str) -> None:
+    path, base = tmp_path / "x.pt", original(TINY, tmp_path / "base")[0]
+    model = {key: value for key, value in (text4vis(path, TINY) | changes).items() if value is not None}
+    torch.save({"epoch": 1, "model_state_dict": model, "optimizer_state_dict": OPTIMIZER}, path)
+    assert told in refused(path, "--encoder", base)
+
+
+def test_other_contents_are_one_line(tmp_path: Path, refused) -> None:
+    path = tmp_path / "x.pt"
+    for content in (
+        {1: torch.ones(3)},
+        {"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": [1]},
+        {"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": torch.ones(3)},
+    ):
+        torch.save(content, path)
+        assert "check the file" in refused(path) or "expected tensors by name" in refused(path)
+    actionclip(path, TINY)
+    assert "above 0, got 'inf'" in refused(path, "--test-scale", "inf")

@@ -1,5 +1,6 @@
 """A learnable template: its vectors stand where words would, and only they are learned."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,28 @@ def test_the_start_depends_on_the_generator_alone(tmp_path: Path) -> None:
     assert torch.equal(first, random_context(text, 5, generator=seeded(1)))
     assert not torch.equal(first, random_context(text, 5, generator=seeded(2)))
     assert (first.shape, float(first.std())) == ((5, 16), pytest.approx(0.02, rel=0.3))
+
+
+def test_a_copy_learns_its_own_vectors(tmp_path: Path) -> None:
+    encoder = small(tmp_path)
+    head = PromptHead(
+        encoder.text, NAMES, context=random_context(encoder.text, 4, generator=seeded()), scale=10.0
+    ).train()
+    copied = copy.deepcopy(head)
+    features = noise(2, encoder.dim)
+    assert torch.allclose(copied(features), head(features), atol=1e-5)
+    losses_of(copied, 5)
+    assert not torch.allclose(copied(features), head(features), atol=1e-2)
+    assert torch.equal(head.context, random_context(encoder.text, 4, generator=seeded()))
+
+
+def test_rows_follow_vectors_that_were_put_back(tmp_path: Path) -> None:
+    """As a resumed run puts them back, with the rows of one step before."""
+    encoder = small(tmp_path)
+    head = PromptHead(encoder.text, NAMES, context=random_context(encoder.text, 4, generator=seeded())).train()
+    losses_of(head, 3)
+    state = {key: value.clone() for key, value in head.state_dict().items()}
+    again = PromptHead(encoder.text, NAMES, context=torch.zeros(4, 16)).eval()
+    again.load_state_dict(state)
+    assert torch.allclose(again.eval().weight, head.eval().weight, atol=1e-6)
+    assert not torch.allclose(again.weight, state["weight"], atol=1e-6)

@@ -7,6 +7,7 @@ import copy
 from functools import cache
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -479,3 +480,53 @@ def test_frames_have_no_features_of_their_own_inside_the_encoder():
     visual = tower("vit")
     with pytest.raises(RunError, match="TokenConv works inside the encoder.*leave out --freeze-encoder"):
         Recognizer(visual, TokenConv(visual), nn.Identity()).on_features()
+
+
+@pytest.mark.parametrize("name", ["volo_d1_224", "xcit_nano_12_p16_224", "pit_ti_224", "vit_base_patch16_siglip_224"])
+def test_blocks_that_see_no_class_token_are_refused(name):
+    with torch.device("meta"), pytest.raises(RunError, match="has no blocks over a class token"):
+        TokenConv(timm.create_model(name, num_classes=0))
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "beit_base_patch16_224", "eva02_tiny_patch14_224"])
+def test_blocks_of_other_vits_are_known(name):
+    with torch.device("meta"):
+        assert len(TokenConv(timm.create_model(name, num_classes=0)).convs) == 12
+
+
+@pytest.mark.parametrize(
+    "name", ["resnetv2_50", "resnet50_clip", "gernet_s", "dm_nfnet_f0", "xception41", "resnext26ts"]
+)
+def test_shortcuts_are_left_alone(name):
+    with torch.device("meta"):
+        net = timm.create_model(name, num_classes=0)
+        TemporalConv(net)
+    hooked = [key for key, module in net.named_modules() if module._forward_pre_hooks]
+    assert hooked
+    assert not [key for key in hooked if "downsample" in key or "shortcut" in key or "skip" in key]
+
+
+def test_an_earlier_module_does_not_disturb_a_later_one():
+    visual, given = tower("vit"), clips("vit", 2, 3)
+    Recognizer(visual, moved(TokenConv(visual)), nn.Identity())(given).square().sum().backward()
+
+    def gradients() -> list[Tensor]:
+        visual.zero_grad()
+        Recognizer(visual, MeanPool(), nn.Identity())(given).square().sum().backward()
+        return [p.grad.clone() for p in visual.parameters() if p.grad is not None]
+
+    plain = gradients()
+    visual.net.set_grad_checkpointing(True)
+    for a, b in zip(plain, gradients(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max()) + 1e-7)
+
+
+def test_an_interrupted_pass_leaves_nothing_behind():
+    visual = tower("vit")
+    model = Recognizer(visual, TokenConv(visual), nn.Identity())
+    handle = visual.net.transformer.resblocks[1].mlp.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model(clips("vit", 1, 2))
+    handle.remove()
+    copy.deepcopy(model)
+    assert model(clips("vit", 1, 2)).shape == (1, 24)

@@ -81,3 +81,11 @@ def test_the_pixels_of_a_spec_are_what_the_module_uses():
     # 51 / 255 = 0.2
     assert torch.allclose(Visual(Sum(), spec)(given), torch.tensor([[0.2, 0.0, -0.1]]), atol=1e-6)
     assert torch.allclose(Visual(Sum(), spec).double()(given), torch.tensor([[0.2, 0.0, -0.1]]).double(), atol=1e-6)
+
+
+def test_a_run_cannot_make_timm_ask_a_hub_or_open_folders(visual):
+    for name in ("hf-hub:nobody/nothing", "local-dir:/tmp", "no_such_model"):
+        config = {"embed_dim": 8, "vision_cfg": {"timm_model_name": name, "image_size": 32}}
+        spec = replace(visual.spec, architecture="openclip", config=json.dumps(config))
+        with pytest.raises(EncoderError, match="timm has no architecture"):
+            build_visual(spec)

@@ -109,3 +109,12 @@ def test_what_is_no_weights(tmp_path: Path) -> None:
         read_tensors(tmp_path / "none.pt")
     with pytest.raises(EncoderError, match="gone.pt: no weights can be read"):
         read_tensors(tmp_path / "gone.pt")
+
+
+def test_a_damaged_zip_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"x": torch.ones(3)}, path)
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x07\x07"))
+    assert not is_torchscript(path)
+    with pytest.raises(EncoderError, match="no weights can be read"):
+        read_tensors(path)

@@ -318,7 +318,7 @@ def _first_convs(visual: nn.Module) -> list[nn.Conv2d]:
     else:
         found = getattr(net, "stages", None) or getattr(net, "blocks", None) or []
         stages = [getattr(stage, "blocks", stage) for stage in list(found)[-2:]]
-    blocks = [block for stage in stages for block in stage.children()]
+    blocks = [block for stage in stages for name, block in stage.named_children() if not _SHORTCUT.search(name)]
     convs = [
         [m for name, m in block.named_modules() if isinstance(m, nn.Conv2d) and not _SHORTCUT.search(name)]
         for block in blocks
