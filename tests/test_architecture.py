@@ -19,7 +19,8 @@ TREES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): ast.parse(pat
 # makes no ring, except the programs.
 ALLOWED = {
     "errors": set(),
-    "prompts": {"errors"},
+    "prompts": {"errors", "label_files"},
+    "label_files": {"errors"},
     "temporal": {"errors"},
     "sampling": {"errors"},
     "splits": {"errors"},
@@ -41,9 +42,9 @@ ALLOWED = {
     "heads": {"errors", "prompts"},
     "prompt_head": {"errors", "heads", "prompts", "towers"},
     "recognizer": {"errors", "heads", "temporal"},
-    "lists": {"errors", "frame_files"},
+    "lists": {"errors", "frame_files", "label_files"},
     "hub_datasets": {"decoding", "errors", "files"},
-    "datasets": {"errors", "splits", "sampling", "decoding", "transforms", "lists", "hub_datasets"},
+    "datasets": {"errors", "splits", "sampling", "decoding", "transforms", "label_files", "lists", "hub_datasets"},
 }
 PROGRAMS = {"cli", "__main__"}
 

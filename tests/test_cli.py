@@ -652,11 +652,11 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
 
 def test_what_a_command_needs_is_named_as_it_is_typed(wrong):
     for arguments, needs in [
-        (["train", "data"], "texthead train needs --out"),
-        (["train", "--out", "run"], "texthead train needs DATA"),
-        (["eval", "run"], "texthead eval needs DATA"),
-        (["predict"], "texthead predict needs RUN_OR_FILE"),
-        (["head"], "texthead head needs CLASSES"),
+        (["train", "data"], "train needs --out"),
+        (["train", "--out", "run"], "train needs DATA"),
+        (["eval", "run"], "eval needs DATA"),
+        (["predict"], "predict needs RUN_OR_FILE"),
+        (["head"], "head needs CLASSES"),
     ]:
         assert needs in wrong(*arguments)
 
@@ -1002,3 +1002,28 @@ def test_convolutions_inside_the_encoder(world, say, wrong, tmp_path):
     assert "use --temporal token-conv with a ViT" in wrong("train", world.videos, *token)
     frozen = ["--temporal", "conv", "--freeze-encoder", *world.fast(tmp_path / "x")]
     assert "leave out --freeze-encoder" in wrong("train", world.videos, *frozen)
+
+
+def test_folders_of_frames_are_clips_where_a_template_says_so(world, say, wrong, tmp_path):
+    for clip in ("one", "two"):
+        for i in range(4):
+            (tmp_path / "frames" / clip).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture("red", i)).save(tmp_path / "frames" / clip / f"img_{i + 1:03d}.png")
+    template = ["--frame-template", "img_{:03d}.png", "--json"]
+    code, out, _ = say("predict", world.run, tmp_path / "frames", *template)
+    assert code == 0
+    assert [Path(found["path"]).parent.name for found in json.loads(out)] == ["one", "two"]
+    code, out, _ = say("predict", world.run, tmp_path / "frames" / "one", *template)
+    assert [Path(found["path"]).name for found in json.loads(out)] == ["img_{:03d}.png"]
+    said = wrong("predict", world.run, tmp_path / "frames", "--frame-template", "x_{:d}.png")
+    assert "neither it nor a folder in it holds a file that fits x_{:d}.png" in said
+    assert "must hold a place" in wrong("predict", world.run, tmp_path / "frames", "--frame-template", "img.png")
+
+
+def test_a_result_says_how_it_was_looked_at(world, say, wrong):
+    looked = ["--origin", "dense", "--views", "1x3", "--crops-along", "long-side", "--resize", "40"]
+    code, out, _ = say("eval", world.run, world.manifest, *looked, *world.run_options())
+    assert code == 0
+    assert "origin dense, crops along long-side, short side 40" in " ".join(out.replace("│", " ").split())
+    assert "does nothing with one view" in wrong("eval", world.run, world.manifest, "--pooling", "logits")
+    assert "is for three crops" in wrong("eval", world.run, world.manifest, "--crops-along", "long-side")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from texthead.errors import DataError
-from texthead.lists import LabelFile, read_labels, read_list
+from texthead.label_files import LabelFile, read_labels
+from texthead.lists import read_list
 from texthead.prompts import clean_names
 
 
@@ -213,8 +214,8 @@ def test_frame_counts_that_disagree_with_the_folder_are_one_note(tmp_path):
     assert read(good, named("run"), **template)[1] == []
     bad = write(tmp_path / "bad.txt", "one 5 0\nzero 5 0\nmore 5 0\nfewer 5 0\nnone 0 0\ngone 7 0\n")
     assert read(bad, named("run"), **template)[1] == [
-        f"{bad}: 3 of 6 folders do not hold the number of frames that it says; the folder is believed "
-        f"(the first: {tmp_path / 'more'}, 5 frames)"
+        f"{bad}: 3 of 6 folders do not hold as many frames as it says; the folder is believed "
+        f"(the first: {tmp_path / 'more'}, 5 frames by the list)"
     ]
 
 

@@ -180,5 +180,5 @@ def test_several_templates_are_one_mean_row_or_stay_apart(encoder: Encoder) -> N
             make_head("text", encoder, LABELS, replace(RECIPE, **changes))
         with pytest.raises(DataError, match="--train-head trains one row a class"):
             make_head("text", encoder, LABELS, replace(recipe, **changes), trainable=True)
-    with pytest.raises(DataError, match="learns one template"):
+    with pytest.raises(DataError, match="learns one template, got 2"):
         make_head("prompt", encoder, LABELS, recipe)

@@ -18,6 +18,7 @@ from texthead.prompts import (
     fill_template,
     fill_templates,
     flat,
+    has_two_articles,
     mirrored_names,
     read_classes,
     read_names,
@@ -254,3 +255,25 @@ def test_templates_are_read_from_a_file_or_are_what_is_given(tmp_path):
         read_template(str(tmp_path / "none.txt"))
     with pytest.raises(DataError, match="exactly one '{}'"):
         read_template("no place")
+
+
+def test_names_come_from_a_csv_in_the_order_of_its_rows(tmp_path):
+    path = tmp_path / "names.csv"
+    path.write_text('id,name\n1,run\n0,"jump, high"\n')
+    assert read_names(str(path)) == ["run", "jump, high"]
+
+
+@pytest.mark.parametrize("source", ["more.jsn", "missing.csv", "names.tsv", "a/b/names.yaml"])
+def test_the_name_of_a_file_that_is_not_there_is_no_class(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="no such label file|reads as the name of a file, which is not there"):
+        read_names(source)
+    assert read_names("St. Bernard") == ["St. Bernard"]
+    assert read_names("node.js, t-shirt") == ["node.js", "t-shirt"]
+
+
+def test_two_articles_are_seen():
+    assert has_two_articles("a photo of a a bird.")
+    assert has_two_articles("The an owl")
+    assert not has_two_articles("a photo of a bird, a kite")
+    assert not has_two_articles("banana a day")

@@ -108,7 +108,7 @@ def test_copies_and_classes_without_training_items_are_noted(tmp_path):
     dataset = with_validation(read_dataset(tmp_path / "one"), read_dataset(tmp_path / "two"))
     two = tmp_path / "two"
     assert dataset.notes == (
-        f"{two}: 1 of 2 items are copies of training items ({two / 'a/two.png'})",
+        f"{two}: 1 of 2 items are copies of training items and not scored ({two / 'a/two.png'})",
         f"{two}: 1 of 2 items are of classes without a training item ('c') and not scored",
     )
     clips = [write_frames(tmp_path / name / "{:03d}.png", "red") for name in ("v1", "v2")]
@@ -116,7 +116,9 @@ def test_copies_and_classes_without_training_items_are_noted(tmp_path):
         replace(items(("x", "a", None)), items=(replace(items(("x", "a", None)).items[0], path=path),))
         for path in clips
     ]
-    assert "1 of 1 items are copies" in with_validation(*pair).notes[0]
+    assert [item.label for item in dataset.split("val").items] == ["c"]
+    with pytest.raises(DataError, match="1 of 1 items are copies of training items: name other data in --val"):
+        with_validation(*pair)
     assert with_validation(items(("x", "a", None)), items(("y", "a", None))).notes == (), (
         "files that are not there are no copies"
     )

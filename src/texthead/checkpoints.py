@@ -71,7 +71,9 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     existing = out / "recipe.json"
     if not resume:
         if existing.exists():
-            raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
+            raise RunError(
+                f"{out}: holds a run already; pass --resume (resume=True) to continue it, or choose another --out"
+            )
         return None
     if not existing.is_file():
         raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out --resume to start one")

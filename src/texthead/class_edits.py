@@ -201,7 +201,8 @@ def _made(
     made = variant_rows(text, shown).transpose(0, 1) if isinstance(head, TemplatesHead) else None
     if made is not None and isinstance(head, TemplatesHead) and made.shape[1] != len(head.variants):
         raise DataError(
-            f"{run.folder}: its classes have {len(head.variants)} prompts each, got {made.shape[1]}: give as many"
+            f"{run.folder}: its classes have {len(head.variants)} prompts each, got {made.shape[1]}: give as many, "
+            "each with a --sentence of its own, or leave all to the run's templates"
         )
     return (text_rows(text, shown)[:, None] if made is None else made).to(_rows(run)), shown
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -27,6 +28,8 @@ def classes(options: Any) -> None:
         case _:
             edited = class_edits.merge_classes(run, chosen.classes, chosen.into)
     class_edits.save_classes(edited)
+    if (run.folder / "report.html").is_file():
+        notes().print("note: report.html shows the classes as they were trained")
     assert edited.classes is not None
     count = len(edited.labels)
     results().print(f"{_told(edited.classes['history'][-1])}; {count} {'class' if count == 1 else 'classes'} now")
@@ -57,9 +60,14 @@ def _given(options: Any) -> dict[str, tuple[str, ...] | None]:
     if options["from"] is not None:
         if options.sentence:
             raise DataError("--sentence makes the row of one NAME: with --from, put sentences into the .json")
+        if not Path(options["from"]).is_file():
+            raise DataError(f"--from {options['from']}: no such file; give a names.txt, a CSV with id,name or a .json")
         given = prompts.read_classes(options["from"])
     else:
         prompts.check_names(options.classes)
+        for name in options.classes:
+            if "," in name:
+                raise DataError(f"name {name!r} holds a comma: give every class as an argument of its own")
         given = dict.fromkeys(options.classes)
     if options.sentence:
         if len(given) > 1:

@@ -73,14 +73,14 @@ def _plain(message: str) -> str:
     """The parser's message in one line that names options as they are typed."""
     text = " ".join(message.split())
     if text.startswith('expected "classes.action" to be one of'):
-        return "texthead classes RUN needs list, add, rename, remove or merge (see texthead classes --help)"
+        return "classes RUN needs list, add, rename, remove or merge (see texthead classes --help)"
     required = re.fullmatch(r"the following arguments are required: (\w+(?:\.\w+)?)\.(\w+)", text)
     if required:
         command, name = required[1].replace(".", " RUN "), required[2]
         positional = {"data": "DATA", "run": "RUN", "inputs": "RUN_OR_FILE", "classes": "CLASSES", "file": "FILE"}
         positional |= {"old": "OLD", "new": "NEW"} | ({"classes": "NAME"} if " RUN " in command else {})
         positional = {k: v for k, v in positional.items() if (command, k) != ("import", "classes")}
-        return f"texthead {command} needs {positional.get(name, f'--{name}')} (see texthead {command} --help)"
+        return f"{command} needs {positional.get(name, f'--{name}')} (see texthead {command} --help)"
     option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
     if option:
         return f"texthead {option[1]} has no option {option[2]!r} (given in --config)"
@@ -299,6 +299,8 @@ def _predict_parser() -> ArgumentParser:
     parser.add_argument("--template", default=None, help="prompt of a new head, or a .txt of them")
     _names(parser)
     parser.add_argument("--top", type=int, default=5, help="names a file")
+    text = "folders are clips of frames, as img_{:05d}.jpg, or hold such folders"
+    parser.add_argument("--frame-template", default=None, metavar="NAME", help=text)
     _views(parser)
     parser.add_argument("--json", action="store_true", help="JSON on standard output")
     parser.add_argument("--csv", action="store_true", help="CSV on standard output")
@@ -368,7 +370,8 @@ def _add_classes_parser(commands: Any) -> None:
     parser = _Parser(
         prog="texthead classes",
         usage="texthead classes RUN [options]",
-        description="The classes of a finished run: list, add, rename, remove or merge them. No other class changes.",
+        description="The classes of a finished run: texthead classes RUN list|add|rename|remove|merge. No other class "
+        "changes.",
     )
     parser.add_argument("run", metavar="RUN", help="a run folder")
     commands.add_subcommand("classes", parser, help="show and edit the classes of a run")
@@ -429,6 +432,8 @@ def _profile_parser() -> ArgumentParser:
     kinds = Literal["mean", "transformer", "conv", "token-conv"]
     parser.add_argument("--temporal", type=kinds, default="mean", help="module over the frames, the paper's width")
     parser.add_argument("--layers", type=PositiveInt, default=6, help="of the temporal transformer")
+    text = "of the temporal transformer's blocks, as the small recipe's 256 with 2 layers"
+    parser.add_argument("--width", type=PositiveInt, default=None, help=text)
     parser.add_argument("--classes", type=NonNegativeInt, default=0, help="rows of the head")
     parser.add_argument("--measure", action="store_true", help="run it with random weights: memory and clips/s")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -460,8 +465,9 @@ def _given_recipe_values(given: Namespace) -> dict[str, Any]:
 
 
 # What a run is begun with and has to be resumed with, beside the recipe's values.
+_KEPT = ("baselines", "skip_unreadable")  # these may also be given anew
 _FIXED = (
-    "skip_unreadable",
+    *_KEPT,
     *("encoder", "text", "head", "train_head", "names", "k", "held_out", "recipe"),
     *("val", "labels", "root", "frame_template", "suffix"),
 )
@@ -476,6 +482,8 @@ def resumed(options: Namespace, given: Namespace) -> None:
     from texthead.runs import begun_with
 
     for key, value in begun_with(Path(options.out)).items():
+        if key in _KEPT and key in given:
+            continue
         typed = given.get(key, value)
         typed = read_template(typed) if key == "template" and isinstance(typed, str) else typed
         if (list(typed) if isinstance(typed, tuple) else typed) != value:

@@ -19,7 +19,8 @@ from texthead import splits
 from texthead.decoding import is_image, is_media, open_media
 from texthead.errors import DataError, MediaError
 from texthead.hub_datasets import HUB_PREFIX, read_hub
-from texthead.lists import read_labels, read_list
+from texthead.label_files import read_labels
+from texthead.lists import read_list
 from texthead.sampling import Views, random_in_segment
 from texthead.transforms import Augmentation, augment, view_crops
 
@@ -164,6 +165,8 @@ def _read_path(path: Path) -> Dataset:
     if not path.is_dir():
         kinds = "class folders, a CSV with path,label, a list .txt, or datasets:FOLDER_OR_ID"
         raise DataError(f"{path}: no such file or folder; give {kinds}")
+    if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+        raise DataError(f"{path}: was saved by Hugging Face datasets; name it as {HUB_PREFIX}{path}")
     manifests = sorted(p for p in path.iterdir() if p.suffix.lower() in _MANIFEST_SUFFIXES and _is_manifest(p))
     if len(manifests) > 1:
         names = ", ".join(manifest.name for manifest in manifests)

@@ -22,11 +22,13 @@ from texthead.recognizer import Recognizer
 from texthead.terminal import (
     as_asked,
     bar,
+    changed_by,
     check_template_fills,
     check_template_is_used,
     notes,
     pick_device,
     read_data,
+    results,
     say_names,
     say_prompts,
     say_residual,
@@ -94,7 +96,8 @@ def evaluate(options: Any) -> None:
         chosen, lines = follow_edits(run, chosen)
         for line in lines:
             say.print(f"note: {line}")
-    say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
+    among = f" among the {len(labels)} of the head" if len(labels) > len(chosen.classes) else ""
+    say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes{among}")
     if other:
         say_names(labels, names, None)
         say_residual(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
@@ -119,6 +122,7 @@ def evaluate(options: Any) -> None:
         beside, own = ", 1 view", f", {options.views} views, mean of {pooling}"
     if options.frames not in (None, frames):
         beside, own = f"{beside}, {frames} frames", f"{own}, {options.frames} frames"
+    own += "".join(f", {name} {value}" for name, value in changed_by(options, run.recipe, run.pixels))
     table.rows = [(f"{method}{beside}", found) for method, found in table.rows]
     title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
     table.add(f"{title}{own}", result)
@@ -128,6 +132,7 @@ def evaluate(options: Any) -> None:
     table.show()
     if options.out:
         _write_items(Path(options.out), result)
+        results().print(f"items: {options.out}")
 
 
 def follow_edits(run: runs.Run, chosen: Dataset) -> tuple[Dataset, list[str]]:

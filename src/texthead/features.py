@@ -260,7 +260,7 @@ def readable(entries: Sequence[object], *, skip: bool) -> tuple[list[int], list[
     """
     errors = [entry for entry in entries if isinstance(entry, MediaError)]
     if errors and not skip:
-        more = f" ({len(errors) - 1} more files cannot be read)" if len(errors) > 1 else ""
+        more = f" (and {len(errors) - 1} more that cannot be read)" if len(errors) > 1 else ""
         raise MediaError(
             errors[0].path, f"{errors[0].problem}{more}; --skip-unreadable would leave out and list such files"
         )

@@ -25,6 +25,29 @@ def frame_file(path: Path, number: int) -> Path:
     return path.parent / f"{before}{number:0{width or 1}d}{after}"
 
 
+def clips_below(folder: Path, template: str) -> list[Path]:
+    """The clips of frames in a folder: itself if a file in it fits the template, else each folder in it that has one.
+
+    Raises:
+        MediaError: neither it nor a folder in it holds a frame.
+    """
+    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    found = [place / template for place in places if _numbers(place / template)]
+    if not found:
+        raise MediaError(folder, f"neither it nor a folder in it holds a file that fits {template}; check both")
+    return found[:1] if found[0].parent == folder else found
+
+
+def _numbers(path: Path) -> dict[int, str]:
+    """The names that fit a template, by number, from one listing of the folder."""
+    before, width, after = _NUMBER.split(path.name)
+    width = int(width or 1)
+    # A number longer than the template's width has no zeros in front.
+    fits = re.compile(rf"{re.escape(before)}([0-9]{{{width}}}|[1-9][0-9]{{{width},}}){re.escape(after)}")
+    matches = (fits.fullmatch(entry.name) for entry in os.scandir(path.parent))
+    return {int(match[1]): match[0] for match in matches if match}
+
+
 def frame_files(path: Path) -> list[Path]:
     """The files that fit a template, in the order of their numbers, from one listing of the folder.
 
@@ -32,16 +55,12 @@ def frame_files(path: Path) -> list[Path]:
         MediaError: no such folder, no file that fits, a first number that is neither 0 nor 1, or a gap.
     """
     try:
-        names = [entry.name for entry in os.scandir(path.parent)]
+        found = _numbers(path)
     except OSError as error:
         raise MediaError(path, f"its folder cannot be listed ({error.strerror}); check the path") from None
-    before, width, after = _NUMBER.split(path.name)
-    width = int(width or 1)
-    # A number longer than the template's width has no zeros in front.
-    fits = re.compile(rf"{re.escape(before)}([0-9]{{{width}}}|[1-9][0-9]{{{width},}}){re.escape(after)}")
-    found = {int(match[1]): match[0] for match in map(fits.fullmatch, names) if match}
     if not found:
-        raise MediaError(path, f"none of the {len(names)} files in its folder fits the template; check both")
+        count = len(list(path.parent.iterdir()))
+        raise MediaError(path, f"none of the {count} files in its folder fits the template; check both")
     first, last = min(found), max(found)
     if first > 1:
         raise MediaError(path, f"its first frame is {found[first]}; number frames from 0 or 1 on")

@@ -100,7 +100,7 @@ def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str
         listed = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items())
         raise DataError(
             f"{where}: must have one column of images or videos and one ClassLabel, or one string, as label; "
-            f"has {listed}: keep those two with select_columns"
+            f"has {listed}: leave others out with select_columns, make a column one with cast_column"
         )
     others = [name for name in strings if name not in labels] if classes else []
     note = [f"{where}: labels are column {labels[0]!r}, not {', '.join(map(repr, others))}"] if others else []

@@ -15,7 +15,6 @@ from texthead.encoders import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import fingerprint, write_json
 from texthead.heads import text_head
-from texthead.lists import read_labels
 from texthead.openclip import Published, assemble, openai_tokenizer, openclip_tensors, save_openclip, tower_spec
 from texthead.published import (
     CONVENTIONS,
@@ -30,7 +29,7 @@ from texthead.published import (
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer, TokenConv
-from texthead.terminal import notes, results, say_names
+from texthead.terminal import notes, results, say_names, say_prompts
 from texthead.towers import Encoder, Visual, build_visual
 from texthead.weights import fill
 
@@ -40,7 +39,7 @@ def import_file(options: Any) -> None:
     path, out, say = Path(options.file), Path(options.out), notes()
     if runs.is_run(out):
         raise RunError(f"{out}: holds a run already; choose another --out")
-    labels = _labels(options.classes)
+    labels = prompts.read_names(options.classes)
     names = prompts.clean_names(labels) if options.names == "clean" else labels
     checkpoint = read_published(path, options.kind)
     convention = _convention(checkpoint, options)
@@ -67,14 +66,10 @@ def import_file(options: Any) -> None:
         if own is not None:
             save_openclip(out / runs.ENCODER, model_config(own, str(path)), own)
         _write(out, model, recipe, pixels, names, file)
-    say_names(labels, names, convention.template)
+    say_names(labels, names, None)
+    say_prompts(labels, head.prompts or ())
     _say_conventions(convention, recipe, scale, pixels.resize)
     results().print(f"run: {out}")
-
-
-def _labels(source: str) -> list[str]:
-    """Class names: of a CSV with id,name by row order, as the published code reads it; or as everywhere."""
-    return list(read_labels(Path(source)).names) if source.lower().endswith(".csv") else prompts.read_names(source)
 
 
 def _convention(checkpoint: Checkpoint, options: Any) -> Convention:
@@ -110,7 +105,7 @@ def _recipe(checkpoint: Checkpoint, convention: Convention, path: Path, options:
     """What the run is tested with."""
     return Recipe(
         name=f"imported, {checkpoint.kind}",
-        frames=options.frames or _frames_of(path),
+        frames=options.frames or _frames_of(path, 8 if checkpoint.kind == "openai" else None),
         origin=convention.origin,
         pooling=convention.pooling,
         crops_along=convention.crops_along,
@@ -120,13 +115,16 @@ def _recipe(checkpoint: Checkpoint, convention: Convention, path: Path, options:
     )
 
 
-def _frames_of(path: Path) -> int:
-    """Frames of a clip: in no file, mostly in its name, as k400-vitb-16-f8.pt or vit-16-32f.pt.
+def _frames_of(path: Path, default: int | None) -> int:
+    """Frames of a clip: in no file, mostly in its name, as k400-vitb-16-f8.pt or vit-16-32f.pt; else the default.
 
     Raises:
         DataError: the name does not say.
     """
     named = re.search(r"(?<![a-z0-9])(?:f(\d{1,2})|(\d{1,2})f)(?![a-z0-9])", path.stem.lower())
+    if named is None and default is not None:
+        notes().print(f"note: {default} frames a clip, where it is a video (--frames changes it)")
+        return default
     if named is None:
         raise DataError(f"{path.name}: no file says how many frames a clip had: pass --frames, mostly 8, 16 or 32")
     frames = int(named[1] or named[2])
@@ -144,11 +142,15 @@ def _encoder(
         EncoderError: a part of the text tower is not in the file, and there is no original to take it from.
     """
     missing = checkpoint.missing_text
+    if missing and checkpoint.kind not in ("text4vis", "vifi-clip"):
+        raise EncoderError(f"{path}: a file of {checkpoint.kind} that lacks {', '.join(missing)}: get it again, whole")
     if not missing and base is not None:
         raise DataError(f"--encoder {base}: the file has a text tower of its own; leave it out")
     base = base or original(config)
     if missing and base is None:
         raise EncoderError(f"{path}: lacks {', '.join(missing)}: name the encoder that it was tuned from in --encoder")
+    if missing:
+        notes().print(f"note: {', '.join(missing)} come from {base}")
     if base is not None and "ln_final.weight" in missing:
         encoder = load_encoder(base)
         if encoder.dim != config["embed_dim"]:

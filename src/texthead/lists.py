@@ -1,92 +1,21 @@
-"""The published list formats, `path n_frames label` and `file label`, and label files with `id,name`."""
+"""The published list formats, `path n_frames label` and `file label`."""
 
-import csv
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from texthead.errors import DataError
 from texthead.frame_files import frame_file, is_template
+from texthead.label_files import LabelFile
 
 # One space between fields; a path may hold spaces, so the numbers are taken from the right.
 _FRAMES_LINE = re.compile(r"(.+)\s([0-9]+)\s([0-9]+)")
 _FILE_LINE = re.compile(r"(.+)\s([0-9]+)")
 # UCF101's names, as v_ApplyEyeMakeup_g01_c01.
 _UCF_NAME = re.compile(r"v_(\w+)_g[0-9]+_c[0-9]+")
-
-
-@dataclass(frozen=True)
-class LabelFile:
-    """The ids and class names of a label file, row by row."""
-
-    path: Path
-    ids: tuple[str, ...]
-    names: tuple[str, ...]
-
-    def name_of(self, label: str) -> str:
-        """The class name behind an id.
-
-        Raises:
-            DataError: an id that no row has.
-        """
-        if label not in self.ids:
-            raise DataError(f"{self.path}: no row of {len(self.ids)} has the id {label!r}: add the row {label},NAME")
-        return self.names[self.ids.index(label)]
-
-
-def read_labels(path: Path) -> LabelFile:
-    """The rows of a CSV with the columns `id,name`; or ImageNet's, where there is no such file but the word `imagenet`.
-
-    Raises:
-        DataError: no such file, no such columns, an empty field, or an id or a name that occurs twice.
-    """
-    if str(path) == "imagenet" and not path.is_file():
-        return _imagenet_labels()
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-            if not {"id", "name"} <= set(columns):
-                found = ", ".join(columns) or "nothing"
-                raise DataError(f"{path}: no label file; its first line must be id,name, found {found}")
-            rows = [_label_row(row, path, reader.line_num) for row in reader]
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such label file; give a CSV with the columns id,name") from None
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable label file ({error}); save it as UTF-8 with a line id,name") from None
-    if not rows:
-        raise DataError(f"{path}: holds no class; give it one row a class")
-    ids, names = zip(*rows, strict=True)
-    for what, values in (("id", ids), ("name", names)):
-        value, count = Counter(values).most_common(1)[0]
-        if count > 1:
-            raise DataError(f"{path}: {what} {value!r} occurs {count} times: each class needs its own")
-    return LabelFile(path, ids, names)
-
-
-def _imagenet_labels() -> LabelFile:
-    """ImageNet's 1,000 classes by their WordNet ids: the first name, and with its definition where two share it."""
-    from timm.data.imagenet_info import ImageNetInfo
-
-    info = ImageNetInfo()
-    ids = [info.index_to_label_name(index) for index in range(1000)]
-    first = [info.label_name_to_description(each).split(",")[0] for each in ids]
-    counts = Counter(name.casefold() for name in first)
-    detailed = [info.label_name_to_description(each, detailed=True) for each in ids]
-    names = (one if counts[one.casefold()] == 1 else long for one, long in zip(first, detailed, strict=True))
-    return LabelFile(Path("imagenet"), tuple(ids), tuple(names))
-
-
-def _label_row(row: dict, path: Path, line: int) -> tuple[str, str]:
-    if None in row or None in row.values():
-        raise DataError(f"{path}:{line}: the row has not as many fields as the header; quote names with commas")
-    if not row["id"].strip() or not row["name"].strip():
-        raise DataError(f"{path}:{line}: id and name must not be empty")
-    return row["id"].strip(), row["name"].strip()
 
 
 class Entry(NamedTuple):
@@ -241,8 +170,8 @@ def _count_notes(source: Path, claims: Sequence[tuple[Path, int]]) -> list[str]:
         return []
     path, frames = odd[0]
     return [
-        f"{source}: {len(odd)} of {len(claims)} folders do not hold the number of frames that it says; the folder is "
-        f"believed (the first: {path.parent}, {frames} frames)"
+        f"{source}: {len(odd)} of {len(claims)} folders do not hold as many frames as it says; the folder is believed "
+        f"(the first: {path.parent}, {frames} frames by the list)"
     ]
 
 

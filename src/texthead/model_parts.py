@@ -112,8 +112,12 @@ def _text_head(
         raise DataError("--template-use and --template-pooling are for several templates: give a .txt to --template")
     if kind == "prompt":
         first, *others = templates
-        if trainable or others:
-            raise DataError("head prompt learns one template and nothing else of the head: give one template")
+        if trainable:
+            raise DataError(
+                "--train-head trains the rows themselves, and a learnable template makes them: leave it out"
+            )
+        if others:
+            raise DataError(f"head prompt learns one template, got {len(templates)}: give one")
         text = encoder.text
         if recipe.context:
             context = random_context(text, recipe.context, generator=torch.Generator().manual_seed(recipe.seed))

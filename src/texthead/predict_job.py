@@ -11,6 +11,7 @@ from texthead import prompts, runs
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
 from texthead.evaluation import own_pixels
+from texthead.frame_files import clips_below, is_template
 from texthead.heads import text_head
 from texthead.prediction import Prediction
 from texthead.prediction import predict as predict_files
@@ -25,6 +26,7 @@ from texthead.terminal import (
     notes,
     pick_device,
     results,
+    say_prompts,
     say_residual,
 )
 from texthead.towers import Visual, as_visual
@@ -51,6 +53,7 @@ def predict(options: Any) -> None:
             f"{first} is no run (no recipe.json in it), so --classes is required: name a run first, or the classes"
         )
     check_template_is_used(options, options.classes is not None, "--classes")
+    inputs = _inputs(rest if with_run else options.inputs, options.frame_template)
     model = _predictor(first if with_run else None, options)
     if isinstance(model, runs.Run):
         views, pooling, pixels = as_asked(options, model.recipe, model.pixels)
@@ -61,7 +64,7 @@ def predict(options: Any) -> None:
     with bar("predict", "files") as progress:
         found = predict_files(
             model,
-            rest if with_run else options.inputs,
+            inputs,
             top=options.top,
             frames=options.frames,
             views=views,
@@ -76,6 +79,18 @@ def predict(options: Any) -> None:
         notes().print(note)
 
 
+def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
+    """What is named; with a template, its folders as clips of frames."""
+    if template is None:
+        return [*inputs]
+    if not is_template(template):
+        raise DataError(f"--frame-template must hold a place for the frame's number, as img_{{:05d}}.jpg: {template!r}")
+    found: list[str | Path] = []
+    for each in inputs:
+        found += clips_below(Path(each), template) if Path(each).is_dir() else [each]
+    return found
+
+
 def _predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
     """The run with its own or new classes, or a zero-shot model."""
     device = pick_device(options.device)
@@ -88,11 +103,13 @@ def _predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
         shown = prompts.class_prompts(template or "{}", names, sentences)
         encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=prompts.flat(shown))
         head = text_head(encoder, names, prompts=shown).renamed(labels)
+        say_prompts(labels, shown)
         return Recognizer(encoder.visual, MeanPool(), head).to(device)
     run = runs.load_run(run_folder)
     if given:
         say_residual(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
         run = run.with_classes(labels, names=names, template=template, prompts=sentences)
+        say_prompts(labels, run.model.head.prompts)  # pyright: ignore
     run.model.to(device)
     return run
 

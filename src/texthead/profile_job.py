@@ -43,7 +43,10 @@ def profile(options: Any) -> None:
 
 def _model(spec: VisualSpec, options: Any) -> Recognizer:
     visual = build_visual(spec)
-    transformer = {"dim": spec.dim, "layers": options.layers} if options.temporal == "transformer" else {}
+    transformer: dict[str, Any] = {}
+    if options.temporal == "transformer":
+        narrow = {} if options.width is None else {"width": options.width, "mlp_ratio": 2}
+        transformer = {"dim": spec.dim, "layers": options.layers, **narrow}
     temporal = make_temporal({"kind": options.temporal, **transformer}, visual)
     names = [str(place) for place in range(options.classes)]
     return Recognizer(visual, temporal, LinearHead(spec.dim, names=names) if names else torch.nn.Identity())

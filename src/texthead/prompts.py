@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from texthead.errors import DataError
+from texthead.label_files import read_labels
 
 # Where a run-together name is cut: "ApplyEye" after y, "BMXRiding" before Riding.
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# One word with an ending, as "names.tsv": no class is called so.
+_FILE_NAME = re.compile(r"[^\s,]+\.[A-Za-z]\w{1,7}")
+_ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
 _SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
 
 
@@ -101,6 +105,11 @@ def fill_templates(template: str | Sequence[str], names: Sequence[str]) -> list[
     return list(zip(*(fill_template(one, names) for one in template), strict=True))
 
 
+def has_two_articles(prompt: str) -> bool:
+    """Whether a template and a name each bring an article: "a photo of a a bird"."""
+    return bool(_ARTICLES.search(prompt))
+
+
 def flat(prompts: Sequence[str | Sequence[str]]) -> list[str]:
     """All prompts of all classes, in order."""
     return [prompt for few in prompts for prompt in ([few] if isinstance(few, str) else few)]
@@ -162,16 +171,22 @@ def _is_file(path: Path) -> bool:
 
 
 def read_names(source: str) -> list[str]:
-    """Class names from a text file (one a line) or from a comma-separated string.
+    """Class names from a text file (one a line), a CSV with `id,name`, or a comma-separated string.
 
-    A string that ends in `.txt`, or that names a file, is read as a file; blank lines are passed over.
+    A string that ends in `.txt`, or that names a file, is read as a file; blank lines are passed over. The names of a
+    CSV come in the order of its rows, as the published code reads them.
 
     Raises:
-        DataError: the file is missing or not text, or the names are empty or repeated.
+        DataError: the file is missing or not text, the names are empty or repeated, or the string can only be the name
+            of a file that is not there.
     """
     path = Path(source)
+    if path.suffix.lower() == ".csv":
+        return list(read_labels(path).names)
     if path.suffix.lower() == ".txt" or _is_file(path):
         names = [line.strip() for line in _lines(path, "class names") if line.strip()]
+    elif _FILE_NAME.fullmatch(source):
+        raise DataError(f"{source!r} reads as the name of a file, which is not there: check the path, or name classes")
     else:
         names = [name.strip() for name in source.split(",")]
     check_names(names)

@@ -104,7 +104,10 @@ def say_names(labels: Sequence[str], names: Sequence[str], template: str | Seque
 
 
 def say_prompts(labels: Sequence[str], shown: Sequence[str | Sequence[str]]) -> None:
-    """What is behind each row, of a few classes."""
+    """What is behind each row, of a few classes; and whether an article stands there twice."""
+    doubled = [prompt for prompt in prompts.flat(shown) if prompts.has_two_articles(prompt)]
+    if doubled:
+        notes().print(f"note: {len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names")
     if all(isinstance(prompt, str) for prompt in shown):
         more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
         notes().print(f"prompt: {shown[0]!r}{more}")
@@ -134,11 +137,25 @@ def as_asked(options: Any, recipe: Recipe, pixels: Pixels) -> tuple[Views, Pooli
     """
     along = options.crops_along or recipe.crops_along
     views = Views.parse(options.views, origin=options.origin or recipe.origin, along=along)
+    if options.pooling is not None and views.count == 1:
+        raise DataError(f"--pooling {options.pooling} does nothing with one view: give --views too, as 4x3")
+    if options.crops_along is not None and views.crops != 3:
+        raise DataError(f"--crops-along {options.crops_along} is for three crops: give --views too, as 1x3")
     if options.resize is not None and options.resize < pixels.size:
         raise DataError(
             f"--resize {options.resize}: the crop has {pixels.size} pixels, the short side must not be less"
         )
     return views, options.pooling or recipe.pooling, replace(pixels, resize=options.resize or pixels.resize)
+
+
+def changed_by(options: Any, recipe: Recipe, pixels: Pixels) -> list[tuple[str, object]]:
+    """(what, to what) of each way of looking that the options change, for the line of a result."""
+    ways = (
+        ("origin", options.origin, recipe.origin),
+        ("crops along", options.crops_along, recipe.crops_along),
+        ("short side", options.resize, pixels.resize),
+    )
+    return [(name, value) for name, value, own in ways if value not in (None, own)]
 
 
 def check_template_is_used(options: Any, other: bool, how: str) -> None:

@@ -19,7 +19,7 @@ from texthead.model_parts import make_head, make_temporal_for, pixels_for
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
-from texthead.terminal import bar, notes, pick_device, read_data, results, say_names
+from texthead.terminal import bar, notes, pick_device, read_data, results, say_names, say_prompts
 from texthead.towers import Encoder
 
 FEW_STEPS = 40
@@ -67,16 +67,19 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     said = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
     contents = set(fingerprints([item.path for item in train_set.items])) - {""}
     prints = fingerprints([item.path for item in val_set.items])
-    copies = [item for item, content in zip(val_set.items, prints, strict=True) if content in contents]
+    own = [place for place, content in enumerate(prints) if content not in contents]
+    total, copies = len(val_set), sorted(set(range(len(val_set))) - set(own))
     if copies:
-        said.append(
-            f"{val_set.source}: {len(copies)} of {len(val_set)} items are copies of training items ({copies[0].path})"
-        )
+        told = f"{val_set.source}: {len(copies)} of {total} items are copies of training items"
+        if not own:
+            raise DataError(f"{told}: name other data in --val")
+        said.append(f"{told} and not scored ({val_set.items[copies[0]].path})")
+        val_set = val_set.pick(own)
     classes = set(train_set.classes)
     other = [item for item in val_set.items if item.label not in classes]
     if other:
         said.append(
-            f"{val_set.source}: {len(other)} of {len(val_set)} items are of classes without a training item "
+            f"{val_set.source}: {len(other)} of {total} items are of classes without a training item "
             f"({other[0].label!r}) and not scored"
         )
     items = [replace(item, split="train") for item in train_set.items]
@@ -121,6 +124,9 @@ def check_given_is_used(recipe: Recipe, head: str, *, given: frozenset[str]) -> 
     Raises:
         RunError: such an option.
     """
+    several = not isinstance(recipe.template, str) and len(recipe.template) > 1
+    if (recipe.template_use, recipe.template_pooling) != ("mean", "features") and head == "text" and not several:
+        raise DataError("--template-use and --template-pooling are for several templates: give a .txt to --template")
     rules = {
         "conv_start": (recipe.temporal in ("conv", "token-conv"), "--temporal conv or token-conv"),
         "width": (recipe.temporal == "transformer", "--temporal transformer"),
@@ -169,7 +175,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     recipe, changed = suit(recipe, parts.train, encoder, given=given)
     drawn = f" (drawn with seed {recipe.seed}, {options.held_out or HELD_OUT:.0%} a class)"
     _announce(parts, (*dataset.notes, *changed), "" if splits_of(dataset) else drawn)
-    say_names(labels, names, recipe.template if options.head in ("text", "prompt") else None)
+    say_names(labels, names, recipe.template if options.head == "text" else None)
 
     encoder.visual.to(device)
     pixels = pixels_for(recipe, encoder.visual.spec)
@@ -195,6 +201,8 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         targets=targets,
         trainable=options.train_head,
     )
+    if options.head == "prompt":
+        say_prompts(labels, head.prompts)  # pyright: ignore
     table = Comparison(parts, labels)
     if compare and found is not None and len(parts.scored):
         baselines(ground, table, names, recipe, found, targets, skip=options.skip_unreadable)

@@ -52,6 +52,10 @@ def read_checkpoint(path: Path) -> dict:
     Raises:
         EncoderError: the file is missing, damaged, of another kind, or asks to run code.
     """
+    if not path.is_file():
+        raise EncoderError(
+            f"{path}: {'is a folder, expected a file' if path.is_dir() else 'no such file; check the path'}"
+        )
     try:
         if path.suffix == ".safetensors":
             found: Any = load_file(path)
