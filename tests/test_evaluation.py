@@ -260,7 +260,7 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(data: Dataset, tm
     items.insert(5, Item(missing, "red"))
     with_bad = replace(data, items=tuple(items))
     cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path) if cached else None
-    with pytest.raises(MediaError, match=r"broken\.mp4: .*1 more files? cannot be read.*--skip-unreadable") as caught:
+    with pytest.raises(MediaError, match=r"broken\.mp4: .*and 1 more that cannot be read.*--skip-unreadable") as caught:
         evaluate(model, with_bad, frames=4, pixels=PIXELS, cache=cache)
     assert caught.value.path == broken
     result = evaluate(model, with_bad, frames=4, pixels=PIXELS, cache=cache, skip_unreadable=True)

@@ -302,7 +302,7 @@ def test_unreadable_files_are_values(
     assert [error.path for error in errors] == [missing, broken]
     assert all(str(error).startswith(f"{error.path}: ") for error in errors)
     assert readable(entries, skip=True) == ([1, 3], errors)
-    with pytest.raises(MediaError, match=r"missing\.mp4.*1 more files? cannot be read.*--skip-unreadable") as caught:
+    with pytest.raises(MediaError, match=r"missing\.mp4.*and 1 more that cannot be read.*--skip-unreadable") as caught:
         readable(entries, skip=False)
     assert caught.value.path == missing
 

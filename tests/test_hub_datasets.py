@@ -212,7 +212,7 @@ def test_columns_that_do_not_fit_are_listed(tmp_path):
             (
                 {"image": given, "label": [0], "coarse": [1]},
                 {"image": image, "label": CLASSES, "coarse": CLASSES},
-                r"has image \(Image\), label \(ClassLabel\), coarse \(ClassLabel\): keep those two with select_columns",
+                r"has image \(Image\), label \(ClassLabel\), coarse \(ClassLabel\): leave others out with select_columns",
             ),
             ({"image": given, "a": ["x"], "b": ["y"]}, {"image": image, "a": text, "b": text}, "one string, as label"),
             (
