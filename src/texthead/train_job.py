@@ -152,17 +152,10 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         command: what a resumed run takes from here.
     """
     out, say = Path(options.out), notes()
-    if runs.is_run(out) and not options.resume:
-        raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
-    if not runs.is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
-        raise RunError(f"{out}: holds other folders and no run; choose a new folder for --out")
+    _check_out(out, resume=options.resume)
     check_given_is_used(recipe, options.head, given=given)
     device = pick_device(options.device)
-    dataset = read_data(options, options.data)
-    if options.val is not None:
-        if options.held_out is not None:
-            raise DataError(f"--held-out {options.held_out}: --val {options.val} is what is held out; give one of them")
-        dataset = with_validation(dataset, read_data(options, options.val))
+    dataset = _read(options)
     parts = divide(dataset, seed=recipe.seed, part=options.held_out, k=options.k)
     labels = parts.train.classes
     names = prompts.clean_names(labels) if options.names == "clean" else labels
@@ -230,6 +223,23 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         say.print("note: no held-out item, so nothing was scored")
     write_report(out, model, records, table)
     results().print(f"run: {out}   report: {out / 'report.html'}")
+
+
+def _check_out(out: Path, *, resume: bool) -> None:
+    if runs.is_run(out) and not resume:
+        raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
+    if not runs.is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
+        raise RunError(f"{out}: holds other folders and no run; choose a new folder for --out")
+
+
+def _read(options: Any) -> Dataset:
+    """The labelled files of DATA, and those of --val as what is held out."""
+    dataset = read_data(options, options.data)
+    if options.val is None:
+        return dataset
+    if options.held_out is not None:
+        raise DataError(f"--held-out {options.held_out}: --val {options.val} is what is held out; give one of them")
+    return with_validation(dataset, read_data(options, options.val))
 
 
 def _announce(parts: Division, lines: Sequence[str], drawn: str) -> None:

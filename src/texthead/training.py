@@ -130,12 +130,7 @@ def _fit(
     loader = _loader(clips, batches, workers, device)
 
     # --- optimiser: pretrained parts at lr, new parts at lr_new
-    optimizer = torch.optim.AdamW(
-        parameter_groups(student, recipe),
-        betas=(recipe.beta1, recipe.beta2),
-        weight_decay=recipe.weight_decay,
-        fused=device.type == "cuda" or None,
-    )
+    optimizer = _optimizer(student, recipe, device)
     log = MetricsLog(out / "metrics.jsonl")
     first_epoch, step = (0, 0) if state is None else restore(state, student, optimizer, log, out)
 
@@ -188,6 +183,15 @@ def _fit(
         save_state(out, student, optimizer, epoch=epoch + 1, step=step, records=len(log.records))
         say(f"epoch {epoch + 1} of {recipe.epochs}: loss {summed / seen:.3g}{validate(epoch)}")
     return log.records
+
+
+def _optimizer(model: Recognizer, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        parameter_groups(model, recipe),
+        betas=(recipe.beta1, recipe.beta2),
+        weight_decay=recipe.weight_decay,
+        fused=device.type == "cuda" or None,
+    )
 
 
 def _loader(
