@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import open_clip
@@ -140,15 +141,16 @@ def actionclip(path: Path, s: Sizes, seed: int = 0) -> tuple[dict[str, Tensor], 
     return model, head
 
 
-def settings() -> object:
-    """A CfgNode, as yacs pickles it, without yacs."""
-    module = types.ModuleType("yacs.config")
+def save_with_settings(path: Path, content: dict) -> None:
+    """With a CfgNode beside the content, as yacs pickles it, whether or not there is a yacs."""
+    package, module = types.ModuleType("yacs"), types.ModuleType("yacs.config")
     node = type("CfgNode", (dict,), {"__module__": "yacs.config"})
     module.CfgNode = node  # pyright: ignore[reportAttributeAccessIssue]
-    sys.modules["yacs.config"] = module
+    package.config = module  # pyright: ignore[reportAttributeAccessIssue]
     made = node(MODEL=node(ARCH="ViT-B/32"))
     made.__dict__["__immutable__"] = True
-    return made
+    with mock.patch.dict(sys.modules, {"yacs": package, "yacs.config": module}):
+        torch.save({**content, "config": made}, path)
 
 
 def vifi(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> dict[str, Tensor]:
@@ -159,13 +161,7 @@ def vifi(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> dict[str, Tenso
     model["module.prompt_learner.complete_text_embeddings"] = noise(4, 77, s.text_width)
     model |= more
     saved = {"model": model, "optimizer": OPTIMIZER, "lr_scheduler": {}, "max_accuracy": 71.0, "epoch": 9}
-    before = sys.modules.get("yacs.config")
-    try:
-        torch.save({**saved, "config": settings()}, path)
-    finally:
-        del sys.modules["yacs.config"]
-        if before is not None:
-            sys.modules["yacs.config"] = before
+    save_with_settings(path, saved)
     return model
 
 
