@@ -33,7 +33,7 @@ ALLOWED = {
     "sentences": {"errors"},
     "mini": {"errors", "files", "sentences", "towers"},
     "openclip": {"errors", "files", "towers", "weights"},
-    "published": {"errors", "weights"},
+    "published": {"errors", "sampling", "weights"},
     "hf": {"errors", "openclip", "towers", "weights"},
     "timm_visual": {"errors", "towers", "weights"},
     "pairing": {"errors", "sentences", "towers"},

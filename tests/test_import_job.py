@@ -646,3 +646,4 @@ def test_other_contents_are_one_line(tmp_path: Path, refused) -> None:
         assert "check the file" in refused(path) or "expected tensors by name" in refused(path)
     actionclip(path, TINY)
     assert "above 0, got 'inf'" in refused(path, "--test-scale", "inf")
+    assert "--resize 31: the crop has 32 pixels, the short side must not be less" in refused(path, "--resize", 31)

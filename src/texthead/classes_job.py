@@ -10,7 +10,7 @@ from rich.table import Table
 from texthead import class_edits, prompts, runs
 from texthead.errors import DataError
 from texthead.heads import TrainableHead
-from texthead.terminal import check_template_fills, notes, results, say_names, say_prompts, say_residual
+from texthead.terminal import check_template_fills, given_template, notes, results, say_names, say_prompts, say_residual
 
 
 def classes(options: Any) -> None:
@@ -41,16 +41,12 @@ def _add(run: runs.Run, options: Any) -> runs.Run:
     labels = list(given)
     names = prompts.clean_names(labels) if options.names == "clean" else labels
     sentences = list(given.values())
-    edited = class_edits.add_classes(run, labels, names=names, template=_template(options), prompts=sentences)
+    edited = class_edits.add_classes(run, labels, names=names, template=given_template(options), prompts=sentences)
     if options.names == "clean":
         prompts.clean_names(edited.labels)  # Nor may a new one read like one that is there.
     say_names(labels, names, None)
     _say_rows(edited, labels)
     return edited
-
-
-def _template(options: Any) -> str | tuple[str, ...] | None:
-    return None if options.template is None else prompts.read_template(options.template)
 
 
 def _given(options: Any) -> dict[str, tuple[str, ...] | None]:
@@ -92,7 +88,7 @@ def _rename(run: runs.Run, options: Any) -> runs.Run:
         options.new,
         name=name,
         encode=True,
-        template=_template(options),
+        template=given_template(options),
         prompt=given[options.new],
     )
     say_names([options.new], [name], None)

@@ -169,7 +169,10 @@ def _skip(parser: ArgumentParser) -> None:
 def _views(parser: ArgumentParser) -> None:
     parser.add_argument("--frames", type=PositiveInt, default=None, help="frames of a clip, if not as in training")
     parser.add_argument("--views", default="1x1", help="clips x crops, as 4x3")
-    own = "if not the run's own"
+    _view_options(parser, "if not the run's own")
+
+
+def _view_options(parser: ArgumentParser, own: str) -> None:
     kinds = Literal["features", "logits", "probabilities"]
     parser.add_argument("--pooling", type=kinds, default=None, help=f"what is averaged over views, {own}")
     kinds = Literal["first", "centre", "dense"]
@@ -353,14 +356,10 @@ def _import_parser() -> ArgumentParser:
     parser.add_argument("--template", default=None, help="prompt of the rows, or a .txt of them")
     pooled = Literal["features", "probabilities"]
     parser.add_argument("--template-pooling", type=pooled, default=None, help="what is averaged over templates")
-    parser.add_argument("--origin", type=Literal["first", "centre", "dense"], default=None, help="frame of a segment")
-    views = Literal["features", "logits", "probabilities"]
-    parser.add_argument("--pooling", type=views, default=None, help="what is averaged over views")
-    parser.add_argument("--crops-along", type=Literal["width", "long-side"], default=None, help="where three crops lie")
+    _view_options(parser, "if not the kind's own")
     parser.add_argument("--pixels", type=Literal["clip", "imagenet"], default=None, help="whose mean and deviation")
     ways = Literal["bilinear", "bicubic"]
     parser.add_argument("--interpolation", type=ways, default=None, help="of the resize before cropping")
-    parser.add_argument("--resize", type=PositiveInt, default=None, help="short side before cropping")
     parser.add_argument("--test-scale", default=None, metavar="NUMBER", help="factor of the cosines, or learned")
     return parser
 

@@ -25,6 +25,7 @@ from texthead.terminal import (
     changed_by,
     check_template_fills,
     check_template_is_used,
+    given_template,
     notes,
     pick_device,
     read_data,
@@ -80,7 +81,7 @@ def evaluate(options: Any) -> None:
     check_template_is_used(options, other, "--classes or --zero-shot")
     if runs.is_run(options.data) and not runs.is_run(options.run):
         raise DataError(f"RUN comes before DATA: texthead eval {options.data} {options.run}")
-    template = None if options.template is None else prompts.read_template(options.template)
+    template = given_template(options)
     run = runs.load_run(options.run)
     views, pooling, pixels = as_asked(options, run.recipe, run.pixels)
     device = pick_device(options.device)

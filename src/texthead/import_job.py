@@ -29,7 +29,7 @@ from texthead.published import (
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer, TokenConv
-from texthead.terminal import notes, results, say_names, say_prompts
+from texthead.terminal import notes, resized, results, say_names, say_prompts
 from texthead.towers import Encoder, Visual, build_visual
 from texthead.weights import fill
 
@@ -58,7 +58,7 @@ def import_file(options: Any) -> None:
         encoder, names, template=convention.template, scale=scale, pooling=convention.template_pooling
     ).renamed(labels)
     model = Recognizer(visual, temporal, head).eval()
-    pixels = Pixels(spec.size, options.resize or convention.resize(spec.size), spec.interpolation)
+    pixels = resized(Pixels(spec.size, convention.resize(spec.size), spec.interpolation), options.resize)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
     with runs.locked(out):
         if runs.is_run(out):
@@ -84,11 +84,11 @@ def _convention(checkpoint: Checkpoint, options: Any) -> Convention:
     if options.test_scale is not None:
         given["test_scale"] = None if options.test_scale == "learned" else _number(options.test_scale)
     found = replace(CONVENTIONS[checkpoint.kind], **given)
-    if isinstance(found.template, str) and found.template_pooling != "features":
-        found = replace(found, template_pooling="features") if options.template_pooling is None else found
-    if isinstance(found.template, str) and found.template_pooling != "features":
-        raise DataError("--template-pooling is for several templates: give a .txt to --template")
-    return found
+    if not isinstance(found.template, str):
+        return found
+    if options.template_pooling == "probabilities":
+        raise DataError("--template-pooling probabilities is for several templates: give a .txt to --template")
+    return replace(found, template_pooling="features")
 
 
 def _number(text: str) -> float:

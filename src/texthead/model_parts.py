@@ -91,6 +91,18 @@ def make_head(
     return make(weight, names=labels, kind=kind, **behind)
 
 
+def keeps_templates_apart(recipe: Recipe) -> bool:
+    """Whether several templates' rows are drawn in training or pooled by probabilities in testing.
+
+    Raises:
+        DataError: one template has nothing to draw or to pool.
+    """
+    apart = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
+    if apart and (isinstance(recipe.template, str) or len(recipe.template) < 2):
+        raise DataError("--template-use and --template-pooling are for several templates: give a .txt to --template")
+    return apart
+
+
 def _text_head(
     kind: Literal["text", "prompt"],
     encoder: Encoder,
@@ -107,9 +119,7 @@ def _text_head(
         DataError: options that do not go together.
     """
     templates = (recipe.template,) if isinstance(recipe.template, str) else recipe.template
-    apart = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
-    if apart and len(templates) < 2:
-        raise DataError("--template-use and --template-pooling are for several templates: give a .txt to --template")
+    apart = keeps_templates_apart(recipe)
     if kind == "prompt":
         first, *others = templates
         if trainable:

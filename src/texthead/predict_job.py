@@ -23,6 +23,7 @@ from texthead.terminal import (
     bar,
     check_template_fills,
     check_template_is_used,
+    given_template,
     notes,
     pick_device,
     results,
@@ -98,7 +99,7 @@ def _predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
     check_template_fills(options.template, given)
     labels, sentences = list(given), list(given.values())
     names = prompts.clean_names(labels) if given and options.names == "clean" else labels
-    template = None if options.template is None else prompts.read_template(options.template)
+    template = given_template(options)
     if run_folder is None:
         shown = prompts.class_prompts(template or "{}", names, sentences)
         encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=prompts.flat(shown))

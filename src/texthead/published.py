@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from texthead.errors import EncoderError
+from texthead.sampling import Along, Origin
 from texthead.weights import NO_WEIGHTS, named_tensors, read_checkpoint, read_tensors
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "actionclip", "vifi-clip"]
@@ -53,9 +54,9 @@ class Convention:
 
     template: str | tuple[str, ...]
     template_pooling: Literal["features", "probabilities"] = "features"
-    origin: Literal["first", "centre"] = "centre"
+    origin: Origin = "centre"
     pooling: Literal["features", "logits", "probabilities"] = "features"
-    crops_along: Literal["width", "long-side"] = "width"
+    crops_along: Along = "width"
     pixels: Literal["clip", "imagenet"] = "clip"
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     margin: Literal["none", "224", "all"] = "all"

@@ -172,7 +172,7 @@ class FrameConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "all_frames channels *place"], frames: int) -> Tensor:
         """The same shape; `frames` neighbours along the first axis are a clip."""
-        clips = x.unflatten(0, (-1, frames)).flatten(3) if x.dim() > 2 else x.unflatten(0, (-1, frames)).unsqueeze(3)
+        clips = x.reshape(-1, frames, x.shape[1], x.shape[2:].numel())
         kernel = self.weight.unsqueeze(-1)
         mixed = F.conv2d(clips.transpose(1, 2), kernel, padding=(1, 0), groups=len(kernel))
         return mixed.transpose(1, 2).reshape(x.shape)

@@ -141,11 +141,23 @@ def as_asked(options: Any, recipe: Recipe, pixels: Pixels) -> tuple[Views, Pooli
         raise DataError(f"--pooling {options.pooling} does nothing with one view: give --views too, as 4x3")
     if options.crops_along is not None and views.crops != 3:
         raise DataError(f"--crops-along {options.crops_along} is for three crops: give --views too, as 1x3")
-    if options.resize is not None and options.resize < pixels.size:
-        raise DataError(
-            f"--resize {options.resize}: the crop has {pixels.size} pixels, the short side must not be less"
-        )
-    return views, options.pooling or recipe.pooling, replace(pixels, resize=options.resize or pixels.resize)
+    return views, options.pooling or recipe.pooling, resized(pixels, options.resize)
+
+
+def resized(pixels: Pixels, resize: int | None) -> Pixels:
+    """The sizes with another short side before cropping, if one is given.
+
+    Raises:
+        DataError: a short side below the crop.
+    """
+    if resize is not None and resize < pixels.size:
+        raise DataError(f"--resize {resize}: the crop has {pixels.size} pixels, the short side must not be less")
+    return replace(pixels, resize=resize or pixels.resize)
+
+
+def given_template(options: Any) -> str | tuple[str, ...] | None:
+    """The template or templates of --template; None where none is given."""
+    return None if options.template is None else prompts.read_template(options.template)
 
 
 def changed_by(options: Any, recipe: Recipe, pixels: Pixels) -> list[tuple[str, object]]:

@@ -15,7 +15,7 @@ from texthead.datasets import Dataset, Pixels, splits_of
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.files import fingerprints
-from texthead.model_parts import make_head, make_temporal_for, pixels_for
+from texthead.model_parts import keeps_templates_apart, make_head, make_temporal_for, pixels_for
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
@@ -124,9 +124,8 @@ def check_given_is_used(recipe: Recipe, head: str, *, given: frozenset[str]) -> 
     Raises:
         RunError: such an option.
     """
-    several = not isinstance(recipe.template, str) and len(recipe.template) > 1
-    if (recipe.template_use, recipe.template_pooling) != ("mean", "features") and head == "text" and not several:
-        raise DataError("--template-use and --template-pooling are for several templates: give a .txt to --template")
+    if head == "text":
+        keeps_templates_apart(recipe)
     rules = {
         "conv_start": (recipe.temporal in ("conv", "token-conv"), "--temporal conv or token-conv"),
         "width": (recipe.temporal == "transformer", "--temporal transformer"),
