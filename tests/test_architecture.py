@@ -19,6 +19,7 @@ TREES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): ast.parse(pat
 # makes no ring, except the programs.
 ALLOWED = {
     "errors": set(),
+    "distributed": {"errors"},
     "prompts": {"errors", "label_files"},
     "label_files": {"errors"},
     "temporal": {"errors"},
@@ -42,6 +43,7 @@ ALLOWED = {
     "heads": {"errors", "prompts"},
     "prompt_head": {"errors", "heads", "prompts", "towers"},
     "recognizer": {"errors", "heads", "temporal"},
+    "matching": {"distributed", "errors", "heads", "recognizer", "towers"},
     "lists": {"errors", "frame_files", "label_files"},
     "hub_datasets": {"decoding", "errors", "files"},
     "datasets": {"errors", "splits", "sampling", "decoding", "transforms", "label_files", "lists", "hub_datasets"},
@@ -92,6 +94,16 @@ def test_a_module_imports_only_what_lies_below_it(name):
 
 def test_nothing_imports_the_programs():
     assert {name for name, imported in IMPORTS.items() if imported & PROGRAMS} <= {"__main__"}
+
+
+def test_the_library_does_without_the_experiments_on_it():
+    """What stands beside it in the checkout (paper/, benchmarks/, tests/) is not installed."""
+    beside = {path.stem for path in SOURCE.parents[1].iterdir() if path.is_dir()} - {"src"}
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {module.partition(".")[0] for module in imported} & beside, name
 
 
 def test_every_import_of_ours_exists():

@@ -14,7 +14,16 @@ from texthead import features as features_module
 from texthead.datasets import Dataset, Item
 from texthead.decoding import open_media
 from texthead.errors import DataError, MediaError
-from texthead.evaluation import Evaluation, Pooling, average_views, encode_items, evaluate, logistic_probe, score
+from texthead.evaluation import (
+    Evaluation,
+    Pooling,
+    average_views,
+    encode_items,
+    evaluate,
+    logistic_probe,
+    mean_average_precision,
+    score,
+)
 from texthead.features import FeatureCache, encoder_key
 from texthead.heads import FrozenHead
 from texthead.recognizer import Recognizer
@@ -376,3 +385,84 @@ def test_items_are_scored_in_parts(monkeypatch):
         monkeypatch.setattr(module, "_PART", size)
         found.append(score(model, [Path(f"{i}") for i in range(7)], frames=1, pixels=PIXELS, pooling="logits").scores)
     assert torch.equal(found[0], found[1])
+
+
+# --- mean average precision -----------------------------------------------------------------------------------------
+
+
+def test_average_precision_by_hand() -> None:
+    # Class 0 ranks items 0, 1, 2, 3 and holds the first and the third: (1/1 + 2/3) / 2.
+    # Class 1 ranks items 3, 2, 1, 0 and holds items 1 and 3: (1/1 + 2/3) / 2. Class 2 ranks 0 first: 1.
+    scores = torch.tensor([[0.9, 0.1, 0.8], [0.8, 0.2, 0.5], [0.7, 0.3, 0.4], [0.6, 0.4, 0.3]])
+    hot = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 0]]).bool()
+    assert mean_average_precision(scores, hot) == pytest.approx(100 * (5 / 6 + 5 / 6 + 1) / 3)
+    # Labels are one hot: item 0 of class 1 stands last for it (1/4), the others first.
+    assert mean_average_precision(scores, torch.tensor([1, 0, 0, 1])) == pytest.approx(
+        100 * ((1 / 2 + 2 / 3) / 2 + (1 / 1 + 2 / 4) / 2) / 2
+    )
+
+
+def test_a_perfect_and_the_worst_ranking() -> None:
+    targets = torch.arange(40) % 4
+    perfect = torch.eye(4)[targets]
+    assert mean_average_precision(perfect, targets) == pytest.approx(100)
+    # The right ones of a class come last, ten on one rank: 10 of 40 are right there.
+    assert mean_average_precision(-perfect, targets) == pytest.approx(25)
+
+
+def test_items_of_one_score_share_a_rank() -> None:
+    # All the same: whatever their order, a fifth of what is looked at is right.
+    assert mean_average_precision(torch.zeros(5, 1), torch.tensor([[1], [0], [0], [0], [0]]).bool()) == pytest.approx(
+        20
+    )
+    scores = torch.tensor([[3.0], [2.0], [2.0], [1.0]])
+    for order in ([0, 1, 2, 3], [0, 2, 1, 3]):
+        # Recall 1/2 at precision 1/1, and 1 at precision 2/3 with both of the tie.
+        hot = torch.tensor([[1], [1], [0], [0]]).bool()[order]
+        assert mean_average_precision(scores, hot) == pytest.approx(100 * (1 / 2 + 1 / 2 * 2 / 3))
+
+
+def test_a_class_without_an_item_is_left_out() -> None:
+    scores, targets = draw(30, 5), torch.arange(30) % 3
+    assert mean_average_precision(scores, targets) == pytest.approx(mean_average_precision(scores[:, :3], targets))
+    hot = nn.functional.one_hot(targets, 5).bool()
+    assert mean_average_precision(scores, hot) == pytest.approx(mean_average_precision(scores, targets))
+
+
+def test_a_second_softmax_keeps_the_order_of_each_item_and_not_that_of_each_class() -> None:
+    probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.25, 0.25], [0.3, 0.4, 0.3]])
+    hot = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 0, 0]]).bool()
+    # For class 0 items 0 and 1 share the first place; after a second softmax (0.384 and 0.391) item 1 has it alone.
+    assert mean_average_precision(probabilities, hot) == pytest.approx(50)
+    assert mean_average_precision(probabilities, hot, double_softmax=True) == pytest.approx(100)
+    order = probabilities.double().argsort(stable=True)
+    assert torch.equal(probabilities.double().softmax(-1).argsort(stable=True), order)
+    large = (5 * draw(200, 10)).softmax(-1)
+    labels = torch.arange(200) % 10
+    once, again = (mean_average_precision(large, labels, double_softmax=double) for double in (False, True))
+    assert once != again
+    assert again == pytest.approx(mean_average_precision(large.double().softmax(-1), labels))
+
+
+def test_small_probabilities_are_no_ties_after_a_second_softmax() -> None:
+    # In single precision exp(1e-8) is 1, and half of the items would be right by chance.
+    small = torch.tensor([[2e-8], [1e-8]])
+    probabilities = torch.cat([small, (1 - small) / 2, (1 - small) / 2], dim=1)
+    hot = torch.tensor([[1, 0, 0], [0, 0, 0]]).bool()
+    assert mean_average_precision(probabilities, hot, double_softmax=True) == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("scores", "targets", "options", "told"),
+    [
+        (draw(2, 3), torch.tensor([0, 3]), {}, "labels are from 0 to 3, scores are of 3 classes"),
+        (draw(2, 3), torch.tensor([-1, 0]), {}, "labels are from -1 to 0"),
+        (draw(2, 3), torch.zeros(2, 3).bool(), {}, "no item has a label"),
+        (torch.empty(0, 3), torch.empty(0).long(), {}, "no item has a label"),
+        (torch.full((2, 3), -torch.inf), torch.tensor([0, 1]), {}, "finite numbers: pass probabilities"),
+        (draw(2, 3), torch.tensor([0, 1]), {"double_softmax": True}, r"probabilities, got rows .* pass scores.softmax"),
+    ],
+)
+def test_what_cannot_be_ranked(scores: torch.Tensor, targets: torch.Tensor, options: dict, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        mean_average_precision(scores, targets, **options)

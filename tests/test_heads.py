@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.covariance import shrunk_covariance
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from texthead.errors import DataError
 from texthead.heads import (
@@ -152,6 +153,20 @@ def test_lda_shrinks_by_ledoit_and_wolf(classes, each, dim):
     features, labels = groups(classes, each, dim)
     rows = lda_weights(features, labels)
     assert_same_directions(rows, closed_form(features, labels, ledoit_wolf_of_all))
+
+
+@pytest.mark.parametrize("shrinkage", [None, 0.0])
+def test_lda_is_scikit_learn_s_without_the_intercept(shrinkage):
+    features, labels = groups(4, 30, 6)
+    keep = (labels != 1) | (torch.arange(len(labels)) % 2 == 0)
+    x, y = features[keep].double().numpy(), labels[keep].numpy()
+    known = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x, y)
+    rows = lda_weights(features[keep], labels[keep], shrinkage=shrinkage)
+    # It leaves mu in all of its rows, which is nothing between classes.
+    assert np.allclose(rows, known.coef_ - known.priors_ @ known.coef_, atol=1e-4)
+    assert ((x @ rows.double().numpy().T + known.intercept_).argmax(1) == known.predict(x)).all()
+    # What is dropped is not nothing: half of the class means' lengths and the shares of the items.
+    assert np.ptp(known.intercept_) > 0.1
 
 
 def test_lda_of_unequal_classes():

@@ -46,7 +46,7 @@ from texthead.heads import (
     TrainableHead,
 )
 from texthead.model_parts import make_temporal_for
-from texthead.recipes import Recipe, lr_factor, step_epoch
+from texthead.recipes import Recipe, lr_factor, paper, step_epoch
 from texthead.recognizer import Recognizer
 from texthead.runs import load_run
 from texthead.sampling import Views
@@ -669,6 +669,16 @@ def test_groups_hold_each_parameter_once_at_its_own_rate() -> None:
     assert set(map(id, old["params"])) == {*map(id, model.visual.parameters()), id(model.head.log_scale)}
     assert set(map(id, new["params"])) == {*map(id, model.temporal.parameters()), id(model.head.weight)}
     assert len(old["params"]) + len(new["params"]) == len(list(model.parameters()))
+
+
+def test_a_learned_head_has_a_rate_of_its_own() -> None:
+    """Eq. 1: that of new modules in the paper's recipe; a tuned one leaves the encoder's alone."""
+    model = make_model(head=LinearHead(SPEC.dim, names=NAMES), temporal=MeanPool())
+    for recipe, rate in ((paper(), 5e-5), (paper(lr_new=5e-3), 5e-3)):
+        old, new = parameter_groups(model, recipe)
+        assert (old["peak_lr"], new["peak_lr"]) == (5e-6, rate)
+        assert set(map(id, old["params"])) == set(map(id, model.visual.parameters()))
+        assert list(map(id, new["params"])) == [id(model.head.weight)]
 
 
 def test_groups_leave_out_what_is_not_trained() -> None:

@@ -8,7 +8,8 @@ TemplatesHead, PromptHead                several templates; a learnable one
 add_classes, rename_class, remove_classes, merge_classes, save_classes
 text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_correlation
 MeanPool, TemporalTransformer, TemporalConv, TokenConv
-Views, average_views, encode_items, FeatureCache
+Matching, matching_loss                  texts of a batch instead of all classes, to compare with
+Views, average_views, encode_items, FeatureCache, mean_average_precision
 
 The public names; each is loaded when it is first used.
 """
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from texthead.evaluation import average_views as average_views
     from texthead.evaluation import encode_items as encode_items
     from texthead.evaluation import evaluate as evaluate
+    from texthead.evaluation import mean_average_precision as mean_average_precision
     from texthead.features import FeatureCache as FeatureCache
     from texthead.heads import FrozenHead as FrozenHead
     from texthead.heads import LinearHead as LinearHead
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from texthead.heads import text_head as text_head
     from texthead.heads import text_rows as text_rows
     from texthead.heads import text_weights as text_weights
+    from texthead.matching import Matching as Matching
+    from texthead.matching import matching_loss as matching_loss
     from texthead.prediction import predict as predict
     from texthead.prompt_head import PromptHead as PromptHead
     from texthead.recipes import Recipe as Recipe
@@ -67,6 +71,7 @@ _HOMES = {
     "FrozenHead": "heads",
     "Item": "datasets",
     "LinearHead": "heads",
+    "Matching": "matching",
     "MeanPool": "temporal",
     "PromptHead": "prompt_head",
     "Recipe": "recipes",
@@ -88,6 +93,8 @@ _HOMES = {
     "lda_weights": "heads",
     "load_encoder": "encoders",
     "load_run": "runs",
+    "matching_loss": "matching",
+    "mean_average_precision": "evaluation",
     "merge_classes": "class_edits",
     "orthogonal_weights": "heads",
     "predict": "prediction",

@@ -9,19 +9,21 @@ from torch import nn
 
 from texthead.errors import RunError
 from texthead.files import read_json, replacing
-from texthead.recognizer import Recognizer
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one JSON object a line, also kept as `records`."""
+    """`metrics.jsonl`: one JSON object a line, also kept as `records`; of several processes one writes the file."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, write: bool = True):
         self.path = path
+        self.write = write
         self.records: list[dict] = []
 
     def add(self, **record: object) -> None:
         """Append a record."""
         self.records.append(record)
+        if not self.write:
+            return
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
@@ -34,6 +36,8 @@ class MetricsLog:
 
     def sync(self) -> None:
         """Wait until all lines are on the disk, so that no checkpoint knows of more."""
+        if not self.write:
+            return
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
 
@@ -48,6 +52,8 @@ class MetricsLog:
             raise RunError(
                 f"{self.path}: {len(lines)} lines, the checkpoint comes after {count}: restore it or choose another run"
             )
+        if not self.write:
+            return
         with replacing(self.path) as beside:
             beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
@@ -83,6 +89,9 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     for key, value in about["recipe"].items():
         if begun.get(key) != value:
             raise RunError(f"{out}: was begun with {key} = {begun.get(key)!r}, not {value!r}: resume it as it was")
+    if before.get("objective") != about.get("objective"):
+        was, now = (each.get("objective") or "the cross-entropy" for each in (before, about))
+        raise RunError(f"{out}: was begun with the objective {was}, not {now}: resume it as it was")
     same_items = all(trained.get(key) == split[key] for key in ("train", "train_labels"))
     # Which command began it is for people to read.
     before, about = ({key: value for key, value in each.items() if key != "command"} for each in (before, about))
@@ -92,7 +101,7 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
 
 
 def restore(
-    state: dict, model: Recognizer, optimizer: torch.optim.Optimizer, log: MetricsLog, out: Path
+    state: dict, model: nn.Module, optimizer: torch.optim.Optimizer, log: MetricsLog, out: Path
 ) -> tuple[int, int]:
     """(epoch, step) to go on at, after putting a checkpoint back.
 

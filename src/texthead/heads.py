@@ -1,7 +1,7 @@
 """The heads: features -> one score a class name, and the four ways to make the frozen rows (Sec. 2.2)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -97,10 +97,14 @@ class CosineHead(nn.Module):
         """
         return self._logits(features, self.weight)
 
-    def _logits(self, features: Tensor, rows: Float[Tensor, "rows dim"]) -> Tensor:
+    def directions(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """The features minus the center, with length 1: what is compared with the rows."""
         if self.center is not None:
             features = features - self.center
-        return self.log_scale.exp() * F.linear(F.normalize(features, dim=-1), F.normalize(rows, dim=-1))
+        return F.normalize(features, dim=-1)
+
+    def _logits(self, features: Tensor, rows: Float[Tensor, "rows dim"]) -> Tensor:
+        return self.log_scale.exp() * F.linear(self.directions(features), F.normalize(rows, dim=-1))
 
 
 class FrozenHead(CosineHead):
@@ -264,16 +268,27 @@ def lda_weights(
 
 
 def text_rows(encoder: "Encoder", prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "classes dim"]:
-    """One row a class: the mean of the normalised text embeddings of its prompts, normalised.
+    """One row a class: the mean of the normalised text embeddings of its prompts, normalised; without a gradient.
 
     Raises:
         DataError: a class without a prompt.
         EncoderError: a prompt with more tokens than the text encoder takes.
     """
+    return prompt_rows(encoder.encode_text, prompts).detach()
+
+
+def prompt_rows(
+    encode: Callable[[list[str]], Tensor], prompts: Sequence[str | Sequence[str]]
+) -> Float[Tensor, "classes dim"]:
+    """The rows of `text_rows` from any function of prompts, with their gradient.
+
+    Raises:
+        DataError: a class without a prompt.
+    """
     each = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     if not all(each):
         raise DataError(f"class {each.index([]) + 1} of {len(each)} has no prompt: give it one")
-    rows = F.normalize(encoder.encode_text(flat(each)).detach(), dim=-1)
+    rows = F.normalize(encode(flat(each)), dim=-1)
     return F.normalize(torch.stack([part.mean(0) for part in rows.split([len(few) for few in each])]), dim=-1)
 
 

@@ -90,7 +90,8 @@ class Run:
     """A recogniser read back from its folder.
 
     `classes` is what `classes.json` says of the head's rows: entries, edits so far (`history`), and the digest of the
-    rows in the folder. It is None where the head is not the folder's, after `with_classes`.
+    rows in the folder. It is None where the head is not the folder's, after `with_classes`. `text_tuned` says that the
+    rows come from a text encoder that was trained with the run (online matching) and is not in the folder.
     """
 
     folder: Path
@@ -103,6 +104,7 @@ class Run:
     trained_content: frozenset[str]
     held_out_content: frozenset[str]
     classes: dict[str, Any] | None = None
+    text_tuned: bool = False
 
     def was_trained_on(self, path: Path) -> bool:
         """Whether the file is a training item: by its path, or as a copy of one elsewhere."""
@@ -159,7 +161,15 @@ class Run:
             prompts: each label's own sentence, or several whose rows are averaged, or None for the template.
 
         Source: Tables 9 and 11: new names behind the same model.
+
+        Raises:
+            RunError: the text encoder was trained with the run and is not kept.
         """
+        if self.text_tuned:
+            raise RunError(
+                f"{self.folder}: its text encoder was trained with it and is not kept, so other names have no rows "
+                "that fit: train with frozen text for those"
+            )
         old = self.model.head
         if isinstance(old, PromptHead) and template is None:
             if any(prompts or []):
@@ -354,4 +364,6 @@ def load_run(folder: str | Path) -> Run:
     rows: Tensor = model.head.weight  # pyright: ignore[reportAssignmentType]
     if rows_digest(rows) != classes["rows"] or read_json(folder / "classes.json") != written:
         raise RunError(f"{folder}: its classes were edited while it was read: try again")
-    return Run(folder, model.eval(), recipe, spec, pixels, trained_on, held_out, *contents, classes=classes)
+    tuned = (about.get("objective") or {}).get("text") == "online"
+    trained = model.eval(), recipe, spec, pixels, trained_on, held_out, *contents
+    return Run(folder, *trained, classes=classes, text_tuned=tuned)

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +14,24 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from texthead.checkpoints import MetricsLog, begin, restore, save_state
+from texthead.checkpoints import MetricsLog, begin, load_state, restore, save_state
 from texthead.datasets import Dataset, Pixels, TrainClips, TrainFeatures, label_indices
+from texthead.distributed import (
+    check_same,
+    gather_list,
+    rank,
+    ranks,
+    same_as_first,
+    share,
+    sum_gradients,
+    sum_numbers,
+    together,
+)
 from texthead.errors import DataError, MediaError, RunError
-from texthead.evaluation import Evaluation, evaluate
+from texthead.evaluation import evaluate
 from texthead.features import FeatureCache, Progress, evenly, frame_features, readable
 from texthead.files import fingerprints, write_json
+from texthead.matching import Matching
 from texthead.model_parts import pixels_for
 from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
@@ -37,6 +50,7 @@ def train(
     out: str | Path,
     held_out: Dataset | None = None,
     names: Sequence[str] | None = None,
+    objective: Matching | None = None,
     cache: FeatureCache | None = None,
     workers: int = 0,
     resume: bool = False,
@@ -49,10 +63,16 @@ def train(
     The same recipe, seed, data and thread count give the same losses to the bit on a CPU, for any number of
     workers, and also across a stop and `resume`.
 
+    Where `torch.distributed` has a process group, each of its processes takes its share of every batch, and all end
+    with the weights that one process would have but for the last bits (dropout draws apart; batch norms that are not
+    frozen see their own share, and the first process's statistics are kept). The first process writes the folder; all
+    must be able to read it to resume. An error in one process stops all.
+
     Args:
         val_set: scored after every epoch; nothing is chosen by it.
         held_out: items to write down for a later test; not looked at.
         names: class names to write down for the labels, as a text encoder reads them; the labels if None.
+        objective: a loss of its own (Eq. 2); None is the cross-entropy of the logits.
         cache: where features are kept when the recipe freezes the encoder.
         command: the options of a command that calls this, to write down in `recipe.json`.
         progress: called with (clips done, clips in all).
@@ -68,38 +88,74 @@ def train(
     """
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
-    out = Path(out)
+    out, first = Path(out), rank() == 0
     pixels = pixels_for(recipe, as_visual(model.visual).spec)
-    about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": command}))
-    split = {
-        "source": train_set.source,
-        "train": [str(item.path.resolve()) for item in train_set.items],
-        "train_labels": train_set.labels,
-        "train_content": fingerprints([item.path for item in train_set.items]),
-        "held_out": [str(item.path.resolve()) for item in (held_out.items if held_out else ())],
-        "held_out_labels": held_out.labels if held_out else [],
-        "held_out_content": fingerprints([item.path for item in (held_out.items if held_out else ())]),
-    }
+    own = {} if objective is None else {"objective": objective.config()}
+    about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": command, **own}))
     classes = classes_json(model.head, names, recipe.template)  # pyright: ignore[reportArgumentType]
     # What cannot be trained is said before the run folder is begun.
-    parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe)
+    parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
+    if objective:
+        objective.check(model, accumulate=recipe.accumulate)
     augmentation_for(recipe, pixels)
     checkpoint_blocks(model.visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
     label_indices(train_set, model.names)
     if val_set:
         label_indices(val_set, model.names)
-    with locked(out):
-        state = begin(out, about, split, classes, resume=resume)
-        if state is None:
-            write_json(out / "split.json", split)
-            write_json(out / "classes.json", classes)
-            write_json(out / "recipe.json", about)
-            (out / "metrics.jsonl").unlink(missing_ok=True)
-        say = say or (lambda _: None)
-        records = _fit(model, train_set, val_set, recipe, pixels, out, state, cache, workers, progress, say)
-        # Learned templates put their rows right when training ends.
-        save_model(out / "model.safetensors", model.eval())
+    if not (say and first):
+        say = _silent
+    if not (progress and first):
+        progress = _silent
+    with _begun(out, about, classes, train_set, held_out, resume=resume) as state:
+        for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
+            same_as_first(module.state_dict().values())
+        records = _fit(model, train_set, val_set, recipe, objective, pixels, out, state, cache, workers, progress, say)
+        model.eval()  # Learned templates put their rows right when training ends.
+        with together():
+            if first:
+                save_model(out / "model.safetensors", model)
     return records
+
+
+@contextmanager
+def _begun(
+    out: Path, about: dict, classes: dict, train_set: Dataset, held_out: Dataset | None, *, resume: bool
+) -> Iterator[dict | None]:
+    """The state to go on from, None at the start; the first process holds the run folder and begins it.
+
+    Raises:
+        RunError: as `train`; or the processes were given different runs.
+    """
+    check_same("recipes, models or training items", (about, classes, train_set.items, resume))
+    state = None
+    with ExitStack() as held:
+        with together():
+            if rank() == 0:
+                held.enter_context(locked(out))
+                split = _split_json(train_set, held_out)
+                state = begin(out, about, split, classes, resume=resume)
+                if state is None:
+                    write_json(out / "split.json", split)
+                    write_json(out / "classes.json", classes)
+                    write_json(out / "recipe.json", about)
+                    (out / "metrics.jsonl").unlink(missing_ok=True)
+        if resume and rank() > 0:
+            state = load_state(out / "state" / "last.pt")
+        yield state
+
+
+def _split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
+    """What `split.json` holds."""
+    kept = held_out.items if held_out else ()
+    return {
+        "source": train_set.source,
+        "train": [str(item.path.resolve()) for item in train_set.items],
+        "train_labels": train_set.labels,
+        "train_content": fingerprints([item.path for item in train_set.items]),
+        "held_out": [str(item.path.resolve()) for item in kept],
+        "held_out_labels": held_out.labels if held_out else [],
+        "held_out_content": fingerprints([item.path for item in kept]),
+    }
 
 
 def _fit(
@@ -107,87 +163,117 @@ def _fit(
     train_set: Dataset,
     val_set: Dataset | None,
     recipe: Recipe,
+    objective: Matching | None,
     pixels: Pixels,
     out: Path,
     state: dict | None,
     cache: FeatureCache | None,
     workers: int,
-    progress: Progress | None,
+    progress: Progress,
     say: Callable[[str], None],
 ) -> list[dict]:
     """The loop."""
     device = next(model.parameters()).device
 
     # --- clips: pixels, or features that are encoded once
-    if recipe.freeze_encoder:
-        student, clips = model.on_features(), _feature_clips(model, train_set, recipe, pixels, cache, workers)
-        workers = 0
-    else:
-        augmentation = augmentation_for(recipe, pixels)
-        student = model
-        clips = TrainClips(train_set, model.names, frames=recipe.frames, augmentation=augmentation, seed=recipe.seed)
-    batches = EpochBatches(len(clips), recipe.batch, math.ceil(recipe.batch / recipe.accumulate), seed=recipe.seed)
-    loader = _loader(clips, batches, workers, device)
+    student = model.on_features() if recipe.freeze_encoder else model
+    clips = (_feature_clips if recipe.freeze_encoder else _pixel_clips)(
+        model, train_set, recipe, pixels, cache, workers
+    )
+    batches = _batches(len(clips), recipe)
+    loader = _loader(clips, batches, 0 if recipe.freeze_encoder else workers, device)
 
     # --- optimiser: pretrained parts at lr, new parts at lr_new
-    optimizer = _optimizer(student, recipe, device)
-    log = MetricsLog(out / "metrics.jsonl")
-    first_epoch, step = (0, 0) if state is None else restore(state, student, optimizer, log, out)
-
-    def validate(epoch: int) -> str:
-        if not val_set:
-            return ""
-        scored = _validate(model, val_set, recipe, pixels, cache, workers)
-        log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
-        return f", top-1 {scored.top1:.1f} on {scored.count} held-out items"
+    learner = student if objective is None else nn.ModuleDict({"model": student, "objective": objective})
+    optimizer = _optimizer(student, recipe, objective, device)
+    log = MetricsLog(out / "metrics.jsonl", write=rank() == 0)
+    first_epoch, step = (0, 0) if state is None else restore(state, learner, optimizer, log, out)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    validate = partial(_validate, model, val_set, recipe, pixels, cache, workers, log)
 
     # --- epochs; a checkpoint stands before its validation, so that an unreadable item there costs no epoch
     if first_epoch:
-        say(f"resumed after epoch {first_epoch} of {recipe.epochs}{validate(first_epoch - 1)}")
+        say(f"resumed after epoch {first_epoch} of {recipe.epochs}{validate(first_epoch - 1, step)}")
     for epoch in range(first_epoch, recipe.epochs):
         batches.epoch = epoch
         set_training(student, recipe)
         started, seen, summed = time.perf_counter(), 0, 0.0
         parts = iter(loader)
         for items, micro in batches.steps():
-            at = step_epoch(step, steps_per_epoch=batches.steps_per_epoch, schedule_every=recipe.schedule_every)
-            factor = lr_factor(at, epochs=float(recipe.epochs), warmup=float(recipe.warmup))
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * factor
-            torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout's draws depend on (seed, step) alone
-            loss_sum = 0.0
+            _begin_step(optimizer, recipe, step, batches.steps_per_epoch)
+            loss_sum, right, taken, odd = 0.0, 0, 0, []
             for left in reversed(range(micro)):
-                clip, target, positions = _read(next(parts))
+                with together():
+                    clip, target, positions = _read(next(parts))
                 clip, target = clip.to(device, non_blocking=True), target.to(device, non_blocking=True)
-                with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                    logits = student(clip)
-                loss = F.cross_entropy(logits.float(), target, reduction="sum") / items
+                forward = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+                if objective:
+                    with forward:
+                        loss = objective(student, clip, target) * (len(clip) / items)
+                elif len(clip):
+                    with forward:
+                        logits = student(clip)
+                    loss = F.cross_entropy(logits.float(), target, reduction="sum") / items
+                    right += int((logits.argmax(-1) == target).sum())
+                else:
+                    continue  # A batch of fewer items than there are processes.
                 loss.backward()
                 loss_sum += loss.item()
-                seen += len(clip)
-                if progress and left:
-                    progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
-                if not math.isfinite(loss_sum):
-                    raise _not_finite(loss_sum, step, optimizer, train_set, positions, out)
+                taken += len(clip)
+                odd = odd or ([] if math.isfinite(loss_sum) else positions)
+                if left:
+                    progress(epoch * len(clips) + seen + taken, recipe.epochs * len(clips))
+            sum_gradients(trained)
+            loss_sum, right = sum_numbers(loss_sum, right)
+            if not math.isfinite(loss_sum):
+                raise _not_finite(loss_sum, step, optimizer, train_set, gather_list(odd), out)
             if recipe.clip_norm:
-                nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], recipe.clip_norm)
+                nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            step, summed = step + 1, summed + items * loss_sum
+            step, seen, summed = step + 1, seen + items, summed + items * loss_sum
             rate = round(seen / (time.perf_counter() - started), 2)
             rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-            log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, **rates, clips_per_second=rate)
-            if progress:
-                progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
-        log.sync()
-        save_state(out, student, optimizer, epoch=epoch + 1, step=step, records=len(log.records))
-        say(f"epoch {epoch + 1} of {recipe.epochs}: loss {summed / seen:.3g}{validate(epoch)}")
+            top1 = {} if objective else {"train_top1": 100 * right / items}
+            with together():
+                log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, **top1, **rates, clips_per_second=rate)
+            progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
+        same_as_first(learner.buffers())
+        if objective:
+            objective.refresh(model)
+        with together():
+            log.sync()
+            if rank() == 0:
+                save_state(out, learner, optimizer, epoch=epoch + 1, step=step, records=len(log.records))
+        say(f"epoch {epoch + 1} of {recipe.epochs}: loss {summed / seen:.3g}{validate(epoch, step)}")
     return log.records
 
 
-def _optimizer(model: Recognizer, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+def _silent(*_: object) -> None:
+    """Nothing to say, or not by this process."""
+
+
+def _batches(length: int, recipe: Recipe) -> "EpochBatches":
+    part = math.ceil(recipe.batch / recipe.accumulate)
+    return EpochBatches(length, recipe.batch, part, seed=recipe.seed, rank=rank(), ranks=ranks())
+
+
+def _begin_step(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps_per_epoch: int) -> None:
+    """Set the rates of a step, and the seed of what is drawn in it."""
+    at = step_epoch(step, steps_per_epoch=steps_per_epoch, schedule_every=recipe.schedule_every)
+    factor = lr_factor(at, epochs=float(recipe.epochs), warmup=float(recipe.warmup))
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+    # Dropout's draws depend on (seed, step) alone, and are others in other processes: far away within 32 bits, which
+    # are all that a CPU's generator takes.
+    torch.manual_seed(recipe.seed * 1_000_003 + step + rank() * 2_654_435_769)
+
+
+def _optimizer(
+    model: Recognizer, recipe: Recipe, objective: Matching | None, device: torch.device
+) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
-        parameter_groups(model, recipe),
+        parameter_groups(model, recipe, objective),
         betas=(recipe.beta1, recipe.beta2),
         weight_decay=recipe.weight_decay,
         fused=device.type == "cuda" or None,
@@ -210,10 +296,20 @@ def _loader(
 
 
 def _validate(
-    model: Recognizer, val_set: Dataset, recipe: Recipe, pixels: Pixels, cache: FeatureCache | None, workers: int
-) -> Evaluation:
-    """The score after an epoch: one view, through the feature cache where the encoder is frozen."""
-    return evaluate(
+    model: Recognizer,
+    val_set: Dataset | None,
+    recipe: Recipe,
+    pixels: Pixels,
+    cache: FeatureCache | None,
+    workers: int,
+    log: MetricsLog,
+    epoch: int,
+    step: int,
+) -> str:
+    """Score and log after an epoch, and say so: one view, through the feature cache where the encoder is frozen."""
+    if not val_set:
+        return ""
+    scored = evaluate(
         model,
         val_set,
         frames=recipe.frames,
@@ -222,20 +318,33 @@ def _validate(
         cache=cache if recipe.freeze_encoder else None,
         workers=workers,
     )
+    with together():
+        log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
+    return f", top-1 {scored.top1:.1f} on {scored.count} held-out items"
+
+
+def _pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels, *_: object) -> TrainClips:
+    """Clips of pixels, decoded anew each time."""
+    augmentation = augmentation_for(recipe, pixels)
+    return TrainClips(dataset, model.names, frames=recipe.frames, augmentation=augmentation, seed=recipe.seed)
 
 
 def _feature_clips(
     model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels, cache: FeatureCache | None, workers: int
 ) -> TrainFeatures:
-    """Clips of features: of each item twice as many frames as a clip takes, encoded once."""
-    entries = frame_features(
-        as_visual(model.visual),
-        [item.path for item in dataset.items],
-        partial(evenly, most=2 * recipe.frames),
-        pixels,
-        cache=cache,
-        workers=workers,
-    )
+    """Clips of features: of each item twice as many frames as a clip takes, encoded once, by one of the processes."""
+    paths = [item.path for item in dataset.items]
+    with together():
+        own = frame_features(
+            as_visual(model.visual),
+            paths[share(len(paths), rank(), ranks())],
+            partial(evenly, most=2 * recipe.frames),
+            pixels,
+            cache=cache,
+            workers=workers,
+        )
+    # Rows of one large tensor would each be sent with all of it.
+    entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in own])
     readable(entries, skip=False)
     bank = [entry.features for entry in entries if not isinstance(entry, MediaError)]
     return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)
@@ -258,14 +367,17 @@ def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:
 class EpochBatches(torch.utils.data.Sampler):
     """Every item once an epoch in an order drawn from (seed, epoch); batches of (epoch, position) keys.
 
-    The last batch is smaller, never dropped. A batch is cut in parts of `part` items, one forward pass each.
+    The last batch is smaller, never dropped. Of a batch each process takes a share, and cuts it in parts of `part`
+    items, one forward pass each; all have as many parts, so that the last one may be empty.
     """
 
-    def __init__(self, length: int, batch: int, part: int, *, seed: int):
+    def __init__(self, length: int, batch: int, part: int, *, seed: int, rank: int = 0, ranks: int = 1):
         self.length = length
         self.batch = batch
         self.part = part
         self.seed = seed
+        self.rank = rank
+        self.ranks = ranks
         self.epoch = 0
 
     @property
@@ -274,10 +386,10 @@ class EpochBatches(torch.utils.data.Sampler):
         return math.ceil(self.length / self.batch)
 
     def steps(self) -> Iterator[tuple[int, int]]:
-        """(items, parts) of each optimiser step of an epoch."""
+        """(items of all processes, parts of each) of each optimiser step of an epoch."""
         for start in range(0, self.length, self.batch):
             items = min(self.batch, self.length - start)
-            yield items, math.ceil(items / self.part)
+            yield items, math.ceil(math.ceil(items / self.ranks) / self.part)
 
     def __len__(self) -> int:
         return sum(parts for _, parts in self.steps())
@@ -286,8 +398,9 @@ class EpochBatches(torch.utils.data.Sampler):
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
         for start in range(0, self.length, self.batch):
             whole = order[start : start + self.batch]
-            for at in range(0, len(whole), self.part):
-                yield [(self.epoch, position) for position in whole[at : at + self.part]]
+            own = whole[share(len(whole), self.rank, self.ranks)]
+            for at in range(0, math.ceil(len(whole) / self.ranks), self.part):
+                yield [(self.epoch, position) for position in own[at : at + self.part]]
 
 
 Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
@@ -300,7 +413,8 @@ def _collate(entries: Sequence[tuple[Tensor | MediaError, int, int]]) -> Batch |
         if isinstance(clip, MediaError):
             return clip
         clips.append(clip)
-    return torch.stack(clips), torch.tensor([target for _, target, _ in entries]), [p for _, _, p in entries]
+    targets = torch.tensor([target for _, target, _ in entries], dtype=torch.long)
+    return torch.stack(clips) if clips else torch.empty(0), targets, [position for _, _, position in entries]
 
 
 def _read(batch: Batch | MediaError) -> Batch:
@@ -314,8 +428,8 @@ def _read(batch: Batch | MediaError) -> Batch:
     return batch
 
 
-def parameter_groups(model: Recognizer, recipe: Recipe) -> list[dict]:
-    """AdamW's groups: what was pretrained and the logit scale at `lr`, what is new at `lr_new`.
+def parameter_groups(model: Recognizer, recipe: Recipe, objective: nn.Module | None = None) -> list[dict]:
+    """AdamW's groups: what was pretrained, an objective's too, and the logit scale at `lr`, what is new at `lr_new`.
 
     Source: Sec. 4.1 (5e-6); the published code (5e-5 for new modules).
 
@@ -326,6 +440,7 @@ def parameter_groups(model: Recognizer, recipe: Recipe) -> list[dict]:
     if scale is not None:
         scale.requires_grad_(recipe.learn_scale)
     old = [*model.visual.parameters(), *([scale] if scale is not None else [])]
+    old += [] if objective is None else objective.parameters()
     new = [*model.temporal.parameters(), *(p for p in model.head.parameters() if p is not scale)]
     groups = [
         {"name": name, "params": [p for p in params if p.requires_grad], "lr": rate, "peak_lr": rate}

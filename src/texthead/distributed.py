@@ -1,0 +1,262 @@
+"""Several processes: ranks, shares, gathers, nothing else. Without a process group all of it is for one process.
+
+The caller starts the group (`torch.distributed.init_process_group`, as under torchrun) and sets its timeout.
+"""
+
+import hashlib
+import multiprocessing
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from texthead.errors import RunError
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """The number of this process, from 0; 0 without a process group."""
+    return dist.get_rank() if _grouped() else 0
+
+
+def ranks() -> int:
+    """How many processes work together; 1 without a process group."""
+    return dist.get_world_size() if _grouped() else 1
+
+
+def _grouped() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def share(count: int, rank: int, ranks: int) -> slice:
+    """The part of `count` things that a process takes: contiguous, sizes differ by one at most, all together all.
+
+    share(10, 0, 4), ..., share(10, 3, 4) are 0:2, 2:5, 5:7, 7:10; of share(1, ., 2) the first is empty.
+    """
+    return slice(count * rank // ranks, count * (rank + 1) // ranks)
+
+
+def gather_list(own: Sequence[T]) -> list[T]:
+    """The things of all processes, in rank order, on each of them; they must be picklable.
+
+    Raises:
+        RunError: another process is gone.
+    """
+    if ranks() == 1:
+        return list(own)
+    found: list[list[T]] = [[] for _ in range(ranks())]
+    with _lost():
+        dist.all_gather_object(found, list(own))
+    return [thing for part in found for thing in part]
+
+
+def gather_rows(rows: Shaped[Tensor, "own *row"]) -> Shaped[Tensor, "all *row"]:
+    """The rows of all processes, in rank order, on each of them; a process may have any number of them, or none.
+
+    It has a gradient. Where each process goes backward from a loss of all rows, a row gets the gradients of all those
+    losses together: the losses' weights over processes must add up to what is meant. A process that has no row needs
+    an empty tensor that requires a gradient where those of the others do, since all go backward together.
+
+    Raises:
+        RunError: another process is gone.
+    """
+    return rows if ranks() == 1 else _GatherRows.apply(rows)  # pyright: ignore[reportReturnType]
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        counts = gather_list([len(rows)])
+        # Rows of zeros fill up what the longest part has more: a gather takes parts of one size.
+        filled = rows.new_zeros(max(counts), *rows.shape[1:])
+        filled[: len(rows)] = rows
+        parts = [torch.empty_like(filled) for _ in counts]
+        with _lost():
+            dist.all_gather(parts, filled)
+        start = sum(counts[: rank()])
+        ctx.own = slice(start, start + len(rows))
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        total = grads[0].clone(memory_format=torch.contiguous_format)
+        with _lost():
+            dist.all_reduce(total)
+        return total[ctx.own]
+
+
+def sum_numbers(*own: int | float) -> tuple[int | float, ...]:
+    """Each number summed over the processes, in rank order.
+
+    Raises:
+        RunError: another process is gone.
+    """
+    if ranks() == 1:
+        return own
+    every = gather_list([own])
+    return tuple(sum(numbers) for numbers in zip(*every, strict=True))
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Put the sum over the processes into the gradients, in place; each process gives the same parameters in order.
+
+    A process without a gradient counts as zero; a parameter without one on every process stays without.
+
+    Raises:
+        RunError: another process is gone.
+    """
+    if ranks() == 1:
+        return
+    wanted = [parameter for parameter in parameters if parameter.requires_grad]
+    with torch.no_grad():
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in wanted]
+        there = torch.tensor([float(p.grad is not None) for p in wanted]).to(grads[0])
+        # One long row: many small sums take longer than a large one.
+        flat = torch.cat([grad.flatten() for grad in grads] + [there])
+        with _lost():
+            dist.all_reduce(flat)
+        sizes = [grad.numel() for grad in grads]
+        *parts, there = flat.split([*sizes, len(wanted)])
+        for parameter, grad, part, found in zip(wanted, grads, parts, there.tolist(), strict=True):
+            if found:
+                parameter.grad = grad.copy_(part.view_as(grad))
+
+
+def same_as_first(tensors: Iterable[Tensor]) -> None:
+    """Put the first process's values into the tensors of all, in place.
+
+    Raises:
+        RunError: another process is gone.
+    """
+    if ranks() == 1:
+        return
+    for tensor in tensors:
+        # A copy: weights may lie in memory in another order of axes.
+        value = tensor.detach().clone(memory_format=torch.contiguous_format)
+        with _lost():
+            dist.broadcast(value, 0)
+        with torch.no_grad():
+            tensor.copy_(value)
+
+
+def check_same(what: str, value: object) -> None:
+    """Nothing, if all processes were given the same.
+
+    Raises:
+        RunError: they were not, or another process is gone.
+    """
+    if ranks() == 1:
+        return
+    digests = gather_list([hashlib.sha256(repr(value).encode()).hexdigest()])
+    if len(set(digests)) > 1:
+        raise RunError(f"{len(digests)} processes were given different {what}: give all of them the same")
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """A block that all processes finish, or none: an error in one of them is an error in all.
+
+    The block must hold no gather or sum of its own. Only errors that a program can catch are told to the others.
+
+    Raises:
+        RunError: the block failed in another process, or that process is gone.
+    """
+    try:
+        yield
+    except Exception as error:
+        gather_list([(rank(), f"{error}" or type(error).__name__)])
+        raise
+    told = gather_list([])
+    if told:
+        raise RunError(f"process {told[0][0]} of {ranks()} has stopped, so all stop: {told[0][1]}")
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """A clear error where a process waits for others in vain."""
+    try:
+        yield
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0][:200]
+        raise RunError(
+            f"process {rank()} of {ranks()} has lost the others ({first}): one of them has stopped, is out of step or "
+            "slower than the group's timeout; its own message says why"
+        ) from None
+
+
+# --- processes of one's own: for tests and benchmarks
+
+Run = Callable[..., list]
+
+
+@contextmanager
+def processes(count: int, *, timeout: float = 60.0) -> Iterator[Run]:
+    """A function that runs `f(*args)` in `count` processes of one group and returns their results in rank order.
+
+    They are of this machine, with one thread each, and stay for all calls in the block. `f` must be a function of a
+    module, arguments and results picklable.
+
+    Args:
+        timeout: seconds that a process waits for the others, and that are waited for a result.
+
+    Raises:
+        Exception: what `f` raised in the first process that failed.
+        RunError: a process ended, or gave no result in time.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "store"
+        crew = [context.Process(target=_serve, args=(i, count, store, timeout, pipes[i][1])) for i in range(count)]
+        for process, (_, theirs) in zip(crew, pipes, strict=True):
+            process.start()
+            theirs.close()  # Else its end would not be noticed here.
+        try:
+            yield lambda f, *args: _all_run([pipe for pipe, _ in pipes], f, args, timeout)
+        finally:
+            for process in crew:
+                process.kill()
+                process.join()
+
+
+def _all_run(pipes: Sequence[Connection], f: Callable, args: tuple, timeout: float) -> list:
+    for pipe in pipes:
+        pipe.send_bytes(pickle.dumps((f, args)))
+    results = []
+    for number, pipe in enumerate(pipes):
+        try:
+            # They begin with imports, and a process that waits for another one has to say so first.
+            if not pipe.poll(2 * timeout + 60):
+                raise RunError(f"process {number} of {len(pipes)} gave no result in {2 * timeout + 60:.0f} s")
+            results.append(pipe.recv())
+        except EOFError:
+            raise RunError(f"process {number} of {len(pipes)} has ended; its own message says why") from None
+    for done, result in results:
+        if not done:
+            raise result
+    return [result for _, result in results]
+
+
+def _serve(number: int, count: int, store: Path, timeout: float, pipe: Connection) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=number, world_size=count, timeout=timedelta(seconds=timeout)
+    )
+    while True:
+        f, args = pipe.recv()
+        try:
+            done = True, f(*args)
+        except Exception as error:
+            done = False, error
+        # As bytes: torch sends tensors as memory that is shared with a process which may end.
+        pipe.send_bytes(pickle.dumps(done))

@@ -1,0 +1,314 @@
+"""What several processes do in tests: small real models, and jobs that each process runs.
+
+`texthead.distributed.processes` has them import this file; one process runs the same jobs to be compared with.
+"""
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import open_clip
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from made import PIXELS, SPEC, frames, noise, tiny_visual, write_video
+from texthead.datasets import Dataset, Item
+from texthead.distributed import (
+    check_same,
+    gather_list,
+    gather_rows,
+    rank,
+    ranks,
+    same_as_first,
+    share,
+    sum_gradients,
+    sum_numbers,
+    together,
+)
+from texthead.encoders import load_encoder
+from texthead.evaluation import encode_items, evaluate
+from texthead.features import FeatureCache, encoder_key
+from texthead.heads import TrainableHead, text_head
+from texthead.matching import Matching, matching_loss
+from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.sampling import Views
+from texthead.temporal import MeanPool, TemporalTransformer
+from texthead.towers import Encoder
+from texthead.training import _begin_step, train
+
+NAMES = ("blue", "green", "red")
+FIRST = Views(origin="first")
+RECIPE = Recipe(
+    name="test",
+    frames=2,
+    size=32,
+    resize=36,
+    crop="resized",
+    area=(0.5, 1.0),
+    flip=0.5,
+    epochs=2,
+    batch=4,
+    lr=1e-3,
+    lr_new=2e-3,
+    warmup=0.5,
+    clip_norm=1.0,
+    freeze_batchnorm=True,
+    seed=3,
+)
+
+
+def write_media(folder: Path, count: int, first: int = 0) -> Dataset:
+    """Videos of the three colours in turn."""
+    numbers = range(first, first + count)
+    rows = [(write_video(folder / f"{i}.mp4", NAMES[i % 3], frames=3 + i % 3, seed=i), NAMES[i % 3]) for i in numbers]
+    return Dataset(tuple(Item(path, label, "train") for path, label in rows), "made here")
+
+
+def write_encoder(folder: Path) -> str:
+    """The source of an open_clip pair with 32-pixel frames and features of length 24, in a folder."""
+    config = {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": {"context_length": 16, "width": 64, "heads": 2, "layers": 1, "vocab_size": 49408},
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = open_clip.CLIP(**config)
+        with torch.no_grad():  # At the start all texts have nearly the same row.
+            model.token_embedding.weight.mul_(50)
+            model.logit_scale.fill_(2.0)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    return f"openclip:local-dir:{folder}"
+
+
+def pair(source: str, *, center: bool = True) -> tuple[Recognizer, Encoder]:
+    """A model with a text head, in double precision: what differs is no rounding."""
+    encoder = load_encoder(source)
+    shift = 0.1 * noise(encoder.dim, seed=5) if center else None
+    head = text_head(encoder, NAMES, template="a video of {}.", center=shift)
+    return Recognizer(encoder.visual, MeanPool(), head).double(), encoder
+
+
+def objective_for(encoder: Encoder, *, online: bool, **options) -> Matching:
+    return Matching(encoder.text if online else None, **options).double()
+
+
+def plain_model(*, temporal: bool = True, seed: int = 0) -> Recognizer:
+    """A model with trainable rows and no text, in single precision."""
+    module = MeanPool()
+    if temporal:
+        module = TemporalTransformer(SPEC.dim, 1, 32, heads=2, mlp_ratio=2)
+        module.reset(torch.Generator().manual_seed(1))
+        nn.init.normal_(module.project_out.weight, std=0.05, generator=torch.Generator().manual_seed(2))
+    head = TrainableHead(noise(3, SPEC.dim, seed=seed), names=NAMES, scale=10.0)
+    return Recognizer(tiny_visual(seed), module, head)
+
+
+def gradients(*modules: nn.Module) -> dict[str, Tensor]:
+    named = (item for i, module in enumerate(modules) for item in module.named_parameters(prefix=str(i)))
+    return {name: p.grad for name, p in named if p.grad is not None}
+
+
+def weights(*modules: nn.Module) -> dict[str, Tensor]:
+    return {f"{i}.{name}": t.clone() for i, module in enumerate(modules) for name, t in module.state_dict().items()}
+
+
+# --- matching
+
+
+def matched(
+    source: str, counts: tuple[int, ...], targets: str, online: bool, gather: bool
+) -> tuple[float, dict[str, Tensor]]:
+    """The loss of this process's part of a batch, and the gradients averaged over processes."""
+    clips, labels = frames(2 * sum(counts), 32, seed=1).unflatten(0, (-1, 2)), [0, 1, 1, 2, 0][: sum(counts)]
+    start = sum(counts[: rank()])
+    own = slice(start, start + counts[rank()])
+    model, encoder = pair(source)
+    objective = objective_for(encoder, online=online, targets=targets, gather=gather)
+    loss = objective(model, clips[own], torch.tensor(labels)[own])
+    loss.backward()
+    parameters = [*model.parameters(), *objective.parameters()]
+    sum_gradients(parameters)
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad /= ranks()
+    return loss.item(), gradients(model, objective)
+
+
+def loss_of_rows(video: Tensor, text: Tensor, labels: Tensor, targets: str, gather: bool) -> tuple[float, Tensor]:
+    """The loss of this process's rows, each process taking a share, and the gradient of its video rows."""
+    own = share(len(video), rank(), ranks())
+    rows = video[own].clone().requires_grad_(True)
+    loss = matching_loss(rows, text[own], labels[own], scale=5.0, targets=targets, gather=gather)
+    loss.backward()
+    assert rows.grad is not None
+    return loss.item(), rows.grad
+
+
+def trained_matching(
+    source: str, data: Dataset, val: Dataset | None, recipe: Recipe, out: Path, online: bool, options: dict
+) -> tuple[list[dict], dict[str, Tensor]]:
+    model, encoder = pair(source)
+    objective = objective_for(encoder, online=online, **options)
+    records = train(model, data, val, recipe, out=out, objective=objective)
+    return records, weights(model, objective)
+
+
+# --- training and evaluation
+
+
+def trained(data: Dataset, val: Dataset | None, changes: dict, out: Path, resume: bool = False):
+    """(records, weights) of a run in double precision; each process starts from weights of its own."""
+    model = plain_model(temporal=not changes.get("freeze_encoder"), seed=rank())
+    if not changes.get("freeze_encoder"):
+        model = model.double()
+    lines: list[str] = []
+    records = train(model, data, val, replace(RECIPE, **changes), out=out, resume=resume, say=lines.append)
+    return records, weights(model), lines
+
+
+def stopped(data: Dataset, out: Path) -> None:
+    """A training that stops in all processes in the second epoch."""
+    step, done = torch.optim.AdamW.step, []
+
+    def stop(optimizer: torch.optim.AdamW) -> None:
+        done.append(step(optimizer))
+        if len(done) == 4:
+            raise KeyError("stopped here")
+
+    torch.optim.AdamW.step = stop  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        train(plain_model().double(), data, None, RECIPE, out=out)
+    except KeyError:
+        return
+    finally:
+        torch.optim.AdamW.step = step
+    raise AssertionError("was not stopped")
+
+
+def drawn(step: int) -> float:
+    """A draw in a step, as dropout makes them."""
+    optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "peak_lr": 0.1}])
+    _begin_step(optimizer, RECIPE, step, 3)
+    return torch.rand(()).item()
+
+
+def train_error(data: Dataset, out: Path, changes: dict) -> tuple[str, float]:
+    """(the error, seconds until it came) of a training."""
+    started = time.perf_counter()
+    try:
+        train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}", time.perf_counter() - started
+    return "no error", time.perf_counter() - started
+
+
+def train_with_own_batch(data: Dataset, out: Path) -> tuple[str, float]:
+    return train_error(data, out, {"batch": 4 + rank()})
+
+
+def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False):
+    """(positions' paths, targets, scores, unreadable files) of an evaluation; or its error."""
+    model = plain_model()
+    kept = FeatureCache(encoder_key(model.visual, PIXELS), cache) if cache else None
+    try:
+        found = evaluate(model, data, frames=2, pixels=PIXELS, cache=kept, skip_unreadable=skip)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return found.paths, found.targets, found.scores, [error.path for error in found.skipped]
+
+
+def encoded(data: Dataset) -> Tensor:
+    return encode_items(tiny_visual(), data, frames=2, pixels=PIXELS)
+
+
+def evaluate_own(data: Dataset) -> str:
+    """What is said where each process hands over its own part of the data, as it should not."""
+    return evaluated(data.pick(range(rank(), len(data), ranks())))
+
+
+# --- the parts
+
+
+def gathered(counts: tuple[int, ...]) -> dict[str, object]:
+    own = [f"{rank()}-{i}" for i in range(counts[rank()])]
+    rows = torch.arange(float(3 * counts[rank()])).view(-1, 3) + 100 * rank()
+    rows.requires_grad_(True)
+    joined = gather_rows(rows)
+    # Each process weighs the joined rows with weights of its own.
+    (joined * (1 + rank()) * torch.arange(1.0, len(joined) + 1)[:, None]).sum().backward()
+    numbers = gather_rows(torch.full((len(own),), rank()))
+    return {"list": gather_list(own), "rows": joined.detach(), "grad": rows.grad, "numbers": numbers}
+
+
+def summed() -> list[Tensor | None]:
+    """Gradients: of all processes, of the first alone, of none; and a weight that is not trained."""
+    kernel = torch.arange(96.0).view(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    parameters = [nn.Parameter(kernel), *(nn.Parameter(torch.zeros(2)) for _ in range(3))]
+    parameters[3].requires_grad_(False)
+    parameters[0].grad = (1 + rank()) * kernel
+    if rank() == 0:
+        parameters[1].grad = torch.tensor([1.0, 2.0])
+    sum_gradients(parameters)
+    assert sum_numbers(1, 0.5 + rank()) == (ranks(), sum(0.5 + i for i in range(ranks())))
+    return [parameter.grad for parameter in parameters]
+
+
+def first_values() -> list[Tensor]:
+    kernel = (rank() + torch.arange(24.0).view(1, 2, 3, 4)).contiguous(memory_format=torch.channels_last)
+    tensors = [torch.full((2, 3), float(rank() + 7)), torch.tensor(rank() + 3), kernel]
+    same_as_first(tensors)
+    return tensors
+
+
+def fails_in(number: int) -> str:
+    """What each process says when one fails in a block that all shall finish."""
+    try:
+        with together():
+            if rank() == number:
+                raise ValueError("no such thing")
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def differs() -> str:
+    check_same("words", "equal")
+    try:
+        check_same("words", f"word {rank()}")
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def comes_late(seconds: float) -> str:
+    """What the first process says when the second does not come."""
+    if rank() == 1:
+        time.sleep(seconds)
+        return "late"
+    try:
+        gather_list([1])
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def ends(number: int) -> list[int]:
+    if rank() == number:
+        os._exit(3)
+    return gather_list([rank()])
+
+
+def raises(number: int) -> int:
+    if rank() == number:
+        raise ValueError(f"process {number} says no")
+    return rank()
+
+
+def threads() -> int:
+    return torch.get_num_threads()

@@ -1,0 +1,337 @@
+"""Several processes do what one does: the parts, then training and evaluation on two real processes."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import ranked
+from made import PIXELS, write_broken
+from texthead.datasets import Dataset, Item, TrainClips
+from texthead.distributed import (
+    check_same,
+    gather_list,
+    gather_rows,
+    processes,
+    rank,
+    ranks,
+    same_as_first,
+    share,
+    sum_gradients,
+    sum_numbers,
+    together,
+)
+from texthead.errors import MediaError, RunError
+from texthead.runs import load_run
+from texthead.training import EpochBatches, augmentation_for
+
+Two = Callable[..., list]
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Two]:
+    """Runs a function of `ranked` in two processes."""
+    with processes(2) as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Nine items: in batches of 4 the last one is a batch of 1, smaller than two processes."""
+    return ranked.write_media(tmp_path_factory.mktemp("media"), 9)
+
+
+@pytest.fixture(scope="module")
+def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return ranked.write_media(tmp_path_factory.mktemp("val"), 5, first=20)
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    assert found.keys() == expected.keys()
+    for key, tensor in expected.items():
+        away = (found[key].double() - tensor.double()).abs().max()
+        assert away <= tolerance, f"{key} is {away} away"
+
+
+# --- one process
+
+
+def test_without_a_group_all_is_for_one_process() -> None:
+    assert (rank(), ranks()) == (0, 1)
+    rows = torch.ones(2, 3, requires_grad=True)
+    assert gather_rows(rows) is rows
+    assert gather_list((1, 2)) == [1, 2]
+    assert sum_numbers(1, 2.5) == (1, 2.5)
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.sum().backward()
+    before = weight.grad
+    sum_gradients([torch.nn.Parameter(torch.zeros(1)), weight])
+    assert weight.grad is before
+    same_as_first([rows])
+    check_same("words", "any")
+    with pytest.raises(KeyError, match="mine"), together():
+        raise KeyError("mine")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 10, 64])
+@pytest.mark.parametrize("many", [1, 2, 3, 8])
+def test_shares_are_all_of_it_in_order_and_of_nearly_one_size(count: int, many: int) -> None:
+    things = list(range(count))
+    parts = [things[share(count, number, many)] for number in range(many)]
+    assert [thing for part in parts for thing in part] == things
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) == math.ceil(count / many)
+
+
+@pytest.mark.parametrize("many", [2, 3, 5])
+@pytest.mark.parametrize(("length", "batch", "accumulate"), [(10, 4, 1), (9, 4, 2), (3, 16, 1), (13, 6, 3), (1, 1, 1)])
+def test_processes_share_each_batch_of_one_process(length: int, batch: int, accumulate: int, many: int) -> None:
+    part = math.ceil(batch / accumulate)
+    one = EpochBatches(length, batch, batch, seed=5)
+    crew = [EpochBatches(length, batch, part, seed=5, rank=number, ranks=many) for number in range(many)]
+    for epoch in range(2):
+        for each in (one, *crew):
+            each.epoch = epoch
+        steps = list(crew[0].steps())
+        assert all(list(each.steps()) == steps for each in crew), "no process waits for a part that others do not have"
+        left = [list(each) for each in crew]
+        assert [len(parts) for parts in left] == [len(each) for each in crew]
+        for (items, micro), whole in zip(steps, one, strict=True):
+            own = [[key for keys in parts[:micro] for key in keys] for parts in left]
+            left = [parts[micro:] for parts in left]
+            assert [key for keys in own for key in keys] == whole
+            assert len(whole) == items
+            assert max(map(len, own)) - min(map(len, own)) <= 1
+        assert not any(left)
+
+
+# --- two processes: the parts
+
+
+def test_processes_have_one_thread_each(two: Two) -> None:
+    assert two(ranked.threads) == [1, 1]
+
+
+@pytest.mark.parametrize("counts", [(3, 2), (1, 4), (2, 2)])
+def test_rows_and_lists_are_gathered_in_rank_order_with_gradients(two: Two, counts: tuple[int, int]) -> None:
+    rows = [torch.arange(float(3 * count)).view(-1, 3) + 100 * number for number, count in enumerate(counts)]
+    found = two(ranked.gathered, counts)
+    for number, each in enumerate(found):
+        assert each["list"] == [f"{n}-{i}" for n in (0, 1) for i in range(counts[n])]
+        assert torch.equal(each["rows"], torch.cat(rows))
+        assert each["numbers"].tolist() == [0] * counts[0] + [1] * counts[1]
+        # Both processes go backward, with the weights 1 and 2 times the row's number.
+        first = sum(counts[:number])
+        expected = 3 * torch.arange(first + 1.0, first + counts[number] + 1)[:, None].expand(-1, 3)
+        assert torch.equal(each["grad"], expected)
+
+
+def test_a_process_may_have_no_row(two: Two) -> None:
+    (none, all_of_them) = two(ranked.gathered, (0, 2))
+    assert none["rows"].shape == (2, 3)
+    assert none["grad"].shape == (0, 3)
+    assert all_of_them["grad"].tolist() == [[3, 3, 3], [6, 6, 6]]
+
+
+def test_gradients_are_summed_and_what_has_none_stays_without(two: Two) -> None:
+    for kernel, of_first, of_none, frozen in two(ranked.summed):
+        assert torch.equal(kernel, 3 * torch.arange(96.0).view(2, 3, 4, 4))
+        assert of_first.tolist() == [1, 2]
+        assert of_none is None
+        assert frozen is None
+
+
+def test_values_of_the_first_process_go_to_all(two: Two) -> None:
+    for matrix, number, kernel in two(ranked.first_values):
+        assert matrix.tolist() == [[7, 7, 7], [7, 7, 7]]
+        assert number.item() == 3
+        assert torch.equal(kernel, torch.arange(24.0).view(1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_error_in_one_process_is_one_in_all(two: Two, number: int) -> None:
+    said = two(ranked.fails_in, number)
+    assert said[number] == "ValueError: no such thing"
+    assert said[1 - number] == f"RunError: process {number} of 2 has stopped, so all stop: no such thing"
+
+
+def test_processes_that_were_given_different_things_say_so(two: Two) -> None:
+    assert two(ranked.differs) == 2 * ["RunError: 2 processes were given different words: give all of them the same"]
+
+
+def test_what_a_function_raises_is_raised_here(two: Two) -> None:
+    with pytest.raises(ValueError, match="process 1 says no"):
+        two(ranked.raises, 1)
+    assert two(ranked.threads) == [1, 1], "and the next one runs"
+
+
+# --- two processes: evaluation
+
+
+def test_every_item_counts_once_on_two_processes(two: Two, val: Dataset) -> None:
+    expected = ranked.evaluated(val)
+    for paths, targets, scores, unreadable in two(ranked.evaluated, val):
+        assert paths == expected[0] == [item.path for item in val.items]
+        assert torch.equal(targets, expected[1])
+        assert torch.equal(scores, expected[2]), "to the bit: each item is encoded by itself"
+        assert unreadable == []
+
+
+def test_one_item_is_scored_by_one_of_two_processes(two: Two, val: Dataset) -> None:
+    one = val.pick([3])
+    expected = ranked.evaluated(one)
+    for paths, _, scores, _ in two(ranked.evaluated, one):
+        assert paths == expected[0]
+        assert torch.equal(scores, expected[2])
+
+
+def test_the_feature_cache_is_shared_by_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
+    expected = ranked.evaluated(val)
+    for _ in range(2):  # written, then read
+        for _, _, scores, _ in two(ranked.evaluated, val, tmp_path):
+            torch.testing.assert_close(scores, expected[2], rtol=0, atol=1e-5)
+
+
+def test_unreadable_items_are_listed_or_an_error_in_all_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
+    broken = write_broken(tmp_path / "broken.mp4")
+    odd = Dataset((*val.items[:4], Item(broken, "red"), val.items[4]), "made here")
+    expected = ranked.evaluated(odd, None, True)
+    for paths, targets, scores, unreadable in two(ranked.evaluated, odd, None, True):
+        assert paths == expected[0] == [item.path for item in val.items]
+        assert torch.equal(targets, expected[1])
+        assert torch.equal(scores, expected[2])
+        assert unreadable == [broken]
+    for said in two(ranked.evaluated, odd):
+        assert said.startswith(f"MediaError: {broken}")
+    with pytest.raises(MediaError, match="broken"):
+        ranked.encoded(odd)
+
+
+def test_features_of_items_are_all_on_each_process(two: Two, val: Dataset) -> None:
+    expected = ranked.encoded(val)
+    for found in two(ranked.encoded, val):
+        assert torch.equal(found, expected)
+
+
+def test_data_that_was_divided_by_the_caller_is_refused(two: Two, val: Dataset) -> None:
+    assert two(ranked.evaluate_own, val) == 2 * [
+        "RunError: 2 processes were given different files: give all of them the same"
+    ]
+
+
+# --- two processes: training
+
+KINDS = {
+    "fine-tuned": {},
+    "accumulated": {"accumulate": 2},
+    "more processes than items": {"batch": 1, "epochs": 1},
+    "encoder frozen": {"freeze_encoder": True},
+}
+
+
+@pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS.keys())
+def test_two_processes_train_as_one(two: Two, data: Dataset, val: Dataset, tmp_path: Path, changes: dict) -> None:
+    expected, weights, lines = ranked.trained(data, val, changes, tmp_path / "one")
+    found = two(ranked.trained, data, val, changes, tmp_path / "two")
+    (records, own, said), (others, other, silent) = found
+    assert [r["kind"] for r in records] == [r["kind"] for r in expected]
+    for now, before in zip(records, expected, strict=True):
+        for key in set(before) - {"clips_per_second"}:
+            assert now[key] == pytest.approx(before[key], abs=1e-5), key
+    assert [r.get("loss") for r in records] == [r.get("loss") for r in others]
+    assert_close(own, weights, 1e-5)
+    assert all(torch.equal(own[key], other[key]) for key in own), "to the bit"
+    assert len(said) == len(lines)
+    assert silent == []
+    on_disk = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    assert on_disk == records, "written by one of them, once"
+    state = load_run(tmp_path / "two").model.state_dict()
+    assert_close({f"0.{key}": tensor for key, tensor in state.items()}, own, 1e-6)
+
+
+def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path) -> None:
+    """Each process sees its own share, and one of two none of the last batch; the first one's statistics are kept."""
+    (_, first, _), (_, second, _) = two(ranked.trained, data, None, {"freeze_batchnorm": False}, tmp_path / "run")
+    start = ranked.weights(ranked.plain_model())
+    moved = [key for key in first if "running_" in key and not torch.equal(first[key].float(), start[key])]
+    assert len(moved) > 10
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_top_1_of_a_step_is_that_of_its_items(two: Two, data: Dataset, tmp_path: Path) -> None:
+    augmentation = augmentation_for(ranked.RECIPE, PIXELS)
+    clips = TrainClips(data, ranked.NAMES, frames=2, augmentation=augmentation, seed=3)
+    batch = [clips[0, position] for position in range(9)]
+    model = ranked.plain_model().double().eval()
+    best = model(torch.stack([clip for clip, _, _ in batch])).argmax(1)
+    right = int((best == torch.tensor([target for _, target, _ in batch])).sum())
+    assert 0 < right < 9
+    for records, _, _ in two(ranked.trained, data, None, {"epochs": 1, "batch": 9}, tmp_path / "run"):
+        assert records[0]["train_top1"] == pytest.approx(100 * right / 9)
+
+
+def test_a_stopped_run_of_two_processes_goes_on_bit_for_bit(two: Two, data: Dataset, tmp_path: Path) -> None:
+    whole = two(ranked.trained, data, None, {}, tmp_path / "whole")
+    two(ranked.stopped, data, tmp_path / "cut")
+    found = two(ranked.trained, data, None, {}, tmp_path / "cut", True)
+    for (records, weights, _), (expected, kept, _) in zip(found, whole, strict=True):
+        assert [record["loss"] for record in records] == [record["loss"] for record in expected]
+        assert all(torch.equal(weights[key], kept[key]) for key in kept)
+
+
+def test_dropout_draws_apart(two: Two) -> None:
+    first, second = two(ranked.drawn, 5)
+    assert first != second
+    assert first == ranked.drawn(5), "the first process draws as one process does"
+
+
+def test_an_unreadable_item_of_one_process_stops_both(two: Two, data: Dataset, tmp_path: Path) -> None:
+    broken = write_broken(tmp_path / "broken.mp4")
+    odd = Dataset((*data.items[:4], Item(broken, "red"), *data.items[4:]), "made here")
+    for changes in ({}, {"freeze_encoder": True}):
+        said = two(ranked.train_error, odd, tmp_path / f"run{len(changes)}", changes)
+        assert all(str(broken) in text for text, _ in said)
+        assert any(text.startswith("MediaError") for text, _ in said)
+        assert all(seconds < 30 for _, seconds in said)
+
+
+def test_a_loss_that_is_not_finite_stops_both_and_names_the_items(two: Two, data: Dataset, tmp_path: Path) -> None:
+    texts = [text for text, _ in two(ranked.train_error, data, tmp_path / "run", {"lr_new": 1e200, "clip_norm": 0.0})]
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("RunError: loss is nan at step 2") or "is not finite" in texts[0]
+
+
+def test_a_folder_that_holds_a_run_is_refused_by_both(two: Two, data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text("{}")
+    (first, _), (second, _) = two(ranked.train_error, data, tmp_path, {})
+    assert first.startswith(f"RunError: {tmp_path}: holds a run already")
+    assert second == f"RunError: process 0 of 2 has stopped, so all stop: {first.removeprefix('RunError: ')}"
+
+
+def test_different_recipes_are_refused(two: Two, data: Dataset, tmp_path: Path) -> None:
+    for text, _ in two(ranked.train_with_own_batch, data, tmp_path / "run"):
+        assert text == (
+            "RunError: 2 processes were given different recipes, models or training items: give all of them the same"
+        )
+    assert not (tmp_path / "run").exists()
+
+
+# --- processes that do not come
+
+
+def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
+    with processes(2, timeout=2.0) as run:
+        run(ranked.threads)
+        begun = time.perf_counter()
+        said, _ = run(ranked.comes_late, 4.0)
+        assert "RunError: process 0 of 2 has lost the others" in said
+        assert "its own message says why" in said
+        with pytest.raises(RunError, match="process 1 of 2 has ended"):
+            run(ranked.ends, 1)
+        assert time.perf_counter() - begun < 20
