@@ -896,7 +896,7 @@ def test_encoders_are_listed_by_name(say, wrong):
     code, out, err = say("encoders", "vit-b-16/OPENAI")
     assert code == 0
     assert out.startswith("openclip:ViT-B-16/openai\t")
-    assert "--encoder takes mini, openclip:ARCH/TAG" in err
+    assert "--encoder takes mini, mini:lite1, mini:lite2, openclip:ARCH/TAG" in err
     assert "no published encoder has 'nonsense'" in wrong("encoders", "nonsense")
 
 
@@ -941,12 +941,14 @@ def test_profile_prints_the_paper_s_numbers(say, wrong):
     assert (code, "230.7" in out, "1661" in out or "1662" in out) == (0, True, True)
     code, out, _ = say("profile", "mini", "--size", 64, "--frames", 2, "--measure", "--device", "cpu")
     assert (code, "clips/s" in out, "GB of memory" in out) == (0, True, True)
+    code, out, _ = say("profile", "mini:lite1")
+    assert (code, "mini:lite1, 1x240x240" in out, "4.14" in out) == (0, True, True)
     code, out, _ = say("profile", "timm:resnet10t", "--size", 64)
     assert code == 0
     assert "no architecture 'ViT-B-17'" in wrong("profile", "openclip:ViT-B-17")
     assert "takes 224 pixels only, got --size 336" in wrong("profile", "openclip:ViT-B-16", "--size", 336)
     assert "--frames must be a whole number, 1 or more" in wrong("profile", "mini", "--frames", 0)
-    assert "use mini, openclip:ARCH or timm:NAME" in wrong("profile", "maxi")
+    assert "use mini, mini:lite1, mini:lite2, openclip:ARCH or timm:NAME" in wrong("profile", "maxi")
 
 
 # --- templates and convolutions -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
 from texthead.evaluation import own_pixels
+from texthead.heads import text_weights
 from texthead.temporal import TemporalTransformer
 from texthead.towers import Encoder, VisualSpec, build_visual, openclip_tower
 
@@ -81,6 +82,18 @@ def test_an_open_clip_file(published, name):
     assert rows.shape == (3, 24)
     assert torch.allclose(encoder.encode_text(prompts), rows, atol=1e-5)
     assert torch.allclose(encoder.encode_text(prompts[1:2]), rows[1:2], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_text_rows_hang_on_their_own_name_only(published, name):
+    encoder = load_encoder(f"openclip:{name}/{published / name}.pt")
+    names, order = ["abseiling", "archery", "playing a long game of chess", "a cat"], [2, 0, 3, 1]
+    rows = text_weights(encoder, names, template="a video of a person {}.")
+    # Each encoder keeps what it has encoded: others are asked for the other lists.
+    for given, expected in (([names[i] for i in order], rows[order]), (names[2:3], rows[2:3])):
+        fresh = load_encoder(f"openclip:{name}/{published / name}.pt")
+        assert torch.allclose(text_weights(fresh, given, template="a video of a person {}."), expected, atol=1e-5)
+    assert (rows @ rows.T - torch.eye(4)).max() < 0.9999
 
 
 @pytest.mark.parametrize("name", TOWERS)

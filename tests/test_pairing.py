@@ -57,6 +57,7 @@ def test_a_narrower_encoder_is_lifted(tmp_path: Path) -> None:
     assert rows.shape == (3, SPEC.dim)
     assert torch.allclose(rows @ rows.T, plain @ plain.T, atol=1e-5)
     assert torch.allclose(pair(image_only(), source).encode_text(NAMES[1:2]), rows[1:2], atol=1e-5), "on its name only"
+    assert torch.allclose(pair(image_only(), source).encode_text(NAMES[::-1]), rows.flip(0), atol=1e-5), "in any order"
     assert residual(encoder.text, lift(16, SPEC.dim), ["a tree"]) == pytest.approx(0, abs=1e-3)
 
 

