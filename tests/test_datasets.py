@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 import torch
 
-from texthead import datasets
+from texthead import datasets, splits
 from texthead.datasets import (
     Dataset,
     Item,
@@ -352,6 +352,48 @@ def test_k_shot():
         small().k_shot(3, seed=1)
 
 
+def many() -> Dataset:
+    return Dataset(tuple(Item(Path(f"{i}.mp4"), f"class {i % 4}") for i in range(80)), "here")
+
+
+def test_a_fraction_lies_within_a_larger_one():
+    dataset = many()
+    small, large = (dataset.fraction(part, seed=1) for part in (0.1, 0.5))
+    assert (len(small), len(large), large.classes) == (8, 40, dataset.classes)
+    assert set(small.items) < set(large.items) < set(dataset.items)
+    assert small.source == "here"
+    assert small == dataset.k_shot(2, seed=1), "10 % of 20 a class"
+    assert dataset.fraction(1.0, seed=1) == dataset
+    with pytest.raises(DataError, match="above 0 and at most 1, got 1.5"):
+        dataset.fraction(1.5, seed=1)
+
+
+def test_k_shot_drawn_by_each_process():
+    dataset = many()
+    found = dataset.k_shot_per_process(2, processes=8, seed=1)
+    assert set(dataset.k_shot(2, seed=1).items) < set(found.items)
+    assert found == dataset.pick(splits.k_shot_per_process(dataset.labels, 2, processes=8, seed=1))
+    assert dataset.k_shot_per_process(2, processes=1, seed=1) == dataset.k_shot(2, seed=1)
+
+
+def test_items_several_times_over():
+    few = many().k_shot(2, seed=1)
+    long = few.repeat(3)
+    assert long.items == few.items * 3
+    assert (long.classes, long.source, len(long)) == (few.classes, "here", 24)
+    assert few.repeat(1) == few
+    for times in (0, -1):
+        with pytest.raises(DataError, match=f"times must be at least 1, got {times}"):
+            few.repeat(times)
+
+
+def test_copies_of_a_file_stay_on_one_side_of_a_drawn_split():
+    for seed in range(5):
+        drawn = many().repeat(2).with_drawn_split(0.2, seed=seed)
+        assert splits_of(drawn) == {"train": 128, "val": 32}
+        assert not {i.path for i in drawn.split("train").items} & {i.path for i in drawn.split("val").items}
+
+
 def test_a_drawn_split_holds_every_item_once():
     dataset = Dataset(tuple(Item(Path(f"{i}.mp4"), f"class {i % 4}", extra=(("i", str(i)),)) for i in range(40)))
     drawn = dataset.with_drawn_split(0.2, seed=1)
@@ -437,6 +479,20 @@ def test_seed_epoch_and_position_each_change_the_draw(filmed):
     others = [train_clips(dataset, seed=s)[e, p][0] for s, e, p in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 2)]]
     assert not any(torch.equal(clip, other) for other in others)
     assert not any(torch.equal(a, b) for i, a in enumerate(others) for b in others[:i])
+
+
+def test_each_repetition_of_an_item_is_drawn_anew(filmed):
+    few = filmed.pick([2, 3])
+    clips = train_clips(few.repeat(6))
+    assert len(clips) == 12
+    # Position by position the items come again, the first time as without repetition.
+    assert clips.targets == train_clips(few).targets * 6
+    assert all(torch.equal(clips[4, position][0], train_clips(few)[4, position][0]) for position in range(2))
+    for item in range(2):
+        drawn = [clips[4, position][0] for position in range(item, 12, 2)]
+        assert not any(torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
+        # Other frames, not only other crops.
+        assert len({tuple(shown(clip)) for clip in drawn}) > 3
 
 
 def test_a_draw_hangs_on_nothing_but_seed_epoch_and_position(filmed):

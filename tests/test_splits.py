@@ -4,12 +4,13 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from texthead.errors import DataError
-from texthead.splits import at_most, fraction, hold_out, k_shot, unseen_classes
+from texthead.splits import at_most, fraction, half_classes, hold_out, k_shot, k_shot_per_process, unseen_classes
 
 LABELS = [f"class {i % 7}" for i in range(140)]
 
@@ -72,6 +73,47 @@ def test_classes_draw_apart():
     assert len({tuple(place) for place in places}) > 3
 
 
+# ---- K-shot drawn by each process: the published defect
+
+
+@given(seeds, st.integers(1, 5), st.integers(1, 12))
+def test_each_process_draws_its_own_k_items(seed, k, processes):
+    found = kept(LABELS, k_shot_per_process(LABELS, k, processes=processes, seed=seed))
+    assert set(found) == set(LABELS)
+    assert all(k <= count <= min(20, k * processes) for count in found.values())
+    # One process is no defect, and more of them see what fewer did.
+    first = set(k_shot_per_process(LABELS, k, processes=1, seed=seed))
+    assert first == set(k_shot(LABELS, k, seed=seed))
+    assert first <= set(k_shot_per_process(LABELS, k, processes=processes, seed=seed))
+
+
+def test_so_many_different_items_are_seen():
+    """Of 20 items a class, 8 draws of 2 leave one out with 0.9**8: 11.4 are seen on average."""
+    counts = [len(k_shot_per_process(LABELS, 2, processes=8, seed=seed)) / 7 for seed in range(100)]
+    expected = 20 * (1 - 0.9**8)
+    assert abs(sum(counts) / 100 - expected) < 0.25
+
+
+def test_the_draws_of_processes_and_seeds_do_not_meet():
+    """Process 1 of seed 0 does not draw what process 0 of seed 1 draws."""
+    extra = [
+        set(k_shot_per_process(LABELS, 1, processes=2, seed=seed)) - set(k_shot(LABELS, 1, seed=seed))
+        for seed in range(50)
+    ]
+    # Of 7 items of a draw one in 20 is met by chance.
+    met = sum(len(extra[seed] & set(k_shot(LABELS, 1, seed=seed + 1))) for seed in range(49))
+    assert met < 49 * 7 * 0.12
+
+
+def test_a_draw_by_each_process_has_the_rules_of_one_draw():
+    with pytest.raises(DataError, match="class 'b' has 1 items < k = 2"):
+        k_shot_per_process(["a", "a", "b"], 2, processes=2, seed=0)
+    with pytest.raises(DataError, match="k must be at least 1, got 0"):
+        k_shot_per_process(LABELS, 0, processes=2, seed=0)
+    with pytest.raises(DataError, match="processes must be at least 1, got 0"):
+        k_shot_per_process(LABELS, 1, processes=0, seed=0)
+
+
 # ---- fractions
 
 
@@ -87,6 +129,14 @@ def test_a_fraction_of_each_class(labels, seed, part):
 def test_a_smaller_fraction_lies_within_a_larger_one(labels, seed, one, other):
     small, large = (set(fraction(labels, part, seed=seed)) for part in sorted((one, other)))
     assert small <= large
+
+
+def test_fractions_keep_the_shares_of_the_classes():
+    labels = ["rare"] * 10 + ["common"] * 90
+    for part in (0.1, 0.2, 0.5):
+        assert kept(labels, fraction(labels, part, seed=3)) == {"rare": round(10 * part), "common": round(90 * part)}
+    # A part that leaves a class less than one item takes one.
+    assert kept(labels, fraction(labels, 0.01, seed=3)) == {"rare": 1, "common": 1}
 
 
 def test_fractions_and_shots_are_the_same_draw():
@@ -105,6 +155,7 @@ def test_a_fraction_outside_its_range(part):
 DRAWS = {
     "k_shot": lambda labels, seed: k_shot(labels, 3, seed=seed),
     "at_most": lambda labels, seed: at_most(labels, 3, seed=seed),
+    "k_shot_per_process": lambda labels, seed: k_shot_per_process(labels, 2, processes=3, seed=seed),
     "fraction": lambda labels, seed: fraction(labels, 0.2, seed=seed),
     "hold_out": lambda labels, seed: hold_out(labels, 0.2, seed=seed),
 }
@@ -143,7 +194,8 @@ def test_another_process_draws_the_same():
     """Strings hash differently there; nothing may hang on it."""
     code = (
         "from texthead.splits import *; L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
-        "print(k_shot(L, 3, seed=5), fraction(L, .2, seed=5), hold_out(L, .2, seed=5, groups=G), unseen_classes(L[:7], 3, seed=5))"
+        "print(k_shot(L, 3, seed=5), fraction(L, .2, seed=5), hold_out(L, .2, seed=5, groups=G), unseen_classes(L[:7], 3, seed=5))\n"
+        "print(k_shot_per_process(L, 2, processes=3, seed=5), half_classes(7, 5))"
     )
     groups = [f"g{i // 4}" for i in range(140)]
     here = [
@@ -151,9 +203,11 @@ def test_another_process_draws_the_same():
         fraction(LABELS, 0.2, seed=5),
         hold_out(LABELS, 0.2, seed=5, groups=groups),
         unseen_classes(LABELS[:7], 3, seed=5),
+        k_shot_per_process(LABELS, 2, processes=3, seed=5),
+        half_classes(7, 5),
     ]
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert there.strip() == " ".join(map(str, here))
+    assert there.split() == " ".join(map(str, here)).split()
 
 
 # ---- held-out items
@@ -253,3 +307,38 @@ def test_unseen_classes_hang_on_the_seed():
 def test_both_sides_need_a_class(unseen):
     with pytest.raises(DataError, match="from 1 to 6 of 7"):
         unseen_classes([f"class {i}" for i in range(7)], unseen, seed=0)
+
+
+# ---- halves of the classes
+
+
+@pytest.mark.parametrize(
+    ("seed", "first"),
+    [(0, [26, 86, 2, 55, 75, 94, 16, 73]), (1, [94, 78, 17, 100, 36, 85]), (2, [78, 30, 57, 24, 16, 23])],
+)
+def test_the_halves_are_those_of_the_published_code(seed, first):
+    """What numpy's legacy generator gave for UCF-101 when the published code was read."""
+    assert half_classes(101, seed)[: len(first)] == first
+
+
+@given(st.integers(2, 200), st.integers(0, 9))
+def test_a_half_of_the_classes(classes, seed):
+    half = half_classes(classes, seed)
+    assert len(half) == len(set(half)) == classes // 2
+    assert set(half) <= set(range(classes))
+    np.random.seed(seed)  # noqa: NPY002
+    assert half == np.random.permutation(classes)[: classes // 2].tolist()  # noqa: NPY002
+
+
+def test_the_global_generator_stays_as_it_was():
+    np.random.seed(7)  # noqa: NPY002
+    expected = np.random.uniform(size=3)  # noqa: NPY002
+    np.random.seed(7)  # noqa: NPY002
+    half_classes(101, 0)
+    assert np.array_equal(np.random.uniform(size=3), expected)  # noqa: NPY002
+
+
+@pytest.mark.parametrize("classes", [0, 1, -3])
+def test_half_of_one_class_is_none(classes):
+    with pytest.raises(DataError, match=f"at least 2 classes, got {classes}"):
+        half_classes(classes, 0)

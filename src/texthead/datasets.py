@@ -93,6 +93,28 @@ class Dataset:
         """Exactly k items a class, drawn from the seed alone."""
         return self.pick(splits.k_shot(self.labels, k, seed=seed))
 
+    def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
+        """All items of which each of some processes would draw k a class: a defect to measure, see `splits`."""
+        return self.pick(splits.k_shot_per_process(self.labels, k, processes=processes, seed=seed))
+
+    def fraction(self, part: float, *, seed: int) -> "Dataset":
+        """A part of each class's items, at least one, drawn from the seed alone; smaller parts lie in larger ones."""
+        return self.pick(splits.fraction(self.labels, part, seed=seed))
+
+    def repeat(self, times: int) -> "Dataset":
+        """The items, `times` times over: an epoch of few items as long as one of many. Training draws each anew.
+
+        Draw first and repeat then: a draw from repeated items takes the same file more than once.
+
+        Source: the published few-shot code, which repeats a class's K items until an epoch is as long as of all.
+
+        Raises:
+            DataError: not even once.
+        """
+        if times < 1:
+            raise DataError(f"times must be at least 1, got {times}")
+        return replace(self, items=self.items * times)
+
     def with_drawn_split(self, part: float, *, seed: int) -> "Dataset":
         """The same items with a held-out part of each class as "val" and the rest as "train"; groups stay whole.
 
@@ -100,7 +122,8 @@ class Dataset:
             DataError: a class from which nothing can be held out.
         """
         groups = [item.group or str(item.path) for item in self.items]
-        grouped = any(item.group for item in self.items)
+        # Copies of a file stay together too.
+        grouped = len(set(groups)) < len(groups)
         held = set(splits.hold_out(self.labels, part, seed=seed, groups=groups if grouped else None))
         items = (replace(item, split="val" if i in held else "train") for i, item in enumerate(self.items))
         return replace(self, items=tuple(items))

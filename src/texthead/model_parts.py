@@ -54,6 +54,7 @@ def make_head(
     features: Float[Tensor, "items dim"] | None = None,
     targets: Int[Tensor, " items"] | None = None,
     trainable: bool = False,
+    lda_items: int = LDA_ITEMS,
 ) -> Head:
     """The head of a kind for the labels.
 
@@ -62,6 +63,7 @@ def make_head(
         features, targets: pretrained features of the training items and their labels' places; LDA and a recipe with
             `center` need them.
         trainable: let a head of fixed rows be trained from them.
+        lda_items: LDA is fitted to at most so many items a class, drawn from the seed.
 
     Source: Sec. 2.2; Eq. 1, 4, 5, 6; Table 1.
     """
@@ -83,7 +85,7 @@ def make_head(
         case "lda":
             assert features is not None
             assert targets is not None
-            picked = splits.at_most([str(place) for place in targets.tolist()], LDA_ITEMS, seed=recipe.seed)
+            picked = splits.at_most([str(place) for place in targets.tolist()], lda_items, seed=recipe.seed)
             weight = lda_weights(features[picked], targets[picked])
         case _:
             raise RunError(f"head must be one of {', '.join(get_args(HeadKind))}, got {kind!r}")

@@ -19,10 +19,10 @@ def _by_label(labels: Sequence[str]) -> dict[str, list[int]]:
     return {label: positions[label] for label in sorted(positions)}
 
 
-def _shuffled(labels: Sequence[str], seed: int) -> dict[str, list[int]]:
-    """The positions of each label in a random order that depends on the seed and the label's place only."""
+def _shuffled(labels: Sequence[str], seed: int, *process: int) -> dict[str, list[int]]:
+    """The positions of each label in a random order that depends on the numbers and the label's place only."""
     return {
-        label: [positions[i] for i in np.random.default_rng([seed, place]).permutation(len(positions))]
+        label: [positions[i] for i in np.random.default_rng([seed, place, *process]).permutation(len(positions))]
         for place, (label, positions) in enumerate(_by_label(labels).items())
     }
 
@@ -31,19 +31,42 @@ def k_shot(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
     """Positions of exactly k items a class, ascending. The items of a smaller k are among those of a larger one.
 
     Source: Tables 8 and 10, K-shot C-way.
-    Differs: the published code draws on each process, so that its K-shot on G processes sees up to G*K.
+    Differs: the published code draws on each process, so that its K-shot on G processes sees up to G*K
+        (`k_shot_per_process` is that).
 
     Raises:
         DataError: a class with fewer than k items.
     """
+    return sorted(_first(k, _shuffled(labels, seed)))
+
+
+def k_shot_per_process(labels: Sequence[str], k: int, *, processes: int, seed: int) -> list[int]:
+    """Positions of all items that training on some processes sees where each draws its own k a class, ascending.
+
+    This is a defect, here to be measured: a "K-shot" on G processes is trained on K to G*K different items a class.
+    Of 30 items a class, 8 draws of 2 hold 12.7 different ones on average: 30 * (1 - (28 / 30)**8). The first process
+    draws what `k_shot` draws. An item that several processes have drawn stands here once.
+
+    Source: the published few-shot code, which samples on each process from a generator without a seed.
+
+    Raises:
+        DataError: a class with fewer than k items, or no process.
+    """
+    if processes < 1:
+        raise DataError(f"processes must be at least 1, got {processes}")
+    # The first draw has the key of `k_shot`.
+    draws = [_shuffled(labels, seed, *([process] if process else [])) for process in range(processes)]
+    return sorted({position for draw in draws for position in _first(k, draw)})
+
+
+def _first(k: int, shuffled: dict[str, list[int]]) -> list[int]:
+    """The first k positions of each label."""
     if k < 1:
         raise DataError(f"k must be at least 1, got {k}")
-    picked: list[int] = []
-    for label, positions in _shuffled(labels, seed).items():
+    for label, positions in shuffled.items():
         if len(positions) < k:
             raise DataError(f"class {label!r} has {len(positions)} items < k = {k}: lower k or add items")
-        picked += positions[:k]
-    return sorted(picked)
+    return [position for positions in shuffled.values() for position in positions[:k]]
 
 
 def at_most(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
@@ -127,3 +150,24 @@ def unseen_classes(names: Sequence[str], unseen: int, *, seed: int) -> tuple[lis
         [name for i, name in enumerate(names) if i not in picked],
         [name for i, name in enumerate(names) if i in picked],
     )
+
+
+def half_classes(classes: int, seed: int) -> list[int]:
+    """The labels of a random half of the classes, in the order drawn; of an odd number the smaller half.
+
+    They are the halves of the published zero-shot code to the label: 101 classes and seed 0 begin 26, 86, 2, 55. Its
+    protocol: with each of the seeds 0 to 9, keep the items of the half, score them among those of its classes that have
+    an item, and report the mean and the population deviation of the ten top-1 (and top-5).
+
+    Source: the zero-shot test of the published code, `np.random.seed(s)` and the first half of
+        `np.random.permutation(C)`.
+    Differs: the generator is one of its own, so the global one stays as it was.
+
+    Raises:
+        DataError: fewer than two classes.
+    """
+    if classes < 2:
+        raise DataError(f"half of the classes needs at least 2 classes, got {classes}")
+    # Only the legacy generator draws the published halves.
+    drawn = np.random.RandomState(seed).permutation(classes)
+    return drawn[: classes // 2].tolist()
