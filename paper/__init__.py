@@ -1,0 +1,1 @@
+"""The paper's tables and figures at a laptop scale: `python -m paper`."""

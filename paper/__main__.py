@@ -1,0 +1,167 @@
+"""python -m paper list | run EXPERIMENT | report: every table and figure of the paper."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from paper.data import Place
+from paper.experiments import NAMES, label, module
+from paper.results import FOLDER, Store
+from paper.running import Setting, outline, run, workers
+from texthead.errors import RunError, TextheadError
+
+SEEDS = {"smoke": 1, "mini": 5, "full": 1}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0, or 2 for a mistake of the user's, or 130 for an interrupt."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        if options.command == "list":
+            show_list(options.names)
+        elif options.command == "run":
+            run_all(options)
+        else:
+            from paper.report import write
+
+            write(options.results, options.scale, options.out, options.page, seeds=options.seeds)
+    except TextheadError as error:
+        print(f"python -m paper: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("python -m paper: stopped; finished rows are kept, the same command goes on from them", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m paper", description="Every table and figure of the paper.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    shown = commands.add_parser("list", help="every experiment: its rows, what it needs, its cost at each scale")
+    shown.add_argument("names", nargs="*", metavar="EXPERIMENT", help="the whole label of these alone")
+    running = commands.add_parser("run", help="run an experiment, or all; finished rows are skipped")
+    running.add_argument("name", metavar="EXPERIMENT", help=f"all, or one of {', '.join(NAMES)}")
+    running.add_argument("--scale", choices=tuple(SEEDS), default="mini", help="default: mini")
+    running.add_argument("--data", type=Path, help="folder of data sets; `list` says what is expected in it")
+    running.add_argument("--seeds", type=int, help="number of seeds; default: 5 at mini, 1 at smoke and full")
+    running.add_argument("--workers", type=int, help="jobs at a time; default: 2, 1 at full")
+    running.add_argument(
+        "--accumulate", type=int, default=1, help="passes that a step is split into, to fit the memory"
+    )
+    running.add_argument("--again", action="store_true", help="run finished rows again, too")
+    running.add_argument("--kept", type=Path, help="folder for drawn data, small CLIPs and features")
+    running.add_argument("--full-length", action="store_true", help="table8: also with epochs as long as full training")
+    running.add_argument(
+        "--emulate-per-process-draw",
+        type=int,
+        default=8,
+        metavar="N",
+        help="table8: also with items drawn by each of N processes, the published code's defect; 0: not",
+    )
+    reporting = commands.add_parser("report", help="RESULTS.md and one page from what has been run")
+    reporting.add_argument("--scale", choices=("mini", "full"), default="mini", help="default: mini")
+    reporting.add_argument("--seeds", type=int, help="number of seeds; default: 5 at mini, 1 at full")
+    reporting.add_argument("--out", type=Path, default=FOLDER.parent / "RESULTS.md")
+    reporting.add_argument("--page", type=Path, default=FOLDER.parent / "results.html")
+    for command in (running, reporting):
+        command.add_argument("--results", type=Path, default=FOLDER, help="folder of finished rows")
+    return parser
+
+
+def seeds_of(scale: str, count: int | None) -> tuple[int, ...]:
+    """The seeds 0, 1, ...
+
+    Raises:
+        RunError: fewer than one.
+    """
+    count = SEEDS[scale] if count is None else count
+    if count < 1:
+        raise RunError(f"--seeds must be at least 1, got {count}")
+    return tuple(range(count))
+
+
+def show_list(names: Sequence[str]) -> None:
+    """What can be run: a few lines an experiment, or the whole label and all rows of those that are named."""
+    for name in names or NAMES:
+        jobs = {scale: outline(module(name).plan(_everything(scale))) for scale in ("mini", "full")}
+        needs = {scale: sorted({source for job in jobs[scale] for source in job.row.sources}) for scale in jobs}
+        if names:
+            print(f"{name}\n\n{label(name)}\n")
+            for scale in jobs:
+                print(f"rows at {scale}:", *dict.fromkeys(job.title for job in jobs[scale]), sep="\n  ")
+            print()
+            continue
+        print(f"{name:9} {module(name).TITLE}")
+        for scale in jobs:
+            rows = len({job.title for job in jobs[scale]})
+            print(f"{'':9}   {scale}: {rows} rows, data {', '.join(needs[scale])}{_cost(name, scale, jobs[scale])}")
+
+
+def _cost(name: str, scale: str, jobs: Sequence) -> str:
+    """The time that the rows took, where they have been run; of `full` the label says what it should."""
+    store = Store(FOLDER, scale)
+    told = Setting(Place(scale), seeds_of(scale, None), digests=store.digests)  # pyright: ignore[reportArgumentType]
+    keys = {told.key(job) for job in jobs if all(map(told.has, job.row.sources))}
+    seconds = store.about(keys)[2]
+    if seconds:
+        return f"; {seconds / 60:.0f} core-minutes, rows shared with others included"
+    lines = [line for line in label(name).splitlines() if line.startswith("Cost")]
+    return f"; {lines[0].partition(':')[2].strip()}" if scale == "full" and lines else ""
+
+
+def _everything(scale: str) -> Setting:
+    """A setting in which all data is there."""
+
+    class All(dict):
+        def __contains__(self, _: object) -> bool:
+            return True
+
+    return Setting(Place(scale), seeds_of(scale, None), digests=All())  # pyright: ignore[reportArgumentType]
+
+
+def run_all(options: argparse.Namespace) -> None:
+    """Run one experiment, or all in their order."""
+    names = NAMES if options.name == "all" else (options.name,)
+    for name in names:
+        module(name)
+    if options.data is not None and not options.data.is_dir():
+        raise RunError(f"--data {options.data}: no such folder; see `python -m paper list {names[0]}`")
+    place = Place(options.scale, options.data, options.kept, options.accumulate)
+    setting = Setting(
+        place,
+        seeds_of(options.scale, options.seeds),
+        options.workers or (1 if options.scale == "full" else 2),
+        full_length=options.full_length,
+        processes_drawing=options.emulate_per_process_draw,
+    )
+    store = Store(options.results, options.scale)
+    started = time.perf_counter()
+    with workers(setting) as pool:
+        for name in names:
+            begun = time.perf_counter()
+            _say_missing(name, setting)
+            section = run(name, module(name).plan(setting), setting, store, pool, again=options.again, say=_say)
+            _say(f"{name}: done in {(time.perf_counter() - begun) / 60:.1f} minutes")
+            for verdict in section.verdicts if options.scale != "smoke" else ():
+                _say(f"  claim {verdict.number}, {verdict.claim}: {verdict.answer} ({verdict.why})")
+    _say(f"all done in {(time.perf_counter() - started) / 60:.1f} minutes; results in {store.folder}")
+
+
+def _say_missing(name: str, setting: Setting) -> None:
+    """Which data sets an experiment would need and has not: rows on them are left out, and said."""
+    jobs = outline(module(name).plan(_everything(setting.scale)))
+    missing = sorted({source for job in jobs for source in job.row.sources if not setting.has(source)})
+    if missing:
+        rows = len({job.title for job in jobs if set(job.row.sources) & set(missing)})
+        _say(f"{name}: {rows} rows need {', '.join(missing)}, not found in --data {setting.place.data}: left out")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

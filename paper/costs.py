@@ -1,0 +1,34 @@
+"""Parameters and multiply-adds of the paper's models, from their architectures alone."""
+
+from functools import cache
+
+import torch
+from torch import nn
+
+import texthead as th
+from texthead.encoders import spec_of
+from texthead.profiling import Counts, count
+from texthead.temporal import make_temporal
+from texthead.towers import build_visual
+
+
+@cache
+def costs(
+    encoder: str, *, frames: int = 1, size: int | None = None, classes: int = 0, transformer: bool = False
+) -> Counts:
+    """The counts of one clip."""
+    spec = spec_of(encoder)
+    with torch.device("meta"):
+        visual = build_visual(spec)
+        options = {"kind": "transformer", "dim": spec.dim} if transformer else {"kind": "mean"}
+        head = th.LinearHead(spec.dim, names=[str(i) for i in range(classes)]) if classes else nn.Identity()
+        model = th.Recognizer(visual, make_temporal(options, visual), head)
+    return count(model, frames=frames, size=size or spec.size)
+
+
+def both(counts: Counts) -> tuple[str, str]:
+    """(true, in the paper's convention) as "multiply-adds in G / parameters in M"."""
+    return (
+        f"{counts.multiply_adds / 1e9:.2f} / {counts.parameters / 1e6:.2f}",
+        f"{counts.paper_multiply_adds / 1e9:.1f} / {counts.paper_parameters / 1e6:.1f}",
+    )

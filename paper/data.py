@@ -1,0 +1,134 @@
+"""The data sets by name, at each scale: a dataset with training and test items, and a digest of its content.
+
+At `full` a folder is expected:
+
+    k400/ ucf101/ hmdb51/ anet/    train.txt and val.txt (lines `file label`), labels.csv (`id,name`), videos/
+    imagenet/                      train/n01440764/*.JPEG, val/n01440764/*.JPEG
+
+At `mini`, `clothing` and `airborne` are photos and clips in a folder with image/clothing/images.csv and
+video/airborne/clips.csv; the others are drawn. At `smoke` everything is drawn.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from paper import shapes
+from paper.worlds import Scale
+from texthead import synthetic
+from texthead.datasets import Dataset, read_dataset
+from texthead.errors import DataError
+from texthead.files import cache_dir, fingerprints
+from texthead.train_job import with_validation
+
+GIVEN = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
+LISTS = ("k400", "ucf101", "hmdb51", "anet")
+# Clips a class: LDA is fitted on up to 60 (Sec. 4.2).
+EMOJI = {"train": 60, "test": 8, "frames": 8, "size": 112}
+SHAPES = {"train": 20, "test": 8, "frames": 8, "size": 64}
+SMOKE = {"train": 1, "test": 1, "frames": 4, "size": 32}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how rows are run: the scale, the folder that the user named, and what the machine needs.
+
+    `kept` is the folder for what is drawn and trained once; `accumulate` splits each step to fit the memory.
+    """
+
+    scale: Scale
+    data: Path | None = None
+    kept: Path | None = None
+    accumulate: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """For what can be made again."""
+        return self.kept or cache_dir() / "paper"
+
+
+def has(name: str, place: Place) -> bool:
+    """Whether the data set is there or can be drawn."""
+    if place.scale == "smoke" or name.startswith(("emoji", "shapes")):
+        return True
+    return place.data is not None and _source(name, place.data).exists()
+
+
+def read(name: str, place: Place) -> Dataset:
+    """The data set with its training and test items.
+
+    Raises:
+        DataError: an unknown name, or a data set that is not in the folder.
+    """
+    return _read(name, place)
+
+
+def test_items(dataset: Dataset) -> Dataset:
+    """The items that are scored: the test split, or the validation split where there is none."""
+    test = dataset.split("test")
+    return test if len(test) else dataset.split("val")
+
+
+@cache
+def digest(name: str, place: Place) -> str:
+    """A digest of what every item's file holds, its label and its split."""
+    dataset = read(name, place)
+    told = hashlib.sha256()
+    for item, content in zip(dataset.items, fingerprints([item.path for item in dataset.items]), strict=True):
+        told.update(f"{item.label}\t{item.split}\t{content}\n".encode())
+    return told.hexdigest()[:16]
+
+
+@cache
+def _read(name: str, place: Place) -> Dataset:
+    if place.scale == "smoke":
+        return _smoke(name, place)
+    base, _, seed = name.partition("#")
+    if base == "emoji":
+        return read_dataset(synthetic.draw_videos(place.folder / f"emoji-{seed or 0}", **EMOJI, seed=int(seed or 0)))
+    if base == "shapes":
+        out = place.folder / f"shapes-{seed or 0}"
+        return read_dataset(shapes.draw_shape_videos(out, **SHAPES, seed=int(seed or 0)))
+    if place.data is None:
+        raise DataError(f"{name}: lies in a folder of data: name it with --data")
+    source = _source(name, place.data)
+    if not source.exists():
+        raise DataError(f"{name}: no {source}; see `python -m paper list` for what each scale expects")
+    if name == "imagenet":
+        return read_dataset(source, labels="imagenet")
+    if name not in LISTS:
+        return read_dataset(source)
+    parts = [
+        read_dataset(source / f"{split}.txt", labels=source / "labels.csv", root=source / "videos")
+        for split in ("train", "val")
+    ]
+    return with_validation(*parts)
+
+
+def _source(name: str, folder: Path) -> Path:
+    if name not in (*GIVEN, *LISTS, "imagenet"):
+        raise DataError(f"no data set {name!r}: known are {', '.join((*GIVEN, *LISTS, 'imagenet'))}, emoji, shapes")
+    return folder / GIVEN.get(name, name)
+
+
+def _smoke(name: str, place: Place) -> Dataset:
+    """A few training clips and a test clip of each class: of 48 drawn pictures, of 8 shapes, or of 10 or 4 pictures."""
+    if name.startswith("shapes"):
+        drawn = shapes.draw_shape_videos(place.folder / "smoke-shapes", **{**SMOKE, "train": 3, "size": 64})
+        return _first(read_dataset(drawn), 8, 3)
+    whole = read_dataset(synthetic.draw_videos(place.folder / "smoke-emoji", **{**SMOKE, "train": 20}))
+    if name.startswith("emoji"):
+        return _first(whole, len(whole.classes), 5)
+    return _first(whole, 10 if name in ("clothing", "imagenet") else 4, 20)
+
+
+def _first(dataset: Dataset, classes: int, items: int) -> Dataset:
+    """The first training items of the first classes, and their test items."""
+    names, counts, picked = set(dataset.classes[:classes]), {}, []
+    for position, item in enumerate(dataset.items):
+        if item.label in names:
+            counts[item.label, item.split] = counts.get((item.label, item.split), 0) + 1
+            if counts[item.label, item.split] <= items:
+                picked.append(position)
+    return replace(dataset.pick(picked), notes=())

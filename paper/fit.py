@@ -1,0 +1,345 @@
+"""A row with a seed -> numbers: data, model, training and scores, through the library's own functions."""
+
+import copy
+import math
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import texthead as th
+from paper import data, tinyclip
+from paper.data import Place
+from paper.rows import Job, Row
+from paper.worlds import smoke
+from texthead import features, recipes, splits
+from texthead.datasets import Dataset, Pixels, label_indices
+from texthead.evaluation import Evaluation, mean_average_precision, readable_items
+from texthead.heads import CosineHead, class_correlation
+from texthead.mini import minilm_folder
+from texthead.model_parts import make_head, make_temporal_for, pixels_for
+from texthead.sampling import Views
+from texthead.towers import as_visual
+
+HELD_OUT = 0.2
+HALVES = 10
+
+
+def fit(job: Job, place: Place) -> dict[str, Any]:
+    """The numbers of a row with a seed: scores of each way of viewing, and what was trained on."""
+    row = smoke(job.row) if place.scale == "smoke" else job.row
+    bench = prepare(row, job.seed, place)
+    before = None
+    if row.after:
+        first = prepare(replace(row, data=row.after, k=None, fraction=None, after=None, head="text"), job.seed, place)
+        before = first.model()
+        train(first, before)
+    model = bench.model(before)
+    rows_before = weight_of(model).clone()
+    watch = Watch(row.watch, lambda: bench.top1(model, bench.val)) if row.watch else None
+    started = time.perf_counter()
+    records = [] if row.k == 0 else train(bench, model, watch)
+    seconds = time.perf_counter() - started
+    found = bench.scores(model)
+    steps = [record for record in records if record["kind"] == "train"]
+    return {
+        **found[row.views[0]],
+        "views": found,
+        "items": len(bench.train),
+        "different_items_a_class": different_items(bench.train),
+        "steps": len(steps),
+        "epochs": bench.recipe.epochs if steps else 0,
+        "train_seconds": round(seconds - (watch.seconds if watch else 0), 2),
+        "rows_moved": bool((weight_of(model) != rows_before).any()),
+        "scale": model.head.scale if isinstance(model.head, CosineHead) else None,
+        **({"curve": curve_of(steps), "watched": watch.seen} if watch else {}),
+        **({"map": correlation_map(model, row.maps)} if row.maps else {}),
+    }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a row trains and scores: data, encoder, recipe, and the pretrained features where a head needs them."""
+
+    row: Row
+    encoder: th.Encoder
+    recipe: th.Recipe
+    pixels: Pixels
+    cache: features.FeatureCache
+    train: Dataset
+    val: Dataset
+    test: Dataset
+    found: torch.Tensor | None
+    targets: torch.Tensor
+
+    def model(self, start: th.Recognizer | None = None) -> th.Recognizer:
+        """The model before training, around a copy of the pretrained encoder or around a trained one."""
+        visual = copy.deepcopy(self.encoder.visual) if start is None else as_visual(start.visual)
+        temporal = make_temporal_for(self.recipe, visual) if start is None else start.temporal
+        return th.Recognizer(visual, temporal, self.head()).to(device())
+
+    def head(self) -> nn.Module:
+        """The head before training; zero-shot has seen no item, so its center is the encoder's own."""
+        if self.row.k == 0 and self.row.head == "text":
+            return th.text_head(self.encoder, self.train.classes, template=self.recipe.template)
+        return make_head(
+            self.row.head,
+            self.encoder,
+            self.train.classes,
+            self.recipe,
+            features=self.found,
+            targets=self.targets,
+            trainable=self.row.train_head,
+            lda_items=self.row.lda_items,
+        )
+
+    def scores(self, model: th.Recognizer) -> dict[str, dict[str, Any]]:
+        """The scores of each way of viewing."""
+        if self.row.score == "unseen" or self.row.scored:
+            model = model.with_head(self.text_head(model, self.test.classes))
+        return {views: numbers(self.evaluate(model, self.test, views)) for views in self.row.views}
+
+    def text_head(self, model: th.Recognizer, names: list[str]) -> nn.Module:
+        """Text rows for other names, behind the center and the scale of the trained head."""
+        own = model.head if isinstance(model.head, CosineHead) else None
+        center = own.center if own is not None else None
+        head = th.text_head(
+            self.encoder,
+            names,
+            template=self.recipe.template,
+            scale=own.scale if own is not None else None,
+            center=None if center is None else center.cpu(),
+        )
+        return head.to(device())
+
+    def evaluate(self, model: th.Recognizer, dataset: Dataset, views: str = "1x1") -> Evaluation:
+        """Exact counts; through the feature cache while the encoder stays frozen."""
+        return th.evaluate(
+            model,
+            dataset,
+            frames=self.recipe.frames,
+            pixels=self.pixels,
+            views=Views.parse(views, origin=self.recipe.origin, along=self.recipe.crops_along),
+            pooling=self.recipe.pooling,
+            cache=self.cache if self.recipe.freeze_encoder else None,
+        )
+
+    def top1(self, model: th.Recognizer, dataset: Dataset) -> float:
+        """One view's top-1 in the middle of training, which goes on as if nobody had looked."""
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            return self.evaluate(model, dataset).top1
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+def prepare(row: Row, seed: int, place: Place) -> Bench:
+    """Data, encoder and recipe of a row."""
+    train, val, test = chosen(row, data.read(row.data, place), seed)
+    if row.scored:
+        test = data.test_items(data.read(row.scored, place))
+    names = train.classes
+    recipe = replace(recipe_for(row, len(train), seed), accumulate=place.accumulate)
+    if place.scale == "smoke":
+        recipe = replace(recipe, batch=math.ceil(len(train) / 2), epochs=1, warmup=0.1)
+    encoder = load(row.encoder, row.text, place, tuple(sorted({*names, *test.classes})), recipe.template)
+    pixels = pixels_for(recipe, encoder.visual.spec)
+    kept = features.FeatureCache(features.encoder_key(encoder.visual, pixels), place.folder / "features")
+    targets = torch.tensor(label_indices(train, names))
+    found = None
+    if recipe.center or row.head == "lda":
+        found, _, _ = readable_items(
+            encoder.visual.to(device()),
+            train,
+            frames=recipe.frames,
+            pixels=pixels,
+            views=Views(origin=recipe.origin),
+            skip=False,
+            cache=kept,
+        )
+    if row.full_length:
+        train = train.repeat(max(1, len(data.read(row.data, place).split("train")) // len(train)))
+    return Bench(row, encoder, recipe, pixels, kept, train, val, test, found, targets)
+
+
+def chosen(row: Row, whole: Dataset, seed: int) -> tuple[Dataset, Dataset, Dataset]:
+    """The items that a row trains on, looks at while training, and is scored on."""
+    train, test = whole.split("train"), data.test_items(whole)
+    if row.unseen:
+        seen, left_out = splits.unseen_classes(whole.classes, round(row.unseen * len(whole.classes)), seed=seed)
+        train = train.with_classes(seen)
+        test = test.with_classes(left_out if row.score == "unseen" else seen)
+    if row.k and row.drawing_processes:
+        train = train.k_shot_per_process(row.k, processes=row.drawing_processes, seed=seed)
+    elif row.k:
+        train = train.k_shot(row.k, seed=seed)
+    if row.fraction is not None:
+        train = train.fraction(row.fraction, seed=seed)
+    if row.score == "held-out":
+        groups = [item.group or str(item.path) for item in train.items]
+        held = set(splits.hold_out(train.labels, HELD_OUT, seed=seed, groups=groups))
+        test = train.pick(sorted(held))
+        train = train.pick([i for i in range(len(train)) if i not in held])
+    val = whole.split("val").with_classes(train.classes)
+    return train, val if len(val) else test, test
+
+
+def recipe_for(row: Row, items: int, seed: int) -> th.Recipe:
+    """The recipe with the row's changes, and as many epochs as its steps take on so many items."""
+    make: Callable[..., th.Recipe] = getattr(recipes, row.recipe)
+    recipe = make(**row.changes, seed=seed)
+    if row.steps is not None:
+        epochs = math.ceil(row.steps / math.ceil(items / recipe.batch))
+        recipe = replace(recipe, epochs=epochs, warmup=epochs / 10)
+    if row.head_rate is not None:
+        recipe = replace(recipe, lr_new=recipe.lr * row.head_rate)
+    return recipe
+
+
+def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> list[dict]:
+    """The metrics' records after training the model in place."""
+    row = bench.row
+    objective = None
+    if row.matching:
+        text = bench.encoder.text if row.online else None
+        objective = th.Matching(text, targets=row.matching, gather=row.gather)
+    with tempfile.TemporaryDirectory() as folder:
+        return th.train(
+            model,
+            bench.train,
+            None,
+            bench.recipe,
+            out=Path(folder) / "run",
+            cache=bench.cache,
+            objective=objective,
+            progress=watch,
+        )
+
+
+class Watch:
+    """Looks at the model after every `every`-th step; called as a progress bar is."""
+
+    def __init__(self, every: int, look: Callable[[], float]):
+        self.every = every
+        self.look = look
+        self.steps = 0
+        self.seconds = 0.0
+        self.seen: list[tuple[int, float]] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        self.steps += 1
+        if self.steps % self.every == 0 or done == total:
+            started = time.perf_counter()
+            self.seen.append((self.steps, round(self.look(), 2)))
+            self.seconds += time.perf_counter() - started
+
+
+def numbers(result: Evaluation) -> dict[str, Any]:
+    """Top-1 and top-5 of all items, of ten halves of the classes, and the mean average precision."""
+    return {
+        "top1": result.top1,
+        "top5": result.top5,
+        "count": result.count,
+        "halves": half_scores(result),
+        "map_single": mean_average_precision(result.scores.softmax(-1), result.targets),
+        "map_double": mean_average_precision(result.scores.softmax(-1), result.targets, double_softmax=True),
+    }
+
+
+def half_scores(result: Evaluation) -> list[float]:
+    """Top-1 among each of ten random halves of the classes: their items, and their names alone.
+
+    Source: the published zero-shot protocol; the halves are the same.
+    """
+    found = []
+    for seed in range(HALVES):
+        picked = torch.tensor(splits.half_classes(len(result.names), seed))
+        rows = torch.isin(result.targets, picked)
+        if not rows.any():
+            continue
+        # A class without an item is no candidate, as published.
+        half = result.targets[rows].unique()
+        best = half[result.scores[rows][:, half].argmax(1)]
+        found.append(100 * (best == result.targets[rows]).double().mean().item())
+    return found
+
+
+def different_items(train: Dataset) -> tuple[int, int]:
+    """The least and the most different items a class that training sees: the audit of a K-shot draw."""
+    counts = Counter(label for _, label in {(item.path, item.label) for item in train.items})
+    return min(counts.values()), max(counts.values())
+
+
+def curve_of(steps: list[dict]) -> list[tuple[int, float, float | None]]:
+    """(step, loss, training top-1) of every step."""
+    return [(record["step"], round(record["loss"], 4), record.get("train_top1")) for record in steps]
+
+
+def weight_of(model: th.Recognizer) -> torch.Tensor:
+    """The rows of the head."""
+    weight = model.head.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight.detach()
+
+
+def correlation_map(model: th.Recognizer, names: tuple[str, ...]) -> list[list[float]]:
+    """How alike the head's rows of the names are, in their order."""
+    places = [model.names.index(name) for name in names]
+    whole = class_correlation(weight_of(model).cpu()[places])
+    return [[round(value, 4) for value in line] for line in whole.tolist()]
+
+
+def device() -> torch.device:
+    """The first CUDA device, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@cache
+def load(
+    encoder: str, text: str | None, place: Place, names: tuple[str, ...], template: str | tuple[str, ...]
+) -> th.Encoder:
+    """The encoder, once a process: rows train copies of it."""
+    source, _, size = encoder.partition("@")
+    if source.startswith("tinyclip-"):
+        source = f"openclip:local-dir:{tiny_folder(source.removeprefix('tinyclip-'), size, place)}"
+    if text == "minilm":
+        text = f"text:{minilm_folder()}"
+    filled = [template] if isinstance(template, str) else template
+    shown = [one.replace("{}", name) for one in filled for name in names]
+    return th.load_encoder(source, text=text, prompts=shown)
+
+
+def tower(name: str, place: Place) -> Path:
+    """The folder of a small CLIP, trained now if it is not there: "tinyclip-vit" or "tinyclip-resnet"."""
+    return tiny_folder(name.removeprefix("tinyclip-"), "", place)
+
+
+def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
+    """Put the frame features of a part of a data set's items into the cache, as training and testing will want them."""
+    row = smoke(row) if place.scale == "smoke" else row
+    whole = data.read(row.data, place)
+    recipe = recipe_for(row, len(whole), 0)
+    encoder = load(row.encoder, None, place, tuple(whole.classes), recipe.template)
+    pixels = pixels_for(recipe, encoder.visual.spec)
+    kept = features.FeatureCache(features.encoder_key(encoder.visual, pixels), place.folder / "features")
+    paths = [item.path for item in whole.items][part::parts]
+    most = partial(features.evenly, most=2 * recipe.frames)
+    features.frame_features(encoder.visual, paths, most, pixels, cache=kept)
+
+
+def tiny_folder(tower: Any, size: str, place: Place) -> Path:
+    """The small CLIP's folder, trained once; of another input size where one is named."""
+    steps = {"steps": 2} if place.scale == "smoke" else {}
+    folder = tinyclip.kept(tower, place.folder, **steps)
+    if not size:
+        return folder
+    other = folder.with_name(f"{folder.name}-{size}")
+    return other if (other / "open_clip_config.json").is_file() else tinyclip.at_size(folder, int(size), other)

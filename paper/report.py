@@ -1,0 +1,147 @@
+"""RESULTS.md and one self-contained page, from the finished rows alone: no data and no encoder is needed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from paper.__main__ import seeds_of
+from paper.data import Place
+from paper.experiments import NAMES, label, module
+from paper.results import Store
+from paper.running import Setting, follow, outline
+from paper.section import Section, Table, Verdict
+from paper.worlds import Scale
+from texthead.errors import RunError
+from texthead.files import replacing
+from texthead.report import Report
+
+STAND_INS = (
+    ("Kinetics-400, UCF-101, HMDB-51", "drawn pictures in motion (48 classes), drawn shapes in motion (48 classes), "
+     "240-pixel clips of 4 flying things (airborne, CC0)"),
+    ("ImageNet", "photos of 10 kinds of clothing (CC0)"),
+    ("CLIP ViT-B/16 with its text encoder", "mini: ImageNet's EfficientNet-Lite0 and MiniLM, joined by a closed-form "
+     "bridge; for rows that need a ViT, a ResNet or a text encoder with gradients: two small CLIPs, trained here on "
+     "drawn still shapes with captions"),
+    ("DistilBERT", "MiniLM without the bridge"),
+    ("an ImageNet-pretrained ViT", "EfficientNet-Lite1 without a bridge"),
+    ("ViT-B/16, ViT-L/14 at 224 and 336 (Table 12)", "EfficientNet-Lite0, -Lite1, -Lite2 at 96 and 128 pixels"),
+    ("30 epochs of 240,000 clips in batches of 128", "40 to 250 steps of 8 to 32 clips"),
+)  # fmt: skip
+
+
+def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | None = None) -> None:
+    """Put what has been run into `out` (Markdown) and `page` (HTML).
+
+    Raises:
+        RunError: nothing has been run at this scale, or a file cannot be written.
+    """
+    store = Store(results, scale)
+    if not store.lines:
+        raise RunError(f"{store.folder}: no finished row; run `python -m paper run all --scale {scale}` first")
+    setting = Setting(Place(scale), seeds_of(scale, seeds), digests=store.digests)
+    sections, keys, counts = [], set(), {}
+    for name in NAMES:
+        section, asked = follow(module(name).plan(setting), setting, store, lambda _: None)
+        wanted = len(set(asked))
+        counts[name] = (sum(key in store.lines for key in set(asked)), wanted, missing_rows(name, setting))
+        keys |= set(asked)
+        sections.append(section)
+    head = heading(store, keys, scale, len(setting.seeds))
+    with replacing(out) as beside:
+        beside.write_text(markdown(sections, head, counts, scale), encoding="utf-8")
+    html(sections, head, counts, scale).write(page)
+    print(f"{out} and {page}: {sum(c[0] for c in counts.values())} rows and seeds of {len(sections)} experiments")
+
+
+def missing_rows(name: str, setting: Setting) -> int:
+    """How many of an experiment's rows stand on data that was not there."""
+
+    class All(dict):
+        def __contains__(self, _: object) -> bool:
+            return True
+
+    everything = Setting(setting.place, setting.seeds, digests=All())
+    jobs = outline(module(name).plan(everything))
+    return len({job.title for job in jobs if not all(map(setting.has, job.row.sources))})
+
+
+def heading(store: Store, keys: set[str], scale: str, seeds: int) -> list[str]:
+    """What was run, when, on what and from which commit."""
+    commits, dates, seconds = store.about(keys)
+    machines = sorted({store.lines[key]["machine"] for key in keys if key in store.lines})
+    return [
+        f"Scale `{scale}`, seeds 0 to {seeds - 1}. Every number is from `python -m paper run EXPERIMENT --scale "
+        f"{scale}`, unless it stands under the word paper: those are the paper's, quoted.",
+        f"Run {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {'; '.join(machines)}; "
+        f"{seconds / 3600:.1f} core-hours. Commits: {', '.join(commits)} (a plus: with changes not yet committed).",
+        "Intervals are 95 % t-intervals of the mean over seeds; differences are paired by seed. A claim holds where "
+        "every interval lies on its side of zero, does not hold where one lies on the other side, and else cannot be "
+        "seen here. At this scale a verdict speaks of the stand-ins, not of the paper's data.",
+    ]
+
+
+def ordered(sections: Sequence[Section]) -> list[tuple[str, Verdict]]:
+    """All verdicts with their experiment, by the number of the claim."""
+    found = [(section.name, verdict) for section in sections for verdict in section.verdicts]
+    return sorted(found, key=lambda entry: entry[1].number)
+
+
+def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: str) -> str:
+    """The whole of RESULTS.md."""
+    lines = ["# Results", "", *(part for line in head for part in (line, ""))]
+    if scale == "mini":
+        lines += ["## Stand-ins", "", *_table(Table("", ("the paper's", "here"), STAND_INS)), ""]
+    lines += ["## Claims", ""]
+    rows = [(str(v.number), v.claim, f"**{v.answer}**", v.why, name) for name, v in ordered(sections)]
+    lines += [*_table(Table("", ("", "claim", "here", "numbers", "experiment"), rows)), ""]
+    for section in sections:
+        lines += [f"## {section.title}", "", f"`python -m paper run {section.name}`", ""]
+        lines += [_block(label(section.name)), "", f"{_done(counts[section.name])}", ""]
+        lines += [part for note in section.notes for part in (note, "")]
+        for table in section.tables:
+            lines += [table.caption, "", *_table(table), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _done(counts: tuple[int, int, int]) -> str:
+    done, wanted, absent = counts
+    left = f" {absent} rows stand on data that was not there." if absent else ""
+    return f"{done} of {wanted} rows and seeds were run.{left}"
+
+
+def _block(text: str) -> str:
+    """The label's lines from Paper on, which say what is quoted, chosen and stood in."""
+    lines = text.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith("Paper:")), len(lines))
+    return "\n".join(["```", *lines[start:], "```"])
+
+
+def _table(table: Table) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(table.headers), "|" + "---|" * len(table.headers), *map(line, table.rows)]
+
+
+def html(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: str) -> Report:
+    """The page: the same with figures."""
+    page = Report("Every table and figure", f"texthead at scale {scale}")
+    for line in head:
+        page.text(line.replace("`", ""))
+    if scale == "mini":
+        page.section("Stand-ins")
+        page.table(["the paper's", "here"], [list(row) for row in STAND_INS])
+    page.section("Claims")
+    page.table(
+        ["", "claim", "here", "numbers", "experiment"],
+        [[str(v.number), v.claim, v.answer, v.why, name] for name, v in ordered(sections)],
+    )
+    for section in sections:
+        page.section(section.title)
+        page.text(_done(counts[section.name]))
+        for note in section.notes:
+            page.text(note)
+        for table in section.tables:
+            page.table(list(table.headers), [list(row) for row in table.rows], caption=table.caption)
+        for figure, caption in section.figures:
+            page.figure(figure, caption)
+    return page

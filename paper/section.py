@@ -1,0 +1,82 @@
+"""What an experiment says: tables, figures, notes and verdicts, as plain values for Markdown and for the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from paper.stats import interval, paired, verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Answer = Literal["holds", "does not hold", "cannot be seen here"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption; cells are text."""
+
+    caption: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the numbers say of one of the paper's claims at this scale."""
+
+    number: int
+    claim: str
+    answer: Answer
+    why: str
+
+
+@dataclass
+class Section:
+    """One experiment: what it is, what it was run on, and what came out."""
+
+    name: str
+    title: str
+    notes: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    figures: list[tuple["Figure", str]] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+def cell(values: Sequence[float], digits: int = 1) -> str:
+    """Mean and 95 % interval of the mean: "64.2 ±3.1"; "-" where nothing was run."""
+    if not values:
+        return "-"
+    mean, half = interval(values)
+    return f"{mean:.{digits}f}" if len(values) < 2 else f"{mean:.{digits}f} ±{half:.{digits}f}"
+
+
+def each(values: Sequence[float], digits: int = 1) -> str:
+    """The value of every seed."""
+    return " ".join(f"{value:.{digits}f}" for value in values) or "-"
+
+
+def gap(a: Sequence[float], b: Sequence[float], digits: int = 1) -> str:
+    """The mean difference of values paired by seed, with its interval: "+3.1 ±2.0"."""
+    if not a or len(a) != len(b):
+        return "-"
+    mean, half = paired(a, b)
+    return f"{mean:+.{digits}f}" if len(a) < 2 else f"{mean:+.{digits}f} ±{half:.{digits}f}"
+
+
+def judged(number: int, claim: str, pairs: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Verdict:
+    """The verdict on a claim that is true if, in every named pair, the first values are above the second.
+
+    It holds if every paired interval lies above zero, does not if one lies below, and else cannot be seen here.
+    """
+    whys, found = [], []
+    for name, a, b in pairs:
+        run = len(a) > 1 and len(a) == len(b)
+        whys.append(f"{name}: {gap(a, b) if run else 'not run'}")
+        found.append(verdict(*paired(a, b)) if run else "not run")
+    answer: Answer = "cannot be seen here"
+    if "below" in found:
+        answer = "does not hold"
+    elif set(found) == {"above"}:
+        answer = "holds"
+    return Verdict(number, claim, answer, "; ".join(whys))

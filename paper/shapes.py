@@ -1,0 +1,407 @@
+"""Drawn coloured shapes: stills to pre-train on, and videos of pairs such as "a red circle" that no still has shown."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageDraw
+
+from texthead.errors import DataError
+from texthead.synthetic import (
+    LARGE,
+    MOTIONS,
+    RENDER,
+    RGB,
+    SMALL,
+    SPLITS,
+    TILT,
+    Placement,
+    Split,
+    animate,
+    cut_out,
+    draw_set,
+    draw_still,
+    inside,
+)
+
+COLOURS: MappingProxyType[str, RGB] = MappingProxyType(
+    {
+        "red": (215, 30, 35),
+        "orange": (255, 135, 0),
+        "yellow": (255, 230, 20),
+        "green": (30, 150, 50),
+        "cyan": (30, 215, 225),
+        "blue": (30, 60, 215),
+        "purple": (130, 40, 170),
+        "pink": (255, 130, 190),
+        "brown": (120, 70, 30),
+        "black": (20, 20, 20),
+        "gray": (130, 130, 130),
+        "white": (250, 250, 250),
+    }
+)
+SHAPES = (
+    "circle",
+    "square",
+    "triangle",
+    "star",
+    "heart",
+    "cross",
+    "ring",
+    "diamond",
+    "arrow",
+    "moon",
+    "drop",
+    "bolt",
+)
+COLUMNS = ("path", "label", "split", "colour", "shape", "motion")
+
+# What is true of one picture and false of another of the same pair.
+OPPOSITES = (("small", "large"), ("on the left", "on the right"), ("at the top", "at the bottom"))
+FORMS = (
+    "{}",
+    "{}.",
+    "a picture of {}",
+    "a picture of {}.",
+    "a photo of {}",
+    "a photo of {}.",
+    "a video of {}",
+    "a video of {}.",
+    "a drawing of {}.",
+    "this is {}.",
+    "there is {}.",
+    "here we see {}.",
+)
+SAID = 0.3  # the share of what is true of a picture that its caption says
+MOVING = 0.3  # the share of twins that are long exposures
+EXPOSED, END = 5, 0.65  # frames of a long exposure, and how much of it is the last
+
+# Of the diagonals of the 12 x 12 board four are unseen. Differences of these numbers give each of 1 to 11, so that
+# any two colours, and any two shapes, have one or two unseen partners in common.
+_UNSEEN_DIAGONALS = (0, 1, 3, 7)
+_JITTER = 12  # of each colour channel, to either side
+_OUTLINE = (35, 35, 35)
+
+
+class Pair(NamedTuple):
+    """A colour and a shape."""
+
+    colour: str
+    shape: str
+
+    @property
+    def name(self) -> str:
+        """The pair with its article: "a red circle", "an orange star"."""
+        return f"{article(self.colour)} {self.colour} {self.shape}"
+
+
+def article(word: str) -> str:
+    """What stands in front of a word: "a" or "an"."""
+    return "an" if word[0] in "aeiou" else "a"
+
+
+# ---------------------------------------------------------------------------------------------- pairs
+
+
+def all_pairs() -> list[Pair]:
+    """All 144 pairs, colour by colour."""
+    return [Pair(*words) for words in itertools.product(COLOURS, SHAPES)]
+
+
+def unseen_pairs(seed: int = 0) -> list[Pair]:
+    """The 48 pairs that pre-training never shows: each colour and each shape occurs four times.
+
+    The first twelve have twelve colours and twelve shapes, and so each further dozen.
+    """
+    rng = np.random.default_rng(seed)
+    colours, shapes = rng.permutation(list(COLOURS)).tolist(), rng.permutation(SHAPES).tolist()
+    # Diagonal 3 of the shuffled board: (0, 3), (1, 4), ... (9, 0), (10, 1), (11, 2).
+    return [
+        Pair(colours[row], shapes[(row + diagonal) % len(shapes)])
+        for diagonal in _UNSEEN_DIAGONALS
+        for row in range(len(colours))
+    ]
+
+
+def seen_pairs(seed: int = 0) -> list[Pair]:
+    """The other 96 pairs: each colour and each shape occurs eight times."""
+    unseen = set(unseen_pairs(seed))
+    return [pair for pair in all_pairs() if pair not in unseen]
+
+
+# ---------------------------------------------------------------------------------------------- sprites
+
+
+def draw_sprite(pair: Pair, *, pixels: int, rng: np.random.Generator) -> Image.Image:
+    """A pair as a sprite for `texthead.synthetic.animate`: the shape in a shade of the colour, with a dark outline."""
+    body, line = _masks(pair.shape, pixels)
+    shade = np.array(COLOURS[pair.colour]) + rng.integers(-_JITTER, _JITTER + 1, 3)
+    rgb = np.clip(shade, 0, 255) * (1 - line) + np.array(_OUTLINE) * line
+    return cut_out(Image.fromarray(np.concatenate([rgb, 255 * body], axis=-1).round().astype(np.uint8), "RGBA"))
+
+
+@lru_cache(maxsize=64)
+def _masks(shape: str, pixels: int) -> tuple[Float[np.ndarray, "side side 1"], Float[np.ndarray, "side side 1"]]:
+    """How much of each pixel is the shape, and how much of that is its outline. Kept; not to be changed."""
+    fine = 8 * pixels
+    masks = [Image.new("L", (fine, fine)) for _ in range(2)]
+    pens = [ImageDraw.Draw(mask) for mask in masks]
+    for outline, value in _outlines(shape):
+        points = [((x + 1) / 2 * fine, (y + 1) / 2 * fine) for x, y in outline]
+        pens[0].polygon(points, fill=value)
+        pens[1].line([*points, *points[:2]], fill=255, width=fine // 20, joint="curve")
+    body, line = (np.asarray(mask.resize((pixels, pixels), Image.Resampling.BOX)) / 255.0 for mask in masks)
+    return np.maximum(body, line)[..., None], line[..., None]
+
+
+def _outlines(shape: str) -> list[tuple[list[tuple[float, float]], int]]:
+    """Polygons in the square from -1 to 1, y downwards, to be filled with 255 or, for a hole, with 0."""
+    if shape == "ring":
+        return [(_arc(0.85), 255), (_arc(0.42), 0)]
+    return [(_outline(shape), 255)]
+
+
+def _outline(shape: str) -> list[tuple[float, float]]:
+    if shape == "circle":
+        return _arc(0.85)
+    if shape == "square":
+        return [(-0.65, -0.65), (0.65, -0.65), (0.65, 0.65), (-0.65, 0.65)]
+    if shape == "triangle":
+        return _arc(0.95, steps=3)
+    if shape == "star":
+        return [
+            point for pair in zip(_arc(0.95, steps=5), _arc(0.4, steps=5, start=-54), strict=True) for point in pair
+        ]
+    if shape == "heart":
+        turns = np.linspace(0, 2 * math.pi, 60, endpoint=False)
+        return [
+            (0.85 * math.sin(t) ** 3, -0.7 * math.cos(t) + 0.3 * math.cos(2 * t) + 0.11 * math.cos(3 * t))
+            for t in turns
+        ]
+    if shape == "cross":
+        corner = [(0.27, -0.27), (0.27, -0.88), (-0.27, -0.88)]
+        return [_turned(point, quarter) for quarter in (0, 3, 2, 1) for point in corner]
+    if shape == "diamond":
+        return [(0, -0.93), (0.5, 0), (0, 0.93), (-0.5, 0)]
+    if shape == "arrow":
+        return [(-0.85, -0.22), (0.1, -0.22), (0.1, -0.62), (0.9, 0), (0.1, 0.62), (0.1, 0.22), (-0.85, 0.22)]
+    if shape == "moon":
+        return _arc(0.9, start=-60, turn=-240) + [(x + 0.5, y) for x, y in _arc(0.77, start=94, turn=172)]
+    if shape == "drop":
+        return [(0, -0.95), *((x, y + 0.3) for x, y in _arc(0.6, start=-25, turn=230))]
+    if shape == "bolt":
+        return [(0.15, -0.95), (-0.55, 0.15), (-0.08, 0.15), (-0.2, 0.95), (0.55, -0.25), (0.08, -0.25), (0.4, -0.95)]
+    raise DataError(f"shape must be one of {', '.join(SHAPES)}, got {shape!r}")
+
+
+def _arc(radius: float, *, steps: int = 60, start: float = -90, turn: float = 360) -> list[tuple[float, float]]:
+    """Points of a circle about the middle, from `start` on, in degrees clockwise from the right; -90 is the top."""
+    angles = np.radians(np.linspace(start, start + turn, steps, endpoint=turn < 360 and turn > -360))
+    return [(radius * math.cos(angle), radius * math.sin(angle)) for angle in angles]
+
+
+def _turned(point: tuple[float, float], quarters: int) -> tuple[float, float]:
+    """A point turned clockwise about the middle: (0.2, -0.9) by one quarter is (0.9, 0.2)."""
+    x, y = point
+    for _ in range(quarters):
+        x, y = -y, x
+    return x, y
+
+
+# ---------------------------------------------------------------------------------------------- captions
+
+
+def words_of(place: Placement) -> list[str]:
+    """What a caption may say of a place: "small" or "large", "on the left" or "on the right", ...; often nothing."""
+    true = {
+        "small": place.radius < 0.24,
+        "large": place.radius > 0.34,
+        "on the left": place.x < 0.43,
+        "on the right": place.x > 0.57,
+        "at the top": place.y < 0.43,
+        "at the bottom": place.y > 0.57,
+    }
+    return [word for word, holds in true.items() if holds]
+
+
+def caption(pair: Pair, words: Sequence[str], rng: np.random.Generator, *, told: str | None = None) -> str:
+    """One of many true captions, such as "a video of a small red circle on the left.".
+
+    Each of `words` is said or, more often, not; `told`, one of them, is said for certain.
+    """
+    said = [word for word in words if word == told or rng.uniform() < SAID]
+    before = [word for word in said if word in OPPOSITES[0]]
+    after = [word for word in said if word not in OPPOSITES[0]]
+    phrase = " ".join([*before, pair.colour, pair.shape, *after])
+    form = FORMS[rng.integers(len(FORMS))] if rng.uniform() < 0.7 else "{}"
+    return form.format(f"{article(phrase)} {phrase}")
+
+
+# ---------------------------------------------------------------------------------------------- stills
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a pair to pre-train on.
+
+    Attributes:
+        pixels: RGB.
+        words: what is true of it beside its pair.
+        told: the one of them that is false of its twin.
+    """
+
+    pixels: UInt8[np.ndarray, "size size 3"]
+    words: tuple[str, ...]
+    told: str
+
+
+def draw_place(rng: np.random.Generator) -> Placement:
+    """A random place for a still: all sizes that the videos show, upright or, one in three, turned any way."""
+    radius = rng.uniform(SMALL[0], LARGE[1])
+    angle = rng.uniform(-180, 180) if rng.uniform() < 1 / 3 else rng.uniform(-TILT, TILT)
+    return Placement(inside(radius, rng), inside(radius, rng), radius, angle)
+
+
+def draw_twins(pair: Pair, *, rng: np.random.Generator, size: int = 64) -> tuple[Picture, Picture]:
+    """Two pictures of a pair, each with a word that is false of the other: a batch can hold both.
+
+    Most are stills, with "small" and "large", say; the others are long exposures of two motions.
+    """
+    if rng.uniform() < MOVING:
+        first, second = rng.choice(MOTIONS, 2, replace=False).tolist()
+        return _exposed(pair, first, rng, size), _exposed(pair, second, rng, size)
+    first, second = OPPOSITES[rng.integers(len(OPPOSITES))]
+    return _still(pair, first, rng, size), _still(pair, second, rng, size)
+
+
+def _still(pair: Pair, told: str, rng: np.random.Generator, size: int) -> Picture:
+    place = draw_place(rng)
+    while told not in words_of(place):
+        place = draw_place(rng)
+    return Picture(draw_picture(pair, rng=rng, place=place, size=size), tuple(words_of(place)), told)
+
+
+def _exposed(pair: Pair, motion: str, rng: np.random.Generator, size: int) -> Picture:
+    return Picture(draw_exposure(pair, motion, rng=rng, size=size), (motion,), motion)
+
+
+def draw_exposure(
+    pair: Pair, motion: str, *, rng: np.random.Generator, size: int = 64
+) -> UInt8[np.ndarray, "size size 3"]:
+    """A long exposure in RGB of a pair in motion: the end of the way is clear, what was before has left a trail."""
+    sprite = draw_sprite(pair, pixels=round(RENDER * size), rng=rng)
+    clip = animate(sprite, motion, frames=EXPOSED, size=size, rng=rng)
+    return (END * clip[-1] + (1 - END) * clip[:-1].mean(axis=0)).round().astype(np.uint8)
+
+
+def draw_picture(
+    pair: Pair, *, rng: np.random.Generator, place: Placement | None = None, size: int = 64
+) -> UInt8[np.ndarray, "size size 3"]:
+    """A still picture in RGB of a pair over a drawn background, at a random place if none is given."""
+    sprite = draw_sprite(pair, pixels=round(RENDER * size), rng=rng)
+    return draw_still(sprite, place or draw_place(rng), size=size, rng=rng)
+
+
+def draw_shape_pictures(
+    pairs: Sequence[Pair], each: int, *, rng: np.random.Generator, size: int = 64
+) -> tuple[UInt8[np.ndarray, "pictures size size 3"], Int[np.ndarray, " pictures"]]:
+    """`each` stills a pair, pair by pair, and for each of them the index of its pair."""
+    pictures = [draw_picture(pair, rng=rng, size=size) for pair in pairs for _ in range(each)]
+    return np.stack(pictures), np.repeat(np.arange(len(pairs)), each)
+
+
+# ---------------------------------------------------------------------------------------------- videos
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One row of the manifest; `key` with the seed decides every draw of its clip."""
+
+    path: str
+    label: str
+    split: Split
+    colour: str
+    shape: str
+    motion: str
+    key: tuple[int, int, int]
+
+
+def video_pairs(pairs: int = 8) -> list[Pair]:
+    """The pairs that videos show: unseen ones of as many colours and shapes as there can be.
+
+    Raises: DataError for a count out of range.
+    """
+    unseen = unseen_pairs()
+    if not 1 <= pairs <= len(unseen):
+        raise DataError(f"pairs must be 1 to {len(unseen)}, the unseen ones, got {pairs}")
+    return unseen[:pairs]
+
+
+def video_names(pairs: int = 8) -> list[str]:
+    """The labels of the videos, such as "a red circle moving left"; a label's place is its class index."""
+    return [f"{pair.name} {motion}" for pair in video_pairs(pairs) for motion in MOTIONS]
+
+
+def draw_shape_videos(
+    out: Path,
+    *,
+    pairs: int = 8,
+    train: int = 16,
+    test: int = 8,
+    frames: int = 8,
+    size: int = 64,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """The manifest `out`/clips.csv of `train` + `test` videos a class, drawn unless they are already there.
+
+    A class is one of `pairs` unseen pairs in one of the six motions. Each clip depends on (seed, class, split, number)
+    alone. `progress` is called with clips done and clips in all.
+
+    Raises: DataError where `out` holds anything else than a draw of these parameters, or for a number out of range.
+    """
+    if min(train, test) < 1 or seed < 0:
+        raise DataError(
+            f"train and test must be at least 1, seed at least 0, got train={train} test={test} seed={seed}"
+        )
+    items = _items(pairs, train, test)
+    parameters = {
+        "pictures": "shapes",
+        "pairs": pairs,
+        "train": train,
+        "test": test,
+        "frames": frames,
+        "size": size,
+        "seed": seed,
+    }
+
+    def draw(item: _Item) -> UInt8[np.ndarray, "frames size size 3"]:
+        rng = np.random.default_rng([seed, *item.key])
+        sprite = draw_sprite(Pair(item.colour, item.shape), pixels=round(RENDER * size), rng=rng)
+        return animate(sprite, item.motion, frames=frames, size=size, rng=rng)
+
+    return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, progress=progress)
+
+
+def _items(pairs: int, train: int, test: int) -> list[_Item]:
+    return [
+        _Item(
+            path=f"videos/{pair.name.replace(' ', '-')}-{motion.replace(' ', '-')}/{split}_{number}.mp4",
+            label=f"{pair.name} {motion}",
+            split=split,
+            colour=pair.colour,
+            shape=pair.shape,
+            motion=motion,
+            key=(index, half, number),
+        )
+        for index, (pair, motion) in enumerate(itertools.product(video_pairs(pairs), MOTIONS))
+        for half, (split, count) in enumerate(zip(SPLITS, (train, test), strict=True))
+        for number in range(count)
+    ]

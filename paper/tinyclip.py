@@ -1,0 +1,371 @@
+"""A small CLIP of drawn shapes, in open_clip's folder format: the stand-in for CLIP where there is no internet.
+
+`pretrain` trains both towers by Eq. 2 on pictures of 96 pairs of a colour and a shape with captions;
+`texthead.load_encoder("openclip:local-dir:FOLDER")` reads what it writes. Some of the pictures are long exposures of a
+shape in motion: as CLIP has met "jumping" in captions of photos, this text tower knows the words of motion. Without
+them the rows of "a red circle jumping" and "a red circle growing" had a cosine of 1.000.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from open_clip.model import resize_pos_embed
+from torch import Tensor, nn
+
+from paper import shapes
+from paper.shapes import (
+    FORMS,
+    OPPOSITES,
+    Pair,
+    Picture,
+    all_pairs,
+    caption,
+    draw_shape_pictures,
+    draw_twins,
+    seen_pairs,
+    unseen_pairs,
+)
+from texthead import synthetic
+from texthead.encoders import load_encoder
+from texthead.errors import EncoderError
+from texthead.files import cache_dir, read_json, write_json
+from texthead.matching import matching_loss
+from texthead.openclip import openai_tokenizer, openclip_tensors, save_openclip, tower_spec
+from texthead.synthetic import MOTIONS
+from texthead.towers import Visual
+
+Tower = Literal["vit", "resnet"]
+Progress = Callable[[int, int, float], None]
+
+DIM, SIZE = 128, 64
+VISION: Mapping[Tower, dict[str, Any]] = {
+    "vit": {"image_size": SIZE, "patch_size": 16, "width": 128, "layers": 4, "head_width": 32},
+    "resnet": {"image_size": SIZE, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
+}
+# What a context of 32 takes beyond the longest caption, as the vectors of a learnable template, stands at positions
+# that stay as they were drawn.
+TEXT: Mapping[str, Any] = {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 2}
+TRAINED_LENGTH = 16
+MARK = "pretrained.json"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a tower is trained: AdamW, a warm-up, then a cosine down to 0.
+
+    Attributes:
+        varied: how far pictures are turned, scaled and shifted at each use; 1 is up to 15 degrees, 12 % and 7 % of
+            the frame.
+        batch: pictures a step.
+        twins: twos of pictures that are drawn of each pair; fewer for a short training.
+        twin_share: the share of batches that hold both twins, with captions that say in what they differ.
+        largest_scale: of the logits, whatever is learned.
+        norm: gradients are cut to it.
+    """
+
+    steps: int
+    rate: float
+    varied: float
+    batch: int = 96
+    twins: int = 100
+    twin_share: float = 0.3
+    weight_decay: float = 0.1
+    warmup: int = 100
+    first_scale: float = 14.3
+    largest_scale: float = 100.0
+    norm: float = 1.0
+
+
+SETTINGS: Mapping[Tower, Setting] = {
+    "vit": Setting(steps=1800, rate=1.5e-3, varied=0.4),
+    "resnet": Setting(steps=1000, rate=2e-3, varied=0.0),
+}
+
+# Of the pictures that are scored: how many of each pair, and their seed.
+_SCORED, _SCORE_SEED = 20, 1_000_003
+
+
+def pretrain(
+    tower: Tower, out: Path, *, steps: int | None = None, seed: int = 0, progress: Progress | None = None
+) -> Path:
+    """The folder `out` with a small CLIP in open_clip's format, trained from a random start.
+
+    Args:
+        steps: as the tower's setting says, if None.
+        progress: called after each step with steps done, steps in all and the loss.
+
+    Source: Eq. 2 in both directions, as CLIP itself is trained.
+
+    Raises:
+        EncoderError: an unknown tower, or no steps.
+    """
+    setting = _setting(tower, steps)
+    rng = np.random.default_rng(seed)
+    pool = _draw_pool(seen_pairs(), min(setting.twins, 1 + setting.steps // 8), rng)
+    words = _Words()
+    with torch.random.fork_rng(devices=[]), _one_thread():
+        torch.manual_seed(seed)
+        whole, clip = _clip(tower, setting), _clip(tower, setting, words)
+        _train(clip, tower, words, pool, setting, rng, progress)
+    save_openclip(out, _config(tower), _joined(whole, clip, words))
+    write_json(out / MARK, _content(tower, setting, seed))
+    return out
+
+
+def kept(
+    tower: Tower,
+    folder: Path | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """A folder with the tower in `folder`, trained unless a finished one of the same content is there.
+
+    The content is the tower, its setting, the seed, and the programs that draw and train.
+
+    Args:
+        folder: for what can be made again; `texthead.files.cache_dir() / "paper"` if None.
+        steps, seed, progress: as of `pretrain`.
+
+    Raises:
+        EncoderError: an unknown tower, or no steps.
+    """
+    content = _content(tower, _setting(tower, steps), seed)
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    out = (folder or cache_dir() / "paper") / f"tinyclip-{tower}-{digest}"
+    if (out / MARK).is_file() and read_json(out / MARK) == content:
+        return out
+    return pretrain(tower, out, steps=steps, seed=seed, progress=progress)
+
+
+def at_size(folder: Path, size: int, out: Path) -> Path:
+    """The folder `out` with the ViT tower of `folder` for another input size, its position embeddings interpolated.
+
+    Raises:
+        EncoderError: a tower without position embeddings of patches, or a size that is no multiple of the patch.
+    """
+    config = read_json(folder / "open_clip_config.json")["model_cfg"]
+    patch = config["vision_cfg"].get("patch_size")
+    if patch is None or size < patch or size % patch:
+        raise EncoderError(f"size must be a multiple of the patch of a ViT ({patch} in {folder}), got {size}")
+    config["vision_cfg"]["image_size"] = size
+    with torch.device("meta"):
+        clip = open_clip.CLIP(
+            config["embed_dim"],
+            open_clip.CLIPVisionCfg(**config["vision_cfg"]),
+            open_clip.CLIPTextCfg(**config["text_cfg"]),
+        )
+    tensors = openclip_tensors(f"openclip:local-dir:{folder}", f"local-dir:{folder}")
+    resize_pos_embed(tensors, clip)
+    save_openclip(out, config, tensors)
+    return out
+
+
+@torch.no_grad()
+def zero_shot(folder: Path) -> float:
+    """Top-1 in percent on new stills of the 48 pairs that training never showed, named as in "a red circle".
+
+    Chance is 2.1.
+    """
+    encoder = load_encoder(f"openclip:local-dir:{folder}")
+    pairs = unseen_pairs()
+    rows = F.normalize(encoder.encode_text([pair.name for pair in pairs]), dim=-1)
+    rng = np.random.default_rng(_SCORE_SEED)
+    pictures, labels = draw_shape_pictures(pairs, _SCORED, rng=rng, size=encoder.visual.spec.size)
+    # A cosine's row decides alone: the length of a feature scales all its scores.
+    best = torch.cat([(encoder.visual(part) @ rows.T).argmax(-1) for part in _frames(pictures).split(128)])
+    return 100.0 * float((best == torch.from_numpy(labels)).float().mean())
+
+
+def _setting(tower: Tower, steps: int | None) -> Setting:
+    """The tower's setting, with other steps if they are given.
+
+    Raises:
+        EncoderError: an unknown tower, or no steps.
+    """
+    if tower not in SETTINGS:
+        raise EncoderError(f"tower must be {' or '.join(SETTINGS)}, got {tower!r}")
+    setting = SETTINGS[tower] if steps is None else replace(SETTINGS[tower], steps=steps)
+    if setting.steps < 1:
+        raise EncoderError(f"steps must be at least 1, got {steps}")
+    return setting
+
+
+def _content(tower: Tower, setting: Setting, seed: int) -> dict[str, Any]:
+    """All that decides what is trained, as plain values."""
+    programs = (shapes.__file__, synthetic.__file__, __file__)
+    source = hashlib.sha256(b"".join(Path(program).read_bytes() for program in programs)).hexdigest()
+    return {"tower": tower, "seed": seed, "setting": asdict(setting), "model": _config(tower), "source": source}
+
+
+# ---------------------------------------------------------------------------------------------- the model
+
+
+def _config(tower: Tower) -> dict[str, Any]:
+    """open_clip's model config."""
+    return {"embed_dim": DIM, "vision_cfg": VISION[tower], "text_cfg": dict(TEXT)}
+
+
+class _Words:
+    """The tokens of all captions, numbered anew: only their embeddings are trained.
+
+    The end of a text keeps the highest number, which is how open_clip finds it.
+    """
+
+    def __init__(self):
+        self._tokenize = openai_tokenizer()
+        texts = [*FORMS, *(pair.name for pair in all_pairs()), *itertools.chain(*OPPOSITES), *MOTIONS, "a", "an"]
+        self.tokens: Int[Tensor, " words"] = self._tokenize(texts, context_length=TRAINED_LENGTH).unique()
+        # An embedding refuses -1: a word that is not trained is an error.
+        self._numbers = torch.full((TEXT["vocab_size"],), -1)
+        self._numbers[self.tokens] = torch.arange(len(self.tokens))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __call__(self, captions: Sequence[str]) -> Int[Tensor, "captions length"]:
+        """The new numbers of each caption's tokens."""
+        return self._numbers[self._tokenize(list(captions), context_length=TRAINED_LENGTH)]
+
+
+def _clip(tower: Tower, setting: Setting, words: _Words | None = None) -> open_clip.CLIP:
+    """The model with random weights; with `words` as it is trained, for these and for no longer captions."""
+    short: dict[str, Any] = {} if words is None else {"context_length": TRAINED_LENGTH, "vocab_size": len(words)}
+    vision, text = open_clip.CLIPVisionCfg(**VISION[tower]), open_clip.CLIPTextCfg(**{**TEXT, **short})
+    return open_clip.CLIP(DIM, vision, text, init_logit_scale=math.log(setting.first_scale))
+
+
+def _joined(whole: open_clip.CLIP, clip: open_clip.CLIP, words: _Words) -> dict[str, Tensor]:
+    """The tensors of the whole model with all that was trained; other words and places stay as they were drawn."""
+    tensors, trained = whole.state_dict(), clip.state_dict()
+    tensors["token_embedding.weight"][words.tokens] = trained.pop("token_embedding.weight")
+    tensors["positional_embedding"][:TRAINED_LENGTH] = trained.pop("positional_embedding")
+    return {**tensors, **trained}
+
+
+# ---------------------------------------------------------------------------------------------- the training
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Pictures of each pair, in twos, and what is true of each."""
+
+    pairs: Sequence[Pair]
+    pixels: UInt8[Tensor, "pairs twins 2 3 size size"]
+    drawn: list[list[tuple[Picture, Picture]]]
+
+
+def _draw_pool(pairs: Sequence[Pair], twins: int, rng: np.random.Generator) -> _Pool:
+    drawn = [[draw_twins(pair, rng=rng, size=SIZE) for _ in range(twins)] for pair in pairs]
+    pixels = np.stack([picture.pixels for of_pair in drawn for both in of_pair for picture in both])
+    return _Pool(pairs, _frames(pixels).view(len(pairs), twins, 2, 3, SIZE, SIZE), drawn)
+
+
+def _frames(pixels: UInt8[np.ndarray, "frames size size 3"]) -> UInt8[Tensor, "frames 3 size size"]:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+def _draw_batch(
+    pool: _Pool, setting: Setting, rng: np.random.Generator
+) -> tuple[UInt8[Tensor, "batch 3 size size"], list[str]]:
+    """Pictures and a caption of each, true of no other picture of the batch.
+
+    Either one picture of a pair, or its twins with captions that say in what they differ.
+    """
+    twins = bool(rng.uniform() < setting.twin_share)
+    chosen = rng.permutation(len(pool.pairs))[: setting.batch // 2 if twins else setting.batch]
+    pairs = np.repeat(chosen, 2) if twins else chosen
+    groups = rng.integers(pool.pixels.shape[1], size=len(chosen)).repeat(2 if twins else 1)
+    sides = np.tile((0, 1), len(chosen)) if twins else rng.integers(2, size=len(chosen))
+    captions = []
+    for pair, group, side in zip(pairs.tolist(), groups.tolist(), sides.tolist(), strict=True):
+        picture = pool.drawn[pair][group][side]
+        captions.append(caption(pool.pairs[pair], picture.words, rng, told=picture.told if twins else None))
+    return pool.pixels[torch.from_numpy(pairs), torch.from_numpy(groups), torch.from_numpy(sides)], captions
+
+
+def _train(
+    clip: open_clip.CLIP,
+    tower: Tower,
+    words: _Words,
+    pool: _Pool,
+    setting: Setting,
+    rng: np.random.Generator,
+    progress: Progress | None,
+) -> None:
+    """Train both halves of the model in place."""
+    visual = Visual(clip.visual, tower_spec("tinyclip", _config(tower), {}))
+    optimizer = torch.optim.AdamW(_groups(clip, setting), lr=setting.rate, betas=(0.9, 0.98))
+    clip.train()
+    for step in range(setting.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = setting.rate * _slope(step, setting)
+        pixels, captions = _draw_batch(pool, setting, rng)
+        features = visual(_varied((pixels - visual.mean) / visual.std, setting.varied))
+        rows = clip.encode_text(words(captions))
+        loss = _symmetric(features, rows, clip.logit_scale.exp().clamp(max=setting.largest_scale))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(clip.parameters(), setting.norm)
+        optimizer.step()
+        if progress is not None:
+            progress(step + 1, setting.steps, loss.item())
+    clip.eval()
+
+
+def _varied(frames: Float[Tensor, "frames 3 size size"], varied: float) -> Float[Tensor, "frames 3 size size"]:
+    """Each frame a little turned, scaled and shifted, by torch's own generator; the border is mirrored."""
+    if not varied:
+        return frames
+    draw = varied * (2 * torch.rand(4, len(frames)) - 1)
+    angle, factor = math.radians(15) * draw[0], (0.12 * draw[1]).exp()
+    cos, sin = angle.cos() * factor, angle.sin() * factor
+    # Two frame sides are 2 here: 0.14 is 7 % of a side.
+    rows = [torch.stack([cos, -sin, 0.14 * draw[2]], dim=1), torch.stack([sin, cos, 0.14 * draw[3]], dim=1)]
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(frames.shape), align_corners=False)
+    return F.grid_sample(frames, grid, padding_mode="reflection", align_corners=False)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On one thread, so that the same weights come out on any number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _symmetric(
+    features: Float[Tensor, "batch dim"], rows: Float[Tensor, "batch dim"], scale: Float[Tensor, ""]
+) -> Float[Tensor, ""]:
+    """The mean of Eq. 2 from pictures to captions and from captions to pictures."""
+    labels = torch.arange(len(features))
+    return (matching_loss(features, rows, labels, scale=scale) + matching_loss(rows, features, labels, scale=scale)) / 2
+
+
+def _groups(clip: open_clip.CLIP, setting: Setting) -> list[dict[str, Any]]:
+    """All parameters; only matrices that are no embeddings decay."""
+    decay, others = [], []
+    for name, parameter in clip.named_parameters():
+        (decay if parameter.ndim > 1 and "embedding" not in name else others).append(parameter)
+    return [{"params": decay, "weight_decay": setting.weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _slope(step: int, setting: Setting) -> float:
+    """The part of the learning rate at a step: up within the warm-up, down to 0 along a cosine."""
+    return min(1.0, (step + 1) / setting.warmup) * 0.5 * (1 + math.cos(math.pi * step / setting.steps))
