@@ -13,6 +13,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from paper import shapes
 from paper.worlds import Scale
@@ -25,9 +26,9 @@ from texthead.train_job import with_validation
 GIVEN = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
 LISTS = ("k400", "ucf101", "hmdb51", "anet")
 # Clips a class: LDA is fitted on up to 60 (Sec. 4.2).
-EMOJI = {"train": 60, "test": 8, "frames": 8, "size": 112}
-SHAPES = {"train": 20, "test": 8, "frames": 8, "size": 64}
-SMOKE = {"train": 1, "test": 1, "frames": 4, "size": 32}
+EMOJI: dict[str, Any] = {"train": 60, "test": 8, "frames": 8, "size": 112}
+SHAPES: dict[str, Any] = {"train": 20, "test": 8, "frames": 8, "size": 64}
+SMOKE: dict[str, Any] = {"train": 1, "test": 1, "frames": 4, "size": 32}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -546,3 +547,12 @@ def test_a_learned_template_is_put_before_added_names(make, text: str, tmp_path:
     assert torch.allclose(anew.model.head.weight[3:], head.for_names(encoder.text, ["a"]).weight, atol=1e-6)
     with pytest.raises(DataError, match="has a learned template: give names without sentences or a template"):
         add_classes(load_run(folder), ["tree"], prompts=["a tree"])
+
+
+def test_rows_of_a_tuned_text_encoder_get_no_row_of_the_untuned_one_beside_them(make):
+    run = replace(load_run(make()), text_tuned=True)
+    with pytest.raises(RunError, match="trained with it and is not kept"):
+        add_classes(run, ["a kite"])
+    with pytest.raises(RunError, match="trained with it and is not kept"):
+        rename_class(run, run.labels[0], "a kite", encode=True)
+    assert remove_classes(run, run.labels[:1]).labels == run.labels[1:]

@@ -222,6 +222,7 @@ def _check_new(run: Run, labels: Sequence[str]) -> None:
 
 
 def _check_text(run: Run) -> None:
+    run.check_text_is_kept()
     head = run.model.head
     if not isinstance(head, CosineHead) or head.kind not in ("text", "prompt"):
         raise RunError(

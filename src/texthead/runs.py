@@ -144,6 +144,18 @@ class Run:
         text_map = head.text_map if isinstance(head, CosineHead) else None
         return load_encoder(self.spec.source, text=text, text_map=None if text_map is None else text_map.cpu())
 
+    def check_text_is_kept(self) -> None:
+        """Nothing, if new names can have rows beside those of the run.
+
+        Raises:
+            RunError: the text encoder was trained with the run and is not kept.
+        """
+        if self.text_tuned:
+            raise RunError(
+                f"{self.folder}: its text encoder was trained with it and is not kept, so other names have no rows "
+                "that fit: train with frozen text for those"
+            )
+
     def with_classes(
         self,
         labels: Sequence[str],
@@ -165,11 +177,7 @@ class Run:
         Raises:
             RunError: the text encoder was trained with the run and is not kept.
         """
-        if self.text_tuned:
-            raise RunError(
-                f"{self.folder}: its text encoder was trained with it and is not kept, so other names have no rows "
-                "that fit: train with frozen text for those"
-            )
+        self.check_text_is_kept()
         old = self.model.head
         if isinstance(old, PromptHead) and template is None:
             if any(prompts or []):
