@@ -5,16 +5,17 @@ Files:   DATA/k400/{train.txt,val.txt,labels.csv,videos/}; openclip:ViT-B-16/ope
 Cost:    about 10 hours on 8 GPUs a row at 100 % of the labels (the paper's), less in proportion below.
 Paper:   80.13 against 75.27 at 100 % (Table 3); the figure's other points are not printed as numbers.
 Choices: mean pooling, as Sec. 4.2 says for vision-only and Table 3 for both.
-Mini:    clothing photos, Lite0 fine-tuned at 96 pixels, 40 to 50 steps of 16; fractions 10, 30 and 100 %, nested and
+Mini:    clothing photos, Lite0 fine-tuned at 96 pixels, 40 to 48 steps of 10; fractions 10, 30 and 100 %, nested and
          stratified. Vision-only with its head at the encoder's rate, at ten times that (the published code's rate of
-         new modules), and at the best of five rates (a held-out fifth of the training items).
+         new modules), and at the best of five rates (a held-out fifth of the training items). Claims are judged against
+         the strongest of the three on the test items.
 """
 
 from dataclasses import replace
 
 from paper import worlds
 from paper.figures import lines
-from paper.head_rate import AT_ONE, AT_TEN, RATES, TUNED, chosen_rate, vision_only
+from paper.head_rate import AT_ONE, AT_TEN, RATES, TUNED, ahead, chosen_rate, strongest, vision_only
 from paper.running import Plan, Setting
 from paper.section import Section, Table, cell, each, gap, judged
 
@@ -33,7 +34,7 @@ def plan(setting: Setting) -> Plan:
     for part in fractions:
         # All labels are Fig. 4's rows, which are watched.
         row = replace(base, fraction=part) if part < 1 else replace(base, watch=WATCH)
-        rates[part] = yield from chosen_rate(setting, row, f"{part:.0%} of {row.data}")
+        rates[part] = yield from chosen_rate(setting, row, f"{part:.0%} of {row.data}", draws=4 if part < 0.2 else 2)
         rows |= {f"{TEXT}, {part:.0%}": row, **vision_only(row, rates[part], f", {part:.0%}")}
     found = yield setting.jobs(rows)
     methods = (TEXT, AT_ONE, AT_TEN, TUNED)
@@ -69,20 +70,15 @@ def plan(setting: Setting) -> Plan:
     section.figures.append(
         (lines(curves, x="labelled training items (%)", y="top-1 (%)"), "Fig. 3 at this scale; bars: 95 % intervals.")
     )
+    by_part = [(f"{part:.0%}", {method: values[method, part] for method in methods}) for part in fractions]
     section.verdicts.append(
-        judged(
-            3,
-            "text is ahead of vision-only (tuned) at every label fraction",
-            [(f"{part:.0%}", values[TEXT, part], values[TUNED, part]) for part in fractions],
-        )
+        ahead(3, "text is ahead of the strongest vision-only at every label fraction", by_part, TEXT)
     )
-    low, high = fractions[0], fractions[-1]
-    lead = {part: [a - b for a, b in zip(values[TEXT, part], values[TUNED, part], strict=True)] for part in (low, high)}
-    section.verdicts.append(
-        judged(
-            3,
-            "the lead is largest at 10 % of the labels",
-            [(f"lead at {low:.0%} over {high:.0%}", lead[low], lead[high])],
-        )
-    )
+    leads = []
+    for name, own in by_part:
+        _, best = strongest(own, methods[1:])
+        leads.append((name, [a - b for a, b in zip(own[TEXT], best, strict=False)]))
+    (least, first), *others = leads
+    pairs = [(f"lead at {least} over {name}", first, lead) for name, lead in others]
+    section.verdicts.append(judged(3, "the lead is largest with the fewest labels", pairs))
     return section

@@ -7,7 +7,7 @@ Choices: losses of a scaled cosine and of a plain linear layer are on different 
          number of steps to 50 % and 65 % of the training items (mean of the last five batches) and of validation
          items, each seed by itself; both levels were fixed beforehand. What never gets there counts as one step more
          than were made.
-Mini:    clothing photos, Lite0 fine-tuned at 96 pixels, 50 steps of 16; validation every 5 steps on the 120 photos of
+Mini:    clothing photos, Lite0 fine-tuned at 96 pixels, 40 steps of 10; validation every 5 steps on the 120 photos of
          the validation split.
 """
 

@@ -337,7 +337,7 @@ def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
 
 def tiny_folder(tower: Any, size: str, place: Place) -> Path:
     """The small CLIP's folder, trained once; of another input size where one is named."""
-    folder = tinyclip.kept(tower, place.folder, steps=2 if place.scale == "smoke" else None)
+    folder = tinyclip.kept(tower, place.folder, steps=data.TINY_STEPS[place.scale])
     if not size:
         return folder
     other = folder.with_name(f"{folder.name}-{size}")

@@ -68,8 +68,9 @@ class Row:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The data sets that it reads."""
-        return tuple(name for name in (self.data, self.scored, self.after) if name)
+        """What it stands on that has a content of its own: data sets, and a small CLIP."""
+        small = self.encoder.partition("@")[0] if self.encoder.startswith("tinyclip-") else None
+        return tuple(name for name in (self.data, self.scored, self.after, small) if name)
 
     def changed(self, **changes: object) -> "Row":
         """The row with other values of its recipe."""

@@ -6,17 +6,17 @@ Cost:    90 minutes on 8 GPUs for all items and 10 epochs (the paper's); minutes
 Paper:   ours 66.73 (zero-shot), 71.50, 73.64, 74.99, all 82.25; vision-only 0, 4.71, 30.44, 41.70, all 79.70
 Choices: one frame, no temporal module; 10 epochs for all items (Table 12); 50 for K shots, which is ours to choose.
          Vision-only at K = 0 is measured: a head that nobody has trained is at chance, not at 0.
-Mini:    clothing photos, 10 classes, Lite0 fine-tuned at 96 pixels, at least 40 steps of up to 16.
+Mini:    clothing photos, 10 classes, Lite0 fine-tuned at 96 pixels, 40 to 42 steps of up to 10.
 """
 
 from dataclasses import replace
 
 from paper import quoted, worlds
 from paper.figures import lines
-from paper.head_rate import AT_ONE, AT_TEN, TUNED, chosen_rate, vision_only
+from paper.head_rate import AT_ONE, AT_TEN, TUNED, ahead, chosen_rate, vision_only
 from paper.rows import Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, cell, each, gap, judged
+from paper.section import Section, Table, cell, each, gap
 
 TITLE = "Table 10: K-shot C-way image recognition"
 SHOTS = (1, 3, 5)
@@ -33,11 +33,11 @@ def plan(setting: Setting) -> Plan:
     columns: dict[str, Row] = {"0": replace(base, k=0)}
     columns |= {str(k): replace(few, k=k) for k in SHOTS} | {"all": everything}
     rates = {}
-    for name in ("3", "5", "all"):
+    for name in ("5", "all"):
         title = f"100% of {base.data}" if name == "all" else f"K = {name}"
-        rates[name] = yield from chosen_rate(setting, columns[name], title)
-    # One item a class leaves none to choose by; and nothing is trained at K = 0.
-    rates |= {"0": 1.0, "1": rates["3"]}
+        rates[name] = yield from chosen_rate(setting, columns[name], title, draws=4 if name == "5" else 2)
+    # Of fewer items too few could be held out to choose by; and nothing is trained at K = 0.
+    rates |= {"0": 1.0, "1": rates["5"], "3": rates["5"]}
     rows: dict[str, Row] = {}
     for name, row in columns.items():
         rows |= {f"{TEXT}, K = {name}": row, **vision_only(row, rates[name], f", K = {name}")}
@@ -74,16 +74,16 @@ def plan(setting: Setting) -> Plan:
             "Table 10 as a plot; bars: 95 % intervals.",
         )
     )
+    by_shots = {name: {m: values[m, name] for m in METHODS} for name in columns}
     section.verdicts += [
-        judged(
+        ahead(
             15,
-            "images: ours is ahead of vision-only (tuned) at K = 1, 3 and 5",
-            [(f"K = {k}", values[TEXT, str(k)], values[TUNED, str(k)]) for k in SHOTS],
+            "images: ours is ahead of the strongest vision-only at K = 1, 3 and 5",
+            [(f"K = {k}", by_shots[str(k)]) for k in SHOTS],
+            TEXT,
         ),
-        judged(
-            15,
-            "images: ours is ahead of vision-only (tuned) with all items",
-            [("all", values[TEXT, "all"], values[TUNED, "all"])],
+        ahead(
+            15, "images: ours is ahead of the strongest vision-only with all items", [("all", by_shots["all"])], TEXT
         ),
     ]
     return section

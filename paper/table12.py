@@ -6,7 +6,7 @@ Cost:    90 minutes, 6 hours and 17 hours on 8 GPUs (the paper's 0.5, 2.0 and 5.
 Paper:   82.25 / 96.82, 86.47 / 98.11, 87.12 / 98.33
 Choices: 10 epochs, one frame, no temporal module
 Mini:    clothing photos, EfficientNet-Lite0, -Lite1 and -Lite2, each with a bridge of its own, fine-tuned at 96 and 128
-         pixels, 50 steps of 16.
+         pixels, 40 steps of 10.
 """
 
 from dataclasses import replace

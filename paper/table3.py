@@ -7,7 +7,7 @@ Cost:    10 hours on 8 GPUs a row (the paper's)
 Paper:   CLIP: vision-only 75.27, vision-text 80.13; ImageNet: 74.78 and 75.63
 Choices: mean pooling. The paper doesn't say how text rows of 512 numbers meet an ImageNet ViT of 768, nor which
          weights: `full` uses a sentence encoder of transformers, lifted.
-Mini:    clothing photos, fine-tuned at 96 pixels, 50 steps of 16. "Aligned": Lite0 with bridged rows. "Not aligned":
+Mini:    clothing photos, fine-tuned at 96 pixels, 40 steps of 10. "Aligned": Lite0 with bridged rows. "Not aligned":
          the same network with MiniLM's rows lifted and not bridged. "No language": Lite1, with the same lifted rows.
 """
 

@@ -6,7 +6,7 @@ Cost:    10 hours on 8 GPUs a row (the paper's)
 Paper:   class name 81.37; "a video of a person" 81.52; several templates 80.88; a learnable one 81.22
 Choices: temporal transformer. Of several templates one is drawn a class and pass in training, and their mean row is
          used in testing; the paper says neither. The learnable template has 16 vectors in front of the name.
-Mini:    drawn shapes in motion, 48 classes, 8 frames of 64 pixels, small ViT-CLIP fine-tuned for 60 steps of 16; the
+Mini:    drawn shapes in motion, 48 classes, 8 frames of 64 pixels, small ViT-CLIP fine-tuned for 50 steps of 16; the
          learnable template has 8 vectors, through its text encoder.
 """
 

@@ -7,7 +7,7 @@ Cost:    on 8 GPUs, from the published logs: B/32 7 hours, B/16 7 (8 frames) and
 Paper:   the table's own numbers stand beside
 Choices: temporal transformer; 4x3 views average features
 Mini:    drawn shapes in motion, 48 classes; small CLIPs at 64 pixels and the ViT at 48 (position embeddings
-         interpolated), 4 and 8 frames, 60 steps of 16. A ResNet and a ViT are the two depths that there are.
+         interpolated), 4 and 8 frames, 50 steps of 16. A ResNet and a ViT are the two depths that there are.
 """
 
 from dataclasses import replace

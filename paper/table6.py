@@ -7,7 +7,7 @@ Paper:   gather, online 81.15; gather, offline 80.73; no gather, online 77.77; n
 Choices: temporal transformer. "One hot" is Eq. 2 to the letter; "multi-positive" are the published code's targets: both
          directions, all clips of a class in the batch. Offline takes the text rows as they are; online tunes the text
          encoder at the visual one's rate.
-Mini:    drawn shapes in motion, 48 classes, 4 frames of 64 pixels, small ViT-CLIP fine-tuned for 60 steps of 16, in two
+Mini:    drawn shapes in motion, 48 classes, 4 frames of 64 pixels, small ViT-CLIP fine-tuned for 50 steps of 16, in two
          real processes of one thread with 8 clips each. Without gather a process sees 8 texts, with it 16. Time and
          memory with nothing beside.
 """

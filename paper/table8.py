@@ -8,8 +8,8 @@ Paper:   K400 63.16, 67.50, 69.89, all 80.13; UCF-101 88.77, 92.78, 93.87, 95.24
 Choices: mean pooling, 200 epochs of the K x C items. The draw is made once from the seed and is the same on every
          process. The published code draws on each of its 8 processes, so that its K-shot sees up to 8 K items a class;
          rows "drawn by 8 processes" have that defect.
-Mini:    drawn pictures in motion (48 classes, frozen Lite0, narrow temporal transformer, 250 steps of 32) and clips of
-         flying things (4 classes, Lite0 fine-tuned, 4 frames of 96 pixels, 40 steps of 8).
+Mini:    drawn pictures in motion (48 classes, frozen Lite0, narrow temporal transformer, 150 steps of 32) and clips of
+         flying things (4 classes, Lite0 fine-tuned, 4 frames of 96 pixels, 40 steps of 4).
 """
 
 from dataclasses import replace
@@ -22,7 +22,8 @@ from paper.section import Section, Table, cell, each, gap, judged
 
 TITLE = "Table 8: K-shot C-way video recognition"
 SHOTS = (1, 3, 5)
-PROCESSES = 8
+# Of more, eight draws would be nearly all items at mini.
+DEFECT = (1, 3)
 
 
 def sets(setting: Setting) -> dict[str, Row]:
@@ -39,7 +40,7 @@ def shots(base: Row, name: str, setting: Setting) -> dict[str, Row]:
     rows = {f"{name}, K = 0": replace(base, k=0), f"{name}, K = all": everything}
     for k in SHOTS:
         rows[f"{name}, K = {k}"] = replace(base, k=k)
-        if setting.processes_drawing:
+        if setting.processes_drawing and k in DEFECT:
             title = f"{name}, K = {k}, drawn by {setting.processes_drawing} processes"
             rows[title] = replace(base, k=k, drawing_processes=setting.processes_drawing)
         if setting.full_length:
@@ -52,12 +53,9 @@ def plan(setting: Setting) -> Plan:
     rows: dict[str, Row] = {}
     for name, base in sets(setting).items():
         rows |= shots(base, name, setting)
-        # One item a class leaves none to choose by: K = 1 takes the rate of K = 3.
-        rates = {}
-        for k in SHOTS[1:]:
-            rates[k] = yield from chosen_rate(setting, replace(base, k=k), f"{name}, K = {k}")
+        # Of fewer items too few could be held out to choose by: all K take the rate of the largest.
+        rate = yield from chosen_rate(setting, replace(base, k=SHOTS[-1]), f"{name}, K = {SHOTS[-1]}", draws=3)
         for k in SHOTS:
-            rate = rates[max(k, SHOTS[1])]
             rows[f"{name}, K = {k}, vision-only"] = replace(base, k=k, head="linear", head_rate=rate)
     found = yield setting.jobs(rows)
     section = Section("table8", TITLE)
@@ -80,7 +78,7 @@ def plan(setting: Setting) -> Plan:
     )
     defect = []
     for name in sets(setting):
-        for k in SHOTS:
+        for k in DEFECT:
             other = found.values(f"{name}, K = {k}, drawn by {setting.processes_drawing} processes")
             defect.append([f"{name}, K = {k}", gap(other, found.values(f"{name}, K = {k}"))])
     section.tables.append(

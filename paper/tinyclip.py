@@ -144,11 +144,20 @@ def kept(
         EncoderError: an unknown tower, or no steps.
     """
     content = _content(tower, _setting(tower, steps), seed)
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-    out = (folder or cache_dir() / "paper") / f"tinyclip-{tower}-{digest}"
+    out = (folder or cache_dir() / "paper") / f"tinyclip-{tower}-{digest(tower, steps=steps, seed=seed)}"
     if (out / MARK).is_file() and read_json(out / MARK) == content:
         return out
     return pretrain(tower, out, steps=steps, seed=seed, progress=progress)
+
+
+def digest(tower: Tower, *, steps: int | None = None, seed: int = 0) -> str:
+    """A digest of all that decides what a tower is: its setting, the seed, and the programs that draw and train.
+
+    Raises:
+        EncoderError: an unknown tower, or no steps.
+    """
+    content = _content(tower, _setting(tower, steps), seed)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def at_size(folder: Path, size: int, out: Path) -> Path:

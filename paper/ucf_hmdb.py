@@ -7,7 +7,7 @@ Paper:   Sec. 4.3 sends the results to a supplement that was not available; its 
          view: UCF-101 98.06, HMDB-51 80.86 after the last epoch
 Choices: temporal transformer, which the second training starts from as the first one left it
 Mini:    drawn shapes in motion, another draw (#1) and all its clips before; then 3 clips a class of the first draw;
-         small ViT-CLIP, 4 frames of 64 pixels, 60 steps of 16 each.
+         small ViT-CLIP, 4 frames of 64 pixels, 50 steps of 16 each.
 """
 
 from dataclasses import replace

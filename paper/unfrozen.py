@@ -6,7 +6,7 @@ Cost:    10 hours on 8 GPUs a row (the paper's)
 Paper:   Sec. 2.2: "The unfrozen results are given in the supplementary materials"; those were not available
 Choices: temporal transformer at full scale. The trained rows are in a cosine head with the same scale; their rate is
          the encoder's, and ten times that.
-Mini:    clothing photos, Lite0 fine-tuned at 96 pixels, all 400 photos (50 steps of 16) and 5 a class (40 steps).
+Mini:    clothing photos, Lite0 fine-tuned at 96 pixels, all 400 photos and 5 a class (40 steps of 10).
 """
 
 from dataclasses import replace

@@ -24,14 +24,14 @@ IMAGENET = Row(
 
 # --- the stand-ins
 # Photos of ten kinds of clothing; the encoder is fine-tuned.
-CLOTHING = Row("clothing", changes={"size": 96, "frames": 1, "batch": 16}, steps=50)
+CLOTHING = Row("clothing", changes={"size": 96, "frames": 1, "batch": 10}, steps=40)
 # Clips of four flying things; the encoder is fine-tuned.
-AIRBORNE = Row("airborne", changes={"size": 96, "frames": 4, "batch": 8, "temporal": "mean"}, steps=40)
+AIRBORNE = Row("airborne", changes={"size": 96, "frames": 4, "batch": 4, "temporal": "mean"}, steps=40)
 # Drawn pictures in motion; the encoder is frozen, a narrow temporal transformer is trained on its features.
 MOTION = Row(
     "emoji",
     changes={"size": 112, "batch": 32, "scale": 30.0, "clip_norm": 0.0, "freeze_encoder": True},
-    steps=250,
+    steps=150,
 )
 # Drawn shapes in motion; a small CLIP that was trained on still shapes is fine-tuned.
 _TUNED = {
@@ -44,7 +44,7 @@ _TUNED = {
     "ratio": (1.0, 1.0),
     "flip": 0.0,
 }
-SHAPES_VIT = Row("shapes", encoder="tinyclip-vit", changes=_TUNED, steps=60)
+SHAPES_VIT = Row("shapes", encoder="tinyclip-vit", changes=_TUNED, steps=50)
 SHAPES_RESNET = replace(SHAPES_VIT, encoder="tinyclip-resnet")
 
 
