@@ -12,6 +12,7 @@ from torch import Tensor
 
 import ranked
 from made import PIXELS, write_broken
+from texthead.batches import EpochBatches
 from texthead.datasets import Dataset, Item, TrainClips
 from texthead.distributed import (
     check_same,
@@ -28,7 +29,7 @@ from texthead.distributed import (
 )
 from texthead.errors import MediaError, RunError
 from texthead.runs import load_run
-from texthead.training import EpochBatches, augmentation_for
+from texthead.training import augmentation_for
 
 Two = Callable[..., list]
 

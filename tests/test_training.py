@@ -34,6 +34,7 @@ from made import (
 )
 from texthead import features as features_module
 from texthead import training
+from texthead.batches import EpochBatches
 from texthead.checkpoints import MetricsLog
 from texthead.datasets import Dataset, Item, TrainClips
 from texthead.encoders import load_encoder
@@ -52,7 +53,6 @@ from texthead.runs import load_run
 from texthead.sampling import Views
 from texthead.temporal import MeanPool, TemporalTransformer
 from texthead.training import (
-    EpochBatches,
     augmentation_for,
     parameter_groups,
     set_training,

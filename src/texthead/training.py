@@ -8,12 +8,11 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
-from torch import Tensor, nn
+from torch import nn
 
+from texthead.batches import epoch_batches, loader, read
 from texthead.checkpoints import MetricsLog, begin, load_state, restore, save_state
 from texthead.datasets import Dataset, Pixels, TrainClips, TrainFeatures, label_indices
 from texthead.distributed import (
@@ -180,8 +179,8 @@ def _fit(
     clips = (_feature_clips if recipe.freeze_encoder else _pixel_clips)(
         model, train_set, recipe, pixels, cache, workers
     )
-    batches = _batches(len(clips), recipe)
-    loader = _loader(clips, batches, 0 if recipe.freeze_encoder else workers, device)
+    batches = epoch_batches(len(clips), recipe)
+    clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else workers, device)
 
     # --- optimiser: pretrained parts at lr, new parts at lr_new
     learner = student if objective is None else nn.ModuleDict({"model": student, "objective": objective})
@@ -198,13 +197,13 @@ def _fit(
         batches.epoch = epoch
         set_training(student, recipe)
         started, seen, summed = time.perf_counter(), 0, 0.0
-        parts = iter(loader)
+        parts = iter(clip_loader)
         for items, micro in batches.steps():
             _begin_step(optimizer, recipe, step, batches.steps_per_epoch)
             loss_sum, right, taken, odd = 0.0, 0, 0, []
             for left in reversed(range(micro)):
                 with together():
-                    clip, target, positions = _read(next(parts))
+                    clip, target, positions = read(next(parts))
                 clip, target = clip.to(device, non_blocking=True), target.to(device, non_blocking=True)
                 forward = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
                 if objective:
@@ -253,11 +252,6 @@ def _silent(*_: object) -> None:
     """Nothing to say, or not by this process."""
 
 
-def _batches(length: int, recipe: Recipe) -> "EpochBatches":
-    part = math.ceil(recipe.batch / recipe.accumulate)
-    return EpochBatches(length, recipe.batch, part, seed=recipe.seed, rank=rank(), ranks=ranks())
-
-
 def _begin_step(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps_per_epoch: int) -> None:
     """Set the rates of a step, and the seed of what is drawn in it."""
     at = step_epoch(step, steps_per_epoch=steps_per_epoch, schedule_every=recipe.schedule_every)
@@ -277,21 +271,6 @@ def _optimizer(
         betas=(recipe.beta1, recipe.beta2),
         weight_decay=recipe.weight_decay,
         fused=device.type == "cuda" or None,
-    )
-
-
-def _loader(
-    clips: torch.utils.data.Dataset, batches: "EpochBatches", workers: int, device: torch.device
-) -> torch.utils.data.DataLoader:
-    """The batches in order; its generator is its own, so that workers leave the global one alone."""
-    return torch.utils.data.DataLoader(
-        clips,
-        batch_sampler=batches,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        collate_fn=_collate,
-        pin_memory=device.type == "cuda",
-        generator=torch.Generator().manual_seed(batches.seed),
     )
 
 
@@ -362,70 +341,6 @@ def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:
         gray=recipe.gray,
         interpolation=pixels.interpolation,
     )
-
-
-class EpochBatches(torch.utils.data.Sampler):
-    """Every item once an epoch in an order drawn from (seed, epoch); batches of (epoch, position) keys.
-
-    The last batch is smaller, never dropped. Of a batch each process takes a share, and cuts it in parts of `part`
-    items, one forward pass each; all have as many parts, so that the last one may be empty.
-    """
-
-    def __init__(self, length: int, batch: int, part: int, *, seed: int, rank: int = 0, ranks: int = 1):
-        self.length = length
-        self.batch = batch
-        self.part = part
-        self.seed = seed
-        self.rank = rank
-        self.ranks = ranks
-        self.epoch = 0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps an epoch."""
-        return math.ceil(self.length / self.batch)
-
-    def steps(self) -> Iterator[tuple[int, int]]:
-        """(items of all processes, parts of each) of each optimiser step of an epoch."""
-        for start in range(0, self.length, self.batch):
-            items = min(self.batch, self.length - start)
-            yield items, math.ceil(math.ceil(items / self.ranks) / self.part)
-
-    def __len__(self) -> int:
-        return sum(parts for _, parts in self.steps())
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
-        for start in range(0, self.length, self.batch):
-            whole = order[start : start + self.batch]
-            own = whole[share(len(whole), self.rank, self.ranks)]
-            for at in range(0, math.ceil(len(whole) / self.ranks), self.part):
-                yield [(self.epoch, position) for position in own[at : at + self.part]]
-
-
-Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
-
-
-def _collate(entries: Sequence[tuple[Tensor | MediaError, int, int]]) -> Batch | MediaError:
-    """(clips, label indices, positions) of a batch, or the error of its first unreadable item."""
-    clips: list[Tensor] = []
-    for clip, _, _ in entries:
-        if isinstance(clip, MediaError):
-            return clip
-        clips.append(clip)
-    targets = torch.tensor([target for _, target, _ in entries], dtype=torch.long)
-    return torch.stack(clips) if clips else torch.empty(0), targets, [position for _, _, position in entries]
-
-
-def _read(batch: Batch | MediaError) -> Batch:
-    """The batch.
-
-    Raises:
-        MediaError: an item of it could not be read.
-    """
-    if isinstance(batch, MediaError):
-        raise MediaError(batch.path, f"{batch.problem}; --skip-unreadable would leave out and list such files")
-    return batch
 
 
 def parameter_groups(model: Recognizer, recipe: Recipe, objective: nn.Module | None = None) -> list[dict]:
