@@ -1,7 +1,8 @@
 """Fig. 4: how fast vision-text and vision-only converge.
 
 Command: python -m paper run fig4 --scale full --data DATA
-Files:   as fig3; no further training, since its rows at 100 % of the labels are these.
+Files:   as fig3
+Cost:    none beyond fig3, whose rows at 100 % of the labels these are
 Paper:   a plot of training losses over epochs, without numbers.
 Choices: losses of a scaled cosine and of a plain linear layer are on different scales, so what is compared is the
          number of steps to 50 % and 65 % of the training items (mean of the last five batches) and of validation

@@ -1,0 +1,88 @@
+"""The rows of scale full on data of the layout that they expect: lists, label file, videos; small here, and a small CLIP."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from made import write_image, write_video
+from paper import data, fit, tinyclip, worlds
+from paper.__main__ import main
+from paper.data import Place
+from paper.rows import Job
+from texthead.errors import DataError
+
+NAMES = ("blue", "green", "red")
+
+
+def lists(folder: Path) -> Path:
+    """A data set as published lists: two training and one validation video a class."""
+    for split, seeds in (("train", (0, 1)), ("val", (2,))):
+        lines = []
+        for label, name in enumerate(NAMES):
+            for seed in seeds:
+                write_video(folder / "videos" / f"{name}{seed}.mp4", name, seed=seed)
+                lines.append(f"{name}{seed}.mp4 {label}\n")
+        (folder / f"{split}.txt").write_text("".join(lines))
+    (folder / "labels.csv").write_text("id,name\n" + "".join(f"{i},{name}\n" for i, name in enumerate(NAMES)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Place:
+    root = tmp_path_factory.mktemp("data")
+    for name in ("k400", "ucf101"):
+        lists(root / name)
+    for split, seed in (("train", 0), ("val", 1)):
+        for wnid, colour in (("n01440764", "red"), ("n01443537", "blue")):
+            write_image(root / "imagenet" / split / wnid / f"a{seed}.JPEG", colour, seed)
+    return Place("full", root, tmp_path_factory.mktemp("kept"), accumulate=2)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> str:
+    return f"openclip:local-dir:{tinyclip.pretrain('vit', tmp_path_factory.mktemp('vit') / 'clip', steps=2)}"
+
+
+def test_the_lists_are_read_with_their_names(place):
+    dataset = data.read("k400", place)
+    assert dataset.classes == list(NAMES)
+    assert (len(dataset.split("train")), len(data.test_items(dataset))) == (6, 3)
+
+
+def test_imagenet_s_folders_are_read_with_their_names(place):
+    assert data.read("imagenet", place).classes == ["goldfish", "tench"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        worlds.KINETICS,
+        worlds.KINETICS_MEAN,
+        replace(worlds.KINETICS_MEAN, scored="ucf101"),
+        replace(worlds.KINETICS_MEAN, k=1, full_length=True),
+        replace(worlds.IMAGENET, views=("1x1", "1x3")),
+    ],
+)
+def test_a_row_of_the_paper_s_own_setting_runs(place, encoder, row):
+    torch.set_num_threads(1)
+    found = fit.fit(Job("row", 0, replace(row, encoder=encoder).changed(epochs=1, frames=2)), place)
+    assert found["count"] == len(data.test_items(data.read(row.scored or row.data, place)))
+    assert found["steps"] == found["epochs"] == 1
+    assert found["items"] == (6 if row.data == "k400" else 2)
+
+
+def test_what_is_missing_is_said_with_its_path(place):
+    assert not data.has("hmdb51", place)
+    with pytest.raises(DataError, match="hmdb51"):
+        data.read("hmdb51", place)
+
+
+def test_rows_without_their_data_are_left_out_and_said(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    words = ["run", "table11", "--data", str(tmp_path / "empty"), "--results", str(tmp_path / "r")]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "3 rows need clothing" in said
+    assert "not run" in said
