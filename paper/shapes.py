@@ -65,6 +65,7 @@ COLUMNS = ("path", "label", "split", "colour", "shape", "motion")
 
 # What is true of one picture and false of another of the same pair.
 OPPOSITES = (("small", "large"), ("on the left", "on the right"), ("at the top", "at the bottom"))
+OPPOSITE_MOTIONS = (("moving left", "moving right"), ("growing", "shrinking"), ("jumping", "spinning"))
 FORMS = (
     "{}",
     "{}.",
@@ -80,7 +81,7 @@ FORMS = (
     "here we see {}.",
 )
 SAID = 0.3  # the share of what is true of a picture that its caption says
-MOVING = 0.3  # the share of twins that are long exposures
+MOVING = 0.5  # the share of twins that are long exposures
 EXPOSED, END = 5, 0.65  # frames of a long exposure, and how much of it is the last
 
 # Of the diagonals of the 12 x 12 board four are unseen. Differences of these numbers give each of 1 to 11, so that
@@ -272,13 +273,15 @@ def draw_place(rng: np.random.Generator) -> Placement:
 def draw_twins(pair: Pair, *, rng: np.random.Generator, size: int = 64) -> tuple[Picture, Picture]:
     """Two pictures of a pair, each with a word that is false of the other: a batch can hold both.
 
-    Most are stills, with "small" and "large", say; the others are long exposures of two motions.
+    Half are stills, with "small" and "large", say; the others are long exposures of two motions, often opposite ones:
+    few batches would hold "moving left" and "moving right" of one pair by chance.
     """
-    if rng.uniform() < MOVING:
-        first, second = rng.choice(MOTIONS, 2, replace=False).tolist()
-        return _exposed(pair, first, rng, size), _exposed(pair, second, rng, size)
-    first, second = OPPOSITES[rng.integers(len(OPPOSITES))]
-    return _still(pair, first, rng, size), _still(pair, second, rng, size)
+    draw, opposites = (_exposed, OPPOSITE_MOTIONS) if rng.uniform() < MOVING else (_still, OPPOSITES)
+    words = opposites[rng.integers(len(opposites))]
+    if draw is _exposed and rng.uniform() < 0.5:
+        words = rng.choice(MOTIONS, 2, replace=False).tolist()
+    first, second = (draw(pair, word, rng, size) for word in words)
+    return first, second
 
 
 def _still(pair: Pair, told: str, rng: np.random.Generator, size: int) -> Picture:

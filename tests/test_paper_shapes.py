@@ -151,7 +151,7 @@ def test_twins_differ_in_what_is_told_of_them():
         assert second.told not in first.words
         told[first.told in MOTIONS] += 1
         assert {first.told, second.told} <= set(MOTIONS) or (first.told, second.told) in OPPOSITES
-    assert min(told.values()) > 10
+    assert min(told.values()) > 15
 
 
 def test_a_long_exposure_tells_left_from_right():
