@@ -42,6 +42,8 @@ def plan(setting: Setting) -> Plan:
     section = Section("fig3", TITLE)
     chosen = ", ".join(f"{rates[part]:g}x at {part:.0%}" for part in fractions)
     section.notes.append(f"Head rates chosen among {', '.join(f'{rate:g}x' for rate in RATES)}: {chosen}.")
+    if setting.scale != "full":
+        section.notes.append("All fractions have the same budget of steps: with all labels each photo is seen once.")
     section.tables.append(
         Table(
             "Top-1 on the test items; mean and 95 % interval over seeds.",

@@ -63,12 +63,11 @@ def plan(setting: Setting) -> Plan:
 
 
 def training_curve(result: dict) -> list[tuple[int, float]]:
-    """(step, training top-1 of the last five batches)."""
-    steps = [(step, top1) for step, _, top1 in result["curve"]]
-    return [
-        (step, float(np.mean([top1 for _, top1 in steps[max(0, i + 1 - WINDOW) : i + 1]])))
-        for i, (step, _) in enumerate(steps)
-    ]
+    """(step, training top-1 of the last five batches), from the fifth step on: one batch alone can be all luck."""
+    steps, values = zip(*((step, top1) for step, _, top1 in result["curve"]), strict=True)
+    window = min(WINDOW, len(steps))
+    ends = range(window, len(steps) + 1)
+    return [(steps[end - 1], float(np.mean(values[end - window : end]))) for end in ends]
 
 
 def arrivals(curves_: list[list], level: float) -> list[float]:
