@@ -81,8 +81,10 @@ def plan(setting: Setting) -> Plan:
 def verdicts(name: str, values: dict[str, list[float]]) -> list[Verdict]:
     """What a set says of claims 5, 6 and 7."""
     text = values[TEXT]
-    far = [(title, [v - FAR for v in text], values[title]) for title in (NORMAL, ORTHOGONAL)]
+    below = [(f"text over {title}", text, values[title]) for title in (NORMAL, ORTHOGONAL)]
+    far = [(f"{title}, less {FAR:g}", [v - FAR for v in ours], theirs) for title, ours, theirs in below]
     found = [
+        judged(5, f"{name}: random and orthogonal rows are below text", below),
         judged(5, f"{name}: random and orthogonal rows are far ({FAR:g} points and more) below text", far),
         equal(
             6, f"{name}: a text-only encoder is as good as the aligned one (within {SAME:g} points)", values[ONLY], text

@@ -56,6 +56,11 @@ def plan(setting: Setting) -> Plan:
     found = yield setting.jobs(rows)
     values = {title: found.values(title) for title in rows}
     section = Section("table4", TITLE)
+    if setting.scale != "full":
+        section.notes.append(
+            "The learnable vectors start at N(0, 0.02), the small CLIP's token embeddings at 0.2, and there are 50 steps: "
+            "its row speaks of this start and budget."
+        )
     section.notes.append(f"Several templates: {', '.join(map(repr, rows[SEVERAL].changes['template']))}.")  # pyright: ignore[reportArgumentType]
     section.tables.append(
         Table(
