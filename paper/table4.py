@@ -58,8 +58,8 @@ def plan(setting: Setting) -> Plan:
     section = Section("table4", TITLE)
     if setting.scale != "full":
         section.notes.append(
-            "The learnable vectors start at N(0, 0.02), the small CLIP's token embeddings at 0.2, and there are 50 steps: "
-            "its row speaks of this start and budget."
+            "The learnable vectors start at N(0, 0.02), the small CLIP's token embeddings at 0.2, and there are 50 "
+            "steps: its row speaks of this start and budget."
         )
     section.notes.append(f"Several templates: {', '.join(map(repr, rows[SEVERAL].changes['template']))}.")  # pyright: ignore[reportArgumentType]
     section.tables.append(

@@ -55,8 +55,8 @@ def plan(setting: Setting) -> Plan:
     section = Section("table5", TITLE)
     if setting.scale != "full":
         section.notes.append(
-            "The drawn clips have 8 frames and are as large as the crop: all views of an 8-frame row are the same, and those "
-            "of a 4-frame row differ in their clips alone. Crops cannot be seen here."
+            "The drawn clips have 8 frames and are as large as the crop: all views of an 8-frame row are the same, and "
+            "those of a 4-frame row differ in their clips alone. Crops cannot be seen here."
         )
     value = {(t, v): found.values(t, views=v) for t in rows for v in (ONE, MANY)}
     section.tables.append(
