@@ -31,6 +31,8 @@ from texthead.errors import MediaError, RunError
 from texthead.runs import load_run
 from texthead.training import augmentation_for
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
 Two = Callable[..., list]
 
 

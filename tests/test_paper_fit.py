@@ -12,6 +12,8 @@ from paper.rows import Job, Row
 from texthead.evaluation import Evaluation
 from texthead.splits import half_classes
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Place:
@@ -19,7 +21,6 @@ def place(tmp_path_factory) -> Place:
 
 
 def result(row: Row, place: Place, seed: int = 0) -> dict:
-    torch.set_num_threads(1)
     return fit.fit(Job("row", seed, row), place)
 
 

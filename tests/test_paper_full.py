@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from made import write_image, write_video
 from paper import data, fit, tinyclip, worlds
@@ -12,6 +11,8 @@ from paper.__main__ import main
 from paper.data import Place
 from paper.rows import Job
 from texthead.errors import DataError
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 NAMES = ("blue", "green", "red")
 
@@ -66,7 +67,6 @@ def test_imagenet_s_folders_are_read_with_their_names(place):
     ],
 )
 def test_a_row_of_the_paper_s_own_setting_runs(place, encoder, row):
-    torch.set_num_threads(1)
     found = fit.fit(Job("row", 0, replace(row, encoder=encoder).changed(epochs=1, frames=2)), place)
     assert found["count"] == len(data.test_items(data.read(row.scored or row.data, place)))
     assert found["steps"] == found["epochs"] == 1
