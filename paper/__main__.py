@@ -9,10 +9,12 @@ from pathlib import Path
 from paper.data import Place
 from paper.experiments import NAMES, label, module
 from paper.results import FOLDER, Store
-from paper.running import Setting, outline, run, workers
+from paper.rows import Job
+from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
+from paper.worlds import Scale
 from texthead.errors import RunError, TextheadError
 
-SEEDS = {"smoke": 1, "mini": 5, "full": 1}
+SCALES: tuple[Scale, ...] = ("mini", "full")  # that anything can be learned from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help="table8: also with items drawn by each of N processes, the published code's defect; 0: not",
     )
     reporting = commands.add_parser("report", help="RESULTS.md and one page from what has been run")
-    reporting.add_argument("--scale", choices=("mini", "full"), default="mini", help="default: mini")
+    reporting.add_argument("--scale", choices=SCALES, default="mini", help="default: mini")
     reporting.add_argument("--seeds", type=int, help="number of seeds; default: 5 at mini, 1 at full")
     reporting.add_argument("--out", type=Path, default=FOLDER.parent / "RESULTS.md")
     reporting.add_argument("--page", type=Path, default=FOLDER.parent / "results.html")
@@ -71,22 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def seeds_of(scale: str, count: int | None) -> tuple[int, ...]:
-    """The seeds 0, 1, ...
-
-    Raises:
-        RunError: fewer than one.
-    """
-    count = SEEDS[scale] if count is None else count
-    if count < 1:
-        raise RunError(f"--seeds must be at least 1, got {count}")
-    return tuple(range(count))
-
-
 def show_list(names: Sequence[str]) -> None:
     """What can be run: a few lines an experiment, or the whole label and all rows of those that are named."""
     for name in names or NAMES:
-        jobs = {scale: outline(module(name).plan(_everything(scale))) for scale in ("mini", "full")}
+        settings = {scale: Setting(Place(scale), seeds_of(scale)) for scale in SCALES}
+        jobs = {scale: outline(module(name).plan, settings[scale]) for scale in SCALES}
         needs = {scale: sorted({source for job in jobs[scale] for source in job.row.sources}) for scale in jobs}
         if names:
             print(f"{name}\n\n{label(name)}\n")
@@ -95,31 +86,21 @@ def show_list(names: Sequence[str]) -> None:
             print()
             continue
         print(f"{name:9} {module(name).TITLE}")
-        for scale in jobs:
+        for scale in SCALES:
             rows = len({job.title for job in jobs[scale]})
             print(f"{'':9}   {scale}: {rows} rows, data {', '.join(needs[scale])}{_cost(name, scale, jobs[scale])}")
 
 
-def _cost(name: str, scale: str, jobs: Sequence) -> str:
+def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
     """The time that the rows took, where they have been run; of `full` the label says what it should."""
     store = Store(FOLDER, scale)
-    told = Setting(Place(scale), seeds_of(scale, None), digests=store.digests)  # pyright: ignore[reportArgumentType]
+    told = Setting(Place(scale), seeds_of(scale), digests=store.digests)
     keys = {told.key(job) for job in jobs if all(map(told.has, job.row.sources))}
     seconds = store.about(keys)[2]
     if seconds:
         return f"; {seconds / 60:.0f} core-minutes, rows shared with others included"
     lines = [line for line in label(name).splitlines() if line.startswith("Cost")]
     return f"; {lines[0].partition(':')[2].strip()}" if scale == "full" and lines else ""
-
-
-def _everything(scale: str) -> Setting:
-    """A setting in which all data is there."""
-
-    class All(dict):
-        def __contains__(self, _: object) -> bool:
-            return True
-
-    return Setting(Place(scale), seeds_of(scale, None), digests=All())  # pyright: ignore[reportArgumentType]
 
 
 def run_all(options: argparse.Namespace) -> None:
@@ -129,6 +110,10 @@ def run_all(options: argparse.Namespace) -> None:
         module(name)
     if options.data is not None and not options.data.is_dir():
         raise RunError(f"--data {options.data}: no such folder; see `python -m paper list {names[0]}`")
+    for option, least in (("workers", 1), ("accumulate", 1), ("emulate_per_process_draw", 0)):
+        value = getattr(options, option)
+        if value is not None and value < least:
+            raise RunError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
     place = Place(options.scale, options.data, options.kept, options.accumulate)
     setting = Setting(
         place,
@@ -152,11 +137,12 @@ def run_all(options: argparse.Namespace) -> None:
 
 def _say_missing(name: str, setting: Setting) -> None:
     """Which data sets an experiment would need and has not: rows on them are left out, and said."""
-    jobs = outline(module(name).plan(_everything(setting.scale)))
+    jobs = outline(module(name).plan, setting)
     missing = sorted({source for job in jobs for source in job.row.sources if not setting.has(source)})
     if missing:
         rows = len({job.title for job in jobs if set(job.row.sources) & set(missing)})
-        _say(f"{name}: {rows} rows need {', '.join(missing)}, not found in --data {setting.place.data}: left out")
+        where = "name their folder with --data" if setting.place.data is None else f"not in {setting.place.data}"
+        _say(f"{name}: {rows} rows need {', '.join(missing)} ({where}): left out")
 
 
 def _say(line: str) -> None:

@@ -61,15 +61,6 @@ def has(name: str, place: Place) -> bool:
     return place.data is not None and _source(name, place.data).exists()
 
 
-def read(name: str, place: Place) -> Dataset:
-    """The data set with its training and test items.
-
-    Raises:
-        DataError: an unknown name, or a data set that is not in the folder.
-    """
-    return _read(name, place)
-
-
 def test_items(dataset: Dataset) -> Dataset:
     """The items that are scored: the test split, or the validation split where there is none."""
     test = dataset.split("test")
@@ -89,7 +80,12 @@ def digest(name: Any, place: Place) -> str:
 
 
 @cache
-def _read(name: str, place: Place) -> Dataset:
+def read(name: str, place: Place) -> Dataset:
+    """The data set with its training and test items.
+
+    Raises:
+        DataError: an unknown name, or a data set that is not in the folder.
+    """
     if place.scale == "smoke":
         return _smoke(name, place)
     base, _, seed = name.partition("#")

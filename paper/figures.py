@@ -46,6 +46,9 @@ def lines(
         )
     if log:
         axes.set_xscale("symlog", linthresh=1)
+        places = sorted({place for at in series.values() for place, _ in at})
+        axes.set_xticks(places, [f"{place:.2g}" for place in places])
+        axes.minorticks_off()
     _label(axes, x, y)
     return figure
 

@@ -152,7 +152,7 @@ def prepare(row: Row, seed: int, place: Place) -> Bench:
         recipe = replace(recipe, batch=math.ceil(len(train) / 2), epochs=1, warmup=0.1)
     encoder = load(row.encoder, row.text, place, tuple(sorted({*names, *test.classes})), recipe.template)
     pixels = pixels_for(recipe, encoder.visual.spec)
-    kept = features.FeatureCache(features.encoder_key(encoder.visual, pixels), place.folder / "features")
+    kept = feature_cache(encoder, pixels, place)
     targets = torch.tensor(label_indices(train, names))
     found = None
     if recipe.center or row.head == "lda":
@@ -307,9 +307,7 @@ def load(
     encoder: str, text: str | None, place: Place, names: tuple[str, ...], template: str | tuple[str, ...]
 ) -> th.Encoder:
     """The encoder, once a process: rows train copies of it."""
-    source, _, size = encoder.partition("@")
-    if source.startswith("tinyclip-"):
-        source = f"openclip:local-dir:{tiny_folder(source.removeprefix('tinyclip-'), size, place)}"
+    source = f"openclip:local-dir:{tiny_folder(encoder, place)}" if encoder.startswith("tinyclip-") else encoder
     if text == "minilm":
         text = f"text:{minilm_folder()}"
     filled = [template] if isinstance(template, str) else template
@@ -317,9 +315,9 @@ def load(
     return th.load_encoder(source, text=text, prompts=shown)
 
 
-def tower(name: str, place: Place) -> Path:
-    """The folder of a small CLIP, trained now if it is not there: "tinyclip-vit" or "tinyclip-resnet"."""
-    return tiny_folder(name.removeprefix("tinyclip-"), "", place)
+def feature_cache(encoder: th.Encoder, pixels: Pixels, place: Place) -> features.FeatureCache:
+    """Where the frame features of the pretrained encoder are kept."""
+    return features.FeatureCache(features.encoder_key(encoder.visual, pixels), place.folder / "features")
 
 
 def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
@@ -329,14 +327,15 @@ def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
     recipe = recipe_for(row, len(whole), 0)
     encoder = load(row.encoder, None, place, tuple(whole.classes), recipe.template)
     pixels = pixels_for(recipe, encoder.visual.spec)
-    kept = features.FeatureCache(features.encoder_key(encoder.visual, pixels), place.folder / "features")
+    kept = feature_cache(encoder, pixels, place)
     paths = [item.path for item in whole.items][part::parts]
     most = partial(features.evenly, most=2 * recipe.frames)
     features.frame_features(encoder.visual, paths, most, pixels, cache=kept)
 
 
-def tiny_folder(tower: Any, size: str, place: Place) -> Path:
-    """The small CLIP's folder, trained once; of another input size where one is named."""
+def tiny_folder(name: Any, place: Place) -> Path:
+    """The folder of a small CLIP, trained once: "tinyclip-vit", "tinyclip-resnet", of 48 pixels "tinyclip-vit@48"."""
+    tower, _, size = name.removeprefix("tinyclip-").partition("@")
     folder = tinyclip.kept(tower, place.folder, steps=data.TINY_STEPS[place.scale])
     if not size:
         return folder

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from paper.__main__ import seeds_of
 from paper.data import Place
 from paper.experiments import NAMES, label, module
 from paper.results import Store
-from paper.running import Setting, follow, outline
+from paper.running import Setting, follow, outline, seeds_of
 from paper.section import Section, Table, Verdict
 from paper.worlds import Scale
 from texthead.errors import RunError
@@ -55,12 +54,7 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
 def missing_rows(name: str, setting: Setting) -> int:
     """How many of an experiment's rows stand on data that was not there."""
 
-    class All(dict):
-        def __contains__(self, _: object) -> bool:
-            return True
-
-    everything = Setting(setting.place, setting.seeds, digests=All())
-    jobs = outline(module(name).plan(everything))
+    jobs = outline(module(name).plan, setting)
     return len({job.title for job in jobs if not all(map(setting.has, job.row.sources))})
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from paper.rows import Job
+from texthead.errors import RunError
 from texthead.files import write_json
 
 FOLDER = Path(__file__).parent / "results"
@@ -30,7 +31,11 @@ class Results:
 
 
 class Store:
-    """The kept results of a scale: `FOLDER/SCALE/EXPERIMENT.jsonl`, a line a job."""
+    """The kept results of a scale: `FOLDER/SCALE/EXPERIMENT.jsonl`, a line a job.
+
+    Raises:
+        RunError: a line that is no finished row.
+    """
 
     def __init__(self, folder: Path, scale: str):
         self.folder = folder / scale
@@ -38,12 +43,15 @@ class Store:
         noted = self.folder / "data.json"
         self.digests: dict[str, str] = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
         for file in sorted(self.folder.glob("*.jsonl")):
-            for line in file.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
-                self.lines[entry["key"]] = entry
+            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+                try:
+                    entry = json.loads(line)
+                    self.lines[entry["key"]] = entry
+                except (ValueError, TypeError, KeyError):
+                    raise RunError(f"{file}:{number}: no finished row, a stop has cut it: remove the line") from None
 
     def add(self, experiment: str, job: Job, key: str, result: dict[str, Any], seconds: float) -> None:
-        """Keep a finished job, at once: what a stop leaves behind is whole lines."""
+        """Keep a finished job, at once: a stop costs those that are not finished."""
         entry = {
             "key": key,
             "title": job.title,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paper import data
 from paper.data import Place
@@ -13,8 +13,22 @@ from paper.results import Results, Store
 from paper.rows import Job, Row
 from paper.section import Section
 from paper.worlds import Scale
+from texthead.errors import RunError
 
 Plan = Generator[list[Job], Results, Section]
+SEEDS = {"smoke": 1, "mini": 5, "full": 1}
+
+
+def seeds_of(scale: str, count: int | None = None) -> tuple[int, ...]:
+    """The seeds 0, 1, ...: as many as asked for, or as the scale has.
+
+    Raises:
+        RunError: fewer than one.
+    """
+    count = SEEDS[scale] if count is None else count
+    if count < 1:
+        raise RunError(f"--seeds must be at least 1, got {count}")
+    return tuple(range(count))
 
 
 @dataclass(frozen=True)
@@ -22,6 +36,7 @@ class Setting:
     """How experiments are run: where, with which seeds, and how many jobs at a time.
 
     `digests` are those of data that was there when rows were run, for a report without the data; None reads the data.
+    With `outlined` all data counts as there: for what could be run.
     `full_length` and `processes_drawing` are for Table 8: epochs as long as full training, and of how many processes
     each draws its own items in the rows that have the published code's defect (0: no such rows).
     """
@@ -30,6 +45,7 @@ class Setting:
     seeds: tuple[int, ...]
     workers: int = 2
     digests: Mapping[str, str] | None = None
+    outlined: bool = False
     full_length: bool = False
     processes_drawing: int = 8
 
@@ -40,6 +56,8 @@ class Setting:
 
     def has(self, name: str) -> bool:
         """Whether a data set is there, or was."""
+        if self.outlined:
+            return True
         return data.has(name, self.place) if self.digests is None else name in self.digests
 
     def jobs(self, rows: Mapping[str, Row], seeds: Sequence[int] | None = None) -> list[Job]:
@@ -104,8 +122,9 @@ def run(
     return follow(plan, setting, store, finish)[0]
 
 
-def outline(plan: Plan) -> list[Job]:
-    """All jobs that an experiment asks for, with nothing run: choices among rows are left at their defaults."""
+def outline(make: Callable[[Setting], Plan], setting: Setting) -> list[Job]:
+    """All jobs that an experiment would ask for if all data were there; choices among rows stay at their defaults."""
+    plan = make(replace(setting, outlined=True))
     jobs = list(next(plan))
     while True:
         try:
@@ -123,9 +142,11 @@ def _results(
     together = {key: job for key, job in jobs.items() if not job.row.alone}
     place, rows = setting.place, [job.row for job in jobs.values()]
     # What all jobs share is made once: small CLIPs, and frame features of frozen encoders.
-    towers = sorted({row.encoder.partition("@")[0] for row in rows if row.encoder.startswith("tinyclip")})
-    for folder in pool.map(fit.tower, towers, [place] * len(towers)):
-        say(f"  small CLIP: {folder.name}")
+    sized = sorted({row.encoder for row in rows if row.encoder.startswith("tinyclip")})
+    towers = sorted({name.partition("@")[0] for name in sized})
+    for wave in (towers, [name for name in sized if name not in towers]):
+        for folder in pool.map(fit.tiny_folder, wave, [place] * len(wave)):
+            say(f"  small CLIP: {folder.name}")
     frozen = {(row.data, row.encoder): row for row in rows if row.changes.get("freeze_encoder")}
     for row in frozen.values():
         parts = range(setting.workers)

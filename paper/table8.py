@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from paper import quoted, worlds
 from paper.head_rate import chosen_rate
+from paper.results import Results
 from paper.rows import Row
 from paper.running import Plan, Setting
 from paper.section import Section, Table, cell, each, gap, judged
@@ -76,18 +77,8 @@ def plan(setting: Setting) -> Plan:
             ],
         )
     )
-    defect = []
-    for name in sets(setting):
-        for k in DEFECT:
-            other = found.values(f"{name}, K = {k}, drawn by {setting.processes_drawing} processes")
-            defect.append([f"{name}, K = {k}", gap(other, found.values(f"{name}, K = {k}"))])
-    section.tables.append(
-        Table(
-            f"What the published draw on {setting.processes_drawing} processes adds, in points, paired.",
-            ["row", "top-1"],
-            defect,
-        )
-    )
+    if setting.processes_drawing:
+        section.tables.append(defect(found, setting))
     section.tables.append(
         Table(
             "The paper's Table 8, quoted.",
@@ -103,6 +94,15 @@ def plan(setting: Setting) -> Plan:
         zero = [(f"K = {k}", found.values(f"{name}, K = {k}"), found.values(f"{name}, K = 0")) for k in SHOTS]
         section.verdicts.append(judged(13, f"{name}: few-shot training is ahead of zero-shot", zero))
     return section
+
+
+def defect(found: Results, setting: Setting) -> Table:
+    """What the published draw adds to the true K-shot."""
+    drawn, rows = f"drawn by {setting.processes_drawing} processes", []
+    for title in (f"{name}, K = {k}" for name in sets(setting) for k in DEFECT):
+        rows.append([title, gap(found.values(f"{title}, {drawn}"), found.values(title))])
+    caption = f"What the published draw on {setting.processes_drawing} processes adds, in points, paired."
+    return Table(caption, ["row", "top-1"], rows)
 
 
 def audit(results: list[dict]) -> str:

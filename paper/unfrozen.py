@@ -36,11 +36,13 @@ def plan(setting: Setting) -> Plan:
     base = worlds.at(setting.scale, full=worlds.KINETICS, mini=worlds.CLOTHING)
     amounts = {"all items": base} if full else {"all items": replace(base, watch=5), "K = 5": replace(base, k=5)}
     rows: dict[str, Row] = {}
+    start_of: dict[str, str] = {}
     for amount, row in amounts.items():
         for head in ("text", "orthogonal"):
             for kind, made in kinds(row, head).items():
                 watched = row.watch if (head, kind) == ("text", FROZEN) else 0
-                rows[f"{amount}: {head}, {kind}"] = replace(made, watch=watched)
+                title = f"{amount}: {head}, {kind}"
+                rows[title], start_of[title] = replace(made, watch=watched), f"{amount}: {head}, {FROZEN}"
     found = yield setting.jobs(rows)
     values = {title: found.values(title) for title in rows}
     section = Section("unfrozen", TITLE)
@@ -48,15 +50,7 @@ def plan(setting: Setting) -> Plan:
         Table(
             "Top-1; mean and 95 % interval over seeds, difference paired by seed.",
             ["rows", "top-1", "minus frozen", "each seed"],
-            [
-                [
-                    t,
-                    cell(v),
-                    gap(v, values[f"{t.rsplit(', ', 2)[0] if 'unfrozen' in t else t.rsplit(', ', 1)[0]}, {FROZEN}"]),
-                    each(v),
-                ]
-                for t, v in values.items()
-            ],
+            [[t, cell(v), gap(v, values[start_of[t]]), each(v)] for t, v in values.items()],
         )
     )
     for kind in (ONE, TEN):

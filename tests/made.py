@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from texthead.datasets import Dataset, Item, Pixels
+from texthead.recipes import Recipe
 from texthead.towers import Visual, VisualSpec, build_visual
 
 SPEC = VisualSpec(
@@ -33,6 +34,23 @@ SPEC = VisualSpec(
     any_size=True,
 )
 PIXELS = Pixels(32, 36, "bilinear")
+SMALL = Recipe(
+    name="test",
+    frames=2,
+    size=32,
+    resize=36,
+    crop="resized",
+    area=(0.5, 1.0),
+    flip=0.5,
+    epochs=4,
+    batch=4,
+    lr=1e-3,
+    lr_new=2e-3,
+    warmup=1.0,
+    clip_norm=1.0,
+    freeze_batchnorm=True,
+    seed=3,
+)
 COLOURS = {"red": (210, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 220)}
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from made import PIXELS, SPEC, frames, noise, tiny_visual, write_video
+from made import PIXELS, SMALL, SPEC, frames, noise, tiny_visual, write_video
 from texthead.datasets import Dataset, Item
 from texthead.distributed import (
     check_same,
@@ -42,23 +42,7 @@ from texthead.training import _begin_step, train
 
 NAMES = ("blue", "green", "red")
 FIRST = Views(origin="first")
-RECIPE = Recipe(
-    name="test",
-    frames=2,
-    size=32,
-    resize=36,
-    crop="resized",
-    area=(0.5, 1.0),
-    flip=0.5,
-    epochs=2,
-    batch=4,
-    lr=1e-3,
-    lr_new=2e-3,
-    warmup=0.5,
-    clip_norm=1.0,
-    freeze_batchnorm=True,
-    seed=3,
-)
+RECIPE = replace(SMALL, epochs=2, warmup=0.5)
 
 
 def write_media(folder: Path, count: int, first: int = 0) -> Dataset:

@@ -166,11 +166,7 @@ def test_cells_show_mean_and_interval():
 @pytest.mark.parametrize("scale", ["mini", "full"])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_experiment_says_what_it_would_run(name, scale):
-    class All(dict):
-        def __contains__(self, _):
-            return True
-
-    jobs = outline(module(name).plan(Setting(Place(scale), (0,), digests=All())))
+    jobs = outline(module(name).plan, Setting(Place(scale), (0,)))
     assert jobs
     for job in jobs:
         assert job.row.to_json()
@@ -178,13 +174,8 @@ def test_every_experiment_says_what_it_would_run(name, scale):
 
 
 def test_full_scale_rows_are_the_paper_s_own():
-    class All(dict):
-        def __contains__(self, _):
-            return True
-
     def rows(name):
-        plan = module(name).plan(Setting(Place("full"), (0,), digests=All()))
-        return {job.title: job.row for job in outline(plan)}
+        return {job.title: job.row for job in outline(module(name).plan, Setting(Place("full"), (0,)))}
 
     from paper.fit import recipe_for
 
@@ -201,6 +192,37 @@ def test_full_scale_rows_are_the_paper_s_own():
 
 
 # ---- the command
+
+
+@pytest.mark.parametrize(
+    "words", [("--workers", "0"), ("--workers", "-1"), ("--accumulate", "0"), ("--emulate-per-process-draw", "-1")]
+)
+def test_numbers_below_the_least_are_refused(words, capsys):
+    assert main(["run", "table7", "--scale", "smoke", *words]) == 2
+    error = capsys.readouterr().err
+    assert words[0] in error
+    assert words[1] in error
+    assert "at least" in error
+
+
+def test_a_result_that_a_stop_has_cut_is_said_with_its_line(tmp_path, capsys):
+    Store(tmp_path, "mini").add("table1", Job("text", 0, Row("emoji")), "k1", RESULT, 1.0)
+    file = tmp_path / "mini" / "table1.jsonl"
+    file.write_text(file.read_text() + '{"key": "k2", "tit')
+    assert main(["report", "--results", str(tmp_path)]) == 2
+    assert f"{file}:2" in capsys.readouterr().err
+
+
+def test_without_the_defect_s_rows_table_8_has_no_table_of_them(tmp_path):
+    from paper import table8
+
+    captions = []
+    for processes in (0, 8):
+        here = Setting(PLACE, (0,), digests={}, processes_drawing=processes)
+        found, _ = follow(table8.plan(here), here, Store(tmp_path, "smoke"), lambda _: None)
+        captions.append(" ".join(table.caption for table in found.tables))
+    assert "published draw" not in captions[0]
+    assert "published draw on 8 processes" in captions[1]
 
 
 def test_an_unknown_experiment_is_one_line_and_exit_2(capsys):

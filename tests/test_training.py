@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from made import (
     PIXELS,
+    SMALL,
     SPEC,
     disk_of,
     held_by_another,
@@ -60,26 +61,7 @@ from texthead.training import (
 )
 from texthead.transforms import Augmentation
 
-RECIPE = Recipe(
-    name="test",
-    frames=2,
-    size=32,
-    resize=36,
-    crop="resized",
-    area=(0.5, 1.0),
-    flip=0.5,
-    epochs=4,
-    batch=4,
-    lr=1e-3,
-    lr_new=2e-3,
-    warmup=1.0,
-    clip_norm=1.0,
-    freeze_batchnorm=True,
-    temporal="transformer",
-    width=32,
-    layers=1,
-    seed=3,
-)
+RECIPE = replace(SMALL, temporal="transformer", width=32, layers=1)
 NAMES = ("blue", "red")
 STEPS = 3  # an epoch of 10 items in batches of 4
 

@@ -231,21 +231,28 @@ def _fit(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step, seen, summed = step + 1, seen + items, summed + items * loss_sum
-            rate = round(seen / (time.perf_counter() - started), 2)
-            rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
             top1 = {} if objective else {"train_top1": 100 * right / items}
+            rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+            rates["clips_per_second"] = round(seen / (time.perf_counter() - started), 2)
             with together():
-                log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, **top1, **rates, clips_per_second=rate)
+                log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, **top1, **rates)
             progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
-        same_as_first(learner.buffers())
         if objective:
             objective.refresh(model)
-        with together():
-            log.sync()
-            if rank() == 0:
-                save_state(out, learner, optimizer, epoch=epoch + 1, step=step, records=len(log.records))
+        _checkpoint(out, learner, optimizer, log, epoch=epoch + 1, step=step)
         say(f"epoch {epoch + 1} of {recipe.epochs}: loss {summed / seen:.3g}{validate(epoch, step)}")
     return log.records
+
+
+def _checkpoint(
+    out: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, log: MetricsLog, *, epoch: int, step: int
+) -> None:
+    """Put the metrics and the state on the disk, by the first process, whose statistics of batch norms all take."""
+    same_as_first(learner.buffers())
+    with together():
+        log.sync()
+        if rank() == 0:
+            save_state(out, learner, optimizer, epoch=epoch, step=step, records=len(log.records))
 
 
 def _silent(*_: object) -> None:
