@@ -1,8 +1,9 @@
-"""A job in processes of its own, of one thread each, with nothing beside it: what time and memory are measured in."""
+"""Jobs in processes of their own, of one thread each, with nothing beside: what time and memory are measured in."""
 
 import resource
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from paper.data import Place
@@ -12,13 +13,18 @@ from texthead import distributed
 TIMEOUT = 600.0
 
 
-def measured(job: Job, place: Place) -> tuple[dict[str, Any], float]:
-    """(the first process's numbers with seconds a step and the largest peak of memory, seconds in all)."""
-    started = time.perf_counter()
-    with distributed.processes(job.row.processes, timeout=TIMEOUT) as run:
-        results = run(_fit, job, place)
-    first = {**results[0], "peak_mb": max(result["peak_mb"] for result in results)}
-    return first, time.perf_counter() - started
+def measured(jobs: Sequence[Job], place: Place) -> Iterator[tuple[dict[str, Any], float]]:
+    """Of each job (the first process's numbers with seconds a step and the largest peak of memory, seconds in all).
+
+    The jobs are one row with several seeds, in the same processes. A peak is that of all jobs so far: the first one's
+    is the row's own.
+    """
+    with distributed.processes(jobs[0].row.processes, timeout=TIMEOUT) as run:
+        for job in jobs:
+            started = time.perf_counter()
+            results = run(_fit, job, place)
+            peak = max(result["peak_mb"] for result in results)
+            yield {**results[0], "peak_mb": peak}, time.perf_counter() - started
 
 
 def _fit(job: Job, place: Place) -> dict[str, Any]:

@@ -32,7 +32,8 @@ TINY_STEPS: dict[Scale, int | None] = {"smoke": 2, "mini": None, "full": None}
 SHORT_SIDE = 128
 # Clips a class: LDA is fitted on up to 60 (Sec. 4.2).
 EMOJI: dict[str, Any] = {"train": 60, "test": 8, "frames": 8, "size": 112}
-SHAPES: dict[str, Any] = {"train": 20, "test": 6, "frames": 8, "size": 64}
+# Longer than any row's clips, and larger than their crops, so that views differ.
+SHAPES: dict[str, Any] = {"train": 20, "test": 6, "frames": 16, "size": 72}
 SMOKE: dict[str, Any] = {"train": 1, "test": 1, "frames": 4, "size": 32}
 
 

@@ -7,7 +7,7 @@ Paper:   a picture. Text: names that share a verb correlate, others hardly; lear
 Choices: temporal transformer, since the paper doesn't say; Pearson correlation; a pair shares a word if both names hold
          it, articles aside. The relation of two maps is the correlation of their entries off the diagonal; its p is of
          10,000 permutations of the classes of one of them.
-Mini:    drawn pictures in motion, 20 of 48 classes (5 objects, 4 motions), frozen Lite0, 150 steps of 32.
+Mini:    drawn pictures in motion, 20 of 48 classes (5 objects, 4 motions), frozen Lite0, 90 steps of 32.
 """
 
 import json

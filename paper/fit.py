@@ -30,6 +30,8 @@ from texthead.towers import as_visual
 
 HELD_OUT = 0.2
 HALVES = 10
+# So many frames are encoded at once in testing.
+FRAMES_TOGETHER = 64
 
 
 def fit(job: Job, place: Place) -> dict[str, Any]:
@@ -129,6 +131,7 @@ class Bench:
             views=Views.parse(views, origin=self.recipe.origin, along=self.recipe.crops_along),
             pooling=self.recipe.pooling,
             cache=self.cache if self.recipe.freeze_encoder else None,
+            batch=max(1, FRAMES_TOGETHER // (self.recipe.frames * Views.parse(views).count)),
         )
 
     def top1(self, model: th.Recognizer, dataset: Dataset) -> float:

@@ -23,7 +23,7 @@ STAND_INS = (
     ("DistilBERT", "MiniLM without the bridge"),
     ("an ImageNet-pretrained ViT", "EfficientNet-Lite1 without a bridge"),
     ("ViT-B/16, ViT-L/14 at 224 and 336 (Table 12)", "EfficientNet-Lite0, -Lite1, -Lite2 at 96 and 128 pixels"),
-    ("30 epochs of 240,000 clips in batches of 128", "40 to 150 steps of 4 to 32 clips"),
+    ("30 epochs of 240,000 clips in batches of 128", "40 to 90 steps of 4 to 32 clips"),
 )  # fmt: skip
 
 

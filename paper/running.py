@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from paper import data
 from paper.data import Place
@@ -158,9 +159,10 @@ def _results(
     except BaseException:
         pool.shutdown(cancel_futures=True, wait=False)
         raise
-    for key, job in jobs.items():
-        if job.row.alone:
-            yield key, *alone.measured(job, place)
+    for _, group in groupby((item for item in jobs.items() if item[1].row.alone), key=lambda item: item[1].row):
+        keys, own = zip(*group, strict=True)
+        for key, result in zip(keys, alone.measured(own, place), strict=True):
+            yield key, *result
 
 
 @contextmanager

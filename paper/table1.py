@@ -7,9 +7,9 @@ Paper:   text 81.52, random normal 59.30, random orthogonal 59.44, DistilBERT 81
 Choices: temporal transformer (81.52 is the row of Table 2 with it). How DistilBERT's 768 numbers meet 512 is not
          stated: a map fitted to the class names keeps their inner products. LDA: Ledoit-Wolf shrinkage, pretrained
          features, intercept dropped.
-Mini:    (a) drawn pictures in motion, 48 classes, frozen Lite0, narrow temporal transformer, 150 steps of 32, 8 frames
-         of 112 pixels; (b) clothing photos, 10 classes, Lite0 fine-tuned at 96 pixels, 40 steps of 10. DistilBERT's
-         stand-in is MiniLM without the bridge, 384 numbers lifted to 1280.
+Mini:    (a) drawn pictures in motion, 48 classes, frozen Lite0, narrow temporal transformer, 90 steps of 32, 8 frames
+         of 112 pixels, LDA also of 2, 5 and 15 clips a class; (b) clothing photos, 10 classes, Lite0 fine-tuned at 96
+         pixels, 40 steps of 10. DistilBERT's stand-in is MiniLM without the bridge, 384 numbers lifted to 1280.
 """
 
 from dataclasses import replace
@@ -50,15 +50,16 @@ def plan(setting: Setting) -> Plan:
     groups = {"K400" if setting.scale == "full" else "motion": motion_heads(setting)}
     if setting.scale != "full":
         groups["clothing"] = heads(worlds.CLOTHING, "minilm")
-    for group in groups.values():
-        group.update({f"{LDA} of {n} a class": replace(group[LDA], lda_items=n) for n in ITEMS})
+    first = next(iter(groups.values()))
+    fewer = {f"{LDA} of {n} a class": replace(first[LDA], lda_items=n) for n in ITEMS}
+    first.update(fewer)
     found = yield setting.jobs(
         {f"{name}: {title}": row for name, rows in groups.items() for title, row in rows.items()}
     )
-    values = {(n, title): found.values(f"{n}: {title}") for n, rows in groups.items() for title in rows}
+    titles = [*PAPER, *fewer]
+    values = {(n, title): found.values(f"{n}: {title}") for n in groups for title in titles}
     section = Section("table1", TITLE)
     section.notes.append("LDA of up to 60 items a class: drawn clips have 60, clothing has 40 photos a class.")
-    titles = [*PAPER, *(f"{LDA} of {n} a class" for n in ITEMS)]
     headers = ["frozen rows", *(h for n in groups for h in (n, f"{n}, minus text", f"{n}, each seed")), "paper, K400"]
     body = [
         [
@@ -91,8 +92,10 @@ def verdicts(name: str, values: dict[str, list[float]]) -> list[Verdict]:
         ),
         equal(7, f"{name}: LDA is close to text (within {SAME:g} points)", values[LDA], text),
     ]
-    least = values[f"{LDA} of {ITEMS[0]} a class"]
-    found.append(judged(7, f"{name}: LDA is worse with less data", [(f"all against {ITEMS[0]}", values[LDA], least)]))
+    if least := values[f"{LDA} of {ITEMS[0]} a class"]:
+        found.append(
+            judged(7, f"{name}: LDA is worse with less data", [(f"all against {ITEMS[0]}", values[LDA], least)])
+        )
     return found
 
 

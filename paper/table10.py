@@ -35,7 +35,7 @@ def plan(setting: Setting) -> Plan:
     rates = {}
     for name in ("5", "all"):
         title = f"100% of {base.data}" if name == "all" else f"K = {name}"
-        rates[name] = yield from chosen_rate(setting, columns[name], title, draws=4 if name == "5" else 2)
+        rates[name] = yield from chosen_rate(setting, columns[name], title, draws=3 if name == "5" else 1)
     # Of fewer items too few could be held out to choose by; and nothing is trained at K = 0.
     rates |= {"0": 1.0, "1": rates["5"], "3": rates["5"]}
     rows: dict[str, Row] = {}

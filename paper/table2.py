@@ -5,8 +5,8 @@ Files:   DATA/k400; openclip:RN50/openai, openclip:ViT-B-16/openai
 Cost:    7 to 10 hours on 8 GPUs a row (ViT-B/16: the paper's 10; the published log says 6.9)
 Paper:   ResNet-50: TAP 71.20 / 90.37, T1D 67.18 / 88.45, T-Trans 74.26 / 91.67;
          ViT-B/16: TAP 80.13 / 94.98, TokenT1D 80.42 / 95.03, T-Trans 81.52 / 95.49
-Mini:    drawn shapes in motion, 48 classes, 8 frames of 64 pixels; small CLIPs (a ResNet and a ViT) trained on still
-         shapes, fine-tuned for 50 steps of 16. Mean pooling cannot tell moving left from moving right.
+Mini:    drawn shapes in motion, 48 classes, 4 frames of 64 pixels; small CLIPs (a ResNet and a ViT) trained on still
+         shapes, fine-tuned for 60 steps of 16. Mean pooling cannot tell moving left from moving right.
 """
 
 from dataclasses import replace

@@ -5,9 +5,9 @@ Files:   DATA/k400; openclip:ViT-B-16/openai
 Cost:    10 hours on 8 GPUs a row (the paper's)
 Paper:   class name 81.37; "a video of a person" 81.52; several templates 80.88; a learnable one 81.22
 Choices: temporal transformer. Of several templates one is drawn a class and pass in training, and their mean row is
-         used in testing; the paper says neither. The learnable template has 16 vectors in front of the name.
-Mini:    drawn shapes in motion, 48 classes, 8 frames of 64 pixels, small ViT-CLIP fine-tuned for 50 steps of 16; the
-         learnable template has 8 vectors, through its text encoder.
+         used in testing; the paper says neither. The learnable template has 16 random vectors in front of the name.
+Mini:    drawn shapes in motion, 48 classes, 4 frames of 64 pixels, small ViT-CLIP fine-tuned for 60 steps of 16; the
+         learnable template starts from the words of the one template, which 60 steps can better than random vectors.
 """
 
 from dataclasses import replace
@@ -37,12 +37,12 @@ SHAPES = ("{}", "a picture of {}", "a video of {}.", "a drawing of {}.", "a clip
 
 
 def forms(base: Row, one: str, several: tuple[str, ...], context: int) -> dict[str, Row]:
-    """The four rows."""
+    """The four rows; the learnable template has so many random vectors, or begins as the words of the one template."""
     return {
         NAME: base.changed(template="{}"),
         ONE: base.changed(template=one),
         SEVERAL: base.changed(template=several, template_use="drawn"),
-        LEARNED: replace(base.changed(template="{}", context=context), head="prompt"),
+        LEARNED: replace(base.changed(template="{}" if context else one, context=context), head="prompt"),
     }
 
 
@@ -52,15 +52,10 @@ def plan(setting: Setting) -> Plan:
     if setting.scale == "full":
         rows = forms(base, "a video of a person {}.", PEOPLE, 16)
     else:
-        rows = forms(base, "a video of {}.", SHAPES, 8)
+        rows = forms(base, "a video of {}.", SHAPES, 0)
     found = yield setting.jobs(rows)
     values = {title: found.values(title) for title in rows}
     section = Section("table4", TITLE)
-    if setting.scale != "full":
-        section.notes.append(
-            "The learnable vectors start at N(0, 0.02), the small CLIP's token embeddings at 0.2, and there are 50 "
-            "steps: its row speaks of this start and budget."
-        )
     section.notes.append(f"Several templates: {', '.join(map(repr, rows[SEVERAL].changes['template']))}.")  # pyright: ignore[reportArgumentType]
     section.tables.append(
         Table(

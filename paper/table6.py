@@ -7,9 +7,10 @@ Paper:   gather, online 81.15; gather, offline 80.73; no gather, online 77.77; n
 Choices: temporal transformer. "One hot" is Eq. 2 to the letter; "multi-positive" are the published code's targets: both
          directions, all clips of a class in the batch. Offline takes the text rows as they are; online tunes the text
          encoder at the visual one's rate.
-Mini:    drawn shapes in motion, 48 classes, 4 frames of 64 pixels, small ViT-CLIP fine-tuned for 50 steps of 16, in two
-         real processes of one thread with 8 clips each. Without gather a process sees 8 texts, with it 16. Time and
-         memory with nothing beside.
+Mini:    drawn shapes in motion, 48 classes, four fifths of the clips, 4 frames of 64 pixels, small ViT-CLIP fine-tuned
+         for 48 steps of 16, in two real processes of one thread with 8 clips each. Without gather a process sees 8
+         texts, with it 16. Time and memory with nothing beside; the rows in one process, whose accuracy is that of two,
+         are there for their time and memory and have three seeds.
 """
 
 from dataclasses import replace
@@ -35,7 +36,8 @@ MULTI = "matching, gather, online, multi-positive"
 
 def plan(setting: Setting) -> Plan:
     """The five rows in two processes, and ours and the matching paradigm in one."""
-    base = worlds.at(setting.scale, full=worlds.KINETICS, mini=worlds.SHAPES_VIT.changed(frames=4))
+    mini = replace(worlds.SHAPES_VIT, steps=48, fraction=0.8)
+    base = worlds.at(setting.scale, full=worlds.KINETICS, mini=mini)
     base = replace(base.changed(temporal="transformer"), processes=2, alone=True)
     matching: dict[str, dict[str, Any]] = {
         f"matching, {gathered}, {text}": {"gather": gathered == "gather", "online": text == "online"}
@@ -51,7 +53,7 @@ def plan(setting: Setting) -> Plan:
         for title, row in rows.items()
         if "no gather" not in title and title != MULTI
     }
-    found = yield setting.jobs({**rows, **single})
+    found = yield setting.jobs(rows) + setting.jobs(single, setting.seeds[:3])
     section = Section("table6", TITLE)
     ours = {n: median(found.values(OURS + n, "step_seconds")) for n in ("", ", one process")}
     body = []
@@ -67,13 +69,18 @@ def plan(setting: Setting) -> Plan:
                 cell(found.values(title, "top5")),
                 f"{1000 * median(seconds):.0f}" if seconds else "-",
                 f"{median(seconds) / beside:.2f}" if seconds and beside else "-",
-                f"{median(found.values(title, 'peak_mb')):.0f}" if seconds else "-",
+                f"{found.values(title, 'peak_mb')[0]:.0f}" if seconds else "-",
                 f"{told[0]:.2f}, {told[2]} V100-days" if told else "-",
             ]
         )
     headers = ["method", "top-1", "minus ours", "top-5", "ms a step", "times ours", "peak MB", "paper, K400"]
     section.tables.append(
-        Table("Top-1, top-5: mean and 95 % interval over seeds. Time and memory: medians over seeds.", headers, body)
+        Table(
+            "Top-1, top-5: mean and 95 % interval over seeds. Time: median over seeds. Memory: peak of the first seed, "
+            "whose processes are new.",
+            headers,
+            body,
+        )
     )
     rows_each = [[title, each(found.values(title))] for title in (*rows, *single)]
     section.tables.append(Table("Top-1 of each seed.", ["method", "each seed"], rows_each))

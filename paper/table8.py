@@ -8,8 +8,9 @@ Paper:   K400 63.16, 67.50, 69.89, all 80.13; UCF-101 88.77, 92.78, 93.87, 95.24
 Choices: mean pooling, 200 epochs of the K x C items. The draw is made once from the seed and is the same on every
          process. The published code draws on each of its 8 processes, so that its K-shot sees up to 8 K items a class;
          rows "drawn by 8 processes" have that defect.
-Mini:    drawn pictures in motion (48 classes, frozen Lite0, narrow temporal transformer, 150 steps of 32) and clips of
-         flying things (4 classes, Lite0 fine-tuned, 4 frames of 96 pixels, 40 steps of 4).
+Mini:    drawn pictures in motion (48 classes, frozen Lite0, narrow temporal transformer, 80 to 90 steps of 32)
+         and clips of flying things (4 classes, Lite0 fine-tuned, 4 frames of 96 pixels, 40 steps of 4). The defect's
+         rows are of the drawn pictures.
 """
 
 from dataclasses import replace
@@ -37,16 +38,22 @@ def sets(setting: Setting) -> dict[str, Row]:
 
 def shots(base: Row, name: str, setting: Setting) -> dict[str, Row]:
     """The rows of a data set; "all" has the paper's 30 epochs at full scale."""
+    defect_too = has_defect_rows(name, setting)
     everything = base.changed(epochs=30) if setting.scale == "full" else base
     rows = {f"{name}, K = 0": replace(base, k=0), f"{name}, K = all": everything}
     for k in SHOTS:
         rows[f"{name}, K = {k}"] = replace(base, k=k)
-        if setting.processes_drawing and k in DEFECT:
+        if defect_too and k in DEFECT:
             title = f"{name}, K = {k}, drawn by {setting.processes_drawing} processes"
             rows[title] = replace(base, k=k, drawing_processes=setting.processes_drawing)
         if setting.full_length:
             rows[f"{name}, K = {k}, full-length epochs"] = replace(base, k=k, full_length=True)
     return rows
+
+
+def has_defect_rows(name: str, setting: Setting) -> bool:
+    """Whether the published draw is emulated on a data set: eight draws of airborne's 20 clips are most of them."""
+    return setting.processes_drawing > 0 and name != "airborne"
 
 
 def plan(setting: Setting) -> Plan:
@@ -99,7 +106,7 @@ def plan(setting: Setting) -> Plan:
 def defect(found: Results, setting: Setting) -> Table:
     """What the published draw adds to the true K-shot."""
     drawn, rows = f"drawn by {setting.processes_drawing} processes", []
-    for title in (f"{name}, K = {k}" for name in sets(setting) for k in DEFECT):
+    for title in (f"{name}, K = {k}" for name in sets(setting) if has_defect_rows(name, setting) for k in DEFECT):
         rows.append([title, gap(found.values(f"{title}, {drawn}"), found.values(title))])
     caption = f"What the published draw on {setting.processes_drawing} processes adds, in points, paired."
     return Table(caption, ["row", "top-1"], rows)

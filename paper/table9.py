@@ -35,14 +35,16 @@ def amounts(base: Row, setting: Setting) -> dict[str, Row]:
     rows = {WITHOUT: replace(base, k=0)}
     for epochs in FULL_EPOCHS if setting.scale == "full" else MINI_EPOCHS:
         row = replace(base.changed(epochs=max(1, epochs)), steps=None)
-        rows[f"{epochs:.2g} epochs"] = row if epochs >= 1 else replace(row, fraction=epochs)
+        rows[f"{epochs:.2g} {'epoch' if epochs <= 1 else 'epochs'}"] = (
+            row if epochs >= 1 else replace(row, fraction=epochs)
+        )
     return rows
 
 
 def plan(setting: Setting) -> Plan:
     """Unseen classes after more and more training."""
     full = setting.scale == "full"
-    shapes = replace(worlds.SHAPES_VIT.changed(frames=4), unseen=0.25, score="unseen")
+    shapes = replace(worlds.SHAPES_VIT, unseen=0.25, score="unseen")
     motion = replace(worlds.MOTION, unseen=0.25, score="unseen")
     groups = (
         {"K300 -> K100": amounts(replace(worlds.KINETICS_MEAN, unseen=0.25, score="unseen"), setting),

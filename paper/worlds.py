@@ -27,15 +27,18 @@ IMAGENET = Row(
 CLOTHING = Row("clothing", changes={"size": 96, "frames": 1, "batch": 10}, steps=40)
 # Clips of four flying things; the encoder is fine-tuned.
 AIRBORNE = Row("airborne", changes={"size": 96, "frames": 4, "batch": 4, "temporal": "mean"}, steps=40)
-# Drawn pictures in motion; the encoder is frozen, a narrow temporal transformer is trained on its features.
+# Drawn pictures in motion; the encoder is frozen, a narrow temporal transformer is trained on its features. All clips
+# are 90 steps.
 MOTION = Row(
     "emoji",
     changes={"size": 112, "batch": 32, "scale": 30.0, "clip_norm": 0.0, "freeze_encoder": True},
-    steps=150,
+    steps=80,
 )
-# Drawn shapes in motion; a small CLIP that was trained on still shapes is fine-tuned.
+# Drawn shapes in motion; a small CLIP that was trained on still shapes is fine-tuned. All clips are 60 steps.
 _TUNED = {
     "size": None,
+    "resize": 72,
+    "frames": 4,
     "batch": 16,
     "temporal": "mean",
     "center": False,

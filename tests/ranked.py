@@ -196,12 +196,12 @@ def train_with_own_batch(data: Dataset, out: Path) -> tuple[str, float]:
     return train_error(data, out, {"batch": 4 + rank()})
 
 
-def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False):
+def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batch: int = 1):
     """(positions' paths, targets, scores, unreadable files) of an evaluation; or its error."""
     model = plain_model()
     kept = FeatureCache(encoder_key(model.visual, PIXELS), cache) if cache else None
     try:
-        found = evaluate(model, data, frames=2, pixels=PIXELS, cache=kept, skip_unreadable=skip)
+        found = evaluate(model, data, frames=2, pixels=PIXELS, cache=kept, skip_unreadable=skip, batch=batch)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return found.paths, found.targets, found.scores, [error.path for error in found.skipped]

@@ -177,12 +177,13 @@ def test_what_a_function_raises_is_raised_here(two: Two) -> None:
 # --- two processes: evaluation
 
 
-def test_every_item_counts_once_on_two_processes(two: Two, val: Dataset) -> None:
-    expected = ranked.evaluated(val)
-    for paths, targets, scores, unreadable in two(ranked.evaluated, val):
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_every_item_counts_once_on_two_processes(two: Two, val: Dataset, batch: int) -> None:
+    expected = ranked.evaluated(val, batch=batch)
+    for paths, targets, scores, unreadable in two(ranked.evaluated, val, None, False, batch):
         assert paths == expected[0] == [item.path for item in val.items]
         assert torch.equal(targets, expected[1])
-        assert torch.equal(scores, expected[2]), "to the bit: each item is encoded by itself"
+        assert torch.equal(scores, expected[2]), "to the bit: each item is encoded beside the same others"
         assert unreadable == []
 
 

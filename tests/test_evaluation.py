@@ -235,6 +235,28 @@ def test_workers_change_no_score(data: Dataset, tmp_path: Path, cached: bool) ->
     torch.testing.assert_close(result.scores, expected.scores, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("views", [Views(), Views(2, 3)])
+@pytest.mark.parametrize("batch", [2, 4, 7])
+def test_files_that_are_encoded_together_score_as_each_by_itself(
+    data: Dataset, tmp_path: Path, batch: int, views: Views
+) -> None:
+    model = make_model(temporal=transformer())
+    items = list(data.items)
+    items.insert(1, Item(write_broken(tmp_path / "broken.mp4"), "green"))
+    items.insert(2, Item(tmp_path / "missing.mp4", "red"))
+    with_bad = replace(data, items=tuple(items))
+    expected = evaluate(model, data, frames=4, pixels=PIXELS, views=views)
+    result = evaluate(model, with_bad, frames=4, pixels=PIXELS, views=views, batch=batch, skip_unreadable=True)
+    assert result.paths == expected.paths
+    assert len(result.skipped) == 2
+    torch.testing.assert_close(result.scores, expected.scores, rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_holds_at_least_one_file(data: Dataset) -> None:
+    with pytest.raises(DataError, match="batch must be at least 1, got 0"):
+        evaluate(make_model(), data, frames=4, pixels=PIXELS, batch=0)
+
+
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_training_model_is_scored_in_evaluation_mode(data: Dataset, tmp_path: Path, cached: bool) -> None:
     model = make_model(temporal=transformer(dropout=0.5))

@@ -187,7 +187,7 @@ def test_full_scale_rows_are_the_paper_s_own():
     image = recipe_for(rows("table12")["ViT-L/14, 336"], 1_281_167, 0)
     assert (image.epochs, image.frames) == (10, 1)
     assert rows("table12")["ViT-L/14, 336"].encoder == "openclip:ViT-L-14-336/openai"
-    assert rows("table9")["K400 -> UCF: 1 epochs"].scored == "ucf101"
+    assert rows("table9")["K400 -> UCF: 1 epoch"].scored == "ucf101"
     assert len([title for title in rows("table5") if title.startswith("ViT-L/14, 336")]) == 3
 
 

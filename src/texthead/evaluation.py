@@ -1,5 +1,6 @@
 """Views -> scores -> exact counts; and the simple things that a result must stand beside."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -104,11 +105,16 @@ def score(
     cache: FeatureCache | None = None,
     skip_unreadable: bool = False,
     workers: int = 0,
+    batch: int = 1,
     progress: Progress | None = None,
 ) -> Scores:
     """The scores of each file; with a cache and one crop, frames that were encoded before are not decoded again.
 
     Of several processes all must call it, and each gets the whole result.
+
+    Args:
+        batch: files that are encoded at once where no cache is used. Of 1, a file's scores depend on no other file;
+            of more, which is faster, their last bits depend on which files stand beside, though not on the processes.
 
     Raises:
         MediaError: a file that cannot be read, unless `skip_unreadable`.
@@ -116,7 +122,15 @@ def score(
     """
     views = views or Views()
     entries = item_features(
-        model, paths, frames=frames, pixels=pixels, views=views, cache=cache, workers=workers, progress=progress
+        model,
+        paths,
+        frames=frames,
+        pixels=pixels,
+        views=views,
+        cache=cache,
+        workers=workers,
+        batch=batch,
+        progress=progress,
     )
     positions, errors = readable(entries, skip=skip_unreadable)
     if not positions:
@@ -140,20 +154,26 @@ def item_features(
     views: Views,
     cache: FeatureCache | None,
     workers: int = 0,
+    batch: int = 1,
     progress: Progress | None = None,
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """The feature of each view of each file (behind the temporal module, before the head), or its MediaError.
 
-    Of several processes each takes a share of the files, and all get the whole list; the first one's `progress` is
+    Of several processes each takes a share of the batches, and all get the whole list; the first one's `progress` is
     that of its share.
 
     Raises:
+        DataError: a batch below 1.
         RunError: another process has stopped.
     """
+    if batch < 1:
+        raise DataError(f"batch must be at least 1, got {batch}")
     kept = cache if views.crops == 1 and model.sees_frames_apart else None
-    take = _view_features if kept is None else partial(_cached_features, cache=kept)
+    take = partial(_view_features, batch=batch) if kept is None else partial(_cached_features, cache=kept)
     check_same("files", paths)
-    own, seen = paths[share(len(paths), rank(), ranks())], progress if rank() == 0 else None
+    # Whole batches, so that a file stands beside the same others on any number of processes.
+    batches = share(math.ceil(len(paths) / batch), rank(), ranks())
+    own, seen = paths[batch * batches.start : batch * batches.stop], progress if rank() == 0 else None
     with together():
         found = take(model, own, frames=frames, pixels=pixels, views=views, workers=workers, progress=seen)
     return gather_list(found)
@@ -240,7 +260,7 @@ def _view_features(
     views: Views,
     workers: int,
     progress: Progress | None,
-    batch: int = 8,
+    batch: int,
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """The feature of each view of each file, decoded now."""
     model.eval()
@@ -249,8 +269,9 @@ def _view_features(
     loader = torch.utils.data.DataLoader(clips, batch_size=batch, num_workers=workers, collate_fn=list)
     found: list[Tensor | MediaError] = []
     for entries in loader:
-        for clip, _, _ in entries:
-            found.append(clip if isinstance(clip, MediaError) else model.features(clip.to(device)).cpu())
+        read = [clip for clip, _, _ in entries if not isinstance(clip, MediaError)]
+        encoded = iter(model.features(torch.cat(read).to(device)).cpu().split(views.count) if read else ())
+        found += [clip if isinstance(clip, MediaError) else next(encoded) for clip, _, _ in entries]
         if progress:
             progress(len(found), len(paths))
     return found
@@ -308,6 +329,7 @@ def evaluate(
     cache: FeatureCache | None = None,
     skip_unreadable: bool = False,
     workers: int = 0,
+    batch: int = 1,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Scores and exact counts of the model on every readable item, once each on any number of processes.
@@ -316,6 +338,7 @@ def evaluate(
 
     Args:
         labels: the data's label of each row of the head; the model's own names if None.
+        batch: as of `score`.
 
     Raises:
         DataError: a label that the head has no row for.
@@ -332,6 +355,7 @@ def evaluate(
         cache=cache,
         skip_unreadable=skip_unreadable,
         workers=workers,
+        batch=batch,
         progress=progress,
     )
     return Evaluation(model.names, found.paths, targets[found.positions], found.scores, found.skipped)
