@@ -34,8 +34,8 @@ def plan(setting: Setting) -> Plan:
     for part in fractions:
         # All labels are Fig. 4's rows, which are watched.
         row = replace(base, fraction=part) if part < 1 else replace(base, watch=WATCH)
-        # So that at mini 24 photos or more decide: of 10 % a draw holds out 8, of 30 % 24.
-        draws = 3 if part < 0.2 else 1
+        # So that at mini 16 photos or more decide: of 10 % a draw holds out 8, of 30 % 24.
+        draws = 2 if part < 0.2 else 1
         rates[part] = yield from chosen_rate(setting, row, f"{part:.0%} of {row.data}", draws=draws)
         rows |= {f"{TEXT}, {part:.0%}": row, **vision_only(row, rates[part], f", {part:.0%}")}
     found = yield setting.jobs(rows)

@@ -33,7 +33,7 @@ def plan(setting: Setting) -> Plan:
     """The rows of Fig. 3 at 100 %, step by step."""
     base = worlds.at(setting.scale, full=worlds.KINETICS_MEAN, mini=worlds.CLOTHING)
     row = replace(base, watch=WATCH)
-    rate = yield from chosen_rate(setting, row, f"100% of {row.data}", draws=1)
+    rate = yield from chosen_rate(setting, row, f"100% of {row.data}")
     rows = {TEXT: row, **vision_only(row, rate)}
     found = yield setting.jobs(rows)
     section = Section("fig4", TITLE)

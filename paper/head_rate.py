@@ -18,7 +18,7 @@ RATES = (1.0, 3.0, 10.0, 30.0, 100.0)
 AT_ONE, AT_TEN, TUNED = "vision-only, head at 1x", "vision-only, head at 10x", "vision-only, head tuned"
 
 
-def chosen_rate(setting: Setting, row: Row, name: str, *, draws: int = 2) -> Generator[list[Job], Results, float]:
+def chosen_rate(setting: Setting, row: Row, name: str, *, draws: int = 1) -> Generator[list[Job], Results, float]:
     """The rate, over the encoder's, whose model is best on a fifth of the training items that is held out for it.
 
     Of so many draws, more where a draw holds out few; of equals the lowest. Where nothing was run it is 10.

@@ -138,20 +138,11 @@ def _results(
     jobs: Mapping[str, Job], setting: Setting, pool: ProcessPoolExecutor, say: Callable[[str], None]
 ) -> Iterator[tuple[str, dict, float]]:
     """(address, result, seconds) as they finish; those that measure time and memory last, one after the other."""
-    from paper import alone, fit
+    from paper import alone
 
     together = {key: job for key, job in jobs.items() if not job.row.alone}
-    place, rows = setting.place, [job.row for job in jobs.values()]
-    # What all jobs share is made once: small CLIPs, and frame features of frozen encoders.
-    sized = sorted({row.encoder for row in rows if row.encoder.startswith("tinyclip")})
-    towers = sorted({name.partition("@")[0] for name in sized})
-    for wave in (towers, [name for name in sized if name not in towers]):
-        for folder in pool.map(fit.tiny_folder, wave, [place] * len(wave)):
-            say(f"  small CLIP: {folder.name}")
-    frozen = {(row.data, row.encoder): row for row in rows if row.changes.get("freeze_encoder")}
-    for row in frozen.values():
-        parts = range(setting.workers)
-        list(pool.map(fit.encode_part, [row] * len(parts), [place] * len(parts), parts, [len(parts)] * len(parts)))
+    place = setting.place
+    _make_shared([job.row for job in jobs.values()], setting, pool, say)
     waiting = {pool.submit(_timed, job, place): key for key, job in together.items()}
     try:
         for future in as_completed(waiting):
@@ -163,6 +154,24 @@ def _results(
         keys, own = zip(*group, strict=True)
         for key, result in zip(keys, alone.measured(own, place), strict=True):
             yield key, *result
+
+
+def _make_shared(rows: Sequence[Row], setting: Setting, pool: ProcessPoolExecutor, say: Callable[[str], None]) -> None:
+    """Make once what jobs share: small CLIPs, and frame features of frozen encoders."""
+    from paper import fit
+
+    started, place = time.perf_counter(), setting.place
+    sized = sorted({row.encoder for row in rows if row.encoder.startswith("tinyclip")})
+    towers = sorted({name.partition("@")[0] for name in sized})
+    for wave in (towers, [name for name in sized if name not in towers]):
+        for folder in pool.map(fit.tiny_folder, wave, [place] * len(wave)):
+            say(f"  small CLIP: {folder.name}")
+    frozen = {(row.data, row.encoder): row for row in rows if row.changes.get("freeze_encoder")}
+    for row in frozen.values():
+        parts = range(setting.workers)
+        list(pool.map(fit.encode_part, [row] * len(parts), [place] * len(parts), parts, [len(parts)] * len(parts)))
+    if sized or frozen:
+        say(f"  small CLIPs and frame features are there, after {(time.perf_counter() - started) / 60:.1f} minutes")
 
 
 @contextmanager

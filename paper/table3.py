@@ -30,8 +30,8 @@ def plan(setting: Setting) -> Plan:
     base = worlds.at(setting.scale, full=worlds.KINETICS_MEAN, mini=replace(worlds.CLOTHING, watch=5))
     only = SENTENCES if full else "minilm"
     imagenet = replace(base, encoder="timm:vit_base_patch16_224.augreg_in1k" if full else "mini:lite1", watch=0)
-    rate = yield from chosen_rate(setting, base, f"100% of {base.data}", draws=1)
-    own = yield from chosen_rate(setting, imagenet, f"{NONE}, 100% of {base.data}", draws=1)
+    rate = yield from chosen_rate(setting, base, f"100% of {base.data}")
+    own = yield from chosen_rate(setting, imagenet, f"{NONE}, 100% of {base.data}")
     rows = {
         f"vision-text, {ALIGNED}": base,
         f"vision-text, {UNALIGNED}": replace(base, text=only, watch=0),

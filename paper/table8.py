@@ -61,8 +61,9 @@ def plan(setting: Setting) -> Plan:
     rows: dict[str, Row] = {}
     for name, base in sets(setting).items():
         rows |= shots(base, name, setting)
-        # Of fewer items too few could be held out to choose by: all K take the rate of the largest.
-        rate = yield from chosen_rate(setting, replace(base, k=SHOTS[-1]), f"{name}, K = {SHOTS[-1]}", draws=2)
+        # Of fewer items too few could be held out to choose by: all K take the rate of the largest, or of all items.
+        k = None if name == "airborne" else SHOTS[-1]
+        rate = yield from chosen_rate(setting, replace(base, k=k), f"{name}, K = {k or 'all'}")
         for k in SHOTS:
             rows[f"{name}, K = {k}, vision-only"] = replace(base, k=k, head="linear", head_rate=rate)
     found = yield setting.jobs(rows)

@@ -492,7 +492,7 @@ def resumed(options: Namespace, given: Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 for a mistake of the user's, or 130 for an interrupt."""
+    """Exit code: 0, or 2 for a mistake of the user's, 130 for an interrupt, 141 where the output's reader has gone."""
     parser = _parser()
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)
@@ -537,7 +537,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             from texthead.head_job import head as do
         do(chosen)
+        sys.stdout.flush()
         return 0
+    except BrokenPipeError:
+        from texthead.terminal import reader_gone
+
+        return reader_gone()
     except TextheadError as error:
         print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -1,5 +1,7 @@
 """What a command shows while it works, and where: results on standard output, the rest on standard error."""
 
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +26,12 @@ from texthead.sampling import Views
 # Class names and paths are printed as they are: no markup, no emoji codes.
 notes = partial(Console, stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 results = partial(Console, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def reader_gone() -> int:
+    """The exit code that a shell gives for a closed pipe, as of `| head`; what is still to be written is dropped."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # as by SIGPIPE
 
 
 class Bar:

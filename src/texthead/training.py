@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from texthead.batches import epoch_batches, loader, read
 from texthead.checkpoints import MetricsLog, begin, load_state, restore, save_state
@@ -205,21 +205,10 @@ def _fit(
                 with together():
                     clip, target, positions = read(next(parts))
                 clip, target = clip.to(device, non_blocking=True), target.to(device, non_blocking=True)
-                forward = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-                if objective:
-                    with forward:
-                        loss = objective(student, clip, target) * (len(clip) / items)
-                elif len(clip):
-                    with forward:
-                        logits = student(clip)
-                    loss = F.cross_entropy(logits.float(), target, reduction="sum") / items
-                    right += int((logits.argmax(-1) == target).sum())
-                else:
-                    continue  # A batch of fewer items than there are processes.
-                loss.backward()
-                loss_sum += loss.item()
+                loss, hits = _backward(student, objective, clip, target, items, recipe)
+                loss_sum, right = loss_sum + loss, right + hits
+                odd = odd or ([] if math.isfinite(loss) else positions)
                 taken += len(clip)
-                odd = odd or ([] if math.isfinite(loss_sum) else positions)
                 if left:
                     progress(epoch * len(clips) + seen + taken, recipe.epochs * len(clips))
             sum_gradients(trained)
@@ -242,6 +231,28 @@ def _fit(
         _checkpoint(out, learner, optimizer, log, epoch=epoch + 1, step=step)
         say(f"epoch {epoch + 1} of {recipe.epochs}: loss {summed / seen:.3g}{validate(epoch, step)}")
     return log.records
+
+
+def _backward(
+    student: nn.Module,
+    objective: Matching | None,
+    clip: Tensor,
+    target: Tensor,
+    items: int,
+    recipe: Recipe,
+) -> tuple[float, int]:
+    """Add the gradients of a part of a step of so many items: (its part of the step's mean loss, right answers)."""
+    if not objective and not len(clip):
+        return 0.0, 0  # A batch of fewer items than there are processes.
+    with torch.autocast(clip.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        found = objective(student, clip, target) if objective else student(clip)
+    if objective:
+        loss, right = found * (len(clip) / items), 0
+    else:
+        loss = F.cross_entropy(found.float(), target, reduction="sum") / items
+        right = int((found.argmax(-1) == target).sum())
+    loss.backward()
+    return loss.item(), right
 
 
 def _checkpoint(
