@@ -13,12 +13,13 @@ from paper.rows import Job
 from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
 from paper.worlds import Scale
 from texthead.errors import RunError, TextheadError
+from texthead.terminal import reader_gone
 
 SCALES: tuple[Scale, ...] = ("mini", "full")  # that anything can be learned from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 for a mistake of the user's, or 130 for an interrupt."""
+    """Exit code: 0, or 2 for a mistake of the user's, 130 for an interrupt, 141 where the output's reader has gone."""
     parser = _parser()
     options = parser.parse_args(argv)
     try:
@@ -30,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             from paper.report import write
 
             write(options.results, options.scale, options.out, options.page, seeds=options.seeds)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return reader_gone()
     except TextheadError as error:
         print(f"python -m paper: {error}", file=sys.stderr)
         return 2

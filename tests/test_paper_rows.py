@@ -1,6 +1,8 @@
 """Rows, their addresses, kept results, plans: what decides which numbers stand in the report."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from paper.running import Setting, follow, outline
 from texthead.errors import DataError
 
 PLACE = Place("smoke")
+ROOT = Path(__file__).parents[1]
 
 
 def setting(**digests: str) -> Setting:
@@ -223,6 +226,16 @@ def test_without_the_defect_s_rows_table_8_has_no_table_of_them(tmp_path):
         captions.append(" ".join(table.caption for table in found.tables))
     assert "published draw" not in captions[0]
     assert "published draw on 8 processes" in captions[1]
+
+
+def test_a_list_whose_reader_has_gone_ends_without_a_word():
+    command = [sys.executable, "-m", "paper", "list"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()
+        assert listing.stderr.read() == ""
+        assert listing.wait() == 141
 
 
 def test_an_unknown_experiment_is_one_line_and_exit_2(capsys):
