@@ -28,8 +28,9 @@ ALLOWED = {
     "splits": {"errors"},
     "recipes": {"errors"},
     "frame_files": {"errors"},
-    "decoding": {"errors", "frame_files"},
-    "files": {"errors", "frame_files"},
+    "shard_files": {"errors", "frame_files"},
+    "decoding": {"errors", "frame_files", "shard_files"},
+    "files": {"errors", "frame_files", "shard_files"},
     "towers": {"errors"},
     "weights": {"errors"},
     "sentences": {"errors"},
@@ -47,7 +48,17 @@ ALLOWED = {
     "matching": {"distributed", "errors", "heads", "recognizer", "towers"},
     "lists": {"errors", "frame_files", "label_files"},
     "hub_datasets": {"decoding", "errors", "files"},
-    "datasets": {"errors", "splits", "sampling", "decoding", "transforms", "label_files", "lists", "hub_datasets"},
+    "datasets": {
+        "errors",
+        "splits",
+        "sampling",
+        "decoding",
+        "transforms",
+        "label_files",
+        "lists",
+        "hub_datasets",
+        "shard_files",
+    },
 }
 PROGRAMS = {"cli", "__main__"}
 

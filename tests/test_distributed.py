@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +15,7 @@ import torch
 from torch import Tensor
 
 import ranked
-from made import PIXELS, write_broken
+from made import COLOURS, PIXELS, write_broken, write_video
 from texthead.batches import EpochBatches
 from texthead.datasets import Dataset, Item, TrainClips
 from texthead.distributed import (
@@ -339,3 +343,52 @@ def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
         with pytest.raises(RunError, match="process 1 of 2 has ended"):
             run(ranked.ends, 1)
         assert time.perf_counter() - begun < 20
+
+
+# --- torchrun
+
+
+def commanded(*words: str, processes: int) -> subprocess.CompletedProcess:
+    """What a command said, run by one process of one thread or by several under torchrun."""
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", free_port()]
+    program = [sys.executable, *(launcher if processes > 1 else []), "-m", "texthead", *words]
+    quiet = {"OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
+    return subprocess.run(program, capture_output=True, text=True, env={**os.environ, **quiet}, timeout=300)
+
+
+def free_port() -> str:
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        return str(own.getsockname()[1])
+
+
+def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
+    for number in range(12):
+        colour = list(COLOURS)[number % 3]
+        write_video(tmp_path / "data" / colour / f"{number}.mp4", colour, seed=number)
+    told = {}
+    for count in (1, 2):
+        run = tmp_path / f"run{count}"
+        words = ("train", str(tmp_path / "data"), "--out", str(run), "--size", "32", "--frames", "2", "--epochs", "2")
+        trained = commanded(*words, "--batch", "4", "--workers", "0", "--flip", "0", processes=count)
+        assert trained.returncode == 0, trained.stderr
+        assert trained.stdout.count("this run") == 1, "the first process speaks for all"
+        scored = commanded(
+            "eval", str(run), str(tmp_path / "data"), "--split", "train", "--workers", "0", processes=count
+        )
+        assert scored.returncode == 0, scored.stderr
+        told[count] = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()], scored.stdout
+        assert (run / "report.html").is_file()
+    one, two = told[1], told[2]
+    assert [record["kind"] for record in one[0]] == [record["kind"] for record in two[0]]
+    for a, b in zip(one[0], two[0], strict=True):
+        assert b.get("loss") == pytest.approx(a.get("loss"), abs=1e-4)
+        assert b.get("top1") == a.get("top1")
+    assert one[1] == two[1].replace("run2", "run1")
+
+
+def test_a_command_for_one_process_says_so(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", "red")
+    found = commanded("predict", str(path), "--classes", "red, blue", processes=2)
+    assert found.returncode != 0
+    assert "texthead: predict runs in one process: start it without torchrun" in found.stderr

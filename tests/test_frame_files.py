@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from texthead.errors import MediaError
-from texthead.frame_files import frame_file, frame_files, is_template, must_exist
+from texthead.frame_files import frame_file, frame_files, is_template
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -114,8 +114,3 @@ def test_a_folder_is_listed_once_and_no_file_is_looked_at(tmp_path, monkeypatch)
         patch.setattr(Path, "stat", refuse)
         assert len(frame_files(tmp_path / "{:05d}.jpg")) == 50
     assert listed == [tmp_path]
-
-
-def test_what_must_exist():
-    assert must_exist(Path("a/v1/{:05d}.jpg")) == Path("a/v1")
-    assert must_exist(Path("a/v1/00001.jpg")) == Path("a/v1/00001.jpg")

@@ -361,6 +361,45 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert_same_weights(load_file(cut / "model.safetensors"), load_file(whole / "model.safetensors"))
 
 
+@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED.keys())
+def test_a_run_stopped_within_an_epoch_goes_on_with_the_very_next_item_bit_for_bit(
+    data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
+) -> None:
+    recipe, whole, cut = replace(RECIPE, **changes), tmp_path / "whole", tmp_path / "cut"
+
+    def fresh() -> Recognizer:
+        return make_model(dropout=0.4, head=TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
+
+    expected_model, said = fresh(), []
+    expected = train(expected_model, data, val, recipe, out=whole)
+    with pytest.raises(Stop):  # in the third step of the third epoch
+        train(fresh(), data, val, recipe, out=cut, progress=stop_after(2 * 10 + 10), checkpoint_every=2)
+    torch.manual_seed(12345)
+    model, drawn, plain = fresh(), [], EpochBatches.__iter__
+    monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in plain(self)))
+    found = train(model, data, val, recipe, out=cut, resume=True, say=said.append)
+    assert said[0] == "resumed after step 2 of 3 of epoch 3"
+    order = np.random.default_rng([recipe.seed, 2]).permutation(10).tolist()
+    assert [position for batch in drawn for epoch, position in batch if epoch == 2] == order[8:]
+    assert timeless(found) == timeless(expected)
+    assert timeless(on_disk(cut)) == timeless(expected)
+    assert_same_weights(copied(model), copied(expected_model))
+    assert_same_weights(load_file(cut / "model.safetensors"), load_file(whole / "model.safetensors"))
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 100])
+def test_checkpoints_within_epochs_change_nothing(data: Dataset, tmp_path: Path, every: int) -> None:
+    recipe = replace(RECIPE, epochs=2)
+    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "plain")
+    found = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "often", checkpoint_every=every)
+    assert timeless(found) == timeless(expected)
+
+
+def test_steps_between_checkpoints_are_at_least_one(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="checkpoint_every must be at least 1 step, got 0"):
+        train(make_model(), data, None, RECIPE, out=tmp_path, checkpoint_every=0)
+
+
 def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=2)
     expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole")

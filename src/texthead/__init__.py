@@ -2,6 +2,7 @@
 
 load_encoder, text_head, Recognizer      an encoder; text rows as the classifier; the model
 read_dataset, train, load_run, evaluate, predict
+prepare, ShardOptions                    decode once: clips in shards that read fast
 recipes                                  every hyper-parameter, as functions
 FrozenHead, TrainableHead, LinearHead    rows of your own go into the first two
 TemplatesHead, PromptHead                several templates; a learnable one
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from texthead.recognizer import Recognizer as Recognizer
     from texthead.runs import load_run as load_run
     from texthead.sampling import Views as Views
+    from texthead.shards import ShardOptions as ShardOptions
+    from texthead.shards import prepare as prepare
     from texthead.temporal import MeanPool as MeanPool
     from texthead.temporal import TemporalConv as TemporalConv
     from texthead.temporal import TemporalTransformer as TemporalTransformer
@@ -76,6 +79,7 @@ _HOMES = {
     "PromptHead": "prompt_head",
     "Recipe": "recipes",
     "Recognizer": "recognizer",
+    "ShardOptions": "shards",
     "TemplatesHead": "heads",
     "TemporalConv": "temporal",
     "TemporalTransformer": "temporal",
@@ -98,6 +102,7 @@ _HOMES = {
     "merge_classes": "class_edits",
     "orthogonal_weights": "heads",
     "predict": "prediction",
+    "prepare": "shards",
     "random_weights": "heads",
     "read_dataset": "datasets",
     "remove_classes": "class_edits",

@@ -23,7 +23,8 @@ class EpochBatches(torch.utils.data.Sampler):
     """Every item once an epoch in an order drawn from (seed, epoch); batches of (epoch, position) keys.
 
     The last batch is smaller, never dropped. Of a batch each process takes a share, and cuts it in parts of `part`
-    items, one forward pass each; all have as many parts, so that the last one may be empty.
+    items, one forward pass each; all have as many parts, so that the last one may be empty. `epoch` is the one that is
+    gone through next, from its step `first_step` on.
     """
 
     def __init__(self, length: int, batch: int, part: int, *, seed: int, rank: int = 0, ranks: int = 1):
@@ -34,6 +35,7 @@ class EpochBatches(torch.utils.data.Sampler):
         self.rank = rank
         self.ranks = ranks
         self.epoch = 0
+        self.first_step = 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -41,8 +43,8 @@ class EpochBatches(torch.utils.data.Sampler):
         return math.ceil(self.length / self.batch)
 
     def steps(self) -> Iterator[tuple[int, int]]:
-        """(items of all processes, parts of each) of each optimiser step of an epoch."""
-        for start in range(0, self.length, self.batch):
+        """(items of all processes, parts of each) of each optimiser step of the epoch, from `first_step` on."""
+        for start in range(self.first_step * self.batch, self.length, self.batch):
             items = min(self.batch, self.length - start)
             yield items, math.ceil(math.ceil(items / self.ranks) / self.part)
 
@@ -51,7 +53,7 @@ class EpochBatches(torch.utils.data.Sampler):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
-        for start in range(0, self.length, self.batch):
+        for start in range(self.first_step * self.batch, self.length, self.batch):
             whole = order[start : start + self.batch]
             own = whole[share(len(whole), self.rank, self.ranks)]
             for at in range(0, math.ceil(len(whole) / self.ranks), self.part):

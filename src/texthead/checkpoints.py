@@ -1,4 +1,4 @@
-"""What --resume continues from: the metrics so far and the state after the last epoch, both whole."""
+"""What --resume continues from: the metrics so far and the state after the last checkpoint, both whole."""
 
 import json
 import os

@@ -7,6 +7,7 @@ import shutil
 import sys
 from argparse import SUPPRESS, Action
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
@@ -136,6 +137,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subcommands(required=False, dest="command")
     commands.add_subcommand("train", _train_parser(), help="labelled videos or images -> a run")
+    commands.add_subcommand("prepare", _prepare_parser(), help="decode once: videos -> shards that read fast")
     commands.add_subcommand("eval", _eval_parser(), help="score a run on labelled data")
     commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
     _add_classes_parser(commands)
@@ -188,7 +190,7 @@ def _beside(parser: ArgumentParser) -> None:
     parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
 
 
-_DATA_HELP = "class folders, CSV or TSV, list .txt, or datasets:FOLDER_OR_ID"
+_DATA_HELP = "class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID"
 
 
 def _data(parser: ArgumentParser) -> None:
@@ -240,6 +242,8 @@ def _train_parser() -> ArgumentParser:
     )
     _skip(parser)
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
+    text = "also within an epoch, every so many steps; --resume goes on with the very next clip"
+    parser.add_argument("--checkpoint-every", type=PositiveInt, default=None, metavar="STEPS", help=text)
     _beside(parser)
     _common(parser)
     parser.add_argument(
@@ -260,6 +264,26 @@ def _train_parser() -> ArgumentParser:
             )
         else:
             group.add_argument(flag, type=field.type, default=SUPPRESS, help=text)  # pyright: ignore
+    return parser
+
+
+def _prepare_parser() -> ArgumentParser:
+    parser = _Parser(
+        prog="texthead prepare",
+        usage="texthead prepare DATA --out SHARDS [options]",
+        description="Decode once: some frames of every video, all key frames, in tar shards that train, eval and "
+        "predict take as DATA. What is finished is left alone: the same command goes on after a stop.",
+    )
+    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    _data(parser)
+    parser.add_argument("--out", required=True, metavar="SHARDS", help="the folder of shards to make, or to go on with")
+    parser.add_argument("--frames", type=PositiveInt, default=32, help="of a clip, evenly placed")
+    parser.add_argument("--short-side", type=PositiveInt, default=256, help="larger frames are scaled down to it")
+    parser.add_argument("--quality", type=PositiveInt, default=90, help="of JPEG, up to 95")
+    parser.add_argument("--clips", type=PositiveInt, default=256, help="in a shard")
+    _skip(parser)
+    text = "processes, of which each writes a shard at a time"
+    parser.add_argument("--workers", type=NonNegativeInt, default=_default_workers(), help=text)
     return parser
 
 
@@ -464,7 +488,7 @@ def _given_recipe_values(given: Namespace) -> dict[str, Any]:
 
 
 # What a run is begun with and has to be resumed with, beside the recipe's values.
-_KEPT = ("baselines", "skip_unreadable")  # these may also be given anew
+_KEPT = ("baselines", "skip_unreadable", "checkpoint_every")  # these may also be given anew
 _FIXED = (
     *_KEPT,
     *("encoder", "text", "head", "train_head", "names", "k", "held_out", "recipe"),
@@ -491,6 +515,62 @@ def resumed(options: Namespace, given: Namespace) -> None:
         options[key] = given[key] = typed
 
 
+# Commands that several processes do together.
+_SHARED = ("train", "eval")
+
+
+def _group(command: str) -> AbstractContextManager[None]:
+    """The group of the processes that torchrun has started, if it has.
+
+    Raises:
+        RunError: the command is for one process.
+    """
+    if "LOCAL_RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return nullcontext()
+    if command not in _SHARED:
+        raise RunError(f"{command} runs in one process: start it without torchrun")
+    from texthead.distributed import launched
+
+    return launched()
+
+
+def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: list[str]) -> None:
+    """Do a command."""
+    if command == "train":
+        # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
+        given = parser.parse_args(arguments, defaults=False)["train"]
+        if options.resume:
+            resumed(options, given)
+        values = _given_recipe_values(given)
+        kept = {**{key: options[key] for key in _FIXED}, **values}
+        from texthead.train_job import train
+
+        train(options, recipe_from(options, given), given=frozenset(values), command=kept)
+        return
+    if command == "demo":
+        from texthead.demo import run_demo
+
+        run_demo(Path(options.out), seed=options.seed, workers=options.workers, device=options.device)
+        return
+    if command == "eval":
+        from texthead.eval_job import evaluate as do
+    elif command == "prepare":
+        from texthead.prepare_job import prepare as do
+    elif command == "import":
+        from texthead.import_job import import_file as do
+    elif command == "classes":
+        from texthead.classes_job import classes as do
+    elif command == "encoders":
+        from texthead.encoders_job import encoders as do
+    elif command == "profile":
+        from texthead.profile_job import profile as do
+    elif command == "predict":
+        from texthead.predict_job import predict as do
+    else:
+        from texthead.head_job import head as do
+    do(options)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 for a mistake of the user's, 130 for an interrupt, 141 where the output's reader has gone."""
     parser = _parser()
@@ -506,37 +586,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     chosen = options[options.command]
     try:
-        if options.command == "train":
-            # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
-            given = parser.parse_args(arguments, defaults=False)["train"]
-            if chosen.resume:
-                resumed(chosen, given)
-            values = _given_recipe_values(given)
-            command = {**{key: chosen[key] for key in _FIXED}, **values}
-            from texthead.train_job import train
-
-            train(chosen, recipe_from(chosen, given), given=frozenset(values), command=command)
-            return 0
-        if options.command == "demo":
-            from texthead.demo import run_demo
-
-            run_demo(Path(chosen.out), seed=chosen.seed, workers=chosen.workers, device=chosen.device)
-            return 0
-        if options.command == "eval":
-            from texthead.eval_job import evaluate as do
-        elif options.command == "import":
-            from texthead.import_job import import_file as do
-        elif options.command == "classes":
-            from texthead.classes_job import classes as do
-        elif options.command == "encoders":
-            from texthead.encoders_job import encoders as do
-        elif options.command == "profile":
-            from texthead.profile_job import profile as do
-        elif options.command == "predict":
-            from texthead.predict_job import predict as do
-        else:
-            from texthead.head_job import head as do
-        do(chosen)
+        with _group(options.command):
+            _run(parser, options.command, chosen, arguments)
         sys.stdout.flush()
         return 0
     except BrokenPipeError:

@@ -22,6 +22,7 @@ from texthead.hub_datasets import HUB_PREFIX, read_hub
 from texthead.label_files import read_labels
 from texthead.lists import read_list
 from texthead.sampling import Views, random_in_segment
+from texthead.shard_files import has_shards, is_member, read_rows
 from texthead.transforms import Augmentation, augment, view_crops
 
 Split = Literal["train", "val", "test"]
@@ -139,6 +140,9 @@ def read_dataset(
 ) -> Dataset:
     """The labelled files that a folder of class folders, a manifest, a published list or a `datasets` source names.
 
+    So does a folder of prepared shards, or its address, as `http://host/shards`; its clips come in the order of the
+    data that they were prepared from, so that draws from a seed are the same.
+
     A folder with one manifest (CSV or TSV) in it is read through the manifest. Folders named train, val, test above the
     class folders are splits. A `.txt` is a list with lines `path n_frames label` or `file label`. `datasets:...` is a
     folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
@@ -181,6 +185,9 @@ def _read_hub(source: str) -> Dataset:
 
 
 def _read_path(path: Path) -> Dataset:
+    if has_shards(path):
+        rows, notes = read_rows(path)
+        return _checked(Dataset(tuple(Item(*row) for row in rows), str(path), tuple(notes)))
     if path.is_file():
         return _read_manifest(path)
     if (path / "recipe.json").is_file():
@@ -376,6 +383,8 @@ class ViewClips(torch.utils.data.Dataset):
             return error, self.targets[position], position
 
     def _views(self, path: Path) -> UInt8[Tensor, "views frames 3 size size"]:
+        if self.views.origin == "dense" and is_member(path):
+            raise MediaError(path, "windows of 128 frames are not in a prepared clip: take --origin first or centre")
         with open_media(path) as media:
             clips = self.views.frame_indices(media.num_frames, self.frames)
             wanted = sorted({index for clip in clips for index in clip})

@@ -42,6 +42,7 @@ from torch import Tensor
 
 from texthead.errors import DataError, MediaError
 from texthead.frame_files import frame_files, is_template
+from texthead.shard_files import is_member, read_member
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
@@ -94,10 +95,10 @@ class Image:
 
     num_frames = 1
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, data: bytes | None = None):
         self.path = path
         with _pillow_faults(path):
-            self._image = PIL.Image.open(path, formats=_IMAGE_FORMATS)
+            self._image = PIL.Image.open(path if data is None else io.BytesIO(data), formats=_IMAGE_FORMATS)
         _check_size(path, *self._image.size)
 
     def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
@@ -207,9 +208,10 @@ class Video:
     other than 1:1, and mirroring in the container's matrix.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, data: bytes | None = None):
         self.path = path
-        self._container, self._stream = _open_stream(path)
+        self._data = data
+        self._container, self._stream = _open_stream(path, data)
         try:
             self._context = _one_thread(self._stream.codec_context)
             _check_size(path, self._context.width, self._context.height)
@@ -413,14 +415,14 @@ class Video:
                 yield packet
         if not found:
             # At the front, or where seeking went past the keyframe: from the front, slow but always right.
-            container, stream = _open_stream(self.path)
+            container, stream = _open_stream(self.path, self._data)
             with container:
                 yield from islice(_video_packets(self.path, container, stream), start, stop)
 
     def _packets_after_seek(self, start: int) -> Iterator[Packet]:
         """The packets from position `start` on; none if seeking goes past it."""
         entry = self._entries[start]
-        container, stream = _open_stream(self.path)
+        container, stream = _open_stream(self.path, self._data)
         with container:
             with _decoder_faults(self.path):
                 container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=stream)
@@ -476,7 +478,7 @@ def open_media(path: str | Path) -> Media:
     """The video, image or folder of frames at `path`, open; use it as a context manager.
 
     A name with a place for a number (`img_{:05d}.jpg`) is read as a folder of frames, one with an image suffix as an
-    image, any other as a video.
+    image, any other as a video. What lies below a `.tar` is a clip of a prepared shard.
 
     Raises: MediaError for a file that is missing, empty, cut short, without pictures, or in no known format; for a
     folder of frames that is missing, holds none, or lacks one between others.
@@ -484,8 +486,11 @@ def open_media(path: str | Path) -> Media:
     path = Path(path)
     if is_template(path):
         return FrameFolder(path)
+    kind = Image if is_image(path) else Video
+    if is_member(path):
+        return kind(path, read_member(path))
     _check_file(path)
-    return Image(path) if is_image(path) else Video(path)
+    return kind(path)
 
 
 def check(path: str | Path) -> int:
@@ -510,11 +515,12 @@ class _Entry:
     is_whole: bool
 
 
-def _open_stream(path: Path) -> tuple[InputContainer, VideoStream]:
+def _open_stream(path: Path, data: bytes | None) -> tuple[InputContainer, VideoStream]:
     """The opened container and its best video stream; cover art is none."""
     with _decoder_faults(path):
         # Absolute, so that a name like "http:x.mp4" is a file.
-        container = av.open(str(path.absolute()), options=_OPEN_OPTIONS, **_TITLES)
+        source = str(path.absolute()) if data is None else io.BytesIO(data)
+        container = av.open(source, options=_OPEN_OPTIONS, **_TITLES)
         stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
         holds = "sound only" if container.streams.audio else "nothing to play"

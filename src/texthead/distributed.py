@@ -5,6 +5,7 @@ The caller starts the group (`torch.distributed.init_process_group`, as under to
 
 import hashlib
 import multiprocessing
+import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -192,6 +193,37 @@ def _lost() -> Iterator[None]:
             f"process {rank()} of {ranks()} has lost the others ({first}): one of them has stopped, is out of step or "
             "slower than the group's timeout; its own message says why"
         ) from None
+
+
+# --- processes that torchrun has started
+
+
+@contextmanager
+def launched(*, timeout: float = 4 * 3600.0) -> Iterator[None]:
+    """The group of the processes that `torchrun` has started, for the block.
+
+    With GPUs each process takes that of its place on its machine, and tensors on them go through NCCL; all else goes
+    through gloo.
+
+    Args:
+        timeout: seconds that a process waits for the others, which may have more to encode that no cache holds yet.
+            Where one ends with an error torchrun ends all.
+
+    Raises:
+        RunError: the group cannot be started.
+    """
+    cuda = torch.cuda.is_available()
+    try:
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout))
+    except (RuntimeError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0][:200]
+        raise RunError(f"the group of torchrun's processes cannot be started ({first}); see torchrun --help") from None
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 # --- processes of one's own: for tests and benchmarks

@@ -13,12 +13,13 @@ from texthead import datasets, evaluation, features, prompts, runs
 from texthead.class_edits import followed, followed_split
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, on_features, scored_features
 from texthead.datasets import Dataset, Item, splits_of
+from texthead.distributed import gather_list, rank
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
 from texthead.files import replacing
-from texthead.frame_files import must_exist
 from texthead.prompt_head import PromptHead
 from texthead.recognizer import Recognizer
+from texthead.shard_files import is_there, resolved
 from texthead.terminal import (
     as_asked,
     bar,
@@ -62,7 +63,7 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[D
     else:
         own = picked(run.was_held_out)
         # Copies in other data are not yet the run's data: then all of them are there.
-        same = len(own) >= len(run.held_out) or any(str(item.path.resolve()) in run.held_out for item in own.items)
+        same = len(own) >= len(run.held_out) or any(str(resolved(item.path)) in run.held_out for item in own.items)
         chosen, name = (own, "the run's held-out") if len(own) and same else (dataset, "all")
     seen = [item for item in chosen.items if run.was_trained_on(item.path)]
     if seen and split != "train":
@@ -131,7 +132,7 @@ def evaluate(options: Any) -> None:
     if note:
         table.lines.append(note)
     table.show()
-    if options.out:
+    if options.out and rank() == 0:
         _write_items(Path(options.out), result)
         results().print(f"items: {options.out}")
 
@@ -217,7 +218,7 @@ def _eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
     paths = [path for path, _ in known]
     if not paths or not are_few(options.baselines, len(paths)):
         return table  # A run of which all trained classes were removed has nothing to probe.
-    gone = [path for path in paths if not must_exist(path).exists()]
+    gone = gather_list([path for path in paths if not is_there(path)] if rank() == 0 else [])
     if gone:
         notes().print(f"note: zero-shot and probe are not shown: {len(gone)} training files are gone ({gone[0]})")
         return table

@@ -22,6 +22,7 @@ from texthead.errors import MediaError, TextheadError
 from texthead.files import cache_dir
 from texthead.frame_files import frame_files, is_template
 from texthead.sampling import centre_in_segment
+from texthead.shard_files import is_member, member
 from texthead.towers import Visual
 from texthead.transforms import view_crops
 
@@ -98,6 +99,8 @@ class FeatureCache:
         Raises:
             MediaError: the file cannot be read.
         """
+        if is_member(path):
+            return member(path).sha256
         files = frame_files(path) if is_template(path) else [path]
         try:
             stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]

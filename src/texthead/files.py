@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from texthead.errors import MediaError, RunError
 from texthead.frame_files import frame_files, is_template
+from texthead.shard_files import is_member, member
 
 
 def cache_dir() -> Path:
@@ -88,10 +89,15 @@ def fingerprint(path: Path) -> str:
     """A digest of a file's size and its first and last 64 kB, whatever its name; "" if it cannot be read.
 
     It is equal for copies: it tells which files a run has seen without reading them whole. Of a folder of frames it
-    takes the names and so the number of all frames, and the same of eight frames, evenly placed.
+    takes the names and so the number of all frames, and the same of eight frames, evenly placed. A clip in a shard has
+    that of the file that it was made from: the two are the same data.
     """
     if is_template(path):
         return _frames_fingerprint(path)
+    if is_member(path):
+        with suppress(MediaError):
+            return member(path).source
+        return ""
     part = 1 << 16
     try:
         with path.open("rb") as file:

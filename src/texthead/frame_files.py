@@ -14,11 +14,6 @@ def is_template(path: str | Path) -> bool:
     return len(_NUMBER.findall(Path(path).name)) == 1
 
 
-def must_exist(path: Path) -> Path:
-    """What has to be on disk for a path to be read: the folder of a template, else the path itself."""
-    return path.parent if is_template(path) else path
-
-
 def frame_file(path: Path, number: int) -> Path:
     """The file of one frame: `v1/img_{:05d}.jpg` and 7 give `v1/img_00007.jpg`."""
     before, width, after = _NUMBER.split(path.name)

@@ -95,7 +95,7 @@ class Matching(nn.Module):
 
     The model needs a `FrozenHead`; online its prompts are the ones that are encoded. Features are centred as the head
     does it, and its logit scale is the loss's. Tuned text is put into the head's rows by `refresh`, which `train` calls
-    before each checkpoint, so that a run is evaluated and read back as any other.
+    after each epoch, so that a run is evaluated and read back as any other.
 
     Source: Eq. 2; Table 6: textual encoder online or offline, with and without batch gather.
 

@@ -17,6 +17,7 @@ from texthead.prediction import Prediction
 from texthead.prediction import predict as predict_files
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
+from texthead.shard_files import has_shards
 from texthead.temporal import MeanPool
 from texthead.terminal import (
     as_asked,
@@ -72,12 +73,17 @@ def predict(options: Any) -> None:
             pooling=pooling,
             pixels=pixels,
             skip_unreadable=options.skip_unreadable,
-            workers=options.workers if len(options.inputs) > 2 or Path(options.inputs[-1]).is_dir() else 0,
+            workers=options.workers if _are_many(options.inputs) else 0,
             progress=progress,
         )
     _print_predictions(found, options)
     if note:
         notes().print(note)
+
+
+def _are_many(inputs: Sequence[str]) -> bool:
+    """Whether it is worth while to start processes that decode."""
+    return len(inputs) > 2 or Path(inputs[-1]).is_dir() or has_shards(inputs[-1])
 
 
 def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:

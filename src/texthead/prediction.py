@@ -8,10 +8,10 @@ from texthead.datasets import Pixels, media_below
 from texthead.errors import DataError
 from texthead.evaluation import Pooling, own_pixels, score
 from texthead.features import Progress
-from texthead.frame_files import must_exist
 from texthead.recognizer import Recognizer
 from texthead.runs import Run
 from texthead.sampling import Views
+from texthead.shard_files import has_shards, is_there, read_rows
 from texthead.towers import as_visual
 
 
@@ -27,20 +27,22 @@ class Prediction:
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
     """The files that are named, and the videos and images in the folders that are named (below them too), sorted.
 
-    A name with a place for a number, `v1/img_{:05d}.jpg`, is one clip of frames. Hidden files and folders are passed
-    over, unless they are named.
+    A name with a place for a number, `v1/img_{:05d}.jpg`, is one clip of frames. Of prepared shards all clips are
+    named. Hidden files and folders are passed over, unless they are named.
 
     Raises:
         DataError: a path that does not exist, or a folder without video or image.
     """
     found: list[Path] = []
     for path in map(Path, inputs):
-        if path.is_dir():
+        if has_shards(path):
+            found += [row[0] for row in read_rows(path)[0]]
+        elif path.is_dir():
             inside = media_below(path)
             if not inside:
                 raise DataError(f"{path}: folder holds no video or image; name files or another folder")
             found += inside
-        elif must_exist(path).exists():
+        elif is_there(path):
             found.append(path)
         else:
             raise DataError(f"{path}: no such file or folder; check the path")

@@ -35,6 +35,7 @@ from texthead.prompt_head import PromptHead
 from texthead.prompts import class_prompts
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
+from texthead.shard_files import is_member, resolved
 from texthead.temporal import Temporal, make_temporal
 from texthead.towers import Encoder, Visual, VisualSpec, build_visual
 
@@ -129,7 +130,9 @@ class Run:
 
     @staticmethod
     def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:
-        name = str(path.resolve())
+        if is_member(path):  # Its path says where it lies in a shard, which can be made anew of other clips.
+            return fingerprint(path) in contents
+        name = str(resolved(path))
         return name in paths or (name not in others and fingerprint(path) in contents)
 
     @property

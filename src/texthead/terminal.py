@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from texthead import prompts
 from texthead.datasets import Dataset, Pixels, read_dataset
+from texthead.distributed import rank, ranks
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Pooling
 from texthead.heads import CosineHead
@@ -23,9 +23,27 @@ from texthead.recipes import Recipe
 from texthead.runs import Run
 from texthead.sampling import Views
 
-# Class names and paths are printed as they are: no markup, no emoji codes.
-notes = partial(Console, stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-results = partial(Console, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+def notes() -> Console:
+    """Standard error, for what is said on the way."""
+    return _console(stderr=True)
+
+
+def results() -> Console:
+    """Standard output, for what a command is asked for."""
+    return _console(stderr=False)
+
+
+class _Console(Console):
+    """A console that leaves a closed pipe to the command."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
+def _console(*, stderr: bool) -> Console:
+    """Class names and paths are printed as they are: no markup, no emoji codes. Only the first process speaks."""
+    return _Console(stderr=stderr, quiet=rank() > 0, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def reader_gone() -> int:
@@ -63,16 +81,20 @@ def bar(title: str, unit: str) -> Iterator[Bar]:
         TimeRemainingColumn(),
     )
     console = notes()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal or console.quiet
+    ) as progress:
         yield Bar(progress, title, unit)
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first CUDA device, else the CPU.
+    """The device of that name; "auto" is the CUDA device of this process, the first if it is alone, else the CPU.
 
     Raises:
-        RunError: a device that is not there.
+        RunError: a device that is not there, or one for all of several processes.
     """
+    if ranks() > 1 and name.startswith("cuda:"):
+        raise RunError(f"--device {name}: each of {ranks()} processes takes a GPU of its own: leave it out")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -12,6 +12,7 @@ from rich.console import Console
 from texthead import datasets, evaluation, features, prompts, runs, training
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, write_report
 from texthead.datasets import Dataset, Pixels, splits_of
+from texthead.distributed import rank
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.files import fingerprints
@@ -19,6 +20,7 @@ from texthead.model_parts import keeps_templates_apart, make_head, make_temporal
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
+from texthead.shard_files import resolved
 from texthead.terminal import bar, notes, pick_device, read_data, results, say_names, say_prompts
 from texthead.towers import Encoder
 
@@ -57,8 +59,8 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
         own = splits_of(dataset)
         if own and (len(own) > 1 or not set(own) <= alone):
             raise DataError(f"{dataset.source}: has its own splits {own}, so it cannot be {role} beside another source")
-    trained = {item.path.resolve() for item in train_set.items}
-    both = [item for item in val_set.items if item.path.resolve() in trained]
+    trained = {resolved(item.path) for item in train_set.items}
+    both = [item for item in val_set.items if resolved(item.path) in trained]
     if both:
         raise DataError(
             f"{len(both)} of {len(val_set)} items of {val_set.source} are in {train_set.source} too "
@@ -211,6 +213,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
             cache=cache,
             workers=options.workers,
             resume=options.resume,
+            checkpoint_every=options.checkpoint_every,
             command=command,
             progress=progress,
             say=progress.say,
@@ -220,7 +223,8 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         table.show()
     else:
         say.print("note: no held-out item, so nothing was scored")
-    write_report(out, model, records, table)
+    if rank() == 0:
+        write_report(out, model, records, table)
     results().print(f"run: {out}   report: {out / 'report.html'}")
 
 

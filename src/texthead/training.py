@@ -36,6 +36,7 @@ from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
 from texthead.runs import classes_json, describe, locked, save_model
 from texthead.sampling import Views
+from texthead.shard_files import resolved
 from texthead.towers import as_visual
 from texthead.transforms import Augmentation
 
@@ -53,6 +54,7 @@ def train(
     cache: FeatureCache | None = None,
     workers: int = 0,
     resume: bool = False,
+    checkpoint_every: int | None = None,
     command: dict[str, object] | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
@@ -73,6 +75,8 @@ def train(
         names: class names to write down for the labels, as a text encoder reads them; the labels if None.
         objective: a loss of its own (Eq. 2); None is the cross-entropy of the logits.
         cache: where features are kept when the recipe freezes the encoder.
+        checkpoint_every: steps between checkpoints within an epoch; there is one after each epoch in any case. What
+            comes out does not depend on it.
         command: the options of a command that calls this, to write down in `recipe.json`.
         progress: called with (clips done, clips in all).
         say: called with a line of text after each epoch.
@@ -87,6 +91,8 @@ def train(
     """
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise RunError(f"checkpoint_every must be at least 1 step, got {checkpoint_every}")
     out, first = Path(out), rank() == 0
     pixels = pixels_for(recipe, as_visual(model.visual).spec)
     own = {} if objective is None else {"objective": objective.config()}
@@ -105,10 +111,13 @@ def train(
         say = _silent
     if not (progress and first):
         progress = _silent
-    with _begun(out, about, classes, train_set, held_out, resume=resume) as state:
+    with _begun(out, about, classes, train_set, held_out, resume=resume, checkpoint_every=checkpoint_every) as state:
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
-        records = _fit(model, train_set, val_set, recipe, objective, pixels, out, state, cache, workers, progress, say)
+        every = checkpoint_every or math.inf
+        records = _fit(
+            model, train_set, val_set, recipe, objective, pixels, out, state, cache, workers, every, progress, say
+        )
         model.eval()  # Learned templates put their rows right when training ends.
         with together():
             if first:
@@ -118,14 +127,21 @@ def train(
 
 @contextmanager
 def _begun(
-    out: Path, about: dict, classes: dict, train_set: Dataset, held_out: Dataset | None, *, resume: bool
+    out: Path,
+    about: dict,
+    classes: dict,
+    train_set: Dataset,
+    held_out: Dataset | None,
+    *,
+    resume: bool,
+    checkpoint_every: int | None,
 ) -> Iterator[dict | None]:
     """The state to go on from, None at the start; the first process holds the run folder and begins it.
 
     Raises:
         RunError: as `train`; or the processes were given different runs.
     """
-    check_same("recipes, models or training items", (about, classes, train_set.items, resume))
+    check_same("recipes, models or training items", (about, classes, train_set.items, resume, checkpoint_every))
     state = None
     with ExitStack() as held:
         with together():
@@ -148,10 +164,10 @@ def _split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
     kept = held_out.items if held_out else ()
     return {
         "source": train_set.source,
-        "train": [str(item.path.resolve()) for item in train_set.items],
+        "train": [str(resolved(item.path)) for item in train_set.items],
         "train_labels": train_set.labels,
         "train_content": fingerprints([item.path for item in train_set.items]),
-        "held_out": [str(item.path.resolve()) for item in kept],
+        "held_out": [str(resolved(item.path)) for item in kept],
         "held_out_labels": held_out.labels if held_out else [],
         "held_out_content": fingerprints([item.path for item in kept]),
     }
@@ -168,6 +184,7 @@ def _fit(
     state: dict | None,
     cache: FeatureCache | None,
     workers: int,
+    checkpoint_every: int | float,
     progress: Progress,
     say: Callable[[str], None],
 ) -> list[dict]:
@@ -191,12 +208,16 @@ def _fit(
     validate = partial(_validate, model, val_set, recipe, pixels, cache, workers, log)
 
     # --- epochs; a checkpoint stands before its validation, so that an unreadable item there costs no epoch
-    if first_epoch:
+    batches.first_step = step - first_epoch * batches.steps_per_epoch
+    if batches.first_step:
+        say(f"resumed after step {batches.first_step} of {batches.steps_per_epoch} of epoch {first_epoch + 1}")
+    elif first_epoch:
         say(f"resumed after epoch {first_epoch} of {recipe.epochs}{validate(first_epoch - 1, step)}")
     for epoch in range(first_epoch, recipe.epochs):
         batches.epoch = epoch
         set_training(student, recipe)
-        started, seen, summed = time.perf_counter(), 0, 0.0
+        begun = seen = batches.first_step * recipe.batch
+        started, summed = time.perf_counter(), _summed(log.records, epoch, recipe.batch)
         parts = iter(clip_loader)
         for items, micro in batches.steps():
             _begin_step(optimizer, recipe, step, batches.steps_per_epoch)
@@ -222,10 +243,13 @@ def _fit(
             step, seen, summed = step + 1, seen + items, summed + items * loss_sum
             top1 = {} if objective else {"train_top1": 100 * right / items}
             rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-            rates["clips_per_second"] = round(seen / (time.perf_counter() - started), 2)
+            rates["clips_per_second"] = round((seen - begun) / (time.perf_counter() - started), 2)
             with together():
                 log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, **top1, **rates)
             progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
+            if step % checkpoint_every == 0 and seen < len(clips):
+                _checkpoint(out, learner, optimizer, log, epoch=epoch, step=step)
+        batches.first_step = 0
         if objective:
             objective.refresh(model)
         _checkpoint(out, learner, optimizer, log, epoch=epoch + 1, step=step)
@@ -253,6 +277,12 @@ def _backward(
         right = int((found.argmax(-1) == target).sum())
     loss.backward()
     return loss.item(), right
+
+
+def _summed(records: Sequence[dict], epoch: int, batch: int) -> float:
+    """The losses of an epoch's whole batches so far, each times its items."""
+    own = (record for record in records if record["kind"] == "train" and record["epoch"] == epoch)
+    return sum((batch * record["loss"] for record in own), 0.0)
 
 
 def _checkpoint(

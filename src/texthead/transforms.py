@@ -90,6 +90,13 @@ def augment(
     return clip.clone(memory_format=torch.channels_last)
 
 
+def short_side(
+    frames: UInt8[Tensor, "frames 3 height width"], most: int, interpolation: Interpolation = "bicubic"
+) -> UInt8[Tensor, "frames 3 new_height new_width"]:
+    """The clip with its short side scaled down to `most` pixels; a smaller one as it is."""
+    return frames if min(frames.shape[-2:]) <= most else _short_side(frames, most, interpolation)
+
+
 def view_crops(
     frames: UInt8[Tensor, "frames 3 height width"],
     size: int,
