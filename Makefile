@@ -1,16 +1,18 @@
-# make demo: install, then the main job on drawn videos.   make test: the tests.   make check: what CI runs.
+# make install: the environment.   make demo: install, then the main job on drawn videos.   make test: the tests.   make check: what CI runs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: demo test test-slow check lint types bench clean
+.PHONY: install demo test test-slow check lint types bench clean
 
 # The venv is made again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
+
+install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/texthead demo --out demo

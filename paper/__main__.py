@@ -1,9 +1,12 @@
 """python -m paper list | run EXPERIMENT | report: every table and figure of the paper."""
 
 import argparse
+import re
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from paper.data import Place
@@ -46,11 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m paper", description="Every table and figure of the paper.")
     commands = parser.add_subparsers(dest="command", required=True)
-    shown = commands.add_parser("list", help="every experiment: its rows, what it needs, its cost at each scale")
+    add = partial(commands.add_parser, allow_abbrev=False)
+    shown = add("list", help="every experiment: its rows, what it needs, its cost at each scale")
     shown.add_argument("names", nargs="*", metavar="EXPERIMENT", help="the whole label of these alone")
-    running = commands.add_parser("run", help="run an experiment, or all; finished rows are skipped")
+    running = add("run", help="run an experiment, or all; finished rows are skipped")
     running.add_argument("name", metavar="EXPERIMENT", help=f"all, or one of {', '.join(NAMES)}")
-    running.add_argument("--scale", choices=tuple(SEEDS), default="mini", help="default: mini")
+    text = "full: the paper's; smoke: two steps a row, to see that it runs; default: mini"
+    running.add_argument("--scale", choices=tuple(SEEDS), default="mini", help=text)
     running.add_argument("--data", type=Path, help="folder of data sets; `list` says what is expected in it")
     running.add_argument("--seeds", type=int, help="number of seeds; default: 5 at mini, 1 at smoke and full")
     running.add_argument("--workers", type=int, help="jobs at a time; default: 2, 1 at full")
@@ -58,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         "--accumulate", type=int, default=1, help="passes that a step is split into, to fit the memory"
     )
     running.add_argument("--again", action="store_true", help="run finished rows again, too")
-    running.add_argument("--kept", type=Path, help="folder for drawn data, small CLIPs and features")
+    running.add_argument(
+        "--kept", type=Path, help="folder for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
+    )
     running.add_argument("--full-length", action="store_true", help="table8: also with epochs as long as full training")
     running.add_argument(
         "--emulate-per-process-draw",
@@ -67,13 +74,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="table8: also with items drawn by each of N processes, the published code's defect; 0: not",
     )
-    reporting = commands.add_parser("report", help="RESULTS.md and one page from what has been run")
+    reporting = add("report", help="RESULTS.md and one page from what has been run")
     reporting.add_argument("--scale", choices=SCALES, default="mini", help="default: mini")
     reporting.add_argument("--seeds", type=int, help="number of seeds; default: 5 at mini, 1 at full")
     reporting.add_argument("--out", type=Path, default=FOLDER.parent / "RESULTS.md")
     reporting.add_argument("--page", type=Path, default=FOLDER.parent / "results.html")
     for command in (running, reporting):
-        command.add_argument("--results", type=Path, default=FOLDER, help="folder of finished rows")
+        command.add_argument(
+            "--results", type=Path, default=FOLDER, help="folder of finished rows; default: paper/results"
+        )
     return parser
 
 
@@ -91,8 +100,9 @@ def show_list(names: Sequence[str]) -> None:
             continue
         print(f"{name:9} {module(name).TITLE}")
         for scale in SCALES:
-            rows = len({job.title for job in jobs[scale]})
-            print(f"{'':9}   {scale}: {rows} rows, data {', '.join(needs[scale])}{_cost(name, scale, jobs[scale])}")
+            count = len({job.title for job in jobs[scale]})
+            rows = f"{count} {'row' if count == 1 else 'rows'}"
+            print(f"{'':9}   {scale}: {rows}, data {', '.join(needs[scale])}{_cost(name, scale, jobs[scale])}")
 
 
 def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
@@ -102,9 +112,11 @@ def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
     keys = {told.key(job) for job in jobs if all(map(told.has, job.row.sources))}
     seconds = store.about(keys)[2]
     if seconds:
-        return f"; {seconds / 60:.0f} core-minutes, rows shared with others included"
-    lines = [line for line in label(name).splitlines() if line.startswith("Cost")]
-    return f"; {lines[0].partition(':')[2].strip()}" if scale == "full" and lines else ""
+        small = any(source.startswith("tinyclip") for job in jobs for source in job.row.sources)
+        first = "; before that 6 to 8 minutes a small CLIP, once" if small else ""
+        return f"; {seconds / 60:.0f} core-minutes with five seeds, rows shared with others included{first}"
+    found = re.search(r"^(?:Files, c|C)ost:(.*?)(?=^\w+:|\Z)", label(name), re.MULTILINE | re.DOTALL)
+    return f"; {' '.join(found[1].split())}" if scale == "full" and found else ""
 
 
 def run_all(options: argparse.Namespace) -> None:
@@ -127,6 +139,8 @@ def run_all(options: argparse.Namespace) -> None:
         processes_drawing=options.emulate_per_process_draw,
     )
     store = Store(options.results, options.scale)
+    if options.scale == "smoke":
+        _say("smoke: two steps a row, whatever its name says; the numbers mean nothing")
     started = time.perf_counter()
     with workers(setting) as pool:
         for name in names:
@@ -137,6 +151,8 @@ def run_all(options: argparse.Namespace) -> None:
             for verdict in section.verdicts if options.scale != "smoke" else ():
                 _say(f"  claim {verdict.number}, {verdict.claim}: {verdict.answer} ({verdict.why})")
     _say(f"all done in {(time.perf_counter() - started) / 60:.1f} minutes; results in {store.folder}")
+    if options.scale != "smoke":
+        _say(f"`python -m paper report --scale {options.scale} --results {options.results}` writes their tables")
 
 
 def _say_missing(name: str, setting: Setting) -> None:
@@ -154,4 +170,6 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    # So that a job scheduler's stop ends the workers too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -35,7 +35,11 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
     """
     store = Store(results, scale)
     if not store.lines:
-        raise RunError(f"{store.folder}: no finished row; run `python -m paper run all --scale {scale}` first")
+        where = "no finished row" if results.is_dir() else "no such folder"
+        raise RunError(
+            f"{store.folder}: {where}; `python -m paper run EXPERIMENT --scale {scale} --results {results}`, "
+            "or run all, makes some (rows of smoke are no results)"
+        )
     setting = Setting(Place(scale), seeds_of(scale, seeds), digests=store.digests)
     sections, keys, counts = [], set(), {}
     for name in NAMES:
@@ -99,7 +103,7 @@ def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, sca
 def _done(counts: tuple[int, int, int]) -> str:
     done, wanted, absent = counts
     left = f" {absent} rows stand on data that was not there." if absent else ""
-    return f"{done} of {wanted} rows and seeds were run.{left}"
+    return f"{done} of {wanted} rows and seeds were run; what coincides is counted once.{left}"
 
 
 def _block(text: str) -> str:

@@ -163,6 +163,9 @@ def _make_shared(rows: Sequence[Row], setting: Setting, pool: ProcessPoolExecuto
     started, place = time.perf_counter(), setting.place
     sized = sorted({row.encoder for row in rows if row.encoder.startswith("tinyclip")})
     towers = sorted({name.partition("@")[0] for name in sized})
+    if towers:
+        names = ", ".join(towers)
+        say(f"  small CLIPs: {names}; each is trained once, 6 to 8 minutes on a core, and kept in {place.folder}")
     for wave in (towers, [name for name in sized if name not in towers]):
         for folder in pool.map(fit.tiny_folder, wave, [place] * len(wave)):
             say(f"  small CLIP: {folder.name}")
@@ -181,7 +184,13 @@ def workers(setting: Setting) -> Iterator[ProcessPoolExecutor]:
     with ProcessPoolExecutor(
         setting.workers, mp_context=spawn, initializer=_threads, initargs=(setting.workers,)
     ) as pool:
-        yield pool
+        try:
+            yield pool
+        except BaseException:
+            # A job that runs is of no more use.
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
 
 
 def _threads(count: int) -> None:

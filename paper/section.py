@@ -64,6 +64,11 @@ def gap(a: Sequence[float], b: Sequence[float], digits: int = 1) -> str:
     return f"{mean:+.{digits}f}" if len(a) < 2 else f"{mean:+.{digits}f} ±{half:.{digits}f}"
 
 
+def unseen(a: Sequence[float], b: Sequence[float]) -> str:
+    """Why values give no interval."""
+    return f"{gap(a, b)}, one seed gives no interval" if len(a) == len(b) == 1 else "not run"
+
+
 def judged(number: int, claim: str, pairs: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Verdict:
     """The verdict on a claim that is true if, in every named pair, the first values are above the second.
 
@@ -72,7 +77,7 @@ def judged(number: int, claim: str, pairs: Sequence[tuple[str, Sequence[float], 
     whys, found = [], []
     for name, a, b in pairs:
         run = len(a) > 1 and len(a) == len(b)
-        whys.append(f"{name}: {gap(a, b) if run else 'not run'}")
+        whys.append(f"{name}: {gap(a, b) if run else unseen(a, b)}")
         found.append(verdict(*paired(a, b)) if run else "not run")
     answer: Answer = "cannot be seen here"
     if "below" in found:

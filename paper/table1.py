@@ -17,7 +17,7 @@ from dataclasses import replace
 from paper import fig1, worlds
 from paper.rows import Row
 from paper.running import Plan, Setting
-from paper.section import Section, Table, Verdict, cell, each, gap, judged
+from paper.section import Section, Table, Verdict, cell, each, gap, judged, unseen
 from paper.stats import paired
 
 TITLE = "Table 1: generation of the frozen classifier"
@@ -102,9 +102,9 @@ def verdicts(name: str, values: dict[str, list[float]]) -> list[Verdict]:
 def equal(number: int, claim: str, a: list[float], b: list[float]) -> Verdict:
     """Holds where the paired interval lies within 2 points of 0, does not where it lies outside."""
     if len(a) < 2 or len(a) != len(b):
-        return Verdict(number, claim, "cannot be seen here", "not run")
+        return Verdict(number, claim, "cannot be seen here", unseen(a, b))
     mean, half = paired(a, b)
-    why = f"{mean:+.1f} ±{half:.1f}"
+    why = f"over text: {mean:+.1f} ±{half:.1f}"
     if mean - half >= -SAME and mean + half <= SAME:
         return Verdict(number, claim, "holds", why)
     outside = mean - half > SAME or mean + half < -SAME

@@ -77,7 +77,7 @@ def plan(setting: Setting) -> Plan:
     section.tables.append(
         Table(
             "Top-1, top-5: mean and 95 % interval over seeds. Time: median over seeds. Memory: peak of the first seed, "
-            "whose processes are new.",
+            "whose processes are new. Rows in one process stand beside ours in one process.",
             headers,
             body,
         )
