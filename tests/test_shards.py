@@ -488,7 +488,6 @@ class Ranged(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(ready: Path) -> Iterator[str]:
-    pytest.importorskip("aiohttp", reason="pip install texthead[remote]")
     Ranged.ranged, Ranged.sent = True, 0
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Ranged, directory=str(ready))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -1,6 +1,6 @@
 """Several processes: ranks, shares, gathers, nothing else. Without a process group all of it is for one process.
 
-The caller starts the group (`torch.distributed.init_process_group`, as under torchrun) and sets its timeout.
+`launched` starts the group under torchrun; else the caller does (`torch.distributed.init_process_group`).
 """
 
 import hashlib

@@ -247,17 +247,19 @@ def _read(path: Path, offset: int = 0, size: int | None = None) -> bytes:
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(-1 if size is None else size)
-    for pause in (*_PAUSES, None):
+    for pause in _PAUSES:
         try:
-            system, inner = fsspec.core.url_to_fs(remote)
-            return system.cat_file(inner) if size is None else system.cat_file(inner, start=offset, end=offset + size)
+            return _fetched(remote, offset, size)
         except (FileNotFoundError, ImportError, ValueError):
             raise
         except Exception:
-            if pause is None:
-                raise
             time.sleep(pause)
-    raise AssertionError
+    return _fetched(remote, offset, size)
+
+
+def _fetched(remote: str, offset: int, size: int | None) -> bytes:
+    system, inner = fsspec.core.url_to_fs(remote)
+    return system.cat_file(inner) if size is None else system.cat_file(inner, start=offset, end=offset + size)
 
 
 def _told(error: Exception) -> str:
