@@ -223,6 +223,8 @@ def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> l
             out=Path(folder) / "run",
             cache=bench.cache,
             objective=objective,
+            # Nobody goes on in a folder that is thrown away: the checkpoint at the end is enough.
+            checkpoint_every=bench.recipe.epochs * len(bench.train),
             progress=watch,
         )
 

@@ -242,7 +242,7 @@ def _train_parser() -> ArgumentParser:
     )
     _skip(parser)
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
-    text = "also within an epoch, every so many steps; --resume goes on with the very next clip"
+    text = "steps between checkpoints, if not an epoch's; --resume goes on with the very next clip"
     parser.add_argument("--checkpoint-every", type=PositiveInt, default=None, metavar="STEPS", help=text)
     _beside(parser)
     _common(parser)

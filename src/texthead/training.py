@@ -75,8 +75,8 @@ def train(
         names: class names to write down for the labels, as a text encoder reads them; the labels if None.
         objective: a loss of its own (Eq. 2); None is the cross-entropy of the logits.
         cache: where features are kept when the recipe freezes the encoder.
-        checkpoint_every: steps between checkpoints within an epoch; there is one after each epoch in any case. What
-            comes out does not depend on it.
+        checkpoint_every: steps between checkpoints, within epochs too; None is an epoch's. There is one at the end in
+            any case. What comes out does not depend on it.
         command: the options of a command that calls this, to write down in `recipe.json`.
         progress: called with (clips done, clips in all).
         say: called with a line of text after each epoch.
@@ -114,9 +114,20 @@ def train(
     with _begun(out, about, classes, train_set, held_out, resume=resume, checkpoint_every=checkpoint_every) as state:
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
-        every = checkpoint_every or math.inf
         records = _fit(
-            model, train_set, val_set, recipe, objective, pixels, out, state, cache, workers, every, progress, say
+            model,
+            train_set,
+            val_set,
+            recipe,
+            objective,
+            pixels,
+            out,
+            state,
+            cache,
+            workers,
+            checkpoint_every,
+            progress,
+            say,
         )
         model.eval()  # Learned templates put their rows right when training ends.
         with together():
@@ -184,7 +195,7 @@ def _fit(
     state: dict | None,
     cache: FeatureCache | None,
     workers: int,
-    checkpoint_every: int | float,
+    checkpoint_every: int | None,
     progress: Progress,
     say: Callable[[str], None],
 ) -> list[dict]:
@@ -197,6 +208,7 @@ def _fit(
         model, train_set, recipe, pixels, cache, workers
     )
     batches = epoch_batches(len(clips), recipe)
+    every = checkpoint_every or batches.steps_per_epoch
     clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else workers, device)
 
     # --- optimiser: pretrained parts at lr, new parts at lr_new
@@ -247,12 +259,13 @@ def _fit(
             with together():
                 log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, **top1, **rates)
             progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
-            if step % checkpoint_every == 0 and seen < len(clips):
+            if step % every == 0 and seen < len(clips):
                 _checkpoint(out, learner, optimizer, log, epoch=epoch, step=step)
         batches.first_step = 0
         if objective:
             objective.refresh(model)
-        _checkpoint(out, learner, optimizer, log, epoch=epoch + 1, step=step)
+        if step % every == 0 or epoch + 1 == recipe.epochs:
+            _checkpoint(out, learner, optimizer, log, epoch=epoch + 1, step=step)
         say(f"epoch {epoch + 1} of {recipe.epochs}: loss {summed / seen:.3g}{validate(epoch, step)}")
     return log.records
 
