@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from texthead.errors import DataError, RunError
 from texthead.files import read_json, replacing, write_json
-from texthead.heads import CosineHead, LinearHead, TemplatesHead, TrainableHead, text_rows, variant_rows
+from texthead.heads import CosineHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead, text_rows, variant_rows
 from texthead.prompt_head import PromptHead
 from texthead.prompts import check_names, class_prompts, flat
 from texthead.runs import Run, locked, rows_digest, saved_classes
@@ -130,7 +130,7 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
     entries, rows = _entries(run), _rows(run)
     check_names(labels)
     check_names([into])
-    if isinstance(run.model.head, LinearHead):
+    if isinstance(run.model.head, LinearHead | ProbeHead):
         raise RunError(
             f"{run.folder}: the rows of its linear head have lengths that count, so their mean is no class: "
             "merge classes of a cosine head, or train again"
@@ -159,6 +159,8 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
 def row_source(run: Run, entry: Entry) -> str:
     """Where the row of a class came from, in words."""
     head = run.model.head
+    if isinstance(head, ProbeHead):
+        return entry.get("row", head.kind)
     if "row" in entry or not isinstance(head, CosineHead):
         return entry.get("row", "trained")
     if head.kind == "cosine":
@@ -176,10 +178,12 @@ def _entries(run: Run) -> list[Entry]:
 
 
 def _rows(run: Run) -> Float[Tensor, "classes templates dim"]:
-    """A class's row; of a head of several templates a row each."""
+    """A class's row; of a head of several templates a row each, of a probe with its bias behind it."""
     head = run.model.head
     if isinstance(head, TemplatesHead):
         return head.variants.transpose(0, 1).clone()
+    if isinstance(head, ProbeHead):  # What is added to a class's scores goes where its row goes.
+        return torch.cat([head.weight, head.bias[:, None]], dim=1)[:, None]
     return head.weight.detach()[:, None].clone()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
 
 
@@ -266,6 +270,8 @@ def _edited(
     head = copy.deepcopy(run.model.head)
     trained = isinstance(head.weight, nn.Parameter)
     weight = F.normalize(rows.mean(1), dim=-1) if isinstance(head, TemplatesHead) else rows[:, 0]
+    if isinstance(head, ProbeHead):
+        weight, head.bias = weight[:, :-1], weight[:, -1]
     head.weight = nn.Parameter(weight) if trained else weight  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(head, TemplatesHead):
         head.variants = rows.transpose(0, 1).contiguous()
@@ -335,6 +341,8 @@ def save_classes(run: Run) -> Run:
         rows = {"head.weight": head.weight.detach().cpu().contiguous()}  # pyright: ignore
         if isinstance(head, TemplatesHead):
             rows["head.variants"] = head.variants.cpu().contiguous()
+        if isinstance(head, ProbeHead):
+            rows["head.bias"] = head.bias.cpu().contiguous()
         digest = rows_digest(rows["head.weight"])
         classes = {"template": run.classes["template"], "classes": entries, "rows": digest}
         if classes["rows"] == there["rows"]:

@@ -138,6 +138,7 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subcommands(required=False, dest="command")
     commands.add_subcommand("train", _train_parser(), help="labelled videos or images -> a run")
     commands.add_subcommand("prepare", _prepare_parser(), help="decode once: videos -> shards that read fast")
+    commands.add_subcommand("compare", _compare_parser(), help="quick recognisers side by side, and the best as a run")
     commands.add_subcommand("eval", _eval_parser(), help="score a run on labelled data")
     commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
     _add_classes_parser(commands)
@@ -284,6 +285,30 @@ def _prepare_parser() -> ArgumentParser:
     _skip(parser)
     text = "processes, of which each writes a shard at a time"
     parser.add_argument("--workers", type=NonNegativeInt, default=_default_workers(), help=text)
+    return parser
+
+
+def _compare_parser() -> ArgumentParser:
+    parser = _Parser(
+        prog="texthead compare",
+        usage="texthead compare DATA [--k K] [--choose --out RUN] [options]",
+        description="Zero-shot, text rows with class means, probes, frozen heads and a temporal transformer on "
+        "features that are encoded once: a table with intervals, and with --choose the best as a run.",
+    )
+    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    _data(parser)
+    parser.add_argument("--encoder", default="mini", help="mini, openclip:..., hf:..., timm:...; see texthead encoders")
+    parser.add_argument("--template", default=None, help="prompt with exactly one {}, or a .txt of them")
+    _names(parser)
+    parser.add_argument("--k", type=int, default=None, help="draw K training items a class")
+    parser.add_argument("--frames", type=PositiveInt, default=None, help="frames of a clip (8)")
+    parser.add_argument("--size", type=PositiveInt, default=None, help="side of the crop in pixels (128)")
+    parser.add_argument("--choose", action="store_true", help="make the best a run, in --out")
+    parser.add_argument("--out", default=None, metavar="RUN", help="the run folder to make, with --choose")
+    parser.add_argument("--seed", type=NonNegativeInt, default=0, help="of every draw")
+    parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
+    _skip(parser)
+    _common(parser)
     return parser
 
 
@@ -554,6 +579,8 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
         return
     if command == "eval":
         from texthead.eval_job import evaluate as do
+    elif command == "compare":
+        from texthead.compare_job import compare as do
     elif command == "prepare":
         from texthead.prepare_job import prepare as do
     elif command == "import":

@@ -1,7 +1,6 @@
 """Views -> scores -> exact counts; and the simple things that a result must stand beside."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +17,7 @@ from texthead.datasets import Dataset, Pixels, ViewClips, label_indices
 from texthead.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.errors import DataError, MediaError
 from texthead.features import FeatureCache, Progress, frame_features, readable
+from texthead.frozen_fits import logistic_head
 from texthead.heads import mean_probability
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
@@ -367,32 +367,12 @@ def logistic_probe(
     test: Float[Tensor, "tests dim"],
     *,
     classes: int,
-    strength: float = 10.0,
 ) -> Float[Tensor, "tests classes"]:
     """Scores of a logistic regression on frozen features: the simple thing to beat.
 
-    Features are centred on the training items and normalised; `strength` is scikit-learn's C. A class without a
-    training item scores minus infinity.
+    A class without a training item scores minus infinity.
     """
-    from sklearn.linear_model import LogisticRegression
-
-    center = train.mean(0)
-    present = torch.unique(targets)
-    scores = torch.full((len(test), classes), -torch.inf)
-    if len(present) == 1:
-        scores[:, present] = 0.0
-        return scores
-    # Every length is put to 10, so that C means the same whatever the encoder's scale and dimension.
-    fit = LogisticRegression(C=strength, max_iter=2000)
-    with warnings.catch_warnings():
-        # One item a class is what is asked of it here.
-        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
-        fit.fit(10 * F.normalize(train - center, dim=-1).numpy(), targets.numpy())
-    logits = torch.from_numpy(fit.decision_function(10 * F.normalize(test - center, dim=-1).numpy())).float()
-    if len(present) == 2:
-        logits = torch.stack([-logits, logits], dim=1)
-    scores[:, present] = logits
-    return scores
+    return logistic_head(train, targets, names=[str(place) for place in range(classes)])(test)
 
 
 def mean_average_precision(

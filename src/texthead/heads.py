@@ -197,6 +197,47 @@ class LinearHead(nn.Module):
         return F.linear(features, self.weight)
 
 
+class ProbeHead(nn.Module):
+    """Scores = W n(features - center) + bias, where n gives length 1: a linear classifier on frozen features.
+
+    Args:
+        weight: one row a class, of any length: it holds the scale too.
+        bias: added to the scores; minus infinity for a class that is never named.
+        center: subtracted from the features before they are normalised.
+        names: the class names, in row order.
+        kind: how it was fitted, in a word.
+
+    Raises:
+        DataError: names and rows differ in number.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    center: Tensor
+
+    def __init__(
+        self,
+        weight: Float[Tensor, "classes dim"],
+        *,
+        bias: Float[Tensor, " classes"],
+        center: Float[Tensor, " dim"],
+        names: Sequence[str],
+        kind: str = "probe",
+    ):
+        super().__init__()
+        check_names(names)
+        if len(names) != len(weight):
+            raise DataError(f"{len(names)} names for {len(weight)} rows: a head needs one name a row")
+        for name, value in (("weight", weight), ("bias", bias), ("center", center)):
+            self.register_buffer(name, value.detach().float().clone())
+        self.names = tuple(names)
+        self.kind = kind
+
+    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
+        """Logits of each class."""
+        return F.linear(F.normalize(features - self.center, dim=-1), self.weight, self.bias)
+
+
 def random_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
     """Rows of independent standard normal numbers.
 

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from texthead import prompts, runs
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
-from texthead.files import fingerprint, write_json
+from texthead.files import fingerprint
 from texthead.heads import text_head
 from texthead.openclip import Published, assemble, openai_tokenizer, openclip_tensors, save_openclip, tower_spec
 from texthead.published import (
@@ -65,7 +64,10 @@ def import_file(options: Any) -> None:
             raise RunError(f"{out}: holds a run by now, of another process; choose another --out")
         if own is not None:
             save_openclip(out / runs.ENCODER, model_config(own, str(path)), own)
-        _write(out, model, recipe, pixels, names, file)
+        # No training item is known.
+        lists = ("train", "train_labels", "train_content", "held_out", "held_out_labels", "held_out_content")
+        split = {"source": f"imported from {file['name']}", **{key: [] for key in lists}}
+        runs.write_run(out, model, recipe, pixels, names, split, imported=file)
     say_names(labels, names, None)
     say_prompts(labels, head.prompts or ())
     _say_conventions(convention, recipe, scale, pixels.resize)
@@ -189,17 +191,6 @@ def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str)
         return MeanPool()
     fill(temporal, weights, source)
     return temporal
-
-
-def _write(
-    out: Path, model: Recognizer, recipe: Recipe, pixels: Pixels, names: Sequence[str], file: dict[str, str]
-) -> None:
-    """The run folder; what makes it a run comes last. No training item is known."""
-    lists = ("train", "train_labels", "train_content", "held_out", "held_out_labels", "held_out_content")
-    write_json(out / "split.json", {"source": f"imported from {file['name']}", **{key: [] for key in lists}})
-    write_json(out / "classes.json", runs.classes_json(model.head, names, recipe.template))  # pyright: ignore
-    runs.save_model(out / "model.safetensors", model)
-    write_json(out / "recipe.json", {**runs.describe(model, recipe, pixels), "command": None, "imported": file})
 
 
 def _described(config: dict) -> str:

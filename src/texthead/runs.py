@@ -29,8 +29,8 @@ from texthead.checkpoints import check_not_edited
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
-from texthead.files import fingerprint, read_json, replacing
-from texthead.heads import CosineHead, FrozenHead, LinearHead, TemplatesHead, TrainableHead, text_head
+from texthead.files import fingerprint, read_json, replacing, write_json
+from texthead.heads import CosineHead, FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead, text_head
 from texthead.prompt_head import PromptHead
 from texthead.prompts import class_prompts
 from texthead.recipes import Recipe
@@ -43,7 +43,7 @@ FORMAT = 2
 # What stands for the run's own folder in the source of an encoder that lies in it.
 HERE = "{run}"
 ENCODER = "encoder"
-Head = FrozenHead | TrainableHead | TemplatesHead | PromptHead | LinearHead
+Head = FrozenHead | TrainableHead | TemplatesHead | PromptHead | LinearHead | ProbeHead
 
 
 def begun_with(folder: Path) -> dict:
@@ -187,17 +187,17 @@ class Run:
                 raise DataError(f"{self.folder}: has a learned template: give names without sentences, or a template")
             head = old.for_names(self.encoder().text, labels, read=names).to(old.context.device)
             return replace(self, model=self.model.with_head(head), classes=None)
-        own = isinstance(old, CosineHead)
+        center: Tensor | None = getattr(old, "center", None)
         names = names or labels
         head = text_head(
             self.encoder(),
             names,
-            scale=old.scale if own else None,
-            center=old.center.cpu() if own and old.center is not None else None,
+            scale=old.scale if isinstance(old, CosineHead) else None,
+            center=None if center is None else center.cpu(),
             pooling=old.pooling if isinstance(old, TemplatesHead) else "features",
             prompts=class_prompts(template or self.recipe.template, names, prompts or [None] * len(names)),
         )
-        head = head.renamed(labels).to(next(old.parameters()).device)
+        head = head.renamed(labels).to(old.weight.device)  # pyright: ignore[reportArgumentType, reportCallIssue]
         return replace(self, model=self.model.with_head(head), classes=None)
 
 
@@ -262,6 +262,28 @@ def save_model(path: Path, model: nn.Module) -> None:
         save_file(tensors, beside)
 
 
+def write_run(
+    out: Path,
+    model: Recognizer,
+    recipe: Recipe,
+    pixels: Pixels,
+    names: Sequence[str],
+    split: dict[str, object],
+    **about: object,
+) -> None:
+    """The folder of a run that needs no training loop; what makes it a run comes last.
+
+    Args:
+        names: as a text encoder reads the labels.
+        split: what `split.json` holds.
+        about: what `recipe.json` holds beside the model.
+    """
+    write_json(out / "split.json", split)
+    write_json(out / "classes.json", classes_json(model.head, names, recipe.template))  # pyright: ignore[reportArgumentType]
+    save_model(out / "model.safetensors", model)
+    write_json(out / "recipe.json", {**describe(model, recipe, pixels), "command": None, **about})
+
+
 def rows_digest(rows: Float[Tensor, "classes dim"]) -> str:
     """A digest of a head's rows, to the bit."""
     return hashlib.sha256(rows.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()[:32]
@@ -321,6 +343,9 @@ def _empty_head(about: dict, classes: dict, dim: int) -> Head:
     names = [entry["label"] for entry in classes["classes"]]
     if about["type"] == "LinearHead":
         return LinearHead(dim, names=names)
+    if about["type"] == "ProbeHead":
+        empty = torch.zeros(len(names), dim)
+        return ProbeHead(empty, bias=empty[:, 0], center=torch.zeros(dim), names=names, kind=about["kind"])
     prompts = [entry["prompt"] for entry in classes["classes"]]
     options = {
         "center": torch.zeros(dim) if about["center"] else None,

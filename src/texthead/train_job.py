@@ -153,7 +153,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         command: what a resumed run takes from here.
     """
     out, say = Path(options.out), notes()
-    _check_out(out, resume=options.resume)
+    check_out(out, resume=options.resume)
     check_given_is_used(recipe, options.head, given=given)
     device = pick_device(options.device)
     dataset = _read(options)
@@ -228,7 +228,12 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     results().print(f"run: {out}   report: {out / 'report.html'}")
 
 
-def _check_out(out: Path, *, resume: bool) -> None:
+def check_out(out: Path, *, resume: bool) -> None:
+    """Nothing, if a run can be begun in the folder, or be resumed there.
+
+    Raises:
+        RunError: it holds a run already, or folders that are none.
+    """
     if runs.is_run(out) and not resume:
         raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
     if not runs.is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):

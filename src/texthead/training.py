@@ -158,7 +158,7 @@ def _begun(
         with together():
             if rank() == 0:
                 held.enter_context(locked(out))
-                split = _split_json(train_set, held_out)
+                split = split_json(train_set, held_out)
                 state = begin(out, about, split, classes, resume=resume)
                 if state is None:
                     write_json(out / "split.json", split)
@@ -170,7 +170,7 @@ def _begun(
         yield state
 
 
-def _split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
+def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
     """What `split.json` holds."""
     kept = held_out.items if held_out else ()
     return {

@@ -1,0 +1,273 @@
+"""Recognisers on a frozen encoder, side by side on features that are encoded once; and the choice of one of them."""
+
+import math
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from texthead.datasets import Dataset
+from texthead.features import FeatureCache
+from texthead.frozen_fits import class_center, logistic_head, text_and_means, tuned_projection
+from texthead.heads import (
+    HeadKind,
+    lda_weights,
+    orthogonal_weights,
+    random_weights,
+    text_head,
+    text_rows,
+)
+from texthead.model_parts import make_head, make_temporal_for
+from texthead.prompts import fill_templates
+from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.report import wilson_interval
+from texthead.temporal import MeanPool
+from texthead.towers import Encoder
+from texthead.training import train
+
+# With fewer items of a class than this there is nothing to cross-validate with.
+FEWEST = 3
+
+
+@dataclass(frozen=True)
+class FrozenItems:
+    """Labelled files with the pretrained features of their frames, as testing takes them.
+
+    `groups` names what must stay on one side of a split, a scene or a person; the file itself where nothing is known.
+    """
+
+    data: Dataset
+    frames: Float[Tensor, "items frames dim"]
+    targets: Int[Tensor, " items"]
+
+    @property
+    def features(self) -> Float[Tensor, "items dim"]:
+        """The mean feature of each item."""
+        return self.frames.mean(1)
+
+    @property
+    def groups(self) -> list[Hashable]:
+        """The group of each item, or the item itself."""
+        return [item.group or str(item.path) for item in self.data.items]
+
+    def pick(self, positions: Sequence[int]) -> "FrozenItems":
+        """The items at the given positions."""
+        return FrozenItems(self.data.pick(positions), self.frames[positions], self.targets[positions])
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all recognisers of a comparison share.
+
+    Args:
+        sentences: the same visual encoder with a text-only encoder in place of its text half.
+        suit: the recipe as so many items need it.
+    """
+
+    encoder: Encoder
+    sentences: Encoder
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    recipe: Recipe
+    cache: FeatureCache
+    suit: Callable[[Recipe, Dataset], Recipe]
+
+
+class Fitted(NamedTuple):
+    """A recogniser whose clips are frame features, the recipe it has, and its metrics if it was trained in steps."""
+
+    model: Recognizer
+    recipe: Recipe
+    records: list[dict]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way from labelled features to a recogniser; `least` is how many items of each class it needs."""
+
+    title: str
+    fit: Callable[[FrozenItems], Fitted]
+    least: int = 1
+
+
+TEXT_AND_MEANS, PROBE, ZERO_SHOT = "text + class means", "logistic probe", "zero-shot"
+
+
+def methods(ground: Ground) -> list[Method]:
+    """The recognisers that are compared; the first is taken where nothing speaks for another.
+
+    Encoders without text have no zero-shot and no text rows, and the probe is their first.
+    """
+    mean = partial(_closed, ground)
+    probe = Method(PROBE, mean(lambda items: logistic_head(items.features, items.targets, names=ground.labels)))
+    random: list[tuple[str, HeadKind]] = [("random normal", "normal"), ("random orthogonal", "orthogonal")]
+    found = [
+        probe,
+        Method("LDA, projection tuned", mean(partial(_projected, ground, "lda")), least=2),
+        *(Method(f"{title}, projection tuned", mean(partial(_projected, ground, kind))) for title, kind in random),
+        Method("linear probe", partial(_in_steps, ground, "linear", "mean")),
+    ]
+    if not ground.encoder.has_text:
+        return found
+    text = [
+        Method(TEXT_AND_MEANS, mean(partial(_with_means, ground))),
+        Method(ZERO_SHOT, mean(lambda _: text_head(ground.encoder, ground.names, template=ground.recipe.template))),
+        Method(f"{ZERO_SHOT}, centred", mean(partial(_centred, ground))),
+        Method("text, projection tuned", mean(partial(_projected, ground, "text"))),
+        Method("sentences, projection tuned", mean(partial(_projected, ground, "sentences"))),
+    ]
+    if ground.recipe.frames > 1:
+        found.append(Method("text, temporal transformer", partial(_in_steps, ground, "text", "transformer")))
+    return [*text, *found]
+
+
+def _closed(ground: Ground, head: Callable[[FrozenItems], nn.Module]) -> Callable[[FrozenItems], Fitted]:
+    """A head that is fitted in one go on mean features."""
+    recipe = replace(ground.recipe, temporal="mean", freeze_encoder=True)
+    return lambda items: Fitted(Recognizer(nn.Identity(), MeanPool(), _renamed(head(items), ground)), recipe, [])
+
+
+def _renamed(head: nn.Module, ground: Ground) -> nn.Module:
+    head.names = ground.labels  # pyright: ignore[reportArgumentType]
+    return head
+
+
+def _rows(ground: Ground, kind: str, items: FrozenItems) -> Float[Tensor, "classes dim"]:
+    """The frozen rows of a kind, drawn from the recipe's seed where they are random (Table 1)."""
+    classes, dim = len(ground.labels), ground.encoder.dim
+    generator = torch.Generator().manual_seed(ground.recipe.seed)
+    match kind:
+        case "normal":
+            return random_weights(classes, dim, generator=generator)
+        case "orthogonal":
+            return orthogonal_weights(classes, dim, generator=generator)
+        case "lda":
+            return lda_weights(items.features, items.targets)
+        case _:
+            encoder = ground.encoder if kind == "text" else ground.sentences
+            return text_rows(encoder, fill_templates(ground.recipe.template, ground.names))
+
+
+def _projected(ground: Ground, kind: str, items: FrozenItems) -> nn.Module:
+    rows, scale = _rows(ground, kind, items), ground.recipe.scale or ground.encoder.scale
+    return tuned_projection(rows, items.features, items.targets, names=ground.labels, scale=scale)
+
+
+def _with_means(ground: Ground, items: FrozenItems) -> nn.Module:
+    rows, scale = _rows(ground, "text", items), ground.recipe.scale or ground.encoder.scale
+    return text_and_means(rows, items.features, items.targets, names=ground.labels, scale=scale)
+
+
+def _centred(ground: Ground, items: FrozenItems) -> nn.Module:
+    center = class_center(items.features, items.targets)
+    return text_head(ground.encoder, ground.names, template=ground.recipe.template, center=center)
+
+
+def _in_steps(ground: Ground, kind: HeadKind, temporal: str, items: FrozenItems) -> Fitted:
+    """A head, or a temporal module in front of one, that is trained as `texthead train --freeze-encoder` does."""
+    recipe = ground.suit(replace(ground.recipe, temporal=temporal, freeze_encoder=True), items.data)  # pyright: ignore
+    visual = ground.encoder.visual
+    head = make_head(
+        kind, ground.encoder, ground.labels, recipe, names=ground.names, features=items.features, targets=items.targets
+    )
+    model = Recognizer(visual, make_temporal_for(recipe, visual), head)
+    with tempfile.TemporaryDirectory() as folder:
+        records = train(
+            model,
+            items.data,
+            None,
+            recipe,
+            out=Path(folder) / "run",
+            cache=ground.cache,
+            checkpoint_every=recipe.epochs * len(items.data),
+        )
+    return Fitted(model.on_features().eval(), recipe, records)
+
+
+# --- cross-validation
+
+
+class Folds(NamedTuple):
+    """(training positions, scored positions) of each fold, and whether groups are kept whole in all of them."""
+
+    parts: list[tuple[list[int], list[int]]]
+    whole: bool
+
+
+def folds(items: FrozenItems, *, seed: int) -> Folds:
+    """Three to five stratified folds, each item scored once; none where a class has fewer than three items.
+
+    Groups stay whole unless a fold would then train on fewer than two items of a class.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    labels, groups = items.targets.numpy(), items.groups
+    counts = np.bincount(labels)
+    if counts.min() < FEWEST:
+        return Folds([], True)
+    number = int(min(5, counts.min()))
+    keys = [groups.index(group) for group in groups]
+    grouped = StratifiedGroupKFold(number, shuffle=True, random_state=seed).split(keys, labels, keys)
+    plain = StratifiedKFold(number, shuffle=True, random_state=seed).split(keys, labels)
+    whole = [(train.tolist(), test.tolist()) for train, test in grouped if len(test)]
+    if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in whole):
+        return Folds(whole, True)
+    return Folds([(train.tolist(), test.tolist()) for train, test in plain], False)
+
+
+def right_answers(model: Recognizer, items: FrozenItems) -> Bool[np.ndarray, " items"]:
+    """Whether the best score of each item is its label's."""
+    with torch.inference_mode():
+        return (model.eval()(items.frames).argmax(1) == items.targets).numpy()
+
+
+def cross_validated(
+    method: Method, items: FrozenItems, parts: Sequence[tuple[list[int], list[int]]], step: Callable[[], None]
+) -> Bool[np.ndarray, " items"] | None:
+    """Whether each item is named rightly by the method fitted without its fold; None where it needs more items."""
+    right = np.zeros(len(items.data), dtype=bool)
+    for train_positions, scored in parts:
+        part = items.pick(train_positions)
+        if int(part.targets.bincount(minlength=int(items.targets.max()) + 1).min()) < method.least:
+            return None
+        right[scored] = right_answers(method.fit(part).model, items.pick(scored))
+        step()
+    return right
+
+
+def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashable]) -> float:
+    """Of the mean of the values, where those of one group hang together."""
+    sums: dict[Hashable, float] = defaultdict(float)
+    for value, group in zip(values - values.mean(), groups, strict=True):
+        sums[group] += float(value)
+    count = len(sums)
+    if count < 2:
+        return math.inf
+    return math.sqrt(sum(s * s for s in sums.values()) * count / (count - 1)) / len(values)
+
+
+def interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashable]) -> tuple[float, float]:
+    """The 95 % interval of the share of right answers, in percent: Wilson's, of as many items as are independent."""
+    share, error = float(right.mean()), standard_error(right.astype(float), groups)
+    alone = share * (1 - share) / error**2 if 0 < share < 1 else len(Counter(groups))
+    count = max(1, round(min(alone, len(right))))
+    return wilson_interval(round(share * count), count)
+
+
+def choice(first: str, found: Mapping[str, Bool[np.ndarray, " items"]], groups: Sequence[Hashable]) -> str:
+    """The method that is right most often, if it leads the first one by more than the lead's standard error.
+
+    Of equals the one that stands first. So a few lucky items don't decide against what was settled beforehand.
+    """
+    best = max(found, key=lambda title: int(found[title].sum()))
+    lead = found[best].astype(float) - found[first].astype(float)
+    return best if lead.mean() > standard_error(lead, groups) else first
