@@ -155,7 +155,7 @@ def draw_clip(folder: Path, seed: int) -> Path:
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(20, 236, (24, 40, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((2 * WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.int16)
-    grain = rng.integers(-2, 3, (HEIGHT, 2 * WIDTH, 1))  # A frame takes about 18 kB, as in benchmarks.reading.
+    grain = rng.integers(-2, 3, (HEIGHT, 2 * WIDTH, 1))  # A frame takes about 20 kB, near that of real ones.
     ground = Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8))
     colour = tuple(int(c) for c in rng.integers(0, 256, 3))
     (x, y), (dx, dy) = rng.uniform(0, 150, 2), rng.uniform(-4, 6, 2)
