@@ -2,16 +2,18 @@
 
     python -m benchmarks.items [--videos DATA]
 
-No clip is read: indices, manifests and paths are made up. Every cell is a process of its own; memory is what its
-resident set has grown by when the thing is there, and at most in between. The last table is about single files: what
-preparing, looking up and remembering one of them takes.
+No clip is read: indices, manifests and paths are made up. Every line is a process of its own; memory is what its
+resident set has grown by when the thing is there, and at most in between. Times are of the CPU: disks come on top.
+The last table is about single files: what preparing, looking up and remembering one of them takes.
 """
 
 import argparse
 import csv
 import gc
+import json
 import os
 import resource
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,16 +27,19 @@ import torch
 
 import texthead as th
 from texthead.batches import EpochBatches
+from texthead.datasets import TrainClips
+from texthead.errors import MediaError
 from texthead.features import FeatureCache
 from texthead.files import fingerprints, write_json
 from texthead.shard_files import FORMAT, INDEX, member, resolved
 from texthead.shards import ShardOptions, prepare
+from texthead.transforms import Augmentation
 
 CLIPS, CLASSES = 256, 400  # Clips in a shard, as `texthead prepare` has it.
 
 
 class Cost(NamedTuple):
-    """Of all items: seconds, bytes of memory held and at most, bytes on the disk."""
+    """Of all items: CPU-seconds, bytes of memory held and at most, bytes on the disk."""
 
     seconds: float
     held: int
@@ -51,9 +56,9 @@ def resident() -> int:
 def cost(make: Callable[[], object]) -> tuple[Cost, object]:
     """What `make` takes, and what it gives."""
     before = resident()
-    started = time.perf_counter()
+    started = time.process_time()
     made = make()
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     most = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     held = max(0, resident() - before)
     return Cost(seconds, held, max(held, most)), made
@@ -125,17 +130,16 @@ def touched(folder: Path, count: int) -> Cost:
     write_manifest(folder / "clips.csv", count)
     items = th.read_dataset(folder / "clips.csv").items
     there, here = os.pipe()
-    started = time.perf_counter()
     if os.fork() == 0:
         gc.disable()
-        before = private()
+        before, started = private(), time.process_time()
         for item in items:
             str(item.path)
-        os.write(here, str(private() - before).encode())
+        os.write(here, json.dumps([time.process_time() - started, private() - before]).encode())
         os._exit(0)
     os.wait()
-    grown = int(os.read(there, 32))
-    return Cost(time.perf_counter() - started, grown, grown)
+    seconds, grown = json.loads(os.read(there, 256))
+    return Cost(seconds, grown, grown)
 
 
 def private() -> int:
@@ -187,7 +191,7 @@ def measured(key: str, count: int) -> Cost:
 def growth(sizes: Sequence[int]) -> str:
     """The table of what grows."""
     spawn = get_context("spawn")
-    lines = ["| | items | us an item | bytes an item, held | at most | on disk |", "|---|---|---|---|---|---|"]
+    lines = ["| | items | CPU µs an item | bytes an item, held | at most | on disk |", "|---|---|---|---|---|---|"]
     for key in GROWING:
         for count in sizes:
             with spawn.Pool(1) as pool:
@@ -202,7 +206,7 @@ def growth(sizes: Sequence[int]) -> str:
 
 
 def preparing(source: Path, folder: Path) -> dict[str, float]:
-    """`prepare`, of the videos that a source names, in one process."""
+    """Videos that a source names, prepared and then read for training, in one process."""
     data = th.read_dataset(source)
     started = time.process_time()
     prepared = prepare(data, folder / "shards", ShardOptions())
@@ -211,7 +215,24 @@ def preparing(source: Path, folder: Path) -> dict[str, float]:
         f"prepare, clips a CPU-second, of the {len(data)} of {source.name}": rate,
         "an original, kB": sum(item.path.stat().st_size for item in data.items) / len(data) / 1e3,
         "the same as a prepared clip, kB": prepared.bytes / len(data) / 1e3,
+        "8 frames for training out of originals, clips a CPU-second": reading(data),
+        "the same out of shards": reading(th.read_dataset(folder / "shards")),
     }
+
+
+def reading(data: th.Dataset, epochs: int = 5) -> float:
+    """Training clips of 8 frames a CPU-second, with a random resized crop of 224 pixels: the median of some passes."""
+    spec = Augmentation(size=224, resize=256, crop="resized", area=(0.08, 1.0), flip=0.5)
+    clips = TrainClips(data, data.classes, frames=8, augmentation=spec, seed=0)
+    rates = []
+    for epoch in range(epochs):
+        started = time.process_time()
+        for position in range(len(clips)):
+            entry = clips[epoch, position][0]
+            if isinstance(entry, MediaError):
+                raise entry
+        rates.append(len(clips) / (time.process_time() - started))
+    return statistics.median(rates)
 
 
 def looking_up(folder: Path, clips: int) -> dict[str, float]:
@@ -219,12 +240,12 @@ def looking_up(folder: Path, clips: int) -> dict[str, float]:
     first, *_, last = write_indices(folder, clips, clips)
     times = []
     for path in (first, last):
-        started = time.perf_counter()
+        started = time.process_time()
         member(path)
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
     return {
-        f"a clip's place, its shard's index of {clips} not in memory, ms": 1e3 * times[0],
-        f"the same, in memory, ms ({clips} in a shard)": 1e3 * times[1],
+        f"a clip's place, its shard's index of {clips} not in memory, CPU ms": 1e3 * times[0],
+        f"the same, in memory, CPU ms ({clips} in a shard)": 1e3 * times[1],
     }
 
 
@@ -232,18 +253,18 @@ def remembering(folder: Path, clips: int, frames: int = 16, dim: int = 512) -> d
     """The feature cache: rows put and got one clip at a time, as `frame_features` does."""
     cache = FeatureCache("made-up", folder)
     features = torch.randn(frames, dim)
-    started = time.perf_counter()
+    started = time.process_time()
     for number in range(clips):
         cache.put(f"{number:064x}", 300, range(frames), features)
-    put = time.perf_counter() - started
-    started = time.perf_counter()
+    put = time.process_time() - started
+    started = time.process_time()
     for number in np.random.default_rng(0).permutation(clips).tolist():
         cache.get(f"{number:064x}", range(frames))
-    got = time.perf_counter() - started
+    got = time.process_time() - started
     cache.close()
     return {
-        f"feature cache of {clips:,} clips ({frames} x {dim}): put, ms a clip": 1e3 * put / clips,
-        "got, ms a clip": 1e3 * got / clips,
+        f"feature cache of {clips:,} clips ({frames} x {dim}): put, CPU ms a clip": 1e3 * put / clips,
+        "got, CPU ms a clip": 1e3 * got / clips,
         "on disk, kB a clip": size_of(folder) / clips / 1e3,
     }
 
@@ -253,9 +274,9 @@ def fingerprinting(folder: Path, files: int = 2000) -> dict[str, float]:
     paths = [folder / f"{number}.mp4" for number in range(files)]
     for path in paths:
         path.write_bytes(os.urandom(300_000))
-    started = time.perf_counter()
+    started = time.process_time()
     fingerprints(paths)
-    return {"fingerprint of a file, ms": 1e3 * (time.perf_counter() - started) / files}
+    return {"fingerprint of a file, CPU ms": 1e3 * (time.process_time() - started) / files}
 
 
 def singles(cached: Sequence[int], videos: Path | None) -> str:
@@ -279,7 +300,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of items")
     parser.add_argument("--cached", default="2000,20000", help="clips in the feature cache")
-    parser.add_argument("--videos", type=Path, help="data whose videos are prepared")
+    parser.add_argument("--videos", type=Path, help="data whose videos are prepared and read")
     given = parser.parse_args()
     torch.set_num_threads(1)
     sizes, cached = ([int(n) for n in text.split(",")] for text in (given.sizes, given.cached))

@@ -24,25 +24,26 @@ class Input(NamedTuple):
 
 READING = "measured: `benchmarks.reading`, BENCHMARKS.md"
 ITEMS = "measured: `benchmarks.items`"
+VIDEOS = "measured: `benchmarks.items --videos`, eight of real clips"
 INPUTS = {
     "kinetics": Input(KINETICS, "training clips of Kinetics-400, 10 s each", "published logs: 940 steps of 256"),
     "epochs": Input(30, "passes", "published code"),
-    "shards": Input(252, "clips of 8 frames a CPU-second: shards, random resized crop", READING),
-    "originals": Input(53, "the same: originals, 250 frames between key frames, no crop", READING),
-    "jpegs": Input(102, "the same: JPEG folders in the published code's manner", READING),
-    "prepare": Input(0, "videos of 10 s prepared a CPU-second, 340x256", ITEMS),
-    "original kB": Input(0, "such a video, as it comes", ITEMS),
-    "prepared kB": Input(0, "the same in a shard: 32 frames", ITEMS),
-    "cached kB": Input(0, "features of a clip in the cache's file, 16 frames x 512", ITEMS),
-    "put ms": Input(0, "to put them there", ITEMS),
+    "shards": Input(195, "training clips of 8 frames a CPU-second: shards", VIDEOS),
+    "originals": Input(24, "the same: originals, 250 frames between key frames", VIDEOS),
+    "jpegs": Input(102, "the same: JPEG folders in the published code's manner; drawn", READING),
+    "prepare": Input(13.5, "videos of 10 s prepared a CPU-second, 340x256", VIDEOS),
+    "original kB": Input(301, "kB of such a video", VIDEOS),
+    "prepared kB": Input(367, "kB of the same in a shard, 32 frames", VIDEOS),
+    "cached kB": Input(67.3, "kB of a clip's features in the cache's file, 16 frames x 512", ITEMS),
+    "put ms": Input(0.287, "CPU ms to put them there", ITEMS),
     "features": Input(250 * 64 / 9, "clips a second, temporal module on features, two threads", "measured: LOG.md"),
-    "item B": Input(0, "memory of an item of shards, as a list", ITEMS),
-    "worker B": Input(0, "memory of it in each loader worker", ITEMS),
-    "order B": Input(0, "memory of it in an epoch's order", ITEMS),
-    "begin us": Input(0, "to read an item of shards", ITEMS),
-    "split us": Input(0, "to write it into `split.json`", ITEMS),
-    "split B": Input(0, "of it in `split.json`", ITEMS),
-    "miss ms": Input(0, "to find a clip where its shard's index is not in memory", ITEMS),
+    "item B": Input(719, "bytes of memory of an item of shards", ITEMS),
+    "worker B": Input(547, "bytes of it in each loader worker", ITEMS),
+    "order B": Input(40, "bytes of it in an epoch's order", ITEMS),
+    "begin µs": Input(16.4, "CPU µs to read an item of shards", ITEMS),
+    "split µs": Input(68.5, "CPU µs to write it into `split.json`", ITEMS),
+    "split B": Input(106, "bytes of it in `split.json`", ITEMS),
+    "miss ms": Input(1.48, "CPU ms to find a clip where its shard's index is not in memory", ITEMS),
     "peak": Input(989, "TFLOP/s, dense bf16, of an H100 SXM", "published: its maker"),
     "part": Input(0.4, "of them that training reaches", "**assumed**, until `benchmarks.gpu` has run on one"),
 }
@@ -109,8 +110,7 @@ def training() -> str:
     for p in PUBLISHED:
         rate = card_rate(p.model)
         hours = [KINETICS * of("epochs") / each / HOUR for each in (p.batch / p.mean, p.batch / p.ready, rate)]
-        days = BILLION / rate / DAY
-        rows.append([p.model, *(short(value) for value in (*hours, rate, days))])
+        rows.append([p.model, *(short(value) for value in (*hours, rate, BILLION / rate / DAY))])
     head = ["30 passes", "Kinetics-400: GPU-hours as logged", "when nobody waits", "assumed H100", "its clips/s"]
     return table([*head, "a billion: H100-days a pass"], *rows)
 
@@ -153,43 +153,22 @@ def predicting() -> str:
 
 
 def breaking() -> str:
-    """At how many clips something ends, and what it takes at a billion."""
+    """At how many clips something ends, the first on top, and what it takes at a billion."""
     memory = of("item B") + of("order B") + 16 * of("worker B")
-    begin = (of("begin us") + of("split us")) / 1e6
-    slower = 1e3 / of("shards") / (1e3 / of("shards") + of("miss ms"))
-    rows = [
-        [
-            "places of clips, 8192 shards kept",
-            f"{8192 * 256 / 1e6:.1f} M clips",
-            f"clips a CPU-second fall to {100 * slower:.0f} %",
-        ],
-        [
-            "128 GB of memory, 16 loader workers",
-            f"{128e9 / memory / 1e6:.0f} M",
-            f"{short(BILLION * memory / 1e12)} TB",
-        ],
-        ["an hour until the first step", f"{HOUR / begin / 1e6:.0f} M", f"{short(BILLION * begin / HOUR)} hours"],
-        [
-            "features in 128 GB (16 x 512, float32)",
-            f"{128e9 / (16 * 512 * 4) / 1e6:.1f} M",
-            f"{short(BILLION * 16 * 512 * 4 / 1e12)} TB",
-        ],
-        [
-            "a day of one writer into the feature cache",
-            f"{DAY / of('put ms') * 1e3 / 1e6:.0f} M",
-            f"{short(BILLION * of('put ms') / 1e3 / DAY)} days",
-        ],
-        [
-            "a million files in a folder (two a shard of 256)",
-            f"{1e6 / 2 * 256 / 1e6:.0f} M",
-            f"{short(BILLION / 256 * 2 / 1e6)} M files",
-        ],
-        [
-            "a `split.json` of 10 GB",
-            f"{10e9 / of('split B') / 1e6:.0f} M",
-            f"{short(BILLION * of('split B') / 1e9)} GB",
-        ],
+    begin, put = (of("begin µs") + of("split µs")) / 1e6, of("put ms") / 1e3
+    feature, line = 16 * 512 * 4, of("split B")
+    read = 1e3 / of("shards")
+    slower = 100 * read / (read + of("miss ms"))
+    limits = [
+        ("places of clips, 8192 shards of 256", 8192 * 256, f"clips a CPU-second fall to {slower:.0f} %"),
+        ("features in 128 GB (16 x 512, float32)", 128e9 / feature, f"{short(BILLION * feature / 1e12)} TB"),
+        ("items in 128 GB, 16 loader workers", 128e9 / memory, f"{short(BILLION * memory / 1e12)} TB"),
+        ("an hour until the first step", HOUR / begin, f"{short(BILLION * begin / HOUR)} hours"),
+        ("a `split.json` of 10 GB", 10e9 / line, f"{short(BILLION * line / 1e9)} GB"),
+        ("a million files in a folder, two a shard of 256", 1e6 / 2 * 256, f"{short(BILLION / 128e6)} M files"),
+        ("a day of the feature cache's one writer", DAY / put, f"{short(BILLION * put / DAY)} days"),
     ]
+    rows = [[what, f"{short(end / 1e6)} M clips", told] for what, end, told in sorted(limits, key=lambda row: row[1])]
     return table(["what", "ends at", "at a billion"], *rows)
 
 
