@@ -17,8 +17,8 @@ def test_every_table_on_the_page_is_worked_out(make):
 
 
 def test_numbers_in_sentences_are_worked_out():
-    days = scale.BILLION / scale.of("prepare") / (100 * 64) / scale.DAY
-    assert f"100 machines of 64 cores take\n{days:.1f} days" in PAGE
+    hours = scale.BILLION / scale.of("prepare") / (100 * 64) / scale.HOUR
+    assert f"100 machines of 64 cores take {hours:.1f} hours" in PAGE
     core_days = scale.BILLION / scale.of("originals") / scale.DAY
     assert f"takes {core_days:.0f}\ncore-days" in PAGE
     machine = 8 * scale.card_rate("ViT-B-32") * scale.of("prepared kB") / 1e6
