@@ -1,0 +1,312 @@
+"""What grows with the items: memory and time of lists, orders, indices and caches at 10^4, 10^5 and 10^6 of them.
+
+    python -m benchmarks.items [--videos DATA]
+
+No clip is read: indices, manifests and paths are made up. Every line is a process of its own; memory is what its
+resident set has grown by when the thing is there, and at most in between. Times are of the CPU: disks come on top.
+The last table is about single files: what preparing, looking up and remembering one of them takes.
+"""
+
+import argparse
+import csv
+import gc
+import json
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import texthead as th
+from texthead.batches import EpochBatches
+from texthead.datasets import TrainClips
+from texthead.errors import MediaError
+from texthead.features import FeatureCache
+from texthead.files import fingerprints, write_json
+from texthead.shard_files import FORMAT, INDEX, member, resolved
+from texthead.shards import ShardOptions, prepare
+from texthead.transforms import Augmentation
+
+CLIPS, CLASSES = 256, 400  # Clips in a shard, as `texthead prepare` has it.
+
+
+class Cost(NamedTuple):
+    """Of all items: CPU-seconds, bytes of memory held and at most, bytes on the disk."""
+
+    seconds: float
+    held: int
+    most: int
+    disk: int = 0
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def cost(make: Callable[[], object]) -> tuple[Cost, object]:
+    """What `make` takes, and what it gives."""
+    before = resident()
+    started = time.process_time()
+    made = make()
+    seconds = time.process_time() - started
+    most = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    held = max(0, resident() - before)
+    return Cost(seconds, held, max(held, most)), made
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder and below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+# ---- what is made up
+
+
+def name(number: int) -> str:
+    """A path as data sets have them."""
+    return f"train/class {number % CLASSES}/video_{number:09d}.mp4"
+
+
+def write_manifest(path: Path, count: int) -> None:
+    """A CSV of so many videos that are not there."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split"])
+        writer.writerows((name(number), f"class {number % CLASSES}", "train") for number in range(count))
+
+
+def write_indices(root: Path, count: int, clips: int = CLIPS) -> list[Path]:
+    """The indices of shards of so many clips, without the shards; the paths of the clips."""
+    paths, listed = [], []
+    for shard, start in enumerate(range(0, count, clips)):
+        tar = root / f"shard-{shard:06d}.tar"
+        rows = [row(number, (number - start) * 300_000) for number in range(start, min(count, start + clips))]
+        write_json(tar.with_suffix(".json"), {"clips": rows})
+        listed.append({"url": tar.name})
+        paths += [tar / f"{clip['key']}.avi" for clip in rows]
+    own = {"format": FORMAT, "source": "made up", "frames": 32, "unreadable": 0}
+    write_json(root / INDEX, {"shardlist": listed, "texthead": own})
+    return paths
+
+
+def row(number: int, offset: int) -> dict:
+    """What a shard's index says of a clip."""
+    place = {"key": f"{number:09d}", "suffix": ".avi", "offset": offset, "size": 271_000}
+    digests = {"sha256": f"{number:064x}", "print": f"{number:032x}"}
+    about = {"label": f"class {number % CLASSES}", "split": "train", "group": None, "extra": []}
+    return {**place, **digests, "order": number, **about, "source": f"/data/kinetics/{name(number)}"}
+
+
+# ---- what grows
+
+
+def manifest(folder: Path, count: int) -> Cost:
+    """`read_dataset` of a CSV."""
+    path = folder / "clips.csv"
+    write_manifest(path, count)
+    found, _ = cost(lambda: th.read_dataset(path))
+    return found._replace(disk=path.stat().st_size)
+
+
+def index(folder: Path, count: int) -> Cost:
+    """`read_dataset` of shards."""
+    write_indices(folder, count)
+    found, _ = cost(lambda: th.read_dataset(folder))
+    return found._replace(disk=size_of(folder))
+
+
+def touched(folder: Path, count: int) -> Cost:
+    """What becomes a loader worker's own of the items that it shares with its parent, once it has used them all."""
+    write_manifest(folder / "clips.csv", count)
+    items = th.read_dataset(folder / "clips.csv").items
+    there, here = os.pipe()
+    if os.fork() == 0:
+        gc.disable()
+        before, started = private(), time.process_time()
+        for item in items:
+            str(item.path)
+        os.write(here, json.dumps([time.process_time() - started, private() - before]).encode())
+        os._exit(0)
+    os.wait()
+    seconds, grown = json.loads(os.read(there, 256))
+    return Cost(seconds, grown, grown)
+
+
+def private() -> int:
+    """Bytes of this process that it shares with no other."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def order(folder: Path, count: int) -> Cost:
+    """The order of an epoch, up to its first batch."""
+    batches = EpochBatches(count, 256, 256, seed=0)
+
+    def begin() -> object:
+        running = iter(batches)
+        next(running)
+        return running
+
+    return cost(begin)[0]
+
+
+def split(folder: Path, count: int) -> Cost:
+    """`split.json` of training items in shards: paths, labels, fingerprints."""
+    paths = write_indices(folder, count)
+    labels = [f"class {number % CLASSES}" for number in range(count)]
+    out = folder / "run" / "split.json"
+
+    def write() -> None:
+        files = [str(resolved(path)) for path in paths]
+        write_json(out, {"train": files, "train_labels": labels, "train_content": fingerprints(paths)})
+
+    return cost(write)[0]._replace(disk=out.stat().st_size)
+
+
+GROWING = {
+    "a manifest, read": manifest,
+    "an index of shards, read": index,
+    "the same items in each loader worker, once used": touched,
+    "the order of an epoch": order,
+    "`split.json`, written (clips in shards)": split,
+}
+
+
+def measured(key: str, count: int) -> Cost:
+    """A cell of the table, in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        return GROWING[key](Path(folder), count)
+
+
+def growth(sizes: Sequence[int]) -> str:
+    """The table of what grows."""
+    spawn = get_context("spawn")
+    lines = ["| | items | CPU µs an item | bytes an item, held | at most | on disk |", "|---|---|---|---|---|---|"]
+    for key in GROWING:
+        for count in sizes:
+            with spawn.Pool(1) as pool:
+                found = pool.apply(measured, (key, count))
+            each = " | ".join(f"{value / count:.0f}" for value in (found.held, found.most, found.disk))
+            lines.append(f"| {key} | {count:,} | {1e6 * found.seconds / count:.1f} | {each} |")
+            print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+# ---- single files
+
+
+def preparing(source: Path, folder: Path) -> dict[str, float]:
+    """Videos that a source names, prepared and then read for training, in one process."""
+    data = th.read_dataset(source)
+    started = time.process_time()
+    prepared = prepare(data, folder / "shards", ShardOptions())
+    rate = len(data) / (time.process_time() - started)
+    return {
+        f"prepare, clips a CPU-second, of the {len(data)} of {source.name}": rate,
+        "an original, kB": sum(item.path.stat().st_size for item in data.items) / len(data) / 1e3,
+        "the same as a prepared clip, kB": prepared.bytes / len(data) / 1e3,
+        "8 frames for training out of originals, clips a CPU-second": reading(data),
+        "the same out of shards": reading(th.read_dataset(folder / "shards")),
+    }
+
+
+def reading(data: th.Dataset, epochs: int = 5) -> float:
+    """Training clips of 8 frames a CPU-second, with a random resized crop of 224 pixels: the median of some passes."""
+    spec = Augmentation(size=224, resize=256, crop="resized", area=(0.08, 1.0), flip=0.5)
+    clips = TrainClips(data, data.classes, frames=8, augmentation=spec, seed=0)
+    rates = []
+    for epoch in range(epochs):
+        started = time.process_time()
+        for position in range(len(clips)):
+            entry = clips[epoch, position][0]
+            if isinstance(entry, MediaError):
+                raise entry
+        rates.append(len(clips) / (time.process_time() - started))
+    return statistics.median(rates)
+
+
+def looking_up(folder: Path, clips: int) -> dict[str, float]:
+    """A shard's index that is not in memory, and one that is."""
+    first, *_, last = write_indices(folder, clips, clips)
+    times = []
+    for path in (first, last):
+        started = time.process_time()
+        member(path)
+        times.append(time.process_time() - started)
+    return {
+        f"a clip's place, its shard's index of {clips} not in memory, CPU ms": 1e3 * times[0],
+        f"the same, in memory, CPU ms ({clips} in a shard)": 1e3 * times[1],
+    }
+
+
+def remembering(folder: Path, clips: int, frames: int = 16, dim: int = 512) -> dict[str, float]:
+    """The feature cache: rows put and got one clip at a time, as `frame_features` does."""
+    cache = FeatureCache("made-up", folder)
+    features = torch.randn(frames, dim)
+    started = time.process_time()
+    for number in range(clips):
+        cache.put(f"{number:064x}", 300, range(frames), features)
+    put = time.process_time() - started
+    started = time.process_time()
+    for number in np.random.default_rng(0).permutation(clips).tolist():
+        cache.get(f"{number:064x}", range(frames))
+    got = time.process_time() - started
+    cache.close()
+    return {
+        f"feature cache of {clips:,} clips ({frames} x {dim}): put, CPU ms a clip": 1e3 * put / clips,
+        "got, CPU ms a clip": 1e3 * got / clips,
+        "on disk, kB a clip": size_of(folder) / clips / 1e3,
+    }
+
+
+def fingerprinting(folder: Path, files: int = 2000) -> dict[str, float]:
+    """Fingerprints of files of 300 kB that the system has in memory."""
+    paths = [folder / f"{number}.mp4" for number in range(files)]
+    for path in paths:
+        path.write_bytes(os.urandom(300_000))
+    started = time.process_time()
+    fingerprints(paths)
+    return {"fingerprint of a file, CPU ms": 1e3 * (time.process_time() - started) / files}
+
+
+def singles(cached: Sequence[int], videos: Path | None) -> str:
+    """The table of single files."""
+    found: dict[str, float] = {}
+    jobs: list[Callable[[Path], dict[str, float]]] = [fingerprinting]
+    jobs += [partial(preparing, videos)] if videos else []
+    jobs += [lambda folder, n=n: looking_up(folder, n) for n in (CLIPS, 16 * CLIPS)]
+    jobs += [lambda folder, n=n: remembering(folder, n) for n in cached]
+    lines = ["| single files | |", "|---|---|"]
+    for job in jobs:
+        with tempfile.TemporaryDirectory() as folder:
+            found = job(Path(folder))
+        lines += [f"| {key} | {value:.3g} |" for key, value in found.items()]
+        print("\n".join(lines[-len(found) :]), flush=True)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print both tables, each line as soon as it is known and all again in the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of items")
+    parser.add_argument("--cached", default="2000,20000", help="clips in the feature cache")
+    parser.add_argument("--videos", type=Path, help="data whose videos are prepared and read")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    sizes, cached = ([int(n) for n in text.split(",")] for text in (given.sizes, given.cached))
+    tables = [growth(sizes), singles(cached, given.videos)]
+    print("\n" + "\n\n".join(tables))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""What Kinetics-400 and a billion clips need: the tables of docs/scale.md, worked out from the inputs below.
+
+    python -m benchmarks.scale
+
+A test holds the page to what this prints. To redo the page with figures of another machine, put them into INPUTS and
+the tables into the page.
+"""
+
+from typing import NamedTuple
+
+from benchmarks.gpu import PUBLISHED, step_operations
+
+KINETICS, BILLION = 240_000, 1_000_000_000
+HOUR, DAY = 3600, 86400
+
+
+class Input(NamedTuple):
+    """A number that is not worked out, and whose it is."""
+
+    value: float
+    what: str
+    whose: str
+
+
+READING = "measured: `benchmarks.reading`, BENCHMARKS.md"
+ITEMS = "measured: `benchmarks.items`"
+VIDEOS = "measured: `benchmarks.items --videos`, eight of real clips"
+INPUTS = {
+    "kinetics": Input(KINETICS, "training clips of Kinetics-400, 10 s each", "published logs: 940 steps of 256"),
+    "epochs": Input(30, "passes", "published code"),
+    "shards": Input(195, "training clips of 8 frames a CPU-second: shards", VIDEOS),
+    "originals": Input(24, "the same: originals, 250 frames between key frames", VIDEOS),
+    "jpegs": Input(102, "the same: JPEG folders in the published code's manner; drawn", READING),
+    "prepare": Input(13.5, "videos of 10 s prepared a CPU-second, 340x256", VIDEOS),
+    "original kB": Input(301, "kB of such a video", VIDEOS),
+    "prepared kB": Input(367, "kB of the same in a shard, 32 frames", VIDEOS),
+    "cached kB": Input(67.3, "kB of a clip's features in the cache's file, 16 frames x 512", ITEMS),
+    "put ms": Input(0.287, "CPU ms to put them there", ITEMS),
+    "features": Input(250 * 64 / 9, "clips a second, temporal module on features, two threads", "measured: LOG.md"),
+    "item B": Input(719, "bytes of memory of an item of shards", ITEMS),
+    "worker B": Input(547, "bytes of it in each loader worker", ITEMS),
+    "order B": Input(40, "bytes of it in an epoch's order", ITEMS),
+    "begin µs": Input(16.4, "CPU µs to read an item of shards", ITEMS),
+    "split µs": Input(68.5, "CPU µs to write it into `split.json`", ITEMS),
+    "split B": Input(106, "bytes of it in `split.json`", ITEMS),
+    "miss ms": Input(1.48, "CPU ms to find a clip where its shard's index is not in memory", ITEMS),
+    "peak": Input(989, "TFLOP/s, dense bf16, of an H100 SXM", "published: its maker"),
+    "part": Input(0.4, "of them that training reaches", "**assumed**, until `benchmarks.gpu` has run on one"),
+}
+
+
+def of(name: str) -> float:
+    """The value of an input."""
+    return INPUTS[name].value
+
+
+def table(*rows: list[str]) -> str:
+    """A markdown table whose first row is the head."""
+    head, *body = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def short(value: float) -> str:
+    """Two digits, or all before the point: 0.042, 4.2, 42, 4,242."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def inputs() -> str:
+    """What the page begins from."""
+    rows = [
+        [f"{given.value:,.4g}" if given.value < 1e4 else f"{given.value:,.0f}", given.what, given.whose]
+        for given in INPUTS.values()
+    ]
+    for p in PUBLISHED:
+        rows.append(
+            [
+                f"{p.mean:g}, {p.ready:g}",
+                f"{p.model}: s a step, and when nobody waits; {p.gpus} GPUs x {p.batch} clips",
+                "Text4Vis' logs; GPU not named",
+            ]
+        )
+        rows.append(
+            [
+                short(step_operations(p.model) / 1e9),
+                f"{p.model}: GFLOP of a training step of a clip of 8 frames",
+                "counted: `benchmarks.gpu`",
+            ]
+        )
+    return table(["input", "of what", "whose"], *rows)
+
+
+def card_rate(model: str) -> float:
+    """Clips of 8 frames that the assumed card trains on a second."""
+    return of("part") * of("peak") * 1e12 / step_operations(model)
+
+
+def preparing() -> str:
+    """`texthead prepare`: decode and encode once."""
+    rows = []
+    for name, clips in (("Kinetics-400", KINETICS), ("a billion", BILLION)):
+        seconds = clips / of("prepare")
+        sizes = [f"{short(clips * of(key) / 1e9)} TB" for key in ("original kB", "prepared kB")]
+        rows.append([name, short(seconds / HOUR), short(seconds / HOUR / 64), *sizes])
+    return table(["clips", "core-hours", "hours on 64 cores", "originals", "shards"], *rows)
+
+
+def training() -> str:
+    """Fine-tuning, a model a row, for 30 passes."""
+    rows = []
+    for p in PUBLISHED:
+        rate = card_rate(p.model)
+        hours = [KINETICS * of("epochs") / each / HOUR for each in (p.batch / p.mean, p.batch / p.ready, rate)]
+        rows.append([p.model, *(short(value) for value in (*hours, rate, BILLION / rate / DAY))])
+    head = ["30 passes", "Kinetics-400: GPU-hours as logged", "when nobody waits", "assumed H100", "its clips/s"]
+    return table([*head, "a billion: H100-days a pass"], *rows)
+
+
+def feeding() -> str:
+    """What keeps one GPU busy in training."""
+    rows = []
+    for p in PUBLISHED:
+        for name, rate in (("logged GPU", p.batch / p.ready), ("assumed H100", card_rate(p.model))):
+            cores = [short(rate / of(key)) for key in ("shards", "jpegs", "originals")]
+            read = [short(rate * of(key) / 1e3) for key in ("prepared kB", "original kB")]
+            rows.append([f"{p.model}, {name}", short(rate), *cores, *read])
+    head = ["a GPU", "clips/s", "cores: shards", "JPEG folders, published manner", "originals"]
+    return table([*head, "MB/s: shards", "originals"], *rows)
+
+
+def caching() -> str:
+    """A frozen encoder: 16 frames of each clip once, then a temporal module on features."""
+    rows = []
+    for name, clips in (("Kinetics-400", KINETICS), ("a billion", BILLION)):
+        # Forward is a third of a step's operations, and 16 frames are two clips of 8.
+        hours = [short(clips / (card_rate(p.model) * 3 / 2) / HOUR) for p in PUBLISHED]
+        memory, disk = clips * 16 * 512 * 4 / 1e9, clips * of("cached kB") / 1e6
+        put, passes = clips * of("put ms") / 1e3 / HOUR, of("epochs") * clips / of("features") / HOUR
+        rows.append([name, " / ".join(hours), *(short(value) for value in (put, disk, memory, passes))])
+    head = ["clips", "H100-hours: B/32 / B/16 / L/14", "hours of one writer", "GB of cache", "GB of memory"]
+    return table([*head, "30 passes, hours on two cores"], *rows)
+
+
+def predicting() -> str:
+    """One view of a billion clips."""
+    rows = []
+    for p in PUBLISHED:
+        rate = 3 * card_rate(p.model)
+        cores = [short(rate / of(key)) for key in ("originals", "shards")]
+        rows.append([p.model, short(rate), short(BILLION / rate / DAY), *cores])
+    return table(
+        ["a billion clips, one view", "clips/s an H100", "H100-days", "cores an H100: originals", "shards"], *rows
+    )
+
+
+def breaking() -> str:
+    """At how many clips something ends, the first on top, and what it takes at a billion."""
+    memory = of("item B") + of("order B") + 16 * of("worker B")
+    begin, put = (of("begin µs") + of("split µs")) / 1e6, of("put ms") / 1e3
+    feature, line = 16 * 512 * 4, of("split B")
+    read = 1e3 / of("shards")
+    slower = 100 * read / (read + of("miss ms"))
+    limits = [
+        ("places of clips, 8192 shards of 256", 8192 * 256, f"clips a CPU-second fall to {slower:.0f} %"),
+        ("features in 128 GB (16 x 512, float32)", 128e9 / feature, f"{short(BILLION * feature / 1e12)} TB"),
+        ("items in 128 GB, 16 loader workers", 128e9 / memory, f"{short(BILLION * memory / 1e12)} TB"),
+        ("an hour until the first step", HOUR / begin, f"{short(BILLION * begin / HOUR)} hours"),
+        ("a `split.json` of 10 GB", 10e9 / line, f"{short(BILLION * line / 1e9)} GB"),
+        ("a million files in a folder, two a shard of 256", 1e6 / 2 * 256, f"{short(BILLION / 128e6)} M files"),
+        ("a day of the feature cache's one writer", DAY / put, f"{short(BILLION * put / DAY)} days"),
+    ]
+    rows = [[what, f"{short(end / 1e6)} M clips", told] for what, end, told in sorted(limits, key=lambda row: row[1])]
+    return table(["what", "ends at", "at a billion"], *rows)
+
+
+TABLES = (inputs, preparing, training, feeding, caching, predicting, breaking)
+
+
+def main() -> None:
+    """Print all tables."""
+    print("\n\n".join(make() for make in TABLES))
+
+
+if __name__ == "__main__":
+    main()
