@@ -13,7 +13,7 @@ from texthead.errors import DataError
 from texthead.evaluation import own_pixels
 from texthead.frame_files import clips_below, is_template
 from texthead.heads import text_head
-from texthead.prediction import Prediction
+from texthead.prediction import CSV_COLUMNS, Prediction, csv_rows
 from texthead.prediction import predict as predict_files
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
@@ -140,11 +140,8 @@ def _print_predictions(found: Sequence[Prediction], options: Any) -> None:
         return
     if options.csv:
         writer = csv.writer(sys.stdout)
-        writer.writerow(["path", "rank", "name", "probability", "error"])
-        for p in found:
-            writer.writerows([p.path, rank, n, f"{v:.6f}", ""] for rank, (n, v) in enumerate(p.top, 1))
-            if p.error:
-                writer.writerow([p.path, "", "", "", p.error])
+        writer.writerow(CSV_COLUMNS)
+        writer.writerows(csv_rows(found))
         return
     show = results()
     for p in found:
