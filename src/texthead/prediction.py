@@ -126,16 +126,16 @@ def entry_scores(
     model: Recognizer, entries: Sequence[Float[Tensor, "views dim"] | MediaError], pooling: Pooling
 ) -> tuple[Float[Tensor, "files classes"], list[str | None]]:
     """(scores of each file, NaN where it could not be read; why it could not)."""
-    problems = [entry.problem if isinstance(entry, MediaError) else None for entry in entries]
     scores = torch.full((len(entries), len(model.names)), torch.nan)
-    read = [entry for entry in entries if not isinstance(entry, MediaError)]
-    if read:
-        scores[[problem is None for problem in problems]] = head_scores(model, torch.stack(read), pooling=pooling)
-    return scores, problems
+    for row, entry in zip(scores, entries, strict=True):
+        if not isinstance(entry, MediaError):
+            # Each by itself: the last bits of a product depend on how many rows it has.
+            row.copy_(head_scores(model, entry[None], pooling=pooling)[0])
+    return scores, [entry.problem if isinstance(entry, MediaError) else None for entry in entries]
 
 
 def named(
-    names: Sequence[str],
+    names: tuple[str, ...],
     paths: Sequence[Path],
     scores: Float[Tensor, "files classes"],
     problems: Sequence[str | None],
@@ -143,11 +143,12 @@ def named(
     top: int,
 ) -> list[Prediction]:
     """The prediction of each file from its scores, or from why it has none."""
-    values, places = scores.softmax(dim=-1).topk(min(top, len(names)), dim=-1)
-    found = []
-    for path, problem, row, best in zip(paths, problems, places.tolist(), values.tolist(), strict=True):
-        pairs = tuple((names[place], value) for place, value in zip(row, best, strict=True))
-        found.append(Prediction(path, error=problem) if problem is not None else Prediction(path, pairs))
+    best = scores.softmax(dim=-1).topk(min(top, len(names)), dim=-1)
+    found: list[Prediction] = []
+    for path, problem, places, values in zip(paths, problems, best.indices, best.values, strict=True):
+        pairs = zip(places.tolist(), values.tolist(), strict=True)
+        known = tuple((names[place], value) for place, value in pairs) if problem is None else ()
+        found.append(Prediction(path, known, problem))
     return found
 
 
