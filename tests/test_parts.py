@@ -35,8 +35,11 @@ COLOURS = ("red", "green", "blue")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_media(tmp_path_factory.mktemp("media"))
+
+
+def write_media(folder: Path) -> Path:
     """Ten videos and an image."""
-    folder = tmp_path_factory.mktemp("media")
     for i in range(10):
         write_video(folder / COLOURS[i % 3] / f"{i:02d}.mp4", COLOURS[i % 3], frames=3 + i % 4, seed=i)
     write_image(folder / "red" / "still.png", "red")
@@ -44,19 +47,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_run(tmp_path_factory.mktemp("model") / "run")
+
+
+def make_run(folder: Path) -> Run:
+    """A run of five classes."""
     names = ("red", "green", "blue", "some, other", "none")
     head = FrozenHead(noise(5, SPEC.dim), names=names, scale=9.0, prompts=[f"a {name}" for name in names])
-    return put(tmp_path_factory.mktemp("model") / "run", Recognizer(tiny_visual(), MeanPool(), head))
-
-
-@pytest.fixture(scope="module")
-def run(run_folder: Path) -> Run:
-    return load_run(run_folder)
+    return load_run(put(folder, Recognizer(tiny_visual(), MeanPool(), head)))
 
 
 @pytest.fixture
 def manifest(folder: Path) -> Path:
+    return write_manifest(folder)
+
+
+def write_manifest(folder: Path) -> Path:
     """All files of the folder in an order of its own, by paths from where it lies."""
     files = sorted(folder.rglob("*.*"), key=lambda path: path.name[::-1])
     path = folder / "clips.csv"
@@ -462,5 +469,5 @@ def test_zero_shot_in_parts(folder: Path, tmp_path: Path, capsys: pytest.Capture
     assert main(["predict", "--manifest", str(tmp_path / "a.txt"), "--out", str(out), *options]) == 0
     printed, said = capsys.readouterr()
     assert f"{out}: 1 of 1 parts are finished, 3 files, 1 of them could not be read" in printed
-    assert "3 files, " in said
+    assert "part 0 of 1: 3 files, 1 of them could not be read; " in said
     assert [row[1] for row in table(out)] == ["1", "2", "1", "2", ""]

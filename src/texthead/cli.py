@@ -353,6 +353,8 @@ def _many(parser: ArgumentParser) -> None:
     group.add_argument("--rank", type=NonNegativeInt, default=None, help=text)
     text = "how many processes share the parts; torchrun's WORLD_SIZE if not given"
     group.add_argument("--ranks", type=PositiveInt, default=None, help=text)
+    text = "on a Ray cluster instead, with so many processes that encode"
+    group.add_argument("--ray", type=PositiveInt, default=None, metavar="ACTORS", help=text)
 
 
 def _head_parser() -> ArgumentParser:

@@ -11,7 +11,6 @@ request alone; so two that make the same part write the same. A process that is 
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -40,12 +39,11 @@ MARK = "predict.json"
 
 
 class Part(NamedTuple):
-    """A part that was made: its number, its files, those that could not be read, and how long it took."""
+    """A part that was made: its number, how many files it has, and how many of them could not be read."""
 
     number: int
     files: int
     unreadable: int
-    seconds: float
 
 
 class State(NamedTuple):
@@ -214,7 +212,6 @@ def predict_parts(
     if distributed.ranks() > 1:
         raise RunError("predict_parts works without a process group: give it rank and ranks, and start none")
     for number, paths in parts.unfinished(rank, ranks):
-        began = time.perf_counter()
         entries = item_features(
             parts.model,
             paths,
@@ -228,7 +225,7 @@ def predict_parts(
         _, errors = readable(entries, skip=skip_unreadable)
         parts.write(number, paths, *entry_scores(parts.model, entries, parts.look.pooling))
         if done:
-            done(Part(number, len(paths), len(errors), time.perf_counter() - began))
+            done(Part(number, len(paths), len(errors)))
     return parts.state()
 
 

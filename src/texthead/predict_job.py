@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from texthead.heads import text_head
 from texthead.parts import Part, check_rank, open_parts, predict_parts
 from texthead.prediction import CSV_COLUMNS, Prediction, csv_rows
 from texthead.prediction import predict as predict_files
+from texthead.ray_parts import predict_on_ray
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
@@ -40,7 +42,7 @@ from texthead.terminal import (
 from texthead.towers import Visual, as_visual
 
 # What is for `--manifest` alone.
-_MANY = ("out", "part", "scores", "batch", "rank", "ranks")
+_MANY = ("out", "part", "scores", "batch", "rank", "ranks", "ray")
 
 
 def predict(options: Any) -> None:
@@ -115,6 +117,8 @@ def _check_goes_together(options: Any) -> None:
             )
     if options.out is None:
         raise DataError(f"--manifest {options.manifest} needs --out, the folder for its parts")
+    if options.ray is not None and options.ranks is not None:
+        raise DataError("--ray shares the parts by itself: leave out --rank and --ranks")
     if (options.rank is None) != (options.ranks is None):
         raise DataError("--rank and --ranks go together: the number of this process, from 0, and how many there are")
 
@@ -146,15 +150,22 @@ def _predict_many(options: Any, run_folder: str | None) -> None:
         frames=options.frames,
         pixels=pixels,
     )
-    say = notes()
-    say.print(f"process {rank} of {ranks}; {parts.asked['files']} files in {parts.count} parts")
+    say, skip, began = notes(), options.skip_unreadable, time.perf_counter()
+    made: list[int] = []
 
     def done(part: Part) -> None:
-        speed = f"{part.files} files, {part.files / part.seconds:.1f} files/s"
-        say.print(f"part {part.number} of {parts.count}: {speed}{_lost(part.unreadable)}")
+        made.append(part.files)
+        speed = f"{sum(made) / (time.perf_counter() - began):.1f} files/s so far"
+        say.print(f"part {part.number} of {parts.count}: {part.files} files{_lost(part.unreadable)}; {speed}")
 
-    skip = options.skip_unreadable
-    state = predict_parts(parts, rank=rank, ranks=ranks, skip_unreadable=skip, workers=options.workers, done=done)
+    whole = f"{parts.asked['files']} files in {parts.count} parts"
+    if options.ray is not None:
+        say.print(f"Ray, {options.ray} encoding; {whole}")
+        gpus = 0 if options.device == "cpu" else None
+        state = predict_on_ray(parts, actors=options.ray, gpus=gpus, skip_unreadable=skip, done=done)
+    else:
+        say.print(f"process {rank} of {ranks}; {whole}")
+        state = predict_parts(parts, rank=rank, ranks=ranks, skip_unreadable=skip, workers=options.workers, done=done)
     finished = f"{state.finished} of {state.parts} parts are finished"
     results().print(f"{options.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
     note = _zero_shot_line(model, options)
