@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from made import write_broken, write_video
 from test_parts import make_run, table, write_manifest, write_media
 from texthead.cli import main
 from texthead.errors import MediaError, RunError
-from texthead.heads import FrozenHead
 from texthead.parts import Part, State, open_parts, predict_parts
 from texthead.ray_parts import predict_on_ray
 from texthead.runs import Run
@@ -82,22 +80,6 @@ def test_the_command_on_a_cluster(run: Run, manifest: Path, tmp_path: Path, caps
     said = capsys.readouterr()
     assert f"{tmp_path / 'ours'}: 3 of 3 parts are finished, 11 files" in said.out
     assert table(tmp_path / "ours") == table(tmp_path / "alone")
-
-
-class Fails(FrozenHead):
-    """A head that cannot."""
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        raise ValueError(f"no head for {len(features)} rows")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("cluster")
-def test_what_fails_on_the_cluster_is_one_line(run: Run, manifest: Path, tmp_path: Path) -> None:
-    model = run.model.with_head(Fails(run.model.head.weight, names=run.labels))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(RunError, match="Ray has stopped .*no head for 1 rows") as caught:
-        predict_on_ray(open_parts(model, manifest, tmp_path / "out"))
-    assert "\n" not in str(caught.value)
 
 
 def test_without_ray_the_remedy_is_said(

@@ -45,7 +45,7 @@ def predict_on_ray(
         done: called with each part that was made.
 
     Raises:
-        RunError: Ray is not installed, cannot start or has stopped; or the parts' folder cannot be written.
+        RunError: Ray is not installed or cannot start; or the parts' folder cannot be written.
         MediaError: a file that cannot be read, unless `skip_unreadable`; finished parts stay.
         DataError: the folder is of another request by now.
     """
@@ -80,22 +80,22 @@ def _cluster() -> Iterator[Any]:
     try:
         import ray
         import ray.data
-        import ray.exceptions
     except ImportError as error:
         raise RunError(f"Ray is not installed ({error}): pip install 'texthead[ray]', or leave it out") from None
     own = not ray.is_initialized()
-    try:
-        if own:
-            # It would report to its makers.
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if own:
+        # It would report to its makers.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
             ray.init(include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
-        context = ray.data.DataContext.get_current().copy()
-        context.enable_progress_bars = False
+        except (ConnectionError, RuntimeError) as error:
+            cause = str(error).strip().splitlines()[0]
+            raise RunError(f"Ray cannot start ({cause}); see RAY_ADDRESS, which names a cluster") from None
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    try:
         with ray.data.DataContext.current(context):
             yield ray
-    except (ray.exceptions.RayError, ConnectionError) as error:
-        cause = str(error).strip().splitlines()[-1]
-        raise RunError(f"Ray has stopped ({cause}); finished parts stay, and the same call goes on") from None
     finally:
         if own:
             ray.shutdown()
