@@ -113,8 +113,9 @@ def score(
     Of several processes all must call it, and each gets the whole result.
 
     Args:
-        batch: files that are encoded at once where no cache is used. Of 1, a file's scores depend on no other file;
+        batch: files that are encoded at once where no cache is used. Of 1, a file's features depend on no other file;
             of more, which is faster, their last bits depend on which files stand beside, though not on the processes.
+            The head takes 256 files at once, so the last bits of scores depend on those in any case.
 
     Raises:
         MediaError: a file that cannot be read, unless `skip_unreadable`.
