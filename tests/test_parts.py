@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from texthead.distributed import processes
 from texthead.errors import DataError, MediaError, RunError
 from texthead.heads import FrozenHead
 from texthead.parts import MARK, Part, Parts, State, open_parts, predict_parts
-from texthead.prediction import CSV_COLUMNS, csv_rows, predict
+from texthead.prediction import CSV_COLUMNS, csv_rows, look_of, predict
 from texthead.recognizer import Recognizer
 from texthead.runs import Run, load_run
 from texthead.shards import ShardOptions, prepare
@@ -373,6 +374,16 @@ def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp
 # --- one request a folder -------------------------------------------------------------------------------------------
 
 
+def other_rows(run: Run, rows: torch.Tensor | None = None, scale: float = 9.0) -> FrozenHead:
+    """The run's head with other rows or another scale."""
+    return FrozenHead(run.model.head.weight if rows is None else rows, names=run.labels, scale=scale)  # pyright: ignore
+
+
+def own(run: Run) -> dict:
+    """How the run looks at files, for a bare model."""
+    return look_of(run)[1]._asdict()
+
+
 OTHERS: list[tuple[Callable[[Run], dict], str]] = [
     (lambda run: {"top": 3}, "top 5, not 3"),
     (lambda run: {"part": 3}, "part 4, not 3"),
@@ -381,8 +392,10 @@ OTHERS: list[tuple[Callable[[Run], dict], str]] = [
     (lambda run: {"frames": 7}, "frames 3, not 7"),
     (lambda run: {"pooling": "logits"}, "pooling features, not logits"),
     (lambda run: {"run": run.model}, "frames 3, not 8; other pixels; other views"),
-    (lambda run: {"run": run.model.with_head(run.model.head.renamed(list("abcde")))}, "other labels"),  # pyright: ignore
-    (lambda run: {"run": Recognizer(tiny_visual(seed=1), MeanPool(), run.model.head)}, "other model"),
+    (lambda run: {"run": run.model.with_head(run.model.head.renamed(list("abcde"))), **own(run)}, "(other labels)"),  # pyright: ignore
+    (lambda run: {"run": Recognizer(tiny_visual(seed=1), MeanPool(), run.model.head), **own(run)}, "(other model)"),
+    (lambda run: {"run": run.model.with_head(other_rows(run, noise(5, SPEC.dim, seed=1))), **own(run)}, "(other head)"),
+    (lambda run: {"run": run.model.with_head(other_rows(run, scale=9.1)), **own(run)}, "(other head)"),
 ]
 
 
@@ -392,9 +405,16 @@ def test_another_request_is_refused_in_the_same_folder(
 ) -> None:
     predict_parts(open_parts(run, manifest, tmp_path / "out", part=4))
     before = sorted(path.name for path in (tmp_path / "out").iterdir())
-    with pytest.raises(DataError, match=problem):
+    with pytest.raises(DataError, match=re.escape(problem)):
         open_parts(**({"run": run, "source": manifest, "out": tmp_path / "out", "part": 4} | other(run)))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
+
+
+def test_rows_that_another_processor_encoded_are_the_same_request(run: Run, manifest: Path, tmp_path: Path) -> None:
+    parts = open_parts(run, manifest, tmp_path / "out")
+    rows = run.model.head.weight + 1e-7 * noise(5, SPEC.dim, seed=2)  # pyright: ignore[reportOperatorIssue]
+    again = open_parts(run.model.with_head(other_rows(run, rows)), manifest, tmp_path / "out", **own(run))
+    assert again.asked["head"] == pytest.approx(parts.asked["head"], abs=1e-4)
 
 
 def test_other_files_are_another_request(run: Run, manifest: Path, tmp_path: Path) -> None:
