@@ -39,6 +39,16 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+def test_a_cluster_that_is_not_there_is_one_line(
+    run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands before all that start one: what is connected already is taken."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    with pytest.raises(RunError, match="Ray cannot start .Invalid address format: nowhere.; see RAY_ADDRESS"):
+        predict_on_ray(open_parts(run, manifest, tmp_path / "out"))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize(("actors", "batch"), [(1, 1), (2, 3)])

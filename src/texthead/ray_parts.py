@@ -88,7 +88,7 @@ def _cluster() -> Iterator[Any]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             ray.init(include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
-        except (ConnectionError, RuntimeError) as error:
+        except (ConnectionError, RuntimeError, ValueError) as error:
             cause = str(error).strip().splitlines()[0]
             raise RunError(f"Ray cannot start ({cause}); see RAY_ADDRESS, which names a cluster") from None
     context = ray.data.DataContext.get_current().copy()
