@@ -470,6 +470,7 @@ def test_options_that_do_not_go_together(
         ([str(run.folder), *many], "needs --out, the folder for its parts"),
         ([str(run.folder), *many, "--out", "x", "--rank", "0"], "--rank and --ranks go together"),
         ([str(run.folder), *many, "--out", "x", "--rank", "2", "--ranks", "2"], "rank must be from 0 to 1"),
+        ([str(run.folder), *many, "--out", "x", "--rank", "0", "--ranks", "2", "--ray", "1"], "--ray shares the parts"),
         ([str(run.folder), *many, "--out", "x", "--csv"], "--csv is not for --manifest"),
         ([str(run.folder), *many, "--out", "x", "--frame-template", "{:d}.png"], "--frame-template is not for"),
         ([str(run.folder), item, *many, "--out", "x"], "00.mp4 is no run (no recipe.json in it), and --manifest names"),

@@ -117,8 +117,6 @@ def _check_goes_together(options: Any) -> None:
             )
     if options.out is None:
         raise DataError(f"--manifest {options.manifest} needs --out, the folder for its parts")
-    if options.ray is not None and options.ranks is not None:
-        raise DataError("--ray shares the parts by itself: leave out --rank and --ranks")
     if (options.rank is None) != (options.ranks is None):
         raise DataError("--rank and --ranks go together: the number of this process, from 0, and how many there are")
 
@@ -135,6 +133,8 @@ def _predict_many(options: Any, run_folder: str | None) -> None:
     """Make this process's parts, with a line each, and say how far all processes are."""
     rank, ranks = _place(options)
     check_rank(rank, ranks)
+    if options.ray is not None and ranks > 1:
+        raise DataError(f"--ray shares the parts by itself, and this is process {rank} of {ranks}: start one alone")
     model = _predictor(run_folder, options)
     views, pooling, pixels = _asked(model, options)
     parts = open_parts(
