@@ -3,6 +3,7 @@
 load_encoder, text_head, Recognizer      an encoder; text rows as the classifier; the model
 read_dataset, train, load_run, evaluate, predict
 prepare, ShardOptions                    decode once: clips in shards that read fast
+open_parts, predict_parts                millions of files, by any number of processes; predict_on_ray
 recipes                                  every hyper-parameter, as functions
 FrozenHead, TrainableHead, LinearHead    rows of your own go into the first two
 TemplatesHead, PromptHead                several templates; a learnable one
@@ -48,8 +49,11 @@ if TYPE_CHECKING:
     from texthead.heads import text_weights as text_weights
     from texthead.matching import Matching as Matching
     from texthead.matching import matching_loss as matching_loss
+    from texthead.parts import open_parts as open_parts
+    from texthead.parts import predict_parts as predict_parts
     from texthead.prediction import predict as predict
     from texthead.prompt_head import PromptHead as PromptHead
+    from texthead.ray_parts import predict_on_ray as predict_on_ray
     from texthead.recipes import Recipe as Recipe
     from texthead.recognizer import Recognizer as Recognizer
     from texthead.runs import load_run as load_run
@@ -100,8 +104,11 @@ _HOMES = {
     "matching_loss": "matching",
     "mean_average_precision": "evaluation",
     "merge_classes": "class_edits",
+    "open_parts": "parts",
     "orthogonal_weights": "heads",
     "predict": "prediction",
+    "predict_on_ray": "ray_parts",
+    "predict_parts": "parts",
     "prepare": "shards",
     "random_weights": "heads",
     "read_dataset": "datasets",

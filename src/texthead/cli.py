@@ -78,7 +78,7 @@ def _plain(message: str) -> str:
     required = re.fullmatch(r"the following arguments are required: (\w+(?:\.\w+)?)\.(\w+)", text)
     if required:
         command, name = required[1].replace(".", " RUN "), required[2]
-        positional = {"data": "DATA", "run": "RUN", "inputs": "RUN_OR_FILE", "classes": "CLASSES", "file": "FILE"}
+        positional = {"data": "DATA", "run": "RUN", "classes": "CLASSES", "file": "FILE"}
         positional |= {"old": "OLD", "new": "NEW"} | ({"classes": "NAME"} if " RUN " in command else {})
         positional = {k: v for k, v in positional.items() if (command, k) != ("import", "classes")}
         return f"{command} needs {positional.get(name, f'--{name}')} (see texthead {command} --help)"
@@ -339,11 +339,12 @@ def _eval_parser() -> ArgumentParser:
 def _predict_parser() -> ArgumentParser:
     parser = _Parser(
         prog="texthead predict",
-        usage="texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]",
+        usage="texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]\n"
+        "       texthead predict [RUN] --manifest FILE --out FOLDER [--classes NAMES] [options]",
         description="Name what is in files: with a run first its classes or new ones, else --classes by text.",
     )
     parser.add_argument(
-        "inputs", nargs="+", metavar="RUN_OR_FILE", help="a run folder first, or only files and folders"
+        "inputs", nargs="*", metavar="RUN_OR_FILE", help="a run folder first, or only files and folders"
     )
     parser.add_argument("--classes", default=None, help="names.txt, classes.json or 'a helicopter, a bird'")
     parser.add_argument("--encoder", default=None, help="without a run: mini (the default), openclip:..., hf:...")
@@ -358,7 +359,27 @@ def _predict_parser() -> ArgumentParser:
     parser.add_argument("--csv", action="store_true", help="CSV on standard output")
     _skip(parser)
     _common(parser)
+    _many(parser)
     return parser
+
+
+def _many(parser: ArgumentParser) -> None:
+    """The options of `predict --manifest`; none has a default, so that those given without it are noticed."""
+    text = "in parts that any number of processes make, each by itself; the same command goes on after a stop"
+    group = parser.add_argument_group("many files", text)
+    text = "CSV or TSV with a column path, .txt with one path a line, a folder, or prepared SHARDS"
+    group.add_argument("--manifest", default=None, metavar="FILE", help=text)
+    group.add_argument("--out", default=None, metavar="FOLDER", help="where the parts are, one CSV each")
+    group.add_argument("--part", type=PositiveInt, default=None, help="files of a part (default: 1000)")
+    group.add_argument("--scores", action="store_true", default=None, help="keep the scores of all classes too")
+    text = "files that are encoded at once (default: 1); more is faster and may change last digits"
+    group.add_argument("--batch", type=PositiveInt, default=None, help=text)
+    text = "the number of this process, from 0; torchrun's RANK if not given"
+    group.add_argument("--rank", type=NonNegativeInt, default=None, help=text)
+    text = "how many processes share the parts; torchrun's WORLD_SIZE if not given"
+    group.add_argument("--ranks", type=PositiveInt, default=None, help=text)
+    text = "on a Ray cluster instead, with so many processes that encode"
+    group.add_argument("--ray", type=PositiveInt, default=None, metavar="ACTORS", help=text)
 
 
 def _head_parser() -> ArgumentParser:
@@ -544,13 +565,13 @@ def resumed(options: Namespace, given: Namespace) -> None:
 _SHARED = ("train", "eval")
 
 
-def _group(command: str) -> AbstractContextManager[None]:
-    """The group of the processes that torchrun has started, if it has.
+def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
+    """The group of the processes that torchrun has started, if it has; none where each works `apart`.
 
     Raises:
         RunError: the command is for one process.
     """
-    if "LOCAL_RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if apart or "LOCAL_RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return nullcontext()
     if command not in _SHARED:
         raise RunError(f"{command} runs in one process: start it without torchrun")
@@ -613,7 +634,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     chosen = options[options.command]
     try:
-        with _group(options.command):
+        with _group(options.command, apart=chosen.get("manifest") is not None):
             _run(parser, options.command, chosen, arguments)
         sys.stdout.flush()
         return 0

@@ -5,7 +5,7 @@ A dataset knows paths and labels; frames, size and sampling come from the recipe
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -216,25 +216,42 @@ def _is_manifest(path: Path) -> bool:
 
 
 def _read_manifest(path: Path) -> Dataset:
+    items = tuple(_manifest_item(row, path, line) for line, row in manifest_rows(path, ("path", "label")))
+    return _checked(Dataset(items, str(path)))
+
+
+def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, row) of each row of a CSV or TSV, one at a time; a row has a value for every column.
+
+    Args:
+        needed: the columns that must be there, and that no row may leave empty.
+
+    Raises:
+        DataError: another kind of file, a column that is missing, or a row that breaks a rule.
+    """
     delimiter = _MANIFEST_SUFFIXES.get(path.suffix.lower())
     if delimiter is None:
-        raise DataError(
-            f"{path}: not a manifest; expected a .csv or .tsv with path,label[,split][,group], or a .txt list"
-        )
+        raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with {','.join(needed)}, or a .txt list")
+    named = " and ".join(needed)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_known(name) for name in reader.fieldnames or []]
-            missing = {"path", "label"} - set(columns)
+            missing = set(needed) - set(columns)
             if missing:
                 raise DataError(
                     f"{path}: no column {sorted(missing)[0]!r}; found {', '.join(columns) or 'none'}: "
-                    f"the first line must name path and label, with {delimiter!r} between columns"
+                    f"the first line must name {named}, with {delimiter!r} between columns"
                 )
-            items = tuple(_manifest_item(row, path, reader.line_num) for row in reader)
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                if None in row or None in row.values():
+                    raise DataError(f"{where}: the row has not as many fields as the header; quote fields with commas")
+                if not all(row[column].strip() for column in needed):
+                    raise DataError(f"{where}: {named} must not be empty")
+                yield reader.line_num, row
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None
-    return _checked(Dataset(items, str(path)))
 
 
 def _known(column: str) -> str:
@@ -245,10 +262,6 @@ def _known(column: str) -> str:
 
 def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
     """One row; paths are relative to the manifest's folder."""
-    if None in row or None in row.values():
-        raise DataError(f"{manifest}:{line}: the row has not as many fields as the header; quote fields with commas")
-    if not row["path"].strip() or not row["label"].strip():
-        raise DataError(f"{manifest}:{line}: path and label must not be empty")
     named = (row.get("split") or "").strip().lower()
     if named and named not in _SPLIT_NAMES:
         raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")

@@ -1,6 +1,5 @@
 """`texthead eval`: a run's score on labelled data, with its own classes or others."""
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from texthead.datasets import Dataset, Item, splits_of
 from texthead.distributed import gather_list, rank
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
-from texthead.files import replacing
+from texthead.files import write_csv
 from texthead.prompt_head import PromptHead
 from texthead.recognizer import Recognizer
 from texthead.shard_files import is_there, resolved
@@ -240,9 +239,6 @@ def _eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
 def _write_items(path: Path, result: evaluation.Evaluation) -> None:
     """One line an item: path, label, the best name, its probability."""
     best = result.scores.softmax(-1).max(-1)
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "predicted", "probability"])
-        rows = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-        for item, target, predicted, probability in rows:
-            writer.writerow([item, result.names[target], result.names[predicted], f"{probability:.4f}"])
+    found = zip(result.paths, result.targets.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+    rows = ((item, result.names[target], result.names[place], f"{value:.4f}") for item, target, place, value in found)
+    write_csv(path, ("path", "label", "predicted", "probability"), rows)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from texthead.datasets import Dataset, Pixels, ViewClips, label_indices
@@ -113,8 +113,9 @@ def score(
     Of several processes all must call it, and each gets the whole result.
 
     Args:
-        batch: files that are encoded at once where no cache is used. Of 1, a file's scores depend on no other file;
+        batch: files that are encoded at once where no cache is used. Of 1, a file's features depend on no other file;
             of more, which is faster, their last bits depend on which files stand beside, though not on the processes.
+            The head takes 256 files at once, so the last bits of scores depend on those in any case.
 
     Raises:
         MediaError: a file that cannot be read, unless `skip_unreadable`.
@@ -133,16 +134,32 @@ def score(
         progress=progress,
     )
     positions, errors = readable(entries, skip=skip_unreadable)
+    check_any(paths, positions, errors)
+    features = torch.stack([entry for entry in entries if not isinstance(entry, MediaError)])
+    rows = head_scores(model, features, pooling=pooling)
+    return Scores([paths[i] for i in positions], rows, positions, errors)
+
+
+def check_any(paths: Sequence[Path], positions: Sequence[int], errors: Sequence[MediaError]) -> None:
+    """Nothing, if some of the files could be read.
+
+    Raises:
+        DataError: none could.
+    """
     if not positions:
         raise DataError(f"none of {len(paths)} files can be read: {errors[0] if errors else 'no files given'}")
-    features = torch.stack([entry for entry in entries if not isinstance(entry, MediaError)])
+
+
+@torch.inference_mode()
+def head_scores(
+    model: Recognizer, features: Float[Tensor, "items views dim"], *, pooling: Pooling
+) -> Float[Tensor, "items classes"]:
+    """The scores of each item from the features of its views, on the CPU."""
     model.eval()
-    with torch.inference_mode():
-        head_device = next(model.head.parameters()).device
-        # In parts: several templates make as many scores of each item and view.
-        parts = (part.to(head_device) for part in features.split(_PART))
-        rows = torch.cat([average_views(part, model.head, pooling=pooling).float().cpu() for part in parts])
-    return Scores([paths[i] for i in positions], rows, positions, errors)
+    head_device = next(model.head.parameters()).device
+    # In parts: several templates make as many scores of each item and view.
+    parts = (part.to(head_device) for part in features.split(_PART))
+    return torch.cat([average_views(part, model.head, pooling=pooling).float().cpu() for part in parts])
 
 
 def item_features(
@@ -250,7 +267,6 @@ def own_pixels(spec: VisualSpec) -> Pixels:
     return Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation, spec.squash)
 
 
-@torch.inference_mode()
 def _view_features(
     model: Recognizer,
     paths: Sequence[Path],
@@ -263,18 +279,27 @@ def _view_features(
     batch: int,
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """The feature of each view of each file, decoded now."""
-    model.eval()
-    device = next(model.parameters()).device
     clips = ViewClips(paths, [0] * len(paths), frames=frames, views=views, pixels=pixels)
     loader = torch.utils.data.DataLoader(clips, batch_size=batch, num_workers=workers, collate_fn=list)
     found: list[Tensor | MediaError] = []
     for entries in loader:
-        read = [clip for clip, _, _ in entries if not isinstance(clip, MediaError)]
-        encoded = iter(model.features(torch.cat(read).to(device)).cpu().split(views.count) if read else ())
-        found += [clip if isinstance(clip, MediaError) else next(encoded) for clip, _, _ in entries]
+        found += encode_views(model, [clip for clip, _, _ in entries])
         if progress:
             progress(len(found), len(paths))
     return found
+
+
+@torch.inference_mode()
+def encode_views(
+    model: Recognizer, clips: Sequence[UInt8[Tensor, "views frames 3 size size"] | MediaError]
+) -> list[Float[Tensor, "views dim"] | MediaError]:
+    """The feature of each view of some files, encoded at once; the errors of others stay in their places."""
+    model.eval()
+    device = next(model.parameters()).device
+    read = [clip for clip in clips if not isinstance(clip, MediaError)]
+    encoded = model.features(torch.cat(read).to(device)).cpu() if read else torch.empty(0)
+    rows = iter(encoded.split([len(clip) for clip in read]))
+    return [clip if isinstance(clip, MediaError) else next(rows) for clip in clips]
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from texthead.datasets import Pixels
 from texthead.decoding import open_media
@@ -37,8 +37,13 @@ def evenly(length: int, most: int) -> list[int]:
 
 def encoder_key(visual: Visual, pixels: Pixels) -> str:
     """A digest of the weights, the architecture and the preprocessing: the first half of a feature's address."""
-    digest = hashlib.sha256(repr((visual.spec, pixels)).encode())
-    for name, tensor in sorted(visual.state_dict().items()):
+    return weights_key(visual, repr((visual.spec, pixels)))
+
+
+def weights_key(model: nn.Module, about: str) -> str:
+    """A digest of a model's weights, and of what is told about it."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:32]

@@ -1,9 +1,10 @@
-"""Files that are written whole or not at all, JSON objects in them, and the place of what can be computed again."""
+"""Files written whole or not at all, JSON objects and tables in them, and the place of what can be computed again."""
 
+import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +32,8 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     Raises:
         RunError: the disk is full or read-only; what was at `path` is still there.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    # Containers that write into one folder often have the same process numbers.
+    beside = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.touch()
@@ -66,6 +68,14 @@ def write_json(path: Path, value: object) -> None:
     """Put a value into a JSON file, whole or not at all."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Put rows into a CSV file with a header, whole or not at all. Paths that are no UTF-8 keep their bytes."""
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def read_json(path: Path) -> dict:

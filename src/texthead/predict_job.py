@@ -2,21 +2,29 @@
 
 import csv
 import json
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from texthead import prompts, runs
+from texthead.datasets import Pixels
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
-from texthead.evaluation import own_pixels
+from texthead.evaluation import Pooling, own_pixels
 from texthead.frame_files import clips_below, is_template
 from texthead.heads import text_head
-from texthead.prediction import Prediction
+from texthead.parts import Part, check_rank, open_parts, predict_parts
+from texthead.prediction import CSV_COLUMNS, Prediction, csv_rows
 from texthead.prediction import predict as predict_files
+from texthead.ray_parts import predict_on_ray
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
+from texthead.sampling import Views
 from texthead.shard_files import has_shards
 from texthead.temporal import MeanPool
 from texthead.terminal import (
@@ -33,35 +41,21 @@ from texthead.terminal import (
 )
 from texthead.towers import Visual, as_visual
 
+# What is for `--manifest` alone.
+_MANY = ("out", "part", "scores", "batch", "rank", "ranks", "ray")
+
 
 def predict(options: Any) -> None:
     """`texthead predict`."""
-    first, *rest = options.inputs
-    if options.json and options.csv:
-        raise DataError("--json and --csv both say what is printed: give one")
+    run_folder, inputs = _run_and_inputs(options)
     if options.top < 1:
         raise DataError(f"--top must be at least 1, got {options.top}")
-    with_run = runs.is_run(first)
-    for path in rest:
-        if runs.is_run(path):
-            raise DataError(f"{path} is a run: name one run, before all files")
-    for option in ("encoder", "text"):
-        if with_run and options[option] is not None:
-            raise DataError(f"--{option} {options[option]}: run {first} has its own encoder; leave it out")
-    if with_run and not rest:
-        raise DataError(f"{first} is a run: name files or folders behind it")
-    if not with_run and options.classes is None:
-        raise DataError(
-            f"{first} is no run (no recipe.json in it), so --classes is required: name a run first, or the classes"
-        )
     check_template_is_used(options, options.classes is not None, "--classes")
-    inputs = _inputs(rest if with_run else options.inputs, options.frame_template)
-    model = _predictor(first if with_run else None, options)
-    if isinstance(model, runs.Run):
-        views, pooling, pixels = as_asked(options, model.recipe, model.pixels)
-    else:
-        own = own_pixels(as_visual(model.visual).spec)
-        views, pooling, pixels = as_asked(options, Recipe(name="zero-shot", origin="centre"), own)
+    if options.manifest is not None:
+        _predict_many(options, run_folder)
+        return
+    model = _predictor(run_folder, options)
+    views, pooling, pixels = _asked(model, options)
     note = _zero_shot_line(model, options)
     with bar("predict", "files") as progress:
         found = predict_files(
@@ -79,6 +73,117 @@ def predict(options: Any) -> None:
     _print_predictions(found, options)
     if note:
         notes().print(note)
+
+
+def _run_and_inputs(options: Any) -> tuple[str | None, list[str | Path]]:
+    """(the run, if one is named; the files and folders, where no manifest lists them).
+
+    Raises:
+        DataError: what is named does not go together.
+    """
+    _check_goes_together(options)
+    if not options.inputs and options.manifest is None:
+        raise DataError("predict needs RUN_OR_FILE (see texthead predict --help)")
+    with_run = bool(options.inputs) and runs.is_run(options.inputs[0])
+    first, rest = (options.inputs[0], options.inputs[1:]) if with_run else (None, options.inputs)
+    for path in rest:
+        if runs.is_run(path):
+            raise DataError(f"{path} is a run: name one run, before all files")
+    for option in ("encoder", "text"):
+        if with_run and options[option] is not None:
+            raise DataError(f"--{option} {options[option]}: run {first} has its own encoder; leave it out")
+    if options.manifest is not None and rest:
+        raise DataError(f"{rest[0]} is no run (no recipe.json in it), and --manifest names the files: leave it out")
+    if with_run and not rest and options.manifest is None:
+        raise DataError(f"{first} is a run: name files or folders behind it")
+    if not with_run and options.classes is None:
+        what = f"{options.inputs[0]} is no run (no recipe.json in it)" if options.inputs else "no run is named"
+        raise DataError(f"{what}, so --classes is required: name a run first, or the classes")
+    return first, _inputs(rest, options.frame_template)
+
+
+def _check_goes_together(options: Any) -> None:
+    if options.json and options.csv:
+        raise DataError("--json and --csv both say what is printed: give one")
+    if options.manifest is None:
+        given = [name for name in _MANY if options[name] is not None]
+        if given:
+            raise DataError(f"--{given[0]} is for many files: give --manifest too")
+        return
+    for name in ("json", "csv", "frame_template"):
+        if options[name]:
+            raise DataError(
+                f"--{name.replace('_', '-')} is not for --manifest, whose parts are CSV files of single paths"
+            )
+    if options.out is None:
+        raise DataError(f"--manifest {options.manifest} needs --out, the folder for its parts")
+    if (options.rank is None) != (options.ranks is None):
+        raise DataError("--rank and --ranks go together: the number of this process, from 0, and how many there are")
+
+
+def _asked(model: runs.Run | Recognizer, options: Any) -> tuple[Views, Pooling, Pixels]:
+    """The views, what is averaged over them, and the sizes."""
+    if isinstance(model, runs.Run):
+        return as_asked(options, model.recipe, model.pixels)
+    own = own_pixels(as_visual(model.visual).spec)
+    return as_asked(options, Recipe(name="zero-shot", origin="centre"), own)
+
+
+def _predict_many(options: Any, run_folder: str | None) -> None:
+    """Make this process's parts, with a line each, and say how far all processes are."""
+    rank, ranks = _place(options)
+    check_rank(rank, ranks)
+    if options.ray is not None and ranks > 1:
+        raise DataError(f"--ray shares the parts by itself, and this is process {rank} of {ranks}: start one alone")
+    model = _predictor(run_folder, options)
+    views, pooling, pixels = _asked(model, options)
+    parts = open_parts(
+        model,
+        options.manifest,
+        options.out,
+        part=options.part or 1000,
+        top=options.top,
+        scores=bool(options.scores),
+        batch=options.batch or 1,
+        views=views,
+        pooling=pooling,
+        frames=options.frames,
+        pixels=pixels,
+    )
+    say, skip, began = notes(), options.skip_unreadable, time.perf_counter()
+    made: list[int] = []
+
+    def done(part: Part) -> None:
+        made.append(part.files)
+        speed = f"{sum(made) / (time.perf_counter() - began):.1f} files/s so far"
+        say.print(f"part {part.number} of {parts.count}: {part.files} files{_lost(part.unreadable)}; {speed}")
+
+    whole = f"{parts.asked['files']} files in {parts.count} parts"
+    if options.ray is not None:
+        say.print(f"Ray, {options.ray} encoding; {whole}")
+        gpus = 0 if options.device == "cpu" else None
+        state = predict_on_ray(parts, actors=options.ray, gpus=gpus, skip_unreadable=skip, done=done)
+    else:
+        say.print(f"process {rank} of {ranks}; {whole}")
+        state = predict_parts(parts, rank=rank, ranks=ranks, skip_unreadable=skip, workers=options.workers, done=done)
+    finished = f"{state.finished} of {state.parts} parts are finished"
+    results().print(f"{options.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
+    note = _zero_shot_line(model, options)
+    if note:
+        say.print(note)
+
+
+def _lost(unreadable: int) -> str:
+    return f", {unreadable} of them could not be read" if unreadable else ""
+
+
+def _place(options: Any) -> tuple[int, int]:
+    """(the number of this process, how many there are): as the options say, else torchrun's environment, else alone."""
+    if options.ranks is not None:
+        return options.rank, options.ranks
+    if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _are_many(inputs: Sequence[str]) -> bool:
@@ -140,11 +245,8 @@ def _print_predictions(found: Sequence[Prediction], options: Any) -> None:
         return
     if options.csv:
         writer = csv.writer(sys.stdout)
-        writer.writerow(["path", "rank", "name", "probability", "error"])
-        for p in found:
-            writer.writerows([p.path, rank, n, f"{v:.6f}", ""] for rank, (n, v) in enumerate(p.top, 1))
-            if p.error:
-                writer.writerow([p.path, "", "", "", p.error])
+        writer.writerow(CSV_COLUMNS)
+        writer.writerows(csv_rows(found))
         return
     show = results()
     for p in found:

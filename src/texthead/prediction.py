@@ -1,13 +1,18 @@
 """Files in, names out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from texthead.datasets import Pixels, media_below
-from texthead.errors import DataError
-from texthead.evaluation import Pooling, own_pixels, score
-from texthead.features import Progress
+from texthead.errors import DataError, MediaError
+from texthead.evaluation import Pooling, check_any, head_scores, item_features, own_pixels
+from texthead.features import Progress, readable
 from texthead.recognizer import Recognizer
 from texthead.runs import Run
 from texthead.sampling import Views
@@ -22,6 +27,34 @@ class Prediction:
     path: Path
     top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+
+
+class Look(NamedTuple):
+    """How files are looked at: frames of a clip, sizes, views, and what is averaged over them."""
+
+    frames: int
+    pixels: Pixels
+    views: Views
+    pooling: Pooling
+
+
+def look_of(
+    run: Run | Recognizer,
+    *,
+    frames: int | None = None,
+    pixels: Pixels | None = None,
+    views: Views | None = None,
+    pooling: Pooling | None = None,
+) -> tuple[Recognizer, Look]:
+    """The model, and how it looks at files: what is not given is the run's, or a bare model's as `predict` says."""
+    if isinstance(run, Run):
+        recipe = run.recipe
+        own = Look(recipe.frames, run.pixels, Views(origin=recipe.origin, along=recipe.crops_along), recipe.pooling)
+        model = run.model
+    else:
+        own = Look(8, own_pixels(as_visual(run.visual).spec), Views(origin="centre"), "features")
+        model = run
+    return model, Look(frames or own.frames, pixels or own.pixels, views or own.views, pooling or own.pooling)
 
 
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
@@ -72,34 +105,60 @@ def predict(
         DataError: a path that does not exist, a folder without media, or no file at all that can be read.
         MediaError: a file that cannot be read, unless `skip_unreadable`: then its prediction holds the error.
     """
-    if isinstance(run, Run):
-        model, frames, pixels = run.model, frames or run.recipe.frames, pixels or run.pixels
-        views = views or Views(origin=run.recipe.origin, along=run.recipe.crops_along)
-        pooling = pooling or run.recipe.pooling
-    else:
-        model, views = run, views or Views(origin="centre")
-    if pixels is None:
-        pixels = own_pixels(as_visual(model.visual).spec)
+    model, look = look_of(run, frames=frames, pixels=pixels, views=views, pooling=pooling)
     paths = find_media(inputs)
-    found = score(
+    entries = item_features(
         model,
         paths,
-        frames=frames or 8,
-        pixels=pixels,
-        views=views,
-        pooling=pooling or "features",
-        skip_unreadable=skip_unreadable,
+        frames=look.frames,
+        pixels=look.pixels,
+        views=look.views,
+        cache=None,
         workers=workers,
         progress=progress,
     )
-    values, places = found.scores.softmax(dim=-1).topk(min(top, len(model.names)), dim=-1)
-    rows = {position: row for row, position in enumerate(found.positions)}
-    errors = iter(found.skipped)
-    predictions: list[Prediction] = []
-    for position, path in enumerate(paths):
-        if position in rows:
-            best = zip(places[rows[position]].tolist(), values[rows[position]].tolist(), strict=True)
-            predictions.append(Prediction(path, tuple((model.names[i], value) for i, value in best)))
-        else:
-            predictions.append(Prediction(path, error=next(errors).problem))
-    return predictions
+    positions, errors = readable(entries, skip=skip_unreadable)
+    check_any(paths, positions, errors)
+    return named(model.names, paths, *entry_scores(model, entries, look.pooling), top=top)
+
+
+def entry_scores(
+    model: Recognizer, entries: Sequence[Float[Tensor, "views dim"] | MediaError], pooling: Pooling
+) -> tuple[Float[Tensor, "files classes"], list[str | None]]:
+    """(scores of each file, NaN where it could not be read; why it could not)."""
+    scores = torch.full((len(entries), len(model.names)), torch.nan)
+    for row, entry in zip(scores, entries, strict=True):
+        if not isinstance(entry, MediaError):
+            # Each by itself: the last bits of a product depend on how many rows it has.
+            row.copy_(head_scores(model, entry[None], pooling=pooling)[0])
+    return scores, [entry.problem if isinstance(entry, MediaError) else None for entry in entries]
+
+
+def named(
+    names: tuple[str, ...],
+    paths: Sequence[Path],
+    scores: Float[Tensor, "files classes"],
+    problems: Sequence[str | None],
+    *,
+    top: int,
+) -> list[Prediction]:
+    """The prediction of each file from its scores, or from why it has none."""
+    best = scores.softmax(dim=-1).topk(min(top, len(names)), dim=-1)
+    found: list[Prediction] = []
+    for path, problem, places, values in zip(paths, problems, best.indices, best.values, strict=True):
+        pairs = zip(places.tolist(), values.tolist(), strict=True)
+        known = tuple((names[place], value) for place, value in pairs) if problem is None else ()
+        found.append(Prediction(path, known, problem))
+    return found
+
+
+CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
+
+
+def csv_rows(predictions: Sequence[Prediction]) -> Iterator[tuple[object, ...]]:
+    """The rows of a table with `CSV_COLUMNS`: one a name, or one with why the file could not be read."""
+    for found in predictions:
+        for rank, (name, probability) in enumerate(found.top, 1):
+            yield found.path, rank, name, f"{probability:.6f}", ""
+        if found.error:
+            yield found.path, "", "", "", found.error
