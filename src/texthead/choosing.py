@@ -99,14 +99,14 @@ class Method:
     least: int = 1
 
 
-TEXT_AND_MEANS, PROBE, ZERO_SHOT = "text + class means", "logistic probe", "zero-shot"
+TEXT_AND_MEANS, TEXT_TUNED = "text + class means", "text, projection tuned"
+PROBE, ZERO_SHOT = "logistic probe", "zero-shot"
+# A method has to lead the settled one by so many standard errors: with ten rivals one of them is often lucky.
+ERRORS = 2.0
 
 
 def methods(ground: Ground) -> list[Method]:
-    """The recognisers that are compared; the first is taken where nothing speaks for another.
-
-    Encoders without text have no zero-shot and no text rows, and the probe is their first.
-    """
+    """The recognisers that are compared; encoders without text have no zero-shot and no text rows."""
     mean = partial(_closed, ground)
     probe = Method(PROBE, mean(lambda items: logistic_head(items.features, items.targets, names=ground.labels)))
     random: list[tuple[str, HeadKind]] = [("random normal", "normal"), ("random orthogonal", "orthogonal")]
@@ -122,7 +122,7 @@ def methods(ground: Ground) -> list[Method]:
         Method(TEXT_AND_MEANS, mean(partial(_with_means, ground))),
         Method(ZERO_SHOT, mean(lambda _: text_head(ground.encoder, ground.names, template=ground.recipe.template))),
         Method(f"{ZERO_SHOT}, centred", mean(partial(_centred, ground))),
-        Method("text, projection tuned", mean(partial(_projected, ground, "text"))),
+        Method(TEXT_TUNED, mean(partial(_projected, ground, "text"))),
         Method("sentences, projection tuned", mean(partial(_projected, ground, "sentences"))),
     ]
     if ground.recipe.frames > 1:
@@ -263,11 +263,19 @@ def interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashable]) -> t
     return wilson_interval(round(share * count), count)
 
 
-def choice(first: str, found: Mapping[str, Bool[np.ndarray, " items"]], groups: Sequence[Hashable]) -> str:
-    """The method that is right most often, if it leads the first one by more than the lead's standard error.
+def settled(every: Sequence[Method], items: FrozenItems) -> str:
+    """What is taken where nothing speaks for another: on drawn videos it was the best with so many items a class."""
+    titles = [method.title for method in every]
+    if TEXT_TUNED not in titles:
+        return PROBE
+    return TEXT_AND_MEANS if int(items.targets.bincount().min()) < FEWEST else TEXT_TUNED
 
-    Of equals the one that stands first. So a few lucky items don't decide against what was settled beforehand.
+
+def choice(first: str, found: Mapping[str, Bool[np.ndarray, " items"]], groups: Sequence[Hashable]) -> str:
+    """The method that is right most often, if it leads the first one by more than `ERRORS` standard errors of the lead.
+
+    Of equals the one that was tried before. So a few lucky items don't decide against what was settled beforehand.
     """
     best = max(found, key=lambda title: int(found[title].sum()))
     lead = found[best].astype(float) - found[first].astype(float)
-    return best if lead.mean() > standard_error(lead, groups) else first
+    return best if lead.mean() > ERRORS * standard_error(lead, groups) else first

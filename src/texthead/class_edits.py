@@ -183,7 +183,7 @@ def _rows(run: Run) -> Float[Tensor, "classes templates dim"]:
     if isinstance(head, TemplatesHead):
         return head.variants.transpose(0, 1).clone()
     if isinstance(head, ProbeHead):  # What is added to a class's scores goes where its row goes.
-        return torch.cat([head.weight, head.bias[:, None]], dim=1)[:, None]
+        return torch.cat([head.weight, head.bias[:, None]], dim=1)[:, None].detach()
     return head.weight.detach()[:, None].clone()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
 
 
@@ -271,7 +271,7 @@ def _edited(
     trained = isinstance(head.weight, nn.Parameter)
     weight = F.normalize(rows.mean(1), dim=-1) if isinstance(head, TemplatesHead) else rows[:, 0]
     if isinstance(head, ProbeHead):
-        weight, head.bias = weight[:, :-1], weight[:, -1]
+        weight, head.bias = weight[:, :-1], nn.Parameter(weight[:, -1])
     head.weight = nn.Parameter(weight) if trained else weight  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(head, TemplatesHead):
         head.variants = rows.transpose(0, 1).contiguous()
@@ -342,7 +342,7 @@ def save_classes(run: Run) -> Run:
         if isinstance(head, TemplatesHead):
             rows["head.variants"] = head.variants.cpu().contiguous()
         if isinstance(head, ProbeHead):
-            rows["head.bias"] = head.bias.cpu().contiguous()
+            rows["head.bias"] = head.bias.detach().cpu().contiguous()
         digest = rows_digest(rows["head.weight"])
         classes = {"template": run.classes["template"], "classes": entries, "rows": digest}
         if classes["rows"] == there["rows"]:

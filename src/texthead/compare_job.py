@@ -90,14 +90,15 @@ def compare(options: Any) -> None:
     """`texthead compare`."""
     if options.choose != (options.out is not None):
         raise RunError("--choose trains the best as a run and --out names its folder: give both or neither")
-    if options.out is not None:
-        check_out(Path(options.out), resume=False)
+    out = Path(options.out or "")
+    if options.choose:
+        check_out(out, resume=False)
     train_set, scored, scored_name = _divided(read_data(options, options.data), options)
     changes = {key: options[key] for key in ("frames", "size", "template") if options[key] is not None}
     if "template" in changes:
         changes["template"] = prompts.read_template(options.template)
     recipe = RECIPES["small"](**changes, seed=options.seed)
-    cache = options.cache and Path(options.cache)
+    cache = None if options.cache is None else Path(options.cache)
     clean = options.names == "clean"
     ground = make_ground(options.encoder, train_set, recipe, clean=clean, cache=cache, device=options.device)
     say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
@@ -112,15 +113,15 @@ def compare(options: Any) -> None:
     every = choosing.methods(ground)
     parts = choosing.folds(items, seed=options.seed)
     right, tested = judged(every, items, tests, parts)
-    first = every[0].title
+    first = choosing.settled(every, items)
     chosen = choosing.choice(first, right, items.groups) if right else first
-    _show(every, right, tested, items, tests, scored_name, parts, chosen)
+    _show(every, right, tested, items, tests, scored_name, chosen)
+    _say_choice(right, items, parts, first, chosen)
     note = zero_shot_note(ground.encoder.source)
     if note:
         results().print(note)
     if options.choose:
         method = next(method for method in every if method.title == chosen)
-        out = Path(options.out)
         _write(out, ground, method, items, scored, pixels)
         results().print(f"run: {out}   `texthead predict {out} FILE...` uses it")
 
@@ -176,10 +177,9 @@ def _show(
     items: FrozenItems,
     tests: FrozenItems | None,
     scored_name: str,
-    parts: choosing.Folds,
     chosen: str,
 ) -> None:
-    """Print the table and how the choice was made."""
+    """Print the table."""
     table = Table(title=f"frozen encoder, {len(items.data)} training items")
     table.add_column("method", no_wrap=True)
     columns = [("folds", right, items.groups)] if right else []
@@ -193,18 +193,23 @@ def _show(
             cells += _cells(found.get(method.title), groups)
         table.add_row(*cells)
     results().print(table)
-    if right:
-        kept = "groups whole" if parts.whole else "groups divided: they are too few to keep each whole"
-        first = every[0].title
-        why = f"{len(parts.parts)} folds, {kept if _grouped(items) else 'stratified'}"
-        ahead = "is right most often, and ahead of" if chosen != first else "stands, since none is ahead of"
-        what = f"{first!r} by more than the standard error" if chosen != first else "it by more than the standard error"
-        results().print(f"* chosen by cross-validation ({why}): {chosen} {ahead} {what}")
-    else:
-        weight = "" if chosen != choosing.TEXT_AND_MEANS else ", with the weight that was set on drawn videos"
+
+
+def _say_choice(right: Right, items: FrozenItems, parts: choosing.Folds, first: str, chosen: str) -> None:
+    """Print how the choice was made."""
+    if not right:
+        weight = ", with the weight that was set on drawn videos" if chosen == choosing.TEXT_AND_MEANS else ""
         results().print(
-            f"* chosen without cross-validation, since a class has fewer than {choosing.FEWEST} items: {chosen}{weight}"
+            f"* {chosen}{weight}: nothing is cross-validated where a class has fewer than {choosing.FEWEST} items"
         )
+        return
+    kept = "groups whole" if parts.whole else "groups divided, since they are too few to keep each whole"
+    how = f"{len(parts.parts)} folds{f', {kept}' if _grouped(items) else ''}"
+    if chosen == first:
+        why = f"is taken unless another leads it by {choosing.ERRORS:g} standard errors, and none does"
+    else:
+        why = f"leads {first!r}, which is taken otherwise, by {choosing.ERRORS:g} standard errors"
+    results().print(f"* {chosen} {why} (cross-validated, {how})")
 
 
 def _grouped(items: FrozenItems) -> bool:

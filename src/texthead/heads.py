@@ -200,6 +200,8 @@ class LinearHead(nn.Module):
 class ProbeHead(nn.Module):
     """Scores = W n(features - center) + bias, where n gives length 1: a linear classifier on frozen features.
 
+    Its center has no gradient.
+
     Args:
         weight: one row a class, of any length: it holds the scale too.
         bias: added to the scores; minus infinity for a class that is never named.
@@ -211,8 +213,6 @@ class ProbeHead(nn.Module):
         DataError: names and rows differ in number.
     """
 
-    weight: Tensor
-    bias: Tensor
     center: Tensor
 
     def __init__(
@@ -228,8 +228,9 @@ class ProbeHead(nn.Module):
         check_names(names)
         if len(names) != len(weight):
             raise DataError(f"{len(names)} names for {len(weight)} rows: a head needs one name a row")
-        for name, value in (("weight", weight), ("bias", bias), ("center", center)):
-            self.register_buffer(name, value.detach().float().clone())
+        self.weight = nn.Parameter(weight.detach().float().clone())
+        self.bias = nn.Parameter(bias.detach().float().clone())
+        self.register_buffer("center", center.detach().float().clone())
         self.names = tuple(names)
         self.kind = kind
 
