@@ -36,6 +36,7 @@ from texthead.matching import Matching, matching_loss
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
+from texthead.steps import Shard
 from texthead.temporal import MeanPool, TemporalTransformer
 from texthead.towers import Encoder
 from texthead.training import _begin_step, train
@@ -135,24 +136,34 @@ def loss_of_rows(video: Tensor, text: Tensor, labels: Tensor, targets: str, gath
 
 
 def trained_matching(
-    source: str, data: Dataset, val: Dataset | None, recipe: Recipe, out: Path, online: bool, options: dict
+    source: str,
+    data: Dataset,
+    val: Dataset | None,
+    recipe: Recipe,
+    out: Path,
+    online: bool,
+    options: dict,
+    shard: Shard = "ddp",
 ) -> tuple[list[dict], dict[str, Tensor]]:
     model, encoder = pair(source)
     objective = objective_for(encoder, online=online, **options)
-    records = train(model, data, val, recipe, out=out, objective=objective)
+    records = train(model, data, val, recipe, out=out, objective=objective, shard=shard)
     return records, weights(model, objective)
 
 
 # --- training and evaluation
 
 
-def trained(data: Dataset, val: Dataset | None, changes: dict, out: Path, resume: bool = False):
+def trained(
+    data: Dataset, val: Dataset | None, changes: dict, out: Path, resume: bool = False, shard: Shard = "ddp"
+):
     """(records, weights) of a run in double precision; each process starts from weights of its own."""
     model = plain_model(temporal=not changes.get("freeze_encoder"), seed=rank())
     if not changes.get("freeze_encoder"):
         model = model.double()
     lines: list[str] = []
-    records = train(model, data, val, replace(RECIPE, **changes), out=out, resume=resume, say=lines.append)
+    recipe = replace(RECIPE, **changes)
+    records = train(model, data, val, recipe, out=out, resume=resume, shard=shard, say=lines.append)
     return records, weights(model), lines
 
 

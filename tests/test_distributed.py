@@ -33,6 +33,7 @@ from texthead.distributed import (
 )
 from texthead.errors import MediaError, RunError
 from texthead.runs import load_run
+from texthead.steps import Shard
 from texthead.training import augmentation_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -236,17 +237,23 @@ def test_data_that_was_divided_by_the_caller_is_refused(two: Two, val: Dataset) 
 # --- two processes: training
 
 KINDS = {
-    "fine-tuned": {},
-    "accumulated": {"accumulate": 2},
-    "more processes than items": {"batch": 1, "epochs": 1},
-    "encoder frozen": {"freeze_encoder": True},
+    "fine-tuned": ({}, "ddp"),
+    "accumulated": ({"accumulate": 2}, "ddp"),
+    "more processes than items": ({"batch": 1, "epochs": 1}, "ddp"),
+    "encoder frozen": ({"freeze_encoder": True}, "ddp"),
+    "cut": ({}, "fsdp"),
+    "cut, accumulated": ({"accumulate": 2}, "fsdp"),
+    "cut, more processes than items": ({"batch": 1, "epochs": 1}, "fsdp"),
+    "cut, convolutions inside": ({"temporal": "conv", "clip_norm": 0.1}, "fsdp"),
 }
 
 
-@pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS.keys())
-def test_two_processes_train_as_one(two: Two, data: Dataset, val: Dataset, tmp_path: Path, changes: dict) -> None:
+@pytest.mark.parametrize(("changes", "shard"), KINDS.values(), ids=KINDS.keys())
+def test_two_processes_train_as_one(
+    two: Two, data: Dataset, val: Dataset, tmp_path: Path, changes: dict, shard: Shard
+) -> None:
     expected, weights, lines = ranked.trained(data, val, changes, tmp_path / "one")
-    found = two(ranked.trained, data, val, changes, tmp_path / "two")
+    found = two(ranked.trained, data, val, changes, tmp_path / "two", False, shard)
     (records, own, said), (others, other, silent) = found
     assert [r["kind"] for r in records] == [r["kind"] for r in expected]
     for now, before in zip(records, expected, strict=True):

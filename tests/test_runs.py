@@ -329,7 +329,7 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
             write_json(disk / "a.json", ["x" * 1_000_000])
         big = torch.nn.Linear(1000, 1000)
         optimizer = torch.optim.AdamW(big.parameters())
-        with pytest.raises(RunError, match=r"last\.pt: cannot be written .*No space left.*kept"):
+        with pytest.raises(RunError, match=r"step-1: cannot be written .*No space left.*kept"):
             save_state(disk, big, optimizer, epoch=1, step=1, records=1)
         shutil.rmtree(disk / "state")
         assert os.listdir(disk) == ["model.safetensors"]

@@ -244,6 +244,8 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
     text = "also within an epoch, every so many steps; --resume goes on with the very next clip"
     parser.add_argument("--checkpoint-every", type=PositiveInt, default=None, metavar="STEPS", help=text)
+    text = "under torchrun: each process has the whole model, or a part of every weight"
+    parser.add_argument("--shard", type=Literal["ddp", "fsdp"], default="ddp", help=text)
     _beside(parser)
     _common(parser)
     parser.add_argument(

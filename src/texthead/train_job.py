@@ -210,6 +210,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
             out=out,
             held_out=parts.scored,
             names=names,
+            shard=options.shard,
             cache=cache,
             workers=options.workers,
             resume=options.resume,
