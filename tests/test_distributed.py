@@ -270,6 +270,74 @@ def test_two_processes_train_as_one(
     assert_close({f"0.{key}": tensor for key, tensor in state.items()}, own, 1e-6)
 
 
+@pytest.mark.parametrize("changes", [{}, {"batch": 9, "accumulate": 2}], ids=["one part", "two parts"])
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+def test_gradients_are_those_of_one_process_on_the_joined_batch(
+    two: Two, data: Dataset, tmp_path: Path, shard: Shard, changes: dict
+) -> None:
+    """The rows' cosines are rounded to single precision in the cross-entropy, all else is double."""
+    changes = {**changes, "clip_norm": 0.0}
+    expected = ranked.first_gradients(ranked.trained, data, None, changes, tmp_path / "one")
+    args = (ranked.trained, data, None, changes, tmp_path / "two", False, shard)
+    assert len(expected) > 40
+    for found in two(ranked.first_gradients, *args):
+        largest = max(float(grad.abs().max()) for grad in expected.values())
+        assert_close(found, expected, 1e-6 * largest)
+
+
+@pytest.fixture(scope="module")
+def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], dict[str, Tensor]]:
+    """(records, weights) of one process that was never stopped."""
+    records, weights, _ = ranked.trained(data, None, {}, tmp_path_factory.mktemp("whole") / "run")
+    return records, weights
+
+
+@pytest.fixture(scope="module")
+def four() -> Iterator[Two]:
+    """Runs a function of `ranked` in four processes."""
+    with processes(4) as run:
+        yield run
+
+
+MOVES = {
+    "2 to 1": (2, "ddp", 1, "ddp"),
+    "1 to 2": (1, "ddp", 2, "ddp"),
+    "2 to 4": (2, "ddp", 4, "ddp"),
+    "2 cut to 1": (2, "fsdp", 1, "ddp"),
+    "2 cut to 2": (2, "fsdp", 2, "ddp"),
+    "2 cut to 4 cut": (2, "fsdp", 4, "fsdp"),
+    "1 to 4 cut": (1, "ddp", 4, "fsdp"),
+}
+
+
+@pytest.mark.parametrize(("before", "shard", "after", "then"), MOVES.values(), ids=MOVES.keys())
+def test_a_run_goes_on_with_another_number_of_processes(
+    two: Two,
+    four: Two,
+    data: Dataset,
+    whole: tuple[list[dict], dict[str, Tensor]],
+    tmp_path: Path,
+    before: int,
+    shard: Shard,
+    after: int,
+    then: Shard,
+) -> None:
+    """Within the second epoch. Sums come in another order: losses and weights are 1e-5 away at most."""
+    crews = {1: lambda run, *args: [run(*args)], 2: two, 4: four}
+    run = tmp_path / "run"
+    crews[before](ranked.stopped, 5, ranked.trained, data, None, {}, run, False, shard, 2)
+    assert json.loads((run / "state" / "last.json").read_text())["step"] == 4
+    for records, weights, lines in crews[after](ranked.trained, data, None, {}, run, True, then, 2):
+        assert lines[:1] in ([], ["resumed after step 1 of 3 of epoch 2"])
+        kept = [record for record in records if record["kind"] == "train"]
+        notes = [record["text"] for record in records if record["kind"] == "note"]
+        moved = f"resumed with {after} processes, begun with {before}: last bits may differ"
+        assert notes == ([moved] if before != after else [])
+        assert [record["loss"] for record in kept] == pytest.approx([r["loss"] for r in whole[0]], abs=1e-5)
+        assert_close(weights, whole[1], 1e-5)
+    assert_close({f"0.{k}": v for k, v in load_run(run).model.state_dict().items()}, whole[1], 1e-5)
+
+
 def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path) -> None:
     """Each process sees its own share, and one of two none of the last batch; the first one's statistics are kept."""
     (_, first, _), (_, second, _) = two(ranked.trained, data, None, {"freeze_batchnorm": False}, tmp_path / "run")
@@ -293,7 +361,7 @@ def test_the_top_1_of_a_step_is_that_of_its_items(two: Two, data: Dataset, tmp_p
 
 def test_a_stopped_run_of_two_processes_goes_on_bit_for_bit(two: Two, data: Dataset, tmp_path: Path) -> None:
     whole = two(ranked.trained, data, None, {}, tmp_path / "whole")
-    two(ranked.stopped, data, tmp_path / "cut")
+    two(ranked.stopped, 4, ranked.trained, data, None, {}, tmp_path / "cut")
     found = two(ranked.trained, data, None, {}, tmp_path / "cut", True)
     for (records, weights, _), (expected, kept, _) in zip(found, whole, strict=True):
         assert [record["loss"] for record in records] == [record["loss"] for record in expected]
@@ -350,6 +418,26 @@ def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
         with pytest.raises(RunError, match="process 1 of 2 has ended"):
             run(ranked.ends, 1)
         assert time.perf_counter() - begun < 20
+
+
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+def test_a_process_that_is_killed_in_a_step_is_an_error_in_the_other(
+    data: Dataset, tmp_path: Path, shard: Shard
+) -> None:
+    with processes(2, timeout=10.0) as run, pytest.raises(RunError, match="process 1 of 2 has ended"):
+        run(ranked.ends_in_a_step, data, tmp_path / "run", shard)
+    said = (tmp_path / "said-0").read_text()
+    assert said.startswith("RunError: process 0 of 2 has lost the others (")
+    assert "\n" not in said
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_what_cannot_be_cut_is_said_before_a_run_begins(two: Two, data: Dataset, tmp_path: Path) -> None:
+    alone, _ = ranked.train_error(data, tmp_path / "run", {}, "fsdp")
+    assert alone.startswith("RunError: --shard fsdp cuts a model over processes and this is one: start `torchrun")
+    for said, _ in two(ranked.train_error, data, tmp_path / "run", {"freeze_encoder": True}, "fsdp"):
+        assert said.startswith("RunError: --shard fsdp cuts the encoder, which --freeze-encoder leaves out of training")
+    assert not (tmp_path / "run").exists()
 
 
 # --- torchrun

@@ -109,7 +109,7 @@ class Spread:
         """
         if self._whole is None:
             return
-        with torch.no_grad(), lost():
+        with torch.no_grad(), lost(computes=True):
             target = self._whole.state_dict()
             for name, tensor in self.loss.model.state_dict().items():
                 target[name].copy_(_put_together(tensor))
@@ -163,7 +163,7 @@ def _cut(loss: StepLoss) -> list[nn.Parameter]:
     mesh = init_device_mesh(next(loss.parameters()).device.type, (ranks(),))
     text = [] if loss.objective is None else [*loss.objective.parameters()]
     uncut = [*(parameter for parameter in loss.model.parameters() if not parameter.dim()), *text]
-    with lost():
+    with lost(computes=True):
         for module in [*encoder_blocks(loss.model.visual), loss]:
             fully_shard(module, mesh=mesh, ignored_params=set(uncut))
     for module in loss.modules():
@@ -175,8 +175,8 @@ def _cut(loss: StepLoss) -> list[nn.Parameter]:
 def encoder_blocks(visual: nn.Module) -> list[nn.Module]:
     """The longest row of blocks of one class, as a ViT's or the stages of a network; none where there is no row."""
     rows = [list(row) for row in visual.modules() if isinstance(row, nn.ModuleList | nn.Sequential)]
-    alike = [row for row in rows if len({type(block) for block in row}) == 1 and all(any(b.parameters()) for b in row)]
-    return max(alike, key=len, default=[])
+    alike = [row for row in rows if len({type(block) for block in row}) == 1]
+    return max((row for row in alike if all(list(block.parameters()) for block in row)), key=len, default=[])
 
 
 def is_cut(tensor: Tensor) -> bool:
@@ -205,7 +205,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], norm: float) -> None:
     if not any(is_cut(parameter) for parameter in parameters):
         nn.utils.clip_grad_norm_(parameters, norm)
         return
-    with lost():
+    with lost(computes=True):
         norms = [_put_together(nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None])) for kind in kinds]
     total = torch.linalg.vector_norm(torch.stack(norms))
     for kind in kinds:
