@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 import ranked
@@ -237,6 +238,8 @@ def test_data_that_was_divided_by_the_caller_is_refused(two: Two, val: Dataset) 
 # --- two processes: training
 
 KINDS = {
+    "blocks run again": ({"grad_checkpointing": True}, "ddp"),
+    "cut, blocks run again": ({"grad_checkpointing": True}, "fsdp"),
     "fine-tuned": ({}, "ddp"),
     "accumulated": ({"accumulate": 2}, "ddp"),
     "more processes than items": ({"batch": 1, "epochs": 1}, "ddp"),
@@ -480,6 +483,31 @@ def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
         assert b.get("loss") == pytest.approx(a.get("loss"), abs=1e-4)
         assert b.get("top1") == a.get("top1")
     assert one[1] == two[1].replace("run2", "run1")
+
+
+def test_torchrun_trains_a_cut_and_a_compiled_model_as_one_process(tmp_path: Path) -> None:
+    """Two processes cut a ViT, one compiles it: losses of the first step alike, weights under the same names."""
+    source = ranked.write_encoder(tmp_path)
+    for number in range(9):
+        colour = ranked.NAMES[number % 3]
+        write_video(tmp_path / "data" / colour / f"{number}.mp4", colour, seed=number)
+    kinds = {"plain": (1, []), "cut": (2, ["--shard", "fsdp"]), "compiled": (1, ["--compile"])}
+    losses, names = {}, {}
+    for kind, (count, options) in kinds.items():
+        run = tmp_path / kind
+        words = ("train", str(tmp_path / "data"), "--out", str(run), "--encoder", source, "--size", "32")
+        words += ("--frames", "2", "--epochs", "2", "--batch", "4", "--workers", "0", "--baselines", "never", *options)
+        trained = commanded(*words, processes=count)
+        assert trained.returncode == 0, trained.stderr
+        assert "Warning" not in trained.stderr
+        records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        losses[kind] = [record["loss"] for record in records if record["kind"] == "train"]
+        names[kind] = {key: tensor.shape for key, tensor in load_file(run / "model.safetensors").items()}
+        assert load_run(run).labels == ranked.NAMES
+    assert losses["cut"] == pytest.approx(losses["plain"], abs=1e-4)
+    assert losses["compiled"] == pytest.approx(losses["plain"], abs=1e-3)
+    assert losses["compiled"] != losses["plain"], "it was compiled"
+    assert names["plain"] == names["cut"] == names["compiled"]
 
 
 def test_a_command_for_one_process_says_so(tmp_path: Path) -> None:

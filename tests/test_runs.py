@@ -255,10 +255,20 @@ def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
     (folder / name).write_text(json.dumps(value))
 
 
+def test_a_run_of_the_format_before_had_no_patch_dropout(run: Path) -> None:
+    expected = load_run(run)
+    changed(run, "recipe.json", lambda v: (v.update(format=2), v["recipe"].pop("patch_dropout")))
+    old = load_run(run)
+    assert old.recipe == expected.recipe
+    assert old.recipe.patch_dropout == 0.0
+    weights = old.model.state_dict()
+    assert all(torch.equal(weights[key], tensor) for key, tensor in expected.model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("name", "change", "parts"),
     [
-        ("recipe.json", lambda v: v.update(format=1), ["format 1", "reads 2"]),
+        ("recipe.json", lambda v: v.update(format=1), ["format 1", "reads 2 and 3"]),
         ("recipe.json", lambda v: v.pop("format"), ["format None"]),
         ("recipe.json", lambda v: v["pixels"].update(sise=3), ["sise"]),
         ("recipe.json", lambda v: v["pixels"].pop("size"), ["size"]),
@@ -280,6 +290,7 @@ def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: lis
     ("change", "pattern"),
     [
         (lambda v: v["recipe"].update(learning_rate=1), "no option 'learning_rate'"),
+        (lambda v: v["recipe"].pop("patch_dropout"), "recipe lacks patch_dropout"),
         (lambda v: v["recipe"].update(frames=0), "frames must be at least 1, got 0"),
         (lambda v: v["temporal"].update(kind="lstm"), "'lstm'"),
         (lambda v: v["temporal"].update(depth=3), "depth"),

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import math
+import multiprocessing
 import pickle
 import shutil
 from collections import Counter
@@ -412,6 +413,31 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, tm
     )
 
 
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
+    data: Dataset, tmp_path: Path, one_thread: None
+) -> None:
+    """kill -9 at any time: while the folder is begun, within a step, within a checkpoint."""
+    recipe, out = replace(RECIPE, epochs=3), tmp_path / "run"
+    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", checkpoint_every=1)
+
+    def go_on() -> list[dict]:
+        begun = (out / "recipe.json").is_file()
+        return train(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, checkpoint_every=1)
+
+    killed = 0
+    for hundredths in range(2, 200, 7):
+        process = multiprocessing.get_context("fork").Process(target=go_on)
+        process.start()
+        process.join(hundredths / 100)
+        process.kill()
+        process.join()
+        killed += process.exitcode != 0
+    assert killed > 3
+    found = go_on()
+    assert timeless(found) == timeless(expected) == timeless(on_disk(out))
+    assert_same_weights(load_file(out / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors"))
+
+
 def test_resuming_a_finished_run_changes_nothing(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=1, warmup=0.5)
     expected = train(make_model(), data, None, recipe, out=tmp_path)
@@ -524,6 +550,24 @@ def test_a_folder_with_a_run_is_not_trained_over(stopped: Path, data: Dataset) -
     with pytest.raises(RunError, match=r"run: holds a run already; pass --resume .* or choose another --out"):
         train(make_model(), data, None, replace(RECIPE, epochs=2), out=stopped)
     assert contents(stopped) == before
+
+
+def test_a_run_with_the_checkpoints_of_an_earlier_version_is_not_resumed(
+    stopped: Path, data: Dataset, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(stopped, tmp_path / "run"))
+    shutil.rmtree(out / "state")
+    (out / "state").mkdir()
+    torch.save({"model": {}, "optimizer": {}}, out / "state" / "last.pt")
+    about = json.loads((out / "recipe.json").read_text())
+    about["recipe"].pop("patch_dropout")
+    (out / "recipe.json").write_text(json.dumps({**about, "format": 2}))
+    before = contents(out)
+    with pytest.raises(
+        RunError, match=r"run: was begun by a version .* other checkpoints \(format 2, now 3\): finish it"
+    ):
+        train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
+    assert contents(out) == before
 
 
 class Touch:

@@ -91,6 +91,11 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
         raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out --resume to start one")
     check_not_edited(out)
     before, trained, named = (read_json(out / name) for name in ("recipe.json", "split.json", "classes.json"))
+    if before.get("format") != about["format"]:
+        raise RunError(
+            f"{out}: was begun by a version of texthead with other checkpoints (format {before.get('format')!r}, now "
+            f"{about['format']}): finish it with that version, or train into another --out"
+        )
     begun = before.get("recipe", {})
     for key, value in about["recipe"].items():
         if begun.get(key) != value:

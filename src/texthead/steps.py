@@ -62,7 +62,14 @@ class Spread:
     """
 
     def __init__(
-        self, model: Recognizer, objective: Matching | None, blank: Tensor, *, shard: Shard, freeze_encoder: bool
+        self,
+        model: Recognizer,
+        objective: Matching | None,
+        blank: Tensor,
+        *,
+        shard: Shard,
+        compiled: bool,
+        freeze_encoder: bool,
     ):
         self._whole = model if shard == "fsdp" else None
         student = model.on_features() if freeze_encoder else copy.deepcopy(model) if shard == "fsdp" else model
@@ -79,6 +86,8 @@ class Spread:
             )
             # DDP takes the mean over processes.
             self._factor = float(ranks())
+        if compiled:  # In place, so that names of weights stay as they are.
+            student.visual.compile()
 
     @contextmanager
     def part(self, *, last: bool) -> Iterator[None]:
@@ -115,19 +124,20 @@ class Spread:
                 target[name].copy_(_put_together(tensor))
 
 
-def check_shard(shard: Shard, *, freeze_encoder: bool) -> None:
-    """Nothing, if a model can be cut so.
+def check_spread(shard: Shard, compiled: bool, *, freeze_encoder: bool) -> None:
+    """Nothing, if a model can be trained so.
 
     Raises:
-        RunError: FSDP without other processes, or without an encoder to cut.
+        RunError: FSDP without other processes, or no encoder to cut or to compile.
     """
     if shard == "fsdp" and ranks() == 1:
         raise RunError(
             "--shard fsdp cuts a model over processes and this is one: start `torchrun --nproc-per-node N -m texthead "
             "train`, or leave out --shard"
         )
-    if shard == "fsdp" and freeze_encoder:
-        raise RunError("--shard fsdp cuts the encoder, which --freeze-encoder leaves out of training: give one of them")
+    for given, option, does in ((shard == "fsdp", "--shard fsdp", "cuts"), (compiled, "--compile", "compiles")):
+        if given and freeze_encoder:
+            raise RunError(f"{option} {does} the encoder, which --freeze-encoder leaves out of training: give one")
 
 
 def _uses_all(loss: StepLoss, blank: Tensor) -> bool:
@@ -168,15 +178,20 @@ def _cut(loss: StepLoss) -> list[nn.Parameter]:
             fully_shard(module, mesh=mesh, ignored_params=set(uncut))
     for module in loss.modules():
         if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)  # The sum, not the mean.
+            module.set_gradient_divide_factor(1.0)  # The sum, not the mean,
+            module.set_force_sum_reduction_for_comms(True)  # and by what gloo can do.
     return [parameter for parameter in uncut if parameter.requires_grad]
 
 
 def encoder_blocks(visual: nn.Module) -> list[nn.Module]:
-    """The longest row of blocks of one class, as a ViT's or the stages of a network; none where there is no row."""
+    """The longest row of blocks of one class, as of a ViT or of a network's stages; none where there is no row.
+
+    A stage that is only a row itself is opened: timm goes around it where blocks run again in the backward pass.
+    """
     rows = [list(row) for row in visual.modules() if isinstance(row, nn.ModuleList | nn.Sequential)]
     alike = [row for row in rows if len({type(block) for block in row}) == 1]
-    return max((row for row in alike if all(list(block.parameters()) for block in row)), key=len, default=[])
+    longest = max((row for row in alike if all(list(block.parameters()) for block in row)), key=len, default=[])
+    return [inner for block in longest for inner in (block if isinstance(block, nn.Sequential) else [block])]
 
 
 def is_cut(tensor: Tensor) -> bool:

@@ -29,13 +29,13 @@ from texthead.evaluation import evaluate
 from texthead.features import FeatureCache, Progress, evenly, frame_features, readable
 from texthead.files import fingerprints, write_json
 from texthead.matching import Matching
-from texthead.model_parts import pixels_for
+from texthead.model_parts import drop_patches, pixels_for
 from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
 from texthead.runs import classes_json, describe, locked, save_model
 from texthead.sampling import Views
 from texthead.shard_files import resolved
-from texthead.steps import Shard, Spread, by_kind, check_shard, clip_gradients, keep_statistics
+from texthead.steps import Shard, Spread, by_kind, check_spread, clip_gradients, keep_statistics
 from texthead.towers import as_visual
 from texthead.transforms import Augmentation
 
@@ -51,6 +51,7 @@ def train(
     names: Sequence[str] | None = None,
     objective: Matching | None = None,
     shard: Shard = "ddp",
+    compiled: bool = False,
     cache: FeatureCache | None = None,
     workers: int = 0,
     resume: bool = False,
@@ -66,8 +67,8 @@ def train(
 
     Where `torch.distributed` has a process group, each of its processes takes its share of every batch, and all end
     with the weights that one process would have but for the last bits (dropout draws apart; batch norms that are not
-    frozen see their own share, and the first process's statistics are kept). The first process writes the folder; all
-    must be able to read it to resume. An error in one process stops all.
+    frozen see their own share, and the first process's statistics are kept). The first process writes the folder, but
+    for the parts of checkpoints, which each writes: all must have the folder. An error in one process stops all.
 
     Args:
         val_set: scored after every epoch; nothing is chosen by it.
@@ -76,9 +77,10 @@ def train(
         objective: a loss of its own (Eq. 2); None is the cross-entropy of the logits.
         shard: on several processes each has the whole model ("ddp"), or a part of every weight ("fsdp"). What comes
             out does not depend on it.
+        compiled: the encoder runs through `torch.compile`, with other last bits and other draws of dropout.
         cache: where features are kept when the recipe freezes the encoder.
         checkpoint_every: steps between checkpoints within an epoch; there is one after each epoch in any case. What
-            comes out does not depend on it.
+            comes out does not depend on it. A run goes on with any number of processes, whole or cut.
         command: the options of a command that calls this, to write down in `recipe.json`.
         progress: called with (clips done, clips in all).
         say: called with a line of text after each epoch.
@@ -91,54 +93,60 @@ def train(
         MediaError: an item that cannot be read.
         DataError: no item to train on, or a label that the head has no row for.
     """
-    if not len(train_set):
-        raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
-    check_shard(shard, freeze_encoder=recipe.freeze_encoder)
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise RunError(f"checkpoint_every must be at least 1 step, got {checkpoint_every}")
     out, first = Path(out), rank() == 0
     pixels = pixels_for(recipe, as_visual(model.visual).spec)
+    _check(model, train_set, val_set, recipe, objective, pixels, shard, compiled, checkpoint_every)
     own = {} if objective is None else {"objective": objective.config()}
     about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": command, **own}))
     classes = classes_json(model.head, names, recipe.template)  # pyright: ignore[reportArgumentType]
-    # What cannot be trained is said before the run folder is begun.
-    parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
-    if objective:
-        objective.check(model, accumulate=recipe.accumulate)
-    augmentation_for(recipe, pixels)
-    checkpoint_blocks(model.visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
-    label_indices(train_set, model.names)
-    if val_set:
-        label_indices(val_set, model.names)
     if not (say and first):
         say = _silent
     if not (progress and first):
         progress = _silent
-    with _begun(out, about, classes, train_set, held_out, resume=resume, checkpoint_every=checkpoint_every) as state:
+    options = (resume, checkpoint_every, shard, compiled)
+    with _begun(out, about, classes, train_set, held_out, options) as state:
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
+        make = partial(_Learner, model, recipe, objective, shard, compiled)
         every = checkpoint_every or math.inf
         records = _fit(
-            model,
-            train_set,
-            val_set,
-            recipe,
-            objective,
-            shard,
-            pixels,
-            out,
-            state,
-            cache,
-            workers,
-            every,
-            progress,
-            say,
+            model, train_set, val_set, recipe, make, pixels, out, state, cache, workers, every, progress, say
         )
         model.eval()  # Learned templates put their rows right when training ends.
         with together():
             if first:
                 save_model(out / "model.safetensors", model)
     return records
+
+
+def _check(
+    model: Recognizer,
+    train_set: Dataset,
+    val_set: Dataset | None,
+    recipe: Recipe,
+    objective: Matching | None,
+    pixels: Pixels,
+    shard: Shard,
+    compiled: bool,
+    checkpoint_every: int | None,
+) -> None:
+    """Nothing, if all this can be trained: what cannot is said before the run folder is begun.
+
+    The encoder is told which of its parts run in training.
+    """
+    if not len(train_set):
+        raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise RunError(f"checkpoint_every must be at least 1 step, got {checkpoint_every}")
+    check_spread(shard, compiled, freeze_encoder=recipe.freeze_encoder)
+    parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
+    if objective:
+        objective.check(model, accumulate=recipe.accumulate)
+    augmentation_for(recipe, pixels)
+    checkpoint_blocks(model.visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
+    drop_patches(model.visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
+    for dataset in [train_set] if val_set is None else [train_set, val_set]:
+        label_indices(dataset, model.names)
 
 
 @contextmanager
@@ -148,17 +156,15 @@ def _begun(
     classes: dict,
     train_set: Dataset,
     held_out: Dataset | None,
-    *,
-    resume: bool,
-    checkpoint_every: int | None,
+    options: tuple,
 ) -> Iterator[dict | None]:
     """The state to go on from, None at the start; the first process holds the run folder and begins it.
 
     Raises:
-        RunError: as `train`; or the processes were given different runs.
+        RunError: as `train`; or the processes were given different runs or options, of which the first is `resume`.
     """
-    check_same("recipes, models or training items", (about, classes, train_set.items, resume, checkpoint_every))
-    state = None
+    check_same("recipes, models or training items", (about, classes, train_set.items, options))
+    state, resume = None, options[0]
     with ExitStack() as held:
         with together():
             if rank() == 0:
@@ -192,9 +198,19 @@ def _split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
 class _Learner:
     """What is trained: the loss, spread over the processes, and its optimiser."""
 
-    def __init__(self, model: Recognizer, recipe: Recipe, objective: Matching | None, shard: Shard, blank: Tensor):
+    def __init__(
+        self,
+        model: Recognizer,
+        recipe: Recipe,
+        objective: Matching | None,
+        shard: Shard,
+        compiled: bool,
+        blank: Tensor,
+    ):
         self.recipe = recipe
-        self.spread = Spread(model, objective, blank, shard=shard, freeze_encoder=recipe.freeze_encoder)
+        self.spread = Spread(
+            model, objective, blank, shard=shard, compiled=compiled, freeze_encoder=recipe.freeze_encoder
+        )
         self.loss = self.spread.loss
         self.device = next(model.parameters()).device
         self.optimizer = _optimizer(self.loss.model, recipe, objective, self.device)
@@ -300,8 +316,7 @@ def _fit(
     train_set: Dataset,
     val_set: Dataset | None,
     recipe: Recipe,
-    objective: Matching | None,
-    shard: Shard,
+    make: Callable[[Tensor], _Learner],
     pixels: Pixels,
     out: Path,
     state: dict | None,
@@ -319,7 +334,7 @@ def _fit(
     batches = epoch_batches(len(clips), recipe)
 
     # --- what learns: pretrained parts at lr, new parts at lr_new
-    learner = _Learner(model, recipe, objective, shard, clips.blank)
+    learner = make(clips.blank)
     clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else workers, learner.device)
     log = MetricsLog(out / "metrics.jsonl", write=rank() == 0)
     epochs = _Epochs(learner, batches, clip_loader, log, out, train_set.items, checkpoint_every, progress)
@@ -335,8 +350,8 @@ def _fit(
         say(f"resumed after epoch {first_epoch} of {recipe.epochs}{validate(first_epoch - 1, step)}")
     for epoch in range(first_epoch, recipe.epochs):
         loss, step = epochs.run(epoch, step)
-        if objective:
-            objective.refresh(learner.loss.model)
+        if learner.loss.objective:
+            learner.loss.objective.refresh(learner.loss.model)
         learner.checkpoint(out, log, epoch=epoch + 1, step=step)
         learner.spread.publish()
         say(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.3g}{validate(epoch, step)}")
