@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from made import PIXELS, SPEC, disk_of, held_by_another, tiny_visual
 from texthead import mini, runs
-from texthead.checkpoints import save_state
+from texthead.checkpoints import MetricsLog, load_state, restore, save_state
 from texthead.errors import RunError, TextheadError
 from texthead.files import write_json
 from texthead.heads import FrozenHead, LinearHead, TrainableHead
@@ -345,6 +345,30 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
         shutil.rmtree(disk / "state")
         assert os.listdir(disk) == ["model.safetensors"]
         assert (disk / "model.safetensors").read_bytes() == before
+
+
+def test_tied_weights_and_parts_of_larger_tensors_are_checkpointed(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    module[1].weight = module[0].weight
+    module.register_buffer("rows", torch.arange(12.0).view(4, 3)[1:3])
+    module.register_buffer("turned", torch.arange(6.0).view(2, 3).T)
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    average = optimizer.state[module[0].weight]["exp_avg"].clone()
+    save_state(tmp_path, module, optimizer, epoch=1, step=1, records=0)
+    (tmp_path / "metrics.jsonl").write_text("")
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            tensor.zero_()
+    optimizer = torch.optim.AdamW(module.parameters())
+    state = load_state(tmp_path)
+    assert state is not None
+    assert restore(state, module, optimizer, MetricsLog(tmp_path / "metrics.jsonl"), tmp_path) == (1, 1)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in module.state_dict().items())
+    assert torch.equal(optimizer.state[module[0].weight]["exp_avg"], average)
+    assert module[1].weight is module[0].weight
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

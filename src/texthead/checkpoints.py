@@ -233,7 +233,8 @@ def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(fault, KeyboardInterrupt):
             raise fault from None
-        raise RunError(f"{folder}: cannot be written ({fault}); the checkpoint before is kept") from None
+        told = " ".join(str(fault).split())[:300]
+        raise RunError(f"{folder}: cannot be written ({told}); the checkpoint before is kept") from None
 
 
 def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -242,7 +243,15 @@ def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, T
     found = dict(module.state_dict())
     for parameter, remembered in optimizer.state.items():
         found.update({f"{_OPTIMIZER}{names[parameter]}.{key}": tensor for key, tensor in remembered.items()})
-    return {name: tensor.detach().contiguous() for name, tensor in found.items()}
+    tensors, places = {}, set()
+    for name, tensor in found.items():
+        tensors[name] = tensor.detach().contiguous()
+        # Tied weights have two names, and safetensors takes no memory twice.
+        place = _own_part(tensors[name]).untyped_storage().data_ptr()
+        if place in places:
+            tensors[name] = tensors[name].clone()
+        places.add(place)
+    return tensors
 
 
 def _remembered(found: Mapping[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
