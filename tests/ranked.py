@@ -6,6 +6,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from texthead.matching import Matching, matching_loss
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
+from texthead.steps import Shard, StepLoss, is_cut
 from texthead.temporal import MeanPool, TemporalTransformer
 from texthead.towers import Encoder
 from texthead.training import _begin_step, train
@@ -135,44 +137,87 @@ def loss_of_rows(video: Tensor, text: Tensor, labels: Tensor, targets: str, gath
 
 
 def trained_matching(
-    source: str, data: Dataset, val: Dataset | None, recipe: Recipe, out: Path, online: bool, options: dict
+    source: str,
+    data: Dataset,
+    val: Dataset | None,
+    recipe: Recipe,
+    out: Path,
+    online: bool,
+    options: dict,
+    resume: bool = False,
+    shard: Shard = "ddp",
+    every: int | None = None,
 ) -> tuple[list[dict], dict[str, Tensor]]:
     model, encoder = pair(source)
     objective = objective_for(encoder, online=online, **options)
-    records = train(model, data, val, recipe, out=out, objective=objective)
+    given = {"objective": objective, "resume": resume, "shard": shard, "checkpoint_every": every}
+    records = train(model, data, val, recipe, out=out, **given)
     return records, weights(model, objective)
 
 
 # --- training and evaluation
 
 
-def trained(data: Dataset, val: Dataset | None, changes: dict, out: Path, resume: bool = False):
+def trained(
+    data: Dataset,
+    val: Dataset | None,
+    changes: dict,
+    out: Path,
+    resume: bool = False,
+    shard: Shard = "ddp",
+    every: int | None = None,
+) -> tuple[list[dict], dict[str, Tensor], list[str]]:
     """(records, weights) of a run in double precision; each process starts from weights of its own."""
     model = plain_model(temporal=not changes.get("freeze_encoder"), seed=rank())
     if not changes.get("freeze_encoder"):
         model = model.double()
     lines: list[str] = []
-    records = train(model, data, val, replace(RECIPE, **changes), out=out, resume=resume, say=lines.append)
+    options = {"out": out, "resume": resume, "shard": shard, "checkpoint_every": every, "say": lines.append}
+    records = train(model, data, val, replace(RECIPE, **changes), **options)
     return records, weights(model), lines
 
 
-def stopped(data: Dataset, out: Path) -> None:
-    """A training that stops in all processes in the second epoch."""
+def stopped(steps: int, run: Callable, *args: object) -> None:
+    """A training that stops in all processes with the update of so many steps."""
     step, done = torch.optim.AdamW.step, []
 
     def stop(optimizer: torch.optim.AdamW) -> None:
         done.append(step(optimizer))
-        if len(done) == 4:
+        if len(done) == steps:
             raise KeyError("stopped here")
 
     torch.optim.AdamW.step = stop  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        train(plain_model().double(), data, None, RECIPE, out=out)
+        run(*args)
     except KeyError:
         return
     finally:
         torch.optim.AdamW.step = step
     raise AssertionError("was not stopped")
+
+
+def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
+    """The gradients that the first update of a training is made with, whole."""
+    step, make, found, made = torch.optim.AdamW.step, StepLoss.__init__, {}, []
+
+    def see(loss: StepLoss, *parts: object) -> None:
+        make(loss, *parts)  # pyright: ignore[reportArgumentType]
+        made.append(loss)
+
+    def keep(_: torch.optim.AdamW) -> None:
+        for name, parameter in made[0].named_parameters():
+            if parameter.grad is not None:
+                found[name] = parameter.grad.full_tensor() if is_cut(parameter) else parameter.grad.clone()
+        raise KeyError("seen")
+
+    torch.optim.AdamW.step, StepLoss.__init__ = keep, see  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        run(*args)
+    except KeyError:
+        return found
+    finally:
+        torch.optim.AdamW.step, StepLoss.__init__ = step, make
+    raise AssertionError("no step was made")
 
 
 def drawn(step: int) -> float:
@@ -182,11 +227,26 @@ def drawn(step: int) -> float:
     return torch.rand(()).item()
 
 
-def train_error(data: Dataset, out: Path, changes: dict) -> tuple[str, float]:
+def ends_in_a_step(data: Dataset, out: Path, shard: Shard) -> None:
+    """A training in which the second process is killed at its second backward pass; the first one notes what it says."""
+    backward, done = Tensor.backward, []
+
+    def end(loss: Tensor) -> None:
+        done.append(loss)
+        if len(done) == 2 and rank() == 1:
+            os._exit(3)
+        backward(loss)
+
+    Tensor.backward = end  # pyright: ignore[reportAttributeAccessIssue]
+    said, _ = train_error(data, out, {}, shard)
+    (out.parent / f"said-{rank()}").write_text(said)
+
+
+def train_error(data: Dataset, out: Path, changes: dict, shard: Shard = "ddp") -> tuple[str, float]:
     """(the error, seconds until it came) of a training."""
     started = time.perf_counter()
     try:
-        train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out)
+        train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out, shard=shard)
     except Exception as error:
         return f"{type(error).__name__}: {error}", time.perf_counter() - started
     return "no error", time.perf_counter() - started

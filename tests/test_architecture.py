@@ -20,7 +20,7 @@ TREES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): ast.parse(pat
 ALLOWED = {
     "errors": set(),
     "distributed": {"errors"},
-    "batches": {"distributed", "errors", "recipes"},
+    "batches": {"datasets", "distributed", "errors", "recipes"},
     "prompts": {"errors", "label_files"},
     "label_files": {"errors"},
     "temporal": {"errors"},

@@ -1032,3 +1032,34 @@ def test_a_result_says_how_it_was_looked_at(world, say, wrong):
     assert "origin dense, crops along long-side, short side 40" in " ".join(out.replace("│", " ").split())
     assert "does nothing with one view" in wrong("eval", world.run, world.images, "--pooling", "logits")
     assert "is for three crops" in wrong("eval", world.run, world.images, "--crops-along", "long-side")
+
+
+# --- speed
+
+
+def test_processes_that_were_not_started_by_torchrun_are_told_so(
+    world: World, wrong: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert "WORLD_SIZE is 2 and LOCAL_RANK is not set" in wrong("train", world.images, "--out", world.root / "none")
+    assert not (world.root / "none").exists()
+
+
+def test_what_speeds_an_encoder_up_needs_one_that_is_trained(world: World, wrong: Callable[..., str]) -> None:
+    out = world.root / "none"
+    for option, said in (
+        (["--compile"], "--compile compiles the encoder, which --freeze-encoder leaves out of training"),
+        (["--patch-dropout", "0.5"], "--patch-dropout does nothing with --freeze-encoder"),
+    ):
+        assert said in wrong("train", world.images, *world.fast(out), "--freeze-encoder", *option)
+    assert "EfficientNet has no patches to leave out" in wrong(
+        "train", world.images, *world.fast(out), "--patch-dropout", "0.5"
+    )
+    assert "patch_dropout must be at least 0 and below 1, got 1.0" in wrong(
+        "train", world.images, *world.fast(out), "--patch-dropout", "1.0"
+    )
+    assert "--shard fsdp cuts a model over processes and this is one" in wrong(
+        "train", world.images, *world.fast(out), "--shard", "fsdp"
+    )
+    assert not out.exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 import ranked
@@ -33,6 +34,7 @@ from texthead.distributed import (
 )
 from texthead.errors import MediaError, RunError
 from texthead.runs import load_run
+from texthead.steps import Shard
 from texthead.training import augmentation_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -236,17 +238,25 @@ def test_data_that_was_divided_by_the_caller_is_refused(two: Two, val: Dataset) 
 # --- two processes: training
 
 KINDS = {
-    "fine-tuned": {},
-    "accumulated": {"accumulate": 2},
-    "more processes than items": {"batch": 1, "epochs": 1},
-    "encoder frozen": {"freeze_encoder": True},
+    "blocks run again": ({"grad_checkpointing": True}, "ddp"),
+    "cut, blocks run again": ({"grad_checkpointing": True}, "fsdp"),
+    "fine-tuned": ({}, "ddp"),
+    "accumulated": ({"accumulate": 2}, "ddp"),
+    "more processes than items": ({"batch": 1, "epochs": 1}, "ddp"),
+    "encoder frozen": ({"freeze_encoder": True}, "ddp"),
+    "cut": ({}, "fsdp"),
+    "cut, accumulated": ({"accumulate": 2}, "fsdp"),
+    "cut, more processes than items": ({"batch": 1, "epochs": 1}, "fsdp"),
+    "cut, convolutions inside": ({"temporal": "conv", "clip_norm": 0.1}, "fsdp"),
 }
 
 
-@pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS.keys())
-def test_two_processes_train_as_one(two: Two, data: Dataset, val: Dataset, tmp_path: Path, changes: dict) -> None:
+@pytest.mark.parametrize(("changes", "shard"), KINDS.values(), ids=KINDS.keys())
+def test_two_processes_train_as_one(
+    two: Two, data: Dataset, val: Dataset, tmp_path: Path, changes: dict, shard: Shard
+) -> None:
     expected, weights, lines = ranked.trained(data, val, changes, tmp_path / "one")
-    found = two(ranked.trained, data, val, changes, tmp_path / "two")
+    found = two(ranked.trained, data, val, changes, tmp_path / "two", False, shard)
     (records, own, said), (others, other, silent) = found
     assert [r["kind"] for r in records] == [r["kind"] for r in expected]
     for now, before in zip(records, expected, strict=True):
@@ -261,6 +271,74 @@ def test_two_processes_train_as_one(two: Two, data: Dataset, val: Dataset, tmp_p
     assert on_disk == records, "written by one of them, once"
     state = load_run(tmp_path / "two").model.state_dict()
     assert_close({f"0.{key}": tensor for key, tensor in state.items()}, own, 1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"batch": 9, "accumulate": 2}], ids=["one part", "two parts"])
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+def test_gradients_are_those_of_one_process_on_the_joined_batch(
+    two: Two, data: Dataset, tmp_path: Path, shard: Shard, changes: dict
+) -> None:
+    """The rows' cosines are rounded to single precision in the cross-entropy, all else is double."""
+    changes = {**changes, "clip_norm": 0.0}
+    expected = ranked.first_gradients(ranked.trained, data, None, changes, tmp_path / "one")
+    args = (ranked.trained, data, None, changes, tmp_path / "two", False, shard)
+    assert len(expected) > 40
+    for found in two(ranked.first_gradients, *args):
+        largest = max(float(grad.abs().max()) for grad in expected.values())
+        assert_close(found, expected, 1e-6 * largest)
+
+
+@pytest.fixture(scope="module")
+def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], dict[str, Tensor]]:
+    """(records, weights) of one process that was never stopped."""
+    records, weights, _ = ranked.trained(data, None, {}, tmp_path_factory.mktemp("whole") / "run")
+    return records, weights
+
+
+@pytest.fixture(scope="module")
+def four() -> Iterator[Two]:
+    """Runs a function of `ranked` in four processes."""
+    with processes(4) as run:
+        yield run
+
+
+MOVES = {
+    "2 to 1": (2, "ddp", 1, "ddp"),
+    "1 to 2": (1, "ddp", 2, "ddp"),
+    "2 to 4": (2, "ddp", 4, "ddp"),
+    "2 cut to 1": (2, "fsdp", 1, "ddp"),
+    "2 cut to 2": (2, "fsdp", 2, "ddp"),
+    "2 cut to 4 cut": (2, "fsdp", 4, "fsdp"),
+    "1 to 4 cut": (1, "ddp", 4, "fsdp"),
+}
+
+
+@pytest.mark.parametrize(("before", "shard", "after", "then"), MOVES.values(), ids=MOVES.keys())
+def test_a_run_goes_on_with_another_number_of_processes(
+    two: Two,
+    four: Two,
+    data: Dataset,
+    whole: tuple[list[dict], dict[str, Tensor]],
+    tmp_path: Path,
+    before: int,
+    shard: Shard,
+    after: int,
+    then: Shard,
+) -> None:
+    """Within the second epoch. Sums come in another order: losses and weights are 1e-5 away at most."""
+    crews = {1: lambda run, *args: [run(*args)], 2: two, 4: four}
+    run = tmp_path / "run"
+    crews[before](ranked.stopped, 5, ranked.trained, data, None, {}, run, False, shard, 2)
+    assert json.loads((run / "state" / "last.json").read_text())["step"] == 4
+    for records, weights, lines in crews[after](ranked.trained, data, None, {}, run, True, then, 2):
+        assert lines[:1] in ([], ["resumed after step 1 of 3 of epoch 2"])
+        kept = [record for record in records if record["kind"] == "train"]
+        notes = [record["text"] for record in records if record["kind"] == "note"]
+        moved = f"resumed with {after} processes, begun with {before}: last bits may differ"
+        assert notes == ([moved] if before != after else [])
+        assert [record["loss"] for record in kept] == pytest.approx([r["loss"] for r in whole[0]], abs=1e-5)
+        assert_close(weights, whole[1], 1e-5)
+    assert_close({f"0.{k}": v for k, v in load_run(run).model.state_dict().items()}, whole[1], 1e-5)
 
 
 def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path) -> None:
@@ -286,7 +364,7 @@ def test_the_top_1_of_a_step_is_that_of_its_items(two: Two, data: Dataset, tmp_p
 
 def test_a_stopped_run_of_two_processes_goes_on_bit_for_bit(two: Two, data: Dataset, tmp_path: Path) -> None:
     whole = two(ranked.trained, data, None, {}, tmp_path / "whole")
-    two(ranked.stopped, data, tmp_path / "cut")
+    two(ranked.stopped, 4, ranked.trained, data, None, {}, tmp_path / "cut")
     found = two(ranked.trained, data, None, {}, tmp_path / "cut", True)
     for (records, weights, _), (expected, kept, _) in zip(found, whole, strict=True):
         assert [record["loss"] for record in records] == [record["loss"] for record in expected]
@@ -345,6 +423,26 @@ def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
         assert time.perf_counter() - begun < 20
 
 
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+def test_a_process_that_is_killed_in_a_step_is_an_error_in_the_other(
+    data: Dataset, tmp_path: Path, shard: Shard
+) -> None:
+    with processes(2, timeout=10.0) as run, pytest.raises(RunError, match="process 1 of 2 has ended"):
+        run(ranked.ends_in_a_step, data, tmp_path / "run", shard)
+    said = (tmp_path / "said-0").read_text()
+    assert said.startswith("RunError: process 0 of 2 has lost the others (")
+    assert "\n" not in said
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_what_cannot_be_cut_is_said_before_a_run_begins(two: Two, data: Dataset, tmp_path: Path) -> None:
+    alone, _ = ranked.train_error(data, tmp_path / "run", {}, "fsdp")
+    assert alone.startswith("RunError: --shard fsdp cuts a model over processes and this is one: start `torchrun")
+    for said, _ in two(ranked.train_error, data, tmp_path / "run", {"freeze_encoder": True}, "fsdp"):
+        assert said.startswith("RunError: --shard fsdp cuts the encoder, which --freeze-encoder leaves out of training")
+    assert not (tmp_path / "run").exists()
+
+
 # --- torchrun
 
 
@@ -385,6 +483,31 @@ def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
         assert b.get("loss") == pytest.approx(a.get("loss"), abs=1e-4)
         assert b.get("top1") == a.get("top1")
     assert one[1] == two[1].replace("run2", "run1")
+
+
+def test_torchrun_trains_a_cut_and_a_compiled_model_as_one_process(tmp_path: Path) -> None:
+    """Two processes cut a ViT, one compiles it: losses of the first step alike, weights under the same names."""
+    source = ranked.write_encoder(tmp_path)
+    for number in range(9):
+        colour = ranked.NAMES[number % 3]
+        write_video(tmp_path / "data" / colour / f"{number}.mp4", colour, seed=number)
+    kinds = {"plain": (1, []), "cut": (2, ["--shard", "fsdp"]), "compiled": (1, ["--compile"])}
+    losses, names = {}, {}
+    for kind, (count, options) in kinds.items():
+        run = tmp_path / kind
+        words = ("train", str(tmp_path / "data"), "--out", str(run), "--encoder", source, "--size", "32")
+        words += ("--frames", "2", "--epochs", "2", "--batch", "4", "--workers", "0", "--baselines", "never", *options)
+        trained = commanded(*words, processes=count)
+        assert trained.returncode == 0, trained.stderr
+        assert "Warning" not in trained.stderr
+        records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        losses[kind] = [record["loss"] for record in records if record["kind"] == "train"]
+        names[kind] = {key: tensor.shape for key, tensor in load_file(run / "model.safetensors").items()}
+        assert load_run(run).labels == ranked.NAMES
+    assert losses["cut"] == pytest.approx(losses["plain"], abs=1e-4)
+    assert losses["compiled"] == pytest.approx(losses["plain"], abs=1e-3)
+    assert losses["compiled"] != losses["plain"], "it was compiled"
+    assert names["plain"] == names["cut"] == names["compiled"]
 
 
 def test_a_command_for_one_process_says_so(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from texthead.matching import Matching, matching_loss, target_mass
 from texthead.prediction import predict
 from texthead.recognizer import Recognizer
 from texthead.runs import load_run
+from texthead.steps import Shard
 from texthead.temporal import MeanPool
 from texthead.training import parameter_groups, train
 
@@ -338,8 +339,8 @@ def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
     assert [key for key in weights if not torch.equal(weights[key], again[key])] == []
     files = [load_file(out / "model.safetensors") for out in (whole, cut)]
     assert all(torch.equal(files[0][key], files[1][key]) for key in files[0])
-    state = torch.load(cut / "state" / "last.pt", weights_only=True)["model"]
-    assert any(key.startswith("objective.text.") for key in state)
+    (shard,) = (cut / "state").glob("step-*/*.safetensors")
+    assert any(key.startswith("objective.text.") for key in load_file(shard))
 
 
 def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
@@ -424,21 +425,54 @@ def test_without_gather_each_process_sees_its_own_batch_only(two: Two, targets: 
         assert all(abs(alone - joined) > 1e-2 for alone, _ in expected)
 
 
+@pytest.mark.parametrize("shard", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
 @pytest.mark.parametrize("targets", TARGETS)
 def test_two_processes_train_with_gather_as_one(
-    two: Two, source: str, data: Dataset, val: Dataset, tmp_path: Path, targets: str, online: bool
+    two: Two, source: str, data: Dataset, val: Dataset, tmp_path: Path, targets: str, online: bool, shard: Shard
 ) -> None:
     options = {"targets": targets, "gather": True}
     recipe = replace(RECIPE, epochs=1)
     expected, weights = ranked.trained_matching(source, data, val, recipe, tmp_path / "one", online, options)
-    found = two(ranked.trained_matching, source, data, val, recipe, tmp_path / "two", online, options)
+    found = two(ranked.trained_matching, source, data, val, recipe, tmp_path / "two", online, options, False, shard)
     for records, own in found:
         assert losses(records) == pytest.approx(losses(expected), abs=1e-5)
         assert records[-1]["top1"] == expected[-1]["top1"]
         assert own.keys() == weights.keys()
         assert max(float((own[key] - weights[key]).abs().max()) for key in weights) < 1e-5
     assert all(torch.equal(found[0][1][key], found[1][1][key]) for key in weights), "to the bit"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+@pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
+def test_gathered_gradients_are_those_of_one_process_on_the_joined_batch(
+    two: Two, source: str, data: Dataset, tmp_path: Path, online: bool, shard: Shard
+) -> None:
+    options, recipe = {"gather": True}, replace(RECIPE, epochs=1, clip_norm=0.0)
+    args = (source, data, None, recipe)
+    expected = ranked.first_gradients(ranked.trained_matching, *args, tmp_path / "one", online, options)
+    found = two(ranked.first_gradients, ranked.trained_matching, *args, tmp_path / "two", online, options, False, shard)
+    assert any(key.startswith("objective.text.") for key in expected) == online
+    for own in found:
+        assert own.keys() == expected.keys()
+        away = {key: float((own[key] - expected[key]).abs().max()) for key in expected}
+        assert max(away.values()) < 1e-9, away
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+def test_a_run_with_online_text_goes_on_within_an_epoch_with_another_number_of_processes(
+    two: Two, source: str, data: Dataset, tmp_path: Path, shard: Shard
+) -> None:
+    recipe, options = replace(RECIPE, epochs=2, warmup=0.5), {"gather": True}
+    expected, weights = ranked.trained_matching(source, data, None, recipe, tmp_path / "one", True, options)
+    args = (source, data, None, recipe, tmp_path / "run", True, options)
+    two(ranked.stopped, 5, ranked.trained_matching, *args, False, shard, 2)
+    assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["step"] == 4
+    found, own = ranked.trained_matching(*args, True)
+    assert losses(found) == pytest.approx(losses(expected), abs=1e-9)
+    assert max(float((own[key] - weights[key]).abs().max()) for key in weights) < 1e-7
 
 
 def test_two_processes_without_gather_train_as_the_two_parts_of_one(

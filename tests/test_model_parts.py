@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,9 +27,10 @@ from texthead.heads import (
     random_weights,
     text_weights,
 )
-from texthead.model_parts import make_head, make_temporal_for, pixels_for
+from texthead.model_parts import drop_patches, make_head, make_temporal_for, pixels_for
+from texthead.steps import encoder_blocks
 from texthead.temporal import MeanPool, TemporalTransformer
-from texthead.towers import Encoder, Text
+from texthead.towers import Encoder, Text, Visual, openclip_tower
 
 
 def test_sizes_come_from_the_recipe_or_the_encoder() -> None:
@@ -182,3 +184,70 @@ def test_several_templates_are_one_mean_row_or_stay_apart(encoder: Encoder) -> N
             make_head("text", encoder, LABELS, replace(recipe, **changes), trainable=True)
     with pytest.raises(DataError, match="learns one template, got 2"):
         make_head("prompt", encoder, LABELS, recipe)
+
+
+# --- patch dropout
+
+
+def tower(kind: str) -> Visual:
+    """A small ViT of 16 patches and a class token, in evaluation mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if kind == "openclip":
+            vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8}
+            net = openclip_tower({"embed_dim": 24, "vision_cfg": vision})
+        else:
+            options = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 64, "num_heads": 2, "num_classes": 0}
+            net = timm.create_model(kind, **options)
+    return Visual(net, replace(SPEC, architecture=kind, size=32)).eval()
+
+
+@pytest.mark.parametrize("kind", ["openclip", "vit_tiny_patch16_224", "eva02_tiny_patch14_224"])
+def test_a_part_of_the_patches_is_left_out_in_training_only(kind: str) -> None:
+    visual, seen = tower(kind), []
+    blocks = encoder_blocks(visual)
+    assert len(blocks) == 2
+    blocks[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
+    frames = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    plain, names = visual(frames), list(visual.state_dict())
+    drop_patches(visual, 0.75)
+    assert torch.equal(visual(frames), plain)
+    visual.train()
+    torch.manual_seed(1)
+    first = visual(frames)
+    torch.manual_seed(1)
+    assert torch.equal(visual(frames), first), "drawn from the seed of the step"
+    assert not torch.equal(visual(frames), first)
+    drop_patches(visual, 0.0)
+    assert torch.equal(visual(frames), plain)
+    assert seen == [17, 17, 5, 5, 5, 17], "the class token and a quarter of 16 patches"
+    assert list(visual.state_dict()) == names
+
+
+def test_an_encoder_without_patches_leaves_none_out() -> None:
+    visual = tiny_visual()
+    drop_patches(visual, 0.0)
+    with pytest.raises(RunError, match="EfficientNet has no patches to leave out: use --patch-dropout with a ViT"):
+        drop_patches(visual, 0.5)
+
+
+# --- attention
+
+
+@pytest.mark.parametrize("kind", ["openclip", "vit_tiny_patch16_224", "eva02_tiny_patch14_224", "temporal"])
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "bf16"])
+def test_attention_in_training_is_torch_s_fused_one(kind: str, half: bool) -> None:
+    """Of nn.MultiheadAttention too, which open_clip and the temporal transformer have: they ask for no weights."""
+    module = TemporalTransformer(64, layers=2, heads=2) if kind == "temporal" else tower(kind)
+    inputs = torch.randn(2, 4, 64) if kind == "temporal" else torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        found, nodes = module.train()(inputs), set()
+    ahead = [found.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is not None and node not in nodes:
+            nodes.add(node)
+            ahead += [following for following, _ in node.next_functions]
+    fused = [node for node in nodes if node.name().startswith("ScaledDotProductFlashAttention")]
+    assert len(fused) == 2, "one a block"
+    assert not any(node.name().startswith("Softmax") for node in nodes)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from made import PIXELS, SPEC, disk_of, held_by_another, tiny_visual
 from texthead import mini, runs
-from texthead.checkpoints import save_state
+from texthead.checkpoints import MetricsLog, load_state, restore, save_state
 from texthead.errors import RunError, TextheadError
 from texthead.files import write_json
 from texthead.heads import FrozenHead, LinearHead, TrainableHead
@@ -255,10 +255,20 @@ def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
     (folder / name).write_text(json.dumps(value))
 
 
+def test_a_run_of_the_format_before_had_no_patch_dropout(run: Path) -> None:
+    expected = load_run(run)
+    changed(run, "recipe.json", lambda v: (v.update(format=2), v["recipe"].pop("patch_dropout")))
+    old = load_run(run)
+    assert old.recipe == expected.recipe
+    assert old.recipe.patch_dropout == 0.0
+    weights = old.model.state_dict()
+    assert all(torch.equal(weights[key], tensor) for key, tensor in expected.model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("name", "change", "parts"),
     [
-        ("recipe.json", lambda v: v.update(format=1), ["format 1", "reads 2"]),
+        ("recipe.json", lambda v: v.update(format=1), ["format 1", "reads 2 and 3"]),
         ("recipe.json", lambda v: v.pop("format"), ["format None"]),
         ("recipe.json", lambda v: v["pixels"].update(sise=3), ["sise"]),
         ("recipe.json", lambda v: v["pixels"].pop("size"), ["size"]),
@@ -280,6 +290,7 @@ def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: lis
     ("change", "pattern"),
     [
         (lambda v: v["recipe"].update(learning_rate=1), "no option 'learning_rate'"),
+        (lambda v: v["recipe"].pop("patch_dropout"), "recipe lacks patch_dropout"),
         (lambda v: v["recipe"].update(frames=0), "frames must be at least 1, got 0"),
         (lambda v: v["temporal"].update(kind="lstm"), "'lstm'"),
         (lambda v: v["temporal"].update(depth=3), "depth"),
@@ -329,11 +340,35 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
             write_json(disk / "a.json", ["x" * 1_000_000])
         big = torch.nn.Linear(1000, 1000)
         optimizer = torch.optim.AdamW(big.parameters())
-        with pytest.raises(RunError, match=r"last\.pt: cannot be written .*No space left.*kept"):
+        with pytest.raises(RunError, match=r"step-1: cannot be written .*No space left.*kept"):
             save_state(disk, big, optimizer, epoch=1, step=1, records=1)
         shutil.rmtree(disk / "state")
         assert os.listdir(disk) == ["model.safetensors"]
         assert (disk / "model.safetensors").read_bytes() == before
+
+
+def test_tied_weights_and_parts_of_larger_tensors_are_checkpointed(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    module[1].weight = module[0].weight
+    module.register_buffer("rows", torch.arange(12.0).view(4, 3)[1:3])
+    module.register_buffer("turned", torch.arange(6.0).view(2, 3).T)
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    average = optimizer.state[module[0].weight]["exp_avg"].clone()
+    save_state(tmp_path, module, optimizer, epoch=1, step=1, records=0)
+    (tmp_path / "metrics.jsonl").write_text("")
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            tensor.zero_()
+    optimizer = torch.optim.AdamW(module.parameters())
+    state = load_state(tmp_path)
+    assert state is not None
+    assert restore(state, module, optimizer, MetricsLog(tmp_path / "metrics.jsonl"), tmp_path) == (1, 1)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in module.state_dict().items())
+    assert torch.equal(optimizer.state[module[0].weight]["exp_avg"], average)
+    assert module[1].weight is module[0].weight
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_suit_few_items(mini):
         ({"context": 4}, "text", "--context does nothing without --head prompt"),
         ({"template_use": "drawn"}, "linear", "--template-use does nothing without --head text"),
         ({"grad_checkpointing": True, "freeze_encoder": True}, "text", "does nothing with --freeze-encoder"),
+        ({"patch_dropout": 0.5, "freeze_encoder": True}, "text", "--patch-dropout does nothing with --freeze-encoder"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_an_error(changes, head, told):

@@ -7,19 +7,20 @@ import errno
 import hashlib
 import json
 import math
+import multiprocessing
 import pickle
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from made import (
@@ -412,6 +413,31 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, tm
     )
 
 
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
+    data: Dataset, tmp_path: Path, one_thread: None
+) -> None:
+    """kill -9 at any time: while the folder is begun, within a step, within a checkpoint."""
+    recipe, out = replace(RECIPE, epochs=3), tmp_path / "run"
+    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", checkpoint_every=1)
+
+    def go_on() -> list[dict]:
+        begun = (out / "recipe.json").is_file()
+        return train(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, checkpoint_every=1)
+
+    killed = 0
+    for hundredths in range(2, 200, 7):
+        process = multiprocessing.get_context("fork").Process(target=go_on)
+        process.start()
+        process.join(hundredths / 100)
+        process.kill()
+        process.join()
+        killed += process.exitcode != 0
+    assert killed > 3
+    found = go_on()
+    assert timeless(found) == timeless(expected) == timeless(on_disk(out))
+    assert_same_weights(load_file(out / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors"))
+
+
 def test_resuming_a_finished_run_changes_nothing(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=1, warmup=0.5)
     expected = train(make_model(), data, None, recipe, out=tmp_path)
@@ -526,6 +552,24 @@ def test_a_folder_with_a_run_is_not_trained_over(stopped: Path, data: Dataset) -
     assert contents(stopped) == before
 
 
+def test_a_run_with_the_checkpoints_of_an_earlier_version_is_not_resumed(
+    stopped: Path, data: Dataset, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(stopped, tmp_path / "run"))
+    shutil.rmtree(out / "state")
+    (out / "state").mkdir()
+    torch.save({"model": {}, "optimizer": {}}, out / "state" / "last.pt")
+    about = json.loads((out / "recipe.json").read_text())
+    about["recipe"].pop("patch_dropout")
+    (out / "recipe.json").write_text(json.dumps({**about, "format": 2}))
+    before = contents(out)
+    with pytest.raises(
+        RunError, match=r"run: was begun by a version .* other checkpoints \(format 2, now 3\): finish it"
+    ):
+        train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
+    assert contents(out) == before
+
+
 class Touch:
     """A pickle that runs code when it is read."""
 
@@ -536,29 +580,45 @@ class Touch:
         return Path.touch, (self.path,)
 
 
-def spoil(path: Path, how: str) -> None:
-    whole = path.read_bytes()
-    state = torch.load(path, weights_only=True)
+def spoil(state: Path, how: str) -> None:
+    pointer, (shard,) = state / "last.json", state.glob("step-*/*.safetensors")
+    # Copies: they lie in the file that is written over.
+    tensors = {key: tensor.clone() for key, tensor in load_file(shard).items()}
+    counts = json.loads(pointer.read_text())
+    first, *others = tensors
     match how:
         case "pickle":
-            path.write_bytes(pickle.dumps(Touch(path.parent / "executed")))
+            shard.write_bytes(pickle.dumps(Touch(state / "executed")))
         case "pickle in a torch file":
-            torch.save({**state, "extra": Touch(path.parent / "executed")}, path)
+            torch.save({**tensors, "extra": Touch(state / "executed")}, shard)
         case "empty":
-            path.write_bytes(b"")
+            shard.write_bytes(b"")
         case "cut short":
-            path.write_bytes(whole[: len(whole) // 2])
+            shard.write_bytes(shard.read_bytes()[:-100])
         case "text":
-            path.write_text("no checkpoint at all")
-        case "no dictionary":
-            torch.save([1, 2], path)
-        case "a key is missing":
-            torch.save({key: value for key, value in state.items() if key != "optimizer"}, path)
-        case "another model":
-            torch.save({**state, "model": nn.Linear(2, 2).state_dict()}, path)
+            shard.write_text("no checkpoint at all")
+        case "no file":
+            shard.unlink()
+        case "no folder":
+            shutil.rmtree(shard.parent)
+        case "a tensor is missing":
+            save_file({key: tensors[key] for key in others}, shard)
+        case "a tensor too many":
+            save_file({**tensors, "more": torch.zeros(1)}, shard)
+        case "another shape":
+            save_file({**tensors, first: torch.zeros(7, 7)}, shard)
         case "another optimiser":
-            optimizer = torch.optim.AdamW(nn.Linear(2, 2).parameters())
-            torch.save({**state, "optimizer": optimizer.state_dict()}, path)
+            save_file({**tensors, "optimizer.model.none.exp_avg": torch.zeros(1)}, shard)
+        case "another model":
+            save_file(nn.Linear(2, 2).state_dict(), shard)
+        case "a pointer of text":
+            pointer.write_text("step 3")
+        case "a pointer without a number":
+            pointer.write_text(json.dumps({**counts, "step": "3"}))
+        case "a pointer with a place":
+            pointer.write_text(json.dumps({**counts, "step": "../step-3"}))
+        case "half a pointer":
+            pointer.write_text(json.dumps({"step": 3}))
         case _:
             raise AssertionError(how)
 
@@ -571,22 +631,51 @@ def spoil(path: Path, how: str) -> None:
         "empty",
         "cut short",
         "text",
-        "no dictionary",
-        "a key is missing",
-        "another model",
+        "no file",
+        "no folder",
+        "a tensor is missing",
+        "a tensor too many",
+        "another shape",
         "another optimiser",
+        "another model",
+        "a pointer of text",
+        "a pointer without a number",
+        "a pointer with a place",
+        "half a pointer",
     ],
 )
 def test_a_checkpoint_that_is_none_is_refused_and_runs_nothing(
     stopped: Path, data: Dataset, tmp_path: Path, how: str
 ) -> None:
     out = Path(shutil.copytree(stopped, tmp_path / "run"))
-    spoil(out / "state" / "last.pt", how)
-    with pytest.raises(RunError, match=r"last\.pt") as caught:
+    spoil(out / "state", how)
+    with pytest.raises(RunError, match=r"run/state/(step-3|last\.json): ") as caught:
         train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
     assert "\n" not in str(caught.value)
     assert not (out / "state" / "executed").exists()
     assert not (out / "model.safetensors").exists()
+
+
+def test_what_torch_would_unpickle_beside_a_checkpoint_is_not_looked_at(
+    stopped: Path, data: Dataset, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(stopped, tmp_path / "run"))
+    (out / "state" / "step-3" / ".metadata").write_bytes(pickle.dumps(Touch(tmp_path / "executed")))
+    train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_what_a_stop_left_of_a_checkpoint_is_not_read(stopped: Path, data: Dataset, tmp_path: Path) -> None:
+    """Half of a folder, as of more processes, stands where the next checkpoint will."""
+    expected = train(make_model(), data, None, replace(RECIPE, epochs=2), out=tmp_path / "whole")
+    out = Path(shutil.copytree(stopped, tmp_path / "run"))
+    shutil.copytree(out / "state" / "step-3", out / "state" / "step-6")
+    (out / "state" / "step-6" / "shard-00002-model-00001-of-00001.safetensors").write_bytes(b"half")
+    (out / "state" / "step-4").mkdir()
+    found = train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
+    assert timeless(found) == timeless(expected)
+    assert sorted(path.name for path in (out / "state").iterdir()) == ["last.json", "step-6"]
+    assert len([*(out / "state" / "step-6").iterdir()]) == 1
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "split.json", "classes.json", "metrics.jsonl"])
@@ -757,6 +846,13 @@ def test_gradients_are_cut_to_a_norm(
 # --- what goes wrong ------------------------------------------------------------------------------------------------
 
 
+def assert_is_the_checkpoint_of_the_first_epoch(state: Path) -> None:
+    counts = json.loads((state / "last.json").read_text())
+    assert (counts["epoch"], counts["step"]) == (1, STEPS)
+    (shard,) = (state / f"step-{STEPS}").iterdir()
+    assert all(bool(tensor.isfinite().all()) for tensor in load_file(shard).values())
+
+
 def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_checkpoint(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -774,9 +870,7 @@ def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_check
     assert "1e+32, 2e+32" in message
     assert "lower lr" in message
     assert "\n" not in message
-    state = torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)
-    assert (state["epoch"], state["step"]) == (1, STEPS)
-    assert all(bool(tensor.isfinite().all()) for tensor in state["model"].values())
+    assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "run" / "state")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert len(on_disk(tmp_path / "run")) == STEPS + 1, "no number that JSON can't hold is logged"
 
@@ -796,9 +890,7 @@ def test_weights_that_overflow_in_an_epoch_s_last_step_are_not_saved(
     monkeypatch.setattr(torch.optim.AdamW, "step", overflow)
     with pytest.raises(RunError, match=r"is not finite after step 6: lower lr; the checkpoint before .* is kept"):
         train(make_model(), data, None, RECIPE, out=tmp_path)
-    state = torch.load(tmp_path / "state" / "last.pt", weights_only=True)
-    assert (state["epoch"], state["step"]) == (1, STEPS)
-    assert all(bool(tensor.isfinite().all()) for tensor in state["model"].values())
+    assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "state")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -832,7 +924,7 @@ def test_an_unreadable_item_to_look_at_costs_no_epoch(data: Dataset, val: Datase
     late = replace(val, items=(*val.items, Item(path, "red")))
     with pytest.raises(MediaError, match=r"late\.mp4"):
         train(make_model(), data, late, RECIPE, out=tmp_path / "run")
-    assert torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)["epoch"] == 1
+    assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["epoch"] == 1
     shutil.copy(val.items[0].path, path)
     found = train(make_model(), data, late, RECIPE, out=tmp_path / "run", resume=True)
     assert timeless(found) == timeless(train(make_model(), data, late, RECIPE, out=tmp_path / "whole"))
@@ -865,21 +957,21 @@ def test_a_folder_that_another_process_holds_is_left_alone(data: Dataset, tmp_pa
 def test_a_disk_that_fills_up_while_a_checkpoint_is_written_keeps_the_one_before(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, saved = torch.save, []
+    save, saved = safetensors.torch.save, []
 
-    def fill(state: dict, file: BinaryIO) -> None:
+    def fill(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
         if saved:
-            file.write(b"half a checkpoint")
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(state, file)
-        file.flush()
-        saved.append(Path(file.name).read_bytes())
+        saved.append(save(tensors, metadata))
+        return saved[0]
 
-    monkeypatch.setattr(torch, "save", fill)
-    with pytest.raises(RunError, match=r"last\.pt: cannot be written .*No space left.*kept"):
+    monkeypatch.setattr(safetensors.torch, "save", fill)
+    with pytest.raises(RunError, match=r"step-6: cannot be written .*No space left.*kept") as caught:
         train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path)
-    assert [path.name for path in (tmp_path / "state").iterdir()] == ["last.pt"]
-    assert (tmp_path / "state" / "last.pt").read_bytes() == saved[0]
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["last.json", "step-3"]
+    (shard,) = (tmp_path / "state" / "step-3").iterdir()
+    assert shard.read_bytes() == saved[0]
     monkeypatch.undo()
     found = train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path, resume=True)
     expected = train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path / "whole")
@@ -898,7 +990,8 @@ def test_a_run_on_a_full_disk_goes_on_elsewhere(data: Dataset, tmp_path: Path) -
         with pytest.raises(RunError, match=r"model\.safetensors: cannot be written .*No space left"):
             train(fresh(), data, None, recipe, out=disk / "run")
         names = {path.name for path in (disk / "run").rglob("*") if path.is_file()}
-        assert names == {".lock", "classes.json", "last.pt", "metrics.jsonl", "recipe.json", "split.json"}
+        shard = "shard-00001-model-00001-of-00001.safetensors"
+        assert names == {".lock", "classes.json", "last.json", shard, "metrics.jsonl", "recipe.json", "split.json"}
         shutil.copytree(disk / "run", tmp_path / "larger")
     found = train(fresh(), data, None, recipe, out=tmp_path / "larger", resume=True)
     assert timeless(found) == timeless(expected)

@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from texthead.datasets import TrainClips, TrainFeatures
 from texthead.distributed import rank, ranks, share
 from texthead.errors import MediaError
 from texthead.recipes import Recipe
+
+# The label of a blank clip, which counts nowhere; cross_entropy leaves it out by itself.
+NO_ITEM = -100
 
 
 def epoch_batches(length: int, recipe: Recipe) -> "EpochBatches":
@@ -63,15 +68,20 @@ class EpochBatches(torch.utils.data.Sampler):
 Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
 
 
-def collate(entries: Sequence[tuple[Tensor | MediaError, int, int]]) -> Batch | MediaError:
-    """(clips, label indices, positions) of a batch, or the error of its first unreadable item."""
+def collate(entries: Sequence[tuple[Tensor | MediaError, int, int]], *, blank: Tensor) -> Batch | MediaError:
+    """(clips, label indices, positions) of a batch, or the error of its first unreadable item.
+
+    An empty part is one blank clip of no item: DDP and FSDP wait for a forward and a backward pass of all processes.
+    """
+    if not entries:
+        return blank[None], torch.tensor([NO_ITEM]), []
     clips: list[Tensor] = []
     for clip, _, _ in entries:
         if isinstance(clip, MediaError):
             return clip
         clips.append(clip)
     targets = torch.tensor([target for _, target, _ in entries], dtype=torch.long)
-    return torch.stack(clips) if clips else torch.empty(0), targets, [position for _, _, position in entries]
+    return torch.stack(clips), targets, [position for _, _, position in entries]
 
 
 def read(batch: Batch | MediaError) -> Batch:
@@ -86,7 +96,7 @@ def read(batch: Batch | MediaError) -> Batch:
 
 
 def loader(
-    clips: torch.utils.data.Dataset, batches: EpochBatches, workers: int, device: torch.device
+    clips: TrainClips | TrainFeatures, batches: EpochBatches, workers: int, device: torch.device
 ) -> torch.utils.data.DataLoader:
     """What gives the batches in order; its generator is its own, so that workers leave the global one alone."""
     return torch.utils.data.DataLoader(
@@ -94,7 +104,7 @@ def loader(
         batch_sampler=batches,
         num_workers=workers,
         persistent_workers=workers > 0,
-        collate_fn=collate,
+        collate_fn=partial(collate, blank=clips.blank),
         pin_memory=device.type == "cuda",
         generator=torch.Generator().manual_seed(batches.seed),
     )

@@ -46,6 +46,7 @@ _RECIPE_HELP = {
     "freeze_batchnorm": "keep batch-norm statistics",
     "freeze_encoder": "train on frame features that are encoded once",
     "grad_checkpointing": "run blocks again in the backward pass: less memory, more time",
+    "patch_dropout": "part of a ViT's patches left out of each frame in training: faster",
     "scale": "logit scale at the start",
     "learn_scale": "train the logit scale",
     "center": "subtract the mean pretrained training feature",
@@ -245,6 +246,10 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
     text = "steps between checkpoints, if not an epoch's; --resume goes on with the very next clip"
     parser.add_argument("--checkpoint-every", type=PositiveInt, default=None, metavar="STEPS", help=text)
+    text = "under torchrun: each process has the whole model, or a part of every weight"
+    parser.add_argument("--shard", type=Literal["ddp", "fsdp"], default="ddp", help=text)
+    text = "the encoder through torch.compile: faster on a GPU after a while, with other last bits"
+    parser.add_argument("--compile", action="store_true", help=text)
     _beside(parser)
     _common(parser)
     parser.add_argument(
@@ -569,10 +574,16 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
     """The group of the processes that torchrun has started, if it has; none where each works `apart`.
 
     Raises:
-        RunError: the command is for one process.
+        RunError: the command is for one process, or the processes were started by something else.
     """
-    if apart or "LOCAL_RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if apart or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return nullcontext()
+    if "LOCAL_RANK" not in os.environ:
+        size = os.environ["WORLD_SIZE"]
+        raise RunError(
+            f"WORLD_SIZE is {size} and LOCAL_RANK is not set, so each process would do all the work alone: start it "
+            "with torchrun, or unset WORLD_SIZE"
+        )
     if command not in _SHARED:
         raise RunError(f"{command} runs in one process: start it without torchrun")
     from texthead.distributed import launched

@@ -361,6 +361,11 @@ class TrainClips(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def blank(self) -> UInt8[Tensor, "frames 3 size size"]:
+        """A black clip."""
+        return torch.zeros(self.frames, 3, self.augmentation.size, self.augmentation.size, dtype=torch.uint8)
+
     def __getitem__(self, key: tuple[int, int]) -> tuple[UInt8[Tensor, "frames 3 size size"] | MediaError, int, int]:
         epoch, position = key
         rng = np.random.default_rng([self.seed, epoch, position])
@@ -425,6 +430,11 @@ class TrainFeatures(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return len(self.bank)
+
+    @property
+    def blank(self) -> Float[Tensor, "frames dim"]:
+        """A clip of zeros."""
+        return self.bank[0].new_zeros(self.frames, self.bank[0].shape[1])
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Float[Tensor, "frames dim"], int, int]:
         epoch, position = key

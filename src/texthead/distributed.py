@@ -56,7 +56,7 @@ def gather_list(own: Sequence[T]) -> list[T]:
     if ranks() == 1:
         return list(own)
     found: list[list[T]] = [[] for _ in range(ranks())]
-    with _lost():
+    with lost():
         dist.all_gather_object(found, list(own))
     return [thing for part in found for thing in part]
 
@@ -82,7 +82,7 @@ class _GatherRows(torch.autograd.Function):
         filled = rows.new_zeros(max(counts), *rows.shape[1:])
         filled[: len(rows)] = rows
         parts = [torch.empty_like(filled) for _ in counts]
-        with _lost():
+        with lost():
             dist.all_gather(parts, filled)
         start = sum(counts[: rank()])
         ctx.own = slice(start, start + len(rows))
@@ -91,7 +91,7 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         total = grads[0].clone(memory_format=torch.contiguous_format)
-        with _lost():
+        with lost():
             dist.all_reduce(total)
         return total[ctx.own]
 
@@ -111,20 +111,22 @@ def sum_numbers(*own: int | float) -> tuple[int | float, ...]:
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Put the sum over the processes into the gradients, in place; each process gives the same parameters in order.
 
+    For what no engine of torch's sums: what FSDP does not cut.
+
     A process without a gradient counts as zero; a parameter without one on every process stays without.
 
     Raises:
         RunError: another process is gone.
     """
-    if ranks() == 1:
-        return
     wanted = [parameter for parameter in parameters if parameter.requires_grad]
+    if ranks() == 1 or not wanted:
+        return
     with torch.no_grad():
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in wanted]
         there = torch.tensor([float(p.grad is not None) for p in wanted]).to(grads[0])
         # One long row: many small sums take longer than a large one.
         flat = torch.cat([grad.flatten() for grad in grads] + [there])
-        with _lost():
+        with lost():
             dist.all_reduce(flat)
         sizes = [grad.numel() for grad in grads]
         *parts, there = flat.split([*sizes, len(wanted)])
@@ -144,7 +146,7 @@ def same_as_first(tensors: Iterable[Tensor]) -> None:
     for tensor in tensors:
         # A copy: weights may lie in memory in another order of axes.
         value = tensor.detach().clone(memory_format=torch.contiguous_format)
-        with _lost():
+        with lost():
             dist.broadcast(value, 0)
         with torch.no_grad():
             tensor.copy_(value)
@@ -183,11 +185,20 @@ def together() -> Iterator[None]:
 
 
 @contextmanager
-def _lost() -> Iterator[None]:
-    """A clear error where a process waits for others in vain."""
+def lost(*, computes: bool = False) -> Iterator[None]:
+    """A clear error where a process waits for others in vain.
+
+    Args:
+        computes: the block computes too: what goes wrong there stays as it is.
+
+    Raises:
+        RunError: another process is gone.
+    """
     try:
         yield
     except RuntimeError as error:
+        if computes and not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
         first = str(error).strip().splitlines()[0][:200]
         raise RunError(
             f"process {rank()} of {ranks()} has lost the others ({first}): one of them has stopped, is out of step or "

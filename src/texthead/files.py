@@ -64,6 +64,15 @@ def _fault(error: BaseException) -> BaseException:
     return found or error
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def write_json(path: Path, value: object) -> None:
     """Put a value into a JSON file, whole or not at all."""
     with replacing(path) as beside:

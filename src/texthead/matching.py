@@ -137,17 +137,20 @@ class Matching(nn.Module):
     ) -> Float[Tensor, ""]:
         """The mean loss of the batch, or with `gather` of the batches of all processes; `labels` number head rows.
 
+        A clip with a label below 0 goes through the encoder and counts nowhere.
+
         Source: Eq. 2.
         """
         head = _frozen(model)
+        own = labels >= 0
         if len(clips):
-            features = model.features(clips)
+            features = model.features(clips)[own]
         else:  # A process without a clip takes part in the gather, and in its way back.
             features = torch.zeros(0, head.weight.shape[1], device=clips.device, requires_grad=True)
         return matching_loss(
             head.directions(features),
-            self._rows(head, labels),
-            labels,
+            self._rows(head, labels[own]),
+            labels[own],
             scale=head.log_scale.exp(),
             targets=self.targets,
             gather=self.gather,

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from texthead import splits
 from texthead.datasets import Pixels
@@ -26,7 +26,7 @@ from texthead.prompt_head import PromptHead, random_context, template_context
 from texthead.prompts import fill_templates
 from texthead.recipes import Recipe
 from texthead.runs import Head
-from texthead.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal
+from texthead.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal, network
 from texthead.towers import Encoder, Visual, VisualSpec
 
 LDA_ITEMS = 60
@@ -164,3 +164,33 @@ def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
     )
     module.reset(torch.Generator().manual_seed(recipe.seed))
     return module
+
+
+def drop_patches(visual: nn.Module, part: float) -> None:
+    """Let a ViT go without a part of its patches in training, drawn anew for each frame; 0 takes all.
+
+    Raises:
+        RunError: an encoder that takes no patches, or knows no way to leave some out.
+    """
+    net = network(visual)
+    if not part:
+        for name in ("patch_dropout", "patch_drop"):
+            if hasattr(getattr(net, name, None), "prob"):
+                getattr(net, name).prob = 0.0
+        return
+    import open_clip.transformer
+    from timm.layers.patch_dropout import PatchDropout, PatchDropoutWithIndices
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+
+    if isinstance(net, open_clip.transformer.VisionTransformer):
+        net.patch_dropout = open_clip.transformer.PatchDropout(part).train(net.training)
+    elif isinstance(net, VisionTransformer):
+        net.patch_drop = PatchDropout(part, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
+    elif isinstance(net, Eva):
+        net.patch_drop = PatchDropoutWithIndices(part, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
+    else:
+        raise RunError(
+            f"{type(net).__name__} has no patches to leave out: use --patch-dropout with a ViT of open_clip or timm, "
+            "or leave it out"
+        )

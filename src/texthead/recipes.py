@@ -35,6 +35,7 @@ class Recipe:
         freeze_batchnorm: batch-norm layers keep their pretrained statistics.
         freeze_encoder: train temporal module and head on frame features that are encoded once.
         grad_checkpointing: the encoder's blocks run again in the backward pass: less memory, a third more time.
+        patch_dropout: part of a ViT's patches that a frame goes without in training, drawn anew each time.
         scale: the logit scale at the start; None is the encoder's own.
         learn_scale: train it.
         center: subtract the mean of the pretrained training features in a cosine head.
@@ -79,6 +80,7 @@ class Recipe:
     freeze_batchnorm: bool = False
     freeze_encoder: bool = False
     grad_checkpointing: bool = False
+    patch_dropout: float = 0.0
     scale: float | None = None
     learn_scale: bool = True
     center: bool = False
@@ -105,6 +107,7 @@ class Recipe:
             "gray": (0 <= self.gray <= 1, "from 0 to 1"),
             "warmup": (0 <= self.warmup < self.epochs, f"less than epochs ({self.epochs})"),
             "schedule_every": (self.schedule_every >= 1, "at least 1"),
+            "patch_dropout": (0 <= self.patch_dropout < 1, "at least 0 and below 1"),
             "layers": (self.layers >= 1, "at least 1"),
             "width": (self.width is None or self.width >= 1, "at least 1"),
             "scale": (self.scale is None or self.scale > 0, "positive"),

@@ -39,7 +39,9 @@ from texthead.shard_files import is_member, resolved
 from texthead.temporal import Temporal, make_temporal
 from texthead.towers import Encoder, Visual, VisualSpec, build_visual
 
-FORMAT = 2
+FORMAT = 3
+# What recipes of an older format did not hold, since there was nothing else.
+_BEFORE: dict[int, dict[str, object]] = {2: {"patch_dropout": 0.0}}
 # What stands for the run's own folder in the source of an encoder that lies in it.
 HERE = "{run}"
 ENCODER = "encoder"
@@ -377,9 +379,11 @@ def load_run(folder: str | Path) -> Run:
     about, written = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
     classes = saved_classes(folder)
     split = read_json(folder / "split.json")
-    if about.get("format") != FORMAT:
+    written_as = about.get("format")
+    if written_as != FORMAT and written_as not in _BEFORE:
         raise RunError(
-            f"{folder}: format {about.get('format')!r}, this version reads {FORMAT}: use the version that made it"
+            f"{folder}: format {written_as!r}, this version reads {', '.join(map(str, _BEFORE))} and {FORMAT}: use the "
+            "version that made it"
         )
     try:
         spec = VisualSpec.from_json(about["encoder"])
@@ -390,7 +394,7 @@ def load_run(folder: str | Path) -> Run:
             visual, make_temporal(about["temporal"], visual), _empty_head(about["head"], classes, spec.dim)
         )
         pixels = Pixels(**about["pixels"])
-        recipe = Recipe.from_json(about["recipe"])
+        recipe = Recipe.from_json({**_BEFORE.get(written_as, {}), **about["recipe"]})
         trained_on, held_out = frozenset(split["train"]), tuple(split["held_out"])
         # Files that could not be read have no content to be known by.
         contents = [frozenset(split[key]) - {""} for key in ("train_content", "held_out_content")]

@@ -298,7 +298,7 @@ def _with_token(x: Float[Tensor, "frames tokens width"], token: Float[Tensor, "f
     return torch.cat([token[:, None], x[:, 1:]], dim=1)
 
 
-def _network(visual: nn.Module) -> Any:
+def network(visual: nn.Module) -> Any:
     """The network inside the wrapping, ours and open_clip's around timm; typed as Any, since it is looked into."""
     net = getattr(visual, "net", visual)
     return getattr(net, "trunk", net)
@@ -310,7 +310,7 @@ _SHORTCUT = re.compile("downsample|shortcut|skip")
 
 def _first_convs(visual: nn.Module) -> list[nn.Conv2d]:
     """The first convolution of every block of the last two stages."""
-    net = _network(visual)
+    net = network(visual)
     if hasattr(net, "layer3"):
         stages = [net.layer3, net.layer4]
     elif hasattr(net, "s3"):
@@ -333,7 +333,7 @@ def _first_convs(visual: nn.Module) -> list[nn.Conv2d]:
 
 def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     """(block, what its attention ends in before the sum, width) of every block of a ViT with a class token."""
-    net = _network(visual)
+    net = network(visual)
     if getattr(net, "class_embedding", None) is not None and getattr(getattr(net, "transformer", 0), "batch_first", 0):
         return [(block, block.ls_1, len(block.ln_1.weight)) for block in net.transformer.resblocks]
     from timm.models.beit import Beit

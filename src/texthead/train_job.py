@@ -139,10 +139,9 @@ def check_given_is_used(recipe: Recipe, head: str, *, given: frozenset[str]) -> 
     for name, (used, what) in rules.items():
         if name in given and not used:
             raise RunError(f"--{name.replace('_', '-')} does nothing without {what}: give it too, or leave both out")
-    if recipe.grad_checkpointing and recipe.freeze_encoder:
-        raise RunError(
-            "--grad-checkpointing does nothing with --freeze-encoder, which needs no backward pass through it"
-        )
+    for option, on in (("grad-checkpointing", recipe.grad_checkpointing), ("patch-dropout", recipe.patch_dropout)):
+        if on and recipe.freeze_encoder:
+            raise RunError(f"--{option} does nothing with --freeze-encoder, which needs no backward pass through it")
 
 
 def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[str, object]) -> None:
@@ -210,6 +209,8 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
             out=out,
             held_out=parts.scored,
             names=names,
+            shard=options.shard,
+            compiled=options.compile,
             cache=cache,
             workers=options.workers,
             resume=options.resume,

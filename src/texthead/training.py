@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from texthead.batches import epoch_batches, loader, read
+from texthead.batches import EpochBatches, epoch_batches, loader, read
 from texthead.checkpoints import MetricsLog, begin, load_state, restore, save_state
-from texthead.datasets import Dataset, Pixels, TrainClips, TrainFeatures, label_indices
+from texthead.datasets import Dataset, Item, Pixels, TrainClips, TrainFeatures, label_indices
 from texthead.distributed import (
     check_same,
     gather_list,
@@ -22,7 +21,6 @@ from texthead.distributed import (
     ranks,
     same_as_first,
     share,
-    sum_gradients,
     sum_numbers,
     together,
 )
@@ -31,12 +29,13 @@ from texthead.evaluation import evaluate
 from texthead.features import FeatureCache, Progress, evenly, frame_features, readable
 from texthead.files import fingerprints, write_json
 from texthead.matching import Matching
-from texthead.model_parts import pixels_for
+from texthead.model_parts import drop_patches, pixels_for
 from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.recognizer import Recognizer
 from texthead.runs import classes_json, describe, locked, save_model
 from texthead.sampling import Views
 from texthead.shard_files import resolved
+from texthead.steps import Shard, Spread, by_kind, check_spread, clip_gradients, keep_statistics
 from texthead.towers import as_visual
 from texthead.transforms import Augmentation
 
@@ -51,6 +50,8 @@ def train(
     held_out: Dataset | None = None,
     names: Sequence[str] | None = None,
     objective: Matching | None = None,
+    shard: Shard = "ddp",
+    compiled: bool = False,
     cache: FeatureCache | None = None,
     workers: int = 0,
     resume: bool = False,
@@ -66,17 +67,20 @@ def train(
 
     Where `torch.distributed` has a process group, each of its processes takes its share of every batch, and all end
     with the weights that one process would have but for the last bits (dropout draws apart; batch norms that are not
-    frozen see their own share, and the first process's statistics are kept). The first process writes the folder; all
-    must be able to read it to resume. An error in one process stops all.
+    frozen see their own share, and the first process's statistics are kept). The first process writes the folder, but
+    for the parts of checkpoints, which each writes: all must have the folder. An error in one process stops all.
 
     Args:
         val_set: scored after every epoch; nothing is chosen by it.
         held_out: items to write down for a later test; not looked at.
         names: class names to write down for the labels, as a text encoder reads them; the labels if None.
         objective: a loss of its own (Eq. 2); None is the cross-entropy of the logits.
+        shard: on several processes each has the whole model ("ddp"), or a part of every weight ("fsdp"). What comes
+            out does not depend on it.
+        compiled: the encoder runs through `torch.compile`, with other last bits and other draws of dropout.
         cache: where features are kept when the recipe freezes the encoder.
         checkpoint_every: steps between checkpoints, within epochs too; None is an epoch's. There is one at the end in
-            any case. What comes out does not depend on it.
+            any case. What comes out does not depend on it. A run goes on with any number of processes, whole or cut.
         command: the options of a command that calls this, to write down in `recipe.json`.
         progress: called with (clips done, clips in all).
         say: called with a line of text after each epoch.
@@ -89,51 +93,60 @@ def train(
         MediaError: an item that cannot be read.
         DataError: no item to train on, or a label that the head has no row for.
     """
-    if not len(train_set):
-        raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise RunError(f"checkpoint_every must be at least 1 step, got {checkpoint_every}")
     out, first = Path(out), rank() == 0
     pixels = pixels_for(recipe, as_visual(model.visual).spec)
+    _check(model, train_set, val_set, recipe, objective, pixels, shard, compiled, checkpoint_every)
     own = {} if objective is None else {"objective": objective.config()}
     about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": command, **own}))
     classes = classes_json(model.head, names, recipe.template)  # pyright: ignore[reportArgumentType]
-    # What cannot be trained is said before the run folder is begun.
-    parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
-    if objective:
-        objective.check(model, accumulate=recipe.accumulate)
-    augmentation_for(recipe, pixels)
-    checkpoint_blocks(model.visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
-    label_indices(train_set, model.names)
-    if val_set:
-        label_indices(val_set, model.names)
     if not (say and first):
         say = _silent
     if not (progress and first):
         progress = _silent
-    with _begun(out, about, classes, train_set, held_out, resume=resume, checkpoint_every=checkpoint_every) as state:
+    options = (resume, checkpoint_every, shard, compiled)
+    with _begun(out, about, classes, train_set, held_out, options) as state:
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
+        make = partial(_Learner, model, recipe, objective, shard, compiled)
+        every = checkpoint_every or math.ceil(len(train_set) / recipe.batch)
         records = _fit(
-            model,
-            train_set,
-            val_set,
-            recipe,
-            objective,
-            pixels,
-            out,
-            state,
-            cache,
-            workers,
-            checkpoint_every,
-            progress,
-            say,
+            model, train_set, val_set, recipe, make, pixels, out, state, cache, workers, every, progress, say
         )
         model.eval()  # Learned templates put their rows right when training ends.
         with together():
             if first:
                 save_model(out / "model.safetensors", model)
     return records
+
+
+def _check(
+    model: Recognizer,
+    train_set: Dataset,
+    val_set: Dataset | None,
+    recipe: Recipe,
+    objective: Matching | None,
+    pixels: Pixels,
+    shard: Shard,
+    compiled: bool,
+    checkpoint_every: int | None,
+) -> None:
+    """Nothing, if all this can be trained: what cannot is said before the run folder is begun.
+
+    The encoder is told which of its parts run in training.
+    """
+    if not len(train_set):
+        raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise RunError(f"checkpoint_every must be at least 1 step, got {checkpoint_every}")
+    check_spread(shard, compiled, freeze_encoder=recipe.freeze_encoder)
+    parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
+    if objective:
+        objective.check(model, accumulate=recipe.accumulate)
+    augmentation_for(recipe, pixels)
+    checkpoint_blocks(model.visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
+    drop_patches(model.visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
+    for dataset in [train_set] if val_set is None else [train_set, val_set]:
+        label_indices(dataset, model.names)
 
 
 @contextmanager
@@ -143,17 +156,15 @@ def _begun(
     classes: dict,
     train_set: Dataset,
     held_out: Dataset | None,
-    *,
-    resume: bool,
-    checkpoint_every: int | None,
+    options: tuple,
 ) -> Iterator[dict | None]:
     """The state to go on from, None at the start; the first process holds the run folder and begins it.
 
     Raises:
-        RunError: as `train`; or the processes were given different runs.
+        RunError: as `train`; or the processes were given different runs or options, of which the first is `resume`.
     """
-    check_same("recipes, models or training items", (about, classes, train_set.items, resume, checkpoint_every))
-    state = None
+    check_same("recipes, models or training items", (about, classes, train_set.items, options))
+    state, resume = None, options[0]
     with ExitStack() as held:
         with together():
             if rank() == 0:
@@ -166,7 +177,7 @@ def _begun(
                     write_json(out / "recipe.json", about)
                     (out / "metrics.jsonl").unlink(missing_ok=True)
         if resume and rank() > 0:
-            state = load_state(out / "state" / "last.pt")
+            state = load_state(out)
         yield state
 
 
@@ -184,40 +195,152 @@ def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
     }
 
 
+class _Learner:
+    """What is trained: the loss, spread over the processes, and its optimiser."""
+
+    def __init__(
+        self,
+        model: Recognizer,
+        recipe: Recipe,
+        objective: Matching | None,
+        shard: Shard,
+        compiled: bool,
+        blank: Tensor,
+    ):
+        self.recipe = recipe
+        self.spread = Spread(
+            model, objective, blank, shard=shard, compiled=compiled, freeze_encoder=recipe.freeze_encoder
+        )
+        self.loss = self.spread.loss
+        self.device = next(model.parameters()).device
+        self.optimizer = _optimizer(self.loss.model, recipe, objective, self.device)
+        self.trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def backward(self, clips: Tensor, labels: Tensor, count: int, items: int, *, last: bool) -> tuple[float, int]:
+        """Add the gradients of a part of a step of so many items: (its part of the step's mean loss, right answers).
+
+        `count` of the clips are items; in the last part the gradients of all processes are summed.
+        """
+        clips, labels = (tensor.to(self.device, non_blocking=True) for tensor in (clips, labels))
+        if not count:
+            keep_statistics(self.loss.model)  # A blank clip is nothing to learn from.
+        with self.spread.part(last=last):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+                start, loss, right = self.spread(clips, labels, count, items)
+            start.backward()
+        if not count:
+            set_training(self.loss.model, self.recipe)
+        return loss.item(), int(right)
+
+    def update(self) -> None:
+        """Take the step."""
+        if self.recipe.clip_norm:
+            clip_gradients(self.trained, self.recipe.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def checkpoint(self, out: Path, log: MetricsLog, *, epoch: int, step: int) -> None:
+        """Put the metrics and the state on the disk; all take the first process's statistics of batch norms."""
+        same_as_first(self.loss.buffers())
+        with together():
+            log.sync()
+        save_state(out, self.loss, self.optimizer, epoch=epoch, step=step, records=len(log.records))
+
+
+class _Epochs:
+    """The steps of one epoch after another."""
+
+    def __init__(
+        self,
+        learner: _Learner,
+        batches: EpochBatches,
+        clip_loader: torch.utils.data.DataLoader,
+        log: MetricsLog,
+        out: Path,
+        items: Sequence[Item],
+        checkpoint_every: int,
+        progress: Progress,
+    ):
+        self.learner = learner
+        self.batches = batches
+        self.clip_loader = clip_loader
+        self.log = log
+        self.out = out
+        self.items = items
+        self.checkpoint_every = checkpoint_every
+        self.progress = progress
+
+    def run(self, epoch: int, step: int) -> tuple[float, int]:
+        """(the mean loss of an epoch's items, steps so far), after its steps from the batches' first one on."""
+        learner, batches, recipe = self.learner, self.batches, self.learner.recipe
+        batches.epoch = epoch
+        set_training(learner.loss.model, recipe)
+        begun = seen = batches.first_step * recipe.batch
+        started, summed = time.perf_counter(), _summed(self.log.records, epoch, recipe.batch)
+        parts = iter(self.clip_loader)
+        for items, micro in batches.steps():
+            _begin_step(learner.optimizer, recipe, step, batches.steps_per_epoch)
+            loss, right = self._step(parts, items, micro, step, done=epoch * batches.length + seen)
+            step, seen, summed = step + 1, seen + items, summed + items * loss
+            top1 = {} if learner.loss.objective else {"train_top1": 100 * right / items}
+            rates = {group["name"]: group["lr"] for group in learner.optimizer.param_groups}
+            rates["clips_per_second"] = round((seen - begun) / (time.perf_counter() - started), 2)
+            with together():
+                self.log.add(kind="train", epoch=epoch, step=step, loss=loss, **top1, **rates)
+            self.progress(epoch * batches.length + seen, recipe.epochs * batches.length)
+            if step % self.checkpoint_every == 0 and seen < batches.length:
+                learner.checkpoint(self.out, self.log, epoch=epoch, step=step)
+        batches.first_step = 0
+        return summed / seen, step
+
+    def _step(self, parts: Iterator, items: int, micro: int, step: int, *, done: int) -> tuple[float, int]:
+        """(the mean loss, right answers) of an optimiser step of all processes, made of so many parts each."""
+        learner, loss_sum, right, taken, odd = self.learner, 0.0, 0, 0, []
+        for left in reversed(range(micro)):
+            with together():
+                clips, labels, positions = read(next(parts))
+            loss, hits = learner.backward(clips, labels, len(positions), items, last=not left)
+            loss_sum, right, taken = loss_sum + loss, right + hits, taken + len(positions)
+            odd = odd or ([] if math.isfinite(loss) else positions)
+            if left:
+                self.progress(done + taken, learner.recipe.epochs * self.batches.length)
+        loss_sum, right = sum_numbers(loss_sum, right)
+        if not math.isfinite(loss_sum):
+            raise _not_finite(loss_sum, step, learner.optimizer, self.items, gather_list(odd), self.out)
+        learner.update()
+        return loss_sum, int(right)
+
+
 def _fit(
     model: Recognizer,
     train_set: Dataset,
     val_set: Dataset | None,
     recipe: Recipe,
-    objective: Matching | None,
+    make: Callable[[Tensor], _Learner],
     pixels: Pixels,
     out: Path,
     state: dict | None,
     cache: FeatureCache | None,
     workers: int,
-    checkpoint_every: int | None,
+    checkpoint_every: int,
     progress: Progress,
     say: Callable[[str], None],
 ) -> list[dict]:
     """The loop."""
-    device = next(model.parameters()).device
-
     # --- clips: pixels, or features that are encoded once
-    student = model.on_features() if recipe.freeze_encoder else model
     clips = (_feature_clips if recipe.freeze_encoder else _pixel_clips)(
         model, train_set, recipe, pixels, cache, workers
     )
     batches = epoch_batches(len(clips), recipe)
-    every = checkpoint_every or batches.steps_per_epoch
-    clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else workers, device)
 
-    # --- optimiser: pretrained parts at lr, new parts at lr_new
-    learner = student if objective is None else nn.ModuleDict({"model": student, "objective": objective})
-    optimizer = _optimizer(student, recipe, objective, device)
+    # --- what learns: pretrained parts at lr, new parts at lr_new
+    learner = make(clips.blank)
+    clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else workers, learner.device)
     log = MetricsLog(out / "metrics.jsonl", write=rank() == 0)
-    first_epoch, step = (0, 0) if state is None else restore(state, learner, optimizer, log, out)
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    epochs = _Epochs(learner, batches, clip_loader, log, out, train_set.items, checkpoint_every, progress)
     validate = partial(_validate, model, val_set, recipe, pixels, cache, workers, log)
+    first_epoch, step = (0, 0) if state is None else restore(state, learner.loss, learner.optimizer, log, out)
+    learner.spread.publish()
 
     # --- epochs; a checkpoint stands before its validation, so that an unreadable item there costs no epoch
     batches.first_step = step - first_epoch * batches.steps_per_epoch
@@ -226,87 +349,20 @@ def _fit(
     elif first_epoch:
         say(f"resumed after epoch {first_epoch} of {recipe.epochs}{validate(first_epoch - 1, step)}")
     for epoch in range(first_epoch, recipe.epochs):
-        batches.epoch = epoch
-        set_training(student, recipe)
-        begun = seen = batches.first_step * recipe.batch
-        started, summed = time.perf_counter(), _summed(log.records, epoch, recipe.batch)
-        parts = iter(clip_loader)
-        for items, micro in batches.steps():
-            _begin_step(optimizer, recipe, step, batches.steps_per_epoch)
-            loss_sum, right, taken, odd = 0.0, 0, 0, []
-            for left in reversed(range(micro)):
-                with together():
-                    clip, target, positions = read(next(parts))
-                clip, target = clip.to(device, non_blocking=True), target.to(device, non_blocking=True)
-                loss, hits = _backward(student, objective, clip, target, items, recipe)
-                loss_sum, right = loss_sum + loss, right + hits
-                odd = odd or ([] if math.isfinite(loss) else positions)
-                taken += len(clip)
-                if left:
-                    progress(epoch * len(clips) + seen + taken, recipe.epochs * len(clips))
-            sum_gradients(trained)
-            loss_sum, right = sum_numbers(loss_sum, right)
-            if not math.isfinite(loss_sum):
-                raise _not_finite(loss_sum, step, optimizer, train_set, gather_list(odd), out)
-            if recipe.clip_norm:
-                nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step, seen, summed = step + 1, seen + items, summed + items * loss_sum
-            top1 = {} if objective else {"train_top1": 100 * right / items}
-            rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-            rates["clips_per_second"] = round((seen - begun) / (time.perf_counter() - started), 2)
-            with together():
-                log.add(kind="train", epoch=epoch, step=step, loss=loss_sum, **top1, **rates)
-            progress(epoch * len(clips) + seen, recipe.epochs * len(clips))
-            if step % every == 0 and seen < len(clips):
-                _checkpoint(out, learner, optimizer, log, epoch=epoch, step=step)
-        batches.first_step = 0
-        if objective:
-            objective.refresh(model)
-        if step % every == 0 or epoch + 1 == recipe.epochs:
-            _checkpoint(out, learner, optimizer, log, epoch=epoch + 1, step=step)
-        say(f"epoch {epoch + 1} of {recipe.epochs}: loss {summed / seen:.3g}{validate(epoch, step)}")
+        loss, step = epochs.run(epoch, step)
+        if learner.loss.objective:
+            learner.loss.objective.refresh(learner.loss.model)
+        if step % checkpoint_every == 0 or epoch + 1 == recipe.epochs:
+            learner.checkpoint(out, log, epoch=epoch + 1, step=step)
+        learner.spread.publish()
+        say(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.3g}{validate(epoch, step)}")
     return log.records
-
-
-def _backward(
-    student: nn.Module,
-    objective: Matching | None,
-    clip: Tensor,
-    target: Tensor,
-    items: int,
-    recipe: Recipe,
-) -> tuple[float, int]:
-    """Add the gradients of a part of a step of so many items: (its part of the step's mean loss, right answers)."""
-    if not objective and not len(clip):
-        return 0.0, 0  # A batch of fewer items than there are processes.
-    with torch.autocast(clip.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        found = objective(student, clip, target) if objective else student(clip)
-    if objective:
-        loss, right = found * (len(clip) / items), 0
-    else:
-        loss = F.cross_entropy(found.float(), target, reduction="sum") / items
-        right = int((found.argmax(-1) == target).sum())
-    loss.backward()
-    return loss.item(), right
 
 
 def _summed(records: Sequence[dict], epoch: int, batch: int) -> float:
     """The losses of an epoch's whole batches so far, each times its items."""
     own = (record for record in records if record["kind"] == "train" and record["epoch"] == epoch)
     return sum((batch * record["loss"] for record in own), 0.0)
-
-
-def _checkpoint(
-    out: Path, learner: nn.Module, optimizer: torch.optim.Optimizer, log: MetricsLog, *, epoch: int, step: int
-) -> None:
-    """Put the metrics and the state on the disk, by the first process, whose statistics of batch norms all take."""
-    same_as_first(learner.buffers())
-    with together():
-        log.sync()
-        if rank() == 0:
-            save_state(out, learner, optimizer, epoch=epoch, step=step, records=len(log.records))
 
 
 def _silent(*_: object) -> None:
@@ -327,8 +383,9 @@ def _begin_step(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, ste
 def _optimizer(
     model: Recognizer, recipe: Recipe, objective: Matching | None, device: torch.device
 ) -> torch.optim.Optimizer:
+    groups = parameter_groups(model, recipe, objective)
     return torch.optim.AdamW(
-        parameter_groups(model, recipe, objective),
+        [{**group, "params": kind} for group in groups for kind in by_kind(group["params"])],
         betas=(recipe.beta1, recipe.beta2),
         weight_decay=recipe.weight_decay,
         fused=device.type == "cuda" or None,
@@ -448,16 +505,14 @@ def set_training(model: nn.Module, recipe: Recipe) -> None:
     """Training mode; batch-norm layers stay in evaluation mode where the recipe says so."""
     model.train()
     if recipe.freeze_batchnorm:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        keep_statistics(model)
 
 
 def _not_finite(
-    loss: float, step: int, optimizer: torch.optim.Optimizer, dataset: Dataset, positions: Sequence[int], out: Path
+    loss: float, step: int, optimizer: torch.optim.Optimizer, items: Sequence[Item], positions: Sequence[int], out: Path
 ) -> RunError:
     rates = ", ".join(f"{group['lr']:.3g}" for group in optimizer.param_groups)
-    paths = ", ".join(str(dataset.items[position].path) for position in positions[:3])
+    paths = ", ".join(str(items[position].path) for position in positions[:3])
     return RunError(
         f"loss is {loss} at step {step + 1} (rates {rates}; items {paths}, ...): lower lr; "
         f"the last checkpoint in {out / 'state'} is kept"
