@@ -204,7 +204,7 @@ class Folds(NamedTuple):
 
 
 def folds(items: FrozenItems, *, seed: int) -> Folds:
-    """Three to five stratified folds, each item scored once; none where a class has fewer than three items.
+    """Up to five stratified folds, each item scored once; none where a class has fewer than three items.
 
     Groups stay whole unless a fold would then train on fewer than two items of a class.
     """
@@ -216,11 +216,13 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
         return Folds([], True)
     number = int(min(5, counts.min()))
     keys = [groups.index(group) for group in groups]
-    grouped = StratifiedGroupKFold(number, shuffle=True, random_state=seed).split(keys, labels, keys)
+    apart = min(number, len(set(keys)))
+    if apart >= 2:
+        grouped = StratifiedGroupKFold(apart, shuffle=True, random_state=seed).split(keys, labels, keys)
+        whole = [(train.tolist(), test.tolist()) for train, test in grouped if len(test)]
+        if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in whole):
+            return Folds(whole, True)
     plain = StratifiedKFold(number, shuffle=True, random_state=seed).split(keys, labels)
-    whole = [(train.tolist(), test.tolist()) for train, test in grouped if len(test)]
-    if all(np.bincount(labels[train], minlength=len(counts)).min() >= 2 for train, _ in whole):
-        return Folds(whole, True)
     return Folds([(train.tolist(), test.tolist()) for train, test in plain], False)
 
 
