@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from texthead.datasets import Dataset, Pixels, ViewClips, label_indices
 from texthead.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.errors import DataError, MediaError
-from texthead.features import FeatureCache, Progress, frame_features, readable
+from texthead.features import FeatureCache, Progress, frame_features, frames_together, readable
 from texthead.heads import mean_probability
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
@@ -270,11 +270,19 @@ def _view_features(
     found: list[Tensor | MediaError] = []
     for entries in loader:
         read = [clip for clip, _, _ in entries if not isinstance(clip, MediaError)]
-        encoded = iter(model.features(torch.cat(read).to(device)).cpu().split(views.count) if read else ())
+        encoded = iter(_encoded(model, torch.cat(read), device).split(views.count) if read else ())
         found += [clip if isinstance(clip, MediaError) else next(encoded) for clip, _, _ in entries]
         if progress:
             progress(len(found), len(paths))
     return found
+
+
+def _encoded(
+    model: Recognizer, clips: UInt8[Tensor, "clips frames 3 size size"], device: torch.device
+) -> Float[Tensor, "clips dim"]:
+    """The feature of each clip; a CPU takes a few at a time."""
+    most = max(1, frames_together(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
+    return torch.cat([model.features(part.to(device)).cpu() for part in clips.split(most)])
 
 
 @torch.inference_mode()
