@@ -56,9 +56,7 @@ class Experiment:
             with tempfile.TemporaryDirectory() as out:
                 if task == TRAINED:
                     th.train(model, self.train_set, None, self.recipe, out=out, cache=cache)
-                scored = th.evaluate(
-                    model, self.test_set, frames=self.recipe.frames, pixels=self.pixels, cache=cache
-                )
+                scored = th.evaluate(model, self.test_set, frames=self.recipe.frames, pixels=self.pixels, cache=cache)
             cache.close()
             costs.setdefault(f"{task}: {which}", []).append(since(start))
             found[task] = scored.scores
@@ -70,7 +68,8 @@ def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, reci
     costs: Costs = {}
     equal = {TRAINED: 0, SCORED: 0}
     with tempfile.TemporaryDirectory() as name:
-        data = th.read_dataset(synthetic.draw_videos(Path(name) / "videos", train=clips, test=clips, frames=frames, size=size))
+        drawn = synthetic.draw_videos(Path(name) / "videos", train=clips, test=clips, frames=frames, size=size)
+        data = th.read_dataset(drawn)
         experiment = Experiment(data, recipe or th.recipes.small(freeze_encoder=True))
         for number in range(rounds):
             kept = Path(name) / f"kept-{number}"

@@ -1,4 +1,4 @@
-"""FFmpeg for the peers, so that none needs one of the system: PyAV's own libraries, and the binary of imageio-ffmpeg."""
+"""FFmpeg for the peers, so that none needs the system's: PyAV's own libraries, and the program of imageio-ffmpeg."""
 
 import importlib.util
 import os

@@ -7,11 +7,11 @@ Videos of 340x256 pixels and 30 frames a second, with a key frame every 12 and e
 for all, and gives RGB. A library that is missing or does not import is a row that says so.
 
 "The whole chain" is what a training clip costs in the manner of the published code, as described: the folder of JPEG
-frames is listed, eight are decoded, each whole frame is resized to a short side of 256 (bicubic), a random resized crop
-of 224 is taken, and normalised floats are made. Its lists of Kinetics-400 name frames of a short side of 320, so that it
-is measured on these too (the same pictures enlarged, which are easier to decode than true ones); of a short side of 256
-the resize changes nothing. Beside it stands the chain out of shards, of which `texthead train` makes floats on the
-device, so that there is a row without and one with them.
+frames is listed, eight are decoded, each whole frame is resized to a short side of 256 (bicubic), a random resized
+crop of 224 is taken, and normalised floats are made. Its lists of Kinetics-400 name frames of a short side of 320, so
+that it is measured on these too (the same pictures enlarged, which are easier to decode than true ones); of a short
+side of 256 the resize changes nothing. Beside it stands the chain out of shards, of which `texthead train` makes floats
+on the device, so that there is a row without and one with them.
 """
 
 import importlib
@@ -29,7 +29,7 @@ from PIL import Image
 
 import texthead as th
 from benchmarks import ffmpeg, transforms, videos
-from benchmarks.rounds import Costs, interleaved, judged, own_peak_mb, parser, peak_mb, ratios, spread, table, timed
+from benchmarks.rounds import Costs, interleaved, judged, parser, peak_mb, ratios, spread, table, timed
 from texthead.decoding import open_media
 from texthead.sampling import random_in_segment
 from texthead.shards import ShardOptions, prepare
@@ -77,7 +77,7 @@ def decord_frames(path: Path, wanted: Wanted) -> object:
 
 def torchcodec_frames(path: Path, wanted: Wanted) -> object:
     """torchcodec with its default, exact seeking."""
-    from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
+    from torchcodec.decoders import VideoDecoder  # pyright: ignore
 
     return VideoDecoder(str(path), num_ffmpeg_threads=1).get_frames_at(list(wanted)).data
 
@@ -226,7 +226,9 @@ def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int) -> str:
     rows += [[title, f"not there: {reason}", "-", "-"] for title, reason in all_ways.items() if isinstance(reason, str)]
     headers = [f"way of reading {FRAMES} frames", "clips a CPU-second", "clips a second", "MB above imports"]
     told = f"{len(clips)} clips: {files.kilobytes()}."
-    return f"{told}\n\n{table(headers, rows)}\n\n{table(['ratio of clips a CPU-second', '', 'target'], compared(costs))}"
+    return (
+        f"{told}\n\n{table(headers, rows)}\n\n{table(['ratio of clips a CPU-second', '', 'target'], compared(costs))}"
+    )
 
 
 def _row(title: str, costs: Costs, memory: Mapping[str, float]) -> list[str]:

@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 class Cost(NamedTuple):
@@ -55,7 +57,7 @@ def interleaved(ways: Mapping[str, Way], rounds: int) -> Costs:
     """The costs of every way in every round; a round before the first warms up and does not count."""
     costs: Costs = {title: [] for title in ways}
     for number in range(rounds + 1):
-        turn = list(ways) if number % 2 else list(reversed(ways))
+        turn = list(ways) if number % 2 else list(ways)[::-1]
         for title in turn:
             found = ways[title]()
             if number:
@@ -97,10 +99,15 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def in_new_process(task: Callable[..., T], *arguments: object) -> T:
+    """What `task`, a function of a module, returns in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(task, *arguments).result()
+
+
 def peak_mb(task: Callable[..., object], *arguments: object) -> float:
     """The peak memory in MB of a new process that calls `task`, a function of a module; its imports count too."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_peak, task, arguments).result()
+    return in_new_process(_peak, task, arguments)
 
 
 def _peak(task: Callable[..., object], arguments: tuple) -> float:

@@ -3,7 +3,7 @@
     python -m benchmarks step [--rounds 5]
 
 All train `mini` at 112 pixels on the same batches of 4 clips of 8 frames, which are read from memory: a fixed tensor
-stands in for decoding, so that what is compared is the loop. The bare loop (forward, backward, clip, step) is the bound.
+stands in for decoding, so that what is compared is the loop. The bare loop (forward, backward, step) is the bound.
 Matching learns from the texts of its batch (Eq. 2); online its text encoder, MiniLM and the bridge, is trained too. In
 two processes of one thread each takes half of every batch; with gather the batch's texts are those of both.
 
@@ -25,7 +25,19 @@ from PIL import Image
 from torch import Tensor, nn
 
 import texthead as th
-from benchmarks.rounds import Cost, Way, interleaved, judged, milliseconds, now, own_peak_mb, parser, peak_mb, ratios, table
+from benchmarks.rounds import (
+    Cost,
+    Way,
+    interleaved,
+    judged,
+    milliseconds,
+    now,
+    own_peak_mb,
+    parser,
+    peak_mb,
+    ratios,
+    table,
+)
 from texthead import distributed, training
 from texthead.temporal import MeanPool
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks transforms [--rounds 7] [--clips 20]
 
-One thread, frames as a decoder gives them. Ours end in uint8, of which the device makes normalised floats; the published
-chain makes them here. So ours and torchvision's are measured with and without.
+One thread, frames as a decoder gives them. Ours end in uint8, of which the device makes normalised floats; the
+published chain makes them here. So ours and torchvision's are measured with and without.
 
 The published chain (its training: random resized crop, flip, gray; its test: centre crop) goes picture by picture
 through Pillow, and resizes the whole frame to a short side of 256 first; of 340x256 that changes nothing.
@@ -137,7 +137,7 @@ def main() -> None:
     options.add_argument("--clips", type=int, default=20, help="a round (20)")
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    print(f"## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Without \"floats\" a chain ends in uint8; the")
+    print(f'## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Without "floats" a chain ends in uint8; the')
     print("published chain ends in normalised floats and stands beside ours with them.\n")
     print(measure(chosen.rounds, chosen.clips))
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")

@@ -54,7 +54,8 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
             for i in range(clips)
         ]
         data = th.Dataset(tuple(th.Item(path, names[i % CLASSES]) for i, path in enumerate(paths)))
-        single = [ViewClips(paths, [0] * clips, frames=FRAMES, views=th.Views(), pixels=pixels)[i][0] for i in range(clips)]
+        one_view = ViewClips(paths, [0] * clips, frames=FRAMES, views=th.Views(), pixels=pixels)
+        single = [one_view[place][0] for place in range(clips)]
 
         @torch.inference_mode()
         def forward() -> None:
