@@ -3,7 +3,7 @@
     python -m benchmarks [NAME ...] [--rounds 5] [--data ../shared/data] [--out BENCHMARKS.md]
 
 Each script runs in a process of its own, one after the other, and prints its section. With `--out` the sections also
-take the place of what lies between the two marks in that file. Run it with nothing beside.
+take the place of what lies between the two marks in that file, if none has failed. Run it with nothing beside.
 """
 
 import argparse
@@ -46,13 +46,11 @@ def version(package: str) -> str:
 
 
 def section(name: str, arguments: list[str], path: str) -> str:
-    """What a script prints; `path` is where it finds FFmpeg's libraries.
-
-    Raises: CalledProcessError where it fails; its own message says why.
-    """
+    """What a script prints, empty where it fails; `path` is where it finds FFmpeg's libraries."""
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     environment = {**os.environ, **({"LD_LIBRARY_PATH": path} if path else {})}
-    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return "" if run.returncode else run.stdout.strip()
 
 
 def replaced(text: str, sections: str) -> str:
@@ -74,7 +72,10 @@ def options() -> argparse.Namespace:
     found.add_argument("--rounds", type=int, default=5)
     found.add_argument("--data", default="../shared/data", help="folder with sets of real clips")
     found.add_argument("--out", type=Path, help="file whose part between the marks is replaced")
-    return found.parse_args()
+    chosen = found.parse_args()
+    if chosen.out and chosen.names:
+        found.error("--out takes the sections of all scripts: leave out the names, or print only")
+    return chosen
 
 
 def main() -> None:
@@ -89,6 +90,8 @@ def main() -> None:
             started = time.perf_counter()
             data = ["--data", chosen.data] if name == "reading" else []
             told = section(name, ["--rounds", str(chosen.rounds), *data], path)
+            if not told:
+                sys.exit(f"benchmarks.{name} has failed; what came before it is printed above, nothing is written")
             sections.append(f"{told}\n\n`python -m benchmarks {name}`: {(time.perf_counter() - started) / 60:.1f} min.")
             print(f"{sections[-1]}\n", flush=True)
     minutes = (time.perf_counter() - begun) / 60

@@ -93,6 +93,7 @@ def main() -> None:
     options.add_argument("--clips", type=int, default=1, help="a class, to train on and as many to score (1)")
     chosen = options.parse_args()
     print(f"## A second experiment on kept features\n\n{torch.get_num_threads()} threads, the frozen `mini`.")
+    print("Training the head takes as long in both and is most of what is left of the second; scoring alone has none.")
     print(measure(chosen.rounds, chosen.clips))
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
 

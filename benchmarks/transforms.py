@@ -123,7 +123,7 @@ def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -
             for title in found:
                 beside = f"{OURS}, floats" if "floats" in title or title == PUBLISHED else OURS
                 times = judged(ratios(costs, title, beside))[0] if title != beside else "1"
-                rows.append([f"{use}, {width}x{height}", title, *milliseconds(costs[title]), times])
+                rows.append([f"{use}, {width}x{height}", title, *milliseconds(costs[title], 2), times])
     return table(["frames", "chain", "ms a clip", "CPU-ms a clip", "times ours, alike"], rows)
 
 

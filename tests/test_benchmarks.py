@@ -213,5 +213,5 @@ def test_steps_at_their_smallest() -> None:
 
 @pytest.mark.slow
 def test_reading_at_its_smallest(tmp_path: Path) -> None:
-    told = rows_of(reading.measure(tmp_path, [videos.drawn(1, 0)], 1))
+    told = rows_of(reading.measure(tmp_path, [videos.drawn(1, 0)], 1, memory=True))
     assert {reading.SHARDS, reading.JPEGS, f"{reading.PACKETS}, GOP 12"} <= set(told)
