@@ -41,6 +41,11 @@ SHORT_SIDES = (videos.HEIGHT, 320)
 PACKETS, DECORD, TORCHCODEC, BOUND = "texthead, packet reader", "decord", "torchcodec", "bound: ffmpeg -f null"
 SHARDS, JPEGS = "texthead, prepared shards", "JPEG folders, bare"
 CHAIN, PUBLISHED = "shards, whole chain", "JPEG folders, the published whole chain"
+ABOUT = """## Reading clips
+
+One thread; {frames} frames out of videos of {seconds} s. A GOP is the distance of key frames; the bound decodes every frame
+and converts none. Drawn videos hold little between key frames, so that a long GOP costs less in them. Of frames of a
+short side of 256 the published chain resizes nothing, and most of the time on both sides is JPEG decoding."""
 Wanted = Sequence[int]
 Read = Callable[[Path, Wanted], object]
 
@@ -279,14 +284,7 @@ def main() -> None:
     sets = {"Drawn videos": [videos.drawn(chosen.seconds, number) for number in numbers]}
     if videos.has_real(chosen.data):
         sets["Real clips joined"] = [videos.joined(chosen.data, chosen.seconds, number) for number in numbers]
-    print(f"## Reading clips\n\nOne thread; {FRAMES} frames out of videos of {chosen.seconds} s. A GOP is the distance")
-    print(
-        "of key frames; the bound decodes every frame and converts none. Drawn videos hold little between key frames, so"
-    )
-    print(
-        "that a long GOP costs less in them. Of frames of a short side of 256 the published chain resizes nothing, and"
-    )
-    print("most of the time on both sides is JPEG decoding.")
+    print(ABOUT.format(frames=FRAMES, seconds=chosen.seconds))
     *_, last = sets
     for title, clips in sets.items():
         with tempfile.TemporaryDirectory() as name:
