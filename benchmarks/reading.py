@@ -43,9 +43,9 @@ SHARDS, JPEGS = "texthead, prepared shards", "JPEG folders, bare"
 CHAIN, PUBLISHED = "shards, whole chain", "JPEG folders, the published whole chain"
 ABOUT = """## Reading clips
 
-One thread; {frames} frames out of videos of {seconds} s. A GOP is the distance of key frames; the bound decodes every frame
-and converts none. Drawn videos hold little between key frames, so that a long GOP costs less in them. Of frames of a
-short side of 256 the published chain resizes nothing, and most of the time on both sides is JPEG decoding."""
+One thread; {frames} frames out of videos of {seconds} s. A GOP is the distance of key frames; the bound decodes every
+frame and converts none. Drawn videos hold little between key frames, so that a long GOP costs less in them. Of frames of
+a short side of 256 the published chain resizes nothing, and most of the time on both sides is JPEG decoding."""
 Wanted = Sequence[int]
 Read = Callable[[Path, Wanted], object]
 
