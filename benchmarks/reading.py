@@ -44,8 +44,8 @@ CHAIN, PUBLISHED = "shards, whole chain", "JPEG folders, the published whole cha
 ABOUT = """## Reading clips
 
 One thread; {frames} frames out of videos of {seconds} s. A GOP is the distance of key frames; the bound decodes every
-frame and converts none. Drawn videos hold little between key frames, so that a long GOP costs less in them. Of frames of
-a short side of 256 the published chain resizes nothing, and most of the time on both sides is JPEG decoding."""
+frame and converts none. Drawn videos hold little between key frames, so that a long GOP costs less in them. Of frames
+of a short side of 256 the published chain resizes nothing, and most of the time on both sides is JPEG decoding."""
 Wanted = Sequence[int]
 Read = Callable[[Path, Wanted], object]
 
