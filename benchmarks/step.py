@@ -41,7 +41,7 @@ from benchmarks.rounds import (
 from texthead import distributed, training
 from texthead.temporal import MeanPool
 
-CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 6
+CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
 # A run of so few steps reaches the peak of its memory.
 FEW = 3
 NAMES = ("archery", "a bird", "a boat", "juggling", "a kite", "running", "skating", "tennis")
