@@ -1,24 +1,26 @@
-"""Reading clips: 8 frames of a long video, as each library reads them, on one thread.
+"""Reading clips: 8 frames of a 10-second video, as each library reads them, on one thread.
 
-    python -m benchmarks.reading [--rounds 5] [--clips 12] [--seconds 10]
+    python -m benchmarks reading [--rounds 5] [--clips 6] [--seconds 10] [--data ../shared/data]
 
-Videos of 340x256 pixels and 30 frames a second are drawn, with a key frame every 12 and every 250 frames. Every way
-takes one random frame of each of eight segments, the same for all, and gives RGB. Rounds are interleaved in one
-process; a figure is clips per CPU-second, the median over rounds with least and most. A library that is not installed
-is left out and said (`pip install decord torchcodec opencv-python-headless`).
+Videos of 340x256 pixels and 30 frames a second, with a key frame every 12 and every 250 frames: drawn ones, and, where
+`--data` has them, real clips one after the other. Every way takes one random frame of each of eight segments, the same
+for all, and gives RGB. A library that is missing or does not import is a row that says so.
 
-"The whole chain" is what a training clip costs in the manner of the published code, as reference: the folder of JPEG
-frames is listed, eight are decoded, each whole frame is resized to a short side of 256 (bicubic), and a random resized
-crop of 224 is taken; beside it stands the same out of shards.
+"The whole chain" is what a training clip costs in the manner of the published code, as described: the folder of JPEG
+frames is listed, eight are decoded, each whole frame is resized to a short side of 256 (bicubic), a random resized
+crop of 224 is taken, and normalised floats are made. Its lists of Kinetics-400 name frames of a short side of 320, so
+that it is measured on these too (the same pictures enlarged, which are easier to decode than true ones); of a short
+side of 256 the resize changes nothing. Beside it stands the chain out of shards, of which `texthead train` makes floats
+on the device, so that there is a row without and one with them.
 """
 
-import argparse
-import statistics
+import importlib
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -26,226 +28,269 @@ import torch
 from PIL import Image
 
 import texthead as th
-from texthead import synthetic
+from benchmarks import ffmpeg, transforms, videos
+from benchmarks.rounds import Costs, interleaved, judged, parser, peak_mb, ratios, spread, table, timed
 from texthead.decoding import open_media
 from texthead.sampling import random_in_segment
 from texthead.shards import ShardOptions, prepare
-from texthead.transforms import Augmentation, augment
+from texthead.transforms import augment
 
-WIDTH, HEIGHT, FPS, FRAMES = 340, 256, 30, 8
+FRAMES = 8
 GOPS = (12, 250)
-Way = Callable[[int, Sequence[int]], object]
+SHORT_SIDES = (videos.HEIGHT, 320)
+PACKETS, DECORD, TORCHCODEC, BOUND = "texthead, packet reader", "decord", "torchcodec", "bound: ffmpeg -f null"
+SHARDS, JPEGS = "texthead, prepared shards", "JPEG folders, bare"
+CHAIN, PUBLISHED = "shards, whole chain", "JPEG folders, the published whole chain"
+ABOUT = """## Reading clips
+
+One thread; {frames} frames out of videos of {seconds} s. A GOP is the distance of key frames; the bound decodes every
+frame and converts none. Drawn videos hold little between key frames, so that a long GOP costs less in them. Of frames
+of a short side of 256 the published chain resizes nothing, and most of the time on both sides is JPEG decoding."""
+Wanted = Sequence[int]
+Read = Callable[[Path, Wanted], object]
 
 
-def draw(path: Path, seconds: int, gop: int, seed: int) -> np.ndarray:
-    """Write a video of a drawn thing that grows over a drawn background; its frames."""
-    rng = np.random.default_rng(seed)
-    sprite = Image.new("RGBA", (96, 96), (*rng.integers(0, 256, 3).tolist(), 255))
-    clip = synthetic.animate(sprite, "growing", frames=seconds * FPS, size=WIDTH, rng=rng)[:, :HEIGHT]
-    grain = rng.integers(-6, 7, (8, HEIGHT, WIDTH, 1))
-    clip = np.stack([np.clip(frame + grain[i % 8], 0, 255).astype(np.uint8) for i, frame in enumerate(clip)])
-    with av.open(str(path), "w") as container:
-        options = {"crf": "23", "preset": "veryfast", "g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"}
-        stream = container.add_stream("libx264", rate=FPS, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for picture in clip:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return clip
+# --- one clip, as each library reads it
 
 
-def frames_of(folder: Path, clip: np.ndarray) -> Path:
-    """Every frame as a JPEG in a folder, as frame folders are made."""
-    folder.mkdir()
-    for number, picture in enumerate(clip, start=1):
-        Image.fromarray(picture).save(folder / f"img_{number:05d}.jpg", quality=90)
-    return folder
+def texthead_frames(path: Path, wanted: Wanted) -> torch.Tensor:
+    """texthead's reader."""
+    with open_media(path) as media:
+        return media.frames_at(wanted)
 
 
-def ours(paths: Sequence[Path], scale: float = 1.0) -> Way:
-    """`texthead`'s reader; of prepared clips the same places among their frames."""
-
-    def read(clip: int, wanted: Sequence[int]) -> object:
-        with open_media(paths[clip]) as media:
-            last = media.num_frames - 1
-            return media.frames_at([min(last, int(index * scale)) for index in wanted])
-
-    return read
-
-
-def decode_all(paths: Sequence[Path]) -> Way:
+def pyav_frames(path: Path, wanted: Wanted) -> object:
     """PyAV from the front until the last wanted frame, those that are wanted kept."""
-
-    def read(clip: int, wanted: Sequence[int]) -> object:
-        chosen, last = set(wanted), max(wanted)
-        found = []
-        with av.open(str(paths[clip])) as container:
-            container.streams.video[0].codec_context.thread_count = 1
-            for index, frame in enumerate(container.decode(video=0)):
-                if index in chosen:
-                    found.append(frame.to_ndarray(format="rgb24"))
-                if index == last:
-                    break
-        return np.stack(found)
-
-    return read
+    chosen, last = set(wanted), max(wanted)
+    found = []
+    with av.open(str(path)) as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        for index, frame in enumerate(container.decode(video=0)):
+            if index in chosen:
+                found.append(frame.to_ndarray(format="rgb24"))
+            if index == last:
+                break
+    return np.stack(found)
 
 
-def decord_way(paths: Sequence[Path]) -> Way:
+def decord_frames(path: Path, wanted: Wanted) -> object:
     """decord's VideoReader, as most code of the field uses it."""
     import decord  # pyright: ignore[reportMissingImports]
 
-    return lambda clip, wanted: decord.VideoReader(str(paths[clip]), num_threads=1).get_batch(list(wanted)).asnumpy()
+    return decord.VideoReader(str(path), num_threads=1).get_batch(list(wanted)).asnumpy()
 
 
-def torchcodec_way(paths: Sequence[Path]) -> Way:
-    """torchcodec with exact seeking."""
-    from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
+def torchcodec_frames(path: Path, wanted: Wanted) -> object:
+    """torchcodec with its default, exact seeking."""
+    from torchcodec.decoders import VideoDecoder  # pyright: ignore
 
-    def read(clip: int, wanted: Sequence[int]) -> object:
-        return VideoDecoder(str(paths[clip]), num_ffmpeg_threads=1).get_frames_at(list(wanted)).data
-
-    return read
+    return VideoDecoder(str(path), num_ffmpeg_threads=1).get_frames_at(list(wanted)).data
 
 
-def opencv_way(paths: Sequence[Path]) -> Way:
+def opencv_frames(path: Path, wanted: Wanted) -> object:
     """opencv: set the position, read; the frames may be others than asked for."""
     import cv2  # pyright: ignore[reportMissingImports]
 
     cv2.setNumThreads(1)
-
-    def read(clip: int, wanted: Sequence[int]) -> object:
-        capture = cv2.VideoCapture(str(paths[clip]))
-        found = []
-        for index in wanted:
-            capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-            _, frame = capture.read()
-            found.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-        return np.stack(found)
-
-    return read
+    capture = cv2.VideoCapture(str(path))
+    found = []
+    for index in wanted:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+        found.append(cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB))
+    return np.stack(found)
 
 
-def jpegs(folders: Sequence[Path]) -> Way:
-    """Eight JPEG files of a folder, names known."""
-
-    def read(clip: int, wanted: Sequence[int]) -> object:
-        return np.stack([np.asarray(Image.open(folders[clip] / f"img_{index + 1:05d}.jpg")) for index in wanted])
-
-    return read
+def jpeg_frames(folder: Path, wanted: Wanted) -> object:
+    """JPEG files of a folder, names known."""
+    return np.stack([np.asarray(Image.open(folder / f"img_{index + 1:05d}.jpg")) for index in wanted])
 
 
-def whole_chain(folders: Sequence[Path], rng: np.random.Generator) -> Way:
-    """List, decode, resize the whole frame, random resized crop: in the published code's manner."""
-
-    def read(clip: int, wanted: Sequence[int]) -> object:
-        names = sorted(path.name for path in folders[clip].iterdir())
-        scale = 256 / min(WIDTH, HEIGHT)
-        pictures = [Image.open(folders[clip] / names[index]).convert("RGB") for index in wanted]
-        size = round(WIDTH * scale), round(HEIGHT * scale)
-        pictures = [picture.resize(size, Image.Resampling.BICUBIC) for picture in pictures]
-        side = int(np.sqrt(rng.uniform(0.08, 1.0)) * min(size))
-        left, top = (int(rng.integers(0, total - side + 1)) for total in size)
-        box = (left, top, left + side, top + side)
-        cut = [picture.resize((224, 224), Image.Resampling.BILINEAR, box=box) for picture in pictures]
-        return torch.from_numpy(np.stack([np.asarray(picture) for picture in cut])).permute(0, 3, 1, 2).float() / 255
-
-    return read
+def published_chain(folder: Path, wanted: Wanted, rng: np.random.Generator) -> torch.Tensor:
+    """A training clip out of JPEG files, in the published code's manner: list, decode, transform."""
+    names = sorted(path.name for path in folder.iterdir())
+    return transforms.published_train([Image.open(folder / names[i]).convert("RGB") for i in wanted], rng)
 
 
-def shards_chain(read: Way, rng: np.random.Generator) -> Way:
-    """A training clip out of shards, as `texthead train` takes it: decode, random resized crop."""
-    spec = Augmentation(size=224, resize=256, crop="resized", area=(0.08, 1.0), flip=0.0)
-    return lambda clip, wanted: augment(read(clip, wanted), spec, rng)  # pyright: ignore[reportArgumentType]
+def shards_chain(path: Path, wanted: Wanted, rng: np.random.Generator, *, floats: bool) -> torch.Tensor:
+    """A training clip out of shards, as `texthead train` takes it; with `floats` normalised here, not on the device."""
+    clip = augment(texthead_frames(path, wanted), transforms.TRAIN, rng)
+    return transforms.normalised(clip) if floats else clip
 
 
-def null_seconds(path: Path) -> float | None:
-    """CPU-seconds of `ffmpeg -f null` for the whole file on one thread: the bound of everything that decodes it all."""
-    import resource
+def null(paths: Sequence[Path]) -> None:
+    """All frames of all files through `ffmpeg -f null` on one thread: the bound of what decodes everything."""
+    listing = paths[0].parent / f"{paths[0].stem}.txt"
+    listing.write_text("".join(f"file '{path.name}'\n" for path in paths))
+    options = ["-v", "error", "-threads", "1", "-f", "concat", "-i", str(listing), "-f", "null", "-"]
+    subprocess.run([ffmpeg.binary(), *options], check=True)
 
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", str(path), "-f", "null", "-"]
+
+# What reads a video, and the module without which it cannot.
+READERS: Mapping[str, tuple[Read, str]] = {
+    PACKETS: (texthead_frames, "texthead"),
+    DECORD: (decord_frames, "decord"),
+    TORCHCODEC: (torchcodec_frames, "torchcodec.decoders"),
+    "PyAV, decode from the front": (pyav_frames, "av"),
+    "opencv, set position and read": (opencv_frames, "cv2"),
+}
+
+
+def missing(module: str) -> str | None:
+    """Why the module cannot be used, in a line; None if it can."""
     try:
-        subprocess.run(command, check=True)
-    except FileNotFoundError:
-        return None
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        importlib.import_module(module)
+    except Exception as error:  # A library that finds no FFmpeg raises what it likes.
+        return " ".join(str(error).split())[:90]
+    return None
+
+
+# --- what is read
+
+
+class Files(NamedTuple):
+    """The same clips in each form, in one order; JPEG folders by the short side of their frames."""
+
+    videos: dict[int, list[Path]]
+    folders: dict[int, list[Path]]
+    shards: list[Path]
+
+    @staticmethod
+    def of(folder: Path) -> "Files":
+        """What `make` has put into the folder."""
+        originals = {gop: sorted((folder / f"gop-{gop}").glob("*.mp4")) for gop in GOPS}
+        stored = [item.path for item in th.read_dataset(folder / "shards").items]
+        folders = {short: sorted((folder / f"frames-{short}").iterdir()) for short in SHORT_SIDES}
+        return Files(originals, folders, stored)
+
+    def kilobytes(self) -> str:
+        """The size of a clip in each form."""
+        totals = {f"as video with a key frame every {gop}": paths for gop, paths in self.videos.items()}
+        for short, folders in self.folders.items():
+            totals[f"as JPEG files of a short side of {short}"] = [path for each in folders for path in each.iterdir()]
+        totals["in shards"] = sorted({path.parent for path in self.shards})
+        each = {form: sum(path.stat().st_size for path in paths) / len(self.shards) for form, paths in totals.items()}
+        return ", ".join(f"{size / 1e3:.0f} kB {form}" for form, size in each.items())
+
+
+def make(folder: Path, clips: Sequence[videos.Frames]) -> None:
+    """Put every clip into the folder in each form; JPEG files and shards are made of the videos, as they would be."""
+    for name in (*(f"gop-{gop}" for gop in GOPS), *(f"frames-{short}" for short in SHORT_SIDES)):
+        (folder / name).mkdir(parents=True)
+    for number, frames in enumerate(clips):
+        for gop in GOPS:
+            videos.encode(folder / f"gop-{gop}" / f"{number:03d}.mp4", frames, gop)
+        decoded = videos.whole(folder / f"gop-{GOPS[0]}" / f"{number:03d}.mp4")
+        for short in SHORT_SIDES:
+            videos.write_frames(folder / f"frames-{short}" / f"{number:03d}", decoded, short)
+    paths = sorted((folder / f"gop-{GOPS[0]}").glob("*.mp4"))
+    prepare(th.Dataset(tuple(th.Item(path, "thing") for path in paths), "made"), folder / "shards", ShardOptions())
+
+
+def ways(files: Files, length: int) -> dict[str, Callable[[], object] | str]:
+    """What reads all clips once, by title; or why it cannot. Frames of shards are at the same places among theirs."""
+    rng = np.random.default_rng(0)
+    wanted = [random_in_segment(length, FRAMES, lambda n: int(rng.integers(n))) for _ in files.shards]
+    kept = ShardOptions().frames
+    places = [[min(kept, length) * index // length for index in indices] for indices in wanted]
+    found: dict[str, Callable[[], object] | str] = {}
+    for gop, paths in files.videos.items():
+        for title, (read, module) in READERS.items():
+            found[f"{title}, GOP {gop}"] = missing(module) or partial(_each, read, paths, wanted)
+        try:
+            ffmpeg.binary()
+            found[f"{BOUND}, GOP {gop}"] = partial(null, paths)
+        except ImportError as error:
+            found[f"{BOUND}, GOP {gop}"] = str(error)
+    found[SHARDS] = partial(_each, texthead_frames, files.shards, places)
+    found[JPEGS] = partial(_each, jpeg_frames, files.folders[videos.HEIGHT], wanted)
+    for title, floats in ((CHAIN, False), (f"{CHAIN}, normalised floats", True)):
+        found[title] = partial(_each, partial(shards_chain, rng=rng, floats=floats), files.shards, places)
+    for short, folders in files.folders.items():
+        found[f"{PUBLISHED}, short side {short}"] = partial(_each, partial(published_chain, rng=rng), folders, wanted)
+    return found
+
+
+def _each(read: Read, paths: Sequence[Path], wanted: Sequence[Wanted]) -> None:
+    for path, indices in zip(paths, wanted, strict=True):
+        read(path, indices)
+
+
+# --- the table
+
+
+def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int, *, memory: bool) -> str:
+    """The tables of one set of clips; memory takes a new process a way."""
+    make(folder, clips)
+    files, length = Files.of(folder), len(clips[0])
+    all_ways = ways(files, length)
+    runs = {title: run for title, run in all_ways.items() if not isinstance(run, str)}
+    costs = interleaved({title: timed(run, per=len(clips)) for title, run in runs.items()}, rounds)
+    peaks = memory_above_imports(folder, length, [t for t in runs if BOUND not in t]) if memory else {}
+    rows = [_row(title, costs, peaks) for title in sorted(runs, key=lambda title: min(c.cpu for c in costs[title]))]
+    rows += [[title, f"not there: {reason}", "-", "-"] for title, reason in all_ways.items() if isinstance(reason, str)]
+    headers = [f"way of reading {FRAMES} frames", "clips a CPU-second", "clips a second", "MB above imports"]
+    told = f"{len(clips)} clips: {files.kilobytes()}."
+    return (
+        f"{told}\n\n{table(headers, rows)}\n\n{table(['ratio of clips a CPU-second', '', 'target'], compared(costs))}"
+    )
+
+
+def _row(title: str, costs: Costs, peaks: Mapping[str, float]) -> list[str]:
+    rates = [spread([1 / getattr(cost, clock) for cost in costs[title]], 1) for clock in ("cpu", "wall")]
+    return [title, *rates, f"{peaks[title]:.0f}" if title in peaks else "-"]
+
+
+def memory_above_imports(folder: Path, length: int, titles: Sequence[str]) -> dict[str, float]:
+    """How much more peak memory in MB a process has that runs a way once than one that only imports all."""
+    idle = peak_mb(read_once, folder, length, None)
+    return {title: peak_mb(read_once, folder, length, title) - idle for title in titles}
+
+
+def compared(costs: Costs) -> list[list[str]]:
+    """The rows of ratios: the first way's rate over the second one's, with the target where there is one."""
+    pairs: list[tuple[str, str, float | None]] = [
+        (SHARDS, f"{PACKETS}, GOP {GOPS[1]}", 10),
+        *((CHAIN, f"{PUBLISHED}, short side {short}", 3) for short in SHORT_SIDES),
+        *((f"{CHAIN}, normalised floats", f"{PUBLISHED}, short side {short}", None) for short in SHORT_SIDES),
+        (SHARDS, JPEGS, None),
+    ]
+    for gop in GOPS:
+        pairs.append((f"{PACKETS}, GOP {gop}", f"{DECORD}, GOP {gop}", 1.3))
+        pairs += [(f"{PACKETS}, GOP {gop}", f"{peer}, GOP {gop}", None) for peer in (TORCHCODEC, BOUND)]
+    there = [pair for pair in pairs if pair[0] in costs and pair[1] in costs]
+    # A rate is one over a cost.
+    return [[f"{a} / {b}", *judged(ratios(costs, b, a), at_least=least)] for a, b, least in there]
+
+
+def read_once(folder: Path, length: int, title: str | None) -> None:
+    """One way once, or its imports alone."""
+    torch.set_num_threads(1)
+    found = ways(Files.of(folder), length)
+    if title is not None:
+        run = found[title]
+        assert not isinstance(run, str)
+        run()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--clips", type=int, default=12)
-    parser.add_argument("--seconds", type=int, default=10)
-    options = parser.parse_args()
+    """Print the tables of drawn clips, and of real ones where they are."""
+    options = parser(__doc__)
+    options.add_argument("--clips", type=int, default=6, help="of each set (6)")
+    options.add_argument("--seconds", type=int, default=10, help="that a clip lasts (10)")
+    options.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with sets of real clips")
+    chosen = options.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
-        measure(Path(name), options.rounds, options.clips, options.seconds)
-
-
-def measure(folder: Path, rounds: int, clips: int, seconds: int) -> None:
-    """Draw, time every way in turn, print the table."""
-    ways: dict[str, Way] = {}
-    sizes: dict[str, float] = {}
-    for gop in GOPS:
-        paths, pictures = [], []
-        for clip in range(clips):
-            paths.append(folder / f"{gop}-{clip}.mp4")
-            drawn = draw(paths[-1], seconds, gop, clip)
-            if gop == GOPS[0]:
-                pictures.append(frames_of(folder / f"frames-{clip}", drawn))
-        made = {
-            "texthead, packets": ours,
-            "decord": decord_way,
-            "torchcodec": torchcodec_way,
-            "PyAV, decode all": decode_all,
-            "opencv": opencv_way,
-        }
-        for title, make in made.items():
-            try:
-                ways[f"{title}, GOP {gop}"] = make(paths)
-            except (ImportError, RuntimeError, OSError) as error:
-                print(f"left out: {title}, GOP {gop} ({str(error).strip().splitlines()[0]})")
-        sizes[f"originals, GOP {gop}"] = sum(path.stat().st_size for path in paths) / clips
-        if gop == GOPS[0]:
-            data = th.Dataset(tuple(th.Item(path, "thing") for path in paths), "drawn")
-            prepare(data, folder / "shards", ShardOptions())
-            stored = [item.path for item in th.read_dataset(folder / "shards").items]
-            shards = ours(stored, 32 / (seconds * FPS))
-            ways |= {"texthead, shards": shards, "JPEG folders, bare": jpegs(pictures)}
-            ways["shards, whole chain"] = shards_chain(shards, np.random.default_rng(1))
-            ways["JPEG folders, whole chain"] = whole_chain(pictures, np.random.default_rng(1))
-            sizes["shards"] = (folder / "shards" / "shard-000000.tar").stat().st_size / clips
-            sizes["JPEG folders"] = sum(f.stat().st_size for p in pictures for f in p.iterdir()) / clips
-    rng = np.random.default_rng(0)
-    rates: dict[str, list[float]] = {title: [] for title in ways}
-    for number in range(rounds + 1):
-        wanted = [random_in_segment(seconds * FPS, FRAMES, lambda n: int(rng.integers(n))) for _ in range(clips)]
-        for title, read in ways.items():
-            started = time.process_time()
-            for clip in range(clips):
-                read(clip, wanted[clip])
-            if number:  # The first round warms up.
-                rates[title].append(clips / (time.process_time() - started))
-    print(f"| way of reading {FRAMES} frames | clips a CPU-second (least-most) |\n|---|---|")
-    for title, found in sorted(rates.items(), key=lambda pair: -statistics.median(pair[1])):
-        print(f"| {title} | {statistics.median(found):.1f} ({min(found):.1f}-{max(found):.1f}) |")
-    for gop in GOPS:
-        bound = null_seconds(folder / f"{gop}-0.mp4")
-        told = f"{1 / bound:.1f} clips a CPU-second" if bound else "not installed"
-        print(f"bound, ffmpeg -f null, GOP {gop}: {told}")
-    print(", ".join(f"{title}: {size / 1e3:.0f} kB a clip" for title, size in sizes.items()))
-    pairs = [
-        ("texthead, shards", f"texthead, packets, GOP {GOPS[1]}"),
-        ("texthead, shards", "JPEG folders, bare"),
-        ("shards, whole chain", "JPEG folders, whole chain"),
-        *((f"texthead, packets, GOP {gop}", f"decord, GOP {gop}") for gop in GOPS),
-    ]
-    for first, second in pairs:
-        if first in rates and second in rates:
-            ratios = [a / b for a, b in zip(rates[first], rates[second], strict=True)]
-            print(f"{first} / {second}: {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
+    numbers = range(chosen.clips)
+    sets = {"Drawn videos": [videos.drawn(chosen.seconds, number) for number in numbers]}
+    if videos.has_real(chosen.data):
+        sets["Real clips joined"] = [videos.joined(chosen.data, chosen.seconds, number) for number in numbers]
+    print(ABOUT.format(frames=FRAMES, seconds=chosen.seconds))
+    *_, last = sets
+    for title, clips in sets.items():
+        with tempfile.TemporaryDirectory() as name:
+            print(f"\n### {title}\n\n{measure(Path(name), clips, chosen.rounds, memory=title == last)}")
+    if len(sets) == 1:
+        print(f"\nReal clips are not in {chosen.data.name}: no table of them.")
 
 
 if __name__ == "__main__":

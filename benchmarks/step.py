@@ -1,16 +1,20 @@
-"""A training step of `texthead.train` against a bare forward, backward, step loop of the same network.
+"""A training step of `texthead.train` beside a bare loop, the matching paradigm, and the Trainer of transformers.
 
-    python -m benchmarks.step [--rounds 7]
+    python -m benchmarks step [--rounds 5]
 
-Both sides train `mini` at 112 pixels on the same 8 batches of 16 images, which are read from memory: a fixed tensor
-stands in for decoding on both sides, so that what is compared is the loop. Rounds are interleaved in one process;
-the ratio is the median over rounds of texthead's time over the bare loop's.
+All train `mini` at 112 pixels on the same batches of 4 clips of 8 frames, which are read from memory: a fixed tensor
+stands in for decoding, so that what is compared is the loop. The bare loop (forward, backward, step) is the bound.
+Matching learns from the texts of its batch (Eq. 2); online its text encoder, MiniLM and the bridge, is trained too. In
+two processes of one thread each takes half of every batch; with gather the batch's texts are those of both.
+
+A step is what lies between two forward passes of the encoder; the first of a run does not count. Ratios are medians of
+those within each round. Memory is the peak of a new process that runs one row's steps, the larger one of two.
 """
 
-import argparse
 import statistics
 import tempfile
-import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -18,75 +22,250 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor, nn
 
 import texthead as th
-from texthead import training
+from benchmarks.rounds import (
+    Cost,
+    Way,
+    interleaved,
+    judged,
+    milliseconds,
+    now,
+    own_peak_mb,
+    parser,
+    peak_mb,
+    ratios,
+    table,
+)
+from texthead import distributed, training
 from texthead.temporal import MeanPool
 
-CLASSES, ITEMS, BATCH, SIZE = 8, 128, 16, 112
+CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
+# A run of so few steps reaches the peak of its memory.
+FEW = 3
+NAMES = ("archery", "a bird", "a boat", "juggling", "a kite", "running", "skating", "tennis")
+OURS, BARE, ONLINE, TRAINER = "texthead", "bare loop", "matching, online", "transformers' Trainer"
+# The paper's times for Table 6, over those of its own method.
+PAPER = {"online, gather": 2.0, "offline, gather": 2.0, "online, no gather": 1.06, "offline, no gather": 1.0}
 
 
-def make_model() -> th.Recognizer:
-    """The network of both sides."""
+def recipe() -> th.Recipe:
+    """What all rows are trained with."""
+    return th.recipes.small(frames=FRAMES, temporal="mean", size=SIZE, epochs=1, warmup=0.5, batch=BATCH)
+
+
+def make_model() -> tuple[th.Encoder, th.Recognizer]:
+    """The encoder with its text half not yet loaded, and the network of all rows; its text rows are drawn."""
     encoder = th.load_encoder("mini")
-    generator = torch.Generator().manual_seed(0)
-    weight = th.random_weights(CLASSES, encoder.dim, generator=generator)
-    return th.Recognizer(
-        encoder.visual, MeanPool(), th.FrozenHead(weight, names=[f"class {i}" for i in range(CLASSES)])
-    )
+    weight = th.random_weights(CLASSES, encoder.dim, generator=torch.Generator().manual_seed(0))
+    head = th.FrozenHead(weight, names=NAMES, prompts=NAMES, kind="text")
+    return encoder, th.Recognizer(encoder.visual, MeanPool(), head)
 
 
-def ours(data: th.Dataset, recipe: th.Recipe, clip: torch.Tensor) -> float:
-    """Seconds a step inside texthead's loop, from the first step's end to the last one's."""
-    marks: list[float] = []
-    model = make_model()
+def clip_and_data(folder: Path, steps: int) -> tuple[Tensor, th.Dataset]:
+    """The clip that stands for all, and as many items as the steps take."""
+    path = folder / "one.png"
+    if not path.is_file():
+        Image.new("RGB", (SIZE, SIZE)).save(path)
+    pixels = np.random.default_rng(0).integers(0, 256, (FRAMES, 3, SIZE, SIZE), dtype=np.uint8)
+    items = (th.Item(path, NAMES[i % CLASSES], "train") for i in range(steps * BATCH))
+    return torch.from_numpy(pixels), th.Dataset(tuple(items))
+
+
+def watched(model: th.Recognizer) -> list[Cost]:
+    """What the clocks say at the beginning of every forward pass from now on."""
+    marks: list[Cost] = []
+    model.visual.register_forward_pre_hook(lambda *_: marks.append(now()))
+    return marks
+
+
+def a_step(marks: Sequence[Cost]) -> Cost:
+    """The cost of a step, from the second one's beginning to the last one's."""
+    first, *_, last = marks[1:]
+    return Cost(*((end - start) / (len(marks) - 2) for start, end in zip(first, last, strict=True)))
+
+
+def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False) -> Cost:
+    """A step inside texthead's loop; `text` is "online" or "offline" for the matching paradigm."""
+    clip, data = clip_and_data(folder, steps)
+    encoder, model = make_model()
+    marks = watched(model)
+    objective = th.Matching(encoder.text if text == "online" else None, gather=gather) if text else None
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as out,
         mock.patch.object(training.TrainClips, "__getitem__", lambda self, key: (clip, self.targets[key[1]], key[1])),
     ):
-        th.train(model, data, None, recipe, out=folder, progress=lambda done, total: marks.append(time.perf_counter()))
-    return (marks[-1] - marks[0]) / (len(marks) - 1)
+        th.train(model, data, None, recipe(), out=out, objective=objective)
+    return a_step(marks)
 
 
-def bare(data: th.Dataset, recipe: th.Recipe, clip: torch.Tensor) -> float:
-    """Seconds a step of the plainest loop."""
-    model = make_model()
-    model.head.log_scale.requires_grad_(False)
-    training.set_training(model, recipe)
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=recipe.lr, weight_decay=recipe.weight_decay
-    )
-    targets = torch.arange(ITEMS) % CLASSES
-    batch = torch.stack([clip] * BATCH)
-    marks = []
-    for start in range(0, ITEMS, BATCH):
-        loss = F.cross_entropy(model(batch), targets[start : start + BATCH])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+def bare(folder: Path, steps: int) -> Cost:
+    """A step of the plainest loop."""
+    chosen = recipe()
+    clip, data = clip_and_data(folder, steps)
+    _, model = make_model()
+    marks = watched(model)
+    model.head.log_scale.requires_grad_(False)  # pyright: ignore[reportCallIssue]
+    training.set_training(model, chosen)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=chosen.lr, weight_decay=chosen.weight_decay)
+    targets, batch = torch.arange(len(data)) % CLASSES, torch.stack([clip] * BATCH)
+    for start in range(0, len(data), BATCH):
+        F.cross_entropy(model(batch), targets[start : start + BATCH]).backward()
+        nn.utils.clip_grad_norm_(trained, chosen.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        marks.append(time.perf_counter())
-    return (marks[-1] - marks[0]) / (len(marks) - 1)
+    return a_step(marks)
+
+
+class WithLoss(nn.Module):
+    """The model as the Trainer takes it: it returns its loss, and batch norms stay frozen when it is set to train."""
+
+    def __init__(self, model: th.Recognizer, chosen: th.Recipe):
+        super().__init__()
+        self.model, self.chosen = model, chosen
+
+    def forward(self, pixels: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The loss and the logits."""
+        logits = self.model(pixels)
+        return {"loss": F.cross_entropy(logits, labels), "logits": logits}
+
+    def train(self, mode: bool = True) -> "WithLoss":
+        """Training mode as texthead has it."""
+        super().train(mode)
+        if mode:
+            training.set_training(self.model, self.chosen)
+        return self
+
+
+def trainer(folder: Path, steps: int) -> Cost:
+    """A step of the Trainer of transformers, with the same batch and settings of the optimiser."""
+    import transformers
+
+    chosen = recipe()
+    clip, data = clip_and_data(folder, steps)
+    _, model = make_model()
+    marks = watched(model)
+    model.head.log_scale.requires_grad_(False)  # pyright: ignore[reportCallIssue]
+    with tempfile.TemporaryDirectory() as out:
+        arguments = transformers.TrainingArguments(
+            output_dir=out,
+            per_device_train_batch_size=BATCH,
+            max_steps=steps,
+            learning_rate=chosen.lr,
+            weight_decay=chosen.weight_decay,
+            max_grad_norm=chosen.clip_norm,
+            lr_scheduler_type="cosine",
+            use_cpu=True,
+            remove_unused_columns=False,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+        )
+        examples = [{"pixels": clip, "labels": place % CLASSES} for place in range(len(data))]
+        # A list is a dataset of torch in all but its type.
+        train_set: torch.utils.data.Dataset = examples  # pyright: ignore[reportAssignmentType]
+        loop = transformers.Trainer(WithLoss(model, chosen), arguments, train_dataset=train_set)
+        loop.remove_callback(transformers.PrinterCallback)
+        loop.train()
+    return a_step(marks)
+
+
+def reason_without_trainer() -> str | None:
+    """Why there is no Trainer, in a line; None if there is."""
+    try:
+        import accelerate  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+Run = Callable[[Path, int], Cost]
+
+
+def rows() -> tuple[dict[str, Run], dict[str, Run]]:
+    """(what is run in one process, what is run in two), by title."""
+    one: dict[str, Run] = {
+        OURS: ours,
+        BARE: bare,
+        ONLINE: partial(ours, text="online"),
+        "matching, offline": partial(ours, text="offline"),
+    }
+    if reason_without_trainer() is None:
+        one[TRAINER] = trainer
+    two: dict[str, Run] = {OURS: ours}
+    for gather in (True, False):
+        for text in ("online", "offline"):
+            two[f"matching, {text}, {'gather' if gather else 'no gather'}"] = partial(ours, text=text, gather=gather)
+    return one, two
+
+
+def peak_of_two(run: Run, folder: Path, steps: int) -> float:
+    """The larger peak memory in MB of two new processes that run the steps."""
+    with distributed.processes(2) as crew:
+        return max(crew(_peak_after, run, folder, steps))
+
+
+def _peak_after(run: Run, folder: Path, steps: int) -> float:
+    run(folder, steps)
+    return own_peak_mb()
+
+
+def measure(rounds: int, steps: int = STEPS) -> str:
+    """The tables of one process and of two."""
+    one, two = rows()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip_and_data(folder, steps)
+        alone = {title: partial(run, folder, steps) for title, run in one.items()}
+        told = _table(alone, {title: peak_mb(run, folder, FEW) for title, run in one.items()}, rounds)
+        with distributed.processes(2) as crew:
+            together = {title: _in_both(crew, run, folder, steps) for title, run in two.items()}
+            memory = {title: peak_of_two(run, folder, FEW) for title, run in two.items()}
+            told_two = _table(together, memory, rounds)
+    left_out = reason_without_trainer()
+    note = f"\n\n{TRAINER}: not there: {left_out}" if left_out else ""
+    return f"### One process\n\n{told}{note}\n\n### Two processes of one thread\n\n{told_two}"
+
+
+def _in_both(crew: distributed.Run, run: Run, folder: Path, steps: int) -> Way:
+    """A way that costs the slower process's time and both processes' CPU time."""
+
+    def way() -> Cost:
+        found = crew(run, folder, steps)
+        return Cost(max(cost.wall for cost in found), sum(cost.cpu for cost in found))
+
+    return way
+
+
+def _table(ways: dict[str, Way], memory: dict[str, float], rounds: int) -> str:
+    costs = interleaved(ways, rounds)
+    lines = []
+    for title in ways:
+        by_cpu, by_clock = (statistics.median(ratios(costs, title, OURS, clock)) for clock in ("cpu", "wall"))
+        told = next((f"{value:g}" for kind, value in PAPER.items() if title.endswith(kind)), "-")
+        lines.append(
+            [title, *milliseconds(costs[title], 0), f"{by_cpu:.2f}", f"{by_clock:.2f}", told, f"{memory[title]:.0f}"]
+        )
+    headers = ["loop", "ms a step", "CPU-ms a step", "times ours, CPU", "times ours, clock", "paper", "peak MB"]
+    told = table(headers, lines)
+    if BARE in ways:
+        over = judged(ratios(costs, OURS, BARE), at_most=1.05)
+        less = judged([memory[OURS] / memory[ONLINE]], at_most=1)
+        told += f"\n\n- texthead over the bare loop, CPU time: {over[0]} ({over[1]})"
+        told += f"\n- texthead over online matching, peak memory: {memory[OURS] / memory[ONLINE]:.2f} ({less[1]})"
+    return told
 
 
 def main() -> None:
-    """Print the medians and the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
-    recipe = th.recipes.small(frames=1, temporal="mean", epochs=1, warmup=0.5, batch=BATCH)
-    clip = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, SIZE, SIZE), dtype=np.uint8))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "one.png"
-        Image.new("RGB", (SIZE, SIZE)).save(path)
-        data = th.Dataset(tuple(th.Item(path, f"class {i % CLASSES}", "train") for i in range(ITEMS)))
-        pairs = [(ours(data, recipe, clip), bare(data, recipe, clip)) for _ in range(rounds + 1)][1:]
-    ratio = [a / b for a, b in pairs]
-    print(f"texthead: median {1000 * statistics.median(a for a, _ in pairs):.0f} ms a step of {BATCH} images")
-    print(f"bare:     median {1000 * statistics.median(b for _, b in pairs):.0f} ms")
-    print(
-        f"ratio:    median {statistics.median(ratio):.3f} (min {min(ratio):.3f}, max {max(ratio):.3f}, {rounds} rounds)"
-    )
+    """Print the tables."""
+    options = parser(__doc__)
+    options.add_argument("--steps", type=int, default=STEPS, help=f"a run, at least {FEW} ({STEPS})")
+    chosen = options.parse_args()
+    print(f"## A training step\n\n`mini`, {BATCH} clips of {FRAMES} frames of {SIZE} pixels, {torch.get_num_threads()}")
+    print(f"threads in one process.\n\n{measure(chosen.rounds, chosen.steps)}")
 
 
 if __name__ == "__main__":

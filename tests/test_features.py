@@ -101,7 +101,7 @@ def test_many_small_batches_keep_every_file_in_its_place(
     paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(9)]
     paths.insert(4, tmp_path / "missing.mp4")
     paths.insert(7, write_broken(tmp_path / "broken.mp4"))
-    monkeypatch.setattr(module, "_encoded", functools.partial(module._encoded, batch=2))
+    monkeypatch.setattr(module, "frames_together", lambda device: 2)
     found = frame_features(visual, paths, choose, PIXELS, cache=None, workers=workers)
     for i, (path, entry) in enumerate(zip(paths, found, strict=True)):
         if i in (4, 7):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from texthead.datasets import Dataset, Pixels, ViewClips, label_indices
 from texthead.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.errors import DataError, MediaError
-from texthead.features import FeatureCache, Progress, frame_features, readable
+from texthead.features import FeatureCache, Progress, frame_features, frames_together, readable
 from texthead.frozen_fits import logistic_head
 from texthead.heads import mean_probability
 from texthead.recognizer import Recognizer
@@ -289,6 +289,14 @@ def _view_features(
     return found
 
 
+def _encoded(
+    model: Recognizer, clips: UInt8[Tensor, "clips frames 3 size size"], device: torch.device
+) -> Float[Tensor, "clips dim"]:
+    """The feature of each clip; a CPU takes a few at a time."""
+    most = max(1, frames_together(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
+    return torch.cat([model.features(part.to(device)).cpu() for part in clips.split(most)])
+
+
 @torch.inference_mode()
 def encode_views(
     model: Recognizer, clips: Sequence[UInt8[Tensor, "views frames 3 size size"] | MediaError]
@@ -297,7 +305,7 @@ def encode_views(
     model.eval()
     device = next(model.parameters()).device
     read = [clip for clip in clips if not isinstance(clip, MediaError)]
-    encoded = model.features(torch.cat(read).to(device)).cpu() if read else torch.empty(0)
+    encoded = _encoded(model, torch.cat(read), device) if read else torch.empty(0)
     rows = iter(encoded.split([len(clip) for clip in read]))
     return [clip if isinstance(clip, MediaError) else next(rows) for clip in clips]
 

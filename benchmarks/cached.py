@@ -1,0 +1,102 @@
+"""A second experiment on features that are kept, against the first one, which encodes: the same logits, bit for bit.
+
+    python -m benchmarks cached [--rounds 5] [--clips 1]
+
+An experiment trains a temporal transformer behind the frozen `mini` with the recipe `small` as it is (10 epochs, 128
+pixels, twice 8 frames of each video) on drawn videos of 48 classes, and scores others. The second one comes with the
+same cache, a new model and a new run folder. Training takes its time in both; scoring alone is measured beside it.
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import texthead as th
+from benchmarks.rounds import Costs, judged, milliseconds, now, own_peak_mb, parser, ratios, since, table
+from texthead import synthetic
+from texthead.features import encoder_key
+from texthead.model_parts import make_temporal_for, pixels_for
+from texthead.recipes import Recipe
+
+FRAMES = 32
+TRAINED, SCORED = "train and score", "score alone"
+FIRST, SECOND = "first, encodes", "second, on what is kept"
+
+
+class Experiment:
+    """Trains and scores with what lies in a folder of kept features.
+
+    The encoder and the prompts' rows are made once: an experiment is the same with other rows.
+    """
+
+    def __init__(self, data: th.Dataset, recipe: Recipe):
+        self.train_set, self.test_set, self.recipe = data.split("train"), data.split("test"), recipe
+        encoder = th.load_encoder("mini")
+        self.visual, dim = encoder.visual, encoder.dim
+        self.weight = th.random_weights(len(data.classes), dim, generator=torch.Generator().manual_seed(0))
+        self.names = data.classes
+        self.pixels = pixels_for(recipe, self.visual.spec)
+
+    def model(self) -> th.Recognizer:
+        """The model before training, always the same."""
+        torch.manual_seed(0)
+        temporal = make_temporal_for(self.recipe, self.visual)
+        return th.Recognizer(self.visual, temporal, th.FrozenHead(self.weight, names=self.names, scale=30.0))
+
+    def run(self, kept: Path, costs: Costs, which: str) -> dict[str, Tensor]:
+        """The logits of the test items without and after training; costs are added to `costs`."""
+        found: dict[str, Tensor] = {}
+        for task in (SCORED, TRAINED):
+            # Each task has a cache of its own, so that both first ones encode.
+            start = now()
+            cache = th.FeatureCache(encoder_key(self.visual, self.pixels), kept / task.replace(" ", "-"))
+            model = self.model()
+            with tempfile.TemporaryDirectory() as out:
+                if task == TRAINED:
+                    th.train(model, self.train_set, None, self.recipe, out=out, cache=cache)
+                scored = th.evaluate(model, self.test_set, frames=self.recipe.frames, pixels=self.pixels, cache=cache)
+            cache.close()
+            costs.setdefault(f"{task}: {which}", []).append(since(start))
+            found[task] = scored.scores
+        return found
+
+
+def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, recipe: Recipe | None = None) -> str:
+    """The table: each task first and second, and whether their logits are equal in every round."""
+    costs: Costs = {}
+    equal = {TRAINED: 0, SCORED: 0}
+    with tempfile.TemporaryDirectory() as name:
+        drawn = synthetic.draw_videos(Path(name) / "videos", train=clips, test=clips, frames=frames, size=size)
+        data = th.read_dataset(drawn)
+        experiment = Experiment(data, recipe or th.recipes.small(freeze_encoder=True))
+        for number in range(rounds):
+            kept = Path(name) / f"kept-{number}"
+            first, second = (experiment.run(kept, costs, which) for which in (FIRST, SECOND))
+            for task in equal:
+                equal[task] += torch.equal(first[task], second[task])
+    rows = []
+    for task, same in equal.items():
+        a, b = f"{task}: {FIRST}", f"{task}: {SECOND}"
+        found = [judged(ratios(costs, a, b, clock), at_least=20) for clock in ("wall", "cpu")]
+        told = f"in {same} of {rounds} rounds"
+        rows.append([a, *milliseconds(costs[a], 0), "", "", ""])
+        rows.append([b, *milliseconds(costs[b], 0), *(f"{ratio} ({target})" for ratio, target in found), told])
+    headers = ["experiment", "ms", "CPU-ms", "times as fast, clock", "times as fast, CPU", "equal logits"]
+    return f"{len(data)} videos of {frames} frames.\n\n{table(headers, rows)}"
+
+
+def main() -> None:
+    """Print the table."""
+    options = parser(__doc__)
+    options.add_argument("--clips", type=int, default=1, help="a class, to train on and as many to score (1)")
+    chosen = options.parse_args()
+    print(f"## A second experiment on kept features\n\n{torch.get_num_threads()} threads, the frozen `mini`.")
+    print("Training the head takes as long in both and is most of what is left of the second; scoring alone has none.")
+    print(measure(chosen.rounds, chosen.clips))
+    print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
+
+
+if __name__ == "__main__":
+    main()

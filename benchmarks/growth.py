@@ -1,0 +1,201 @@
+"""Growth: time and memory over the number of items and over the number of classes.
+
+    python -m benchmarks growth [--rounds 5] [--items 1000] [--classes 10,100,1000,10000]
+
+Items: 1, 2, 4 and 8 times so many drawn pictures of 64 pixels lie in class folders on the disk. A new process reads the
+folder, encodes every picture with a very small ViT, trains a linear head on the features for one epoch with a run
+folder, and scores all pictures. The slope is that of the least squares line through all rounds, with the 95 % interval;
+beside it how much more an item takes in the upper half than in the lower one.
+
+Classes: a training step of ViT-B/32 (random weights) on 2 clips of 8 frames behind a frozen head of so many rows.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.stats
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import texthead as th
+from benchmarks.rounds import (
+    Cost,
+    in_new_process,
+    interleaved,
+    judged,
+    milliseconds,
+    now,
+    own_peak_mb,
+    parser,
+    peak_mb,
+    ratios,
+    since,
+    spread,
+    table,
+    timed,
+)
+from texthead import training
+from texthead.encoders import spec_of
+from texthead.features import encoder_key
+from texthead.model_parts import pixels_for
+from texthead.openclip import tower_spec
+from texthead.temporal import MeanPool
+from texthead.towers import Visual, build_visual
+
+SIDE, KINDS, TIMES = 64, 10, (1, 2, 4, 8)
+VISION = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1, "head_width": 32}
+CLASSES = (10, 100, 1000, 10000)
+BATCH, FRAMES = 2, 8
+
+
+# --- items
+
+
+def draw(folder: Path, count: int) -> None:
+    """So many pictures of noise in class folders, all different."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / f"kind {number % KINDS}" / f"{number:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((SIDE, SIDE)).save(path)
+
+
+def small_visual() -> Visual:
+    """A ViT of one block on 32 pixels, always the same."""
+    torch.manual_seed(0)
+    return build_visual(tower_spec("openclip:small", {"embed_dim": 64, "vision_cfg": VISION}, {}))
+
+
+def experiment(folder: Path) -> tuple[Cost, float]:
+    """(what reading, encoding, training and scoring of the folder cost, the peak memory of this process in MB)."""
+    torch.set_num_threads(1)
+    visual = small_visual()
+    start = now()
+    data = th.read_dataset(folder)
+    recipe = th.recipes.small(size=32, frames=1, temporal="mean", epochs=1, batch=64, freeze_encoder=True, center=False)
+    pixels = pixels_for(recipe, visual.spec)
+    model = th.Recognizer(visual, MeanPool(), th.LinearHead(visual.spec.dim, names=data.classes))
+    with tempfile.TemporaryDirectory() as name:
+        cache = th.FeatureCache(encoder_key(visual, pixels), Path(name) / "kept")
+        th.train(model, data, None, recipe, out=Path(name) / "run", cache=cache)
+        th.evaluate(model, data, frames=1, pixels=pixels, cache=cache)
+        cache.close()
+    return since(start), own_peak_mb()
+
+
+def measure_items(rounds: int, fewest: int, times: Sequence[int] = TIMES) -> str:
+    """The table over numbers of items."""
+    counts = [fewest * factor for factor in times]
+    costs: dict[int, list[Cost]] = {count: [] for count in counts}
+    peaks: dict[int, list[float]] = {count: [] for count in counts}
+    with tempfile.TemporaryDirectory() as name:
+        for count in counts:
+            draw(Path(name) / str(count), count)
+        for number in range(rounds):
+            for count in counts if number % 2 else reversed(counts):
+                cost, peak = in_new_process(experiment, Path(name) / str(count))
+                costs[count].append(cost)
+                peaks[count].append(peak)
+    rows = []
+    for count in counts:
+        each = 1000 * statistics.median(cost.cpu for cost in costs[count]) / count
+        rows.append([str(count), *milliseconds(costs[count], 0), f"{each:.2f}", spread(peaks[count], 0)])
+    time = slope(counts, [[1000 * cost.cpu for cost in costs[count]] for count in counts])
+    memory = slope(counts, [[1024 * peak for peak in peaks[count]] for count in counts])
+    middle = counts[len(counts) // 2]
+    grown = bend([counts[0], middle, counts[-1]], [costs[counts[0]], costs[middle], costs[counts[-1]]])
+    told = [
+        f"CPU time: {time[0]:.3f} ± {time[1]:.3f} ms an item; from {middle} to {counts[-1]} items an item takes "
+        f"{spread(grown)} times what it takes from {counts[0]} to {middle} (1 is linear)",
+        f"memory: {memory[0]:.2f} ± {memory[1]:.2f} kB an item",
+    ]
+    headers = ["items", "ms", "CPU-ms", "CPU-ms an item", "peak MB"]
+    return f"{table(headers, rows)}\n\n" + "\n".join(f"- {line}" for line in told)
+
+
+def bend(counts: Sequence[int], costs: Sequence[Sequence[Cost]]) -> list[float]:
+    """CPU time an item between the last two of three counts over that between the first two, in each round."""
+    steps = np.diff(counts)
+    times = np.array([[cost.cpu for cost in found] for found in costs])
+    rises = np.diff(times, axis=0) / steps[:, None]
+    return (rises[1] / rises[0]).tolist()
+
+
+def slope(counts: Sequence[int], values: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """(the slope of the least squares line through all values over their counts, half its 95 % interval)."""
+    at = [count for count, found in zip(counts, values, strict=True) for _ in found]
+    line: Any = scipy.stats.linregress(at, [value for found in values for value in found])
+    return float(line.slope), float(scipy.stats.t.ppf(0.975, len(at) - 2) * line.stderr)
+
+
+# --- classes
+
+
+def step_with(visual: Visual, classes: int, clips: torch.Tensor) -> Callable[[], None]:
+    """What takes one step of training behind a frozen head of so many rows."""
+    weight = th.random_weights(classes, visual.spec.dim, generator=torch.Generator().manual_seed(0))
+    model = th.Recognizer(visual, MeanPool(), th.FrozenHead(weight, names=[f"class {i}" for i in range(classes)]))
+    training.set_training(model, th.recipes.small())
+    optimizer = torch.optim.AdamW(visual.parameters(), lr=1e-6)
+    targets = torch.arange(len(clips))
+
+    def step() -> None:
+        F.cross_entropy(model(clips), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def tower_and_clips(architecture: str, frames: int) -> tuple[Visual, torch.Tensor]:
+    """An encoder with random weights, and clips for it."""
+    visual = build_visual(spec_of(architecture))
+    rng = np.random.default_rng(0)
+    shape = (BATCH, frames, 3, visual.spec.size, visual.spec.size)
+    return visual, torch.from_numpy(rng.integers(0, 256, shape, np.uint8))
+
+
+def step_once(architecture: str, frames: int, classes: int) -> None:
+    """One step in this process, for its memory."""
+    visual, clips = tower_and_clips(architecture, frames)
+    step_with(visual, classes, clips)()
+
+
+def measure_classes(
+    rounds: int, classes: Sequence[int], architecture: str = "openclip:ViT-B-32", frames: int = FRAMES
+) -> str:
+    """The table over numbers of classes."""
+    visual, clips = tower_and_clips(architecture, frames)
+    ways = {f"{count} classes": timed(step_with(visual, count, clips)) for count in classes}
+    costs = interleaved(ways, rounds)
+    fewest = f"{classes[0]} classes"
+    rows = []
+    for count in classes:
+        title = f"{count} classes"
+        times = ["1", "-"] if title == fewest else judged(ratios(costs, title, fewest), at_most=1.05)
+        memory = peak_mb(step_once, architecture, frames, count)
+        rows.append([title, *milliseconds(costs[title], 0), *times, f"{memory:.0f}"])
+    return table(["a step of ViT-B/32", "ms", "CPU-ms", f"over {fewest}, CPU", "target", "peak MB"], rows)
+
+
+def main() -> None:
+    """Print the tables."""
+    options = parser(__doc__)
+    options.add_argument("--items", type=int, default=1000, help="the fewest (1000)")
+    options.add_argument("--classes", default=",".join(map(str, CLASSES)), help="numbers with commas between")
+    chosen = options.parse_args()
+    print(
+        "## Growth\n\n### Items\n\nOne thread; reading, encoding, one epoch of a head and scoring, in a new process.\n"
+    )
+    print(measure_items(chosen.rounds, chosen.items))
+    print(f"\n### Classes\n\n{BATCH} clips of {FRAMES} frames, {torch.get_num_threads()} threads.\n")
+    print(measure_classes(chosen.rounds, [int(count) for count in chosen.classes.split(",")]))
+
+
+if __name__ == "__main__":
+    main()

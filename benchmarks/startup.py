@@ -1,0 +1,87 @@
+"""Start-up: what the commands cost before they do anything, and a cold prediction of one video.
+
+    python -m benchmarks startup [--rounds 5]
+
+Each figure is a new process from its start to its end. The cache is a folder of its own: the first load of `mini` with
+text fits its bridge there, and all others find it. What importing torch alone takes stands beside.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks import videos
+from benchmarks.rounds import interleaved, milliseconds, parser, spread, table, timed
+
+LOAD = "import texthead; encoder = texthead.load_encoder('mini')"
+WITH_TEXT = f"{LOAD}; encoder.encode_text(['a cat'])"
+PEAK = "from benchmarks.rounds import own_peak_mb; print('peak', own_peak_mb())"
+PREDICT = "a cold prediction of one video: `texthead predict`"
+
+
+def programs(video: Path) -> dict[str, list[str]]:
+    """What is started, by title."""
+    return {
+        "`texthead --help`": ["-m", "texthead", "--help"],
+        "`import texthead`": ["-c", "import texthead"],
+        "`import torch`, to compare": ["-c", "import torch"],
+        "`mini`, visual half": ["-c", LOAD],
+        "`mini` with text": ["-c", WITH_TEXT],
+        PREDICT: ["-m", "texthead", "predict", str(video), "--classes", "a dress, a hat, shoes"],
+    }
+
+
+def started(arguments: Sequence[str], cache: Path) -> str:
+    """What a new process prints."""
+    environment = {**os.environ, "TEXTHEAD_CACHE": str(cache)}
+    run = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=True)
+    return run.stdout
+
+
+def peak(arguments: Sequence[str], cache: Path) -> float:
+    """The peak memory of a new process in MB."""
+    kind, program, *rest = arguments
+    code = f"{program}; {PEAK}" if kind == "-c" else _AS_MODULE.format(arguments=[program, *rest], peak=PEAK)
+    return float(started(["-c", code], cache).split()[-1])
+
+
+_AS_MODULE = """
+import runpy, sys
+sys.argv = {arguments}
+try:
+    runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+except SystemExit as done:
+    assert not done.code
+{peak}
+"""
+
+
+def measure(rounds: int, seconds: int = 10) -> str:
+    """The table."""
+    with tempfile.TemporaryDirectory() as name:
+        cache = Path(name) / "cache"
+        video = videos.encode(Path(name) / "video.mp4", videos.drawn(seconds, 0), 12)
+        first = timed(lambda: started(["-c", WITH_TEXT], cache))()
+        found = programs(video)
+        costs = interleaved({title: timed(lambda a=a: started(a, cache)) for title, a in found.items()}, rounds)
+        rows = [[title, *milliseconds(costs[title], 0), f"{peak(a, cache):.0f}"] for title, a in found.items()]
+    rows.append(
+        ["`mini` with text, the first time", spread([1000 * first.wall], 0), spread([1000 * first.cpu], 0), "-"]
+    )
+    return table(["a new process", "ms", "CPU-ms", "peak MB"], rows)
+
+
+def main() -> None:
+    """Print the table."""
+    chosen = parser(__doc__).parse_args()
+    print(f"## Start-up\n\n{torch.get_num_threads()} threads; the video is of 340x256 pixels and 10 s.\n")
+    print(measure(chosen.rounds))
+
+
+if __name__ == "__main__":
+    main()

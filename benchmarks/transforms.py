@@ -1,0 +1,147 @@
+"""Transforms of a clip of 8 frames to 224 pixels: ours, torchvision's v2, and the published code's chain as described.
+
+    python -m benchmarks transforms [--rounds 7] [--clips 20]
+
+One thread, frames as a decoder gives them. Ours end in uint8, of which the device makes normalised floats; the
+published chain makes them here. So ours and torchvision's are measured with and without.
+
+The published chain (its training: random resized crop, flip, gray; its test: centre crop) goes picture by picture
+through Pillow, and resizes the whole frame to a short side of 256 first; of 340x256 that changes nothing.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, parser, ratios, table, timed
+from texthead.transforms import Augmentation, augment, view_crops
+
+FRAMES, SIZE, RESIZE = 8, 224, 256
+SIDES = ((340, 256), (427, 320))
+TRAIN = Augmentation(size=SIZE, resize=RESIZE, crop="resized", area=(0.08, 1.0), flip=0.5, gray=0.2)
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_MEAN, _STD = (255 * torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+OURS, TORCHVISION, PUBLISHED = "texthead", "torchvision v2", "the published chain, as described"
+
+
+def normalised(frames: UInt8[Tensor, "*frames 3 height width"]) -> Float[Tensor, "*frames 3 height width"]:
+    """Floats with CLIP's mean and deviation, as the encoder makes them on the device."""
+    return frames.float().sub_(_MEAN).div_(_STD)
+
+
+def published_train(pictures: Sequence[Image.Image], rng: np.random.Generator) -> Float[Tensor, "frames 3 224 224"]:
+    """Training: resize, one box of random area and shape for all frames (bilinear), flip, gray, floats."""
+    pictures = _resized(pictures)
+    box = _box(*pictures[0].size, rng)
+    pictures = [picture.crop(box).resize((SIZE, SIZE), Image.Resampling.BILINEAR) for picture in pictures]
+    flip, gray = rng.random(2)
+    if flip < TRAIN.flip:
+        pictures = [ImageOps.mirror(picture) for picture in pictures]
+    if gray < TRAIN.gray:
+        pictures = [ImageOps.grayscale(picture).convert("RGB") for picture in pictures]
+    return _floats(pictures)
+
+
+def published_test(pictures: Sequence[Image.Image]) -> Float[Tensor, "frames 3 224 224"]:
+    """Testing: resize, centre crop, floats."""
+    pictures = _resized(pictures)
+    left, top = ((side - SIZE) // 2 for side in pictures[0].size)
+    return _floats([picture.crop((left, top, left + SIZE, top + SIZE)) for picture in pictures])
+
+
+def _resized(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """Whole frames at a short side of 256, bicubic."""
+    short = min(pictures[0].size)
+    size = tuple(side * RESIZE // short for side in pictures[0].size)
+    return [picture.resize(size, Image.Resampling.BICUBIC) for picture in pictures]  # pyright: ignore[reportArgumentType]
+
+
+def _box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Of 8 to 100 % of the area and of width over height 3/4 to 4/3 or on its side; the largest square if none fits."""
+    for _ in range(10):
+        area, shape = width * height * rng.uniform(*TRAIN.area), rng.uniform(*TRAIN.ratio)
+        across, down = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        if rng.random() < 0.5:
+            across, down = down, across
+        if across <= width and down <= height:
+            break
+    else:
+        across = down = min(width, height)
+    left, top = int(rng.integers(width - across + 1)), int(rng.integers(height - down + 1))
+    return left, top, left + across, top + down
+
+
+def _floats(pictures: Sequence[Image.Image]) -> Float[Tensor, "frames 3 224 224"]:
+    """Stacked, over 255, minus the mean, over the deviation."""
+    stacked = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2)
+    return stacked.float().div_(255).sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
+
+
+def chains(frames: UInt8[Tensor, "frames 3 height width"]) -> dict[str, dict[str, Callable[[], Tensor]]]:
+    """For training and for testing, each chain on the same frames."""
+    from torchvision.transforms import v2
+
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(picture) for picture in frames.permute(0, 2, 3, 1).contiguous().numpy()]
+    bicubic = v2.InterpolationMode.BICUBIC
+    crop = v2.RandomResizedCrop(SIZE, scale=TRAIN.area, ratio=TRAIN.ratio, interpolation=bicubic, antialias=True)
+    train = v2.Compose([crop, v2.RandomHorizontalFlip(TRAIN.flip), v2.RandomGrayscale(TRAIN.gray)])
+    test = v2.Compose([v2.Resize(RESIZE, interpolation=bicubic, antialias=True), v2.CenterCrop(SIZE)])
+    return {
+        "training": {
+            OURS: lambda: augment(frames, TRAIN, rng),
+            f"{OURS}, floats": lambda: normalised(augment(frames, TRAIN, rng)),
+            TORCHVISION: lambda: train(frames),
+            f"{TORCHVISION}, floats": lambda: normalised(train(frames)),
+            PUBLISHED: lambda: published_train(pictures, rng),
+        },
+        "testing": {
+            OURS: lambda: view_crops(frames, SIZE, RESIZE, 1),
+            f"{OURS}, floats": lambda: normalised(view_crops(frames, SIZE, RESIZE, 1)),
+            TORCHVISION: lambda: test(frames),
+            f"{TORCHVISION}, floats": lambda: normalised(test(frames)),
+            PUBLISHED: lambda: published_test(pictures),
+        },
+    }
+
+
+def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -> str:
+    """The tables: milliseconds a clip, and how many times ours the others take."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for width, height in sides:
+        # Rows of RGB triples in memory, as decoders give them.
+        frames = torch.from_numpy(rng.integers(0, 256, (FRAMES, height, width, 3), np.uint8)).permute(0, 3, 1, 2)
+        for use, found in chains(frames).items():
+            ways = {title: timed(_times(run, clips), per=clips) for title, run in found.items()}
+            costs = interleaved(ways, rounds)
+            for title in found:
+                beside = f"{OURS}, floats" if "floats" in title or title == PUBLISHED else OURS
+                times = judged(ratios(costs, title, beside))[0] if title != beside else "1"
+                rows.append([f"{use}, {width}x{height}", title, *milliseconds(costs[title], 2), times])
+    return table(["frames", "chain", "ms a clip", "CPU-ms a clip", "times ours, alike"], rows)
+
+
+def _times(run: Callable[[], object], count: int) -> Callable[[], object]:
+    return lambda: [run() for _ in range(count)] and None
+
+
+def main() -> None:
+    """Print the table."""
+    options = parser(__doc__, rounds=7)
+    options.add_argument("--clips", type=int, default=20, help="a round (20)")
+    chosen = options.parse_args()
+    torch.set_num_threads(1)
+    print(f'## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Without "floats" a chain ends in uint8; the')
+    print("published chain ends in normalised floats and stands beside ours with them.\n")
+    print(measure(chosen.rounds, chosen.clips))
+    print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
+
+
+if __name__ == "__main__":
+    main()

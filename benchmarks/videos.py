@@ -1,0 +1,73 @@
+"""Videos to measure with: drawn, or joined out of real clips; 340x256 pixels and 30 frames a second, as h264."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+import texthead as th
+from texthead import synthetic
+from texthead.decoding import open_media
+
+WIDTH, HEIGHT, FPS = 340, 256, 30
+# Sets of real clips below a folder of data, in turn for one video and the next.
+REAL = ("video/skate_tricks/clips.csv", "video/airborne/clips.csv")
+Frames = UInt8[np.ndarray, "frames height width 3"]
+
+
+def drawn(seconds: int, seed: int) -> Frames:
+    """A drawn thing that grows over a drawn background, with grain."""
+    rng = np.random.default_rng(seed)
+    sprite = Image.new("RGBA", (96, 96), (*rng.integers(0, 256, 3).tolist(), 255))
+    clip = synthetic.animate(sprite, "growing", frames=seconds * FPS, size=WIDTH, rng=rng)[:, :HEIGHT]
+    grain = rng.integers(-6, 7, (8, HEIGHT, WIDTH, 1))
+    return np.stack([np.clip(frame + grain[i % 8], 0, 255).astype(np.uint8) for i, frame in enumerate(clip)])
+
+
+def has_real(data: Path) -> bool:
+    """Whether the real clips are below the folder."""
+    return all((data / name).is_file() for name in REAL)
+
+
+def joined(data: Path, seconds: int, seed: int) -> Frames:
+    """Real clips of one set, drawn from the seed, one after the other; each frame is scaled and cut to the size."""
+    items = th.read_dataset(data / REAL[seed % len(REAL)]).items
+    frames: list[np.ndarray] = []
+    for place in np.random.default_rng(seed).permutation(len(items)):
+        frames += whole(items[place].path)
+        if len(frames) >= seconds * FPS:
+            break
+    pictures = (Image.fromarray(frame) for frame in frames[: seconds * FPS])
+    return np.stack([np.asarray(ImageOps.fit(picture, (WIDTH, HEIGHT))) for picture in pictures])
+
+
+def whole(path: Path) -> Sequence[UInt8[np.ndarray, "height width 3"]]:
+    """All frames of a file."""
+    with open_media(path) as media:
+        return list(media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy())
+
+
+def encode(path: Path, frames: Frames, gop: int) -> Path:
+    """The frames as h264 by x264's own defaults (medium, CRF 23), with a key frame every `gop` frames."""
+    options = {"crf": "23", "g": str(gop), "keyint_min": str(gop), "sc_threshold": "0", "threads": "1"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def write_frames(folder: Path, frames: Sequence[UInt8[np.ndarray, "height width 3"]], short: int) -> Path:
+    """Every frame as a JPEG of that short side in a folder, as frame folders are made."""
+    folder.mkdir()
+    for number, frame in enumerate(frames, start=1):
+        picture = Image.fromarray(frame)
+        size = picture.width * short // min(picture.size), picture.height * short // min(picture.size)
+        picture.resize(size, Image.Resampling.BICUBIC).save(folder / f"img_{number:05d}.jpg", quality=90)
+    return folder

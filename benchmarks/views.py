@@ -1,0 +1,94 @@
+"""An evaluation by 4x3 views against one by a single view, decoding included, and how often each video is decoded.
+
+    python -m benchmarks views [--rounds 5] [--clips 4]
+
+`mini` at 224 pixels, 8 frames a view, drawn videos of 340x256 pixels and 10 seconds with a key frame every 250 frames.
+The measure is the forward pass of a single view from memory: 12 views are 12 of them, and decoding comes on top.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+import texthead as th
+from benchmarks import videos
+from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, parser, ratios, table, timed
+from texthead import datasets
+from texthead.datasets import Pixels, ViewClips
+from texthead.evaluation import own_pixels
+from texthead.temporal import MeanPool
+
+FRAMES, GOP, CLASSES = 8, 250, 8
+MANY = th.Views(4, 3)
+FORWARD, ONE, ALL = "forward pass of one view, from memory", "evaluation, 1x1", f"evaluation, {MANY}"
+
+
+@contextmanager
+def counted() -> Iterator[list[Path]]:
+    """The files that evaluations open while this is open, in order."""
+    opened: list[Path] = []
+    whole = datasets.open_media
+
+    def opening(path: Path) -> object:
+        opened.append(path)
+        return whole(path)
+
+    with mock.patch.object(datasets, "open_media", opening):
+        yield opened
+
+
+def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = None) -> str:
+    """The table, and how often a video was opened."""
+    encoder = th.load_encoder("mini")
+    pixels = pixels or own_pixels(encoder.visual.spec)
+    weight = th.random_weights(CLASSES, encoder.dim, generator=torch.Generator().manual_seed(0))
+    names = [f"class {i}" for i in range(CLASSES)]
+    model = th.Recognizer(encoder.visual, MeanPool(), th.FrozenHead(weight, names=names)).eval()
+    with tempfile.TemporaryDirectory() as name:
+        paths = [
+            videos.encode(Path(name) / f"{i}.mp4", videos.drawn(seconds, i), min(GOP, seconds * videos.FPS))
+            for i in range(clips)
+        ]
+        data = th.Dataset(tuple(th.Item(path, names[i % CLASSES]) for i, path in enumerate(paths)))
+        one_view = ViewClips(paths, [0] * clips, frames=FRAMES, views=th.Views(), pixels=pixels)
+        single = [one_view[place][0] for place in range(clips)]
+
+        @torch.inference_mode()
+        def forward() -> None:
+            for clip in single:
+                model(clip)
+
+        def evaluation(views: th.Views) -> None:
+            th.evaluate(model, data, frames=FRAMES, pixels=pixels, views=views)
+
+        ways = {FORWARD: forward, ONE: lambda: evaluation(th.Views()), ALL: lambda: evaluation(MANY)}
+        costs = interleaved({title: timed(run, per=clips) for title, run in ways.items()}, rounds)
+        with counted() as opened:
+            evaluation(MANY)
+    rows = [[title, *milliseconds(costs[title], 0)] for title in ways]
+    against = [
+        [f"{ALL} / {other}", clock, *judged(ratios(costs, ALL, other, clock), at_most=most)]
+        for other, most in ((FORWARD, 12.5), (ONE, None))
+        for clock in ("wall", "cpu")
+    ]
+    told = f"Files opened in an evaluation of {clips} by {MANY}: {len(opened)}, each frame decoded once."
+    first = table(["a video", "ms", "CPU-ms"], rows)
+    return f"{first}\n\n{table(['ratio', 'time', '', 'target'], against)}\n\n{told}"
+
+
+def main() -> None:
+    """Print the tables."""
+    options = parser(__doc__)
+    options.add_argument("--clips", type=int, default=4, help="videos (4)")
+    chosen = options.parse_args()
+    print(f"## Evaluation by several views\n\n`mini` at 224 pixels, {FRAMES} frames a view, {torch.get_num_threads()}")
+    print(f"threads.\n\n{measure(chosen.rounds, chosen.clips)}")
+    print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
+
+
+if __name__ == "__main__":
+    main()
