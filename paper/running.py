@@ -15,6 +15,7 @@ from paper.rows import Job, Row
 from paper.section import Section
 from paper.worlds import Scale
 from texthead.errors import RunError
+from texthead.memory import keep_freed_memory
 
 Plan = Generator[list[Job], Results, Section]
 SEEDS = {"smoke": 1, "mini": 5, "full": 1}
@@ -182,7 +183,7 @@ def workers(setting: Setting) -> Iterator[ProcessPoolExecutor]:
     """Processes that jobs run in; they stay for all experiments, since their imports take seconds."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        setting.workers, mp_context=spawn, initializer=_threads, initargs=(setting.workers,)
+        setting.workers, mp_context=spawn, initializer=_begin, initargs=(setting.workers,)
     ) as pool:
         try:
             yield pool
@@ -193,10 +194,11 @@ def workers(setting: Setting) -> Iterator[ProcessPoolExecutor]:
             raise
 
 
-def _threads(count: int) -> None:
+def _begin(count: int) -> None:
     """One thread where several jobs run side by side; a job that is alone keeps torch's own number."""
     import torch
 
+    keep_freed_memory()
     if count > 1:
         torch.set_num_threads(1)
 

@@ -16,6 +16,7 @@ from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter, Name
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from texthead.errors import RunError, TextheadError
+from texthead.memory import keep_freed_memory
 from texthead.prompts import read_template
 from texthead.recipes import RECIPES, Recipe
 
@@ -593,6 +594,7 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
 
 def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: list[str]) -> None:
     """Do a command."""
+    keep_freed_memory()
     if command == "train":
         # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
         given = parser.parse_args(arguments, defaults=False)["train"]
