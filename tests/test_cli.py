@@ -678,6 +678,8 @@ def test_a_mistyped_option_is_guessed_and_not_taken(wrong):
     assert "unrecognized arguments: --framse 3: did you mean --frames?" in wrong(
         "train", "x", "--out", "y", "--framse", 3
     )
+    told = wrong("predict", "run", "--top", 2, "a.mp4")
+    assert "unrecognized arguments: a.mp4: names of files and the like stand together, before the options" in told
     assert "unrecognized arguments: --epoch 3: did you mean --epochs?" in wrong(
         "train", "x", "--out", "y", "--epoch", 3
     )

@@ -177,5 +177,7 @@ def test_mistakes_are_one_line(images: Path, tmp_path: Path, capsys: pytest.Capt
     assert "give both or neither" in capsys.readouterr().err
     assert compare(images, "--out", tmp_path / "x") == 2
     assert "give both or neither" in capsys.readouterr().err
+    assert compare(images, "--frames", 4) == 2
+    assert "--frames 4: all items are images" in capsys.readouterr().err
     assert compare(images, "--k", 6) == 2
     assert "class 'blue' has 5 items < k = 6" in capsys.readouterr().err

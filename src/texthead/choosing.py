@@ -179,7 +179,7 @@ def _in_steps(ground: Ground, kind: HeadKind, temporal: str, items: FrozenItems)
     head = make_head(
         kind, ground.encoder, ground.labels, recipe, names=ground.names, features=items.features, targets=items.targets
     )
-    model = Recognizer(visual, make_temporal_for(recipe, visual), head)
+    model = Recognizer(visual, make_temporal_for(recipe, visual), head).to(next(visual.parameters()).device)
     with tempfile.TemporaryDirectory() as folder:
         records = train(
             model,
@@ -228,8 +228,9 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
 
 def right_answers(model: Recognizer, items: FrozenItems) -> Bool[np.ndarray, " items"]:
     """Whether the best score of each item is its label's."""
+    device = next(model.parameters()).device
     with torch.inference_mode():
-        return (model.eval()(items.frames).argmax(1) == items.targets).numpy()
+        return (model.eval()(items.frames.to(device)).argmax(1).cpu() == items.targets).numpy()
 
 
 def cross_validated(

@@ -128,6 +128,8 @@ class _Parser(ArgumentParser):
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", line)
         near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
         line += f": did you mean {near[0]}?" if near else ""
+        if re.match(r"unrecognized arguments: [^-]", line):
+            line += ": names of files and the like stand together, before the options"
         if "--help)" not in line:
             line += f" (see {self.prog.replace(' [options]', '')} --help)"
         print(f"texthead: {line}", file=sys.stderr)

@@ -64,15 +64,28 @@ def encoded(ground: Ground, dataset: Dataset, pixels: Pixels, *, skip: bool, wor
 
 
 def make_ground(
-    source: str, train_set: Dataset, recipe: Recipe, *, clean: bool, cache: Path | None, device: str
+    source: str,
+    train_set: Dataset,
+    recipe: Recipe,
+    *,
+    given: frozenset[str] = frozenset(),
+    clean: bool,
+    cache: Path | None,
+    device: str,
 ) -> Ground:
-    """The encoder, the names and the recipe that all methods share, as the data needs them."""
+    """The encoder, the names and the recipe that all methods share, as the data needs them.
+
+    Args:
+        given: names of recipe values that the user gave, which are never changed.
+        clean: whether labels become class names by taking underscores and the like out.
+    """
     labels = tuple(train_set.classes)
     names = tuple(prompts.clean_names(labels) if clean else labels)
     encoder = load_encoder(source)
-    recipe, said = suit(recipe, train_set, encoder, given=frozenset())
+    recipe, said = suit(recipe, train_set, encoder, given=given)
     for line in said:
-        if not line.startswith("few items"):  # Steps are for what is trained in steps, of each fold's own items.
+        # Each fold has epochs of its own, and features are not flipped.
+        if not line.startswith(("few items", "flips are off")):
             notes().print(f"note: {line}")
     encoder.visual.to(pick_device(device)).eval()
     pixels = pixels_for(recipe, encoder.visual.spec)
@@ -100,7 +113,15 @@ def compare(options: Any) -> None:
     recipe = RECIPES["small"](**changes, seed=options.seed)
     cache = None if options.cache is None else Path(options.cache)
     clean = options.names == "clean"
-    ground = make_ground(options.encoder, train_set, recipe, clean=clean, cache=cache, device=options.device)
+    ground = make_ground(
+        options.encoder,
+        train_set,
+        recipe,
+        given=frozenset(changes),
+        clean=clean,
+        cache=cache,
+        device=options.device,
+    )
     say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
     pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
     how = {"skip": options.skip_unreadable, "workers": options.workers}
