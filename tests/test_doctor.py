@@ -78,12 +78,19 @@ def test_copies() -> None:
 
 def test_near_copies_leave_exact_ones_to_the_other() -> None:
     items, facts = made("a cat train 1", "b cat train 1", "c cat train 2", "d dog test 3")
-    found = doctor.near_copies(items, facts, {(2, 3): "as two peas", (0, 1): "", (0, 2): ""})
-    assert [(f.fault, f.severity, f.items) for f in found] == [
-        ("near duplicate", "warning", (0, 2)),
-        ("near leak", "serious", (2, 3)),
-    ]
-    assert found[1].detail == "looks like d in train and test (as two peas, labels cat and dog)"
+    pairs = {(2, 3): "as two peas", (0, 1): "of the same bytes"}
+    (found,) = doctor.near_copies(items, facts, pairs)
+    assert (found.fault, found.severity, found.items) == ("near leak", "serious", (2, 3))
+    assert found.detail == "looks like d in test and train (as two peas; labels cat, dog)"
+
+
+def test_near_copies_come_in_groups_that_hang_together() -> None:
+    items, facts = made(*(f"{name} cat train {name}" for name in "abcdefgh"))
+    pairs = dict.fromkeys([(0, 4), (4, 6), (1, 2)], "alike")
+    first, second = doctor.near_copies(items, facts, pairs)
+    assert (first.fault, first.severity) == ("near duplicate", "warning")
+    assert {first.items, second.items} == {(0, 4, 6), (1, 2)}
+    assert doctor.near_copies(items, facts, {}) == []
 
 
 def test_groups_in_two_splits() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+import scipy.sparse
+import scipy.sparse.csgraph
 from jaxtyping import Float
 
 from texthead import name_lint, prompts
@@ -123,23 +125,36 @@ def _copy_finding(items: Sequence[Item], group: tuple[int, ...]) -> Finding:
 
 
 def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tuple[int, int], str]) -> list[Finding]:
-    """Files that look alike and have other bytes; across splits they are leaks.
+    """Files that look alike and have other bytes, in groups that hang together; across splits they are leaks.
 
     Args:
         pairs: how alike two files are, in words.
     """
+    near = {pair: how for pair, how in pairs.items() if facts[pair[0]].digest != facts[pair[1]].digest}
     found = []
-    for (first, second), alike in sorted(pairs.items()):
-        if facts[first].digest == facts[second].digest:
-            continue
-        one, other = items[first], items[second]
-        leaks = one.split != other.split
-        where = f" in {one.split} and {other.split}" if leaks else ""
-        labels = "" if one.label == other.label else f", labels {one.label} and {other.label}"
-        detail = f"looks like {other.path}{where} ({alike}{labels})"
-        severity, fault = ("serious", "near leak") if leaks else ("warning", "near duplicate")
-        found.append(Finding(severity, fault, str(one.path), detail, (first, second)))
+    for group in _joined(len(items), near):
+        others = ", ".join(str(items[position].path) for position in group[1:4])
+        more = f" and {len(group) - 4} more" if len(group) > 4 else ""
+        how = next(words for pair, words in sorted(near.items()) if pair[0] == group[0])
+        labels = sorted({items[position].label for position in group})
+        labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
+        splits = sorted({str(items[position].split) for position in group})
+        where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
+        detail = f"looks like {others}{more}{where} ({how}{labelled})"
+        severity, fault = ("serious", "near leak") if len(splits) > 1 else ("warning", "near duplicate")
+        found.append(Finding(severity, fault, str(items[group[0]].path), detail, tuple(group)))
     return found
+
+
+def _joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The groups of several positions that pairs join, each in order."""
+    ends = np.array(sorted(pairs), int).reshape(-1, 2)
+    graph = scipy.sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (count, count))
+    _, places = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    groups: dict[int, list[int]] = {}
+    for position in np.unique(ends).tolist():
+        groups.setdefault(int(places[position]), []).append(position)
+    return list(groups.values())
 
 
 def group_leaks(items: Sequence[Item]) -> list[Finding]:
@@ -245,22 +260,29 @@ def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]
 def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, str]:
     """Why each item that a cleaned list should do without is left out, by position.
 
-    Files that cannot be read; all copies of a file under two labels; of other copies and leaks all but one, which is
-    a test item where there is one, since the test is what results are compared by.
+    Files that cannot be read; all copies of a file under two labels; of other copies all but one, which is a test item
+    where there is one, since the test is what results are compared by; of files that only look alike across splits
+    those that are in another split than that one.
     """
     why: dict[int, str] = {}
     for finding in findings:
         if finding.fault in UNREADABLE:
-            why[finding.items[0]] = f"{finding.fault}: {finding.detail}"
+            why[finding.items[0]] = _reason(finding)
     order = ("test", "val", "train", None)
     for finding in findings:
         if finding.fault == "one file, two labels":
-            why |= dict.fromkeys(finding.items, f"{finding.fault}: {finding.detail}")
+            why |= dict.fromkeys(finding.items, _reason(finding))
         elif finding.fault in ("leak", "near leak", "exact duplicate"):
             kept = [position for position in finding.items if position not in why]
             kept.sort(key=lambda position: order.index(items[position].split))
-            why |= dict.fromkeys(kept[1:], f"{finding.fault}: {items[kept[0]].path} stays" if kept else "")
+            for position in kept[1:]:
+                if finding.fault != "near leak" or items[position].split != items[kept[0]].split:
+                    why[position] = f"{finding.fault}: {items[kept[0]].path} stays"
     return dict(sorted(why.items()))
+
+
+def _reason(finding: Finding) -> str:
+    return f"{finding.fault}: {finding.detail.removeprefix(f'{finding.fault}: ')}"
 
 
 def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) -> tuple[list[str], list[list[str]]]:

@@ -21,8 +21,9 @@ from texthead.shard_files import address
 from texthead.terminal import bar, given_template, notes, pick_device, read_data, results
 from texthead.watched import Lost, watched
 
+# So many frames of a video are encoded; eight find the same swaps.
+_ENCODED = 4
 _SHOWN = 3
-_COLUMNS = ("how bad", "fault", "what", "detail")
 
 
 def examine(options: Any) -> None:
@@ -99,7 +100,7 @@ def _encoder_findings(
         seen = doctor_features.mean_features(
             encoder,
             [dataset.items[place].path for place in readable],
-            frames=1 if dataset.only_images else options.frames,
+            frames=1 if dataset.only_images else min(options.frames, _ENCODED),
             pixels=pixels_for(small(size=options.size), encoder.visual.spec),
             cache=None if options.cache is None else Path(options.cache),
             workers=options.workers,
@@ -134,15 +135,17 @@ def _grouped(findings: Sequence[Finding]) -> dict[tuple[Severity, str], list[Fin
 
 
 def _print(dataset: Dataset, findings: Sequence[Finding]) -> None:
-    table = Table(title=_headline(dataset, findings))
-    for column in _COLUMNS:
+    """A table with a few findings of each fault; paths as seen from the data's folder."""
+    source = Path(dataset.source)
+    folder = f"{source if source.is_dir() else source.parent}/"
+    table = Table(title=_headline(dataset, findings), show_lines=True)
+    for column in ("fault", "found", "such as"):
         table.add_column(column, overflow="fold")
     for (severity, fault), group in _grouped(findings).items():
-        for number, finding in enumerate(group[:_SHOWN]):
-            first = (severity, f"{fault} ({len(group)})") if number == 0 else ("", "")
-            table.add_row(*first, finding.about, finding.detail)
+        lines = [f"{finding.about}: {finding.detail}".replace(folder, "") for finding in group[:_SHOWN]]
         if len(group) > _SHOWN:
-            table.add_row("", "", f"and {len(group) - _SHOWN} more", "--json or --out lists all")
+            lines.append(f"and {len(group) - _SHOWN} more: --json or --out lists all")
+        table.add_row(f"{severity}: {fault}", str(len(group)), "\n".join(lines))
     results().print(table if findings else f"{_headline(dataset, findings)}: nothing was found")
 
 
