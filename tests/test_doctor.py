@@ -117,7 +117,9 @@ def test_counts() -> None:
 def test_names() -> None:
     found = {
         (f.about, f.fault, f.severity)
-        for f in doctor.name_findings(["dog", "ApplyEyeMakeup", "v_001", "push_up", "Push up", "turn left", "бег"])
+        for f in doctor.name_findings(
+            ["dog", "ApplyEyeMakeup", "v_001", "push_up", "Push up", "turn left", "бег"], clean=True
+        )
     }
     assert found == {
         ("ApplyEyeMakeup", "words run together", "note"),
@@ -127,6 +129,8 @@ def test_names() -> None:
         ("turn left", "left or right", "note"),
         ("бег", "other letters", "warning"),
     }
+    (verbatim,) = doctor.name_findings(["push_up"], clean=False)
+    assert (verbatim.severity, verbatim.detail) == ("warning", "is not read as 'push up': take --names clean")
     assert [f.about for f in doctor.unknown_labels(["a", "b"], ["b", "c"])] == ["a"]
 
 

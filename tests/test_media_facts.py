@@ -9,7 +9,7 @@ import pytest
 from made import sound, write_broken, write_frames, write_image, write_video
 from test_decoding import damage, encode, lossless, scene, truncate, turn, x264
 from texthead.files import content_digest
-from texthead.media_facts import Facts, facts_of, uneven_part
+from texthead.media_facts import Facts, bytes_missing, facts_of, uneven_part
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,24 @@ def test_a_fault_is_a_fact(faults: dict, name: str) -> None:
     assert bool(facts.digest) == ("missing" not in name and name != "no frames")
 
 
+def test_a_file_that_is_cut_before_its_index_is_told_from_one_that_is_no_video(plain: Path, tmp_path: Path) -> None:
+    data = plain.read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: len(data) // 2])
+    facts = facts_of(cut)
+    assert (facts.fault, facts.frames) == ("cut short", 0)
+    missing = bytes_missing(cut)
+    assert facts.problem == f"cut short: {missing} bytes are missing at its end"
+    # The index behind the pictures is not counted: nothing says how long it would be.
+    assert 0 < missing < len(data) - len(data) // 2
+    assert bytes_missing(plain) == 0
+    assert bytes_missing(write_broken(tmp_path / "text.mp4")) == 0
+    assert bytes_missing(tmp_path / "nowhere.mp4") == 0
+    huge = tmp_path / "huge.mp4"
+    huge.write_bytes((1).to_bytes(4, "big") + b"mdat" + (2**40).to_bytes(8, "big"))
+    assert bytes_missing(huge) == 2**40 - 16
+
+
 def test_what_is_shown_turned(plain: Path, tmp_path: Path) -> None:
     for degrees in (90, 180, -90):
         facts = facts_of(turn(plain, tmp_path / "turned.mp4", degrees))
@@ -170,7 +188,7 @@ FAULTS = {
     "random_bytes.mp4": "unreadable",
     "text.avi": "unreadable",
     "truncated_faststart.mp4": "cut short",
-    "truncated_no_moov.mp4": "unreadable",
+    "truncated_no_moov.mp4": "cut short",
     "zero_bytes.mp4": "empty",
     "decord_corrupted.mp4": "damaged",
 }

@@ -191,15 +191,20 @@ def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
     return found
 
 
-def name_findings(labels: Sequence[str]) -> list[Finding]:
-    """What is wrong with the class names, as words."""
+def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
+    """What is wrong with the class names, as words.
+
+    Args:
+        clean: whether words that are run together are taken apart before they are encoded.
+    """
+    kind, then = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}: take --names clean")
     found = []
     for label in labels:
         apart = name_lint.run_together(label)
         if name_lint.is_code(label):
             found.append(Finding("serious", "a code, no name", label, "give names: --labels FILE with id,name"))
         elif apart is not None:
-            found.append(Finding("note", "words run together", label, f"is read as {apart!r} (--names clean)"))
+            found.append(Finding(kind, "words run together", label, then.format(apart)))
         if name_lint.is_foreign(label):
             found.append(Finding("warning", "other letters", label, "most text encoders read Latin letters only"))
     for group in name_lint.same_names(labels):

@@ -84,7 +84,7 @@ def _plain_findings(dataset: Dataset, facts: Sequence[Facts], names: Sequence[st
         *doctor.group_leaks(items),
         *doctor.folder_findings(items),
         *doctor.count_findings(items, k=options.k),
-        *doctor.name_findings(names),
+        *doctor.name_findings(names, clean=options.names == "clean"),
         *doctor.unknown_labels(dataset.classes, names),
     ]
 

@@ -22,6 +22,7 @@ HASHED_FRAMES = 4
 _HASH_SIDE = 16
 HASH_BITS = HASHED_FRAMES * _HASH_SIDE * _HASH_SIDE
 _LOOKED_AT = 16
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 # A gap between frames is uneven where it is off the usual one by more than this part of it.
 _UNEVEN = 0.25
 
@@ -80,11 +81,36 @@ def facts_of(path: Path) -> Facts:
             facts = _with_header(facts, media)
             return _with_frames(facts, media)
     except MediaError as error:
+        missing = bytes_missing(path) if error.fault == "unreadable" else 0
+        if missing:
+            return replace(facts, fault="cut short", problem=f"cut short: {missing} bytes are missing at its end")
         return replace(facts, fault=error.fault, problem=error.problem)
     except FileNotFoundError:
         return replace(facts, fault="missing", problem="no such file; check the path")
     except OSError as error:
         return replace(facts, fault="unreadable", problem=f"cannot be read ({error.strerror}); check its rights")
+
+
+def bytes_missing(path: Path) -> int:
+    """How many bytes the boxes of an .mp4 or .mov claim beyond the end of the file; 0 of any other file.
+
+    Where the index stands at the end, a file that was cut short has none, and no decoder can say what is wrong.
+    """
+    if not path.is_file():
+        return 0
+    size, place = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while place + 8 <= size:
+            file.seek(place)
+            header = file.read(16)
+            if place == 0 and header[4:8] not in _FIRST_BOXES:
+                return 0
+            length = int.from_bytes(header[:4], "big")
+            length = int.from_bytes(header[8:16], "big") if length == 1 else length
+            if length < 8:
+                return 0
+            place += length
+    return max(0, place - size)
 
 
 def _with_header(facts: Facts, media: Media) -> Facts:
