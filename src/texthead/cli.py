@@ -143,6 +143,7 @@ def _parser() -> ArgumentParser:
     commands.add_subcommand("train", _train_parser(), help="labelled videos or images -> a run")
     commands.add_subcommand("prepare", _prepare_parser(), help="decode once: videos -> shards that read fast")
     commands.add_subcommand("compare", _compare_parser(), help="quick recognisers side by side, and the best as a run")
+    commands.add_subcommand("doctor", _doctor_parser(), help="what is wrong with files, splits and class names")
     commands.add_subcommand("eval", _eval_parser(), help="score a run on labelled data")
     commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
     _add_classes_parser(commands)
@@ -316,6 +317,36 @@ def _compare_parser() -> ArgumentParser:
     parser.add_argument("--seed", type=NonNegativeInt, default=0, help="of every draw")
     parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
     _skip(parser)
+    _common(parser)
+    return parser
+
+
+def _doctor_parser() -> ArgumentParser:
+    parser = _Parser(
+        prog="texthead doctor",
+        usage="texthead doctor DATA [--classes NAMES] [options]",
+        description="Decode every file, compare files, splits and class names, and say what is wrong. Ends with 1 "
+        "where something serious is found: a file that cannot be read whole; one file under two labels; the same or "
+        "nearly the same file, or parts of one group, in two splits; a file in another class's folder; a class without "
+        "a training item or with fewer than K; a label of no class; a name that is a code, too long, or the same as "
+        "another; two classes whose names look swapped. Else with 0.",
+    )
+    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    _data(parser)
+    parser.add_argument("--classes", default=None, help="names.txt, classes.json or 'a, b', if not the data's labels")
+    _names(parser)
+    parser.add_argument("--template", default=None, help="prompt with exactly one {}, or a .txt of them")
+    parser.add_argument("--k", type=PositiveInt, default=None, help="training items that each class must have")
+    parser.add_argument("--quick", action="store_true", help="without an encoder: files, splits and words only")
+    parser.add_argument("--encoder", default="mini", help="mini, openclip:..., hf:..., timm:...; see texthead encoders")
+    parser.add_argument("--frames", type=PositiveInt, default=8, help="frames of a clip")
+    parser.add_argument("--size", type=PositiveInt, default=None, help="side of the crop, if not the encoder's own")
+    parser.add_argument("--limit", type=PositiveInt, default=120, metavar="SECONDS", help="that one file may take")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output")
+    parser.add_argument("--out", default=None, metavar="FOLDER", help="write doctor.json and doctor.html there")
+    text = "write a manifest without what is of no use, copied or leaking; the files stay as they are"
+    parser.add_argument("--fix", default=None, metavar="NEW.csv", help=text)
+    parser.add_argument("--cache", default=None, metavar="FOLDER", help="where frame features are kept")
     _common(parser)
     return parser
 
@@ -617,6 +648,8 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
         from texthead.eval_job import evaluate as do
     elif command == "compare":
         from texthead.compare_job import compare as do
+    elif command == "doctor":
+        from texthead.doctor_job import examine as do
     elif command == "prepare":
         from texthead.prepare_job import prepare as do
     elif command == "import":

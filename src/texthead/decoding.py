@@ -26,6 +26,7 @@ from typing import Any
 
 import av
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 import torch
@@ -40,7 +41,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from torch import Tensor
 
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, Fault, MediaError
 from texthead.frame_files import frame_files, is_template
 from texthead.shard_files import is_member, read_member
 
@@ -111,6 +112,15 @@ class Image:
             picture = np.asarray(_upright_rgb(self._image))
         # `repeat` also makes the memory our own: Pillow's is read-only.
         return torch.from_numpy(picture[None].repeat(len(indices), axis=0)).permute(0, 3, 1, 2)
+
+    @property
+    def orientation(self) -> int:
+        """How EXIF says that the picture lies, 1 to 8; 1 is upright.
+
+        Raises: MediaError for EXIF that cannot be read.
+        """
+        with _pillow_faults(self.path):
+            return int(self._image.getexif().get(PIL.ExifTags.Base.Orientation, 1))
 
     def check(self) -> int:
         """1, after decoding the picture.
@@ -184,11 +194,12 @@ class FrameFolder:
             with Image(file) as image:
                 return image.frames_at([0])[0].permute(1, 2, 0).numpy()
         except MediaError as error:
-            raise MediaError(self.path, f"frame {file.name}: {error.problem}") from error
+            raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
 
     def _check_same_size(self, before: tuple[int, ...], here: tuple[int, ...], index: int) -> None:
         if here != before:
-            raise MediaError(self.path, f"{_changed_size(before, here)} (at {self._files[index].name})")
+            problem = f"{_changed_size(before, here)} (at {self._files[index].name})"
+            raise MediaError(self.path, problem, "changing size")
 
     def close(self) -> None:
         """Nothing: no picture stays open."""
@@ -246,17 +257,26 @@ class Video:
             if out is None:
                 out = np.empty((len(indices), *picture.shape), np.uint8)
             if picture.shape != out.shape[1:]:
-                raise MediaError(self.path, _changed_size(out.shape[1:], picture.shape))
+                raise MediaError(self.path, _changed_size(out.shape[1:], picture.shape), "changing size")
             for place in places.pop(index):
                 out[place] = picture
         if out is None or places:
             missing = min(places)
             problem = f"frame {missing} of {self.num_frames} is listed but does not decode; encode it again"
-            raise MediaError(self.path, problem)
+            raise MediaError(self.path, problem, "damaged")
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def check(self) -> int:
         """The number of frames, after decoding every one of them; none is kept.
+
+        Raises: MediaError for the first fault, even one that `frames_at` would pass by.
+        """
+        for _ in self.checked_frames(()):
+            pass
+        return self.num_frames
+
+    def checked_frames(self, wanted: Container[int]) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
+        """(index, picture) of each wanted frame in order, while every frame of the file is decoded.
 
         Raises: MediaError for the first fault, even one that `frames_at` would pass by.
         """
@@ -266,12 +286,23 @@ class Video:
             here = (frame.height, frame.width)
             shape = shape or here
             if here != shape:
-                raise MediaError(self.path, _changed_size(shape, here))
+                raise MediaError(self.path, _changed_size(shape, here), "changing size")
+            if count in wanted:
+                yield count, self._rgb(frame)
             count += 1
         if count != self.num_frames:
             problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
-            raise MediaError(self.path, problem)
-        return count
+            raise MediaError(self.path, problem, "damaged")
+
+    @property
+    def listed_frames(self) -> int:
+        """The number of frames that the header claims; 0 where it claims none."""
+        return self._stream.frames
+
+    @property
+    def rotation(self) -> int:
+        """Degrees that the container turns the picture by, counter-clockwise; the first frame is decoded for it."""
+        return next((frame.rotation for frame in self._decode(self._keys[0], len(self._entries))), 0)
 
     def close(self) -> None:
         self._container.close()
@@ -388,14 +419,14 @@ class Video:
         except FFmpegError as error:
             where = "at the end" if packet is None else self._where(packet.pts)
             problem = f"the frame {where} does not decode ({error.strerror}); fetch or encode the file again"
-            raise MediaError(self.path, problem) from error
+            raise MediaError(self.path, problem, "damaged") from error
         for frame in frames:
             if first is not None and frame.pts is not None and frame.pts < first:
                 # Stored after the starting keyframe but shown before it: what it refers to was not decoded.
                 continue
             if frame.is_corrupt:
                 problem = f"the frame {self._where(frame.pts)} is damaged; fetch or encode the file again"
-                raise MediaError(self.path, problem)
+                raise MediaError(self.path, problem, "damaged")
             yield frame
 
     def _where(self, pts: int | None) -> str:
@@ -523,9 +554,10 @@ def _open_stream(path: Path, data: bytes | None) -> tuple[InputContainer, VideoS
         container = av.open(source, options=_OPEN_OPTIONS, **_TITLES)
         stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-        holds = "sound only" if container.streams.audio else "nothing to play"
+        fault: Fault = "sound only" if container.streams.audio else "unreadable"
+        holds = fault if container.streams.audio else "nothing to play"
         container.close()
-        raise MediaError(path, f"no video stream, it holds {holds}; leave it out or fetch it again")
+        raise MediaError(path, f"no video stream, it holds {holds}; leave it out or fetch it again", fault)
     if stream.codec_context is None:
         container.close()
         raise MediaError(path, "its codec is not known to this FFmpeg; encode it as h264")
@@ -585,12 +617,12 @@ def _check_whole(path: Path, container: InputContainer, stream: VideoStream, ent
     listed = max(stream.frames, len(stream.index_entries))
     if len(stream.index_entries) > len(entries) or not entries[-1].is_whole:
         claim = f"its header says {listed} frames" if listed > found else "its last frame is incomplete"
-        raise MediaError(path, f"cut short: {claim}, {found} are there; fetch or copy the file again")
+        raise MediaError(path, f"cut short: {claim}, {found} are there; fetch or copy the file again", "cut short")
     claimed = _claimed_seconds(container, stream)
     end = max((entry.pts or 0) + entry.duration for entry in entries) * float(stream.time_base or 0)
     if claimed - end > max(_MISSING_SECONDS, _MISSING_SHARE * claimed):
         claim = f"its header says {claimed:.1f} s, {end:.1f} s are there"
-        raise MediaError(path, f"cut short: {claim}; fetch or copy the file again")
+        raise MediaError(path, f"cut short: {claim}; fetch or copy the file again", "cut short")
 
 
 def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
@@ -651,9 +683,9 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise MediaError(path, "a folder, not a file; name a file in it")
     if not path.is_file():
-        raise MediaError(path, "no such file; check the path")
+        raise MediaError(path, "no such file; check the path", "missing")
     if path.stat().st_size == 0:
-        raise MediaError(path, "the file is empty (0 bytes); fetch or copy it again")
+        raise MediaError(path, "the file is empty (0 bytes); fetch or copy it again", "empty")
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -692,4 +724,6 @@ def _pillow_faults(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # On damaged files Pillow's readers raise nearly every kind there is.
-        raise MediaError(path, f"cannot be read as an image ({error}); fetch or save it again") from error
+        # Only Pillow's words tell a file that ends early from one that was never a picture.
+        fault: Fault = "cut short" if "truncated" in str(error) else "unreadable"
+        raise MediaError(path, f"cannot be read as an image ({error}); fetch or save it again", fault) from error

@@ -1,6 +1,9 @@
 """The exceptions that a user can meet: each message is one line with the value, the rule and the remedy."""
 
 from pathlib import Path
+from typing import Literal
+
+Fault = Literal["missing", "empty", "unreadable", "sound only", "cut short", "damaged", "changing size"]
 
 
 class TextheadError(ValueError):
@@ -14,17 +17,18 @@ class DataError(TextheadError):
 class MediaError(TextheadError):
     """A video or image that cannot be read whole.
 
-    `path` is the file, so that callers can skip and list it.
+    `path` is the file, so that callers can skip and list it; `fault` is what kind of problem it has.
     """
 
-    def __init__(self, path: str | Path, problem: str):
+    def __init__(self, path: str | Path, problem: str, fault: Fault = "unreadable"):
         super().__init__(f"{path}: {problem}")
         self.path = Path(path)
         self.problem = problem
+        self.fault: Fault = fault
 
-    def __reduce__(self) -> tuple[type["MediaError"], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type["MediaError"], tuple[Path, str, Fault]]:
         # Worker processes hand these back; the default would call MediaError(message).
-        return MediaError, (self.path, self.problem)
+        return MediaError, (self.path, self.problem, self.fault)
 
 
 class EncoderError(TextheadError):

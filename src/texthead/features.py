@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from texthead.datasets import Pixels
 from texthead.decoding import open_media
 from texthead.errors import MediaError, TextheadError
-from texthead.files import cache_dir
+from texthead.files import cache_dir, content_digest
 from texthead.frame_files import frame_files, is_template
 from texthead.sampling import centre_in_segment
-from texthead.shard_files import is_member, member
+from texthead.shard_files import is_member
 from texthead.towers import Visual
 from texthead.transforms import view_crops
 
@@ -47,11 +47,6 @@ def weights_key(model: nn.Module, about: str) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:32]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 class FeatureCache:
@@ -105,7 +100,7 @@ class FeatureCache:
             MediaError: the file cannot be read.
         """
         if is_member(path):
-            return member(path).sha256
+            return content_digest(path)
         files = frame_files(path) if is_template(path) else [path]
         try:
             stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
@@ -115,10 +110,9 @@ class FeatureCache:
                 row = self._db.execute("SELECT stamp, digest FROM files WHERE path = ?", (name,)).fetchone()
             if row and row[0] == stamp:
                 return row[1]
-            digests = [_sha256(file) for file in files]
+            digest = content_digest(path)
         except OSError as error:
             raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
-        digest = digests[0] if files == [path] else hashlib.sha256("\n".join(digests).encode()).hexdigest()
         with self._faults(), self._db:
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
         return digest

@@ -104,6 +104,24 @@ def read_json(path: Path) -> dict:
     return value
 
 
+def content_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes; of a folder of frames that of all files' in the order of their numbers.
+
+    Raises:
+        OSError: the file cannot be read.
+        MediaError: a folder of frames that is missing or lacks one, or a clip that its shard does not list.
+    """
+    if is_member(path):
+        return member(path).sha256
+    digests = [_sha256(file) for file in (frame_files(path) if is_template(path) else [path])]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest() if is_template(path) else digests[0]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def fingerprint(path: Path) -> str:
     """A digest of a file's size and its first and last 64 kB, whatever its name; "" if it cannot be read.
 

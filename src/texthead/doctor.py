@@ -1,0 +1,309 @@
+"""What is wrong with a dataset: facts of its files and of its class names -> findings. Nothing is read here."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.csgraph
+from jaxtyping import Float
+
+from texthead import name_lint, prompts
+from texthead.class_swaps import Swap
+from texthead.datasets import Item
+from texthead.errors import Fault
+from texthead.media_facts import Facts
+
+Severity = Literal["serious", "warning", "note"]
+
+# The file is of no use.
+STOPPED = "stopped its reader"
+UNREADABLE = frozenset((*get_args(Fault), STOPPED))
+
+# Grey levels, 0 to 255.
+_BLACK = 32.0
+_PLAIN = 0.5
+_STILL = 0.1
+_UNEVEN_PART = 0.01
+# Sides of a picture, in pixels and as long over short.
+_TINY, _LONG = 32, 4.0
+# The largest class over the smallest.
+_IMBALANCE = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        fault: its kind, the same words for all of a kind.
+        about: the path or the class name.
+        detail: the value and what to do.
+        items: the positions of the items that it is about.
+    """
+
+    severity: Severity
+    fault: str
+    about: str
+    detail: str
+    items: tuple[int, ...] = ()
+
+
+# ---- files, each by itself
+
+
+def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
+    """What is wrong with each file by itself.
+
+    Args:
+        frames: that a clip takes of a video; shorter ones repeat frames.
+    """
+    found = []
+    for position, fact in enumerate(facts):
+        path, items = str(fact.path), (position,)
+        if fact.fault:
+            found.append(Finding("serious", fact.fault, path, fact.problem, items))
+            continue
+        for severity, fault, detail in _odd_things(fact, frames):
+            found.append(Finding(severity, fault, path, detail, items))
+    return found
+
+
+def _odd_things(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
+    """(severity, fault, detail) of a file that can be read whole."""
+    is_video = fact.seconds > 0
+    size = f"{fact.width}x{fact.height}"
+    if fact.listed and fact.listed != fact.frames:
+        yield "note", "header counts otherwise", f"its header says {fact.listed} frames, {fact.frames} are there"
+    if is_video and fact.frames < frames:
+        yield "warning", "too few frames", f"{fact.frames} frames, a clip takes {frames}: some are repeated"
+    if fact.turned:
+        yield "note", "rotated", f"{size} when upright; texthead turns it, other tools may not"
+    if fact.uneven > _UNEVEN_PART:
+        yield "note", "variable frame rate", f"{100 * fact.uneven:.0f} % of the gaps between frames are off the usual"
+    if min(fact.width, fact.height) < _TINY or max(fact.width, fact.height) > _LONG * min(fact.width, fact.height):
+        yield "warning", "odd size", f"{size}: below {_TINY} pixels, or longer than {_LONG:g} times its width"
+    elif is_video and (fact.width % 2 or fact.height % 2):
+        yield "note", "odd size", f"{size}: an odd side, which many video encoders refuse"
+    if fact.look is None:
+        return
+    if fact.look.brightest < _BLACK:
+        yield "warning", "near black", f"hardly any pixel is brighter than {fact.look.brightest:.0f} of 255"
+    elif fact.look.contrast < _PLAIN:
+        yield "warning", "one colour", f"grey levels differ by {fact.look.contrast:.1f} of 255"
+    if fact.frames > 1 and fact.look.motion < _STILL:
+        yield "warning", "frozen", f"frames differ by {fact.look.motion:.2f} of 255 grey levels at most"
+
+
+# ---- files, beside each other
+
+
+def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
+    """Files with the same bytes: in one class, under two labels, or in two splits."""
+    by_digest: dict[str, list[int]] = {}
+    for position, fact in enumerate(facts):
+        # Empty files are all alike, and found already.
+        if fact.digest and fact.fault != "empty":
+            by_digest.setdefault(fact.digest, []).append(position)
+    groups = [tuple(group) for group in by_digest.values() if len(group) > 1]
+    return [_copy_finding(items, group) for group in groups]
+
+
+def _copy_finding(items: Sequence[Item], group: tuple[int, ...]) -> Finding:
+    labels = sorted({items[position].label for position in group})
+    splits = sorted({str(items[position].split) for position in group})
+    others = ", ".join(str(items[position].path) for position in group[1:4])
+    about, more = str(items[group[0]].path), f" and {len(group) - 4} more" if len(group) > 4 else ""
+    if len(labels) > 1:
+        return Finding("serious", "one file, two labels", about, f"{', '.join(labels)}: also {others}{more}", group)
+    if len(splits) > 1:
+        return Finding("serious", "leak", about, f"the same bytes in {' and '.join(splits)}: {others}{more}", group)
+    return Finding("warning", "exact duplicate", about, f"the same bytes as {others}{more}", group)
+
+
+def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tuple[int, int], str]) -> list[Finding]:
+    """Files that look alike and have other bytes, in groups that hang together; across splits they are leaks.
+
+    Args:
+        pairs: how alike two files are, in words.
+    """
+    near = {pair: how for pair, how in pairs.items() if facts[pair[0]].digest != facts[pair[1]].digest}
+    found = []
+    for group in _joined(len(items), near):
+        others = ", ".join(str(items[position].path) for position in group[1:4])
+        more = f" and {len(group) - 4} more" if len(group) > 4 else ""
+        how = next(words for pair, words in sorted(near.items()) if pair[0] == group[0])
+        labels = sorted({items[position].label for position in group})
+        labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
+        splits = sorted({str(items[position].split) for position in group})
+        where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
+        detail = f"looks like {others}{more}{where} ({how}{labelled})"
+        severity, fault = ("serious", "near leak") if len(splits) > 1 else ("warning", "near duplicate")
+        found.append(Finding(severity, fault, str(items[group[0]].path), detail, tuple(group)))
+    return found
+
+
+def _joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The groups of several positions that pairs join, each in order."""
+    ends = np.array(sorted(pairs), int).reshape(-1, 2)
+    graph = scipy.sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (count, count))
+    _, places = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    groups: dict[int, list[int]] = {}
+    for position in np.unique(ends).tolist():
+        groups.setdefault(int(places[position]), []).append(position)
+    return list(groups.values())
+
+
+def group_leaks(items: Sequence[Item]) -> list[Finding]:
+    """Groups of which a part is trained on and another is tested on."""
+    splits: dict[str, set[str]] = {}
+    for item in items:
+        if item.group and item.split:
+            splits.setdefault(item.group, set()).add(item.split)
+    return [
+        Finding("serious", "group in two splits", group, f"has items in {' and '.join(sorted(held))}")
+        for group, held in splits.items()
+        if len(held) > 1
+    ]
+
+
+# ---- classes
+
+
+def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
+    """Classes with too few training items, none, or ten times fewer than the largest; all train without splits."""
+    train = Counter(item.label for item in items if item.split in (None, "train"))
+    found = []
+    for label in sorted({item.label for item in items}):
+        count = train[label]
+        if not count:
+            found.append(Finding("serious", "no training item", label, "all its items are held out"))
+        elif k is not None and count < k:
+            found.append(Finding("serious", "too few items", label, f"{count} training items, K is {k}"))
+        elif count == 1:
+            found.append(Finding("warning", "one training item", label, "nothing of it can be held out"))
+        elif max(train.values()) > _IMBALANCE * count:
+            largest = train.most_common(1)[0]
+            found.append(Finding("warning", "imbalance", label, f"{count} items, {largest[0]} has {largest[1]}"))
+    return found
+
+
+def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
+    """What is wrong with the class names, as words.
+
+    Args:
+        clean: whether words that are run together are taken apart before they are encoded.
+    """
+    kind, then = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}: take --names clean")
+    found = []
+    for label in labels:
+        apart = name_lint.run_together(label)
+        if name_lint.is_code(label):
+            found.append(Finding("serious", "a code, no name", label, "give names: --labels FILE with id,name"))
+        elif apart is not None:
+            found.append(Finding(kind, "words run together", label, then.format(apart)))
+        if name_lint.is_foreign(label):
+            found.append(Finding("warning", "other letters", label, "most text encoders read Latin letters only"))
+    for group in name_lint.same_names(labels):
+        found.append(Finding("serious", "same name twice", group[0], f"reads like {', '.join(group[1:])}: merge them"))
+    for label in prompts.mirrored_names(labels):
+        found.append(Finding("note", "left or right", label, "a flip makes it false: train turns flips off"))
+    return found
+
+
+def folder_findings(items: Sequence[Item]) -> list[Finding]:
+    """Items whose folder is called like another class."""
+    names = {prompts.clean_name(item.label).casefold(): item.label for item in items}
+    found = []
+    for position, item in enumerate(items):
+        told = names.get(prompts.clean_name(item.path.parent.name).casefold())
+        if told is not None and told != item.label:
+            detail = f"is labelled {item.label} and lies in a folder called {item.path.parent.name}"
+            found.append(Finding("serious", "folder of another class", str(item.path), detail, (position,)))
+    return found
+
+
+def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:
+    """Labels of the data that are not among the class names."""
+    return [
+        Finding("serious", "label of no class", label, "is not among the classes: name it there or leave its items out")
+        for label in sorted(set(labels) - set(names))
+    ]
+
+
+def synonym_findings(
+    labels: Sequence[str], cosines: Float[np.ndarray, "classes classes"], *, above: float
+) -> list[Finding]:
+    """Pairs of classes whose text rows are so close that they will be confused, the closest first."""
+    pairs = [(float(cosines[i, j]), i, j) for i in range(len(labels)) for j in range(i) if cosines[i, j] > above]
+    return [
+        Finding("warning", "near-synonyms", labels[j], f"{labels[i]}: text rows' cosine {cosine:.2f}, will be confused")
+        for cosine, i, j in sorted(pairs, reverse=True)
+    ]
+
+
+def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]:
+    """Pairs of classes whose pictures fit the other's name better."""
+    return [
+        Finding(
+            "serious",
+            "names look swapped",
+            labels[swap.first],
+            f"with {labels[swap.second]}: the pictures of both fit the other's name better "
+            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}): look at some",
+        )
+        for swap in swaps
+    ]
+
+
+# ---- what is left out of a cleaned list
+
+
+def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, str]:
+    """Why each item that a cleaned list should do without is left out, by position.
+
+    Files that cannot be read; all copies of a file under two labels; of other copies all but one, which is a test item
+    where there is one, since the test is what results are compared by; of files that only look alike across splits
+    those that are in another split than that one.
+    """
+    why: dict[int, str] = {}
+    for finding in findings:
+        if finding.fault in UNREADABLE:
+            why[finding.items[0]] = _reason(finding)
+    order = ("test", "val", "train", None)
+    for finding in findings:
+        if finding.fault == "one file, two labels":
+            why |= dict.fromkeys(finding.items, _reason(finding))
+        elif finding.fault in ("leak", "near leak", "exact duplicate"):
+            kept = [position for position in finding.items if position not in why]
+            kept.sort(key=lambda position: order.index(items[position].split))
+            for position in kept[1:]:
+                if finding.fault != "near leak" or items[position].split != items[kept[0]].split:
+                    why[position] = f"{finding.fault}: {items[kept[0]].path} stays"
+    return dict(sorted(why.items()))
+
+
+def _reason(finding: Finding) -> str:
+    return f"{finding.fault}: {finding.detail.removeprefix(f'{finding.fault}: ')}"
+
+
+def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) -> tuple[list[str], list[list[str]]]:
+    """(columns, rows) of a manifest of the items but some; a path below the folder `beside` is relative to it."""
+    gone = set(without)
+    kept = [item for position, item in enumerate(items) if position not in gone]
+    extra = list(dict.fromkeys(name for item in kept for name, _ in item.extra))
+    optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
+    rows = []
+    for item in kept:
+        own = dict(item.extra)
+        tail = [getattr(item, name) or "" for name in optional] + [own.get(name, "") for name in extra]
+        rows.append([_relative(item.path, beside), item.label, *tail])
+    return ["path", "label", *optional, *extra], rows
+
+
+def _relative(path: Path, folder: Path) -> str:
+    whole, start = path.absolute(), folder.absolute()
+    return str(whole.relative_to(start) if whole.is_relative_to(start) else whole)

@@ -1,0 +1,123 @@
+"""A function over many tasks, in processes that may hang or die: neither ends the program or holds it up."""
+
+import multiprocessing
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from texthead.errors import RunError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+# A process first imports its modules.
+_START_SECONDS = 120.0
+
+
+class Lost(NamedTuple):
+    """Why a task has no result."""
+
+    reason: str
+
+
+def watched(
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, seconds: float
+) -> Generator[tuple[int, Result | Lost], None, None]:
+    """(position, result) of each task as it is done; a task that takes too long, or ends its process, is Lost.
+
+    Args:
+        function: a function of a module, so that another process can find it.
+        workers: processes, at least one: a limit of time needs another process.
+        seconds: that one task may take.
+
+    Raises:
+        RunError: a process ends before it has begun.
+    """
+    waiting = deque(enumerate(tasks))
+    staff = [_Worker(function) for _ in range(min(max(1, workers), len(tasks)))]
+    try:
+        while staff:
+            soonest = min(worker.deadline for worker in staff) - time.monotonic()
+            ready = wait([worker.pipe for worker in staff], timeout=max(0.0, soonest))
+            for worker in list(staff):
+                if worker.pipe not in ready and time.monotonic() < worker.deadline:
+                    continue
+                position, outcome = worker.position, worker.outcome(seconds)
+                if isinstance(outcome, Lost) and position is None:
+                    raise RunError(f"a process for reading files did not begin ({outcome.reason}): fewer --workers")
+                if worker.gone:
+                    staff.remove(worker)
+                    worker = _Worker(function) if waiting else None
+                    staff += [worker] if worker else []
+                elif not worker.begin(waiting, seconds):
+                    staff.remove(worker)
+                if position is not None:
+                    yield position, outcome  # pyright: ignore[reportReturnType]
+    finally:
+        for worker in staff:
+            worker.stop()
+
+
+class _Worker:
+    """One process, the task that it has, and until when it may take."""
+
+    def __init__(self, function: Callable):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, function), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.position: int | None = None
+        self.deadline = time.monotonic() + _START_SECONDS
+        self.gone = False
+
+    def outcome(self, seconds: float) -> object:
+        """What the process has sent; Lost, and the process gone, where it took too long or has ended."""
+        if not self.pipe.poll():
+            self.stop()
+            return Lost(f"took longer than {seconds:g} s")
+        try:
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            self.stop()
+            return Lost(f"its process ended (exit code {self.process.exitcode})")
+
+    def begin(self, waiting: deque, seconds: float) -> bool:
+        """Hand over the next task, if there is one; else let the process end."""
+        if not waiting:
+            self.position = None
+            self.stop()
+            return False
+        self.position, task = waiting.popleft()
+        self.deadline = time.monotonic() + seconds
+        # A process that has just ended is noticed when its answer is asked for.
+        with suppress(OSError):
+            self.pipe.send(task)
+        return True
+
+    def stop(self) -> None:
+        """End the process."""
+        self.gone = True
+        self.process.kill()
+        self.process.join()
+
+
+def _serve(pipe: Connection, function: Callable) -> None:
+    """Answer each task until nobody asks; an interrupt is for the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    pipe.send(None)
+    with suppress(EOFError):
+        while True:
+            task = pipe.recv()
+            try:
+                answer = function(task)
+            except Exception as error:  # A damaged file can make a library raise any kind there is.
+                answer = Lost(f"stopped its reader ({type(error).__name__}: {error})")
+            pipe.send(answer)

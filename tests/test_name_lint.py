@@ -1,0 +1,37 @@
+"""Names that a text encoder will not read as meant."""
+
+import pytest
+
+from texthead.name_lint import is_code, is_foreign, run_together, same_names
+
+
+@pytest.mark.parametrize(
+    "label", ["n01440764", "v_001", "7", "class 12", "Class_3", "video-0007", "c12", "id4", "x1y2"]
+)
+def test_codes(label: str) -> None:
+    assert is_code(label)
+
+
+@pytest.mark.parametrize(
+    "label", ["dog", "TV", "A", "t-shirt", "4 wheel drive", "backflip360", "n01440764 tench", "boeing 747", "_"]
+)
+def test_names_are_no_codes(label: str) -> None:
+    assert not is_code(label)
+
+
+def test_letters_that_few_encoders_read() -> None:
+    assert is_foreign("跑步")
+    assert is_foreign("бег")
+    assert not is_foreign("café Ångström 3")
+
+
+def test_words_run_together() -> None:
+    assert run_together("ApplyEyeMakeup") == "apply eye makeup"
+    assert run_together("push_up") == "push up"
+    assert run_together("push up") is None
+    assert run_together("two  spaces") is None
+
+
+def test_labels_that_read_the_same() -> None:
+    assert same_names(["push_up", "Push up", "run", "PushUp"]) == [["push_up", "Push up", "PushUp"]]
+    assert same_names(["a", "b"]) == []
