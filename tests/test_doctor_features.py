@@ -119,8 +119,6 @@ def planted(encoder: Encoder, data: Dataset, seen: np.ndarray) -> tuple[int, int
 def test_planted_swaps_and_look_alikes_of_real_sets(
     mini: Encoder, shared: Path, tmp_path: Path, place: str, pairs: int, least: int, most: int
 ) -> None:
-    if not (shared / place).is_file():
-        pytest.skip(f"no {shared / place}")
     data = read_dataset(shared / place)
     paths = [item.path for item in data.items]
     found = doctor_features.mean_features(

@@ -82,11 +82,10 @@ def make_ground(
     labels = tuple(train_set.classes)
     names = tuple(prompts.clean_names(labels) if clean else labels)
     encoder = load_encoder(source)
-    recipe, said = suit(recipe, train_set, encoder, given=given)
+    # Each fold has epochs of its own, and features are not flipped.
+    recipe, said = suit(recipe, train_set, encoder, given=given | {"epochs", "flip"})
     for line in said:
-        # Each fold has epochs of its own, and features are not flipped.
-        if not line.startswith(("few items", "flips are off")):
-            notes().print(f"note: {line}")
+        notes().print(f"note: {line}")
     encoder.visual.to(pick_device(device)).eval()
     pixels = pixels_for(recipe, encoder.visual.spec)
     kept = features.FeatureCache(features.encoder_key(encoder.visual, pixels), cache)
