@@ -15,6 +15,7 @@ that were dropped in recording, .mov those that its edit list hides), so the pac
 
 import io
 import re
+import time
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,9 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 # A few bytes can claim any size: the claim is checked before memory is taken. The area is where Pillow warns.
 MAX_SIDE = 16_384
 MAX_PIXELS = 89_478_485
+
+# Seconds of a processor that a call may take: a few kilobytes can hold a day of decoding.
+MAX_SECONDS = 600.0
 
 # A video's packets are held in memory up to this many bytes; those of a longer one are read again.
 _HELD_BYTES = 256 * 2**20
@@ -211,6 +215,7 @@ class Video:
     def __init__(self, path: Path, data: bytes | None = None):
         self.path = path
         self._data = data
+        self._until = time.thread_time() + MAX_SECONDS
         self._container, self._stream = _open_stream(path, data)
         try:
             self._context = _one_thread(self._stream.codec_context)
@@ -237,6 +242,7 @@ class Video:
         frame.
         """
         _check_indices(self.path, indices, self.num_frames)
+        self._until = time.thread_time() + MAX_SECONDS
         places: dict[int, list[int]] = {}
         for place, index in enumerate(indices):
             places.setdefault(index, []).append(place)
@@ -260,6 +266,7 @@ class Video:
 
         Raises: MediaError for the first fault, even one that `frames_at` would pass by.
         """
+        self._until = time.thread_time() + MAX_SECONDS
         shape: tuple[int, ...] | None = None
         count = 0
         for frame in self._decode(self._keys[0], len(self._entries)):
@@ -383,6 +390,8 @@ class Video:
 
     def _whole(self, packet: Packet | None, first: int | None) -> Iterator[VideoFrame]:
         """The frames that come out after one more packet, or at the end (None)."""
+        if time.thread_time() > self._until:
+            raise MediaError(self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it up or scale it down")
         try:
             frames = self._context.decode(packet)
         except FFmpegError as error:

@@ -25,6 +25,7 @@ from texthead.sampling import centre_in_segment
 from texthead.shard_files import is_member, member
 from texthead.towers import Visual
 from texthead.transforms import view_crops
+from texthead.workers import watched
 
 Choose = Callable[[int], list[int]]
 Progress = Callable[[int, int], None]
@@ -187,6 +188,7 @@ class _Frames(torch.utils.data.Dataset):
         )
 
 
+@watched()
 @torch.inference_mode()
 def frame_features(
     visual: Visual,

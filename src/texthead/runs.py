@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from texthead.checkpoints import check_not_edited
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, RunError, TextheadError
 from texthead.files import fingerprint, read_json, replacing, write_json
 from texthead.heads import CosineHead, FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead, text_head
 from texthead.prompt_head import PromptHead
@@ -37,6 +37,7 @@ from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.shard_files import is_member, resolved
 from texthead.temporal import Temporal, make_temporal
+from texthead.text_files import MOST_BYTES_OF_LISTS
 from texthead.towers import Encoder, Visual, VisualSpec, build_visual
 
 FORMAT = 3
@@ -306,10 +307,10 @@ def saved_classes(folder: Path) -> dict[str, Any]:
             found = rows_digest(file.get_tensor("head.weight"))
     except (OSError, SafetensorError):
         return classes  # `load_weights` says what is wrong with the file.
-    before = classes.get("before") or {}
     if classes.get("rows", found) == found:
         return {**classes, "rows": found}
-    if before.get("rows") == found:
+    before = classes.get("before")
+    if isinstance(before, dict) and before.get("rows") == found:
         history = classes.get("history", [])[: before["edits"]]
         return {**classes, "classes": before["classes"], "history": history, "rows": found}
     raise RunError(
@@ -377,15 +378,15 @@ def load_run(folder: str | Path) -> Run:
     if not is_run(folder):
         raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
     about, written = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
-    classes = saved_classes(folder)
-    split = read_json(folder / "split.json")
+    split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
     written_as = about.get("format")
-    if written_as != FORMAT and written_as not in _BEFORE:
+    if written_as not in (FORMAT, *_BEFORE):
         raise RunError(
             f"{folder}: format {written_as!r}, this version reads {', '.join(map(str, _BEFORE))} and {FORMAT}: use the "
             "version that made it"
         )
     try:
+        classes = saved_classes(folder)
         spec = VisualSpec.from_json(about["encoder"])
         # An imported run carries its encoder; it may have been moved.
         spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
@@ -398,8 +399,14 @@ def load_run(folder: str | Path) -> Run:
         trained_on, held_out = frozenset(split["train"]), tuple(split["held_out"])
         # Files that could not be read have no content to be known by.
         contents = [frozenset(split[key]) - {""} for key in ("train_content", "held_out_content")]
+    except TextheadError:
+        raise
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
+    except (AttributeError, IndexError, OverflowError, RuntimeError, ValueError) as error:
+        # What timm, open_clip and torch make of values that no run has.
+        told = " ".join(str(error).split())[:200]
+        raise RunError(f"{folder}: recipe.json, classes.json or split.json holds what no run has ({told})") from None
     load_weights(folder / "model.safetensors", model)
     rows: Tensor = model.head.weight  # pyright: ignore[reportAssignmentType]
     if rows_digest(rows) != classes["rows"] or read_json(folder / "classes.json") != written:
