@@ -119,6 +119,8 @@ def fingerprint(path: Path) -> str:
             return member(path).source
         return ""
     part = 1 << 16
+    if not path.is_file():  # To open a pipe would wait for somebody to write to it.
+        return ""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

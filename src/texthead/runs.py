@@ -305,7 +305,7 @@ def saved_classes(folder: Path) -> dict[str, Any]:
     try:
         with safe_open(folder / "model.safetensors", framework="pt") as file:
             found = rows_digest(file.get_tensor("head.weight"))
-    except (OSError, SafetensorError):
+    except (OSError, MemoryError, RuntimeError, SafetensorError):
         return classes  # `load_weights` says what is wrong with the file.
     if classes.get("rows", found) == found:
         return {**classes, "rows": found}
@@ -337,7 +337,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
         model.load_state_dict(load_file(path))
     except FileNotFoundError:
         raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with --resume)") from None
-    except (OSError, SafetensorError) as error:
+    except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 
 

@@ -7,6 +7,7 @@ pathlib has made `:/`.
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 import time
@@ -76,7 +77,8 @@ def address(path: str | Path) -> str | None:
 
 def resolved(path: Path) -> Path:
     """The absolute path without links; a remote one as it is."""
-    return path if address(path) else path.resolve()
+    # `resolve` raises for a link to itself.
+    return path if address(path) else Path(os.path.realpath(path))
 
 
 def is_there(path: str | Path) -> bool:
