@@ -611,7 +611,8 @@ def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
     """
     if container.format.name == "avi":
         return float(stream.frames * (stream.time_base or 0))
-    if stream.frames or stream.duration:
+    # In .mkv and .webm no stream has a length of its own: of a single frame FFmpeg takes the file's for it.
+    if stream.frames or (stream.duration and "matroska" not in container.format.name):
         return 0.0
     written = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if written:
