@@ -367,6 +367,12 @@ def _empty_head(about: dict, classes: dict, dim: int) -> Head:
     return make(torch.ones(len(names), dim), **options)
 
 
+def _texts(values: object) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("a list of files is none of texts")
+    return values
+
+
 def load_run(folder: str | Path) -> Run:
     """The recogniser in a run folder, ready to predict. Neither a text encoder nor pretrained weights are needed.
 
@@ -396,15 +402,14 @@ def load_run(folder: str | Path) -> Run:
         )
         pixels = Pixels(**about["pixels"])
         recipe = Recipe.from_json({**_BEFORE.get(written_as, {}), **about["recipe"]})
-        trained_on, held_out = frozenset(split["train"]), tuple(split["held_out"])
+        trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
         # Files that could not be read have no content to be known by.
-        contents = [frozenset(split[key]) - {""} for key in ("train_content", "held_out_content")]
+        contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]
     except TextheadError:
         raise
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
-    except (AttributeError, IndexError, OverflowError, RuntimeError, ValueError) as error:
-        # What timm, open_clip and torch make of values that no run has.
+    except Exception as error:  # timm, open_clip and torch make nearly every kind of values that no run has.
         told = " ".join(str(error).split())[:200]
         raise RunError(f"{folder}: recipe.json, classes.json or split.json holds what no run has ({told})") from None
     load_weights(folder / "model.safetensors", model)

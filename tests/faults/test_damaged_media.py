@@ -49,7 +49,10 @@ def video(path: Path, **options: object) -> Path:
 def faststart(path: Path) -> None:
     """The index in front, as videos for the web have it."""
     video(path.with_suffix(".mkv"))
-    with av.open(str(path.with_suffix(".mkv"))) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as to:
+    with (
+        av.open(str(path.with_suffix(".mkv"))) as source,
+        av.open(str(path), "w", options={"movflags": "faststart"}) as to,
+    ):
         stream = to.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.size:
@@ -164,7 +167,11 @@ MADE: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "cut inside its index": ("a.mp4", inside_its_index, "no video stream"),
     "cut .mkv": ("a.mkv", cut(video, 0.5), "cut short: its header says"),
     "cut .avi": ("a.avi", cut(lambda path: video(path, codec="mpeg4"), 0.9), "cut short: its header says"),
-    "cut .avi, no frame left": ("a.avi", cut(lambda path: video(path, codec="mpeg4"), 0.5), "cannot be read as a video"),
+    "cut .avi, no frame left": (
+        "a.avi",
+        cut(lambda path: video(path, codec="mpeg4"), 0.5),
+        "cannot be read as a video",
+    ),
     "zeros in the middle": ("a.mp4", with_a_hole, "damaged|does not decode"),
     "a damaged frame": ("a.mp4", with_damage, "damaged|does not decode"),
     "sound alone": ("a.mp4", sound, "no video stream, it holds sound only"),

@@ -276,7 +276,9 @@ NUMBER = st.integers(-3, 10**6)
 
 
 @every
-@given(NUMBER, NUMBER.map(lambda n: n % 300 - 3), st.integers(-1, 12), st.sampled_from([1, 2, 3, 5, 10, 0, -1]), st.data())
+@given(
+    NUMBER, NUMBER.map(lambda n: n % 300 - 3), st.integers(-1, 12), st.sampled_from([1, 2, 3, 5, 10, 0, -1]), st.data()
+)
 def test_index_arithmetic(length: int, frames: int, clips: int, crops: int, data: st.DataObject) -> None:
     """Any numbers: indices within the video, or an error."""
     with contextlib.suppress(TextheadError):

@@ -120,7 +120,13 @@ def test_a_loader_s_process_that_is_killed_ends_scoring(data: Dataset, what: str
     calls = {
         "score": lambda: evaluate(model, many, frames=2, pixels=PIXELS, workers=2, progress=progress),
         "encode": lambda: frame_features(
-            model.visual, paths, _first, PIXELS, cache=None, workers=2, progress=progress  # pyright: ignore
+            model.visual,
+            paths,
+            _first,
+            PIXELS,
+            cache=None,
+            workers=2,
+            progress=progress,  # pyright: ignore
         ),
     }
     started = time.perf_counter()

@@ -100,9 +100,7 @@ RUNS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("command", RUNS)
-def test_the_weights_of_a_run(
-    place: Path, wrong: Callable[..., str], tmp_path: Path, command: str, kind: str
-) -> None:
+def test_the_weights_of_a_run(place: Path, wrong: Callable[..., str], tmp_path: Path, command: str, kind: str) -> None:
     run = trapped_run(place, traps(tmp_path / "ran")[kind], tmp_path / "run", "model.safetensors")
     assert "model.safetensors" in wrong(*RUNS[command](run, place))
     assert not (tmp_path / "ran").exists()
@@ -126,9 +124,7 @@ YAML = [
 
 @pytest.mark.parametrize("payload", YAML)
 @pytest.mark.parametrize("key", ["epochs", "template", "unknown"])
-def test_options_in_yaml(
-    place: Path, wrong: Callable[..., str], tmp_path: Path, key: str, payload: str
-) -> None:
+def test_options_in_yaml(place: Path, wrong: Callable[..., str], tmp_path: Path, key: str, payload: str) -> None:
     config = tmp_path / "options.yaml"
     config.write_text(f"{key}: {payload.format(tmp_path / 'ran')}\n")
     wrong("train", place / "data", "--out", tmp_path / "run", "--config", config)
