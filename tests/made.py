@@ -22,7 +22,11 @@ from torch import Tensor
 
 from texthead.datasets import Dataset, Item, Pixels
 from texthead.errors import TextheadError
+from texthead.heads import FrozenHead
 from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.runs import write_run
+from texthead.temporal import MeanPool
 from texthead.towers import Visual, VisualSpec, build_visual
 
 SPEC = VisualSpec(
@@ -179,6 +183,14 @@ def frames(count: int, size: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randint(0, 256, (count, 3, size // 8, size // 8), generator=generator, dtype=torch.uint8)
     return coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+
+def write_small_run(out: Path) -> Path:
+    """The folder of a run of two classes, on no data."""
+    model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["a", "b"]))
+    split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
+    write_run(out, model, Recipe(name="test", frames=2, size=32, resize=36), PIXELS, ["a", "b"], split)
+    return out
 
 
 class Trap:

@@ -226,6 +226,8 @@ class Video:
             self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]
             self._order = self._presentation_order()
             ticks = self._count_frames() if self._order is None else [self._pts(i) for i in self._order]
+            if not ticks:
+                raise MediaError(path, "no frame of its video stream decodes; fetch or encode the file again")
             self.pts_seconds = _seconds_from_first(ticks, self._stream)
             self.num_frames = len(ticks)
             self.duration_seconds = self.pts_seconds[-1] + self._last_frame_seconds()

@@ -13,9 +13,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from made import sound, write_frames, write_image, write_video
+from made import sound, write_frames, write_image, write_small_run, write_video
 from test_decoding import damage
-from test_disks import write_small_run
 from texthead import decoding
 from texthead.datasets import Dataset, Item
 from texthead.decoding import check, open_media

@@ -10,18 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from made import PIXELS, SPEC, disk_of, held_by_another, tiny_visual
+from made import PIXELS, disk_of, held_by_another, tiny_visual, write_small_run
 from test_training import RECIPE, make_model, timeless
 from texthead.datasets import Dataset
 from texthead.errors import RunError, TextheadError
 from texthead.features import FeatureCache, encoder_key
-from texthead.heads import FrozenHead
 from texthead.prediction import predict
-from texthead.recipes import Recipe
-from texthead.recognizer import Recognizer
-from texthead.runs import load_run, write_run
+from texthead.runs import load_run
 from texthead.shards import ShardOptions, prepare
-from texthead.temporal import MeanPool
 from texthead.training import train
 
 
@@ -32,14 +28,6 @@ def read_only(disk: Path) -> Iterator[None]:
         subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
         if how == "ro":
             yield
-
-
-def write_small_run(out: Path) -> Path:
-    rows = torch.randn(2, SPEC.dim, generator=torch.Generator().manual_seed(0))
-    model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(rows, names=["a", "b"]))
-    split = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
-    write_run(out, model, Recipe(name="test", frames=2, size=32, resize=36), PIXELS, ["a", "b"], split)
-    return out
 
 
 # --- full

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from made import COLOURS, write_video
-from test_disks import write_small_run
+from made import COLOURS, write_small_run, write_video
 from texthead.parts import Part, open_parts, predict_parts
 from texthead.runs import load_run
 
