@@ -401,7 +401,15 @@ def test_an_index_of_another_kind_is_refused(copy: Path, text: str) -> None:
     [
         *(("key", "/etc/passwd"), ("key", "../../000000000"), ("key", 0), ("key", "000000007"), ("suffix", "")),
         *(("suffix", "/../x.mp4"), ("sha256", "zz"), ("print", ""), ("offset", -1), ("offset", "a"), ("size", None)),
-        *(("label", None), ("split", "tests"), ("group", 3), ("extra", [1]), ("order", -1), ("order", 0.5)),
+        *(
+            ("label", None),
+            ("split", "tests"),
+            ("group", 3),
+            ("extra", [1]),
+            ("extra", {"a": 1}),
+            ("order", -1),
+            ("order", 0.5),
+        ),
         *(("offset", 2**62), ("offset", 10**30), ("offset", 1e3), ("offset", True), ("offset", 0), ("offset", 600)),
         *(("size", -1), ("size", 2**30 + 1), ("size", 10**30), ("size", 5.0), ("size", 2**29), ("suffix", ".avi/..")),
     ],

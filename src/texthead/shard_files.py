@@ -218,7 +218,8 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
                 raise ValueError(f"clip {clip['key']} has no place or no label")
             if clip["split"] not in _SPLITS or not isinstance(clip["group"], str | None):
                 raise ValueError(f"clip {clip['key']} is of split {clip['split']!r} and group {clip['group']!r}")
-            dict(clip["extra"])
+            if not isinstance(clip["extra"], list) or not all(len(pair) == 2 for pair in clip["extra"]):
+                raise ValueError(f"clip {clip['key']} has {clip['extra']!r} beside")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DataError(f"{path}: breaks a rule ({_told(error)}); prepare the shard again") from None
     return clips
