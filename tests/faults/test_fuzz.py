@@ -152,7 +152,7 @@ def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]
 
 CORPORA = {"media": media_corpus, "weights": weights_corpus, "shards": shards_corpus, "runs": runs_corpus}
 # Of all executions; those of media are the point, and building a network takes long.
-SHARES = {"media": 6, "weights": 6, "shards": 1, "runs": 0.1}
+SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15}
 
 
 def fuzz(name: str, folder: Path, count: int, seed: int) -> tuple[int, int]:
