@@ -30,7 +30,7 @@ INPUTS = {
     "epochs": Input(30, "passes", "published code"),
     "shards": Input(195, "training clips of 8 frames a CPU-second: shards", VIDEOS),
     "originals": Input(24, "the same: originals, 250 frames between key frames", VIDEOS),
-    "jpegs": Input(102, "the same: JPEG folders in the published code's manner; drawn", READING),
+    "jpegs": Input(94, "the same: JPEG folders in the published code's manner; drawn", READING),
     "prepare": Input(13.5, "videos of 10 s prepared a CPU-second, 340x256", VIDEOS),
     "original kB": Input(301, "kB of such a video", VIDEOS),
     "prepared kB": Input(367, "kB of the same in a shard, 32 frames", VIDEOS),

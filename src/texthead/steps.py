@@ -1,6 +1,7 @@
 """What computes an optimiser step: the loss of a model, on one process, or on several through DDP or FSDP2."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Literal
@@ -80,10 +81,12 @@ class Spread:
         if shard == "fsdp":
             self._uncut = _cut(self.loss)
         elif ranks() > 1:
-            # Statistics of batch norms are each process's own until a checkpoint.
-            self._run = DistributedDataParallel(
-                self.loss, broadcast_buffers=False, find_unused_parameters=not _uses_all(self.loss, blank)
-            )
+            unused = not _uses_all(self.loss, blank)
+            with warnings.catch_warnings():
+                # Its successor is not there in torch 2.11, and does more than what is wanted.
+                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+                # Statistics of batch norms are each process's own until a checkpoint.
+                self._run = DistributedDataParallel(self.loss, broadcast_buffers=False, find_unused_parameters=unused)
             # DDP takes the mean over processes.
             self._factor = float(ranks())
         if compiled:  # In place, so that names of weights stay as they are.
