@@ -22,7 +22,7 @@ test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m 'slow and not fuzz'
 
 # The lowest versions that pyproject.toml allows, of everything but torch and torchvision.
 $(VENV)-oldest/.installed: pyproject.toml tools/oldest.py
