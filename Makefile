@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-slow check lint types bench fewshot clean
+.PHONY: install demo test test-slow test-oldest fuzz check lint types licences bench fewshot clean
 
 # The venv is made again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
@@ -22,7 +22,25 @@ test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m 'slow and not fuzz'
+
+# The lowest versions that pyproject.toml allows, of everything but torch and torchvision.
+$(VENV)-oldest/.installed: pyproject.toml tools/oldest.py
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(PYTHON) tools/oldest.py > $(VENV)-oldest/constraints.txt
+	$(VENV)-oldest/bin/pip install --quiet --editable '.[dev]' --constraint $(VENV)-oldest/constraints.txt
+	touch $@
+
+test-oldest: $(VENV)-oldest/.installed
+	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/pytest -n 2 --dist loadfile
+
+# Over 100,000 changed files, and thousands of drawn lists and names; SEED is another each time.
+SEED ?= 1
+fuzz: $(VENV)/.installed
+	OMP_NUM_THREADS=1 FUZZ_SEED=$(SEED) FUZZ_TEXT=3000 $(BIN)/pytest -m 'fuzz or not slow' tests/faults/test_fuzz.py
+
+licences: $(VENV)/.installed
+	$(BIN)/python tools/licences.py > docs/dependencies.md
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -49,4 +67,4 @@ fewshot: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.fewshot --data $(DATA)
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) $(VENV)-oldest demo build dist

@@ -1,6 +1,6 @@
 """Shared fixtures; every annotated shape in texthead is checked while the tests run."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +27,38 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command: (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        from texthead import cli  # Not before the hook above.
+
+        capsys.readouterr()
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def wrong(say: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Runs a command that must fail as a user's mistake; its line."""
+
+    def run(*arguments: object) -> str:
+        code, _, err = say(*arguments)
+        assert code == 2, err
+        assert "Traceback" not in err
+        lines = err.splitlines()
+        assert [line.startswith("texthead: ") for line in lines].count(True) == 1, err
+        # Notes on what was read may stand above; the mistake is the last word.
+        assert lines[-1].startswith("texthead: ")
+        return lines[-1]
+
+    return run

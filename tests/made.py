@@ -1,11 +1,16 @@
-"""Small real parts for tests: an encoder, media of one colour, noise, datasets without files, a small disk, a held folder."""
+"""Small real parts for tests: an encoder, media of one colour, noise, a small disk, a held folder, traps, memory taken."""
 
+import ctypes
 import functools
+import multiprocessing
 import os
+import pickle
+import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +22,12 @@ import torch
 from torch import Tensor
 
 from texthead.datasets import Dataset, Item, Pixels
+from texthead.errors import TextheadError
+from texthead.heads import FrozenHead
 from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.runs import write_run
+from texthead.temporal import MeanPool
 from texthead.towers import Visual, VisualSpec, build_visual
 
 SPEC = VisualSpec(
@@ -88,11 +98,12 @@ def pictures(colour: str, count: int, seed: int) -> list[np.ndarray]:
     return frames
 
 
-def write_video(path: Path, colour: str, frames: int = 6, seed: int = 0) -> Path:
-    """A 48x48 H.264 video."""
+def write_video(path: Path, colour: str, frames: int = 6, seed: int = 0, codec: str = "libx264") -> Path:
+    """A 48x48 video."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"crf": "12", "x264-params": "log-level=none"})
+        options = {"crf": "12", "x264-params": "log-level=none"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=10 if codec == "libx264" else 25, options=options)
         stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
         for picture in pictures(colour, frames, seed):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
@@ -173,3 +184,74 @@ def frames(count: int, size: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randint(0, 256, (count, 3, size // 8, size // 8), generator=generator, dtype=torch.uint8)
     return coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+
+def write_small_run(out: Path) -> Path:
+    """The folder of a run of two classes, on no data."""
+    model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["a", "b"]))
+    split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
+    write_run(out, model, Recipe(name="test", frames=2, size=32, resize=36), PIXELS, ["a", "b"], split)
+    return out
+
+
+class Trap:
+    """What runs a program when it is unpickled: it makes a file."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+def traps(mark: Path) -> dict[str, Callable[[Path], object]]:
+    """Writers of files that make `mark` when a careless reader opens them, by what they are."""
+
+    def script(path: Path, inside: str) -> None:
+        """An archive of TorchScript with the trap in place of one of its pickles."""
+        torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(path))
+        with zipfile.ZipFile(path) as archive:
+            held = {name: archive.read(name) for name in archive.namelist()}
+        (place,) = (name for name in held if name.endswith(f"/{inside}"))
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in {**held, place: pickle.dumps(Trap(mark), protocol=2)}.items():
+                archive.writestr(name, content)
+
+    tensors = {"a": torch.zeros(2), "trap": Trap(mark)}
+    return {
+        "a pickle": lambda path: path.write_bytes(pickle.dumps(Trap(mark))),
+        "a torch file": lambda path: torch.save({"state_dict": tensors}, path),
+        "an old torch file": lambda path: torch.save(tensors, path, _use_new_zipfile_serialization=False),
+        "TorchScript": lambda path: script(path, "data.pkl"),
+        "TorchScript's constants": lambda path: script(path, "constants.pkl"),
+    }
+
+
+def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
+    """(the error of a call, bytes that the process grew by at its largest), in a process that gets `most` more."""
+
+    def report(pipe) -> None:
+        ctypes.CDLL(None).malloc_trim(0)  # Else freed memory that the process kept would be taken unseen.
+        Path("/proc/self/clear_refs").write_text("5")  # The peak begins at what is there now.
+        before, said = peak(), "no error"
+        limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + most
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        try:
+            call()
+        except (TextheadError, MemoryError) as error:
+            said = f"{type(error).__name__}: {error}"
+        pipe.send((said, peak() - before))
+
+    def peak() -> int:
+        (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=report, args=(theirs,))
+    process.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    finally:
+        process.join()

@@ -95,39 +95,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return made
 
 
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command: (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
-def wrong(say: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
-    """Runs a command that must fail as a user's mistake; its line."""
-
-    def run(*arguments: object) -> str:
-        code, _, err = say(*arguments)
-        assert code == 2, err
-        assert "Traceback" not in err
-        lines = err.splitlines()
-        assert [line.startswith("texthead: ") for line in lines].count(True) == 1, err
-        # Notes on what was read may stand above; the mistake is the last word.
-        assert lines[-1].startswith("texthead: ")
-        return lines[-1]
-
-    return run
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -401,7 +401,17 @@ def test_an_index_of_another_kind_is_refused(copy: Path, text: str) -> None:
     [
         *(("key", "/etc/passwd"), ("key", "../../000000000"), ("key", 0), ("key", "000000007"), ("suffix", "")),
         *(("suffix", "/../x.mp4"), ("sha256", "zz"), ("print", ""), ("offset", -1), ("offset", "a"), ("size", None)),
-        *(("label", None), ("split", "tests"), ("group", 3), ("extra", [1]), ("order", -1)),
+        *(
+            ("label", None),
+            ("split", "tests"),
+            ("group", 3),
+            ("extra", [1]),
+            ("extra", {"a": 1}),
+            ("order", -1),
+            ("order", 0.5),
+        ),
+        *(("offset", 2**62), ("offset", 10**30), ("offset", 1e3), ("offset", True), ("offset", 0), ("offset", 600)),
+        *(("size", -1), ("size", 2**30 + 1), ("size", 10**30), ("size", 5.0), ("size", 2**29), ("suffix", ".avi/..")),
     ],
 )
 def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: object) -> None:
@@ -412,6 +422,51 @@ def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: obj
         read_dataset(copy)
     with pytest.raises(MediaError, match="breaks a rule"):
         open_media(copy / "shard-000001.tar" / "000000003.avi")
+
+
+@pytest.mark.parametrize("clips", [3, None, "all", [1], [[]], {"key": 1}, [None]])
+def test_an_index_without_clips_is_refused(copy: Path, clips: object) -> None:
+    index = json.loads((copy / "shard-000001.json").read_text())
+    (copy / "shard-000001.json").write_text(json.dumps({**index, "clips": clips}))
+    with pytest.raises(DataError, match=r"shard-000001\.json: breaks a rule"):
+        read_dataset(copy)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "problem"),
+    [
+        (tarfile.SYMTYPE, None, "no file named '000000001.avi'"),
+        (tarfile.LNKTYPE, None, "no file named"),
+        (tarfile.DIRTYPE, None, "no file named"),
+        (tarfile.FIFOTYPE, None, "no file named"),
+        (tarfile.CHRTYPE, None, "no file named"),
+        (tarfile.GNUTYPE_SPARSE, None, "no file begins there|a file named"),
+        (tarfile.XHDTYPE, None, "no file"),
+        (tarfile.REGTYPE, "../000000001.avi", r"a file named '\.\./000000001\.avi'"),
+        (tarfile.REGTYPE, "/etc/passwd", "a file named '/etc/passwd'"),
+        (tarfile.REGTYPE, "a/../../b.avi", "a file named"),
+        (tarfile.REGTYPE, "000000002.avi", "a file named '000000002.avi'"),
+        (None, None, "no file begins there"),
+    ],
+)
+def test_what_is_no_file_of_that_name_in_the_tar_is_refused(
+    copy: Path, kind: bytes | None, name: str | None, problem: str
+) -> None:
+    """Links, names that lead out of the archive, anything else where the index says that a clip lies."""
+    path = copy / "shard-000000.tar" / "000000001.avi"
+    place, data = member(path), bytearray(path.parent.read_bytes())
+    entry = tarfile.TarInfo(name or path.name)
+    entry.size, entry.linkname = place.size, "/etc/passwd"
+    header = bytes(tarfile.BLOCKSIZE)
+    if kind is not None:
+        entry.type = kind
+        header = entry.tobuf(tarfile.USTAR_FORMAT)
+    data[place.offset - tarfile.BLOCKSIZE : place.offset] = header
+    path.parent.write_bytes(data)
+    with pytest.raises(MediaError, match=problem) as caught:
+        open_media(path)
+    assert "\n" not in str(caught.value)
+    assert len(decoded(copy / "shard-000000.tar" / "000000000.avi"))
 
 
 def test_shards_that_are_made_anew_are_read_anew(source: Dataset, tmp_path: Path) -> None:
@@ -496,7 +551,7 @@ def server(ready: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_shards_over_http_send_no_more_than_the_clip(source: Dataset, ready: Path, server: str) -> None:
+def test_shards_over_http_send_no_more_than_the_clip_and_its_header(source: Dataset, ready: Path, server: str) -> None:
     found = read_dataset(server)
     assert found.labels == source.labels
     path = found.items[1].path
@@ -504,7 +559,7 @@ def test_shards_over_http_send_no_more_than_the_clip(source: Dataset, ready: Pat
     size = member(path).size
     before = Ranged.sent
     assert read_member(path) == read_member(here)
-    assert Ranged.sent - before == size
+    assert Ranged.sent - before == tarfile.BLOCKSIZE + size
     assert torch.equal(decoded(path), decoded(here))
 
 

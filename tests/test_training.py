@@ -7,7 +7,6 @@ import errno
 import hashlib
 import json
 import math
-import multiprocessing
 import pickle
 import shutil
 from collections import Counter
@@ -411,31 +410,6 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, tm
     assert_same_weights(
         load_file(tmp_path / "cut" / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors")
     )
-
-
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
-    data: Dataset, tmp_path: Path, one_thread: None
-) -> None:
-    """kill -9 at any time: while the folder is begun, within a step, within a checkpoint."""
-    recipe, out = replace(RECIPE, epochs=3), tmp_path / "run"
-    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", checkpoint_every=1)
-
-    def go_on() -> list[dict]:
-        begun = (out / "recipe.json").is_file()
-        return train(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, checkpoint_every=1)
-
-    killed = 0
-    for hundredths in range(2, 200, 7):
-        process = multiprocessing.get_context("fork").Process(target=go_on)
-        process.start()
-        process.join(hundredths / 100)
-        process.kill()
-        process.join()
-        killed += process.exitcode != 0
-    assert killed > 3
-    found = go_on()
-    assert timeless(found) == timeless(expected) == timeless(on_disk(out))
-    assert_same_weights(load_file(out / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors"))
 
 
 def test_resuming_a_finished_run_changes_nothing(data: Dataset, tmp_path: Path) -> None:

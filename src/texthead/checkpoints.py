@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from texthead.distributed import rank, ranks, together
 from texthead.errors import RunError
 from texthead.files import read_json, replacing, sync_folder, write_json
+from texthead.text_files import MOST_BYTES_OF_LISTS, read_text
 
 
 class MetricsLog:
@@ -50,7 +51,7 @@ class MetricsLog:
     def cut(self, count: int) -> None:
         """Keep the first `count` lines only: what came after the checkpoint is done again."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()[:count]
+            lines = read_text(self.path, most=MOST_BYTES_OF_LISTS).splitlines()[:count]
             self.records = [json.loads(line) for line in lines]
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path}: cannot be read ({error}); restore it or choose another --out") from None
@@ -90,7 +91,8 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     if not existing.is_file():
         raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out --resume to start one")
     check_not_edited(out)
-    before, trained, named = (read_json(out / name) for name in ("recipe.json", "split.json", "classes.json"))
+    before, named = (read_json(out / name) for name in ("recipe.json", "classes.json"))
+    trained = read_json(out / "split.json", most=MOST_BYTES_OF_LISTS)
     if before.get("format") != about["format"]:
         raise RunError(
             f"{out}: was begun by a version of texthead with other checkpoints (format {before.get('format')!r}, now "

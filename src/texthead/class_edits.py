@@ -23,6 +23,7 @@ from texthead.heads import CosineHead, LinearHead, ProbeHead, TemplatesHead, Tra
 from texthead.prompt_head import PromptHead
 from texthead.prompts import check_names, class_prompts, flat
 from texthead.runs import Run, locked, rows_digest, saved_classes
+from texthead.text_files import MOST_BYTES_OF_LISTS
 
 # Two rows of the same text differ by rounding alone; near synonyms are a thousand times further apart.
 _SAME = 1 - 1e-6
@@ -307,7 +308,7 @@ def followed(label: str | None, history: Sequence[Entry]) -> str | None:
 
 def followed_split(folder: Path, history: Sequence[Entry]) -> dict[str, Any]:
     """`split.json` with the labels that the classes have after the edits, whether or not it was written since."""
-    split = read_json(folder / "split.json")
+    split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
     rest = history[split.get("edits", 0) :]
     for key in ("train_labels", "held_out_labels"):
         split[key] = [followed(label, rest) for label in split.get(key, [])]

@@ -23,6 +23,7 @@ from texthead.label_files import read_labels
 from texthead.lists import read_list
 from texthead.sampling import Views, random_in_segment
 from texthead.shard_files import has_shards, is_member, read_rows
+from texthead.text_files import check_lines, lines
 from texthead.transforms import Augmentation, augment, view_crops
 
 Split = Literal["train", "val", "test"]
@@ -216,6 +217,12 @@ def _is_manifest(path: Path) -> bool:
 
 
 def _read_manifest(path: Path) -> Dataset:
+    try:
+        check_lines(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: {error}; cut it up, or name its files by `texthead predict --manifest`, which holds none"
+        ) from None
     items = tuple(_manifest_item(row, path, line) for line, row in manifest_rows(path, ("path", "label")))
     return _checked(Dataset(items, str(path)))
 
@@ -235,7 +242,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
     named = " and ".join(needed)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_known(name) for name in reader.fieldnames or []]
             missing = set(needed) - set(columns)
             if missing:
@@ -250,7 +257,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
                 if not all(row[column].strip() for column in needed):
                     raise DataError(f"{where}: {named} must not be empty")
                 yield reader.line_num, row
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None
 
 

@@ -15,6 +15,7 @@ that were dropped in recording, .mov those that its edit list hides), so the pac
 
 import io
 import re
+import time
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,9 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 # A few bytes can claim any size: the claim is checked before memory is taken. The area is where Pillow warns.
 MAX_SIDE = 16_384
 MAX_PIXELS = 89_478_485
+
+# Seconds of a processor that a call may take: a few kilobytes can hold a day of decoding.
+MAX_SECONDS = 600.0
 
 # A video's packets are held in memory up to this many bytes; those of a longer one are read again.
 _HELD_BYTES = 256 * 2**20
@@ -222,6 +226,7 @@ class Video:
     def __init__(self, path: Path, data: bytes | None = None):
         self.path = path
         self._data = data
+        self._until = time.thread_time() + MAX_SECONDS
         self._container, self._stream = _open_stream(path, data)
         try:
             self._context = _one_thread(self._stream.codec_context)
@@ -232,6 +237,8 @@ class Video:
             self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]
             self._order = self._presentation_order()
             ticks = self._count_frames() if self._order is None else [self._pts(i) for i in self._order]
+            if not ticks:
+                raise MediaError(path, "no frame of its video stream decodes; fetch or encode the file again")
             self.pts_seconds = _seconds_from_first(ticks, self._stream)
             self.num_frames = len(ticks)
             self.duration_seconds = self.pts_seconds[-1] + self._last_frame_seconds()
@@ -248,6 +255,7 @@ class Video:
         frame.
         """
         _check_indices(self.path, indices, self.num_frames)
+        self._until = time.thread_time() + MAX_SECONDS
         places: dict[int, list[int]] = {}
         for place, index in enumerate(indices):
             places.setdefault(index, []).append(place)
@@ -280,6 +288,7 @@ class Video:
 
         Raises: MediaError for the first fault, even one that `frames_at` would pass by.
         """
+        self._until = time.thread_time() + MAX_SECONDS
         shape: tuple[int, ...] | None = None
         count = 0
         for frame in self._decode(self._keys[0], len(self._entries)):
@@ -414,6 +423,8 @@ class Video:
 
     def _whole(self, packet: Packet | None, first: int | None) -> Iterator[VideoFrame]:
         """The frames that come out after one more packet, or at the end (None)."""
+        if time.thread_time() > self._until:
+            raise MediaError(self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it up or scale it down")
         try:
             frames = self._context.decode(packet)
         except FFmpegError as error:
@@ -634,7 +645,8 @@ def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
     """
     if container.format.name == "avi":
         return float(stream.frames * (stream.time_base or 0))
-    if stream.frames or stream.duration:
+    # In .mkv and .webm no stream has a length of its own: of a single frame FFmpeg takes the file's for it.
+    if stream.frames or (stream.duration and "matroska" not in container.format.name):
         return 0.0
     written = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if written:

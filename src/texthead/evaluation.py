@@ -23,6 +23,7 @@ from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
 from texthead.towers import VisualSpec, as_visual
+from texthead.workers import watched
 
 Pooling = Literal["features", "logits", "probabilities"]
 # So many items' features are scored at once.
@@ -267,6 +268,7 @@ def own_pixels(spec: VisualSpec) -> Pixels:
     return Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation, spec.squash)
 
 
+@watched()
 def _view_features(
     model: Recognizer,
     paths: Sequence[Path],

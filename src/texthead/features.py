@@ -22,9 +22,10 @@ from texthead.errors import MediaError, TextheadError
 from texthead.files import cache_dir, content_digest
 from texthead.frame_files import frame_files, is_template
 from texthead.sampling import centre_in_segment
-from texthead.shard_files import is_member
+from texthead.shard_files import is_member, resolved
 from texthead.towers import Visual
 from texthead.transforms import view_crops
+from texthead.workers import watched
 
 Choose = Callable[[int], list[int]]
 Progress = Callable[[int, int], None]
@@ -102,10 +103,12 @@ class FeatureCache:
         if is_member(path):
             return content_digest(path)
         files = frame_files(path) if is_template(path) else [path]
+        if not all(file.is_file() for file in files):
+            raise MediaError(path, "no such file; check the path")
         try:
             stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
             stamp = stamps[0] if files == [path] else hashlib.sha256("\n".join(stamps).encode()).hexdigest()
-            name = str(path.resolve())
+            name = str(resolved(path))
             with self._faults():
                 row = self._db.execute("SELECT stamp, digest FROM files WHERE path = ?", (name,)).fetchone()
             if row and row[0] == stamp:
@@ -181,6 +184,7 @@ class _Frames(torch.utils.data.Dataset):
         )
 
 
+@watched()
 @torch.inference_mode()
 def frame_features(
     visual: Visual,

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from texthead.errors import MediaError, RunError
 from texthead.frame_files import frame_files, is_template
 from texthead.shard_files import is_member, member
+from texthead.text_files import MOST_BYTES, read_value
 
 
 def cache_dir() -> Path:
@@ -87,14 +88,14 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
         writer.writerows(rows)
 
 
-def read_json(path: Path) -> dict:
-    """The object in a JSON file.
+def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
+    """The object in a JSON file of at most so many bytes.
 
     Raises:
-        RunError: the file is missing or holds no JSON object.
+        RunError: the file is missing, too large, or holds no JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_value(path, most=most)
     except FileNotFoundError:
         raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with --resume)") from None
     except (OSError, ValueError) as error:
@@ -136,6 +137,8 @@ def fingerprint(path: Path) -> str:
             return member(path).source
         return ""
     part = 1 << 16
+    if not path.is_file():  # To open a pipe would wait for somebody to write to it.
+        return ""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -1,6 +1,5 @@
 """CLIP folders in transformers' format: their keys in open_clip's names, so that one kind of tower is known here."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from texthead.errors import EncoderError
 from texthead.openclip import Published, assemble
+from texthead.text_files import read_value
 from texthead.towers import Encoder
 from texthead.weights import read_tensors
 
@@ -72,7 +72,7 @@ def load_hf(source: str, folder: Path, *, keep_text: bool = False) -> Encoder:
 
 def _json(path: Path) -> dict:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_value(path)
     except (OSError, ValueError) as error:
         raise EncoderError(f"{path}: cannot be read as JSON ({type(error).__name__}); check the folder") from None
     if not isinstance(found, dict):

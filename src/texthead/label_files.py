@@ -1,11 +1,13 @@
 """Label files, `id,name`: the class names behind numbers or ids."""
 
 import csv
+import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from texthead.errors import DataError
+from texthead.text_files import read_text
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,12 @@ def read_labels(path: Path) -> LabelFile:
     if str(path) == "imagenet" and not path.is_file():
         return _imagenet_labels()
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-            if not {"id", "name"} <= set(columns):
-                found = ", ".join(columns) or "nothing"
-                raise DataError(f"{path}: no label file; its first line must be id,name, found {found}")
-            rows = [_label_row(row, path, reader.line_num) for row in reader]
+        reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
+        columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+        if not {"id", "name"} <= set(columns):
+            found = ", ".join(columns) or "nothing"
+            raise DataError(f"{path}: no label file; its first line must be id,name, found {found}")
+        rows = [_label_row(row, path, reader.line_num) for row in reader]
     except FileNotFoundError:
         raise DataError(f"{path}: no such label file; give a CSV with the columns id,name") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:

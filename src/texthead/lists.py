@@ -10,6 +10,7 @@ from typing import NamedTuple
 from texthead.errors import DataError
 from texthead.frame_files import frame_file, is_template
 from texthead.label_files import LabelFile
+from texthead.text_files import MOST_BYTES_OF_LISTS, check_lines, read_text
 
 # One space between fields; a path may hold spaces, so the numbers are taken from the right.
 _FRAMES_LINE = re.compile(r"(.+)\s([0-9]+)\s([0-9]+)")
@@ -59,7 +60,8 @@ def read_list(
 def _entries(source: Path) -> list[Entry]:
     """The lines, all in the form of the first."""
     try:
-        text = source.read_text(encoding="utf-8-sig")
+        check_lines(source)
+        text = read_text(source, most=MOST_BYTES_OF_LISTS)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source}: not a readable list ({error}); save it as UTF-8, one item a line") from None
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from texthead.errors import EncoderError
 from texthead.files import replacing, write_json
+from texthead.text_files import read_value
 from texthead.towers import Encoder, Text, Visual, VisualSpec, build_visual
 from texthead.weights import NO_WEIGHTS, fill, is_torchscript, read_tensors
 
@@ -119,7 +120,7 @@ def _from_folder(source: str, folder: Path) -> Published:
     import open_clip
 
     try:
-        described = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+        described = read_value(folder / "open_clip_config.json")
         config = described["model_cfg"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(

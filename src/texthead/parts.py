@@ -36,6 +36,7 @@ from texthead.recognizer import Recognizer
 from texthead.runs import Run
 from texthead.sampling import Views
 from texthead.shard_files import has_shards, resolved
+from texthead.text_files import lines
 from texthead.towers import as_visual
 
 FORMAT = 1
@@ -280,8 +281,8 @@ def _lines(manifest: Path) -> Iterator[str]:
     folder = str(manifest.parent)
     try:
         with manifest.open(encoding="utf-8-sig") as file:
-            yield from (os.path.join(folder, line.strip()) for line in file if line.strip())  # noqa: PTH118
-    except UnicodeDecodeError as error:
+            yield from (os.path.join(folder, line.strip()) for line in lines(file) if line.strip())  # noqa: PTH118
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{manifest}: not a readable manifest ({error}); save it as UTF-8") from None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from texthead.errors import DataError
 from texthead.label_files import read_labels
+from texthead.text_files import read_text, read_value
 
 # Where a run-together name is cut: "ApplyEye" after y, "BMXRiding" before Riding.
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -156,7 +157,7 @@ def mirrored_names(names: Sequence[str]) -> list[str]:
 
 def _lines(path: Path, what: str) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return read_text(path).splitlines()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file of {what}; give a .txt with one a line") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -207,7 +208,7 @@ def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
         return dict.fromkeys(read_names(source))
     form = '{"archery": ["a person shooting a bow", "archery"], "a kite": null}'
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_pairs)
+        value = read_value(path, pairs=_pairs)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file of classes; give a .json as {form}") from None
     except (OSError, ValueError) as error:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from texthead.checkpoints import check_not_edited
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, RunError, TextheadError
 from texthead.files import fingerprint, read_json, replacing, write_json
 from texthead.heads import CosineHead, FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead, text_head
 from texthead.prompt_head import PromptHead
@@ -37,6 +37,7 @@ from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.shard_files import is_member, resolved
 from texthead.temporal import Temporal, make_temporal
+from texthead.text_files import MOST_BYTES_OF_LISTS
 from texthead.towers import Encoder, Visual, VisualSpec, build_visual
 
 FORMAT = 3
@@ -304,12 +305,12 @@ def saved_classes(folder: Path) -> dict[str, Any]:
     try:
         with safe_open(folder / "model.safetensors", framework="pt") as file:
             found = rows_digest(file.get_tensor("head.weight"))
-    except (OSError, SafetensorError):
+    except (OSError, MemoryError, RuntimeError, SafetensorError):
         return classes  # `load_weights` says what is wrong with the file.
-    before = classes.get("before") or {}
     if classes.get("rows", found) == found:
         return {**classes, "rows": found}
-    if before.get("rows") == found:
+    before = classes.get("before")
+    if isinstance(before, dict) and before.get("rows") == found:
         history = classes.get("history", [])[: before["edits"]]
         return {**classes, "classes": before["classes"], "history": history, "rows": found}
     raise RunError(
@@ -336,7 +337,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
         model.load_state_dict(load_file(path))
     except FileNotFoundError:
         raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with --resume)") from None
-    except (OSError, SafetensorError) as error:
+    except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 
 
@@ -366,6 +367,12 @@ def _empty_head(about: dict, classes: dict, dim: int) -> Head:
     return make(torch.ones(len(names), dim), **options)
 
 
+def _texts(values: object) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("a list of files is none of texts")
+    return values
+
+
 def load_run(folder: str | Path) -> Run:
     """The recogniser in a run folder, ready to predict. Neither a text encoder nor pretrained weights are needed.
 
@@ -377,15 +384,15 @@ def load_run(folder: str | Path) -> Run:
     if not is_run(folder):
         raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
     about, written = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
-    classes = saved_classes(folder)
-    split = read_json(folder / "split.json")
+    split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
     written_as = about.get("format")
-    if written_as != FORMAT and written_as not in _BEFORE:
+    if written_as not in (FORMAT, *_BEFORE):
         raise RunError(
             f"{folder}: format {written_as!r}, this version reads {', '.join(map(str, _BEFORE))} and {FORMAT}: use the "
             "version that made it"
         )
     try:
+        classes = saved_classes(folder)
         spec = VisualSpec.from_json(about["encoder"])
         # An imported run carries its encoder; it may have been moved.
         spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
@@ -395,11 +402,16 @@ def load_run(folder: str | Path) -> Run:
         )
         pixels = Pixels(**about["pixels"])
         recipe = Recipe.from_json({**_BEFORE.get(written_as, {}), **about["recipe"]})
-        trained_on, held_out = frozenset(split["train"]), tuple(split["held_out"])
+        trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
         # Files that could not be read have no content to be known by.
-        contents = [frozenset(split[key]) - {""} for key in ("train_content", "held_out_content")]
-    except (KeyError, TypeError) as error:
+        contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]
+    except TextheadError:
+        raise
+    except KeyError as error:
         raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
+    except Exception as error:  # timm, open_clip and torch make nearly every kind of values that no run has.
+        told = " ".join(str(error).split())[:200]
+        raise RunError(f"{folder}: recipe.json, classes.json or split.json holds what no run has ({told})") from None
     load_weights(folder / "model.safetensors", model)
     rows: Tensor = model.head.weight  # pyright: ignore[reportAssignmentType]
     if rows_digest(rows) != classes["rows"] or read_json(folder / "classes.json") != written:

@@ -7,7 +7,9 @@ pathlib has made `:/`.
 
 import hashlib
 import json
+import os
 import re
+import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ import numpy as np
 
 from texthead.errors import DataError, MediaError
 from texthead.frame_files import is_template
+from texthead.text_files import MOST_BYTES_OF_LISTS, read_value
 
 INDEX = "shards.json"
 FORMAT = 1
@@ -31,6 +34,9 @@ _KEPT_INDICES = 8192
 # A connection can drop: seconds to wait before asking again.
 _PAUSES = (0.2, 1.0, 5.0)
 _READERS = 16
+# A clip is read whole: what an index claims is checked before memory is taken.
+MOST_BYTES_OF_CLIP = 2**30
+_BLOCK = tarfile.BLOCKSIZE
 
 
 class Member(NamedTuple):
@@ -71,7 +77,8 @@ def address(path: str | Path) -> str | None:
 
 def resolved(path: Path) -> Path:
     """The absolute path without links; a remote one as it is."""
-    return path if address(path) else path.resolve()
+    # `resolve` raises for a link to itself.
+    return path if address(path) else Path(os.path.realpath(path))
 
 
 def is_there(path: str | Path) -> bool:
@@ -120,22 +127,37 @@ def member(path: Path) -> Member:
 
 
 def read_member(path: Path) -> bytes:
-    """The bytes of a clip, after checking their digest.
+    """The bytes of a clip, after checking their digest, and that they are the file of its name in the tar.
 
     Raises:
-        MediaError: the shard cannot be read, ends early, or holds other bytes than its index says.
+        MediaError: the shard cannot be read, ends early, or holds other bytes than its index says, or something else
+            than a file there: a link, or one that leads out of the archive.
     """
     place = member(path)
     try:
-        data = _read(path.parent, place.offset, place.size)
+        read = _read(path.parent, place.offset - _BLOCK, _BLOCK + place.size)
     except Exception as error:  # fsspec's file systems raise what their libraries raise.
         raise MediaError(path, f"its shard cannot be read ({_told(error)}); prepare or copy it again") from None
-    if len(data) > place.size:
+    if len(read) > _BLOCK + place.size:
         raise MediaError(path, "its server answers a part with the whole shard; serve it with support of ranges")
+    _check_header(path, read[:_BLOCK], place.size)
+    data = read[_BLOCK:]
     if hashlib.sha256(data).hexdigest() != place.sha256:
         problem = f"the shard is damaged: {len(data)} of {place.size} bytes, other than listed; copy it again"
         raise MediaError(path, problem)
     return data
+
+
+def _check_header(path: Path, header: bytes, size: int) -> None:
+    """Nothing, if a clip's block of header in the tar says what its index says."""
+    try:
+        found = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+    except (tarfile.HeaderError, UnicodeDecodeError) as error:
+        raise MediaError(path, f"no file begins there in the shard ({error}); copy it again") from None
+    if (found.name, found.type, found.size) != (path.name, tarfile.REGTYPE, size):
+        kind = "a file" if found.isreg() else "no file"
+        problem = f"the shard holds {kind} named {found.name!r} of {found.size} bytes there; prepare it again"
+        raise MediaError(path, problem)
 
 
 def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
@@ -184,20 +206,34 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
     try:
         if not isinstance(clips, list):
             raise ValueError("no clips")
+        end = 0
         for number, clip in enumerate(clips):
             if int(_must_fit(r"\d{9,}", clip["key"])) != int(clips[0]["key"]) + number:
                 raise ValueError(f"key {clip['key']} is out of order")
             _must_fit(r"\.(avi|jpg)", clip["suffix"])
             _must_fit(r"[0-9a-f]{64}", clip["sha256"])
             _must_fit(r"[0-9a-f]{32}", clip["print"])
-            if not (min(clip["offset"], clip["size"], clip["order"]) >= 0 and isinstance(clip["label"], str)):
+            end = _end(clip["key"], clip["offset"], clip["size"], end)
+            if not (type(clip["order"]) is int and clip["order"] >= 0 and isinstance(clip["label"], str)):
                 raise ValueError(f"clip {clip['key']} has no place or no label")
             if clip["split"] not in _SPLITS or not isinstance(clip["group"], str | None):
                 raise ValueError(f"clip {clip['key']} is of split {clip['split']!r} and group {clip['group']!r}")
-            dict(clip["extra"])
-    except (KeyError, TypeError, ValueError) as error:
+            if not isinstance(clip["extra"], list) or not all(len(pair) == 2 for pair in clip["extra"]):
+                raise ValueError(f"clip {clip['key']} has {clip['extra']!r} beside")
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DataError(f"{path}: breaks a rule ({_told(error)}); prepare the shard again") from None
     return clips
+
+
+def _end(key: str, offset: object, size: object, before: int) -> int:
+    """Where a clip ends in its shard, if it can lie there behind the one that ends at `before`."""
+    if type(offset) is not int or type(size) is not int:
+        raise ValueError(f"clip {key} has offset {offset!r} and size {size!r}")
+    if not 0 <= size <= MOST_BYTES_OF_CLIP:
+        raise ValueError(f"clip {key} has size {size}, expected 0 to {MOST_BYTES_OF_CLIP}")
+    if not before + _BLOCK <= offset < 2**62:
+        raise ValueError(f"clip {key} has offset {offset}, {before + _BLOCK} is the first that is free")
+    return offset + size
 
 
 def _must_fit(pattern: str, text: object) -> str:
@@ -231,7 +267,7 @@ def _json(path: Path) -> dict[str, Any]:
         DataError: it is missing, or holds none.
     """
     try:
-        found = json.loads(_read(path))
+        found = json.loads(_read(path)) if address(path) else read_value(path, most=MOST_BYTES_OF_LISTS)
     except Exception as error:
         told = f"cannot be read ({_told(error)}); check the path, or prepare the shards again"
         raise DataError(f"{path}: {told}") from None

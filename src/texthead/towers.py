@@ -51,7 +51,8 @@ class VisualSpec:
             plain = {"mean": tuple(values["mean"]), "std": tuple(values["std"]), "config": json.dumps(values["config"])}
             return VisualSpec(**{**values, **plain})
         except (KeyError, TypeError) as error:
-            raise EncoderError(f"visual encoder description does not fit this version ({error})") from None
+            told = " ".join(str(error).split())[:300]
+            raise EncoderError(f"visual encoder description does not fit this version ({told})") from None
 
 
 class Visual(nn.Module):

@@ -38,8 +38,10 @@ from texthead.shard_files import resolved
 from texthead.steps import Shard, Spread, by_kind, check_spread, clip_gradients, keep_statistics
 from texthead.towers import as_visual
 from texthead.transforms import Augmentation
+from texthead.workers import watched
 
 
+@watched()
 def train(
     model: Recognizer,
     train_set: Dataset,

@@ -15,6 +15,8 @@ from texthead.errors import EncoderError
 # What published training programs put their weights under, and in front of each name.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIX = "module."
+# Bytes that a zip may save by packing: programs are packed, tensors are not.
+_MOST_SAVED = 64 * 2**20
 # What archives of programs hold beside weights.
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
@@ -57,6 +59,7 @@ def read_checkpoint(path: Path) -> dict:
             f"{path}: {'is a folder, expected a file' if path.is_dir() else 'no such file; check the path'}"
         )
     try:
+        _check_unpacked(path)
         if path.suffix == ".safetensors":
             found: Any = load_file(path)
         elif is_torchscript(path):
@@ -74,7 +77,32 @@ def read_checkpoint(path: Path) -> dict:
         ) from None
     if not isinstance(found, dict):
         raise EncoderError(f"{path}: holds a {type(found).__name__}, expected tensors by name")
+    _check_whole(path, found)
     return found
+
+
+def _check_whole(path: Path, found: dict, depth: int = 3) -> None:
+    """Nothing, unless a tensor claims more values than the file has of it, as a stride of 0 lets it."""
+    for key, value in found.items():
+        if isinstance(value, dict) and depth:
+            _check_whole(path, value, depth - 1)
+        if not isinstance(value, Tensor):
+            continue
+        if value.layout != torch.strided or value.is_meta or value.nbytes > value.untyped_storage().nbytes():
+            raise EncoderError(
+                f"{path}: {key!r} claims {tuple(value.shape)} values, of which the file holds only some: give a "
+                "checkpoint of whole tensors"
+            )
+
+
+def _check_unpacked(path: Path) -> None:
+    """Nothing, unless the file is a zip that would unpack to much more than it is: tensors are stored as they are."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(entry.file_size for entry in archive.infolist())
+    if claimed > path.stat().st_size + _MOST_SAVED:
+        raise ValueError(f"claims {claimed} bytes")
 
 
 def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

@@ -1,0 +1,298 @@
+"""Whatever a file holds, reading it gives a value or one of our own errors, in time and without much memory.
+
+`make fuzz` runs each target EXECUTIONS times and says how many it ran; the default suite a few.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from made import sound, write_image, write_small_run, write_video
+from texthead import prompts
+from texthead.datasets import Dataset, Item, read_dataset
+from texthead.decoding import open_media
+from texthead.errors import TextheadError
+from texthead.files import read_json
+from texthead.label_files import read_labels
+from texthead.runs import load_run, load_weights
+from texthead.sampling import Views, random_in_segment
+from texthead.shards import ShardOptions, prepare
+from texthead.weights import read_checkpoint, read_tensors
+
+FEW = 15
+EXECUTIONS = int(os.environ.get("FUZZ_EXECUTIONS", "8000"))
+SECONDS = 60.0
+
+
+def survives(call: Callable[[], object]) -> bool:
+    """Whether a call gave a value; what it raises else is one of our errors, in one line."""
+    started, said = time.perf_counter(), ""
+    try:
+        call()
+    except TextheadError as error:
+        said = str(error)
+    assert "\n" not in said
+    assert time.perf_counter() - started < SECONDS
+    return not said
+
+
+# --- bytes: a corpus of whole files, each execution a few changes away from one of them
+
+NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1]
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """The bytes after one to eight changes: flips, numbers at their limits, cuts, repeats, another place's bytes."""
+    out = bytearray(data)
+    for _ in range(rng.choice([1, 1, 2, 4, 8])):
+        if not out:
+            return bytes(out)
+        # Headers lie in front and, of some containers, behind: half of all changes go there.
+        near = rng.choice([len(out), len(out), min(len(out), 256), min(len(out), 1024)])
+        at = rng.randrange(near) if rng.random() < 0.75 else len(out) - 1 - rng.randrange(near)
+        size = rng.choice([1, 2, 4, 8])
+        match rng.randrange(7):
+            case 0:
+                out[at] ^= 1 << rng.randrange(8)
+            case 1:
+                out[at] = rng.randrange(256)
+            case 2:
+                number = rng.choice(NUMBERS) % 256**size
+                out[at : at + size] = number.to_bytes(size, rng.choice(["little", "big"]))
+            case 3:
+                del out[at : at + rng.choice([1, 4, 64, len(out)])]
+            case 4:
+                out[at:at] = out[at : at + rng.choice([1, 4, 64])] * rng.choice([1, 2, 50])
+            case 5:
+                other = rng.randrange(len(out))
+                out[at : at + size] = out[other : other + size]
+            case _:
+                out[at:at] = rng.randbytes(size)
+    return bytes(out)
+
+
+ODD = [None, -1, 0, 1, 2**31, 10**30, 0.5, 1e308, "", "../x", "{}", "a" * 1000, [], {}, True, [[]], [None], {"a": 1}]
+
+
+def mutated_json(data: bytes, rng: random.Random) -> bytes:
+    """The JSON with another value, or none, at one place."""
+    value = json.loads(data)
+    place, key = value, rng.choice(list(value))
+    while isinstance(place[key], dict | list) and place[key] and rng.random() < 0.85:
+        place = place[key]
+        key = rng.choice(list(place)) if isinstance(place, dict) else rng.randrange(len(place))
+    if rng.random() < 0.15:
+        del place[key]
+    else:
+        place[key] = rng.choice(ODD)
+    return json.dumps(value).encode()
+
+
+def read_media(path: Path) -> None:
+    """A few frames of a file, as a clip takes them."""
+    with open_media(path) as media:
+        media.frames_at(sorted({0, media.num_frames // 2, media.num_frames - 1}))
+
+
+def media_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
+    for suffix in (".mp4", ".mkv", ".avi", ".ts", ".mpg", ".flv"):
+        codec = {".avi": "mpeg4", ".mpg": "mpeg2video"}.get(suffix, "libx264")
+        yield write_video(folder / f"a{suffix}", "red", codec=codec), read_media
+    for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".gif"):
+        yield write_image(folder / f"b{suffix}", "blue"), read_media
+    yield sound(folder / "c.mp4"), read_media
+
+
+def weights_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    save_file(net.state_dict(), folder / "a.safetensors")
+    yield folder / "a.safetensors", read_tensors
+    yield folder / "a.safetensors", lambda path: load_weights(path, net)
+    torch.save({"state_dict": net.state_dict(), "epoch": 3}, folder / "a.pt")
+    yield folder / "a.pt", read_tensors
+    torch.save(net.state_dict(), folder / "b.pt", _use_new_zipfile_serialization=False)
+    yield folder / "b.pt", read_checkpoint
+    torch.jit.trace(net.eval(), torch.zeros(1, 3)).save(str(folder / "c.pt"))
+    yield folder / "c.pt", read_tensors
+
+
+def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
+    items = [Item(write_video(folder / f"{number}.mp4", "red", seed=number), "red", "train") for number in range(3)]
+    shards = folder / "shards"
+    prepare(Dataset(tuple(items), "here"), shards, ShardOptions(clips=3))
+
+    def read(path: Path) -> None:
+        for item in read_dataset(path.parent).items:
+            read_media(item.path)
+
+    for name in ("shards.json", "shard-000000.json", "shard-000000.tar"):
+        yield shards / name, read
+
+
+def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
+    write_small_run(folder / "run")
+    for name in ("recipe.json", "classes.json", "split.json"):
+        yield folder / "run" / name, lambda path: load_run(path.parent)
+
+
+CORPORA = {"media": media_corpus, "weights": weights_corpus, "shards": shards_corpus, "runs": runs_corpus}
+# Of all executions; those of media are the point, and building a network takes long.
+SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15}
+
+
+def fuzz(name: str, folder: Path, count: int, seed: int) -> tuple[int, int]:
+    """(executions, those that gave a value) of one corpus. What goes wrong is kept in FUZZ_KEEP, and told at the end."""
+    read_whole, done, wrong = 0, 0, []
+    corpus = list(CORPORA[name](folder))
+    for number, (path, read) in enumerate(corpus):
+        call, whole, rng = partial(read, path), path.read_bytes(), random.Random(f"{seed} {name} {number}")
+        assert survives(call) == (path.name != "c.mp4"), "all but the file of sound can be read as they are"
+        for _ in range(-(-count // len(corpus))):
+            change = mutated_json if path.suffix == ".json" and rng.random() < 0.7 else mutated
+            path.write_bytes(change(whole, rng))
+            done += 1
+            try:
+                read_whole += survives(call)
+            except Exception as error:
+                kept = Path(os.environ.get("FUZZ_KEEP", folder)) / f"found-{name}-{done}{path.suffix}"
+                shutil.copy(path, kept)
+                wrong.append(f"{kept}: {type(error).__name__}: {str(error)[:200]}")
+        path.write_bytes(whole)
+    assert not wrong, "\n".join([f"{len(wrong)} of {done}", *wrong[:20]])
+    return done, read_whole
+
+
+FOUND = sorted((Path(__file__).parent / "found").iterdir())
+
+
+@pytest.mark.parametrize("path", FOUND, ids=[path.name for path in FOUND])
+def test_what_fuzzing_has_found(path: Path) -> None:
+    assert not survives(lambda: read_media(path))
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_changed_files_give_values_or_our_errors(name: str, tmp_path: Path) -> None:
+    done, read_whole = fuzz(name, tmp_path, {"runs": 30}.get(name, 80), seed=0)
+    assert 0 < read_whole < done
+
+
+@pytest.mark.slow
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", CORPORA)
+def test_a_hundred_thousand_changed_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seed = int(os.environ.get("FUZZ_SEED", "1"))
+    done, read_whole = fuzz(name, tmp_path, int(EXECUTIONS * SHARES[name]), seed=seed)
+    with capsys.disabled():
+        print(f"{name}: {done} executions of seed {seed}, {read_whole} read, {done - read_whole} refused")
+    assert 0 < read_whole < done
+
+
+# --- text
+
+WORDS = st.text(st.sampled_from("ab1 _/,.\"'{}:\t\r\n\0é\u2028\ufeff𝔘"), max_size=12)
+ROWS = st.lists(st.lists(st.one_of(WORDS, st.integers(-2, 9).map(str)), max_size=4), max_size=6)
+
+
+def every(test: Callable) -> Callable:
+    """Few examples in the default suite; as many as FUZZ_EXECUTIONS says under `make fuzz`."""
+    examples = int(os.environ["FUZZ_TEXT"]) if "FUZZ_TEXT" in os.environ else FEW
+    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    return settings(max_examples=examples, deadline=None, suppress_health_check=checks)(test)
+
+
+def written(path: Path, content: str) -> Path:
+    path.write_bytes(content.encode("utf-8", "surrogatepass"))
+    return path
+
+
+def table(header: str, rows: list[list[str]], delimiter: str = ",") -> str:
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter).writerows(rows)
+    return header + "\n" + out.getvalue()
+
+
+@every
+@given(st.one_of(WORDS, ROWS.map(lambda rows: "\n".join(" ".join(row) for row in rows))), st.booleans())
+def test_lists(tmp_path: Path, content: str, frames: bool) -> None:
+    labels = written(tmp_path / "labels.csv", "id,name\n0,a\n1,b\n")
+    options = {"frame_template": "img_{:05d}.jpg"} if frames else {"suffix": ".avi"}
+    survives(lambda: read_dataset(written(tmp_path / "a.txt", content), labels=labels, **options))
+
+
+@every
+@given(st.sampled_from(["id,name", "name,id", "ID , Name", "id,name,x", "id", ""]), ROWS, WORDS)
+def test_label_files(tmp_path: Path, header: str, rows: list[list[str]], more: str) -> None:
+    survives(lambda: read_labels(written(tmp_path / "a.csv", table(header, rows) + more)))
+
+
+@every
+@given(st.sampled_from(["path,label", "label,path,split,group", "path,label,x,x", "path", ""]), ROWS, WORDS)
+def test_manifests(tmp_path: Path, header: str, rows: list[list[str]], more: str) -> None:
+    survives(lambda: read_dataset(written(tmp_path / "a.csv", table(header, rows) + more)))
+    tabs = table(header.replace(",", "\t"), rows, "\t")
+    survives(lambda: read_dataset(written(tmp_path / "a.tsv", tabs + more)))
+
+
+@every
+@given(st.one_of(WORDS, st.lists(WORDS, max_size=3).map("\n".join)), st.lists(WORDS, max_size=4))
+def test_templates_and_names(tmp_path: Path, template: str, names: list[str]) -> None:
+    survives(lambda: prompts.fill_templates(prompts.read_template(template), names))
+    survives(lambda: prompts.read_template(str(written(tmp_path / "t.txt", template))))
+    survives(lambda: prompts.clean_names(names))
+    survives(lambda: prompts.read_names(template))
+    survives(lambda: prompts.read_names(str(written(tmp_path / "n.txt", "\n".join(names)))))
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(WORDS, inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@every
+@given(st.one_of(VALUES.map(json.dumps), WORDS))
+def test_json(tmp_path: Path, content: str) -> None:
+    path = written(tmp_path / "a.json", content)
+    survives(lambda: prompts.read_classes(str(path)))
+    survives(lambda: read_json(path))
+
+
+# --- numbers
+
+NUMBER = st.integers(-3, 10**6)
+
+
+@every
+@given(
+    NUMBER, NUMBER.map(lambda n: n % 300 - 3), st.integers(-1, 12), st.sampled_from([1, 2, 3, 5, 10, 0, -1]), st.data()
+)
+def test_index_arithmetic(length: int, frames: int, clips: int, crops: int, data: st.DataObject) -> None:
+    """Any numbers: indices within the video, or an error."""
+    with contextlib.suppress(TextheadError):
+        views = Views(clips, crops, origin=data.draw(st.sampled_from(["first", "centre", "dense"])))
+        for indices in views.frame_indices(length, frames):
+            assert len(indices) == frames
+            assert min(indices) >= 0
+            assert max(indices) < length
+    with contextlib.suppress(TextheadError):
+        rng = np.random.default_rng(0)
+        indices = random_in_segment(length, frames, lambda n: int(rng.integers(n)))
+        assert indices == sorted(indices)
+        assert len(indices) == frames
+        assert 0 <= indices[0] <= indices[-1] < length

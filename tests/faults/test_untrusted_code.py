@@ -1,0 +1,131 @@
+"""No file that is read can run a program: real payloads, through every command that reads a checkpoint or options."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from made import COLOURS, traps, write_image
+
+KINDS = sorted(traps(Path()))
+ARCHITECTURE = "timm:test_vit"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures of two classes, an encoder's weights and a run that was trained on them."""
+    from texthead.cli import main
+
+    root = tmp_path_factory.mktemp("untrusted")
+    for colour in list(COLOURS)[:2]:
+        for number in range(3):
+            write_image(root / "data" / colour / f"{number}.png", colour, seed=number)
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), root / "vit.safetensors")
+    words = ["train", str(root / "data"), "--encoder", f"{ARCHITECTURE}/{root / 'vit.safetensors'}"]
+    words += ["--head", "linear", "--epochs", "1", "--warmup", "0", "--baselines", "never", "--workers", "0"]
+    assert main([*words, "--cache", str(root / "cache"), "--out", str(root / "run")]) == 0
+    return root
+
+
+def trapped_run(place: Path, trap: Callable[[Path], object], out: Path, file: str) -> Path:
+    """A copy of the run with the trap in place of one of its files."""
+    shutil.copytree(place / "run", out)
+    (found,) = out.glob(file)
+    found.unlink()
+    trap(found)
+    return out
+
+
+FILES = {
+    "import": lambda file, place: ("import", file, "--classes", "a, b", "--out", file.parent / "out"),
+    "openclip": lambda file, place: (
+        *("predict", place / "data", "--classes", "a, b"),
+        *("--encoder", f"openclip:ViT-B-32/{file}", "--workers", 0),
+    ),
+    "timm": lambda file, place: (
+        *("train", place / "data", "--head", "linear", "--encoder", f"{ARCHITECTURE}/{file}"),
+        *("--out", file.parent / "out"),
+    ),
+    "head": lambda file, place: ("head", "a, b", "--encoder", f"openclip:ViT-B-32/{file}"),
+    "compare": lambda file, place: ("compare", place / "data", "--encoder", f"{ARCHITECTURE}/{file}"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("command", FILES)
+def test_a_file_of_weights(
+    place: Path, wrong: Callable[..., str], tmp_path: Path, command: str, suffix: str, kind: str
+) -> None:
+    file = tmp_path / f"strange{suffix}"
+    traps(tmp_path / "ran")[kind](file)
+    assert str(file) in wrong(*FILES[command](file, place))
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["hf", "openclip:local-dir", "text"])
+def test_a_folder_of_weights(place: Path, wrong: Callable[..., str], tmp_path: Path, name: str, kind: str) -> None:
+    """The settings are right; the weights are the trap."""
+    folder = tmp_path / "strange"
+    folder.mkdir()
+    if name == "hf":
+        (folder / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    elif name == "text":
+        (folder / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8}))
+    else:
+        towers = {"vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}, "text_cfg": {}}
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"embed_dim": 8, **towers}}))
+    file = "open_clip_model.safetensors" if name == "openclip:local-dir" else "pytorch_model.bin"
+    for weights in [file, "open_clip_pytorch_model.bin"] if name == "openclip:local-dir" else [file]:
+        traps(tmp_path / "ran")[kind](folder / weights)
+    option = "--text" if name == "text" else "--encoder"
+    wrong("predict", place / "data", "--classes", "a, b", option, f"{name}:{folder}", "--workers", 0)
+    assert not (tmp_path / "ran").exists()
+
+
+RUNS = {
+    "predict": lambda run, place: ("predict", run, place / "data", "--workers", 0),
+    "predict parts": lambda run, place: ("predict", run, "--manifest", place / "data", "--out", run.parent / "parts"),
+    "eval": lambda run, place: ("eval", run, place / "data", "--split", "train", "--workers", 0),
+    "classes": lambda run, place: ("classes", run, "rename", "red", "rot"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("command", RUNS)
+def test_the_weights_of_a_run(place: Path, wrong: Callable[..., str], tmp_path: Path, command: str, kind: str) -> None:
+    run = trapped_run(place, traps(tmp_path / "ran")[kind], tmp_path / "run", "model.safetensors")
+    assert "model.safetensors" in wrong(*RUNS[command](run, place))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_checkpoint_of_a_run(place: Path, wrong: Callable[..., str], tmp_path: Path, kind: str) -> None:
+    run = trapped_run(place, traps(tmp_path / "ran")[kind], tmp_path / "run", "state/step-*/*.safetensors")
+    assert "no checkpoint of this run" in wrong("train", place / "data", "--out", run, "--resume")
+    assert not (tmp_path / "ran").exists()
+
+
+YAML = [
+    "!!python/object/apply:os.system ['touch {}']",
+    "!!python/object/new:os.system ['touch {}']",
+    "!!python/object/apply:subprocess.Popen [[touch, '{}']]",
+    "!!python/name:os.system",
+    "!!python/module:antigravity",
+]
+
+
+@pytest.mark.parametrize("payload", YAML)
+@pytest.mark.parametrize("key", ["epochs", "template", "unknown"])
+def test_options_in_yaml(place: Path, wrong: Callable[..., str], tmp_path: Path, key: str, payload: str) -> None:
+    config = tmp_path / "options.yaml"
+    config.write_text(f"{key}: {payload.format(tmp_path / 'ran')}\n")
+    wrong("train", place / "data", "--out", tmp_path / "run", "--config", config)
+    assert [path.name for path in tmp_path.iterdir()] == ["options.yaml"]
