@@ -25,6 +25,8 @@ ALLOWED = {
     "workers": {"errors"},
     "prompts": {"errors", "label_files", "text_files"},
     "name_lint": {"prompts"},
+    "parsing": set(),
+    "options": {"parsing", "recipes"},
     "label_files": {"errors", "text_files"},
     "class_swaps": set(),
     "watched": {"errors"},

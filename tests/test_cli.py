@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from made import sound, write_frames, write_video
 from test_pairing import bert
-from texthead import cli, recipes, train_job
+from texthead import cli, options, recipes, train_job
 from texthead.terminal import Bar
 
 COLOURS = {"blue": (30, 30, 220), "green": (30, 200, 40), "red": (220, 30, 30)}
@@ -515,7 +515,7 @@ def test_head_mistakes(world, wrong, tmp_path):
 
 def recipe_of(*arguments: str) -> recipes.Recipe:
     """The recipe that a `train` command line means."""
-    parser = cli._parser()
+    parser = options.command_line()
     typed = ["train", "DATA", "--out", "run", *arguments]
     return cli.recipe_from(parser.parse_args(typed)["train"], parser.parse_args(typed, defaults=False)["train"])
 
@@ -536,7 +536,7 @@ def test_recipe_precedence(tmp_path):
 
 
 def test_every_recipe_value_has_an_option_and_a_help_text():
-    assert set(cli._RECIPE_HELP) == set(asdict(recipes.small())) - {"name"}
+    assert set(options._RECIPE_HELP) == set(asdict(recipes.small())) - {"name"}
 
 
 def test_config_round_trip(world, say, tmp_path):
