@@ -90,7 +90,7 @@ def write_indices(root: Path, count: int, clips: int = CLIPS) -> list[Path]:
     paths, listed = [], []
     for shard, start in enumerate(range(0, count, clips)):
         tar = root / f"shard-{shard:06d}.tar"
-        rows = [row(number, (number - start) * 300_000) for number in range(start, min(count, start + clips))]
+        rows = [row(number, 512 + (number - start) * 300_032) for number in range(start, min(count, start + clips))]
         write_json(tar.with_suffix(".json"), {"clips": rows})
         listed.append({"url": tar.name})
         paths += [tar / f"{clip['key']}.avi" for clip in rows]
