@@ -5,6 +5,7 @@ import os
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def offer(pipe: Connection) -> None:
 
 
 @pytest.fixture
-def handed_over() -> DupFd:
+def handed_over() -> Any:
     """What a process that was killed since has offered."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
@@ -31,7 +32,7 @@ def handed_over() -> DupFd:
     return offered
 
 
-def test_a_process_that_is_gone_before_its_clip_was_fetched(handed_over: DupFd) -> None:
+def test_a_process_that_is_gone_before_its_clip_was_fetched(handed_over: Any) -> None:
     with (
         pytest.raises(RunError, match=r"a process that decodes has ended \(.+\), perhaps for want of memory: fewer"),
         watched(),
