@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-slow test-oldest fuzz check lint types licences bench fewshot clean
+.PHONY: install demo test test-slow test-oldest fuzz check lint types docs commands licences bench fewshot clean
 
 # The venv is made again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
@@ -41,6 +41,14 @@ fuzz: $(VENV)/.installed
 
 licences: $(VENV)/.installed
 	$(BIN)/python tools/licences.py > docs/dependencies.md
+
+# The pages, as a site in build/site.
+docs: $(VENV)/.installed
+	$(BIN)/mkdocs build --strict --quiet
+
+# The page of commands, from the parser.
+commands: $(VENV)/.installed
+	$(BIN)/python -m tools.commands > docs/commands.md
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,0 +1,117 @@
+"""The pages of docs/: each command on them is run as it stands, the reference is the parser's, and the site builds."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from made import write_image, write_video
+from ranked import write_encoder
+from tools.commands import page
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+# What is put in place of an encoder that has to be fetched; all else is run as it is printed.
+FETCHED = "openclip:ViT-B-16/openai"
+COLOURS = {"a kite in the air": "red", "a bird": "green", "an airplane": "blue"}
+# Of these the commands are run; each in a folder of its own.
+PAGES = sorted(path.name for path in DOCS.glob("*.md") if "```sh" in path.read_text(encoding="utf-8"))
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each command in the blocks of a page, `\\` at a line's end taken for what it is."""
+    for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.split("#")[0].strip():
+                yield ["bash", "-euo", "pipefail", "-c", line]
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for $PATH in which `texthead`, `torchrun` and `python` are those of the tests."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name, module in (("texthead", "-m texthead"), ("torchrun", "-m torch.distributed.run"), ("python", "")):
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+        program.chmod(0o755)
+    return folder
+
+
+def prepare(folder: Path) -> None:
+    """What the pages take for granted."""
+    rows = []
+    for label, colour in COLOURS.items():
+        for i in range(6):
+            write_video(folder / "clips" / label / f"{i:02d}.mp4", colour, frames=8 + i, seed=i)
+            rows.append(f"clips/{label}/{i:02d}.mp4,{label},{'test' if i > 3 else 'train'}")
+    (folder / "clips.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
+    (folder / "files.txt").write_text("".join(f"{row.split(',')[0]}\n" for row in rows))
+    write_video(folder / "clip.mp4", "red", frames=30, seed=9)
+    write_video(folder / "more" / "another.mp4", "green", frames=12, seed=8)
+    write_image(folder / "photo.jpg", "blue", seed=7)
+    (folder / "names.txt").write_text("a kite\na bird\n")
+    (folder / "classes.json").write_text(json.dumps({"kite": "a kite on a string", "bird": None}))
+    write_lists(folder)
+
+
+def write_lists(folder: Path) -> None:
+    """Data in the form of UCF-101 and of ImageNet."""
+    names = ("Juggling", "Archery")
+    (folder / "ucf_labels.csv").write_text("id,name\n0,Juggling\n1,Archery\n")
+    for name, count in (("train", 4), ("val", 2)):
+        lines = []
+        for label, of in enumerate(names):
+            for i in range(count):
+                stem = f"{of}/v_{of}_{name}{i}"
+                write_video(folder / "UCF-101" / f"{stem}.avi", ("red", "blue")[label], frames=9, seed=i, codec="mpeg4")
+                lines.append(f"{stem} 9 {label}\n")
+        (folder / f"{name}_rgb_split_1.txt").write_text("".join(lines))
+    write_video(folder / "juggling.avi", "red", frames=9, codec="mpeg4")
+    for split, count in (("train", 3), ("val", 2)):
+        for kind, colour in (("n01440764", "red"), ("n01443537", "blue")):
+            for i in range(count):
+                path = folder / "imagenet" / split / kind / f"{kind}_{split}{i}.JPEG"
+                write_image(path.with_suffix(".jpg"), colour, seed=i).rename(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_each_command_on_a_page_is_run(name: str, tmp_path: Path, programs: Path) -> None:
+    prepare(tmp_path)
+    (tmp_path / "small").mkdir()
+    small = write_encoder(tmp_path / "small")
+    own = {"PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "TEXTHEAD_CACHE": str(tmp_path / "kept")}
+    text = (DOCS / name).read_text(encoding="utf-8").replace(FETCHED, small)
+    for words in commands(text):
+        found = subprocess.run(words, cwd=tmp_path, env={**os.environ, **own}, capture_output=True, text=True)
+        assert found.returncode == 0, f"{words[-1]}\n{found.stdout}\n{found.stderr}"
+        assert "Traceback" not in found.stderr
+
+
+def test_every_block_says_what_it_is() -> None:
+    """A block without a language would be a command that no test runs."""
+    for path in DOCS.glob("*.md"):
+        fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(fences[::2]) <= {"sh", "text", "python", "json", "console"}, path.name
+        assert set(fences[1::2]) <= {""}, path.name
+
+
+def test_commands_are_the_parser_s() -> None:
+    assert (DOCS / "commands.md").read_text(encoding="utf-8") == page(), "make commands"
+
+
+def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    pages = list((tmp_path / "site").glob("*.html"))
+    assert len(pages) >= len(list(DOCS.glob("*.md")))
+    for built in pages:
+        html = built.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:link|script|img|iframe)[^>]+(?:href|src)=\"?(https?:[^\" >]+)", html)
+        assert not loaded, built.name

@@ -1,0 +1,73 @@
+"""docs/commands.md: every command and option, from the parser itself.
+
+python -m tools.commands > docs/commands.md
+"""
+
+import argparse
+import re
+from collections.abc import Iterator
+
+from jsonargparse import ArgumentParser
+
+from texthead.options import command_line
+
+_HEAD = """# Commands
+
+Every command and option, as `texthead COMMAND --help` prints them; this page is made from the parser (`make commands`).
+A mistake is one line on standard error and exit code 2; `doctor` ends with 1 where it found something serious.
+"""
+
+
+def parsers(parser: ArgumentParser) -> Iterator[tuple[ArgumentParser, str]]:
+    """Each command's parser in the order of `--help`, those within a command after it, and its line of help."""
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            continue
+        said = {choice.dest: choice.help or "" for choice in action._choices_actions}
+        for name, inner in action.choices.items():
+            yield inner, said.get(name, "")
+            yield from parsers(inner)
+
+
+def escaped(text: str) -> str:
+    """As a cell of a table."""
+    return re.sub(r"\s+", " ", text).strip().replace("|", r"\|").replace("<", "&lt;")
+
+
+def typed(action: argparse.Action) -> str:
+    """The option as one types it."""
+    names = "`, `".join(action.option_strings) or str(action.metavar or action.dest)
+    takes_value = action.nargs != 0 and bool(action.option_strings) and not names.startswith("--no-")
+    kinds = getattr(action, "_typehint", None)
+    choices = getattr(kinds, "__args__", ()) if str(kinds).startswith("typing.Literal") else ()
+    value = "\\|".join(map(str, choices)) or str(action.metavar or action.dest.rpartition(".")[2].upper())
+    return f"`{names}`" + (f" `{value}`" if takes_value and type(action).__name__ != "ActionYesNo" else "")
+
+
+def section(parser: ArgumentParser, said: str) -> str:
+    """One command."""
+    usage = parser.format_usage().removeprefix("usage: ").strip()
+    lines = [f"## {parser.prog.replace(' [options]', '')}", "", said[:1].upper() + said[1:] + ".", ""]
+    description = re.sub(r"\s+", " ", parser.description or "").strip()
+    if description and description.rstrip(".") != lines[2].rstrip("."):
+        lines += [description, ""]
+    lines += ["```text", re.sub(r"\n\s+", "\n", usage), "```", ""]
+    rows = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction | argparse._HelpAction) or action.help == argparse.SUPPRESS:
+            continue
+        default = action.default
+        shown = default not in (None, False, argparse.SUPPRESS) and action.dest != "workers"
+        rows.append(f"| {typed(action)} | {escaped(action.help or '')} | {f'`{default}`' if shown else ''} |")
+    if rows:
+        lines += ["| | | default |", "|---|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """The whole page."""
+    return _HEAD + "\n" + "\n".join(section(*found) for found in parsers(command_line()))
+
+
+if __name__ == "__main__":
+    print(page(), end="")
