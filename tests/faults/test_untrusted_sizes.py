@@ -5,16 +5,18 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+import av
 import open_clip  # noqa: F401 - else a test would take the memory of its code
 import PIL.Image
 import pytest
 import torch
 
-from made import taken, write_image, write_video
-from texthead import prompts
+from made import pictures, taken, write_image, write_video, write_with_sound
+from texthead import decoding, prompts
 from texthead.datasets import read_dataset
 from texthead.decoding import check, open_media
 from texthead.files import read_json
@@ -138,6 +140,103 @@ def test_pictures_of_sixty_thousand_pixels_a_side(tmp_path: Path, name: str) -> 
     path = tmp_path / name
     MEDIA[name](path)
     refuses(lambda: check(path), name)
+
+
+def patched(path: Path, kind: bytes, *numbers: int, at: int = 8) -> None:
+    """Put numbers into the last box of a kind, from a place in it on."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(f">{len(numbers)}I", data, data.rindex(kind) - 4 + at, *numbers)
+    path.write_bytes(data)
+
+
+def replaced(path: Path, kind: bytes, *numbers: int, within: tuple[bytes, ...]) -> None:
+    """Put another box of the kind in place of the last one, and let those around it grow."""
+    data = path.read_bytes()
+    at = data.rindex(kind) - 4
+    (old,) = struct.unpack_from(">I", data, at)
+    new = struct.pack(f">I4s{len(numbers)}I", 8 + 4 * len(numbers), kind, *numbers)
+    path.write_bytes(data[:at] + new + data[at + old :])
+    for outer in within:
+        (size,) = struct.unpack_from(">I", data, data.rindex(outer) - 4)
+        patched(path, outer, size + len(new) - old, at=0)
+
+
+def samples(path: Path, count: int) -> None:
+    """Of one byte each, in one chunk, and lasting as long as one another: three tables of a line."""
+    write_video(path, "red")
+    patched(path, b"stsz", 0, 1, count)
+    patched(path, b"stts", 1, count, at=12)
+    patched(path, b"stsc", 1, 1, count, at=12)
+
+
+def fragments(path: Path, count: int) -> None:
+    """One run of samples of which nothing is said one by one."""
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
+        for picture in pictures("red", 6, 0):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    patched(path, b"trun", 0, count)
+
+
+def edits(path: Path, count: int) -> None:
+    """A hundred edits, each of which shows all samples again."""
+    samples(path, count // 100)
+    replaced(path, b"elst", 0, 100, *100 * (count, 0, 1 << 16), within=(b"edts", b"trak", b"moov"))
+
+
+def sound(path: Path, count: int, chunks: int = 1000) -> None:
+    """Sound that is not compressed, all chunks of it at one place."""
+    write_with_sound(path, 1)
+    patched(path, b"stsz", 0, 2, 2**32 - 1)
+    patched(path, b"stts", 1, 2**32 - 1, at=12)
+    patched(path, b"stsc", 1, 1, 1024 * count // chunks, at=12)
+    replaced(path, b"stco", 0, chunks, *chunks * (36,), within=(b"stbl", b"minf", b"mdia", b"trak", b"moov"))
+
+
+TABLES = {"a.mp4": samples, "b.mp4": fragments, "c.mp4": edits, "a.mov": sound}
+
+
+@pytest.mark.parametrize("count", [10**7, 8 * 10**7])
+@pytest.mark.parametrize("name", TABLES)
+def test_a_header_that_lists_many_millions_of_samples(tmp_path: Path, name: str, count: int) -> None:
+    """FFmpeg takes 73 bytes for each when it opens the file."""
+    path = tmp_path / name
+    TABLES[name](path, count)
+    assert path.stat().st_size < 250_000
+    refuses(lambda: check(path), "samples, the limit is 4194304; cut it up", room=2**33)
+
+
+def test_more_packets_than_a_header_may_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no header says how many there are, they are counted as they are listed."""
+    path = write_video(tmp_path / "a.mkv", "red", frames=9)
+    monkeypatch.setattr(decoding, "MAX_SAMPLES", 8)
+    refuses(lambda: check(path), "holds more than 8 frames; cut it up")
+    monkeypatch.setattr(decoding, "MAX_SAMPLES", 9)
+    assert check(path) == 9
+
+
+@pytest.mark.slow
+def test_packets_of_next_to_nothing_are_not_all_held(tmp_path: Path) -> None:
+    """Each is half a kilobyte in memory, with four bytes in it."""
+    path, count = tmp_path / "a.avi", 800_000
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuvj420p"
+        for number in range(count):
+            packet = av.Packet(b"\xff\xd8\xff\xd9")
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 25), True
+            packet.pts = packet.dts = number
+            container.mux(packet)
+
+    def listed() -> None:
+        container, stream = decoding._open_stream(path, None)
+        assert len(decoding._list_packets(path, container, stream)[0]) == count
+
+    said, grown = taken(listed, 2**31)
+    assert said == "no error"
+    assert grown < decoding._HELD_BYTES + 250 * count
 
 
 # --- weights
