@@ -1,5 +1,7 @@
 """Processes that decode: what is said when one of them is gone."""
 
+import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,6 +9,8 @@ from texthead.errors import RunError
 
 # So torch's errors begin, whichever way it finds out.
 _GONE = "DataLoader worker"
+# For the signal of a process's end to arrive.
+_SIGNAL_SECONDS = 2.0
 
 
 @contextmanager
@@ -17,7 +21,14 @@ def watched() -> Iterator[None]:
         RunError: one has.
     """
     try:
-        yield
+        try:
+            yield
+        except (OSError, EOFError) as error:
+            if not _in_handing_over(error):
+                raise
+            # The process is going, and torch tells of its end by a signal, wherever this one is then: let it be here.
+            time.sleep(_SIGNAL_SECONDS)
+            raise RuntimeError(f"{_GONE} ({error})") from None
     except RuntimeError as error:
         if not str(error).startswith(_GONE):
             raise
@@ -26,3 +37,9 @@ def watched() -> Iterator[None]:
             f"a process that decodes has ended{told}, perhaps for want of memory: fewer --workers; a run that was "
             "begun goes on with --resume"
         ) from None
+
+
+def _in_handing_over(error: Exception) -> bool:
+    """Whether it was raised while another process was asked for memory that it shares."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "multiprocessing.resource_sharer" for frame, _ in frames)
