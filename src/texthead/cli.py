@@ -19,6 +19,7 @@ from texthead.errors import RunError, TextheadError
 from texthead.memory import keep_freed_memory
 from texthead.prompts import read_template
 from texthead.recipes import RECIPES, Recipe
+from texthead.text_files import check_options
 
 _RECIPE_HELP = {
     "frames": "frames of a clip",
@@ -121,6 +122,14 @@ class _Parser(ArgumentParser):
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("formatter_class", _Help)
         super().__init__(*args, **kwargs)
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The options in a file, which is looked at before its reader takes memory for it."""
+        try:
+            check_options(Path(path))
+        except (OSError, ValueError) as error:
+            self.error(f"--config {path}: {error}")
+        return super().parse_path(path, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Print the message and exit with 2."""

@@ -2,11 +2,13 @@
 
 import json
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -16,7 +18,7 @@ import pytest
 import torch
 
 from made import pictures, taken, write_image, write_video, write_with_sound
-from texthead import decoding, prompts
+from texthead import cli, decoding, prompts
 from texthead.datasets import read_dataset
 from texthead.decoding import check, open_media
 from texthead.files import read_json
@@ -335,3 +337,36 @@ def test_one_endless_line(tmp_path: Path, byte: bytes) -> None:
     refuses(lambda: read_dataset(text, labels=labels), "a.txt")
     refuses(lambda: list(_listed(manifest)), "a.csv")
     refuses(lambda: list(_listed(text)), "a.txt")
+
+
+BOMB = "template: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(10 * [f'*{before}'])}]\n" for before, name in pairwise("abcdefghij")
+)
+OPTIONS = {
+    "a reference to references": (BOMB, "refers to a value by *a"),
+    "a reference to itself": ("template: &a [*a]\n", "refers to a value by *a"),
+    "a deep nest": (f"template: {'[' * 30_000}{']' * 30_000}\n", "nested more than 20 deep"),
+    "a deep nest of maps": ("".join(f"{level * ' '}a:\n" for level in range(300)), "nested more than 20 deep"),
+    "a long text": (f"template: {'x' * 10**8}\n", "holds more than 65,536 bytes"),
+    "a million options": ("".join(f"k{number}: 1\n" for number in range(10**6)), "holds more than 65,536 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_in_yaml(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    content, word = OPTIONS[name]
+    path = tmp_path / "options.yaml"
+    path.write_text(content)
+
+    def train() -> None:
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--config", str(path)])
+
+    began = time.monotonic()
+    said, grown = taken(train)
+    assert said == "no error"
+    assert grown < MOST
+    assert time.monotonic() - began < 10
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"texthead: --config {path}: ")
+    assert word in line
