@@ -1,15 +1,20 @@
 """What a few bytes claim is checked before memory is taken: each in a process that gets little of it."""
 
+import contextlib
+import http.server
 import json
+import re
 import struct
+import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import av
 import open_clip  # noqa: F401 - else a test would take the memory of its code
@@ -18,14 +23,15 @@ import pytest
 import torch
 
 from made import pictures, taken, write_image, write_video, write_with_sound
-from texthead import cli, decoding, prompts
-from texthead.datasets import read_dataset
+from texthead import cli, decoding, prompts, shard_files
+from texthead.datasets import Dataset, read_dataset
 from texthead.decoding import check, open_media
 from texthead.files import read_json
 from texthead.label_files import read_labels
 from texthead.openclip import load_openclip
 from texthead.parts import _listed
 from texthead.runs import load_weights
+from texthead.shards import ShardOptions, prepare
 from texthead.weights import read_tensors
 
 MEGABYTE = 2**20
@@ -302,6 +308,45 @@ def test_an_index_of_shards_of_a_gigabyte(tmp_path: Path) -> None:
     sparse(tmp_path / "shard-000000.json", GIGABYTE, b"{")
     sparse(tmp_path / "shard-000000.tar", GIGABYTE)
     refuses(lambda: open_media(tmp_path / "shard-000000.tar" / "000000000.avi"), "holds more than")
+
+
+class Endless(http.server.BaseHTTPRequestHandler):
+    """A server that sends zeros for ever instead of an index, or behind the parts that it is asked for."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self) -> None:
+        content = type(self).files.get(self.path)
+        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "bytes=0-999999")).groups())
+        self.send_response(206)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            if content is not None:
+                self.wfile.write(content[first : last + 1])
+            while content is None or self.path.endswith(".tar"):
+                self.wfile.write(bytes(MEGABYTE))
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endless() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_server_that_sends_without_end(
+    data: Dataset, tmp_path: Path, endless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_files, "MOST_BYTES_OF_LISTS", 32 * MEGABYTE)
+    refuses(lambda: read_dataset(endless), "shards.json: cannot be read (holds more than 33,554,432 bytes")
+    prepare(data, tmp_path, ShardOptions(frames=2, short_side=32))
+    monkeypatch.setattr(Endless, "files", {f"/{path.name}": path.read_bytes() for path in tmp_path.iterdir()})
+    clip = read_dataset(endless).items[0].path
+    refuses(lambda: open_media(clip), "its server answers a part with the whole shard")
 
 
 @pytest.fixture(scope="module")
