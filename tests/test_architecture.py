@@ -35,7 +35,7 @@ ALLOWED = {
     "recipes": {"errors"},
     "frame_files": {"errors"},
     "shard_files": {"errors", "frame_files", "text_files"},
-    "decoding": {"errors", "frame_files", "sample_tables", "shard_files"},
+    "decoding": {"errors", "frame_files", "sample_tables", "shard_files", "workers"},
     "files": {"errors", "frame_files", "shard_files", "text_files"},
     "towers": {"errors"},
     "weights": {"errors"},

@@ -46,6 +46,7 @@ from texthead.errors import DataError, Fault, MediaError
 from texthead.frame_files import frame_files, is_template
 from texthead.sample_tables import claimed_samples
 from texthead.shard_files import is_member, read_member
+from texthead.workers import end_after
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
@@ -533,6 +534,8 @@ def open_media(path: str | Path) -> Media:
     folder of frames that is missing, holds none, or lacks one between others.
     """
     path = Path(path)
+    # Opening and reading may each take their time; what takes longer is in a call that does not look at a clock.
+    end_after(3 * MAX_SECONDS)
     if is_template(path):
         return FrameFolder(path)
     kind = Image if is_image(path) else Video

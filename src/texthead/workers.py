@@ -1,9 +1,12 @@
-"""Processes that decode: what is said when one of them is gone."""
+"""Processes that decode: what is said when one of them is gone, and how one ends that never comes back."""
 
+import signal
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from torch.utils.data import get_worker_info
 
 from texthead.errors import RunError
 
@@ -18,7 +21,7 @@ def watched() -> Iterator[None]:
     """A block, or function, in which a process of a DataLoader may end: killed, or for want of memory.
 
     Raises:
-        RunError: one has.
+        RunError: one has; or a call in it has taken longer than `end_after` allows.
     """
     try:
         try:
@@ -34,8 +37,8 @@ def watched() -> Iterator[None]:
             raise
         told = " ".join(str(error).split()).removeprefix(_GONE).rstrip(". ")
         raise RunError(
-            f"a process that decodes has ended{told}, perhaps for want of memory: fewer --workers; a run that was "
-            "begun goes on with --resume"
+            f"a process that decodes has ended{told}, for want of memory (fewer --workers) or held up by a file in one "
+            "call (`texthead doctor` names it); a run that was begun goes on with --resume"
         ) from None
 
 
@@ -43,3 +46,12 @@ def _in_handing_over(error: Exception) -> bool:
     """Whether it was raised while another process was asked for memory that it shares."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__") == "multiprocessing.resource_sharer" for frame, _ in frames)
+
+
+def end_after(seconds: float) -> None:
+    """Let this process end, if a loader started it and it takes so many seconds of a processor before the next call.
+
+    The system ends it, whatever it is in. Time in which it waits, for a slow disk or while it is stopped, counts not.
+    """
+    if get_worker_info() is not None:
+        signal.setitimer(signal.ITIMER_PROF, seconds)
