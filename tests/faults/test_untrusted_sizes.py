@@ -14,23 +14,23 @@ from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import av
-import open_clip  # noqa: F401 - else a test would take the memory of its code
+import open_clip
 import PIL.Image
 import pytest
 import torch
 
-from made import pictures, taken, write_image, write_video, write_with_sound
+from made import pictures, taken, write_image, write_small_run, write_video, write_with_sound
 from texthead import cli, decoding, prompts, shard_files
 from texthead.datasets import Dataset, read_dataset
 from texthead.decoding import check, open_media
 from texthead.files import read_json
 from texthead.label_files import read_labels
-from texthead.openclip import load_openclip
+from texthead.openclip import load_openclip, save_openclip
 from texthead.parts import _listed
-from texthead.runs import load_weights
+from texthead.runs import load_run, load_weights
 from texthead.shards import ShardOptions, prepare
 from texthead.weights import read_tensors
 
@@ -283,6 +283,76 @@ def test_a_tensor_that_repeats_one_value(tmp_path: Path) -> None:
     """A stride of 0 lets one number stand for any number of them."""
     torch.save({"a": torch.zeros(1).expand(2**20, 2**20)}, tmp_path / "a.pt")
     refuses(lambda: read_tensors(tmp_path / "a.pt"), "a.pt", "'a' claims (1048576, 1048576)")
+
+
+def in_json(path: Path, value: object, *keys: Any) -> None:
+    """Put a value into a JSON file."""
+    found = inner = json.loads(path.read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(found))
+
+
+TRANSFORMER = {"kind": "transformer", "dim": 256, "layers": 2}
+RECIPES = {
+    "one of timm's largest": ("timm:eva02_enormous_patch14_clip_224", "encoder", "architecture"),
+    "wide": ({**TRANSFORMER, "dim": 2**20}, "temporal"),
+    "a wide inside": ({**TRANSFORMER, "width": 2**20}, "temporal"),
+    "deep": ({**TRANSFORMER, "layers": 10**9}, "temporal"),
+    "long": ({**TRANSFORMER, "max_frames": 2**33}, "temporal"),
+    "a long feature": (2**33, "encoder", "dim"),
+    "a large map of text": ([2**17, 2**17], "head", "text_map"),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_that_asks_for_a_network_of_gigabytes(tmp_path: Path, name: str) -> None:
+    run = write_small_run(tmp_path / "run")
+    load_run(run)
+    value, *keys = RECIPES[name]
+    in_json(run / "recipe.json", value, *keys)
+    refuses(lambda: load_run(run), "they do not belong together", room=2**36)
+
+
+CONFIGS = {
+    "wide": (2**20, "model_cfg", "vision_cfg", "width"),
+    "deep": (10**9, "model_cfg", "vision_cfg", "layers"),
+    "large": (2**22, "model_cfg", "vision_cfg", "image_size"),
+    "a long feature": (2**33, "model_cfg", "embed_dim"),
+}
+TEXT_CONFIGS = {
+    "wide": (2**20, "model_cfg", "text_cfg", "width"),
+    "deep": (10**9, "model_cfg", "text_cfg", "layers"),
+    "wordy": (2**33, "model_cfg", "text_cfg", "vocab_size"),
+    "long": (2**24, "model_cfg", "text_cfg", "context_length"),
+}
+
+
+def write_small_openclip(folder: Path) -> Path:
+    """A CLIP model of 0.2 M numbers in open_clip's format."""
+    towers = {
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 64, "heads": 1, "layers": 1},
+    }
+    save_openclip(folder, {"embed_dim": 8, **towers}, open_clip.CLIP(8, **towers).state_dict())
+    return folder
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_folder_that_asks_for_a_network_of_gigabytes(tmp_path: Path, name: str) -> None:
+    folder = write_small_openclip(tmp_path)
+    load_openclip("openclip:x", f"local-dir:{folder}")
+    in_json(folder / "open_clip_config.json", *CONFIGS[name])
+    refuses(lambda: load_openclip("openclip:x", f"local-dir:{folder}"), "they do not belong together", room=2**36)
+
+
+@pytest.mark.parametrize("name", TEXT_CONFIGS)
+def test_a_folder_that_asks_for_a_text_tower_of_gigabytes(tmp_path: Path, name: str) -> None:
+    folder = write_small_openclip(tmp_path)
+    in_json(folder / "open_clip_config.json", *TEXT_CONFIGS[name])
+    encoder = load_openclip("openclip:x", f"local-dir:{folder}")
+    refuses(lambda: encoder.encode_text(["a"]), "they do not belong together", room=2**36)
 
 
 # --- text
