@@ -137,6 +137,18 @@ def sound(path: Path) -> Path:
     return path
 
 
+def write_with_sound(path: Path, seconds: float) -> Path:
+    """One frame, and sound that is not compressed, 48,000 samples a second."""
+    with av.open(str(path), "w") as container:
+        picture, sound = container.add_stream("mpeg4", rate=25), container.add_stream("pcm_s16le", rate=48_000)
+        picture.width, picture.height, picture.pix_fmt = 48, 48, "yuv420p"
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, round(48_000 * seconds)), np.int16), "s16", "mono")
+        silence.sample_rate = 48_000
+        container.mux(picture.encode(av.VideoFrame.from_ndarray(pictures("red", 1, 0)[0], format="rgb24")))
+        container.mux([*picture.encode(None), *sound.encode(silence), *sound.encode(None)])
+    return path
+
+
 def write_broken(path: Path) -> Path:
     """A file with a video's name and no video in it."""
     path.parent.mkdir(parents=True, exist_ok=True)

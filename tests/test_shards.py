@@ -289,6 +289,30 @@ def test_unreadable_files_are_an_error_or_listed_and_the_others_are_there(source
     assert "2 files of the source could not be read" in found.notes[1]
 
 
+def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Dataset(
+        tuple(
+            Item(write_video(tmp_path / f"{name}.mp4", "red", frames), "red") for name, frames in (("a", 2), ("b", 9))
+        ),
+        "here",
+    )
+    prepare(data, tmp_path / "whole")
+    small, large = sorted(member(item.path).size for item in read_dataset(tmp_path / "whole").items)
+    for module in (shards, shard_files):
+        monkeypatch.setattr(module, "MOST_BYTES_OF_CLIP", large - 1)
+    with pytest.raises(DataError, match=f"has size {large}"):
+        read_dataset(tmp_path / "whole")
+    rule = (
+        f"b.mp4: would be a clip of {large} bytes, of which {large - 1} are read: lower --frames, --short-side or --qu"
+    )
+    with pytest.raises(MediaError, match=re.escape(rule)):
+        prepare(data, tmp_path / "s")
+    done = prepare(data, tmp_path / "s", skip_unreadable=True)
+    assert [Path(entry.path).name for entry in done.unreadable] == ["b.mp4"]
+    (item,) = read_dataset(tmp_path / "s").items
+    assert len(read_member(item.path)) == small
+
+
 def test_files_that_were_mended_are_prepared_the_next_time(tmp_path: Path) -> None:
     good, bad = write_video(tmp_path / "a.mp4", "red"), write_broken(tmp_path / "b.mp4")
     data = Dataset((Item(good, "red"), Item(bad, "blue")), "here")

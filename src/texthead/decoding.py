@@ -44,7 +44,9 @@ from torch import Tensor
 
 from texthead.errors import DataError, Fault, MediaError
 from texthead.frame_files import frame_files, is_template
+from texthead.sample_tables import claimed_samples
 from texthead.shard_files import is_member, read_member
+from texthead.workers import end_after
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
@@ -55,12 +57,16 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 # A few bytes can claim any size: the claim is checked before memory is taken. The area is where Pillow warns.
 MAX_SIDE = 16_384
 MAX_PIXELS = 89_478_485
+# Frames of a video, with what else its header lists: 38 hours at 30 frames a second.
+MAX_SAMPLES = 2**22
 
 # Seconds of a processor that a call may take: a few kilobytes can hold a day of decoding.
 MAX_SECONDS = 600.0
 
 # A video's packets are held in memory up to this many bytes; those of a longer one are read again.
 _HELD_BYTES = 256 * 2**20
+# What a packet takes beside its bytes.
+_PACKET_BYTES = 512
 
 # Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -227,6 +233,7 @@ class Video:
         self.path = path
         self._data = data
         self._until = time.thread_time() + MAX_SECONDS
+        _check_claims(path, data)
         self._container, self._stream = _open_stream(path, data)
         try:
             self._context = _one_thread(self._stream.codec_context)
@@ -510,9 +517,10 @@ def suffix_of(content: bytes) -> str | None:
     except Exception:  # On what is no image Pillow's readers raise nearly every kind there is.
         pass
     try:
+        _check_claims(Path(), content)
         with av.open(io.BytesIO(content), options=_OPEN_OPTIONS, **_TITLES) as container:
             return _SUFFIXES.get(container.format.name)
-    except FFmpegError:
+    except (FFmpegError, MediaError):
         return None
 
 
@@ -526,6 +534,8 @@ def open_media(path: str | Path) -> Media:
     folder of frames that is missing, holds none, or lacks one between others.
     """
     path = Path(path)
+    # Opening and reading may each take their time; what takes longer is in a call that does not look at a clock.
+    end_after(3 * MAX_SECONDS)
     if is_template(path):
         return FrameFolder(path)
     kind = Image if is_image(path) else Video
@@ -610,9 +620,11 @@ def _list_packets(
             )
         )
         size += packet.size
+        if len(entries) > MAX_SAMPLES:
+            raise MediaError(path, f"holds more than {MAX_SAMPLES} frames; cut it up")
         if held is not None:
             held.append(packet)
-        if size > _HELD_BYTES:
+        if size + len(entries) * _PACKET_BYTES > _HELD_BYTES:
             held = None
     if not any(entry.is_shown for entry in entries):
         raise MediaError(path, "its video stream shows no frame; export it again")
@@ -698,6 +710,16 @@ def _check_file(path: Path) -> None:
         raise MediaError(path, "no such file; check the path", "missing")
     if path.stat().st_size == 0:
         raise MediaError(path, "the file is empty (0 bytes); fetch or copy it again", "empty")
+
+
+def _check_claims(path: Path, data: bytes | None) -> None:
+    with path.open("rb") if data is None else io.BytesIO(data) as file:
+        try:
+            claimed = claimed_samples(file)
+        except ValueError as error:
+            raise MediaError(path, f"{error}; encode it again") from None
+    if claimed > MAX_SAMPLES:
+        raise MediaError(path, f"its header claims {claimed} samples, the limit is {MAX_SAMPLES}; cut it up")
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

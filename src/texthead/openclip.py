@@ -15,7 +15,7 @@ from texthead.errors import EncoderError
 from texthead.files import replacing, write_json
 from texthead.text_files import read_value
 from texthead.towers import Encoder, Text, Visual, VisualSpec, build_visual
-from texthead.weights import NO_WEIGHTS, fill, is_torchscript, read_tensors
+from texthead.weights import NO_WEIGHTS, fill, is_torchscript, read_tensors, sized_as
 
 _OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt")
@@ -232,7 +232,7 @@ def _named(published: Published) -> dict[str, Tensor]:
 
 def _filled(spec: VisualSpec, tensors: dict[str, Tensor]) -> Visual:
     """The image tower around its tensors: nothing is drawn and nothing is copied."""
-    with torch.device("meta"):
+    with sized_as([tensor.shape for tensor in tensors.values()], spec.source):
         visual = build_visual(spec)
     # Some towers compute tables in their constructor that are in no file.
     if any(name not in visual.net.state_dict() for name, _ in visual.net.named_buffers()):
@@ -251,9 +251,15 @@ def _load_text(published: Published) -> Text:
     custom = bool(config.get("custom_text") or "hf_model_name" in text or "multimodal_cfg" in config)
     make: Any = open_clip.CustomTextCLIP if custom else open_clip.CLIP
     vision = open_clip.CLIPVisionCfg(layers=1, width=64, head_width=64, patch_size=16, image_size=16)
+    options: Any = {"quick_gelu": bool(config.get("quick_gelu"))}
+    tensors = _named(published)
     try:
-        net = make(config["embed_dim"], vision, text, quick_gelu=bool(config.get("quick_gelu")))
+        with sized_as([tensor.shape for tensor in tensors.values()], published.source):
+            make(config["embed_dim"], vision, text, **options)
+        net = make(config["embed_dim"], vision, text, **options)
         tokenizer = published.tokenizer()
+    except EncoderError:
+        raise
     except Exception as error:
         raise EncoderError(
             f"{published.source!r}: text tower or tokenizer cannot be built ({type(error).__name__}: {_line(error)}); "
@@ -261,7 +267,6 @@ def _load_text(published: Published) -> Text:
         ) from None
     del net.visual
     net.register_parameter("logit_scale", None)
-    tensors = _named(published)
     if custom and "positional_embedding" in tensors:
         from open_clip.model import convert_to_custom_text_state_dict
 

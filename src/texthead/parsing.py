@@ -5,9 +5,12 @@ import re
 import shutil
 import sys
 from argparse import SUPPRESS, Action
+from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+
+from texthead.text_files import check_options
 
 _KINDS = {
     "int": "a whole number",
@@ -64,6 +67,14 @@ class Parser(ArgumentParser):
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("formatter_class", _Help)
         super().__init__(*args, **kwargs)
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The options in a file, which is looked at before its reader takes memory for it."""
+        try:
+            check_options(Path(path))
+        except (OSError, ValueError) as error:
+            self.error(f"--config {path}: {error}")
+        return super().parse_path(path, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Print the message and exit with 2."""

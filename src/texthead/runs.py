@@ -12,6 +12,7 @@ report.html        the report
 
 import fcntl
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -39,6 +40,7 @@ from texthead.shard_files import is_member, resolved
 from texthead.temporal import Temporal, make_temporal
 from texthead.text_files import MOST_BYTES_OF_LISTS
 from texthead.towers import Encoder, Visual, VisualSpec, build_visual
+from texthead.weights import sized_as
 
 FORMAT = 3
 # What recipes of an older format did not hold, since there was nothing else.
@@ -324,9 +326,8 @@ def load_weights(path: Path, model: nn.Module) -> None:
     Raises:
         RunError: the file is missing, damaged, or of another model.
     """
+    shapes = saved_shapes(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
         expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
         for key in sorted(set(shapes) | set(expected)):
             if shapes.get(key) != expected.get(key):
@@ -335,6 +336,19 @@ def load_weights(path: Path, model: nn.Module) -> None:
                     f"{expected.get(key, 'none')}: the file belongs to another model"
                 )
         model.load_state_dict(load_file(path))
+    except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
+
+
+def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor in a safetensors file, by name.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with --resume)") from None
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
@@ -367,6 +381,19 @@ def _empty_head(about: dict, classes: dict, dim: int) -> Head:
     return make(torch.ones(len(names), dim), **options)
 
 
+def _check_head_size(about: dict, classes: dict, dim: int, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Nothing, if the head that is described has no more numbers than the file.
+
+    Raises:
+        RunError: it has more.
+    """
+    rows = [about.get("templates", 1), len(classes["classes"]), dim]
+    asked = sum(math.prod(shape) for shape in (rows, about.get("text_map") or [0], about.get("context") or [0]))
+    held = sum(map(math.prod, shapes.values()))
+    if asked > held:
+        raise RunError(f"its head has {asked:,} numbers, model.safetensors {held:,}: they do not belong together")
+
+
 def _texts(values: object) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("a list of files is none of texts")
@@ -396,6 +423,10 @@ def load_run(folder: str | Path) -> Run:
         spec = VisualSpec.from_json(about["encoder"])
         # An imported run carries its encoder; it may have been moved.
         spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
+        shapes = saved_shapes(folder / "model.safetensors")
+        with sized_as(shapes.values(), str(folder / "recipe.json")):
+            make_temporal(about["temporal"], build_visual(spec))
+        _check_head_size(about["head"], classes, spec.dim, shapes)
         visual: Visual = build_visual(spec)
         model = Recognizer(
             visual, make_temporal(about["temporal"], visual), _empty_head(about["head"], classes, spec.dim)

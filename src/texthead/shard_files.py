@@ -267,7 +267,7 @@ def _json(path: Path) -> dict[str, Any]:
         DataError: it is missing, or holds none.
     """
     try:
-        found = json.loads(_read(path)) if address(path) else read_value(path, most=MOST_BYTES_OF_LISTS)
+        found = _remote_value(path) if address(path) else read_value(path, most=MOST_BYTES_OF_LISTS)
     except Exception as error:
         told = f"cannot be read ({_told(error)}); check the path, or prepare the shards again"
         raise DataError(f"{path}: {told}") from None
@@ -276,13 +276,20 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read(path: Path, offset: int = 0, size: int | None = None) -> bytes:
-    """So many bytes of a file from an offset on, here or remote; all of them if None."""
+def _remote_value(path: Path) -> Any:
+    text = _read(path, 0, MOST_BYTES_OF_LISTS + 1)
+    if len(text) > MOST_BYTES_OF_LISTS:
+        raise ValueError(f"holds more than {MOST_BYTES_OF_LISTS:,} bytes, the most that is read of such a file")
+    return json.loads(text)
+
+
+def _read(path: Path, offset: int, size: int) -> bytes:
+    """So many bytes of a file from an offset on, here or remote; one more where a server sends more."""
     remote = address(path)
     if remote is None:
         with path.open("rb") as file:
             file.seek(offset)
-            return file.read(-1 if size is None else size)
+            return file.read(size)
     for pause in _PAUSES:
         try:
             return _fetched(remote, offset, size)
@@ -293,9 +300,17 @@ def _read(path: Path, offset: int = 0, size: int | None = None) -> bytes:
     return _fetched(remote, offset, size)
 
 
-def _fetched(remote: str, offset: int, size: int | None) -> bytes:
+def _fetched(remote: str, offset: int, size: int) -> bytes:
     system, inner = fsspec.core.url_to_fs(remote)
-    return system.cat_file(inner) if size is None else system.cat_file(inner, start=offset, end=offset + size)
+    if not remote.startswith(("http://", "https://")):
+        return system.cat_file(inner, start=offset, end=offset + size)
+    # Whatever it was asked for, a server can send without end: its answer is read as it comes.
+    headers = {**system.kwargs.get("headers", {}), "Range": f"bytes={offset}-{offset + size - 1}"}
+    found = bytearray()
+    with system.open(inner, block_size=0, size=1, headers=headers) as file:
+        while len(found) <= size and (part := file.read(size + 1 - len(found))):
+            found += part
+    return bytes(found)
 
 
 def _told(error: Exception) -> str:

@@ -31,7 +31,7 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.features import evenly
 from texthead.files import fingerprints, read_json, replacing, write_json
 from texthead.runs import locked
-from texthead.shard_files import FORMAT, INDEX, address, resolved
+from texthead.shard_files import FORMAT, INDEX, MOST_BYTES_OF_CLIP, address, resolved
 from texthead.transforms import short_side
 
 # The times of the chosen frames are kept to a millisecond.
@@ -139,7 +139,8 @@ def prepare(
     Raises:
         DataError: `out` is remote, lies among class folders, or holds anything else than shards of this data and these
             options.
-        MediaError: files could not be read, unless `skip_unreadable`; all others are in their shards then.
+        MediaError: files could not be read, or would be larger clips than are read from shards, unless
+            `skip_unreadable`; all others are in their shards then.
         RunError: the disk is full or read-only, another process prepares into `out`, or one of ours has ended.
     """
     options, root = options or ShardOptions(), _folder_of(dataset)
@@ -334,7 +335,7 @@ def encoded(path: Path, options: ShardOptions) -> tuple[str, bytes, dict[str, An
     """(suffix, bytes, what is kept of where they came from) of one file as a clip.
 
     Raises:
-        MediaError: it cannot be read.
+        MediaError: it cannot be read, or would be a larger clip than is read from a shard.
     """
     try:
         with open_media(path) as media:
@@ -345,10 +346,15 @@ def encoded(path: Path, options: ShardOptions) -> tuple[str, bytes, dict[str, An
     except OSError as error:
         raise MediaError(path, f"cannot be read ({error.strerror}); check its rights") from None
     if is_image(path) and len(chosen) == 1:
-        return ".jpg", jpeg(frames[0], options.quality), about
-    if seconds is not None:
-        about["seconds"] = [round(seconds[index], _DIGITS) for index in chosen]
-    return ".avi", motion_jpeg(frames, options.quality, rate=_rate(about.get("seconds"))), about
+        suffix, data = ".jpg", jpeg(frames[0], options.quality)
+    else:
+        if seconds is not None:
+            about["seconds"] = [round(seconds[index], _DIGITS) for index in chosen]
+        suffix, data = ".avi", motion_jpeg(frames, options.quality, rate=_rate(about.get("seconds")))
+    if len(data) > MOST_BYTES_OF_CLIP:
+        problem = f"would be a clip of {len(data)} bytes, of which {MOST_BYTES_OF_CLIP} are read: lower --frames"
+        raise MediaError(path, f"{problem}, --short-side or --quality")
+    return suffix, data, about
 
 
 def _small(media: Media, chosen: Sequence[int], short: int) -> UInt8[Tensor, "frames 3 height width"]:

@@ -11,6 +11,9 @@ from typing import Any, TextIO
 MOST_BYTES = 16 * 2**20
 MOST_BYTES_OF_LISTS = 256 * 2**20
 MOST_IN_LINE = 2**20
+# A file of options: each of them in several lines, and room for remarks.
+MOST_BYTES_OF_OPTIONS = 2**16
+_MOST_DEPTH = 20
 # Items of a data set are held in memory, about a kilobyte each.
 MOST_ITEMS = 4_000_000
 
@@ -49,6 +52,27 @@ def read_value(
         return json.loads(read_text(path, most=most), object_pairs_hook=pairs)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
+
+
+def check_options(path: Path) -> None:
+    """Nothing, if a YAML file of options can be read in little memory: one value may stand for any number of others.
+
+    Raises:
+        OSError: as `read_text`.
+        ValueError: it is no UTF-8, refers to values by `*name`, or is nested too deeply.
+    """
+    import yaml
+
+    depth = 0
+    try:
+        for event in yaml.parse(read_text(path, most=MOST_BYTES_OF_OPTIONS), yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"refers to a value by *{event.anchor}; write the value itself there")
+            if depth > _MOST_DEPTH:
+                raise ValueError(f"its values are nested more than {_MOST_DEPTH} deep")
+    except yaml.YAMLError:
+        return  # Its reader says what is wrong.
 
 
 def lines(file: TextIO) -> Iterator[str]:

@@ -1,8 +1,12 @@
 """Tensors out of other people's files: safetensors, torch checkpoints, TorchScript archives. No code in a file runs."""
 
+import math
 import pickle
+import threading
 import zipfile
 from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +21,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIX = "module."
 # Bytes that a zip may save by packing: programs are packed, tensors are not.
 _MOST_SAVED = 64 * 2**20
+# What a network may have that is not in its file: parts that are built and thrown away, tables.
+_MOST_BESIDE, _MOST_TENSORS_BESIDE = 10_000_000, 1000
 # What archives of programs hold beside weights.
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
@@ -121,6 +127,43 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     # What lies at odd places of a mapped file is copied: kernels can round differently on it.
     aligned = {key: value.clone() if value.data_ptr() % 64 else value for key, value in tensors.items()}
     net.load_state_dict(aligned, assign=True)
+
+
+@contextmanager
+def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
+    """A block that builds networks on the device "meta", if they are about as large as the tensors of these shapes.
+
+    A description of a hundred bytes can ask for any network; here it is counted as it grows, and takes no memory.
+
+    Raises:
+        EncoderError: it is much larger.
+    """
+    held, here = sum(map(math.prod, shapes)), threading.get_ident()
+    values = tensors = 0
+
+    def count(_: nn.Module, __: str, value: Tensor | None) -> None:
+        nonlocal values, tensors
+        if value is None or threading.get_ident() != here:
+            return
+        values, tensors = values + value.numel(), tensors + 1
+        if values > 2 * held + _MOST_BESIDE or tensors > 4 * len(shapes) + _MOST_TENSORS_BESIDE:
+            raise MemoryError
+
+    hooks = [
+        nn.modules.module.register_module_parameter_registration_hook(count),
+        nn.modules.module.register_module_buffer_registration_hook(count),
+    ]
+    try:
+        with torch.device("meta"):
+            yield
+    except MemoryError:
+        raise EncoderError(
+            f"{source}: the network that is described has {values:,} numbers in {tensors:,} tensors and more, the "
+            f"weights are {held:,} in {len(shapes):,}: they do not belong together"
+        ) from None
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def is_torchscript(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """kill -9: nothing that was saved is lost, nothing half-written is read as whole, nobody waits for the dead."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 from made import PIXELS
 from test_distributed import free_port
 from test_training import RECIPE, assert_same_weights, make_model, on_disk, timeless
+from texthead import decoding
 from texthead.datasets import Dataset
 from texthead.errors import RunError
 from texthead.evaluation import evaluate
@@ -129,7 +132,9 @@ def training_ends_and_goes_on(data: Dataset, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["score", "encode"])
 def test_a_loader_s_process_that_is_killed_ends_scoring(data: Dataset, what: str) -> None:
-    alone(scoring_ends, data, what)
+    """Again and again: what is seen first, its end or that it no longer answers, is a matter of luck."""
+    for _ in range(10):
+        alone(scoring_ends, data, what)
 
 
 def scoring_ends(data: Dataset, what: str) -> None:
@@ -155,6 +160,28 @@ def scoring_ends(data: Dataset, what: str) -> None:
 
 def _first(length: int) -> list[int]:
     return [0]
+
+
+@pytest.mark.parametrize("what", ["train", "score", "encode"])
+def test_a_call_that_never_comes_back_ends_the_job(data: Dataset, tmp_path: Path, what: str) -> None:
+    alone(hangs, data, tmp_path / "run", what)
+
+
+def hangs(data: Dataset, out: Path, what: str) -> None:
+    """The call is deaf to all that Python could say to it, as a loop inside a decoder is."""
+    decoding.MAX_SECONDS = 0.5
+    decoding.Video.frames_at = lambda *_: deque(itertools.repeat(None), maxlen=0)
+    model, paths = make_model(), [item.path for item in data.items]
+    calls = {
+        "train": lambda: train(model, data, None, RECIPE, out=out, workers=2),
+        "score": lambda: evaluate(model, data, frames=2, pixels=PIXELS, workers=2),
+        "encode": lambda: frame_features(model.visual, paths, _first, PIXELS, cache=None, workers=2),
+    }
+    started = time.perf_counter()
+    with pytest.raises(RunError, match="a process that decodes has ended.* held up by a file in one call") as caught:
+        calls[what]()
+    assert time.perf_counter() - started < SECONDS
+    assert "\n" not in str(caught.value)
 
 
 # --- processes that train together

@@ -1,27 +1,37 @@
 """What a few bytes claim is checked before memory is taken: each in a process that gets little of it."""
 
+import contextlib
+import http.server
 import json
+import re
 import struct
+import threading
+import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, ClassVar
 
-import open_clip  # noqa: F401 - else a test would take the memory of its code
+import av
+import open_clip
 import PIL.Image
 import pytest
 import torch
 
-from made import taken, write_image, write_video
-from texthead import prompts
-from texthead.datasets import read_dataset
+from made import pictures, taken, write_image, write_small_run, write_video, write_with_sound
+from texthead import cli, decoding, prompts, shard_files
+from texthead.datasets import Dataset, read_dataset
 from texthead.decoding import check, open_media
 from texthead.files import read_json
 from texthead.label_files import read_labels
-from texthead.openclip import load_openclip
+from texthead.openclip import load_openclip, save_openclip
 from texthead.parts import _listed
-from texthead.runs import load_weights
+from texthead.runs import load_run, load_weights
+from texthead.shards import ShardOptions, prepare
 from texthead.weights import read_tensors
 
 MEGABYTE = 2**20
@@ -140,6 +150,103 @@ def test_pictures_of_sixty_thousand_pixels_a_side(tmp_path: Path, name: str) -> 
     refuses(lambda: check(path), name)
 
 
+def patched(path: Path, kind: bytes, *numbers: int, at: int = 8) -> None:
+    """Put numbers into the last box of a kind, from a place in it on."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(f">{len(numbers)}I", data, data.rindex(kind) - 4 + at, *numbers)
+    path.write_bytes(data)
+
+
+def replaced(path: Path, kind: bytes, *numbers: int, within: tuple[bytes, ...]) -> None:
+    """Put another box of the kind in place of the last one, and let those around it grow."""
+    data = path.read_bytes()
+    at = data.rindex(kind) - 4
+    (old,) = struct.unpack_from(">I", data, at)
+    new = struct.pack(f">I4s{len(numbers)}I", 8 + 4 * len(numbers), kind, *numbers)
+    path.write_bytes(data[:at] + new + data[at + old :])
+    for outer in within:
+        (size,) = struct.unpack_from(">I", data, data.rindex(outer) - 4)
+        patched(path, outer, size + len(new) - old, at=0)
+
+
+def samples(path: Path, count: int) -> None:
+    """Of one byte each, in one chunk, and lasting as long as one another: three tables of a line."""
+    write_video(path, "red")
+    patched(path, b"stsz", 0, 1, count)
+    patched(path, b"stts", 1, count, at=12)
+    patched(path, b"stsc", 1, 1, count, at=12)
+
+
+def fragments(path: Path, count: int) -> None:
+    """One run of samples of which nothing is said one by one."""
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
+        for picture in pictures("red", 6, 0):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    patched(path, b"trun", 0, count)
+
+
+def edits(path: Path, count: int) -> None:
+    """A hundred edits, each of which shows all samples again."""
+    samples(path, count // 100)
+    replaced(path, b"elst", 0, 100, *100 * (count, 0, 1 << 16), within=(b"edts", b"trak", b"moov"))
+
+
+def sound(path: Path, count: int, chunks: int = 1000) -> None:
+    """Sound that is not compressed, all chunks of it at one place."""
+    write_with_sound(path, 1)
+    patched(path, b"stsz", 0, 2, 2**32 - 1)
+    patched(path, b"stts", 1, 2**32 - 1, at=12)
+    patched(path, b"stsc", 1, 1, 1024 * count // chunks, at=12)
+    replaced(path, b"stco", 0, chunks, *chunks * (36,), within=(b"stbl", b"minf", b"mdia", b"trak", b"moov"))
+
+
+TABLES = {"a.mp4": samples, "b.mp4": fragments, "c.mp4": edits, "a.mov": sound}
+
+
+@pytest.mark.parametrize("count", [10**7, 8 * 10**7])
+@pytest.mark.parametrize("name", TABLES)
+def test_a_header_that_lists_many_millions_of_samples(tmp_path: Path, name: str, count: int) -> None:
+    """FFmpeg takes 73 bytes for each when it opens the file."""
+    path = tmp_path / name
+    TABLES[name](path, count)
+    assert path.stat().st_size < 250_000
+    refuses(lambda: check(path), "samples, the limit is 4194304; cut it up", room=2**33)
+
+
+def test_more_packets_than_a_header_may_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no header says how many there are, they are counted as they are listed."""
+    path = write_video(tmp_path / "a.mkv", "red", frames=9)
+    monkeypatch.setattr(decoding, "MAX_SAMPLES", 8)
+    refuses(lambda: check(path), "holds more than 8 frames; cut it up")
+    monkeypatch.setattr(decoding, "MAX_SAMPLES", 9)
+    assert check(path) == 9
+
+
+@pytest.mark.slow
+def test_packets_of_next_to_nothing_are_not_all_held(tmp_path: Path) -> None:
+    """Each is half a kilobyte in memory, with four bytes in it."""
+    path, count = tmp_path / "a.avi", 800_000
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuvj420p"
+        for number in range(count):
+            packet = av.Packet(b"\xff\xd8\xff\xd9")
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 25), True
+            packet.pts = packet.dts = number
+            container.mux(packet)
+
+    def listed() -> None:
+        container, stream = decoding._open_stream(path, None)
+        assert len(decoding._list_packets(path, container, stream)[0]) == count
+
+    said, grown = taken(listed, 2**31)
+    assert said == "no error"
+    assert grown < decoding._HELD_BYTES + 250 * count
+
+
 # --- weights
 
 
@@ -178,6 +285,76 @@ def test_a_tensor_that_repeats_one_value(tmp_path: Path) -> None:
     refuses(lambda: read_tensors(tmp_path / "a.pt"), "a.pt", "'a' claims (1048576, 1048576)")
 
 
+def in_json(path: Path, value: object, *keys: Any) -> None:
+    """Put a value into a JSON file."""
+    found = inner = json.loads(path.read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(found))
+
+
+TRANSFORMER = {"kind": "transformer", "dim": 256, "layers": 2}
+RECIPES = {
+    "one of timm's largest": ("timm:eva02_enormous_patch14_clip_224", "encoder", "architecture"),
+    "wide": ({**TRANSFORMER, "dim": 2**20}, "temporal"),
+    "a wide inside": ({**TRANSFORMER, "width": 2**20}, "temporal"),
+    "deep": ({**TRANSFORMER, "layers": 10**9}, "temporal"),
+    "long": ({**TRANSFORMER, "max_frames": 2**33}, "temporal"),
+    "a long feature": (2**33, "encoder", "dim"),
+    "a large map of text": ([2**17, 2**17], "head", "text_map"),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_that_asks_for_a_network_of_gigabytes(tmp_path: Path, name: str) -> None:
+    run = write_small_run(tmp_path / "run")
+    load_run(run)
+    value, *keys = RECIPES[name]
+    in_json(run / "recipe.json", value, *keys)
+    refuses(lambda: load_run(run), "they do not belong together", room=2**36)
+
+
+CONFIGS = {
+    "wide": (2**20, "model_cfg", "vision_cfg", "width"),
+    "deep": (10**9, "model_cfg", "vision_cfg", "layers"),
+    "large": (2**22, "model_cfg", "vision_cfg", "image_size"),
+    "a long feature": (2**33, "model_cfg", "embed_dim"),
+}
+TEXT_CONFIGS = {
+    "wide": (2**20, "model_cfg", "text_cfg", "width"),
+    "deep": (10**9, "model_cfg", "text_cfg", "layers"),
+    "wordy": (2**33, "model_cfg", "text_cfg", "vocab_size"),
+    "long": (2**24, "model_cfg", "text_cfg", "context_length"),
+}
+
+
+def write_small_openclip(folder: Path) -> Path:
+    """A CLIP model of 0.2 M numbers in open_clip's format."""
+    towers = {
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 64, "heads": 1, "layers": 1},
+    }
+    save_openclip(folder, {"embed_dim": 8, **towers}, open_clip.CLIP(8, **towers).state_dict())
+    return folder
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_folder_that_asks_for_a_network_of_gigabytes(tmp_path: Path, name: str) -> None:
+    folder = write_small_openclip(tmp_path)
+    load_openclip("openclip:x", f"local-dir:{folder}")
+    in_json(folder / "open_clip_config.json", *CONFIGS[name])
+    refuses(lambda: load_openclip("openclip:x", f"local-dir:{folder}"), "they do not belong together", room=2**36)
+
+
+@pytest.mark.parametrize("name", TEXT_CONFIGS)
+def test_a_folder_that_asks_for_a_text_tower_of_gigabytes(tmp_path: Path, name: str) -> None:
+    folder = write_small_openclip(tmp_path)
+    in_json(folder / "open_clip_config.json", *TEXT_CONFIGS[name])
+    encoder = load_openclip("openclip:x", f"local-dir:{folder}")
+    refuses(lambda: encoder.encode_text(["a"]), "they do not belong together", room=2**36)
+
+
 # --- text
 
 
@@ -201,6 +378,45 @@ def test_an_index_of_shards_of_a_gigabyte(tmp_path: Path) -> None:
     sparse(tmp_path / "shard-000000.json", GIGABYTE, b"{")
     sparse(tmp_path / "shard-000000.tar", GIGABYTE)
     refuses(lambda: open_media(tmp_path / "shard-000000.tar" / "000000000.avi"), "holds more than")
+
+
+class Endless(http.server.BaseHTTPRequestHandler):
+    """A server that sends zeros for ever instead of an index, or behind the parts that it is asked for."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self) -> None:
+        content = type(self).files.get(self.path)
+        first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "bytes=0-999999")).groups())
+        self.send_response(206)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            if content is not None:
+                self.wfile.write(content[first : last + 1])
+            while content is None or self.path.endswith(".tar"):
+                self.wfile.write(bytes(MEGABYTE))
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endless() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_server_that_sends_without_end(
+    data: Dataset, tmp_path: Path, endless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_files, "MOST_BYTES_OF_LISTS", 32 * MEGABYTE)
+    refuses(lambda: read_dataset(endless), "shards.json: cannot be read (holds more than 33,554,432 bytes")
+    prepare(data, tmp_path, ShardOptions(frames=2, short_side=32))
+    monkeypatch.setattr(Endless, "files", {f"/{path.name}": path.read_bytes() for path in tmp_path.iterdir()})
+    clip = read_dataset(endless).items[0].path
+    refuses(lambda: open_media(clip), "its server answers a part with the whole shard")
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +452,36 @@ def test_one_endless_line(tmp_path: Path, byte: bytes) -> None:
     refuses(lambda: read_dataset(text, labels=labels), "a.txt")
     refuses(lambda: list(_listed(manifest)), "a.csv")
     refuses(lambda: list(_listed(text)), "a.txt")
+
+
+BOMB = "template: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(10 * [f'*{before}'])}]\n" for before, name in pairwise("abcdefghij")
+)
+OPTIONS = {
+    "a reference to references": (BOMB, "refers to a value by *a"),
+    "a reference to itself": ("template: &a [*a]\n", "refers to a value by *a"),
+    "a deep nest": (f"template: {'[' * 30_000}{']' * 30_000}\n", "nested more than 20 deep"),
+    "a deep nest of maps": ("".join(f"{level * ' '}a:\n" for level in range(300)), "nested more than 20 deep"),
+    "a long text": (f"template: {'x' * 10**8}\n", "holds more than 65,536 bytes"),
+    "a million options": ("".join(f"k{number}: 1\n" for number in range(10**6)), "holds more than 65,536 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_in_yaml(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    content, word = OPTIONS[name]
+    path = tmp_path / "options.yaml"
+    path.write_text(content)
+
+    def train() -> None:
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--config", str(path)])
+
+    began = time.monotonic()
+    said, grown = taken(train)
+    assert said == "no error"
+    assert grown < MOST
+    assert time.monotonic() - began < 10
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"texthead: --config {path}: ")
+    assert word in line
