@@ -1,8 +1,10 @@
 """A window that slides over a video: each frame is encoded once -> the probability of each class over time.
 
 A video is looked at on a grid of `rate` points a second: a frame counts at the points at which it is on the screen, so
-its time stamps decide and not its number. The points of one window go through the run's temporal module and head. What
-comes out of a window stands for the time around its middle, from half a point before it to half a point behind it.
+its time stamps decide and not its number. A window of as many points as a clip has frames is one clip; of a longer one
+the points are dealt out to several clips in turn, so that each spans the window and every point counts, and the clips
+are averaged as several views of a video are. What comes out of a window stands for the time around its middle, from
+half a point before it to half a point behind it.
 """
 
 import math
@@ -19,12 +21,13 @@ from torch import Tensor, nn
 from texthead.datasets import Pixels
 from texthead.decoding import Take, Video, open_media
 from texthead.errors import DataError, MediaError
+from texthead.evaluation import Pooling, average_views
 from texthead.events import Event, Hysteresis, Stretch, events_in
 from texthead.features import Progress
 from texthead.prediction import look_of
 from texthead.recognizer import Recognizer
 from texthead.runs import Run
-from texthead.sampling import centre_in_segment
+from texthead.sampling import Views
 from texthead.streams import PipedVideo
 from texthead.transforms import view_crops
 
@@ -39,7 +42,6 @@ _SAME_SECONDS = 1e-6
 class Sliding:
     """The window in seconds, the points a second, and how many frames are encoded at once.
 
-    Of the points in a window the model sees as many as a clip of its run has, each in the middle of an equal part.
     With a `batch` of 1 no frame's feature depends on another frame; more is faster on a GPU, may change last digits and
     waits for so many frames.
 
@@ -65,6 +67,10 @@ class Sliding:
         """The points of the grid in one window."""
         return max(1, round(self.window * self.rate))
 
+    def views(self, frames: int) -> Views:
+        """The clips of `frames` frames that are made of one window."""
+        return Views(clips=max(1, self.points // frames), origin="centre")
+
 
 class Timeline:
     """The engine: frames in as they come, stretches of time with the probability of each class out.
@@ -76,13 +82,17 @@ class Timeline:
     holds pictures, and each window is encoded whole.
     """
 
-    def __init__(self, model: Recognizer, *, frames: int, pixels: Pixels, sliding: Sliding):
+    def __init__(
+        self, model: Recognizer, *, frames: int, pixels: Pixels, sliding: Sliding, pooling: Pooling = "features"
+    ):
         self._visual = model.eval().visual if model.sees_frames_apart else nn.Identity()
         self._scorer = model.on_features() if model.sees_frames_apart else model
         self._device = next(model.parameters()).device
         self._frames = frames
         self._pixels = pixels
         self._sliding = sliding
+        self._views = sliding.views(frames)
+        self._pooling: Pooling = pooling
         self._shown: tuple[float, Take] | None = None
         self._points = 0
         self._encoded = 0
@@ -167,8 +177,9 @@ class Timeline:
         Worked example, 8 points a second, 16 points a window: the first window is that of points 0-15, 0 to 2 s.
         Its middle is 1 s, so it stands for 0.9375 to 1.0625 s; being the first, from 0 on.
         """
-        chosen = [self._window[i] for i in centre_in_segment(len(self._window), self._frames)]
-        logits = self._scorer(torch.stack(chosen)[None])[0]
+        chosen = torch.tensor(self._views.frame_indices(len(self._window), self._frames), device=self._device)
+        features = self._scorer.features(torch.stack(list(self._window))[chosen])
+        logits = average_views(features[None], self._scorer.head, pooling=self._pooling)[0]
         scores = tuple(logits.float().softmax(-1).tolist())
         before, start = self._last, 0.0 if self._last is None else self._last.end
         end = (self._encoded + 0.5 - self._sliding.points / 2) / self._sliding.rate
@@ -211,7 +222,9 @@ def scores_over_time(
         MediaError: a frame that cannot be read, when it is come to.
     """
     model, look = look_of(run, frames=frames, pixels=pixels)
-    timeline = Timeline(model, frames=look.frames, pixels=look.pixels, sliding=sliding or Sliding())
+    timeline = Timeline(
+        model, frames=look.frames, pixels=look.pixels, sliding=sliding or Sliding(), pooling=look.pooling
+    )
     whole = math.ceil(video.duration_seconds) if isinstance(video, Video) else 0
     for seconds, take in video.in_order():
         yield from timeline.feed(seconds, take)
@@ -234,7 +247,7 @@ def find_events(
     Raises:
         MediaError: the file is no video, or cannot be read to its end.
     """
-    model, look = look_of(run, frames=frames, pixels=pixels)
+    names = look_of(run)[0].names
     with open_timed(path) as video:
-        stretches = scores_over_time(model, video, sliding=sliding, frames=look.frames, pixels=look.pixels)
-        return events_in(stretches, model.names, rule or Hysteresis())
+        stretches = scores_over_time(run, video, sliding=sliding, frames=frames, pixels=pixels)
+        return events_in(stretches, names, rule or Hysteresis())

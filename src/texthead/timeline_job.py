@@ -117,12 +117,15 @@ def _say_how(model: runs.Run | Recognizer, sliding: Sliding, video: Source) -> N
     """What is done with the video, and what is not as usual."""
     recognizer, look = look_of(model)
     say = notes()
-    seen = f"{look.frames} of {sliding.points} frames"
-    say.print(f"windows of {sliding.window:g} s, {seen} each, {sliding.rate:g} frames a second encoded once")
+    views = sliding.views(look.frames)
+    clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
+    say.print(
+        f"{sliding.rate:g} frames a second, encoded once; windows of {sliding.window:g} s are {clips} of {look.frames}"
+    )
     if not recognizer.sees_frames_apart:
         say.print(
             f"note: {type(recognizer.temporal).__name__} works inside the encoder, so each window is encoded whole: "
-            f"{look.frames} times as much to do"
+            f"{views.clips * look.frames} times as much to do"
         )
     if not video.has_times:
         say.print(f"note: {video.path} has no time stamps: times are counted from its frame rate")
