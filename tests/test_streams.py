@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from io import BufferedReader
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from made import pictures, sound, write_timed
-from texthead.decoding import VIDEO_SUFFIXES, open_media
+from texthead.decoding import VIDEO_SUFFIXES
 from texthead.errors import MediaError
 from texthead.streams import PipedVideo
 from texthead.timeline import Source, open_timed
@@ -23,7 +24,7 @@ UNEVEN = [0.0, 0.04, 0.4, 0.48, 1.2, 1.24, 2.0, 2.5]
 def piped(*paths: Path) -> Iterator[PipedVideo]:
     """What `cat` writes of the files, read by another process than wrote it."""
     with subprocess.Popen(["cat", *map(str, paths)], stdout=subprocess.PIPE) as cat:
-        assert cat.stdout is not None
+        assert isinstance(cat.stdout, BufferedReader)
         with PipedVideo(cat.stdout, Path("pipe")) as video:
             yield video
 
@@ -167,7 +168,7 @@ def test_frames_without_times(tmp_path: Path):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     assert "no time stamps" in told(path)
-    with open_media(path.rename(tmp_path / "a.mpg")) as video:
+    with open_timed(path.rename(tmp_path / "a.mpg")) as video:
         frames, _ = everything(video)
     assert not video.has_times
     assert [seconds for seconds, _, _ in frames] == pytest.approx([i / 25 for i in range(6)], abs=0.001)

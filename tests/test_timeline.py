@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -184,7 +185,7 @@ def test_a_pipe_gives_the_scores_of_the_file_to_the_bit(joined: Path):
     for model in (colour_model(), ordered_model()):
         expected = scored(model, joined, window=0.7, rate=9.0)
         with subprocess.Popen(["cat", str(joined)], stdout=subprocess.PIPE) as cat:
-            assert cat.stdout is not None
+            assert isinstance(cat.stdout, BufferedReader)
             with PipedVideo(cat.stdout, Path("pipe")) as video:
                 stream = scores_over_time(model, video, sliding=Sliding(0.7, 9.0), frames=2, pixels=PIXELS)
                 assert list(stream) == expected

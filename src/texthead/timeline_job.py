@@ -110,7 +110,7 @@ def _opened(path: str) -> Source:
         return open_timed(path)
     if sys.stdin.isatty():
         raise DataError("- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -")
-    return PipedVideo(sys.stdin.buffer, Path("standard input"))
+    return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
 
 
 def _say_how(model: runs.Run | Recognizer, sliding: Sliding, video: Source) -> None:
