@@ -21,11 +21,11 @@ SHORT = ("--window", 0.5, "--rate", 10)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that knows colours, a video of three of them, and its bytes with the second half spoiled."""
+    """A run that knows colours, a video of three of them, and the first three quarters of its bytes."""
     root = tmp_path_factory.mktemp("timeline")
     write_colour_run(root / "run")
     whole = joined_colours(root / "a.mkv", ["red", "blue", "green"]).read_bytes()
-    (root / "broken.mkv").write_bytes(whole[: len(whole) // 2])
+    (root / "broken.mkv").write_bytes(whole[: len(whole) * 3 // 4])
     return root
 
 
