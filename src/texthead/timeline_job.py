@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,8 @@ def _watch(
     """
     best: Stretch | None = None
     try:
-        with bar("timeline", "s") as progress:
+        # Of a pipe no end is known, and its events are printed meanwhile: no bar.
+        with nullcontext() if isinstance(video, PipedVideo) else bar("timeline", "s") as progress:
             for stretch in scores_over_time(model, video, sliding=sliding, progress=progress):
                 printer.add(finder.add(stretch))
                 best = stretch if best is None or max(stretch.scores) > max(best.scores) else best
