@@ -49,6 +49,7 @@ nav a { color: inherit; }
 table { border-collapse: collapse; min-width: min(100%, 24rem); font-size: .93rem;
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-size: .88rem; padding-bottom: .4rem; }
+caption span { display: block; position: sticky; left: 0; max-width: min(46rem, calc(100vw - 2rem)); }
 th, td { padding: .3rem .8rem .3rem .4rem; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; overflow-wrap: break-word; max-width: 34rem; }
 thead th { position: sticky; top: 0; background: var(--page); }
@@ -64,6 +65,8 @@ figure img { display: block; width: 100%; height: auto; background: #fff; border
 figcaption { font-size: .88rem; padding: .3rem .2rem; }
 pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; overflow-x: auto;
   font-size: .88rem; }
+@media (max-width: 40rem) { table { font-size: .82rem; } th, td { padding: .25rem .5rem .25rem .2rem; }
+  td.left { min-width: 6rem; } }
 @media print { .scroll { max-height: none; } nav { display: none; } figure, tr { break-inside: avoid; } }
 """
 
@@ -127,7 +130,7 @@ class Report:
             raise TextheadError(f"align needs left, right or center for each of {len(headers)} columns, got {sides}")
         if highlight_row is not None and not 0 <= highlight_row < len(rows):
             raise TextheadError(f"highlight_row must be below {len(rows)}, the number of rows, got {highlight_row}")
-        top = f"<caption>{escape(caption)}</caption>" if caption else ""
+        top = f"<caption><span>{escape(caption)}</span></caption>" if caption else ""
         head = _row_html("th", headers, sides)
         body = [_row_html("td", row, sides, index == highlight_row) for index, row in enumerate(rows)]
         table = f"<table>{top}<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
