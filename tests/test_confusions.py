@@ -29,7 +29,7 @@ def test_a_class_that_nothing_was_called_has_no_precision():
 
 def test_confused_pairs_have_the_rank_of_their_rows():
     pairs = confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"])
-    assert [(p.truth, p.said, p.count, p.items, p.rank) for p in pairs] == [
+    assert [(p.truth, p.said, p.wrong, p.items, p.rank) for p in pairs] == [
         ("b", "c", 5, 10, 2),
         ("a", "b", 2, 10, 1),
         ("b", "a", 1, 10, 1),

@@ -110,9 +110,11 @@ def test_videos_get_a_test_of_their_order_at_once_and_again(videos, tmp_path, sa
     assert code == 0, err
     _, again = page_of(out)
     for page in (first, again):
-        assert [
-            row[0] for row in page.rows if row[0] in {"as they are", "reversed", "shuffled"}
-        ] == ["as they are", "reversed", "shuffled"]
+        assert [row[0] for row in page.rows if row[0] in {"as they are", "reversed", "shuffled"}] == [
+            "as they are",
+            "reversed",
+            "shuffled",
+        ]
     assert [row for row in first.rows if row[0] == "reversed"] == [row for row in again.rows if row[0] == "reversed"]
     assert "Order of frames" in sections(again)
 

@@ -22,7 +22,6 @@ Cell = str | int | float | None
 
 PIXELS_PER_INCH = 100  # the scale that figures.py draws for
 PNG_SCALE = 2  # twice as many: sharp on dense screens
-
 PHOTO_QUALITY = 85  # of JPEG, for figures that hold pictures
 
 _STYLE = """
@@ -217,7 +216,8 @@ def _figure_html(figure: "matplotlib.figure.Figure", caption: str) -> str:
 def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
     """The media type and bytes of a figure: an SVG, or a PNG of 200 pixels an inch if smaller; a JPEG of photos."""
     vector, pixels = io.BytesIO(), io.BytesIO()
-    if any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images):
+    drawn = [image.get_array() for axes in figure.axes for image in axes.images]
+    if any(array is not None and array.ndim == 3 for array in drawn):
         options = {"quality": PHOTO_QUALITY, "optimize": True}
         figure.savefig(pixels, format="jpeg", dpi=PIXELS_PER_INCH * PNG_SCALE, pil_kwargs=options)
         return "image/jpeg", pixels.getvalue()

@@ -176,7 +176,7 @@ def _add_pairs(report: Report, pairs: Sequence[confusions.Pair], classes: int) -
         return
     every = classes * (classes - 1) // 2
     rows = [
-        (pair.truth, pair.said, f"{pair.count} of {pair.items}", f"{pair.correlation:.2f}", f"{pair.rank} of {every}")
+        (pair.truth, pair.said, f"{pair.wrong} of {pair.items}", f"{pair.correlation:.2f}", f"{pair.rank} of {every}")
         for pair in pairs
     ]
     headers = ["truth", "taken for", "items", "alike", "rank"]
