@@ -25,6 +25,11 @@ def trained(root: Path, write, *more: str) -> tuple[Path, Path]:
     return root / "data", root / "run"
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "features"))
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("images")

@@ -140,7 +140,7 @@ def plot_saliency(
     side = min(WIDTH / columns, 1.9)
     high = side * frames.shape[1] / frames.shape[2] + (0.22 if beside else 0)
     figure = Figure(figsize=(WIDTH, high if beside else len(rows) * (high + 0.22)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)  # pyright: ignore
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0.01, hspace=0.01)  # pyright: ignore
     grid = figure.subplots(1 if beside else len(rows), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
