@@ -66,7 +66,7 @@ def test_copies() -> None:
         "f.mp4 cat test 3",
         "g.mp4 cat train 4",
     )
-    facts += [replace(VIDEO, path=Path(f"{n}.mp4"), digest="0", fault="empty") for n in "xy"]
+    facts += [replace(VIDEO, path=Path(f"{n}.mp4"), digest="", fault="empty") for n in "xy"]
     items += [Item(Path(f"{n}.mp4"), "cat", "train") for n in "xy"]
     found = {(f.fault, f.severity, f.items) for f in doctor.copies(items, facts)}
     assert found == {

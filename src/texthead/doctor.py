@@ -105,8 +105,7 @@ def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
     """Files with the same bytes: in one class, under two labels, or in two splits."""
     by_digest: dict[str, list[int]] = {}
     for position, fact in enumerate(facts):
-        # Empty files are all alike, and found already.
-        if fact.digest and fact.fault != "empty":
+        if fact.digest:
             by_digest.setdefault(fact.digest, []).append(position)
     groups = [tuple(group) for group in by_digest.values() if len(group) > 1]
     return [_copy_finding(items, group) for group in groups]

@@ -69,7 +69,10 @@ def read_facts(dataset: Dataset, *, workers: int, seconds: float) -> list[Facts]
     with bar("read", "files") as progress:
         for done, (position, facts) in enumerate(watched(facts_of, paths, workers=workers, seconds=seconds), 1):
             if isinstance(facts, Lost):
-                facts = Facts(paths[position], fault=doctor.STOPPED, problem=facts.reason)
+                remedy = (
+                    "give it more by --limit, or leave it out" if facts.late else "encode it again, or leave it out"
+                )
+                facts = Facts(paths[position], fault=doctor.STOPPED, problem=f"{facts.reason}; {remedy}")
             found[position] = facts
             progress(done, len(paths))
     return found
