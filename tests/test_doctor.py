@@ -93,6 +93,12 @@ def test_near_copies_come_in_groups_that_hang_together() -> None:
     assert doctor.near_copies(items, facts, {}) == []
 
 
+def test_what_has_the_bytes_of_a_near_copy_is_one_too() -> None:
+    items, facts = made("a cat train 1", "b cat train 2", "c cat test 2", "d cat test 3", "e cat train 3")
+    (found,) = doctor.near_copies(items, facts, {(0, 1): "alike"})
+    assert (found.fault, found.items) == ("near leak", (0, 1, 2))
+
+
 def test_groups_in_two_splits() -> None:
     items = [Item(Path("a"), "cat", "train", "g1"), Item(Path("b"), "cat", "test", "g1")]
     items += [Item(Path("c"), "cat", "train", "g2"), Item(Path("d"), "cat", "train", "g2")]

@@ -127,11 +127,13 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
     """Files that look alike and have other bytes, in groups that hang together; across splits they are leaks.
 
     Args:
-        pairs: how alike two files are, in words.
+        pairs: how alike two files are, in words; of files with the same bytes the first stands for all.
     """
     near = {pair: how for pair, how in pairs.items() if facts[pair[0]].digest != facts[pair[1]].digest}
+    alike = {facts[position].digest: position for pair in near for position in pair}
+    same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
     found = []
-    for group in _joined(len(items), near):
+    for group in _joined(len(items), [*near, *same]):
         others = ", ".join(str(items[position].path) for position in group[1:4])
         more = f" and {len(group) - 4} more" if len(group) > 4 else ""
         how = next(words for pair, words in sorted(near.items()) if pair[0] == group[0])
