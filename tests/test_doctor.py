@@ -81,7 +81,9 @@ def test_near_copies_leave_exact_ones_to_the_other() -> None:
     pairs = {(2, 3): "as two peas", (0, 1): "of the same bytes"}
     (found,) = doctor.near_copies(items, facts, pairs)
     assert (found.fault, found.severity, found.items) == ("near leak", "serious", (2, 3))
-    assert found.detail == "looks like d in test and train (as two peas; labels cat, dog)"
+    assert (
+        found.detail == "looks like d in test and train (as two peas; labels cat, dog); keep one if they show the same"
+    )
 
 
 def test_near_copies_come_in_groups_that_hang_together() -> None:
@@ -104,7 +106,11 @@ def test_groups_in_two_splits() -> None:
     items += [Item(Path("c"), "cat", "train", "g2"), Item(Path("d"), "cat", "train", "g2")]
     items += [Item(Path("e"), "cat", "test"), Item(Path("f"), "cat", "train")]
     (found,) = doctor.group_leaks(items)
-    assert (found.about, found.severity, found.detail) == ("g1", "serious", "has items in test and train")
+    assert (found.about, found.severity, found.detail) == (
+        "g1",
+        "serious",
+        "has items in test and train; put all into one",
+    )
 
 
 def test_counts() -> None:
@@ -150,7 +156,7 @@ def test_folders() -> None:
 def test_synonyms_come_closest_first() -> None:
     cosines = np.array([[1, 0.9, 0.2], [0.9, 1, 0.95], [0.2, 0.95, 1]])
     found = doctor.synonym_findings(["a", "b", "c"], cosines, above=0.8)
-    assert [(f.about, f.detail[:1]) for f in found] == [("b", "c"), ("a", "b")]
+    assert [(f.about, f.detail.split(" (")[0]) for f in found] == [("b", "reads like c"), ("a", "reads like b")]
     (swap,) = doctor.swap_findings(["a", "b", "c"], [Swap(0, 2, 0.3, 0.05)])
     assert (swap.about, swap.severity) == ("a", "serious")
     assert swap.detail.startswith("with c: ")

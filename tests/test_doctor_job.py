@@ -82,7 +82,7 @@ def test_every_fault_in_the_table_the_json_and_the_page(bad: Path, tmp_path: Pat
     assert {item.extra for item in cleaned.items} == {(("origin", "first"),), (("origin", "second"),)}
     assert doctor(tmp_path / "new.csv", "--quick", "--classes", "red, green, v_001") == 1  # A code is still no name.
     out, _ = capsys.readouterr()
-    assert "serious: a code, no name" in out
+    assert "a code, no name" in out
     assert "cut short" not in out
 
 
