@@ -81,9 +81,7 @@ def test_near_copies_leave_exact_ones_to_the_other() -> None:
     pairs = {(2, 3): "as two peas", (0, 1): "of the same bytes"}
     (found,) = doctor.near_copies(items, facts, pairs)
     assert (found.fault, found.severity, found.items) == ("near leak", "serious", (2, 3))
-    assert (
-        found.detail == "looks like d in test and train (as two peas; labels cat, dog); keep one if they show the same"
-    )
+    assert found.detail == "looks like d in test and train (as two peas; labels cat, dog); look which label is true"
 
 
 def test_near_copies_come_in_groups_that_hang_together() -> None:
@@ -93,6 +91,13 @@ def test_near_copies_come_in_groups_that_hang_together() -> None:
     assert (first.fault, first.severity) == ("near duplicate", "warning")
     assert {first.items, second.items} == {(0, 4, 6), (1, 2)}
     assert doctor.near_copies(items, facts, {}) == []
+
+
+def test_near_copies_under_two_labels_have_a_fault_of_their_own() -> None:
+    items, facts = made("a cat train 1", "b dog train 2")
+    (found,) = doctor.near_copies(items, facts, {(0, 1): "alike"})
+    assert (found.fault, found.severity) == ("near duplicate, two labels", "warning")
+    assert found.detail == "looks like b (alike; labels cat, dog); look which label is true"
 
 
 def test_what_has_the_bytes_of_a_near_copy_is_one_too() -> None:

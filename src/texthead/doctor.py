@@ -161,10 +161,18 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
         labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
         splits = sorted({str(items[position].split) for position in group})
         where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
-        detail = f"looks like {others}{more}{where} ({how}{labelled}); keep one if they show the same"
-        severity, fault = ("serious", "near leak") if len(splits) > 1 else ("warning", "near duplicate")
+        remedy = "look which label is true" if len(labels) > 1 else "keep one if they show the same"
+        detail = f"looks like {others}{more}{where} ({how}{labelled}); {remedy}"
+        severity, fault = _near_fault(len(labels), len(splits))
         found.append(Finding(severity, fault, str(items[group[0]].path), detail, tuple(group)))
     return found
+
+
+def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
+    if splits > 1:
+        return "serious", "near leak"
+    # Two classes may well be filmed at one place, of which an encoder sees more than of what happens there.
+    return "warning", "near duplicate, two labels" if labels > 1 else "near duplicate"
 
 
 def _joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
