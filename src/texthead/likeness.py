@@ -19,7 +19,7 @@ FEATURES_ALIKE = 0.9
 # Pictures of hardly more than one colour (a clear sky) are all alike, in grey levels.
 _FLAT = 5.0
 # So many rows are compared with as many others at once.
-_PART = 2048
+_PART = 1024
 
 Alike = dict[tuple[int, int], str]
 Pairs = tuple[Int[np.ndarray, "2 _"], Float[np.ndarray, " _"]]
