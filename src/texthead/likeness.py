@@ -78,12 +78,12 @@ def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple
         for other in range(start, count, _PART):
             cosines = here @ _unit(rows[other : other + _PART]).T
             near = np.triu(cosines > above, k=1 + start - other)
-            if not near.any():
-                continue
-            near &= groups[start : start + _PART, None] != groups[other : other + _PART]
+            if near.any():
+                near &= groups[start : start + _PART, None] != groups[other : other + _PART]
             first, second = np.nonzero(near)
-            more = np.stack([first + start, second + other]), cosines[first, second]
-            pairs, groups = _joined(pairs, more, count)
+            if len(first):
+                more = np.stack([first + start, second + other]), cosines[first, second]
+                pairs, groups = _joined(pairs, more, count)
     (first, second), cosines = pairs
     return list(zip(first.tolist(), second.tolist(), cosines.tolist(), strict=True))
 
