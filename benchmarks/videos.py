@@ -50,9 +50,9 @@ def whole(path: Path) -> Sequence[UInt8[np.ndarray, "height width 3"]]:
         return list(media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy())
 
 
-def encode(path: Path, frames: Frames, gop: int) -> Path:
+def encode(path: Path, frames: Frames, gop: int, crf: int = 23) -> Path:
     """The frames as h264 by x264's own defaults (medium, CRF 23), with a key frame every `gop` frames."""
-    options = {"crf": "23", "g": str(gop), "keyint_min": str(gop), "sc_threshold": "0", "threads": "1"}
+    options = {"crf": str(crf), "g": str(gop), "keyint_min": str(gop), "sc_threshold": "0", "threads": "1"}
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.height, stream.width = frames.shape[1:3]

@@ -11,9 +11,11 @@ import pytest
 
 import texthead as th
 from benchmarks import __main__ as run
-from benchmarks import cached, ffmpeg, growth, mini, reading, rounds, startup, step, transforms, videos, views
+from benchmarks import cached, doctor, ffmpeg, growth, mini, reading, rounds, startup, step, transforms, videos, views
 from benchmarks.rounds import Cost
+from made import write_image
 from texthead.datasets import Pixels
+from texthead.doctor import Finding
 
 
 def rows_of(table: str) -> dict[str, list[str]]:
@@ -215,3 +217,57 @@ def test_steps_at_their_smallest() -> None:
 def test_reading_at_its_smallest(tmp_path: Path) -> None:
     told = rows_of(reading.measure(tmp_path, [videos.drawn(1, 0)], 1, memory=True))
     assert {reading.SHARDS, reading.JPEGS, f"{reading.PACKETS}, GOP 12"} <= set(told)
+
+
+# --- the doctor
+
+
+def test_each_kind_of_copy_is_what_it_says(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 200, (40, 50, 3), np.uint8)
+    source = tmp_path / "a.png"
+    Image.fromarray(pixels.repeat(4, 0).repeat(4, 1)).save(source)
+    whole = videos.whole(source)[0].astype(int)
+    made = {}
+    for number, kind in enumerate(doctor.KINDS):
+        (tmp_path / str(number)).mkdir()
+        path = doctor.copied(source, kind, tmp_path / str(number))
+        assert (path.read_bytes() == source.read_bytes()) == (kind == doctor.SAME)
+        made[kind] = videos.whole(path)[0].astype(int)
+    assert made["half the size"].shape == (80, 100, 3)
+    assert made["10 % of each side cut off"].shape == (144, 180, 3)
+    assert made["4 % of each side cut off"].shape == (154, 192, 3)
+    assert made["brighter by a quarter"].mean() == pytest.approx(1.25 * whole.mean(), rel=0.02)
+    assert np.abs(made["mirrored"] - whole[:, ::-1]).mean() < np.abs(made["mirrored"] - whole).mean() / 4
+    assert 0 < np.abs(made[doctor.POOR] - whole).mean() < 40
+
+
+def test_copies_are_found_with_their_own_original_alone() -> None:
+    def finding(*items: int) -> Finding:
+        return Finding("serious", "near leak", "", "", items)
+
+    # Three originals; a copy of the first and one of the last behind them.
+    assert doctor.found_together([finding(0, 3), finding(1, 4), finding(0, 2)], [0, 2], 3) == (1, 2)
+    assert doctor.found_together([finding(0, 3, 4), finding(2, 4)], [0, 2], 3) == (2, 1)
+    assert doctor.found_together([], [0, 2], 3) == (0, 0)
+
+
+def test_comparing_at_its_smallest() -> None:
+    for alike in (False, True):
+        assert all(cost >= 0 for cost in doctor.comparing(300, alike))
+
+
+@pytest.mark.slow
+def test_the_doctor_at_its_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+    for number in range(6):
+        rows.append(f"{number}.png,{('red', 'blue')[number % 2]},{('train', 'test')[number % 2]}")
+        write_image(tmp_path / f"{number}.png", ("red", "blue")[number % 2], seed=number)
+    (tmp_path / "items.csv").write_text("\n".join(["path,label,split", *rows]))
+    monkeypatch.setitem(doctor.SETS, "small", "items.csv")
+    told = doctor.measure(tmp_path, ["small"], 2, drawn=False)
+    kinds = [line.strip("| ").split(" | ")[2:] for line in told.splitlines() if line.startswith("| small")]
+    assert kinds[0][:2] == ["6", "15"]
+    assert kinds[1][:3] == [doctor.SAME, "2", "2"]
+    assert len(kinds) == 2 + len(doctor.KINDS)

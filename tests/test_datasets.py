@@ -215,7 +215,7 @@ def test_an_empty_class_folder(tmp_path, others):
 def test_what_is_no_media_is_noted(tmp_path):
     dataset = read_dataset(touch(tmp_path, "run/a.mp4", "run/notes.txt", "run/b.srt", "jump/c.mp4"))
     assert len(dataset) == 2
-    assert dataset.notes == (f"{tmp_path / 'run'}: 2 files are not media (.srt, .txt)",)
+    assert dataset.notes == (f"{tmp_path / 'run'}: files that are not media: 2 (.srt, .txt)",)
 
 
 def test_media_outside_class_folders_is_counted(tmp_path):

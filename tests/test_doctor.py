@@ -66,7 +66,7 @@ def test_copies() -> None:
         "f.mp4 cat test 3",
         "g.mp4 cat train 4",
     )
-    facts += [replace(VIDEO, path=Path(f"{n}.mp4"), digest="0", fault="empty") for n in "xy"]
+    facts += [replace(VIDEO, path=Path(f"{n}.mp4"), digest="", fault="empty") for n in "xy"]
     items += [Item(Path(f"{n}.mp4"), "cat", "train") for n in "xy"]
     found = {(f.fault, f.severity, f.items) for f in doctor.copies(items, facts)}
     assert found == {
@@ -81,7 +81,7 @@ def test_near_copies_leave_exact_ones_to_the_other() -> None:
     pairs = {(2, 3): "as two peas", (0, 1): "of the same bytes"}
     (found,) = doctor.near_copies(items, facts, pairs)
     assert (found.fault, found.severity, found.items) == ("near leak", "serious", (2, 3))
-    assert found.detail == "looks like d in test and train (as two peas; labels cat, dog)"
+    assert found.detail == "looks like d in test and train (as two peas; labels cat, dog); look which label is true"
 
 
 def test_near_copies_come_in_groups_that_hang_together() -> None:
@@ -93,12 +93,29 @@ def test_near_copies_come_in_groups_that_hang_together() -> None:
     assert doctor.near_copies(items, facts, {}) == []
 
 
+def test_near_copies_under_two_labels_have_a_fault_of_their_own() -> None:
+    items, facts = made("a cat train 1", "b dog train 2")
+    (found,) = doctor.near_copies(items, facts, {(0, 1): "alike"})
+    assert (found.fault, found.severity) == ("near duplicate, two labels", "warning")
+    assert found.detail == "looks like b (alike; labels cat, dog); look which label is true"
+
+
+def test_what_has_the_bytes_of_a_near_copy_is_one_too() -> None:
+    items, facts = made("a cat train 1", "b cat train 2", "c cat test 2", "d cat test 3", "e cat train 3")
+    (found,) = doctor.near_copies(items, facts, {(0, 1): "alike"})
+    assert (found.fault, found.items) == ("near leak", (0, 1, 2))
+
+
 def test_groups_in_two_splits() -> None:
     items = [Item(Path("a"), "cat", "train", "g1"), Item(Path("b"), "cat", "test", "g1")]
     items += [Item(Path("c"), "cat", "train", "g2"), Item(Path("d"), "cat", "train", "g2")]
     items += [Item(Path("e"), "cat", "test"), Item(Path("f"), "cat", "train")]
     (found,) = doctor.group_leaks(items)
-    assert (found.about, found.severity, found.detail) == ("g1", "serious", "has items in test and train")
+    assert (found.about, found.severity, found.detail) == (
+        "g1",
+        "serious",
+        "has items in test and train; put all into one",
+    )
 
 
 def test_counts() -> None:
@@ -144,7 +161,7 @@ def test_folders() -> None:
 def test_synonyms_come_closest_first() -> None:
     cosines = np.array([[1, 0.9, 0.2], [0.9, 1, 0.95], [0.2, 0.95, 1]])
     found = doctor.synonym_findings(["a", "b", "c"], cosines, above=0.8)
-    assert [(f.about, f.detail[:1]) for f in found] == [("b", "c"), ("a", "b")]
+    assert [(f.about, f.detail.split(" (")[0]) for f in found] == [("b", "reads like c"), ("a", "reads like b")]
     (swap,) = doctor.swap_findings(["a", "b", "c"], [Swap(0, 2, 0.3, 0.05)])
     assert (swap.about, swap.severity) == ("a", "serious")
     assert swap.detail.startswith("with c: ")

@@ -1,16 +1,14 @@
 """What an encoder sees of names and files; `mini` itself, on names and drawn pictures."""
 
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.doctor import known, planted_swaps
 from made import PIXELS, write_broken, write_image, write_video
 from texthead import doctor_features, likeness, load_encoder, read_dataset
-from texthead.datasets import Dataset, Item
-from texthead.evaluation import own_pixels
-from texthead.media_facts import facts_of
+from texthead.datasets import Item
 from texthead.towers import Encoder
 
 
@@ -97,20 +95,6 @@ def test_names_are_told_by_what_is_wrong_with_them(mini: Encoder) -> None:
 # ---- real sets: what README and LOG say of them
 
 
-def planted(encoder: Encoder, data: Dataset, seen: np.ndarray) -> tuple[int, int, int]:
-    """(swaps told on the true names, planted swaps found, other pairs told) over all pairs of classes, one at a time."""
-    labels = data.classes
-    true = np.array([labels.index(label) for label in data.labels])
-    rows = doctor_features.rows_of(encoder, doctor_features.prompts_of(dict.fromkeys(labels), "{}", clean=True))
-    told = found = 0
-    for first, second in combinations(range(len(labels)), 2):
-        mixed = np.where(true == first, second, np.where(true == second, first, true))
-        swaps = doctor_features.swapped(rows, seen, mixed.tolist(), data.items)
-        told += len(swaps)
-        found += any({swap.first, swap.second} == {first, second} for swap in swaps)
-    return len(doctor_features.swapped(rows, seen, true.tolist(), data.items)), found, told - found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "pairs", "least", "most"),
@@ -120,21 +104,11 @@ def test_planted_swaps_and_look_alikes_of_real_sets(
     mini: Encoder, shared: Path, tmp_path: Path, place: str, pairs: int, least: int, most: int
 ) -> None:
     data = read_dataset(shared / place)
-    paths = [item.path for item in data.items]
-    found = doctor_features.mean_features(
-        mini,
-        paths,
-        frames=1 if data.only_images else 4,
-        pixels=own_pixels(mini.visual.spec),
-        cache=tmp_path,
-        workers=0,
-        progress=lambda done, total: None,
-    )
-    told, right, others = planted(mini, data, np.stack(list(found.values())))
+    whole = known(mini, data.items, tmp_path)
+    told, right, others = planted_swaps(mini, whole, data.labels)
     assert told == 0
     assert least <= right <= pairs
     assert others <= most
-    facts = [facts_of(path) for path in paths]
-    assert likeness.alike_by_hash(facts) == {}
-    across = [pair for pair in likeness.alike_by_feature(facts, found) if len({data.items[i].split for i in pair}) > 1]
-    assert across == []
+    assert likeness.alike_by_hash(whole.facts) == {}
+    alike = likeness.alike_by_feature(whole.facts, dict(enumerate(whole.features)))
+    assert [pair for pair in alike if len({data.items[own].split for own in pair}) > 1] == []

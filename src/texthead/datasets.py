@@ -295,7 +295,9 @@ def _read_folders(root: Path) -> Dataset:
                 raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
             if len(media) < len(files):
                 odd = sorted({p.suffix or p.name for p in files if not is_media(p)})
-                notes.append(f"{class_folder}: {len(files) - len(media)} files are not media ({', '.join(odd[:4])})")
+                notes.append(
+                    f"{class_folder}: files that are not media: {len(files) - len(media)} ({', '.join(odd[:4])})"
+                )
             items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
     used = {item.path for item in items}
     stray = [path for path in media_below(root) if path not in used]

@@ -15,7 +15,7 @@ from texthead import name_lint, prompts
 from texthead.class_swaps import Swap
 from texthead.datasets import Item
 from texthead.errors import Fault
-from texthead.media_facts import Facts
+from texthead.media_facts import Facts, Look
 
 Severity = Literal["serious", "warning", "note"]
 
@@ -65,7 +65,7 @@ def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
     for position, fact in enumerate(facts):
         path, items = str(fact.path), (position,)
         if fact.fault:
-            found.append(Finding("serious", fact.fault, path, fact.problem, items))
+            found.append(Finding("serious", fact.fault, path, fact.problem.removeprefix(f"{fact.fault}: "), items))
             continue
         for severity, fault, detail in _odd_things(fact, frames):
             found.append(Finding(severity, fault, path, detail, items))
@@ -74,28 +74,46 @@ def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
 
 def _odd_things(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
     """(severity, fault, detail) of a file that can be read whole."""
-    is_video = fact.seconds > 0
-    size = f"{fact.width}x{fact.height}"
     if fact.listed and fact.listed != fact.frames:
-        yield "note", "header counts otherwise", f"its header says {fact.listed} frames, {fact.frames} are there"
-    if is_video and fact.frames < frames:
-        yield "warning", "too few frames", f"{fact.frames} frames, a clip takes {frames}: some are repeated"
+        told = f"its header says {counted(fact.listed, 'frame')}, {fact.frames} are shown; clips are taken from those"
+        yield "note", "header counts otherwise", told
+    if fact.seconds > 0 and fact.frames < frames:
+        told = f"{counted(fact.frames, 'frame')}, a clip takes {frames}: some are repeated; leave it out or take fewer"
+        yield "warning", "too few frames", told
     if fact.turned:
-        yield "note", "rotated", f"{size} when upright; texthead turns it, other tools may not"
+        yield "note", "rotated", f"{fact.width}x{fact.height} when upright; texthead turns it, other tools may not"
     if fact.uneven > _UNEVEN_PART:
-        yield "note", "variable frame rate", f"{100 * fact.uneven:.0f} % of the gaps between frames are off the usual"
-    if min(fact.width, fact.height) < _TINY or max(fact.width, fact.height) > _LONG * min(fact.width, fact.height):
-        yield "warning", "odd size", f"{size}: below {_TINY} pixels, or longer than {_LONG:g} times its width"
-    elif is_video and (fact.width % 2 or fact.height % 2):
-        yield "note", "odd size", f"{size}: an odd side, which many video encoders refuse"
-    if fact.look is None:
-        return
-    if fact.look.brightest < _BLACK:
-        yield "warning", "near black", f"hardly any pixel is brighter than {fact.look.brightest:.0f} of 255"
-    elif fact.look.contrast < _PLAIN:
-        yield "warning", "one colour", f"grey levels differ by {fact.look.contrast:.1f} of 255"
-    if fact.frames > 1 and fact.look.motion < _STILL:
-        yield "warning", "frozen", f"frames differ by {fact.look.motion:.2f} of 255 grey levels at most"
+        told = f"{100 * fact.uneven:.0f} % of the gaps between frames are off the usual one by a quarter or more"
+        yield "note", "variable frame rate", f"{told}; encode it at one rate if speed tells your classes apart"
+    yield from _odd_sides(fact)
+    if fact.look is not None:
+        yield from _odd_looks(fact, fact.look)
+
+
+def _odd_sides(fact: Facts) -> Iterable[tuple[Severity, str, str]]:
+    size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
+    if short < _TINY:
+        yield "warning", "odd size", f"{size}: a side below {_TINY} pixels; leave it out if nothing is to be made out"
+    elif long > _LONG * short:
+        yield "warning", "odd size", f"{size}: {long / short:.1f} times as long as wide; a square crop leaves most out"
+    elif fact.seconds > 0 and (fact.width % 2 or fact.height % 2):
+        yield "note", "odd size", f"{size}: an odd side, which many video encoders refuse; texthead reads it"
+
+
+def _odd_looks(fact: Facts, look: Look) -> Iterable[tuple[Severity, str, str]]:
+    remedy = "look at it, and leave it out if nothing is shown"
+    if look.brightest < _BLACK:
+        yield "warning", "near black", f"hardly any pixel is brighter than {look.brightest:.0f} of 255; {remedy}"
+    elif look.contrast < _PLAIN:
+        yield "warning", "one colour", f"grey levels differ by {look.contrast:.1f} of 255; {remedy}"
+    if fact.frames > 1 and look.motion < _STILL:
+        told = f"frames differ by {look.motion:.2f} of 255 grey levels at most"
+        yield "warning", "frozen", f"{told}; leave it out if its class is a motion"
+
+
+def counted(count: int, word: str) -> str:
+    """The number with its noun: `1 frame`, `1,200 frames`."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 # ---- files, beside each other
@@ -105,8 +123,7 @@ def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
     """Files with the same bytes: in one class, under two labels, or in two splits."""
     by_digest: dict[str, list[int]] = {}
     for position, fact in enumerate(facts):
-        # Empty files are all alike, and found already.
-        if fact.digest and fact.fault != "empty":
+        if fact.digest:
             by_digest.setdefault(fact.digest, []).append(position)
     groups = [tuple(group) for group in by_digest.values() if len(group) > 1]
     return [_copy_finding(items, group) for group in groups]
@@ -118,21 +135,25 @@ def _copy_finding(items: Sequence[Item], group: tuple[int, ...]) -> Finding:
     others = ", ".join(str(items[position].path) for position in group[1:4])
     about, more = str(items[group[0]].path), f" and {len(group) - 4} more" if len(group) > 4 else ""
     if len(labels) > 1:
-        return Finding("serious", "one file, two labels", about, f"{', '.join(labels)}: also {others}{more}", group)
+        told = f"labelled {' and '.join(labels)}: also {others}{more}; label it once"
+        return Finding("serious", "one file, two labels", about, told, group)
     if len(splits) > 1:
-        return Finding("serious", "leak", about, f"the same bytes in {' and '.join(splits)}: {others}{more}", group)
-    return Finding("warning", "exact duplicate", about, f"the same bytes as {others}{more}", group)
+        told = f"the same bytes in {' and '.join(splits)}: {others}{more}; keep it in one"
+        return Finding("serious", "leak", about, told, group)
+    return Finding("warning", "exact duplicate", about, f"the same bytes as {others}{more}; keep one", group)
 
 
 def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tuple[int, int], str]) -> list[Finding]:
     """Files that look alike and have other bytes, in groups that hang together; across splits they are leaks.
 
     Args:
-        pairs: how alike two files are, in words.
+        pairs: how alike two files are, in words; of files with the same bytes the first stands for all.
     """
     near = {pair: how for pair, how in pairs.items() if facts[pair[0]].digest != facts[pair[1]].digest}
+    alike = {facts[position].digest: position for pair in near for position in pair}
+    same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
     found = []
-    for group in _joined(len(items), near):
+    for group in _joined(len(items), [*near, *same]):
         others = ", ".join(str(items[position].path) for position in group[1:4])
         more = f" and {len(group) - 4} more" if len(group) > 4 else ""
         how = next(words for pair, words in sorted(near.items()) if pair[0] == group[0])
@@ -140,10 +161,18 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
         labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
         splits = sorted({str(items[position].split) for position in group})
         where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
-        detail = f"looks like {others}{more}{where} ({how}{labelled})"
-        severity, fault = ("serious", "near leak") if len(splits) > 1 else ("warning", "near duplicate")
+        remedy = "look which label is true" if len(labels) > 1 else "keep one if they show the same"
+        detail = f"looks like {others}{more}{where} ({how}{labelled}); {remedy}"
+        severity, fault = _near_fault(len(labels), len(splits))
         found.append(Finding(severity, fault, str(items[group[0]].path), detail, tuple(group)))
     return found
+
+
+def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
+    if splits > 1:
+        return "serious", "near leak"
+    # Two classes may well be filmed at one place, of which an encoder sees more than of what happens there.
+    return "warning", "near duplicate, two labels" if labels > 1 else "near duplicate"
 
 
 def _joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
@@ -164,7 +193,7 @@ def group_leaks(items: Sequence[Item]) -> list[Finding]:
         if item.group and item.split:
             splits.setdefault(item.group, set()).add(item.split)
     return [
-        Finding("serious", "group in two splits", group, f"has items in {' and '.join(sorted(held))}")
+        Finding("serious", "group in two splits", group, f"has items in {' and '.join(sorted(held))}; put all into one")
         for group, held in splits.items()
         if len(held) > 1
     ]
@@ -180,14 +209,16 @@ def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
     for label in sorted({item.label for item in items}):
         count = train[label]
         if not count:
-            found.append(Finding("serious", "no training item", label, "all its items are held out"))
+            found.append(Finding("serious", "no training item", label, "all its items are held out; train on some"))
         elif k is not None and count < k:
-            found.append(Finding("serious", "too few items", label, f"{count} training items, K is {k}"))
+            told = f"{counted(count, 'training item')}, K is {k}; add some, or take a smaller K"
+            found.append(Finding("serious", "too few items", label, told))
         elif count == 1:
-            found.append(Finding("warning", "one training item", label, "nothing of it can be held out"))
+            found.append(Finding("warning", "one training item", label, "nothing of it can be held out; add some"))
         elif max(train.values()) > _IMBALANCE * count:
             largest = train.most_common(1)[0]
-            found.append(Finding("warning", "imbalance", label, f"{count} items, {largest[0]} has {largest[1]}"))
+            told = f"{counted(count, 'item')}, {largest[0]} has {largest[1]:,}; add some, or take K of each"
+            found.append(Finding("warning", "imbalance", label, told))
     return found
 
 
@@ -206,7 +237,9 @@ def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
         elif apart is not None:
             found.append(Finding(kind, "words run together", label, then.format(apart)))
         if name_lint.is_foreign(label):
-            found.append(Finding("warning", "other letters", label, "most text encoders read Latin letters only"))
+            found.append(
+                Finding("warning", "other letters", label, "most text encoders read Latin letters only; translate it")
+            )
     for group in name_lint.same_names(labels):
         found.append(Finding("serious", "same name twice", group[0], f"reads like {', '.join(group[1:])}: merge them"))
     for label in prompts.mirrored_names(labels):
@@ -221,7 +254,7 @@ def folder_findings(items: Sequence[Item]) -> list[Finding]:
     for position, item in enumerate(items):
         told = names.get(prompts.clean_name(item.path.parent.name).casefold())
         if told is not None and told != item.label:
-            detail = f"is labelled {item.label} and lies in a folder called {item.path.parent.name}"
+            detail = f"is labelled {item.label} and lies in a folder called {item.path.parent.name}; look which is true"
             found.append(Finding("serious", "folder of another class", str(item.path), detail, (position,)))
     return found
 
@@ -240,7 +273,13 @@ def synonym_findings(
     """Pairs of classes whose text rows are so close that they will be confused, the closest first."""
     pairs = [(float(cosines[i, j]), i, j) for i in range(len(labels)) for j in range(i) if cosines[i, j] > above]
     return [
-        Finding("warning", "near-synonyms", labels[j], f"{labels[i]}: text rows' cosine {cosine:.2f}, will be confused")
+        Finding(
+            "warning",
+            "near-synonyms",
+            labels[j],
+            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and will be confused with it; "
+            "merge them, or describe both in sentences (--classes FILE.json)",
+        )
         for cosine, i, j in sorted(pairs, reverse=True)
     ]
 
@@ -287,7 +326,7 @@ def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, st
 
 
 def _reason(finding: Finding) -> str:
-    return f"{finding.fault}: {finding.detail.removeprefix(f'{finding.fault}: ')}"
+    return f"{finding.fault}: {finding.detail}"
 
 
 def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) -> tuple[list[str], list[list[str]]]:

@@ -1,6 +1,7 @@
 """`texthead doctor`: what is wrong with a dataset, as a table, JSON and one page, and a list without it."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -9,7 +10,7 @@ from rich.table import Table
 
 from texthead import doctor, doctor_features, likeness, prompts
 from texthead.datasets import Dataset
-from texthead.doctor import Finding, Severity
+from texthead.doctor import Finding, Severity, counted
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
 from texthead.files import write_csv, write_json
@@ -23,7 +24,8 @@ from texthead.watched import Lost, watched
 
 # So many frames of a video are encoded; eight find the same swaps.
 _ENCODED = 4
-_SHOWN = 3
+# Findings of a fault: in the terminal, and on the page.
+_SHOWN, _ON_PAGE = 3, 1000
 
 
 def examine(options: Any) -> None:
@@ -49,7 +51,8 @@ def examine(options: Any) -> None:
     if fix:
         _write_list(fix, dataset, gone)
     if out:
-        _write_folder(out, dataset, findings, gone)
+        how = "Without an encoder (--quick)." if options.quick else f"With the encoder {options.encoder}."
+        _write_folder(out, dataset, findings, gone, how)
     if options.json:
         print(json.dumps(_told(dataset, findings, gone), indent=1, ensure_ascii=False))
     else:
@@ -69,7 +72,10 @@ def read_facts(dataset: Dataset, *, workers: int, seconds: float) -> list[Facts]
     with bar("read", "files") as progress:
         for done, (position, facts) in enumerate(watched(facts_of, paths, workers=workers, seconds=seconds), 1):
             if isinstance(facts, Lost):
-                facts = Facts(paths[position], fault=doctor.STOPPED, problem=facts.reason)
+                remedy = (
+                    "give it more by --limit, or leave it out" if facts.late else "encode it again, or leave it out"
+                )
+                facts = Facts(paths[position], fault=doctor.STOPPED, problem=f"{facts.reason}; {remedy}")
             found[position] = facts
             progress(done, len(paths))
     return found
@@ -123,8 +129,15 @@ def _encoder_findings(
 
 
 def _headline(dataset: Dataset, findings: Sequence[Finding]) -> str:
-    counts = [f"{sum(f.severity == kind for f in findings)} {kind}" for kind in get_args(Severity)]
-    return f"{len(dataset)} items of {len(dataset.classes)} classes: {', '.join(counts)}"
+    items = counted(len(dataset), "item")
+    few = len(dataset.classes)
+    return f"{items} of {few:,} class{'es' * (few != 1)}: {', '.join(_severities(findings))}"
+
+
+def _severities(findings: Sequence[Finding]) -> list[str]:
+    """How many there are of each kind, the worst first."""
+    serious, warnings, notes = (sum(f.severity == kind for f in findings) for kind in get_args(Severity))
+    return [f"{serious:,} serious", counted(warnings, "warning"), counted(notes, "note")]
 
 
 def _grouped(findings: Sequence[Finding]) -> dict[tuple[Severity, str], list[Finding]]:
@@ -134,19 +147,31 @@ def _grouped(findings: Sequence[Finding]) -> dict[tuple[Severity, str], list[Fin
     return groups
 
 
-def _print(dataset: Dataset, findings: Sequence[Finding]) -> None:
-    """A table with a few findings of each fault; paths as seen from the data's folder."""
+def _folder(dataset: Dataset) -> Path:
     source = Path(dataset.source)
-    folder = f"{source if source.is_dir() else source.parent}/"
-    table = Table(title=_headline(dataset, findings), show_lines=True)
-    for column in ("fault", "found", "such as"):
-        table.add_column(column, overflow="fold")
+    return source if source.is_dir() else source.parent
+
+
+def _shorter(text: str, dataset: Dataset) -> str:
+    """The text with its paths as seen from the data's folder."""
+    return re.sub(rf"(?<!\S){re.escape(str(_folder(dataset)))}/", "", text)
+
+
+def _print(dataset: Dataset, findings: Sequence[Finding]) -> None:
+    """A table with a few findings of each fault."""
+    if not findings:
+        results().print(f"{_headline(dataset, findings)}: nothing was found")
+        return
+    table = Table(title=_headline(dataset, findings), title_justify="left", show_lines=True)
+    table.add_column("fault", overflow="fold")
+    table.add_column("found", justify="right")
+    table.add_column("such as", overflow="fold", ratio=1)
     for (severity, fault), group in _grouped(findings).items():
-        lines = [f"{finding.about}: {finding.detail}".replace(folder, "") for finding in group[:_SHOWN]]
+        lines = [f"- {_shorter(f'{finding.about}: {finding.detail}', dataset)}" for finding in group[:_SHOWN]]
         if len(group) > _SHOWN:
-            lines.append(f"and {len(group) - _SHOWN} more: --json or --out lists all")
-        table.add_row(f"{severity}: {fault}", str(len(group)), "\n".join(lines))
-    results().print(table if findings else f"{_headline(dataset, findings)}: nothing was found")
+            lines.append(f"and {len(group) - _SHOWN:,} more: --json or --out lists all")
+        table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", "\n".join(lines))
+    results().print(table)
 
 
 def _told(dataset: Dataset, findings: Sequence[Finding], gone: dict[int, str]) -> dict[str, object]:
@@ -156,6 +181,7 @@ def _told(dataset: Dataset, findings: Sequence[Finding], gone: dict[int, str]) -
         "source": dataset.source,
         "items": len(items),
         "classes": dataset.classes,
+        "notes": list(dataset.notes),
         "serious": sum(finding.severity == "serious" for finding in findings),
         "findings": [
             {
@@ -171,22 +197,38 @@ def _told(dataset: Dataset, findings: Sequence[Finding], gone: dict[int, str]) -
     }
 
 
-def _write_folder(out: Path, dataset: Dataset, findings: Sequence[Finding], gone: dict[int, str]) -> None:
+def _write_folder(out: Path, dataset: Dataset, findings: Sequence[Finding], gone: dict[int, str], how: str) -> None:
     """`doctor.json` and `doctor.html`."""
     write_json(out / "doctor.json", _told(dataset, findings, gone))
     report = Report(f"Doctor: {Path(dataset.source).name}", _headline(dataset, findings))
+    report.text(f"{how} Paths are as seen from {_folder(dataset).absolute()}.")
+    for line in dataset.notes:
+        report.text(f"Note: {line}")
     report.section("Faults")
-    summary = [(severity, fault, len(group)) for (severity, fault), group in _grouped(findings).items()]
-    report.table(["how bad", "fault", "found"], summary)
+    if findings:
+        summary = [(severity, fault, len(group)) for (severity, fault), group in _grouped(findings).items()]
+        report.table(["how bad", "fault", "found"], summary)
+    else:
+        report.text("Nothing was found.")
     for (severity, fault), group in _grouped(findings).items():
         report.section(f"{fault} ({severity})")
-        report.table(["what", "detail"], [(finding.about, finding.detail) for finding in group])
+        _add_table(report, "what", [(finding.about, finding.detail) for finding in group], dataset)
     if gone:
         report.section("Left out")
         report.text("A cleaned list (--fix) does without these.")
-        report.table(["path", "why"], [(str(dataset.items[position].path), why) for position, why in gone.items()])
+        _add_table(
+            report, "path", [(str(dataset.items[position].path), why) for position, why in gone.items()], dataset
+        )
     report.write(out / "doctor.html")
     notes().print(f"report: {out / 'doctor.html'}")
+
+
+def _add_table(report: Report, what: str, rows: Sequence[tuple[str, str]], dataset: Dataset) -> None:
+    """(what, detail) a row, as many as a browser can hold."""
+    few = [(_shorter(about, dataset), _shorter(detail, dataset)) for about, detail in rows[:_ON_PAGE]]
+    report.table([what, "detail"], few)
+    if len(rows) > _ON_PAGE:
+        report.text(f"And {len(rows) - _ON_PAGE:,} more: doctor.json lists all.")
 
 
 def _write_list(path: Path, dataset: Dataset, gone: dict[int, str]) -> None:

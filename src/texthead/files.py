@@ -1,6 +1,7 @@
 """Files written whole or not at all, JSON objects and tables in them, and the place of what can be computed again."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -119,6 +120,8 @@ def content_digest(path: Path) -> str:
 
 
 def _sha256(file: Path) -> str:
+    if not file.is_file():  # A pipe or a device may never end.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

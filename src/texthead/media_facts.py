@@ -33,7 +33,7 @@ class Facts:
 
     Attributes:
         fault: what keeps it from being read whole, and `problem` says so in words; None where nothing does.
-        digest: SHA-256 of its bytes; "" where they cannot be read.
+        digest: SHA-256 of its bytes; "" where it does not open.
         frames: that a player shows; `listed` is the number that the header claims, 0 where it claims none.
         seconds: of a video; 0 of an image.
         width, height: of the upright picture, in pixels.
@@ -76,14 +76,15 @@ def facts_of(path: Path) -> Facts:
     """All that can be known of the file at `path`; what cannot be read is a fault, never an error."""
     facts = Facts(path)
     try:
-        facts = replace(facts, digest=content_digest(path))
         with open_media(path) as media:
-            facts = _with_header(facts, media)
+            # Only of what opens: a folder has no bytes, and those of a device never end.
+            facts = replace(_with_header(facts, media), digest=content_digest(path))
             return _with_frames(facts, media)
     except MediaError as error:
         missing = bytes_missing(path) if error.fault == "unreadable" else 0
         if missing:
-            return replace(facts, fault="cut short", problem=f"cut short: {missing} bytes are missing at its end")
+            problem = f"cut short: {missing:,} bytes are missing at its end; fetch or copy the file again"
+            return replace(facts, fault="cut short", problem=problem)
         return replace(facts, fault=error.fault, problem=error.problem)
     except FileNotFoundError:
         return replace(facts, fault="missing", problem="no such file; check the path")

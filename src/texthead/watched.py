@@ -21,9 +21,10 @@ _START_SECONDS = 120.0
 
 
 class Lost(NamedTuple):
-    """Why a task has no result."""
+    """Why a task has no result; `late` where it took too long."""
 
     reason: str
+    late: bool = False
 
 
 def watched(
@@ -81,7 +82,7 @@ class _Worker:
         """What the process has sent; Lost, and the process gone, where it took too long or has ended."""
         if not self.pipe.poll():
             self.stop()
-            return Lost(f"took longer than {seconds:g} s")
+            return Lost(f"took longer than {seconds:g} s", late=True)
         try:
             return self.pipe.recv()
         except (EOFError, OSError):

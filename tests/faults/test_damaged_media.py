@@ -1,8 +1,12 @@
-"""Damaged media: each kind has its error, the same from reading, preparing and predicting; none hangs, none ends a process."""
+"""Damaged media: each kind has its error from reading, `doctor`, preparing and predicting; none hangs or ends a process."""
 
+import csv
 import io
+import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -203,6 +207,9 @@ SHARED = {
 # Of a long video a clip takes only some frames, and damage between them changes none of those.
 MAY_BE_PASSED_BY = {"zeros in the middle", "a damaged frame", "derived/bitflips.mp4", "real/decord_corrupted.mp4"}
 MAY_BE_PASSED_BY |= {"frames of two sizes"}
+# Reading knows only that no decoder takes them; `doctor` counts the bytes that their boxes claim.
+CUT_UP_TO_THEIR_INDEX = {"cut, index behind", "cut inside its index", "its first kilobyte"}
+CUT_UP_TO_THEIR_INDEX |= {"derived/truncated_no_moov.mp4"}
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +258,41 @@ def is_an_error_everywhere(path: Path, problem: str, run: Run, out: Path, *, may
         with pytest.raises(MediaError, match=r"--skip-unreadable"):
             predict_parts(open_parts(run, out / "list.txt", out / "again"))
     assert time.perf_counter() - started < SECONDS
+
+
+def test_doctor_names_each_and_goes_on(shared: Path, tmp_path: Path) -> None:
+    """All of them in one list, and two whole files behind: in two processes, as a user runs it."""
+    paths: dict[str, Path] = {}
+    for number, (kind, (name, make, _)) in enumerate(MADE.items()):
+        paths[kind] = tmp_path / str(number) / name
+        (tmp_path / str(number)).mkdir()
+        make(paths[kind])
+    paths |= {name: shared / "decode" / name for name in SHARED}
+    expected = {str(path): _fault(kind, path) for kind, path in paths.items()}
+    whole = [write_video(tmp_path / f"{colour}.mp4", colour, frames=9) for colour in ("red", "blue")]
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *((path, "a") for path in [*paths.values(), *whole])])
+
+    command = [sys.executable, "-m", "texthead", "doctor", str(tmp_path / "list.csv")]
+    # Who opens the pipe or the device hangs until the limit, and ends with another fault.
+    options = ["--quick", "--json", "--workers", "2", "--limit", str(int(SECONDS))]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    told = [finding for finding in json.loads(done.stdout)["findings"] if finding["severity"] == "serious"]
+    assert {finding["about"]: finding["fault"] for finding in told} == expected
+    assert len(told) == len(expected) == len(MADE) + len(SHARED)
+    assert all("; " in finding["detail"] for finding in told), "a remedy stands behind the rule"
+
+
+def _fault(kind: str, path: Path) -> str:
+    """What `doctor` must call it: what reading does, or better."""
+    with pytest.raises(MediaError) as caught:
+        check(path)
+    if kind in CUT_UP_TO_THEIR_INDEX:
+        assert caught.value.fault == "unreadable"
+        return "cut short"
+    return caught.value.fault
 
 
 def test_a_file_that_takes_too_long_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

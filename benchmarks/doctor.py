@@ -1,0 +1,289 @@
+"""What `texthead doctor` finds of what is planted, what it tells of sets as they are, and what comparing files takes.
+
+    python -m benchmarks.doctor --data ../shared/data [--sets clothing skate] [--copies 60] [--rows 20000 100000]
+
+The thresholds were chosen on clothing and airborne, so their rows flatter the doctor; the others had no part in it. A
+copy is planted in the other split than its original's, one kind at a time; a swap is one pair of classes whose labels
+change places. `mini`, 224 pixels, 4 frames of a video, as the command takes them.
+"""
+
+import argparse
+import io
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageEnhance
+from jaxtyping import Float
+from PIL.Image import Image
+from PIL.ImageOps import mirror
+
+import texthead as th
+from benchmarks import videos
+from benchmarks.rounds import in_new_process, now, own_peak_mb, since, table
+from texthead import cli, doctor, doctor_features, likeness
+from texthead.datasets import Item
+from texthead.decoding import is_image
+from texthead.evaluation import own_pixels
+from texthead.media_facts import Facts, facts_of
+from texthead.synthetic import draw_videos
+from texthead.towers import Encoder
+
+CHOSEN_ON = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
+UNSEEN = {"skate": "video/skate_tricks/clips.csv", "imagenet": "image/imagenet_sample_1000/images.csv"}
+SETS = CHOSEN_ON | UNSEEN
+FRAMES = 4
+# Words of the JSON that are about files beside each other and swapped names.
+COPIES, LEAKS = (
+    ("exact duplicate", "near duplicate", "near duplicate, two labels"),
+    ("leak", "near leak", "one file, two labels"),
+)
+SWAPS = ("names look swapped",)
+
+
+def cut(picture: Image, part: float) -> Image:
+    """Without that part of its width and height, half of it on each side."""
+    x, y = round(picture.width * part / 2), round(picture.height * part / 2)
+    return picture.crop((x, y, picture.width - x, picture.height - y))
+
+
+def half(picture: Image) -> Image:
+    """Of half the width and height."""
+    return picture.resize((picture.width // 2, picture.height // 2))
+
+
+def brighter(picture: Image) -> Image:
+    """With values a quarter higher."""
+    return PIL.ImageEnhance.Brightness(picture).enhance(1.25)
+
+
+SAME, POOR = "the same bytes", "saved again, JPEG of quality 30 or CRF 35"
+# What is done to each frame; all but the first two are saved at quality 75 or CRF 23.
+KINDS: dict[str, Callable[[Image], Image]] = {
+    SAME: lambda picture: picture,
+    POOR: lambda picture: picture,
+    "half the size": half,
+    "brighter by a quarter": brighter,
+    "mirrored": mirror,
+    "4 % of each side cut off": lambda picture: cut(picture, 0.04),
+    "10 % of each side cut off": lambda picture: cut(picture, 0.1),
+}
+
+
+def copied(source: Path, kind: str, folder: Path) -> Path:
+    """A copy of that kind in the folder."""
+    if kind == SAME:
+        return Path(shutil.copy(source, folder))
+    frames = [KINDS[kind](PIL.Image.fromarray(frame)) for frame in videos.whole(source)]
+    if is_image(source):
+        path = folder / f"{source.stem}.jpg"
+        frames[0].save(path, quality=30 if kind == POOR else 75)
+        return path
+    # h264 takes even sides only.
+    even = np.stack([np.asarray(f.crop((0, 0, f.width // 2 * 2, f.height // 2 * 2))) for f in frames])
+    return videos.encode(folder / f"{source.stem}.mp4", even, gop=12, crf=35 if kind == POOR else 23)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Items and what the doctor knows of each, in the same order."""
+
+    items: tuple[Item, ...]
+    facts: tuple[Facts, ...]
+    features: Float[np.ndarray, "items dim"]
+
+    def beside(self, other: "Known") -> "Known":
+        """These and the others behind them."""
+        seen = np.concatenate([self.features, other.features])
+        return Known(self.items + other.items, self.facts + other.facts, seen)
+
+
+def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
+    """What the doctor knows of the items, all of which can be read."""
+    paths = [item.path for item in items]
+    seen = doctor_features.mean_features(
+        encoder,
+        paths,
+        frames=1 if all(map(is_image, paths)) else FRAMES,
+        pixels=own_pixels(encoder.visual.spec),
+        cache=cache,
+        workers=0,
+        progress=lambda done, total: None,
+    )
+    return Known(tuple(items), tuple(facts_of(path) for path in paths), np.stack([seen[i] for i in range(len(items))]))
+
+
+# --- sets as they are
+
+
+def told_of(source: Path, cache: Path) -> Counter[str]:
+    """How often `texthead doctor` tells each fault of a set."""
+    with redirect_stdout(io.StringIO()) as out, suppress(SystemExit):
+        cli.main(["doctor", str(source), "--json", "--cache", str(cache), "--workers", "1"])
+    return Counter(finding["fault"] for finding in json.loads(out.getvalue())["findings"])
+
+
+def untouched(name: str, data: Path, cache: Path) -> list[str]:
+    """A row: what is told of a set in which nothing was planted."""
+    told = told_of(data / SETS[name], cache)
+    faults = [sum(told[fault] for fault in kinds) for kinds in (doctor.UNREADABLE, COPIES, LEAKS, SWAPS)]
+    items = len(th.read_dataset(data / SETS[name]))
+    return [*named(name), f"{items:,}", f"{items * (items - 1) // 2:,}", *map(str, faults)]
+
+
+def named(name: str) -> tuple[str, str]:
+    """The first cells of a row: the set, and whether thresholds were chosen on it."""
+    return name, "yes" if name in CHOSEN_ON else "no"
+
+
+# --- copies
+
+
+def found_together(findings: Sequence[doctor.Finding], origins: Sequence[int], whole: int) -> tuple[int, int]:
+    """(copies in a finding with their original, findings with two originals or more); copies stand behind the whole."""
+    origin = {whole + place: own for place, own in enumerate(origins)}
+    groups = [finding.items for finding in findings]
+    found = sum(any({copy, own} <= set(group) for group in groups) for copy, own in origin.items())
+    return found, sum(len({origin.get(place, place) for place in group}) > 1 for group in groups)
+
+
+def copies(encoder: Encoder, name: str, whole: Known, count: int, cache: Path) -> list[list[str]]:
+    """A row a kind: how many of the planted copies are found, and by what."""
+    origins = np.sort(np.random.default_rng(0).permutation(len(whole.items))[:count]).tolist()
+    rows = []
+    for kind in KINDS:
+        with tempfile.TemporaryDirectory() as folder:
+            made = [planted(whole.items[own], kind, Path(folder)) for own in origins]
+            both = whole.beside(known(encoder, made, cache))
+        hashed = likeness.alike_by_hash(both.facts)
+        featured = likeness.alike_by_feature(both.facts, dict(enumerate(both.features)))
+        same = doctor.copies(both.items, both.facts)
+        near = [doctor.near_copies(both.items, both.facts, alike) for alike in (hashed, featured, featured | hashed)]
+        quick, by_features, all_told = (found_together(same + group, origins, len(whole.items)) for group in near)
+        leaks = [finding for finding in same + near[2] if finding.fault in LEAKS]
+        cells = [quick[0], by_features[0], found_together(leaks, origins, len(whole.items))[0], all_told[1]]
+        rows.append([*named(name), kind, str(len(origins)), *map(str, cells)])
+    return rows
+
+
+def planted(item: Item, kind: str, folder: Path) -> Item:
+    """The item's copy, in the other split."""
+    return replace(item, path=copied(item.path, kind, folder), split="test" if item.split == "train" else "train")
+
+
+# --- swaps
+
+
+def planted_swaps(encoder: Encoder, whole: Known, labels: Sequence[str]) -> tuple[int, int, int]:
+    """(swaps told on the true names, planted ones found, other pairs told) over all pairs of classes, one at a time."""
+    names = sorted(set(labels))
+    true = np.array([names.index(label) for label in labels])
+    rows = doctor_features.rows_of(encoder, doctor_features.prompts_of(dict.fromkeys(names), "{}", clean=True))
+    told = found = 0
+    for first, second in combinations(range(len(names)), 2):
+        mixed = np.where(true == first, second, np.where(true == second, first, true))
+        swaps = doctor_features.swapped(rows, whole.features, mixed.tolist(), whole.items)
+        told += len(swaps)
+        found += any({swap.first, swap.second} == {first, second} for swap in swaps)
+    return len(doctor_features.swapped(rows, whole.features, true.tolist(), whole.items)), found, told - found
+
+
+def swaps(encoder: Encoder, first: tuple[str, str], whole: Known, labels: Sequence[str]) -> list[str]:
+    """A row: how many of all swaps of two classes are found."""
+    count = len(set(labels))
+    true, found, others = planted_swaps(encoder, whole, labels)
+    return [*first, str(count), str(count * (count - 1) // 2), str(found), str(others), str(true)]
+
+
+def drawn_swaps(encoder: Encoder, folder: Path) -> list[list[str]]:
+    """The same of drawn videos: by what is drawn, and by what is drawn in its motion."""
+    whole = known(encoder, th.read_dataset(draw_videos(folder / "drawn", train=4, test=4)).items, folder / "cache")
+    both = [item.label for item in whole.items]
+    things = [" ".join(label.split()[:2]) for label in both]
+    return [
+        swaps(encoder, ("drawn objects", "no"), whole, things),
+        swaps(encoder, ("drawn objects in motion", "no"), whole, both),
+    ]
+
+
+# --- what comparing takes
+
+
+def comparing(count: int, alike: bool) -> tuple[float, float, float]:
+    """(seconds, CPU seconds, MB beyond the rows) of finding the pairs among so many rows of 512 numbers."""
+    rows = np.random.default_rng(0).standard_normal((count, 512), np.float32)
+    rows += 10 * alike  # In place: a second array would raise the peak that counts from here on.
+    likeness.near_pairs(rows[:100], 0.9)
+    before, start = own_peak_mb(), now()
+    pairs = likeness.near_pairs(rows, 0.9)
+    if len(pairs) != alike * (count - 1):
+        raise RuntimeError(f"{len(pairs)} pairs of {count} rows")
+    taken = since(start)
+    return taken.wall, taken.cpu, own_peak_mb() - before
+
+
+def growth(counts: Sequence[int]) -> str:
+    """The table of what comparing takes."""
+    rows = []
+    for count in counts:
+        for alike in (False, True):
+            wall, cpu, megabytes = in_new_process(comparing, count, alike)
+            kind = "all alike" if alike else "random"
+            rows.append([f"{count:,}", kind, f"{wall:.0f}", f"{cpu:.0f}", f"{megabytes:.0f}"])
+    return table(["rows of 512", "which", "seconds", "CPU-seconds", "MB beside the rows"], rows)
+
+
+def measure(data: Path, names: Sequence[str], count: int, *, drawn: bool = True) -> str:
+    """The tables of sets."""
+    encoder = th.load_encoder("mini", keep_text=True)
+    encoder.visual.eval()
+    asis, found, swapped = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder) / "cache"
+        for name in names:
+            asis.append(untouched(name, data, cache))
+            dataset = th.read_dataset(data / SETS[name])
+            whole = known(encoder, dataset.items, cache)
+            found += copies(encoder, name, whole, count, cache)
+            # A class of a single item is never told.
+            if len(dataset) > 2 * len(dataset.classes):
+                swapped.append(swaps(encoder, named(name), whole, dataset.labels))
+        swapped += drawn_swaps(encoder, Path(folder)) if drawn else []
+    first = ["set", "thresholds chosen on it"]
+    told = ["files with a fault", "duplicates told", "leaks told", "swaps told"]
+    ways = ["planted", "found with `--quick`", "found by features", "told as a leak", "findings with other files"]
+    pairs = ["classes", "pairs", "found", "other pairs told", "told on the true names"]
+    return "\n\n".join(
+        [
+            "### Sets as they are",
+            table([*first, "files", "pairs of files", *told], asis),
+            "### Copies planted in the other split",
+            table([*first, "copy", *ways], found),
+            "### Swaps of two classes",
+            table([*first, *pairs], swapped),
+        ]
+    )
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
+    parser.add_argument("--copies", type=int, default=60, help="of each kind")
+    parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 100_000])
+    options = parser.parse_args()
+    print(measure(options.data, options.sets, options.copies))
+    print(f"\n### Comparing files\n\n{growth(options.rows)}")
+
+
+if __name__ == "__main__":
+    main()
