@@ -29,6 +29,7 @@ ALLOWED = {
     "options": {"parsing", "recipes"},
     "label_files": {"errors", "text_files"},
     "class_swaps": set(),
+    "calibration": {"errors"},
     "watched": {"errors"},
     "temporal": {"errors"},
     "sampling": {"errors"},
