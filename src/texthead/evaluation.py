@@ -441,7 +441,7 @@ def logistic_probe(
 
     A class without a training item scores minus infinity.
     """
-    return logistic_head(train, targets, names=[str(place) for place in range(classes)])(test)
+    return logistic_head(train, targets, names=[str(place) for place in range(classes)])(test).detach()
 
 
 def mean_average_precision(
