@@ -205,7 +205,8 @@ def test_predict_says_which_names_are_in_the_set(calibrated, data, say):
     # Within the quantile of the best score is above its share of the best probability.
     share = np.exp(-run.calibration.coverage.quantile / run.calibration.temperature)
     for p in th.predict(run, [folder], sets=True, top=3):
-        inside = [v >= share * p.top[0][1] for _, v in p.top]
+        # The item that set the quantile is on its edge.
+        inside = [bool(v >= 0.9999 * share * p.top[0][1]) for _, v in p.top]
         assert inside == [place < p.set_size for place in range(3)]
     code, out, _ = say("predict", calibrated, folder, "--sets", "--top", 1, "--csv", "--workers", 0)
     rows = list(csv.DictReader(io.StringIO(out)))
