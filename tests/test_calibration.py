@@ -277,6 +277,7 @@ def test_a_calibration_comes_back_from_json():
     [
         {"format": 9},
         {"temperature": 0},
+        {"temperature": 1e-300},
         {"temperature": -1.0},
         {"temperature": math.inf},
         {"temperature": "warm"},

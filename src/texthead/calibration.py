@@ -123,7 +123,8 @@ class Calibration:
                 content=frozenset(map(str, value["content"])),
             )
             numbers = [found.temperature, *(found.threshold or ()), *(found.coverage or ())]
-            sound = all(math.isfinite(number) and number >= 0 for number in numbers) and found.temperature > 0
+            sound = all(math.isfinite(number) and number >= 0 for number in numbers)
+            sound = sound and 0.9 * COLDEST < found.temperature < 1.1 * HOTTEST
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"holds what no calibration has ({type(error).__name__}: {error})") from None
         if not sound:
