@@ -93,7 +93,7 @@ def test_calibrate_writes_what_the_scores_of_val_say(run, data, say):
     code, out, err = say("calibrate", run, data, "--workers", 0)
     assert code == 0
     assert "42 items (val) of 3 of the run's 3 classes" in err
-    assert "22 unknown items, of no class of the run: sand" in err
+    assert "22 unknown items of no class of the run: sand" in err
     assert "report no numbers on these 42 items (val)" in err
     made, whole = load_run(run).calibration, th.read_dataset(data)
     model = load_run(run).model
@@ -137,6 +137,9 @@ def test_without_unknown_items_there_is_no_threshold(run, data, say, tmp_path):
     shutil.copytree(data.parent / "sand", tmp_path / "other" / "sand")
     code, out, err = say("calibrate", run, plain, "--workers", 0, "--unknown", tmp_path / "other")
     assert (code, load_run(run).calibration.threshold.unknown_items) == (0, 22)
+    code, out, err = say("calibrate", run, data, "--workers", 0, "--unknown", tmp_path / "other")
+    assert (code, load_run(run).calibration.threshold.unknown_items) == (0, 22)
+    assert "22 unknown items of no class of the run: sand (22 copies left out)" in err
     code, out, _ = say("calibrate", run, data, "--workers", 0, "--false-accept", 0.02, "--coverage", 0.99)
     assert "2 % needs at least 49 unknown items, got 22, which can promise 4.3 %" in out
     assert "a coverage of 99 % needs at least 99 items, got 42" in out

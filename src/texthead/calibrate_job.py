@@ -11,7 +11,7 @@ from texthead import calibration, datasets, evaluation, runs
 from texthead.datasets import Dataset, splits_of
 from texthead.errors import DataError
 from texthead.eval_job import check_order, choose_scored, follow_edits, share
-from texthead.files import fingerprints
+from texthead.files import fingerprint, fingerprints
 from texthead.prediction import Look
 from texthead.terminal import as_asked, bar, notes, pick_device, read_data, results
 
@@ -21,7 +21,7 @@ def calibrate(options: Any) -> None:
     for name in ("false_accept", "coverage"):
         if not 0 < options[name] < 1:
             raise DataError(f"--{name.replace('_', '-')} must lie between 0 and 1, got {options[name]:g}")
-    check_order(options)
+    check_order("calibrate", options)
     run = runs.load_run(options.run)
     views, pooling, pixels = as_asked(options, run.recipe, run.pixels)
     look = Look(options.frames or run.recipe.frames, pixels, views, pooling)
@@ -75,11 +75,16 @@ def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
         items += _unknown(run, read_data(options, options.unknown)).items
     if not len(known):
         raise DataError(f"{dataset.source}: none of {len(chosen)} items is of a class of the run")
-    unknown = replace(chosen, items=tuple(items))
+    # A copy is no further item.
+    once = {fingerprint(item.path) or str(item.path): item for item in items}
+    unknown = replace(chosen, items=tuple(once.values()))
     say.print(f"{len(known)} items ({name}) of {len(known.classes)} of the run's {len(run.labels)} classes")
     if items:
+        copies = f" ({len(items) - len(unknown)} copies left out)" if len(items) > len(unknown) else ""
         more = f" and {len(unknown.classes) - 8} more" if len(unknown.classes) > 8 else ""
-        say.print(f"{len(items)} unknown items, of no class of the run: {', '.join(unknown.classes[:8])}{more}")
+        say.print(
+            f"{len(unknown)} unknown items of no class of the run: {', '.join(unknown.classes[:8])}{more}{copies}"
+        )
     return known, unknown, name
 
 

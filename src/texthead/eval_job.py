@@ -77,14 +77,14 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[D
     return chosen, name
 
 
-def check_order(options: Any) -> None:
+def check_order(command: str, options: Any) -> None:
     """Nothing, unless DATA and RUN have changed places.
 
     Raises:
         DataError: they have.
     """
     if runs.is_run(options.data) and not runs.is_run(options.run):
-        raise DataError(f"RUN comes before DATA: {options.data} {options.run}")
+        raise DataError(f"RUN comes before DATA: texthead {command} {options.data} {options.run}")
 
 
 def evaluate(options: Any) -> None:
@@ -93,7 +93,7 @@ def evaluate(options: Any) -> None:
         raise DataError("--classes and --zero-shot both name the classes: give one")
     other = options.classes is not None or options.zero_shot
     check_template_is_used(options, other, "--classes or --zero-shot")
-    check_order(options)
+    check_order("eval", options)
     template = given_template(options)
     run = runs.load_run(options.run)
     views, pooling, pixels = as_asked(options, run.recipe, run.pixels)
@@ -129,13 +129,10 @@ def evaluate(options: Any) -> None:
             workers=options.workers,
             progress=progress,
         )
-    look = Look(options.frames or run.recipe.frames, pixels, views, pooling)
-    calibration, why = (None, None) if other else calibration_for(run, look)
-    if why:
-        say.print(f"note: {run.folder / runs.CALIBRATION}: {why}")
-    said = [] if calibration is None else _say_promises(calibration, result, chosen)
-    if calibration is not None:
-        result = replace(result, scores=calibration.apply(result.scores))
+    warmth, said = "", []
+    if not other:
+        look = Look(options.frames or run.recipe.frames, pixels, views, pooling)
+        result, warmth, said = _calibrated(run, look, result, chosen)
     parts = Division(chosen, None, chosen, split_name)
     table = _before_training(run, model, parts, labels, options) if other else _eval_baselines(run, parts, options)
     frames, beside, own = run.recipe.frames, "", ""
@@ -143,8 +140,7 @@ def evaluate(options: Any) -> None:
         beside, own = ", 1 view", f", {options.views} views, mean of {pooling}"
     if options.frames not in (None, frames):
         beside, own = f"{beside}, {frames} frames", f"{own}, {options.frames} frames"
-    own += "" if calibration is None else f", temperature {calibration.temperature:.3g}"
-    own += "".join(f", {name} {value}" for name, value in changed_by(options, run.recipe, run.pixels))
+    own += warmth + "".join(f", {name} {value}" for name, value in changed_by(options, run.recipe, run.pixels))
     table.rows = [(f"{method}{beside}", found) for method, found in table.rows]
     title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
     table.add(f"{title}{own}", result)
@@ -258,7 +254,20 @@ def _eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
     return table
 
 
-def _say_promises(calibration: Calibration, result: evaluation.Evaluation, chosen: Dataset) -> list[str]:
+def _calibrated(
+    run: runs.Run, look: Look, result: evaluation.Evaluation, chosen: Dataset
+) -> tuple[evaluation.Evaluation, str, list[str]]:
+    """(the result after the run's temperature, what to add to its title, what to say of threshold and sets)."""
+    calibration, why = calibration_for(run, look)
+    if calibration is None:
+        return result, "", []
+    if why:
+        notes().print(f"note: {run.folder / runs.CALIBRATION}: {why}")
+    after = replace(result, scores=calibration.apply(result.scores))
+    return after, f", temperature {calibration.temperature:.3g}", _promises(calibration, result, chosen)
+
+
+def _promises(calibration: Calibration, result: evaluation.Evaluation, chosen: Dataset) -> list[str]:
     """What threshold and sets do to these items; a note where the calibration was learned from them."""
     lines, count = [], result.count
     seen = sum(fingerprint(item.path) in calibration.content for item in chosen.items)
