@@ -87,14 +87,14 @@ class Comparison:
 
     def show(self) -> None:
         """Print the table, what was skipped, and a word where a simple method is ahead."""
-        table = Table(
-            "method", "top-1", "95 % interval", "top-5", "ECE", "items", title=f"{self.parts.scored_name} items"
-        )
+        table = Table("method", "top-1", "95 % interval", "top-5", "items", title=f"{self.parts.scored_name} items")
         for method, r in self.rows:
             # Of five classes or fewer, all are among the best five.
             top5 = f"{r.top5:.1f}" if len(r.names) > 5 else "-"
-            table.add_row(method, f"{r.top1:.1f}", _interval(r), top5, f"{r.calibration_error:.1f}", str(r.count))
+            table.add_row(method, f"{r.top1:.1f}", _interval(r), top5, str(r.count))
         results().print(table)
+        errors = ", ".join(f"{r.calibration_error:.1f}" for _, r in self.rows)
+        results().print(f"expected calibration error (ECE) in points, row by row: {errors}")
         skipped = {str(error.path): error for _, r in self.rows for error in r.skipped}
         for error in skipped.values():
             notes().print(f"skipped: {error}")
