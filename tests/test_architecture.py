@@ -37,6 +37,7 @@ ALLOWED = {
     "strips": {"errors", "figures"},
     "report": {"errors"},
     "saliency": {"errors", "features", "recognizer"},
+    "calibration": {"errors"},
     "watched": {"errors"},
     "temporal": {"errors"},
     "sampling": {"errors"},

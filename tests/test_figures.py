@@ -233,6 +233,31 @@ def test_no_maps_to_compare():
         figures.plot_correlations({}, ["a"])
 
 
+# ---------------------------------------------------------------- how sure
+
+
+def test_reliability_shows_each_bin_with_what_chance_allows():
+    confidences = np.array([0.25] * 8 + [0.95] * 4)
+    correct = np.array([True] * 2 + [False] * 6 + [True, False, False, False])
+    axes, below = drawn(figures.plot_reliability(confidences, correct, 10, title="all $5")).axes
+    diagonal, points = axes.lines
+    np.testing.assert_allclose(points.get_xydata(), [[25, 25], [95, 25]])
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    # Bin 3 is as right as it says (gap 0), bin 10 is 70 points off: 4 of 12 items.
+    assert axes.get_title(loc="left") == "all $5: ECE 23.3 points, 12 items"
+    assert [bar.get_height() for bar in below.patches] == [0, 0, 8, 0, 0, 0, 0, 0, 0, 4]
+    (segments,) = (each.get_segments() for each in axes.collections)
+    ends = [(float(low[1]), float(high[1])) for low, high in segments]
+    # Of 8 items that are right at 0.25, at most 5 are in 95 % of cases; of 4 at 0.95 at least 3.
+    np.testing.assert_allclose(ends, [(0, 62.5), (75, 100)])
+
+
+@pytest.mark.parametrize("confidences", [[], [0.5, 1.2], [-0.1, 0.5]])
+def test_reliability_needs_probabilities(confidences):
+    with pytest.raises(TextheadError, match="confidences between 0 and 1"):
+        figures.plot_reliability(np.array(confidences, dtype=float), np.array([True] * len(confidences), dtype=bool))
+
+
 # ---------------------------------------------------------------- methods
 
 

@@ -23,6 +23,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from texthead import recipes as recipes
+    from texthead.calibration import Calibration as Calibration
+    from texthead.calibration import calibrate as calibrate
+    from texthead.calibration import expected_calibration_error as expected_calibration_error
     from texthead.class_edits import add_classes as add_classes
     from texthead.class_edits import merge_classes as merge_classes
     from texthead.class_edits import remove_classes as remove_classes
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from texthead.recipes import Recipe as Recipe
     from texthead.recognizer import Recognizer as Recognizer
     from texthead.runs import load_run as load_run
+    from texthead.runs import save_calibration as save_calibration
     from texthead.sampling import Views as Views
     from texthead.shards import ShardOptions as ShardOptions
     from texthead.shards import prepare as prepare
@@ -79,6 +83,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Calibration": "calibration",
     "Dataset": "datasets",
     "Encoder": "towers",
     "FeatureCache": "features",
@@ -105,10 +110,12 @@ _HOMES = {
     "VisualSpec": "towers",
     "add_classes": "class_edits",
     "average_views": "evaluation",
+    "calibrate": "calibration",
     "class_correlation": "heads",
     "encode_items": "evaluation",
     "evaluate": "evaluation",
     "find_events": "timeline",
+    "expected_calibration_error": "calibration",
     "lda_weights": "heads",
     "load_encoder": "encoders",
     "load_run": "runs",
@@ -126,6 +133,7 @@ _HOMES = {
     "read_dataset": "datasets",
     "remove_classes": "class_edits",
     "rename_class": "class_edits",
+    "save_calibration": "runs",
     "save_classes": "class_edits",
     "text_head": "heads",
     "text_rows": "heads",

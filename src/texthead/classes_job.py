@@ -30,6 +30,12 @@ def classes(options: Any) -> None:
     class_edits.save_classes(edited)
     if (run.folder / "report.html").is_file():
         notes().print("note: report.html shows the classes as they were trained")
+    rows = runs.rows_digest(edited.model.head.weight)  # pyright: ignore[reportArgumentType]
+    if edited.calibration is not None and edited.calibration.classes != rows:
+        notes().print(
+            f"note: {runs.CALIBRATION} was made with the classes as they were: its temperature stays, threshold and "
+            "sets do not hold; calibrate again"
+        )
     assert edited.classes is not None
     count = len(edited.labels)
     results().print(f"{_told(edited.classes['history'][-1])}; {count} {'class' if count == 1 else 'classes'} now")

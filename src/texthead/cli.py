@@ -103,6 +103,8 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
         return
     if command == "eval":
         from texthead.eval_job import evaluate as do
+    elif command == "calibrate":
+        from texthead.calibrate_job import calibrate as do
     elif command == "compare":
         from texthead.compare_job import compare as do
     elif command == "doctor":

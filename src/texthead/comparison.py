@@ -94,6 +94,8 @@ class Comparison:
             top5 = f"{r.top5:.1f}" if len(r.names) > 5 else "-"
             table.add_row(method, f"{r.top1:.1f}", _interval(r), top5, str(r.count))
         results().print(table)
+        errors = ", ".join(f"{r.calibration_error:.1f}" for _, r in self.rows)
+        results().print(f"expected calibration error (ECE) in points, row by row: {errors}")
         skipped = {str(error.path): error for _, r in self.rows for error in r.skipped}
         for error in skipped.values():
             notes().print(f"skipped: {error}")

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.table import Table
 
 from texthead import datasets, evaluation, features, prompts, runs
+from texthead.calibration import Calibration
 from texthead.class_edits import followed, followed_split
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, on_features, scored_features
 from texthead.datasets import Dataset, Item, splits_of
 from texthead.distributed import gather_list, rank
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
-from texthead.files import write_csv
+from texthead.files import fingerprint, write_csv
+from texthead.prediction import Look, calibration_for
 from texthead.prompt_head import PromptHead
 from texthead.recognizer import Recognizer
+from texthead.report import wilson_interval
 from texthead.shard_files import is_there, resolved
 from texthead.terminal import (
     as_asked,
@@ -73,14 +77,23 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[D
     return chosen, name
 
 
+def check_order(command: str, options: Any) -> None:
+    """Nothing, unless DATA and RUN have changed places.
+
+    Raises:
+        DataError: they have.
+    """
+    if runs.is_run(options.data) and not runs.is_run(options.run):
+        raise DataError(f"RUN comes before DATA: texthead {command} {options.data} {options.run}")
+
+
 def evaluate(options: Any) -> None:
     """`texthead eval`."""
     if options.classes is not None and options.zero_shot:
         raise DataError("--classes and --zero-shot both name the classes: give one")
     other = options.classes is not None or options.zero_shot
     check_template_is_used(options, other, "--classes or --zero-shot")
-    if runs.is_run(options.data) and not runs.is_run(options.run):
-        raise DataError(f"RUN comes before DATA: texthead eval {options.data} {options.run}")
+    check_order("eval", options)
     template = given_template(options)
     run = runs.load_run(options.run)
     views, pooling, pixels = as_asked(options, run.recipe, run.pixels)
@@ -116,6 +129,10 @@ def evaluate(options: Any) -> None:
             workers=options.workers,
             progress=progress,
         )
+    warmth, said = "", []
+    if not other:
+        look = Look(options.frames or run.recipe.frames, pixels, views, pooling)
+        result, warmth, said = _calibrated(run, look, result, chosen)
     parts = Division(chosen, None, chosen, split_name)
     table = _before_training(run, model, parts, labels, options) if other else eval_baselines(run, parts, options)
     frames, beside, own = run.recipe.frames, "", ""
@@ -123,14 +140,15 @@ def evaluate(options: Any) -> None:
         beside, own = ", 1 view", f", {options.views} views, mean of {pooling}"
     if options.frames not in (None, frames):
         beside, own = f"{beside}, {frames} frames", f"{own}, {options.frames} frames"
-    own += "".join(f", {name} {value}" for name, value in changed_by(options, run.recipe, run.pixels))
+    own += warmth + "".join(f", {name} {value}" for name, value in changed_by(options, run.recipe, run.pixels))
     table.rows = [(f"{method}{beside}", found) for method, found in table.rows]
     title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
     table.add(f"{title}{own}", result)
     note = zero_shot_note(run.spec.source) if other else None
-    if note:
-        table.lines.append(note)
+    table.lines += [*said, *([note] if note else [])]
     table.show()
+    if options.per_class:
+        _show_classes(result)
     if options.out and rank() == 0:
         _write_items(Path(options.out), result)
         results().print(f"items: {options.out}")
@@ -234,6 +252,63 @@ def eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
     shown = prompts.class_prompts(run.recipe.template, names, given)
     baselines(ground, table, run.labels, run.recipe, found, targets, skip=options.skip_unreadable, prompts=shown)
     return table
+
+
+def _calibrated(
+    run: runs.Run, look: Look, result: evaluation.Evaluation, chosen: Dataset
+) -> tuple[evaluation.Evaluation, str, list[str]]:
+    """(the result after the run's temperature, what to add to its title, what to say of threshold and sets)."""
+    calibration, why = calibration_for(run, look)
+    if calibration is None:
+        return result, "", []
+    if why:
+        notes().print(f"note: {run.folder / runs.CALIBRATION}: {why}")
+    after = replace(result, scores=calibration.apply(result.scores))
+    return after, f", temperature {calibration.temperature:.3g}", _promises(calibration, result, chosen)
+
+
+def _promises(calibration: Calibration, result: evaluation.Evaluation, chosen: Dataset) -> list[str]:
+    """What threshold and sets do to these items; a note where the calibration was learned from them."""
+    lines, count = [], result.count
+    seen = sum(fingerprint(item.path) in calibration.content for item in chosen.items)
+    if seen:
+        lines.append(
+            f"{seen} of these {len(chosen)} items are those that the calibration was learned from: its numbers (ECE, "
+            "threshold, sets) flatter it here; report them on others"
+        )
+    if calibration.threshold:
+        away = ~calibration.is_known(result.scores)
+        right = int((away & (result.scores.argmax(1) == result.targets)).sum())
+        lines.append(
+            f"none of these: {share(int(away.sum()), count)} of the items are turned away (best probability not above "
+            f"{calibration.threshold.probability:.3f}), {right} of which are named rightly without it"
+        )
+    if calibration.coverage:
+        sets = calibration.sets(result.scores)
+        held = int(sets.gather(1, result.targets[:, None].long()).sum())
+        lines.append(
+            f"label sets: {share(held, count)} hold the label ({100 * calibration.coverage.level:g} % promised), "
+            f"{float(sets.sum(1).float().mean()):.2f} labels on average"
+        )
+    return lines
+
+
+def share(part: int, items: int) -> str:
+    """A share in percent with its 95 % interval."""
+    low, high = wilson_interval(part, items)
+    return f"{100 * part / items:.1f} % ({low:.1f}-{high:.1f})"
+
+
+def _show_classes(result: evaluation.Evaluation, most: int = 10) -> None:
+    """Print precision and recall of each class, and which classes are taken for which."""
+    confusion = result.confusion()
+    table = Table("class", "items", "recall", "named so", "precision", title="each class, in percent (95 % interval)")
+    for row in evaluation.class_scores(confusion, result.names):
+        recall, precision = (share(row.right, count) if count else "-" for count in (row.items, row.named))
+        table.add_row(row.name, str(row.items), recall.replace(" %", ""), str(row.named), precision.replace(" %", ""))
+    results().print(table)
+    for truth, taken_for, count in evaluation.confused_pairs(confusion, result.names)[:most]:
+        results().print(f"{truth} taken for {taken_for}: {count} of {int(confusion[result.names.index(truth)].sum())}")
 
 
 def _write_items(path: Path, result: evaluation.Evaluation) -> None:

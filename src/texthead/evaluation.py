@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Integer, UInt8
 from torch import Tensor, nn
 
+from texthead.calibration import confidences, expected_calibration_error
 from texthead.datasets import Dataset, Pixels, ViewClips, label_indices
 from texthead.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.errors import DataError, MediaError
@@ -88,11 +89,44 @@ class Evaluation:
         """Percent of items whose label is among the five best scores."""
         return self.top(5)
 
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error, in points 0-100."""
+        right = (self.scores.argmax(1) == self.targets).numpy()
+        return expected_calibration_error(confidences(self.scores.double()).numpy(), right)
+
     def confusion(self) -> np.ndarray:
         """Counts, rows are true classes and columns predicted ones."""
         classes = len(self.names)
         cells = self.targets * classes + self.scores.argmax(1)
         return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
+
+
+class ClassScore(NamedTuple):
+    """A class: how many items it has, how many are named so, and how many of both are the same.
+
+    Recall is `right / items`, precision `right / named`.
+    """
+
+    name: str
+    items: int
+    named: int
+    right: int
+
+
+def class_scores(confusion: Integer[np.ndarray, "classes classes"], names: Sequence[str]) -> list[ClassScore]:
+    """The counts of each class, in order."""
+    counts = zip(names, confusion.sum(1), confusion.sum(0), confusion.diagonal(), strict=True)
+    return [ClassScore(name, int(items), int(named), int(right)) for name, items, named, right in counts]
+
+
+def confused_pairs(
+    confusion: Integer[np.ndarray, "classes classes"], names: Sequence[str]
+) -> list[tuple[str, str, int]]:
+    """(true class, what it was taken for, how often), the most frequent first."""
+    wrong = confusion * ~np.eye(len(confusion), dtype=bool)
+    pairs = [(names[i], names[j], int(wrong[i, j])) for i, j in np.argwhere(wrong).tolist()]
+    return sorted(pairs, key=lambda pair: -pair[2])
 
 
 def score(
@@ -407,7 +441,7 @@ def logistic_probe(
 
     A class without a training item scores minus infinity.
     """
-    return logistic_head(train, targets, names=[str(place) for place in range(classes)])(test)
+    return logistic_head(train, targets, names=[str(place) for place in range(classes)])(test).detach()
 
 
 def mean_average_precision(

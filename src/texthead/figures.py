@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
 from texthead.errors import TextheadError
 
@@ -387,6 +387,61 @@ def _colour_bar(figure: "matplotlib.figure.Figure", image: Any, axes: Sequence[A
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return bar
+
+
+# ---------------------------------------------------------------- how sure
+
+
+def plot_reliability(
+    confidences: Float[np.ndarray, " items"],
+    correct: Bool[np.ndarray, " items"],
+    bins: int = 10,
+    *,
+    title: str = "",
+) -> "matplotlib.figure.Figure":
+    """How often answers are right, by how sure they are (0-1), in equal bins; below it, how many items each bin has.
+
+    On the diagonal the two are the same. The grey bars are where 95% of the points of a model that is on it would lie,
+    with as many items: a point outside of its bar is more than chance.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.
+    Raises: TextheadError without items, or when a confidence is outside 0..1.
+    """
+    from matplotlib.figure import Figure
+    from scipy.stats import binom
+
+    from texthead.calibration import expected_calibration_error, reliability_bins
+
+    if not len(correct) or confidences.min() < 0 or confidences.max() > 1:
+        raise TextheadError(f"reliability needs confidences between 0 and 1, got {confidences}")
+    found = reliability_bins(confidences, correct, bins)
+    full = found.counts > 0
+    counts, sure, right = found.counts[full], found.confidence[full], found.accuracy[full]
+    low, high = (100 * end / counts for end in binom.interval(0.95, counts, sure))
+    figure = Figure(figsize=(SMALL_MAP_WIDTH, 4.6), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1.2)
+    axes.vlines(100 * sure, low, high, color="#cfcfcf", linewidth=7)
+    axes.plot(100 * sure, 100 * right, "o", color=COLOURS[0], markersize=6, clip_on=False)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("answers that are right (%)", fontsize=9)
+    error = expected_calibration_error(confidences, correct, bins)
+    heading = f"{short(title, 40)}: " if title else ""
+    axes.set_title(
+        f"{heading}ECE {error:.1f} points, {len(correct)} items",
+        loc="left",
+        fontsize=10,
+        fontweight="bold",
+        parse_math=False,
+    )
+    below.bar(100 * found.edges[:-1], found.counts, width=100 / bins, align="edge", color=GREY, edgecolor="white")
+    below.yaxis.get_major_locator().set_params(integer=True)
+    below.set_ylabel("items", fontsize=9)
+    below.set_xlabel("probability of the answer (%)", fontsize=9)
+    for panel in (axes, below):
+        _quiet(panel, grid="both")
+    return figure
 
 
 # ---------------------------------------------------------------- methods

@@ -70,6 +70,7 @@ def command_line() -> ArgumentParser:
     commands.add_subcommand("doctor", _doctor_parser(), help="what is wrong with files, splits and class names")
     commands.add_subcommand("eval", _eval_parser(), help="score a run on labelled data")
     commands.add_subcommand("report", _report_parser(), help="a run and its mistakes to look at, as one page")
+    commands.add_subcommand("calibrate", _calibrate_parser(), help="how sure a run may be, from held-out items")
     commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
     commands.add_subcommand("timeline", _timeline_parser(), help="when it happens: events in a video or a stream")
     _add_classes_parser(commands)
@@ -296,6 +297,7 @@ def _eval_parser() -> ArgumentParser:
     _views(parser)
     _skip(parser)
     _beside(parser)
+    parser.add_argument("--per-class", action="store_true", help="precision and recall of each class, confused pairs")
     parser.add_argument("--out", default=None, metavar="FILE", help="write a CSV with one line an item")
     _common(parser)
     return parser
@@ -327,6 +329,30 @@ def _report_parser() -> ArgumentParser:
     return parser
 
 
+def _calibrate_parser() -> ArgumentParser:
+    parser = Parser(
+        prog="texthead calibrate",
+        usage="texthead calibrate RUN DATA [--unknown DATA2] [options]",
+        description="Learn from items that the run was not trained on how sure it may be, and write it into the run: a "
+        "temperature, a threshold below which the answer is none of these, and sets of labels that hold the right one.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    _data(parser)
+    text = "val, else test, else what the run held out, if not given"
+    parser.add_argument("--split", type=Literal["val", "test"], default=None, help=text)
+    text = "items that are of no class of the run, beside those of DATA that are of none"
+    parser.add_argument("--unknown", default=None, metavar="DATA2", help=text)
+    text = "of unknown items, how many may get a name (0-1)"
+    parser.add_argument("--false-accept", type=float, default=0.05, metavar="RATE", help=text)
+    text = "of the label sets, how many shall hold the label (0-1)"
+    parser.add_argument("--coverage", type=float, default=0.9, metavar="RATE", help=text)
+    _views(parser)
+    _skip(parser)
+    _common(parser)
+    return parser
+
+
 def _predict_parser() -> ArgumentParser:
     parser = Parser(
         prog="texthead predict",
@@ -343,6 +369,8 @@ def _predict_parser() -> ArgumentParser:
     parser.add_argument("--template", default=None, help="prompt of a new head, or a .txt of them")
     _names(parser)
     parser.add_argument("--top", type=int, default=5, help="names a file")
+    text = "the set of names that holds the right one at the rate that a calibrated run promises"
+    parser.add_argument("--sets", action="store_true", help=text)
     text = "folders are clips of frames, as img_{:05d}.jpg, or hold such folders"
     parser.add_argument("--frame-template", default=None, metavar="NAME", help=text)
     _views(parser)

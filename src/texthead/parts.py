@@ -14,7 +14,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,12 +26,23 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead import distributed
+from texthead.calibration import Calibration
 from texthead.datasets import Pixels, manifest_rows
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Pooling, head_scores, item_features
 from texthead.features import readable, weights_key
 from texthead.files import read_json, replacing, write_csv, write_json
-from texthead.prediction import CSV_COLUMNS, Look, csv_rows, entry_scores, find_media, look_of, named
+from texthead.prediction import (
+    Look,
+    calibration_for,
+    check_has_sets,
+    csv_columns,
+    csv_rows,
+    entry_scores,
+    find_media,
+    look_of,
+    named,
+)
 from texthead.recognizer import Recognizer
 from texthead.runs import Run
 from texthead.sampling import Views
@@ -69,6 +80,8 @@ class Parts:
     files: "_Files"
     out: Path
     asked: dict[str, Any]
+    calibration: Calibration | None = None
+    sets: bool = False
 
     @property
     def count(self) -> int:
@@ -113,8 +126,10 @@ class Parts:
         if self.asked["scores"]:
             with replacing(self._file(number, ".safetensors")) as beside:
                 save_file({"scores": scores.contiguous()}, beside)
-        found = named(self.model.names, paths, scores, problems, top=self.asked["top"])
-        write_csv(self._file(number, ".csv"), CSV_COLUMNS, csv_rows(found))
+        how = {"top": self.asked["top"], "calibration": self.calibration, "sets": self.sets}
+        found = named(self.model.names, paths, scores, problems, **how)
+        columns = csv_columns(self.calibration, sets=self.sets)
+        write_csv(self._file(number, ".csv"), columns, csv_rows(found, columns))
         unreadable = sum(problem is not None for problem in problems)
         write_json(self._file(number, ".json"), {"files": len(paths), "unreadable": unreadable})
 
@@ -140,6 +155,7 @@ def open_parts(
     pooling: Pooling | None = None,
     frames: int | None = None,
     pixels: Pixels | None = None,
+    sets: bool = False,
 ) -> Parts:
     """The request for the names of many files, and the folder `out`, begun or gone on with.
 
@@ -149,7 +165,7 @@ def open_parts(
             folder of videos and images; or prepared shards, here or remote. Manifests are read line by line and never
             held.
         part: files of a part.
-        scores: also keep the scores of all classes.
+        scores: also keep the scores of all classes, as they are before any temperature.
         batch: files that are encoded at once. Of 1, a file's scores are those of `predict`; of more, which is faster,
             their last bits depend on which files stand beside it in its part.
 
@@ -162,6 +178,9 @@ def open_parts(
         if value < 1:
             raise DataError(f"{name} must be at least 1, got {value}")
     model, look = look_of(run, frames=frames, pixels=pixels, views=views, pooling=pooling)
+    calibration, _ = calibration_for(run, look)
+    if sets:
+        check_has_sets(calibration)
     files, out = _listed(resolved(Path(source))), Path(out)
     count, digest = 0, hashlib.sha256()
     for path in files:
@@ -177,16 +196,14 @@ def open_parts(
         "model": _model_key(model),
         "labels": list(model.names),
         "head": _probed(model, look.pooling),
-        "frames": look.frames,
-        "pixels": asdict(look.pixels),
-        "views": asdict(look.views),
-        "pooling": look.pooling,
+        **look.to_json(),
         "batch": batch,
         "top": top,
         "scores": scores,
+        "calibration": None if calibration is None else {**calibration.to_json(with_content=False), "sets": sets},
     }
     _begin(out, asked)
-    return Parts(model, look, files, out, asked)
+    return Parts(model, look, files, out, asked, calibration, sets)
 
 
 def predict_parts(

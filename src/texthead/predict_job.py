@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from texthead import prompts, runs
+from texthead.calibration import NONE, Calibration
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
@@ -19,7 +20,7 @@ from texthead.evaluation import Pooling, own_pixels
 from texthead.frame_files import clips_below, is_template
 from texthead.heads import text_head
 from texthead.parts import Part, check_rank, open_parts, predict_parts
-from texthead.prediction import CSV_COLUMNS, Prediction, csv_rows
+from texthead.prediction import Look, Prediction, calibration_for, csv_columns, csv_rows
 from texthead.prediction import predict as predict_files
 from texthead.ray_parts import predict_on_ray
 from texthead.recipes import Recipe
@@ -57,6 +58,7 @@ def predict(options: Any) -> None:
     model = predictor(run_folder, options)
     views, pooling, pixels = _asked(model, options)
     note = zero_shot_line(model, options)
+    calibration = _calibration(model, options)
     with bar("predict", "files") as progress:
         found = predict_files(
             model,
@@ -66,11 +68,12 @@ def predict(options: Any) -> None:
             views=views,
             pooling=pooling,
             pixels=pixels,
+            sets=options.sets,
             skip_unreadable=options.skip_unreadable,
             workers=options.workers if _are_many(options.inputs) else 0,
             progress=progress,
         )
-    _print_predictions(found, options)
+    _print_predictions(found, calibration, options)
     if note:
         notes().print(note)
 
@@ -149,7 +152,9 @@ def _predict_many(options: Any, run_folder: str | None) -> None:
         pooling=pooling,
         frames=options.frames,
         pixels=pixels,
+        sets=options.sets,
     )
+    _calibration(model, options)
     say, skip, began = notes(), options.skip_unreadable, time.perf_counter()
     made: list[int] = []
 
@@ -235,24 +240,53 @@ def zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:
     return zero_shot_note(visual.spec.source)
 
 
-def _print_predictions(found: Sequence[Prediction], options: Any) -> None:
+def _calibration(model: runs.Run | Recognizer, options: Any) -> Calibration | None:
+    """What of the run's calibration holds for what is asked, after a note on it."""
+    if not isinstance(model, runs.Run):
+        return None
+    views, pooling, pixels = _asked(model, options)
+    found, why = calibration_for(model, Look(options.frames or model.recipe.frames, pixels, views, pooling))
+    if found is None:
+        return None
+    told = f"probabilities are after temperature {found.temperature:.3g} (calibration.json, {found.items} items)"
+    notes().print(f"note: {told}{f'; {why}' if why else ''}")
+    return found
+
+
+def _print_predictions(found: Sequence[Prediction], calibration: Calibration | None, options: Any) -> None:
     if options.json:
-        entries = [
-            {"path": str(p.path), "top": [{"name": n, "probability": round(v, 6)} for n, v in p.top]}
-            | ({"error": p.error} if p.error else {})
-            for p in found
-        ]
-        print(json.dumps(entries, indent=1, ensure_ascii=False))
+        print(json.dumps([_entry(p, calibration) for p in found], indent=1, ensure_ascii=False))
         return
     if options.csv:
+        columns = csv_columns(calibration, sets=options.sets)
         writer = csv.writer(sys.stdout)
-        writer.writerow(CSV_COLUMNS)
-        writer.writerows(csv_rows(found))
+        writer.writerow(columns)
+        writer.writerows(csv_rows(found, columns))
         return
     show = results()
     for p in found:
         show.print(f"{p.path}")
-        for n, v in p.top:
-            show.print(f"  {100 * v:5.1f} %  {n}")
+        for rank, (n, v) in enumerate(p.top):
+            named = f"{100 * v:5.1f} %  {n}"
+            show.print(f"  {named}" if p.known or rank else f"  {NONE} (best: {named.lstrip()})")
+        if p.set_size is not None:
+            show.print(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
         if p.error:
             show.print(f"  not read: {p.error}")
+
+
+def _entry(p: Prediction, calibration: Calibration | None) -> dict[str, Any]:
+    """What JSON says of a file."""
+    entry: dict[str, Any] = {
+        "path": str(p.path),
+        "top": [{"name": name, "probability": round(value, 6)} for name, value in p.top],
+    }
+    if p.error:
+        return entry | {"error": p.error}
+    if calibration is not None:
+        entry["temperature"] = calibration.temperature
+        if calibration.threshold is not None:
+            entry["answer"] = p.top[0][0] if p.known else None
+    if p.set_size is not None:
+        entry["set"] = [name for name, _ in p.top[: p.set_size]]
+    return entry

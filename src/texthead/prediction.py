@@ -1,20 +1,21 @@
 """Files in, names out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead.calibration import NONE, Calibration
 from texthead.datasets import Pixels, media_below
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Pooling, check_any, head_scores, item_features, own_pixels
 from texthead.features import Progress, readable
 from texthead.recognizer import Recognizer
-from texthead.runs import Run
+from texthead.runs import Run, rows_digest
 from texthead.sampling import Views
 from texthead.shard_files import has_shards, is_there, read_rows
 from texthead.towers import as_visual
@@ -22,11 +23,17 @@ from texthead.towers import as_visual
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best names of one file, best first, with their probabilities (0-1); or why it could not be read."""
+    """The best names of one file, best first, with their probabilities (0-1); or why it could not be read.
+
+    Of a calibrated run, `known` is False where the best one is not above its threshold: then the answer is none of
+    them. The label set, where it was asked for, is the first `set_size` names.
+    """
 
     path: Path
     top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+    known: bool = True
+    set_size: int | None = None
 
 
 class Look(NamedTuple):
@@ -36,6 +43,15 @@ class Look(NamedTuple):
     pixels: Pixels
     views: Views
     pooling: Pooling
+
+    def to_json(self) -> dict[str, Any]:
+        """The same in what JSON knows."""
+        return {
+            "frames": self.frames,
+            "pixels": asdict(self.pixels),
+            "views": asdict(self.views),
+            "pooling": self.pooling,
+        }
 
 
 def look_of(
@@ -55,6 +71,39 @@ def look_of(
         own = Look(8, own_pixels(as_visual(run.visual).spec), Views(origin="centre"), "features")
         model = run
     return model, Look(frames or own.frames, pixels or own.pixels, views or own.views, pooling or own.pooling)
+
+
+def calibration_for(run: Run | Recognizer, look: Look) -> tuple[Calibration | None, str | None]:
+    """(what of the run's calibration holds here, and why only the temperature, where that is so).
+
+    Threshold and sets are ranks among the scores of these very rows, looked at in this way. Where the classes were
+    edited since, or files are looked at otherwise, they promise nothing and are left out; the temperature stays, as the
+    best guess of how sure the model is. Other classes (`Run.with_classes`) have no calibration.
+    """
+    found = run.calibration if isinstance(run, Run) else None
+    if found is None or not isinstance(run, Run):
+        return None, None
+    promises = found.threshold is not None or found.coverage is not None
+    rows: Tensor = run.model.head.weight  # pyright: ignore[reportAssignmentType]
+    why = None
+    if found.classes != rows_digest(rows):
+        why = "its classes were edited"
+    elif found.look != look.to_json():
+        why = "it was made with other frames, views or sizes"
+    if why is None:
+        return found, None
+    left = "; threshold and sets are left out" if promises else ""
+    return found.without_promises(), f"{why}: the temperature stays as a guess{left} (calibrate again for these)"
+
+
+def check_has_sets(calibration: Calibration | None) -> None:
+    """Nothing, if there are label sets.
+
+    Raises:
+        DataError: there are none.
+    """
+    if calibration is None or calibration.coverage is None:
+        raise DataError("label sets need a run that is calibrated for what is asked: texthead calibrate RUN DATA")
 
 
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
@@ -91,21 +140,27 @@ def predict(
     pooling: Pooling | None = None,
     frames: int | None = None,
     pixels: Pixels | None = None,
+    sets: bool = False,
     skip_unreadable: bool = False,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """The best `top` names of each file, in the order of `find_media`.
+    """The best `top` names of each file, in the order of `find_media`; of a calibrated run as `calibration_for` says.
 
     Args:
         run: a run from `load_run`, which knows its frames, sizes, sampling and what is averaged over views; or a bare
             model, with `frames` (8 if None) and `pixels` (the visual encoder's own if None).
+        sets: say how many of the best names are in the label set; `top` grows to hold them.
 
     Raises:
-        DataError: a path that does not exist, a folder without media, or no file at all that can be read.
+        DataError: a path that does not exist, a folder without media, no file at all that can be read, or `sets` of
+            what has none.
         MediaError: a file that cannot be read, unless `skip_unreadable`: then its prediction holds the error.
     """
     model, look = look_of(run, frames=frames, pixels=pixels, views=views, pooling=pooling)
+    calibration, _ = calibration_for(run, look)
+    if sets:
+        check_has_sets(calibration)
     paths = find_media(inputs)
     entries = item_features(
         model,
@@ -119,7 +174,8 @@ def predict(
     )
     positions, errors = readable(entries, skip=skip_unreadable)
     check_any(paths, positions, errors)
-    return named(model.names, paths, *entry_scores(model, entries, look.pooling), top=top)
+    scores, problems = entry_scores(model, entries, look.pooling)
+    return named(model.names, paths, scores, problems, top=top, calibration=calibration, sets=sets)
 
 
 def entry_scores(
@@ -141,24 +197,46 @@ def named(
     problems: Sequence[str | None],
     *,
     top: int,
+    calibration: Calibration | None = None,
+    sets: bool = False,
 ) -> list[Prediction]:
     """The prediction of each file from its scores, or from why it has none."""
-    best = scores.softmax(dim=-1).topk(min(top, len(names)), dim=-1)
+    probabilities = (scores if calibration is None else calibration.apply(scores)).softmax(dim=-1)
+    known = [True] * len(paths) if calibration is None else calibration.is_known(scores).tolist()
+    sizes = calibration.sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
+    # By the scores: probabilities of which two are 1, or 0, have no order.
+    order = scores.argsort(dim=-1, descending=True)
     found: list[Prediction] = []
-    for path, problem, places, values in zip(paths, problems, best.indices, best.values, strict=True):
-        pairs = zip(places.tolist(), values.tolist(), strict=True)
-        known = tuple((names[place], value) for place, value in pairs) if problem is None else ()
-        found.append(Prediction(path, known, problem))
+    for i, (path, problem) in enumerate(zip(paths, problems, strict=True)):
+        if problem is not None:
+            found.append(Prediction(path, error=problem))
+            continue
+        places = order[i, : max(top, sizes[i] or 0)].tolist()
+        pairs = tuple((names[place], float(probabilities[i, place])) for place in places)
+        found.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
     return found
 
 
 CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
 
 
-def csv_rows(predictions: Sequence[Prediction]) -> Iterator[tuple[object, ...]]:
-    """The rows of a table with `CSV_COLUMNS`: one a name, or one with why the file could not be read."""
+def csv_columns(calibration: Calibration | None, *, sets: bool) -> tuple[str, ...]:
+    """The columns of a table of predictions: "answer" is there where there is a threshold, "in_set" where sets are."""
+    answer = ("answer",) if calibration and calibration.threshold else ()
+    return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()))
+
+
+def csv_rows(predictions: Sequence[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
+    """The rows of a table with the columns: one a name, or one with why the file could not be read.
+
+    The answer stands beside the best name: that name, or "none of these".
+    """
     for found in predictions:
         for rank, (name, probability) in enumerate(found.top, 1):
-            yield found.path, rank, name, f"{probability:.6f}", ""
+            row = {"path": found.path, "rank": rank, "name": name, "probability": f"{probability:.6f}"}
+            row["answer"] = "" if rank > 1 else name if found.known else NONE
+            row["in_set"] = "yes" if rank <= (found.set_size or 0) else "no"
+            yield tuple(row.get(column, "") for column in columns)
         if found.error:
-            yield found.path, "", "", "", found.error
+            row = {"path": found.path, "error": found.error}
+            yield tuple(row.get(column, "") for column in columns)

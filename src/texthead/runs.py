@@ -7,6 +7,7 @@ metrics.jsonl      one line an optimiser step, one a validation
 model.safetensors  all weights, the head's rows among them
 state/             what --resume continues from
 encoder/           of an imported run: the image and text towers of the file, in open_clip's format
+calibration.json   temperature, threshold and sets, where `texthead calibrate` has found them
 report.html        the report
 """
 
@@ -26,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from texthead.calibration import Calibration
 from texthead.checkpoints import check_not_edited
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
@@ -48,6 +50,7 @@ _BEFORE: dict[int, dict[str, object]] = {2: {"patch_dropout": 0.0}}
 # What stands for the run's own folder in the source of an encoder that lies in it.
 HERE = "{run}"
 ENCODER = "encoder"
+CALIBRATION = "calibration.json"
 Head = FrozenHead | TrainableHead | TemplatesHead | PromptHead | LinearHead | ProbeHead
 
 
@@ -98,6 +101,7 @@ class Run:
     `classes` is what `classes.json` says of the head's rows: entries, edits so far (`history`), and the digest of the
     rows in the folder. It is None where the head is not the folder's, after `with_classes`. `text_tuned` says that the
     rows come from a text encoder that was trained with the run (online matching) and is not in the folder.
+    `calibration` is what the folder holds of it; `prediction.calibration_for` says what of it holds for these rows.
     """
 
     folder: Path
@@ -111,6 +115,7 @@ class Run:
     held_out_content: frozenset[str]
     classes: dict[str, Any] | None = None
     text_tuned: bool = False
+    calibration: Calibration | None = None
 
     def was_trained_on(self, path: Path) -> bool:
         """Whether the file is a training item: by its path, or as a copy of one elsewhere."""
@@ -191,7 +196,7 @@ class Run:
             if any(prompts or []):
                 raise DataError(f"{self.folder}: has a learned template: give names without sentences, or a template")
             head = old.for_names(self.encoder().text, labels, read=names).to(old.context.device)
-            return replace(self, model=self.model.with_head(head), classes=None)
+            return replace(self, model=self.model.with_head(head), classes=None, calibration=None)
         center: Tensor | None = getattr(old, "center", None)
         names = names or labels
         head = text_head(
@@ -203,7 +208,7 @@ class Run:
             prompts=class_prompts(template or self.recipe.template, names, prompts or [None] * len(names)),
         )
         head = head.renamed(labels).to(old.weight.device)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        return replace(self, model=self.model.with_head(head), classes=None)
+        return replace(self, model=self.model.with_head(head), classes=None, calibration=None)
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:
@@ -400,6 +405,29 @@ def _texts(values: object) -> list[str]:
     return values
 
 
+def _saved_calibration(folder: Path) -> Calibration | None:
+    """What `calibration.json` holds; None without one."""
+    path = folder / CALIBRATION
+    if not path.exists():
+        return None
+    try:
+        return Calibration.from_json(read_json(path, most=MOST_BYTES_OF_LISTS))
+    except ValueError as error:
+        told = " ".join(str(error).split())[:200]
+        raise RunError(f"{path}: {told}; `texthead calibrate` writes it anew once it is removed") from None
+
+
+def save_calibration(run: Run, calibration: Calibration) -> Run:
+    """The run with the calibration, after it was written into its folder.
+
+    Raises:
+        RunError: the folder is held by another process, or cannot be written.
+    """
+    with locked(run.folder):
+        write_json(run.folder / CALIBRATION, calibration.to_json())
+    return replace(run, calibration=calibration)
+
+
 def load_run(folder: str | Path) -> Run:
     """The recogniser in a run folder, ready to predict. Neither a text encoder nor pretrained weights are needed.
 
@@ -449,4 +477,4 @@ def load_run(folder: str | Path) -> Run:
         raise RunError(f"{folder}: its classes were edited while it was read: try again")
     tuned = (about.get("objective") or {}).get("text") == "online"
     trained = model.eval(), recipe, spec, pixels, trained_on, held_out, *contents
-    return Run(folder, *trained, classes=classes, text_tuned=tuned)
+    return Run(folder, *trained, classes=classes, text_tuned=tuned, calibration=_saved_calibration(folder))

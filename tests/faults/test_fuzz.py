@@ -22,14 +22,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from made import sound, write_image, write_small_run, write_video
+from made import noise, sound, write_image, write_small_run, write_video
 from texthead import prompts
+from texthead.calibration import calibrate
 from texthead.datasets import Dataset, Item, read_dataset
 from texthead.decoding import open_media
 from texthead.errors import TextheadError
 from texthead.files import read_json
 from texthead.label_files import read_labels
-from texthead.runs import load_run, load_weights
+from texthead.runs import load_run, load_weights, save_calibration
 from texthead.sampling import Views, random_in_segment
 from texthead.shards import ShardOptions, prepare
 from texthead.weights import read_checkpoint, read_tensors
@@ -145,8 +146,10 @@ def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]
 
 
 def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
-    write_small_run(folder / "run")
-    for name in ("recipe.json", "classes.json", "split.json"):
+    run = load_run(write_small_run(folder / "run"))
+    made = calibrate(noise(60, 2), torch.arange(60) % 2, unknown=noise(30, 2, seed=1))
+    save_calibration(run, made)
+    for name in ("recipe.json", "classes.json", "split.json", "calibration.json"):
         yield folder / "run" / name, lambda path: load_run(path.parent)
 
 

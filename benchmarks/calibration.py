@@ -1,0 +1,192 @@
+"""What `texthead calibrate` is worth: calibration error, coverage and size of label sets, false accepts.
+
+    python -m benchmarks.calibration --data ../shared/data [--sets clothing airborne drawn] [--k 5 all] [--seeds 5]
+
+Each seed draws K items a class from the training split and halves the other items, groups kept whole: one half to
+calibrate with, one to test on. Three recognisers on features that `mini` encodes once: zero-shot centred on the K
+items, text behind a tuned projection, the logistic probe. For "none of these" four classes (of airborne two, of the
+drawn videos sixteen) are taken out at random: with the first half of them the threshold is set, on their items in the
+training split; it is tested on the other items of these classes ("same") and on those of the others ("other").
+Intervals are 95 % t-intervals over seeds, whose halves overlap.
+"""
+
+import argparse
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import texthead as th
+from benchmarks.choosing import SETS, ground_of, items_of, mean_and_half
+from texthead import calibration as c
+from texthead.choosing import FrozenItems, Ground
+from texthead.datasets import Dataset
+from texthead.frozen_fits import class_center, logistic_head, tuned_projection
+from texthead.heads import text_rows
+from texthead.synthetic import draw_videos
+
+UNKNOWN = {"clothing": 4, "airborne": 2, "drawn": 16}
+RATE, COVERAGE = 0.05, 0.9
+Fit = Callable[[Tensor, FrozenItems, list[str]], nn.Module]
+
+
+def zero_shot(rows: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
+    """Text rows, features centred on the training items."""
+    return th.FrozenHead(rows, names=names, scale=30.0, center=class_center(items.features, items.targets))
+
+
+def projected(rows: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
+    """Text rows behind a projection that is fitted to the training items."""
+    return tuned_projection(rows, items.features, items.targets, names=names, scale=30.0)
+
+
+def probe(_: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
+    """Logistic regression."""
+    return logistic_head(items.features, items.targets, names=names)
+
+
+METHODS: dict[str, Fit] = {
+    "zero-shot, centred": zero_shot,
+    "text, projection tuned": projected,
+    "logistic probe": probe,
+}
+
+
+def halves(items: FrozenItems, seed: int) -> tuple[FrozenItems, FrozenItems]:
+    """Two halves of each class, groups whole: each group goes to the half that has fewer of its class."""
+    generator = np.random.default_rng(seed)
+    parts: tuple[list[int], list[int]] = ([], [])
+    for label in items.targets.unique().tolist():
+        groups: dict[object, list[int]] = defaultdict(list)
+        for position in (items.targets == label).nonzero()[:, 0].tolist():
+            groups[items.groups[position]].append(position)
+        sizes, first = [0, 0], int(generator.integers(2))
+        for place in generator.permutation(len(groups)):
+            group = list(groups.values())[place]
+            half = first if sizes[0] == sizes[1] else int(sizes[0] > sizes[1])
+            parts[half].extend(group)
+            sizes[half] += len(group)
+    return items.pick(parts[0]), items.pick(parts[1])
+
+
+def of_classes(items: FrozenItems, labels: list[int]) -> FrozenItems:
+    """The items of some labels, which are counted anew."""
+    place = torch.full((int(items.targets.max()) + 1,), -1)
+    place[torch.tensor(labels)] = torch.arange(len(labels))
+    kept = items.pick((place[items.targets] >= 0).nonzero()[:, 0].tolist())
+    return FrozenItems(kept.data, kept.frames, place[kept.targets])
+
+
+def drawn(items: FrozenItems, k: int | None, seed: int) -> FrozenItems:
+    """K items a class, or all."""
+    return items if k is None else items.pick(th.splits.k_shot(items.data.labels, k, seed=seed))
+
+
+@torch.inference_mode()
+def scored(head: nn.Module, items: FrozenItems) -> Tensor:
+    """The scores of the items' mean features."""
+    return head.eval()(items.features)
+
+
+def how_sure(head: nn.Module, own: FrozenItems, tests: FrozenItems) -> dict[str, float]:
+    """Errors before and after the temperature of one half on the other half; coverage and size of the sets."""
+    made = c.calibrate(scored(head, own), own.targets, coverage=COVERAGE)
+    raw = scored(head, tests).double()
+    right = (raw.argmax(1) == tests.targets).numpy()
+    sure = {"before": raw, "after": made.apply(raw)}
+    confidences = {when: c.confidences(scores).numpy() for when, scores in sure.items()}
+    errors = {when: c.expected_calibration_error(each, right) for when, each in confidences.items()}
+    losses = {when: float(nn.functional.cross_entropy(each, tests.targets)) for when, each in sure.items()}
+    sets = made.sets(raw)
+    return {
+        "top1": 100 * float(right.mean()),
+        "temperature": made.temperature,
+        **{f"ECE {when}": error for when, error in errors.items()},
+        "ECE gain": errors["before"] - errors["after"],
+        "ECE by chance": c.chance_error(confidences["after"]),
+        "loss gain": losses["before"] - losses["after"],
+        "coverage": 100 * float(sets.gather(1, tests.targets[:, None]).float().mean()),
+        "size": float(sets.sum(1).float().mean()),
+        "items": float(len(own.data)),
+    }
+
+
+def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems, k: int | None, seed: int, out: int):
+    """False accepts of unknown items, and known items that are turned away, where `out` classes are unknown."""
+    order = np.random.default_rng([seed, out]).permutation(len(rows)).tolist()
+    setting, other, known = order[: out // 2], order[out // 2 : out], sorted(order[out:])
+    own, tests = halves(of_classes(rest, known), seed)
+    head = fit(rows[known], drawn(of_classes(train, known), k, seed), [str(place) for place in known])
+    before = of_classes(train, setting)
+    made = c.calibrate(scored(head, own), own.targets, unknown=scored(head, before), false_accept=RATE, coverage=None)
+    return {
+        "same": 100 * float(made.is_known(scored(head, of_classes(rest, setting))).float().mean()),
+        "other": 100 * float(made.is_known(scored(head, of_classes(rest, other))).float().mean()),
+        "turned away": 100 * float((~made.is_known(scored(head, tests))).float().mean()),
+        "unknown items": float(len(before.data)),
+    }
+
+
+def prepared(name: str, data: Path, folder: Path) -> tuple[Ground, FrozenItems, FrozenItems]:
+    """(the encoder and names, training items, all other items) of a set."""
+    dataset: Dataset = th.read_dataset(draw_videos(folder, test=16) if name == "drawn" else data / SETS[name])
+    ground = ground_of(dataset, 0)
+    train = items_of(ground, dataset.split("train"))
+    rest = dataset.pick([i for i, item in enumerate(dataset.items) if item.split != "train"])
+    return ground, train, items_of(ground, rest)
+
+
+def row(values: list[dict[str, float]], *keys: str) -> str:
+    """The cells of some numbers: mean and half of the interval over seeds."""
+    found = [mean_and_half([each[key] for each in values]) for key in keys]
+    return " | ".join(
+        f"{mean:.2f} ±{half:.2f}" if abs(mean) < 10 else f"{mean:.1f} ±{half:.1f}" for mean, half in found
+    )
+
+
+SURE = ("top1", "temperature", "ECE before", "ECE after", "ECE gain", "ECE by chance", "loss gain", "coverage", "size")
+NONE = ("same", "other", "turned away")
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", default=list(UNKNOWN), choices=list(UNKNOWN))
+    parser.add_argument("--k", nargs="+", default=["5", "all"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    sure: dict[str, list[dict[str, float]]] = {}
+    none: dict[str, list[dict[str, float]]] = {}
+    for name in options.sets:
+        with tempfile.TemporaryDirectory() as folder:
+            ground, train, rest = prepared(name, options.data, Path(folder) / "drawn")
+        rows = text_rows(ground.encoder, ground.names)
+        for k in (None if k == "all" else int(k) for k in options.k):
+            for title, fit in METHODS.items():
+                key = f"{name} | {k or 'all'} | {title}"
+                found = []
+                for seed in range(options.seeds):
+                    head = fit(rows, drawn(train, k, seed), list(ground.names))
+                    found.append(how_sure(head, *halves(rest, seed)))
+                sure[key] = found
+                print(f"| {key} | {row(found, *SURE)} |", flush=True)
+                out = UNKNOWN[name]
+                none[key] = [none_of_these(rows, fit, train, rest, k, seed, out) for seed in range(options.seeds)]
+                print(f"| {key} | {row(none[key], *NONE, 'unknown items')} |", flush=True)
+                if options.out:
+                    options.out.write_text(json.dumps({"sure": sure, "none": none}, indent=1))
+    for titles, table in ((SURE, sure), (NONE, none)):
+        print("\n| set | K | method | " + " | ".join(titles) + " |\n" + "|---" * (len(titles) + 3) + "|")
+        for key, values in table.items():
+            print(f"| {key} | {row(values, *titles)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What sentences in place of class names are worth: zero-shot and trained, on the real sets.
+
+    python -m benchmarks.descriptions --data ../shared/data [--sets clothing airborne] [--k 1 5 all] [--seeds 5]
+
+The sentences are in `benchmarks/sentences`, three a class, written before anything was measured with them. A class's
+row is made of its name, of its sentences (the mean of their rows), or of both (the mean of the two). All rows meet the
+same features and the same K items. Zero-shot, and what is trained on all items, is scored on the test split once: the
+interval of a difference is that over test items, groups taken together. Else it is the 95 % t-interval over seeds.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, nn
+
+import texthead as th
+from benchmarks.calibration import drawn, projected, scored, zero_shot
+from benchmarks.choosing import SETS, ground_of, items_of, mean_and_half
+from texthead.choosing import FrozenItems, Ground, standard_error
+from texthead.frozen_fits import text_and_means
+from texthead.heads import text_rows
+
+SENTENCES = Path(__file__).parent / "sentences"
+Fit = Callable[[Tensor, FrozenItems, list[str]], nn.Module]
+
+
+def with_means(rows: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
+    """Text rows joined with the mean directions of the training items."""
+    return text_and_means(rows, items.features, items.targets, names=names, scale=30.0)
+
+
+TRAINED: dict[str, Fit] = {
+    "zero-shot, centred": zero_shot,
+    "text + class means": with_means,
+    "text, projection tuned": projected,
+}
+
+
+def rows_of(ground: Ground, name: str) -> dict[str, Tensor]:
+    """The rows of each way to write the classes down."""
+    given = json.loads((SENTENCES / f"{name}.json").read_text())
+    sentences = [given[label] for label in ground.labels]
+    own, described = text_rows(ground.encoder, ground.names), text_rows(ground.encoder, sentences)
+    return {"names": own, "sentences": described, "both": nn.functional.normalize(own + described, dim=-1)}
+
+
+def right_answers(head: nn.Module, tests: FrozenItems) -> np.ndarray:
+    """1 where an item is named rightly, else 0."""
+    return (scored(head, tests).argmax(1) == tests.targets).float().numpy()
+
+
+def gaps(found: dict[str, list[np.ndarray]], interval: Callable[[list[np.ndarray]], tuple[float, float]]) -> str:
+    """The cells of a line: top-1 with names, and what the others gain over them."""
+    cells = [f"{100 * np.mean(found['names']):.1f}"]
+    for way in ("sentences", "both"):
+        pairs = zip(found[way], found["names"], strict=True)
+        mean, half = interval([own - names for own, names in pairs])
+        cells.append(f"{100 * np.mean(found[way]):.1f} ({mean:+.1f} ±{half:.1f})")
+    return " | ".join(cells)
+
+
+def over_seeds(differences: list[np.ndarray]) -> tuple[float, float]:
+    """Mean and half of the t-interval over seeds, in points."""
+    return mean_and_half([100 * float(each.mean()) for each in differences])
+
+
+def over_items(tests: FrozenItems, differences: list[np.ndarray]) -> tuple[float, float]:
+    """Mean and half of the 95 % interval over test items, in points."""
+    (only,) = differences
+    return 100 * float(only.mean()), 196 * standard_error(only, tests.groups)
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", nargs="+", default=["clothing", "airborne"], choices=["clothing", "airborne"])
+    parser.add_argument("--k", nargs="+", default=["1", "5", "all"])
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    print("| set | K | method | names | sentences | both |\n" + "|---" * 6 + "|")
+    for name in options.sets:
+        dataset = th.read_dataset(options.data / SETS[name])
+        ground = ground_of(dataset, 0)
+        train, tests = (items_of(ground, dataset.split(part)) for part in ("train", "test"))
+        every, labels = rows_of(ground, name), list(ground.names)
+        heads = {
+            way: th.FrozenHead(rows, names=labels, scale=30.0, center=ground.encoder.center)
+            for way, rows in every.items()
+        }
+        found = {way: [right_answers(head, tests)] for way, head in heads.items()}
+        print(f"| {name} | none | zero-shot | {gaps(found, partial(over_items, tests))} |", flush=True)
+        for k in (None if k == "all" else int(k) for k in options.k):
+            # Of all items there is one draw.
+            seeds = range(options.seeds if k else 1)
+            interval = over_seeds if k else partial(over_items, tests)
+            for title, fit in TRAINED.items():
+                found = {
+                    way: [right_answers(fit(rows, drawn(train, k, seed), labels), tests) for seed in seeds]
+                    for way, rows in every.items()
+                }
+                print(f"| {name} | {k or 'all'} | {title} | {gaps(found, interval)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

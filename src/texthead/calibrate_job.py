@@ -1,0 +1,194 @@
+"""`texthead calibrate`: how sure a run may be, learned from items that it was not trained on."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from texthead import calibration, datasets, evaluation, runs
+from texthead.datasets import Dataset, splits_of
+from texthead.errors import DataError
+from texthead.eval_job import check_order, choose_scored, follow_edits, share
+from texthead.files import fingerprint, fingerprints
+from texthead.prediction import Look
+from texthead.terminal import as_asked, bar, notes, pick_device, read_data, results
+
+
+def calibrate(options: Any) -> None:
+    """`texthead calibrate`."""
+    for name in ("false_accept", "coverage"):
+        if not 0 < options[name] < 1:
+            raise DataError(f"--{name.replace('_', '-')} must lie between 0 and 1, got {options[name]:g}")
+    check_order("calibrate", options)
+    run = runs.load_run(options.run)
+    views, pooling, pixels = as_asked(options, run.recipe, run.pixels)
+    look = Look(options.frames or run.recipe.frames, pixels, views, pooling)
+    run.model.to(pick_device(options.device))
+    known, unknown, split = _items(run, options)
+    take = partial(_scores, run, look, options)
+    scores, known = take(known, "score items")
+    targets = torch.tensor(datasets.label_indices(known, run.labels))
+    others = take(unknown, "score unknown items")[0] if len(unknown) else None
+    promises, lines = _possible(len(scores), 0 if others is None else len(others), options)
+    made = calibration.calibrate(
+        scores,
+        targets,
+        unknown=others if promises["threshold"] else None,
+        false_accept=options.false_accept,
+        coverage=options.coverage if promises["sets"] else None,
+        classes=runs.rows_digest(run.model.head.weight),  # pyright: ignore[reportArgumentType]
+        look=look.to_json(),
+        source=f"{known.source} ({split})",
+        content=frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""},
+    )
+    runs.save_calibration(run, made)
+    for line in (*_errors(made, scores, targets, known), *_promised(made, scores, targets), *lines):
+        results().print(line)
+    results().print(f"calibration: {run.folder / runs.CALIBRATION}   `predict` and `eval` use it")
+    if splits_of(known):
+        notes().print(f"note: report no numbers on these {len(known)} items ({split}): the calibration has seen them")
+
+
+def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
+    """(items of the run's classes, items of none of them, what the first are called), none of them trained on.
+
+    The split is val where the data has one, so that test is left for numbers to report.
+
+    Raises:
+        DataError: no item of a class of the run, or an unknown item that was trained on or has such a class.
+    """
+    dataset, say = read_data(options, options.data), notes()
+    for line in dataset.notes:
+        say.print(f"note: {line}")
+    split = options.split or ("val" if "val" in splits_of(dataset) else None)
+    chosen, name = choose_scored(run, dataset, split)
+    if name == "train":
+        raise DataError("--split train: what a run was trained on does not tell how sure it may be: give other items")
+    chosen, lines = follow_edits(run, chosen)
+    for line in lines:
+        say.print(f"note: {line}")
+    known = chosen.with_classes(run.labels)
+    items = [item for item in chosen.items if item.label not in run.labels]
+    if options.unknown is not None:
+        items += _unknown(run, read_data(options, options.unknown)).items
+    if not len(known):
+        raise DataError(f"{dataset.source}: none of {len(chosen)} items is of a class of the run")
+    # A copy is no further item.
+    once = {fingerprint(item.path) or str(item.path): item for item in items}
+    unknown = replace(chosen, items=tuple(once.values()))
+    say.print(f"{len(known)} items ({name}) of {len(known.classes)} of the run's {len(run.labels)} classes")
+    if items:
+        copies = f" ({len(items) - len(unknown)} copies left out)" if len(items) > len(unknown) else ""
+        more = f" and {len(unknown.classes) - 8} more" if len(unknown.classes) > 8 else ""
+        say.print(
+            f"{len(unknown)} unknown items of no class of the run: {', '.join(unknown.classes[:8])}{more}{copies}"
+        )
+    return known, unknown, name
+
+
+def _unknown(run: runs.Run, dataset: Dataset) -> Dataset:
+    """All items of the source.
+
+    Raises:
+        DataError: one is of a class of the run, or was trained on.
+    """
+    mixed = [item for item in dataset.items if item.label in run.labels]
+    if mixed:
+        raise DataError(
+            f"--unknown {dataset.source}: {len(mixed)} items are of a class of the run ({mixed[0].label!r}): unknown "
+            "items are of none"
+        )
+    seen = [item for item in dataset.items if run.was_trained_on(item.path)]
+    if seen:
+        raise DataError(f"--unknown {dataset.source}: {len(seen)} items were trained on (the first: {seen[0].path})")
+    return dataset
+
+
+def _scores(run: runs.Run, look: Look, options: Any, dataset: Dataset, title: str) -> tuple[torch.Tensor, Dataset]:
+    """(the scores of the readable items, those items)."""
+    with bar(title, "files") as progress:
+        found = evaluation.score(
+            run.model,
+            [item.path for item in dataset.items],
+            frames=look.frames,
+            pixels=look.pixels,
+            views=look.views,
+            pooling=look.pooling,
+            skip_unreadable=options.skip_unreadable,
+            workers=options.workers,
+            progress=progress,
+        )
+    for error in found.skipped:
+        notes().print(f"skipped: {error}")
+    return found.scores, dataset.pick(found.positions)
+
+
+def _possible(items: int, unknown: int, options: Any) -> tuple[dict[str, bool], list[str]]:
+    """(which promises so many items allow, a line for each that they do not)."""
+    lines: list[str] = []
+    needed = calibration.fewest(options.false_accept)
+    rate = f"{100 * options.false_accept:g} %"
+    if not unknown:
+        lines.append(
+            f"no threshold for {calibration.NONE!r}: it is set by items of no class of the run; name some by --unknown"
+        )
+    elif unknown < needed:
+        lines.append(
+            f"no threshold for {calibration.NONE!r}: {rate} needs at least {needed} unknown items, got {unknown}, "
+            f"which can promise {100 / (unknown + 1):.1f} %"
+        )
+    sets = calibration.fewest(1 - options.coverage)
+    if items < sets:
+        lines.append(
+            f"no label sets: a coverage of {100 * options.coverage:g} % needs at least {sets} items, got {items}"
+        )
+    return {"threshold": unknown >= needed, "sets": items >= sets}, lines
+
+
+def _errors(made: calibration.Calibration, scores: torch.Tensor, targets: torch.Tensor, known: Dataset) -> list[str]:
+    """What the temperature is and what it does to the expected calibration error."""
+    groups = [item.group or str(item.path) for item in known.items]
+    right = (scores.argmax(1) == targets).numpy()
+    if right.all():
+        return [f"temperature 1: all {len(right)} items are named rightly, which does not tell how sure to be"]
+    lines = [f"temperature {made.temperature:.3g} ({'too sure' if made.temperature > 1 else 'not sure enough'} before)"]
+    if made.temperature in (calibration.HOTTEST, calibration.COLDEST):
+        lines[0] += ": as far as it goes; the scores say nothing of the labels, or all"
+    after = calibration.cross_fitted(scores, targets, groups=groups)
+    told = []
+    for when, each in (("before", scores), ("after", after)):
+        sure = calibration.confidences(each.double()).numpy()
+        low, high = calibration.error_interval(sure, right, groups=groups)
+        told.append(f"{calibration.expected_calibration_error(sure, right):.1f} ({low:.1f}-{high:.1f}) {when}")
+    chance = calibration.chance_error(calibration.confidences(after).numpy())
+    lines.append(f"expected calibration error in points: {', '.join(told)}; by chance alone {chance:.1f}")
+    lines.append("  after: each item by the temperature of the other folds; by chance: were all probabilities true")
+    return lines
+
+
+def _promised(made: calibration.Calibration, scores: torch.Tensor, targets: torch.Tensor) -> list[str]:
+    """What threshold and sets promise, and what they cost on these items."""
+    lines, count = [], len(scores)
+    if made.threshold:
+        rate, limit, unknown = made.threshold
+        away = ~made.is_known(scores)
+        right = int((away & (scores.argmax(1) == targets)).sum())
+        worst = calibration.worst_false_accept(unknown, rate)
+        lines.append(
+            f"threshold {limit:.3f}: at most {100 * rate:g} % of unknown items like these {unknown} get a name "
+            f"(on average over draws of {unknown}; up to {100 * worst:.1f} % in 9 of 10 draws)"
+        )
+        lines.append(
+            f"  it turns away {share(int(away.sum()), count)} of the {count} items of the run's classes, "
+            f"{right} of which are named rightly without it"
+        )
+    if made.coverage:
+        sizes = made.sets(scores).sum(1).numpy()
+        counts = [f"{size}: {share}" for size, share in zip(*np.unique(sizes, return_counts=True), strict=True)]
+        lines.append(
+            f"label sets that hold the label in {100 * made.coverage.level:g} % of cases: {sizes.mean():.2f} labels on "
+            f"average (labels: items {', '.join(counts)})"
+        )
+    return lines

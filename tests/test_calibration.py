@@ -1,0 +1,301 @@
+"""How sure: the temperature is the likeliest one, and what threshold and sets promise is what comes out."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import betabinom, binom
+
+import texthead as th
+from texthead import calibration as c
+from texthead.datasets import Pixels
+from texthead.errors import DataError
+from texthead.frozen_fits import logistic_head, tuned_projection
+
+
+def drawn(items: int, classes: int = 6, heat: float = 1.0, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """(scores, labels drawn from their softmax at that temperature)."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = 3 * torch.randn(items, classes, generator=generator)
+    targets = torch.multinomial((scores / heat).softmax(-1), 1, generator=generator)[:, 0]
+    return scores, targets
+
+
+# ---- temperature
+
+
+@pytest.mark.parametrize("heat", [0.4, 1.0, 2.5, 8.0])
+def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
+    assert c.fit_temperature(*drawn(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 60), st.integers(2, 9))
+@settings(max_examples=60, deadline=None)
+def test_no_other_temperature_is_likelier(seed, items, classes):
+    scores, targets = drawn(items, classes, 3.0, seed)
+    found = c.fit_temperature(scores, targets)
+    losses = [float(F.cross_entropy(scores.double() / (found * f), targets)) for f in (0.97, 1.0, 1.03)]
+    if not (scores.argmax(1) == targets).all():
+        assert losses[1] <= min(losses) + 1e-9 or found in (c.HOTTEST, c.COLDEST)
+
+
+def test_where_nothing_is_wrong_nothing_is_learned():
+    scores, _ = drawn(20)
+    assert c.fit_temperature(scores, scores.argmax(1)) == 1.0
+    assert c.fit_temperature(scores, scores.argmin(1)) == c.HOTTEST
+
+
+def test_a_class_that_is_never_named_is_no_number_but_its_label_is_an_error():
+    scores, targets = drawn(200, 4, 2.0)
+    wider = torch.cat([scores, torch.full((200, 1), -torch.inf)], 1)
+    assert c.fit_temperature(wider, targets) == pytest.approx(c.fit_temperature(scores, targets), rel=1e-6)
+    with pytest.raises(DataError, match="label 4 can never be named"):
+        c.fit_temperature(wider, torch.full_like(targets, 4))
+    with pytest.raises(DataError, match="no item"):
+        c.fit_temperature(scores[:0], targets[:0])
+
+
+@given(st.integers(0, 10**6), st.floats(c.COLDEST, c.HOTTEST))
+@settings(max_examples=60, deadline=None)
+def test_a_temperature_changes_no_ranking(seed, temperature):
+    """Not even of scores that differ in their last bit."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = 30 * torch.randn(20, 5, generator=generator)
+    scores[:, 1] = torch.nextafter(scores[:, 0], torch.tensor(torch.inf))
+    after = c.Calibration(temperature, 1).apply(scores)
+    assert torch.equal(after.argsort(dim=1), scores.argsort(dim=1))
+    assert torch.equal(after.argmax(1), scores.argmax(1))
+
+
+def test_cross_fitting_leaves_each_group_to_the_others():
+    scores, targets = drawn(60, heat=4.0)
+    groups = [i // 6 for i in range(60)]
+    ratio = (scores / c.cross_fitted(scores, targets, groups=groups))[:, 0]
+    used = [ratio[6 * g : 6 * g + 6] for g in range(10)]
+    for g, each in enumerate(used):
+        assert each.max() - each.min() < 1e-4
+        # Its own fold of two groups had no say: other labels in it change nothing.
+        fold = [h for h in range(10) if abs(float(used[h][0] - each[0])) < 1e-6]
+        assert g in fold
+        mixed = targets.clone()
+        for h in fold:
+            mixed[6 * h : 6 * h + 6] = (mixed[6 * h : 6 * h + 6] + 1) % 6
+        again = (scores / c.cross_fitted(scores, mixed, groups=groups))[6 * g : 6 * g + 6, 0]
+        torch.testing.assert_close(again, each)
+    with pytest.raises(DataError, match="at least 2, got 1"):
+        c.cross_fitted(scores[:1], targets[:1])
+
+
+# ---- how far off
+
+
+def test_bins_hold_their_upper_ends():
+    found = c.reliability_bins(np.array([0.0, 0.1, 0.1001, 0.2, 1.0]), np.array([True, False, True, True, False]), 10)
+    assert found.counts.tolist() == [2, 2, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert found.accuracy[[0, 1, 9]].tolist() == [0.5, 1.0, 0.0]
+    assert found.confidence[[0, 1, 9]] == pytest.approx([0.05, 0.15005, 1.0])
+    assert np.isnan(found.accuracy[2:9]).all()
+
+
+def test_the_error_is_the_mean_gap_of_the_bins():
+    # Two bins: 3 items of 0.7 with 1 right (gap 0.3667), 1 of 0.2 with 1 right (gap 0.8).
+    confidences, correct = np.array([0.7, 0.7, 0.7, 0.2]), np.array([True, False, False, True])
+    expected = 100 * (3 * (0.7 - 1 / 3) + 0.8) / 4
+    assert c.expected_calibration_error(confidences, correct) == pytest.approx(expected)
+
+
+def test_chance_is_the_error_of_true_probabilities():
+    scores, _ = drawn(80)
+    sure = c.confidences(scores.double()).numpy()
+    errors = [c.expected_calibration_error(sure, np.random.default_rng([1, i]).random(80) < sure) for i in range(2000)]
+    assert c.chance_error(sure) == pytest.approx(np.mean(errors), rel=0.03)
+
+
+def test_an_interval_holds_its_error_and_shrinks_with_items():
+    widths = []
+    for items in (100, 400, 1600):
+        scores, targets = drawn(items, heat=3.0)
+        sure, right = c.confidences(scores.double()).numpy(), (scores.argmax(1) == targets).numpy()
+        low, high = c.error_interval(sure, right)
+        assert 0 <= low <= c.expected_calibration_error(sure, right) <= high <= 100
+        widths.append(high - low)
+    assert widths[0] > 1.6 * widths[1] > 1.6 * 1.6 * widths[2]
+
+
+def test_items_of_one_group_count_together():
+    scores, targets = drawn(50, heat=3.0)
+    sure, right = c.confidences(scores.double()).numpy(), (scores.argmax(1) == targets).numpy()
+    low, high = c.error_interval(sure, right)
+    four = c.error_interval(np.tile(sure, 4), np.tile(right, 4), groups=[*range(50)] * 4)
+    assert four == pytest.approx((low, high), rel=0.02)
+
+
+# ---- what is promised
+
+
+@pytest.mark.parametrize(("rate", "items"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.5, 1), (0.2, 4), (1 - 0.9, 9)])
+def test_the_fewest_items_of_a_promise(rate, items):
+    assert c.fewest(rate) == items
+    values = torch.rand(items, generator=torch.Generator().manual_seed(1))
+    assert c.threshold_for(values, false_accept=rate) == pytest.approx(float(values.max()))
+    if items > 1:
+        with pytest.raises(DataError, match=rf"needs at least {items} items, got {items - 1}: .* is {1 / items:.3f}"):
+            c.threshold_for(values[1:], false_accept=rate)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, math.nan])
+def test_a_rate_is_between_0_and_1(rate):
+    with pytest.raises(DataError, match="between 0 and 1"):
+        c.threshold_for(torch.rand(50), false_accept=rate)
+
+
+@pytest.mark.parametrize(("items", "rate"), [(19, 0.05), (30, 0.05), (59, 0.1), (200, 0.01)])
+def test_unknown_items_get_an_answer_as_often_as_promised(items, rate):
+    """One further item a draw: the counts are binomial. The rate is that of the rank, less than one item below."""
+    draws, generator = 6000, torch.Generator().manual_seed(5)
+    values = torch.rand(draws, items + 1, generator=generator) ** 2
+    passed = sum(float(row[0]) > c.threshold_for(row[1:], false_accept=rate) for row in values)
+    assert passed <= binom.ppf(0.9999, draws, rate)
+    assert passed >= binom.ppf(0.0001, draws, rate - 1 / (items + 1))
+
+
+def test_nine_of_ten_draws_keep_the_worst_rate():
+    limit = c.worst_false_accept(60, 0.05)
+    generator = torch.Generator().manual_seed(6)
+    # Of uniform values the rate of a threshold is 1 - threshold.
+    rates = [1 - c.threshold_for(torch.rand(60, generator=generator), false_accept=0.05) for _ in range(5000)]
+    kept = sum(rate <= limit for rate in rates)
+    assert binom.ppf(0.0001, 5000, 0.9) <= kept <= binom.ppf(0.9999, 5000, 0.9)
+    assert 0.05 < limit < 0.1
+
+
+@pytest.mark.parametrize(("items", "level"), [(9, 0.9), (40, 0.9), (99, 0.95), (60, 0.5)])
+@pytest.mark.parametrize("heat", [0.3, 1.0, 3.0])
+def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
+    """One further item a draw: the counts are binomial, and no more than one item in n + 1 above the promise."""
+    draws, held = 3000, 0
+    for seed in range(draws):
+        scores, targets = drawn(items + 1, heat=heat, seed=seed)
+        sets = c.label_sets(scores[:1], c.conformal_quantile(scores[1:], targets[1:], coverage=level))
+        held += bool(sets[0, targets[0]])
+    assert held >= binom.ppf(0.0001, draws, level)
+    # Items whose label is the best have all a gap of 0: of those as many as there are may be in for nothing.
+    if heat == 3.0:
+        assert held <= binom.ppf(0.9999, draws, level + 1 / (items + 1))
+
+
+@given(st.integers(0, 10**6), st.floats(0.01, 100))
+@settings(max_examples=40, deadline=None)
+def test_sets_are_the_best_labels_at_any_temperature(seed, temperature):
+    scores, targets = drawn(30, seed=seed)
+    sets = c.label_sets(scores, c.conformal_quantile(scores, targets, coverage=0.8))
+    assert sets.gather(1, scores.argmax(1, keepdim=True)).all()
+    for row, inside in zip(scores, sets, strict=True):
+        assert row[inside].min() > row[~inside].max() if (~inside).any() else inside.all()
+    cooler = scores.double() / temperature
+    gap = c.conformal_quantile(cooler, targets, coverage=0.8)
+    assert gap * temperature == pytest.approx(c.conformal_quantile(scores, targets, coverage=0.8), rel=1e-9)
+
+
+def test_sets_need_items_and_labels_that_can_be_named():
+    scores, targets = drawn(8)
+    with pytest.raises(DataError, match="needs at least 9 items, got 8"):
+        c.conformal_quantile(scores, targets, coverage=0.9)
+    scores, targets = drawn(30)
+    scores[:, 0] = -torch.inf
+    with pytest.raises(DataError, match="never be named"):
+        c.conformal_quantile(scores, torch.zeros_like(targets), coverage=0.9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fit", ["text", "probe"])
+def test_sets_and_threshold_hold_on_real_photos(shared: Path, fit: str):
+    """Photos of clothing, halved at random ten times: what one half promises, the other keeps within chance."""
+    data = th.read_dataset(shared / "image" / "clothing" / "images.csv")
+    encoder = th.load_encoder("mini")
+    size = Pixels(128, 146, "bicubic")
+    train = data.split("train").k_shot(5, seed=0)
+    rest = data.pick([i for i, item in enumerate(data.items) if item.split != "train"])
+    unknown = {"hat", "skirt"}
+    names = [name for name in data.classes if name not in unknown]
+    train = train.with_classes(names)
+    features, others = (th.encode_items(encoder.visual, part, frames=1, pixels=size) for part in (train, rest))
+    targets = torch.tensor([names.index(label) for label in train.labels])
+    if fit == "text":
+        rows = th.text_rows(encoder, names)
+        head = tuned_projection(rows, features, targets, names=names, scale=30.0)
+    else:
+        head = logistic_head(features, targets, names=names)
+    with torch.inference_mode():
+        scores = head(others)
+    known = torch.tensor([label not in unknown for label in rest.labels])
+    truth = torch.tensor([names.index(label) for label in rest.labels if label not in unknown])
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        one, two = torch.randperm(len(truth), generator=generator).tensor_split(2)
+        made = c.calibrate(scores[known][one], truth[one])
+        held = int(made.sets(scores[known][two]).gather(1, truth[two, None]).sum())
+        rank = math.ceil((len(one) + 1) * 0.9 - 1e-9)
+        spread = betabinom(len(two), rank, len(one) + 1 - rank)
+        assert spread.ppf(0.0005) <= held <= spread.ppf(0.9995)
+        assert 1 < made.sets(scores[known][two]).sum(1).float().mean() < 6
+        away = scores[~known][torch.randperm(int((~known).sum()), generator=generator)]
+        setting, testing = away[:25], away[25:]
+        made = c.calibrate(scores[known][one], truth[one], unknown=setting, false_accept=0.1)
+        passed = int(made.is_known(testing).sum())
+        assert passed <= betabinom(len(testing), 26 - math.ceil(26 * 0.9), math.ceil(26 * 0.9)).ppf(0.9995)
+
+
+# ---- what is kept
+
+
+def test_a_calibration_comes_back_from_json():
+    scores, targets = drawn(60, heat=2.0)
+    made = c.calibrate(
+        scores, targets, unknown=drawn(40, seed=1)[0], classes="abc", source="here", content=frozenset("xy")
+    )
+    assert c.Calibration.from_json(made.to_json()) == made
+    assert made.threshold is not None
+    assert made.coverage is not None
+    bare = c.calibrate(scores, targets, coverage=None)
+    assert (bare.threshold, bare.coverage) == (None, None)
+    assert bare.is_known(scores).all()
+    assert c.Calibration.from_json(bare.to_json()) == bare
+    with pytest.raises(DataError, match="no label sets"):
+        bare.sets(scores)
+    assert made.without_promises().temperature == made.temperature
+    assert made.without_promises().threshold is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 9},
+        {"temperature": 0},
+        {"temperature": 1e-300},
+        {"temperature": -1.0},
+        {"temperature": math.inf},
+        {"temperature": "warm"},
+        {"temperature": None},
+        {"threshold": {"probability": 0.5}},
+        {"threshold": 3},
+        {"threshold": {"false_accept": "a", "probability": 0.5, "unknown_items": 3}},
+        {"coverage": {"level": 0.9, "quantile": math.nan}},
+        {"coverage": [1, 2]},
+        {"look": 3},
+        {"content": 3},
+        {"items": "many"},
+    ],
+)
+def test_what_no_calibration_holds_is_an_error(change):
+    made = c.calibrate(*drawn(60, heat=2.0), unknown=drawn(40, seed=1)[0]).to_json()
+    with pytest.raises(ValueError, match=r"format 9|holds"):
+        c.Calibration.from_json({**made, **change})
+    for key in made:
+        with pytest.raises(ValueError, match=r"format None|holds"):
+            c.Calibration.from_json({k: v for k, v in made.items() if k != key})
