@@ -5,6 +5,8 @@ read_dataset, train, load_run, evaluate, predict
 prepare, ShardOptions                    decode once: clips in shards that read fast
 open_parts, predict_parts                millions of files, by any number of processes; predict_on_ray
 recipes                                  every hyper-parameter, as functions
+export                                   a run as a folder that predicts without texthead
+TextHeadClassifier                       a scikit-learn estimator of files
 FrozenHead, TrainableHead, LinearHead    rows of your own go into the first two
 TemplatesHead, PromptHead                several templates; a learnable one
 add_classes, rename_class, remove_classes, merge_classes, save_classes
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
     from texthead.datasets import read_dataset as read_dataset
     from texthead.encoders import load_encoder as load_encoder
     from texthead.errors import TextheadError as TextheadError
+    from texthead.estimator import TextHeadClassifier as TextHeadClassifier
     from texthead.evaluation import average_views as average_views
     from texthead.evaluation import encode_items as encode_items
     from texthead.evaluation import evaluate as evaluate
     from texthead.evaluation import mean_average_precision as mean_average_precision
+    from texthead.exporting import export as export
     from texthead.features import FeatureCache as FeatureCache
     from texthead.heads import FrozenHead as FrozenHead
     from texthead.heads import LinearHead as LinearHead
@@ -87,6 +91,7 @@ _HOMES = {
     "TemplatesHead": "heads",
     "TemporalConv": "temporal",
     "TemporalTransformer": "temporal",
+    "TextHeadClassifier": "estimator",
     "TextheadError": "errors",
     "TokenConv": "temporal",
     "TrainableHead": "heads",
@@ -98,6 +103,7 @@ _HOMES = {
     "class_correlation": "heads",
     "encode_items": "evaluation",
     "evaluate": "evaluation",
+    "export": "exporting",
     "lda_weights": "heads",
     "load_encoder": "encoders",
     "load_run": "runs",

@@ -13,7 +13,7 @@ from texthead.runs import Run
 from texthead.text_files import MOST_BYTES_OF_LISTS, read_text
 
 if TYPE_CHECKING:
-    from texthead.export import Parity
+    from texthead.exporting import Parity
 
 
 def model_card(run: Run, look: Look, name: str, parity: "Parity", *, file: str, int8: str | None) -> str:

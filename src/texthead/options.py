@@ -177,6 +177,8 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("--shard", type=Literal["ddp", "fsdp"], default="ddp", help=text)
     text = "the encoder through torch.compile: faster on a GPU after a while, with other last bits"
     parser.add_argument("--compile", action="store_true", help=text)
+    text = "write the metrics into RUN/tensorboard too, as they come (pip install texthead[tensorboard])"
+    parser.add_argument("--tensorboard", action="store_true", help=text)
     _beside(parser)
     _common(parser)
     parser.add_argument(
