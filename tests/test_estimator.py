@@ -160,7 +160,7 @@ def test_mistakes_say_the_rule(files, cache, tmp_path):
         with pytest.raises(DataError, match=words):
             classifier(cache).fit(given, kept)
     with pytest.raises(DataError, match="method must be one of tuned, means, text, probe, got 'x'"):
-        classifier(cache, "x").fit(paths, labels)
+        classifier(cache).set_params(method="x").fit(paths, labels)
     with pytest.raises(DataError, match="no entry for label 'blue'"):
         classifier(cache, class_names={"red": "a", "green": "b"}).fit(paths, labels)
     broken = write_broken(tmp_path / "a.mp4")

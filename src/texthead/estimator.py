@@ -1,6 +1,6 @@
 """A scikit-learn estimator: paths of videos and images in, labels out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -79,7 +79,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         self.cache = cache
         self.workers = workers
 
-    def fit(self, X: Sequence[str | Path], y: Sequence[Any]) -> "TextHeadClassifier":
+    def fit(self, X: Iterable[Any], y: Iterable[Any]) -> "TextHeadClassifier":
         """Itself, fitted to files and their labels."""
         if self.method not in get_args(Method):
             raise DataError(f"method must be one of {', '.join(get_args(Method))}, got {self.method!r}")
@@ -96,18 +96,19 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         self.head_ = self._head(encoder, features, torch.from_numpy(places)).eval()
         return self
 
-    def decision_function(self, X: Sequence[str | Path]) -> Float[np.ndarray, "files *classes"]:
+    def decision_function(self, X: Iterable[Any]) -> Float[np.ndarray, "files *classes"]:
         """The score of each class; of two classes, as scikit-learn has it, by how much the second one's is higher."""
         scores = self._scores(X).numpy()
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
-    def predict_proba(self, X: Sequence[str | Path]) -> Float[np.ndarray, "files classes"]:
+    def predict_proba(self, X: Iterable[Any]) -> Float[np.ndarray, "files classes"]:
         """The probability of each class, 0-1."""
         return self._scores(X).softmax(-1).numpy()
 
-    def predict(self, X: Sequence[str | Path]) -> np.ndarray:
+    def predict(self, X: Iterable[Any]) -> np.ndarray:
         """The best label of each file."""
-        return self.classes_[self._scores(X).argmax(-1).numpy()]
+        best = self._scores(X).argmax(-1).numpy()
+        return self.classes_[best]
 
     def __sklearn_tags__(self) -> Any:
         """What scikit-learn is told: the input is one path a sample."""
@@ -182,7 +183,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return fit(text_rows(encoder, self.prompts_), features, targets, names=names, scale=encoder.scale)
 
     @torch.inference_mode()
-    def _scores(self, X: Sequence[str | Path]) -> Float[Tensor, "files classes"]:
+    def _scores(self, X: Iterable[Any]) -> Float[Tensor, "files classes"]:
         """The score of each class for each file.
 
         Raises:
@@ -195,7 +196,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return self.head_(self._features(encoder, paths))
 
 
-def _paths(given: Sequence[str | Path]) -> list[Path]:
+def _paths(given: Iterable[Any]) -> list[Path]:
     """A path a sample, of a list, an array or a column of a table.
 
     Raises:
