@@ -95,6 +95,7 @@ def test_every_script_is_in_the_one_run_or_said_not_to_be() -> None:
     helpers = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}
     assert set(run.SCRIPTS) <= scripts - helpers
     assert "fewshot" not in run.SCRIPTS, "it takes longer than all others"
+    assert "export" not in run.SCRIPTS, "it trains first, and needs the extra onnx"
 
 
 # --- reading

@@ -541,16 +541,16 @@ def test_every_recipe_value_has_an_option_and_a_help_text():
 
 def test_config_round_trip(world, say, tmp_path):
     typed = ["train", world.images, *world.fast(tmp_path / "run"), "--recipe", "paper", "--size", 64, "--epochs", 7]
-    code, out, _ = say(*typed, "--print_config")
+    code, out, _ = say(*typed, "--print-config")
     assert code == 0
     config = tmp_path / "config.yaml"
     config.write_text(out)
     assert recipe_of("--config", str(config)) == recipes.paper(size=64, epochs=7, warmup=1.0)
-    assert say("train", "--config", config, "--print_config") == (0, out, "")
+    assert say("train", "--config", config, "--print-config") == (0, out, "")
 
 
 def test_config_alone_trains(world, say, tmp_path):
-    _, out, _ = say("train", world.images, *world.fast(tmp_path / "run"), "--baselines", "never", "--print_config")
+    _, out, _ = say("train", world.images, *world.fast(tmp_path / "run"), "--baselines", "never", "--print-config")
     config = tmp_path / "config.yaml"
     config.write_text(out)
     code, out, _ = say("train", "--config", config)

@@ -6,6 +6,8 @@ prepare, ShardOptions                    decode once: clips in shards that read 
 find_events, Timeline, Sliding, Hysteresis    when it happens: events in a video, or in frames as they come
 open_parts, predict_parts                millions of files, by any number of processes; predict_on_ray
 recipes                                  every hyper-parameter, as functions
+export                                   a run as a folder that predicts without texthead
+TextHeadClassifier                       a scikit-learn estimator of files
 FrozenHead, TrainableHead, LinearHead    rows of your own go into the first two
 TemplatesHead, PromptHead                several templates; a learnable one
 add_classes, rename_class, remove_classes, merge_classes, save_classes
@@ -36,11 +38,13 @@ if TYPE_CHECKING:
     from texthead.datasets import read_dataset as read_dataset
     from texthead.encoders import load_encoder as load_encoder
     from texthead.errors import TextheadError as TextheadError
+    from texthead.estimator import TextHeadClassifier as TextHeadClassifier
     from texthead.evaluation import average_views as average_views
     from texthead.evaluation import encode_items as encode_items
     from texthead.evaluation import evaluate as evaluate
     from texthead.evaluation import mean_average_precision as mean_average_precision
     from texthead.events import Hysteresis as Hysteresis
+    from texthead.exporting import export as export
     from texthead.features import FeatureCache as FeatureCache
     from texthead.frame_order import order_test as order_test
     from texthead.heads import FrozenHead as FrozenHead
@@ -101,6 +105,7 @@ _HOMES = {
     "TemplatesHead": "heads",
     "TemporalConv": "temporal",
     "TemporalTransformer": "temporal",
+    "TextHeadClassifier": "estimator",
     "TextheadError": "errors",
     "Timeline": "timeline",
     "TokenConv": "temporal",
@@ -116,6 +121,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "find_events": "timeline",
     "expected_calibration_error": "calibration",
+    "export": "exporting",
     "lda_weights": "heads",
     "load_encoder": "encoders",
     "load_run": "runs",

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,15 @@ from texthead.text_files import MOST_BYTES_OF_LISTS, read_text
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one JSON object a line, also kept as `records`; of several processes one writes the file."""
+    """`metrics.jsonl`: one JSON object a line, also kept as `records`; of several processes one writes the file.
 
-    def __init__(self, path: Path, *, write: bool = True):
+    That process calls `follow` with every record, those of before a stop too.
+    """
+
+    def __init__(self, path: Path, *, write: bool = True, follow: Callable[[dict], None] | None = None):
         self.path = path
         self.write = write
+        self.follow = follow
         self.records: list[dict] = []
 
     def add(self, **record: object) -> None:
@@ -36,6 +40,8 @@ class MetricsLog:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written ({error.strerror}); the last checkpoint is kept") from None
+        if self.follow:
+            self.follow(record)
 
     def note(self, text: str) -> None:
         """Append a remark."""
@@ -63,6 +69,8 @@ class MetricsLog:
             return
         with replacing(self.path) as beside:
             beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        for record in self.records if self.follow else ():
+            self.follow(record)  # pyright: ignore[reportOptionalCall]
 
 
 def check_not_edited(out: Path) -> None:

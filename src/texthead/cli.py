@@ -115,6 +115,8 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
         from texthead.import_job import import_file as do
     elif command == "classes":
         from texthead.classes_job import classes as do
+    elif command == "export":
+        from texthead.export_job import export as do
     elif command == "encoders":
         from texthead.encoders_job import encoders as do
     elif command == "profile":

@@ -18,10 +18,10 @@ from texthead.distributed import gather_list, rank
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
 from texthead.files import fingerprint, write_csv
+from texthead.intervals import wilson_interval
 from texthead.prediction import Look, calibration_for
 from texthead.prompt_head import PromptHead
 from texthead.recognizer import Recognizer
-from texthead.report import wilson_interval
 from texthead.shard_files import is_there, resolved
 from texthead.terminal import (
     as_asked,

@@ -76,6 +76,7 @@ def command_line() -> ArgumentParser:
     _add_classes_parser(commands)
     commands.add_subcommand("head", _head_parser(), help="make and look at the rows of a head")
     commands.add_subcommand("import", _import_parser(), help="a published checkpoint -> a run")
+    commands.add_subcommand("export", _export_parser(), help="a run -> a folder that predicts without texthead")
     commands.add_subcommand("encoders", _encoders_parser(), help="list the encoders that can be loaded")
     commands.add_subcommand("profile", _profile_parser(), help="count parameters and multiply-adds")
     commands.add_subcommand("demo", _demo_parser(), help="draw videos, train, compare, report")
@@ -181,6 +182,8 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("--shard", type=Literal["ddp", "fsdp"], default="ddp", help=text)
     text = "the encoder through torch.compile: faster on a GPU after a while, with other last bits"
     parser.add_argument("--compile", action="store_true", help=text)
+    text = "write the metrics into RUN/tensorboard too, as they come (pip install texthead[tensorboard])"
+    parser.add_argument("--tensorboard", action="store_true", help=text)
     _beside(parser)
     _common(parser)
     parser.add_argument(
@@ -537,6 +540,25 @@ def _prompts(parser: ArgumentParser) -> None:
     parser.add_argument("--sentence", action="append", default=None, metavar="TEXT", help=text)
     parser.add_argument("--template", default=None, help="prompt with exactly one {}; the run's own if not given")
     _names(parser)
+
+
+def _export_parser() -> ArgumentParser:
+    parser = Parser(
+        prog="texthead export",
+        usage="texthead export RUN --out FOLDER [--to onnx|torch] [options]",
+        description="A run as a folder that predicts without texthead: the model with its text head, what is done to "
+        "frames, class names, thresholds, a predict.py that needs numpy, av and onnxruntime, and a model card.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder to make")
+    parser.add_argument("--to", type=Literal["onnx", "torch"], default="onnx", help="for onnxruntime, or for torch")
+    text = "weights of eight bits: smaller; what it costs is measured on held-out files and is in the card"
+    parser.add_argument("--int8", action="store_true", help=text)
+    parser.add_argument("--classes", default=None, help="other classes: names.txt, classes.json or 'a kite, a bird'")
+    parser.add_argument("--template", default=None, help="prompt of other classes, or a .txt of them")
+    _names(parser)
+    _views(parser)
+    return parser
 
 
 def _encoders_parser() -> ArgumentParser:

@@ -211,24 +211,36 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
 def predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
     """The run with its own or new classes, or a zero-shot model, on the device that is asked for."""
     device = pick_device(options.device)
-    given = prompts.read_classes(options.classes) if options.classes is not None else {}
-    check_template_fills(options.template, given)
-    labels, sentences = list(given), list(given.values())
-    names = prompts.clean_names(labels) if given and options.names == "clean" else labels
+    if run_folder is not None:
+        run = with_given_classes(runs.load_run(run_folder), options)
+        run.model.to(device)
+        return run
+    labels, names, sentences = _given_classes(options)
+    shown = prompts.class_prompts(given_template(options) or "{}", names, sentences)
+    encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=prompts.flat(shown))
+    head = text_head(encoder, names, prompts=shown).renamed(labels)
+    say_prompts(labels, shown)
+    return Recognizer(encoder.visual, MeanPool(), head).to(device)
+
+
+def with_given_classes(run: runs.Run, options: Any) -> runs.Run:
+    """The run with the classes of --classes, after a line on their prompts; itself where none are given."""
+    if options.classes is None:
+        return run
+    labels, names, sentences = _given_classes(options)
     template = given_template(options)
-    if run_folder is None:
-        shown = prompts.class_prompts(template or "{}", names, sentences)
-        encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=prompts.flat(shown))
-        head = text_head(encoder, names, prompts=shown).renamed(labels)
-        say_prompts(labels, shown)
-        return Recognizer(encoder.visual, MeanPool(), head).to(device)
-    run = runs.load_run(run_folder)
-    if given:
-        say_residual(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
-        run = run.with_classes(labels, names=names, template=template, prompts=sentences)
-        say_prompts(labels, run.model.head.prompts)  # pyright: ignore
-    run.model.to(device)
+    say_residual(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
+    run = run.with_classes(labels, names=names, template=template, prompts=sentences)
+    say_prompts(labels, run.model.head.prompts)  # pyright: ignore
     return run
+
+
+def _given_classes(options: Any) -> tuple[list[str], list[str], list[Any]]:
+    """(labels of --classes, their names as a text encoder reads them, their sentences where they have them)."""
+    given = prompts.read_classes(options.classes)
+    check_template_fills(options.template, given)
+    labels = list(given)
+    return labels, prompts.clean_names(labels) if options.names == "clean" else labels, list(given.values())
 
 
 def zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:

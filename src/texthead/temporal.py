@@ -154,6 +154,10 @@ class TemporalTransformer(nn.Module):
 Start = Literal["shift", "identity"]
 
 
+# A number, or what stands for any number while the model is exported.
+Count = int | torch.SymInt
+
+
 class FrameConv(nn.Module):
     """A convolution over the frames of a clip, channel by channel: kernel 3, zeros beyond the ends, no bias.
 
@@ -170,7 +174,7 @@ class FrameConv(nn.Module):
         kernel[2 * quarter :, 0, 1] = 1
         self.weight = nn.Parameter(kernel)
 
-    def forward(self, x: Float[Tensor, "all_frames channels *place"], frames: int) -> Tensor:
+    def forward(self, x: Float[Tensor, "all_frames channels *place"], frames: Count) -> Tensor:
         """The same shape; `frames` neighbours along the first axis are a clip."""
         clips = x.reshape(-1, frames, x.shape[1], x.shape[2:].numel())
         kernel = self.weight.unsqueeze(-1)
@@ -190,12 +194,12 @@ class EncoderConv(nn.Module):
         super().__init__()
         self.start: Start = start
         self.convs = nn.ModuleList(FrameConv(width, start) for width in widths)
-        self._frames: int | None = None
-        self._recorded: int | None = None
+        self._frames: Count | None = None
+        self._recorded: Count | None = None
         self._tokens: dict[int, Tensor] = {}
 
     @contextmanager
-    def over(self, frames: int) -> Iterator[None]:
+    def over(self, frames: Count) -> Iterator[None]:
         """While this is open, the encoder's input is clips of `frames` frames."""
         before, self._frames = self._frames, frames
         if torch.is_grad_enabled():
@@ -206,7 +210,7 @@ class EncoderConv(nn.Module):
             self._frames = before
             self._tokens.clear()
 
-    def _clip(self) -> int | None:
+    def _clip(self) -> Count | None:
         if self._frames is not None:
             return self._frames
         if torch._C._current_graph_task_id() == -1:

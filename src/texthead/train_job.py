@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.shard_files import resolved
+from texthead.tensorboard_log import TensorBoardLog
 from texthead.terminal import bar, notes, pick_device, read_data, results, say_names, say_prompts
 from texthead.towers import Encoder
 
@@ -158,6 +160,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     check_out(out, resume=options.resume)
     check_given_is_used(recipe, options.head, given=given)
     device = pick_device(options.device)
+    board = TensorBoardLog(out / "tensorboard") if options.tensorboard and rank() == 0 else None
     dataset = _read(options)
     parts = divide(dataset, seed=recipe.seed, part=options.held_out, k=options.k)
     labels = parts.train.classes
@@ -203,7 +206,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     if compare and found is not None and len(parts.scored):
         baselines(ground, table, names, recipe, found, targets, skip=options.skip_unreadable)
     model = Recognizer(encoder.visual, temporal, head).to(device)
-    with bar("train", "clips") as progress:
+    with bar("train", "clips") as progress, board or nullcontext():
         records = training.train(
             model,
             parts.train,
@@ -221,6 +224,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
             command=command,
             progress=progress,
             say=progress.say,
+            follow=board and board.add,
         )
     if len(parts.scored):
         table.add(f"this run ({options.head} head)", _final(model, parts, recipe, pixels, cache, options))

@@ -61,6 +61,7 @@ def train(
     command: dict[str, object] | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
+    follow: Callable[[dict], None] | None = None,
 ) -> list[dict]:
     """The metrics' records, after training the model in place and writing the run folder.
 
@@ -86,6 +87,7 @@ def train(
         command: the options of a command that calls this, to write down in `recipe.json`.
         progress: called with (clips done, clips in all).
         say: called with a line of text after each epoch.
+        follow: called, in the first process, with every record of the metrics; after `resume` with the kept ones too.
 
     Source: Eq. 3, Sec. 4.1.
 
@@ -112,7 +114,7 @@ def train(
         make = partial(_Learner, model, recipe, objective, shard, compiled)
         every = checkpoint_every or math.ceil(len(train_set) / recipe.batch)
         records = _fit(
-            model, train_set, val_set, recipe, make, pixels, out, state, cache, workers, every, progress, say
+            model, train_set, val_set, recipe, make, pixels, out, state, cache, workers, every, progress, say, follow
         )
         model.eval()  # Learned templates put their rows right when training ends.
         with together():
@@ -327,6 +329,7 @@ def _fit(
     checkpoint_every: int,
     progress: Progress,
     say: Callable[[str], None],
+    follow: Callable[[dict], None] | None,
 ) -> list[dict]:
     """The loop."""
     # --- clips: pixels, or features that are encoded once
@@ -338,7 +341,7 @@ def _fit(
     # --- what learns: pretrained parts at lr, new parts at lr_new
     learner = make(clips.blank)
     clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else workers, learner.device)
-    log = MetricsLog(out / "metrics.jsonl", write=rank() == 0)
+    log = MetricsLog(out / "metrics.jsonl", write=rank() == 0, follow=follow)
     epochs = _Epochs(learner, batches, clip_loader, log, out, train_set.items, checkpoint_every, progress)
     validate = partial(_validate, model, val_set, recipe, pixels, cache, workers, log)
     first_epoch, step = (0, 0) if state is None else restore(state, learner.loss, learner.optimizer, log, out)

@@ -1,0 +1,182 @@
+"""What an exported run costs: answers that change, accuracy, size and time, in float32 and with int8 weights.
+
+    python -m benchmarks.export --data ../shared/data
+
+Each set's run is trained on a frozen `mini` and exported three times; the whole test split is scored by the run in
+torch and by each folder's own model, all on the same pixels and with one thread. The interval is Wilson's. Times are
+CPU milliseconds a clip, medians over the split, of the model alone. The last rows are a ViT-B/32 tower with random
+weights, whose answers mean nothing: size and time only.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import open_clip
+import torch
+
+import texthead as th
+from benchmarks.__main__ import machine
+from texthead import cli
+from texthead.datasets import Pixels, ViewClips
+from texthead.exporting import MODELS, Scorer, To, noise_clips
+from texthead.prediction import Look, look_of
+from texthead.recognizer import Recognizer
+from texthead.report import wilson_interval
+from texthead.runs import Run, write_run
+from texthead.temporal import MeanPool
+from texthead.towers import VisualSpec, build_visual
+
+SETS = {
+    "clothing": ("image/clothing/images.csv", ["--head", "cosine"]),
+    "airborne": ("video/airborne/clips.csv", []),
+}
+WAYS: tuple[tuple[str, To, bool], ...] = (
+    ("onnx", "onnx", False),
+    ("onnx, int8", "onnx", True),
+    ("torch", "torch", False),
+)
+
+Score = Callable[[np.ndarray], np.ndarray]
+
+
+def scorer_of(run: Run, look: Look) -> Score:
+    """The run's own model."""
+    model = Scorer(run.model.eval(), look.pooling).eval()
+
+    def score(clips: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return model(torch.from_numpy(clips)).numpy()
+
+    return score
+
+
+def folder_of(folder: Path, to: To) -> Score:
+    """The model of an exported folder, with one thread."""
+    file = folder / MODELS[to]
+    if to == "torch":
+        program = torch.export.load(file).module()
+        return lambda clips: program(torch.from_numpy(clips)).detach().numpy()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return lambda clips: np.asarray(session.run(None, {"clips": clips})[0])
+
+
+def scored(score: Score, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+    """(the scores of each clip, the median of CPU milliseconds)."""
+    rows, times = [], []
+    score(clips[0])
+    for clip in clips:
+        began = time.process_time()
+        rows.append(score(clip)[0])
+        times.append(1e3 * (time.process_time() - began))
+    return np.stack(rows), float(np.median(times))
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities."""
+    odds = np.exp(scores - scores.max(-1, keepdims=True))
+    return odds / odds.sum(-1, keepdims=True)
+
+
+def row(name: str, way: str, found: np.ndarray, own: np.ndarray, truth: np.ndarray, size: float, times: str) -> str:
+    """A line of the table."""
+    right, count = int((found.argmax(1) == truth).sum()), len(truth)
+    low, high = wilson_interval(right, count)
+    changed = int((found.argmax(1) != own.argmax(1)).sum())
+    far = float(np.abs(softmax(found) - softmax(own)).max())
+    accuracy = f"{100 * right / count:.1f} ({low:.1f}-{high:.1f})"
+    return f"| {name} | {way} | {accuracy} | {changed} of {count} | {far:.1e} | {size:.1f} | {times} |"
+
+
+def rows_of(name: str, data: th.Dataset, run: Run, scratch: Path) -> list[str]:
+    """The lines of a set."""
+    _, look = look_of(run)
+    test = data.split("test")
+    views = ViewClips(
+        [i.path for i in test.items], [0] * len(test), frames=look.frames, views=look.views, pixels=look.pixels
+    )
+    clips = [views[i][0][None].numpy() for i in range(len(test))]  # pyright: ignore
+    truth = np.array([run.labels.index(label) for label in test.labels])
+    own, base = scored(scorer_of(run, look), clips)
+    whole = (run.folder / "model.safetensors").stat().st_size / 1e6
+    lines = [row(name, "the run, torch", own, own, truth, whole, f"{base:.1f} (1.0x)")]
+    for way, to, int8 in WAYS:
+        folder = scratch / f"{name} {way}"
+        th.export(run, folder, to=to, int8=int8)
+        found, spent = scored(folder_of(folder, to), clips)
+        size = (folder / MODELS[to]).stat().st_size / 1e6
+        lines.append(row(name, way, found, own, truth, size, f"{spent:.1f} ({base / spent:.1f}x)"))
+    return lines
+
+
+def vit_rows(scratch: Path, clips: int = 12) -> list[str]:
+    """The lines of a ViT-B/32 with random weights, on single frames."""
+    config = open_clip.get_model_config("ViT-B-32")
+    assert config is not None
+    spec = VisualSpec(
+        source="random",
+        architecture="openclip",
+        dim=config["embed_dim"],
+        size=224,
+        crop=1.0,
+        interpolation="bicubic",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        activation="gelu",
+        channels_last=False,
+        any_size=False,
+        config=json.dumps({"embed_dim": config["embed_dim"], "vision_cfg": config["vision_cfg"], "quick_gelu": False}),
+    )
+    torch.manual_seed(0)
+    pixels, names = Pixels(224, 224, "bicubic"), ["a", "b"]
+    head = th.FrozenHead(torch.randn(2, spec.dim), names=names)
+    nothing: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
+    recipe = th.Recipe(name="random", frames=1, size=224, resize=224)
+    write_run(scratch / "vit", Recognizer(build_visual(spec), MeanPool(), head), recipe, pixels, names, nothing)
+    run = th.load_run(scratch / "vit")
+    _, look = look_of(run)
+    noise = [noise_clips(1, 1, look)] * clips
+    _, base = scored(scorer_of(run, look), noise)
+    whole = (run.folder / "model.safetensors").stat().st_size / 1e6
+    lines = [f"| ViT-B/32, random | the run, torch | | | | {whole:.1f} | {base:.1f} (1.0x) |"]
+    for way, to, int8 in WAYS[:2]:
+        folder = scratch / f"vit {way}"
+        th.export(run, folder, to=to, int8=int8)
+        _, spent = scored(folder_of(folder, to), noise)
+        size = (folder / MODELS[to]).stat().st_size / 1e6
+        lines.append(f"| ViT-B/32, random | {way} | | | | {size:.1f} | {spent:.1f} ({base / spent:.1f}x) |")
+    return lines
+
+
+def main() -> None:
+    """Train, export, score, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", nargs="*", default=list(SETS))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        for name in options.sets:
+            source, typed = SETS[name]
+            command = ["train", str(options.data / source), "--out", str(scratch / name), "--freeze-encoder", *typed]
+            if cli.main([*command, "--baselines", "never", "--workers", "0"]):
+                raise SystemExit(2)
+            lines += rows_of(name, th.read_dataset(options.data / source), th.load_run(scratch / name), scratch)
+        lines += vit_rows(scratch)
+    print(f"{machine()} onnxruntime {onnxruntime.__version__}\n")
+    print("| set | model | top-1 (95 %) | other answers | largest change of a probability | MB | CPU ms a clip |")
+    print("|---|---|---|---|---|---|---|")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

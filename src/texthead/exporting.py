@@ -1,0 +1,369 @@
+"""A run as a folder that predicts without texthead.
+
+model.onnx or model.pt2    uint8 clips -> one score a class: encoder, temporal module, views and head in one
+preprocessing.json         frames, views, sizes, normalisation
+classes.json               labels, names and the exact prompts
+thresholds.json            temperature, threshold and sets of a calibrated run
+predict.py                 file -> names with numpy, av and onnxruntime (or torch)
+README.md                  the model card
+"""
+
+import io
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from texthead import standalone
+from texthead.datasets import ViewClips
+from texthead.errors import MediaError, RunError
+from texthead.evaluation import average_views
+from texthead.features import Progress
+from texthead.files import read_json, write_json
+from texthead.model_card import model_card
+from texthead.prediction import Look, look_of
+from texthead.quantization import FRAMES, quantise, way_for
+from texthead.recognizer import Recognizer
+from texthead.runs import Run, classes_json, rows_digest
+from texthead.shard_files import is_member
+from texthead.temporal import TemporalTransformer
+from texthead.text_files import MOST_BYTES_OF_LISTS
+from texthead.towers import as_visual
+
+To = Literal["onnx", "torch"]
+MODELS: dict[To, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
+# What the exported model's probabilities may differ by.
+TOLERANCE = 1e-4
+# Held-out files that are scored by both models, if they are there.
+CHECKED = 32
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the written model is from the run.
+
+    `frames` are the frame counts of clips that were tried, `scores` and `probabilities` the largest differences over
+    them and over `files` held-out files; `same_pixels` says whether predict.py gave the same input for each file,
+    `agree` of how many files the best name is the same, `right` and `right_before` of how many it is the label's, by
+    the written model and by the run.
+    """
+
+    frames: tuple[int, ...]
+    scores: float
+    probabilities: float
+    files: int
+    same_pixels: bool
+    agree: int
+    right: int
+    right_before: int
+
+
+class Scorer(nn.Module):
+    """uint8 clips -> one score a class, as `texthead predict` has it: the views of an item are averaged inside."""
+
+    def __init__(self, model: Recognizer, pooling: str):
+        super().__init__()
+        self.model = model
+        self.pooling = pooling
+
+    def forward(self, clips: UInt8[Tensor, "batch views frames 3 size size"]) -> Float[Tensor, "batch classes"]:
+        """Scores of each item."""
+        features = self.model.features(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        return average_views(features, self.model.head, pooling=self.pooling)  # pyright: ignore[reportArgumentType]
+
+
+def export(
+    run: Run,
+    out: str | Path,
+    *,
+    to: To = "onnx",
+    int8: bool = False,
+    progress: Progress | None = None,
+    **asked: Any,
+) -> Parity:
+    """How far the exported model is from the run, after writing its folder; the folder is there whole or not at all.
+
+    Any number of clips of any number of frames can be scored at once; views and sizes are fixed.
+
+    Args:
+        to: an ONNX model for onnxruntime, or a torch.export program for torch alone.
+        int8: weights of eight bits; what that costs is in the model card. Threshold and sets of a calibrated run are
+            left out then, since they hold for the run's own scores.
+        asked: `frames`, `pixels`, `views` and `pooling` as of `predict`.
+
+    Raises:
+        RunError: a folder that is there, a package that is missing, a model that cannot be exported, or whose scores
+            differ.
+    """
+    out = Path(out)
+    check_out(out, to, int8=int8)
+    model, look = look_of(run, **asked)
+    scorer = Scorer(model.cpu().eval(), look.pooling).eval()
+    with _folder(out) as folder:
+        way = _write_model(folder, scorer, run, look, to, int8)
+        write_json(folder / "preprocessing.json", preprocessing(scorer, look, to))
+        write_json(folder / "classes.json", _classes(run))
+        write_json(folder / "thresholds.json", thresholds(run, look, promises=not int8))
+        shutil.copyfile(standalone.__file__, folder / "predict.py")
+        found = parity(folder, scorer, run, look, progress)
+        if not int8:
+            _check_parity(found)
+        card = model_card(run, look, out.name, found, file=MODELS[to], int8=way)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return found
+
+
+def check_out(out: Path, to: str, *, int8: bool) -> None:
+    """Nothing, if what is asked for can be made there.
+
+    Raises:
+        RunError: it cannot.
+    """
+    if to not in get_args(To):
+        raise RunError(f"--to must be onnx or torch, got {to!r}")
+    if out.exists():
+        raise RunError(f"{out}: is there already; choose another --out, or remove it")
+    if int8 and to == "torch":
+        raise RunError("--int8 is made by onnxruntime: leave out --to torch, or leave out --int8")
+    if to == "onnx":
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise RunError(f"export to ONNX needs {error.name}: pip install 'texthead[onnx]'") from None
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """A folder that becomes `out` when the block ends well."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
+            folder = Path(beside) / "folder"
+            folder.mkdir()
+            yield folder
+            folder.rename(out)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written ({error.strerror or error}); choose another --out") from error
+
+
+# ---- what is in the folder
+
+
+def _write_model(folder: Path, scorer: Scorer, run: Run, look: Look, to: To, int8: bool) -> str | None:
+    """How it was quantised, if it was; the model is written."""
+    program = traced(scorer, look)
+    file = folder / MODELS[to]
+    if to == "torch":
+        torch.export.save(program, file)
+        return None
+    with _quiet():
+        written = torch.onnx.export(program, (), input_names=["clips"], output_names=["scores"], verbose=False)
+    assert written is not None
+    if not int8:
+        written.save(file)
+        return None
+    with tempfile.TemporaryDirectory(dir=folder) as scratch, _quiet():
+        full = Path(scratch) / "full.onnx"
+        written.save(full)
+        way = way_for(full)
+        quantise(full, file, way, _training_clips(run, look) if way == "static" else [])
+    return way
+
+
+def traced(scorer: Scorer, look: Look) -> torch.export.ExportedProgram:
+    """The model as a program of plain operations, for any number of items and of frames.
+
+    Raises:
+        RunError: a model with steps that depend on its input's values.
+    """
+    temporal, size = scorer.model.temporal, look.pixels.size
+    most = temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer) else None
+    example = torch.zeros(2, look.views.count, min(3, most or 3), 3, size, size, dtype=torch.uint8)
+    frames = torch.export.Dim("frames", max=most)  # pyright: ignore[reportArgumentType]
+    free = {0: torch.export.Dim("batch"), 2: frames}
+    try:
+        with torch.no_grad(), _quiet():
+            return torch.export.export(scorer, (example,), dynamic_shapes={"clips": free})
+    except Exception as error:  # torch.export makes nearly every kind.
+        told = " ".join(str(error).split())[:200]
+        raise RunError(f"{as_visual(scorer.model.visual).spec.source}: cannot be exported ({told})") from error
+
+
+def preprocessing(scorer: Scorer, look: Look, to: To) -> dict[str, object]:
+    """What `preprocessing.json` holds: all that `predict.py` does to a file, and what the model does itself."""
+    spec, temporal = as_visual(scorer.model.visual).spec, scorer.model.temporal
+    return {
+        "format": 1,
+        "model": MODELS[to],
+        "input": {
+            "name": "clips",
+            "type": "uint8, RGB, 0-255",
+            "axes": ["batch", "views", "frames", "channels", "height", "width"],
+            "shape": ["any", look.views.count, "any", 3, look.pixels.size, look.pixels.size],
+            "most_frames": temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer) else None,
+        },
+        "output": {"name": "scores", "axes": ["batch", "classes"]},
+        "frames": look.frames,
+        "views": asdict(look.views),
+        **asdict(look.pixels),
+        "antialias": True,
+        "in_the_model": {"mean": spec.mean, "std": spec.std, "views_averaged": look.pooling},
+    }
+
+
+def _classes(run: Run) -> dict[str, object]:
+    """What `classes.json` holds."""
+    if run.classes is not None:
+        return {key: run.classes[key] for key in ("template", "classes")}
+    return classes_json(run.model.head, None, run.recipe.template)  # pyright: ignore[reportArgumentType]
+
+
+def thresholds(run: Run, look: Look, *, promises: bool) -> dict[str, object]:
+    """What `thresholds.json` holds: the run's temperature, and where they hold here its threshold and label sets.
+
+    They hold for the rows and the look that they were found with; else the temperature stays as the best guess.
+    """
+    found = run.folder / "calibration.json"
+    if run.classes is None or not found.is_file():
+        return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
+    held = read_json(found)
+    seen = {"frames": look.frames, "pooling": look.pooling, "pixels": asdict(look.pixels), "views": asdict(look.views)}
+    why = None
+    if held["classes"] != rows_digest(run.model.head.weight):  # pyright: ignore[reportArgumentType]
+        why = "the classes were edited since"
+    elif held.get("look", seen) != seen:
+        why = "it was calibrated with other frames, views or sizes"
+    elif not promises:
+        why = "they hold for scores without int8"
+    kept = {key: held[key] if why is None else None for key in ("threshold", "coverage")}
+    return {"temperature": held["temperature"], **kept, **({} if why is None else {"why": why})}
+
+
+# ---- how far it is from the run
+
+
+def parity(folder: Path, scorer: Scorer, run: Run, look: Look, progress: Progress | None = None) -> Parity:
+    """How far the model in the folder is from the run: on coarse noise, and on held-out files that are there."""
+    predictor = standalone.Predictor(folder)
+    limit = preprocessing(scorer, look, "onnx")["input"]["most_frames"]  # pyright: ignore
+    counts = sorted({min(count, limit or count) for count in (1, 2, look.frames, 2 * look.frames)})
+    ours, theirs = [], []
+    for count in counts:
+        clips = noise_clips(2 if count == look.frames else 1, count, look)
+        ours.append(_scores(scorer, clips))
+        theirs.append(predictor.model(clips))
+    files, labels = _held_out(run)
+    found, same, known = _on_files(predictor, scorer, files, look, progress)
+    ours += [own for own, _ in found]
+    theirs += [their for _, their in found]
+    targets = [labels[i] for i in known]
+    best = [(predictor.names[int(a.argmax())], predictor.names[int(b.argmax())]) for a, b in found]
+    return Parity(
+        tuple(counts),
+        max(float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True)),
+        max(float(np.abs(_softmax(a) - _softmax(b)).max()) for a, b in zip(ours, theirs, strict=True)),
+        len(found),
+        same,
+        agree=sum(a == b for a, b in best),
+        right=sum(b == label for (_, b), label in zip(best, targets, strict=True)),
+        right_before=sum(a == label for (a, _), label in zip(best, targets, strict=True)),
+    )
+
+
+def _on_files(
+    predictor: standalone.Predictor, scorer: Scorer, files: Sequence[Path], look: Look, progress: Progress | None
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], bool, list[int]]:
+    """(scores of the run and of the folder, whether all inputs were the same, which files could be read)."""
+    pairs, same, known = [], True, []
+    for i, clips in enumerate(_clips(files, look)):
+        if not isinstance(clips, MediaError):
+            alone = standalone.views_of(files[i], predictor.settings)[None]
+            same = same and np.array_equal(clips, alone)
+            pairs.append((_scores(scorer, clips), predictor.model(alone)))
+            known.append(i)
+        if progress:
+            progress(i + 1, len(files))
+    return pairs, same, known
+
+
+def _clips(files: Sequence[Path], look: Look) -> Iterator[UInt8[np.ndarray, "1 views frames 3 size size"] | MediaError]:
+    """The model's input for each file, as the library reads it."""
+    clips = ViewClips(files, [0] * len(files), frames=look.frames, views=look.views, pixels=look.pixels)
+    for place in range(len(files)):
+        views = clips[place][0]
+        yield views if isinstance(views, MediaError) else views[None].numpy()
+
+
+def _held_out(run: Run) -> tuple[list[Path], list[str]]:
+    """Some of the files that the run held out and that are still there, and their labels, evenly placed."""
+    split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
+    rows = zip(map(Path, split["held_out"]), split.get("held_out_labels", split["held_out"]), strict=True)
+    there = [(path, label) for path, label in rows if path.is_file() and not is_member(path)]
+    chosen = there[:: max(1, len(there) // CHECKED)][:CHECKED]
+    return [path for path, _ in chosen], [label for _, label in chosen]
+
+
+def _training_clips(run: Run, look: Look) -> list[np.ndarray]:
+    """Clips of training files that are still there, evenly placed."""
+    there = [path for path in map(Path, sorted(run.trained_on)) if path.is_file() and not is_member(path)]
+    most = max(4, FRAMES // (look.frames * look.views.count))
+    found = _clips(there[:: max(1, len(there) // most)][:most], look)
+    return [clips for clips in found if not isinstance(clips, MediaError)]
+
+
+def noise_clips(items: int, frames: int, look: Look) -> UInt8[np.ndarray, "items views frames 3 size size"]:
+    """Coarse noise, in which an encoder sees something; the same for the same shape."""
+    rng, size = np.random.default_rng([items, frames]), look.pixels.size
+    coarse = rng.integers(0, 256, (items, look.views.count, frames, 3, 8, 8), dtype=np.uint8)
+    places = np.arange(size) * 8 // size
+    return np.ascontiguousarray(coarse[..., places, :][..., places])
+
+
+@torch.inference_mode()
+def _scores(scorer: Scorer, clips: UInt8[np.ndarray, "items views frames 3 size size"]) -> np.ndarray:
+    return scorer(torch.from_numpy(clips)).float().numpy()
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    odds = np.exp(scores.astype(np.float64) - scores.max(-1, keepdims=True))
+    return odds / odds.sum(-1, keepdims=True)
+
+
+def _check_parity(found: Parity) -> None:
+    """Nothing, if the written model is the run's.
+
+    Raises:
+        RunError: it differs by more than `TOLERANCE`, or predict.py reads files otherwise.
+    """
+    if not found.same_pixels:
+        raise RunError("predict.py reads held-out files to other pixels than texthead here: report your torch and CPU")
+    if found.probabilities > TOLERANCE:
+        raise RunError(
+            f"the exported model's probabilities differ from the run's by {found.probabilities:.1e}, more than "
+            f"{TOLERANCE:.0e}: nothing was written; try --to torch"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What exporters say on the way is for those who write them."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,130 @@
+"""The model card of an exported run: what the run itself says, and nothing else."""
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from texthead.files import fingerprint
+from texthead.intervals import wilson_interval
+from texthead.prediction import Look
+from texthead.runs import Run
+from texthead.text_files import MOST_BYTES_OF_LISTS, read_text
+
+if TYPE_CHECKING:
+    from texthead.exporting import Parity
+
+
+def model_card(run: Run, look: Look, name: str, parity: "Parity", *, file: str, int8: str | None) -> str:
+    """The card as Markdown."""
+    sections = [
+        f"# {name}\n\n{_what(run, look)}",
+        f"## Use\n\n{_use(look, file)}",
+        f"## Numbers\n\n{_numbers(run)}\n\n{_parity(parity, int8)}",
+        f"## Classes\n\n{_classes(run)}",
+        f"## Made by\n\n{_made_by(run)}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _what(run: Run, look: Look) -> str:
+    recipe, head = run.recipe, run.model.head
+    clip = "1 frame" if look.frames == 1 else f"{look.frames} frames of a clip"
+    return (
+        f"Names what is in videos and images: one of {len(run.labels)} classes. Encoder `{run.spec.source}` "
+        f"({run.spec.architecture}), {clip} of {look.pixels.size}x{look.pixels.size} pixels, temporal module "
+        f"{recipe.temporal}, head {head.kind}. It names one of its classes for any file, also for what is none of them."
+    )
+
+
+def _use(look: Look, file: str) -> str:
+    runtime = "torch" if file.endswith(".pt2") else "onnxruntime"
+    lines = [
+        f"    pip install numpy {runtime} av      # and pillow for JPEG; PNG and videos do without",
+        "    python predict.py clip.mp4 photo.png",
+    ]
+    views = f"{look.views} views (clips x crops), {look.pooling} averaged in the model"
+    told = (
+        f"`{file}` takes `clips`: uint8 RGB, axes batch, views, frames, channels, height, width; any batch and any "
+        f"number of frames; {views}. It gives `scores`, batch by classes in the order of `classes.json`; "
+        "softmax(scores / temperature) are probabilities. `preprocessing.json` says how a file becomes clips, "
+        "`thresholds.json` holds "
+        'the temperature and, of a calibrated run, the threshold for "none of these" and the quantile of label sets.'
+    )
+    risk = "\n\nLoading a .pt2 file can run code that is in it: load this one only if you trust who made it."
+    return "\n".join(lines) + f"\n\n{told}" + (risk if runtime == "torch" else "")
+
+
+def _numbers(run: Run) -> str:
+    """What metrics.jsonl holds of validation, and how many items there were."""
+    items = f"Trained on {len(run.trained_on)} items, {len(run.held_out)} held out."
+    seen = [record for record in _records(run.folder / "metrics.jsonl") if record.get("kind") == "val"]
+    if not seen:
+        return f"{items} The run holds no validation in `metrics.jsonl`."
+    last = seen[-1]
+    right = round(last["top1"] * last["count"] / 100)
+    edited = " The classes were edited since." if run.classes and run.classes.get("history") else ""
+    return (
+        f"{items} Last validation of the run (`metrics.jsonl`, epoch {last['epoch'] + 1}): top-1 "
+        f"{_rate(right, last['count'])}, top-5 {last['top5']:.1f} %.{edited}"
+    )
+
+
+def _records(path: Path) -> list[dict]:
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in read_text(path, most=MOST_BYTES_OF_LISTS).splitlines() if line.strip()]
+
+
+def _rate(right: int, count: int) -> str:
+    low, high = wilson_interval(right, count)
+    return f"{100 * right / count:.1f} % of {count} (95 % interval {low:.1f}-{high:.1f})"
+
+
+def _parity(parity: "Parity", int8: str | None) -> str:
+    """What was measured when the folder was written."""
+    way = f" The weights have eight bits ({int8} quantisation)." if int8 else ""
+    frames = ", ".join(map(str, parity.frames))
+    lines = [
+        f"Measured at export against the run in texthead, on clips of {frames} frames"
+        + (f" and {parity.files} of the held-out files" if parity.files else "")
+        + f": scores differ by at most {parity.scores:.1e}, probabilities by {parity.probabilities:.1e}.{way}"
+    ]
+    if parity.files:
+        lines.append(
+            f"Of those files {parity.agree} get the same best name; right are {_rate(parity.right, parity.files)}, "
+            f"{_rate(parity.right_before, parity.files)} by the run itself. `predict.py` gave the model "
+            + ("the same pixels, to the bit." if parity.same_pixels else "other pixels for some.")
+        )
+    else:
+        lines.append("No held-out file of the run was there to try.")
+    return " ".join(lines)
+
+
+def _classes(run: Run) -> str:
+    """A line a class: its label and the exact strings behind its row."""
+    entries = (run.classes or {}).get("classes")
+    if entries is None:
+        prompts: Sequence[object] = getattr(run.model.head, "prompts", None) or [None] * len(run.labels)
+        entries = [{"label": a, "prompt": b} for a, b in zip(run.labels, prompts, strict=True)]
+    return "\n".join(f"- {_code(entry['label'])}{_prompts(entry['prompt'])}" for entry in entries)
+
+
+def _prompts(prompt: object) -> str:
+    if prompt is None:
+        return " (learned or drawn row, no text)"
+    each = [prompt] if isinstance(prompt, str) else list(prompt)  # pyright: ignore[reportArgumentType]
+    return f": {', '.join(_code(text) for text in each)}"
+
+
+def _code(text: object) -> str:
+    """Text as it is, in a line of Markdown."""
+    ticks = "``" if "`" in str(text) else "`"
+    return f"{ticks}{' '.join(str(text).split())}{ticks}"
+
+
+def _made_by(run: Run) -> str:
+    weights = fingerprint(run.folder / "model.safetensors")
+    packages = ", ".join(f"{name} {version(name)}" for name in ("texthead", "torch", "av"))
+    return f"`texthead export` ({packages}) from a run of recipe `{run.recipe.name}`, weights `{weights}`."

@@ -1,0 +1,59 @@
+"""The numbers of `metrics.jsonl` for TensorBoard, as they come."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from texthead.errors import RunError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class TensorBoardLog:
+    """A writer into a folder of its own, made anew with the first record: a resumed run hands over its kept ones again.
+
+    Raises:
+        RunError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path):
+        try:
+            import tensorboard  # noqa: F401
+        except ImportError:
+            raise RunError("--tensorboard needs tensorboard: pip install 'texthead[tensorboard]'") from None
+        self.folder = folder
+        self._writer: SummaryWriter | None = None
+
+    def add(self, record: dict) -> None:
+        """Write every number of a record at its step, as `train/loss` and `val/top1`.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        if "step" not in record:
+            return
+        try:
+            writer = self._opened()
+            for key, value in record.items():
+                if isinstance(value, int | float) and key not in ("step", "epoch"):
+                    writer.add_scalar(f"{record['kind']}/{key}", value, record["step"])
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be written ({error.strerror}); leave out --tensorboard") from None
+
+    def _opened(self) -> "SummaryWriter":
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            if self.folder.is_dir():
+                shutil.rmtree(self.folder)
+            self._writer = SummaryWriter(str(self.folder))
+        return self._writer
+
+    def __enter__(self) -> "TensorBoardLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what is waiting."""
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,212 @@
+"""predict.py of an exported folder: the same frames, crops and pixels as the library, without the library."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from made import write_image, write_video
+from texthead import standalone
+from texthead.datasets import Pixels, ViewClips
+from texthead.errors import MediaError
+from texthead.sampling import CROP_COUNTS, Along, Origin, Views, crop_offsets
+
+FILE = Path(standalone.__file__)
+PIXELS = Pixels(32, 36, "bicubic")
+
+
+def settings_of(frames: int, views: Views, pixels: Pixels) -> dict:
+    """What preprocessing.json says of them."""
+    return {"frames": frames, "views": vars(views), **vars(pixels)}
+
+
+def both(path: Path, frames: int, views: Views, pixels: Pixels = PIXELS):
+    """(the library's views of a file or its error, predict.py's)."""
+    ours = ViewClips([path], [0], frames=frames, views=views, pixels=pixels)[0][0]
+    try:
+        alone = standalone.views_of(path, settings_of(frames, views, pixels))
+    except (standalone.Refused, av.error.FFmpegError) as error:
+        alone = error
+    return ours if isinstance(ours, MediaError) else ours.numpy(), alone
+
+
+def test_it_imports_nothing_but_numpy_and_av_and_what_a_model_needs():
+    tree = ast.parse(FILE.read_text())
+    named = {
+        alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    named |= {(node.module or "").partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    at_once = {n.names[0].name for n in tree.body if isinstance(n, ast.Import)}
+    assert named - set(sys.stdlib_module_names) == {"numpy", "av", "onnxruntime", "torch", "PIL"}
+    assert at_once - set(sys.stdlib_module_names) == {"av", "numpy"}
+
+
+@pytest.mark.parametrize("origin", get_args(Origin))
+def test_frames_are_those_of_sampling(origin):
+    for frames in (1, 2, 3, 8, 16, 128):
+        for clips in (1, 2, 3, 4, 7):
+            views = Views(clips, 1, origin)
+            for length in (1, 2, 3, 7, 8, 9, 31, 100, 127, 128, 129, 300, 1001):
+                found = standalone.clips_of(length, settings_of(frames, views, PIXELS))
+                assert found == views.frame_indices(length, frames), (length, frames, clips)
+
+
+@pytest.mark.parametrize("along", get_args(Along))
+def test_crops_are_those_of_sampling(along):
+    for crops in CROP_COUNTS:
+        for width, height in ((32, 32), (33, 32), (57, 36), (36, 57), (341, 256), (256, 341), (999, 40)):
+            found = standalone.crops_of(width, height, settings_of(1, Views(1, crops, along=along), PIXELS))
+            assert found == crop_offsets(width, height, 32, crops, along)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_resized_picture_is_torchs_to_the_bit(interpolation):
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        height, width = rng.integers(2, 500, 2)
+        size = tuple(int(side) for side in rng.integers(1, 300, 2))
+        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        frames = torch.from_numpy(picture)[None].permute(0, 3, 1, 2)
+        theirs = torch.nn.functional.interpolate(frames, size, mode=interpolation, antialias=True)
+        ours = standalone.scaled(picture, *size, interpolation == "bicubic")
+        assert np.array_equal(ours, theirs[0].permute(1, 2, 0).numpy()), (height, width, size)
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_views_of_a_picture_of_extreme_values(tmp_path, squash):
+    """Black and white next to each other, where a bicubic overshoots and has to be cut."""
+    stripes = np.kron(np.random.default_rng(1).integers(0, 2, (23, 31, 3)) * 255, np.ones((3, 4, 1))).astype(np.uint8)
+    PIL.Image.fromarray(stripes).save(tmp_path / "a.png")
+    for crops in CROP_COUNTS:
+        ours, alone = both(tmp_path / "a.png", 2, Views(1, crops), Pixels(40, 48, "bicubic", squash))
+        assert np.array_equal(ours, alone)
+
+
+def rewrapped(source: Path, out: Path, *, rotation: int = 0, times: list[int] | None = None) -> Path:
+    """The packets of a video in another container, shown at other times."""
+    with av.open(str(source)) as old, av.open(str(out), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(video=0)):
+            if packet.size:
+                if times:
+                    packet.pts = packet.dts = times[number] * packet.duration
+                packet.stream = stream
+                new.mux(packet)
+    return out
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".mov", ".ts"])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_video_gives_the_same_views(tmp_path, suffix, codec):
+    path = write_video(tmp_path / f"a{suffix}", "red", frames=19, codec=codec)
+    for frames, views in ((1, Views()), (8, Views(origin="centre")), (5, Views(3, 3)), (16, Views(2, 10, "dense"))):
+        ours, alone = both(path, frames, views)
+        assert isinstance(alone, np.ndarray), alone
+        assert np.array_equal(ours, alone)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_short_video_gives_the_same_views(tmp_path, frames):
+    path = write_video(tmp_path / "a.mp4", "blue", frames=frames)
+    ours, alone = both(path, 8, Views(2, 1))
+    assert np.array_equal(ours, alone)
+
+
+def test_a_variable_frame_rate_gives_the_same_views(tmp_path):
+    plain = write_video(tmp_path / "a.mkv", "green", frames=8, codec="mpeg4")
+    path = rewrapped(plain, tmp_path / "b.mkv", times=[0, 1, 5, 6, 20, 21, 22, 40, 41])
+    ours, alone = both(path, 4, Views(origin="centre"))
+    assert np.array_equal(ours, alone)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".webp", ".tif"])
+def test_an_image_gives_the_same_views(tmp_path, suffix):
+    ours, alone = both(write_image(tmp_path / f"a{suffix}", "red"), 4, Views(1, 3))
+    assert np.array_equal(ours, alone)
+
+
+MODES = ["RGB", "RGBA", "L", "P", "1", "LA", "I;16"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_pillow_a_png_is_the_same_or_refused(tmp_path, monkeypatch, mode):
+    rng, path = np.random.default_rng(2), tmp_path / "a.png"
+    if mode == "I;16":
+        PIL.Image.fromarray(rng.integers(0, 2**16, (40, 50), dtype=np.uint16)).save(path)
+    else:
+        PIL.Image.fromarray(rng.integers(0, 256, (40, 50, 4), dtype=np.uint8), "RGBA").convert(mode).save(path)
+    with_pillow = standalone.read_image(path)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    if mode in ("LA", "I;16", "1"):
+        with pytest.raises(standalone.Refused, match="pip install pillow"):
+            standalone.read_image(path)
+    else:
+        assert np.array_equal(standalone.read_image(path), with_pillow)
+
+
+def test_without_pillow_a_jpeg_is_refused_in_one_line(tmp_path, monkeypatch):
+    path = write_image(tmp_path / "a.jpg", "red")
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(standalone.Refused, match=r"^this kind of picture needs pillow \(pip install pillow\)"):
+        standalone.read_image(path)
+
+
+def test_what_is_no_video_is_refused(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no video" * 50)
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {write_video(tmp_path / 'b.mp4', 'red')}\n")
+    for path in (tmp_path / "a.mp4", tmp_path / "list.mp4", tmp_path / "none.mp4"):
+        ours, alone = both(path, 4, Views())
+        assert isinstance(ours, MediaError)
+        assert isinstance(alone, (standalone.Refused, av.error.FFmpegError))
+
+
+def test_real_files_of_many_codecs_give_the_same_views_or_are_refused_by_both(shared):
+    """Rotation, variable frame rate, 10 bits, odd sizes, damage: nothing that the library reads is read otherwise."""
+    files = [
+        path for path in sorted((shared / "decode" / "derived").iterdir()) if path.is_file() and path.suffix != ".md"
+    ]
+    files += [
+        path
+        for path in sorted((shared / "decode" / "real").iterdir())
+        if path.name.startswith(("decord", "zamba", "mmaction2_test"))
+    ]
+    same = 0
+    for path in files:
+        ours, alone = both(path, 8, Views(origin="centre"))
+        assert isinstance(ours, MediaError) == isinstance(alone, Exception), path.name
+        if isinstance(alone, np.ndarray):
+            assert np.array_equal(ours, alone), path.name
+            same += 1
+    assert same >= 25
+
+
+def test_answers_and_sets_of_a_calibrated_model(tmp_path):
+    """By hand: scores 2 1 0 at temperature 0.5 give 0.867 0.117 0.016."""
+    predictor = standalone.Predictor.__new__(standalone.Predictor)
+    predictor.names = ["a", "b", "c"]
+    predictor.settings = settings_of(1, Views(), Pixels(8, 8, "bicubic"))
+    predictor.model = lambda clips: np.array([[2.0, 1.0, 0.0]])
+    path = write_image(tmp_path / "a.png", "red")
+    for needed, answer in ((0.86, "a"), (0.87, "none of these")):
+        predictor.thresholds = {
+            "temperature": 0.5,
+            "threshold": {"false_accept": 0.05, "probability": needed},
+            "coverage": {"level": 0.9, "quantile": 1.5},
+        }
+        found = predictor.named(path, 2)
+        assert [pair["name"] for pair in found["top"]] == ["a", "b"]
+        assert [pair["probability"] for pair in found["top"]] == pytest.approx([0.866813, 0.117310], abs=1e-6)
+        assert (found["answer"], found["set"]) == (answer, ["a", "b"])
+        assert ("none of these" in standalone.shown(found)) == (answer != "a")
+
+
+def test_help_needs_no_model():
+    done = subprocess.run([sys.executable, str(FILE), "--help"], capture_output=True, text=True, check=True)
+    assert "FILE" in done.stdout
