@@ -119,6 +119,8 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
         from texthead.profile_job import profile as do
     elif command == "predict":
         from texthead.predict_job import predict as do
+    elif command == "ui":
+        from texthead.ui_job import ui as do
     else:
         from texthead.head_job import head as do
     do(options)

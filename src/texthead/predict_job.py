@@ -17,16 +17,14 @@ from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
 from texthead.evaluation import Pooling, own_pixels
 from texthead.frame_files import clips_below, is_template
-from texthead.heads import text_head
 from texthead.parts import Part, check_rank, open_parts, predict_parts
-from texthead.prediction import CSV_COLUMNS, Prediction, csv_rows
+from texthead.prediction import CSV_COLUMNS, Prediction, csv_rows, json_entry, zero_shot
 from texthead.prediction import predict as predict_files
 from texthead.ray_parts import predict_on_ray
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.shard_files import has_shards
-from texthead.temporal import MeanPool
 from texthead.terminal import (
     as_asked,
     bar,
@@ -214,9 +212,9 @@ def _predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
     if run_folder is None:
         shown = prompts.class_prompts(template or "{}", names, sentences)
         encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=prompts.flat(shown))
-        head = text_head(encoder, names, prompts=shown).renamed(labels)
+        model = zero_shot(encoder, names, labels=labels, prompts=shown)
         say_prompts(labels, shown)
-        return Recognizer(encoder.visual, MeanPool(), head).to(device)
+        return model.to(device)
     run = runs.load_run(run_folder)
     if given:
         say_residual(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
@@ -236,12 +234,7 @@ def _zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:
 
 def _print_predictions(found: Sequence[Prediction], options: Any) -> None:
     if options.json:
-        entries = [
-            {"path": str(p.path), "top": [{"name": n, "probability": round(v, 6)} for n, v in p.top]}
-            | ({"error": p.error} if p.error else {})
-            for p in found
-        ]
-        print(json.dumps(entries, indent=1, ensure_ascii=False))
+        print(json.dumps([json_entry(each) for each in found], indent=1, ensure_ascii=False))
         return
     if options.csv:
         writer = csv.writer(sys.stdout)

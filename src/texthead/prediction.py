@@ -13,11 +13,13 @@ from texthead.datasets import Pixels, media_below
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Pooling, check_any, head_scores, item_features, own_pixels
 from texthead.features import Progress, readable
+from texthead.heads import text_head
 from texthead.recognizer import Recognizer
 from texthead.runs import Run
 from texthead.sampling import Views
 from texthead.shard_files import has_shards, is_there, read_rows
-from texthead.towers import as_visual
+from texthead.temporal import MeanPool
+from texthead.towers import Encoder, as_visual
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,14 @@ def look_of(
         own = Look(8, own_pixels(as_visual(run.visual).spec), Views(origin="centre"), "features")
         model = run
     return model, Look(frames or own.frames, pixels or own.pixels, views or own.views, pooling or own.pooling)
+
+
+def zero_shot(
+    encoder: Encoder, names: Sequence[str], *, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
+) -> Recognizer:
+    """A model without any training: the mean of the frames before text rows; predictions say `labels`."""
+    head = text_head(encoder, names, prompts=prompts).renamed(labels)
+    return Recognizer(encoder.visual, MeanPool(), head)
 
 
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
@@ -150,6 +160,12 @@ def named(
         known = tuple((names[place], value) for place, value in pairs) if problem is None else ()
         found.append(Prediction(path, known, problem))
     return found
+
+
+def json_entry(found: Prediction) -> dict[str, object]:
+    """The prediction as JSON holds it: probabilities to a millionth, and an error only where there is one."""
+    top = [{"name": name, "probability": round(value, 6)} for name, value in found.top]
+    return {"path": str(found.path), "top": top} | ({"error": found.error} if found.error else {})
 
 
 CSV_COLUMNS = ("path", "rank", "name", "probability", "error")

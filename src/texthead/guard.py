@@ -1,0 +1,77 @@
+"""What stands in front of a page: only its own addresses, only its own host, and nothing is fetched from elsewhere."""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# The browser itself refuses what a script or style would ask of another host.
+POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; "
+    "form-action 'self'; base-uri 'self'; frame-ancestors 'none'; object-src 'none'"
+)
+_HEADERS = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_API = "/gradio_api/"
+# What the page asks for. Gradio has more, among it addresses that fetch others for whoever asks.
+_OPEN = ("/assets/", "/static/", "/theme.css", "/config", "/favicon.ico", "/robots.txt", "/manifest.json")
+_OPEN_API = (
+    *("upload", "upload_progress", "queue/join", "queue/data", "heartbeat/", "startup-events", "info", "cancel"),
+    *("app_id", "reset", "theme.css", "file=/"),
+)
+
+
+class Guard:
+    """An ASGI application in front of another one.
+
+    Args:
+        hosts: the names that a browser may call this server by, in lower case, without a port; None: any. With names,
+            a page elsewhere whose name is made to point here cannot ask.
+    """
+
+    def __init__(self, app: App, hosts: Iterable[str] | None):
+        self._app = app
+        self._hosts = None if hosts is None else frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sent(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
+            await send(message)
+
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self._app(scope, receive, sent)
+            return
+        status, why = refusal
+        await sent({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+        await sent({"type": "http.response.body", "body": why.encode()})
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """(status, reason), if the request is not one of the page's own."""
+        headers = dict(scope["headers"])
+        host = _without_port(headers.get(b"host", b"").decode("latin-1").lower())
+        if self._hosts is not None and host not in self._hosts:
+            return 421, "this page is not of that host"
+        path = scope["path"]
+        inner = path.removeprefix(_API)
+        is_open = path == "/" or path.startswith(_OPEN) or (inner != path and inner.startswith(_OPEN_API))
+        return None if is_open else (404, "not a part of this page")
+
+
+def _without_port(host: str) -> str:
+    """`127.0.0.1:7860` is 127.0.0.1, `[::1]:7860` is ::1."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]

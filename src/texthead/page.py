@@ -1,0 +1,111 @@
+"""The page in the browser: a file and names in, the answer out. The one module that imports gradio."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fastapi
+import gradio as gr
+
+from texthead.answers import About, Limits
+from texthead.asking import Rules, Shown, shown
+from texthead.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from texthead.page_html import heading_html
+from texthead.watched import Held
+
+# Fonts of the reader's machine: gradio's own themes ask for others by name.
+_FONTS = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
+_MONO = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
+
+
+class Upload(gr.File):
+    """A file that was uploaded to this page; no other path, and no address, is read."""
+
+    is_template = True  # Gradio then draws it as its parent.
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
+        """The path, which must be in the folder of uploads.
+
+        Raises:
+            gr.Error: it is anywhere else.
+        """
+        if url_or_file_path is None:
+            return None
+        path = Path(url_or_file_path).resolve()
+        if not path.is_relative_to(Path(self.GRADIO_CACHE).resolve()) or not path.is_file():
+            raise gr.Error("only files that were uploaded here are read", print_exception=False)
+        self.temp_files.add(str(path))
+        return str(path)
+
+
+def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
+    """The page of a model in another process."""
+    with gr.Blocks(title="texthead", analytics_enabled=False, delete_cache=(60, 3600)) as page:
+        gr.HTML(heading_html(about))
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=280):
+                size = f"up to {rules.megabytes} MB and {limits.seconds:g} s"
+                kinds = sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES)
+                file = Upload(label=f"A video or an image ({size})", file_types=kinds, elem_id="file")
+                names = gr.Textbox(
+                    label="Names to choose from",
+                    info=_names_info(about),
+                    placeholder="a cat, a bicycle, an umbrella",
+                    lines=3,
+                    max_lines=10,
+                    max_length=20_000,
+                    elem_id="names",
+                )
+                button = gr.Button("Name it", variant="primary", elem_id="ask")
+            with gr.Column(scale=3, min_width=280):
+                parts = [gr.HTML(elem_id=f"answer-{part}") for part in Shown._fields]
+        button.click(
+            _asking(held, rules),
+            [file, names],
+            parts,
+            concurrency_limit=1,
+            concurrency_id="model",
+            trigger_mode="once",
+            api_visibility="private",
+            show_progress="minimal",
+        )
+    return page.queue(max_size=rules.waiting, api_open=False)
+
+
+def _names_info(about: About) -> str:
+    first = "One a line, or with commas between them."
+    return f"{first} Leave it empty for the model's own {len(about.names)}." if about.names else first
+
+
+def _asking(held: Held, rules: Rules) -> Callable[[str | None, str], Iterator[tuple[str, ...]]]:
+    def ask(path: str | None, text: str) -> Iterator[tuple[str, ...]]:
+        for parts in shown(held, rules, path, text or ""):
+            yield tuple(parts)
+
+    return ask
+
+
+def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
+    """The page as a web application without documentation, monitoring, history or addresses outside it."""
+    outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    return gr.mount_gradio_app(
+        outer,
+        page,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+        allowed_paths=[],
+        show_error=False,
+        max_file_size=f"{rules.megabytes}mb",
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=gr.themes.Default(font=_FONTS, font_mono=_MONO),
+        css=_beside("page.css"),
+        head=f"<script>{_beside('page.js')}</script>",
+    )
+
+
+def _beside(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
