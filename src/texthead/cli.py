@@ -121,6 +121,8 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
         from texthead.predict_job import predict as do
     elif command == "ui":
         from texthead.ui_job import ui as do
+    elif command == "timeline":
+        from texthead.timeline_job import timeline as do
     else:
         from texthead.head_job import head as do
     do(options)

@@ -17,13 +17,14 @@ import io
 import re
 import time
 from bisect import bisect_right
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import dropwhile, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -55,6 +56,9 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 # A few bytes can claim any size: the claim is checked before memory is taken. The area is where Pillow warns.
 MAX_SIDE = 16_384
 MAX_PIXELS = 89_478_485
+
+# What gives a frame's picture, upright: only those that are looked at are turned into RGB.
+Take = Callable[[], UInt8[np.ndarray, "height width 3"]]
 
 # Seconds of a processor that a call may take: a few kilobytes can hold a day of decoding.
 MAX_SECONDS = 600.0
@@ -219,27 +223,32 @@ class Video:
     """The frames of a file's best video stream in presentation order, upright by the container's rotation.
 
     `num_frames` is the number of frames that a player shows; `pts_seconds` says when it shows each of them,
-    counted from the first; `duration_seconds` is the end of the last one. Not applied: a sample aspect ratio
+    counted from the first; `duration_seconds` is the end of the last one; `has_times` is False where the file says
+    no times and they were counted from its frame rate. Not applied: a sample aspect ratio
     other than 1:1, and mirroring in the container's matrix.
     """
 
     def __init__(self, path: Path, data: bytes | None = None):
         self.path = path
         self._data = data
+        self.has_times = True
         self._until = time.thread_time() + MAX_SECONDS
-        self._container, self._stream = _open_stream(path, data)
+        self._container, self._stream = open_stream(path, data)
         try:
-            self._context = _one_thread(self._stream.codec_context)
+            self._context = one_thread(self._stream.codec_context)
             _check_size(path, self._context.width, self._context.height)
             self._to_rgb = VideoReformatter()
             self._entries, self._held = _list_packets(path, self._container, self._stream)
-            _check_whole(path, self._container, self._stream, self._entries)
+            tally = Tally()
+            for entry in self._entries:
+                tally.add(entry.pts, entry.duration, whole=entry.is_whole)
+            check_whole(path, self._container, self._stream, tally)
             self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]
             self._order = self._presentation_order()
             ticks = self._count_frames() if self._order is None else [self._pts(i) for i in self._order]
             if not ticks:
                 raise MediaError(path, "no frame of its video stream decodes; fetch or encode the file again")
-            self.pts_seconds = _seconds_from_first(ticks, self._stream)
+            self.pts_seconds = seconds_from(ticks[0], ticks, self._stream)
             self.num_frames = len(ticks)
             self.duration_seconds = self.pts_seconds[-1] + self._last_frame_seconds()
         except BaseException:
@@ -299,6 +308,32 @@ class Video:
             if count in wanted:
                 yield count, self._rgb(frame)
             count += 1
+        self._check_count(count)
+
+    def in_order(self) -> Iterator[tuple[float, Take]]:
+        """(seconds, what gives the picture) of every frame, first shown first; none is kept, however long the video.
+
+        The time limit is one frame's here, not the call's: whoever asks works between the frames.
+
+        Raises: MediaError for the first fault, when it is come to.
+        """
+        count = 0
+        self._until = time.thread_time() + MAX_SECONDS
+        for frame in self._decode(self._keys[0], len(self._entries)):
+            if count < self.num_frames:
+                self._check_time(frame, count)
+                yield self.pts_seconds[count], partial(self._rgb, frame)
+            count += 1
+            self._until = time.thread_time() + MAX_SECONDS
+        self._check_count(count)
+
+    def _check_time(self, frame: VideoFrame, index: int) -> None:
+        """Nothing, unless the frame that is decoded next is not the one that is shown next."""
+        if self._order is not None and frame.pts != self._pts(self._order[index]):
+            told = f"{self._where(frame.pts)} comes where that at {self.pts_seconds[index]:.2f} s is due"
+            raise MediaError(self.path, f"the frame {told}; its time stamps step back: encode it again", "damaged")
+
+    def _check_count(self, count: int) -> None:
         if count != self.num_frames:
             problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
             raise MediaError(self.path, problem, "damaged")
@@ -354,6 +389,7 @@ class Video:
         known = sorted({time for time in times if time is not None})
         if len(known) == len(times):
             return known
+        self.has_times = False
         rate = self._stream.average_rate or self._stream.guessed_rate
         if not rate or not self._stream.time_base:
             raise MediaError(self.path, "has no presentation times and no frame rate; remux it as .mp4")
@@ -425,25 +461,10 @@ class Video:
         """The frames that come out after one more packet, or at the end (None)."""
         if time.thread_time() > self._until:
             raise MediaError(self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it up or scale it down")
-        try:
-            frames = self._context.decode(packet)
-        except FFmpegError as error:
-            where = "at the end" if packet is None else self._where(packet.pts)
-            problem = f"the frame {where} does not decode ({error.strerror}); fetch or encode the file again"
-            raise MediaError(self.path, problem, "damaged") from error
-        for frame in frames:
-            if first is not None and frame.pts is not None and frame.pts < first:
-                # Stored after the starting keyframe but shown before it: what it refers to was not decoded.
-                continue
-            if frame.is_corrupt:
-                problem = f"the frame {self._where(frame.pts)} is damaged; fetch or encode the file again"
-                raise MediaError(self.path, problem, "damaged")
-            yield frame
+        yield from whole_frames(self.path, self._stream, self._context, packet, first)
 
     def _where(self, pts: int | None) -> str:
-        if pts is None or not self._stream.time_base:
-            return "without a time"
-        return f"at {float(pts * self._stream.time_base):.2f} s"
+        return where_is(pts, self._stream)
 
     def _packets(self, start: int, stop: int) -> Iterator[Packet]:
         """The packets start..stop-1: those held in memory, or those of a long video again from the file."""
@@ -457,36 +478,24 @@ class Video:
                 yield packet
         if not found:
             # At the front, or where seeking went past the keyframe: from the front, slow but always right.
-            container, stream = _open_stream(self.path, self._data)
+            container, stream = open_stream(self.path, self._data)
             with container:
-                yield from islice(_video_packets(self.path, container, stream), start, stop)
+                yield from islice(video_packets(self.path, container, stream), start, stop)
 
     def _packets_after_seek(self, start: int) -> Iterator[Packet]:
         """The packets from position `start` on; none if seeking goes past it."""
         entry = self._entries[start]
-        container, stream = _open_stream(self.path, self._data)
+        container, stream = open_stream(self.path, self._data)
         with container:
             with _decoder_faults(self.path):
                 container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=stream)
-            packets = _video_packets(self.path, container, stream)
+            packets = video_packets(self.path, container, stream)
             # The size too: after a seek .mpg may cut the stream into packets differently.
             wanted = (entry.pts, entry.dts, entry.size)
             yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, packets)
 
     def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
-        """The picture, upright."""
-        _check_size(self.path, frame.width, frame.height)
-        turns = round(frame.rotation / 90)
-        # FFmpeg cuts the angle off to whole degrees, so a quarter turn may come as 89.
-        if abs(frame.rotation - 90 * turns) > 1:
-            problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
-            raise MediaError(self.path, problem)
-        with _decoder_faults(self.path):
-            plane = self._to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-        picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
-        # The container turns the picture counter-clockwise, and so does rot90.
-        return np.rot90(picture, turns)
+        return upright_rgb(self.path, frame, self._to_rgb)
 
 
 Media = Video | Image | FrameFolder
@@ -557,11 +566,14 @@ class _Entry:
     is_whole: bool
 
 
-def _open_stream(path: Path, data: bytes | None) -> tuple[InputContainer, VideoStream]:
-    """The opened container and its best video stream; cover art is none."""
+def open_stream(path: Path, data: bytes | BinaryIO | None) -> tuple[InputContainer, VideoStream]:
+    """The opened container and its best video stream; cover art is none.
+
+    `data` is the content or where it is read from, if it is not the file at `path`.
+    """
     with _decoder_faults(path):
         # Absolute, so that a name like "http:x.mp4" is a file.
-        source = str(path.absolute()) if data is None else io.BytesIO(data)
+        source = str(path.absolute()) if data is None else io.BytesIO(data) if isinstance(data, bytes) else data
         container = av.open(source, options=_OPEN_OPTIONS, **_TITLES)
         stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
@@ -575,16 +587,66 @@ def _open_stream(path: Path, data: bytes | None) -> tuple[InputContainer, VideoS
     return container, stream
 
 
-def _one_thread(context: VideoCodecContext) -> VideoCodecContext:
+def one_thread(context: VideoCodecContext) -> VideoCodecContext:
+    """The decoder, on one thread and with a limit to the size of pictures."""
     context.thread_count = 1
     context.options = {"max_pixels": str(MAX_PIXELS)}
     return context
 
 
-def _video_packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+def video_packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     """The stream's packets as stored, without the empty ones (frames dropped in recording, the end)."""
     with _decoder_faults(path):
         yield from (packet for packet in container.demux(stream) if packet.size)
+
+
+def whole_frames(
+    path: Path, stream: VideoStream, context: VideoCodecContext, packet: Packet | None, first: int | None
+) -> Iterator[VideoFrame]:
+    """The frames that come out after one more packet, or at the end (None); those before the time `first` are left out.
+
+    Raises: MediaError for a damaged frame.
+    """
+    try:
+        frames = context.decode(packet)
+    except FFmpegError as error:
+        where = "at the end" if packet is None else where_is(packet.pts, stream)
+        problem = f"the frame {where} does not decode ({error.strerror}); fetch or encode the file again"
+        raise MediaError(path, problem, "damaged") from error
+    for frame in frames:
+        if first is not None and frame.pts is not None and frame.pts < first:
+            # Stored after the starting keyframe but shown before it: what it refers to was not decoded.
+            continue
+        if frame.is_corrupt:
+            problem = f"the frame {where_is(frame.pts, stream)} is damaged; fetch or encode the file again"
+            raise MediaError(path, problem, "damaged")
+        yield frame
+
+
+def where_is(pts: int | None, stream: VideoStream) -> str:
+    """Where a frame is, in words."""
+    if pts is None or not stream.time_base:
+        return "without a time"
+    return f"at {float(pts * stream.time_base):.2f} s"
+
+
+def upright_rgb(path: Path, frame: VideoFrame, to_rgb: VideoReformatter) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture of a frame, turned as the container says.
+
+    Raises: MediaError for a picture that is too large, or turned by something else than quarters.
+    """
+    _check_size(path, frame.width, frame.height)
+    turns = round(frame.rotation / 90)
+    # FFmpeg cuts the angle off to whole degrees, so a quarter turn may come as 89.
+    if abs(frame.rotation - 90 * turns) > 1:
+        problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
+        raise MediaError(path, problem)
+    with _decoder_faults(path):
+        plane = to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
+    # The container turns the picture counter-clockwise, and so does rot90.
+    return np.rot90(picture, turns)
 
 
 def _list_packets(
@@ -595,7 +657,7 @@ def _list_packets(
     held: list[Packet] | None = []
     size = 0
     vp8 = stream.codec_context.name == "vp8"
-    for packet in _video_packets(path, container, stream):
+    for packet in video_packets(path, container, stream):
         # vp8 stores pictures that are only referred to as packets of their own, told by one bit.
         hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
         entries.append(
@@ -619,18 +681,35 @@ def _list_packets(
     return entries, held
 
 
-def _check_whole(path: Path, container: InputContainer, stream: VideoStream, entries: list[_Entry]) -> None:
-    """Nothing, if the file holds all that it lists (the rule is in the module's docstring).
+@dataclass(slots=True)
+class Tally:
+    """What there was of a stream's packets so far: how many, how many whole, the end of the last shown in ticks."""
+
+    packets: int = 0
+    whole: int = 0
+    last_is_whole: bool = True
+    end: int | None = None
+
+    def add(self, pts: int | None, duration: int | None, *, whole: bool) -> None:
+        """Count one more packet."""
+        self.packets += 1
+        self.whole += whole
+        self.last_is_whole = whole
+        end = (pts or 0) + (duration or 0)
+        self.end = end if self.end is None else max(self.end, end)
+
+
+def check_whole(path: Path, container: InputContainer, stream: VideoStream, tally: Tally) -> None:
+    """Nothing, if there was all that the container lists (the rule is in the module's docstring).
 
     Raises: MediaError for a file that was cut short.
     """
-    found = sum(entry.is_whole for entry in entries)
-    listed = max(stream.frames, len(stream.index_entries))
-    if len(stream.index_entries) > len(entries) or not entries[-1].is_whole:
+    found, listed = tally.whole, max(stream.frames, len(stream.index_entries))
+    if len(stream.index_entries) > tally.packets or not tally.last_is_whole:
         claim = f"its header says {listed} frames" if listed > found else "its last frame is incomplete"
         raise MediaError(path, f"cut short: {claim}, {found} are there; fetch or copy the file again", "cut short")
     claimed = _claimed_seconds(container, stream)
-    end = max((entry.pts or 0) + entry.duration for entry in entries) * float(stream.time_base or 0)
+    end = (tally.end or 0) * float(stream.time_base or 0)
     if claimed - end > max(_MISSING_SECONDS, _MISSING_SHARE * claimed):
         claim = f"its header says {claimed:.1f} s, {end:.1f} s are there"
         raise MediaError(path, f"cut short: {claim}; fetch or copy the file again", "cut short")
@@ -657,14 +736,14 @@ def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
     return container.duration / av.time_base
 
 
-def _seconds_from_first(ticks: list[int], stream: VideoStream) -> list[float]:
-    """Times in seconds, the first of them 0.
+def seconds_from(first: int, ticks: Iterable[int], stream: VideoStream) -> list[float]:
+    """Times in seconds, that of `first` 0.
 
-    Worked example at 25 ticks a second: 50 51 53 gives 0.0 0.04 0.12.
+    Worked example at 25 ticks a second: 50 51 53 from 50 gives 0.0 0.04 0.12.
     """
     base = stream.time_base or Fraction(0)
     # Not `tick * base`: arithmetic on fractions would take as long as demuxing the file.
-    return [(tick - ticks[0]) * base.numerator / base.denominator for tick in ticks]
+    return [(tick - first) * base.numerator / base.denominator for tick in ticks]
 
 
 def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

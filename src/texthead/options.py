@@ -68,6 +68,7 @@ def command_line() -> ArgumentParser:
     commands.add_subcommand("doctor", _doctor_parser(), help="what is wrong with files, splits and class names")
     commands.add_subcommand("eval", _eval_parser(), help="score a run on labelled data")
     commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
+    commands.add_subcommand("timeline", _timeline_parser(), help="when it happens: events in a video or a stream")
     _add_classes_parser(commands)
     commands.add_subcommand("head", _head_parser(), help="make and look at the rows of a head")
     commands.add_subcommand("import", _import_parser(), help="a published checkpoint -> a run")
@@ -322,6 +323,41 @@ def _predict_parser() -> ArgumentParser:
     _skip(parser)
     _common(parser)
     _many(parser)
+    return parser
+
+
+def _timeline_parser() -> ArgumentParser:
+    parser = Parser(
+        prog="texthead timeline",
+        usage="texthead timeline [RUN] VIDEO [--classes NAMES] [options]\n"
+        "       ... | texthead timeline [RUN] - [--classes NAMES] [options]",
+        description="When what happens: events of each class with start and end in seconds. A window slides over the "
+        "video; each frame is encoded once. '-' reads a video from a pipe and prints events as they end.",
+    )
+    parser.add_argument(
+        "inputs", nargs="*", metavar="RUN_OR_VIDEO", help="a run folder first, or only a video; - is a pipe"
+    )
+    parser.add_argument("--classes", default=None, help="names.txt, classes.json or 'a helicopter, a bird'")
+    parser.add_argument("--encoder", default=None, help="without a run: mini (the default), openclip:..., hf:...")
+    _text(parser)
+    parser.add_argument("--template", default=None, help="prompt of a new head, or a .txt of them")
+    _names(parser)
+    parser.add_argument("--window", type=float, default=2.0, metavar="SECONDS", help="what a score is made of")
+    parser.add_argument("--rate", type=float, default=8.0, metavar="FRAMES", help="that are encoded, a second")
+    text = "frames that are encoded at once; more is faster on a GPU and may change last digits"
+    parser.add_argument("--batch", type=PositiveInt, default=1, help=text)
+    text = "an event begins where its probability is this or more"
+    parser.add_argument("--enter", type=float, default=0.5, metavar="PROBABILITY", help=text)
+    text = "and ends where it falls below this"
+    parser.add_argument("--leave", type=float, default=0.5, metavar="PROBABILITY", help=text)
+    text = "shorter gaps in an event are bridged, then shorter events are dropped"
+    parser.add_argument("--min-length", type=float, default=0.5, metavar="SECONDS", help=text)
+    parser.add_argument("--json", action="store_true", help="JSON on standard output, when all is known")
+    parser.add_argument("--csv", action="store_true", help="CSV on standard output")
+    parser.add_argument("--srt", default=None, metavar="FILE", help="write the events as subtitles")
+    text = "write the video with names and bars drawn in, without its sound"
+    parser.add_argument("--overlay", default=None, metavar="FILE.mp4", help=text)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser
 
 

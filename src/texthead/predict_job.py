@@ -52,9 +52,9 @@ def predict(options: Any) -> None:
     if options.manifest is not None:
         _predict_many(options, run_folder)
         return
-    model = _predictor(run_folder, options)
+    model = predictor(run_folder, options)
     views, pooling, pixels = _asked(model, options)
-    note = _zero_shot_line(model, options)
+    note = zero_shot_line(model, options)
     with bar("predict", "files") as progress:
         found = predict_files(
             model,
@@ -133,7 +133,7 @@ def _predict_many(options: Any, run_folder: str | None) -> None:
     check_rank(rank, ranks)
     if options.ray is not None and ranks > 1:
         raise DataError(f"--ray shares the parts by itself, and this is process {rank} of {ranks}: start one alone")
-    model = _predictor(run_folder, options)
+    model = predictor(run_folder, options)
     views, pooling, pixels = _asked(model, options)
     parts = open_parts(
         model,
@@ -166,7 +166,7 @@ def _predict_many(options: Any, run_folder: str | None) -> None:
         state = predict_parts(parts, rank=rank, ranks=ranks, skip_unreadable=skip, workers=options.workers, done=done)
     finished = f"{state.finished} of {state.parts} parts are finished"
     results().print(f"{options.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
-    note = _zero_shot_line(model, options)
+    note = zero_shot_line(model, options)
     if note:
         say.print(note)
 
@@ -201,8 +201,8 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     return found
 
 
-def _predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
-    """The run with its own or new classes, or a zero-shot model."""
+def predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
+    """The run with its own or new classes, or a zero-shot model, on the device that is asked for."""
     device = pick_device(options.device)
     given = prompts.read_classes(options.classes) if options.classes is not None else {}
     check_template_fills(options.template, given)
@@ -224,7 +224,8 @@ def _predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
     return run
 
 
-def _zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:
+def zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:
+    """What is to be said of a head of new names; None where the classes are the run's own."""
     if options.classes is None:
         return None
     visual = model.model.visual if isinstance(model, runs.Run) else model.visual
