@@ -25,11 +25,11 @@ from texthead.heads import (
     text_head,
     text_rows,
 )
+from texthead.intervals import wilson_interval
 from texthead.model_parts import make_head, make_temporal_for
 from texthead.prompts import fill_templates
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.report import wilson_interval
 from texthead.temporal import MeanPool
 from texthead.towers import Encoder
 from texthead.training import train

@@ -117,6 +117,8 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
         from texthead.encoders_job import encoders as do
     elif command == "profile":
         from texthead.profile_job import profile as do
+    elif command == "report":
+        from texthead.report_job import report as do
     elif command == "predict":
         from texthead.predict_job import predict as do
     elif command == "ui":

@@ -1,6 +1,6 @@
 """A run's result beside the simple things on the same items: zero-shot, and a probe on frozen features."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,19 @@ from rich.table import Table
 
 from texthead import datasets, evaluation, features
 from texthead.datasets import Dataset, Pixels
-from texthead.decoding import open_media
 from texthead.encoders import zero_shot_note
 from texthead.errors import MediaError
 from texthead.files import read_json
+from texthead.frame_order import OrderTest
 from texthead.heads import class_correlation, text_head
+from texthead.intervals import wilson_interval
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.report import Strip, run_report, wilson_interval
+from texthead.run_report import Edit, Strip, run_report
+from texthead.runs import saved_classes
 from texthead.sampling import Views
 from texthead.terminal import bar, notes, results
 from texthead.towers import Encoder
-from texthead.transforms import view_crops
 
 FEW_ITEMS = 2000
 
@@ -154,40 +155,42 @@ def baselines(
         table.lines.append(note)
 
 
-def write_report(out: Path, model: Recognizer, records: Sequence[dict], table: Comparison) -> None:
-    """`report.html` in the run folder."""
-    about, classes = read_json(out / "recipe.json"), read_json(out / "classes.json")
+def write_report(
+    path: Path,
+    folder: Path,
+    model: Recognizer,
+    records: Sequence[dict],
+    table: Comparison,
+    strips: Sequence[Strip],
+    order: OrderTest | str,
+) -> None:
+    """The report of the run in `folder`, whole or not at all; the last row of the table is the run's own score."""
+    about, classes = read_json(folder / "recipe.json"), saved_classes(folder)
     shown = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
     strings = {label: prompt if isinstance(prompt, str) else " | ".join(prompt) for label, prompt in shown.items()}
     weight = model.head.weight.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     own = table.rows[-1][1] if table.rows else None
     report = run_report(
-        out.name,
+        folder.resolve().name,
         about["recipe"],
         records,
         own.confusion() if own else None,
         class_correlation(weight).numpy(),
         model.names,
         table.pairs(),
-        strips(own, about["recipe"]["frames"]) if own else [],
+        strips,
         strings,
+        head=about["head"]["kind"],
+        order=order,
+        edits=[_edit(**entry) for entry in classes.get("history", [])],
     )
-    report.write(out / "report.html")
+    report.write(path)
 
 
-def strips(result: evaluation.Evaluation, frames: int, most: int = 6) -> list[Strip]:
-    """The surest mistakes and the surest hits as frames with their best names."""
-    best = result.scores.softmax(-1).topk(min(3, len(result.names)), dim=-1)
-    wrong = best.indices[:, 0] != result.targets
-    order = torch.argsort(best.values[:, 0] + wrong.float(), descending=True).tolist()
-    hits = [i for i in order if not wrong[i]]
-    picked = [i for i in order if wrong[i]][: most // 2]
-    picked += hits[: most - len(picked)]
-    made = []
-    for i in picked:
-        with open_media(result.paths[i]) as media:
-            shown = media.frames_at(Views(origin="centre").frame_indices(media.num_frames, min(frames, 8))[0])
-        top = [(result.names[c], p) for c, p in zip(best.indices[i].tolist(), best.values[i].tolist(), strict=True)]
-        small = view_crops(shown, 128, 128, 1, "bicubic")[0].permute(0, 2, 3, 1).numpy()
-        made.append(Strip(str(Path(*result.paths[i].parts[-2:])), small, top, result.names[int(result.targets[i])]))
-    return made
+def _edit(date: str, action: str, arguments: Mapping[str, object], **_: object) -> Edit:
+    told = "; ".join(f"{key}: {_listed(value)}" for key, value in arguments.items() if value not in (None, [], False))
+    return Edit(date, action, told)
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

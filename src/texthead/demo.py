@@ -10,18 +10,19 @@ import numpy as np
 import torch
 
 from texthead import datasets, evaluation, features, recipes, runs, synthetic, training
-from texthead.comparison import strips
 from texthead.datasets import Dataset, Pixels
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import MediaError
-from texthead.figures import plot_bars, plot_confusion, plot_correlations, plot_curves, plot_strip
+from texthead.figures import plot_bars, plot_confusion, plot_correlations, plot_curves
 from texthead.heads import CosineHead, HeadKind, class_correlation, text_head
+from texthead.mistakes import Look, strips
 from texthead.model_parts import make_head, make_temporal_for, pixels_for
 from texthead.prediction import predict
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.report import Cell, Report
 from texthead.sampling import Views
+from texthead.strips import plot_strip
 from texthead.temporal import MeanPool
 from texthead.terminal import bar, notes, pick_device, results
 from texthead.towers import Encoder
@@ -356,8 +357,10 @@ def _report(
     report.figure(
         plot_strip(_frames_of(item.path), best, truth=item.label), f"{item.path.parent.name}/{item.path.name}"
     )
-    for strip in strips(unseen, bench.recipe.frames):
-        report.figure(plot_strip(strip.frames, strip.top, truth=strip.truth), f"never seen in training: {strip.truth}")
+    look = Look(bench.recipe.frames, bench.pixels, Views(origin=bench.recipe.origin))
+    for strip in strips(unseen, look):
+        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
+        report.figure(figure, f"never seen in training: {strip.truth}")
     report.section("How to use it")
     report.code(
         f"texthead predict {out / 'runs' / 'fine-tuned'} {item.path}\n"

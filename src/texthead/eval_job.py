@@ -117,7 +117,7 @@ def evaluate(options: Any) -> None:
             progress=progress,
         )
     parts = Division(chosen, None, chosen, split_name)
-    table = _before_training(run, model, parts, labels, options) if other else _eval_baselines(run, parts, options)
+    table = _before_training(run, model, parts, labels, options) if other else eval_baselines(run, parts, options)
     frames, beside, own = run.recipe.frames, "", ""
     if views.count > 1:
         beside, own = ", 1 view", f", {options.views} views, mean of {pooling}"
@@ -207,7 +207,7 @@ def _before_training(
     return table
 
 
-def _eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
+def eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
     """Zero-shot and probe beside an evaluation, where the training items are few and still there."""
     table = Comparison(parts, run.labels)
     assert run.classes is not None

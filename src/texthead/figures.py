@@ -1,4 +1,4 @@
-"""Every plot of the library: plain numbers in, a matplotlib `Figure` out.
+"""Every plot of the library but the strips: plain numbers in, a matplotlib `Figure` out.
 
 Matplotlib is imported inside the functions, because it costs half a second that most commands don't need.
 Only its object interface is used, so nothing global changes and no window opens. All figures are drawn for
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Integer
 
 from texthead.errors import TextheadError
 
@@ -32,8 +32,6 @@ SMALL_MAP_WIDTH = 4.5  # two of them stand side by side on a page of 1000 pixels
 NAME_LENGTH = 24  # characters of a class name in a map; the rest becomes "…"
 CELL_NUMBERS = 12  # up to so many classes a confusion map holds its counts
 NAME_FONTS = (9.0, 8.0, 7.0, 6.5, 6.0)  # points; the largest that fits is taken for the names of a map
-SHOWN_FRAMES = 8  # frames of one clip in a strip
-BAR_PITCH = 0.38  # inches from one prediction to the next
 
 _PANEL_TITLES = {
     "loss": "training loss",
@@ -183,7 +181,7 @@ def _add_legend(panel: "matplotlib.axes.Axes", names: Sequence[str]) -> None:
     places = [str(index) for index in range(len(names))]
     legend = panel.legend(samples, places, frameon=False, fontsize=9, handlelength=3)
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set(text=_short(name, 40), parse_math=False)
+        text.set(text=short(name, 40), parse_math=False)
 
 
 # ---------------------------------------------------------------- maps
@@ -345,7 +343,7 @@ class _MapRoom(NamedTuple):
 
 def _map_room(names: Sequence[str], width: float, columns: int = 1) -> _MapRoom:
     """How `columns` square maps share `width` with the names, the colour bar and its label (1 inch)."""
-    longest = max(len(_short(name)) for name in names)
+    longest = max(len(short(name)) for name in names)
     for font in NAME_FONTS:
         beside = 0.15 + 0.0074 * font * longest  # a letter is about half as wide as it is high
         side = (width - 1.0 - beside) / columns
@@ -369,10 +367,10 @@ def _label_classes(axes: "matplotlib.axes.Axes", names: Sequence[str], font: flo
     if not font:
         axes.tick_params(labelsize=8, length=3)
         return
-    short = [_short(name) for name in names]
+    shown = [short(name) for name in names]
     places = list(range(len(names)))
-    axes.set_xticks(places, short, fontsize=font, rotation=90, parse_math=False)
-    axes.set_yticks(places, short, fontsize=font, parse_math=False)
+    axes.set_xticks(places, shown, fontsize=font, rotation=90, parse_math=False)
+    axes.set_yticks(places, shown, fontsize=font, parse_math=False)
     axes.tick_params(length=0)
 
 
@@ -386,92 +384,6 @@ def _colour_bar(figure: "matplotlib.figure.Figure", image: Any, axes: Sequence[A
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return bar
-
-
-# ---------------------------------------------------------------- one clip
-
-
-def plot_strip(
-    frames: UInt8[np.ndarray, "frames height width 3"],
-    top: Sequence[tuple[str, float]],
-    *,
-    truth: str | None = None,
-) -> "matplotlib.figure.Figure":
-    """The frames of one clip, the most probable classes as bars beside them.
-
-    `top` holds class names and probabilities 0..1, the best first. With a `truth`, the title says in words
-    whether the first is right; the true class is the bold blue bar with a tick, a wrong first answer the
-    hatched one with a cross. Of more than 8 frames, 8 evenly spaced ones are shown, and a line below says so.
-    Five frames or more fill two rows.
-
-    Raises: TextheadError without frames or predictions, or when a probability is outside 0..1.
-    """
-    from matplotlib.figure import Figure
-
-    if not len(frames) or not top:
-        raise TextheadError(f"a strip needs a frame and a prediction, got {len(frames)} and {len(top)}")
-    for name, probability in top:
-        if not 0 <= probability <= 1:
-            raise TextheadError(f"a probability lies between 0 and 1, got {probability} for {name!r}")
-    shown = _spaced(len(frames), SHOWN_FRAMES)
-    lines = 1 if len(shown) <= 4 else 2
-    columns = -(-len(shown) // lines)
-    left = min(3.7, 1.9 * columns)  # inches for the frames
-    high = max(min(lines * left / columns * frames.shape[1] / frames.shape[2], 3.2), BAR_PITCH * len(top))
-    figure = Figure(figsize=(WIDTH, 0.4 + high), layout="constrained")
-    grid = figure.add_gridspec(1, 2, width_ratios=(left, WIDTH - left))
-    cells = grid[0].subgridspec(lines, columns, wspace=0.03, hspace=0.03)
-    for place, index in enumerate(shown):
-        axes = figure.add_subplot(cells[place // columns, place % columns])
-        axes.imshow(frames[index], interpolation="none")
-        axes.set_anchor("S" if place + columns < len(shown) else "N")  # the two rows lean on each other
-        axes.set_axis_off()
-    _draw_probabilities(figure.add_subplot(grid[1]), top, truth, high)
-    heading = _verdict(top, truth)
-    figure.suptitle(heading, x=0.01, ha="left", fontsize=10, fontweight="bold", parse_math=False)
-    if len(shown) < len(frames):
-        figure.supxlabel(f"{len(shown)} of {len(frames)} frames", x=0.01, ha="left", fontsize=8, color=GREY)
-    return figure
-
-
-def _spaced(count: int, most: int) -> list[int]:
-    """At most `most` of `count` indices, evenly spaced, the first and the last among them.
-
-    10 frames, 4 of them: [0, 3, 6, 9]. 3 frames, 4 allowed: [0, 1, 2].
-    """
-    if count <= most:
-        return list(range(count))
-    return [round(index * (count - 1) / (most - 1)) for index in range(most)]
-
-
-def _verdict(top: Sequence[tuple[str, float]], truth: str | None) -> str:
-    names = [name for name, _ in top]
-    if truth is None:
-        return f"predicted: {_short(names[0], 40)}"
-    if names[0] == truth:
-        return f"✓ right: {_short(truth, 40)}"
-    place = f"at place {names.index(truth) + 1}" if truth in names else f"not in the first {len(names)}"
-    return f"✗ wrong, truth {place}: {_short(truth)}"
-
-
-def _draw_probabilities(
-    axes: "matplotlib.axes.Axes", top: Sequence[tuple[str, float]], truth: str | None, inches: float
-) -> None:
-    """Draws the bars from the top of `inches` of height, each under its name."""
-    for place, (name, probability) in enumerate(top):
-        right = name == truth
-        wrong = truth is not None and place == 0 and not right
-        colour = COLOURS[0] if right else COLOURS[1] if wrong else GREY
-        axes.barh(place, 1.0, height=0.3, color=PALE)
-        hatch = "////" if wrong else ""
-        axes.barh(place, probability, height=0.3, color=colour, hatch=hatch, edgecolor="white")
-        mark = "✓ " if right else "✗ " if wrong else ""
-        font: dict[str, Any] = {"fontsize": 9, "fontweight": "bold" if right else "normal", "va": "bottom"}
-        axes.text(0, place - 0.22, mark + _short(name), parse_math=False, **font)
-        axes.text(1, place - 0.22, f"{100 * probability:.1f}%", ha="right", **font)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(inches / BAR_PITCH - 0.75, -0.75)
-    axes.set_axis_off()
 
 
 # ---------------------------------------------------------------- methods
@@ -507,7 +419,7 @@ def plot_bars(
     if chance is not None:
         axes.axvline(chance, color=DARK, linestyle="--", linewidth=1.2)
         axes.text(chance, -0.55, f" chance {chance:.3g}", fontsize=8, ha="left", va="bottom")
-    axes.set_yticks(places, [_short(name, 32) for name, _, _ in rows], fontsize=9, parse_math=False)
+    axes.set_yticks(places, [short(name, 32) for name, _, _ in rows], fontsize=9, parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5 if chance is None else -0.9)
     # Bars start at 0: their lengths are compared. The room on the right is for the numbers.
     axes.set_xlim(0, 1.3 * max(*(value + (half or 0) for _, value, half in rows), chance or 0, 1))
@@ -522,7 +434,7 @@ def plot_bars(
 # ---------------------------------------------------------------- shared
 
 
-def _short(name: str, length: int = NAME_LENGTH) -> str:
+def short(name: str, length: int = NAME_LENGTH) -> str:
     """The name on one line, cut to `length` characters."""
     line = " ".join(name.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser
-from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt, restricted_number_type
 
 from texthead.parsing import Parser
 from texthead.recipes import RECIPES, Recipe
@@ -54,6 +54,8 @@ _RECIPE_HELP = {
 }
 
 
+# A page that can still be sent on.
+_up_to_24 = restricted_number_type("UpTo24", int, [(">=", 0), ("<=", 24)])
 _CLASSES_JSON = "classes.json of name: sentence, [sentences] or null"
 
 
@@ -67,6 +69,7 @@ def command_line() -> ArgumentParser:
     commands.add_subcommand("compare", _compare_parser(), help="quick recognisers side by side, and the best as a run")
     commands.add_subcommand("doctor", _doctor_parser(), help="what is wrong with files, splits and class names")
     commands.add_subcommand("eval", _eval_parser(), help="score a run on labelled data")
+    commands.add_subcommand("report", _report_parser(), help="a run and its mistakes to look at, as one page")
     commands.add_subcommand("predict", _predict_parser(), help="name what is in files")
     commands.add_subcommand("timeline", _timeline_parser(), help="when it happens: events in a video or a stream")
     _add_classes_parser(commands)
@@ -295,6 +298,32 @@ def _eval_parser() -> ArgumentParser:
     _skip(parser)
     _beside(parser)
     parser.add_argument("--out", default=None, metavar="FILE", help="write a CSV with one line an item")
+    _common(parser)
+    return parser
+
+
+def _report_parser() -> ArgumentParser:
+    parser = Parser(
+        prog="texthead report",
+        usage="texthead report RUN [DATA] [options]",
+        description="One page of a run, made anew: scores, curves, confusions beside how alike the rows are, a test of "
+        "the frames' order, the surest mistakes and where in their frames they came from, recipe and prompts.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    text = f"{_DATA_HELP}; the items that the run held out, if not given"
+    parser.add_argument("data", nargs="?", default=None, metavar="DATA", help=text)
+    _data(parser)
+    parser.add_argument(
+        "--split", type=Literal["train", "val", "test"], default=None, help="test, else val, if not given"
+    )
+    parser.add_argument("--out", default=None, metavar="FILE", help="where the page goes (RUN/report.html)")
+    text = "surest wrong answers that are shown"
+    parser.add_argument("--mistakes", type=_up_to_24, default=4, metavar="N", help=f"{text}, up to 24")
+    parser.add_argument("--hits", type=_up_to_24, default=2, metavar="N", help="surest right answers, up to 24")
+    text = "of those, so many with their saliency; 0: none, which is faster"
+    parser.add_argument("--saliency", type=NonNegativeInt, default=4, metavar="N", help=text)
+    _skip(parser)
+    _beside(parser)
     _common(parser)
     return parser
 

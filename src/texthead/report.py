@@ -7,16 +7,12 @@ it can be opened from a mail. Every string given is escaped; nobody's class name
 import base64
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-from jaxtyping import Float, Integer, UInt8
-
-from texthead import figures
 from texthead.errors import TextheadError
 
 if TYPE_CHECKING:
@@ -26,6 +22,8 @@ Cell = str | int | float | None
 
 PIXELS_PER_INCH = 100  # the scale that figures.py draws for
 PNG_SCALE = 2  # twice as many: sharp on dense screens
+
+PHOTO_QUALITY = 85  # of JPEG, for figures that hold pictures
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1d1d1f; --faint: #5f6368; --page: #fff; --card: #f4f5f7;
@@ -59,6 +57,7 @@ td.left { overflow-wrap: anywhere; min-width: 5rem; }
 .center { text-align: center; }
 .highlight td { background: var(--mark); font-weight: 600; }
 .figures { display: flex; flex-wrap: wrap; gap: .8rem; align-items: flex-start; margin: .8rem 0; }
+.beside { width: min(96vw, 90rem); margin-left: 50%; transform: translateX(-50%); justify-content: center; }
 figure { margin: 0; max-width: 100%; }
 figure img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: .5rem; }
@@ -138,9 +137,13 @@ class Report:
         """Adds a figure and the sentence below it."""
         self.figures([(figure, caption)])
 
-    def figures(self, pairs: Sequence[tuple["matplotlib.figure.Figure", str]]) -> None:
-        """Adds figures with their captions, side by side where the screen is wide enough."""
-        self._blocks.append(f'<div class="figures">{"".join(_figure_html(*pair) for pair in pairs)}</div>')
+    def figures(self, pairs: Sequence[tuple["matplotlib.figure.Figure", str]], *, wide: bool = False) -> None:
+        """Adds figures with their captions, side by side where the screen is wide enough.
+
+        `wide` ones may reach beyond the column of text.
+        """
+        kind = "figures beside" if wide else "figures"
+        self._blocks.append(f'<div class="{kind}">{"".join(_figure_html(*pair) for pair in pairs)}</div>')
 
     def html(self) -> str:
         """The whole page."""
@@ -209,165 +212,15 @@ def _figure_html(figure: "matplotlib.figure.Figure", caption: str) -> str:
 
 
 def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
-    """The media type and bytes of a figure: an SVG, or a PNG of 200 pixels an inch if smaller."""
+    """The media type and bytes of a figure: an SVG, or a PNG of 200 pixels an inch if smaller; a JPEG of photos."""
     vector, pixels = io.BytesIO(), io.BytesIO()
+    if any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images):
+        options = {"quality": PHOTO_QUALITY, "optimize": True}
+        figure.savefig(pixels, format="jpeg", dpi=PIXELS_PER_INCH * PNG_SCALE, pil_kwargs=options)
+        return "image/jpeg", pixels.getvalue()
     # Without a date, the same figure takes the same room whenever it is drawn.
     figure.savefig(vector, format="svg", metadata={"Date": None})
     figure.savefig(pixels, format="png", dpi=PIXELS_PER_INCH * PNG_SCALE)
     if len(vector.getvalue()) <= len(pixels.getvalue()):
         return "image/svg+xml", vector.getvalue()
     return "image/png", pixels.getvalue()
-
-
-# ---------------------------------------------------------------- the report of a run
-
-
-class Strip(NamedTuple):
-    """One clip of the report: its file name, its frames, the most probable classes, the true one if known."""
-
-    name: str
-    frames: UInt8[np.ndarray, "frames height width 3"]
-    top: Sequence[tuple[str, float]]
-    truth: str | None = None
-
-
-def run_report(
-    run_folder_name: str,
-    recipe: Mapping[str, object],
-    records: Sequence[Mapping[str, object]],
-    confusion: Integer[np.ndarray, "classes classes"] | None,
-    correlation: Float[np.ndarray, "classes classes"] | None,
-    names: Sequence[str],
-    comparisons: Sequence[tuple[str, str]],
-    strips: Sequence[Strip],
-    strings: Mapping[str, str],
-) -> Report:
-    """The standard report of a run; a part for which nothing is given is left out.
-
-    `records` are the lines of `metrics.jsonl`. `confusion` counts items, rows are the true classes.
-    `correlation` holds how alike the rows of the head are. `comparisons` pairs a way of working with its
-    result, both as they shall be read. `strings` maps each class name to the prompt that was encoded for it.
-
-    Raises: TextheadError when a matrix doesn't fit the names.
-    """
-    report = Report(title=run_folder_name, subtitle=f"{len(names)} classes: {_listed(names, 6)}")
-    report.numbers(_headline(records, confusion, names))
-    if comparisons:
-        report.section("Comparison")
-        report.table(["method", "result"], comparisons, align=["left", "right"])
-    if _with_number(records, "train", "loss") or _with_number(records, "val", "top1"):
-        report.section("Training")
-        report.figure(figures.plot_curves(records), "Training loss and validation accuracy over the training steps.")
-    if confusion is not None or correlation is not None:
-        report.section("Classes")
-        _add_maps(report, confusion, correlation, names)
-    if confusion is not None:
-        _add_class_table(report, confusion, names)
-    if strips:
-        report.section("Predictions")
-        for strip in strips:
-            report.figure(figures.plot_strip(strip.frames, strip.top, truth=strip.truth), strip.name)
-    if recipe:
-        report.section("Recipe")
-        report.table(["setting", "value"], [(key, str(value)) for key, value in _flat(recipe)])
-    if strings:
-        report.section("Prompts")
-        report.text("The text head was made of exactly these strings.")
-        report.table(["class", "prompt"], list(strings.items()))
-    return report
-
-
-def _headline(
-    records: Sequence[Mapping[str, object]],
-    confusion: np.ndarray | None,
-    names: Sequence[str],
-) -> list[tuple[str, str, str]]:
-    entries = []
-    if confusion is not None and confusion.sum():
-        right, items = int(np.trace(confusion)), int(confusion.sum())
-        low, high = wilson_interval(right, items)
-        note = f"{right} of {items} items; 95% interval {low:.1f} to {high:.1f}"
-        entries.append(("top-1, evaluated", f"{100 * right / items:.1f}%", note))
-    entries.append(("chance", f"{100 / len(names):.3g}%", f"1 of {len(names)} classes"))
-    steps, validations = _with_number(records, "train", "loss"), _with_number(records, "val", "top1")
-    if validations:
-        last = validations[-1]
-        epoch = last["epoch"] + 1 if "epoch" in last else "–"
-        at = f"epoch {epoch}, step {last.get('step', '–')}, {last.get('count', '–')} items"
-        entries.append(("top-1, last validation", f"{last['top1']:.1f}%", at))
-    if steps:
-        note = f"step {steps[-1].get('step', '–')}; at the start {steps[0]['loss']:.3g}"
-        entries.append(("training loss, last", f"{steps[-1]['loss']:.3g}", note))
-    speeds = [record["clips_per_second"] for record in _with_number(records, "train", "clips_per_second")]
-    if speeds:
-        entries.append(("speed", f"{np.median(speeds):.3g} clips/s", "median of the training records"))
-    return entries
-
-
-def _with_number(records: Sequence[Mapping[str, object]], kind: str, key: str) -> list[Mapping[str, Any]]:
-    """The records of one kind that hold a number under `key`; a diverged loss may be stored as null."""
-    found = [record for record in records if record.get("kind") == kind]
-    return [record for record in found if isinstance(record.get(key), int | float)]
-
-
-def _add_maps(
-    report: Report, confusion: np.ndarray | None, correlation: np.ndarray | None, names: Sequence[str]
-) -> None:
-    pairs = []
-    if confusion is not None:
-        figure = figures.plot_confusion(confusion, names, title="What was taken for what")
-        pairs.append((figure, "Confusion: each row is a true class, each column what the model said."))
-    if correlation is not None:
-        figure = figures.plot_correlation(correlation, names, title="How alike the head's rows are")
-        pairs.append((figure, "Correlation of the head's rows: red pairs lie closer together than blue ones."))
-    report.figures(pairs)
-
-
-def _add_class_table(report: Report, confusion: np.ndarray, names: Sequence[str]) -> None:
-    """Adds one row a class, the least recognised first; classes without items come last."""
-    rows = sorted(class_rows(confusion, names), key=lambda row: 101.0 if row[2] is None else row[2])
-    headers = ["class", "items", "top-1 (%)", "most often taken for"]
-    report.table(headers, rows, caption="Each class, the least recognised first.")
-
-
-def class_rows(
-    confusion: Integer[np.ndarray, "classes classes"], names: Sequence[str]
-) -> list[tuple[str, int, float | None, str | None]]:
-    """One row a class: name, items, top-1 in percent, and its most frequent confusion, "name (count)"."""
-    rows = []
-    for index, name in enumerate(names):
-        items, right = int(confusion[index].sum()), int(confusion[index, index])
-        others = confusion[index].copy()
-        others[index] = 0
-        other = int(others.argmax())
-        taken_for = f"{names[other]} ({others[other]})" if others[other] else None
-        rows.append((name, items, round(100 * right / items, 1) if items else None, taken_for))
-    return rows
-
-
-def wilson_interval(right: int, items: int, z: float = 1.959964) -> tuple[float, float]:
-    """The percent between which a rate lies with 95% confidence, when `right` of `items` were seen.
-
-    Wilson's score interval: it stays within 0..100 and is of use for few items. 8 of 10 gives (49.0, 94.3).
-    """
-    rate, weight = right / items, z * z / items
-    middle = (rate + weight / 2) / (1 + weight)
-    half = z * (rate * (1 - rate) / items + weight / (4 * items)) ** 0.5 / (1 + weight)
-    # Rounding alone can lead just outside.
-    return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
-
-
-def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    """The settings one by one, those of an inner mapping as `outer.inner`."""
-    entries: list[tuple[str, object]] = []
-    for key, value in recipe.items():
-        if isinstance(value, Mapping):
-            entries += _flat({str(inner): value[inner] for inner in value}, f"{prefix}{key}.")
-        else:
-            entries.append((prefix + key, value))
-    return entries
-
-
-def _listed(names: Sequence[str], most: int) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

@@ -16,6 +16,8 @@ from texthead.distributed import rank
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.files import fingerprints
+from texthead.frame_order import blind_to_order, order_test
+from texthead.mistakes import Look, strips
 from texthead.model_parts import keeps_templates_apart, make_head, make_temporal_for, pixels_for
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
@@ -224,9 +226,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         table.show()
     else:
         say.print("note: no held-out item, so nothing was scored")
-    if rank() == 0:
-        write_report(out, model, records, table)
-    results().print(f"run: {out}   report: {out / 'report.html'}")
+    _report(out, model, records, table, recipe, pixels, cache, options)
 
 
 def check_out(out: Path, *, resume: bool) -> None:
@@ -276,6 +276,37 @@ def _readable_training(
         lost = sorted(set(parts.train.classes) - set(kept.classes))
         raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
     return found, replace(parts, train=kept)
+
+
+def _report(
+    out: Path,
+    model: Recognizer,
+    records: Sequence[dict],
+    table: Comparison,
+    recipe: Recipe,
+    pixels: Pixels,
+    cache: features.FeatureCache,
+    options: Any,
+) -> None:
+    """`report.html` in the run folder, with what takes no more than seconds: no frame is encoded for it again."""
+    look, shown, order = Look(recipe.frames, pixels, Views(origin=recipe.origin)), [], ""
+    if table.rows:
+        order = blind_to_order(model, recipe.frames) or f"Not tested here; `texthead report {out}` does."
+        if not blind_to_order(model, recipe.frames) and recipe.freeze_encoder:
+            order = order_test(
+                model,
+                table.parts.scored,
+                frames=recipe.frames,
+                pixels=pixels,
+                views=look.views,
+                cache=cache,
+                skip_unreadable=options.skip_unreadable,
+                workers=options.workers,
+            )
+    if rank() == 0:
+        shown = strips(table.rows[-1][1], look) if table.rows else []
+        write_report(out / "report.html", out, model, records, table, shown, order)
+    results().print(f"run: {out}   report: {out / 'report.html'}")
 
 
 def _final(

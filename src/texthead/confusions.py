@@ -1,0 +1,148 @@
+"""What was taken for what: each class's rates, the confused pairs, and which of them the head's rows foretold."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from texthead.class_maps import map_correlation, permutation_test
+from texthead.intervals import Z, wilson_interval
+
+FEWEST_CLASSES = 5  # for a relation between maps
+PERMUTATIONS = 999
+
+Confusion = Integer[np.ndarray, "classes classes"]
+Correlation = Float[np.ndarray, "classes classes"]
+Rate = tuple[float, float, float]
+
+
+class ClassRow(NamedTuple):
+    """How one class fared. A rate is percent and its 95 % interval; None where there is nothing to count.
+
+    Attributes:
+        items: that are of the class.
+        recall: how many of them were called so.
+        said: how many items were called so.
+        precision: how many of those are of the class.
+        taken_for: the other class that its items were most often called, and how many of them.
+    """
+
+    name: str
+    items: int
+    recall: Rate | None
+    said: int
+    precision: Rate | None
+    taken_for: tuple[str, int] | None
+
+
+def class_rows(confusion: Confusion, names: Sequence[str]) -> list[ClassRow]:
+    """One row a class, in their order; rows of `confusion` are the true classes."""
+    rows = []
+    for place, name in enumerate(names):
+        right, items, said = (
+            int(n) for n in (confusion[place, place], confusion[place].sum(), confusion[:, place].sum())
+        )
+        others = confusion[place].copy()
+        others[place] = 0
+        most = int(others.argmax())
+        taken_for = (names[most], int(others[most])) if others[most] else None
+        rows.append(ClassRow(name, items, _rate(right, items), said, _rate(right, said), taken_for))
+    return rows
+
+
+def _rate(right: int, items: int) -> Rate | None:
+    return (100 * right / items, *wilson_interval(right, items)) if items else None
+
+
+class Pair(NamedTuple):
+    """Items of one class that were called another, and how alike the two rows are: `rank` 1 is the most alike pair."""
+
+    truth: str
+    said: str
+    count: int
+    items: int
+    correlation: float
+    rank: int
+
+
+def confused_pairs(
+    confusion: Confusion, correlation: Correlation, names: Sequence[str], *, most: int = 10
+) -> list[Pair]:
+    """The most frequent confusions, with the correlation of the two rows and its rank among all pairs of classes."""
+    upper = np.triu_indices(len(names), 1)
+    ascending = np.sort(correlation[upper])
+    off = np.where(np.eye(len(names), dtype=bool), 0, confusion)
+    pairs = []
+    for cell in np.argsort(-off, axis=None, kind="stable")[:most]:
+        row, column = (int(place) for place in np.unravel_index(cell, off.shape))
+        if not off[row, column]:
+            break
+        alike = float(correlation[row, column])
+        rank = 1 + len(ascending) - int(np.searchsorted(ascending, alike, side="right"))
+        pairs.append(Pair(names[row], names[column], int(off[row, column]), int(confusion[row].sum()), alike, rank))
+    return pairs
+
+
+class Relation(NamedTuple):
+    """Spearman's rank correlation between how alike two rows are and how often their classes are confused.
+
+    Attributes:
+        rho: over pairs of classes.
+        low, high: its 95 % interval over classes.
+        p: how often it is as high where the classes' rows are dealt out anew, one-sided.
+    """
+
+    classes: int
+    rho: float
+    low: float
+    high: float
+    p: float
+
+
+def relation(confusion: Confusion, correlation: Correlation, *, seed: int = 0) -> Relation | None:
+    """Whether alike rows are confused more often; None where too little was confused, or of too few classes, to say.
+
+    A pair's confusion is the mean of the two rates at which one class is called the other, over classes that have
+    items. Pairs that share a class hang together, so the interval is a jackknife over classes and p is Mantel's test.
+    """
+    there = confusion.sum(axis=1) > 0
+    if there.sum() < FEWEST_CLASSES:
+        return None
+    counts = confusion[np.ix_(there, there)].astype(float)
+    rates = counts / confusion[there].sum(axis=1, keepdims=True)
+    confused, alike = _ranks(rates + rates.T), _ranks(correlation[np.ix_(there, there)])
+    off = ~np.eye(len(counts), dtype=bool)
+    if not np.ptp(confused[off]) or not np.ptp(alike[off]):
+        return None
+    rho = map_correlation(alike, confused)
+    half = Z * _jackknife(alike, confused, off)
+    p = permutation_test(alike, confused, permutations=PERMUTATIONS, seed=seed)
+    return Relation(len(counts), rho, max(rho - half, -1.0), min(rho + half, 1.0), p)
+
+
+def _ranks(matrix: Float[np.ndarray, "classes classes"]) -> Float[np.ndarray, "classes classes"]:
+    """The ranks of a symmetric map's pairs, equal ones sharing the mean of theirs; 0 on the diagonal.
+
+    Pairs of 0.5, 0.1 and 0.1 have ranks 3, 1.5 and 1.5.
+    """
+    upper = np.triu_indices(len(matrix), 1)
+    # Entries that differ by rounding alone are equal.
+    _, places, counts = np.unique(matrix[upper].round(9), return_inverse=True, return_counts=True)
+    ranks = np.zeros(matrix.shape)
+    ranks[upper] = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return ranks + ranks.T
+
+
+def _jackknife(
+    a: Float[np.ndarray, "classes classes"],
+    b: Float[np.ndarray, "classes classes"],
+    off: Bool[np.ndarray, "classes classes"],
+) -> float:
+    """The standard error of the correlation of two maps' pairs, each class left out in turn."""
+    x, y = (np.where(off, matrix - matrix[off].mean(), 0.0) for matrix in (a, b))
+    sums = [(m.sum() - 2 * m.sum(axis=1)) for m in (off.astype(float), x, y, x * x, y * y, x * y)]
+    count, sx, sy, xx, yy, xy = sums
+    spread = np.sqrt(np.maximum((xx - sx**2 / count) * (yy - sy**2 / count), 1e-12))
+    without = (xy - sx * sy / count) / spread
+    return float(np.sqrt((len(a) - 1) / len(a) * ((without - without.mean()) ** 2).sum()))

@@ -1,0 +1,108 @@
+"""The surest mistakes and hits of an evaluation, as frames to look at, and where in them the answers came from."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from texthead.datasets import Pixels, ViewClips
+from texthead.errors import MediaError
+from texthead.evaluation import Evaluation
+from texthead.features import Progress
+from texthead.recognizer import Recognizer
+from texthead.run_report import Strip
+from texthead.saliency import cover
+from texthead.sampling import Views
+from texthead.transforms import short_side
+
+SIDE = 128  # pixels of a shown frame's short side
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a clip is looked at: `frames` frames, cut as `pixels` and one view say."""
+
+    frames: int
+    pixels: Pixels
+    views: Views
+
+    def clip(self, path: object) -> UInt8[Tensor, "frames 3 size size"]:
+        """The clip of a file as the model takes it.
+
+        Raises:
+            MediaError: the file cannot be read.
+        """
+        clips = ViewClips([path], [0], frames=self.frames, views=self.views, pixels=self.pixels)  # pyright: ignore
+        views, _, _ = clips[0]
+        if isinstance(views, MediaError):
+            raise views
+        return views[0]
+
+
+def surest(result: Evaluation, *, mistakes: int, hits: int) -> list[int]:
+    """The places of the most confident wrong answers, then of the most confident right ones."""
+    best = result.scores.softmax(-1).max(-1)
+    wrong = best.indices != result.targets
+    order = torch.argsort(best.values, descending=True, stable=True).tolist()
+    return [i for i in order if wrong[i]][:mistakes] + [i for i in order if not wrong[i]][:hits]
+
+
+def strips(
+    result: Evaluation,
+    look: Look,
+    *,
+    mistakes: int = 4,
+    hits: int = 2,
+    lit: int = 0,
+    model: Recognizer | None = None,
+    progress: Progress | None = None,
+) -> list[Strip]:
+    """The surest mistakes and hits as frames with their best names and the true one's probability.
+
+    Args:
+        lit: so many of them get saliency from `model`, for the answer and, where it is wrong, for the true name.
+
+    Raises:
+        MediaError: a file that cannot be read any more.
+    """
+    made = []
+    chosen = surest(result, mistakes=mistakes, hits=hits)
+    for number, item in enumerate(chosen):
+        clip = look.clip(result.paths[item])
+        strip = _strip(result, item, clip)
+        made.append(_lit(strip, result.names, model, clip) if model is not None and number < lit else strip)
+        if progress:
+            progress(len(made), len(chosen))
+    return made
+
+
+def _strip(result: Evaluation, item: int, clip: UInt8[Tensor, "frames 3 size size"]) -> Strip:
+    """The clip of an item with its three best names, and the true one where it is further behind."""
+    chances = result.scores[item].softmax(-1)
+    order = result.scores[item].argsort(descending=True, stable=True).tolist()
+    truth = int(result.targets[item])
+    place = order.index(truth)
+    top = [(result.names[c], float(chances[c])) for c in order[:3] + ([truth] if place >= 3 else [])]
+    name = "/".join(result.paths[item].parts[-2:])
+    return Strip(name, _shown(clip), top, result.names[truth], place + 1)
+
+
+def _shown(clip: UInt8[Tensor, "frames 3 size size"]):
+    return short_side(clip, SIDE).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _lit(strip: Strip, names: tuple[str, ...], model: Recognizer, clip: UInt8[Tensor, "frames 3 size size"]) -> Strip:
+    """The strip with the heat of what was said and of what is true."""
+    said, truth = strip.top[0][0], strip.truth
+    told = {f"for {said!r}, said": said} if said != truth else {f"for {said!r}": said}
+    if said != truth and truth is not None:
+        told[f"for {truth!r}, true"] = truth
+    seen = cover(model, clip)
+    heats, lines = {}, []
+    for title, name in told.items():
+        place = names.index(name)
+        before, after = seen.probabilities(place)
+        heats[title] = seen.heat(place).numpy()
+        lines.append(f"{name}: {100 * before:.1f}% as it is, {100 * after:.1f}% with its brightest region covered")
+    return strip._replace(heats=heats, note="; ".join(lines))

@@ -1,0 +1,130 @@
+"""`texthead report`: the page of a run, made anew from its folder and labelled items."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from texthead import evaluation, runs
+from texthead.class_edits import followed_split
+from texthead.comparison import Division, write_report
+from texthead.datasets import Dataset, Item
+from texthead.errors import DataError, RunError
+from texthead.eval_job import choose_scored, eval_baselines, follow_edits
+from texthead.frame_order import OrderTest, blind_to_order, order_test
+from texthead.mistakes import Look, strips
+from texthead.sampling import Views
+from texthead.shard_files import is_there
+from texthead.terminal import bar, notes, pick_device, read_data, results
+from texthead.text_files import MOST_BYTES_OF_LISTS, read_text
+
+
+def report(options: Any) -> None:
+    """`texthead report`."""
+    run, say = runs.load_run(options.run), notes()
+    run.model.to(pick_device(options.device))
+    out = run.folder / "report.html" if options.out is None else Path(options.out)
+    dataset = held_out_items(run) if options.data is None else read_data(options, options.data)
+    for line in dataset.notes:
+        say.print(f"note: {line}")
+    chosen, split_name = choose_scored(run, dataset, options.split)
+    chosen, lines = follow_edits(run, chosen)
+    for line in lines:
+        say.print(f"note: {line}")
+    say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
+    look = Look(run.recipe.frames, run.pixels, Views(origin=run.recipe.origin))
+    with bar("score", "files") as progress:
+        result = evaluation.evaluate(
+            run.model,
+            chosen,
+            frames=look.frames,
+            pixels=look.pixels,
+            views=look.views,
+            skip_unreadable=options.skip_unreadable,
+            workers=options.workers,
+            progress=progress,
+        )
+    table = eval_baselines(run, Division(chosen, None, chosen, split_name), options)
+    table.add(f"this run ({run.model.head.kind} head)", result)
+    table.show()
+    order = _order(run, chosen, look, options)
+    with bar("look", "clips") as progress:
+        shown = strips(
+            result,
+            look,
+            mistakes=options.mistakes,
+            hits=options.hits,
+            lit=options.saliency,
+            model=run.model,
+            progress=progress,
+        )
+    try:
+        write_report(out, run.folder, run.model, read_records(run.folder), table, shown, order)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written ({error.strerror}); name another file in --out") from None
+    results().print(f"report: {out}")
+
+
+def held_out_items(run: runs.Run) -> Dataset:
+    """The items that a run held out, under the labels that its classes have after their edits.
+
+    Raises:
+        DataError: it held out none, or some are gone from where they were.
+    """
+    assert run.classes is not None
+    split = followed_split(run.folder, run.classes.get("history", []))
+    pairs = list(zip(split["held_out"], split["held_out_labels"], strict=True))
+    items = tuple(Item(Path(path), label) for path, label in pairs if label is not None)
+    if not items:
+        raise DataError(f"{run.folder}: holds no held-out item of its classes; name labelled data: report RUN DATA")
+    gone = [item.path for item in items if not is_there(item.path)]
+    if gone:
+        raise DataError(
+            f"{len(gone)} of {len(items)} items that {run.folder} held out are gone (the first: {gone[0]}): name where "
+            "they are now: report RUN DATA"
+        )
+    removed = len(pairs) - len(items)
+    said = (
+        (f"{removed} held-out items are of classes that were removed from the run and not scored",) if removed else ()
+    )
+    return Dataset(items, split["source"], said)
+
+
+def read_records(folder: Path) -> list[dict]:
+    """The lines of a run's `metrics.jsonl`; none of a run that needed no training loop.
+
+    Raises:
+        RunError: a line that is no JSON object.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    records = []
+    for number, line in enumerate(read_text(path, most=MOST_BYTES_OF_LISTS).splitlines(), 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise RunError(
+                f"{path}: line {number} is no JSON object: restore the file, or remove it for a report without"
+            )
+        records.append(record)
+    return records
+
+
+def _order(run: runs.Run, chosen: Dataset, look: Look, options: Any) -> OrderTest | str:
+    """The test of the frames' order, or why there is none."""
+    blind = blind_to_order(run.model, look.frames)
+    if blind:
+        return blind
+    with bar("other orders", "files") as progress:
+        return order_test(
+            run.model,
+            chosen,
+            frames=look.frames,
+            pixels=look.pixels,
+            views=look.views,
+            skip_unreadable=options.skip_unreadable,
+            workers=options.workers,
+            progress=progress,
+        )

@@ -1,0 +1,282 @@
+"""The report of a run: plain numbers, pictures and strings -> one page."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+
+from texthead import confusions, figures
+from texthead.frame_order import OrderTest
+from texthead.intervals import wilson_interval
+from texthead.report import Cell, Report
+from texthead.strips import plot_saliency, plot_strip
+
+
+class Strip(NamedTuple):
+    """One clip of the report.
+
+    Attributes:
+        name: of its file.
+        frames: as the model sees them.
+        top: the most probable classes, the best first; the true one stands last where it is further behind.
+        truth: the true class, if known.
+        place: the true class's among all classes by probability, 1 for the best.
+        heats: where in the frames an answer comes from, by what is to be said of it.
+        note: what else is to be said below it.
+    """
+
+    name: str
+    frames: UInt8[np.ndarray, "frames height width 3"]
+    top: Sequence[tuple[str, float]]
+    truth: str | None = None
+    place: int | None = None
+    heats: Mapping[str, Float[np.ndarray, "frames rows columns"]] = MappingProxyType({})
+    note: str = ""
+
+
+class Edit(NamedTuple):
+    """One edit of a run's classes after training."""
+
+    date: str
+    action: str
+    told: str
+
+
+def run_report(
+    run_folder_name: str,
+    recipe: Mapping[str, object],
+    records: Sequence[Mapping[str, object]],
+    confusion: Integer[np.ndarray, "classes classes"] | None,
+    correlation: Float[np.ndarray, "classes classes"] | None,
+    names: Sequence[str],
+    comparisons: Sequence[tuple[str, str]],
+    strips: Sequence[Strip],
+    strings: Mapping[str, str],
+    *,
+    head: str = "text",
+    order: OrderTest | str = "",
+    edits: Sequence[Edit] = (),
+) -> Report:
+    """The standard report of a run; a part for which nothing is given is left out.
+
+    `records` are the lines of `metrics.jsonl`. `confusion` counts items, rows are the true classes.
+    `correlation` holds how alike the rows of the head are. `comparisons` pairs a way of working with its
+    result, both as they shall be read. `strings` maps each class name to the prompt that was encoded for it.
+    `head` is the kind of its rows. `order` is a test of the frames' order, or why there is none.
+
+    Raises: TextheadError when a matrix doesn't fit the names.
+    """
+    report = Report(title=run_folder_name, subtitle=f"{len(names)} classes: {_listed(names, 6)}")
+    report.numbers(_headline(records, confusion, names))
+    if comparisons:
+        report.section("Comparison")
+        report.table(["method", "result"], comparisons, align=["left", "right"])
+    if _with_number(records, "train", "loss") or _with_number(records, "val", "top1"):
+        report.section("Training")
+        report.figure(figures.plot_curves(records), "Training loss and validation accuracy over the training steps.")
+    if confusion is not None or correlation is not None:
+        report.section("Classes")
+        _add_maps(report, confusion, correlation, names)
+    if confusion is not None and correlation is not None:
+        _add_relation(report, confusion, correlation, names, head)
+    if confusion is not None:
+        _add_class_table(report, confusion, names)
+    if order:
+        report.section("Order of frames")
+        _add_order(report, order)
+    _add_strips(report, "Surest mistakes", [strip for strip in strips if strip.truth not in (None, strip.top[0][0])])
+    _add_strips(report, "Surest hits", [strip for strip in strips if strip.truth in (None, strip.top[0][0])])
+    if recipe:
+        report.section("Recipe")
+        report.table(["setting", "value"], [(key, str(value)) for key, value in _flat(recipe)])
+    if edits:
+        report.section("Edits")
+        report.table(["when", "what", "which"], edits, caption="What was done to the classes after training.")
+    if strings:
+        report.section("Prompts")
+        report.text("The text head was made of exactly these strings.")
+        report.table(["class", "prompt"], list(strings.items()))
+    return report
+
+
+def _headline(
+    records: Sequence[Mapping[str, object]],
+    confusion: np.ndarray | None,
+    names: Sequence[str],
+) -> list[tuple[str, str, str]]:
+    entries = []
+    if confusion is not None and confusion.sum():
+        right, items = int(np.trace(confusion)), int(confusion.sum())
+        low, high = wilson_interval(right, items)
+        note = f"{right} of {items} items; 95% interval {low:.1f} to {high:.1f}"
+        entries.append(("top-1, evaluated", f"{100 * right / items:.1f}%", note))
+    entries.append(("chance", f"{100 / len(names):.3g}%", f"1 of {len(names)} classes"))
+    steps, validations = _with_number(records, "train", "loss"), _with_number(records, "val", "top1")
+    if validations:
+        last = validations[-1]
+        epoch = last["epoch"] + 1 if "epoch" in last else "–"
+        at = f"epoch {epoch}, step {last.get('step', '–')}, {last.get('count', '–')} items"
+        entries.append(("top-1, last validation", f"{last['top1']:.1f}%", at))
+    if steps:
+        note = f"step {steps[-1].get('step', '–')}; at the start {steps[0]['loss']:.3g}"
+        entries.append(("training loss, last", f"{steps[-1]['loss']:.3g}", note))
+    speeds = [record["clips_per_second"] for record in _with_number(records, "train", "clips_per_second")]
+    if speeds:
+        entries.append(("speed", f"{np.median(speeds):.3g} clips/s", "median of the training records"))
+    return entries
+
+
+def _with_number(records: Sequence[Mapping[str, object]], kind: str, key: str) -> list[Mapping[str, Any]]:
+    """The records of one kind that hold a number under `key`; a diverged loss may be stored as null."""
+    found = [record for record in records if record.get("kind") == kind]
+    return [record for record in found if isinstance(record.get(key), int | float)]
+
+
+def _add_maps(
+    report: Report, confusion: np.ndarray | None, correlation: np.ndarray | None, names: Sequence[str]
+) -> None:
+    pairs = []
+    if confusion is not None:
+        figure = figures.plot_confusion(confusion, names, title="What was taken for what")
+        pairs.append((figure, "Confusion: each row is a true class, each column what the model said."))
+    if correlation is not None:
+        figure = figures.plot_correlation(correlation, names, title="How alike the head's rows are")
+        pairs.append((figure, "Correlation of the head's rows: red pairs lie closer together than blue ones."))
+    report.figures(pairs, wide=True)
+
+
+def _add_relation(
+    report: Report, confusion: np.ndarray, correlation: np.ndarray, names: Sequence[str], head: str
+) -> None:
+    """Adds which confusions the rows foretold: in one number, and pair by pair."""
+    whose = "Language" if head == "text" else f"The {head} head's rows"
+    found = confusions.relation(confusion, correlation)
+    if found:
+        side = (
+            "did foretell" if found.low > 0 else "did not foretell" if found.high < 0 else "are not shown to foretell"
+        )
+        side = side.replace("are not", "is not") if head == "text" else side
+        report.text(
+            f"{whose} {side} what was confused: over the pairs of {found.classes} classes, how alike two rows are and "
+            f"how often the classes are taken for each other have a rank correlation of {found.rho:.2f} "
+            f"(95% interval over classes {found.low:.2f} to {found.high:.2f}; as high by chance: p = {found.p:.3f})."
+        )
+    else:
+        report.text(
+            f"Too little was confused, or of too few classes ({confusions.FEWEST_CLASSES} with items are needed), to "
+            "say whether alike rows are confused more often."
+        )
+    pairs = confusions.confused_pairs(confusion, correlation, names)
+    if pairs:
+        every = len(names) * (len(names) - 1) // 2
+        rows = [
+            (
+                pair.truth,
+                pair.said,
+                f"{pair.count} of {pair.items}",
+                f"{pair.correlation:.2f}",
+                f"{pair.rank} of {every}",
+            )
+            for pair in pairs
+        ]
+        headers = ["truth", "taken for", "items", "rows' correlation", "rank, 1: most alike"]
+        report.table(
+            headers, rows, align=["left", "left", "right", "right", "right"], caption="The most confused pairs."
+        )
+
+
+def _add_class_table(report: Report, confusion: np.ndarray, names: Sequence[str]) -> None:
+    """Adds one row a class, the least recognised first; classes without items come last."""
+    rows = sorted(confusions.class_rows(confusion, names), key=lambda row: row.recall[0] if row.recall else 101.0)
+    cells = [
+        (
+            row.name,
+            row.items,
+            *_rate_cells(row.recall),
+            row.said,
+            *_rate_cells(row.precision),
+            f"{row.taken_for[0]} ({row.taken_for[1]})" if row.taken_for else None,
+        )
+        for row in rows
+    ]
+    headers = [
+        "class",
+        "items",
+        "recall (%)",
+        "95% interval",
+        "said",
+        "precision (%)",
+        "95% interval",
+        "most often taken for",
+    ]
+    report.table(
+        headers,
+        cells,
+        align=["left", *["right"] * 6, "left"],
+        caption="Each class, the least recognised first. Recall: of its items, how many were called so. Precision: of "
+        "the items called so, how many are of it.",
+    )
+
+
+def _rate_cells(rate: confusions.Rate | None) -> tuple[str | None, str | None]:
+    return (f"{rate[0]:.1f}", f"{rate[1]:.0f} to {rate[2]:.0f}") if rate else (None, None)
+
+
+def _add_order(report: Report, order: OrderTest | str) -> None:
+    """Adds what other orders of the frames do to the score, in a sentence and a table."""
+    if isinstance(order, str):
+        report.text(order)
+        return
+    costly = [row for row in order.rows if row.low > 0]
+    if costly:
+        told = " and ".join(f"{row.order} frames cost {row.lost:.1f} points" for row in costly)
+        report.text(f"Time matters here: {told}. Part of that can be that the model never met such orders in training.")
+    else:
+        report.text(
+            "That this data needs time is not shown: with its frames in another order this model is not worse by more "
+            "than chance. A model that has learned nothing of order would not be either."
+        )
+    seeds = f"{order.seeds[0]} to {order.seeds[-1]}" if len(order.seeds) > 1 else str(order.seeds[0])
+    rows: list[tuple[Cell, ...]] = [("as they are", f"{order.top1:.1f}", None, None, None)]
+    rows += [
+        (row.order, f"{row.top1:.1f}", f"{row.lost:.1f}", f"{row.low:.1f} to {row.high:.1f}", f"{row.changed:.1f}")
+        for row in order.rows
+    ]
+    headers = ["frames", "top-1 (%)", "points lost", "95% interval", "other answer (%)"]
+    caption = f"The same {order.count} items, one view; each shuffled order is the same for all items, seeds {seeds}."
+    report.table(headers, rows, align=["left", *["right"] * 4], caption=caption)
+
+
+def _add_strips(report: Report, title: str, strips: Sequence[Strip]) -> None:
+    """Adds clips, each with its heat below it."""
+    if not strips:
+        return
+    report.section(title)
+    if any(strip.heats for strip in strips):
+        report.text(
+            "Lit: what an answer needs to see. Each region of each frame was covered with the frame's mean colour, and "
+            "is lit as far as that spoke against the name. It is no reasoning of the model, and where either of two "
+            "things would do, neither is lit."
+        )
+    for strip in strips:
+        report.figure(plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place), strip.name)
+        if strip.heats:
+            report.figure(plot_saliency(strip.frames, strip.heats), strip.note)
+
+
+def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    """The settings one by one, those of an inner mapping as `outer.inner`."""
+    entries: list[tuple[str, object]] = []
+    for key, value in recipe.items():
+        if isinstance(value, Mapping):
+            entries += _flat({str(inner): value[inner] for inner in value}, f"{prefix}{key}.")
+        else:
+            entries.append((prefix + key, value))
+    return entries
+
+
+def _listed(names: Sequence[str], most: int) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
