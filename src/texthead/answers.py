@@ -1,20 +1,31 @@
-"""What a page asks of a model: the best names of one file, as `predict` gives them; plain functions, no page in them."""
+"""What a page asks of a model: the best names of a file as `predict` gives them, when each is there, and where.
+
+Plain functions and values: there is no page in them.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
 
 from texthead.decoding import Video, open_media
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError, TextheadError
-from texthead.prediction import Prediction, predict, zero_shot
+from texthead.events import Event, EventFinder, Hysteresis, Stretch, in_order
+from texthead.mistakes import Look
+from texthead.prediction import Prediction, look_of, predict, zero_shot
 from texthead.prompts import class_prompts, clean_names, flat
 from texthead.recognizer import Recognizer
 from texthead.runs import Run, load_run
+from texthead.saliency import cover
 from texthead.terminal import pick_device
+from texthead.timeline import Sliding, open_timed, scores_over_time
 from texthead.towers import Encoder, as_visual
 
 TOP = 5
+LANES = 6
 
 
 @dataclass(frozen=True)
@@ -45,10 +56,11 @@ class About(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A file, and the names to choose from; none: the run's own."""
+    """A file, the names to choose from (none: the run's own), and what is asked of them."""
 
     path: Path
     names: tuple[str, ...] = ()
+    part: Literal["names", "when", "where"] = "names"
 
 
 class Named(NamedTuple):
@@ -59,6 +71,33 @@ class Named(NamedTuple):
     frames: int
     prompts: tuple[str, ...]
     note: str | None
+
+
+class Timed(NamedTuple):
+    """When the names are there: events by their start, and the probabilities (0-1) of the names with most to show.
+
+    Row i of `scores` is from where row i - 1 ends to `ends[i]` seconds.
+    """
+
+    events: tuple[Event, ...]
+    names: tuple[str, ...]
+    ends: Float[np.ndarray, " stretches"]
+    scores: Float[np.ndarray, "stretches names"]
+    sliding: Sliding
+    rule: Hysteresis
+
+
+class Lit(NamedTuple):
+    """Where in its frames the best name comes from: heat 0-1, and what its brightest region is worth in words."""
+
+    name: str
+    frames: UInt8[np.ndarray, "frames height width 3"]
+    heat: Float[np.ndarray, "frames rows columns"]
+    before: float
+    after: float
+
+
+Answer = About | Named | Timed | Lit | TextheadError
 
 
 class Answerer:
@@ -74,12 +113,13 @@ class Answerer:
         self._device = device
         self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
 
-    def __call__(self, question: Question | None) -> About | Named | TextheadError:
+    def __call__(self, question: Question | None) -> Answer:
         """The answer; with no question, what is loaded."""
         if question is None:
             return self.about()
         try:
-            return self.named(question)
+            ask = {"names": self.named, "when": self.timed, "where": self.lit}
+            return ask[question.part](question)
         except MediaError as error:
             return DataError(f"{question.path.name}: {error.problem}")
         except TextheadError as error:
@@ -105,6 +145,37 @@ class Answerer:
         prompts = getattr(recognizer.head, "prompts", None) or ()
         note = zero_shot_note(as_visual(recognizer.visual).spec.source) if question.names else None
         return Named(found, seconds, frames, tuple(flat(prompts)), note)
+
+    def timed(self, question: Question) -> Timed:
+        """When each name is there, as `timeline` says if nothing else is asked.
+
+        Raises:
+            MediaError: the file is no video, cannot be read to its end, or is longer than the limits say.
+        """
+        measured(question.path, self._limits)
+        model, sliding, rule = self.model(question.names), Sliding(), Hysteresis()
+        names = look_of(model)[0].names
+        finder, events, stretches = EventFinder(names, rule), [], []
+        with open_timed(question.path) as video:
+            for stretch in scores_over_time(model, video, sliding=sliding):
+                events += finder.add(stretch)
+                stretches.append(stretch)
+        return _timed(in_order(events + finder.finish()), stretches, names, sliding, rule)
+
+    def lit(self, question: Question) -> Lit:
+        """Where in its frames the best name of the file comes from.
+
+        Raises:
+            MediaError: it cannot be read, or is longer than the limits say.
+        """
+        measured(question.path, self._limits)
+        model, look = look_of(self.model(question.names))
+        clip = Look(look.frames, look.pixels, look.views).clip(question.path)
+        seen = cover(model, clip)
+        place = int(seen.plain.argmax())
+        before, after = seen.probabilities(place)
+        frames = clip.permute(0, 2, 3, 1).contiguous().numpy()
+        return Lit(model.names[place], frames, seen.heat(place).numpy(), before, after)
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:
         """The run with its own classes or those named, or a model of the names alone; the last one is kept.
@@ -155,3 +226,14 @@ def measured(path: Path, limits: Limits) -> tuple[float, int]:
             problem = f"{media.num_frames} frames, and this page takes {limits.frames}: cut a part out of it"
             raise MediaError(path, problem)
         return seconds, media.num_frames
+
+
+def _timed(
+    events: list[Event], stretches: list[Stretch], names: tuple[str, ...], sliding: Sliding, rule: Hysteresis
+) -> Timed:
+    """The timeline of the names with the longest events, then of those with the highest scores, `LANES` at most."""
+    scores = np.array([stretch.scores for stretch in stretches], np.float32)
+    seconds = [sum(event.end - event.start for event in events if event.name == name) for name in names]
+    order = sorted(range(len(names)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
+    ends = np.array([stretch.end for stretch in stretches], np.float32)
+    return Timed(tuple(events), tuple(names[i] for i in order), ends, scores[:, order], sliding, rule)

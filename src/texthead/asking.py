@@ -1,14 +1,14 @@
 """From a file and typed names to the parts of a page, as they are known; no gradio in it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.answers import Named, Question
+from texthead.answers import Answer, Lit, Named, Question, Timed
 from texthead.errors import DataError, RunError, TextheadError
-from texthead.page_html import downloads_html, error_html, named_html
+from texthead.page_html import downloads_html, error_html, lit_html, named_html, timed_html, waiting_html
 from texthead.prompts import typed_names
 from texthead.watched import Held, Lost
 
@@ -25,31 +25,55 @@ class Rules:
 class Shown(NamedTuple):
     """The parts of an answer as HTML, in the order of the page."""
 
+    error: str = ""
     named: str = ""
+    when: str = ""
+    where: str = ""
     downloads: str = ""
 
 
-def shown(held: Held, rules: Rules, path: str | None, text: str) -> Iterator[Shown]:
-    """What the page shows of a file, more each time; a mistake of the user's, or a lost answer, is one line of it."""
+def shown(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
+    """What the page shows of a file, more each time; a mistake of the user's, or a lost answer, is one line of it.
+
+    `closer` holds "when", "where", both or neither: what is looked at beside the best names.
+    """
     parts = Shown()
     try:
-        for parts in _parts(held, rules, path, text):
+        for parts in _parts(held, rules, path, text, closer):
             yield parts
     except TextheadError as error:
-        # What was found before stays.
-        yield parts._replace(named=error_html(str(error)) + parts.named)
+        # What was found before stays; what was waited for does not.
+        when, where = (html if html != waiting_html(part) else "" for part, html in _closer(parts))
+        yield parts._replace(error=error_html(str(error)), when=when, where=where)
 
 
-def _parts(held: Held, rules: Rules, path: str | None, text: str) -> Iterator[Shown]:
+def _closer(parts: Shown) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("when", parts.when), ("where", parts.where)
+
+
+def _parts(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
     if path is None:
         raise DataError("choose a video or an image first")
     until = time.monotonic() + rules.limit
     question = Question(Path(path), tuple(typed_names(text)) if text.strip() else ())
     named = asked(held, question, until, rules)
-    yield Shown(named_html(named, question.path), downloads_html(named))
+    assert isinstance(named, Named)
+    wanted = [part for part in ("when", "where") if part in closer and (part == "where" or named.seconds)]
+    parts = Shown(named=named_html(named, question.path), downloads=downloads_html(named, None))
+    parts = parts._replace(**{part: waiting_html(part) for part in wanted})
+    yield parts
+    if "when" in wanted:
+        timed = asked(held, question._replace(part="when"), until, rules)
+        assert isinstance(timed, Timed)
+        parts = parts._replace(when=timed_html(timed), downloads=downloads_html(named, timed))
+        yield parts
+    if "where" in wanted:
+        lit = asked(held, question._replace(part="where"), until, rules)
+        assert isinstance(lit, Lit)
+        yield parts._replace(where=lit_html(lit))
 
 
-def asked(held: Held, question: Question, until: float, rules: Rules) -> Named:
+def asked(held: Held, question: Question, until: float, rules: Rules) -> Answer:
     """The answer to a question.
 
     Raises:

@@ -55,12 +55,18 @@ def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
                     max_length=20_000,
                     elem_id="names",
                 )
+                closer = gr.CheckboxGroup(
+                    [("when it happens, in videos", "when"), ("where in the frames (slower)", "where")],
+                    value=["when", "where"],
+                    label="Also look",
+                    elem_id="closer",
+                )
                 button = gr.Button("Name it", variant="primary", elem_id="ask")
             with gr.Column(scale=3, min_width=280):
                 parts = [gr.HTML(elem_id=f"answer-{part}") for part in Shown._fields]
         button.click(
             _asking(held, rules),
-            [file, names],
+            [file, names, closer],
             parts,
             concurrency_limit=1,
             concurrency_id="model",
@@ -76,9 +82,9 @@ def _names_info(about: About) -> str:
     return f"{first} Leave it empty for the model's own {len(about.names)}." if about.names else first
 
 
-def _asking(held: Held, rules: Rules) -> Callable[[str | None, str], Iterator[tuple[str, ...]]]:
-    def ask(path: str | None, text: str) -> Iterator[tuple[str, ...]]:
-        for parts in shown(held, rules, path, text or ""):
+def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], Iterator[tuple[str, ...]]]:
+    def ask(path: str | None, text: str, closer: list[str]) -> Iterator[tuple[str, ...]]:
+        for parts in shown(held, rules, path, text or "", closer):
             yield tuple(parts)
 
     return ask

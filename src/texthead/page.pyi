@@ -38,10 +38,10 @@ class Upload(gr.File):
         return str(path)
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
     """The page of a model in another process."""
@@ -76,11 +76,9 @@ def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
         )
     return page.queue(max_size=rules.waiting, api_open=False)
 
-
 def _names_info(about: About) -> str:
     first = "One a line, or with commas between them."
     return f"{first} Leave it empty for the model's own {len(about.names)}." if about.names else first
-
 
 def _asking(held: Held, rules: Rules) -> Callable[[str | None, str], Iterator[tuple[str, ...]]]:
     def ask(path: str | None, text: str) -> Iterator[tuple[str, ...]]:
@@ -88,7 +86,6 @@ def _asking(held: Held, rules: Rules) -> Callable[[str | None, str], Iterator[tu
             yield tuple(parts)
 
     return ask
-
 
 def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
     """The page as a web application without documentation, monitoring, history or addresses outside it."""
@@ -111,7 +108,6 @@ def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
         css=_beside("page.css"),
         head=f"<script>{_beside('page.js')}</script>",
     )
-
 
 def _beside(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")

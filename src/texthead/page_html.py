@@ -9,9 +9,21 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from texthead.answers import About, Named
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from texthead import events
+from texthead.answers import About, Lit, Named, Timed
 from texthead.decoding import is_image
+from texthead.events import Event
+from texthead.figures import COLOURS
 from texthead.prediction import CSV_COLUMNS, csv_rows, json_entry
+from texthead.strips import lit
+from texthead.timeline import timeline_json
+
+# A curve of a long video is drawn in so many steps, each the highest of what it stands for.
+STEPS = 600
 
 
 def heading_html(about: About) -> str:
@@ -63,24 +75,141 @@ def _bar(rank: int, name: str, value: float) -> str:
 def _media(path: Path) -> str:
     """The file in a player, or as a picture; a browser that cannot show its format says so."""
     address = escape(f"gradio_api/file={quote(str(path))}")
+    name = escape(path.name)
     if is_image(path):
-        return f'<img class="th-media" src="{address}" alt="{escape(path.name)}">'
+        shown = f'<img class="th-media" src="{address}" alt="{name}">'
+    else:
+        shown = (
+            f'<video class="th-media" controls muted playsinline preload="metadata" src="{address}" aria-label="{name}">'
+            "</video>"
+        )
+    note = "This browser cannot show this format; the answer is of the file."
+    return f'{shown}<p class="th-quiet th-unplayable" hidden>{note}</p>'
+
+
+def waiting_html(part: str) -> str:
+    """What stands in a part's place until it is known."""
+    what = {"when": "Looking along the video", "where": "Covering regions, one by one"}[part]
+    return f'<p class="th-quiet" role="status">{what} …</p>'
+
+
+def timed_html(timed: Timed) -> str:
+    """A lane for each name, with its probability and its events along the video, and a table of the events."""
+    whole = float(timed.ends[-1])
+    lanes = "".join(_lane(timed, place) for place in range(len(timed.names)))
+    ticks = "".join(f'<span style="left:{100 * second / whole:.2f}%">{second:g}</span>' for second in _ticks(whole))
     return (
-        f'<video class="th-media" controls muted playsinline preload="metadata" src="{address}" '
-        f'aria-label="{escape(path.name)}"></video>'
-        '<p class="th-quiet th-unplayable" hidden>This browser cannot play this format; the answer is of the file.</p>'
+        f'<section class="th-part"><h2>When</h2><div class="th-lanes" data-seconds="{whole:.3f}">{lanes}'
+        f'<div class="th-axis" aria-hidden="true">{ticks}</div><div class="th-playhead" aria-hidden="true"></div></div>'
+        f"{_event_table(timed)}</section>"
     )
 
 
-def downloads_html(named: Named) -> str:
-    """Links that save the answer: `predict --json` and `--csv` of the file."""
-    stem = named.found.path.stem
-    whole = json.dumps([json_entry(named.found)], indent=1, ensure_ascii=False) + "\n"
-    table = csv_text([CSV_COLUMNS, *csv_rows([named.found])])
-    links = [
-        _file(f"{stem}.json", "application/json", whole, "JSON"),
-        _file(f"{stem}.csv", "text/csv", table, "CSV"),
-    ]
+def _lane(timed: Timed, place: int) -> str:
+    name, colour = timed.names[place], COLOURS[place % len(COLOURS)]
+    whole = float(timed.ends[-1])
+    own = [event for event in timed.events if event.name == name]
+    told = ", ".join(f"{each.start:.1f} to {each.end:.1f} s" for each in own) or "no event"
+    boxes = "".join(
+        f'<rect x="{1000 * e.start / whole:.1f}" y="0" width="{1000 * (e.end - e.start) / whole:.1f}" height="100"/>'
+        for e in own
+    )
+    return (
+        f'<div class="th-lane"><span>{escape(name)}</span>'
+        f'<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label="{escape(f"{name}: {told}")}" '
+        f'style="color:{colour}"><g opacity=".25">{boxes}</g><path d="{_curve(timed.ends, timed.scores[:, place])}"/>'
+        "</svg></div>"
+    )
+
+
+def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " stretches"]) -> str:
+    """The area below the scores as an SVG path in a box of 1000 by 100.
+
+    Worked example, ends 1 and 2 s, scores 0.5 and 1: M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z.
+    """
+    parts = np.array_split(np.arange(len(ends)), min(len(ends), STEPS))
+    steps = (f"V{100 - 100 * scores[part].max():.1f} H{1000 * ends[part[-1]] / ends[-1]:.1f}" for part in parts)
+    return f"M0,100 {' '.join(steps)} V100 Z"
+
+
+def _ticks(whole: float) -> list[float]:
+    """Four to ten round numbers of seconds from 0 on, within the whole."""
+    step = next(
+        s
+        for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 36000)
+        if whole / s <= 9 or s == 36000
+    )
+    return [round(step * i, 1) for i in range(int(whole / step + 1e-6) + 1)]
+
+
+def _event_table(timed: Timed) -> str:
+    if not timed.events:
+        return f'<p class="th-quiet">{escape(_no_event(timed))}</p>'
+    rows = "".join(_event_row(event) for event in timed.events)
+    return (
+        '<div class="th-scroll"><table class="th-events"><caption class="th-hidden">Events</caption><thead><tr><th>name</th>'
+        f"<th>from – to (s)</th><th>mean</th><th>peak</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _event_row(event: Event) -> str:
+    return (
+        f'<tr data-start="{event.start:.3f}" data-end="{event.end:.3f}"><td>{escape(event.name)}</td>'
+        f'<td><button type="button" data-seek="{event.start:.3f}" title="Show this moment">'
+        f"{event.start:.2f} – {event.end:.2f}</button></td>"
+        f"<td>{100 * event.mean:.0f} %</td><td>{100 * event.peak:.0f} %</td></tr>"
+    )
+
+
+def _no_event(timed: Timed) -> str:
+    row, column = np.unravel_index(timed.scores.argmax(), timed.scores.shape)
+    start = timed.ends[row - 1] if row else 0.0
+    top, rule = float(timed.scores[row, column]), timed.rule
+    why = (
+        f"stays above {100 * rule.leave:g} % for {rule.min_length:g} s"
+        if top >= rule.enter
+        else f"reaches {100 * rule.enter:g} %"
+    )
+    return f"No event: no name {why}. The highest is {timed.names[column]}, {100 * top:.0f} % at {start:.1f} s."
+
+
+def lit_html(found: Lit) -> str:
+    """The frames as they are and lit where the best name comes from."""
+    pairs = zip(found.frames, found.heat, strict=True)
+    boxes = "".join(_pair(number, frame, heat) for number, (frame, heat) in enumerate(pairs, 1))
+    return (
+        f'<section class="th-part"><h2>Where</h2><p>Lit: what {escape(found.name)!r} needs to be seen. With the brightest '
+        f"region covered it falls from {100 * found.before:.1f} % to {100 * found.after:.1f} %.</p>"
+        f'<div class="th-strip">{boxes}</div></section>'
+    )
+
+
+def _pair(number: int, frame: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "rows columns"]) -> str:
+    return (
+        f'<figure><img src="{_jpeg(frame)}" alt="frame {number}"><img src="{_jpeg(lit(frame, heat))}" '
+        f'alt="frame {number}, lit where it matters"></figure>'
+    )
+
+
+def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+
+
+def downloads_html(named: Named, timed: Timed | None) -> str:
+    """Links that save the answer: what `predict` and `timeline` print, of this file."""
+    path = named.found.path
+    entry = json_entry(named.found)
+    links = [_file(f"{path.stem}.csv", "text/csv", csv_text([CSV_COLUMNS, *csv_rows([named.found])]), "CSV")]
+    if timed is not None:
+        found = list(timed.events)
+        entry["timeline"] = timeline_json(path, named.seconds, timed.sliding, timed.rule, found)
+        rows = csv_text([events.CSV_COLUMNS, *map(events.csv_row, found)])
+        links.append(_file(f"{path.stem}-events.csv", "text/csv", rows, "events as CSV"))
+        links.append(_file(f"{path.stem}.srt", "application/x-subrip", events.srt(found), "as subtitles"))
+    whole = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
+    links.insert(0, _file(f"{path.stem}.json", "application/json", whole, "JSON"))
     return f'<nav class="th-files" aria-label="Download the answer">Download {" ".join(links)}</nav>'
 
 

@@ -31,9 +31,15 @@ def ui(options: Any) -> None:
     limits = Limits(options.most_seconds, options.most_frames)
     rules = Rules(options.most_mb, options.limit, options.waiting)
     pick_device(options.device)
-    with _listening(options.host, options.port) as listening, _uploads(), Held(partial(Answerer, source, limits)) as held:
+    with (
+        _listening(options.host, options.port) as listening,
+        _uploads(),
+        Held(partial(Answerer, source, limits)) as held,
+    ):
         if options.host not in LOCAL:
-            notes().print(f"warning: --host {options.host}: whoever reaches this machine can use the page, and it has no password")
+            notes().print(
+                f"warning: --host {options.host}: whoever reaches this machine can use the page, and it has no password"
+            )
         with suppress(KeyboardInterrupt):
             _serve(listening, held, rules, limits, options.host)
 
@@ -46,7 +52,9 @@ def _source(options: Any) -> Source:
     """
     if options.run is not None:
         if not runs.is_run(options.run):
-            raise RunError(f"{options.run} is no run (no recipe.json in it): name a run folder, or none for names alone")
+            raise RunError(
+                f"{options.run} is no run (no recipe.json in it): name a run folder, or none for names alone"
+            )
         if options.encoder is not None:
             raise DataError(f"--encoder {options.encoder}: run {options.run} has its own encoder; leave it out")
     return Source(
@@ -72,7 +80,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             listening.bind((host, port))
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or error
-            raise RunError(f"--host {host} --port {port} cannot be listened at ({why}): another --port, or 0 for a free one") from None
+            raise RunError(
+                f"--host {host} --port {port} cannot be listened at ({why}): another --port, or 0 for a free one"
+            ) from None
         yield listening
 
 
