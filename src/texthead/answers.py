@@ -64,7 +64,7 @@ class Question(NamedTuple):
 
 
 class Named(NamedTuple):
-    """The best names of a file; seconds and frames of a video (0 and 1 of a picture); what was read behind the names."""
+    """The best names of a file, its seconds and frames (0 and 1 of a picture), and the prompts behind all names."""
 
     found: Prediction
     seconds: float
@@ -101,7 +101,7 @@ Answer = About | Named | Timed | Lit | TextheadError
 
 
 class Answerer:
-    """A model that answers questions; what is wrong with one comes back as the answer, for it goes to another process."""
+    """A model that answers questions. What is wrong with one is the answer, since another process asks."""
 
     def __init__(self, source: Source, limits: Limits):
         device = pick_device(source.device)

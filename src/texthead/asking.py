@@ -15,8 +15,9 @@ from texthead.watched import Held, Lost
 
 @dataclass(frozen=True)
 class Rules:
-    """What a page takes: megabytes of a file, seconds that an answer may take, questions that may wait for theirs."""
+    """What a page takes: files in one folder, megabytes of each, seconds for an answer, questions that may wait."""
 
+    uploads: Path
     megabytes: int = 200
     limit: float = 300.0
     waiting: int = 4
@@ -55,7 +56,7 @@ def _parts(held: Held, rules: Rules, path: str | None, text: str, closer: Collec
     if path is None:
         raise DataError("choose a video or an image first")
     until = time.monotonic() + rules.limit
-    question = Question(Path(path), tuple(typed_names(text)) if text.strip() else ())
+    question = Question(uploaded(path, rules.uploads), tuple(typed_names(text)) if text.strip() else ())
     named = asked(held, question, until, rules)
     assert isinstance(named, Named)
     wanted = [part for part in ("when", "where") if part in closer and (part == "where" or named.seconds)]
@@ -71,6 +72,18 @@ def _parts(held: Held, rules: Rules, path: str | None, text: str, closer: Collec
         lit = asked(held, question._replace(part="where"), until, rules)
         assert isinstance(lit, Lit)
         yield parts._replace(where=lit_html(lit))
+
+
+def uploaded(path: str | Path, folder: Path) -> Path:
+    """The file at `path`, which lies in the folder of uploads.
+
+    Raises:
+        DataError: it is anywhere else, or gone.
+    """
+    real = Path(path).resolve()
+    if not (real.is_relative_to(folder.resolve()) and real.is_file()):
+        raise DataError("only files that were uploaded here are read, and for an hour: upload it again")
+    return real
 
 
 def asked(held: Held, question: Question, until: float, rules: Rules) -> Answer:

@@ -1,6 +1,9 @@
 """What stands in front of a page: only its own addresses, only its own host, and nothing is fetched from elsewhere."""
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -27,17 +30,27 @@ _OPEN_API = (
 )
 
 
+# What a form adds to the file in it.
+_FORM_BYTES = 1 << 16
+
+
 class Guard:
     """An ASGI application in front of another one.
 
     Args:
         hosts: the names that a browser may call this server by, in lower case, without a port; None: any. With names,
             a page elsewhere whose name is made to point here cannot ask.
+        folder: where uploads lie, at most `most_bytes` of them.
+        most_bytes_of_one: of one upload; a larger one is refused before it is read.
     """
 
-    def __init__(self, app: App, hosts: Iterable[str] | None):
+    def __init__(self, app: App, hosts: Iterable[str] | None, folder: Path, most_bytes: int, most_bytes_of_one: int):
         self._app = app
         self._hosts = None if hosts is None else frozenset(hosts)
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._most_bytes_of_one = most_bytes_of_one
+        self._arriving = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -50,9 +63,14 @@ class Guard:
                 message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
             await send(message)
 
-        refusal = self._refusal(scope)
+        size = _upload_bytes(scope)
+        refusal = self._refusal(scope) or self._no_room(size)
         if refusal is None:
-            await self._app(scope, receive, sent)
+            self._arriving += size
+            try:
+                await self._app(scope, receive, sent)
+            finally:
+                self._arriving -= size
             return
         status, why = refusal
         await sent({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
@@ -68,6 +86,34 @@ class Guard:
         inner = path.removeprefix(_API)
         is_open = path == "/" or path.startswith(_OPEN) or (inner != path and inner.startswith(_OPEN_API))
         return None if is_open else (404, "not a part of this page")
+
+    def _no_room(self, size: float) -> tuple[int, str] | None:
+        """(status, reason), if an upload of so many bytes is too much."""
+        if size == math.inf:
+            return 411, "an upload must say its length"
+        if size > self._most_bytes_of_one + _FORM_BYTES:
+            # Gradio looks for these words.
+            return 413, f"File size exceeds maximum allowed size of {self._most_bytes_of_one // 2**20} MB."
+        if size and _bytes_below(self._folder) + self._arriving + size > self._most_bytes:
+            return 507, "too many files were uploaded in the last hour: wait, or start the page again"
+        return None
+
+
+def _upload_bytes(scope: Scope) -> float:
+    """The length that an upload claims; infinity where it claims none, and 0 for any other request."""
+    if scope["method"] != "POST" or scope["path"] != f"{_API}upload":
+        return 0
+    claimed = dict(scope["headers"]).get(b"content-length", b"")
+    return int(claimed) if claimed.isdigit() else math.inf
+
+
+def _bytes_below(folder: Path) -> int:
+    """The bytes of the files below a folder; one that is just removed counts nothing."""
+    found = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            found += path.lstat().st_size
+    return found
 
 
 def _without_port(host: str) -> str:

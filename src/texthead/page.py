@@ -5,47 +5,30 @@ from pathlib import Path
 
 import fastapi
 import gradio as gr
+from gradio import themes
+from gradio.components import Component
 
 from texthead.answers import About, Limits
-from texthead.asking import Rules, Shown, shown
+from texthead.asking import Rules, Shown, shown, uploaded
 from texthead.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from texthead.errors import DataError
 from texthead.page_html import heading_html
 from texthead.watched import Held
 
 # Fonts of the reader's machine: gradio's own themes ask for others by name.
-_FONTS = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]
-_MONO = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
-
-
-class Upload(gr.File):
-    """A file that was uploaded to this page; no other path, and no address, is read."""
-
-    is_template = True  # Gradio then draws it as its parent.
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
-        """The path, which must be in the folder of uploads.
-
-        Raises:
-            gr.Error: it is anywhere else.
-        """
-        if url_or_file_path is None:
-            return None
-        path = Path(url_or_file_path).resolve()
-        if not path.is_relative_to(Path(self.GRADIO_CACHE).resolve()) or not path.is_file():
-            raise gr.Error("only files that were uploaded here are read", print_exception=False)
-        self.temp_files.add(str(path))
-        return str(path)
+_FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]
+_MONO = [themes.Font("ui-monospace"), themes.Font("monospace")]
 
 
 def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
     """The page of a model in another process."""
     with gr.Blocks(title="texthead", analytics_enabled=False, delete_cache=(60, 3600)) as page:
-        gr.HTML(heading_html(about))
+        gr.HTML(heading_html(about), padding=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=280):
                 size = f"up to {rules.megabytes} MB and {limits.seconds:g} s"
                 kinds = sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES)
-                file = Upload(label=f"A video or an image ({size})", file_types=kinds, elem_id="file")
+                file = gr.File(label=f"A video or an image ({size})", file_types=kinds, elem_id="file")
                 names = gr.Textbox(
                     label="Names to choose from",
                     info=_names_info(about),
@@ -63,11 +46,14 @@ def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
                 )
                 button = gr.Button("Name it", variant="primary", elem_id="ask")
             with gr.Column(scale=3, min_width=280):
-                parts = [gr.HTML(elem_id=f"answer-{part}") for part in Shown._fields]
+                parts = {part: gr.HTML(elem_id=f"answer-{part}", padding=False) for part in Shown._fields}
+        for given in (file, names, closer):
+            _read_only_uploads(given, rules.uploads)
         button.click(
             _asking(held, rules),
             [file, names, closer],
-            parts,
+            [*parts.values()],
+            show_progress_on=parts["named"],
             concurrency_limit=1,
             concurrency_id="model",
             trigger_mode="once",
@@ -75,6 +61,25 @@ def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
             show_progress="minimal",
         )
     return page.queue(max_size=rules.waiting, api_open=False)
+
+
+def _read_only_uploads(component: Component, folder: Path) -> None:
+    """What the component is given may name a file in the folder of uploads, and nothing else.
+
+    Gradio itself copies whatever path or address a request names, as long as the page is a part of an application.
+    """
+
+    async def checked(url_or_file_path: str | Path | None) -> str | None:
+        if url_or_file_path is None:
+            return None
+        try:
+            path = str(uploaded(url_or_file_path, folder))
+        except DataError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        component.temp_files.add(path)
+        return path
+
+    component.async_move_resource_to_block_cache = checked
 
 
 def _names_info(about: About) -> str:
@@ -107,7 +112,7 @@ def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=gr.themes.Default(font=_FONTS, font_mono=_MONO),
+        theme=themes.Default(font=_FONTS, font_mono=_MONO),
         css=_beside("page.css"),
         head=f"<script>{_beside('page.js')}</script>",
     )

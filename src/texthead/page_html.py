@@ -50,12 +50,13 @@ def named_html(named: Named, path: Path) -> str:
     """The file itself, and its best names as bars."""
     rows = "".join(_bar(rank, name, value) for rank, (name, value) in enumerate(named.found.top, 1))
     note = f'<p class="th-quiet">{escape(named.note)}</p>' if named.note else ""
+    read = f"<details><summary>What was read</summary>{escape(_listed(named.prompts, 40))}</details>"
     return (
         f'<section class="th-part">{_media(path)}<h2>{escape(path.name)}</h2>'
         f'<p class="th-quiet">{escape(_length(named))}</p>'
         f'<table class="th-bars"><caption class="th-hidden">The best names</caption>'
         '<thead class="th-hidden"><tr><th>name</th><th>probability</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>{note}</section>"
+        f"<tbody>{rows}</tbody></table>{note}{read if named.prompts else ''}</section>"
     )
 
 
@@ -80,8 +81,8 @@ def _media(path: Path) -> str:
         shown = f'<img class="th-media" src="{address}" alt="{name}">'
     else:
         shown = (
-            f'<video class="th-media" controls muted playsinline preload="metadata" src="{address}" aria-label="{name}">'
-            "</video>"
+            f'<video class="th-media" controls muted playsinline preload="metadata" src="{address}" '
+            f'aria-label="{name}"></video>'
         )
     note = "This browser cannot show this format; the answer is of the file."
     return f'{shown}<p class="th-quiet th-unplayable" hidden>{note}</p>'
@@ -117,7 +118,7 @@ def _lane(timed: Timed, place: int) -> str:
     return (
         f'<div class="th-lane"><span>{escape(name)}</span>'
         f'<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label="{escape(f"{name}: {told}")}" '
-        f'style="color:{colour}"><g opacity=".25">{boxes}</g><path d="{_curve(timed.ends, timed.scores[:, place])}"/>'
+        f'style="--lane:{colour}"><g opacity=".25">{boxes}</g><path d="{_curve(timed.ends, timed.scores[:, place])}"/>'
         "</svg></div>"
     )
 
@@ -133,12 +134,11 @@ def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " st
 
 
 def _ticks(whole: float) -> list[float]:
-    """Four to ten round numbers of seconds from 0 on, within the whole."""
-    step = next(
-        s
-        for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 36000)
-        if whole / s <= 9 or s == 36000
-    )
+    """Up to ten round numbers of seconds from 0 on, within the whole.
+
+    Worked example: 12 s gives 0 2 4 6 8 10 12.
+    """
+    step = next((step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600) if whole / step <= 9), 3600)
     return [round(step * i, 1) for i in range(int(whole / step + 1e-6) + 1)]
 
 
@@ -147,7 +147,8 @@ def _event_table(timed: Timed) -> str:
         return f'<p class="th-quiet">{escape(_no_event(timed))}</p>'
     rows = "".join(_event_row(event) for event in timed.events)
     return (
-        '<div class="th-scroll"><table class="th-events"><caption class="th-hidden">Events</caption><thead><tr><th>name</th>'
+        '<div class="th-scroll"><table class="th-events"><caption class="th-hidden">Events</caption>'
+        "<thead><tr><th>name</th>"
         f"<th>from – to (s)</th><th>mean</th><th>peak</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -165,12 +166,8 @@ def _no_event(timed: Timed) -> str:
     row, column = np.unravel_index(timed.scores.argmax(), timed.scores.shape)
     start = timed.ends[row - 1] if row else 0.0
     top, rule = float(timed.scores[row, column]), timed.rule
-    why = (
-        f"stays above {100 * rule.leave:g} % for {rule.min_length:g} s"
-        if top >= rule.enter
-        else f"reaches {100 * rule.enter:g} %"
-    )
-    return f"No event: no name {why}. The highest is {timed.names[column]}, {100 * top:.0f} % at {start:.1f} s."
+    reached = f"stays there for {rule.min_length:g} s" if top >= rule.enter else f"reaches {100 * rule.enter:g} %"
+    return f"No event: no name {reached}. The highest is {timed.names[column]}, {100 * top:.0f} % at {start:.1f} s."
 
 
 def lit_html(found: Lit) -> str:
@@ -178,8 +175,8 @@ def lit_html(found: Lit) -> str:
     pairs = zip(found.frames, found.heat, strict=True)
     boxes = "".join(_pair(number, frame, heat) for number, (frame, heat) in enumerate(pairs, 1))
     return (
-        f'<section class="th-part"><h2>Where</h2><p>Lit: what {escape(found.name)!r} needs to be seen. With the brightest '
-        f"region covered it falls from {100 * found.before:.1f} % to {100 * found.after:.1f} %.</p>"
+        f'<section class="th-part"><h2>Where</h2><p>Lit: what “{escape(found.name)}” needs to be seen. '
+        f"With the brightest region covered it falls from {100 * found.before:.1f} % to {100 * found.after:.1f} %.</p>"
         f'<div class="th-strip">{boxes}</div></section>'
     )
 

@@ -165,7 +165,8 @@ def named(
 def json_entry(found: Prediction) -> dict[str, object]:
     """The prediction as JSON holds it: probabilities to a millionth, and an error only where there is one."""
     top = [{"name": name, "probability": round(value, 6)} for name, value in found.top]
-    return {"path": str(found.path), "top": top} | ({"error": found.error} if found.error else {})
+    error = {"error": found.error} if found.error else {}
+    return {"path": str(found.path), "top": top, **error}
 
 
 CSV_COLUMNS = ("path", "rank", "name", "probability", "error")

@@ -9,18 +9,22 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from texthead import runs
-from texthead.answers import Answerer, Limits, Source
+from texthead.answers import About, Answerer, Limits, Source
 from texthead.asking import Rules
-from texthead.errors import DataError, RunError
-from texthead.guard import Guard
+from texthead.errors import DataError, RunError, TextheadError
+from texthead.guard import App, Guard
 from texthead.terminal import given_template, notes, pick_device, results
 from texthead.watched import Held
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+# Uploads of the largest size that the folder has room for.
+UPLOADS_KEPT = 10
+LOAD_SECONDS = 600.0
 
 
 def ui(options: Any) -> None:
@@ -29,19 +33,23 @@ def ui(options: Any) -> None:
         raise RunError("texthead ui needs gradio, which is not installed: pip install 'texthead[ui]'")
     source = _source(options)
     limits = Limits(options.most_seconds, options.most_frames)
-    rules = Rules(options.most_mb, options.limit, options.waiting)
     pick_device(options.device)
     with (
         _listening(options.host, options.port) as listening,
-        _uploads(),
+        _uploads() as folder,
         Held(partial(Answerer, source, limits)) as held,
     ):
         if options.host not in LOCAL:
             notes().print(
-                f"warning: --host {options.host}: whoever reaches this machine can use the page, and it has no password"
+                f"warning: --host {options.host}: whoever reaches this machine can use the page; it has no password"
             )
+        rules = Rules(folder, options.most_mb, options.limit, options.waiting)
+        app = _application(held, rules, limits)
+        one = rules.megabytes * 2**20
+        hosts = LOCAL if options.host in LOCAL else None
+        guard = Guard(app, hosts, folder, most_bytes=UPLOADS_KEPT * one, most_bytes_of_one=one)
         with suppress(KeyboardInterrupt):
-            _serve(listening, held, rules, limits, options.host)
+            _serve(listening, guard, options.host)
 
 
 def _source(options: Any) -> Source:
@@ -87,16 +95,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _uploads() -> Iterator[None]:
+def _uploads() -> Iterator[Path]:
     """A folder of their own for uploads, gone at the end, also where the process is told to end."""
     with tempfile.TemporaryDirectory(prefix="texthead-ui-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        # Gradio asks a hub for nothing here; nothing of it shall try.
-        os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
         before = signal.signal(signal.SIGTERM, _leave)
         try:
-            yield
+            yield Path(folder)
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -105,18 +111,30 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _serve(listening: socket.socket, held: Held, rules: Rules, limits: Limits, host: str) -> None:
-    """Answer until interrupted."""
-    import uvicorn
+def _application(held: Held, rules: Rules, limits: Limits) -> App:
+    """The page of the model, when it is loaded.
 
+    Raises:
+        TextheadError: it cannot be loaded.
+    """
     from texthead.page import application, build
 
     held.begin()
-    about = held.ask(None, 120.0)
-    app = application(build(held, about, rules, limits), rules)
-    guard = Guard(app, LOCAL if host in LOCAL else None)
+    about = held.ask(None, LOAD_SECONDS)
+    if isinstance(about, TextheadError):
+        raise about
+    if not isinstance(about, About):
+        raise RunError(f"the model was not loaded: {about.reason}")
+    return application(build(held, about, rules, limits), rules)
+
+
+def _serve(listening: socket.socket, app: App, host: str) -> None:
+    """Answer until interrupted."""
+    import uvicorn
+
     shown = f"[{host}]" if ":" in host else host
     results().print(f"page: http://{shown}:{listening.getsockname()[1]}  (Ctrl-C ends it)")
     sys.stdout.flush()
-    config = uvicorn.Config(guard, log_level="warning", timeout_graceful_shutdown=2)
+    # Pages hold a connection open, on which nothing more will come.
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listening])
