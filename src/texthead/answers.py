@@ -20,6 +20,7 @@ from texthead.prompts import class_prompts, clean_names, flat
 from texthead.recognizer import Recognizer
 from texthead.runs import Run, load_run
 from texthead.saliency import cover
+from texthead.temporal import MeanPool
 from texthead.terminal import pick_device
 from texthead.timeline import Sliding, open_timed, scores_over_time
 from texthead.towers import Encoder, as_visual
@@ -168,14 +169,17 @@ class Answerer:
         Raises:
             MediaError: it cannot be read, or is longer than the limits say.
         """
-        measured(question.path, self._limits)
+        _, length = measured(question.path, self._limits)
         model, look = look_of(self.model(question.names))
         clip = Look(look.frames, look.pixels, look.views).clip(question.path)
+        if length == 1 and isinstance(model.temporal, MeanPool):
+            clip = clip[:1]  # The mean of a picture over and over is that of one, and covering one of many does little.
         seen = cover(model, clip)
         place = int(seen.plain.argmax())
-        before, after = seen.probabilities(place)
-        frames = clip.permute(0, 2, 3, 1).contiguous().numpy()
-        return Lit(model.names[place], frames, seen.heat(place).numpy(), before, after)
+        heat = seen.heat(place)
+        shown = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
+        frames = clip[shown].permute(0, 2, 3, 1).contiguous().numpy()
+        return Lit(model.names[place], frames, heat[shown].numpy(), *seen.probabilities(place))
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:
         """The run with its own classes or those named, or a model of the names alone; the last one is kept.

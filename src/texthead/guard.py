@@ -102,9 +102,9 @@ class Guard:
 def _upload_bytes(scope: Scope) -> float:
     """The length that an upload claims; infinity where it claims none, and 0 for any other request."""
     if scope["method"] != "POST" or scope["path"] != f"{_API}upload":
-        return 0
+        return 0.0
     claimed = dict(scope["headers"]).get(b"content-length", b"")
-    return int(claimed) if claimed.isdigit() else math.inf
+    return float(claimed) if claimed.isdigit() else math.inf
 
 
 def _bytes_below(folder: Path) -> int:

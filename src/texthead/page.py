@@ -1,7 +1,8 @@
 """The page in the browser: a file and names in, the answer out. The one module that imports gradio."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import fastapi
 import gradio as gr
@@ -45,7 +46,7 @@ def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
                     elem_id="closer",
                 )
                 button = gr.Button("Name it", variant="primary", elem_id="ask")
-            with gr.Column(scale=3, min_width=280):
+            with gr.Column(scale=3, min_width=280, elem_id="answer"):
                 parts = {part: gr.HTML(elem_id=f"answer-{part}", padding=False) for part in Shown._fields}
         for given in (file, names, closer):
             _read_only_uploads(given, rules.uploads)
@@ -87,10 +88,13 @@ def _names_info(about: About) -> str:
     return f"{first} Leave it empty for the model's own {len(about.names)}." if about.names else first
 
 
-def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], Iterator[tuple[str, ...]]]:
-    def ask(path: str | None, text: str, closer: list[str]) -> Iterator[tuple[str, ...]]:
+def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], Iterator[list[Any]]]:
+    def ask(path: str | None, text: str, closer: list[str]) -> Iterator[list[Any]]:
+        before: Sequence[str | None] = [None] * len(Shown._fields)
         for parts in shown(held, rules, path, text or "", closer):
-            yield tuple(parts)
+            # A part that is sent again as it was would start its video anew.
+            yield [gr.skip() if part == old else part for part, old in zip(parts, before, strict=True)]
+            before = parts
 
     return ask
 

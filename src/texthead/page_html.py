@@ -138,7 +138,10 @@ def _ticks(whole: float) -> list[float]:
 
     Worked example: 12 s gives 0 2 4 6 8 10 12.
     """
-    step = next((step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600) if whole / step <= 9), 3600)
+    step = next(
+        (step for step in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0) if whole / step <= 9),
+        3600.0,
+    )
     return [round(step * i, 1) for i in range(int(whole / step + 1e-6) + 1)]
 
 

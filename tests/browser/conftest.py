@@ -81,7 +81,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("media")
     rng = np.random.default_rng(5)
     parts = [_clip(name, rng) for name in ("cat", "umbrella", "cat")]
-    synthetic.write_video(folder / "cat & <b>umbrella</b>.mp4", np.concatenate(parts))
+    synthetic.write_video(folder / "cat & <b>umbrella.mp4", np.concatenate(parts))
     PIL.Image.fromarray(parts[1][4]).save(folder / "umbrella.png")
     synthetic.write_video(folder / "long.mp4", np.concatenate(parts * 4))
     (folder / "broken.mp4").write_bytes((folder / "long.mp4").read_bytes()[:3000])
