@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -29,6 +30,7 @@ from texthead.recognizer import Recognizer
 from texthead.runs import write_run
 from texthead.temporal import MeanPool
 from texthead.towers import Visual, VisualSpec, build_visual
+from texthead.transforms import view_crops
 
 SPEC = VisualSpec(
     source="tiny",
@@ -255,3 +257,49 @@ def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
         return ours.recv()
     finally:
         process.join()
+
+
+def write_timed(path: Path, pictures: Sequence[np.ndarray], times: Sequence[float], rate: int = 25) -> Path:
+    """An h264 video of the pictures, each shown from its own time on (seconds); the last stays for 1 / `rate`."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "12", "x264-params": "log-level=none"})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for picture, seconds in zip(pictures, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = round(1000 * seconds), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def joined_colours(path: Path, colours: Sequence[str], seconds: float = 2.0, rate: int = 10) -> Path:
+    """A video of one colour after the other, each for so long; no frame is like another."""
+    count = round(seconds * rate)
+    stills = [pictures(colour, 1, i)[0] for i, colour in enumerate(colours)]
+    frames = [np.roll(still, 2 * i, axis=1) for still in stills for i in range(count)]
+    return write_timed(path, frames, [i / rate for i in range(len(frames))], rate)
+
+
+def colour_model(scale: float = 30.0) -> Recognizer:
+    """A model that knows colours: each row is the feature of one, less the mean of them."""
+    visual = tiny_visual()
+    with torch.inference_mode():
+        seen = torch.stack([_crops(pictures(colour, 6, 9)) for colour in COLOURS])
+        rows = torch.stack([visual(clip).mean(0) for clip in seen])
+    center = rows.mean(0)
+    head = FrozenHead(rows - center, names=list(COLOURS), scale=scale, center=center)
+    return Recognizer(visual, MeanPool(), head).eval()
+
+
+def _crops(clip: Sequence[np.ndarray]) -> Tensor:
+    frames = torch.from_numpy(np.stack(clip)).permute(0, 3, 1, 2)
+    return view_crops(frames, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)[0]
+
+
+def write_colour_run(out: Path) -> Path:
+    """The folder of a run that knows colours; its clips have two frames."""
+    split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
+    write_run(out, colour_model(), Recipe(name="test", frames=2, size=32, resize=36), PIXELS, list(COLOURS), split)
+    return out

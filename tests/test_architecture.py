@@ -38,6 +38,8 @@ ALLOWED = {
     "frame_files": {"errors"},
     "shard_files": {"errors", "frame_files", "text_files"},
     "decoding": {"errors", "frame_files", "shard_files"},
+    "events": {"errors"},
+    "streams": {"decoding", "errors"},
     "files": {"errors", "frame_files", "shard_files", "text_files"},
     "towers": {"errors"},
     "weights": {"errors"},

@@ -3,6 +3,7 @@
 load_encoder, text_head, Recognizer      an encoder; text rows as the classifier; the model
 read_dataset, train, load_run, evaluate, predict
 prepare, ShardOptions                    decode once: clips in shards that read fast
+find_events, Timeline, Sliding, Hysteresis    when it happens: events in a video, or in frames as they come
 open_parts, predict_parts                millions of files, by any number of processes; predict_on_ray
 recipes                                  every hyper-parameter, as functions
 FrozenHead, TrainableHead, LinearHead    rows of your own go into the first two
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from texthead.evaluation import encode_items as encode_items
     from texthead.evaluation import evaluate as evaluate
     from texthead.evaluation import mean_average_precision as mean_average_precision
+    from texthead.events import Hysteresis as Hysteresis
     from texthead.features import FeatureCache as FeatureCache
     from texthead.heads import FrozenHead as FrozenHead
     from texthead.heads import LinearHead as LinearHead
@@ -64,6 +66,9 @@ if TYPE_CHECKING:
     from texthead.temporal import TemporalConv as TemporalConv
     from texthead.temporal import TemporalTransformer as TemporalTransformer
     from texthead.temporal import TokenConv as TokenConv
+    from texthead.timeline import Sliding as Sliding
+    from texthead.timeline import Timeline as Timeline
+    from texthead.timeline import find_events as find_events
     from texthead.towers import Encoder as Encoder
     from texthead.towers import Visual as Visual
     from texthead.towers import VisualSpec as VisualSpec
@@ -76,6 +81,7 @@ _HOMES = {
     "Encoder": "towers",
     "FeatureCache": "features",
     "FrozenHead": "heads",
+    "Hysteresis": "events",
     "Item": "datasets",
     "LinearHead": "heads",
     "Matching": "matching",
@@ -84,10 +90,12 @@ _HOMES = {
     "Recipe": "recipes",
     "Recognizer": "recognizer",
     "ShardOptions": "shards",
+    "Sliding": "timeline",
     "TemplatesHead": "heads",
     "TemporalConv": "temporal",
     "TemporalTransformer": "temporal",
     "TextheadError": "errors",
+    "Timeline": "timeline",
     "TokenConv": "temporal",
     "TrainableHead": "heads",
     "Views": "sampling",
@@ -98,6 +106,7 @@ _HOMES = {
     "class_correlation": "heads",
     "encode_items": "evaluation",
     "evaluate": "evaluation",
+    "find_events": "timeline",
     "lda_weights": "heads",
     "load_encoder": "encoders",
     "load_run": "runs",

@@ -24,7 +24,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import dropwhile, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
@@ -56,6 +56,17 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 # A few bytes can claim any size: the claim is checked before memory is taken. The area is where Pillow warns.
 MAX_SIDE = 16_384
 MAX_PIXELS = 89_478_485
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """What bytes can be read from, as many as are asked for at most, none at the end."""
+
+    @property
+    def read(self) -> Callable[[int], bytes]:
+        """The next bytes."""
+        ...
+
 
 # What gives a frame's picture, upright: only those that are looked at are turned into RGB.
 Take = Callable[[], UInt8[np.ndarray, "height width 3"]]
@@ -566,7 +577,7 @@ class _Entry:
     is_whole: bool
 
 
-def open_stream(path: Path, data: bytes | BinaryIO | None) -> tuple[InputContainer, VideoStream]:
+def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContainer, VideoStream]:
     """The opened container and its best video stream; cover art is none.
 
     `data` is the content or where it is read from, if it is not the file at `path`.

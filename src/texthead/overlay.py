@@ -93,9 +93,8 @@ def write_overlay(
     shades = colours(events)
     painter: _Painter | None = None
     stream: VideoStream | None = None
-    ends = [*video.pts_seconds[1:], video.duration_seconds]
     with replacing(out) as beside, av.open(str(beside), "w", format="mp4") as container:
-        for number, ((seconds, take), end) in enumerate(zip(video.in_order(), ends, strict=True), 1):
+        for number, (seconds, take) in enumerate(video.in_order(), 1):
             picture = enlarged(take())
             if painter is None or stream is None:
                 painter = _Painter(picture.size, events, shades, video.duration_seconds)
@@ -103,7 +102,7 @@ def write_overlay(
             scores = curve.at(seconds)
             on = [event.name for event in events if event.start <= seconds < event.end]
             painter.draw(picture, [Line(name, shades[name], scores[place[name]]) for name in on], seconds)
-            container.mux(stream.encode(_timed(picture, seconds, end)))
+            container.mux(stream.encode(_timed(picture, seconds)))
             if progress:
                 progress(number, video.num_frames)
         assert stream is not None, "a video that opens has a frame, or in_order has raised"
@@ -120,11 +119,10 @@ def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fractio
     return stream
 
 
-def _timed(picture: Image.Image, seconds: float, end: float) -> VideoFrame:
-    """The picture as a frame that is shown from one time to another."""
+def _timed(picture: Image.Image, seconds: float) -> VideoFrame:
+    """The picture as a frame that is shown from a time on."""
     frame = VideoFrame.from_image(picture)
     frame.pts, frame.time_base = round(seconds * TICKS), Fraction(1, TICKS)
-    frame.duration = round(end * TICKS) - frame.pts
     return frame
 
 
@@ -141,6 +139,7 @@ class _Painter:
 
     def __init__(self, size: tuple[int, int], events: Sequence[Event], shades: Mapping[str, str], seconds: float):
         self.unit = max(12, min(size) // 20)
+        self.height = round(1.6 * self.unit)
         self.font = ImageFont.truetype(_font_file(), self.unit)
         self.seconds = seconds or 1.0
         self.strip = Image.new("RGB", (size[0], max(6, self.unit // 2)), DIM)
@@ -169,23 +168,23 @@ class _Painter:
     def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, line: Line) -> None:
         """A coloured bar as long as the probability, with name and percent on it."""
         self._box(pen, width, row)
-        top, height = self._top(row), 1.6 * self.unit
-        pen.rectangle((0, top, round(width * line.probability), top + height - 2), fill=(*_rgb(line.colour), 190))
+        self._bar(pen, round(width * line.probability), row, (*_rgb(line.colour), 190))
         percent = f"{100 * line.probability:.0f} %"
         edge = width - 0.6 * self.unit - self.font.getlength("100 %")
         self._text(pen, row, _fitted(line.name, self.font, edge - 1.2 * self.unit), 0.6 * self.unit)
         self._text(pen, row, percent, width - 0.6 * self.unit - self.font.getlength(percent))
 
-    def _top(self, row: int) -> float:
-        return round(1.6 * self.unit * row)
-
     def _box(self, pen: ImageDraw.ImageDraw, width: int, row: int) -> None:
-        pen.rectangle((0, self._top(row), width, self._top(row) + 1.6 * self.unit - 2), fill=(*DIM, 170))
+        self._bar(pen, width, row, (*DIM, 170))
+
+    def _bar(self, pen: ImageDraw.ImageDraw, length: int, row: int, fill: tuple[int, int, int, int]) -> None:
+        """A rectangle over a line of the label from the left, with a pixel's room to the next line."""
+        if length:
+            pen.rectangle((0, row * self.height, length - 1, (row + 1) * self.height - 2), fill=fill)
 
     def _text(self, pen: ImageDraw.ImageDraw, row: int, text: str, x: float) -> None:
-        pen.text(
-            (x, self._top(row) + 0.2 * self.unit), text, fill=LIGHT, font=self.font, stroke_width=1, stroke_fill=DIM
-        )
+        place = x, row * self.height + 0.2 * self.unit
+        pen.text(place, text, fill=LIGHT, font=self.font, stroke_width=1, stroke_fill=DIM)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:
@@ -207,7 +206,6 @@ def _font_file() -> str:
 
 
 def _rate(video: Video) -> Fraction:
-    """Frames a second on average, for the encoder's budget; times are the frames' own."""
-    if video.duration_seconds <= 0:
-        return Fraction(25)
-    return Fraction(video.num_frames / video.duration_seconds).limit_denominator(1001) or Fraction(1)
+    """One over the time of the last frame, which the encoder does not know otherwise; the rest have their own times."""
+    last = video.duration_seconds - video.pts_seconds[-1]
+    return Fraction(1 / last).limit_denominator(TICKS) if last > 1 / TICKS else Fraction(25)

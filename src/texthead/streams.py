@@ -7,9 +7,9 @@ are the frames' own time stamps; a stream without them, or with ones that step b
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -41,6 +41,13 @@ def _hinted() -> Iterator[None]:
         raise MediaError(error.path, said, error.fault) from error
 
 
+class _Arriving:
+    """Gives what has arrived instead of waiting for as much as is asked for: a camera's last second may be short."""
+
+    def __init__(self, file: BufferedReader):
+        self.read = file.read1
+
+
 class PipedVideo:
     """The frames of a video that is read once, from front to end, upright as those of `decoding.Video`.
 
@@ -54,10 +61,10 @@ class PipedVideo:
 
     has_times = True
 
-    def __init__(self, file: BinaryIO, path: Path):
+    def __init__(self, file: BufferedReader, path: Path):
         self.path = path
         with _hinted():
-            self._container, self._stream = open_stream(path, file)
+            self._container, self._stream = open_stream(path, file if file.seekable() else _Arriving(file))
         self._context = one_thread(self._stream.codec_context)
         self._to_rgb = VideoReformatter()
         self._tally = Tally()

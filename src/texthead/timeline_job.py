@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _opened(path: str) -> Source:
         return open_timed(path)
     if sys.stdin.isatty():
         raise DataError("- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -")
-    return PipedVideo(sys.stdin.buffer, Path("standard input"))
+    return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
 
 
 def _say_how(model: runs.Run | Recognizer, sliding: Sliding, video: Source) -> None:
@@ -192,7 +193,8 @@ def _watch(
     """
     best: Stretch | None = None
     try:
-        with bar("timeline", "s") as progress:
+        # Of a pipe no end is known, and its events are printed meanwhile: no bar.
+        with nullcontext() if isinstance(video, PipedVideo) else bar("timeline", "s") as progress:
             for stretch in scores_over_time(model, video, sliding=sliding, progress=progress):
                 printer.add(finder.add(stretch))
                 best = stretch if best is None or max(stretch.scores) > max(best.scores) else best

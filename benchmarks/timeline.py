@@ -1,0 +1,323 @@
+"""When: events of videos that are joined from labelled clips, against the joins; hysteresis beside argmax.
+
+    python -m benchmarks.timeline [--data ../shared/data] [--joins 8] [--out FILE.json]
+    python -m benchmarks.timeline --choose [--data ../shared/data]
+
+Sets: "drawn" are the demo's videos with longer clips (3 s, 8 objects as classes), "airborne" real clips (2.5 s, 4
+classes). A run is trained on the training split (frozen encoder, otherwise the small recipe), a join is eight clips of
+the test split, neighbours of different classes. With "strangers" every second clip is one of no class of the run
+(drawn: the background alone; airborne: skateboarding), where no event is right. Events are matched to clips of their
+class at an overlap (intersection over union in time) of 0.5 or more. Intervals are 95 % t-intervals over joins; a
+difference is paired by join.
+
+`--choose` is how the defaults were set: the run is trained on one half of the groups of the training split, the joins
+are of the other half, test clips are not opened. It prints F1 of windows and thresholds over all four kinds of joins.
+"""
+
+import argparse
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise, product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+import texthead as th
+from benchmarks.choosing import mean_and_half
+from benchmarks.videos import Frames, whole
+from texthead import synthetic
+from texthead.datasets import Dataset, Item
+from texthead.events import Event, Hysteresis, Stretch, events_in
+from texthead.model_parts import pixels_for
+from texthead.runs import Run
+from texthead.timeline import Sliding, open_timed, scores_over_time
+
+CLIPS, OVERLAP = 8, 0.5
+WINDOWS = (1.0, 1.5, 2.0, 3.0)
+ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), (0.0, 0.25, 0.5, 1.0)
+
+
+class Clip(NamedTuple):
+    """Frames with a label; a stranger has none."""
+
+    label: str | None
+    frames: Frames
+
+
+class Join(NamedTuple):
+    """A video, frames a second, and what is true of it: (label, start, end) in seconds."""
+
+    path: Path
+    fps: int
+    truth: list[tuple[str, float, float]]
+
+
+class Found(NamedTuple):
+    """How good some events are: F1 in percent, and how many frames each matched boundary is off."""
+
+    f1: float
+    off: list[float]
+
+
+# --- videos
+
+
+def drawn(folder: Path) -> Dataset:
+    """The drawn videos by their objects; the two training clips of a combination are two groups."""
+    data = th.read_dataset(synthetic.draw_videos(folder, train=2, test=1, frames=24))
+
+    def by_object(item: Item) -> Item:
+        return replace(item, label=" ".join(item.label.split()[:2]), group=item.path.stem)
+
+    return replace(data, items=tuple(map(by_object, data.items)))
+
+
+def airborne(data: Path) -> Dataset:
+    """The real clips."""
+    return th.read_dataset(data / "video/airborne/clips.csv")
+
+
+def halves(data: Dataset) -> tuple[Dataset, Dataset]:
+    """The training items by groups: every second group of each class for training, the others for joins."""
+    train = data.split("train")
+    groups = {
+        label: sorted({item.group or "" for item in train.items if item.label == label}) for label in train.classes
+    }
+    first = {(label, group) for label, found in groups.items() for group in found[::2]}
+    parts = (
+        [item for item in train.items if ((item.label, item.group or "") in first) == side] for side in (True, False)
+    )
+    fit, rest = (replace(train, items=tuple(part)) for part in parts)
+    return fit, rest
+
+
+def strangers(name: str, data: Path | None, size: int, count: int, rng: np.random.Generator) -> list[Clip]:
+    """Clips of no class."""
+    if name == "drawn":
+        empty = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+        return [Clip(None, synthetic.animate(empty, "spinning", frames=24, size=size, rng=rng)) for _ in range(count)]
+    assert data is not None, "real clips have a folder"
+    items = th.read_dataset(data / "video/skate_tricks/clips.csv").items
+    chosen = [items[int(i)].path for i in rng.permutation(len(items))[:count]]
+    return [Clip(None, np.stack([fitted(frame, size) for frame in whole(path)])) for path in chosen]
+
+
+def fitted(frame: np.ndarray, size: int) -> np.ndarray:
+    """A frame as a square."""
+    return np.asarray(ImageOps.fit(Image.fromarray(frame), (size, size)))
+
+
+def join(path: Path, data: Dataset, others: Sequence[Clip], fps: int, rng: np.random.Generator) -> Join:
+    """Eight clips one after the other, no two neighbours of a class, with strangers between where there are some."""
+    items = [data.items[int(i)] for i in rng.permutation(len(data.items))]
+    chosen: list[Item] = []
+    while len(chosen) < CLIPS:
+        last = chosen[-1].label if chosen else None
+        chosen.append(next(item for item in items if item.label != last and item not in chosen))
+    clips: list[Clip] = []
+    for number, item in enumerate(chosen):
+        clips += [Clip(item.label, np.stack(whole(item.path))), *others[number : number + 1]]
+    edges = np.cumsum([0, *(len(clip.frames) for clip in clips)]) / fps
+    truth = [
+        (clip.label, float(a), float(b)) for clip, (a, b) in zip(clips, pairwise(edges), strict=True) if clip.label
+    ]
+    write(path, np.concatenate([clip.frames for clip in clips]), fps)
+    return Join(path, fps, truth)
+
+
+def write(path: Path, frames: Frames, fps: int) -> None:
+    """The frames as h264."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "threads": "1"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def joins(
+    name: str, data: Dataset, folder: Path, clips: Path | None, count: int, *, mixed: bool, seed: int
+) -> Iterator[Join]:
+    """So many joined videos."""
+    fps, size = (synthetic.FPS, 112) if name == "drawn" else (30, 240)
+    for number in range(count):
+        rng = np.random.default_rng([seed, number, mixed])
+        others = strangers(name, clips, size, CLIPS, rng) if mixed else []
+        yield join(folder / f"{name}-{mixed:d}-{seed}-{number}.mp4", data, others, fps, rng)
+
+
+# --- scores
+
+
+def trained(data: Dataset, out: Path) -> Run:
+    """A run of the small recipe on a frozen encoder."""
+    encoder = th.load_encoder("mini")
+    recipe = th.recipes.small(freeze_encoder=True)
+    pixels = pixels_for(recipe, encoder.visual.spec)
+    center = th.encode_items(encoder.visual, data, frames=recipe.frames, pixels=pixels).mean(0)
+    head = th.text_head(encoder, data.classes, center=center)
+    temporal = th.TemporalTransformer(encoder.dim, layers=recipe.layers, width=recipe.width)
+    temporal.reset(torch.Generator().manual_seed(0))
+    model = th.Recognizer(encoder.visual, temporal, head)
+    th.train(model, data, None, recipe, out=out)
+    return th.load_run(out)
+
+
+class Remembering(torch.nn.Module):
+    """An encoder that knows the frames that it has seen: other windows of one video cost nothing."""
+
+    def __init__(self, visual: torch.nn.Module):
+        super().__init__()
+        self.visual = visual
+        self.seen: dict[bytes, torch.Tensor] = {}
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """The features, of new frames alone computed."""
+        keys = [hashlib.sha256(frame.numpy().tobytes()).digest() for frame in frames]
+        for key, frame in zip(keys, frames, strict=True):
+            if key not in self.seen:
+                self.seen[key] = self.visual(frame[None])[0]
+        return torch.stack([self.seen[key] for key in keys])
+
+
+def remembering(run: Run) -> Run:
+    """The run with such an encoder."""
+    model = run.model
+    return replace(run, model=th.Recognizer(Remembering(model.visual), model.temporal, model.head))
+
+
+def stretches(run: Run, video: Join, sliding: Sliding) -> list[Stretch]:
+    """The scores over a joined video."""
+    with open_timed(video.path) as opened:
+        return list(scores_over_time(run, opened, sliding=sliding))
+
+
+def by_argmax(rows: Sequence[Stretch], names: Sequence[str]) -> list[Event]:
+    """The best class of each window, neighbours of one class joined: no threshold, no shortest length."""
+    events: list[Event] = []
+    for row in rows:
+        name, best = names[int(np.argmax(row.scores))], max(row.scores)
+        if events and events[-1].name == name:
+            events[-1] = replace(events[-1], end=row.end, peak=max(best, events[-1].peak))
+        else:
+            events.append(Event(name, row.start, row.end, best, best))
+    return events
+
+
+def judged(events: Sequence[Event], video: Join) -> Found:
+    """The events against the truth: each clip is matched at most once, best overlaps first."""
+    pairs = [(overlap(event, true), i, k) for i, event in enumerate(events) for k, true in enumerate(video.truth)]
+    matched: dict[int, int] = {}
+    for share, i, k in sorted(pairs, reverse=True):
+        if share >= OVERLAP and i not in matched and k not in matched.values():
+            matched[i] = k
+    off = [
+        abs(a - b) * video.fps
+        for i, k in matched.items()
+        for a, b in ((events[i].start, video.truth[k][1]), (events[i].end, video.truth[k][2]))
+    ]
+    return Found(200 * len(matched) / max(1, len(events) + len(video.truth)), off)
+
+
+def overlap(event: Event, true: tuple[str, float, float]) -> float:
+    """Intersection over union in time, 0 for another class."""
+    name, start, end = true
+    common = min(event.end, end) - max(event.start, start)
+    return max(0.0, common) / (max(event.end, end) - min(event.start, start)) if event.name == name else 0.0
+
+
+# --- tables
+
+
+def sets(folder: Path, data: Path | None) -> dict[str, Dataset]:
+    """The sets that are there."""
+    found = {"drawn": drawn(folder / "drawn")}
+    return found | ({"airborne": airborne(data)} if data else {})
+
+
+def measure(options: argparse.Namespace, folder: Path) -> None:
+    """Print a line a set and kind of joins."""
+    print("| set | joins | events of | F1 | against argmax | boundaries off, frames: mean | median | ms |")
+    print("|---" * 8 + "|")
+    kept: dict[str, list[float]] = {}
+    for name, data in sets(folder, options.data).items():
+        run = trained(data.split("train"), folder / f"{name}-run")
+        for mixed in (False, True):
+            videos = list(joins(name, data.split("test"), folder, options.data, options.joins, mixed=mixed, seed=0))
+            rows = [stretches(run, video, Sliding()) for video in videos]
+            ways = {
+                "hysteresis": [
+                    judged(events_in(r, run.model.names, Hysteresis()), v) for r, v in zip(rows, videos, strict=True)
+                ],
+                "argmax": [judged(by_argmax(r, run.model.names), v) for r, v in zip(rows, videos, strict=True)],
+            }
+            kind = f"{options.joins}, strangers between" if mixed else f"{options.joins}"
+            for way, found in ways.items():
+                print(line(name, kind, way, found, ways["argmax"], videos[0].fps), flush=True)
+                kept[f"{name}, {kind}, {way}"] = [each.f1 for each in found]
+    if options.out:
+        options.out.write_text(json.dumps(kept, indent=1))
+
+
+def line(name: str, kind: str, way: str, found: Sequence[Found], base: Sequence[Found], fps: int) -> str:
+    """One line of the table."""
+    f1, half = mean_and_half([each.f1 for each in found])
+    gap, own = mean_and_half([a.f1 - b.f1 for a, b in zip(found, base, strict=True)])
+    against = "" if way == "argmax" else f"{gap:+.1f} ±{own:.1f}"
+    mean, around = mean_and_half([float(np.mean(each.off)) for each in found if each.off])
+    median = float(np.median([off for each in found for off in each.off]))
+    cells = [name, kind, way, f"{f1:.1f} ±{half:.1f}", against, f"{mean:.1f} ±{around:.1f}", f"{median:.1f}"]
+    return f"| {' | '.join([*cells, f'{1000 * median / fps:.0f}'])} |"
+
+
+def choose(options: argparse.Namespace, folder: Path) -> None:
+    """Print mean F1 over sets and kinds of joins for each window, and the best thresholds of each."""
+    rows: dict[float, list[tuple[Join, list[Stretch], tuple[str, ...]]]] = {window: [] for window in WINDOWS}
+    for name, data in sets(folder, options.data).items():
+        fit, rest = halves(data)
+        run = remembering(trained(fit, folder / f"{name}-run"))
+        for mixed in (False, True):
+            for video in joins(name, rest, folder, options.data, options.joins, mixed=mixed, seed=1):
+                for window in WINDOWS:
+                    rows[window].append((video, stretches(run, video, Sliding(window)), run.model.names))
+    table: list[tuple[float, float, float, float, float]] = []
+    for window, (enter, leave, length) in product(WINDOWS, product(ENTERS, LEAVES, LENGTHS)):
+        if leave <= enter:
+            rule = Hysteresis(enter, leave, length)
+            scores = [judged(events_in(found, names, rule), video).f1 for video, found, names in rows[window]]
+            table.append((float(np.mean(scores)), window, enter, leave, length))
+    for window in WINDOWS:
+        best = sorted((row for row in table if row[1] == window), reverse=True)[:3]
+        base = np.mean([judged(by_argmax(found, names), video).f1 for video, found, names in rows[window]])
+        told = "; ".join(f"{f1:.1f} at {enter} {leave} {length}" for f1, _, enter, leave, length in best)
+        print(f"window {window:g} s: argmax {base:.1f}; enter, leave, shortest: {told}", flush=True)
+    for place, key in ((2, "enter"), (3, "leave"), (4, "shortest")):
+        values = sorted({row[place] for row in table})
+        print(f"{key}: " + "  ".join(f"{v:g}: {max(r[0] for r in table if r[place] == v):.1f}" for v in values))
+    if options.out:
+        options.out.write_text(json.dumps(sorted(table, reverse=True)))
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=None)
+    parser.add_argument("--joins", type=int, default=8)
+    parser.add_argument("--choose", action="store_true")
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        (choose if options.choose else measure)(options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

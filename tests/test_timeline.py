@@ -1,0 +1,276 @@
+"""Each frame encoded once, at the times that the frames say; a pipe as a file, to the bit; memory that does not grow."""
+
+import subprocess
+from collections.abc import Callable
+from io import BufferedReader
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from made import (
+    COLOURS,
+    PIXELS,
+    SPEC,
+    colour_model,
+    joined_colours,
+    noise,
+    pictures,
+    taken,
+    tiny_visual,
+    write_frames,
+    write_image,
+    write_timed,
+)
+from texthead.decoding import open_media
+from texthead.errors import DataError, MediaError
+from texthead.evaluation import average_views
+from texthead.events import Hysteresis, Stretch
+from texthead.heads import FrozenHead
+from texthead.recognizer import Recognizer
+from texthead.sampling import Views
+from texthead.streams import PipedVideo
+from texthead.temporal import TemporalConv, TemporalTransformer
+from texthead.timeline import Sliding, Timeline, find_events, open_timed, scores_over_time
+from texthead.transforms import view_crops
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three colours, two seconds each, ten frames a second; as .mkv, so that a pipe can be read of it."""
+    return joined_colours(tmp_path_factory.mktemp("joined") / "a.mkv", ["red", "blue", "green"])
+
+
+def ordered_model() -> Recognizer:
+    """One that sees the order of frames."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        temporal = TemporalTransformer(SPEC.dim, layers=1, width=64)
+        torch.nn.init.normal_(temporal.project_out.weight, std=0.3)  # pyright: ignore
+    head = FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"], scale=8.0)
+    return Recognizer(tiny_visual(), temporal, head).eval()
+
+
+def scored(model: Recognizer, path: Path, *, frames: int = 2, **sliding) -> list[Stretch]:
+    with open_timed(path) as video:
+        return list(scores_over_time(model, video, sliding=Sliding(**sliding), frames=frames, pixels=PIXELS))
+
+
+def by_hand(model: Recognizer, path: Path, indices: list[int], frames: int, clips: int) -> tuple[float, ...]:
+    """The scores of these frames of a video, as predict looks at a video of them alone."""
+    with open_media(path) as media, torch.inference_mode():
+        crops = [view_crops(media.frames_at([i]), 32, 36, 1, PIXELS.interpolation)[0] for i in indices]
+        views = Views(clips, origin="centre").frame_indices(len(indices), frames)
+        features = torch.cat([model.visual(crop) for crop in crops])[torch.tensor(views)]
+        logits = average_views(model.temporal(features)[None], model.head)[0]
+    return tuple(logits.softmax(-1).tolist())
+
+
+# --- what is scored
+
+
+@pytest.mark.parametrize("make", [colour_model, ordered_model])
+def test_a_window_is_what_predict_makes_of_its_frames(joined: Path, make: Callable[[], Recognizer]):
+    model = make()
+    found = scored(model, joined, frames=2, window=0.6, rate=10.0)
+    assert len(found) == 60 - 6 + 1
+    for start in (0, 17, 54):
+        assert found[start].scores == by_hand(model, joined, list(range(start, start + 6)), frames=2, clips=3)
+
+
+def test_stretches_lie_around_the_middles_of_windows_without_a_gap(joined: Path):
+    found = scored(colour_model(), joined, window=0.6, rate=10.0)
+    assert (found[0].start, found[-1].end) == (0.0, pytest.approx(6.0))
+    assert all(before.end == after.start for before, after in zip(found, found[1:], strict=False))
+    # Points 0-5 have their middle at 0.3 s; the next window's is a tenth later.
+    assert [s.end for s in found[:3]] == pytest.approx([0.35, 0.45, 0.55])
+    assert found[-1].start == pytest.approx(6.0 - 0.35)
+
+
+def test_each_frame_is_encoded_once(joined: Path):
+    model = colour_model()
+    seen: list[torch.Tensor] = []
+    model.visual.register_forward_pre_hook(lambda _, args: seen.extend(args[0]))
+    scored(model, joined, window=1.0, rate=10.0)
+    assert len(seen) == 60
+    assert len({frame.numpy().tobytes() for frame in seen}) == 60
+    seen.clear()
+    # Twenty points a second: each frame counts twice and is encoded once all the same.
+    assert len(scored(model, joined, window=1.0, rate=20.0)) == 120 - 20 + 1
+    assert len(seen) == 60
+    seen.clear()
+    scored(model, joined, window=1.0, rate=5.0)
+    assert len(seen) == 30
+
+
+def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
+    """Forty red frames in the first second and four blue ones in the three behind it."""
+    red, blue = pictures("red", 9, 0), pictures("blue", 4, 0)
+    times = [i / 40 for i in range(40)] + [1.0, 1.75, 2.5, 3.25]
+    path = write_timed(tmp_path / "a.mkv", [*(red[i % 9] for i in range(40)), *blue], times)
+    found = find_events(colour_model(), path, sliding=Sliding(0.5, 8.0), frames=2, pixels=PIXELS)
+    assert [event.name for event in found] == ["red", "blue"]
+    assert found[1].start == pytest.approx(1.0, abs=1 / 8)
+    with open_timed(path) as video:
+        assert found[1].end == pytest.approx(video.duration_seconds)
+
+
+def test_a_frame_counts_at_the_points_at_which_it_is_on_the_screen():
+    asked: list[float] = []
+
+    def taking(seconds: float):
+        def take() -> np.ndarray:
+            asked.append(seconds)
+            return np.full((48, 48, 3), 90, np.uint8)
+
+        return take
+
+    line = Timeline(colour_model(), frames=2, pixels=PIXELS, sliding=Sliding(1.0, 4.0))
+    found: list[Stretch] = []
+    # Points at 0, 0.25, 0.5 ...: the frame of 0.1 s is never on at one, that of 0.3 s at 0.5 to 1.25 s.
+    for seconds in (0.0, 0.1, 0.2, 0.3, 1.3, 1.5):
+        found += line.feed(seconds, taking(seconds))
+    found += line.finish(2.0)
+    assert asked == [0.0, 0.2, 0.3, 1.5]
+    assert len(found) == 8 - 4 + 1
+    assert found[-1].end == 2.0
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_video_shorter_than_a_window_is_one_clip(tmp_path: Path, count: int):
+    path = write_timed(tmp_path / "a.mkv", pictures("green", count, 0), [i / 10 for i in range(count)])
+    model = colour_model()
+    (found,) = scored(model, path, frames=2, window=2.0, rate=10.0)
+    with open_timed(path) as video:
+        assert (found.start, found.end) == (0.0, video.duration_seconds)
+    assert found.scores == by_hand(model, path, list(range(count)), frames=2, clips=10)
+
+
+def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
+    visual = tiny_visual()
+    with torch.random.fork_rng():
+        temporal = TemporalConv(visual)
+    model = Recognizer(visual, temporal, FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"], scale=8.0)).eval()
+    found = scored(model, joined, frames=4, window=0.4, rate=10.0)
+    with open_media(joined) as media, torch.inference_mode():
+        crops = torch.cat([view_crops(media.frames_at([i]), 32, 36, 1, PIXELS.interpolation)[0] for i in range(7, 11)])
+        expected = model(crops[None])[0].softmax(-1)
+    assert found[7].scores == tuple(expected.tolist())
+
+
+def test_a_batch_changes_last_digits_alone(joined: Path):
+    one, eight = (scored(ordered_model(), joined, window=1.0, rate=10.0, batch=batch) for batch in (1, 8))
+    assert [s[:2] for s in one] == [s[:2] for s in eight]
+    assert np.allclose([s.scores for s in one], [s.scores for s in eight], atol=1e-5)
+
+
+# --- events of joined videos
+
+
+@pytest.mark.parametrize("rate", [10.0, 4.0])
+def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float):
+    """A window that lies in one colour is that colour's, so no boundary is off by more than half a window."""
+    found = find_events(colour_model(), joined, sliding=Sliding(0.5, rate), frames=2, pixels=PIXELS)
+    assert [event.name for event in found] == ["red", "blue", "green"]
+    assert [event.start for event in found] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
+    assert [event.end for event in found] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
+    assert all(event.peak > 0.9 for event in found)
+
+
+# --- streams
+
+
+def test_a_pipe_gives_the_scores_of_the_file_to_the_bit(joined: Path):
+    for model in (colour_model(), ordered_model()):
+        expected = scored(model, joined, window=0.7, rate=9.0)
+        with subprocess.Popen(["cat", str(joined)], stdout=subprocess.PIPE) as cat:
+            assert isinstance(cat.stdout, BufferedReader)
+            with PipedVideo(cat.stdout, Path("pipe")) as video:
+                stream = scores_over_time(model, video, sliding=Sliding(0.7, 9.0), frames=2, pixels=PIXELS)
+                assert list(stream) == expected
+
+
+def test_stretches_come_as_soon_as_they_are_known(joined: Path):
+    """Behind a frame by half a window and one point, not at the end."""
+    line = Timeline(colour_model(), frames=2, pixels=PIXELS, sliding=Sliding(1.0, 10.0))
+    with open_timed(joined) as video:
+        for seconds, take in video.in_order():
+            for stretch in line.feed(seconds, take):
+                assert seconds - stretch.end < 0.5 + 2 / 10
+
+
+def test_it_holds_one_window_however_long_the_stream():
+    line = Timeline(colour_model(), frames=2, pixels=PIXELS, sliding=Sliding(1.0, 10.0, 4))
+    picture = np.full((48, 48, 3), 90, np.uint8)
+    most, known = 0, 0
+    for i in range(3000):
+        known += len(line.feed(i / 25, lambda: picture))
+        most = max(most, line.held)
+    assert most <= 1 + 4 + 10
+    assert known > 1000
+
+
+def test_memory_does_not_grow_with_the_stream(tmp_path: Path):
+    """600 pictures of 230 kB are 138 MB; the process grows by what a few take, and no more for 600 than for 100."""
+    still = [np.kron(np.random.default_rng(i).integers(0, 256, (15, 20, 3)), np.ones((16, 16, 1))) for i in range(3)]
+    grown = {}
+    for count in (100, 600):
+        times = [i / 25 for i in range(count)]
+        path = write_timed(
+            tmp_path / f"{count}.mkv", [still[i // 20 % 3].astype(np.uint8) for i in range(count)], times
+        )
+        error, grown[count] = taken(lambda path=path: watch(path))
+        assert error == "no error"
+    assert grown[600] < grown[100] + 20e6, grown
+
+
+def watch(path: Path) -> None:
+    """All of a video through a pipe's eyes."""
+    torch.set_num_threads(1)
+    with path.open("rb") as file, PipedVideo(file, path) as video:
+        found = list(scores_over_time(colour_model(), video, sliding=Sliding(1.0, 5.0), pixels=PIXELS))
+    assert len(found) > 10
+
+
+# --- mistakes
+
+
+def test_times_must_rise_and_not_by_hours():
+    picture = np.zeros((48, 48, 3), np.uint8)
+    for before, after in ((1.0, 1.0), (1.0, 0.5), (0.0, 3601.0)):
+        line = Timeline(colour_model(), frames=2, pixels=PIXELS, sliding=Sliding())
+        line.feed(before, lambda: picture)
+        with pytest.raises(DataError, match="times must rise"):
+            line.feed(after, lambda: picture)
+    with pytest.raises(DataError, match="no frame was fed"):
+        Timeline(colour_model(), frames=2, pixels=PIXELS, sliding=Sliding()).finish(1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"window": 0.0}, "--window must be above 0, got 0.0"),
+        ({"rate": -1.0}, "--rate must be above 0"),
+        ({"rate": float("inf")}, "--rate must be above 0, got inf"),
+        ({"batch": 0}, "--batch must be above 0"),
+        ({"window": 3600.0, "rate": 30.0}, "is 108000 frames, more than 10000"),
+    ],
+)
+def test_windows_that_make_no_sense(values: dict[str, float], said: str):
+    with pytest.raises(DataError, match=said):
+        Sliding(**values)  # pyright: ignore
+
+
+def test_pictures_have_no_timeline(tmp_path: Path):
+    write_frames(tmp_path / "v" / "img_{:05d}.jpg", "red")
+    for path in (write_image(tmp_path / "a.png", "red"), tmp_path / "v" / "img_{:05d}.jpg"):
+        with pytest.raises(MediaError, match="pictures have no times"):
+            open_timed(path)
+
+
+def test_a_rule_goes_with_it(joined: Path):
+    names = {event.name for event in find_events(colour_model(), joined, frames=2, pixels=PIXELS)}
+    assert names <= set(COLOURS)
+    strict = Hysteresis(min_length=60.0)
+    assert find_events(colour_model(), joined, rule=strict, frames=2, pixels=PIXELS) == []
