@@ -233,66 +233,6 @@ def test_no_maps_to_compare():
         figures.plot_correlations({}, ["a"])
 
 
-# ---------------------------------------------------------------- one clip
-
-
-def clip(frames: int, height: int = 6, width: int = 8) -> np.ndarray:
-    return np.arange(frames, dtype=np.uint8)[:, None, None, None] * np.ones((1, height, width, 3), dtype=np.uint8)
-
-
-TOP = [("archery", 0.7), ("yoga", 0.2), ("zumba", 0.1)]
-
-
-def test_strip_shows_frames_and_probabilities():
-    figure = figures.plot_strip(clip(4), TOP)
-    *pictures, bars = figure.axes
-    assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in pictures] == [0, 1, 2, 3]
-    # A pale bar for the whole range lies below each.
-    assert [bar.get_width() for bar in bars.patches] == [1.0, 0.7, 1.0, 0.2, 1.0, 0.1]
-    assert texts(bars) == ["archery", "70.0%", "yoga", "20.0%", "zumba", "10.0%"]
-    assert figure.get_suptitle() == "predicted: archery"
-
-
-@pytest.mark.parametrize(
-    ("truth", "title", "labels", "hatched"),
-    [
-        ("archery", "✓ right: archery", ["✓ archery", "yoga", "zumba"], 0),
-        ("yoga", "✗ wrong, truth at place 2: yoga", ["✗ archery", "✓ yoga", "zumba"], 1),
-        ("golf", "✗ wrong, truth not in the first 3: golf", ["✗ archery", "yoga", "zumba"], 1),
-    ],
-)
-def test_right_and_wrong_are_told_without_colour(truth, title, labels, hatched):
-    figure = figures.plot_strip(clip(1), TOP, truth=truth)
-    bars = figure.axes[-1]
-    assert figure.get_suptitle() == title
-    assert texts(bars)[::2] == labels
-    assert sum(bool(bar.get_hatch()) for bar in bars.patches) == hatched
-
-
-def test_many_frames_are_thinned_and_said_so():
-    figure = drawn(figures.plot_strip(clip(15), TOP))
-    assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes[:-1]] == [
-        0,
-        2,
-        4,
-        6,
-        8,
-        10,
-        12,
-        14,
-    ]
-    assert figure.get_supxlabel() == "8 of 15 frames"
-
-
-@pytest.mark.parametrize(
-    ("frames", "top", "message"),
-    [(0, TOP, "got 0 and 3"), (1, [], "got 1 and 0"), (1, [("a", 1.5)], "got 1.5 for 'a'")],
-)
-def test_strip_rejects(frames, top, message):
-    with pytest.raises(TextheadError, match=message):
-        figures.plot_strip(clip(frames), top)
-
-
 # ---------------------------------------------------------------- methods
 
 
@@ -326,7 +266,6 @@ def test_names_are_text_not_formulas():
     count = len(HOSTILE)
     drawn(figures.plot_confusion(np.eye(count, dtype=np.int64), HOSTILE, title=HOSTILE[0]))
     drawn(figures.plot_correlations({name: np.eye(count) for name in HOSTILE[:2]}, HOSTILE))
-    drawn(figures.plot_strip(clip(2), [(name, 0.1) for name in HOSTILE], truth=HOSTILE[0]))
     drawn(figures.plot_bars([(name, 50.0, 1.0) for name in HOSTILE], label=HOSTILE[0]))
     drawn(figures.plot_curves({name: records(5, 1) for name in HOSTILE}, title=HOSTILE[0]))
 

@@ -1,4 +1,4 @@
-"""Intervals and tests are scipy's or a hand's; a permutation test sees what is there and nothing else."""
+"""Intervals and tests are scipy's or a hand's."""
 
 import math
 
@@ -8,21 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from paper.stats import correlation_gap, interval, map_correlation, paired, permutation_test, steps_to, verdict
+from paper.stats import correlation_gap, interval, paired, steps_to, verdict
 from texthead.errors import DataError
 
 numbers = st.floats(-100, 100)
-
-
-def symmetric(classes: int, seed: int) -> np.ndarray:
-    """A map of independent noise with a diagonal of ones."""
-    noise = np.random.default_rng(seed).normal(size=(classes, classes))
-    entries = np.triu(noise, 1)
-    return entries + entries.T + np.eye(classes)
-
-
-def upper(entries: np.ndarray) -> np.ndarray:
-    return entries[np.triu_indices(len(entries), 1)]
 
 
 # ---- intervals
@@ -137,96 +126,6 @@ def test_a_map_must_fit_its_names():
         correlation_gap(np.eye(2), ["a", "b", "c"])
     with pytest.raises(DataError, match=r"square, got shape \(2, 3\)"):
         correlation_gap(np.ones((2, 3)), ["a", "b"])
-
-
-# ---- maps
-
-
-def test_the_correlation_of_maps_by_hand():
-    a, b = np.eye(3), np.eye(3)
-    a[np.triu_indices(3, 1)], b[np.triu_indices(3, 1)] = [0.9, 0.1, 0.2], [0.8, 0.2, 0.1]
-    a, b = np.maximum(a, a.T), np.maximum(b, b.T)
-    assert map_correlation(a, b) == pytest.approx(0.32 / (0.38 * 0.86 / 3) ** 0.5)
-    assert map_correlation(a.tolist(), a.tolist()) == pytest.approx(1)
-    assert map_correlation(a, -a) == pytest.approx(-1)
-
-
-@given(st.integers(3, 12), st.integers(0, 1000))
-def test_the_correlation_of_maps_is_scipy_s(classes, seed):
-    a, b = symmetric(classes, seed), symmetric(classes, seed + 1)
-    found = map_correlation(a, b)
-    assert found == pytest.approx(scipy_stats.pearsonr(upper(a), upper(b)).statistic)
-    assert map_correlation(b, a) == pytest.approx(found)
-    # The diagonal, a scale and a shift are nothing.
-    assert map_correlation(3 * a + 5 * np.eye(classes) - 1, b) == pytest.approx(found)
-
-
-def test_noise_is_not_related():
-    """The p of maps without a relation is uniform: about one in twenty is below 0.05, and no more."""
-    found = [
-        permutation_test(symmetric(12, 2 * i), symmetric(12, 2 * i + 1), permutations=199, seed=i) for i in range(200)
-    ]
-    assert 1 <= sum(p <= 0.05 for p in found) <= 20
-    assert 0.4 < np.mean(found) < 0.6
-
-
-def test_an_equal_map_is_related_as_far_as_permutations_can_tell():
-    a = symmetric(12, 0)
-    assert permutation_test(a, a, permutations=999, seed=0) == pytest.approx(1 / 1000)
-    assert permutation_test(a, 2 * a + 1, permutations=999, seed=0) == pytest.approx(1 / 1000)
-    # One-sided: the opposite is no relation.
-    assert permutation_test(a, -a, permutations=999, seed=0) == pytest.approx(1)
-
-
-def test_a_relation_in_noise_is_seen():
-    a, noise = symmetric(20, 0), symmetric(20, 1)
-    assert permutation_test(a, a + noise, permutations=999, seed=0) < 0.01
-
-
-def test_the_p_of_three_classes_is_that_of_all_six_orders():
-    """Only the given order of the six gives the highest correlation."""
-    a = symmetric(3, 0)
-    assert permutation_test(a, a, permutations=20_000, seed=0) == pytest.approx(1 / 6, abs=0.01)
-
-
-def test_entries_that_do_not_hang_together_would_be_wrong():
-    """Two maps of rank one: entries alone would call a chance relation of 8 classes significant."""
-    below = 0
-    for seed in range(100):
-        x, y = np.random.default_rng(seed).normal(size=(2, 8))
-        below += permutation_test(np.outer(x, x), np.outer(y, y), permutations=199, seed=0) <= 0.05
-    assert below <= 12
-
-
-def test_the_same_seed_gives_the_same_p():
-    a, b = symmetric(10, 0), symmetric(10, 1)
-    first = permutation_test(a, b, permutations=99, seed=1)
-    assert first == permutation_test(a, b, permutations=99, seed=1)
-    assert len({permutation_test(a, b, permutations=99, seed=seed) for seed in range(10)}) > 1
-    # Permuting both maps alike changes the order of the classes and nothing else.
-    order = np.random.default_rng(0).permutation(10)
-    moved = [entries[np.ix_(order, order)] for entries in (a, b)]
-    assert map_correlation(*moved) == pytest.approx(map_correlation(a, b))
-    assert permutation_test(*moved, permutations=2000, seed=2) == pytest.approx(
-        permutation_test(a, b, permutations=2000, seed=2), abs=0.05
-    )
-
-
-@pytest.mark.parametrize("test", [map_correlation, lambda a, b: permutation_test(a, b, permutations=9, seed=0)])
-def test_maps_that_cannot_be_compared(test):
-    with pytest.raises(DataError, match="maps of 3 and 4 classes"):
-        test(symmetric(3, 0), symmetric(4, 0))
-    with pytest.raises(DataError, match="square, got shape"):
-        test(np.ones((2, 3)), np.ones((2, 3)))
-    with pytest.raises(DataError, match="4 classes whose entries do not vary"):
-        test(symmetric(4, 0), np.eye(4))
-    with pytest.raises(DataError, match="1 classes whose entries do not vary"):
-        test(np.eye(1), np.eye(1))
-
-
-def test_a_test_needs_a_permutation():
-    with pytest.raises(DataError, match="permutations must be at least 1, got 0"):
-        permutation_test(symmetric(4, 0), symmetric(4, 1), permutations=0, seed=0)
 
 
 # ---- curves

@@ -12,7 +12,7 @@ from PIL import Image
 
 from texthead import figures
 from texthead.errors import TextheadError
-from texthead.report import Report, Strip, class_rows, picture, run_report, wilson_interval
+from texthead.report import Report, picture
 
 VOID = {"meta", "img", "br"}
 SCRIPT = "<script>alert('x')</script>\" onload=\"y"
@@ -175,6 +175,15 @@ def test_the_smaller_format_is_taken():
     assert Image.open(io.BytesIO(pixels[1])).size == (1000, 800)
 
 
+def test_photos_are_jpegs():
+    figure = Figure(figsize=(3, 2))
+    axes = figure.subplots()
+    axes.imshow(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
+    kind, data = picture(figure)
+    assert kind == "image/jpeg"
+    assert Image.open(io.BytesIO(data)).size == (600, 400)
+
+
 # ---------------------------------------------------------------- escaping
 
 
@@ -231,96 +240,3 @@ def test_a_file_name_that_is_no_unicode_can_be_written(tmp_path):
 def test_write_names_the_missing_folder(tmp_path):
     with pytest.raises(TextheadError, match="there is no folder"):
         Report(title="a").write(str(tmp_path / "missing" / "report.html"))
-
-
-# ---------------------------------------------------------------- the report of a run
-
-NAMES = ["archery", SCRIPT, "yoga"]
-CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
-RECORDS: list[dict[str, object]] = [
-    {"kind": "train", "epoch": 0, "step": 1, "loss": 2.5, "lr": 1e-4, "clips_per_second": 80.0},
-    {"kind": "train", "epoch": 0, "step": 2, "loss": 1.25, "lr": 1e-4, "clips_per_second": 90.0},
-    {"kind": "val", "epoch": 0, "step": 2, "top1": 55.0, "top5": 90.0, "count": 20},
-]
-
-
-def full_report() -> Report:
-    return run_report(
-        run_folder_name="runs/demo",
-        recipe={"seed": 7, "optimiser": {"lr": 5e-06, "betas": (0.9, 0.98)}},
-        records=RECORDS,
-        confusion=CONFUSION,
-        correlation=np.eye(3),
-        names=NAMES,
-        comparisons=[("zero-shot", "61.2 ± 3.1"), ("this run", "82.5 ± 2.2")],
-        strips=[Strip("clip.mp4", np.zeros((2, 6, 8, 3), dtype=np.uint8), [("archery", 0.75)], "archery")],
-        strings={name: f"a video of a person {name}." for name in NAMES},
-    )
-
-
-def test_run_report_holds_everything_and_runs_nothing(tmp_path):
-    path = tmp_path / "report.html"
-    full_report().write(path)
-    html = path.read_text(encoding="utf-8")
-    page = Page(html)
-    assert_self_contained(html, page)
-    headings = ["Comparison", "Training", "Classes", "Predictions", "Recipe", "Prompts"]
-    assert [string for string in page.strings if string in headings] == headings * 2
-    for expected in (
-        "60.0%",
-        "12 of 20 items; 95% interval 38.7 to 78.1",
-        "33.3%",
-        "55.0%",
-        "85 clips/s",
-        "1.25",
-    ):
-        assert expected in page.strings
-    for row in (
-        ["zero-shot", "61.2 ± 3.1"],
-        ["archery", "10", "80.0", f"{SCRIPT} (2)"],
-        ["optimiser.lr", "5e-06"],
-        ["optimiser.betas", "(0.9, 0.98)"],
-        [SCRIPT, f"a video of a person {SCRIPT}."],
-    ):
-        assert row in page.rows
-    assert len(page.attributes("src")) == 4
-    assert "clip.mp4" in page.strings
-
-
-def test_classes_are_listed_the_least_recognised_first():
-    rows = Page(full_report().html()).rows
-    start = rows.index(["class", "items", "top-1 (%)", "most often taken for"])
-    assert [row[0] for row in rows[start + 1 : start + 4]] == [SCRIPT, "archery", "yoga"]
-
-
-def test_run_report_leaves_out_what_is_not_given():
-    report = run_report("run", {}, [], None, None, ["a", "b"], [], [], {})
-    page = Page(report.html())
-    assert "h2" not in [tag for tag, _ in page.tags]
-    assert page.strings == ["run", "run", "2 classes: a, b", "chance", "50%", "1 of 2 classes"]
-
-
-def test_a_diverged_run_can_be_reported():
-    records = [dict(RECORDS[0]), {**RECORDS[1], "loss": None}, {**RECORDS[2], "top1": None}]
-    page = Page(run_report("run", {}, records, None, None, ["a"], [], [], {}).html())
-    assert "step 1; at the start 2.5" in page.strings
-
-
-def test_class_rows():
-    assert class_rows(CONFUSION, ["a", "b", "c"]) == [
-        ("a", 10, 80.0, "b (2)"),
-        ("b", 10, 40.0, "c (5)"),
-        ("c", 0, None, None),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("right", "items", "expected"),
-    # Closed forms: k = 0 gives 0 .. z²/(n + z²), k = n its mirror image.
-    [(8, 10, (49.02, 94.33)), (0, 10, (0.0, 27.75)), (10, 10, (72.25, 100.0)), (50, 100, (40.38, 59.62))],
-)
-def test_wilson_interval(right, items, expected):
-    low, high = wilson_interval(right, items)
-    assert (low, high) == pytest.approx(expected, abs=0.005)
-    assert 0 <= low <= high <= 100
-    assert not f"{low:.1f}".startswith("-")

@@ -13,6 +13,7 @@ text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_
 MeanPool, TemporalTransformer, TemporalConv, TokenConv
 Matching, matching_loss                  texts of a batch instead of all classes, to compare with
 Views, average_views, encode_items, FeatureCache, mean_average_precision
+order_test                               does an answer need the order of frames
 
 The public names; each is loaded when it is first used.
 """
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from texthead.evaluation import mean_average_precision as mean_average_precision
     from texthead.events import Hysteresis as Hysteresis
     from texthead.features import FeatureCache as FeatureCache
+    from texthead.frame_order import order_test as order_test
     from texthead.heads import FrozenHead as FrozenHead
     from texthead.heads import LinearHead as LinearHead
     from texthead.heads import TemplatesHead as TemplatesHead
@@ -114,6 +116,7 @@ _HOMES = {
     "mean_average_precision": "evaluation",
     "merge_classes": "class_edits",
     "open_parts": "parts",
+    "order_test": "frame_order",
     "orthogonal_weights": "heads",
     "predict": "prediction",
     "predict_on_ray": "ray_parts",

@@ -180,7 +180,7 @@ def write_report(
         table.pairs(),
         strips,
         strings,
-        head=about["head"]["kind"],
+        rows_are_text=about["head"]["kind"] == "text" and about["head"]["type"] != "TrainableHead",
         order=order,
         edits=[_edit(**entry) for entry in classes.get("history", [])],
     )

@@ -56,11 +56,11 @@ def _rate(right: int, items: int) -> Rate | None:
 
 
 class Pair(NamedTuple):
-    """Items of one class that were called another, and how alike the two rows are: `rank` 1 is the most alike pair."""
+    """`wrong` of a class's `items` that were called another, and how alike the rows are: `rank` 1 is most alike."""
 
     truth: str
     said: str
-    count: int
+    wrong: int
     items: int
     correlation: float
     rank: int

@@ -215,8 +215,9 @@ def plot_confusion(
     axes.set_xlabel("predicted class", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
     _map_title(axes, title)
-    note = "\n(grey rows: no items)" if np.isnan(percent).any() else ""
-    bar = _colour_bar(figure, image, [axes], "% of the true class's items" + note, extend="neither")
+    note = "grey rows: no items" if np.isnan(percent).any() else "a row: 100%"
+    # Two lines, as beside a correlation map: then both maps are of one size.
+    bar = _colour_bar(figure, image, [axes], f"% of the true class's items\n({note})", extend="neither")
     bar.set_ticks([0, 20, 40, 60, 80, 100] if room.font else [0, 1, 5, 20, 50, 100])
     bar.minorticks_off()
     return figure
@@ -243,6 +244,8 @@ def plot_correlation(
     limit = colour_limit([matrix], center=center)
     image = _draw_correlation(axes, matrix, limit, center)
     _label_classes(axes, names, room.font)
+    axes.set_xlabel("class", fontsize=9)
+    axes.set_ylabel("class", fontsize=9)
     _map_title(axes, title)
     _colour_bar(figure, image, [axes], _limit_text(limit, center), extend="both")
     return figure

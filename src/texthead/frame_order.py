@@ -116,8 +116,8 @@ def order_test(
     scores = torch.stack([entry[0] for entry in entries if not isinstance(entry, Exception)])
     answers = scores.unflatten(-1, (len(orders), -1)).argmax(-1)
     right = answers == targets[positions][:, None]
-    pairs = (("reversed", [1]), (f"shuffled ({len(seeds)} orders)", list(range(2, len(orders)))))
-    rows = tuple(_reordered(name, right, answers, columns) for name, columns in pairs if columns)
+    columns = {"reversed": [1], "shuffled": list(range(2, len(orders)))}
+    rows = tuple(_reordered(name, right, answers, places) for name, places in columns.items() if places)
     return OrderTest(len(right), _percent(right[:, 0]), tuple(seeds), rows)
 
 

@@ -15,7 +15,7 @@ def wilson_interval(right: int, items: int, z: float = Z) -> tuple[float, float]
     return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
 
 
-def paired_interval(only_first: float, only_second: float, items: int, z: float = Z) -> tuple[float, float]:
+def paired_interval(only_first: int | float, only_second: int | float, items: int, z: float = Z) -> tuple[float, float]:
     """The points between which first minus second lies with 95% confidence, both scored on the same items.
 
     `only_first` items were right for the first alone, `only_second` for the second alone. Half an item is added to each

@@ -1,5 +1,6 @@
 """The surest mistakes and hits of an evaluation, as frames to look at, and where in them the answers came from."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +15,11 @@ from texthead.recognizer import Recognizer
 from texthead.run_report import Strip
 from texthead.saliency import cover
 from texthead.sampling import Views
+from texthead.strips import percent
 from texthead.transforms import short_side
 
 SIDE = 128  # pixels of a shown frame's short side
+FAINT = 0.2  # log-odds that a region must at least take from a name, for its heat to be shown
 
 
 @dataclass(frozen=True)
@@ -94,15 +97,17 @@ def _shown(clip: UInt8[Tensor, "frames 3 size size"]):
 
 def _lit(strip: Strip, names: tuple[str, ...], model: Recognizer, clip: UInt8[Tensor, "frames 3 size size"]) -> Strip:
     """The strip with the heat of what was said and of what is true."""
-    said, truth = strip.top[0][0], strip.truth
-    told = {f"for {said!r}, said": said} if said != truth else {f"for {said!r}": said}
-    if said != truth and truth is not None:
-        told[f"for {truth!r}, true"] = truth
-    seen = cover(model, clip)
-    heats, lines = {}, []
-    for title, name in told.items():
+    said = strip.top[0][0]
+    asked = {"said": said} if strip.truth in (None, said) else {"said": said, "true": strip.truth}
+    seen, heats, lines = cover(model, clip), {}, []
+    for what, name in asked.items():
         place = names.index(name)
         before, after = seen.probabilities(place)
-        heats[title] = seen.heat(place).numpy()
-        lines.append(f"{name}: {100 * before:.1f}% as it is, {100 * after:.1f}% with its brightest region covered")
+        # Lit as brightly as any other, a heat that moves hardly anything would look like a finding.
+        if seen.strength(place) < FAINT:
+            lines.append(f"{name} ({percent(before)}): no region speaks for it")
+        else:
+            heats[f"{what}: {name}"] = seen.heat(place).numpy()
+            fall = f"{percent(before)} to {percent(after)}, odds by a factor of {math.exp(seen.strength(place)):.2g}"
+            lines.append(f"{name}: its brightest region covered, it falls from {fall}")
     return strip._replace(heats=heats, note="; ".join(lines))

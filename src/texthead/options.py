@@ -55,7 +55,7 @@ _RECIPE_HELP = {
 
 
 # A page that can still be sent on.
-_up_to_24 = restricted_number_type("UpTo24", int, [(">=", 0), ("<=", 24)])
+_up_to_12 = restricted_number_type("UpTo12", int, [(">=", 0), ("<=", 12)])
 _CLASSES_JSON = "classes.json of name: sentence, [sentences] or null"
 
 
@@ -318,8 +318,8 @@ def _report_parser() -> ArgumentParser:
     )
     parser.add_argument("--out", default=None, metavar="FILE", help="where the page goes (RUN/report.html)")
     text = "surest wrong answers that are shown"
-    parser.add_argument("--mistakes", type=_up_to_24, default=4, metavar="N", help=f"{text}, up to 24")
-    parser.add_argument("--hits", type=_up_to_24, default=2, metavar="N", help="surest right answers, up to 24")
+    parser.add_argument("--mistakes", type=_up_to_12, default=4, metavar="N", help=f"{text}, up to 12")
+    parser.add_argument("--hits", type=_up_to_12, default=2, metavar="N", help="surest right answers, up to 12")
     text = "of those, so many with their saliency; 0: none, which is faster"
     parser.add_argument("--saliency", type=NonNegativeInt, default=4, metavar="N", help=text)
     _skip(parser)

@@ -22,7 +22,6 @@ Cell = str | int | float | None
 
 PIXELS_PER_INCH = 100  # the scale that figures.py draws for
 PNG_SCALE = 2  # twice as many: sharp on dense screens
-
 PHOTO_QUALITY = 85  # of JPEG, for figures that hold pictures
 
 _STYLE = """
@@ -49,6 +48,7 @@ nav a { color: inherit; }
 table { border-collapse: collapse; min-width: min(100%, 24rem); font-size: .93rem;
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-size: .88rem; padding-bottom: .4rem; }
+caption span { display: block; position: sticky; left: 0; max-width: min(46rem, calc(100vw - 2rem)); }
 th, td { padding: .3rem .8rem .3rem .4rem; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; overflow-wrap: break-word; max-width: 34rem; }
 thead th { position: sticky; top: 0; background: var(--page); }
@@ -64,6 +64,8 @@ figure img { display: block; width: 100%; height: auto; background: #fff; border
 figcaption { font-size: .88rem; padding: .3rem .2rem; }
 pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; overflow-x: auto;
   font-size: .88rem; }
+@media (max-width: 40rem) { table { font-size: .82rem; } th, td { padding: .25rem .5rem .25rem .2rem; }
+  td.left { min-width: 6rem; } }
 @media print { .scroll { max-height: none; } nav { display: none; } figure, tr { break-inside: avoid; } }
 """
 
@@ -127,7 +129,7 @@ class Report:
             raise TextheadError(f"align needs left, right or center for each of {len(headers)} columns, got {sides}")
         if highlight_row is not None and not 0 <= highlight_row < len(rows):
             raise TextheadError(f"highlight_row must be below {len(rows)}, the number of rows, got {highlight_row}")
-        top = f"<caption>{escape(caption)}</caption>" if caption else ""
+        top = f"<caption><span>{escape(caption)}</span></caption>" if caption else ""
         head = _row_html("th", headers, sides)
         body = [_row_html("td", row, sides, index == highlight_row) for index, row in enumerate(rows)]
         table = f"<table>{top}<thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
@@ -214,7 +216,8 @@ def _figure_html(figure: "matplotlib.figure.Figure", caption: str) -> str:
 def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
     """The media type and bytes of a figure: an SVG, or a PNG of 200 pixels an inch if smaller; a JPEG of photos."""
     vector, pixels = io.BytesIO(), io.BytesIO()
-    if any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images):
+    drawn = [image.get_array() for axes in figure.axes for image in axes.images]
+    if any(array is not None and array.ndim == 3 for array in drawn):
         options = {"quality": PHOTO_QUALITY, "optimize": True}
         figure.savefig(pixels, format="jpeg", dpi=PIXELS_PER_INCH * PNG_SCALE, pil_kwargs=options)
         return "image/jpeg", pixels.getvalue()

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from texthead import evaluation, runs
+from texthead import evaluation, features, runs
 from texthead.class_edits import followed_split
 from texthead.comparison import Division, write_report
 from texthead.datasets import Dataset, Item
@@ -16,6 +16,7 @@ from texthead.sampling import Views
 from texthead.shard_files import is_there
 from texthead.terminal import bar, notes, pick_device, read_data, results
 from texthead.text_files import MOST_BYTES_OF_LISTS, read_text
+from texthead.towers import as_visual
 
 
 def report(options: Any) -> None:
@@ -32,6 +33,9 @@ def report(options: Any) -> None:
         say.print(f"note: {line}")
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
     look = Look(run.recipe.frames, run.pixels, Views(origin=run.recipe.origin))
+    # Of the run's own encoder, so that the test of the frames' order and the next report encode nothing again.
+    key = features.encoder_key(as_visual(run.model.visual), run.pixels)
+    cache = features.FeatureCache(key, options.cache and Path(options.cache))
     with bar("score", "files") as progress:
         result = evaluation.evaluate(
             run.model,
@@ -39,6 +43,7 @@ def report(options: Any) -> None:
             frames=look.frames,
             pixels=look.pixels,
             views=look.views,
+            cache=cache,
             skip_unreadable=options.skip_unreadable,
             workers=options.workers,
             progress=progress,
@@ -46,7 +51,7 @@ def report(options: Any) -> None:
     table = eval_baselines(run, Division(chosen, None, chosen, split_name), options)
     table.add(f"this run ({run.model.head.kind} head)", result)
     table.show()
-    order = _order(run, chosen, look, options)
+    order = _order(run, chosen, look, cache, options)
     with bar("look", "clips") as progress:
         shown = strips(
             result,
@@ -112,7 +117,7 @@ def read_records(folder: Path) -> list[dict]:
     return records
 
 
-def _order(run: runs.Run, chosen: Dataset, look: Look, options: Any) -> OrderTest | str:
+def _order(run: runs.Run, chosen: Dataset, look: Look, cache: features.FeatureCache, options: Any) -> OrderTest | str:
     """The test of the frames' order, or why there is none."""
     blind = blind_to_order(run.model, look.frames)
     if blind:
@@ -124,6 +129,7 @@ def _order(run: runs.Run, chosen: Dataset, look: Look, options: Any) -> OrderTes
             frames=look.frames,
             pixels=look.pixels,
             views=look.views,
+            cache=cache,
             skip_unreadable=options.skip_unreadable,
             workers=options.workers,
             progress=progress,

@@ -55,7 +55,7 @@ def run_report(
     strips: Sequence[Strip],
     strings: Mapping[str, str],
     *,
-    head: str = "text",
+    rows_are_text: bool = True,
     order: OrderTest | str = "",
     edits: Sequence[Edit] = (),
 ) -> Report:
@@ -64,7 +64,8 @@ def run_report(
     `records` are the lines of `metrics.jsonl`. `confusion` counts items, rows are the true classes.
     `correlation` holds how alike the rows of the head are. `comparisons` pairs a way of working with its
     result, both as they shall be read. `strings` maps each class name to the prompt that was encoded for it.
-    `head` is the kind of its rows. `order` is a test of the frames' order, or why there is none.
+    `rows_are_text` says whether its rows are what a text encoder gave. `order` is a test of the frames' order, or why
+    there is none.
 
     Raises: TextheadError when a matrix doesn't fit the names.
     """
@@ -72,7 +73,7 @@ def run_report(
     report.numbers(_headline(records, confusion, names))
     if comparisons:
         report.section("Comparison")
-        report.table(["method", "result"], comparisons, align=["left", "right"])
+        report.table(["method", "result"], comparisons, align=["left", "left"])
     if _with_number(records, "train", "loss") or _with_number(records, "val", "top1"):
         report.section("Training")
         report.figure(figures.plot_curves(records), "Training loss and validation accuracy over the training steps.")
@@ -80,7 +81,8 @@ def run_report(
         report.section("Classes")
         _add_maps(report, confusion, correlation, names)
     if confusion is not None and correlation is not None:
-        _add_relation(report, confusion, correlation, names, head)
+        report.text(relation_text(confusions.relation(confusion, correlation), rows_are_text=rows_are_text))
+        _add_pairs(report, confusions.confused_pairs(confusion, correlation, names), len(names))
     if confusion is not None:
         _add_class_table(report, confusion, names)
     if order:
@@ -147,44 +149,39 @@ def _add_maps(
     report.figures(pairs, wide=True)
 
 
-def _add_relation(
-    report: Report, confusion: np.ndarray, correlation: np.ndarray, names: Sequence[str], head: str
-) -> None:
-    """Adds which confusions the rows foretold: in one number, and pair by pair."""
-    whose = "Language" if head == "text" else f"The {head} head's rows"
-    found = confusions.relation(confusion, correlation)
-    if found:
-        side = (
-            "did foretell" if found.low > 0 else "did not foretell" if found.high < 0 else "are not shown to foretell"
-        )
-        side = side.replace("are not", "is not") if head == "text" else side
-        report.text(
-            f"{whose} {side} what was confused: over the pairs of {found.classes} classes, how alike two rows are and "
-            f"how often the classes are taken for each other have a rank correlation of {found.rho:.2f} "
-            f"(95% interval over classes {found.low:.2f} to {found.high:.2f}; as high by chance: p = {found.p:.3f})."
-        )
-    else:
-        report.text(
+def relation_text(found: confusions.Relation | None, *, rows_are_text: bool) -> str:
+    """Whether the rows foretold what was confused, and how sure that is."""
+    if found is None:
+        return (
             f"Too little was confused, or of too few classes ({confusions.FEWEST_CLASSES} with items are needed), to "
             "say whether alike rows are confused more often."
         )
-    pairs = confusions.confused_pairs(confusion, correlation, names)
-    if pairs:
-        every = len(names) * (len(names) - 1) // 2
-        rows = [
-            (
-                pair.truth,
-                pair.said,
-                f"{pair.count} of {pair.items}",
-                f"{pair.correlation:.2f}",
-                f"{pair.rank} of {every}",
-            )
-            for pair in pairs
-        ]
-        headers = ["truth", "taken for", "items", "rows' correlation", "rank, 1: most alike"]
-        report.table(
-            headers, rows, align=["left", "left", "right", "right", "right"], caption="The most confused pairs."
-        )
+    whose = "Language" if rows_are_text else "The head's rows, which are not text alone,"
+    if found.low > 0:
+        finding = "foretold what was confused"
+    elif found.high < 0:
+        finding = "foretold what was not confused"
+    else:
+        finding = "did not foretell what was confused, as far as can be seen"
+    return (
+        f"{whose} {finding}: over the pairs of {found.classes} classes, how alike two rows are and how often the "
+        f"classes are taken for each other have a rank correlation of {found.rho:.2f} (95% interval over classes "
+        f"{found.low:.2f} to {found.high:.2f}; as high by chance: p = {found.p:.3f})."
+    )
+
+
+def _add_pairs(report: Report, pairs: Sequence[confusions.Pair], classes: int) -> None:
+    """Adds the most confused pairs beside how alike their rows are."""
+    if not pairs:
+        return
+    every = classes * (classes - 1) // 2
+    rows = [
+        (pair.truth, pair.said, f"{pair.wrong} of {pair.items}", f"{pair.correlation:.2f}", f"{pair.rank} of {every}")
+        for pair in pairs
+    ]
+    headers = ["truth", "taken for", "items", "alike", "rank"]
+    caption = "The most confused pairs, how alike their rows are, and which they are of all pairs, 1: the most alike."
+    report.table(headers, rows, align=["left", "left", *["right"] * 3], caption=caption)
 
 
 def _add_class_table(report: Report, confusion: np.ndarray, names: Sequence[str]) -> None:
@@ -194,34 +191,25 @@ def _add_class_table(report: Report, confusion: np.ndarray, names: Sequence[str]
         (
             row.name,
             row.items,
-            *_rate_cells(row.recall),
+            _rate_text(row.recall),
             row.said,
-            *_rate_cells(row.precision),
+            _rate_text(row.precision),
             f"{row.taken_for[0]} ({row.taken_for[1]})" if row.taken_for else None,
         )
         for row in rows
     ]
-    headers = [
-        "class",
-        "items",
-        "recall (%)",
-        "95% interval",
-        "said",
-        "precision (%)",
-        "95% interval",
-        "most often taken for",
-    ]
+    headers = ["class", "items", "recall (%)", "said", "precision (%)", "most often taken for"]
     report.table(
         headers,
         cells,
-        align=["left", *["right"] * 6, "left"],
-        caption="Each class, the least recognised first. Recall: of its items, how many were called so. Precision: of "
-        "the items called so, how many are of it.",
+        align=["left", *["right"] * 4, "left"],
+        caption="Each class, the least recognised first, with 95% intervals. Recall: of its items, how many were "
+        "called so. Precision: of the items called so, how many are of it.",
     )
 
 
-def _rate_cells(rate: confusions.Rate | None) -> tuple[str | None, str | None]:
-    return (f"{rate[0]:.1f}", f"{rate[1]:.0f} to {rate[2]:.0f}") if rate else (None, None)
+def _rate_text(rate: confusions.Rate | None) -> str | None:
+    return f"{rate[0]:.1f} ({rate[1]:.0f} to {rate[2]:.0f})" if rate else None
 
 
 def _add_order(report: Report, order: OrderTest | str) -> None:
@@ -238,14 +226,14 @@ def _add_order(report: Report, order: OrderTest | str) -> None:
             "That this data needs time is not shown: with its frames in another order this model is not worse by more "
             "than chance. A model that has learned nothing of order would not be either."
         )
-    seeds = f"{order.seeds[0]} to {order.seeds[-1]}" if len(order.seeds) > 1 else str(order.seeds[0])
     rows: list[tuple[Cell, ...]] = [("as they are", f"{order.top1:.1f}", None, None, None)]
     rows += [
         (row.order, f"{row.top1:.1f}", f"{row.lost:.1f}", f"{row.low:.1f} to {row.high:.1f}", f"{row.changed:.1f}")
         for row in order.rows
     ]
     headers = ["frames", "top-1 (%)", "points lost", "95% interval", "other answer (%)"]
-    caption = f"The same {order.count} items, one view; each shuffled order is the same for all items, seeds {seeds}."
+    seeds = ", ".join(map(str, order.seeds))
+    caption = f"The same {order.count} items, one view. Shuffled: the mean of one order for each of the seeds {seeds}."
     report.table(headers, rows, align=["left", *["right"] * 4], caption=caption)
 
 
@@ -264,6 +252,8 @@ def _add_strips(report: Report, title: str, strips: Sequence[Strip]) -> None:
         report.figure(plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place), strip.name)
         if strip.heats:
             report.figure(plot_saliency(strip.frames, strip.heats), strip.note)
+        elif strip.note:
+            report.text(strip.note)
 
 
 def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:

@@ -1,8 +1,9 @@
 """Where in its frames a clip's answer comes from: what a score loses when a region is covered.
 
 Nothing but scores is used, so it is the same for a convolutional encoder and for a ViT. It says what the score needs to
-see, not what the model reasons, and it sees one region at a time: where either of two things would do, neither is hot.
-A cover is an edge of its own, so weak heat on an empty ground is noise.
+see, not what the model reasons, and it covers one region at a time: where either of two things would do, neither is
+hot, and what is called so because nothing else is there is hot nowhere. A cover is an edge of its own, so weak heat on
+an empty ground is noise.
 """
 
 import math
@@ -31,15 +32,21 @@ class Covered(NamedTuple):
         In terms of log-odds against all other classes, which still move where a probability is next to 1. All 0 where
         nothing speaks for the class.
         """
-        lost = (_log_odds(self.plain, place) - _log_odds(self.covered, place)).clamp(min=0)
-        most = lost.max()
-        return lost / most if most > 0 else lost
+        lost = self._lost(place)
+        return lost / lost.max() if lost.max() > 0 else lost
+
+    def strength(self, place: int) -> float:
+        """The log-odds that the hottest region takes from the class: 0.7 halves its odds, below 0.1 is hardly any."""
+        return float(self._lost(place).max())
 
     def probabilities(self, place: int) -> tuple[float, float]:
         """(the probability of the class at `place`, what is left of it with its hottest region covered)."""
         lowest = _log_odds(self.covered, place).argmin()
         covered = self.covered.softmax(-1)[..., place].flatten()[lowest]
         return float(self.plain.softmax(-1)[place]), float(covered)
+
+    def _lost(self, place: int) -> Float[Tensor, "frames rows columns"]:
+        return (_log_odds(self.plain, place) - _log_odds(self.covered, place)).clamp(min=0)
 
 
 def _log_odds(scores: Float[Tensor, "*places classes"], place: int) -> Float[Tensor, "*places"]:

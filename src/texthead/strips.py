@@ -53,10 +53,10 @@ def plot_strip(
     figure = Figure(figsize=(WIDTH, 0.4 + high), layout="constrained")
     grid = figure.add_gridspec(1, 2, width_ratios=(left, WIDTH - left))
     cells = grid[0].subgridspec(lines, columns, wspace=0.03, hspace=0.03)
-    for place, index in enumerate(shown):
-        axes = figure.add_subplot(cells[place // columns, place % columns])
+    for cell, index in enumerate(shown):
+        axes = figure.add_subplot(cells[cell // columns, cell % columns])
         axes.imshow(frames[index], interpolation="none")
-        axes.set_anchor("S" if place + columns < len(shown) else "N")  # the two rows lean on each other
+        axes.set_anchor("S" if cell + columns < len(shown) else "N")  # the two rows lean on each other
         axes.set_axis_off()
     _draw_probabilities(figure.add_subplot(grid[1]), top, truth, high)
     heading = _verdict(top, truth, place)
@@ -74,6 +74,13 @@ def _spaced(count: int, most: int) -> list[int]:
     if count <= most:
         return list(range(count))
     return [round(index * (count - 1) / (most - 1)) for index in range(most)]
+
+
+def percent(probability: float) -> str:
+    """A probability 0..1 as a percent that is never rounded to certainty: "<0.1%", "12.3%", ">99.9%"."""
+    if 0 < probability < 0.0005:
+        return "<0.1%"
+    return ">99.9%" if 0.9995 <= probability < 1 else f"{100 * probability:.1f}%"
 
 
 def _verdict(top: Sequence[tuple[str, float]], truth: str | None, place: int | None) -> str:
@@ -101,7 +108,7 @@ def _draw_probabilities(
         mark = "✓ " if right else "✗ " if wrong else ""
         font: dict[str, Any] = {"fontsize": 9, "fontweight": "bold" if right else "normal", "va": "bottom"}
         axes.text(0, place - 0.22, mark + short(name), parse_math=False, **font)
-        axes.text(1, place - 0.22, f"{100 * probability:.1f}%", ha="right", **font)
+        axes.text(1, place - 0.22, percent(probability), ha="right", **font)
     axes.set_xlim(0, 1)
     axes.set_ylim(inches / BAR_PITCH - 0.75, -0.75)
     axes.set_axis_off()
@@ -109,7 +116,7 @@ def _draw_probabilities(
 
 def plot_saliency(
     frames: UInt8[np.ndarray, "frames height width 3"],
-    heats: Mapping[str, Float[np.ndarray, "frames rows columns"]],
+    heats: Mapping[str, Float[np.ndarray, "_ rows columns"]],
 ) -> "matplotlib.figure.Figure":
     """The frames of one clip, and below them, once for each name, the same frames lit where the heat is.
 
@@ -133,7 +140,7 @@ def plot_saliency(
     side = min(WIDTH / columns, 1.9)
     high = side * frames.shape[1] / frames.shape[2] + (0.22 if beside else 0)
     figure = Figure(figsize=(WIDTH, high if beside else len(rows) * (high + 0.22)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)  # pyright: ignore
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.03, wspace=0.01, hspace=0.01)  # pyright: ignore
     grid = figure.subplots(1 if beside else len(rows), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()

@@ -27,6 +27,7 @@ from texthead.terminal import bar, notes, pick_device, read_data, results, say_n
 from texthead.towers import Encoder
 
 FEW_STEPS = 40
+FEW_TO_REORDER = 500  # items; each takes some 15 ms of a core
 HELD_OUT = 0.2
 
 
@@ -291,8 +292,9 @@ def _report(
     """`report.html` in the run folder, with what takes no more than seconds: no frame is encoded for it again."""
     look, shown, order = Look(recipe.frames, pixels, Views(origin=recipe.origin)), [], ""
     if table.rows:
-        order = blind_to_order(model, recipe.frames) or f"Not tested here; `texthead report {out}` does."
-        if not blind_to_order(model, recipe.frames) and recipe.freeze_encoder:
+        blind = blind_to_order(model, recipe.frames)
+        order = blind or f"Not tested here; `texthead report {out}` does."
+        if not blind and recipe.freeze_encoder and len(table.parts.scored) <= FEW_TO_REORDER:
             order = order_test(
                 model,
                 table.parts.scored,

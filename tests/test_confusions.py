@@ -1,0 +1,95 @@
+"""Rates of classes by hand; confused pairs with their ranks; a relation that is there is found, noise is not."""
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from texthead.confusions import class_rows, confused_pairs, relation
+from texthead.intervals import wilson_interval
+
+CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
+ALIKE = np.array([[1.0, 0.6, 0.1], [0.6, 1.0, 0.3], [0.1, 0.3, 1.0]])
+
+
+def test_rates_by_hand():
+    a, b, c = class_rows(CONFUSION, ["a", "b", "c"])
+    assert (a.name, a.items, a.said, a.taken_for) == ("a", 10, 9, ("b", 2))
+    assert a.recall == (80.0, *wilson_interval(8, 10))
+    assert a.precision == (pytest.approx(100 * 8 / 9), *wilson_interval(8, 9))
+    assert (b.recall, b.said, b.taken_for) == ((40.0, *wilson_interval(4, 10)), 6, ("c", 5))
+    # No item of c, though b's were called so.
+    assert (c.items, c.recall, c.said, c.precision, c.taken_for) == (0, None, 5, (0.0, *wilson_interval(0, 5)), None)
+
+
+def test_a_class_that_nothing_was_called_has_no_precision():
+    rows = class_rows(np.array([[3, 0], [2, 0]]), ["a", "b"])
+    assert (rows[1].said, rows[1].precision) == (0, None)
+    assert rows[1].recall == (0.0, *wilson_interval(0, 2))
+
+
+def test_confused_pairs_have_the_rank_of_their_rows():
+    pairs = confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"])
+    assert [(p.truth, p.said, p.wrong, p.items, p.rank) for p in pairs] == [
+        ("b", "c", 5, 10, 2),
+        ("a", "b", 2, 10, 1),
+        ("b", "a", 1, 10, 1),
+    ]
+    assert [pair.correlation for pair in pairs] == [0.3, 0.6, 0.6]
+    assert len(confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"], most=1)) == 1
+    assert confused_pairs(np.eye(3, dtype=np.int64), ALIKE, ["a", "b", "c"]) == []
+
+
+def rows_and_confusion(classes: int, seed: int, *, related: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(correlation of random rows, a confusion that follows it or another one), 60 items a class."""
+    rng = np.random.default_rng(seed)
+    alike, other = (np.corrcoef(rng.normal(size=(classes, 6))) for _ in range(2))
+    odds = np.exp(3 * (alike if related else other))
+    return alike, np.stack([rng.multinomial(60, row / row.sum()) for row in odds])
+
+
+def test_a_relation_that_is_there_is_found():
+    for seed in range(5):
+        alike, confusion = rows_and_confusion(12, seed, related=True)
+        found = relation(confusion, alike)
+        assert found is not None
+        assert found.classes == 12
+        assert found.low > 0.3
+        assert found.p <= 0.01
+
+
+def test_no_relation_is_rarely_found():
+    found = [
+        relation(confusion, alike) for alike, confusion in (rows_and_confusion(10, s, related=False) for s in range(60))
+    ]
+    low = sum(one.low > 0 for one in found if one)
+    assert low + sum(one.high < 0 for one in found if one) <= 8
+    assert sum(one.p <= 0.05 for one in found if one) <= 8
+
+
+def test_rho_is_spearman_s_over_pairs():
+    alike, confusion = rows_and_confusion(8, 3, related=True)
+    found = relation(confusion, alike)
+    rates = confusion / confusion.sum(1, keepdims=True)
+    upper = np.triu_indices(8, 1)
+    assert found is not None
+    assert found.rho == pytest.approx(scipy_stats.spearmanr(alike[upper], (rates + rates.T)[upper]).statistic)
+    # The interval is a jackknife: each class left out, on the ranks of all pairs.
+    a, b = (scipy_stats.rankdata(np.round(m[upper], 9)) for m in (alike, rates + rates.T))
+    without = [np.corrcoef(a[keep], b[keep])[0, 1] for keep in ((upper[0] != k) & (upper[1] != k) for k in range(8))]
+    half = 1.959964 * np.sqrt(7 / 8 * ((np.array(without) - np.mean(without)) ** 2).sum())
+    assert (found.low, found.high) == (pytest.approx(found.rho - half), pytest.approx(min(1.0, found.rho + half)))
+
+
+def test_classes_without_items_do_not_count():
+    alike, confusion = rows_and_confusion(8, 1, related=True)
+    confusion[6:] = 0
+    found, less = relation(confusion, alike), relation(confusion[:6, :6], alike[:6, :6])
+    assert found is not None
+    assert less is not None
+    assert found.classes == 6
+
+
+@pytest.mark.parametrize("confusion", [np.diag([5, 5, 5, 5, 5, 5]), np.full((4, 4), 3)])
+def test_too_little_to_say(confusion):
+    alike, _ = rows_and_confusion(len(confusion), 0, related=True)
+    assert relation(confusion, alike) is None

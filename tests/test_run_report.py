@@ -1,0 +1,145 @@
+"""The page of a run: every part that is given, in words that follow the numbers, and inert whatever the names say."""
+
+import numpy as np
+import pytest
+
+from test_report import SCRIPT, Page, assert_self_contained
+from texthead.confusions import Relation
+from texthead.frame_order import OrderTest, Reordered
+from texthead.report import Report
+from texthead.run_report import Edit, Strip, relation_text, run_report
+
+NAMES = ["archery", SCRIPT, "yoga"]
+FRAMES = np.zeros((2, 6, 8, 3), dtype=np.uint8)
+CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
+RECORDS: list[dict[str, object]] = [
+    {"kind": "train", "epoch": 0, "step": 1, "loss": 2.5, "lr": 1e-4, "clips_per_second": 80.0},
+    {"kind": "train", "epoch": 0, "step": 2, "loss": 1.25, "lr": 1e-4, "clips_per_second": 90.0},
+    {"kind": "val", "epoch": 0, "step": 2, "top1": 55.0, "top5": 90.0, "count": 20},
+]
+
+
+def full_report() -> Report:
+    return run_report(
+        run_folder_name="runs/demo",
+        recipe={"seed": 7, "optimiser": {"lr": 5e-06, "betas": (0.9, 0.98)}},
+        records=RECORDS,
+        confusion=CONFUSION,
+        correlation=np.eye(3, dtype=np.float32),
+        names=NAMES,
+        comparisons=[("zero-shot", "61.2 ± 3.1"), ("this run", "82.5 ± 2.2")],
+        strips=[
+            Strip("clip.mp4", FRAMES, [("archery", 0.75)], "archery"),
+            Strip("other.mp4", FRAMES, [("archery", 0.75)], SCRIPT, 9, {f"said: {SCRIPT}": np.ones((2, 7, 7))}, SCRIPT),
+        ],
+        strings={name: f"a video of a person {name}." for name in NAMES},
+        order=OrderTest(20, 60.0, (0, 1), (Reordered("reversed", 20.0, 40.0, 15.5, 60.25, 50.0),)),
+        edits=[Edit("2026-11-25", "rename", f"old: a; new: {SCRIPT}")],
+    )
+
+
+def test_run_report_holds_everything_and_runs_nothing(tmp_path):
+    path = tmp_path / "report.html"
+    full_report().write(path)
+    html = path.read_text(encoding="utf-8")
+    page = Page(html)
+    assert_self_contained(html, page)
+    headings = [
+        *("Comparison", "Training", "Classes", "Order of frames", "Surest mistakes", "Surest hits", "Recipe", "Edits"),
+        "Prompts",
+    ]
+    assert [string for string in page.strings if string in headings] == headings * 2
+    for expected in (
+        "60.0%",
+        "12 of 20 items; 95% interval 38.7 to 78.1",
+        "33.3%",
+        "55.0%",
+        "85 clips/s",
+        "1.25",
+    ):
+        assert expected in page.strings
+    for row in (
+        ["zero-shot", "61.2 ± 3.1"],
+        ["archery", "10", "80.0 (49 to 94)", "9", "88.9 (57 to 98)", f"{SCRIPT} (2)"],
+        [SCRIPT, "yoga", "5 of 10", "0.00", "1 of 3"],
+        ["optimiser.lr", "5e-06"],
+        ["optimiser.betas", "(0.9, 0.98)"],
+        [SCRIPT, f"a video of a person {SCRIPT}."],
+    ):
+        assert row in page.rows
+    assert len(page.attributes("src")) == 6
+    assert {"clip.mp4", "other.mp4"} <= set(page.strings)
+
+
+def test_classes_are_listed_the_least_recognised_first():
+    rows = Page(full_report().html()).rows
+    start = rows.index(["class", "items", "recall (%)", "said", "precision (%)", "most often taken for"])
+    assert [row[0] for row in rows[start + 1 : start + 4]] == [SCRIPT, "archery", "yoga"]
+
+
+def test_run_report_leaves_out_what_is_not_given():
+    report = run_report("run", {}, [], None, None, ["a", "b"], [], [], {})
+    page = Page(report.html())
+    assert "h2" not in [tag for tag, _ in page.tags]
+    assert page.strings == ["run", "run", "2 classes: a, b", "chance", "50%", "1 of 2 classes"]
+
+
+def test_a_diverged_run_can_be_reported():
+    records = [dict(RECORDS[0]), {**RECORDS[1], "loss": None}, {**RECORDS[2], "top1": None}]
+    page = Page(run_report("run", {}, records, None, None, ["a"], [], [], {}).html())
+    assert "step 1; at the start 2.5" in page.strings
+
+
+def text_of(**parts) -> str:
+    """The text of a report of two classes with these parts."""
+    given = {
+        "confusion": None,
+        "correlation": None,
+        "names": ["a", "b"],
+        "comparisons": [],
+        "strips": [],
+        "strings": {},
+    }
+    return " ".join(Page(run_report("run", {}, [], **{**given, **parts}).html()).strings)
+
+
+@pytest.mark.parametrize(
+    ("low", "told"),
+    [(0.5, "Time matters here: reversed frames cost 12.5 points."), (-0.5, "That this data needs time is not shown")],
+)
+def test_the_sentence_on_order_follows_the_interval(low, told):
+    text = text_of(order=OrderTest(40, 60.0, (0,), (Reordered("reversed", 47.5, 12.5, low, 24.0, 30.0),)))
+    assert told in text
+    assert "the seeds 0." in text
+    assert "mean over frames" in text_of(order="The mean over frames is blind to their order")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.2, 0.6, "Language foretold what was confused: over the pairs of 12 classes"),
+        (-0.6, -0.2, "Language foretold what was not confused"),
+        (-0.1, 0.6, "Language did not foretell what was confused, as far as can be seen"),
+    ],
+)
+def test_the_sentence_on_language_follows_the_interval(low, high, told):
+    text = relation_text(Relation(12, (low + high) / 2, low, high, 0.25), rows_are_text=True)
+    assert text.startswith(told)
+    assert f"(95% interval over classes {low:.2f} to {high:.2f}; as high by chance: p = 0.250)" in text
+
+
+def test_rows_that_are_not_text_are_not_called_language():
+    assert relation_text(Relation(12, 0.4, 0.2, 0.6, 0.01), rows_are_text=False).startswith(
+        "The head's rows, which are"
+    )
+    assert relation_text(None, rows_are_text=True).startswith("Too little was confused, or of too few classes (5 ")
+
+
+def test_a_page_of_noisy_frames_can_still_be_sent():
+    """Noise is what compresses worst; a page holds 24 strips at most, so 18 MB."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
+    heats = {"said: a": rng.random((8, 7, 7)), "true: b": rng.random((8, 7, 7))}
+    strip = Strip("x.mp4", frames, [("a", 0.6), ("b", 0.4)], "b", 2, heats)
+    report = run_report("run", {}, [], None, None, ["a", "b"], [], [strip], {})
+    assert len(report.html()) < 750_000
