@@ -112,6 +112,7 @@ class Held(Generic[Task, Result]):
             return
         outcome = self._outcome(self._worker.deadline - time.monotonic())
         if isinstance(outcome, TextheadError):
+            self._replace()
             raise outcome
         if isinstance(outcome, Lost):
             raise RunError(f"the process with the model did not begin ({outcome.reason})")
@@ -121,8 +122,12 @@ class Held(Generic[Task, Result]):
         wait([self._worker.pipe], timeout=max(0.0, seconds))
         outcome = self._worker.outcome(seconds)
         if self._worker.gone:
-            self._worker = _Worker(_serve_made, self._make)
+            self._replace()
         return outcome
+
+    def _replace(self) -> None:
+        self._worker.stop()
+        self._worker = _Worker(_serve_made, self._make)
 
 
 class _Worker:
