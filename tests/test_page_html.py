@@ -61,7 +61,7 @@ def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> Timed:
 
 def test_every_name_is_text() -> None:
     event = Event(EVIL, 0.0, 1.0, 0.9, 0.9)
-    lit = Lit(EVIL, np.zeros((1, 8, 8, 3), np.uint8), np.ones((1, 7, 7), np.float32), 0.9, 0.1)
+    lit = Lit(EVIL, np.zeros((1, 8, 8, 3), np.uint8), np.ones((1, 7, 7), np.float32), 0.9, 0.1, False)
     path = Path("/tmp") / f"{EVIL}.png".replace("/", "")
     for html in (
         heading_html(About(EVIL, (EVIL,))),
@@ -130,10 +130,15 @@ def test_frames_come_with_what_is_lit_in_them() -> None:
     frames = np.full((3, 16, 16, 3), 200, np.uint8)
     heat = np.zeros((3, 7, 7), np.float32)
     heat[1] = 1.0
-    parsed = Tags(lit_html(Lit("a cat", frames, heat, 0.9, 0.25)))
+    lit = Lit("a cat", frames, heat, 0.9, 0.25, False)
+    parsed = Tags(lit_html(lit))
     light = [np.asarray(picture(str(image["src"]))).mean() for image in parsed.all("img")]
     assert light == pytest.approx([200, 44, 200, 200, 200, 44], abs=2)
     assert "falls from 90.0 % to 25.0 %" in parsed.text
+    # Faint heat would look like a finding.
+    faint = Tags(lit_html(lit._replace(faint=True)))
+    assert not faint.all("img")
+    assert "No one region speaks for “a cat”" in faint.text
 
 
 def picture(source: str) -> PIL.Image.Image:

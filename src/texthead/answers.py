@@ -14,7 +14,7 @@ from texthead.decoding import Video, open_media
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.events import Event, EventFinder, Hysteresis, Stretch, in_order
-from texthead.mistakes import Look
+from texthead.mistakes import FAINT, Look
 from texthead.prediction import Prediction, look_of, predict, zero_shot
 from texthead.prompts import class_prompts, clean_names, flat
 from texthead.recognizer import Recognizer
@@ -89,13 +89,17 @@ class Timed(NamedTuple):
 
 
 class Lit(NamedTuple):
-    """Where in its frames the best name comes from: heat 0-1, and what its brightest region is worth in words."""
+    """Where in its frames the best name comes from: heat 0-1, and its probability without and with the hottest covered.
+
+    `faint`: no region takes enough from it for the heat to say something.
+    """
 
     name: str
     frames: UInt8[np.ndarray, "frames height width 3"]
     heat: Float[np.ndarray, "frames rows columns"]
     before: float
     after: float
+    faint: bool
 
 
 Answer = About | Named | Timed | Lit | TextheadError
@@ -179,7 +183,8 @@ class Answerer:
         heat = seen.heat(place)
         shown = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
         frames = clip[shown].permute(0, 2, 3, 1).contiguous().numpy()
-        return Lit(model.names[place], frames, heat[shown].numpy(), *seen.probabilities(place))
+        faint = seen.strength(place) < FAINT
+        return Lit(model.names[place], frames, heat[shown].numpy(), *seen.probabilities(place), faint)
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:
         """The run with its own classes or those named, or a model of the names alone; the last one is kept.

@@ -16,7 +16,6 @@ from texthead.errors import DataError
 from texthead.page_html import heading_html
 from texthead.watched import Held
 
-# Fonts of the reader's machine: gradio's own themes ask for others by name.
 _FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]
 _MONO = [themes.Font("ui-monospace"), themes.Font("monospace")]
 
@@ -116,9 +115,20 @@ def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=themes.Default(font=_FONTS, font_mono=_MONO),
+        theme=_theme(),
         css=_beside("page.css"),
         head=f"<script>{_beside('page.js')}</script>",
+    )
+
+
+def _theme() -> themes.Base:
+    """Gradio's own, with fonts of the reader's machine (others it would fetch) and words that stand out enough."""
+    return themes.Default(font=_FONTS, font_mono=_MONO).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_500",
     )
 
 

@@ -175,13 +175,17 @@ def _no_event(timed: Timed) -> str:
 
 def lit_html(found: Lit) -> str:
     """The frames as they are and lit where the best name comes from."""
-    pairs = zip(found.frames, found.heat, strict=True)
-    boxes = "".join(_pair(number, frame, heat) for number, (frame, heat) in enumerate(pairs, 1))
-    return (
-        f'<section class="th-part"><h2>Where</h2><p>Lit: what “{escape(found.name)}” needs to be seen. '
-        f"With the brightest region covered it falls from {100 * found.before:.1f} % to {100 * found.after:.1f} %.</p>"
-        f'<div class="th-strip">{boxes}</div></section>'
-    )
+    name, before = escape(found.name), f"{100 * found.before:.1f} %"
+    if found.faint:
+        text, strip = f"No one region speaks for “{name}”: whichever is covered, it stays near {before}.", ""
+    else:
+        pairs = enumerate(zip(found.frames, found.heat, strict=True), 1)
+        strip = f'<div class="th-strip">{"".join(_pair(number, *pair) for number, pair in pairs)}</div>'
+        after = f"{100 * found.after:.1f} %"
+        text = (
+            f"Lit: what “{name}” needs to be seen. With the brightest region covered it falls from {before} to {after}."
+        )
+    return f'<section class="th-part"><h2>Where</h2><p>{text}</p>{strip}</section>'
 
 
 def _pair(number: int, frame: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "rows columns"]) -> str:
