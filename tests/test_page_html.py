@@ -56,7 +56,7 @@ def named(name: str = "a cat", path: str = "clip.mp4") -> Named:
 
 def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> Timed:
     scores = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
-    return Timed(events, names, np.array([1.0, 4.0], np.float32), scores, Sliding(), Hysteresis())
+    return Timed(events, names, np.array([1.0, 4.0], np.float32), scores, Sliding(), Hysteresis(0.5, 0.5, 0.5))
 
 
 def test_every_name_is_text() -> None:

@@ -109,7 +109,8 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
     red, blue = pictures("red", 9, 0), pictures("blue", 4, 0)
     times = [i / 40 for i in range(40)] + [1.0, 1.75, 2.5, 3.25]
     path = write_timed(tmp_path / "a.mkv", [*(red[i % 9] for i in range(40)), *blue], times)
-    found = find_events(colour_model(), path, sliding=Sliding(0.5, 8.0), frames=2, pixels=PIXELS)
+    rule = Hysteresis(min_length=0.5)
+    found = find_events(colour_model(), path, rule=rule, sliding=Sliding(0.5, 8.0), frames=2, pixels=PIXELS)
     assert [event.name for event in found] == ["red", "blue"]
     assert found[1].start == pytest.approx(1.0, abs=1 / 8)
     with open_timed(path) as video:

@@ -40,9 +40,9 @@ class Hysteresis:
     Raises: DataError for thresholds outside 0..1, a `leave` above `enter`, or a negative length.
     """
 
-    enter: float = 0.5
-    leave: float = 0.5
-    min_length: float = 0.5
+    enter: float = 0.7
+    leave: float = 0.4
+    min_length: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("enter", "leave"):

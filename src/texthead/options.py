@@ -371,16 +371,16 @@ def _timeline_parser() -> ArgumentParser:
     _text(parser)
     parser.add_argument("--template", default=None, help="prompt of a new head, or a .txt of them")
     _names(parser)
-    parser.add_argument("--window", type=float, default=2.0, metavar="SECONDS", help="what a score is made of")
+    parser.add_argument("--window", type=float, default=1.0, metavar="SECONDS", help="what a score is made of")
     parser.add_argument("--rate", type=float, default=8.0, metavar="FRAMES", help="that are encoded, a second")
     text = "frames that are encoded at once; more is faster on a GPU and may change last digits"
     parser.add_argument("--batch", type=PositiveInt, default=1, help=text)
     text = "an event begins where its probability is this or more"
-    parser.add_argument("--enter", type=float, default=0.5, metavar="PROBABILITY", help=text)
+    parser.add_argument("--enter", type=float, default=0.7, metavar="PROBABILITY", help=text)
     text = "and ends where it falls below this"
-    parser.add_argument("--leave", type=float, default=0.5, metavar="PROBABILITY", help=text)
+    parser.add_argument("--leave", type=float, default=0.4, metavar="PROBABILITY", help=text)
     text = "shorter gaps in an event are bridged, then shorter events are dropped"
-    parser.add_argument("--min-length", type=float, default=0.5, metavar="SECONDS", help=text)
+    parser.add_argument("--min-length", type=float, default=1.0, metavar="SECONDS", help=text)
     parser.add_argument("--json", action="store_true", help="JSON on standard output, when all is known")
     parser.add_argument("--csv", action="store_true", help="CSV on standard output")
     parser.add_argument("--srt", default=None, metavar="FILE", help="write the events as subtitles")

@@ -48,7 +48,7 @@ class Sliding:
     Raises: DataError for a number that is not above 0, or a window of more than 10,000 points.
     """
 
-    window: float = 2.0
+    window: float = 1.0
     rate: float = 8.0
     batch: int = 1
 
