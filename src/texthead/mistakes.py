@@ -108,6 +108,8 @@ def _lit(strip: Strip, names: tuple[str, ...], model: Recognizer, clip: UInt8[Te
             lines.append(f"{name} ({percent(before)}): no region speaks for it")
         else:
             heats[f"{what}: {name}"] = seen.heat(place).numpy()
-            fall = f"{percent(before)} to {percent(after)}, odds by a factor of {math.exp(seen.strength(place)):.2g}"
+            times = math.exp(seen.strength(place))
+            factor = f"{times:.1f}" if times < 10 else f"{times:,.0f}"
+            fall = f"{percent(before)} to {percent(after)}, odds by a factor of {factor}"
             lines.append(f"{name}: its brightest region covered, it falls from {fall}")
     return strip._replace(heats=heats, note="; ".join(lines))
