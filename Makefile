@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-slow test-oldest fuzz check lint types docs commands licences bench fewshot clean
+.PHONY: install demo test test-slow test-browser test-oldest fuzz check lint types docs commands licences bench fewshot clean
 
 # The venv is made again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
@@ -23,6 +23,10 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/pytest -m 'slow and not fuzz'
+
+# In Debian's chromium (`apt-get install chromium chromium-driver`); without it they fail.
+test-browser: $(VENV)/.installed
+	$(BIN)/pytest -m browser tests/browser
 
 # The lowest versions that pyproject.toml allows, of everything but torch and torchvision.
 $(VENV)-oldest/.installed: pyproject.toml tools/oldest.py

@@ -39,6 +39,7 @@ ALLOWED = {
     "saliency": {"errors", "features", "recognizer"},
     "calibration": {"errors"},
     "watched": {"errors"},
+    "guard": set(),
     "temporal": {"errors"},
     "sampling": {"errors"},
     "standalone": set(),
@@ -126,6 +127,16 @@ def test_a_module_imports_only_what_lies_below_it(name):
     assert IMPORTS[name] <= ALLOWED[name]
 
 
+def test_one_module_imports_gradio_and_one_command_that_module():
+    imports = {
+        name: {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        for name, tree in TREES.items()
+    }
+    assert {name for name, found in imports.items() if any(x.partition(".")[0] == "gradio" for x in found)} == {"page"}
+    assert {name for name, found in IMPORTS.items() if "page" in found} == {"ui_job"}
+
+
 def test_nothing_imports_the_programs():
     assert {name for name, imported in IMPORTS.items() if imported & PROGRAMS} <= {"__main__"}
 
@@ -157,7 +168,7 @@ def test_importing_texthead_imports_no_torch():
     code = "\n".join(
         [
             "import sys, texthead",
-            "heavy = {'torch', 'numpy', 'transformers', 'timm', 'open_clip', 'sklearn', 'matplotlib', 'av', 'PIL'}",
+            "heavy = {'torch', 'numpy', 'transformers', 'timm', 'open_clip', 'sklearn', 'matplotlib', 'av', 'PIL', 'gradio'}",
             "assert not heavy & set(sys.modules), heavy & set(sys.modules)",
             "texthead.recipes.paper(), texthead.Recipe, texthead.Views(4, 3), texthead.TextheadError, texthead.__version__",
             "assert not heavy & set(sys.modules), heavy & set(sys.modules)",

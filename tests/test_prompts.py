@@ -23,6 +23,7 @@ from texthead.prompts import (
     read_classes,
     read_names,
     read_template,
+    typed_names,
 )
 
 
@@ -277,3 +278,18 @@ def test_two_articles_are_seen():
     assert has_two_articles("The an owl")
     assert not has_two_articles("a photo of a bird, a kite")
     assert not has_two_articles("banana a day")
+
+
+def test_typed_names_are_lines_or_stand_between_commas(tmp_path, monkeypatch):
+    assert typed_names("a cat, a dog\n\n  a kite \n") == ["a cat", "a dog", "a kite"]
+    # A file of that name is not read, and one that is not there is not missed.
+    (tmp_path / "names.txt").write_text("a bird")
+    monkeypatch.chdir(tmp_path)
+    assert typed_names(f"names.txt\n{tmp_path / 'names.txt'}, other.csv") == [
+        "names.txt",
+        str(tmp_path / "names.txt"),
+        "other.csv",
+    ]
+    for text, line in (("", "no class names"), ("a,,b", "name 2 of 3 is empty"), ("a\nb, a", "'a' occurs 2 times")):
+        with pytest.raises(DataError, match=line):
+            typed_names(text)

@@ -4,11 +4,12 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from texthead.errors import RunError
-from texthead.watched import Lost, watched
+from texthead.errors import DataError, RunError
+from texthead.watched import Held, Lost, watched
 
 
 def behave(task: str) -> str:
@@ -57,6 +58,50 @@ def test_who_stops_asking_leaves_no_process_behind() -> None:
 def test_a_function_that_another_process_cannot_find_is_an_error() -> None:
     with pytest.raises(RunError, match="did not begin"):
         list(watched(_hidden, ["a"], workers=1, seconds=1.0))
+
+
+def counter():
+    """A function that counts what it was asked, with `behave` for the rest."""
+    asked = []
+
+    def answer(task: str) -> str:
+        asked.append(task)
+        return f"{behave(task)} {len(asked)}"
+
+    return answer
+
+
+def refuses():
+    raise DataError("no model of that name")
+
+
+def test_a_held_function_keeps_what_it_has_until_it_is_lost() -> None:
+    with Held(counter) as held:
+        held.begin()
+        assert [held.ask("a", 30.0), held.ask("b", 30.0)] == ["A 1", "B 2"]
+        assert held.ask("fail", 30.0) == Lost("stopped its reader (ZeroDivisionError: of a library)")
+        assert held.ask("c", 30.0) == "C 4"
+        began = time.monotonic()
+        assert held.ask("hang", 1.0) == Lost("took longer than 1 s")
+        assert time.monotonic() - began < 30
+        assert held.ask("d", 30.0) == "D 1"
+        assert held.ask("leave", 30.0) == Lost("its process ended (exit code 3)")
+        assert held.ask("e", 30.0) == "E 1"
+        processes = multiprocessing.active_children()
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_a_held_function_that_cannot_be_made_is_an_error_each_time() -> None:
+    with Held(refuses) as held:
+        for ask in (held.begin, lambda: held.ask("a", 30.0)):
+            with pytest.raises(DataError, match="no model of that name"):
+                ask()
+
+
+def test_threads_that_ask_take_turns() -> None:
+    with Held(counter) as held, ThreadPoolExecutor(4) as pool:
+        answers = [*pool.map(lambda _: held.ask("a", 30.0), range(8))]
+    assert sorted(answers) == [f"A {i}" for i in range(1, 9)]
 
 
 class _Unknown:

@@ -125,6 +125,8 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
         from texthead.report_job import report as do
     elif command == "predict":
         from texthead.predict_job import predict as do
+    elif command == "ui":
+        from texthead.ui_job import ui as do
     elif command == "timeline":
         from texthead.timeline_job import timeline as do
     else:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from jsonargparse import ActionYesNo, ArgumentParser
-from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt, restricted_number_type
 
 from texthead.parsing import Parser
 from texthead.recipes import RECIPES, Recipe
@@ -79,6 +79,7 @@ def command_line() -> ArgumentParser:
     commands.add_subcommand("export", _export_parser(), help="a run -> a folder that predicts without texthead")
     commands.add_subcommand("encoders", _encoders_parser(), help="list the encoders that can be loaded")
     commands.add_subcommand("profile", _profile_parser(), help="count parameters and multiply-adds")
+    commands.add_subcommand("ui", _ui_parser(), help="a page on this machine: drop a file, type names, look")
     commands.add_subcommand("demo", _demo_parser(), help="draw videos, train, compare, report")
     return parser
 
@@ -581,6 +582,31 @@ def _profile_parser() -> ArgumentParser:
     parser.add_argument("--width", type=PositiveInt, default=None, help=text)
     parser.add_argument("--classes", type=NonNegativeInt, default=0, help="rows of the head")
     parser.add_argument("--measure", action="store_true", help="run it with random weights: memory and clips/s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    return parser
+
+
+def _ui_parser() -> ArgumentParser:
+    parser = Parser(
+        prog="texthead ui",
+        usage="texthead ui [RUN] [options]",
+        description="A page in the browser: drop a video or an image, type names, see which fit. It works offline, is "
+        "for this machine alone if no other --host is given, and reads nothing but what is dropped there.",
+    )
+    parser.add_argument("run", nargs="?", default=None, metavar="RUN", help="a run folder; without one, names alone")
+    parser.add_argument("--encoder", default=None, help="without a run: mini (the default), openclip:..., hf:...")
+    parser.add_argument("--template", default=None, help="prompt of typed names, or a .txt of them")
+    _names(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="another lets others in, without a password")
+    parser.add_argument("--port", type=NonNegativeInt, default=7860, help="0: any free one")
+    group = parser.add_argument_group("limits", "what is beyond them is refused in one line")
+    group.add_argument("--most-mb", type=PositiveInt, default=200, metavar="MB", help="of a file")
+    group.add_argument("--most-seconds", type=PositiveFloat, default=300.0, metavar="SECONDS", help="of a video")
+    group.add_argument("--most-frames", type=PositiveInt, default=20_000, metavar="FRAMES", help="of a video")
+    text = "that one answer may take"
+    group.add_argument("--limit", type=PositiveFloat, default=300.0, metavar="SECONDS", help=text)
+    text = "questions that may wait while one is answered"
+    group.add_argument("--waiting", type=PositiveInt, default=4, metavar="N", help=text)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser
 

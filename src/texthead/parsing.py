@@ -17,6 +17,7 @@ _KINDS = {
     "float": "a number",
     "tuple": "two numbers, as [0.35, 1.0]",
     "NonNegativeInt": "a whole number, 0 or more",
+    "PositiveFloat": "a number above 0",
     "PositiveInt": "a whole number, 1 or more",
 }
 
@@ -41,7 +42,7 @@ def _plain(message: str) -> str:
         return text
     option, problem = f"--{wrong[1].replace('_', '-')}", wrong[2]
     kind = re.search(r"Literal\[(.*?)\]|<class '(\w+)'>|Not of type (\w+)|Expected a (tuple)", problem)
-    value = re.search(r"(?:[Gg]ot value|Given value|NonNegativeInt|PositiveInt): (\S*)", problem)
+    value = re.search(r"(?:[Gg]ot value|Given value|NonNegativeInt|PositiveFloat|PositiveInt): (\S*)", problem)
     if not kind or not value:
         return f"{option}: {problem}"
     *others, last = kind[1].split(", ") if kind[1] else ["", _KINDS[kind[2] or kind[3] or kind[4]]]

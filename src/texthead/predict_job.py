@@ -18,16 +18,14 @@ from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
 from texthead.evaluation import Pooling, own_pixels
 from texthead.frame_files import clips_below, is_template
-from texthead.heads import text_head
 from texthead.parts import Part, check_rank, open_parts, predict_parts
-from texthead.prediction import Look, Prediction, calibration_for, csv_columns, csv_rows
+from texthead.prediction import Look, Prediction, calibration_for, csv_columns, csv_rows, json_entry, zero_shot
 from texthead.prediction import predict as predict_files
 from texthead.ray_parts import predict_on_ray
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.shard_files import has_shards
-from texthead.temporal import MeanPool
 from texthead.terminal import (
     as_asked,
     bar,
@@ -218,9 +216,9 @@ def predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
     labels, names, sentences = _given_classes(options)
     shown = prompts.class_prompts(given_template(options) or "{}", names, sentences)
     encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=prompts.flat(shown))
-    head = text_head(encoder, names, prompts=shown).renamed(labels)
+    model = zero_shot(encoder, names, labels=labels, prompts=shown)
     say_prompts(labels, shown)
-    return Recognizer(encoder.visual, MeanPool(), head).to(device)
+    return model.to(device)
 
 
 def with_given_classes(run: runs.Run, options: Any) -> runs.Run:
@@ -267,7 +265,7 @@ def _calibration(model: runs.Run | Recognizer, options: Any) -> Calibration | No
 
 def _print_predictions(found: Sequence[Prediction], calibration: Calibration | None, options: Any) -> None:
     if options.json:
-        print(json.dumps([_entry(p, calibration) for p in found], indent=1, ensure_ascii=False))
+        print(json.dumps([json_entry(each, calibration) for each in found], indent=1, ensure_ascii=False))
         return
     if options.csv:
         columns = csv_columns(calibration, sets=options.sets)
@@ -285,20 +283,3 @@ def _print_predictions(found: Sequence[Prediction], calibration: Calibration | N
             show.print(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
         if p.error:
             show.print(f"  not read: {p.error}")
-
-
-def _entry(p: Prediction, calibration: Calibration | None) -> dict[str, Any]:
-    """What JSON says of a file."""
-    entry: dict[str, Any] = {
-        "path": str(p.path),
-        "top": [{"name": name, "probability": round(value, 6)} for name, value in p.top],
-    }
-    if p.error:
-        return entry | {"error": p.error}
-    if calibration is not None:
-        entry["temperature"] = calibration.temperature
-        if calibration.threshold is not None:
-            entry["answer"] = p.top[0][0] if p.known else None
-    if p.set_size is not None:
-        entry["set"] = [name for name, _ in p.top[: p.set_size]]
-    return entry

@@ -14,11 +14,13 @@ from texthead.datasets import Pixels, media_below
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Pooling, check_any, head_scores, item_features, own_pixels
 from texthead.features import Progress, readable
+from texthead.heads import text_head
 from texthead.recognizer import Recognizer
 from texthead.runs import Run, rows_digest
 from texthead.sampling import Views
 from texthead.shard_files import has_shards, is_there, read_rows
-from texthead.towers import as_visual
+from texthead.temporal import MeanPool
+from texthead.towers import Encoder, as_visual
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,14 @@ def check_has_sets(calibration: Calibration | None) -> None:
     """
     if calibration is None or calibration.coverage is None:
         raise DataError("label sets need a run that is calibrated for what is asked: texthead calibrate RUN DATA")
+
+
+def zero_shot(
+    encoder: Encoder, names: Sequence[str], *, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
+) -> Recognizer:
+    """A model without any training: the mean of the frames before text rows; predictions say `labels`."""
+    head = text_head(encoder, names, prompts=prompts).renamed(labels)
+    return Recognizer(encoder.visual, MeanPool(), head)
 
 
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
@@ -215,6 +225,24 @@ def named(
         pairs = tuple((names[place], float(probabilities[i, place])) for place in places)
         found.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
     return found
+
+
+def json_entry(found: Prediction, calibration: Calibration | None = None) -> dict[str, Any]:
+    """The prediction as JSON holds it: probabilities to a millionth, an error only where there is one.
+
+    Of a calibrated run also the temperature, the answer (null for none of these) and the label set, where there are such.
+    """
+    top = [{"name": name, "probability": round(value, 6)} for name, value in found.top]
+    entry: dict[str, Any] = {"path": str(found.path), "top": top}
+    if found.error:
+        return entry | {"error": found.error}
+    if calibration is not None:
+        entry["temperature"] = calibration.temperature
+        if calibration.threshold is not None:
+            entry["answer"] = found.top[0][0] if found.known else None
+    if found.set_size is not None:
+        entry["set"] = [name for name, _ in found.top[: found.set_size]]
+    return entry
 
 
 CSV_COLUMNS = ("path", "rank", "name", "probability", "error")

@@ -194,6 +194,17 @@ def read_names(source: str) -> list[str]:
     return names
 
 
+def typed_names(text: str) -> list[str]:
+    """Class names that somebody typed, one a line or with commas between them; no file is read, whatever they say.
+
+    Raises:
+        DataError: no name, an empty one between commas, or one that occurs twice.
+    """
+    names = [name.strip() for line in text.splitlines() if line.strip() for name in line.split(",")]
+    check_names(names)
+    return names
+
+
 def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
     """Each label with its sentences, or with None where the template is to make its prompt.
 

@@ -150,12 +150,13 @@ class Run:
         """The data's labels, in the order of the head's rows."""
         return self.model.names
 
-    def encoder(self) -> Encoder:
+    def encoder(self, *, keep_text: bool = False) -> Encoder:
         """The encoder as it was before training, with the text half that the head's rows came from."""
         head = self.model.head
         text = head.text_source if isinstance(head, CosineHead) else None
         text_map = head.text_map if isinstance(head, CosineHead) else None
-        return load_encoder(self.spec.source, text=text, text_map=None if text_map is None else text_map.cpu())
+        text_map = None if text_map is None else text_map.cpu()
+        return load_encoder(self.spec.source, text=text, text_map=text_map, keep_text=keep_text)
 
     def check_text_is_kept(self) -> None:
         """Nothing, if new names can have rows beside those of the run.
@@ -176,6 +177,7 @@ class Run:
         names: Sequence[str] | None = None,
         template: str | Sequence[str] | None = None,
         prompts: Sequence[str | Sequence[str] | None] | None = None,
+        encoder: Encoder | None = None,
     ) -> "Run":
         """The same run with a text head for other classes, behind its own center and logit scale.
 
@@ -184,6 +186,7 @@ class Run:
             names: what the text encoder reads for each label; the labels themselves if None.
             template: the run's own if None, a learned one too.
             prompts: each label's own sentence, or several whose rows are averaged, or None for the template.
+            encoder: what `encoder` gives, if it is at hand; loaded if None.
 
         Source: Tables 9 and 11: new names behind the same model.
 
@@ -191,16 +194,16 @@ class Run:
             RunError: the text encoder was trained with the run and is not kept.
         """
         self.check_text_is_kept()
-        old = self.model.head
+        old, encoder = self.model.head, encoder or self.encoder()
         if isinstance(old, PromptHead) and template is None:
             if any(prompts or []):
                 raise DataError(f"{self.folder}: has a learned template: give names without sentences, or a template")
-            head = old.for_names(self.encoder().text, labels, read=names).to(old.context.device)
+            head = old.for_names(encoder.text, labels, read=names).to(old.context.device)
             return replace(self, model=self.model.with_head(head), classes=None, calibration=None)
         center: Tensor | None = getattr(old, "center", None)
         names = names or labels
         head = text_head(
-            self.encoder(),
+            encoder,
             names,
             scale=old.scale if isinstance(old, CosineHead) else None,
             center=None if center is None else center.cpu(),

@@ -22,7 +22,7 @@ from texthead.datasets import Pixels
 from texthead.decoding import Take, Video, open_media
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Pooling, average_views
-from texthead.events import Event, Hysteresis, Stretch, events_in
+from texthead.events import Event, Hysteresis, Stretch, events_in, json_entry
 from texthead.features import Progress
 from texthead.prediction import look_of
 from texthead.recognizer import Recognizer
@@ -251,3 +251,12 @@ def find_events(
     with open_timed(path) as video:
         stretches = scores_over_time(run, video, sliding=sliding, frames=frames, pixels=pixels)
         return events_in(stretches, names, rule or Hysteresis())
+
+
+def timeline_json(
+    path: str | Path, seconds: float, sliding: Sliding, rule: Hysteresis, events: list[Event]
+) -> dict[str, object]:
+    """The events of a video as JSON holds them, with how they were found."""
+    asked = {"window": sliding.window, "rate": sliding.rate}
+    asked |= {"enter": rule.enter, "leave": rule.leave, "min_length": rule.min_length}
+    return {"video": str(path), "seconds": round(seconds, 3), **asked, "events": [json_entry(each) for each in events]}

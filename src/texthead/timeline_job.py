@@ -11,7 +11,7 @@ from typing import Any
 
 from texthead import runs
 from texthead.errors import DataError, MediaError, RunError
-from texthead.events import CSV_COLUMNS, Event, EventFinder, Hysteresis, Stretch, csv_row, in_order, json_entry, srt
+from texthead.events import CSV_COLUMNS, Event, EventFinder, Hysteresis, Stretch, csv_row, in_order, srt
 from texthead.files import replacing
 from texthead.overlay import Curve, codec, without_glyph, write_overlay
 from texthead.predict_job import predictor, zero_shot_line
@@ -19,7 +19,7 @@ from texthead.prediction import look_of
 from texthead.recognizer import Recognizer
 from texthead.streams import PipedVideo
 from texthead.terminal import bar, check_template_is_used, notes, results
-from texthead.timeline import Sliding, Source, open_timed, scores_over_time
+from texthead.timeline import Sliding, Source, open_timed, scores_over_time, timeline_json
 
 PIPE = "-"
 
@@ -41,7 +41,8 @@ def timeline(options: Any) -> None:
         seconds = video.duration_seconds
     events = in_order(printer.events)
     if options.json:
-        _print_json(path, seconds, options, events)
+        found = timeline_json(path, seconds, sliding, rule, events)
+        print(json.dumps(found, indent=1, ensure_ascii=False))
     else:
         printer.rest(events)
         _say_none(events, names, best, rule)
@@ -222,12 +223,6 @@ def _say_none(events: Sequence[Event], names: Sequence[str], best: Stretch, rule
     )
     name = names[best.scores.index(top)]
     notes().print(f"no event: {why}; the highest was {name!r} with {top:.3f} at {best.start:.2f} s")
-
-
-def _print_json(path: str, seconds: float, options: Any, events: Sequence[Event]) -> None:
-    asked = {key: options[key] for key in ("window", "rate", "enter", "leave", "min_length")}
-    found = {"video": path, "seconds": round(seconds, 3), **asked, "events": [json_entry(event) for event in events]}
-    print(json.dumps(found, indent=1, ensure_ascii=False))
 
 
 def _write_files(options: Any, path: str, events: Sequence[Event], names: Sequence[str], curve: Curve | None) -> None:

@@ -2,16 +2,17 @@
 
 import multiprocessing
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 
-from texthead.errors import RunError
+from texthead.errors import RunError, TextheadError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -41,7 +42,7 @@ def watched(
         RunError: a process ends before it has begun.
     """
     waiting = deque(enumerate(tasks))
-    staff = [_Worker(function) for _ in range(min(max(1, workers), len(tasks)))]
+    staff = [_Worker(_serve, function) for _ in range(min(max(1, workers), len(tasks)))]
     try:
         while staff:
             soonest = min(worker.deadline for worker in staff) - time.monotonic()
@@ -54,7 +55,7 @@ def watched(
                     raise RunError(f"a process for reading files did not begin ({outcome.reason}): fewer --workers")
                 if worker.gone:
                     staff.remove(worker)
-                    worker = _Worker(function) if waiting else None
+                    worker = _Worker(_serve, function) if waiting else None
                     staff += [worker] if worker else []
                 elif not worker.begin(waiting, seconds):
                     staff.remove(worker)
@@ -65,13 +66,78 @@ def watched(
             worker.stop()
 
 
+class Held(Generic[Task, Result]):
+    """What a function keeps, such as a model, in a process of its own that is asked one task at a time.
+
+    A process that takes too long or ends is replaced at once, and the next task finds the new one. Several threads may
+    ask: they take turns.
+
+    Args:
+        make: a function of a module, or a `partial` of one, that gives the function which answers; called in the
+            process.
+    """
+
+    def __init__(self, make: Callable[[], Callable[[Task], Result]]):
+        self._make = make
+        self._turn = threading.Lock()
+        self._worker = _Worker(_serve_made, make)
+
+    def __enter__(self) -> "Held[Task, Result]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.stop()
+
+    def begin(self) -> None:
+        """Wait until the process can be asked.
+
+        Raises:
+            TextheadError: what `make` raises, or a process that ends or takes two minutes before it has begun.
+        """
+        with self._turn:
+            self._begin()
+
+    def ask(self, task: Task, seconds: float) -> Result | Lost:
+        """The answer to a task; Lost where it takes longer, or its process ends.
+
+        Raises:
+            TextheadError: as `begin`.
+        """
+        with self._turn:
+            self._begin()
+            self._worker.begin(deque([(0, task)]), seconds)
+            return self._outcome(seconds)  # pyright: ignore[reportReturnType]
+
+    def _begin(self) -> None:
+        if self._worker.position is not None:
+            return
+        outcome = self._outcome(self._worker.deadline - time.monotonic())
+        if isinstance(outcome, TextheadError):
+            self._replace()
+            raise outcome
+        if isinstance(outcome, Lost):
+            raise RunError(f"the process with the model did not begin ({outcome.reason})")
+        self._worker.position = 0
+
+    def _outcome(self, seconds: float) -> object:
+        wait([self._worker.pipe], timeout=max(0.0, seconds))
+        outcome = self._worker.outcome(seconds)
+        if self._worker.gone:
+            self._replace()
+        return outcome
+
+    def _replace(self) -> None:
+        self._worker.stop()
+        self._worker = _Worker(_serve_made, self._make)
+
+
 class _Worker:
     """One process, the task that it has, and until when it may take."""
 
-    def __init__(self, function: Callable):
+    def __init__(self, serve: Callable[..., None], function: Callable):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, function), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, function), daemon=True)
         self.process.start()
         theirs.close()
         self.position: int | None = None
@@ -110,9 +176,23 @@ class _Worker:
 
 
 def _serve(pipe: Connection, function: Callable) -> None:
-    """Answer each task until nobody asks; an interrupt is for the process that started this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Answer each task on one thread until nobody asks."""
     torch.set_num_threads(1)
+    _answer(pipe, lambda: function)
+
+
+def _serve_made(pipe: Connection, make: Callable[[], Callable]) -> None:
+    """Answer each task with what `make` gives; an error of ours in making it is the first and only answer."""
+    try:
+        _answer(pipe, make)
+    except TextheadError as error:
+        pipe.send(error)
+
+
+def _answer(pipe: Connection, make: Callable[[], Callable]) -> None:
+    """Say that all is ready, then answer; an interrupt is for the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    function = make()
     pipe.send(None)
     with suppress(EOFError):
         while True:

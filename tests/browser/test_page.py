@@ -1,0 +1,266 @@
+"""The page as somebody uses it: a real server, a real browser, files that are drawn here."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from browser.conftest import environment, serving
+from made import write_small_run
+
+pytestmark = pytest.mark.browser
+
+NAMES = "a cat, an umbrella, a hammer"
+VIDEO = "cat & <b>umbrella.mp4"
+
+
+@pytest.fixture(scope="module")
+def zero_shot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a page without a run."""
+    with serving(tmp_path_factory.mktemp("served") / "ui") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two classes, of a small network that has seen nothing."""
+    return write_small_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Iterator[str]:
+    """The address of a page of the run, with small limits."""
+    limits = ("--most-mb", 1, "--most-seconds", 20, "--waiting", 1, "--limit", 40)
+    with serving(tmp_path_factory.mktemp("served") / "ui", run, *limits) as address:
+        yield address
+
+
+def opened(driver: WebDriver, address: str) -> WebDriver:
+    driver.get(address)
+    until(driver, "#ask")
+    return driver
+
+
+def until(driver: WebDriver, selector: str, seconds: float = 120) -> Any:
+    """The first visible element that fits, once it is there."""
+
+    def seen(_: WebDriver) -> Any:
+        return next((found for found in driver.find_elements(By.CSS_SELECTOR, selector) if found.is_displayed()), None)
+
+    return WebDriverWait(driver, seconds, poll_frequency=0.1).until(seen)
+
+
+def drop(driver: WebDriver, file: Path) -> None:
+    """Choose a file, and wait until it is uploaded."""
+    driver.find_element(By.CSS_SELECTOR, "#file input[type=file]").send_keys(str(file))
+    until(driver, "#file a[href*='file=']")
+
+
+def ask(driver: WebDriver, file: Path, names: str = "", *, where: bool = True) -> None:
+    drop(driver, file)
+    if not where:
+        driver.find_element(By.CSS_SELECTOR, "#closer input[name='where']").click()
+    driver.find_element(By.CSS_SELECTOR, "#names textarea").send_keys(names)
+    driver.find_element(By.CSS_SELECTOR, "#ask").click()
+
+
+def shown_names(driver: WebDriver) -> list[tuple[str, str]]:
+    rows = driver.find_elements(By.CSS_SELECTOR, ".th-bars tbody tr")
+    return [tuple(cell.text for cell in row.find_elements(By.TAG_NAME, "td")) for row in rows]  # pyright: ignore
+
+
+def saved(driver: WebDriver, title: str, folder: Path) -> Path:
+    """What a link of the page downloads."""
+    link = driver.find_element(By.LINK_TEXT, title)
+    name = link.get_attribute("download")
+    link.click()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        done = [path for path in folder.glob("*") if path.suffix == Path(name).suffix]
+        if done:
+            return done[0]
+        time.sleep(0.1)
+    raise AssertionError(f"{name} was not downloaded")
+
+
+def command(*arguments: object) -> str:
+    """What a command prints."""
+    line = [sys.executable, "-m", "texthead", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=True, env=environment()).stdout
+
+
+def refused(address: str, body: bytes | None = None, **headers: str) -> int:
+    """The status of what is not served."""
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=20)
+    return error.value.code
+
+
+def requested(driver: WebDriver) -> list[str]:
+    """The address of every request of this page over a network."""
+    log: Any = driver.get_log("performance")  # pyright: ignore[reportAttributeAccessIssue]
+    messages = [json.loads(entry["message"])["message"] for entry in log]
+    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [url for url in sent if urlsplit(url).scheme not in ("data", "blob", "chrome")]
+
+
+def test_a_video_is_named_along_its_time_and_taken_away(zero_shot: str, media: Path, browser: Callable, tmp_path: Path):
+    driver = opened(browser(), zero_shot)
+    ask(driver, media / VIDEO, NAMES, where=False)
+    until(driver, ".th-lanes")
+    (expected,) = json.loads(command("predict", media / VIDEO, "--classes", NAMES, "--json"))
+    timeline = json.loads(command("timeline", media / VIDEO, "--classes", NAMES, "--json"))
+    got = json.loads(saved(driver, "JSON", tmp_path / "downloads").read_text())
+    assert got["top"] == expected["top"]
+    assert {**got["timeline"], "video": ""} == {**timeline, "video": ""}
+    assert shown_names(driver) == [(x["name"], f"{100 * x['probability']:.1f} %") for x in expected["top"]]
+    assert len(driver.find_elements(By.CSS_SELECTOR, ".th-events tbody tr")) == len(timeline["events"]) > 0
+    table = list(csv.DictReader(saved(driver, "CSV", tmp_path / "downloads").open()))
+    assert [(row["name"], float(row["probability"])) for row in table] == [(*x.values(),) for x in expected["top"]]
+    # The name of the file is text, whatever it holds.
+    assert not driver.find_elements(By.CSS_SELECTOR, "#answer-named b")
+    outside = [url for url in requested(driver) if not url.startswith(f"{zero_shot}/")]
+    assert not outside
+
+
+def test_names_are_never_files(zero_shot: str, media: Path, browser: Callable):
+    driver = opened(browser(), zero_shot)
+    ask(driver, media / "umbrella.png", "/etc/passwd\na <b>hat</b>", where=False)
+    until(driver, ".th-bars")
+    assert {name for name, _ in shown_names(driver)} == {"/etc/passwd", "a <b>hat</b>"}
+
+
+def test_an_image_is_named_and_lit_on_a_phone(page: str, run: Path, media: Path, browser: Callable):
+    driver = opened(browser(400), page)
+    ask(driver, media / "umbrella.png")
+    until(driver, ".th-strip")
+    (expected,) = json.loads(command("predict", run, media / "umbrella.png", "--json"))
+    assert shown_names(driver) == [(x["name"], f"{100 * x['probability']:.1f} %") for x in expected["top"]]
+    assert not driver.find_elements(By.CSS_SELECTOR, ".th-lanes")
+    pictures = driver.find_elements(By.CSS_SELECTOR, ".th-strip figure img")
+    widths = [driver.execute_script("return arguments[0].naturalWidth", picture) for picture in pictures]
+    assert widths == [32, 32]
+    assert driver.execute_script("return document.documentElement.scrollWidth") == 400
+
+
+def test_the_playhead_follows_the_player_and_moves_it(page: str, media: Path, browser: Callable):
+    driver = opened(browser(), page)
+    ask(driver, media / VIDEO, where=False)
+    until(driver, ".th-lanes")
+    video = driver.find_element(By.CSS_SELECTOR, "video.th-media")
+
+    def follows(seconds: float) -> None:
+        """The player comes to so many of its 9 s, and the playhead to the same part of the timeline."""
+        at = "return [arguments[0].currentTime, parseFloat(document.querySelector('.th-playhead').style.left)]"
+        wait = WebDriverWait(driver, 30, poll_frequency=0.2)
+        wait.until(lambda _: driver.execute_script(at, video) == pytest.approx([seconds, seconds / 0.09], abs=0.6))
+
+    WebDriverWait(driver, 30).until(lambda _: driver.execute_script("return arguments[0].duration", video) == 9)
+    driver.execute_script("arguments[0].currentTime = 6", video)
+    follows(6)
+    event = driver.find_elements(By.CSS_SELECTOR, ".th-events button")[-1]
+    event.click()
+    follows(float(event.get_attribute("data-seek")))
+    driver.find_element(By.CSS_SELECTOR, ".th-lane svg").click()  # A click is in its middle.
+    follows(4.5)
+    driver.execute_script("arguments[0].playbackRate = 4; arguments[0].play()", video)
+    follows(9)
+
+
+def test_everything_that_takes_input_has_a_label(page: str, browser: Callable):
+    driver = opened(browser(), page)
+    told = driver.execute_script(
+        "return [...document.querySelectorAll('#names textarea, #closer input, #ask')].map("
+        "  (each) => each.labels?.[0]?.innerText || each.getAttribute('aria-label') || each.innerText)"
+    )
+    assert [line.splitlines()[0].strip() for line in told] == [
+        "Names to choose from", "when it happens, in videos", "where in the frames (slower)", "Name it",
+    ]  # fmt: skip
+    (file,) = driver.find_elements(By.CSS_SELECTOR, "#file button[aria-label]")
+    assert file.get_attribute("aria-label")
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "line"),
+    [
+        ("broken.mp4", "", "broken.mp4: cannot be read as a video"),
+        ("long.mp4", "", "long.mp4: 36 s long, and this page takes videos of 20 s: cut a part out of it"),
+        ("umbrella.png", "a cat, a cat", "class name 'a cat' occurs 2 times: names must be unique"),
+        ("umbrella.png", "a cat, , a dog", "class name 2 of 3 is empty"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(page: str, media: Path, browser: Callable, file: str, names: str, line: str):
+    driver = opened(browser(), page)
+    ask(driver, media / file, names)
+    error = until(driver, ".th-error")
+    assert error.text.startswith(line)
+    assert "\n" not in error.text
+    assert "texthead-ui-" not in error.text
+    assert "Traceback" not in driver.page_source
+    assert not driver.find_elements(By.CSS_SELECTOR, ".th-bars, .toast-body")
+
+
+def test_nothing_is_asked_without_a_file(page: str, browser: Callable):
+    driver = opened(browser(), page)
+    driver.find_element(By.CSS_SELECTOR, "#ask").click()
+    assert until(driver, ".th-error").text == "choose a video or an image first"
+
+
+def test_a_file_beyond_the_limit_is_refused(page: str, media: Path, browser: Callable, tmp_path: Path):
+    large = tmp_path / "large.mp4"
+    large.write_bytes((media / "long.mp4").read_bytes() + bytes(2**20))
+    driver = opened(browser(), page)
+    driver.find_element(By.CSS_SELECTOR, "#file input[type=file]").send_keys(str(large))
+    toast = until(driver, ".toast-body")
+    assert "exceed the maximum allowed size of 1.0 Mb" in toast.text
+    # Whoever leaves out the browser's own check is refused by the server.
+    assert refused(f"{page}/gradio_api/upload", large.read_bytes()) == 413
+
+
+def test_a_question_beyond_those_that_may_wait_is_told_that_it_is_busy(page: str, media: Path, browser: Callable):
+    first, second, third = (opened(browser(), page) for _ in range(3))
+    for driver in (first, second, third):
+        drop(driver, media / VIDEO)
+    for driver in (first, second, third):
+        driver.find_element(By.CSS_SELECTOR, "#ask").click()
+    toast = until(third, ".toast-body")
+    assert "currently busy" in toast.text
+    # The others have their answers.
+    for driver in (first, second):
+        until(driver, ".th-strip")
+
+
+def test_nothing_but_uploads_is_served(page: str, run: Path):
+    for path in ("/etc/passwd", run / "recipe.json", Path(__file__)):
+        assert refused(f"{page}/gradio_api/file={path}") == 403
+    assert refused(f"{page}/gradio_api/file=http://127.0.0.1:9/x") == 404
+    assert refused(f"{page}/gradio_api/proxy=http://127.0.0.1:9/x") == 404
+    assert refused(page, Host="elsewhere.example") == 421
+
+
+def test_a_request_by_hand_cannot_name_a_file_of_this_machine(page: str, media: Path):
+    for number, path in enumerate([media / "umbrella.png", "/etc/passwd", "http://127.0.0.1:9/x.png"]):
+        file = {"path": str(path), "orig_name": "umbrella.png", "meta": {"_type": "gradio.FileData"}}
+        for place in range(3):
+            data: list[Any] = [None, "", []]
+            data[place] = file
+            session = f"by-hand-{number}-{place}"
+            body = json.dumps({"data": data, "fn_index": 0, "session_hash": session}).encode()
+            join = urllib.request.Request(f"{page}/gradio_api/queue/join", body, {"Content-Type": "application/json"})
+            urllib.request.urlopen(join, timeout=20).read()
+            with urllib.request.urlopen(f"{page}/gradio_api/queue/data?session_hash={session}", timeout=60) as answer:
+                said = answer.read().decode()
+            assert "only files that were uploaded here are read" in said
+            assert "th-bars" not in said
