@@ -33,7 +33,7 @@ ALLOWED = {
     "class_maps": {"errors"},
     "intervals": set(),
     "confusions": {"class_maps", "intervals"},
-    "figures": {"errors"},
+    "figures": {"calibration", "errors"},
     "strips": {"errors", "figures"},
     "report": {"errors"},
     "saliency": {"errors", "features", "recognizer"},

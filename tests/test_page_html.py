@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 
 from texthead.answers import About, Lit, Named, Timed
+from texthead.calibration import Calibration, Threshold
 from texthead.events import Event, Hysteresis
 from texthead.page_html import (
     STEPS,
@@ -87,6 +88,25 @@ def test_bars_are_as_long_as_their_numbers() -> None:
     assert "2.0 s, 20 frames" in parsed.text
     picture = Tags(named_html(named(), Path("/tmp/a #1?.png")))
     assert [image["src"] for image in picture.all("img")] == ["gradio_api/file=/tmp/a%20%231%3F.png"]
+
+
+def test_none_of_these_is_said_and_no_bar_is_the_answer() -> None:
+    calibration = Calibration(1.5, 40, Threshold(0.05, 0.8, 19))
+    found = Prediction(Path("clip.mp4"), (("a cat", 0.75), ("b", 0.25)), known=False)
+    unsure = named()._replace(found=found, calibration=calibration)
+    html = named_html(unsure, Path(__file__))
+    assert "none of these: the best name is not sure enough" in Tags(html).text
+    assert "probabilities are after temperature 1.5" in Tags(html).text
+    assert "th-first" not in html
+    assert "none of these" not in named_html(named(), Path(__file__))
+    saved = files(downloads_html(unsure, None))
+    assert json.loads(saved["clip.json"]) == {
+        "path": "clip.mp4",
+        "top": [{"name": "a cat", "probability": 0.75}, {"name": "b", "probability": 0.25}],
+        "temperature": 1.5,
+        "answer": None,
+    }
+    assert saved["clip.csv"].splitlines()[1] == "clip.mp4,1,a cat,0.750000,,none of these"
 
 
 def test_an_event_stands_where_it_happens() -> None:

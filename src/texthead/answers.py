@@ -10,12 +10,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from texthead.calibration import Calibration
 from texthead.decoding import Video, open_media
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.events import Event, EventFinder, Hysteresis, Stretch, in_order
 from texthead.mistakes import FAINT, Look
-from texthead.prediction import Prediction, look_of, predict, zero_shot
+from texthead.prediction import Prediction, calibration_for, look_of, predict, zero_shot
 from texthead.prompts import class_prompts, clean_names, flat
 from texthead.recognizer import Recognizer
 from texthead.runs import Run, load_run
@@ -65,13 +66,17 @@ class Question(NamedTuple):
 
 
 class Named(NamedTuple):
-    """The best names of a file, its seconds and frames (0 and 1 of a picture), and the prompts behind all names."""
+    """The best names of a file, its seconds and frames (0 and 1 of a picture), and the prompts behind all names.
+
+    With what of the run's calibration holds for it.
+    """
 
     found: Prediction
     seconds: float
     frames: int
     prompts: tuple[str, ...]
     note: str | None
+    calibration: Calibration | None = None
 
 
 class Timed(NamedTuple):
@@ -149,7 +154,8 @@ class Answerer:
         recognizer = model.model if isinstance(model, Run) else model
         prompts = getattr(recognizer.head, "prompts", None) or ()
         note = zero_shot_note(as_visual(recognizer.visual).spec.source) if question.names else None
-        return Named(found, seconds, frames, tuple(flat(prompts)), note)
+        calibration, _ = calibration_for(model, look_of(model)[1])
+        return Named(found, seconds, frames, tuple(flat(prompts)), note, calibration)
 
     def timed(self, question: Question) -> Timed:
         """When each name is there, as `timeline` says if nothing else is asked.

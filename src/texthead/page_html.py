@@ -15,10 +15,11 @@ from PIL import Image
 
 from texthead import events
 from texthead.answers import About, Lit, Named, Timed
+from texthead.calibration import NONE
 from texthead.decoding import is_image
 from texthead.events import Event
 from texthead.figures import COLOURS
-from texthead.prediction import CSV_COLUMNS, csv_rows, json_entry
+from texthead.prediction import csv_columns, csv_rows, json_entry
 from texthead.strips import lit
 from texthead.timeline import timeline_json
 
@@ -48,13 +49,17 @@ def error_html(line: str) -> str:
 
 def named_html(named: Named, path: Path) -> str:
     """The file itself, and its best names as bars."""
-    rows = "".join(_bar(rank, name, value) for rank, (name, value) in enumerate(named.found.top, 1))
-    note = f'<p class="th-quiet">{escape(named.note)}</p>' if named.note else ""
+    rows = "".join(
+        _bar(name, value, first=rank == 0 and named.found.known) for rank, (name, value) in enumerate(named.found.top)
+    )
+    none = "" if named.found.known else f'<p class="th-none">{NONE}: the best name is not sure enough</p>'
+    told = f"probabilities are after temperature {named.calibration.temperature:.3g}" if named.calibration else None
+    note = "".join(f'<p class="th-quiet">{escape(line)}</p>' for line in (named.note, told) if line)
     read = f"<details><summary>What was read</summary>{escape(_listed(named.prompts, 40))}</details>"
     return (
         f'<section class="th-part">{_media(path)}<h2>{escape(path.name)}</h2>'
         f'<p class="th-quiet">{escape(_length(named))}</p>'
-        f'<table class="th-bars"><caption class="th-hidden">The best names</caption>'
+        f'{none}<table class="th-bars"><caption class="th-hidden">The best names</caption>'
         '<thead class="th-hidden"><tr><th>name</th><th>probability</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>{note}{read if named.prompts else ''}</section>"
     )
@@ -64,11 +69,11 @@ def _length(named: Named) -> str:
     return f"{named.seconds:.1f} s, {named.frames} frames" if named.seconds else "a picture"
 
 
-def _bar(rank: int, name: str, value: float) -> str:
+def _bar(name: str, value: float, *, first: bool) -> str:
     percent = f"{100 * value:.1f}"
-    first = ' class="th-first"' if rank == 1 else ""
+    marked = ' class="th-first"' if first else ""
     return (
-        f'<tr{first}><td>{escape(name)}<span class="th-bar"><span style="width:{percent}%"></span></span></td>'
+        f'<tr{marked}><td>{escape(name)}<span class="th-bar"><span style="width:{percent}%"></span></span></td>'
         f"<td>{percent} %</td></tr>"
     )
 
@@ -204,8 +209,9 @@ def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
 def downloads_html(named: Named, timed: Timed | None) -> str:
     """Links that save the answer: what `predict` and `timeline` print, of this file."""
     path = named.found.path
-    entry = json_entry(named.found)
-    links = [_file(f"{path.stem}.csv", "text/csv", csv_text([CSV_COLUMNS, *csv_rows([named.found])]), "CSV")]
+    entry = json_entry(named.found, named.calibration)
+    columns = csv_columns(named.calibration, sets=False)
+    links = [_file(f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows([named.found], columns)]), "CSV")]
     if timed is not None:
         found = list(timed.events)
         entry["timeline"] = timeline_json(path, named.seconds, timed.sliding, timed.rule, found)

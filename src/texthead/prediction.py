@@ -230,7 +230,7 @@ def named(
 def json_entry(found: Prediction, calibration: Calibration | None = None) -> dict[str, Any]:
     """The prediction as JSON holds it: probabilities to a millionth, an error only where there is one.
 
-    Of a calibrated run also the temperature, the answer (null for none of these) and the label set, where there are such.
+    Of a calibrated run also the temperature, the answer (null for none of these) and the label set, where it has them.
     """
     top = [{"name": name, "probability": round(value, 6)} for name, value in found.top]
     entry: dict[str, Any] = {"path": str(found.path), "top": top}
