@@ -84,10 +84,10 @@ def check_scores(folder: Path, run, views: Views | None = None, pooling=None) ->
         assert ours.std() > 1e-3, "all scores alike: nothing was compared"
 
 
-# Two of them quick; all take minutes.
+# One of them is quick; all take minutes.
 COMBINATIONS = [
-    ("templates", "transformer"),
     ("linear", "conv"),
+    pytest.param("templates", "transformer", marks=pytest.mark.slow),
     *(pytest.param(head, "mean", marks=pytest.mark.slow) for head in heads(SPEC.dim)),
     pytest.param("frozen", "full transformer", marks=pytest.mark.slow),
 ]
@@ -109,7 +109,9 @@ def test_a_vit_with_convolutions_over_class_tokens(tmp_path):
     check_scores(tmp_path / "out", run)
 
 
-@pytest.mark.parametrize(("head", "temporal"), [("templates", "transformer"), ("probe", "conv")])
+@pytest.mark.parametrize(
+    ("head", "temporal"), [("probe", "conv"), pytest.param("templates", "transformer", marks=pytest.mark.slow)]
+)
 def test_torch(tmp_path, head, temporal):
     run = run_of(tmp_path / "run", head, temporal)
     export(run, tmp_path / "out", to="torch")
@@ -151,24 +153,20 @@ def calibrated(run, **changes) -> None:
     (run.folder / "calibration.json").write_text(json.dumps({**held, **changes}))
 
 
-def thresholds(out: Path) -> dict:
-    return json.loads((out / "thresholds.json").read_text())
-
-
 def test_a_calibration_comes_along(tmp_path):
     run = run_of(tmp_path / "run", "frozen", "mean")
+    _, look = look_of(run)
+    assert exporting.thresholds(run, look, promises=True)["temperature"] == 1.0
     calibrated(run)
-    export(run, tmp_path / "out", to="torch")
-    held = thresholds(tmp_path / "out")
+    held: dict = exporting.thresholds(run, look, promises=True)
     assert (held["temperature"], held["threshold"]["probability"], held["coverage"]["quantile"]) == (1.5, 0.6, 1.25)
 
 
-@pytest.mark.parametrize("changes", [{"classes": "other"}, {"look": {"frames": 99}}])
-def test_a_calibration_of_other_rows_or_views_leaves_the_temperature_alone(tmp_path, changes):
+@pytest.mark.parametrize("changes", [{"classes": "other"}, {"look": {"frames": 99}}, {}])
+def test_a_calibration_of_other_rows_views_or_weights_leaves_the_temperature_alone(tmp_path, changes):
     run = run_of(tmp_path / "run", "frozen", "mean")
     calibrated(run, **changes)
-    export(run, tmp_path / "out", to="torch")
-    held = thresholds(tmp_path / "out")
+    held = exporting.thresholds(run, look_of(run)[1], promises=bool(changes))
     assert (held["temperature"], held["threshold"], held["coverage"]) == (1.5, None, None)
     assert held["why"]
 
@@ -261,6 +259,7 @@ def test_a_fresh_environment_of_three_packages(world, say, exported, tmp_path): 
         )
 
 
+@pytest.mark.slow
 def test_int8_of_a_convolutional_encoder_is_smaller_and_says_what_it_costs(world, say, tmp_path, exported):  # noqa: F811
     code, out, _ = say("export", world.run, "--out", tmp_path / "out", "--int8")
     assert code == 0
@@ -278,7 +277,7 @@ def test_int8_of_a_vit_is_dynamic(tmp_path):
     found = export(run, tmp_path / "out", int8=True)
     assert 0 < found.probabilities < 0.2
     assert "dynamic" in (tmp_path / "out" / "README.md").read_text()
-    assert thresholds(tmp_path / "out")["threshold"] is None
+    assert json.loads((tmp_path / "out" / "thresholds.json").read_text())["threshold"] is None
 
 
 # ---- what cannot be
