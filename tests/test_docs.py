@@ -20,15 +20,18 @@ DOCS = ROOT / "docs"
 FETCHED = "openclip:ViT-B-16/openai"
 COLOURS = {"a kite in the air": "red", "a bird": "green", "an airplane": "blue"}
 # Of these the commands are run; each in a folder of its own.
-PAGES = sorted(path.name for path in DOCS.glob("*.md") if "```sh" in path.read_text(encoding="utf-8"))
+PAGES = sorted(path.name for path in DOCS.glob("*.md") if re.search(r"^```(sh|python)", path.read_text("utf-8"), re.M))
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of each command in the blocks of a page, `\\` at a line's end taken for what it is."""
+    """The words of each command in the blocks of a page, then of all its Python as one program."""
     for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             if line.split("#")[0].strip():
                 yield ["bash", "-euo", "pipefail", "-c", line]
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    if program:
+        yield [sys.executable, "-c", program]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,12 @@ def prepare(folder: Path) -> None:
     (folder / "files.txt").write_text("".join(f"{row.split(',')[0]}\n" for row in rows))
     write_video(folder / "clip.mp4", "red", frames=30, seed=9)
     write_video(folder / "more" / "another.mp4", "green", frames=12, seed=8)
+    for i, colour in enumerate(COLOURS.values()):
+        write_video(folder / "others" / "a balloon" / f"{i}.mp4", colour, frames=6, seed=20 + i)
+    write_video(folder / "match.mp4", "blue", frames=40, seed=6)
+    write_video(folder / "match.mkv", "blue", frames=40, seed=6)
     write_image(folder / "photo.jpg", "blue", seed=7)
+    write_image(folder / "photo.png", "blue", seed=7)
     (folder / "names.txt").write_text("a kite\na bird\n")
     (folder / "classes.json").write_text(json.dumps({"kite": "a kite on a string", "bird": None}))
     write_lists(folder)
