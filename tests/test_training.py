@@ -928,18 +928,24 @@ def test_a_folder_that_another_process_holds_is_left_alone(data: Dataset, tmp_pa
     assert list(contents(tmp_path)) == [".lock"]
 
 
-def test_a_disk_that_fills_up_while_a_checkpoint_is_written_keeps_the_one_before(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def saves_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[bytes]:
+    """The one checkpoint that is written; the next one ends in the error."""
     save, saved = safetensors.torch.save, []
 
     def fill(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
         if saved:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise error
         saved.append(save(tensors, metadata))
         return saved[0]
 
     monkeypatch.setattr(safetensors.torch, "save", fill)
+    return saved
+
+
+def test_a_disk_that_fills_up_while_a_checkpoint_is_written_keeps_the_one_before(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = saves_once(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(RunError, match=r"step-6: cannot be written .*No space left.*kept") as caught:
         train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path)
     assert "\n" not in str(caught.value)
@@ -950,6 +956,16 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_keeps_the_one_before
     found = train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path, resume=True)
     expected = train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path / "whole")
     assert timeless(found) == timeless(expected)
+
+
+def test_a_loader_s_process_whose_end_is_told_within_a_checkpoint(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch tells of it by a signal, wherever the program is then; here it is writing."""
+    saves_once(monkeypatch, RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))
+    with pytest.raises(RunError, match="a process that decodes has ended .*--resume"):
+        train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["last.json", "step-3"]
 
 
 def test_a_run_on_a_full_disk_goes_on_elsewhere(data: Dataset, tmp_path: Path) -> None:

@@ -33,13 +33,18 @@ def watched() -> Iterator[None]:
             time.sleep(_SIGNAL_SECONDS)
             raise RuntimeError(f"{_GONE} ({error})") from None
     except RuntimeError as error:
-        if not str(error).startswith(_GONE):
+        if not tells_of_a_process(error):
             raise
         told = " ".join(str(error).split()).removeprefix(_GONE).rstrip(". ")
         raise RunError(
             f"a process that decodes has ended{told}, for want of memory (fewer --workers) or held up by a file in one "
             "call (`texthead doctor` names it); a run that was begun goes on with --resume"
         ) from None
+
+
+def tells_of_a_process(error: BaseException) -> bool:
+    """Whether it is torch's word that a process of a loader has ended, which comes wherever this process is then."""
+    return isinstance(error, RuntimeError) and str(error).startswith(_GONE)
 
 
 def _in_handing_over(error: Exception) -> bool:
