@@ -1,6 +1,7 @@
 """`texthead ui`: a page on this machine that names what is in files."""
 
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -132,9 +133,16 @@ def _serve(listening: socket.socket, app: App, host: str) -> None:
     """Answer until interrupted."""
     import uvicorn
 
+    class Quiet(uvicorn.Server):
+        """A server that does not tell of the connections that it cuts at its end."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await super().shutdown(sockets)
+
     shown = f"[{host}]" if ":" in host else host
     results().print(f"page: http://{shown}:{listening.getsockname()[1]}  (Ctrl-C ends it)")
     sys.stdout.flush()
     # Pages hold a connection open, on which nothing more will come.
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-    uvicorn.Server(config).run(sockets=[listening])
+    Quiet(config).run(sockets=[listening])
