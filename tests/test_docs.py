@@ -71,20 +71,22 @@ def write_lists(folder: Path) -> None:
     """Data in the form of UCF-101 and of ImageNet."""
     names = ("Juggling", "Archery")
     (folder / "ucf_labels.csv").write_text("id,name\n0,Juggling\n1,Archery\n")
-    for name, count in (("train", 4), ("val", 2)):
+    for name, count, first in (("train", 4, 0), ("val", 2, 4)):
         lines = []
         for label, of in enumerate(names):
             for i in range(count):
                 stem = f"{of}/v_{of}_{name}{i}"
-                write_video(folder / "UCF-101" / f"{stem}.avi", ("red", "blue")[label], frames=9, seed=i, codec="mpeg4")
+                write_video(
+                    folder / "UCF-101" / f"{stem}.avi", ("red", "blue")[label], frames=9, seed=first + i, codec="mpeg4"
+                )
                 lines.append(f"{stem} 9 {label}\n")
         (folder / f"{name}_rgb_split_1.txt").write_text("".join(lines))
     write_video(folder / "juggling.avi", "red", frames=9, codec="mpeg4")
-    for split, count in (("train", 3), ("val", 2)):
+    for split, count, first in (("train", 3, 0), ("val", 2, 3)):
         for kind, colour in (("n01440764", "red"), ("n01443537", "blue")):
             for i in range(count):
                 path = folder / "imagenet" / split / kind / f"{kind}_{split}{i}.JPEG"
-                write_image(path.with_suffix(".jpg"), colour, seed=i).rename(path)
+                write_image(path.with_suffix(".jpg"), colour, seed=first + i).rename(path)
 
 
 @pytest.mark.slow
