@@ -40,8 +40,9 @@ def typed(action: argparse.Action) -> str:
     takes_value = action.nargs != 0 and bool(action.option_strings) and not names.startswith("--no-")
     kinds = getattr(action, "_typehint", None)
     choices = getattr(kinds, "__args__", ()) if str(kinds).startswith("typing.Literal") else ()
-    value = "\\|".join(map(str, choices)) or str(action.metavar or action.dest.rpartition(".")[2].upper())
-    return f"`{names}`" + (f" `{value}`" if takes_value and type(action).__name__ != "ActionYesNo" else "")
+    values = map(str, choices) if choices else [str(action.metavar or action.dest.rpartition(".")[2].upper())]
+    shown = " or ".join(f"`{value}`" for value in values if value.isprintable())
+    return f"`{names}`" + (f" {shown}" if shown and takes_value and type(action).__name__ != "ActionYesNo" else "")
 
 
 def section(parser: ArgumentParser, said: str) -> str:

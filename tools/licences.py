@@ -64,10 +64,10 @@ def closure(root: str, extras: frozenset[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    found = closure("texthead", frozenset({"datasets", "demo", "paper", "ray", "remote", "ui"}))
+    found = closure("texthead", frozenset({"datasets", "demo", "onnx", "paper", "ray", "remote", "tensorboard", "ui"}))
     print("# Dependencies\n")
     print(
-        "Everything that `pip install texthead[datasets,demo,paper,ray,remote,ui]` brought in where this was made, with"
+        "Everything that `pip install texthead[datasets,demo,onnx,paper,ray,remote,tensorboard,ui]` brought in where this was made, with"
     )
     print("the licence that each package states of itself. `make licences` writes it anew.\n")
     print("| package | version | licence | for |\n|---|---|---|---|")
