@@ -64,12 +64,12 @@ def closure(root: str, extras: frozenset[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    found = closure("texthead", frozenset({"datasets", "demo", "onnx", "paper", "ray", "remote", "tensorboard", "ui"}))
+    extras = ("datasets", "demo", "onnx", "paper", "ray", "remote", "tensorboard", "ui")
+    found = closure("texthead", frozenset(extras))
     print("# Dependencies\n")
-    print(
-        "Everything that `pip install texthead[datasets,demo,onnx,paper,ray,remote,tensorboard,ui]` brought in where this was made, with"
-    )
-    print("the licence that each package states of itself. `make licences` writes it anew.\n")
+    print(f"Everything that `pip install texthead[{','.join(extras)}]`")
+    print("brought in where this was made, with the licence that each package states of itself.")
+    print("`make licences` writes it anew.\n")
     print("| package | version | licence | for |\n|---|---|---|---|")
     for name, by in sorted(found.items()):
         package = distribution(name)
