@@ -48,7 +48,7 @@ licences: $(VENV)/.installed
 
 # The pages, as a site in build/site.
 docs: $(VENV)/.installed
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The page of commands, from the parser.
 commands: $(VENV)/.installed

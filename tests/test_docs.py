@@ -116,7 +116,7 @@ def test_commands_are_the_parser_s() -> None:
 
 
 def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     pages = list((tmp_path / "site").glob("*.html"))

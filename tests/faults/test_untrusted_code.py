@@ -10,7 +10,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from made import COLOURS, traps, write_image
+from made import COLOURS, traps, write_image, write_video
 
 KINDS = sorted(traps(Path()))
 ARCHITECTURE = "timm:test_vit"
@@ -95,6 +95,10 @@ RUNS = {
     "predict parts": lambda run, place: ("predict", run, "--manifest", place / "data", "--out", run.parent / "parts"),
     "eval": lambda run, place: ("eval", run, place / "data", "--split", "train", "--workers", 0),
     "classes": lambda run, place: ("classes", run, "rename", "red", "rot"),
+    "report": lambda run, place: ("report", run, place / "data", "--workers", 0),
+    "calibrate": lambda run, place: ("calibrate", run, place / "data", "--workers", 0),
+    "timeline": lambda run, place: ("timeline", run, write_video(run.parent / "clip.mp4", "red")),
+    "export": lambda run, place: ("export", run, "--out", run.parent / "carried"),
 }
 
 
