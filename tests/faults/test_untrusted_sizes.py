@@ -239,7 +239,7 @@ def test_packets_of_next_to_nothing_are_not_all_held(tmp_path: Path) -> None:
             container.mux(packet)
 
     def listed() -> None:
-        container, stream = decoding._open_stream(path, None)
+        container, stream = decoding.open_stream(path, None)
         assert len(decoding._list_packets(path, container, stream)[0]) == count
 
     said, grown = taken(listed, 2**31)
