@@ -10,7 +10,8 @@ from texthead.datasets import Dataset, Item, ViewClips
 from texthead.errors import MediaError
 from texthead.evaluation import Evaluation, evaluate
 from texthead.heads import LinearHead
-from texthead.mistakes import Look, strips, surest
+from texthead.mistakes import strips, surest
+from texthead.prediction import Look
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool

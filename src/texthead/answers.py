@@ -15,7 +15,7 @@ from texthead.decoding import Video, open_media
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.events import Event, EventFinder, Hysteresis, Stretch, in_order
-from texthead.mistakes import FAINT, Look
+from texthead.mistakes import FAINT, clip_of
 from texthead.prediction import Prediction, calibration_for, look_of, predict, zero_shot
 from texthead.prompts import class_prompts, clean_names, flat
 from texthead.recognizer import Recognizer
@@ -181,7 +181,7 @@ class Answerer:
         """
         _, length = measured(question.path, self._limits)
         model, look = look_of(self.model(question.names))
-        clip = Look(look.frames, look.pixels, look.views).clip(question.path)
+        clip = clip_of(question.path, look)
         if length == 1 and isinstance(model.temporal, MeanPool):
             clip = clip[:1]  # The mean of a picture over and over is that of one, and covering one of many does little.
         seen = cover(model, clip)

@@ -1,20 +1,20 @@
 """The surest mistakes and hits of an evaluation, as frames to look at, and where in them the answers came from."""
 
 import math
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from texthead.datasets import Pixels, ViewClips
+from texthead.datasets import ViewClips
 from texthead.errors import MediaError
 from texthead.evaluation import Evaluation
 from texthead.features import Progress
+from texthead.prediction import Look
 from texthead.recognizer import Recognizer
 from texthead.run_report import Strip
 from texthead.saliency import cover
-from texthead.sampling import Views
 from texthead.strips import percent
 from texthead.transforms import short_side
 
@@ -22,25 +22,17 @@ SIDE = 128  # pixels of a shown frame's short side
 FAINT = 0.2  # log-odds that a region must at least take from a name, for its heat to be shown
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a clip is looked at: `frames` frames, cut as `pixels` and one view say."""
+def clip_of(path: Path, look: Look) -> UInt8[Tensor, "frames 3 size size"]:
+    """The clip of a file as the model takes it: its first view.
 
-    frames: int
-    pixels: Pixels
-    views: Views
-
-    def clip(self, path: object) -> UInt8[Tensor, "frames 3 size size"]:
-        """The clip of a file as the model takes it.
-
-        Raises:
-            MediaError: the file cannot be read.
-        """
-        clips = ViewClips([path], [0], frames=self.frames, views=self.views, pixels=self.pixels)  # pyright: ignore
-        views, _, _ = clips[0]
-        if isinstance(views, MediaError):
-            raise views
-        return views[0]
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    clips = ViewClips([path], [0], frames=look.frames, views=look.views, pixels=look.pixels)
+    views, _, _ = clips[0]
+    if isinstance(views, MediaError):
+        raise views
+    return views[0]
 
 
 def surest(result: Evaluation, *, mistakes: int, hits: int) -> list[int]:
@@ -72,7 +64,7 @@ def strips(
     made = []
     chosen = surest(result, mistakes=mistakes, hits=hits)
     for number, item in enumerate(chosen):
-        clip = look.clip(result.paths[item])
+        clip = clip_of(result.paths[item], look)
         strip = _strip(result, item, clip)
         made.append(_lit(strip, result.names, model, clip) if model is not None and number < lit else strip)
         if progress:

@@ -44,7 +44,7 @@ class Look(NamedTuple):
     frames: int
     pixels: Pixels
     views: Views
-    pooling: Pooling
+    pooling: Pooling = "features"
 
     def to_json(self) -> dict[str, Any]:
         """The same in what JSON knows."""

@@ -11,7 +11,8 @@ from texthead.datasets import Dataset, Item
 from texthead.errors import DataError, RunError
 from texthead.eval_job import choose_scored, eval_baselines, follow_edits
 from texthead.frame_order import OrderTest, blind_to_order, order_test
-from texthead.mistakes import Look, strips
+from texthead.mistakes import strips
+from texthead.prediction import Look
 from texthead.sampling import Views
 from texthead.shard_files import is_there
 from texthead.terminal import bar, notes, pick_device, read_data, results

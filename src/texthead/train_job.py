@@ -18,8 +18,9 @@ from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.files import fingerprints
 from texthead.frame_order import blind_to_order, order_test
-from texthead.mistakes import Look, strips
+from texthead.mistakes import strips
 from texthead.model_parts import keeps_templates_apart, make_head, make_temporal_for, pixels_for
+from texthead.prediction import Look
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
