@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from texthead import strips
@@ -145,3 +146,14 @@ def test_names_are_text_not_formulas():
     drawn(strips.plot_strip(clip(2), [(name, 0.1) for name in HOSTILE], truth=HOSTILE[0]))
     drawn(strips.plot_saliency(clip(2), {name: np.zeros((2, 7, 7)) for name in HOSTILE}))
     drawn(strips.plot_saliency(clip(1), {name: np.zeros((1, 7, 7)) for name in HOSTILE}))
+
+
+@pytest.mark.parametrize("frames", [1, 4, 8])
+def test_a_long_name_does_not_run_into_its_number(frames):
+    top = [("a strawberry that jumps", 0.993), ("a strawberry spinning", 0.005), ("a bicycle, moving right", 0.002)]
+    canvas = FigureCanvasAgg(strips.plot_strip(clip(frames, 32, 32), top, truth="a strawberry spinning"))
+    canvas.draw()
+    (*_, bars) = canvas.figure.axes
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in bars.texts]
+    for name, number in zip(boxes[::2], boxes[1::2], strict=True):
+        assert name.x1 + 3 < number.x0

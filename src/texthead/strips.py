@@ -58,7 +58,7 @@ def plot_strip(
         axes.imshow(frames[index], interpolation="none")
         axes.set_anchor("S" if cell + columns < len(shown) else "N")  # the two rows lean on each other
         axes.set_axis_off()
-    _draw_probabilities(figure.add_subplot(grid[1]), top, truth, high)
+    _draw_probabilities(figure.add_subplot(grid[1]), top, truth, high, WIDTH - left)
     heading = _verdict(top, truth, place)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=10, fontweight="bold", parse_math=False)
     if len(shown) < len(frames):
@@ -95,9 +95,13 @@ def _verdict(top: Sequence[tuple[str, float]], truth: str | None, place: int | N
 
 
 def _draw_probabilities(
-    axes: "matplotlib.axes.Axes", top: Sequence[tuple[str, float]], truth: str | None, inches: float
+    axes: "matplotlib.axes.Axes", top: Sequence[tuple[str, float]], truth: str | None, inches: float, wide: float
 ) -> None:
-    """Draws the bars from the top of `inches` of height, each under its name."""
+    """Draws the bars from the top of `inches` of height and along `wide` inches, each under its name."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    room = 72 * wide - 50  # points that a name has beside its number
     for place, (name, probability) in enumerate(top):
         right = name == truth
         wrong = truth is not None and place == 0 and not right
@@ -106,9 +110,11 @@ def _draw_probabilities(
         hatch = "////" if wrong else ""
         axes.barh(place, probability, height=0.3, color=colour, hatch=hatch, edgecolor="white")
         mark = "✓ " if right else "✗ " if wrong else ""
-        font: dict[str, Any] = {"fontsize": 9, "fontweight": "bold" if right else "normal", "va": "bottom"}
-        axes.text(0, place - 0.22, mark + short(name), parse_math=False, **font)
-        axes.text(1, place - 0.22, percent(probability), ha="right", **font)
+        font: dict[str, Any] = {"fontweight": "bold" if right else "normal", "va": "bottom"}
+        label = mark + short(name)
+        long = TextPath((0, 0), label, size=9, prop=FontProperties(weight=font["fontweight"])).get_extents().width
+        axes.text(0, place - 0.22, label, fontsize=9 * min(1, room / long), parse_math=False, **font)
+        axes.text(1, place - 0.22, percent(probability), ha="right", fontsize=9, **font)
     axes.set_xlim(0, 1)
     axes.set_ylim(inches / BAR_PITCH - 0.75, -0.75)
     axes.set_axis_off()
