@@ -1,6 +1,6 @@
 """Shared fixtures; every annotated shape in texthead is checked while the tests run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,10 @@ import torch
 from jaxtyping import install_import_hook
 
 install_import_hook("texthead", "beartype.beartype")
+
+# As in the processes that results are compared with. For the whole run: kernels that oneDNN has prepared under another
+# number of threads are used again after it has changed, with other last bits.
+torch.set_num_threads(1)
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -18,15 +22,6 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no reference data at {SHARED}")
     return SHARED
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """One thread, as in the processes that results are compared with: another number changes the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from texthead.runs import load_run
 from texthead.steps import Shard
 from texthead.training import augmentation_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.slow
 
 Two = Callable[..., list]
 

@@ -12,7 +12,7 @@ from paper.rows import Job, Row
 from texthead.evaluation import Evaluation
 from texthead.splits import half_classes
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

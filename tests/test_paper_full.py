@@ -12,7 +12,7 @@ from paper.data import Place
 from paper.rows import Job
 from texthead.errors import DataError
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.slow
 
 NAMES = ("blue", "green", "red")
 

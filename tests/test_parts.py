@@ -30,7 +30,6 @@ from texthead.runs import Run, load_run
 from texthead.shards import ShardOptions, prepare
 from texthead.temporal import MeanPool
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 COLOURS = ("red", "green", "blue")
 
 

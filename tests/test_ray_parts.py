@@ -16,8 +16,6 @@ from texthead.ray_parts import predict_on_ray
 from texthead.runs import Run
 from texthead.sampling import Views
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:

@@ -33,7 +33,7 @@ def read_only(disk: Path) -> Iterator[None]:
 # --- full
 
 
-def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path, one_thread: None) -> None:
+def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
     """A real one: a checkpoint fits, the next beside it does not."""
     recipe = replace(RECIPE, epochs=2)
     expected = train(make_model(), data, None, recipe, out=tmp_path / "whole")

@@ -37,7 +37,7 @@ def saves(out: Path) -> set[str]:
 
 @pytest.mark.parametrize("saving", [False, True], ids=["at any time", "while saving"])
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
-    data: Dataset, tmp_path: Path, one_thread: None, saving: bool
+    data: Dataset, tmp_path: Path, saving: bool
 ) -> None:
     """Ten kills at random moments: while the folder is begun, within a step, within a checkpoint."""
     recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
@@ -105,9 +105,7 @@ def alone(call: Callable[..., None], *arguments: object) -> None:
     assert ended == 0
 
 
-def test_a_loader_s_process_that_is_killed_ends_training_and_the_run_goes_on(
-    data: Dataset, tmp_path: Path, one_thread: None
-) -> None:
+def test_a_loader_s_process_that_is_killed_ends_training_and_the_run_goes_on(data: Dataset, tmp_path: Path) -> None:
     alone(training_ends_and_goes_on, data, tmp_path)
 
 
