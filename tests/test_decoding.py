@@ -17,20 +17,11 @@ import pytest
 import torch
 
 from made import sound, write_frames, write_image
-from texthead import decoding
-from texthead.decoding import (
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    FrameFolder,
-    Image,
-    Video,
-    check,
-    is_image,
-    is_media,
-    open_media,
-    suffix_of,
-)
+from texthead import clips, images, video_streams, videos
+from texthead.decoding import check, is_image, is_media, open_media, suffix_of
 from texthead.errors import DataError, MediaError
+from texthead.images import IMAGE_SUFFIXES, FrameFolder, Image
+from texthead.videos import VIDEO_SUFFIXES, Video
 
 WIDTH, HEIGHT, RATE = 64, 48, 25
 X264 = "keyint=10:scenecut=0:bframes=3:log-level=none"
@@ -209,7 +200,7 @@ def test_random_access_is_exact(folder, monkeypatch, name, held):
     if not path.exists():
         RECIPES[name](path)
     if not held:
-        monkeypatch.setattr(decoding, "_HELD_BYTES", 0)
+        monkeypatch.setattr(videos, "_HELD_BYTES", 0)
     assert_random_access_is_exact(path, each=True)
     assert check(path) == len(sequential(path))
 
@@ -395,11 +386,11 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
 
 def test_a_claim_of_giant_pictures_is_refused(tmp_path, monkeypatch):
     path = x264(tmp_path / "a.mp4")
-    monkeypatch.setattr(decoding, "MAX_SIDE", 50)
+    monkeypatch.setattr(clips, "MAX_SIDE", 50)
     with pytest.raises(MediaError, match="claims 64x48 pixels, the limit is 50 a side"):
         open_media(path)
     monkeypatch.undo()
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(clips, "MAX_PIXELS", 1000)
     with pytest.raises(MediaError, match="claims 64x48 pixels"):
         open_media(path)
 
@@ -407,8 +398,9 @@ def test_a_claim_of_giant_pictures_is_refused(tmp_path, monkeypatch):
 def test_the_decoder_itself_refuses_more_pixels(folder, monkeypatch):
     # A picture may also grow in mid-stream, where nothing was claimed beforehand.
     path = x264(folder / "grown.mp4")
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 1000)
-    monkeypatch.setattr(decoding, "_check_size", lambda path, width, height: None)
+    monkeypatch.setattr(video_streams, "MAX_PIXELS", 1000)
+    for module in (videos, video_streams):
+        monkeypatch.setattr(module, "check_size", lambda path, width, height: None)
     with open_media(path) as media, pytest.raises(MediaError, match="does not decode"):
         media.frames_at([0])
 
@@ -543,7 +535,7 @@ def test_real_files_are_exact(shared):
 
 
 def test_real_files_are_exact_when_read_again(shared, monkeypatch):
-    monkeypatch.setattr(decoding, "_HELD_BYTES", 0)
+    monkeypatch.setattr(videos, "_HELD_BYTES", 0)
     for path in sorted((shared / "decode").glob("*/*")):
         if path.name not in BROKEN and (path.suffix == ".mpg" or path.stat().st_size < 30_000):
             # After a seek, .mpg packets may come in other pieces: ask for each frame.
@@ -628,7 +620,7 @@ def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
             opened.append(path.name)
             super().__init__(path)
 
-    monkeypatch.setattr(decoding, "Image", Counted)
+    monkeypatch.setattr(images, "Image", Counted)
     with open_media(path) as media:
         assert opened == []
         media.frames_at([8, 2, 8, 2])

@@ -8,10 +8,11 @@ import pytest
 from PIL import ImageColor
 
 from made import pictures, write_timed
-from texthead.decoding import Video, open_media
+from texthead.decoding import open_media
 from texthead.errors import MediaError, RunError
 from texthead.events import Event
 from texthead.overlay import Curve, codec, colours, enlarged, without_glyph, write_overlay
+from texthead.videos import Video
 
 UNEVEN = [0.0, 0.1, 0.15, 0.6, 1.0, 1.4, 1.5, 1.9]
 EVENTS = [Event("a cat", 0.5, 1.45, 0.75, 0.8), Event("a dog", 1.0, 1.95, 0.25, 0.25)]

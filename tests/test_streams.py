@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from made import pictures, sound, write_timed
-from texthead.decoding import VIDEO_SUFFIXES
 from texthead.errors import MediaError
 from texthead.streams import PipedVideo
 from texthead.timeline import Source, open_timed
+from texthead.videos import VIDEO_SUFFIXES
 
 UNEVEN = [0.0, 0.04, 0.4, 0.48, 1.2, 1.24, 2.0, 2.5]
 

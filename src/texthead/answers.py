@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from texthead.calibration import Calibration
-from texthead.decoding import Video, open_media
+from texthead.decoding import open_media
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.events import Event, EventFinder, Hysteresis, Stretch, in_order
@@ -25,6 +25,7 @@ from texthead.temporal import MeanPool
 from texthead.terminal import pick_device
 from texthead.timeline import Sliding, open_timed, scores_over_time
 from texthead.towers import Encoder, as_visual
+from texthead.videos import Video
 
 TOP = 5
 LANES = 6

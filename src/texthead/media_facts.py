@@ -12,11 +12,13 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float, UInt8
 
-from texthead.decoding import FrameFolder, Image, Media, Video, open_media
+from texthead.decoding import Media, open_media
 from texthead.errors import MediaError
 from texthead.features import evenly
 from texthead.files import content_digest
+from texthead.images import FrameFolder, Image
 from texthead.sampling import centre_in_segment
+from texthead.videos import Video
 
 HASHED_FRAMES = 4
 _HASH_SIDE = 16

@@ -15,11 +15,11 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from texthead.decoding import Video
 from texthead.events import Event
 from texthead.features import Progress
 from texthead.figures import COLOURS
 from texthead.files import replacing
+from texthead.videos import Video
 
 # Ticks of a second, as MPEG counts; they divide the usual frame rates.
 TICKS = 90_000

@@ -11,9 +11,10 @@ from gradio.components import Component
 
 from texthead.answers import About, Limits
 from texthead.asking import Rules, Shown, shown, uploaded
-from texthead.decoding import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from texthead.errors import DataError
+from texthead.images import IMAGE_SUFFIXES
 from texthead.page_html import heading_html
+from texthead.videos import VIDEO_SUFFIXES
 from texthead.watched import Held
 
 _FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]

@@ -25,8 +25,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from texthead.clips import MAX_SIDE
 from texthead.datasets import Dataset, Item
-from texthead.decoding import MAX_SIDE, Media, is_image, open_media
+from texthead.decoding import Media, is_image, open_media
 from texthead.errors import DataError, MediaError, RunError
 from texthead.features import evenly
 from texthead.files import fingerprints, read_json, replacing, write_json

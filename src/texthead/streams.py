@@ -15,8 +15,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from texthead.decoding import (
-    Take,
+from texthead.errors import MediaError
+from texthead.video_streams import (
     Tally,
     check_whole,
     one_thread,
@@ -27,7 +27,7 @@ from texthead.decoding import (
     where_is,
     whole_frames,
 )
-from texthead.errors import MediaError
+from texthead.videos import Take
 
 
 @contextmanager
@@ -49,7 +49,7 @@ class _Arriving:
 
 
 class PipedVideo:
-    """The frames of a video that is read once, from front to end, upright as those of `decoding.Video`.
+    """The frames of a video that is read once, from front to end, upright as those of `videos.Video`.
 
     Args:
         file: is read, and never sought in where it says that it cannot seek.

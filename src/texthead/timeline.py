@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from texthead.datasets import Pixels
-from texthead.decoding import Take, Video, open_media
+from texthead.decoding import open_media
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Pooling, average_views
 from texthead.events import Event, Hysteresis, Stretch, events_in, json_entry
@@ -30,6 +30,7 @@ from texthead.runs import Run
 from texthead.sampling import Views
 from texthead.streams import PipedVideo
 from texthead.transforms import view_crops
+from texthead.videos import Take, Video
 
 # A picture that stays longer is more likely a wrong time stamp, and each of its points would be scored.
 MAX_GAP_SECONDS = 3600.0

@@ -19,7 +19,7 @@ import pytest
 
 from made import sound, write_frames, write_image, write_small_run, write_video
 from test_decoding import damage
-from texthead import decoding
+from texthead import videos
 from texthead.datasets import Dataset, Item
 from texthead.decoding import check, open_media
 from texthead.errors import MediaError
@@ -300,7 +300,7 @@ def test_a_file_that_takes_too_long_is_an_error(tmp_path: Path, monkeypatch: pyt
     pictures = [PIL.Image.new("P", (4000, 4000), number % 2) for number in range(12)]
     path = tmp_path / "slow.gif"
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40)
-    monkeypatch.setattr(decoding, "MAX_SECONDS", 0.1)
+    monkeypatch.setattr(videos, "MAX_SECONDS", 0.1)
     for read in (check, lambda path: open_media(path).frames_at([11])):
         with pytest.raises(MediaError, match=r"takes more than 0 s to decode; cut it up or scale it down"):
             read(path)

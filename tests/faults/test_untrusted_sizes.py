@@ -23,7 +23,7 @@ import pytest
 import torch
 
 from made import pictures, taken, write_image, write_small_run, write_video, write_with_sound
-from texthead import cli, decoding, prompts, shard_files
+from texthead import cli, prompts, shard_files, videos
 from texthead.datasets import Dataset, read_dataset
 from texthead.decoding import check, open_media
 from texthead.files import read_json
@@ -32,6 +32,7 @@ from texthead.openclip import load_openclip, save_openclip
 from texthead.parts import _listed
 from texthead.runs import load_run, load_weights
 from texthead.shards import ShardOptions, prepare
+from texthead.video_streams import open_stream
 from texthead.weights import read_tensors
 
 MEGABYTE = 2**20
@@ -219,9 +220,9 @@ def test_a_header_that_lists_many_millions_of_samples(tmp_path: Path, name: str,
 def test_more_packets_than_a_header_may_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no header says how many there are, they are counted as they are listed."""
     path = write_video(tmp_path / "a.mkv", "red", frames=9)
-    monkeypatch.setattr(decoding, "MAX_SAMPLES", 8)
+    monkeypatch.setattr(videos, "MAX_SAMPLES", 8)
     refuses(lambda: check(path), "holds more than 8 frames; cut it up")
-    monkeypatch.setattr(decoding, "MAX_SAMPLES", 9)
+    monkeypatch.setattr(videos, "MAX_SAMPLES", 9)
     assert check(path) == 9
 
 
@@ -239,12 +240,12 @@ def test_packets_of_next_to_nothing_are_not_all_held(tmp_path: Path) -> None:
             container.mux(packet)
 
     def listed() -> None:
-        container, stream = decoding.open_stream(path, None)
-        assert len(decoding._list_packets(path, container, stream)[0]) == count
+        container, stream = open_stream(path, None)
+        assert len(videos._list_packets(path, container, stream)[0]) == count
 
     said, grown = taken(listed, 2**31)
     assert said == "no error"
-    assert grown < decoding._HELD_BYTES + 250 * count
+    assert grown < videos._HELD_BYTES + 250 * count
 
 
 # --- weights

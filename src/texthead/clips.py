@@ -1,0 +1,39 @@
+"""What every clip is held to, whatever it is read from: sizes, frame numbers, a file that is there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from texthead.errors import DataError, MediaError
+
+# A few bytes can claim any size: the claim is checked before memory is taken. The area is where Pillow warns.
+MAX_SIDE = 16_384
+MAX_PIXELS = 89_478_485
+
+
+def check_file(path: Path) -> None:
+    if path.is_dir():
+        raise MediaError(path, "a folder, not a file; name a file in it")
+    if not path.is_file():
+        raise MediaError(path, "no such file; check the path", "missing")
+    if path.stat().st_size == 0:
+        raise MediaError(path, "the file is empty (0 bytes); fetch or copy it again", "empty")
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        limit = f"{MAX_SIDE} a side and {MAX_PIXELS} in all"
+        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {limit}; scale it down")
+
+
+def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
+    if not len(indices):
+        raise DataError(f"{path}: no frame was asked for; give at least one index")
+    low, high = min(indices), max(indices)
+    if low < 0 or high >= num_frames:
+        wrong = low if low < 0 else high
+        raise DataError(f"{path}: frame {wrong} is outside 0..{num_frames - 1}; sample within num_frames")
+
+
+def changed_size(before: tuple[int, ...], after: tuple[int, ...]) -> str:
+    sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
+    return f"its frames change size from {sizes}; encode it again at one size"
