@@ -11,6 +11,10 @@ MAX_PIXELS = 89_478_485
 
 
 def check_file(path: Path) -> None:
+    """Nothing, if a file with something in it lies at `path`.
+
+    Raises: MediaError for a folder, no file, or an empty one.
+    """
     if path.is_dir():
         raise MediaError(path, "a folder, not a file; name a file in it")
     if not path.is_file():
@@ -20,12 +24,20 @@ def check_file(path: Path) -> None:
 
 
 def check_size(path: Path, width: int, height: int) -> None:
+    """Nothing, if a picture of so many pixels may be made.
+
+    Raises: MediaError for more than MAX_SIDE a side or MAX_PIXELS in all.
+    """
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         limit = f"{MAX_SIDE} a side and {MAX_PIXELS} in all"
         raise MediaError(path, f"claims {width}x{height} pixels, the limit is {limit}; scale it down")
 
 
 def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
+    """Nothing, if at least one frame is asked for and all of them are there.
+
+    Raises: DataError.
+    """
     if not len(indices):
         raise DataError(f"{path}: no frame was asked for; give at least one index")
     low, high = min(indices), max(indices)
@@ -35,5 +47,6 @@ def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
 
 
 def changed_size(before: tuple[int, ...], after: tuple[int, ...]) -> str:
+    """What is wrong with frames of two sizes, each (height, width, ...)."""
     sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
     return f"its frames change size from {sizes}; encode it again at one size"

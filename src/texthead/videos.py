@@ -340,6 +340,10 @@ class Video:
 
 
 def check_claims(path: Path, data: bytes | None) -> None:
+    """Nothing, if the header of the file or of its content `data` claims no more samples than MAX_SAMPLES.
+
+    Raises: MediaError, before FFmpeg takes memory for them.
+    """
     with path.open("rb") if data is None else io.BytesIO(data) as file:
         try:
             claimed = claimed_samples(file)
