@@ -466,6 +466,7 @@ def test_eval_refuses_training_items(world, say, wrong, tmp_path):
     assert "8 of 8 items were trained on, there or as copies" in wrong("eval", world.run, copies)
 
 
+@pytest.mark.slow
 def test_eval_of_other_labels(world, say, wrong, tmp_path):
     other = images(tmp_path / "other", ["green", "red"], 2, seed=50)
     line = wrong("eval", world.run, other, *world.run_options())

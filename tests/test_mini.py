@@ -310,6 +310,7 @@ def test_a_size_of_mini_is_what_timm_says_of_its_network(source):
     assert not any(module.training for module in encoder.visual.modules())
 
 
+@pytest.mark.slow
 def test_each_size_of_mini_has_a_bridge_of_its_own(mini, minilm, embedded, tmp_path, monkeypatch):
     texts = [text for kind in imagenet_texts() for text in kind]
     echo = Echo(dict(zip(texts, torch.cat(embedded), strict=True)))
