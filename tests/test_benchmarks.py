@@ -170,6 +170,7 @@ def test_transforms_at_their_smallest() -> None:
     assert table.count(transforms.PUBLISHED) == 2
 
 
+@pytest.mark.slow
 def test_kept_features_give_equal_logits_at_their_smallest() -> None:
     recipe = th.recipes.small(freeze_encoder=True, frames=2, size=32, epochs=1)
     told = rows_of(cached.measure(1, 1, frames=2, size=32, recipe=recipe))
@@ -177,6 +178,7 @@ def test_kept_features_give_equal_logits_at_their_smallest() -> None:
     assert told[f"{cached.SCORED}: {cached.SECOND}"][-1] == "in 1 of 1 rounds"
 
 
+@pytest.mark.slow
 def test_views_at_their_smallest_open_each_video_once() -> None:
     told = views.measure(1, 2, seconds=2, pixels=Pixels(32, 36, "bilinear"))
     assert f"Files opened in an evaluation of 2 by {views.MANY}: 2," in told

@@ -1,5 +1,6 @@
 """How sure: the temperature is the likeliest one, and what threshold and sets promise is what comes out."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -174,8 +175,17 @@ def test_nine_of_ten_draws_keep_the_worst_rate():
     assert 0.05 < limit < 0.1
 
 
-@pytest.mark.parametrize(("items", "level"), [(9, 0.9), (40, 0.9), (99, 0.95), (60, 0.5)])
-@pytest.mark.parametrize("heat", [0.3, 1.0, 3.0])
+PROMISES = [*itertools.product([(9, 0.9), (40, 0.9), (99, 0.95), (60, 0.5)], [0.3, 1.0, 3.0])]
+
+
+@pytest.mark.parametrize(
+    ("items", "level", "heat"),
+    # The rest take as long, and differ in these numbers alone.
+    [
+        pytest.param(*one, heat, marks=[pytest.mark.slow] * bool(place % 4))
+        for place, (one, heat) in enumerate(PROMISES)
+    ],
+)
 def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
     """One further item a draw: the counts are binomial, and no more than one item in n + 1 above the promise."""
     draws, held = 3000, 0

@@ -369,7 +369,10 @@ EDITS = {
 
 @pytest.mark.parametrize("name", EDITS)
 @pytest.mark.parametrize("lost", ["classes.json", "model.safetensors", "split.json"])
-@pytest.mark.parametrize("saved", [False, True], ids=["never edited", "edited before"])
+@pytest.mark.parametrize(
+    "saved",
+    [pytest.param(True, id="edited before"), pytest.param(False, id="never edited", marks=pytest.mark.slow)],
+)
 def test_a_crash_between_two_files_leaves_a_true_pair(folder, monkeypatch, name, lost, saved):
     if saved:
         save_classes(rename_class(load_run(folder), "a boat", "boats", prompt="boat boat"))

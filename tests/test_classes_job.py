@@ -115,6 +115,7 @@ def odds(found: dict[str, float], a: str, b: str) -> float:
 # --- each edit, and what is predicted after it -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_edit_from_start_to_end(run, data, say):
     path = data / "red" / "0.png"
     before = predicted(say, run, path)
@@ -229,6 +230,7 @@ def test_a_linear_head_is_renamed_and_cut_and_no_more(trained, say, wrong, tmp_p
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_saved_map_is_said(data, say, wrong, tmp_path):
     text = bert(tmp_path / "bert", 1284)
     run = train(data, tmp_path / "run", "--freeze-encoder", "--train-head", "--text", text)
@@ -254,6 +256,7 @@ def score(say: Callable, run: Path, data: Path, out: Path, *options: object) -> 
     return [(row["label"], row["predicted"]) for row in rows], told, err
 
 
+@pytest.mark.slow
 def test_eval_follows_the_edits(run, data, say, wrong, tmp_path):
     before, _, _ = score(say, run, data, tmp_path / "0.csv")
     assert [label for label, _ in before] == [*COLOURS]
@@ -306,6 +309,7 @@ def test_an_edited_run_is_not_resumed(run, data, say, wrong):
     assert load_run(run).labels == ("blue", "green", "crimson")
 
 
+@pytest.mark.slow
 def test_several_sentences_a_class_wherever_classes_are_named(run, data, say, wrong, tmp_path):
     path = tmp_path / "classes.json"
     path.write_text('{"red": ["something red", "a red wall"], "blue": "a blue wall", "green": null}')

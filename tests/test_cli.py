@@ -235,6 +235,7 @@ def test_csv_with_splits_from_train_to_eval(world, say, tmp_path):
     assert (code, "scoring 2 items (val)" in err) == (0, True)
 
 
+@pytest.mark.slow
 def test_videos_with_temporal_transformer(world, say, wrong, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     code, out, err = say("train", world.videos, *world.fast(tmp_path / "run"), "--frames", 2, "--layers", 1)
@@ -311,6 +312,7 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, say,
     assert float(scored[str(clip)]["probability"]) == pytest.approx(entry["top"][0]["probability"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_manifest_of_the_same_clips_gives_the_same_run_and_scores(world, published, say, tmp_path):
     """To the bit, from another copy of the frames too; and training items are known under another folder."""
     copies = Path(shutil.copytree(published / "frames", tmp_path / "copies"))
@@ -342,6 +344,7 @@ def test_a_manifest_of_the_same_clips_gives_the_same_run_and_scores(world, publi
     assert (code, "6 of 6 items were trained on, there or as copies" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_published_list_of_videos(world, published, say, tmp_path):
     how = ["--labels", published / "labels.csv", "--root", published / "videos"]
     typed = [published / "train_video.txt", "--val", published / "val_video.txt", *how]
@@ -358,6 +361,7 @@ def test_a_published_list_of_videos(world, published, say, tmp_path):
     assert all((ours[key] == theirs[key]).all() for key in theirs)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_remembers_how_its_data_is_read(world, published, say, wrong, tmp_path):
     run = tmp_path / "run"
     how = ["--labels", published / "labels.csv", "--root", published / "videos", "--suffix", ".avi"]
@@ -406,6 +410,7 @@ def test_lda_rows_of_a_list(published, say, tmp_path):
     assert (code, "2 rows of 1280 numbers (lda)" in out) == (0, True), err
 
 
+@pytest.mark.slow
 def test_what_hugging_face_saved_from_train_to_eval(world, say, tmp_path, monkeypatch):
     library = importlib.import_module("datasets")
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
@@ -461,6 +466,7 @@ def test_eval_refuses_training_items(world, say, wrong, tmp_path):
     assert "8 of 8 items were trained on, there or as copies" in wrong("eval", world.run, copies)
 
 
+@pytest.mark.slow
 def test_eval_of_other_labels(world, say, wrong, tmp_path):
     other = images(tmp_path / "other", ["green", "red"], 2, seed=50)
     line = wrong("eval", world.run, other, *world.run_options())
@@ -549,6 +555,7 @@ def test_config_round_trip(world, say, tmp_path):
     assert say("train", "--config", config, "--print-config") == (0, out, "")
 
 
+@pytest.mark.slow
 def test_config_alone_trains(world, say, tmp_path):
     _, out, _ = say("train", world.images, *world.fast(tmp_path / "run"), "--baselines", "never", "--print-config")
     config = tmp_path / "config.yaml"
@@ -725,12 +732,13 @@ def test_resume_after_a_stop(world, say, wrong, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: path.write_text("these are words\n" * 20), ["cannot"]),
-        (truncate, []),
-        (lambda path: path.write_bytes(b""), ["empty (0 bytes)"]),
-        (sound, ["no video stream"]),
+        pytest.param(truncate, [], id="truncated"),
+        pytest.param(
+            lambda path: path.write_text("these are words\n" * 20), ["cannot"], id="text", marks=pytest.mark.slow
+        ),
+        pytest.param(lambda path: path.write_bytes(b""), ["empty (0 bytes)"], id="empty", marks=pytest.mark.slow),
+        pytest.param(sound, ["no video stream"], id="sound", marks=pytest.mark.slow),
     ],
-    ids=["text", "truncated", "empty", "sound"],
 )
 def test_one_odd_file_among_many(world, say, wrong, tmp_path, make, words):
     data, run = labelled(tmp_path / "data", make), tmp_path / "run"
@@ -751,6 +759,7 @@ def test_one_odd_file_among_many(world, say, wrong, tmp_path, make, words):
         assert "1 items could not be read and are not counted" in out
 
 
+@pytest.mark.slow
 def test_unreadable_held_out_item(world, say, wrong, tmp_path):
     root = tmp_path / "data"
     images(root / "train", ["blue", "red"], 3)
@@ -853,6 +862,7 @@ def test_runs_that_do_not_fit(world, wrong, tmp_path):
     assert "classes.json" in wrong("eval", other, world.images)
 
 
+@pytest.mark.slow
 def test_nothing_to_train(world, say, wrong, tmp_path):
     train = ["train", world.images, *world.fast(tmp_path / "run")]
     line = wrong(*train, "--freeze-encoder")
@@ -870,6 +880,7 @@ def test_encoders_are_listed_by_name(say, wrong):
     assert "no published encoder has 'nonsense'" in wrong("encoders", "nonsense")
 
 
+@pytest.mark.slow
 def test_an_encoder_without_text_trains_with_the_heads_that_need_none(world, say, wrong, tmp_path):
     torch.manual_seed(0)
     save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "a.safetensors")
@@ -886,6 +897,7 @@ def test_an_encoder_without_text_trains_with_the_heads_that_need_none(world, say
     assert "no text encoder" in line
 
 
+@pytest.mark.slow
 def test_rows_of_a_text_only_encoder(world, say, wrong, tmp_path):
     text, item = bert(tmp_path / "bert", 1284), world.images / "red" / "0.png"
     code, _, err = say("train", world.images, *world.fast(tmp_path / "run"), "--text", text)
@@ -924,6 +936,7 @@ def test_profile_prints_the_paper_s_numbers(say, wrong):
 # --- templates and convolutions -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_several_templates_from_a_file(world, say, wrong, tmp_path):
     file, out = tmp_path / "templates.txt", tmp_path / "run"
     file.write_text("a {} thing.\nit is {}\n")
@@ -948,6 +961,7 @@ def test_several_templates_from_a_file(world, say, wrong, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_learned_template(world, say, wrong, tmp_path):
     out = tmp_path / "run"
     learned = ["--head", "prompt", "--context", "3", "--template", "{} thing"]
@@ -965,6 +979,7 @@ def test_a_learned_template(world, say, wrong, tmp_path):
     assert "has no words in front" in wrong("train", world.images, "--head", "prompt", *world.fast(tmp_path / "x"))
 
 
+@pytest.mark.slow
 def test_convolutions_inside_the_encoder(world, say, wrong, tmp_path):
     out = tmp_path / "run"
     options = ["--temporal", "conv", "--conv-start", "identity", "--frames", "3", "--grad-checkpointing"]

@@ -130,6 +130,7 @@ def test_one_item_a_class_takes_what_was_settled(
     assert th.load_run(tmp_path / "run").model.head.kind == "text and means"
 
 
+@pytest.mark.slow
 def test_videos_have_a_temporal_transformer_too_and_no_split_is_needed(
     videos: Path, cache: str, capsys: pytest.CaptureFixture
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from made import COLOURS, write_video
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--head", "linear", "--freeze-encoder", "--temporal", "transformer")])
 def test_two_processes_train_the_same_to_the_bit(tmp_path: Path, options: tuple[str, ...]) -> None:
     """Other hashes, other numbers of workers, with and without a cache that is warm."""

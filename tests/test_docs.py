@@ -115,6 +115,7 @@ def test_commands_are_the_parser_s() -> None:
     assert (DOCS / "commands.md").read_text(encoding="utf-8") == page(), "make commands"
 
 
+@pytest.mark.slow
 def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)

@@ -94,6 +94,7 @@ def test_cross_validation_encodes_each_file_once(files, tmp_path, monkeypatch):
     assert sorted(map(str, opened)) == sorted(files[0])
 
 
+@pytest.mark.slow
 def test_grid_search_over_methods_and_templates(files, cache):
     grid = {"method": METHODS, "template": ["{}", "a {} picture"]}
     search = GridSearchCV(
@@ -107,6 +108,7 @@ def test_grid_search_over_methods_and_templates(files, cache):
     assert len(set(np.round(spread, 6))) > 2, "the parameters change nothing"
 
 
+@pytest.mark.slow
 def test_pipeline(files, cache, tmp_path):
     """A step in front makes paths out of what the table holds."""
     names = [str(Path(path).relative_to(Path(files[0][0]).parents[1])) for path in files[0]]
@@ -120,6 +122,7 @@ def test_pipeline(files, cache, tmp_path):
     assert search.best_score_ == 1.0
 
 
+@pytest.mark.slow
 def test_two_processes(files, cache):
     alone = cross_val_score(classifier(cache), *files, cv=3, scoring="neg_log_loss", error_score="raise")
     shared = cross_val_score(classifier(cache), *files, cv=3, scoring="neg_log_loss", n_jobs=2, error_score="raise")

@@ -86,9 +86,10 @@ def check_scores(folder: Path, run, views: Views | None = None, pooling=None) ->
 
 # One of them is quick; all take minutes.
 COMBINATIONS = [
-    ("linear", "conv"),
+    ("linear", "mean"),
+    pytest.param("linear", "conv", marks=pytest.mark.slow),
     pytest.param("templates", "transformer", marks=pytest.mark.slow),
-    *(pytest.param(head, "mean", marks=pytest.mark.slow) for head in heads(SPEC.dim)),
+    *(pytest.param(head, "mean", marks=pytest.mark.slow) for head in heads(SPEC.dim) if head != "linear"),
     pytest.param("frozen", "full transformer", marks=pytest.mark.slow),
 ]
 
@@ -109,9 +110,8 @@ def test_a_vit_with_convolutions_over_class_tokens(tmp_path):
     check_scores(tmp_path / "out", run)
 
 
-@pytest.mark.parametrize(
-    ("head", "temporal"), [("probe", "conv"), pytest.param("templates", "transformer", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("head", "temporal"), [("probe", "conv"), ("templates", "transformer")])
 def test_torch(tmp_path, head, temporal):
     run = run_of(tmp_path / "run", head, temporal)
     export(run, tmp_path / "out", to="torch")
@@ -190,6 +190,7 @@ def test_the_command(world, say, tmp_path):  # noqa: F811
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_other_classes(world, say, tmp_path):  # noqa: F811
     code, _, err = say("export", world.run, "--out", tmp_path / "out", "--to", "torch", "--classes", "a kite, a bird")
     assert code == 0, err
@@ -316,6 +317,7 @@ def test_a_model_that_differs_is_not_written(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_real_run_on_real_clips(shared, tmp_path):
     """Airborne clips through the exported folder are those of the library, and named alike."""
     rows = list(csv.DictReader((shared / "video" / "airborne" / "clips.csv").open()))

@@ -20,6 +20,7 @@ def bench(*options: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_smoke_run_measures_every_row(tmp_path):
     done = bench("--smoke", "--out", str(tmp_path / "gpu.json"))
     assert done.returncode == 0, done.stderr
@@ -42,14 +43,17 @@ def test_the_smoke_run_measures_every_row(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_without_a_gpu_it_says_so_in_a_line():
-    done = bench()
-    assert (done.returncode, done.stdout) == (2, "")
-    assert len(done.stderr.splitlines()) == 1
-    assert "no CUDA GPU" in done.stderr
-    assert "--smoke" in done.stderr
+def test_without_a_gpu_it_says_so_in_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu"])
+    assert gpu.main() == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert "no CUDA GPU" in err
+    assert "--smoke" in err
 
 
+@pytest.mark.slow
 def test_nothing_but_torch_and_its_like_is_needed():
     """Modules that a bare GPU machine lacks cannot be imported, and all but texthead's own loop is measured."""
     code = (

@@ -310,6 +310,7 @@ def test_a_size_of_mini_is_what_timm_says_of_its_network(source):
     assert not any(module.training for module in encoder.visual.modules())
 
 
+@pytest.mark.slow
 def test_each_size_of_mini_has_a_bridge_of_its_own(mini, minilm, embedded, tmp_path, monkeypatch):
     texts = [text for kind in imagenet_texts() for text in kind]
     echo = Echo(dict(zip(texts, torch.cat(embedded), strict=True)))
@@ -354,13 +355,17 @@ def imagenet_photos(shared) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+# One size is quick; the others see the same photos.
+PHOTOGRAPHED = ["mini", *(pytest.param(name, marks=pytest.mark.slow) for name in MINI_SPECS if name != "mini")]
+
+
 def test_mini_takes_any_size(visual):
     assert visual.spec.any_size
     with torch.no_grad():
         assert visual(frames(1, 112)).shape == visual(frames(1, 48)).shape == (1, 1280)
 
 
-@pytest.mark.parametrize("source", MINI_SPECS)
+@pytest.mark.parametrize("source", PHOTOGRAPHED)
 def test_mini_sees_what_is_in_photos(imagenet_photos, source):
     """82 % on one photo a class for each size; a wrong order of tensors, padding or normalising gives far less."""
     visual, classifier = load_encoder(source).visual, classifier_of(source)
@@ -384,7 +389,7 @@ def test_the_center_is_the_mean_of_relu6_over_normal_features():
     assert torch.allclose(module._mean_feature(weight, bias), expected, atol=0.02)
 
 
-@pytest.mark.parametrize("source", MINI_SPECS)
+@pytest.mark.parametrize("source", PHOTOGRAPHED)
 def test_mini_s_center_is_near_the_mean_of_photos(imagenet_photos, source):
     encoder = load_encoder(source)
     paths = [next(folder.iterdir()) for folder in imagenet_photos[::25]]

@@ -228,6 +228,7 @@ def test_without_the_defect_s_rows_table_8_has_no_table_of_them(tmp_path):
     assert "published draw on 8 processes" in captions[1]
 
 
+@pytest.mark.slow
 def test_a_list_whose_reader_has_gone_ends_without_a_word():
     command = [sys.executable, "-m", "paper", "list"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:

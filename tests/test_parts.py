@@ -270,6 +270,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
 
+@pytest.mark.slow
 def test_two_processes_of_torchruns_environment_start_together(run: Run, manifest: Path, tmp_path: Path) -> None:
     """They need no address to meet at: there is no group."""
     crew = [
@@ -293,6 +294,7 @@ def test_two_processes_of_torchruns_environment_start_together(run: Run, manifes
     assert table(tmp_path / "out") == expected(run, listed(manifest))
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_and_others_that_go_on(run: Run, folder: Path, tmp_path: Path) -> None:
     """The files are listed many times, so that the process is certainly in the middle; each line counts."""
     files = [str(path) for path in sorted((folder / "red").iterdir())] * 30

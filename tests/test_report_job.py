@@ -107,6 +107,7 @@ def test_a_report_after_edits_has_the_new_names(run, say):
     assert not any(row[0] == "blue" for row in page.rows)
 
 
+@pytest.mark.slow
 def test_videos_get_a_test_of_their_order_at_once_and_again(videos, tmp_path, say):
     """With a frozen encoder the frames are encoded already; the page made again holds the same numbers."""
     _, first = page_of(videos[1] / "report.html")

@@ -141,13 +141,14 @@ def test_a_saved_run_gives_the_same_logits_bit_for_bit(
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_a_loaded_run_has_no_text_library(run: Path) -> None:
+def test_a_loaded_run_has_no_library_of_text_or_of_data_sets(run: Path) -> None:
     """In a fresh process: transformers is what takes seconds, and it is not imported."""
     program = (
-        f"import sys; from texthead.runs import load_run; load_run({str(run)!r}); print('transformers' in sys.modules)"
+        f"import sys, texthead.datasets; from texthead.runs import load_run; load_run({str(run)!r}); "
+        "print({'transformers', 'datasets', 'pyarrow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "set()"
 
 
 def test_what_was_trained_can_be_trained_on(run: Path) -> None:

@@ -63,6 +63,7 @@ def test_a_few_cells_by_hand():
     assert scale.card_rate("ViT-B-16") == pytest.approx(0.4 * 989e12 / (6 * 8 * 17.56e9), rel=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", items.GROWING)
 def test_what_grows_is_measured(key):
     found = items.measured(key, 600)
@@ -71,6 +72,7 @@ def test_what_grows_is_measured(key):
     assert (found.disk > 0) == ("read" in key or "written" in key)
 
 
+@pytest.mark.slow
 def test_single_files_are_measured(tmp_path, capsys):
     table = items.singles([20], None)
     assert table.count("\n|") == 9

@@ -20,7 +20,7 @@ import PIL.Image
 import pytest
 import torch
 
-from made import COLOURS, PIXELS, tiny_visual, write_broken, write_frames, write_image, write_video
+from made import COLOURS, PIXELS, SMALL, SPEC, noise, tiny_visual, write_broken, write_frames, write_image, write_video
 from texthead import shard_files, shards
 from texthead.cli import main
 from texthead.datasets import Dataset, Item, TrainClips, ViewClips, read_dataset
@@ -28,12 +28,16 @@ from texthead.decoding import check, open_media
 from texthead.errors import DataError, MediaError, RunError
 from texthead.features import FeatureCache, encoder_key, evenly
 from texthead.files import fingerprint
+from texthead.heads import FrozenHead
 from texthead.prediction import find_media
+from texthead.recognizer import Recognizer
 from texthead.runs import load_run, locked
 from texthead.sampling import Views
 from texthead.shard_files import address, is_member, is_there, member, read_member
 from texthead.shards import ShardOptions as Options
 from texthead.shards import prepare
+from texthead.temporal import MeanPool
+from texthead.training import train
 from texthead.transforms import Augmentation
 
 FEW = Options(clips=3)
@@ -263,6 +267,7 @@ def _dies(*_: object) -> None:
     os._exit(1)
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_is_an_error_in_one_line(
     source: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -637,6 +642,20 @@ def test_indices_are_read_once(ready: Path, monkeypatch: pytest.MonkeyPatch) -> 
     member(path)
 
 
+def test_a_run_knows_its_items_in_shards_of_them_and_the_other_way_round(source: Dataset, ready: Path, tmp_path: Path):
+    places, recipe = [0, 1, 3, 4], replace(SMALL, epochs=1, warmup=0.5)
+    originals, shards = source.pick(places), read_dataset(ready).pick(places)
+    for trained, other in ((originals, shards), (shards, originals)):
+        head = FrozenHead(noise(2, SPEC.dim), names=sorted(set(originals.labels)))
+        model, out = Recognizer(tiny_visual(), MeanPool(), head), tmp_path / str(trained is shards)
+        train(model, trained.pick(range(3)), None, recipe, out=out, held_out=trained.pick([3]))
+        run = load_run(out)
+        for items in (trained.items, other.items):
+            assert [run.was_trained_on(item.path) for item in items] == [True, True, True, False]
+            assert [run.was_held_out(item.path) for item in items] == [False, False, False, True]
+
+
+@pytest.mark.slow
 def test_a_run_on_shards_knows_its_items_in_the_originals_and_the_other_way_round(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -41,6 +41,7 @@ def test_the_scalars_are_those_of_the_metrics(world: World, say, tmp_path):  # n
     assert rounded(found) == rounded(wanted(run))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_every_scalar_once(world: World, say, tmp_path):  # noqa: F811
     run, typed = tmp_path / "run", ["train", world.manifest]
     assert say(*typed, *world.fast(run), "--baselines", "never", "--tensorboard")[0] == 0

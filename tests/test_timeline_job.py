@@ -72,12 +72,12 @@ def test_the_overlay_has_all_frames(world: Path, say: Say, tmp_path: Path):
         assert found.frames_at([0]).shape[-2:] == (240, 240)
 
 
-def test_a_pipe_prints_what_a_file_prints(world: Path, say: Say):
-    for extra in ((), ("--csv",), ("--json",)):
-        _, expected, _ = say("timeline", world / "run", world / "a.mkv", *SHORT, *extra, "--device", "cpu")
-        done = piped(world, world / "run", "-", *SHORT, *extra)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.replace('"video": "-"', f'"video": "{world / "a.mkv"}"') == expected.replace("\r\n", "\n")
+@pytest.mark.parametrize("extra", [(), *(pytest.param((how,), marks=pytest.mark.slow) for how in ("--csv", "--json"))])
+def test_a_pipe_prints_what_a_file_prints(world: Path, say: Say, extra: tuple[str, ...]):
+    _, expected, _ = say("timeline", world / "run", world / "a.mkv", *SHORT, *extra, "--device", "cpu")
+    done = piped(world, world / "run", "-", *SHORT, *extra)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.replace('"video": "-"', f'"video": "{world / "a.mkv"}"') == expected.replace("\r\n", "\n")
 
 
 def test_a_pipe_prints_events_while_the_video_still_runs(world: Path):
@@ -131,6 +131,7 @@ def test_a_broken_file_gives_no_events(world: Path, say: Say, tmp_path: Path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_pipe_that_breaks_says_what_its_events_are(world: Path, tmp_path: Path):
     done = piped(world, world / "run", "-", *SHORT, "--srt", tmp_path / "a.srt", name="broken.mkv")
     assert done.returncode == 2
@@ -141,6 +142,7 @@ def test_a_pipe_that_breaks_says_what_its_events_are(world: Path, tmp_path: Path
     assert not (tmp_path / "a.srt").exists()
 
 
+@pytest.mark.slow
 def test_a_pipe_that_is_no_video(world: Path):
     (world / "text").write_text("no video\n" * 999)
     done = piped(world, world / "run", "-", name="text")

@@ -322,17 +322,17 @@ def test_another_seed_is_another_run(data: Dataset, tmp_path: Path) -> None:
     assert all(a != b for a, b in zip(first, second, strict=True))
 
 
-RESUMED = {
-    "fine-tuned": {},
-    "batch norms move": {"freeze_batchnorm": False},
-    "accumulated": {"accumulate": 2},
-    "bf16": {"precision": "bf16"},
-    "encoder frozen": {"freeze_encoder": True},
-    "encoder frozen, bf16": {"freeze_encoder": True, "precision": "bf16", "clip_norm": 0.0},
-}
+RESUMED = [
+    pytest.param({}, id="fine-tuned"),
+    pytest.param({"accumulate": 2}, id="accumulated"),
+    pytest.param({"freeze_encoder": True, "precision": "bf16", "clip_norm": 0.0}, id="encoder frozen, bf16"),
+    pytest.param({"freeze_batchnorm": False}, id="batch norms move", marks=pytest.mark.slow),
+    pytest.param({"precision": "bf16"}, id="bf16", marks=pytest.mark.slow),
+    pytest.param({"freeze_encoder": True}, id="encoder frozen", marks=pytest.mark.slow),
+]
 
 
-@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED.keys())
+@pytest.mark.parametrize("changes", RESUMED)
 def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     data: Dataset, val: Dataset, tmp_path: Path, changes: dict
 ) -> None:
@@ -361,7 +361,7 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert_same_weights(load_file(cut / "model.safetensors"), load_file(whole / "model.safetensors"))
 
 
-@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED.keys())
+@pytest.mark.parametrize("changes", RESUMED)
 def test_a_run_stopped_within_an_epoch_goes_on_with_the_very_next_item_bit_for_bit(
     data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
 ) -> None:
@@ -387,12 +387,21 @@ def test_a_run_stopped_within_an_epoch_goes_on_with_the_very_next_item_bit_for_b
     assert_same_weights(load_file(cut / "model.safetensors"), load_file(whole / "model.safetensors"))
 
 
+SHORT = replace(RECIPE, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def uncut(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of SHORT with dropout that nothing has stopped."""
+    out = tmp_path_factory.mktemp("uncut") / "run"
+    train(make_model(dropout=0.4), data, None, SHORT, out=out)
+    return out
+
+
 @pytest.mark.parametrize("every", [1, 2, 3, 100])
-def test_checkpoints_within_epochs_change_nothing(data: Dataset, tmp_path: Path, every: int) -> None:
-    recipe = replace(RECIPE, epochs=2)
-    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "plain")
-    found = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "often", checkpoint_every=every)
-    assert timeless(found) == timeless(expected)
+def test_checkpoints_within_epochs_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
+    found = train(make_model(dropout=0.4), data, None, SHORT, out=tmp_path, checkpoint_every=every)
+    assert timeless(found) == timeless(on_disk(uncut))
 
 
 def test_steps_between_checkpoints_are_at_least_one(data: Dataset, tmp_path: Path) -> None:
@@ -400,16 +409,12 @@ def test_steps_between_checkpoints_are_at_least_one(data: Dataset, tmp_path: Pat
         train(make_model(), data, None, RECIPE, out=tmp_path, checkpoint_every=0)
 
 
-def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=2)
-    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole")
+def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "cut", progress=stop_after(8))
-    found = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "cut", resume=True)
-    assert timeless(found) == timeless(expected) == timeless(on_disk(tmp_path / "cut"))
-    assert_same_weights(
-        load_file(tmp_path / "cut" / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors")
-    )
+        train(make_model(dropout=0.4), data, None, SHORT, out=tmp_path, progress=stop_after(8))
+    found = train(make_model(dropout=0.4), data, None, SHORT, out=tmp_path, resume=True)
+    assert timeless(found) == timeless(on_disk(uncut)) == timeless(on_disk(tmp_path))
+    assert_same_weights(load_file(tmp_path / "model.safetensors"), load_file(uncut / "model.safetensors"))
 
 
 def test_resuming_a_finished_run_changes_nothing(data: Dataset, tmp_path: Path) -> None:
@@ -897,11 +902,11 @@ def test_an_unreadable_item_to_look_at_costs_no_epoch(data: Dataset, val: Datase
     path = tmp_path / "late.mp4"
     late = replace(val, items=(*val.items, Item(path, "red")))
     with pytest.raises(MediaError, match=r"late\.mp4"):
-        train(make_model(), data, late, RECIPE, out=tmp_path / "run")
+        train(make_model(), data, late, SHORT, out=tmp_path / "run")
     assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["epoch"] == 1
     shutil.copy(val.items[0].path, path)
-    found = train(make_model(), data, late, RECIPE, out=tmp_path / "run", resume=True)
-    assert timeless(found) == timeless(train(make_model(), data, late, RECIPE, out=tmp_path / "whole"))
+    found = train(make_model(), data, late, SHORT, out=tmp_path / "run", resume=True)
+    assert timeless(found) == timeless(train(make_model(), data, late, SHORT, out=tmp_path / "whole"))
 
 
 def test_no_item_to_train_on_is_an_error(data: Dataset, tmp_path: Path) -> None:
@@ -943,19 +948,18 @@ def saves_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[bytes]
 
 
 def test_a_disk_that_fills_up_while_a_checkpoint_is_written_keeps_the_one_before(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Dataset, uncut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved = saves_once(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(RunError, match=r"step-6: cannot be written .*No space left.*kept") as caught:
-        train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path)
+        train(make_model(dropout=0.4), data, None, SHORT, out=tmp_path)
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["last.json", "step-3"]
     (shard,) = (tmp_path / "state" / "step-3").iterdir()
     assert shard.read_bytes() == saved[0]
     monkeypatch.undo()
-    found = train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path, resume=True)
-    expected = train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path / "whole")
-    assert timeless(found) == timeless(expected)
+    found = train(make_model(dropout=0.4), data, None, SHORT, out=tmp_path, resume=True)
+    assert timeless(found) == timeless(on_disk(uncut))
 
 
 def test_a_loader_s_process_whose_end_is_told_within_a_checkpoint(

@@ -53,7 +53,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, run: Path, wr
     assert "unknown encoder 'abacus'" in wrong("ui", "--encoder", "abacus", "--port", 0)
 
 
-@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ends", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_the_end_leaves_nothing_and_another_host_is_warned_of(tmp_path: Path, run: Path, ends: signal.Signals) -> None:
     command = [sys.executable, "-m", "texthead", "ui", str(run), "--port", "0", "--host", "0.0.0.0"]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}

@@ -35,6 +35,7 @@ def saves(out: Path) -> set[str]:
     return {path.name for path in out.glob("state/step-*")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saving", [False, True], ids=["at any time", "while saving"])
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
     data: Dataset, tmp_path: Path, saving: bool
@@ -128,6 +129,7 @@ def training_ends_and_goes_on(data: Dataset, tmp_path: Path) -> None:
     assert timeless(found) == timeless(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["score", "encode"])
 def test_a_loader_s_process_that_is_killed_ends_scoring(data: Dataset, what: str) -> None:
     """Again and again: what is seen first, its end or that it no longer answers, is a matter of luck."""
@@ -160,7 +162,9 @@ def _first(length: int) -> list[int]:
     return [0]
 
 
-@pytest.mark.parametrize("what", ["train", "score", "encode"])
+@pytest.mark.parametrize(
+    "what", ["score", *(pytest.param(what, marks=pytest.mark.slow) for what in ("train", "encode"))]
+)
 def test_a_call_that_never_comes_back_ends_the_job(data: Dataset, tmp_path: Path, what: str) -> None:
     alone(hangs, data, tmp_path / "run", what)
 
