@@ -19,6 +19,9 @@ from texthead.errors import DataError
 
 FORMAT = 1
 NONE = "none of these"
+
+# Above what last bits differ by when an item is encoded again: of log-odds, and as a share of the largest score.
+_HAIR_OF_ODDS, _HAIR = 1e-4, 1e-6
 # Beyond these, probabilities are all or nothing, or all alike.
 COLDEST, HOTTEST = 1e-3, 1e3
 
@@ -355,6 +358,7 @@ def threshold_for(unknown: Float[Tensor, " items"], *, false_accept: float) -> f
 
     A further item of no class, exchangeable with these, gets an answer at the rate `false_accept` at most. That is the
     rate over draws of these items too; with the ones at hand it may be higher: `worst_false_accept` says how much.
+    It is a hair above the best probability of one of these items, whose last bits may differ when it is seen again.
 
     Args:
         unknown: the best probabilities of items that are of none of the classes.
@@ -364,7 +368,7 @@ def threshold_for(unknown: Float[Tensor, " items"], *, false_accept: float) -> f
         DataError: too few items for that rate.
     """
     rank = _rank(len(unknown), false_accept, "a false-accept rate")
-    return float(unknown.double().sort().values[rank - 1])
+    return float((unknown.double().sort().values[rank - 1].logit() + _HAIR_OF_ODDS).sigmoid())
 
 
 def worst_false_accept(items: int, false_accept: float, *, sure: float = 0.9) -> float:
@@ -396,7 +400,8 @@ def conformal_quantile(
     found = float(gaps.sort().values[rank - 1])
     if not math.isfinite(found):
         raise DataError(f"no sets of coverage {coverage:g}: too many labels can never be named (minus infinity)")
-    return found
+    # The label that sets it belongs to its set when it is seen again, with other last bits.
+    return found + _HAIR * float(table[table.isfinite()].abs().max())
 
 
 def label_sets(scores: Float[Tensor, "items classes"], quantile: float) -> Bool[Tensor, "items classes"]:
