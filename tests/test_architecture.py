@@ -55,7 +55,7 @@ ALLOWED = {
     "files": {"errors", "frame_files", "shard_files", "text_files"},
     "towers": {"errors"},
     "weights": {"errors"},
-    "sentences": {"errors"},
+    "sentences": {"errors", "weights"},
     "mini": {"errors", "files", "sentences", "towers"},
     "openclip": {"errors", "files", "text_files", "towers", "weights"},
     "published": {"errors", "sampling", "weights"},
