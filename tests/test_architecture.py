@@ -20,10 +20,10 @@ TREES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): ast.parse(pat
 ALLOWED = {
     "errors": set(),
     "distributed": {"errors"},
-    "batches": {"datasets", "distributed", "errors", "recipes"},
+    "batches": {"datasets", "distributed", "errors", "recipes", "workers"},
     "text_files": set(),
     "sample_tables": set(),
-    "workers": {"errors"},
+    "workers": {"errors", "memory"},
     "prompts": {"errors", "label_files", "text_files"},
     "name_lint": {"prompts"},
     "parsing": {"text_files"},
@@ -59,7 +59,7 @@ ALLOWED = {
     "files": {"errors", "frame_files", "shard_files", "text_files"},
     "towers": {"errors"},
     "weights": {"errors"},
-    "sentences": {"errors"},
+    "sentences": {"errors", "weights"},
     "mini": {"errors", "files", "sentences", "towers"},
     "openclip": {"errors", "files", "text_files", "towers", "weights"},
     "published": {"errors", "sampling", "weights"},
@@ -139,6 +139,17 @@ def test_one_module_imports_gradio_and_one_command_that_module():
     }
     assert {name for name, found in imports.items() if any(x.partition(".")[0] == "gradio" for x in found)} == {"page"}
     assert {name for name, found in IMPORTS.items() if "page" in found} == {"ui_job"}
+
+
+def test_one_module_makes_loaders():
+    """So that one place says how their processes begin."""
+    calls = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("DataLoader")
+    }
+    assert calls == {"workers"}
 
 
 def test_nothing_imports_the_programs():

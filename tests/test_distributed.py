@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import ranked
+from facts import own_facts
 from made import COLOURS, PIXELS, write_broken, write_video
 from texthead.batches import EpochBatches
 from texthead.datasets import Dataset, Item, TrainClips
@@ -408,6 +409,20 @@ def test_different_recipes_are_refused(two: Two, data: Dataset, tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
+# --- processes that decode for them
+
+
+def test_processes_that_decode_are_not_forked_from_one_with_a_group(two: Two) -> None:
+    """Its group has threads, and what they hold at a fork would be held for ever."""
+    for pid, grouped, found in two(own_facts, 2):
+        assert grouped
+        assert len({fact.pid for fact in found}) == 2
+        for fact in found:
+            assert pid not in (fact.pid, fact.parent)
+            assert "forkserver" in fact.command
+            assert not fact.grouped
+
+
 # --- processes that do not come
 
 
@@ -468,11 +483,11 @@ def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
     for count in (1, 2):
         run = tmp_path / f"run{count}"
         words = ("train", str(tmp_path / "data"), "--out", str(run), "--size", "32", "--frames", "2", "--epochs", "2")
-        trained = commanded(*words, "--batch", "4", "--workers", "0", "--flip", "0", processes=count)
+        trained = commanded(*words, "--batch", "4", "--workers", "2", "--flip", "0", processes=count)
         assert trained.returncode == 0, trained.stderr
         assert trained.stdout.count("this run") == 1, "the first process speaks for all"
         scored = commanded(
-            "eval", str(run), str(tmp_path / "data"), "--split", "train", "--workers", "0", processes=count
+            "eval", str(run), str(tmp_path / "data"), "--split", "train", "--workers", "2", processes=count
         )
         assert scored.returncode == 0, scored.stderr
         told[count] = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()], scored.stdout

@@ -962,16 +962,6 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_keeps_the_one_before
     assert timeless(found) == timeless(on_disk(uncut))
 
 
-def test_a_loader_s_process_whose_end_is_told_within_a_checkpoint(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Torch tells of it by a signal, wherever the program is then; here it is writing."""
-    saves_once(monkeypatch, RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))
-    with pytest.raises(RunError, match="a process that decodes has ended .*--resume"):
-        train(make_model(dropout=0.4), data, None, RECIPE, out=tmp_path)
-    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["last.json", "step-3"]
-
-
 def test_a_run_on_a_full_disk_goes_on_elsewhere(data: Dataset, tmp_path: Path) -> None:
     """A real full file system: the head's checkpoints fit, the whole model does not."""
     recipe = replace(RECIPE, epochs=2, freeze_encoder=True, temporal="mean")

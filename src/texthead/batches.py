@@ -13,6 +13,7 @@ from texthead.datasets import TrainClips, TrainFeatures
 from texthead.distributed import rank, ranks, share
 from texthead.errors import MediaError
 from texthead.recipes import Recipe
+from texthead.workers import data_loader
 
 # The label of a blank clip, which counts nowhere; cross_entropy leaves it out by itself.
 NO_ITEM = -100
@@ -99,10 +100,10 @@ def loader(
     clips: TrainClips | TrainFeatures, batches: EpochBatches, workers: int, device: torch.device
 ) -> torch.utils.data.DataLoader:
     """What gives the batches in order; its generator is its own, so that workers leave the global one alone."""
-    return torch.utils.data.DataLoader(
+    return data_loader(
         clips,
+        workers,
         batch_sampler=batches,
-        num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=partial(collate, blank=clips.blank),
         pin_memory=device.type == "cuda",

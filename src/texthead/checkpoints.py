@@ -16,7 +16,6 @@ from texthead.distributed import rank, ranks, together
 from texthead.errors import RunError
 from texthead.files import read_json, replacing, sync_folder, write_json
 from texthead.text_files import MOST_BYTES_OF_LISTS, read_text
-from texthead.workers import tells_of_a_process
 
 
 class MetricsLog:
@@ -242,7 +241,7 @@ def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
         fault = _first_failure(error)
         if rank() == 0:
             shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(fault, KeyboardInterrupt) or tells_of_a_process(fault):
+        if isinstance(fault, KeyboardInterrupt):
             raise fault from None
         told = " ".join(str(fault).split())[:300]
         raise RunError(f"{folder}: cannot be written ({told}); the checkpoint before is kept") from None

@@ -361,14 +361,14 @@ class TrainClips(torch.utils.data.Dataset):
     """
 
     def __init__(self, dataset: Dataset, names: Sequence[str], *, frames: int, augmentation: Augmentation, seed: int):
-        self.items = dataset.items
+        self.paths = [str(item.path) for item in dataset.items]  # Quicker to hand to processes than items.
         self.targets = label_indices(dataset, names)
         self.frames = frames
         self.augmentation = augmentation
         self.seed = seed
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.paths)
 
     @property
     def blank(self) -> UInt8[Tensor, "frames 3 size size"]:
@@ -379,7 +379,7 @@ class TrainClips(torch.utils.data.Dataset):
         epoch, position = key
         rng = np.random.default_rng([self.seed, epoch, position])
         try:
-            with open_media(self.items[position].path) as media:
+            with open_media(self.paths[position]) as media:
                 indices = random_in_segment(media.num_frames, self.frames, lambda n: int(rng.integers(n)))
                 frames = media.frames_at(indices)
         except MediaError as error:
@@ -394,7 +394,7 @@ class ViewClips(torch.utils.data.Dataset):
     """
 
     def __init__(self, paths: Sequence[Path], targets: Sequence[int], *, frames: int, views: Views, pixels: Pixels):
-        self.paths = list(paths)
+        self.paths = [str(path) for path in paths]
         self.targets = list(targets)
         self.frames = frames
         self.views = views
@@ -405,7 +405,7 @@ class ViewClips(torch.utils.data.Dataset):
 
     def __getitem__(self, position: int) -> tuple[UInt8[Tensor, "views frames 3 size size"] | MediaError, int, int]:
         try:
-            return self._views(self.paths[position]), self.targets[position], position
+            return self._views(Path(self.paths[position])), self.targets[position], position
         except MediaError as error:
             return error, self.targets[position], position
 

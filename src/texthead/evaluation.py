@@ -24,7 +24,7 @@ from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
 from texthead.towers import VisualSpec, as_visual
-from texthead.workers import watched
+from texthead.workers import data_loader, watched
 
 Pooling = Literal["features", "logits", "probabilities"]
 # So many items' features are scored at once.
@@ -316,9 +316,8 @@ def _view_features(
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """The feature of each view of each file, decoded now."""
     clips = ViewClips(paths, [0] * len(paths), frames=frames, views=views, pixels=pixels)
-    loader = torch.utils.data.DataLoader(clips, batch_size=batch, num_workers=workers, collate_fn=list)
     found: list[Tensor | MediaError] = []
-    for entries in loader:
+    for entries in data_loader(clips, workers, batch_size=batch, collate_fn=list):
         found += encode_views(model, [clip for clip, _, _ in entries])
         if progress:
             progress(len(found), len(paths))

@@ -25,7 +25,7 @@ from texthead.sampling import centre_in_segment
 from texthead.shard_files import is_member, resolved
 from texthead.towers import Visual
 from texthead.transforms import view_crops
-from texthead.workers import watched
+from texthead.workers import data_loader, watched
 
 Choose = Callable[[int], list[int]]
 Progress = Callable[[int, int], None]
@@ -161,7 +161,7 @@ class _Frames(torch.utils.data.Dataset):
     """Chosen frames of files: (length, indices, frames), or the MediaError."""
 
     def __init__(self, paths: Sequence[Path], choose: Choose, pixels: Pixels):
-        self.paths = paths
+        self.paths = [str(path) for path in paths]  # Quicker to hand to processes.
         self.choose = choose
         self.pixels = pixels
 
@@ -223,9 +223,7 @@ def frame_features(
         features = cache.get(digests[position], indices) if indices else None
         found[position] = FrameFeatures(length, indices, features) if length and features is not None else None
     missing = [position for position, entry in enumerate(found) if entry is None]
-    loader = torch.utils.data.DataLoader(
-        _Frames([paths[i] for i in missing], choose, pixels), batch_size=None, num_workers=workers
-    )
+    loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), workers, batch_size=None)
     for position, entry in zip(missing, _encoded(visual, loader), strict=True):
         found[position] = entry
         if cache and isinstance(entry, FrameFeatures):

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.errors import EncoderError
+from texthead.weights import read_tensors, sized_as
 
 
 class Sentences(nn.Module):
@@ -19,7 +20,8 @@ class Sentences(nn.Module):
         limit: most tokens of a sentence; what the tokenizer and the model say if None.
 
     Raises:
-        EncoderError: no such folder or model, or one without token embeddings.
+        EncoderError: no such folder or model, one without token embeddings, or a folder whose network is much larger
+            than its weights.
     """
 
     def __init__(self, source: str | Path, *, limit: int | None = None):
@@ -29,8 +31,11 @@ class Sentences(nn.Module):
 
         logging.disable_progress_bar()
         try:
+            _check_size(Path(source))
             self.tokenizer = AutoTokenizer.from_pretrained(source)
             self.model = AutoModel.from_pretrained(source, use_safetensors=_only_safetensors(source))
+        except EncoderError:
+            raise
         except Exception as error:  # The hub's client raises nearly every kind there is.
             raise EncoderError(
                 f"text encoder {str(source)!r} cannot be loaded ({type(error).__name__}); "
@@ -79,6 +84,27 @@ class Sentences(nn.Module):
     def forward(self, prompts: Sequence[str], batch: int = 64) -> Float[Tensor, "prompts width"]:
         """The embedding of each sentence."""
         return self.encode(self.tokenize(prompts), batch)
+
+
+def _check_size(folder: Path) -> None:
+    """Nothing, unless a folder describes a network much larger than its weights, which transformers would build first.
+
+    Raises:
+        EncoderError: it does, or its weights cannot be read.
+    """
+    from safetensors import safe_open
+    from transformers import AutoConfig, AutoModel
+
+    shapes: list[Sequence[int]] = []
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            shapes += [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+    if not shapes:
+        shapes = [value.shape for path in folder.glob("pytorch_model*.bin") for value in read_tensors(path).values()]
+    if shapes:
+        config = AutoConfig.from_pretrained(folder)
+        with sized_as(shapes, f"text:{folder}"):
+            AutoModel.from_config(config)
 
 
 def _only_safetensors(source: str | Path) -> bool | None:

@@ -1,56 +1,98 @@
-"""Processes that decode: what is said when one of them is gone, and how one ends that never comes back."""
+"""Processes that decode: how they begin, what is said when one is gone, and how one ends that never comes back."""
 
+import multiprocessing
+import os
 import signal
-import time
+import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
+from typing import Any
 
-from torch.utils.data import get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from texthead.errors import RunError
+from texthead.memory import keep_freed_memory
 
-# So torch's errors begin, whichever way it finds out.
-_GONE = "DataLoader worker"
-# For the signal of a process's end to arrive.
-_SIGNAL_SECONDS = 2.0
+# So torch's errors begin, and end, when a process is gone.
+_GONE, _HOW = "DataLoader worker", "exited unexpectedly"
+# What is running here when another process does not answer: it is asked to begin, or for memory that it shares.
+_ASKING = ("multiprocessing.forkserver", "multiprocessing.resource_sharer")
+# What the server imports once for all that it forks.
+_MODULES = ("texthead.batches", "texthead.features")
+
+
+def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
+    """A loader of torch's whose batches so many processes decode, or this one where it is 0.
+
+    A server forks them which does nothing else. Were they forked from this process, what its threads hold just then (of
+    a process group, of autograd, of a GPU) would be held in them for ever. So they have nothing of this process but
+    `items` and the options, which are pickled for each.
+    """
+    if workers:
+        _begin_server()
+        begun = {"multiprocessing_context": multiprocessing.get_context("forkserver"), "worker_init_fn": _begin}
+        options |= {"num_workers": workers, **begun}
+    return DataLoader(items, **options)
+
+
+def _begin_server() -> None:
+    """Let it run; an interrupt is for this process, and no traceback while the server imports."""
+    # A command's own script is run again in each process, and imports this.
+    program = [name for name in ("texthead.cli",) if name in sys.modules]
+    forkserver.set_forkserver_preload([*_MODULES, *program])
+    resource_tracker.ensure_running()  # Before: it lets interrupts in again.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(number: int) -> None:
+    """What a process does before its first batch."""
+    keep_freed_memory()
+    # torch only looks whether the server is gone, which stays as long as one of its processes does.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """A block, or function, in which a process of a DataLoader may end: killed, or for want of memory.
+    """A block, or function, in which a process of a loader may end: killed, or for want of memory.
 
     Raises:
         RunError: one has; or a call in it has taken longer than `end_after` allows.
     """
     try:
-        try:
-            yield
-        except (OSError, EOFError) as error:
-            if not _in_handing_over(error):
-                raise
-            # The process is going, and torch tells of its end by a signal, wherever this one is then: let it be here.
-            time.sleep(_SIGNAL_SECONDS)
-            raise RuntimeError(f"{_GONE} ({error})") from None
-    except RuntimeError as error:
-        if not tells_of_a_process(error):
+        yield
+    except (RuntimeError, OSError, EOFError) as error:
+        told = " ".join(str(error).split())
+        if _in_asking(error):
+            told = f" ({told})"
+        elif isinstance(error, RuntimeError) and told.startswith(_GONE):
+            told = told.removeprefix(_GONE).rstrip(". ").removesuffix(_HOW).rstrip()
+        else:
             raise
-        told = " ".join(str(error).split()).removeprefix(_GONE).rstrip(". ")
         raise RunError(
             f"a process that decodes has ended{told}, for want of memory (fewer --workers) or held up by a file in one "
             "call (`texthead doctor` names it); a run that was begun goes on with --resume"
         ) from None
 
 
-def tells_of_a_process(error: BaseException) -> bool:
-    """Whether it is torch's word that a process of a loader has ended, which comes wherever this process is then."""
-    return isinstance(error, RuntimeError) and str(error).startswith(_GONE)
-
-
-def _in_handing_over(error: Exception) -> bool:
-    """Whether it was raised while another process was asked for memory that it shares."""
+def _in_asking(error: BaseException) -> bool:
+    """Whether it was raised while another process was asked for something."""
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals.get("__name__") == "multiprocessing.resource_sharer" for frame, _ in frames)
+    return any(frame.f_globals.get("__name__") in _ASKING for frame, _ in frames)
 
 
 def end_after(seconds: float) -> None:

@@ -22,8 +22,10 @@ import open_clip
 import PIL.Image
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from made import pictures, taken, write_image, write_small_run, write_video, write_with_sound
+from test_pairing import bert
 from texthead import cli, prompts, shard_files, videos
 from texthead.datasets import Dataset, read_dataset
 from texthead.decoding import check, open_media
@@ -32,6 +34,7 @@ from texthead.label_files import read_labels
 from texthead.openclip import load_openclip, save_openclip
 from texthead.parts import _listed
 from texthead.runs import load_run, load_weights
+from texthead.sentences import Sentences
 from texthead.shards import ShardOptions, prepare
 from texthead.video_streams import open_stream
 from texthead.weights import read_tensors
@@ -365,6 +368,27 @@ def test_a_folder_that_asks_for_a_text_tower_of_gigabytes(tmp_path: Path, name: 
     in_json(folder / "open_clip_config.json", *TEXT_CONFIGS[name])
     encoder = load_openclip("openclip:x", f"local-dir:{folder}")
     refuses(lambda: encoder.encode_text(["a"]), "they do not belong together", room=2**36)
+
+
+SENTENCE_CONFIGS = {
+    "wide": (2**20, "hidden_size"),
+    "a wide inside": (2**30, "intermediate_size"),
+    "deep": (100_000, "num_hidden_layers"),
+    "wordy": (2**33, "vocab_size"),
+    "long": (2**33, "max_position_embeddings"),
+}
+
+
+@pytest.mark.parametrize("name", SENTENCE_CONFIGS)
+@pytest.mark.parametrize("torchs", [False, True], ids=["safetensors", "bin"])
+def test_a_text_encoder_that_asks_for_a_network_of_gigabytes(tmp_path: Path, name: str, torchs: bool) -> None:
+    folder = Path(bert(tmp_path / "bert", 16).removeprefix("text:"))
+    if torchs:
+        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    Sentences(folder)
+    in_json(folder / "config.json", *SENTENCE_CONFIGS[name])
+    refuses(lambda: Sentences(folder), "they do not belong together", room=2**36)
 
 
 # --- text
