@@ -50,7 +50,7 @@ ALLOWED = {
     "frame_files": {"errors"},
     "shard_files": {"errors", "frame_files", "text_files"},
     "decoding": {"errors", "frame_files", "sample_tables", "shard_files", "workers"},
-    "events": {"errors"},
+    "events": {"calibration", "errors"},
     "streams": {"decoding", "errors"},
     "files": {"errors", "frame_files", "shard_files", "text_files"},
     "towers": {"errors"},
