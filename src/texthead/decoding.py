@@ -32,6 +32,7 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 import torch
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -240,7 +241,8 @@ class Video:
     """The frames of a file's best video stream in presentation order, upright by the container's rotation.
 
     `num_frames` is the number of frames that a player shows; `pts_seconds` says when it shows each of them,
-    counted from the first; `duration_seconds` is the end of the last one; `has_times` is False where the file says
+    counted from the first, which is at `begin_seconds` on the file's clock; `duration_seconds` is the end of the last
+    one; `has_times` is False where the file says
     no times and they were counted from its frame rate. Not applied: a sample aspect ratio
     other than 1:1, and mirroring in the container's matrix.
     """
@@ -267,6 +269,7 @@ class Video:
             if not ticks:
                 raise MediaError(path, "no frame of its video stream decodes; fetch or encode the file again")
             self.pts_seconds = seconds_from(ticks[0], ticks, self._stream)
+            (self.begin_seconds,) = seconds_from(0, ticks[:1], self._stream)
             self.num_frames = len(ticks)
             self.duration_seconds = self.pts_seconds[-1] + self._last_frame_seconds()
         except BaseException:
@@ -498,7 +501,7 @@ class Video:
             # At the front, or where seeking went past the keyframe: from the front, slow but always right.
             container, stream = open_stream(self.path, self._data)
             with container:
-                yield from islice(video_packets(self.path, container, stream), start, stop)
+                yield from islice(stored_packets(self.path, container, stream), start, stop)
 
     def _packets_after_seek(self, start: int) -> Iterator[Packet]:
         """The packets from position `start` on; none if seeking goes past it."""
@@ -507,7 +510,7 @@ class Video:
         with container:
             with _decoder_faults(self.path):
                 container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=stream)
-            packets = video_packets(self.path, container, stream)
+            packets = stored_packets(self.path, container, stream)
             # The size too: after a seek .mpg may cut the stream into packets differently.
             wanted = (entry.pts, entry.dts, entry.size)
             yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, packets)
@@ -615,7 +618,15 @@ def one_thread(context: VideoCodecContext) -> VideoCodecContext:
     return context
 
 
-def video_packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+def open_sound(path: Path) -> tuple[InputContainer, tuple[AudioStream, ...]]:
+    """The opened container of a video that could be read, and its streams of sound."""
+    with _decoder_faults(path):
+        source = io.BytesIO(read_member(path)) if is_member(path) else str(path.absolute())
+        container = av.open(source, options=_OPEN_OPTIONS, **_TITLES)
+        return container, container.streams.audio
+
+
+def stored_packets(path: Path, container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet]:
     """The stream's packets as stored, without the empty ones (frames dropped in recording, the end)."""
     with _decoder_faults(path):
         yield from (packet for packet in container.demux(stream) if packet.size)
@@ -678,7 +689,7 @@ def _list_packets(
     held: list[Packet] | None = []
     size = 0
     vp8 = stream.codec_context.name == "vp8"
-    for packet in video_packets(path, container, stream):
+    for packet in stored_packets(path, container, stream):
         # vp8 stores pictures that are only referred to as packets of their own, told by one bit.
         hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
         entries.append(

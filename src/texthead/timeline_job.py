@@ -257,6 +257,6 @@ def _write_files(options: Any, path: str, events: Sequence[Event], names: Sequen
     if missing:
         say.print(f"note: the overlay's font has no letters for {', '.join(missing)}: boxes stand there")
     with open_timed(path) as video, bar("overlay", "frames") as progress:
-        write_overlay(Path(options.overlay), video, events, names, curve, progress=progress)
+        said = write_overlay(Path(options.overlay), video, events, names, curve, progress=progress)
     other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
-    say.print(f"overlay: {options.overlay}{other}")
+    say.print(f"overlay: {options.overlay}{other}{f'; {said}' if said else ''}")
