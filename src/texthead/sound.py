@@ -11,7 +11,9 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.codec import Codec
 from av.container import OutputContainer
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError, InvalidDataError
+from av.error import BlockingIOError as NothingReadyError
+from av.error import EOFError as AtEndError
 from av.filter import Graph
 from av.packet import Packet
 
@@ -24,7 +26,7 @@ _BEFORE_SECONDS = 0.1
 # A longer pause is more likely a wrong time stamp, and would be filled with silence.
 _MAX_PAUSE_SECONDS = 3600
 # What FFmpeg says of packets that it cannot use.
-_USELESS = (av.error.InvalidDataError, av.error.ArgumentError)
+_USELESS = (InvalidDataError, ArgumentError)
 
 
 class Sound:
@@ -40,7 +42,7 @@ class Sound:
         self._packets: Iterator[Packet] = iter(())
         self._last: int | None = None
         self._lost = 0
-        stream = self._sounds[0] if self._sounds else None
+        stream = next(iter(self._sounds), None)
         # A stream without a rate has nothing to play.
         if stream is not None and stream.codec_context and stream.codec_context.sample_rate:
             base = stream.time_base or Fraction(1, stream.codec_context.sample_rate)
@@ -64,8 +66,7 @@ class Sound:
         self._container.mux(self._way.finish())
         said = [f"it has the first of {len(self._sounds)} sounds"] if len(self._sounds) > 1 else []
         if isinstance(self._way, _Encoded):
-            name = self._sounds[0].codec_context.codec.canonical_name
-            said.append(f"its sound is encoded anew as AAC, since {name} does not go into .mp4")
+            said.append(f"its sound is encoded anew as AAC, since {self._way.name} does not go into .mp4")
         if self._lost:
             said.append(f"{self._lost} damaged packets of its sound are left out")
         return "; ".join(said) or None
@@ -145,6 +146,7 @@ class _Encoded:
     def __init__(self, stream: AudioStream, base: Fraction, container: OutputContainer):
         self.base = base
         self._context = stream.codec_context
+        self.name = self._context.codec.canonical_name
         known = Codec("aac", "w").audio_rates or []
         rate = self._context.sample_rate if self._context.sample_rate in known else 48_000
         layout = "mono" if self._context.channels == 1 else "stereo"
@@ -205,7 +207,7 @@ class _Encoded:
         while True:
             try:
                 ready = graph.pull()
-            except (av.BlockingIOError, av.EOFError):
+            except (NothingReadyError, AtEndError):
                 return packets
             assert isinstance(ready, AudioFrame), "what is pushed is sound, so what comes out is"
             packets += self._out.encode(ready)
