@@ -1,6 +1,6 @@
 """When: events of videos that are joined from labelled clips, against the joins; hysteresis beside argmax.
 
-    python -m benchmarks.timeline [--data ../shared/data] [--joins 8] [--out FILE.json]
+    python -m benchmarks.timeline [--data ../shared/data] [--joins 12] [--out FILE.json]
     python -m benchmarks.timeline --choose [--data ../shared/data]
 
 Sets: "drawn" are the demo's videos with longer clips (3 s, 8 objects as classes), "airborne" real clips (2.5 s, 4
@@ -8,7 +8,9 @@ classes). A run is trained on the training split (frozen encoder, otherwise the 
 the test split, neighbours of different classes. With "strangers" every second clip is one of no class of the run
 (drawn: the background alone; airborne: skateboarding), where no event is right. Events are matched to clips of their
 class at an overlap (intersection over union in time) of 0.5 or more. Intervals are 95 % t-intervals over joins; a
-difference is paired by join.
+difference is paired by join. Joins share clips and the run, so the intervals are of joins of these clips. A second
+table has other rates of frames read, each beside the default, and what they cost: CPU seconds of decoding, encoding and
+scoring a minute of video, of the first joins without strangers, the rates one after the other on each.
 
 `--choose` is how the defaults were set: the run is trained on one half of the groups of the training split, the joins
 are of the other half, test clips are not opened. It prints F1 of windows and thresholds over all four kinds of joins.
@@ -18,6 +20,7 @@ import argparse
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise, product
@@ -39,6 +42,9 @@ from texthead.runs import Run
 from texthead.timeline import Sliding, open_timed, scores_over_time
 
 CLIPS, OVERLAP = 8, 0.5
+RATES = (2.0, 4.0, 8.0, 16.0)
+# So many joins of each set are timed.
+TIMED = 4
 WINDOWS = (1.0, 1.5, 2.0, 3.0)
 ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), (0.0, 0.25, 0.5, 1.0)
 
@@ -238,51 +244,74 @@ def overlap(event: Event, true: tuple[str, float, float]) -> float:
 # --- tables
 
 
-def sets(folder: Path, data: Path | None) -> dict[str, Dataset]:
-    """The sets that are there."""
-    found = {"drawn": drawn(folder / "drawn")}
-    return found | ({"airborne": airborne(data)} if data else {})
+def sets(folder: Path, data: Path | None, chosen: Sequence[str]) -> dict[str, Dataset]:
+    """Those of the sets that are asked for and there."""
+    found = {"drawn": drawn(folder / "drawn")} if "drawn" in chosen else {}
+    return found | ({"airborne": airborne(data)} if data and "airborne" in chosen else {})
 
 
 def measure(options: argparse.Namespace, folder: Path) -> None:
-    """Print a line a set and kind of joins."""
-    print("| set | joins | events of | F1 | against argmax | boundaries off, frames: mean | median | ms |")
-    print("|---" * 8 + "|")
+    """Print a line a set, kind of joins and way to make events; and one a rate of frames, as they are known."""
     kept: dict[str, list[float]] = {}
-    for name, data in sets(folder, options.data).items():
+    shared = "F1 | against {} | boundaries off, s: mean | median | frames: mean | median |"
+    print(f"| set | joins | events of | {shared.format('argmax')}", "|---" * 9 + "|", sep="\n")
+    print(
+        f"| set | joins | rate | {shared.format(f'{Sliding().rate:g}')} CPU s a minute |", "|---" * 10 + "|", sep="\n"
+    )
+    for name, data in sets(folder, options.data, options.sets).items():
         run = trained(data.split("train"), folder / f"{name}-run")
+        names, quick = run.model.names, remembering(run)
         for mixed in (False, True):
             videos = list(joins(name, data.split("test"), folder, options.data, options.joins, mixed=mixed, seed=0))
-            rows = [stretches(run, video, Sliding()) for video in videos]
-            ways = {
-                "hysteresis": [
-                    judged(events_in(r, run.model.names, Hysteresis()), v) for r, v in zip(rows, videos, strict=True)
-                ],
-                "argmax": [judged(by_argmax(r, run.model.names), v) for r, v in zip(rows, videos, strict=True)],
-            }
             kind = f"{options.joins}, strangers between" if mixed else f"{options.joins}"
-            for way, found in ways.items():
-                print(line(name, kind, way, found, ways["argmax"], videos[0].fps), flush=True)
-                kept[f"{name}, {kind}, {way}"] = [each.f1 for each in found]
+            rows = {rate: [stretches(quick, video, Sliding(rate=rate)) for video in videos] for rate in RATES}
+            by_rate = {
+                rate: [judged(events_in(r, names, Hysteresis()), v) for r, v in zip(found, videos, strict=True)]
+                for rate, found in rows.items()
+            }
+            usual = Sliding().rate
+            argmax = [judged(by_argmax(r, names), v) for r, v in zip(rows[usual], videos, strict=True)]
+            print(line(name, kind, "hysteresis", by_rate[usual], videos[0].fps, argmax))
+            print(line(name, kind, "argmax", argmax, videos[0].fps))
+            costs = {} if mixed else timed(run, videos[:TIMED])
+            for rate, found in by_rate.items():
+                base = by_rate[usual] if rate != usual else None
+                cost = "{:.1f} ±{:.1f}".format(*mean_and_half(costs[rate])) if costs else ""
+                print(f"{line(name, kind, f'{rate:g}', found, videos[0].fps, base)} {cost} |", flush=True)
+                kept[f"{name}, {kind}, {rate:g} a second"] = [each.f1 for each in found]
+            kept[f"{name}, {kind}, argmax"] = [each.f1 for each in argmax]
     if options.out:
         options.out.write_text(json.dumps(kept, indent=1))
 
 
-def line(name: str, kind: str, way: str, found: Sequence[Found], base: Sequence[Found], fps: int) -> str:
-    """One line of the table."""
+def timed(run: Run, videos: Sequence[Join]) -> dict[float, list[float]]:
+    """CPU seconds a minute of video for each rate, of each video."""
+    costs: dict[float, list[float]] = {rate: [] for rate in RATES}
+    for video in videos:
+        for rate, found in costs.items():
+            began = time.process_time()
+            seconds = stretches(run, video, Sliding(rate=rate))[-1].end
+            found.append(60 * (time.process_time() - began) / seconds)
+    return costs
+
+
+def line(name: str, kind: str, way: str, found: Sequence[Found], fps: int, base: Sequence[Found] | None = None) -> str:
+    """One line of a table; beside `base` where that is given."""
     f1, half = mean_and_half([each.f1 for each in found])
-    gap, own = mean_and_half([a.f1 - b.f1 for a, b in zip(found, base, strict=True)])
-    against = "" if way == "argmax" else f"{gap:+.1f} ±{own:.1f}"
+    against = ""
+    if base is not None:
+        against = "{:+.1f} ±{:.1f}".format(*mean_and_half([a.f1 - b.f1 for a, b in zip(found, base, strict=True)]))
     mean, around = mean_and_half([float(np.mean(each.off)) for each in found if each.off])
     median = float(np.median([off for each in found for off in each.off]))
-    cells = [name, kind, way, f"{f1:.1f} ±{half:.1f}", against, f"{mean:.1f} ±{around:.1f}", f"{median:.1f}"]
-    return f"| {' | '.join([*cells, f'{1000 * median / fps:.0f}'])} |"
+    seconds = f"{mean / fps:.2f} ±{around / fps:.2f}", f"{median / fps:.2f}"
+    frames = f"{mean:.1f} ±{around:.1f}", f"{median:.1f}"
+    return f"| {' | '.join([name, kind, way, f'{f1:.1f} ±{half:.1f}', against, *seconds, *frames])} |"
 
 
 def choose(options: argparse.Namespace, folder: Path) -> None:
     """Print mean F1 over sets and kinds of joins for each window, and the best thresholds of each."""
     rows: dict[float, list[tuple[Join, list[Stretch], tuple[str, ...]]]] = {window: [] for window in WINDOWS}
-    for name, data in sets(folder, options.data).items():
+    for name, data in sets(folder, options.data, options.sets).items():
         fit, rest = halves(data)
         run = remembering(trained(fit, folder / f"{name}-run"))
         for mixed in (False, True):
@@ -311,7 +340,8 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=None)
-    parser.add_argument("--joins", type=int, default=8)
+    parser.add_argument("--joins", type=int, default=12)
+    parser.add_argument("--sets", nargs="+", choices=("drawn", "airborne"), default=("drawn", "airborne"))
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()

@@ -22,12 +22,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from texthead.calibration import Calibration, Threshold
 from texthead.datasets import Dataset, Item, Pixels
 from texthead.errors import TextheadError
 from texthead.heads import FrozenHead
+from texthead.prediction import look_of
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.runs import write_run
+from texthead.runs import load_run, rows_digest, save_calibration, write_run
 from texthead.temporal import MeanPool
 from texthead.towers import Visual, VisualSpec, build_visual
 from texthead.transforms import view_crops
@@ -314,4 +316,14 @@ def write_colour_run(out: Path) -> Path:
     """The folder of a run that knows colours; its clips have two frames."""
     split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
     write_run(out, colour_model(), Recipe(name="test", frames=2, size=32, resize=36), PIXELS, list(COLOURS), split)
+    return out
+
+
+def calibrate_run(out: Path, *, temperature: float, threshold: float, **changed: object) -> Path:
+    """The folder of a run, calibrated for how it looks at files unless something of that is changed."""
+    run = load_run(out)
+    rows = run.model.head.weight
+    assert isinstance(rows, Tensor)
+    look = {**look_of(run)[1].to_json(), **changed}
+    save_calibration(run, Calibration(temperature, 40, Threshold(0.05, threshold, 19), None, rows_digest(rows), look))
     return out

@@ -54,7 +54,7 @@ ALLOWED = {
     "video_streams": {"clips", "errors"},
     "videos": {"clips", "errors", "sample_tables", "video_streams"},
     "decoding": {"clips", "errors", "frame_files", "images", "shard_files", "video_streams", "videos", "workers"},
-    "events": {"errors"},
+    "events": {"calibration", "errors"},
     "streams": {"errors", "video_streams", "videos"},
     "files": {"errors", "frame_files", "shard_files", "text_files"},
     "towers": {"errors"},

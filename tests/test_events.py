@@ -56,6 +56,29 @@ def test_mean_and_peak_are_weighed_by_time_and_leave_out_gaps():
     assert event.mean == pytest.approx((0.6 + 3 * 0.9) / 4)
 
 
+def test_none_of_the_classes_ends_an_event_whatever_the_thresholds():
+    rows = [Stretch(float(i), i + 1.0, (0.9, 0.1), known) for i, known in enumerate([True, False, False, True])]
+    rule = Hysteresis(0.0, 0.0, 1.5)
+    assert [(e.name, e.start, e.end) for e in events_in(rows, ["a", "b"], rule)] == []
+    assert [(e.name, e.start, e.end) for e in events_in(rows, ["a", "b"], Hysteresis(0.7, 0.0, 1.0))] == [
+        ("a", 0.0, 1.0),
+        ("a", 3.0, 4.0),
+    ]
+    finder = EventFinder(["a", "b"], rule)
+    found = in_order([event for row in rows for event in finder.add(row)] + finder.finish())
+    assert found == [Event("none of these", 1.0, 3.0, 0.9, 0.9, known=False)]
+    assert json_entry(found[0])["name"] is None
+    assert csv_row(found[0])[2] == "none of these"
+    assert srt([*found, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
+
+
+def test_a_short_time_of_none_is_bridged_and_no_time_of_none():
+    rows = [Stretch(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
+    finder = EventFinder(["a"], Hysteresis(min_length=1.5))
+    found = [event for row in rows for event in finder.add(row)] + finder.finish()
+    assert [(e.name, e.start, e.end) for e in found] == [("a", 0.0, 4.0)]
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_it_equals_hysteresis_in_hindsight(seed: int):
     rng = np.random.default_rng(seed)

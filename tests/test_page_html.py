@@ -123,6 +123,25 @@ def test_no_event_says_why() -> None:
     assert "No event: no name reaches 50 %. The highest is b, 40 % at 1.0 s." in timed_html(low)
 
 
+def test_times_of_none_are_rows_without_a_box() -> None:
+    none = Event("none of these", 1.0, 4.0, 0.6, 0.62, known=False)
+    with_event = timed(Event("a cat", 0.0, 1.0, 0.9, 0.91), none)
+    parsed = Tags(timed_html(with_event))
+    assert [(box["x"], box["width"]) for box in parsed.all("rect")] == [("0.0", "250.0")]
+    assert "none of these" in parsed.text
+    alone = timed_html(timed(none))
+    assert "No event. The highest is a cat, 90 % at 0.0 s." in alone
+    assert "none of these" in alone
+    calibration = Calibration(1.5, 40, Threshold(0.05, 0.8, 19))
+    saved = files(downloads_html(named()._replace(calibration=calibration), with_event))
+    whole = json.loads(saved["clip.json"])["timeline"]
+    assert [event["name"] for event in whole["events"]] == ["a cat"]
+    assert (whole["temperature"], whole["threshold"]) == (1.5, 0.8)
+    assert [(event["name"], event["start"]) for event in whole["none_of_these"]] == [(None, 1.0)]
+    assert "none of these" in saved["clip-events.csv"]
+    assert "none" not in saved["clip.srt"]
+
+
 def test_a_curve_is_the_area_below_the_scores() -> None:
     assert _curve(np.array([1.0, 2.0]), np.array([0.5, 1.0])) == "M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z"
 

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ from made import (
     COLOURS,
     PIXELS,
     SPEC,
+    calibrate_run,
     colour_model,
     joined_colours,
     noise,
     pictures,
     taken,
     tiny_visual,
+    write_colour_run,
     write_frames,
     write_image,
     write_timed,
@@ -29,6 +32,7 @@ from texthead.evaluation import average_views
 from texthead.events import Hysteresis, Stretch
 from texthead.heads import FrozenHead
 from texthead.recognizer import Recognizer
+from texthead.runs import Run, load_run
 from texthead.sampling import Views
 from texthead.streams import PipedVideo
 from texthead.temporal import TemporalConv, TemporalTransformer
@@ -177,6 +181,55 @@ def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float)
     assert [event.start for event in found] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
     assert [event.end for event in found] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
     assert all(event.peak > 0.9 for event in found)
+
+
+# --- a calibration
+
+
+def load_calibrated(folder: Path, **how: Any) -> Run:
+    return load_run(calibrate_run(write_colour_run(folder), **how))
+
+
+def of_run(run: Run, path: Path) -> list[Stretch]:
+    with open_timed(path) as video:
+        return list(scores_over_time(run, video, sliding=Sliding(0.5, 10.0)))
+
+
+def test_windows_are_answered_as_predict_answers_clips(joined: Path, tmp_path: Path):
+    """Their logits over the temperature; known where the best probability is above the threshold."""
+    bare = of_run(load_run(write_colour_run(tmp_path / "bare")), joined)
+    best = sorted(max(np.power(s.scores, 0.25)) / sum(np.power(s.scores, 0.25)) for s in bare)
+    middle = float(best[len(best) // 2])
+    found = of_run(load_calibrated(tmp_path / "run", temperature=4.0, threshold=middle), joined)
+    assert [s[:2] for s in found] == [s[:2] for s in bare]
+    for before, after in zip(bare, found, strict=True):
+        cooled = np.power(np.array(before.scores), 1 / 4.0)
+        assert np.allclose(after.scores, cooled / cooled.sum(), atol=1e-4)
+        assert after.known == (max(after.scores) > middle)
+    assert 0 < sum(s.known for s in found) < len(found)
+    assert all(s.known for s in bare)
+
+
+def test_none_of_these_makes_no_event(joined: Path, tmp_path: Path):
+    sliding = Sliding(0.5, 10.0)
+    run = load_calibrated(tmp_path / "run", temperature=1.0, threshold=0.0)
+    assert [event.name for event in find_events(run, joined, sliding=sliding)] == ["red", "blue", "green"]
+    run = load_calibrated(tmp_path / "strict", temperature=1.0, threshold=1.0)
+    assert find_events(run, joined, sliding=sliding, rule=Hysteresis(0.0, 0.0, 0.0)) == []
+
+
+def test_a_calibration_for_other_views_leaves_the_temperature_alone(joined: Path, tmp_path: Path):
+    run = load_calibrated(tmp_path / "run", temperature=4.0, threshold=1.0, frames=7)
+    bare = of_run(load_run(write_colour_run(tmp_path / "bare")), joined)
+    found = of_run(run, joined)
+    assert all(s.known for s in found)
+    assert max(found[0].scores) < max(bare[0].scores)
+
+
+def test_a_pipe_uses_the_calibration_as_the_file_does(joined: Path, tmp_path: Path):
+    run = load_calibrated(tmp_path / "run", temperature=3.0, threshold=0.9)
+    with joined.open("rb") as file, PipedVideo(file, Path("pipe")) as video:
+        assert list(scores_over_time(run, video, sliding=Sliding(0.5, 10.0))) == of_run(run, joined)
 
 
 # --- streams

@@ -12,8 +12,11 @@ from pathlib import Path
 import av
 import pytest
 
-from made import joined_colours, write_colour_run, write_image
+from made import calibrate_run, joined_colours, write_colour_run, write_image
 from texthead.decoding import open_media
+from texthead.events import Event, EventFinder, Hysteresis, csv_row, in_order, json_entry
+from texthead.runs import load_run
+from texthead.timeline import Sliding, open_timed, scores_over_time
 
 Say = Callable[..., tuple[int, str, str]]
 SHORT = ("--window", 0.5, "--rate", 10)
@@ -118,6 +121,66 @@ def test_no_event_is_explained(world: Path, say: Say):
     assert out == "start,end,name,mean,peak\r\n"
     _, out, _ = say("timeline", world / "run", world / "a.mkv", *SHORT, "--min-length", 60, "--json")
     assert json.loads(out)["events"] == []
+
+
+# --- a calibrated run
+
+
+@pytest.fixture(scope="module")
+def unsure(world: Path) -> tuple[Path, list[Event]]:
+    """A calibrated run for which half of the windows are none of its classes; what it finds in the video."""
+    folder = calibrate_run(write_colour_run(world / "unsure"), temperature=3.0, threshold=0.0)
+    sliding = Sliding(0.5, 10.0)
+    with open_timed(world / "a.mkv") as video:
+        best = sorted(max(stretch.scores) for stretch in scores_over_time(load_run(folder), video, sliding=sliding))
+    run = load_run(calibrate_run(folder, temperature=3.0, threshold=best[len(best) // 2]))
+    finder = EventFinder(run.model.names, Hysteresis(min_length=0.3))
+    with open_timed(world / "a.mkv") as video:
+        stretches = scores_over_time(run, video, sliding=sliding)
+        found = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
+    assert {event.known for event in found} == {True, False}
+    return folder, in_order(found)
+
+
+HALF = (*SHORT, "--min-length", 0.3)
+
+
+def test_a_calibrated_run_says_none_of_these(unsure: tuple[Path, list[Event]], world: Path, say: Say, tmp_path: Path):
+    run, expected = unsure
+    _, out, err = say("timeline", run, world / "a.mkv", *HALF, "--srt", tmp_path / "a.srt")
+    told = [(float(row.split()[0]), row.partition(" %  ")[2].partition(" %  ")[2]) for row in out.splitlines()[1:]]
+    assert told == [(pytest.approx(event.start, abs=0.006), event.name) for event in expected]
+    assert "note: probabilities are after temperature 3 (calibration.json, 40 items)" in err
+    assert "is none of these and makes no event; that threshold was set on whole clips" in " ".join(err.split())
+    assert (tmp_path / "a.srt").read_text().count("-->") == sum(event.known for event in expected)
+    assert "none of these" not in (tmp_path / "a.srt").read_text()
+    found = json.loads(say("timeline", run, world / "a.mkv", *HALF, "--json")[1])
+    assert found["temperature"] == 3.0
+    assert found["threshold"] == load_run(run).calibration.threshold.probability
+    assert found["events"] == [json_entry(event) for event in expected if event.known]
+    assert found["none_of_these"] == [json_entry(event) for event in expected if not event.known]
+    rows = list(csv.reader(io.StringIO(say("timeline", run, world / "a.mkv", *HALF, "--csv")[1])))
+    assert rows[1:] == [list(csv_row(event)) for event in expected]
+
+
+def test_a_run_without_calibration_says_nothing_of_one(world: Path, say: Say):
+    _, out, err = say("timeline", world / "run", world / "a.mkv", *SHORT, "--json")
+    assert not {"temperature", "threshold", "none_of_these"} & set(json.loads(out))
+    assert "note" not in err
+
+
+def test_a_pipe_says_none_of_these_too(unsure: tuple[Path, list[Event]], world: Path):
+    done = piped(world, unsure[0], "-", *HALF, "--csv")
+    assert done.returncode == 0, done.stderr
+    found = sorted(list(csv.reader(io.StringIO(done.stdout)))[1:], key=lambda row: float(row[0]))
+    assert found == [list(csv_row(event)) for event in unsure[1]]
+
+
+def test_no_event_for_a_threshold_is_explained(world: Path, say: Say):
+    run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
+    _, out, err = say("timeline", run, world / "a.mkv", *SHORT)
+    assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]
+    assert "no event: none is above the threshold 1.000 of calibration.json; the highest was" in err
 
 
 # --- mistakes

@@ -83,7 +83,8 @@ class Named(NamedTuple):
 class Timed(NamedTuple):
     """When the names are there: events by their start, and the probabilities (0-1) of the names with most to show.
 
-    Row i of `scores` is from where row i - 1 ends to `ends[i]` seconds.
+    Times of none of the names stand among the events. Row i of `scores` is from where row i - 1 ends to `ends[i]`
+    seconds.
     """
 
     events: tuple[Event, ...]
@@ -249,7 +250,8 @@ def _timed(
 ) -> Timed:
     """The timeline of the names with the longest events, then of those with the highest scores, `LANES` at most."""
     scores = np.array([stretch.scores for stretch in stretches], np.float32)
-    seconds = [sum(event.end - event.start for event in events if event.name == name) for name in names]
+    known = [event for event in events if event.known]
+    seconds = [sum(event.end - event.start for event in known if event.name == name) for name in names]
     order = sorted(range(len(names)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
     ends = np.array([stretch.end for stretch in stretches], np.float32)
     return Timed(tuple(events), tuple(names[i] for i in order), ends, scores[:, order], sliding, rule)

@@ -4,22 +4,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from texthead.calibration import NONE
 from texthead.errors import DataError
 
 
 class Stretch(NamedTuple):
-    """The probability of each class (0 to 1) from one time to another, in seconds; the next begins where it ends."""
+    """The probability of each class (0 to 1) from one time to another, in seconds; the next begins where it ends.
+
+    `known` is False where a calibrated model says that it is none of them.
+    """
 
     start: float
     end: float
     scores: tuple[float, ...]
+    known: bool = True
 
 
 @dataclass(frozen=True)
 class Event:
     """One class from `start` to `end` (seconds from the first frame), and its probability there: mean and peak.
 
-    The mean is that of the stretches at which the class was on, without gaps that were bridged.
+    The mean is that of the stretches at which the class was on, without gaps that were bridged. A time that is none of
+    the classes is no event; it comes as one that is not `known`, with the best probability there, whatever its class.
     """
 
     name: str
@@ -27,6 +33,7 @@ class Event:
     end: float
     mean: float
     peak: float
+    known: bool = True
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class Hysteresis:
 
     It begins where the class's probability is `enter` or more and ends where it falls below `leave`. A gap between two
     events of the same class that is shorter than `min_length` seconds is bridged; then events that are shorter are
-    dropped. Classes are looked at each by itself, so below 0.5 events of several can overlap.
+    dropped. Classes are looked at each by itself, so below 0.5 events of several can overlap. Where it is none of the
+    classes no event begins or goes on, and such times are bridged and dropped by the same length.
 
     Raises: DataError for thresholds outside 0..1, a `leave` above `enter`, or a negative length.
     """
@@ -74,15 +82,20 @@ class _Span:
 class _Class:
     """The events of one class: at most one that is on, and one that is over unless the gap behind it is bridged."""
 
-    def __init__(self, name: str, rule: Hysteresis):
+    def __init__(self, name: str, rule: Hysteresis, *, known: bool = True):
         self.name = name
         self.rule = rule
+        self.known = known
         self._on: _Span | None = None
         self._over: _Span | None = None
 
-    def add(self, start: float, end: float, score: float) -> list[Event]:
+    def reached_by(self, score: float) -> bool:
+        """Whether an event begins, or goes on, with this probability."""
+        return score >= (self.rule.enter if self._on is None else self.rule.leave)
+
+    def add(self, start: float, end: float, score: float, *, on: bool) -> list[Event]:
         """The event that is settled by one more stretch, if one is."""
-        if score >= (self.rule.enter if self._on is None else self.rule.leave):
+        if on:
             # What is over is still there only if the gap is short enough to be bridged.
             self._on = self._on or self._over or _Span(start, end)
             self._over = None
@@ -100,7 +113,7 @@ class _Class:
         self._on = self._over = None
         if span is None or span.end - span.start < self.rule.min_length or not span.seconds:
             return []
-        return [Event(self.name, span.start, span.end, span.weighted / span.seconds, span.peak)]
+        return [Event(self.name, span.start, span.end, span.weighted / span.seconds, span.peak, self.known)]
 
 
 class EventFinder:
@@ -108,30 +121,32 @@ class EventFinder:
 
     def __init__(self, names: Sequence[str], rule: Hysteresis):
         self._classes = [_Class(name, rule) for name in names]
+        self._none = _Class(NONE, rule, known=False)
 
     def add(self, stretch: Stretch) -> list[Event]:
-        """The events that are settled by one more stretch, most often none.
+        """The events that are settled by one more stretch, most often none; and times of none of the classes.
 
         An event is settled when it is over and the gap behind it is too long to be bridged.
         """
         settled: list[Event] = []
-        for each, score in zip(self._classes, stretch.scores, strict=True):
-            settled += each.add(stretch.start, stretch.end, score)
-        return settled
+        start, end, scores, known = stretch
+        for each, score in zip(self._classes, scores, strict=True):
+            settled += each.add(start, end, score, on=known and each.reached_by(score))
+        return settled + self._none.add(start, end, max(scores), on=not known)
 
     def finish(self) -> list[Event]:
-        """The events that are still on at the end."""
-        return [event for each in self._classes for event in each.finish()]
+        """What is still on at the end."""
+        return [event for each in (*self._classes, self._none) for event in each.finish()]
 
 
 def events_in(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteresis) -> list[Event]:
-    """All events, by their start.
+    """All events, by their start; times of none of the classes are left out.
 
     Worked example, one class, enter 0.6, leave 0.4, stretches of a second: 0.5 0.7 0.5 0.3 gives one event of 1-3 s.
     """
     finder = EventFinder(names, rule)
     found = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
-    return in_order(found)
+    return in_order(event for event in found if event.known)
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
@@ -148,9 +163,9 @@ def csv_row(event: Event) -> tuple[str, ...]:
 
 
 def json_entry(event: Event) -> dict[str, object]:
-    """The event as JSON holds it, rounded as in `csv_row`."""
+    """The event as JSON holds it, rounded as in `csv_row`; the name of none of the classes is null."""
     return {
-        "name": event.name,
+        "name": event.name if event.known else None,
         "start": round(event.start, 3),
         "end": round(event.end, 3),
         "mean": round(event.mean, 6),
@@ -159,10 +174,10 @@ def json_entry(event: Event) -> dict[str, object]:
 
 
 def srt(events: Iterable[Event]) -> str:
-    """The events as SubRip subtitles, one a cue."""
+    """The events as SubRip subtitles, one a cue; times of none of the classes have none."""
     cues = (
         f"{number}\n{_clock(event.start)} --> {_clock(event.end)}\n{event.name}\n"
-        for number, event in enumerate(events, 1)
+        for number, event in enumerate((event for event in events if event.known), 1)
     )
     return "\n".join(cues)
 

@@ -415,7 +415,7 @@ def _timeline_parser() -> ArgumentParser:
     parser.add_argument("--json", action="store_true", help="JSON on standard output, when all is known")
     parser.add_argument("--csv", action="store_true", help="CSV on standard output")
     parser.add_argument("--srt", default=None, metavar="FILE", help="write the events as subtitles")
-    text = "write the video with names and bars drawn in, without its sound"
+    text = "write the video with names and bars drawn in, and its first sound"
     parser.add_argument("--overlay", default=None, metavar="FILE.mp4", help=text)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser

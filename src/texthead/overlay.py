@@ -1,4 +1,4 @@
-"""A video with its events drawn in: names and bars at the top, a line of all events at the bottom. No sound."""
+"""A video with its events drawn in: names and bars at the top, a line of all events at the bottom, and its sound."""
 
 from array import array
 from bisect import bisect_right
@@ -19,6 +19,7 @@ from texthead.events import Event
 from texthead.features import Progress
 from texthead.figures import COLOURS
 from texthead.files import replacing
+from texthead.sound import Sound
 from texthead.videos import Video
 
 # Ticks of a second, as MPEG counts; they divide the usual frame rates.
@@ -82,8 +83,10 @@ def write_overlay(
     curve: Curve,
     *,
     progress: Progress | None = None,
-) -> None:
-    """Write every frame of the video at its own time, with what is on then.
+) -> str | None:
+    """What is to be said of the sound, if anything is, after writing every frame at its own time, with what is on then.
+
+    The video's first sound is beside them, from the first frame on, to its end.
 
     Raises:
         MediaError: a frame that cannot be read.
@@ -93,7 +96,11 @@ def write_overlay(
     shades = colours(events)
     painter: _Painter | None = None
     stream: VideoStream | None = None
-    with replacing(out) as beside, av.open(str(beside), "w", format="mp4") as container:
+    with (
+        replacing(out) as beside,
+        av.open(str(beside), "w", format="mp4") as container,
+        Sound(video.path, video.begin_seconds, container) as sound,
+    ):
         for number, (seconds, take) in enumerate(video.in_order(), 1):
             picture = enlarged(take())
             if painter is None or stream is None:
@@ -102,11 +109,13 @@ def write_overlay(
             scores = curve.at(seconds)
             on = [event.name for event in events if event.start <= seconds < event.end]
             painter.draw(picture, [Line(name, shades[name], scores[place[name]]) for name in on], seconds)
+            sound.until(seconds)
             container.mux(stream.encode(_timed(picture, seconds)))
             if progress:
                 progress(number, video.num_frames)
         assert stream is not None, "a video that opens has a frame, or in_order has raised"
         container.mux(stream.encode(None))
+        return sound.finish()
 
 
 def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction) -> VideoStream:

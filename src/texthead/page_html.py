@@ -114,7 +114,7 @@ def timed_html(timed: Timed) -> str:
 def _lane(timed: Timed, place: int) -> str:
     name, colour = timed.names[place], COLOURS[place % len(COLOURS)]
     whole = float(timed.ends[-1])
-    own = [event for event in timed.events if event.name == name]
+    own = [event for event in timed.events if event.known and event.name == name]
     told = ", ".join(f"{each.start:.1f} to {each.end:.1f} s" for each in own) or "no event"
     boxes = "".join(
         f'<rect x="{1000 * e.start / whole:.1f}" y="0" width="{1000 * (e.end - e.start) / whole:.1f}" height="100"/>'
@@ -151,11 +151,13 @@ def _ticks(whole: float) -> list[float]:
 
 
 def _event_table(timed: Timed) -> str:
+    some = any(event.known for event in timed.events)
+    said = "" if some else f'<p class="th-quiet">{escape(_no_event(timed))}</p>'
     if not timed.events:
-        return f'<p class="th-quiet">{escape(_no_event(timed))}</p>'
+        return said
     rows = "".join(_event_row(event) for event in timed.events)
     return (
-        '<div class="th-scroll"><table class="th-events"><caption class="th-hidden">Events</caption>'
+        f'{said}<div class="th-scroll"><table class="th-events"><caption class="th-hidden">Events</caption>'
         "<thead><tr><th>name</th>"
         f"<th>from – to (s)</th><th>mean</th><th>peak</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
@@ -174,8 +176,11 @@ def _no_event(timed: Timed) -> str:
     row, column = np.unravel_index(timed.scores.argmax(), timed.scores.shape)
     start = timed.ends[row - 1] if row else 0.0
     top, rule = float(timed.scores[row, column]), timed.rule
+    best = f"The highest is {timed.names[column]}, {100 * top:.0f} % at {start:.1f} s."
+    if timed.events:
+        return f"No event. {best}"
     reached = f"stays there for {rule.min_length:g} s" if top >= rule.enter else f"reaches {100 * rule.enter:g} %"
-    return f"No event: no name {reached}. The highest is {timed.names[column]}, {100 * top:.0f} % at {start:.1f} s."
+    return f"No event: no name {reached}. {best}"
 
 
 def lit_html(found: Lit) -> str:
@@ -214,7 +219,7 @@ def downloads_html(named: Named, timed: Timed | None) -> str:
     links = [_file(f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows([named.found], columns)]), "CSV")]
     if timed is not None:
         found = list(timed.events)
-        entry["timeline"] = timeline_json(path, named.seconds, timed.sliding, timed.rule, found)
+        entry["timeline"] = timeline_json(path, named.seconds, timed.sliding, timed.rule, found, named.calibration)
         rows = csv_text([events.CSV_COLUMNS, *map(events.csv_row, found)])
         links.append(_file(f"{path.stem}-events.csv", "text/csv", rows, "events as CSV"))
         links.append(_file(f"{path.stem}.srt", "application/x-subrip", events.srt(found), "as subtitles"))

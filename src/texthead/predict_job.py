@@ -19,7 +19,16 @@ from texthead.errors import DataError
 from texthead.evaluation import Pooling, own_pixels
 from texthead.frame_files import clips_below, is_template
 from texthead.parts import Part, check_rank, open_parts, predict_parts
-from texthead.prediction import Look, Prediction, calibration_for, csv_columns, csv_rows, json_entry, zero_shot
+from texthead.prediction import (
+    Look,
+    Prediction,
+    calibration_for,
+    csv_columns,
+    csv_rows,
+    json_entry,
+    look_of,
+    zero_shot,
+)
 from texthead.prediction import predict as predict_files
 from texthead.ray_parts import predict_on_ray
 from texthead.recipes import Recipe
@@ -56,7 +65,8 @@ def predict(options: Any) -> None:
     model = predictor(run_folder, options)
     views, pooling, pixels = _asked(model, options)
     note = zero_shot_line(model, options)
-    calibration = _calibration(model, options)
+    _, look = look_of(model, frames=options.frames, views=views, pooling=pooling, pixels=pixels)
+    calibration = told_calibration(model, look)
     with bar("predict", "files") as progress:
         found = predict_files(
             model,
@@ -152,7 +162,7 @@ def _predict_many(options: Any, run_folder: str | None) -> None:
         pixels=pixels,
         sets=options.sets,
     )
-    _calibration(model, options)
+    told_calibration(model, parts.look)
     say, skip, began = notes(), options.skip_unreadable, time.perf_counter()
     made: list[int] = []
 
@@ -250,12 +260,9 @@ def zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:
     return zero_shot_note(visual.spec.source)
 
 
-def _calibration(model: runs.Run | Recognizer, options: Any) -> Calibration | None:
-    """What of the run's calibration holds for what is asked, after a note on it."""
-    if not isinstance(model, runs.Run):
-        return None
-    views, pooling, pixels = _asked(model, options)
-    found, why = calibration_for(model, Look(options.frames or model.recipe.frames, pixels, views, pooling))
+def told_calibration(model: runs.Run | Recognizer, look: Look) -> Calibration | None:
+    """What of a run's calibration holds for what is looked at in this way, after a note on it."""
+    found, why = calibration_for(model, look)
     if found is None:
         return None
     told = f"probabilities are after temperature {found.temperature:.3g} (calibration.json, {found.items} items)"

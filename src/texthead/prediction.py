@@ -211,8 +211,7 @@ def named(
     sets: bool = False,
 ) -> list[Prediction]:
     """The prediction of each file from its scores, or from why it has none."""
-    probabilities = (scores if calibration is None else calibration.apply(scores)).softmax(dim=-1)
-    known = [True] * len(paths) if calibration is None else calibration.is_known(scores).tolist()
+    probabilities, known = answered(scores, calibration)
     sizes = calibration.sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
     # By the scores: probabilities of which two are 1, or 0, have no order.
     order = scores.argsort(dim=-1, descending=True)
@@ -225,6 +224,15 @@ def named(
         pairs = tuple((names[place], float(probabilities[i, place])) for place in places)
         found.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
     return found
+
+
+def answered(
+    scores: Float[Tensor, "items classes"], calibration: Calibration | None
+) -> tuple[Float[Tensor, "items classes"], list[bool]]:
+    """(probabilities (0-1), whether each item gets an answer); of what has no calibration all do."""
+    if calibration is None:
+        return scores.softmax(dim=-1), [True] * len(scores)
+    return calibration.apply(scores).softmax(dim=-1), calibration.is_known(scores).tolist()
 
 
 def json_entry(found: Prediction, calibration: Calibration | None = None) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from texthead.video_streams import (
     one_thread,
     open_stream,
     seconds_from,
+    stored_packets,
     upright_rgb,
-    video_packets,
     where_is,
     whole_frames,
 )
@@ -108,7 +108,7 @@ class PipedVideo:
     def _frames(self) -> Iterator[VideoFrame]:
         """Every frame from the first key frame on."""
         begun = False
-        packets = video_packets(self.path, self._container, self._stream)
+        packets = stored_packets(self.path, self._container, self._stream)
         with _hinted():
             first = next(packets, None)
         for packet in chain([] if first is None else [first], packets):

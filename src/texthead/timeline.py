@@ -18,13 +18,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from texthead.calibration import Calibration
 from texthead.datasets import Pixels
 from texthead.decoding import open_media
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Pooling, average_views
 from texthead.events import Event, Hysteresis, Stretch, events_in, json_entry
 from texthead.features import Progress
-from texthead.prediction import look_of
+from texthead.prediction import answered, calibration_for, look_of
 from texthead.recognizer import Recognizer
 from texthead.runs import Run
 from texthead.sampling import Views
@@ -84,7 +85,14 @@ class Timeline:
     """
 
     def __init__(
-        self, model: Recognizer, *, frames: int, pixels: Pixels, sliding: Sliding, pooling: Pooling = "features"
+        self,
+        model: Recognizer,
+        *,
+        frames: int,
+        pixels: Pixels,
+        sliding: Sliding,
+        pooling: Pooling = "features",
+        calibration: Calibration | None = None,
     ):
         self._visual = model.eval().visual if model.sees_frames_apart else nn.Identity()
         self._scorer = model.on_features() if model.sees_frames_apart else model
@@ -94,6 +102,7 @@ class Timeline:
         self._sliding = sliding
         self._views = sliding.views(frames)
         self._pooling: Pooling = pooling
+        self._calibration = calibration
         self._shown: tuple[float, Take] | None = None
         self._points = 0
         self._encoded = 0
@@ -180,11 +189,11 @@ class Timeline:
         """
         chosen = torch.tensor(self._views.frame_indices(len(self._window), self._frames), device=self._device)
         features = self._scorer.features(torch.stack(list(self._window))[chosen])
-        logits = average_views(features[None], self._scorer.head, pooling=self._pooling)[0]
-        scores = tuple(logits.float().softmax(-1).tolist())
+        logits = average_views(features[None], self._scorer.head, pooling=self._pooling)
+        probabilities, (known,) = answered(logits.float(), self._calibration)
         before, start = self._last, 0.0 if self._last is None else self._last.end
         end = (self._encoded + 0.5 - self._sliding.points / 2) / self._sliding.rate
-        self._last = Stretch(start, end, scores)
+        self._last = Stretch(start, end, tuple(probabilities[0].tolist()), known)
         return [] if before is None else [before]
 
 
@@ -214,6 +223,9 @@ def scores_over_time(
 ) -> Iterator[Stretch]:
     """The probability of each class over time, from the first frame to the end of the last without a gap.
 
+    A calibrated run's temperature and threshold are used as `calibration_for` says; the threshold's promise is of whole
+    clips, and not of windows.
+
     Args:
         run: a run, which knows its frames and sizes, or a bare model, as in `predict`.
         video: of a file, from `open_timed`, or of a pipe: the same frames give the same stretches, to the bit.
@@ -223,8 +235,14 @@ def scores_over_time(
         MediaError: a frame that cannot be read, when it is come to.
     """
     model, look = look_of(run, frames=frames, pixels=pixels)
+    calibration, _ = calibration_for(run, look)
     timeline = Timeline(
-        model, frames=look.frames, pixels=look.pixels, sliding=sliding or Sliding(), pooling=look.pooling
+        model,
+        frames=look.frames,
+        pixels=look.pixels,
+        sliding=sliding or Sliding(),
+        pooling=look.pooling,
+        calibration=calibration,
     )
     whole = math.ceil(video.duration_seconds) if isinstance(video, Video) else 0
     for seconds, take in video.in_order():
@@ -245,6 +263,8 @@ def find_events(
 ) -> list[Event]:
     """What happens in a video, and when: events with start and end in seconds, by their start.
 
+    Windows of which a calibrated run says that they are none of its classes make no event.
+
     Raises:
         MediaError: the file is no video, or cannot be read to its end.
     """
@@ -255,9 +275,23 @@ def find_events(
 
 
 def timeline_json(
-    path: str | Path, seconds: float, sliding: Sliding, rule: Hysteresis, events: list[Event]
+    path: str | Path,
+    seconds: float,
+    sliding: Sliding,
+    rule: Hysteresis,
+    events: list[Event],
+    calibration: Calibration | None = None,
 ) -> dict[str, object]:
-    """The events of a video as JSON holds them, with how they were found."""
-    asked = {"window": sliding.window, "rate": sliding.rate}
+    """The events of a video as JSON holds them, with how they were found.
+
+    Of a calibrated run also the temperature; where it has a threshold, that and the times of none of its classes.
+    """
+    asked: dict[str, object] = {"window": sliding.window, "rate": sliding.rate}
     asked |= {"enter": rule.enter, "leave": rule.leave, "min_length": rule.min_length}
-    return {"video": str(path), "seconds": round(seconds, 3), **asked, "events": [json_entry(each) for each in events]}
+    found: dict[str, object] = {"events": [json_entry(each) for each in events if each.known]}
+    if calibration is not None:
+        asked["temperature"] = calibration.temperature
+        if calibration.threshold is not None:
+            asked["threshold"] = calibration.threshold.probability
+            found["none_of_these"] = [json_entry(each) for each in events if not each.known]
+    return {"video": str(path), "seconds": round(seconds, 3), **asked, **found}

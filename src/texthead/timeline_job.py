@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from texthead import runs
+from texthead.calibration import NONE, Calibration
 from texthead.errors import DataError, MediaError, RunError
 from texthead.events import CSV_COLUMNS, Event, EventFinder, Hysteresis, Stretch, csv_row, in_order, srt
 from texthead.files import replacing
 from texthead.overlay import Curve, codec, without_glyph, write_overlay
-from texthead.predict_job import predictor, zero_shot_line
-from texthead.prediction import look_of
+from texthead.predict_job import predictor, told_calibration, zero_shot_line
+from texthead.prediction import Look, look_of
 from texthead.recognizer import Recognizer
 from texthead.streams import PipedVideo
 from texthead.terminal import bar, check_template_is_used, notes, results
@@ -33,19 +34,23 @@ def timeline(options: Any) -> None:
     _check_outputs(options, path)
     with _opened(path) as video:
         model = predictor(run_folder, options)
-        names = look_of(model)[0].names
-        _say_how(model, sliding, video)
+        (recognizer, look) = look_of(model)
+        names = recognizer.names
+        _say_how(recognizer, look, sliding, video)
+        calibration = _told_calibration(model, look)
         printer = _Printer(options, live=path == PIPE)
         curve = Curve() if options.overlay else None
         best = _watch(model, video, sliding, EventFinder(names, rule), printer, curve)
         seconds = video.duration_seconds
     events = in_order(printer.events)
     if options.json:
-        found = timeline_json(path, seconds, sliding, rule, events)
+        found = timeline_json(path, seconds, sliding, rule, events, calibration)
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:
         printer.rest(events)
-        _say_none(events, names, best, rule)
+    events = [event for event in events if event.known]
+    if not events and not options.json:
+        notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
     _write_files(options, path, events, names, curve)
     note = zero_shot_line(model, options)
     if note:
@@ -115,9 +120,19 @@ def _opened(path: str) -> Source:
     return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
 
 
-def _say_how(model: runs.Run | Recognizer, sliding: Sliding, video: Source) -> None:
+def _told_calibration(model: runs.Run | Recognizer, look: Look) -> Calibration | None:
+    """What of the run's calibration is used, after a note on it."""
+    found = told_calibration(model, look)
+    if found is not None and found.threshold is not None:
+        notes().print(
+            f"note: a window whose best probability is not above {found.threshold.probability:.3f} is {NONE} and makes "
+            "no event; that threshold was set on whole clips, so of windows it promises no rate"
+        )
+    return found
+
+
+def _say_how(recognizer: Recognizer, look: Look, sliding: Sliding, video: Source) -> None:
     """What is done with the video, and what is not as usual."""
-    recognizer, look = look_of(model)
     say = notes()
     views = sliding.views(look.frames)
     clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
@@ -186,7 +201,9 @@ def _watch(
     printer: _Printer,
     curve: Curve | None,
 ) -> Stretch:
-    """The stretch with the highest score, after all of them went to the finder, the printer and the curve.
+    """The stretch with the highest score, of those that are known where there are some.
+
+    Before, all of them go to the finder, the printer and the curve.
 
     Raises:
         MediaError: the video cannot be read to its end.
@@ -197,7 +214,7 @@ def _watch(
         with nullcontext() if isinstance(video, PipedVideo) else bar("timeline", "s") as progress:
             for stretch in scores_over_time(model, video, sliding=sliding, progress=progress):
                 printer.add(finder.add(stretch))
-                best = stretch if best is None or max(stretch.scores) > max(best.scores) else best
+                best = stretch if best is None or _height(stretch) > _height(best) else best
                 if curve is not None:
                     curve.add(stretch.end, stretch.scores)
     except MediaError as error:
@@ -211,18 +228,20 @@ def _watch(
     return best
 
 
-def _say_none(events: Sequence[Event], names: Sequence[str], best: Stretch, rule: Hysteresis) -> None:
+def _height(stretch: Stretch) -> tuple[bool, float]:
+    return stretch.known, max(stretch.scores)
+
+
+def _why_none(names: Sequence[str], best: Stretch, rule: Hysteresis, calibration: Calibration | None) -> str:
     """Why there is no event."""
-    if events:
-        return
     top = max(best.scores)
-    why = (
-        f"none lasted --min-length {rule.min_length:g} s"
-        if top >= rule.enter
-        else f"none reached --enter {rule.enter:g}"
-    )
-    name = names[best.scores.index(top)]
-    notes().print(f"no event: {why}; the highest was {name!r} with {top:.3f} at {best.start:.2f} s")
+    if not best.known and calibration is not None and calibration.threshold is not None:
+        why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"
+    elif top >= rule.enter:
+        why = f"none lasted --min-length {rule.min_length:g} s"
+    else:
+        why = f"none reached --enter {rule.enter:g}"
+    return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
 
 
 def _write_files(options: Any, path: str, events: Sequence[Event], names: Sequence[str], curve: Curve | None) -> None:
@@ -238,6 +257,6 @@ def _write_files(options: Any, path: str, events: Sequence[Event], names: Sequen
     if missing:
         say.print(f"note: the overlay's font has no letters for {', '.join(missing)}: boxes stand there")
     with open_timed(path) as video, bar("overlay", "frames") as progress:
-        write_overlay(Path(options.overlay), video, events, names, curve, progress=progress)
+        said = write_overlay(Path(options.overlay), video, events, names, curve, progress=progress)
     other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
-    say.print(f"overlay: {options.overlay}{other}")
+    say.print(f"overlay: {options.overlay}{other}{f'; {said}' if said else ''}")

@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -89,7 +90,7 @@ def one_thread(context: VideoCodecContext) -> VideoCodecContext:
     return context
 
 
-def video_packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+def stored_packets(path: Path, container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet]:
     """The stream's packets as stored, without the empty ones (frames dropped in recording, the end)."""
     with decoder_faults(path):
         yield from (packet for packet in container.demux(stream) if packet.size)

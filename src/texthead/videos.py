@@ -34,8 +34,8 @@ from texthead.video_streams import (
     one_thread,
     open_stream,
     seconds_from,
+    stored_packets,
     upright_rgb,
-    video_packets,
     where_is,
     whole_frames,
 )
@@ -63,9 +63,9 @@ class Video:
     """The frames of a file's best video stream in presentation order, upright by the container's rotation.
 
     `num_frames` is the number of frames that a player shows; `pts_seconds` says when it shows each of them,
-    counted from the first; `duration_seconds` is the end of the last one; `has_times` is False where the file says
-    no times and they were counted from its frame rate. Not applied: a sample aspect ratio
-    other than 1:1, and mirroring in the container's matrix.
+    counted from the first, which is at `begin_seconds` on the file's clock; `duration_seconds` is the end of the last one;
+    `has_times` is False where the file says no times and they were counted from its frame rate. Not applied: a sample
+    aspect ratio other than 1:1, and mirroring in the container's matrix.
     """
 
     def __init__(self, path: Path, data: bytes | None = None):
@@ -90,6 +90,7 @@ class Video:
             if not ticks:
                 raise MediaError(path, "no frame of its video stream decodes; fetch or encode the file again")
             self.pts_seconds = seconds_from(ticks[0], ticks, self._stream)
+            (self.begin_seconds,) = seconds_from(0, ticks[:1], self._stream)
             self.num_frames = len(ticks)
             self.duration_seconds = self.pts_seconds[-1] + self._last_frame_seconds()
         except BaseException:
@@ -321,7 +322,7 @@ class Video:
             # At the front, or where seeking went past the keyframe: from the front, slow but always right.
             container, stream = open_stream(self.path, self._data)
             with container:
-                yield from islice(video_packets(self.path, container, stream), start, stop)
+                yield from islice(stored_packets(self.path, container, stream), start, stop)
 
     def _packets_after_seek(self, start: int) -> Iterator[Packet]:
         """The packets from position `start` on; none if seeking goes past it."""
@@ -330,7 +331,7 @@ class Video:
         with container:
             with decoder_faults(self.path):
                 container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=stream)
-            packets = video_packets(self.path, container, stream)
+            packets = stored_packets(self.path, container, stream)
             # The size too: after a seek .mpg may cut the stream into packets differently.
             wanted = (entry.pts, entry.dts, entry.size)
             yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, packets)
@@ -374,7 +375,7 @@ def _list_packets(
     held: list[Packet] | None = []
     size = 0
     vp8 = stream.codec_context.name == "vp8"
-    for packet in video_packets(path, container, stream):
+    for packet in stored_packets(path, container, stream):
         # vp8 stores pictures that are only referred to as packets of their own, told by one bit.
         hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
         entries.append(
