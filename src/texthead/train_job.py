@@ -18,6 +18,7 @@ from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.files import fingerprints
 from texthead.frame_order import blind_to_order, order_test
+from texthead.how_sure import groups_of, how_sure
 from texthead.mistakes import strips
 from texthead.model_parts import keeps_templates_apart, make_head, make_temporal_for, pixels_for
 from texthead.prediction import Look
@@ -295,7 +296,7 @@ def _report(
     options: Any,
 ) -> None:
     """`report.html` in the run folder, with what takes no more than seconds: no frame is encoded for it again."""
-    look, shown, order = Look(recipe.frames, pixels, Views(origin=recipe.origin)), [], ""
+    look, shown, order, sure = Look(recipe.frames, pixels, Views(origin=recipe.origin)), [], "", None
     if table.rows:
         blind = blind_to_order(model, recipe.frames)
         order = blind or f"Not tested here; `texthead report {out}` does."
@@ -311,8 +312,10 @@ def _report(
                 workers=options.workers,
             )
     if rank() == 0:
-        shown = strips(table.rows[-1][1], look) if table.rows else []
-        write_report(out / "report.html", out, model, records, table, shown, order)
+        if table.rows:
+            _, own = table.rows[-1]
+            shown, sure = strips(own, look), how_sure(own, groups_of(table.parts.scored, own))
+        write_report(out / "report.html", out, model, records, table, shown, order, sure)
     results().print(f"run: {out}   report: {out / 'report.html'}")
 
 
