@@ -175,7 +175,8 @@ def _measured(found: Measured, intervals: bool) -> dict[str, str]:
     }
     items = found.before.items
     if found.named:
-        cells["unknown items that get a name"] = _rate(*found.named, intervals)
+        named, unknown = found.named
+        cells["unknown items that get a name"] = f"{named} of {unknown}: {_rate(named, unknown, intervals)}"
     if found.turned_away is not None:
         cells["known items turned away"] = _rate(found.turned_away, items, intervals)
     if found.held is not None:
@@ -186,5 +187,4 @@ def _measured(found: Measured, intervals: bool) -> dict[str, str]:
 
 def _rate(part: int, items: int, intervals: bool) -> str:
     low, high = wilson_interval(part, items)
-    told = f" ({low:.1f} to {high:.1f})" if intervals else ""
-    return f"{100 * part / items:.1f} %{told}, {part} of {items}"
+    return f"{100 * part / items:.1f} %" + (f" ({low:.0f} to {high:.0f})" if intervals else "")

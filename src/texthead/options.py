@@ -170,6 +170,8 @@ def _train_parser() -> ArgumentParser:
         help="rows of the head; all but prompt (a learned template), linear and cosine are frozen",
     )
     parser.add_argument("--train-head", action="store_true", help="train the rows from where they start")
+    text = f"names.txt, {_CLASSES_JSON}: what the text encoder reads for the data's labels (sentences are averaged)"
+    parser.add_argument("--classes", default=None, metavar="FILE", help=text)
     _names(parser)
     parser.add_argument("--k", type=int, default=None, help="train on K items a class")
     parser.add_argument(
