@@ -2,9 +2,9 @@
 
     python -m benchmarks.int8 --data ../shared/data [--sets shapes clothing airborne] [--seeds 3]
 
-The ViT is the image tower of the paper's small CLIP (`paper.tinyclip`: four blocks of width 128 at 64 pixels), trained
-from a random start on drawn shapes, 6 to 8 minutes once. For each set and seed `texthead train` fine-tunes it whole, and
-it is exported with `--int8`; the test split is scored by the run in torch and by the exported model, on the same pixels.
+The ViT is the image tower of the paper's small CLIP (`paper.tinyclip`: four blocks of width 128, 64 pixels), trained
+once from a random start on drawn shapes, 6 to 8 minutes. For each set and seed `texthead train` tunes it whole, then it
+is exported with `--int8`; the test split is scored by the run in torch and by the exported model, on the same pixels.
 `shapes` are stills drawn here, of 24 of the pairs that the tower has met. The interval is over items, paired, of the
 means over seeds (`intervals.paired_interval`).
 """
