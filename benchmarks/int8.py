@@ -115,9 +115,11 @@ def main() -> None:
         for name in options.sets:
             source = options.data / REAL[name] if name in REAL else draw_shapes(scratch / "drawn")
             places = [scratch / name / str(seed) for seed in range(options.seeds)]
-            runs = [costs(source, tower, seed, options.epochs, place) for seed, place in enumerate(places)]
+            runs: list[Costs] = []
+            for seed, place in enumerate(places):
+                runs.append(costs(source, tower, seed, options.epochs, place))
+                print(row(f"{name}, seed {seed}", runs[-1:]), flush=True)
             lines.append(row(name, runs))
-            print(lines[-1], flush=True)
     print(f"{machine()} onnxruntime {onnxruntime.__version__}\n")
     print("| set | items | top-1 before/after, each seed | points lost (95 %) | other answers | probability | MB |")
     print("|---|---|---|---|---|---|---|")

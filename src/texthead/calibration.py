@@ -313,7 +313,7 @@ def measure(
         groups: as of `reliability`.
     """
     after = made.apply(scores) if after is None else after
-    before_and_after = (reliability(each, targets, groups=groups) for each in (scores, after))
+    before, later = (reliability(each, targets, groups=groups) for each in (scores, after))
     named = away = held = labels = None
     if made.threshold:
         away = int((~made.is_known(scores)).sum())
@@ -322,7 +322,7 @@ def measure(
         sets = made.sets(scores)
         held = int(sets.gather(1, targets[:, None].long()).sum())
         labels = float(sets.sum(1).double().mean())
-    return Measured(*before_and_after, named, away, held, labels)
+    return Measured(before, later, named, away, held, labels)
 
 
 def confidences(scores: Float[Tensor, "items classes"]) -> Float[Tensor, " items"]:

@@ -143,7 +143,7 @@ def _add_table(report: Report, found: HowSure, made: Calibration) -> None:
     """Adds what is stated beside what was measured: by the calibration, and on the page's items."""
     measured = [(f"calibration, {each.before.items} items", each, False) for each in (made.measured,) if each]
     measured += [(f"here, {each.before.items} items", each, True) for each in (found.here,) if each]
-    stated = {
+    stated: dict[str, str | None] = {
         "calibration error before, points": None,
         "calibration error after, points": None,
         "the same by chance alone": None,
