@@ -57,10 +57,10 @@ def draw_shapes(out: Path) -> Path:
     return out / "items.csv"
 
 
-def costs(source: Path, tower: Path, seed: int, epochs: int, out: Path) -> Costs:
+def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out: Path) -> Costs:
     """Train, export, score."""
     command = ["train", str(source), "--encoder", f"openclip:local-dir:{tower}", "--out", str(out / "run")]
-    command += ["--seed", str(seed), "--epochs", str(epochs), "--lr", "3e-4"]
+    command += ["--seed", str(seed), "--epochs", str(options.epochs), "--lr", str(options.lr)]
     if cli.main([*command, "--baselines", "never", "--workers", "0"]):
         raise SystemExit(2)
     run = th.load_run(out / "run")
@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=["shapes", *REAL], choices=["shapes", *REAL])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--lr", type=float, default=3e-5, help="peak rate of the tower")
     parser.add_argument("--steps", type=int, default=None, help="of the tower's training, if not the paper's")
     parser.add_argument("--kept", type=Path, default=None, help="where the tower is kept, if not beside the paper's")
     options = parser.parse_args()
@@ -117,7 +118,7 @@ def main() -> None:
             places = [scratch / name / str(seed) for seed in range(options.seeds)]
             runs: list[Costs] = []
             for seed, place in enumerate(places):
-                runs.append(costs(source, tower, seed, options.epochs, place))
+                runs.append(costs(source, tower, seed, options, place))
                 print(row(f"{name}, seed {seed}", runs[-1:]), flush=True)
             lines.append(row(name, runs))
     print(f"{machine()} onnxruntime {onnxruntime.__version__}\n")
