@@ -25,9 +25,9 @@ from benchmarks.__main__ import machine
 from texthead import cli
 from texthead.datasets import Pixels, ViewClips
 from texthead.exporting import MODELS, Scorer, To, noise_clips
+from texthead.intervals import wilson_interval
 from texthead.prediction import Look, look_of
 from texthead.recognizer import Recognizer
-from texthead.report import wilson_interval
 from texthead.runs import Run, write_run
 from texthead.temporal import MeanPool
 from texthead.towers import VisualSpec, build_visual

@@ -16,6 +16,7 @@ from benchmarks.rounds import Cost
 from made import write_image
 from texthead.datasets import Pixels
 from texthead.doctor import Finding
+from texthead.intervals import paired_interval
 
 
 def rows_of(table: str) -> dict[str, list[str]]:
@@ -95,7 +96,17 @@ def test_every_script_is_in_the_one_run_or_said_not_to_be() -> None:
     helpers = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}
     assert set(run.SCRIPTS) <= scripts - helpers
     assert "fewshot" not in run.SCRIPTS, "it takes longer than all others"
-    assert "export" not in run.SCRIPTS, "it trains first, and needs the extra onnx"
+    assert not {"export", "int8"} & set(run.SCRIPTS), "they train first, and need the extra onnx"
+
+
+def test_what_eight_bits_cost_is_paired_over_the_items_of_all_seeds() -> None:
+    int8 = pytest.importorskip("benchmarks.int8", reason="the extra onnx")
+    right = np.arange(40) < 30
+    worse, same = right & (np.arange(40) != 3), right.copy()
+    runs = [int8.Costs(right, worse, 2, 0.25, (1.0, 0.3)), int8.Costs(right, same, 0, 0.125, (1.0, 0.3))]
+    low, high = paired_interval(0.5, 0.0, 40)
+    loss = f"1.25 ({low:.2f} to {high:.2f})"
+    assert int8.row("drawn", runs) == f"| drawn | 40 | 75.0/72.5 75.0/75.0 | {loss} | 2 0 | 0.25 | 1.0 -> 0.3 |"
 
 
 # --- reading

@@ -14,6 +14,7 @@ from PIL import Image
 
 import texthead as th
 from made import PIXELS, tiny_visual
+from test_report import Page
 from texthead import calibration as c
 from texthead import cli
 from texthead.class_edits import remove_classes, rename_class
@@ -369,3 +370,79 @@ def test_a_damaged_calibration_is_a_line(calibrated, data, wrong, text):
     assert "calibration.json" in line
     with pytest.raises(RunError, match="calibration"):
         load_run(calibrated)
+
+
+# ---- the page
+
+
+def page_of(path: Path) -> tuple[str, dict[str, list[str]]]:
+    """(the text of a page, the rows of its tables by their first cell)."""
+    page = Page(path.read_text(encoding="utf-8"))
+    return " ".join(page.strings), {row[0]: row[1:] for row in page.rows if row}
+
+
+def reported(say, run: Path, *given) -> tuple[str, dict[str, list[str]]]:
+    code, _, err = say("report", run, *given, "--workers", 0, "--saliency", 0, "--mistakes", 0, "--baselines", "never")
+    assert code == 0, err
+    return page_of(run / "report.html")
+
+
+def test_a_report_of_others_measures_what_is_stated(calibrated, data, tmp_path, say, wrong):
+    for seed in range(30, 42):
+        picture(tmp_path / "strange" / "sand" / f"{seed}.png", "sand", seed)
+    text, rows = reported(say, calibrated, data, "--unknown", tmp_path / "strange")
+    made = load_run(calibrated).calibration
+    found = th.evaluate(load_run(calibrated).model, th.read_dataset(data).split("test"), frames=1, pixels=PIXELS)
+    held = int(made.sets(found.scores).gather(1, found.targets[:, None]).sum())
+    assert rows[""] == ["stated", "calibration, 42 items", "here, 42 items"]
+    assert rows["sets that hold the label"][2].startswith(f"{100 * held / 42:.1f} % (")
+    assert rows["calibration error before, points"][2].startswith(f"{found.calibration_error:.1f} (")
+    assert rows["unknown items that get a name"][:2] == ["10 % at most", "1 of 22: 4.5 %"]
+    assert " of 12: " in rows["unknown items that get a name"][2]
+    assert "left out of what is measured here" not in text
+    # Items that set the threshold are no measure of it.
+    assert "the threshold was set by all 22 items: give others" in wrong(
+        "report", calibrated, data, "--unknown", sand_of(data, tmp_path), "--workers", 0, "--saliency", 0
+    )
+
+
+def sand_of(data: Path, folder: Path) -> Path:
+    """A manifest of the items of sand alone."""
+    rows = [f"{item.path},sand" for item in th.read_dataset(data).with_classes(["sand"]).items]
+    (folder / "sand.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    return folder / "sand.csv"
+
+
+def test_a_report_of_the_calibration_s_own_items_shows_what_calibrate_measured(calibrated, data, tmp_path, say):
+    known = tmp_path / "known.csv"
+    items = th.read_dataset(data).split("val").with_classes(["sea", "grass", "fire"]).items
+    known.write_text("path,label\n" + "".join(f"{item.path},{item.label}\n" for item in items))
+    text, rows = reported(say, calibrated, known)
+    made = load_run(calibrated).calibration
+    assert "42 of the 42 items of this page are those that the calibration was learned from" in text
+    assert rows[""] == ["stated", "calibration, 42 items"]
+    assert rows["calibration error after, points"][1].startswith(f"{made.measured.after.bins.error:.1f} (")
+    # A calibration of an earlier version holds no measurement.
+    path = calibrated / "calibration.json"
+    path.write_text(
+        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "measured"})
+    )
+    text, rows = reported(say, calibrated, known)
+    assert "This calibration holds no measurement: `texthead calibrate RUN DATA` makes it again with one." in text
+    assert rows[""] == ["stated"]
+    assert rows["sets that hold the label"] == ["90 % at least"]
+
+
+def test_a_report_says_what_does_not_hold(run, data, say, wrong):
+    line = wrong("report", run, data, "--unknown", data)
+    assert "measures the threshold of a calibrated run, and the run has none: texthead calibrate RUN DATA" in line
+    text, _ = reported(say, run, data)
+    assert "The run is not calibrated" in text
+    assert say("calibrate", run, data, "--workers", 0, "--false-accept", 0.1)[0] == 0
+    assert say("classes", run, "remove", "fire")[0] == 0
+    text, rows = reported(say, run, data)
+    assert "calibration.json: its classes were edited: the temperature stays as a guess" in text
+    assert rows[""][0] == "stated"
+    assert len(rows[""]) == 2
+    assert "sets that hold the label" not in rows
+    assert "its classes were edited" in wrong("report", run, data, "--unknown", data)

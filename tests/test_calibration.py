@@ -1,7 +1,9 @@
 """How sure: the temperature is the likeliest one, and what threshold and sets promise is what comes out."""
 
 import itertools
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -292,6 +294,52 @@ def test_a_calibration_comes_back_from_json():
         bare.sets(scores)
     assert made.without_promises().temperature == made.temperature
     assert made.without_promises().threshold is None
+
+
+def test_what_was_measured_comes_back_and_gives_the_plot_s_bins():
+    scores, targets = drawn(60, heat=2.0)
+    unknown = drawn(40, seed=1)[0]
+    made = c.calibrate(scores, targets, unknown=unknown, false_accept=0.1)
+    found = c.measure(made, scores, targets, unknown=unknown)
+    sure, right = c.confidences(scores.double()).numpy(), (scores.argmax(1) == targets).numpy()
+    bins = c.reliability_bins(sure, right)
+    for kept, counted in zip(found.before.bins, bins, strict=True):
+        np.testing.assert_allclose(kept, counted)
+    assert found.before.bins.error == pytest.approx(c.expected_calibration_error(sure, right))
+    assert (found.before.low, found.before.high) == c.error_interval(sure, right)
+    assert found.after.chance == c.chance_error(c.confidences(made.apply(scores)).numpy())
+    # Of the 40 that set it at 10 %, all above the 37th: ceil(41 x 0.9).
+    assert found.named == (3, 40)
+    assert found.turned_away == int((~made.is_known(scores)).sum())
+    # Of 60 with 90 %: those up to the 55th gap, ceil(61 x 0.9).
+    assert found.held == 55
+    kept = replace(made, measured=found)
+    assert c.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept
+    assert "measured" not in kept.to_json(with_items=False)
+    assert kept.without_promises().measured is None
+    bare = c.measure(made.without_promises(), scores, targets)
+    assert (bare.named, bare.turned_away, bare.held, bare.labels) == (None,) * 4
+    assert c.Measured.from_json(bare.to_json()) == bare
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"before": None},
+        {"held": 61},
+        {"named": [5, 4]},
+        {"labels": 0.5},
+        {"before": {"rows": [], "low": 0, "high": 1, "chance": 1}},
+        {"before": {"rows": [[3, 0.5, 1.5]], "low": 0, "high": 1, "chance": 1}},
+        {"before": {"rows": [[3, None, None]], "low": 0, "high": 1, "chance": 1}},
+        {"after": {"rows": [[3, 0.5, 0.5]], "low": 0, "high": math.nan, "chance": 1}},
+    ],
+)
+def test_a_measurement_that_cannot_be_is_an_error(change):
+    made = c.calibrate(*drawn(60, heat=2.0))
+    value = replace(made, measured=c.measure(made, *drawn(60, heat=2.0))).to_json()
+    with pytest.raises(ValueError, match="holds what no calibration has"):
+        c.Calibration.from_json({**value, "measured": {**value["measured"], **change}})
 
 
 @pytest.mark.parametrize(

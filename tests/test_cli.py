@@ -20,11 +20,13 @@ import timm
 import torch
 from PIL import Image
 from rich.progress import Progress
+from safetensors import safe_open
 from safetensors.torch import load, load_file, save_file
 
 from made import sound, write_frames, write_video
 from test_pairing import bert
 from texthead import cli, options, recipes, train_job
+from texthead.runs import load_run
 from texthead.terminal import Bar
 
 COLOURS = {"blue": (30, 30, 220), "green": (30, 200, 40), "red": (220, 30, 30)}
@@ -166,6 +168,36 @@ def test_predict_json_csv_and_top(world, say):
     rows = list(csv.DictReader(io.StringIO(out)))
     assert code == 0
     assert [(r["path"], r["rank"], r["name"]) for r in rows] == [(e["path"], "1", e["top"][0]["name"]) for e in entries]
+
+
+def test_train_on_sentences(world, tmp_path, say, wrong):
+    """Rows are the means of each class's sentences, as `head` makes them; the strings are the run's from then on."""
+    file, run = tmp_path / "classes.json", tmp_path / "run"
+    sentences = ["a picture that is red", "the colour of blood"]
+    file.write_text(json.dumps({"red": sentences, "blue": None}))
+    given = ["train", world.images, "--classes", file, "--template", "a {} thing", *world.fast(run)]
+    code, _, err = say(*given)
+    assert code == 0, err
+    assert (
+        "prompts, averaged where a class has several: blue: 'a blue thing'; red: 'a picture that is red', 'the" in err
+    )
+    kept = json.loads((run / "classes.json").read_text())["classes"]
+    assert [entry["prompt"] for entry in kept] == ["a blue thing", sentences]
+    code, _, err = say("head", file, "--template", "a {} thing", "--out", tmp_path / "rows.safetensors")
+    assert code == 0, err
+    with safe_open(tmp_path / "rows.safetensors", framework="pt") as rows:
+        names = json.loads(rows.metadata()["names"])
+        found = rows.get_tensor("weight")[[names.index(name) for name in ("blue", "red")]]
+    head = load_run(run).model.head
+    torch.testing.assert_close(head.weight, torch.nn.functional.normalize(found, dim=-1), atol=1e-6, rtol=0)
+    assert " | ".join(sentences) in (run / "report.html").read_text()
+    # What `eval --classes` makes of the same file are the same rows: its score is the run's own.
+    again = load_run(run).with_classes(["blue", "red"], prompts=[None, sentences], template="a {} thing")
+    torch.testing.assert_close(again.model.head.weight, head.weight, atol=1e-6, rtol=0)
+    line = wrong("train", world.images, "--out", run, "--resume", "--classes", tmp_path / "others.json")
+    assert "was begun with --classes" in line
+    file.write_text(json.dumps({"red": "something else", "blue": None}))
+    assert "was begun with another encoder, head" in wrong("train", world.images, "--out", run, "--resume")
 
 
 def test_predict_other_classes_of_a_run(world, say):

@@ -64,6 +64,8 @@ def prepare(folder: Path) -> None:
     write_image(folder / "photo.png", "blue", seed=7)
     (folder / "names.txt").write_text("a kite\na bird\n")
     (folder / "classes.json").write_text(json.dumps({"kite": "a kite on a string", "bird": None}))
+    sentences = {"a kite in the air": ["a kite on a string", "a kite above a beach"], "a bird": "a bird flying"}
+    (folder / "sentences.json").write_text(json.dumps({**sentences, "an airplane": None}))
     write_lists(folder)
 
 

@@ -1,11 +1,18 @@
 """The page of a run: every part that is given, in words that follow the numbers, and inert whatever the names say."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from test_report import SCRIPT, Page, assert_self_contained
+from texthead.calibration import calibrate, confidences, expected_calibration_error, measure
 from texthead.confusions import Relation
+from texthead.evaluation import Evaluation
 from texthead.frame_order import OrderTest, Reordered
+from texthead.how_sure import HowSure, how_sure
 from texthead.report import Report
 from texthead.run_report import Edit, Strip, relation_text, run_report
 
@@ -101,6 +108,63 @@ def text_of(**parts) -> str:
         "strings": {},
     }
     return " ".join(Page(run_report("run", {}, [], **{**given, **parts}).html()).strings)
+
+
+def answers(items: int = 60, seed: int = 0) -> Evaluation:
+    """Items of three classes and scores that are too sure of themselves."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = 2 * torch.randn(items, 3, generator=generator)
+    targets = torch.multinomial(scores.softmax(1), 1, generator=generator)[:, 0]
+    return Evaluation(("a", "b", "c"), [Path(f"{i}.png") for i in range(items)], targets, 3 * scores)
+
+
+def rows_of(sure: HowSure) -> tuple[str, dict[str, list[str]], int]:
+    """(the text of a page, the rows of its table by their first cell, its pictures)."""
+    page = Page(run_report("run", {}, [], None, None, ["a", "b", "c"], [], [], {}, sure=sure).html())
+    return " ".join(page.strings), {row[0]: row[1:] for row in page.rows if row}, len(page.attributes("src"))
+
+
+def test_a_page_without_calibration_shows_raw_probabilities_and_what_to_run():
+    result = answers()
+    sure = how_sure(result, range(60))
+    text, rows, pictures = rows_of(sure)
+    assert pictures == 1
+    error = sure.raw.bins.error
+    assert error == pytest.approx(result.calibration_error)
+    assert f"Expected calibration error in points: {error:.1f} ({sure.raw.low:.1f} to {sure.raw.high:.1f}); by" in text
+    assert "The run is not calibrated" in text
+    assert "`texthead calibrate RUN DATA --unknown OTHERS`" in text
+    assert not rows
+
+
+def test_a_calibrated_page_states_and_measures():
+    own, result, unknown = answers(seed=1), answers(), answers(40, seed=2).scores
+    made = calibrate(own.scores, own.targets, unknown=unknown, false_accept=0.1, source="clips (val)")
+    made = replace(made, measured=measure(made, own.scores, own.targets, unknown=unknown))
+    others = answers(30, seed=3).scores
+    sure = how_sure(result, range(60), calibration=made, unknown=others)
+    text, rows, pictures = rows_of(sure)
+    assert pictures == 2
+    assert f"a temperature of {made.temperature:.3g}: the run was too sure of itself" in text
+    assert f"is not above {made.threshold.probability:.3f}, the answer is none of these; 40 unknown items" in text
+    assert rows[""] == ["stated", "calibration, 60 items", "here, 60 items"]
+    named = int(made.is_known(others).sum())
+    stated, kept, here = rows["unknown items that get a name"]
+    assert (stated, kept) == ("10 % at most", "3 of 40: 7.5 %")
+    assert here.startswith(f"{named} of 30: {100 * named / 30:.1f} % (")
+    held = int(made.sets(result.scores).gather(1, result.targets[:, None]).sum())
+    stated, kept, here = rows["sets that hold the label"]
+    assert (stated, kept) == ("90 % at least", "91.7 %")
+    assert here.startswith(f"{100 * held / 60:.1f} % (")
+    after = expected_calibration_error(
+        confidences(made.apply(result.scores)).numpy(), (result.scores.argmax(1) == result.targets).numpy()
+    )
+    assert rows["calibration error after, points"][2].startswith(f"{after:.1f} (")
+    # Without what was measured, and without threshold and sets: what there is.
+    text, rows, _ = rows_of(how_sure(result, range(60), calibration=made.without_promises(), lines=["edited."]))
+    assert rows[""] == ["stated", "here, 60 items"]
+    assert "unknown items that get a name" not in rows
+    assert "edited." in text
 
 
 @pytest.mark.parametrize(

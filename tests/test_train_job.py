@@ -1,5 +1,7 @@
 """Who trains and who is held out, and what the recipe becomes on the data."""
 
+import json
+from argparse import Namespace
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,7 @@ from texthead.datasets import Dataset, read_dataset
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.towers import Encoder
-from texthead.train_job import check_given_is_used, divide, suit, with_validation
+from texthead.train_job import check_given_is_used, divide, named, suit, with_validation
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,36 @@ def test_copies_and_classes_without_training_items_are_noted(tmp_path):
 
 
 # --- suit -----------------------------------------------------------------------------------------------------------
+
+
+def asked(**options) -> Namespace:
+    return Namespace(**{"classes": None, "names": "clean", "head": "text", "template": None, **options})
+
+
+def test_names_come_from_the_labels_or_from_given_classes(tmp_path):
+    data = many(1, ("push_up", "TaiChi"))
+    assert named(asked(), data) == (["tai chi", "push up"], [None, None], [])
+    assert named(asked(names="verbatim"), data)[0] == ["TaiChi", "push_up"]
+    file = tmp_path / "classes.json"
+    file.write_text(json.dumps({"rowing": "a boat", "push up": ["arms bend", "a push-up"], "TaiChi": None}))
+    names, sentences, (said,) = named(asked(classes=str(file)), data)
+    assert (names, sentences) == (["tai chi", "push up"], [None, ("arms bend", "a push-up")])
+    assert said == f"{file}: without a training item, and so left out: rowing"
+
+
+def test_given_classes_that_do_not_fit_are_an_error(tmp_path):
+    file = tmp_path / "classes.json"
+    file.write_text(json.dumps({"push up": "arms bend", "Push up!": None}))
+    with pytest.raises(DataError, match="label 'yoga' is not among the 2 names of --classes"):
+        named(asked(classes=str(file)), many(1, ("push_up", "yoga")))
+    with pytest.raises(DataError, match="'push up' and 'push_up' are both 'push up' of --classes"):
+        named(asked(classes=str(file)), many(1, ("push up", "push_up")))
+    for head in ("orthogonal", "prompt"):
+        with pytest.raises(DataError, match=f"--head {head} makes no rows of sentences: leave them out of"):
+            named(asked(classes=str(file), head=head), many(1, ("push_up",)))
+    file.write_text(json.dumps({"push_up": "arms bend"}))
+    with pytest.raises(DataError, match="would do nothing: every class has sentences"):
+        named(asked(classes=str(file), template="a {}"), many(1, ("push_up",)))
 
 
 def test_suit_leaves_a_fitting_recipe(mini):

@@ -27,7 +27,7 @@ def calibrate(options: Any) -> None:
     look = Look(options.frames or run.recipe.frames, pixels, views, pooling)
     run.model.to(pick_device(options.device))
     known, unknown, split = _items(run, options)
-    take = partial(_scores, run, look, options)
+    take = partial(scores_of, run, look, options)
     scores, known = take(known, "score items")
     targets = torch.tensor(datasets.label_indices(known, run.labels))
     others = take(unknown, "score unknown items")[0] if len(unknown) else None
@@ -43,8 +43,12 @@ def calibrate(options: Any) -> None:
         source=f"{known.source} ({split})",
         content=frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""},
     )
-    runs.save_calibration(run, made)
-    for line in (*_errors(made, scores, targets, known), *_promised(made, scores, targets), *lines):
+    groups = [item.group or str(item.path) for item in known.items]
+    after = calibration.cross_fitted(scores, targets, groups=groups)
+    found = calibration.measure(made, scores, targets, after=after, unknown=others, groups=groups)
+    runs.save_calibration(run, replace(made, measured=found))
+    right = int((scores.argmax(1) == targets).sum())
+    for line in (*_errors(made, found, right), *_promised(made, found, scores, targets), *lines):
         results().print(line)
     results().print(f"calibration: {run.folder / runs.CALIBRATION}   `predict` and `eval` use it")
     if splits_of(known):
@@ -72,7 +76,7 @@ def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
     known = chosen.with_classes(run.labels)
     items = [item for item in chosen.items if item.label not in run.labels]
     if options.unknown is not None:
-        items += _unknown(run, read_data(options, options.unknown)).items
+        items += unknown_items(run, read_data(options, options.unknown)).items
     if not len(known):
         raise DataError(f"{dataset.source}: none of {len(chosen)} items is of a class of the run")
     # A copy is no further item.
@@ -88,7 +92,7 @@ def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
     return known, unknown, name
 
 
-def _unknown(run: runs.Run, dataset: Dataset) -> Dataset:
+def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:
     """All items of the source.
 
     Raises:
@@ -106,7 +110,7 @@ def _unknown(run: runs.Run, dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _scores(run: runs.Run, look: Look, options: Any, dataset: Dataset, title: str) -> tuple[torch.Tensor, Dataset]:
+def scores_of(run: runs.Run, look: Look, options: Any, dataset: Dataset, title: str) -> tuple[torch.Tensor, Dataset]:
     """(the scores of the readable items, those items)."""
     with bar(title, "files") as progress:
         found = evaluation.score(
@@ -147,28 +151,23 @@ def _possible(items: int, unknown: int, options: Any) -> tuple[dict[str, bool], 
     return {"threshold": unknown >= needed, "sets": items >= sets}, lines
 
 
-def _errors(made: calibration.Calibration, scores: torch.Tensor, targets: torch.Tensor, known: Dataset) -> list[str]:
+def _errors(made: calibration.Calibration, found: calibration.Measured, right: int) -> list[str]:
     """What the temperature is and what it does to the expected calibration error."""
-    groups = [item.group or str(item.path) for item in known.items]
-    right = (scores.argmax(1) == targets).numpy()
-    if right.all():
-        return [f"temperature 1: all {len(right)} items are named rightly, which does not tell how sure to be"]
+    if right == made.items:
+        return [f"temperature 1: all {right} items are named rightly, which does not tell how sure to be"]
     lines = [f"temperature {made.temperature:.3g} ({'too sure' if made.temperature > 1 else 'not sure enough'} before)"]
     if made.temperature in (calibration.HOTTEST, calibration.COLDEST):
         lines[0] += ": as far as it goes; the scores say nothing of the labels, or all"
-    after = calibration.cross_fitted(scores, targets, groups=groups)
-    told = []
-    for when, each in (("before", scores), ("after", after)):
-        sure = calibration.confidences(each.double()).numpy()
-        low, high = calibration.error_interval(sure, right, groups=groups)
-        told.append(f"{calibration.expected_calibration_error(sure, right):.1f} ({low:.1f}-{high:.1f}) {when}")
-    chance = calibration.chance_error(calibration.confidences(after).numpy())
-    lines.append(f"expected calibration error in points: {', '.join(told)}; by chance alone {chance:.1f}")
+    pairs = (("before", found.before), ("after", found.after))
+    told = [f"{each.bins.error:.1f} ({each.low:.1f}-{each.high:.1f}) {when}" for when, each in pairs]
+    lines.append(f"expected calibration error in points: {', '.join(told)}; by chance alone {found.after.chance:.1f}")
     lines.append("  after: each item by the temperature of the other folds; by chance: were all probabilities true")
     return lines
 
 
-def _promised(made: calibration.Calibration, scores: torch.Tensor, targets: torch.Tensor) -> list[str]:
+def _promised(
+    made: calibration.Calibration, found: calibration.Measured, scores: torch.Tensor, targets: torch.Tensor
+) -> list[str]:
     """What threshold and sets promise, and what they cost on these items."""
     lines, count = [], len(scores)
     if made.threshold:
@@ -181,14 +180,14 @@ def _promised(made: calibration.Calibration, scores: torch.Tensor, targets: torc
             f"(on average over draws of {unknown}; up to {100 * worst:.1f} % in 9 of 10 draws)"
         )
         lines.append(
-            f"  it turns away {share(int(away.sum()), count)} of the {count} items of the run's classes, "
+            f"  it turns away {share(found.turned_away or 0, count)} of the {count} items of the run's classes, "
             f"{right} of which are named rightly without it"
         )
     if made.coverage:
         sizes = made.sets(scores).sum(1).numpy()
         counts = [f"{size}: {share}" for size, share in zip(*np.unique(sizes, return_counts=True), strict=True)]
         lines.append(
-            f"label sets that hold the label in {100 * made.coverage.level:g} % of cases: {sizes.mean():.2f} labels on "
+            f"label sets that hold the label in {100 * made.coverage.level:g} % of cases: {found.labels:.2f} labels on "
             f"average (labels: items {', '.join(counts)})"
         )
     return lines

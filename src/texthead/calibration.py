@@ -44,6 +44,109 @@ class Coverage(NamedTuple):
     quantile: float
 
 
+class Bins(NamedTuple):
+    """Equal bins of confidence: where they end, how many items each has, their mean confidence and share of right ones.
+
+    Means of empty bins are NaN.
+    """
+
+    edges: Float[np.ndarray, " edges"]
+    counts: Int[np.ndarray, " bins"]
+    confidence: Float[np.ndarray, " bins"]
+    accuracy: Float[np.ndarray, " bins"]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error, in points 0-100."""
+        full = self.counts > 0
+        gaps = np.abs(self.confidence - self.accuracy)[full]
+        return 100 * float((self.counts[full] * gaps).sum() / self.counts.sum())
+
+
+class Reliability(NamedTuple):
+    """How far the probabilities of some items are off.
+
+    Attributes:
+        rows: of each bin of `reliability_bins`: items, mean confidence and share of right ones (0-1, or None).
+        low, high: the 95 % interval of the expected calibration error, in points 0-100.
+        chance: the error in points that chance alone gives so many items (`chance_error`).
+    """
+
+    rows: tuple[tuple[int, float | None, float | None], ...]
+    low: float
+    high: float
+    chance: float
+
+    @property
+    def items(self) -> int:
+        """How many items."""
+        return sum(row[0] for row in self.rows)
+
+    @property
+    def bins(self) -> Bins:
+        """The rows as arrays."""
+        counts, sure, right = (np.array(column) for column in zip(*self.rows, strict=True))
+        return Bins(np.linspace(0, 1, len(self.rows) + 1), counts, sure.astype(float), right.astype(float))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Reliability":
+        """What stands in a file.
+
+        Raises:
+            ValueError: a number out of range.
+        """
+        rows = tuple((int(n), *(None if x is None else float(x) for x in rest)) for n, *rest in value["rows"])
+        found = cls(rows, *(float(value[key]) for key in ("low", "high", "chance")))  # pyright: ignore
+        sound = len(rows) > 0 and found.items > 0 and all(0 <= x <= 100 for x in found[1:])
+        for count, *means in rows:
+            full = [mean for mean in means if mean is not None and 0 <= mean <= 1]
+            sound = sound and count >= 0 and len(means) == 2 and len(full) == (2 if count else 0)
+        if not sound:
+            raise ValueError(f"bins or interval out of range: {found}")
+        return found
+
+
+class Measured(NamedTuple):
+    """What a calibration does to some items.
+
+    Attributes:
+        before, after: the temperature.
+        named: how many unknown items get a name, and of how many; None without a threshold or such items.
+        turned_away: how many items of the classes get none; None without a threshold.
+        held: how many sets hold the label; None without sets.
+        labels: how many labels a set has on average.
+    """
+
+    before: Reliability
+    after: Reliability
+    named: tuple[int, int] | None = None
+    turned_away: int | None = None
+    held: int | None = None
+    labels: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same in what JSON knows."""
+        return {**self._asdict(), "before": self.before._asdict(), "after": self.after._asdict()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Measured":
+        """What stands in a file.
+
+        Raises:
+            ValueError: a number out of range.
+        """
+        before, after = (Reliability.from_json(value[key]) for key in ("before", "after"))
+        named, labels = value["named"], value["labels"]
+        named = None if named is None else (int(named[0]), int(named[1]))
+        away, held = (None if value[key] is None else int(value[key]) for key in ("turned_away", "held"))
+        labels = None if labels is None else float(labels)
+        sound = all(0 <= (count or 0) <= before.items for count in (away, held))
+        sound = sound and (named is None or 0 <= named[0] <= named[1] > 0)
+        if not sound or not (labels is None or (math.isfinite(labels) and labels >= 1)):
+            raise ValueError(f"counts out of range: {dict(value)}")
+        return cls(before, after, named, away, held, labels)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What was learned of a model's scores from items that it was not trained on.
@@ -54,6 +157,7 @@ class Calibration:
         classes: a digest of the head's rows.
         look: how the items were looked at, views and sizes.
         source: where the items came from.
+        measured: what it does to these items, each by a temperature that was fitted to others; None if not measured.
     """
 
     temperature: float
@@ -64,6 +168,7 @@ class Calibration:
     look: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     content: frozenset[str] = frozenset()
+    measured: Measured | None = None
 
     def apply(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
         """The scores over the temperature, in double precision, in which no two become one: no ranking changes."""
@@ -87,11 +192,13 @@ class Calibration:
 
     def without_promises(self) -> "Calibration":
         """The temperature alone."""
-        return replace(self, threshold=None, coverage=None)
+        return replace(self, threshold=None, coverage=None, measured=None)
 
-    def to_json(self, *, with_content: bool = True) -> dict[str, Any]:
-        """What `calibration.json` holds."""
-        content = {"content": sorted(self.content)} if with_content else {}
+    def to_json(self, *, with_items: bool = True) -> dict[str, Any]:
+        """What `calibration.json` holds; without the items' fingerprints and what was measured on them, if so asked."""
+        items: dict[str, Any] = {"content": sorted(self.content)} if with_items else {}
+        if with_items and self.measured is not None:
+            items["measured"] = self.measured.to_json()
         return {
             "format": FORMAT,
             "classes": self.classes,
@@ -101,7 +208,7 @@ class Calibration:
             "threshold": None if self.threshold is None else self.threshold._asdict(),
             "coverage": None if self.coverage is None else self.coverage._asdict(),
             "look": dict(self.look),
-            **content,
+            **items,
         }
 
     @classmethod
@@ -124,6 +231,8 @@ class Calibration:
                 look=dict(value["look"]),
                 source=str(value["source"]),
                 content=frozenset(map(str, value["content"])),
+                # Not in the files of earlier versions.
+                measured=Measured.from_json(value["measured"]) if "measured" in value else None,
             )
             numbers = [found.temperature, *(found.threshold or ()), *(found.coverage or ())]
             sound = all(math.isfinite(number) and number >= 0 for number in numbers)
@@ -166,6 +275,57 @@ def calibrate(
     if coverage is not None:
         sets = Coverage(coverage, conformal_quantile(scores, targets, coverage=coverage))
     return Calibration(temperature, len(scores), threshold, sets, classes, look or {}, source, content)
+
+
+def reliability(
+    scores: Float[Tensor, "items classes"],
+    targets: Int[Tensor, " items"],
+    *,
+    groups: Sequence[Hashable] | None = None,
+) -> Reliability:
+    """How far the best probabilities of the items are off.
+
+    Args:
+        groups: what the interval draws together, one an item.
+    """
+    right, sure = (scores.argmax(1) == targets).numpy(), confidences(scores.double()).numpy()
+    bins = reliability_bins(sure, right)
+    columns = (bins.counts.tolist(), bins.confidence.tolist(), bins.accuracy.tolist())
+    rows = tuple((n, x if n else None, y if n else None) for n, x, y in zip(*columns, strict=True))
+    low, high = error_interval(sure, right, groups=groups)
+    return Reliability(rows, low, high, chance_error(sure))
+
+
+def measure(
+    made: Calibration,
+    scores: Float[Tensor, "items classes"],
+    targets: Int[Tensor, " items"],
+    *,
+    after: Float[Tensor, "items classes"] | None = None,
+    unknown: Float[Tensor, "unknown classes"] | None = None,
+    groups: Sequence[Hashable] | None = None,
+) -> Measured:
+    """What a calibration does to items.
+
+    On the items that it was learned from, threshold and sets keep what they promise by construction: only others tell.
+
+    Args:
+        after: the scores after a temperature; after that of the calibration if None. For items that it was learned
+            from `cross_fitted` gives them.
+        unknown: scores of items that are of none of the classes.
+        groups: as of `reliability`.
+    """
+    after = made.apply(scores) if after is None else after
+    before, later = (reliability(each, targets, groups=groups) for each in (scores, after))
+    named = away = held = labels = None
+    if made.threshold:
+        away = int((~made.is_known(scores)).sum())
+        named = None if unknown is None else (int(made.is_known(unknown).sum()), len(unknown))
+    if made.coverage:
+        sets = made.sets(scores)
+        held = int(sets.gather(1, targets[:, None].long()).sum())
+        labels = float(sets.sum(1).double().mean())
+    return Measured(before, later, named, away, held, labels)
 
 
 def confidences(scores: Float[Tensor, "items classes"]) -> Float[Tensor, " items"]:
@@ -251,18 +411,6 @@ def _places(groups: Sequence[Hashable] | None, items: int) -> np.ndarray:
 # ---- how far probabilities are off
 
 
-class Bins(NamedTuple):
-    """Equal bins of confidence: where they end, how many items each has, their mean confidence and share of right ones.
-
-    Means of empty bins are NaN.
-    """
-
-    edges: Float[np.ndarray, " edges"]
-    counts: Int[np.ndarray, " bins"]
-    confidence: Float[np.ndarray, " bins"]
-    accuracy: Float[np.ndarray, " bins"]
-
-
 def reliability_bins(
     confidences: Float[np.ndarray, " items"], correct: Bool[np.ndarray, " items"], bins: int = 10
 ) -> Bins:
@@ -323,8 +471,8 @@ def chance_error(
 ) -> float:
     """The mean expected calibration error, in points, of as many answers that are right as often as they say."""
     generator, place, ones = np.random.default_rng(seed), _bin(confidences, bins), np.ones(len(confidences))
-    right = generator.random((draws, len(confidences))) < confidences
-    return float(np.mean([_error(place, each - confidences, ones, bins) for each in right]))
+    drawn = (generator.random(len(confidences)) < confidences for _ in range(draws))
+    return float(np.mean([_error(place, right - confidences, ones, bins) for right in drawn]))
 
 
 # ---- ranks that promise

@@ -33,7 +33,7 @@ def _given_recipe_values(given: Namespace) -> dict[str, Any]:
 _KEPT = ("baselines", "skip_unreadable", "checkpoint_every")  # these may also be given anew
 _FIXED = (
     *_KEPT,
-    *("encoder", "text", "head", "train_head", "names", "k", "held_out", "recipe"),
+    *("encoder", "text", "head", "train_head", "classes", "names", "k", "held_out", "recipe"),
     *("val", "labels", "root", "frame_template", "suffix"),
 )
 

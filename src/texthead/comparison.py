@@ -15,6 +15,7 @@ from texthead.errors import MediaError
 from texthead.files import read_json
 from texthead.frame_order import OrderTest
 from texthead.heads import class_correlation, text_head
+from texthead.how_sure import HowSure
 from texthead.intervals import wilson_interval
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
@@ -165,6 +166,7 @@ def write_report(
     table: Comparison,
     strips: Sequence[Strip],
     order: OrderTest | str,
+    sure: HowSure | None,
 ) -> None:
     """The report of the run in `folder`, whole or not at all; the last row of the table is the run's own score."""
     about, classes = read_json(folder / "recipe.json"), saved_classes(folder)
@@ -184,6 +186,7 @@ def write_report(
         strings,
         rows_are_text=about["head"]["kind"] == "text" and about["head"]["type"] != "TrainableHead",
         order=order,
+        sure=sure,
         edits=[_edit(**entry) for entry in classes.get("history", [])],
     )
     report.write(path)

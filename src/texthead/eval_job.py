@@ -179,24 +179,16 @@ def follow_edits(run: runs.Run, chosen: Dataset) -> tuple[Dataset, list[str]]:
     return replace(chosen, items=left), lines
 
 
-def _other_classes(options: Any, chosen: Dataset) -> tuple[list[str], list[str], list[tuple[str, ...] | None]]:
-    """(labels, class names, sentences) of a new head: the data's own, or given names with the data's labels matched."""
+def _other_classes(options: Any, chosen: Dataset) -> prompts.LabelledClasses:
+    """The classes of a new head: the data's own, or given ones under the data's labels."""
     clean = options.names == "clean"
     if options.zero_shot:
         labels = chosen.classes
-        return labels, prompts.clean_names(labels) if clean else labels, [None] * len(labels)
+        names = prompts.clean_names(labels) if clean else labels
+        return prompts.LabelledClasses(labels, names, [None] * len(labels))
     classes = prompts.read_classes(options.classes)
     check_template_fills(options.template, classes)
-    given = list(classes)
-    names = prompts.clean_names(given) if clean else given
-    place = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(given)}
-    labels = list(given)
-    for label in chosen.classes:
-        key = label if label in place else prompts.clean_name(label)
-        if key not in place:
-            raise DataError(f"{chosen.source}: label {label!r} is not among the {len(given)} names of --classes")
-        labels[place[key]] = label
-    return labels, names, list(classes.values())
+    return prompts.classes_for(classes, chosen.classes, chosen.source, clean=clean)
 
 
 def _pretrained(run: runs.Run, options: Any) -> Pretrained:

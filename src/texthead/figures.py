@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
+    from texthead.calibration import Bins
+
 Records = Sequence[Mapping[str, object]]
 
 # Okabe and Ito's palette without its yellow, which is too pale on white; differs in lightness, too.
@@ -407,14 +409,18 @@ def plot_reliability(
     Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.
     Raises: TextheadError without items, or when a confidence is outside 0..1.
     """
-    from matplotlib.figure import Figure
-    from scipy.stats import binom
-
-    from texthead.calibration import expected_calibration_error, reliability_bins
+    from texthead.calibration import reliability_bins
 
     if not len(correct) or confidences.min() < 0 or confidences.max() > 1:
         raise TextheadError(f"reliability needs confidences between 0 and 1, got {confidences}")
-    found = reliability_bins(confidences, correct, bins)
+    return plot_bins(reliability_bins(confidences, correct, bins), title=title)
+
+
+def plot_bins(found: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
+    """`plot_reliability` of items that are counted already."""
+    from matplotlib.figure import Figure
+    from scipy.stats import binom
+
     full = found.counts > 0
     counts, sure, right = found.counts[full], found.confidence[full], found.accuracy[full]
     low, high = (100 * end / counts for end in binom.interval(0.95, counts, sure))
@@ -426,16 +432,17 @@ def plot_reliability(
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)
     axes.set_ylabel("answers that are right (%)", fontsize=9)
-    error = expected_calibration_error(confidences, correct, bins)
     heading = f"{short(title, 40)}: " if title else ""
     axes.set_title(
-        f"{heading}ECE {error:.1f} points, {len(correct)} items",
+        f"{heading}ECE {found.error:.1f} points, {found.counts.sum()} items",
         loc="left",
         fontsize=10,
         fontweight="bold",
         parse_math=False,
     )
-    below.bar(100 * found.edges[:-1], found.counts, width=100 / bins, align="edge", color=GREY, edgecolor="white")
+    below.bar(
+        100 * found.edges[:-1], found.counts, width=100 / len(found.counts), align="edge", color=GREY, edgecolor="white"
+    )
     below.yaxis.get_major_locator().set_params(integer=True)
     below.set_ylabel("items", fontsize=9)
     below.set_xlabel("probability of the answer (%)", fontsize=9)

@@ -23,7 +23,7 @@ from texthead.heads import (
     variant_rows,
 )
 from texthead.prompt_head import PromptHead, random_context, template_context
-from texthead.prompts import fill_templates
+from texthead.prompts import class_prompts
 from texthead.recipes import Recipe
 from texthead.runs import Head
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal, network
@@ -51,6 +51,7 @@ def make_head(
     recipe: Recipe,
     *,
     names: Sequence[str] | None = None,
+    sentences: Sequence[str | Sequence[str] | None] | None = None,
     features: Float[Tensor, "items dim"] | None = None,
     targets: Int[Tensor, " items"] | None = None,
     trainable: bool = False,
@@ -60,13 +61,20 @@ def make_head(
 
     Args:
         names: what the text encoder reads for each label; the labels themselves if None.
+        sentences: each label's own sentence, or several whose rows are averaged, or None for the template.
         features, targets: pretrained features of the training items and their labels' places; LDA and a recipe with
             `center` need them.
         trainable: let a head of fixed rows be trained from them.
         lda_items: LDA is fitted to at most so many items a class, drawn from the seed.
 
     Source: Sec. 2.2; Eq. 1, 4, 5, 6; Table 1.
+
+    Raises:
+        DataError: sentences for a head whose rows are not text, or options that do not go together.
+        RunError: LDA or a center without features.
     """
+    if kind != "text" and any(sentences or []):
+        raise DataError(f"head {kind} makes no rows of sentences: leave them out, or take the head text")
     generator = torch.Generator().manual_seed(recipe.seed)
     if kind == "linear":
         return LinearHead(encoder.dim, names=labels, generator=generator)
@@ -76,7 +84,8 @@ def make_head(
     behind: dict[str, Any] = {"scale": recipe.scale or encoder.scale, "center": center}
     if kind in ("text", "prompt"):
         behind |= {"text_source": encoder.text_source, "text_map": encoder.text_map}
-        return _text_head(kind, encoder, labels, recipe, names or labels, trainable=trainable, **behind)
+        own = sentences or [None] * len(labels)
+        return _text_head(kind, encoder, labels, recipe, names or labels, own, trainable=trainable, **behind)
     match kind:
         case "normal" | "cosine":
             weight = random_weights(len(labels), encoder.dim, generator=generator)
@@ -111,11 +120,12 @@ def _text_head(
     labels: Sequence[str],
     recipe: Recipe,
     names: Sequence[str],
+    sentences: Sequence[str | Sequence[str] | None],
     *,
     trainable: bool,
     **behind: Any,
 ) -> Head:
-    """Rows of text: of one template, of several, or of a learnable one.
+    """Rows of text: of one template, of several, of sentences, or of a learnable template.
 
     Raises:
         DataError: options that do not go together.
@@ -137,8 +147,12 @@ def _text_head(
             context = template_context(text, first)
         after = first.split("{}")[1]
         return PromptHead(text, labels, context=context, after=after, read=names, **behind)
-    prompts = fill_templates(recipe.template, names)
+    prompts = class_prompts(recipe.template, names, sentences)
     if apart:
+        if any(sentences):
+            raise DataError(
+                "--template-use and --template-pooling keep templates apart, and sentences are averaged: leave one out"
+            )
         if trainable:
             raise DataError("--train-head trains one row a class: leave out --template-use and --template-pooling")
         variants = variant_rows(encoder, prompts)

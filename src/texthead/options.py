@@ -170,6 +170,8 @@ def _train_parser() -> ArgumentParser:
         help="rows of the head; all but prompt (a learned template), linear and cosine are frozen",
     )
     parser.add_argument("--train-head", action="store_true", help="train the rows from where they start")
+    text = f"names.txt, {_CLASSES_JSON}: what the text encoder reads for the data's labels (sentences are averaged)"
+    parser.add_argument("--classes", default=None, metavar="FILE", help=text)
     _names(parser)
     parser.add_argument("--k", type=int, default=None, help="train on K items a class")
     parser.add_argument(
@@ -311,8 +313,9 @@ def _report_parser() -> ArgumentParser:
     parser = Parser(
         prog="texthead report",
         usage="texthead report RUN [DATA] [options]",
-        description="One page of a run, made anew: scores, curves, confusions beside how alike the rows are, a test of "
-        "the frames' order, the surest mistakes and where in their frames they came from, recipe and prompts.",
+        description="One page of a run, made anew: scores, curves, confusions beside how alike the rows are, how "
+        "far its probabilities can be taken at their word, a test of the frames' order, the surest mistakes and where "
+        "in their frames they came from, recipe and prompts.",
     )
     parser.add_argument("run", metavar="RUN", help="a run folder")
     text = f"{_DATA_HELP}; the items that the run held out, if not given"
@@ -321,6 +324,8 @@ def _report_parser() -> ArgumentParser:
     parser.add_argument(
         "--split", type=Literal["train", "val", "test"], default=None, help="test, else val, if not given"
     )
+    text = "items of no class of a calibrated run: how many of them get a name all the same"
+    parser.add_argument("--unknown", default=None, metavar="DATA2", help=text)
     parser.add_argument("--out", default=None, metavar="FILE", help="where the page goes (RUN/report.html)")
     text = "surest wrong answers that are shown"
     parser.add_argument("--mistakes", type=_up_to_12, default=4, metavar="N", help=f"{text}, up to 12")

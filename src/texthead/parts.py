@@ -200,7 +200,7 @@ def open_parts(
         "batch": batch,
         "top": top,
         "scores": scores,
-        "calibration": None if calibration is None else {**calibration.to_json(with_content=False), "sets": sets},
+        "calibration": None if calibration is None else {**calibration.to_json(with_items=False), "sets": sets},
     }
     _begin(out, asked)
     return Parts(model, look, files, out, asked, calibration, sets)

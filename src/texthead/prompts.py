@@ -3,8 +3,9 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from texthead.errors import DataError
 from texthead.label_files import read_labels
@@ -148,6 +149,47 @@ def class_prompts(
     return [
         prompt if own is None else own[0] if len(own) == 1 else own for prompt, own in zip(filled, given, strict=True)
     ]
+
+
+class LabelledClasses(NamedTuple):
+    """Classes in one order: the data's label of each, the name that a text encoder reads, its own sentences or None."""
+
+    labels: list[str]
+    names: list[str]
+    sentences: list[tuple[str, ...] | None]
+
+
+def classes_for(
+    classes: Mapping[str, tuple[str, ...] | None], labels: Sequence[str], source: str, *, clean: bool
+) -> LabelledClasses:
+    """All given classes, each under the label that the data has for it: as it is written, or as `clean_name` reads it.
+
+    classes_for({"push up": None, "yoga": None}, ["push_up"], ...) has the labels "push_up" and "yoga".
+
+    Args:
+        classes: as `read_classes` gives them.
+        labels: of the data, which lies at `source`.
+        clean: names are those of `clean_names`; else as they are given.
+
+    Raises:
+        DataError: a label that is no given class, or two labels that are the same one.
+    """
+    given = list(classes)
+    names = clean_names(given) if clean else given
+    place = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(given)}
+    found = list(given)
+    taken: dict[int, str] = {}
+    for label in labels:
+        key = label if label in place else clean_name(label)
+        if key not in place:
+            raise DataError(f"{source}: label {label!r} is not among the {len(given)} names of --classes")
+        if place[key] in taken:
+            raise DataError(
+                f"{source}: labels {taken[place[key]]!r} and {label!r} are both {given[place[key]]!r} of --classes: "
+                "give each a class of its own, or merge them in the data"
+            )
+        taken[place[key]] = found[place[key]] = label
+    return LabelledClasses(found, names, list(classes.values()))
 
 
 def mirrored_names(names: Sequence[str]) -> list[str]:

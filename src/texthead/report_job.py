@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from texthead import evaluation, features, runs
+from texthead.calibrate_job import scores_of, unknown_items
 from texthead.class_edits import followed_split
 from texthead.comparison import Division, write_report
 from texthead.datasets import Dataset, Item
 from texthead.errors import DataError, RunError
 from texthead.eval_job import choose_scored, eval_baselines, follow_edits
+from texthead.files import fingerprints
 from texthead.frame_order import OrderTest, blind_to_order, order_test
+from texthead.how_sure import HowSure, groups_of, how_sure
 from texthead.mistakes import strips
-from texthead.prediction import Look
-from texthead.sampling import Views
+from texthead.prediction import Look, calibration_for, look_of
 from texthead.shard_files import is_there
 from texthead.terminal import bar, notes, pick_device, read_data, results
 from texthead.text_files import MOST_BYTES_OF_LISTS, read_text
@@ -28,12 +30,13 @@ def report(options: Any) -> None:
     dataset = held_out_items(run) if options.data is None else read_data(options, options.data)
     for line in dataset.notes:
         say.print(f"note: {line}")
+    check_unknown_is_used(run, options.unknown)
     chosen, split_name = choose_scored(run, dataset, options.split)
     chosen, lines = follow_edits(run, chosen)
     for line in lines:
         say.print(f"note: {line}")
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
-    look = Look(run.recipe.frames, run.pixels, Views(origin=run.recipe.origin))
+    _, look = look_of(run)
     # Of the run's own encoder, so that the test of the frames' order and the next report encode nothing again.
     key = features.encoder_key(as_visual(run.model.visual), run.pixels)
     cache = features.FeatureCache(key, options.cache and Path(options.cache))
@@ -44,11 +47,13 @@ def report(options: Any) -> None:
             frames=look.frames,
             pixels=look.pixels,
             views=look.views,
+            pooling=look.pooling,
             cache=cache,
             skip_unreadable=options.skip_unreadable,
             workers=options.workers,
             progress=progress,
         )
+    sure = _sure(run, chosen, result, look, options)
     table = eval_baselines(run, Division(chosen, None, chosen, split_name), options)
     table.add(f"this run ({run.model.head.kind} head)", result)
     table.show()
@@ -64,10 +69,47 @@ def report(options: Any) -> None:
             progress=progress,
         )
     try:
-        write_report(out, run.folder, run.model, read_records(run.folder), table, shown, order)
+        write_report(out, run.folder, run.model, read_records(run.folder), table, shown, order, sure)
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror}); name another file in --out") from None
     results().print(f"report: {out}")
+
+
+def check_unknown_is_used(run: runs.Run, unknown: str | None) -> None:
+    """Nothing, unless unknown items are given to a run whose threshold they cannot measure.
+
+    Raises:
+        DataError: the run has no threshold, or it does not hold for its classes as they are.
+    """
+    if unknown is None:
+        return
+    made, why = calibration_for(run, look_of(run)[1])
+    if made is None or made.threshold is None:
+        told = why or "the run has none"
+        raise DataError(
+            f"--unknown {unknown} measures the threshold of a calibrated run, and {told}: texthead calibrate RUN DATA "
+            "--unknown OTHERS sets it"
+        )
+
+
+def _sure(run: runs.Run, chosen: Dataset, result: evaluation.Evaluation, look: Look, options: Any) -> HowSure:
+    """How far the probabilities can be taken at their word; a threshold is measured by unknown items, where given."""
+    made, why = calibration_for(run, look)
+    lines, others = [f"{runs.CALIBRATION}: {why}."] if why else [], None
+    if made is not None and options.unknown is not None:
+        unknown = unknown_items(run, read_data(options, options.unknown))
+        prints = fingerprints([item.path for item in unknown.items])
+        fresh = unknown.pick([place for place, content in enumerate(prints) if content not in made.content])
+        if not len(fresh):
+            raise DataError(
+                f"--unknown {options.unknown}: the threshold was set by all {len(unknown)} items: give others"
+            )
+        if len(fresh) < len(unknown):
+            lines.append(
+                f"{len(unknown) - len(fresh)} of the {len(unknown)} unknown items set the threshold and are left out."
+            )
+        others, _ = scores_of(run, look, options, fresh, "score unknown items")
+    return how_sure(result, groups_of(chosen, result), calibration=made, unknown=others, lines=lines)
 
 
 def held_out_items(run: runs.Run) -> Dataset:

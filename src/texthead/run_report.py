@@ -9,6 +9,7 @@ from jaxtyping import Float, Integer, UInt8
 
 from texthead import confusions, figures
 from texthead.frame_order import OrderTest
+from texthead.how_sure import HowSure, add_how_sure
 from texthead.intervals import wilson_interval
 from texthead.report import Cell, Report
 from texthead.strips import plot_saliency, plot_strip
@@ -57,6 +58,7 @@ def run_report(
     *,
     rows_are_text: bool = True,
     order: OrderTest | str = "",
+    sure: HowSure | None = None,
     edits: Sequence[Edit] = (),
 ) -> Report:
     """The standard report of a run; a part for which nothing is given is left out.
@@ -65,7 +67,7 @@ def run_report(
     `correlation` holds how alike the rows of the head are. `comparisons` pairs a way of working with its
     result, both as they shall be read. `strings` maps each class name to the prompt that was encoded for it.
     `rows_are_text` says whether its rows are what a text encoder gave. `order` is a test of the frames' order, or why
-    there is none.
+    there is none; `sure` is how far its probabilities can be taken at their word.
 
     Raises: TextheadError when a matrix doesn't fit the names.
     """
@@ -85,6 +87,8 @@ def run_report(
         _add_pairs(report, confusions.confused_pairs(confusion, correlation, names), len(names))
     if confusion is not None:
         _add_class_table(report, confusion, names)
+    if sure is not None:
+        add_how_sure(report, sure)
     if order:
         report.section("Order of frames")
         _add_order(report, order)

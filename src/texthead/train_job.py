@@ -18,6 +18,7 @@ from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.files import fingerprints
 from texthead.frame_order import blind_to_order, order_test
+from texthead.how_sure import groups_of, how_sure
 from texthead.mistakes import strips
 from texthead.model_parts import keeps_templates_apart, make_head, make_temporal_for, pixels_for
 from texthead.prediction import Look
@@ -26,7 +27,16 @@ from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.shard_files import resolved
 from texthead.tensorboard_log import TensorBoardLog
-from texthead.terminal import bar, notes, pick_device, read_data, results, say_names, say_prompts
+from texthead.terminal import (
+    bar,
+    check_template_fills,
+    notes,
+    pick_device,
+    read_data,
+    results,
+    say_names,
+    say_prompts,
+)
 from texthead.towers import Encoder
 
 FEW_STEPS = 40
@@ -165,17 +175,19 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     dataset = _read(options)
     parts = divide(dataset, seed=recipe.seed, part=options.held_out, k=options.k)
     labels = parts.train.classes
-    names = prompts.clean_names(labels) if options.names == "clean" else labels
-    shown = prompts.flat(prompts.fill_templates(recipe.template, names))
-    encoder = load_encoder(options.encoder, text=options.text, prompts=shown)
+    names, sentences, said = named(options, parts.train)
+    shown = prompts.class_prompts(recipe.template, names, sentences)
+    encoder = load_encoder(options.encoder, text=options.text, prompts=prompts.flat(shown))
     if options.head in ("text", "prompt") and not encoder.has_text:
         raise DataError(
             f"--head {options.head}: {options.encoder} has no text encoder; use linear, normal, orthogonal or lda"
         )
     recipe, changed = suit(recipe, parts.train, encoder, given=given)
     drawn = f" (drawn with seed {recipe.seed}, {options.held_out or HELD_OUT:.0%} a class)"
-    _announce(parts, (*dataset.notes, *changed), "" if splits_of(dataset) else drawn)
-    say_names(labels, names, recipe.template if options.head == "text" else None)
+    _announce(parts, (*dataset.notes, *said, *changed), "" if splits_of(dataset) else drawn)
+    say_names(labels, names, recipe.template if options.head == "text" and not any(sentences) else None)
+    if any(sentences):
+        say_prompts(labels, shown)
 
     encoder.visual.to(device)
     pixels = pixels_for(recipe, encoder.visual.spec)
@@ -197,6 +209,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         labels,
         recipe,
         names=names,
+        sentences=sentences,
         features=found,
         targets=targets,
         trainable=options.train_head,
@@ -205,7 +218,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         say_prompts(labels, head.prompts)  # pyright: ignore
     table = Comparison(parts, labels)
     if compare and found is not None and len(parts.scored):
-        baselines(ground, table, names, recipe, found, targets, skip=options.skip_unreadable)
+        baselines(ground, table, names, recipe, found, targets, skip=options.skip_unreadable, prompts=shown)
     model = Recognizer(encoder.visual, temporal, head).to(device)
     with bar("train", "clips") as progress, board or nullcontext():
         records = training.train(
@@ -233,6 +246,29 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     else:
         say.print("note: no held-out item, so nothing was scored")
     _report(out, model, records, table, recipe, pixels, cache, options)
+
+
+def named(options: Any, train_set: Dataset) -> tuple[list[str], list[tuple[str, ...] | None], list[str]]:
+    """(the class name of each training label, its own sentences or None, what is to be said of it).
+
+    Without --classes, names come from the labels.
+
+    Raises:
+        DataError: a label that is not among the classes, or options that do nothing together.
+    """
+    labels, clean = train_set.classes, options.names == "clean"
+    if options.classes is None:
+        return prompts.clean_names(labels) if clean else labels, [None] * len(labels), []
+    classes = prompts.read_classes(options.classes)
+    if any(classes.values()) and options.head != "text":
+        raise DataError(f"--head {options.head} makes no rows of sentences: leave them out of {options.classes}")
+    check_template_fills(getattr(options, "template", None), classes)
+    found = prompts.classes_for(classes, labels, train_set.source, clean=clean)
+    places = [found.labels.index(label) for label in labels]
+    rest = [label for label in found.labels if label not in labels]
+    more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
+    said = [f"{options.classes}: without a training item, and so left out: {', '.join(rest[:8])}{more}"] if rest else []
+    return [found.names[i] for i in places], [found.sentences[i] for i in places], said
 
 
 def check_out(out: Path, *, resume: bool) -> None:
@@ -295,7 +331,7 @@ def _report(
     options: Any,
 ) -> None:
     """`report.html` in the run folder, with what takes no more than seconds: no frame is encoded for it again."""
-    look, shown, order = Look(recipe.frames, pixels, Views(origin=recipe.origin)), [], ""
+    look, shown, order, sure = Look(recipe.frames, pixels, Views(origin=recipe.origin)), [], "", None
     if table.rows:
         blind = blind_to_order(model, recipe.frames)
         order = blind or f"Not tested here; `texthead report {out}` does."
@@ -311,8 +347,10 @@ def _report(
                 workers=options.workers,
             )
     if rank() == 0:
-        shown = strips(table.rows[-1][1], look) if table.rows else []
-        write_report(out / "report.html", out, model, records, table, shown, order)
+        if table.rows:
+            _, own = table.rows[-1]
+            shown, sure = strips(own, look), how_sure(own, groups_of(table.parts.scored, own))
+        write_report(out / "report.html", out, model, records, table, shown, order, sure)
     results().print(f"run: {out}   report: {out / 'report.html'}")
 
 

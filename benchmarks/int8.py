@@ -1,0 +1,131 @@
+"""What eight-bit weights cost a trained ViT: accuracy and changed answers, paired over items, of several trainings.
+
+    python -m benchmarks.int8 --data ../shared/data [--sets shapes clothing airborne] [--seeds 3]
+
+The ViT is the image tower of the paper's small CLIP (`paper.tinyclip`: four blocks of width 128, 64 pixels), trained
+once from a random start on drawn shapes, 6 to 8 minutes. For each set and seed `texthead train` tunes it whole, then it
+is exported with `--int8`; the test split is scored by the run in torch and by the exported model, on the same pixels.
+`shapes` are stills drawn here, of 24 of the pairs that the tower has met. The interval is over items, paired, of the
+means over seeds (`intervals.paired_interval`).
+"""
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+import torch
+from PIL import Image
+
+import texthead as th
+from benchmarks.__main__ import machine
+from benchmarks.export import folder_of, scored, scorer_of, softmax
+from paper.shapes import draw_shape_pictures, seen_pairs
+from paper.tinyclip import kept
+from texthead import cli
+from texthead.datasets import ViewClips
+from texthead.intervals import paired_interval
+from texthead.prediction import look_of
+
+REAL: Mapping[str, str] = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
+PAIRS, TRAINED, TESTED = 24, 8, 20
+
+
+class Costs(NamedTuple):
+    """Of one run: which items are right before and after, how many answers differ, how far a probability moves."""
+
+    before: np.ndarray
+    after: np.ndarray
+    changed: int
+    moved: float
+    megabytes: tuple[float, float]
+
+
+def draw_shapes(out: Path) -> Path:
+    """The manifest of stills of `PAIRS` pairs, `TRAINED` + `TESTED` each."""
+    pairs, rows = seen_pairs()[:PAIRS], ["path,label,split"]
+    out.mkdir(parents=True)
+    for split, each, seed in (("train", TRAINED, 1), ("test", TESTED, 2)):
+        pictures, labels = draw_shape_pictures(pairs, each, rng=np.random.default_rng(seed))
+        for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+            Image.fromarray(picture).save(out / f"{split}{number}.png")
+            rows.append(f"{split}{number}.png,{pairs[label].name},{split}")
+    (out / "items.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return out / "items.csv"
+
+
+def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out: Path) -> Costs:
+    """Train, export, score."""
+    command = ["train", str(source), "--encoder", f"openclip:local-dir:{tower}", "--out", str(out / "run")]
+    command += ["--seed", str(seed), "--epochs", str(options.epochs), "--lr", str(options.lr)]
+    if cli.main([*command, "--baselines", "never", "--workers", "0"]):
+        raise SystemExit(2)
+    run = th.load_run(out / "run")
+    th.export(run, out / "int8", to="onnx", int8=True)
+    _, look = look_of(run)
+    test = th.read_dataset(source).split("test")
+    paths = [item.path for item in test.items]
+    views = ViewClips(paths, [0] * len(paths), frames=look.frames, views=look.views, pixels=look.pixels)
+    clips = [views[i][0][None].numpy() for i in range(len(paths))]  # pyright: ignore
+    truth = np.array([run.labels.index(label) for label in test.labels])
+    own, found = (scored(score, clips)[0] for score in (scorer_of(run, look), folder_of(out / "int8", "onnx")))
+    sizes = (run.folder / "model.safetensors", out / "int8" / "model.onnx")
+    return Costs(
+        own.argmax(1) == truth,
+        found.argmax(1) == truth,
+        int((own.argmax(1) != found.argmax(1)).sum()),
+        float(np.abs(softmax(own) - softmax(found)).max()),
+        tuple(file.stat().st_size / 1e6 for file in sizes),  # pyright: ignore
+    )
+
+
+def row(name: str, runs: list[Costs]) -> str:
+    """A line of the table."""
+    before, after = (np.stack([getattr(each, which) for each in runs]) for which in ("before", "after"))
+    items = before.shape[1]
+    lost, won = (float((a & ~b).sum()) / len(runs) for a, b in ((before, after), (after, before)))
+    low, high = paired_interval(lost, won, items)
+    each = " ".join(
+        f"{100 * right.mean():.1f}/{100 * left.mean():.1f}" for right, left in zip(before, after, strict=True)
+    )
+    changed = " ".join(str(run.changed) for run in runs)
+    sizes = f"{runs[0].megabytes[0]:.1f} -> {runs[0].megabytes[1]:.1f}"
+    moved = max(run.moved for run in runs)
+    loss = f"{100 * (lost - won) / items:.2f} ({low:.2f} to {high:.2f})"
+    return f"| {name} | {items} | {each} | {loss} | {changed} | {moved:.2f} | {sizes} |"
+
+
+def main() -> None:
+    """Train, export, score, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sets", nargs="*", default=["shapes", *REAL], choices=["shapes", *REAL])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--lr", type=float, default=3e-5, help="peak rate of the tower")
+    parser.add_argument("--steps", type=int, default=None, help="of the tower's training, if not the paper's")
+    parser.add_argument("--kept", type=Path, default=None, help="where the tower is kept, if not beside the paper's")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    tower, lines = kept("vit", options.kept, steps=options.steps), []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        for name in options.sets:
+            source = options.data / REAL[name] if name in REAL else draw_shapes(scratch / "drawn")
+            places = [scratch / name / str(seed) for seed in range(options.seeds)]
+            runs: list[Costs] = []
+            for seed, place in enumerate(places):
+                runs.append(costs(source, tower, seed, options, place))
+                print(row(f"{name}, seed {seed}", runs[-1:]), flush=True)
+            lines.append(row(name, runs))
+    print(f"{machine()} onnxruntime {onnxruntime.__version__}\n")
+    print("| set | items | top-1 before/after, each seed | points lost (95 %) | other answers | probability | MB |")
+    print("|---|---|---|---|---|---|---|")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
