@@ -62,10 +62,10 @@ Take = Callable[[], UInt8[np.ndarray, "height width 3"]]
 class Video:
     """The frames of a file's best video stream in presentation order, upright by the container's rotation.
 
-    `num_frames` is the number of frames that a player shows; `pts_seconds` says when it shows each of them, counted from
-    the first, which is at `begin_seconds` on the file's clock; `duration_seconds` is the end of the last one; `has_times`
-    is False where the file says no times and they were counted from its frame rate. Not applied: a sample aspect ratio
-    other than 1:1, and mirroring in the container's matrix.
+    `num_frames` is the number of frames that a player shows; `pts_seconds` says when it shows each of them, counted
+    from the first, which is at `begin_seconds` on the file's clock; `duration_seconds` is the end of the last one;
+    `has_times` is False where the file says no times and they were counted from its frame rate. Not applied: a sample
+    aspect ratio other than 1:1, and mirroring in the container's matrix.
     """
 
     def __init__(self, path: Path, data: bytes | None = None):
