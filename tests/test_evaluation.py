@@ -407,7 +407,8 @@ def test_items_are_scored_in_parts(monkeypatch):
     for size in (256, 3):
         monkeypatch.setattr(module, "_PART", size)
         found.append(score(model, [Path(f"{i}") for i in range(7)], frames=1, pixels=PIXELS, pooling="logits").scores)
-    assert torch.equal(found[0], found[1])
+    # Other sizes are other kernels on some processors, with other last bits.
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4)
 
 
 # --- mean average precision -----------------------------------------------------------------------------------------

@@ -159,8 +159,8 @@ def test_a_subset_of_kept_frames_hits_and_other_frames_are_computed(
     (four,) = only_features(frame_features(visual, videos[2:], lambda n: [0, 2, 4, 6], PIXELS, cache=cache))
     opened: list[Path] = []
 
-    def counted(path: Path):
-        opened.append(path)
+    def counted(path: str):
+        opened.append(Path(path))
         return open_media(path)
 
     monkeypatch.setattr(module, "open_media", counted)
