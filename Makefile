@@ -22,7 +22,7 @@ test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed
-	$(BIN)/pytest -m 'slow and not fuzz'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'slow and not fuzz'
 
 # In Debian's chromium (`apt-get install chromium chromium-driver`); without it they fail.
 test-browser: $(VENV)/.installed

@@ -102,6 +102,7 @@ def _ends() -> Callable[..., object]:
     return lambda _: os._exit(9)
 
 
+@pytest.mark.slow
 def test_what_was_found_stays_where_the_rest_takes_too_long(
     tmp_path: Path, uploads: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

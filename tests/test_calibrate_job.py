@@ -132,6 +132,7 @@ def test_the_temperature_makes_the_test_split_likelier(calibrated, data):
     assert loss[1] < loss[0]
 
 
+@pytest.mark.slow
 def test_without_unknown_items_there_is_no_threshold(run, data, say, tmp_path):
     plain = tmp_path / "plain.csv"
     lines = [line for line in data.read_text().splitlines() if "sand" not in line]
@@ -387,6 +388,7 @@ def reported(say, run: Path, *given) -> tuple[str, dict[str, list[str]]]:
     return page_of(run / "report.html")
 
 
+@pytest.mark.slow
 def test_a_report_of_others_measures_what_is_stated(calibrated, data, tmp_path, say, wrong):
     for seed in range(30, 42):
         picture(tmp_path / "strange" / "sand" / f"{seed}.png", "sand", seed)
@@ -413,6 +415,7 @@ def sand_of(data: Path, folder: Path) -> Path:
     return folder / "sand.csv"
 
 
+@pytest.mark.slow
 def test_a_report_of_the_calibration_s_own_items_shows_what_calibrate_measured(calibrated, data, tmp_path, say):
     known = tmp_path / "known.csv"
     items = th.read_dataset(data).split("val").with_classes(["sea", "grass", "fire"]).items
@@ -433,6 +436,7 @@ def test_a_report_of_the_calibration_s_own_items_shows_what_calibrate_measured(c
     assert rows["sets that hold the label"] == ["90 % at least"]
 
 
+@pytest.mark.slow
 def test_a_report_says_what_does_not_hold(run, data, say, wrong):
     line = wrong("report", run, data, "--unknown", data)
     assert "measures the threshold of a calibrated run, and the run has none: texthead calibrate RUN DATA" in line

@@ -198,6 +198,7 @@ def _put(path: Path, content: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_names_that_yaml_would_read_are_names(run, say):
     say("classes", run, "add", "null", "1", "[x]", "true")
     say("classes", run, "rename", "1", "2.0")

@@ -170,6 +170,7 @@ def test_predict_json_csv_and_top(world, say):
     assert [(r["path"], r["rank"], r["name"]) for r in rows] == [(e["path"], "1", e["top"][0]["name"]) for e in entries]
 
 
+@pytest.mark.slow
 def test_train_on_sentences(world, tmp_path, say, wrong):
     """Rows are the means of each class's sentences, as `head` makes them; the strings are the run's from then on."""
     file, run = tmp_path / "classes.json", tmp_path / "run"
@@ -315,6 +316,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_published_list_of_frames_from_train_to_predict(world, published, say, tmp_path):
     run, rows = tmp_path / "run", tmp_path / "rows.csv"
     how = ["--labels", published / "labels.csv", "--root", published / "frames", "--frame-template", TEMPLATE]
@@ -480,6 +482,7 @@ def test_eval_scores_the_held_out_items_of_a_drawn_split(world, say, tmp_path):
     assert "logistic probe" in out
 
 
+@pytest.mark.slow
 def test_eval_refuses_training_items(world, say, wrong, tmp_path):
     listed = json.loads((world.run / "split.json").read_text())["train"][:3]
     seen = tmp_path / "seen.csv"
@@ -603,6 +606,7 @@ def test_config_alone_trains(world, say, tmp_path):
     assert all((ours[key] == theirs[key]).all() for key in theirs)
 
 
+@pytest.mark.slow
 def test_mistyped_options(world, wrong, tmp_path):
     train = ["train", world.images, "--out", tmp_path / "run"]
     config = tmp_path / "config.yaml"
@@ -718,6 +722,7 @@ def test_help_imports_no_torch(arguments):
 # --- stop and resume ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_resume_after_a_stop(world, say, wrong, tmp_path, monkeypatch):
     real, run = train_job.bar, tmp_path / "run"
 
@@ -838,6 +843,7 @@ def test_lda_of_one_item_a_class(world, wrong, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_names_and_prompts(world, wrong, tmp_path):
     item, run = world.images / "red" / "0.png", world.run
     assert "'a lake' occurs 2 times" in wrong("predict", run, item, "--classes", "a lake, a lake")
@@ -1063,6 +1069,7 @@ def test_processes_that_were_not_started_by_torchrun_are_told_so(
     assert not (world.root / "none").exists()
 
 
+@pytest.mark.slow
 def test_what_speeds_an_encoder_up_needs_one_that_is_trained(world: World, wrong: Callable[..., str]) -> None:
     out = world.root / "none"
     for option, said in (

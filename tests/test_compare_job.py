@@ -54,6 +54,7 @@ def test_frames_apart_can_be_put_together_again() -> None:
     assert torch.equal(FramesApart()(frames).unflatten(1, (3, -1)), frames)
 
 
+@pytest.mark.slow
 def test_pictures_from_the_table_to_a_run_that_predicts(
     images: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -95,6 +96,7 @@ def test_pictures_from_the_table_to_a_run_that_predicts(
     assert "red" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_of_a_probe_is_scored_edited_and_given_other_names(
     images: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -119,6 +121,7 @@ def test_a_run_of_a_probe_is_scored_edited_and_given_other_names(
     assert torch.equal(other.model.head.center, before.model.head.center)
 
 
+@pytest.mark.slow
 def test_one_item_a_class_takes_what_was_settled(
     images: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -159,6 +162,7 @@ def test_an_encoder_without_text_starts_from_the_probe(
     assert "* logistic probe" in out
 
 
+@pytest.mark.slow
 def test_unreadable_items_are_an_error_or_listed(
     images: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

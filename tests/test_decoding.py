@@ -534,6 +534,7 @@ def test_real_files_are_exact(shared):
             assert_random_access_is_exact(path)
 
 
+@pytest.mark.slow
 def test_real_files_are_exact_when_read_again(shared, monkeypatch):
     monkeypatch.setattr(videos, "_HELD_BYTES", 0)
     for path in sorted((shared / "decode").glob("*/*")):
@@ -542,6 +543,7 @@ def test_real_files_are_exact_when_read_again(shared, monkeypatch):
             assert_random_access_is_exact(path, each=path.suffix == ".mpg")
 
 
+@pytest.mark.slow
 def test_real_files_are_whole(shared):
     counts = {path.name: check(path) for path in sorted((shared / "decode").glob("*/*")) if path.name not in BROKEN}
     assert len(counts) == 40

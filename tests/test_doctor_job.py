@@ -86,6 +86,7 @@ def test_every_fault_in_the_table_the_json_and_the_page(bad: Path, tmp_path: Pat
     assert "cut short" not in out
 
 
+@pytest.mark.slow
 def test_nothing_serious_ends_with_0(tmp_path: Path, capsys) -> None:
     for number in range(3):
         for colour in ("red", "green"):
@@ -124,6 +125,7 @@ def test_a_list_of_which_nothing_is_left_is_not_written(tmp_path: Path, capsys) 
     assert not (tmp_path / "new.csv").exists()
 
 
+@pytest.mark.slow
 def test_prepared_shards_are_looked_at_too(tmp_path: Path, capsys) -> None:
     for number in range(2):
         for colour in ("red", "green"):
@@ -142,6 +144,7 @@ def test_prepared_shards_are_looked_at_too(tmp_path: Path, capsys) -> None:
     assert len(read_dataset(tmp_path / "new.csv")) == 3
 
 
+@pytest.mark.slow
 def test_flat_pictures_are_compared_by_their_bytes_alone(tmp_path: Path, capsys) -> None:
     rows = []
     for name, colour, split in (

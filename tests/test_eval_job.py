@@ -53,6 +53,7 @@ def test_choose_scored(trained):
         choose_scored(run, Dataset(seen.items, "again"), None)
 
 
+@pytest.mark.slow
 def test_other_classes_keep_center_and_scale(trained):
     run = runs.load_run(trained[1])
     old = run.model.head

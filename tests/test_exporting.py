@@ -94,6 +94,7 @@ COMBINATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "temporal"), COMBINATIONS)
 def test_every_head_and_temporal_module_in_onnx(tmp_path, head, temporal):
     run = run_of(tmp_path / "run", head, temporal)
@@ -301,6 +302,7 @@ def test_without_onnx_the_remedy_is_named(world, wrong, tmp_path, monkeypatch): 
     assert "pip install 'texthead[onnx]'" in wrong("export", world.run, "--out", tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_int8_without_training_files_is_refused(tmp_path):
     run = run_of(tmp_path / "run", "frozen", "mean")
     with pytest.raises(RunError, match="none of the run's is there"):
@@ -308,6 +310,7 @@ def test_int8_without_training_files_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_differs_is_not_written(tmp_path, monkeypatch):
     """The bound is made so small that the last bits break it."""
     run = run_of(tmp_path / "run", "frozen", "mean")

@@ -79,6 +79,7 @@ def test_operations_are_those_of_the_encoder_and_a_little(name, multiply_adds):
     assert gpu.step_operations(name, frames) == pytest.approx(encoder + blocks, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved():
     tried = []
 
@@ -94,6 +95,7 @@ def test_a_batch_that_does_not_fit_is_halved():
         gpu.that_fits(lambda row: run(gpu.Row("tiny", 4)), gpu.Row("tiny", 8), torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_no_row_begins_too_late_and_a_failure_costs_one_row(tmp_path):
     setting = gpu.Setting(torch.device("cpu"), (), workers=0, seconds=0.0, least=1, frames=1)
     rows = (gpu.Row("no-such-model", 1), gpu.Row("tiny", 1))

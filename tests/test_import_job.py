@@ -431,6 +431,7 @@ def test_openai_s_archive(tmp_path: Path, video: Path, classes: Path, capsys) ->
     assert torch.allclose(predicted(capsys, out, video), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_text4vis_with_a_resnet(tmp_path: Path, classes: Path) -> None:
     """The architecture is found from the shapes alone; the image tower against open_clip's own."""
@@ -467,6 +468,7 @@ def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> No
     assert published.original(config) == f"openclip:{name}-quickgelu/openai"
 
 
+@pytest.mark.slow
 def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
     actionclip(tmp_path / "x-4f.pt", TINY)
     assert imported(tmp_path / "x-4f.pt", "--classes", classes, "--out", tmp_path / "run") == 0

@@ -322,6 +322,7 @@ def resumed(source: str, data: Dataset, val: Dataset, out: Path, **options):
     return train(model, data, val, RECIPE, out=out, objective=objective, **options), copied(model, objective)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
     source: str, data: Dataset, val: Dataset, tmp_path: Path
 ) -> None:
@@ -389,6 +390,7 @@ def test_without_gather_the_parts_of_a_batch_are_matched_apart(source: str, data
 # --- two processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
 @pytest.mark.parametrize("targets", TARGETS)
 @pytest.mark.parametrize("counts", [(3, 2), (1, 4), (5, 0), (0, 5)])
@@ -425,6 +427,7 @@ def test_without_gather_each_process_sees_its_own_batch_only(two: Two, targets: 
         assert all(abs(alone - joined) > 1e-2 for alone, _ in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
 @pytest.mark.parametrize("targets", TARGETS)
@@ -475,6 +478,7 @@ def test_a_run_with_online_text_goes_on_within_an_epoch_with_another_number_of_p
     assert max(float((own[key] - weights[key]).abs().max()) for key in weights) < 1e-7
 
 
+@pytest.mark.slow
 def test_two_processes_without_gather_train_as_the_two_parts_of_one(
     two: Two, source: str, data: Dataset, tmp_path: Path
 ) -> None:

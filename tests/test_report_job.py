@@ -79,6 +79,7 @@ def test_a_report_of_the_items_that_the_run_held_out(run, say):
     assert not any("its brightest region covered" in text for text in first.strings)
 
 
+@pytest.mark.slow
 def test_a_report_elsewhere_of_other_data(images, run, tmp_path, say):
     other = tmp_path / "more" / "green"
     for seed in range(20, 23):
@@ -93,6 +94,7 @@ def test_a_report_elsewhere_of_other_data(images, run, tmp_path, say):
     assert not any("its brightest region covered" in text for text in page.strings)
 
 
+@pytest.mark.slow
 def test_a_report_after_edits_has_the_new_names(run, say):
     assert say("classes", run, "rename", "green", "grass")[0] == 0
     assert say("classes", run, "remove", "blue")[0] == 0
@@ -125,6 +127,7 @@ def test_videos_get_a_test_of_their_order_at_once_and_again(videos, tmp_path, sa
     assert "Order of frames" in sections(again)
 
 
+@pytest.mark.slow
 def test_a_run_without_curves_or_items(tmp_path, wrong, say):
     """As an imported one: a page of data that is given, none without."""
     run = write_small_run(tmp_path / "run")
@@ -139,6 +142,7 @@ def test_a_run_without_curves_or_items(tmp_path, wrong, say):
     assert "Training" not in page.strings
 
 
+@pytest.mark.slow
 def test_what_cannot_be_reported_is_said_in_a_line(images, run, tmp_path, wrong):
     split = json.loads((run / "split.json").read_text())
     gone = tmp_path / "gone.png"

@@ -141,6 +141,7 @@ def test_a_saved_run_gives_the_same_logits_bit_for_bit(
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.slow
 def test_a_loaded_run_has_no_library_of_text_or_of_data_sets(run: Path) -> None:
     """In a fresh process: transformers is what takes seconds, and it is not imported."""
     program = (

@@ -90,6 +90,7 @@ def test_the_heat_of_mini_lies_on_the_disc():
     assert_heat_is_on_the_disc(Recognizer(visual, MeanPool(), head), 112)
 
 
+@pytest.mark.slow
 def test_the_heat_of_a_vit_lies_on_the_disc(tmp_path):
     """open_clip's ViT of 8x8 patches, trained from nothing on drawn pictures by `train`."""
     vision = {"image_size": 48, "patch_size": 8, "width": 64, "layers": 3, "head_width": 32}

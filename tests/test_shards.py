@@ -208,6 +208,7 @@ def test_finished_shards_are_left_alone_and_the_others_are_made(source: Dataset,
     assert all(check(item.path) for item in read_dataset(out).items)
 
 
+@pytest.mark.slow
 def test_several_processes_write_the_same_shards(source: Dataset, ready: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "s", FEW, workers=2)
     for path in ready.iterdir():

@@ -77,6 +77,7 @@ def test_frames_in_order_are_those_at_all_indices(uneven: Path):
     assert np.array_equal(np.stack([picture for _, picture in found]), expected)
 
 
+@pytest.mark.slow
 def test_real_files_through_a_pipe(shared: Path):
     """Those that a pipe can be read of; of the others a line says why."""
     same, reasons = 0, []

@@ -246,6 +246,7 @@ def test_no_frame_is_coded_worse_than_the_first(drawn: Path):
         assert [frame.key_frame for frame in container.decode(video=0)] == [True] * 4
 
 
+@pytest.mark.slow
 def test_same_seed_same_videos_and_other_seed_others(drawn: Path, tmp_path: Path):
     again, other = tmp_path / "again", tmp_path / "other"
     draw_small(again, train=1)

@@ -254,6 +254,7 @@ def test_stretches_come_as_soon_as_they_are_known(joined: Path):
                 assert seconds - stretch.end < 0.5 + 2 / 10
 
 
+@pytest.mark.slow
 def test_it_holds_one_window_however_long_the_stream():
     line = Timeline(colour_model(), frames=2, pixels=PIXELS, sliding=Sliding(1.0, 10.0, 4))
     picture = np.full((48, 48, 3), 90, np.uint8)

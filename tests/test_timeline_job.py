@@ -83,6 +83,7 @@ def test_a_pipe_prints_what_a_file_prints(world: Path, say: Say, extra: tuple[st
     assert done.stdout.replace('"video": "-"', f'"video": "{world / "a.mkv"}"') == expected.replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_a_pipe_prints_events_while_the_video_still_runs(world: Path):
     """The writer ends the stream only when the first event has been read."""
     content = (world / "a.mkv").read_bytes()
@@ -169,6 +170,7 @@ def test_a_run_without_calibration_says_nothing_of_one(world: Path, say: Say):
     assert "note" not in err
 
 
+@pytest.mark.slow
 def test_a_pipe_says_none_of_these_too(unsure: tuple[Path, list[Event]], world: Path):
     done = piped(world, unsure[0], "-", *HALF, "--csv")
     assert done.returncode == 0, done.stderr

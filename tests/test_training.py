@@ -898,6 +898,7 @@ def test_an_unreadable_item_to_look_at_is_an_error_with_its_path(data: Dataset, 
         train(make_model(), data, val, replace(RECIPE, epochs=1, warmup=0.5), out=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_unreadable_item_to_look_at_costs_no_epoch(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "late.mp4"
     late = replace(val, items=(*val.items, Item(path, "red")))

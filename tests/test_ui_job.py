@@ -37,6 +37,7 @@ def test_a_port_that_is_taken_or_none_is_refused(wrong: Wrong, run: Path) -> Non
     assert "cannot be listened at" in wrong("ui", run, "--port", 0, "--host", "192.0.2.1")
 
 
+@pytest.mark.slow
 def test_without_gradio_the_command_says_how_to_install_it() -> None:
     """In a process that cannot import gradio."""
     code = "import sys; sys.modules['gradio'] = None; from texthead.cli import main; sys.exit(main(['ui']))"
@@ -45,6 +46,7 @@ def test_without_gradio_the_command_says_how_to_install_it() -> None:
     assert (done.returncode, done.stderr) == (2, expected)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, run: Path, wrong: Wrong) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -53,6 +55,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, run: Path, wr
     assert "unknown encoder 'abacus'" in wrong("ui", "--encoder", "abacus", "--port", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_the_end_leaves_nothing_and_another_host_is_warned_of(tmp_path: Path, run: Path, ends: signal.Signals) -> None:
     command = [sys.executable, "-m", "texthead", "ui", str(run), "--port", "0", "--host", "0.0.0.0"]

@@ -28,6 +28,7 @@ def behave(task: str) -> str:
     return task.upper()
 
 
+@pytest.mark.slow
 def test_every_task_has_its_outcome_and_the_others_go_on() -> None:
     tasks = ["a", "hang", "b", "die", "c", "leave", "d", "fail", "hang deaf", "e"]
     began = time.monotonic()
@@ -46,6 +47,7 @@ def test_no_task_and_no_worker() -> None:
     assert list(watched(behave, ["a"], workers=0, seconds=5.0)) == [(0, "A")]
 
 
+@pytest.mark.slow
 def test_who_stops_asking_leaves_no_process_behind() -> None:
     others = set(multiprocessing.active_children())
     asked = watched(behave, ["a", "hang", "hang"], workers=2, seconds=300.0)
@@ -76,6 +78,7 @@ def refuses():
     raise DataError("no model of that name")
 
 
+@pytest.mark.slow
 def test_a_held_function_keeps_what_it_has_until_it_is_lost() -> None:
     others = set(multiprocessing.active_children())
     with Held(counter) as held:

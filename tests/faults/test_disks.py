@@ -105,6 +105,7 @@ def test_a_run_folder_that_is_read_only(data: Dataset, tmp_path: Path, wrong: Ca
 # --- held by another
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "resume", "prepare", "classes"])
 def test_a_folder_that_another_process_holds(
     folder: Path, data: Dataset, tmp_path: Path, wrong: Callable[..., str], command: str

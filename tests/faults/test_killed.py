@@ -95,6 +95,7 @@ def kill_a_worker(after: int) -> Callable[[int, int], None]:
     return progress
 
 
+@pytest.mark.slow
 def test_a_loader_s_process_that_is_killed_ends_training_and_the_run_goes_on(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=3)
     expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole")
@@ -152,6 +153,7 @@ def scoring_ends(data: Dataset, what: str) -> None:
 FIRST = partial(evenly, most=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what", ["score", *(pytest.param(what, marks=pytest.mark.slow) for what in ("train", "encode"))]
 )

@@ -477,6 +477,7 @@ def test_ten_million_lines(ten_million_lines: Path, tmp_path: Path) -> None:
     refuses(lambda: prompts.read_template(str(names)), "holds more than")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("byte", [b'"', *(pytest.param(byte, marks=pytest.mark.slow) for byte in (b"\0", b"a"))])
 def test_one_endless_line(tmp_path: Path, byte: bytes) -> None:
     """Zeros, or a quoted field that is never closed."""
