@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from texthead.errors import RunError, TextheadError
+from texthead.loader_server import begin_server
 from texthead.memory import keep_freed_memory
 from texthead.options import command_line
 from texthead.prompts import read_template
@@ -59,6 +60,8 @@ def resumed(options: Namespace, given: Namespace) -> None:
 
 # Commands that several processes do together.
 _SHARED = ("train", "eval")
+# Those whose files are decoded by processes of a loader.
+_DECODING = ("train", "eval", "calibrate", "report", "predict", "compare", "demo")
 
 
 def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
@@ -85,6 +88,8 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
 def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: list[str]) -> None:
     """Do a command."""
     keep_freed_memory()
+    if command in _DECODING and options.workers:
+        begin_server()  # It imports what this process does in the meantime.
     if command == "train":
         # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
         given = parser.parse_args(arguments, defaults=False)["train"]

@@ -3,25 +3,22 @@
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from texthead.errors import RunError
+from texthead.loader_server import begin_server
 from texthead.memory import keep_freed_memory
 
 # So torch's errors begin, and end, when a process is gone.
 _GONE, _HOW = "DataLoader worker", "exited unexpectedly"
 # What is running here when another process does not answer: it is asked to begin, or for memory that it shares.
 _ASKING = ("multiprocessing.forkserver", "multiprocessing.resource_sharer")
-# What the server imports once for all that it forks.
-_MODULES = ("texthead.batches", "texthead.features")
 
 
 def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
@@ -32,23 +29,10 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
     `items` and the options, which are pickled for each.
     """
     if workers:
-        _begin_server()
+        begin_server()
         begun = {"multiprocessing_context": multiprocessing.get_context("forkserver"), "worker_init_fn": _begin}
         options |= {"num_workers": workers, **begun}
     return DataLoader(items, **options)
-
-
-def _begin_server() -> None:
-    """Let it run; an interrupt is for this process, and no traceback while the server imports."""
-    # A command's own script is run again in each process, and imports this.
-    program = [name for name in ("texthead.cli",) if name in sys.modules]
-    forkserver.set_forkserver_preload([*_MODULES, *program])
-    resource_tracker.ensure_running()  # Before: it lets interrupts in again.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(number: int) -> None:
