@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from made import sound, write_broken, write_image, write_small_run, write_video
+from made import calibrate_run, sound, write_broken, write_image, write_small_run, write_video
 from texthead.answers import About, Answerer, Limits, Lit, Named, Question, Source, Timed, measured
 from texthead.errors import DataError, MediaError, RunError
 from texthead.prediction import json_entry
@@ -83,6 +83,16 @@ def test_where_lights_what_the_best_name_needs(of_run: Answerer, tmp_path: Path)
     assert lit.frames.shape == (2, 32, 32, 3)
     assert lit.heat.shape == (2, 7, 7)
     assert 0 <= lit.heat.min() <= lit.heat.max() <= 1
+
+
+def test_where_has_the_probabilities_of_a_calibrated_run(tmp_path: Path) -> None:
+    run = write_small_run(tmp_path / "run")
+    calibrate_run(run, temperature=3.0, threshold=0.5)
+    answerer, video = Answerer(Source(run=str(run), device="cpu"), Limits()), write_video(tmp_path / "a.mp4", "red")
+    lit, named = answerer(Question(video, part="where")), answerer(Question(video))
+    assert isinstance(lit, Lit)
+    assert isinstance(named, Named)
+    assert lit.before == pytest.approx(named.found.top[0][1], abs=1e-5)
 
 
 def test_what_is_wrong_is_the_answer_and_names_the_file_alone(of_run: Answerer, tmp_path: Path) -> None:

@@ -182,11 +182,15 @@ class Answerer:
             MediaError: it cannot be read, or is longer than the limits say.
         """
         _, length = measured(question.path, self._limits)
-        model, look = look_of(self.model(question.names))
+        asked = self.model(question.names)
+        model, look = look_of(asked)
+        calibration, _ = calibration_for(asked, look)
         clip = clip_of(question.path, look)
         if length == 1 and isinstance(model.temporal, MeanPool):
             clip = clip[:1]  # The mean of a picture over and over is that of one, and covering one of many does little.
         seen = cover(model, clip)
+        if calibration is not None:
+            seen = seen.at_temperature(calibration.temperature)
         place = int(seen.plain.argmax())
         heat = seen.heat(place)
         shown = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]

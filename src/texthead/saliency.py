@@ -26,6 +26,10 @@ class Covered(NamedTuple):
     plain: Float[Tensor, " classes"]
     covered: Float[Tensor, "frames rows columns classes"]
 
+    def at_temperature(self, temperature: float) -> "Covered":
+        """The same after a temperature, as `calibrate` fits it: with the probabilities that `predict` then says."""
+        return Covered(self.plain / temperature, self.covered / temperature)
+
     def heat(self, place: int) -> Float[Tensor, "frames rows columns"]:
         """How much covering a region speaks against the class at `place`: 1 where most, 0 where not at all or for it.
 
