@@ -12,6 +12,7 @@ import csv
 import gc
 import json
 import os
+import pickle
 import resource
 import statistics
 import tempfile
@@ -125,20 +126,23 @@ def index(folder: Path, count: int) -> Cost:
     return found._replace(disk=size_of(folder))
 
 
-def touched(folder: Path, count: int) -> Cost:
-    """What becomes a loader worker's own of the items that it shares with its parent, once it has used them all."""
+def handed(folder: Path, count: int) -> Cost:
+    """What a loader worker makes of the items that are sent to it."""
     write_manifest(folder / "clips.csv", count)
-    items = th.read_dataset(folder / "clips.csv").items
+    data = th.read_dataset(folder / "clips.csv")
+    sent = pickle.dumps(
+        TrainClips(data, data.classes, frames=8, augmentation=Augmentation(size=224, resize=256), seed=0)
+    )
     there, here = os.pipe()
     if os.fork() == 0:
         gc.disable()
         before, started = private(), time.process_time()
-        for item in items:
-            str(item.path)
-        os.write(here, json.dumps([time.process_time() - started, private() - before]).encode())
+        clips = pickle.loads(sent)
+        os.write(here, json.dumps([len(clips), time.process_time() - started, private() - before]).encode())
         os._exit(0)
     os.wait()
-    seconds, grown = json.loads(os.read(there, 256))
+    found, seconds, grown = json.loads(os.read(there, 256))
+    assert found == count
     return Cost(seconds, grown, grown)
 
 
@@ -176,7 +180,7 @@ def split(folder: Path, count: int) -> Cost:
 GROWING = {
     "a manifest, read": manifest,
     "an index of shards, read": index,
-    "the same items in each loader worker, once used": touched,
+    "the same items, sent to each loader worker": handed,
     "the order of an epoch": order,
     "`split.json`, written (clips in shards)": split,
 }

@@ -38,7 +38,7 @@ INPUTS = {
     "put ms": Input(0.287, "CPU ms to put them there", ITEMS),
     "features": Input(250 * 64 / 9, "clips a second, temporal module on features, two threads", "measured: LOG.md"),
     "item B": Input(719, "bytes of memory of an item of shards", ITEMS),
-    "worker B": Input(547, "bytes of it in each loader worker", ITEMS),
+    "worker B": Input(155, "bytes of it in each loader worker", ITEMS),
     "order B": Input(40, "bytes of it in an epoch's order", ITEMS),
     "begin µs": Input(16.4, "CPU µs to read an item of shards", ITEMS),
     "split µs": Input(68.5, "CPU µs to write it into `split.json`", ITEMS),

@@ -31,7 +31,7 @@ def test_the_inputs_are_the_measured_ones():
     found = {title: (float(time), float(held), float(disk)) for title, time, held, disk in rows}
     assert set(found) == set(items.GROWING)
     index, split = found["an index of shards, read"], found["`split.json`, written (clips in shards)"]
-    worker = found["the same items in each loader worker, once used"]
+    worker = found["the same items, sent to each loader worker"]
     assert (scale.of("begin µs"), scale.of("item B")) == index[:2]
     assert (scale.of("split µs"), scale.of("split B")) == split[::2]
     assert scale.of("worker B") == worker[1]
