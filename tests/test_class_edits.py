@@ -291,6 +291,17 @@ def test_what_cannot_be_edited_is_one_line(folder, edit, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_head_with_more_than_rows_is_not_edited(folder):
+    class PrototypeHead(FrozenHead):
+        """Something of each class beside its row, which an edit would have to know of."""
+
+    run = load_run(folder)
+    run.model.head.__class__ = PrototypeHead
+    for change in (lambda: remove_classes(run, ["cat"]), lambda: merge_classes(run, ["cat", "dog"], "pet")):
+        with pytest.raises(RunError, match=r"the classes of a PrototypeHead cannot be edited: train with others"):
+            change()
+
+
 def test_opposite_rows_have_no_mean(make, tmp_path):
     row = noise(1, 256)
     head = FrozenHead(torch.cat([row, -row, noise(1, 256, seed=2)]), names=NAMES)

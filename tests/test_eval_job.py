@@ -53,6 +53,16 @@ def test_choose_scored(trained):
         choose_scored(run, Dataset(seen.items, "again"), None)
 
 
+def test_items_that_were_trained_on_are_counted(trained, say):
+    data, folder = trained
+    code, _, err = say("eval", folder, data, "--split", "train", "--baselines", "never", "--workers", 0)
+    assert code == 0
+    assert "note: 8 of these 8 items were trained on" in err
+    code, _, err = say("eval", folder, data, "--baselines", "never", "--workers", 0)
+    assert code == 0
+    assert "trained on" not in err
+
+
 @pytest.mark.slow
 def test_other_classes_keep_center_and_scale(trained):
     run = runs.load_run(trained[1])

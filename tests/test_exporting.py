@@ -204,6 +204,8 @@ def test_other_classes(world, say, tmp_path):  # noqa: F811
     ours = json.loads(out)[0]["top"]
     theirs = standalone.Predictor(tmp_path / "out").named(path, 5)["top"]
     assert [p["probability"] for p in theirs] == pytest.approx([p["probability"] for p in ours], abs=1e-4)
+    with pytest.raises(standalone.Refused, match="is a folder; name the files in it"):
+        standalone.Predictor(tmp_path / "out").named(path.parent, 5)
 
 
 def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world, exported):  # noqa: F811

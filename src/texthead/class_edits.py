@@ -19,7 +19,16 @@ from torch import Tensor, nn
 
 from texthead.errors import DataError, RunError
 from texthead.files import read_json, replacing, write_json
-from texthead.heads import CosineHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead, text_rows, variant_rows
+from texthead.heads import (
+    CosineHead,
+    FrozenHead,
+    LinearHead,
+    ProbeHead,
+    TemplatesHead,
+    TrainableHead,
+    text_rows,
+    variant_rows,
+)
 from texthead.prompt_head import PromptHead
 from texthead.prompts import check_names, class_prompts, flat
 from texthead.runs import Run, locked, rows_digest, saved_classes
@@ -27,6 +36,8 @@ from texthead.text_files import MOST_BYTES_OF_LISTS
 
 # Two rows of the same text differ by rounding alone; near synonyms are a thousand times further apart.
 _SAME = 1 - 1e-6
+# What these heads have of a class is one row, and nothing else.
+_ONE_ROW = (FrozenHead, TrainableHead, PromptHead, LinearHead)
 
 Entry = dict[str, Any]
 
@@ -179,12 +190,18 @@ def _entries(run: Run) -> list[Entry]:
 
 
 def _rows(run: Run) -> Float[Tensor, "classes templates dim"]:
-    """A class's row; of a head of several templates a row each, of a probe with its bias behind it."""
+    """A class's row; of a head of several templates a row each, of a probe with its bias behind it.
+
+    Raises:
+        RunError: a head that has something else of a class.
+    """
     head = run.model.head
     if isinstance(head, TemplatesHead):
         return head.variants.transpose(0, 1).clone()
     if isinstance(head, ProbeHead):  # What is added to a class's scores goes where its row goes.
         return torch.cat([head.weight, head.bias[:, None]], dim=1)[:, None].detach()
+    if type(head) not in _ONE_ROW:
+        raise RunError(f"{run.folder}: the classes of a {type(head).__name__} cannot be edited: train with others")
     return head.weight.detach()[:, None].clone()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
 
 

@@ -307,6 +307,8 @@ class Predictor:
         Raises:
             Refused: a file that cannot be read whole, or not to the pixels of `texthead predict`.
         """
+        if path.is_dir():
+            raise Refused("is a folder; name the files in it")
         try:
             return self.model(views_of(path, self.settings)[None])[0].astype(np.float64)
         except (FFmpegError, OSError, StopIteration) as error:
