@@ -130,7 +130,9 @@ def _headline(
         entries.append(("training loss, last", f"{steps[-1]['loss']:.3g}", note))
     speeds = [record["clips_per_second"] for record in _with_number(records, "train", "clips_per_second")]
     if speeds:
-        entries.append(("speed", f"{np.median(speeds):.3g} clips/s", "median of the training records"))
+        speed = float(np.median(speeds))
+        shown = f"{speed:,.0f}" if speed >= 1000 else f"{speed:.3g}"
+        entries.append(("speed", f"{shown} clips/s", "median of the training records"))
     return entries
 
 
