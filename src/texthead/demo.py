@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +173,7 @@ def _prepare(out: Path, seed: int, workers: int, device: str) -> Bench:
         entries = features.frame_features(
             encoder.visual,
             paths,
-            lambda length: features.evenly(length, 2 * recipe.frames),
+            partial(features.evenly, most=2 * recipe.frames),
             pixels,
             cache=cache,
             workers=workers,
