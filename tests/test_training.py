@@ -417,6 +417,16 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, un
     assert_same_weights(load_file(tmp_path / "model.safetensors"), load_file(uncut / "model.safetensors"))
 
 
+def test_what_a_killed_process_was_writing_is_cleared_away(data: Dataset, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=2)
+    with pytest.raises(Stop):
+        train(make_model(), data, None, recipe, out=tmp_path, progress=stop_after(14))
+    state = tmp_path / "state"
+    (state / ".last.json.vm.20780").write_text('{"step"')
+    train(make_model(), data, None, recipe, out=tmp_path, resume=True)
+    assert not list(tmp_path.rglob(".last.json*"))
+
+
 def test_resuming_a_finished_run_changes_nothing(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=1, warmup=0.5)
     expected = train(make_model(), data, None, recipe, out=tmp_path)

@@ -209,8 +209,12 @@ def save_state(
             here = {"threads": torch.get_num_threads(), "processes": ranks()}
             write_json(folder.parent / _POINTER, {**counts, **here})
             for old in folder.parent.iterdir():
-                if old.name != _POINTER and old != folder:
+                if old == folder or old.name == _POINTER:
+                    continue
+                if old.is_dir():
                     shutil.rmtree(old)
+                else:  # What a process was writing when it was killed.
+                    old.unlink()
 
 
 def _folder(out: Path, step: int) -> Path:
