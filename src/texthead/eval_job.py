@@ -110,7 +110,8 @@ def evaluate(options: Any) -> None:
         chosen, lines = follow_edits(run, chosen)
         for line in lines:
             say.print(f"note: {line}")
-    trained = sum(run.was_trained_on(item.path) for item in chosen.items)
+    # Of any other split `choose_scored` has refused them.
+    trained = sum(run.was_trained_on(item.path) for item in chosen.items) if options.split == "train" else 0
     if trained:
         say.print(f"note: {trained} of these {len(chosen)} items were trained on")
     among = f" among the {len(labels)} of the head" if len(labels) > len(chosen.classes) else ""
