@@ -133,16 +133,21 @@ def _serve(listening: socket.socket, app: App, host: str) -> None:
     """Answer until interrupted."""
     import uvicorn
 
+    shown = f"[{host}]" if ":" in host else host
+
     class Quiet(uvicorn.Server):
-        """A server that does not tell of the connections that it cuts at its end."""
+        """A server that names its page when it answers, and does not tell of the connections that it cuts at its end."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            # From here on the server itself heeds the signals that end it.
+            results().print(f"page: http://{shown}:{listening.getsockname()[1]}  (Ctrl-C ends it)")
+            sys.stdout.flush()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await super().shutdown(sockets)
 
-    shown = f"[{host}]" if ":" in host else host
-    results().print(f"page: http://{shown}:{listening.getsockname()[1]}  (Ctrl-C ends it)")
-    sys.stdout.flush()
     # Pages hold a connection open, on which nothing more will come.
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
     Quiet(config).run(sockets=[listening])
