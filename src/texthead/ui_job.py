@@ -136,7 +136,7 @@ def _serve(listening: socket.socket, app: App, host: str) -> None:
     shown = f"[{host}]" if ":" in host else host
 
     class Quiet(uvicorn.Server):
-        """A server that names its page when it answers, and does not tell of the connections that it cuts at its end."""
+        """A server that names its page when it answers, and says nothing of the connections that it cuts."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
