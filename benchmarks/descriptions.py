@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import texthead as th
 from benchmarks.calibration import drawn, projected, scored, zero_shot
 from benchmarks.choosing import SETS, ground_of, items_of, mean_and_half
-from texthead.choosing import FrozenItems, Ground, standard_error
+from texthead.choosing import FrozenItems, Ground
 from texthead.frozen_fits import text_and_means
 from texthead.heads import text_rows
 

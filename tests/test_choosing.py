@@ -1,6 +1,5 @@
 """Folds, errors of a lead, and which method is chosen."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from torch import nn
 
 from made import SMALL
 from texthead import choosing
-from texthead.choosing import Fitted, FrozenItems, Method, choice, cross_validated, folds, interval, standard_error
+from texthead.choosing import Fitted, FrozenItems, Method, choice, cross_validated, folds
 from texthead.datasets import Dataset, Item
 from texthead.frozen_fits import logistic_head
 from texthead.recognizer import Recognizer
@@ -63,29 +62,6 @@ def test_folds_depend_on_the_seed_alone() -> None:
     items = few({"a": 9, "b": 9})
     assert folds(items, seed=1) == folds(items, seed=1)
     assert folds(items, seed=1) != folds(items, seed=2)
-
-
-def test_the_error_of_a_mean_is_the_textbooks_where_items_are_alone() -> None:
-    values = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, -1.0])
-    expected = values.std(ddof=1) / math.sqrt(len(values))
-    assert standard_error(values, list(range(7))) == pytest.approx(expected)
-
-
-def test_items_of_one_scene_count_as_one_where_they_agree() -> None:
-    values, scenes = np.array([1.0] * 4 + [0.0] * 4 + [1.0] * 4), [i // 4 for i in range(12)]
-    alone = standard_error(values[::4], [0, 1, 2])
-    assert standard_error(values, scenes) == pytest.approx(alone)
-    assert standard_error(values, ["one"] * 12) == math.inf
-    low, high = interval(values.astype(bool), scenes)
-    narrow = interval(values.astype(bool), list(range(12)))
-    assert low < narrow[0]
-    assert high > narrow[1]
-
-
-def test_all_right_has_an_interval_too() -> None:
-    low, high = interval(np.ones(20, dtype=bool), list(range(20)))
-    assert 80 < low < 90
-    assert high == pytest.approx(100.0)
 
 
 def answers(right: int, of: int = 40, start: int = 0) -> np.ndarray:

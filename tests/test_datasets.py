@@ -148,6 +148,12 @@ def test_a_manifest_that_breaks_a_rule(tmp_path, text, told):
     assert str(tmp_path) in str(caught.value)
 
 
+def test_a_name_with_a_line_break_is_told_in_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"a b\.mp4 is listed 2 times") as caught:
+        read_dataset(manifest(tmp_path, 'path,label\n"a\nb.mp4",run\n"a\nb.mp4",run\n'))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_manifest_that_is_not_utf8(tmp_path):
     with pytest.raises(DataError, match="save it as UTF-8"):
         read_dataset(manifest(tmp_path, "path,label\nvélo.mp4,run\n", encoding="latin-1"))

@@ -1,10 +1,12 @@
 """Intervals: closed forms, sane ends, and coverage that is counted."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import binom
 
-from texthead.intervals import paired_interval, wilson_interval
+from texthead.intervals import grouped_interval, paired_interval, standard_error, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,47 @@ def test_the_paired_interval_covers_about_95_of_100(rates):
     ends = [paired_interval(first, second, 40) for first, second, _ in counts.tolist()]
     covered = np.mean([low <= truth <= high for low, high in ends])
     assert 0.93 < covered < 0.99
+
+
+def test_the_error_of_a_mean_is_the_textbooks_where_items_are_alone() -> None:
+    values = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, -1.0])
+    expected = values.std(ddof=1) / math.sqrt(len(values))
+    assert standard_error(values, list(range(7))) == pytest.approx(expected)
+
+
+def test_items_of_one_scene_count_as_one_where_they_agree() -> None:
+    values, scenes = np.array([1.0] * 4 + [0.0] * 4 + [1.0] * 4), [i // 4 for i in range(12)]
+    alone = standard_error(values[::4], [0, 1, 2])
+    assert standard_error(values, scenes) == pytest.approx(alone)
+    assert standard_error(values, ["one"] * 12) == math.inf
+    low, high = grouped_interval(values.astype(bool), scenes)
+    narrow = grouped_interval(values.astype(bool), list(range(12)))
+    assert low < narrow[0]
+    assert high > narrow[1]
+
+
+def test_all_right_has_an_interval_too() -> None:
+    low, high = grouped_interval(np.ones(20, dtype=bool), list(range(20)))
+    assert 80 < low < 90
+    assert high == pytest.approx(100.0)
+
+
+def test_items_that_are_alone_have_wilsons_interval() -> None:
+    right = np.array([True] * 8 + [False] * 2)
+    assert grouped_interval(right, range(10)) == wilson_interval(8, 10)
+
+
+def test_the_grouped_interval_covers_about_95_of_100() -> None:
+    """Scenes of eight takes that are right or wrong together more often than not; Wilson's of all takes covers half."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 8)
+    inside, alone = [], []
+    for _ in range(1000):
+        right = rng.random(240) < rng.beta(1.2, 0.8, 30)[groups]
+        for found, (low, high) in (
+            (inside, grouped_interval(right, groups.tolist())),
+            (alone, wilson_interval(int(right.sum()), 240)),
+        ):
+            found.append(low <= 60 <= high)
+    assert 0.92 < np.mean(inside) < 0.98
+    assert np.mean(alone) < 0.8

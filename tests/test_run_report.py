@@ -126,7 +126,7 @@ def rows_of(sure: HowSure) -> tuple[str, dict[str, list[str]], int]:
 
 def test_a_page_without_calibration_shows_raw_probabilities_and_what_to_run():
     result = answers()
-    sure = how_sure(result, range(60))
+    sure = how_sure(result)
     text, rows, pictures = rows_of(sure)
     assert pictures == 1
     error = sure.raw.bins.error
@@ -142,7 +142,7 @@ def test_a_calibrated_page_states_and_measures():
     made = calibrate(own.scores, own.targets, unknown=unknown, false_accept=0.1, source="clips (val)")
     made = replace(made, measured=measure(made, own.scores, own.targets, unknown=unknown))
     others = answers(30, seed=3).scores
-    sure = how_sure(result, range(60), calibration=made, unknown=others)
+    sure = how_sure(result, calibration=made, unknown=others)
     text, rows, pictures = rows_of(sure)
     assert pictures == 2
     assert f"a temperature of {made.temperature:.3g}: the run was too sure of itself" in text
@@ -161,7 +161,7 @@ def test_a_calibrated_page_states_and_measures():
     )
     assert rows["calibration error after, points"][2].startswith(f"{after:.1f} (")
     # Without what was measured, and without threshold and sets: what there is.
-    text, rows, _ = rows_of(how_sure(result, range(60), calibration=made.without_promises(), lines=["edited."]))
+    text, rows, _ = rows_of(how_sure(result, calibration=made.without_promises(), lines=["edited."]))
     assert rows[""] == ["stated", "here, 60 items"]
     assert "unknown items that get a name" not in rows
     assert "edited." in text

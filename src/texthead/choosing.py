@@ -1,8 +1,6 @@
 """Recognisers on a frozen encoder, side by side on features that are encoded once; and the choice of one of them."""
 
-import math
 import tempfile
-from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +23,7 @@ from texthead.heads import (
     text_head,
     text_rows,
 )
-from texthead.intervals import wilson_interval
+from texthead.intervals import standard_error
 from texthead.model_parts import make_head, make_temporal_for
 from texthead.prompts import fill_templates
 from texthead.recipes import Recipe
@@ -40,10 +38,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class FrozenItems:
-    """Labelled files with the pretrained features of their frames, as testing takes them.
-
-    `groups` names what must stay on one side of a split, a scene or a person; the file itself where nothing is known.
-    """
+    """Labelled files with the pretrained features of their frames, as testing takes them."""
 
     data: Dataset
     frames: Float[Tensor, "items frames dim"]
@@ -55,9 +50,9 @@ class FrozenItems:
         return self.frames.mean(1)
 
     @property
-    def groups(self) -> list[Hashable]:
-        """The group of each item, or the item itself."""
-        return [item.group or str(item.path) for item in self.data.items]
+    def groups(self) -> list[str]:
+        """What must stay on one side of a split, of each item."""
+        return self.data.groups
 
     def pick(self, positions: Sequence[int]) -> "FrozenItems":
         """The items at the given positions."""
@@ -245,25 +240,6 @@ def cross_validated(
         right[scored] = right_answers(method.fit(part).model, items.pick(scored))
         step()
     return right
-
-
-def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashable]) -> float:
-    """Of the mean of the values, where those of one group hang together."""
-    sums: dict[Hashable, float] = defaultdict(float)
-    for value, group in zip(values - values.mean(), groups, strict=True):
-        sums[group] += float(value)
-    count = len(sums)
-    if count < 2:
-        return math.inf
-    return math.sqrt(sum(s * s for s in sums.values()) * count / (count - 1)) / len(values)
-
-
-def interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashable]) -> tuple[float, float]:
-    """The 95 % interval of the share of right answers, in percent: Wilson's, of as many items as are independent."""
-    share, error = float(right.mean()), standard_error(right.astype(float), groups)
-    alone = share * (1 - share) / error**2 if 0 < share < 1 else len(Counter(groups))
-    count = max(1, round(min(alone, len(right))))
-    return wilson_interval(round(share * count), count)
 
 
 def settled(every: Sequence[Method], items: FrozenItems) -> str:

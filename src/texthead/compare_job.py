@@ -14,6 +14,7 @@ from texthead.choosing import FrozenItems, Ground, Method
 from texthead.datasets import Dataset, Pixels, splits_of
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError, RunError
+from texthead.intervals import grouped_interval
 from texthead.mini import minilm_folder
 from texthead.model_parts import pixels_for
 from texthead.recipes import RECIPES, Recipe
@@ -239,7 +240,7 @@ def _grouped(items: FrozenItems) -> bool:
 def _cells(right: np.ndarray | None, groups: Sequence[Any]) -> tuple[str, str]:
     if right is None:
         return "-", "too few items"
-    low, high = choosing.interval(right, groups)
+    low, high = grouped_interval(right, groups)
     return f"{100 * right.mean():.1f}", f"{low:.1f}-{high:.1f}"
 
 

@@ -16,7 +16,6 @@ from texthead.files import read_json
 from texthead.frame_order import OrderTest
 from texthead.heads import class_correlation, text_head
 from texthead.how_sure import HowSure
-from texthead.intervals import wilson_interval
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.run_report import Edit, Strip, run_report
@@ -97,6 +96,9 @@ class Comparison:
         results().print(table)
         errors = ", ".join(f"{r.calibration_error:.1f}" for _, r in self.rows)
         results().print(f"expected calibration error (ECE) in points, row by row: {errors}")
+        groups = self.parts.scored.groups
+        if len(set(groups)) < len(groups):
+            results().print(f"the intervals take the {len(set(groups))} groups of these items into account")
         skipped = {str(error.path): error for _, r in self.rows for error in r.skipped}
         for error in skipped.values():
             notes().print(f"skipped: {error}")
@@ -111,7 +113,7 @@ class Comparison:
 
 
 def _interval(result: evaluation.Evaluation) -> str:
-    low, high = wilson_interval(round(result.top1 * result.count / 100), result.count)
+    low, high = result.interval
     return f"{low:.1f}-{high:.1f}"
 
 
@@ -121,7 +123,8 @@ def scored_features(ground: Pretrained, table: Comparison, *, skip: bool) -> tup
     kept = table.parts.scored.pick(positions)
     truth = torch.tensor(datasets.label_indices(kept, table.labels))
     none = torch.zeros(len(kept), len(table.labels))
-    return tests, evaluation.Evaluation(tuple(table.labels), [item.path for item in kept.items], truth, none, errors)
+    paths = [item.path for item in kept.items]
+    return tests, evaluation.Evaluation(tuple(table.labels), paths, truth, none, errors, kept.groups)
 
 
 @torch.inference_mode()
@@ -184,6 +187,7 @@ def write_report(
         table.pairs(),
         strips,
         strings,
+        interval=own.interval if own else None,
         rows_are_text=about["head"]["kind"] == "text" and about["head"]["type"] != "TrainableHead",
         order=order,
         sure=sure,

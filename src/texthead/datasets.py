@@ -74,6 +74,11 @@ class Dataset:
         return sorted({item.label for item in self.items})
 
     @property
+    def groups(self) -> list[str]:
+        """Each item's group, a scene or a person; its own path where none is named."""
+        return [item.group or str(item.path) for item in self.items]
+
+    @property
     def only_images(self) -> bool:
         """Whether every item is an image: a clip of one frame."""
         return all(is_image(item.path) for item in self.items)
@@ -123,7 +128,7 @@ class Dataset:
         Raises:
             DataError: a class from which nothing can be held out.
         """
-        groups = [item.group or str(item.path) for item in self.items]
+        groups = self.groups
         # Copies of a file stay together too.
         grouped = len(set(groups)) < len(groups)
         held = set(splits.hold_out(self.labels, part, seed=seed, groups=groups if grouped else None))

@@ -9,6 +9,10 @@ Fault = Literal["missing", "empty", "unreadable", "sound only", "cut short", "da
 class TextheadError(ValueError):
     """A mistake that the caller can mend; the command line prints it as one line and exits with 2."""
 
+    def __str__(self) -> str:
+        # A file's name may hold a line break, and so may what another library says.
+        return " ".join(super().__str__().splitlines())
+
 
 class DataError(TextheadError):
     """A manifest, folder, label, class name or template that breaks a rule."""

@@ -136,7 +136,7 @@ def evaluate(options: Any) -> None:
     warmth, said = "", []
     if not other:
         look = Look(options.frames or run.recipe.frames, pixels, views, pooling)
-        result, warmth, said = _calibrated(run, look, result, chosen)
+        result, warmth, said = calibrated(run, look, result, chosen)
     parts = Division(chosen, None, chosen, split_name)
     table = _before_training(run, model, parts, labels, options) if other else eval_baselines(run, parts, options)
     frames, beside, own = run.recipe.frames, "", ""
@@ -250,7 +250,7 @@ def eval_baselines(run: runs.Run, parts: Division, options: Any) -> Comparison:
     return table
 
 
-def _calibrated(
+def calibrated(
     run: runs.Run, look: Look, result: evaluation.Evaluation, chosen: Dataset
 ) -> tuple[evaluation.Evaluation, str, list[str]]:
     """(the result after the run's temperature, what to add to its title, what to say of threshold and sets)."""

@@ -20,6 +20,7 @@ from texthead.errors import DataError, MediaError
 from texthead.features import FeatureCache, Progress, frame_features, frames_together, readable
 from texthead.frozen_fits import logistic_head
 from texthead.heads import mean_probability
+from texthead.intervals import grouped_interval
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
@@ -61,13 +62,17 @@ class Scores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Exact counts over the items of a test: every item once."""
+    """Exact counts over the items of a test: every item once.
+
+    `groups` names what hangs together and counts so in intervals, one an item; each item stands alone if None.
+    """
 
     names: tuple[str, ...]
     paths: list[Path]
     targets: Int[Tensor, " items"]
     scores: Float[Tensor, "items classes"]
     skipped: list[MediaError] = field(default_factory=list)
+    groups: list[str] | None = None
 
     @property
     def count(self) -> int:
@@ -90,10 +95,19 @@ class Evaluation:
         return self.top(5)
 
     @property
+    def right(self) -> Bool[np.ndarray, " items"]:
+        """Whether each item's label has the best score."""
+        return (self.scores.argmax(1) == self.targets).numpy()
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The percent between which top-1 lies with 95 % confidence (`intervals.grouped_interval`)."""
+        return grouped_interval(self.right, range(self.count) if self.groups is None else self.groups)
+
+    @property
     def calibration_error(self) -> float:
         """The expected calibration error, in points 0-100."""
-        right = (self.scores.argmax(1) == self.targets).numpy()
-        return expected_calibration_error(confidences(self.scores.double()).numpy(), right)
+        return expected_calibration_error(confidences(self.scores.double()).numpy(), self.right)
 
     def confusion(self) -> np.ndarray:
         """Counts, rows are true classes and columns predicted ones."""
@@ -426,7 +440,8 @@ def evaluate(
         batch=batch,
         progress=progress,
     )
-    return Evaluation(model.names, found.paths, targets[found.positions], found.scores, found.skipped)
+    kept = dataset.pick(found.positions)
+    return Evaluation(model.names, found.paths, targets[found.positions], found.scores, found.skipped, kept.groups)
 
 
 def logistic_probe(

@@ -1,6 +1,6 @@
 """The part of a run's page that says how far its probabilities can be taken at their word."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from texthead import figures
 from texthead.calibration import NONE, Calibration, Measured, Reliability, measure, reliability
-from texthead.datasets import Dataset
 from texthead.evaluation import Evaluation
 from texthead.files import fingerprints
 from texthead.intervals import wilson_interval
@@ -33,15 +32,8 @@ class HowSure:
     lines: tuple[str, ...] = ()
 
 
-def groups_of(dataset: Dataset, result: Evaluation) -> list[str]:
-    """What counts as one item in an interval, of each scored item: its group, or its own path."""
-    groups = {item.path: item.group or str(item.path) for item in dataset.items}
-    return [groups[path] for path in result.paths]
-
-
 def how_sure(
     result: Evaluation,
-    groups: Sequence[Hashable],
     *,
     calibration: Calibration | None = None,
     unknown: Float[Tensor, "unknown classes"] | None = None,
@@ -50,12 +42,11 @@ def how_sure(
     """What the scores of a page's items say of the run's probabilities.
 
     Args:
-        groups: what counts as one item in an interval, one an item.
         calibration: as far as it holds for these scores.
         unknown: scores of items of no class of the run, by which its threshold was not set.
         lines: what is to be said beside.
     """
-    raw = reliability(result.scores, result.targets, groups=groups)
+    raw = reliability(result.scores, result.targets, groups=result.groups)
     if calibration is None:
         return HowSure(raw, lines=tuple(lines))
     contents = fingerprints(result.paths)
@@ -74,7 +65,7 @@ def how_sure(
             result.scores[own],
             result.targets[own],
             unknown=unknown,
-            groups=[groups[place] for place in fresh],
+            groups=result.groups and [result.groups[place] for place in fresh],
         )
     return HowSure(raw, calibration, here, tuple(said))
 

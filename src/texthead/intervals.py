@@ -1,9 +1,16 @@
 """How sure one can be of a rate, and of a difference between two, from few items."""
 
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
 Z = 1.959964  # of 95 % under the normal curve
 
 
-def wilson_interval(right: int, items: int, z: float = Z) -> tuple[float, float]:
+def wilson_interval(right: int | float, items: int, z: float = Z) -> tuple[float, float]:
     """The percent between which a rate lies with 95% confidence, when `right` of `items` were seen.
 
     Wilson's score interval: it stays within 0..100 and is of use for few items. 8 of 10 gives (49.0, 94.3).
@@ -13,6 +20,32 @@ def wilson_interval(right: int, items: int, z: float = Z) -> tuple[float, float]
     half = z * (rate * (1 - rate) / items + weight / (4 * items)) ** 0.5 / (1 + weight)
     # Rounding alone can lead just outside.
     return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
+
+
+def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashable]) -> float:
+    """Of the mean of the values, where those of one group hang together; infinite where all are one group."""
+    sums: dict[Hashable, float] = defaultdict(float)
+    for value, group in zip(values - values.mean(), groups, strict=True):
+        sums[group] += float(value)
+    count = len(sums)
+    if count < 2:
+        return math.inf
+    return math.sqrt(sum(s * s for s in sums.values()) * count / (count - 1)) / len(values)
+
+
+def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashable]) -> tuple[float, float]:
+    """The percent between which a rate lies with 95% confidence, where items of one group hang together.
+
+    Wilson's of as many items as would give the groups' standard error if each stood alone, and of at most all of them;
+    where all are right or all wrong, of as many as there are groups. Items that are groups of their own give Wilson's.
+    """
+    items, count = len(right), len(set(groups))
+    if count == items:
+        return wilson_interval(int(right.sum()), items)
+    rate, error = float(right.mean()), standard_error(right.astype(float), groups)
+    alone = rate * (1 - rate) / error**2 if 0 < rate < 1 else count
+    independent = max(1, round(min(alone, items)))
+    return wilson_interval(rate * independent, independent)
 
 
 def paired_interval(only_first: int | float, only_second: int | float, items: int, z: float = Z) -> tuple[float, float]:

@@ -10,10 +10,10 @@ from texthead.class_edits import followed_split
 from texthead.comparison import Division, write_report
 from texthead.datasets import Dataset, Item
 from texthead.errors import DataError, RunError
-from texthead.eval_job import choose_scored, eval_baselines, follow_edits
+from texthead.eval_job import calibrated, choose_scored, eval_baselines, follow_edits
 from texthead.files import fingerprints
 from texthead.frame_order import OrderTest, blind_to_order, order_test
-from texthead.how_sure import HowSure, groups_of, how_sure
+from texthead.how_sure import HowSure, how_sure
 from texthead.mistakes import strips
 from texthead.prediction import Look, calibration_for, look_of
 from texthead.shard_files import is_there
@@ -53,9 +53,11 @@ def report(options: Any) -> None:
             workers=options.workers,
             progress=progress,
         )
-    sure = _sure(run, chosen, result, look, options)
+    sure = _sure(run, result, look, options)
     table = eval_baselines(run, Division(chosen, None, chosen, split_name), options)
-    table.add(f"this run ({run.model.head.kind} head)", result)
+    result, warmth, said = calibrated(run, look, result, chosen)
+    table.add(f"this run ({run.model.head.kind} head){warmth}", result)
+    table.lines += said
     table.show()
     order = _order(run, chosen, look, cache, options)
     with bar("look", "clips") as progress:
@@ -92,7 +94,7 @@ def check_unknown_is_used(run: runs.Run, unknown: str | None) -> None:
         )
 
 
-def _sure(run: runs.Run, chosen: Dataset, result: evaluation.Evaluation, look: Look, options: Any) -> HowSure:
+def _sure(run: runs.Run, result: evaluation.Evaluation, look: Look, options: Any) -> HowSure:
     """How far the probabilities can be taken at their word; a threshold is measured by unknown items, where given."""
     made, why = calibration_for(run, look)
     lines, others = [f"{runs.CALIBRATION}: {why}."] if why else [], None
@@ -109,7 +111,7 @@ def _sure(run: runs.Run, chosen: Dataset, result: evaluation.Evaluation, look: L
                 f"{len(unknown) - len(fresh)} of the {len(unknown)} unknown items set the threshold and are left out."
             )
         others, _ = scores_of(run, look, options, fresh, "score unknown items")
-    return how_sure(result, groups_of(chosen, result), calibration=made, unknown=others, lines=lines)
+    return how_sure(result, calibration=made, unknown=others, lines=lines)
 
 
 def held_out_items(run: runs.Run) -> Dataset:
@@ -120,8 +122,10 @@ def held_out_items(run: runs.Run) -> Dataset:
     """
     assert run.classes is not None
     split = followed_split(run.folder, run.classes.get("history", []))
-    pairs = list(zip(split["held_out"], split["held_out_labels"], strict=True))
-    items = tuple(Item(Path(path), label) for path, label in pairs if label is not None)
+    paths, labels = split["held_out"], split["held_out_labels"]
+    groups = split.get("held_out_groups") or [None] * len(paths)
+    every = zip(paths, labels, groups, strict=True)
+    items = tuple(Item(Path(path), label, group=group) for path, label, group in every if label is not None)
     if not items:
         raise DataError(f"{run.folder}: holds no held-out item of its classes; name labelled data: report RUN DATA")
     gone = [item.path for item in items if not is_there(item.path)]
@@ -130,7 +134,7 @@ def held_out_items(run: runs.Run) -> Dataset:
             f"{len(gone)} of {len(items)} items that {run.folder} held out are gone (the first: {gone[0]}): name where "
             "they are now: report RUN DATA"
         )
-    removed = len(pairs) - len(items)
+    removed = len(paths) - len(items)
     said = (
         (f"{removed} held-out items are of classes that were removed from the run and not scored",) if removed else ()
     )

@@ -56,6 +56,7 @@ def run_report(
     strips: Sequence[Strip],
     strings: Mapping[str, str],
     *,
+    interval: tuple[float, float] | None = None,
     rows_are_text: bool = True,
     order: OrderTest | str = "",
     sure: HowSure | None = None,
@@ -63,16 +64,17 @@ def run_report(
 ) -> Report:
     """The standard report of a run; a part for which nothing is given is left out.
 
-    `records` are the lines of `metrics.jsonl`. `confusion` counts items, rows are the true classes.
-    `correlation` holds how alike the rows of the head are. `comparisons` pairs a way of working with its
-    result, both as they shall be read. `strings` maps each class name to the prompt that was encoded for it.
-    `rows_are_text` says whether its rows are what a text encoder gave. `order` is a test of the frames' order, or why
-    there is none; `sure` is how far its probabilities can be taken at their word.
+    `records` are the lines of `metrics.jsonl`. `confusion` counts items, rows are the true classes. `correlation`
+    holds how alike the rows of the head are. `comparisons` pairs a way of working with its result, both as they
+    shall be read. `strings` maps each class name to the prompt that was encoded for it. `interval` is that of the
+    rate in percent; None takes every item for one alone. `rows_are_text` says whether its rows are what a text
+    encoder gave. `order` is a test of the frames' order, or why there is none; `sure` is how far its probabilities
+    can be taken at their word.
 
     Raises: TextheadError when a matrix doesn't fit the names.
     """
     report = Report(title=run_folder_name, subtitle=f"{len(names)} classes: {_listed(names, 6)}")
-    report.numbers(_headline(records, confusion, names))
+    report.numbers(_headline(records, confusion, names, interval))
     if comparisons:
         report.section("Comparison")
         report.table(["method", "result"], comparisons, align=["left", "left"])
@@ -111,11 +113,12 @@ def _headline(
     records: Sequence[Mapping[str, object]],
     confusion: np.ndarray | None,
     names: Sequence[str],
+    interval: tuple[float, float] | None,
 ) -> list[tuple[str, str, str]]:
     entries = []
     if confusion is not None and confusion.sum():
         right, items = int(np.trace(confusion)), int(confusion.sum())
-        low, high = wilson_interval(right, items)
+        low, high = interval or wilson_interval(right, items)
         note = f"{right} of {items} items; 95% interval {low:.1f} to {high:.1f}"
         entries.append(("top-1, evaluated", f"{100 * right / items:.1f}%", note))
     entries.append(("chance", f"{100 / len(names):.3g}%", f"1 of {len(names)} classes"))

@@ -18,7 +18,7 @@ from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.files import fingerprints
 from texthead.frame_order import blind_to_order, order_test
-from texthead.how_sure import groups_of, how_sure
+from texthead.how_sure import how_sure
 from texthead.mistakes import strips
 from texthead.model_parts import keeps_templates_apart, make_head, make_temporal_for, pixels_for
 from texthead.prediction import Look
@@ -349,7 +349,7 @@ def _report(
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]
-            shown, sure = strips(own, look), how_sure(own, groups_of(table.parts.scored, own))
+            shown, sure = strips(own, look), how_sure(own)
         write_report(out / "report.html", out, model, records, table, shown, order, sure)
     results().print(f"run: {out}   report: {out / 'report.html'}")
 

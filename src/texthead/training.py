@@ -196,6 +196,7 @@ def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
         "held_out": [str(resolved(item.path)) for item in kept],
         "held_out_labels": held_out.labels if held_out else [],
         "held_out_content": fingerprints([item.path for item in kept]),
+        "held_out_groups": [item.group for item in kept],
     }
 
 
