@@ -156,6 +156,17 @@ def test_without_unknown_items_there_is_no_threshold(run, data, say, tmp_path):
     assert (made.threshold, made.coverage) == (None, None)
 
 
+def test_a_threshold_that_turns_most_away_is_told_as_such(run, data, say):
+    told = []
+    for rate in (0.05, 0.7):
+        code, out, _ = say("calibrate", run, data, "--workers", 0, "--false-accept", rate)
+        assert code == 0
+        away = load_run(run).calibration.measured.turned_away
+        told.append("most of them, so `predict` will mostly say 'none of these'" in " ".join(out.split()))
+        assert told[-1] == (away > 21)
+    assert told == [True, False]
+
+
 def test_calibrate_refuses_what_the_run_has_seen(run, data, wrong, tmp_path):
     before = sorted(path.name for path in run.iterdir())
     copies = tmp_path / "copies" / "sea"

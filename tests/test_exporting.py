@@ -24,6 +24,7 @@ from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.runs import load_run, rows_digest, write_run
 from texthead.sampling import Views
+from texthead.scores import read_scores
 from texthead.temporal import MeanPool, TemporalConv, TemporalTransformer, TokenConv
 
 NAMES = ["red", "green", "blue"]
@@ -212,6 +213,9 @@ def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world, exported
     card = (exported / "README.md").read_text()
     split = json.loads((world.run / "split.json").read_text())
     assert f"Trained on {len(split['train'])} items, {len(split['held_out'])} held out." in card
+    own = read_scores(world.run).methods[-1]
+    assert own.items == len(split["held_out"])
+    assert f"top-1 {own.top1:.1f} % of {own.items} (95 % interval {own.low:.1f}-{own.high:.1f})" in card
     assert "- `blue`: `blue`" in card
     assert "probabilities by" in card
 

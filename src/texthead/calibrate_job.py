@@ -183,6 +183,11 @@ def _promised(
             f"  it turns away {share(found.turned_away or 0, count)} of the {count} items of the run's classes, "
             f"{right} of which are named rightly without it"
         )
+        if found.turned_away and found.turned_away > count / 2:
+            lines.append(
+                f"  that is most of them, so `predict` will mostly say {calibration.NONE!r}: to the run the unknown items "
+                "look like its classes; train it further, give them a class of their own, or allow a larger --false-accept"
+            )
     if made.coverage:
         sizes = made.sets(scores).sum(1).numpy()
         counts = [f"{size}: {share}" for size, share in zip(*np.unique(sizes, return_counts=True), strict=True)]

@@ -73,6 +73,29 @@ class MetricsLog:
             self.follow(record)  # pyright: ignore[reportOptionalCall]
 
 
+def read_records(folder: Path) -> list[dict]:
+    """The lines of a run's `metrics.jsonl`; none of a run that needed no training loop.
+
+    Raises:
+        RunError: a line that is no JSON object.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    records = []
+    for number, line in enumerate(read_text(path, most=MOST_BYTES_OF_LISTS).splitlines(), 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise RunError(
+                f"{path}: line {number} is no JSON object: restore the file, or remove it for a report without"
+            )
+        records.append(record)
+    return records
+
+
 def check_not_edited(out: Path) -> None:
     """Nothing, if the classes of the run are those that training began with.
 

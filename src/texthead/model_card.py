@@ -1,16 +1,15 @@
 """The model card of an exported run: what the run itself says, and nothing else."""
 
-import json
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from texthead.checkpoints import read_records
 from texthead.files import fingerprint
 from texthead.intervals import wilson_interval
 from texthead.prediction import Look
 from texthead.runs import Run
-from texthead.text_files import MOST_BYTES_OF_LISTS, read_text
+from texthead.scores import NAME, read_scores
 
 if TYPE_CHECKING:
     from texthead.exporting import Parity
@@ -57,24 +56,35 @@ def _use(look: Look, file: str) -> str:
 
 
 def _numbers(run: Run) -> str:
-    """What metrics.jsonl holds of validation, and how many items there were."""
-    items = f"Trained on {len(run.trained_on)} items, {len(run.held_out)} held out."
-    seen = [record for record in _records(run.folder / "metrics.jsonl") if record.get("kind") == "val"]
-    if not seen:
-        return f"{items} The run holds no validation in `metrics.jsonl`."
+    """What the run was scored at its end, or in training, and how many items there were."""
+    return f"Trained on {len(run.trained_on)} items, {len(run.held_out)} held out. {_scored(run)}{_changed(run)}"
+
+
+def _scored(run: Run) -> str:
+    found = read_scores(run.folder)
+    if found:
+        own = found.methods[-1]
+        beside = "".join(f" Beside it, {score.method}: {score.top1:.1f} %." for score in found.methods[:-1])
+        top5 = f", top-5 {own.top5:.1f} %" if own.top5 < 100 else ""
+        return (
+            f"At the end of training (`{NAME}`, {found.scored} items): top-1 {own.top1:.1f} % of {own.items} (95 % "
+            f"interval {own.low:.1f}-{own.high:.1f}){top5}.{beside}"
+        )
+    seen = [record for record in read_records(run.folder) if record.get("kind") == "val"]
+    if not seen or not all(isinstance(seen[-1].get(key), (int, float)) for key in ("epoch", "top1", "count")):
+        return f"The run holds no score in `{NAME}` and no validation in `metrics.jsonl`."
     last = seen[-1]
     right = round(last["top1"] * last["count"] / 100)
-    edited = " The classes were edited since." if run.classes and run.classes.get("history") else ""
     return (
-        f"{items} Last validation of the run (`metrics.jsonl`, epoch {last['epoch'] + 1}): top-1 "
-        f"{_rate(right, last['count'])}, top-5 {last['top5']:.1f} %.{edited}"
+        f"Last validation of the run (`metrics.jsonl`, epoch {last['epoch'] + 1}): top-1 {_rate(right, last['count'])}."
     )
 
 
-def _records(path: Path) -> list[dict]:
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in read_text(path, most=MOST_BYTES_OF_LISTS).splitlines() if line.strip()]
+def _changed(run: Run) -> str:
+    """What makes the numbers those of other rows than the card's."""
+    if run.classes is None:
+        return " That is of the run's own classes, not of these."
+    return " The classes were edited since." if run.classes.get("history") else ""
 
 
 def _rate(right: int, count: int) -> str:

@@ -1,11 +1,11 @@
 """`texthead report`: the page of a run, made anew from its folder and labelled items."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from texthead import evaluation, features, runs
 from texthead.calibrate_job import scores_of, unknown_items
+from texthead.checkpoints import read_records
 from texthead.class_edits import followed_split
 from texthead.comparison import Division, write_report
 from texthead.datasets import Dataset, Item
@@ -18,7 +18,6 @@ from texthead.mistakes import strips
 from texthead.prediction import Look, calibration_for, look_of
 from texthead.shard_files import is_there
 from texthead.terminal import bar, notes, pick_device, read_data, results
-from texthead.text_files import MOST_BYTES_OF_LISTS, read_text
 from texthead.towers import as_visual
 
 
@@ -139,29 +138,6 @@ def held_out_items(run: runs.Run) -> Dataset:
         (f"{removed} held-out items are of classes that were removed from the run and not scored",) if removed else ()
     )
     return Dataset(items, split["source"], said)
-
-
-def read_records(folder: Path) -> list[dict]:
-    """The lines of a run's `metrics.jsonl`; none of a run that needed no training loop.
-
-    Raises:
-        RunError: a line that is no JSON object.
-    """
-    path = folder / "metrics.jsonl"
-    if not path.is_file():
-        return []
-    records = []
-    for number, line in enumerate(read_text(path, most=MOST_BYTES_OF_LISTS).splitlines(), 1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            raise RunError(
-                f"{path}: line {number} is no JSON object: restore the file, or remove it for a report without"
-            )
-        records.append(record)
-    return records
 
 
 def _order(run: runs.Run, chosen: Dataset, look: Look, cache: features.FeatureCache, options: Any) -> OrderTest | str:

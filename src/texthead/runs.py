@@ -7,6 +7,7 @@ metrics.jsonl      one line an optimiser step, one a validation
 model.safetensors  all weights, the head's rows among them
 state/             what --resume continues from
 encoder/           of an imported run: the image and text towers of the file, in open_clip's format
+scores.json        what `texthead train` scored at its end, and what stands beside it
 calibration.json   temperature, threshold and sets, where `texthead calibrate` has found them
 report.html        the report
 """

@@ -25,6 +25,7 @@ from texthead.prediction import Look
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
+from texthead.scores import Score, Scores, write_scores
 from texthead.shard_files import resolved
 from texthead.tensorboard_log import TensorBoardLog
 from texthead.terminal import (
@@ -240,11 +241,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
             say=progress.say,
             follow=board and board.add,
         )
-    if len(parts.scored):
-        table.add(f"this run ({options.head} head)", _final(model, parts, recipe, pixels, cache, options))
-        table.show()
-    else:
-        say.print("note: no held-out item, so nothing was scored")
+    _score(out, model, table, recipe, pixels, cache, options)
     _report(out, model, records, table, recipe, pixels, cache, options)
 
 
@@ -320,6 +317,37 @@ def _readable_training(
     return found, replace(parts, train=kept)
 
 
+def _score(
+    out: Path,
+    model: Recognizer,
+    table: Comparison,
+    recipe: Recipe,
+    pixels: Pixels,
+    cache: features.FeatureCache,
+    options: Any,
+) -> None:
+    """The run's own score, printed with what stands beside it and kept in the run folder."""
+    if not len(table.parts.scored):
+        notes().print("note: no held-out item, so nothing was scored")
+        return
+    with bar("score", "files") as progress:
+        result = evaluation.evaluate(
+            model,
+            table.parts.scored,
+            frames=recipe.frames,
+            pixels=pixels,
+            views=Views(origin=recipe.origin),
+            cache=cache if recipe.freeze_encoder else None,
+            skip_unreadable=options.skip_unreadable,
+            workers=options.workers,
+            progress=progress,
+        )
+    table.add(f"this run ({options.head} head)", result)
+    table.show()
+    if rank() == 0:
+        write_scores(out, Scores(table.parts.scored_name, tuple(Score.of(*row) for row in table.rows)))
+
+
 def _report(
     out: Path,
     model: Recognizer,
@@ -352,21 +380,3 @@ def _report(
             shown, sure = strips(own, look), how_sure(own)
         write_report(out / "report.html", out, model, records, table, shown, order, sure)
     results().print(f"run: {out}   report: {out / 'report.html'}")
-
-
-def _final(
-    model: Recognizer, parts: Division, recipe: Recipe, pixels: Pixels, cache: features.FeatureCache, options: Any
-) -> evaluation.Evaluation:
-    """The run's own score."""
-    with bar("score", "files") as progress:
-        return evaluation.evaluate(
-            model,
-            parts.scored,
-            frames=recipe.frames,
-            pixels=pixels,
-            views=Views(origin=recipe.origin),
-            cache=cache if recipe.freeze_encoder else None,
-            skip_unreadable=options.skip_unreadable,
-            workers=options.workers,
-            progress=progress,
-        )
