@@ -21,8 +21,8 @@ import torch
 import texthead as th
 from texthead import datasets, evaluation, features, train_job
 from texthead.comparison import Pretrained
-from texthead.heads import HeadKind
 from texthead.model_parts import make_head, pixels_for
+from texthead.recipes import HeadKind
 from texthead.temporal import MeanPool
 
 SETS = {"airborne": "video/airborne/clips.csv", "clothing": "image/clothing/images.csv"}

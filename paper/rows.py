@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, NamedTuple
 
-from texthead.heads import HeadKind
+from texthead.recipes import HeadKind
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ ALLOWED = {
     "pairing": {"errors", "sentences", "towers"},
     "encoders": {"errors", "hf", "mini", "openclip", "pairing", "timm_visual", "towers"},
     "transforms": {"errors", "sampling"},
-    "heads": {"errors", "prompts"},
+    "heads": {"errors", "prompts", "recipes"},
     "prompt_head": {"errors", "heads", "prompts", "towers"},
     "recognizer": {"errors", "heads", "temporal"},
     "matching": {"distributed", "errors", "heads", "recognizer", "towers"},

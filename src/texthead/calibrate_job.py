@@ -185,8 +185,9 @@ def _promised(
         )
         if found.turned_away and found.turned_away > count / 2:
             lines.append(
-                f"  that is most of them, so `predict` will mostly say {calibration.NONE!r}: to the run the unknown items "
-                "look like its classes; train it further, give them a class of their own, or allow a larger --false-accept"
+                f"  that is most of them, so `predict` will mostly say {calibration.NONE!r}: to the run the unknown "
+                "items look like its classes; train it further, give them a class of their own, or allow a larger "
+                "--false-accept"
             )
     if made.coverage:
         sizes = made.sets(scores).sum(1).numpy()

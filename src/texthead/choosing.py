@@ -16,7 +16,6 @@ from texthead.datasets import Dataset
 from texthead.features import FeatureCache
 from texthead.frozen_fits import class_center, logistic_head, text_and_means, tuned_projection
 from texthead.heads import (
-    HeadKind,
     lda_weights,
     orthogonal_weights,
     random_weights,
@@ -26,7 +25,7 @@ from texthead.heads import (
 from texthead.intervals import standard_error
 from texthead.model_parts import make_head, make_temporal_for
 from texthead.prompts import fill_templates
-from texthead.recipes import Recipe
+from texthead.recipes import HeadKind, Recipe
 from texthead.recognizer import Recognizer
 from texthead.temporal import MeanPool
 from texthead.towers import Encoder

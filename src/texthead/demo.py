@@ -15,11 +15,11 @@ from texthead.datasets import Dataset, Pixels
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import MediaError
 from texthead.figures import plot_bars, plot_confusion, plot_correlations, plot_curves
-from texthead.heads import CosineHead, HeadKind, class_correlation, text_head
+from texthead.heads import CosineHead, class_correlation, text_head
 from texthead.mistakes import strips
 from texthead.model_parts import make_head, make_temporal_for, pixels_for
 from texthead.prediction import Look, predict
-from texthead.recipes import Recipe
+from texthead.recipes import HeadKind, Recipe
 from texthead.recognizer import Recognizer
 from texthead.report import Cell, Report
 from texthead.sampling import Views

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from texthead.errors import DataError
 from texthead.prompts import check_names, fill_templates, flat
+from texthead.recipes import HeadKind
 
 if TYPE_CHECKING:
     from texthead.towers import Encoder
-
-HeadKind = Literal["text", "prompt", "normal", "orthogonal", "lda", "linear", "cosine"]
 
 
 class CosineHead(nn.Module):
@@ -29,7 +28,7 @@ class CosineHead(nn.Module):
         names: the class names, in row order.
         scale: the logit scale at the start, > 0.
         center: subtracted from the features before they are normalised; None subtracts nothing.
-        kind: where the rows came from: one of `HeadKind`, or a word of your own. It is written down in a run.
+        kind: where the rows came from: one of `recipes.HeadKind`, or a word of your own. It is written down in a run.
         prompts: the exact string behind each text row, or the strings that it is the mean of.
         text_source, text_map: the text-only encoder behind the rows and its way into this space, where there is one.
 

@@ -12,7 +12,6 @@ from texthead.datasets import Pixels
 from texthead.errors import DataError, RunError
 from texthead.heads import (
     FrozenHead,
-    HeadKind,
     LinearHead,
     TemplatesHead,
     TrainableHead,
@@ -24,7 +23,7 @@ from texthead.heads import (
 )
 from texthead.prompt_head import PromptHead, random_context, template_context
 from texthead.prompts import class_prompts
-from texthead.recipes import Recipe
+from texthead.recipes import HeadKind, Recipe
 from texthead.runs import Head
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal, network
 from texthead.towers import Encoder, Visual, VisualSpec

@@ -9,7 +9,7 @@ from jsonargparse import ActionYesNo, ArgumentParser
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt, restricted_number_type
 
 from texthead.parsing import Parser
-from texthead.recipes import RECIPES, Recipe
+from texthead.recipes import RECIPES, HeadKind, Recipe
 
 _RECIPE_HELP = {
     "frames": "frames of a clip",
@@ -165,7 +165,7 @@ def _train_parser() -> ArgumentParser:
     _text(parser)
     parser.add_argument(
         "--head",
-        type=Literal["text", "prompt", "normal", "orthogonal", "lda", "linear", "cosine"],
+        type=HeadKind,
         default="text",
         help="rows of the head; all but prompt (a learned template), linear and cosine are frozen",
     )

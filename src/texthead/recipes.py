@@ -6,6 +6,9 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from texthead.errors import RunError
 
+# Where the rows of a head come from.
+HeadKind = Literal["text", "prompt", "normal", "orthogonal", "lda", "linear", "cosine"]
+
 
 @dataclass(frozen=True)
 class Recipe:
