@@ -167,6 +167,27 @@ def test_a_threshold_that_turns_most_away_is_told_as_such(run, data, say):
     assert told == [True, False]
 
 
+def test_training_items_that_were_not_drawn_can_be_calibrated_on(run, data, say):
+    """As after `train --k`: of the split only some were trained on; those left share their groups, one a row here."""
+    split = json.loads((run / "split.json").read_text())
+    few = [place for place, path in enumerate(split["train"]) if int(Path(path).stem.removeprefix("train")) < 2]
+    for key in ("train", "train_labels", "train_content"):
+        split[key] = [split[key][place] for place in few]
+    (run / "split.json").write_text(json.dumps(split))
+    rows = [line.split(",") for line in data.read_text().splitlines()]
+    grouped = data.parent / "grouped.csv"
+    head = [*rows[0], "group"]
+    lines = [[*row, "scene" if row[0].startswith("sea/") else f"scene {place}"] for place, row in enumerate(rows[1:])]
+    grouped.write_text("\n".join(",".join(line) for line in [head, *lines]) + "\n")
+    code, _, err = say("calibrate", run, grouped, "--split", "train", "--workers", 0)
+    assert code == 0
+    left = th.read_dataset(data).split("train").with_classes(["sea", "grass", "fire"])
+    assert f"{len(left) - len(few)} items (train, not drawn) of 3" in err
+    seas = sum(item.label == "sea" for item in left.items) - sum(label == "sea" for label in split["train_labels"])
+    assert f"note: {seas} of these" in err
+    assert load_run(run).calibration.items == len(left) - len(few)
+
+
 def test_calibrate_refuses_what_the_run_has_seen(run, data, wrong, tmp_path):
     before = sorted(path.name for path in run.iterdir())
     copies = tmp_path / "copies" / "sea"
@@ -180,7 +201,7 @@ def test_calibrate_refuses_what_the_run_has_seen(run, data, wrong, tmp_path):
     shutil.move(copies, tmp_path / "copies" / "lake")
     line = wrong("calibrate", run, data, "--unknown", tmp_path / "copies", "--workers", 0)
     assert "2 items were trained on" in line
-    assert "--split must be val or test" in wrong("calibrate", run, data, "--split", "train")
+    assert "the run was trained on all" in wrong("calibrate", run, data, "--split", "train")
     assert "--coverage must lie between 0 and 1, got 90" in wrong("calibrate", run, data, "--coverage", 90)
     assert "none of 22 items is of a class of the run" in wrong("calibrate", run, other(data, tmp_path), "--workers", 0)
     assert "RUN comes before DATA" in wrong("calibrate", data, run)

@@ -67,9 +67,7 @@ def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
     for line in dataset.notes:
         say.print(f"note: {line}")
     split = options.split or ("val" if "val" in splits_of(dataset) else None)
-    chosen, name = choose_scored(run, dataset, split)
-    if name == "train":
-        raise DataError("--split train: what a run was trained on does not tell how sure it may be: give other items")
+    chosen, name = _not_drawn(run, dataset) if split == "train" else choose_scored(run, dataset, split)
     chosen, lines = follow_edits(run, chosen)
     for line in lines:
         say.print(f"note: {line}")
@@ -90,6 +88,27 @@ def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
             f"{len(unknown)} unknown items of no class of the run: {', '.join(unknown.classes[:8])}{more}{copies}"
         )
     return known, unknown, name
+
+
+def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str]:
+    """(the training items that the run was not trained on, since `--k` drew others, what they are called).
+
+    Raises:
+        DataError: there are none.
+    """
+    train = dataset.split("train") if splits_of(dataset) else dataset
+    trained = [run.was_trained_on(item.path) for item in train.items]
+    left = train.pick([place for place, seen in enumerate(trained) if not seen])
+    if not len(left):
+        raise DataError(
+            f"--split train: the run was trained on all {len(train)} training items of {dataset.source}, which do not "
+            "tell how sure it may be: give other items"
+        )
+    seen = {item.group for item, known in zip(train.items, trained, strict=True) if known and item.group}
+    near = sum(item.group in seen for item in left.items)
+    if near:
+        notes().print(f"note: {near} of these {len(left)} items are of a group that was trained on, which flatters")
+    return left, "train, not drawn"
 
 
 def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:

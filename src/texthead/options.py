@@ -348,8 +348,8 @@ def _calibrate_parser() -> ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
     _data(parser)
-    text = "val, else test, else what the run held out, if not given"
-    parser.add_argument("--split", type=Literal["val", "test"], default=None, help=text)
+    text = "val, else test, else what the run held out, if not given; train: of it what --k did not draw"
+    parser.add_argument("--split", type=Literal["train", "val", "test"], default=None, help=text)
     text = "items that are of no class of the run, beside those of DATA that are of none"
     parser.add_argument("--unknown", default=None, metavar="DATA2", help=text)
     text = "of unknown items, how many may get a name (0-1)"
