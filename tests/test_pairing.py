@@ -1,10 +1,12 @@
 """Rows from a text-only encoder keep their angles, and a run finds them again."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from made import SPEC, noise, tiny_visual
@@ -47,6 +49,31 @@ def test_sentences_are_the_mean_of_their_own_tokens(tmp_path: Path) -> None:
     assert sentences([]).shape == (0, 16)
     with pytest.raises(EncoderError, match="13 tokens > 12: shorten it"):
         sentences(["cat " * 11])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("torchs", [False, True], ids=["safetensors", "bin"])
+def test_a_name_on_the_hub_is_what_lies_in_the_hub_s_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchs: bool
+) -> None:
+    """In the layout of the hub's client, without a connection; its network is held to its weights as a folder's is."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    place = tmp_path / "hub" / "models--somebody--words"
+    folder = place / "snapshots" / "0123"
+    bert(folder, 16)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("0123")
+    if torchs:
+        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    assert torch.equal(Sentences("somebody/words")(NAMES), Sentences(folder)(NAMES))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 2**20}))
+    with pytest.raises(EncoderError, match="they do not belong together"):
+        Sentences("somebody/words")
+    with pytest.raises(EncoderError, match="text encoder 'somebody/else' cannot be loaded"):
+        Sentences("somebody/else")
 
 
 @torch.no_grad()

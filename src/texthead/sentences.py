@@ -1,6 +1,7 @@
 """Text-only encoders of the BERT kind through transformers: sentences -> embeddings."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,8 +21,8 @@ class Sentences(nn.Module):
         limit: most tokens of a sentence; what the tokenizer and the model say if None.
 
     Raises:
-        EncoderError: no such folder or model, one without token embeddings, or a folder whose network is much larger
-            than its weights.
+        EncoderError: no such folder or model, one without token embeddings, or one whose network is much larger than
+            its weights.
     """
 
     def __init__(self, source: str | Path, *, limit: int | None = None):
@@ -31,9 +32,10 @@ class Sentences(nn.Module):
 
         logging.disable_progress_bar()
         try:
-            _check_size(Path(source))
-            self.tokenizer = AutoTokenizer.from_pretrained(source)
-            self.model = AutoModel.from_pretrained(source, use_safetensors=_only_safetensors(source))
+            folder = _folder(source)
+            _check_size(folder)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+            self.model = AutoModel.from_pretrained(folder, use_safetensors=_only_safetensors(folder))
         except EncoderError:
             raise
         except Exception as error:  # The hub's client raises nearly every kind there is.
@@ -86,6 +88,19 @@ class Sentences(nn.Module):
         return self.encode(self.tokenize(prompts), batch)
 
 
+def _folder(source: str | Path) -> Path:
+    """Where the files are: the source itself, or the hub client's own copy of that name."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    take = partial(snapshot_download, str(source))
+    folder = Path(take(allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
+    if not any(folder.glob("*.safetensors")):
+        folder = Path(take(allow_patterns=["*.json", "*.txt", "*.model", "pytorch_model*.bin"]))
+    return folder
+
+
 def _check_size(folder: Path) -> None:
     """Nothing, unless a folder describes a network much larger than its weights, which transformers would build first.
 
@@ -107,6 +122,6 @@ def _check_size(folder: Path) -> None:
             AutoModel.from_config(config)
 
 
-def _only_safetensors(source: str | Path) -> bool | None:
+def _only_safetensors(folder: Path) -> bool | None:
     """Whether the weights must be safetensors: where a folder has them, nothing else is opened."""
-    return True if any(Path(source).glob("*.safetensors")) else None
+    return True if any(folder.glob("*.safetensors")) else None
