@@ -36,7 +36,7 @@ ALLOWED = {
     "confusions": {"class_maps", "intervals"},
     "figures": {"calibration", "errors"},
     "strips": {"errors", "figures"},
-    "report": {"errors"},
+    "report": {"errors", "files"},
     "saliency": {"errors", "features", "recognizer"},
     "calibration": {"errors"},
     "watched": {"errors"},

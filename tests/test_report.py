@@ -225,7 +225,7 @@ def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch, broken):
     path = tmp_path / "report.html"
     path.write_text("old")
     monkeypatch.setattr("os.fsync" if broken == "fsync" else "pathlib.Path.replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(TextheadError, match=r"report.html: cannot be written \(disk full\)"):
         Report(title="new").write(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -6,14 +6,13 @@ it can be opened from a mail. Every string given is escaped; nobody's class name
 
 import base64
 import io
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from texthead.errors import TextheadError
+from texthead.files import replacing
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -166,24 +165,15 @@ class Report:
     def write(self, path: str | Path) -> None:
         """Puts the page at `path`, whole or not at all: whoever reads meanwhile sees the old page.
 
-        Raises: TextheadError when the folder is missing.
+        Raises:
+            TextheadError: the folder is missing, or the page cannot be written.
         """
         path = Path(path)
         if not path.parent.is_dir():
             raise TextheadError(f"{path}: there is no folder {path.parent}; make it first")
-        # Beside the target, since a rename is atomic within one file system only.
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            # Replace: the name of a file may hold bytes that are no Unicode.
-            with beside.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-                file.write(self.html())
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                beside.unlink()
-            raise
+        # Replace: the name of a file may hold bytes that are no Unicode.
+        with replacing(path) as beside, beside.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(self.html())
 
 
 def _alignment(rows: Sequence[Sequence[Cell]], columns: int) -> list[str]:

@@ -9,7 +9,7 @@ from texthead.checkpoints import read_records
 from texthead.class_edits import followed_split
 from texthead.comparison import Division, write_report
 from texthead.datasets import Dataset, Item
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError
 from texthead.eval_job import calibrated, choose_scored, eval_baselines, follow_edits
 from texthead.files import fingerprints
 from texthead.frame_order import OrderTest, blind_to_order, order_test
@@ -69,10 +69,7 @@ def report(options: Any) -> None:
             model=run.model,
             progress=progress,
         )
-    try:
-        write_report(out, run.folder, run.model, read_records(run.folder), table, shown, order, sure)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror}); name another file in --out") from None
+    write_report(out, run.folder, run.model, read_records(run.folder), table, shown, order, sure)
     results().print(f"report: {out}")
 
 
