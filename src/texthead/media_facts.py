@@ -43,7 +43,7 @@ class Facts:
         width, height: of the upright picture, in pixels.
         turned: whether the container or EXIF turns or mirrors the picture.
         uneven: the part of the gaps between frames that are off the usual gap by more than a quarter.
-        thumbnail: a JPEG of a frame in its middle, 96 pixels on the long side; empty where none was asked for.
+        thumbnail: a JPEG of a frame in its middle, at most 96 pixels on the long side; empty where none was asked for.
     """
 
     path: Path
