@@ -31,6 +31,7 @@ ALLOWED = {
     "options": {"parsing", "recipes"},
     "label_files": {"errors", "text_files"},
     "class_swaps": set(),
+    "overview": {"datasets", "decoding", "features", "frame_files", "media_facts"},
     "class_maps": {"errors"},
     "intervals": set(),
     "confusions": {"class_maps", "intervals"},

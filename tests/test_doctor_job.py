@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from made import sound, write_broken, write_image, write_video
 from test_decoding import truncate, x264
+from test_report import Page, assert_self_contained
 from texthead import cli, read_dataset
 from texthead.datasets import Dataset
 from texthead.doctor_job import read_facts
@@ -51,7 +51,10 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_manifest(folder / "items.csv", rows, "path,label,split,origin")
 
 
-def test_every_fault_in_the_table_the_json_and_the_page(bad: Path, tmp_path: Path, capsys) -> None:
+def test_what_is_there_and_every_fault_in_the_table_the_json_and_the_page(
+    bad: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert doctor(bad, "--quick", "--json", "--k", "2", "--out", tmp_path / "out", "--fix", tmp_path / "new.csv") == 1
     out, err = capsys.readouterr()
     told = json.loads(out)
@@ -69,10 +72,18 @@ def test_every_fault_in_the_table_the_json_and_the_page(bad: Path, tmp_path: Pat
     assert told["serious"] == len(found)
     assert {"too few frames"} <= {f["fault"] for f in told["findings"] if f["severity"] == "warning"}
     assert json.loads((tmp_path / "out" / "doctor.json").read_text()) == told
-    page = (tmp_path / "out" / "doctor.html").read_text()
-    assert all(name in page for name, _ in found)
-    assert "<script" not in page
-    assert not re.search(r"(src|href)=\"http", page)
+    assert (told["overview"]["whole"]["items"], told["overview"]["whole"]["unreadable"]) == (13, 5)
+    assert [entry["name"] for entry in told["overview"]["classes"]] == ["red", "green", "v_001"]
+    html = (tmp_path / "out" / "doctor.html").read_text()
+    page = Page(html)
+    assert_self_contained(html, page)
+    assert all(name in html for name, _ in found)
+    assert ["red", "5", "2", "9", "0.9"] in page.rows
+    # Of those that can be read; each picture says which file it is.
+    assert page.attributes("title") == [
+        *("red0.mp4", "red1.mp4", "red2.mp4", "copy.mp4"),
+        *("green0.mp4", "green1.mp4", "green2.mp4", "short.mp4"),
+    ]
     # The original stays, and the new list reads.
     gone = {Path(entry["path"]).name for entry in told["left_out"]}
     assert gone == {"red0.mp4", "cut.mp4", "text.mp4", "sound.mp4", "empty.mp4", "nowhere.mp4"}
@@ -84,6 +95,17 @@ def test_every_fault_in_the_table_the_json_and_the_page(bad: Path, tmp_path: Pat
     out, _ = capsys.readouterr()
     assert "a code, no name" in out
     assert "cut short" not in out
+    lines = out.splitlines()
+    assert lines[0] == "7 videos of 3 classes: 57 frames, 5.7 s, all 48x48"
+    assert [line.split() for line in lines[2:9] if not line.startswith("─")] == [
+        ["class", "train", "test", "frames", "seconds"],
+        ["all", "4", "3", "9", "(3-9)", "0.9", "(0.3-0.9)"],
+        [],
+        ["green", "2", "1", "9", "0.9"],
+        ["red", "1", "2", "9", "0.9"],
+        ["v_001", "1", "0", "3", "0.3"],
+    ]
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.slow
@@ -164,7 +186,8 @@ def test_flat_pictures_are_compared_by_their_bytes_alone(tmp_path: Path, capsys)
 
 def test_a_file_that_takes_too_long_is_named(tmp_path: Path) -> None:
     write_video(tmp_path / "data" / "red" / "0.mp4", "red")
-    (facts,) = read_facts(read_dataset(tmp_path / "data"), workers=1, seconds=0.0)
+    (facts,) = read_facts(read_dataset(tmp_path / "data"), workers=1, seconds=0.0, pictured={0})
+    assert facts.thumbnail == b""
     assert facts.fault == "stopped its reader"
     assert facts.problem == "took longer than 0 s; give it more by --limit, or leave it out"
 

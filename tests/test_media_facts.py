@@ -1,5 +1,6 @@
 """Facts of files with each fault, made here; and of real ones."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from made import sound, write_broken, write_frames, write_image, write_video
 from test_decoding import damage, encode, lossless, scene, truncate, turn, x264
 from texthead.files import content_digest
-from texthead.media_facts import Facts, bytes_missing, facts_of, uneven_part
+from texthead.media_facts import Facts, bytes_missing, facts_asked, facts_of, uneven_part
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,23 @@ def test_a_whole_image(tmp_path: Path) -> None:
     assert (facts.fault, facts.frames, facts.seconds, facts.width, facts.height) == (None, 1, 0.0, 48, 48)
     assert facts.look is not None
     assert facts.look.motion == 0
+
+
+def test_a_thumbnail_is_a_small_jpeg_of_a_frame_in_the_middle(plain: Path, faults: dict, tmp_path: Path) -> None:
+    assert facts_of(plain).thumbnail == b""
+    brightness = [np.full((60, 200, 3), 20 * level, np.uint8) for level in range(9)]
+    facts = facts_asked((lossless(tmp_path / "a.mkv", brightness), True))
+    with PIL.Image.open(io.BytesIO(facts.thumbnail), formats=("JPEG",)) as image:
+        assert image.size == (96, 29)
+        assert np.asarray(image).mean() == pytest.approx(80, abs=6)
+    folder = facts_of(write_frames(tmp_path / "f" / "{:05d}.png", "blue"), thumbnail=True)
+    with PIL.Image.open(io.BytesIO(folder.thumbnail), formats=("JPEG",)) as image:
+        assert image.size == (48, 48)
+    # Of what is thin as a line something is left.
+    PIL.Image.new("RGB", (2000, 2)).save(tmp_path / "line.png")
+    assert facts_of(tmp_path / "line.png", thumbnail=True).thumbnail
+    # Frames before the fault do not count.
+    assert not any(facts_of(path, thumbnail=True).thumbnail for path, _, _ in faults.values())
 
 
 def faulty(folder: Path) -> dict[str, tuple[Path, str, str]]:

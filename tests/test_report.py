@@ -184,6 +184,20 @@ def test_photos_are_jpegs():
     assert Image.open(io.BytesIO(data)).size == (600, 400)
 
 
+def test_tiles_are_small_pictures_in_groups():
+    file = io.BytesIO()
+    Image.new("RGB", (9, 6)).save(file, "jpeg")
+    report = Report(title="a")
+    report.tiles([("kite", [("kite/0.mp4", file.getvalue()), ("kite/1.mp4", file.getvalue())]), ("bird", [])])
+    html = report.html()
+    page = Page(html)
+    assert_self_contained(html, page)
+    assert page.attributes("title") == page.attributes("alt") == ["kite/0.mp4", "kite/1.mp4"]
+    assert page.strings[-2:] == ["kite", "bird"]
+    data = str(page.attributes("src")[0]).removeprefix("data:image/jpeg;base64,")
+    assert base64.b64decode(data, validate=True) == file.getvalue()
+
+
 # ---------------------------------------------------------------- escaping
 
 
@@ -196,13 +210,15 @@ def test_every_string_is_escaped():
     report.numbers([(SCRIPT, SCRIPT, SCRIPT)])
     report.table([SCRIPT], [[SCRIPT]], caption=SCRIPT)
     report.figure(small_figure(), SCRIPT)
+    report.tiles([(SCRIPT, [(SCRIPT, b"")])])
     html = report.html()
     page = Page(html)
     assert "<script" not in html
     assert_self_contained(html, page)
-    # Title twice, subtitle, link, heading, text, code, three in the numbers, three in the table, caption.
-    assert page.strings.count(SCRIPT) == 14
-    assert page.attributes("alt") == [SCRIPT]
+    # Title twice, subtitle, link, heading, text, code, three in the numbers, three in the table, caption, below the tile.
+    assert page.strings.count(SCRIPT) == 15
+    assert page.attributes("alt") == [SCRIPT, SCRIPT]
+    assert page.attributes("title") == [SCRIPT]
 
 
 # ---------------------------------------------------------------- files

@@ -1,21 +1,25 @@
-"""`texthead doctor`: what is wrong with a dataset, as a table, JSON and one page, and a list without it."""
+"""`texthead doctor`: what there is in a dataset and what is wrong with it, told and as a page; a list without it."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from texthead import doctor, doctor_features, likeness, prompts
+from texthead import doctor, doctor_features, likeness, overview, prompts
 from texthead.datasets import Dataset
 from texthead.doctor import Finding, Severity, counted
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
+from texthead.figures import short
 from texthead.files import write_csv, write_json
-from texthead.media_facts import Facts, facts_of
+from texthead.media_facts import Facts, facts_asked
 from texthead.model_parts import pixels_for
+from texthead.overview import Overview
 from texthead.recipes import small
 from texthead.report import Report
 from texthead.shard_files import address
@@ -26,6 +30,8 @@ from texthead.watched import Lost, watched
 _ENCODED = 4
 # Findings of a fault: in the terminal, and on the page.
 _SHOWN, _ON_PAGE = 3, 1000
+# Classes in the terminal, letters of a name there, and of these on one line where there is no room for more.
+_CLASSES, _LETTERS, _WORD = 20, 40, 12
 
 
 def examine(options: Any) -> None:
@@ -39,7 +45,9 @@ def examine(options: Any) -> None:
     for line in dataset.notes:
         notes().print(f"note: {line}")
     given = prompts.read_classes(options.classes) if options.classes else dict.fromkeys(dataset.classes)
-    facts = read_facts(dataset, workers=options.workers, seconds=float(options.limit))
+    pictured = overview.candidates(dataset.labels) if out else ()
+    facts = read_facts(dataset, workers=options.workers, seconds=float(options.limit), pictured=pictured)
+    there = overview.overview_of(dataset.items, facts)
     findings = _plain_findings(dataset, facts, list(given), options)
     alike = likeness.alike_by_hash(facts)
     if not options.quick:
@@ -52,25 +60,31 @@ def examine(options: Any) -> None:
         _write_list(fix, dataset, gone)
     if out:
         how = "Without an encoder (--quick)." if options.quick else f"With the encoder {options.encoder}."
-        _write_folder(out, dataset, findings, gone, how)
+        write_json(out / "doctor.json", _told(dataset, there, findings, gone))
+        _write_page(out / "doctor.html", dataset, there, facts, findings, gone, how)
     if options.json:
-        print(json.dumps(_told(dataset, findings, gone), indent=1, ensure_ascii=False))
+        print(json.dumps(_told(dataset, there, findings, gone), indent=1, ensure_ascii=False))
     else:
+        _print_overview(there)
         _print(dataset, findings)
     if any(finding.severity == "serious" for finding in findings):
         raise SystemExit(1)
 
 
-def read_facts(dataset: Dataset, *, workers: int, seconds: float) -> list[Facts]:
+def read_facts(dataset: Dataset, *, workers: int, seconds: float, pictured: Collection[int] = ()) -> list[Facts]:
     """The facts of each item's file, read by processes of which none can hold up the rest.
+
+    Args:
+        pictured: the positions of the items that get a thumbnail if they can be read.
 
     Raises:
         RunError: no process can be started.
     """
     paths = [item.path for item in dataset.items]
+    tasks = [(path, position in pictured) for position, path in enumerate(paths)]
     found: list[Facts] = [Facts(path) for path in paths]
     with bar("read", "files") as progress:
-        for done, (position, facts) in enumerate(watched(facts_of, paths, workers=workers, seconds=seconds), 1):
+        for done, (position, facts) in enumerate(watched(facts_asked, tasks, workers=workers, seconds=seconds), 1):
             if isinstance(facts, Lost):
                 remedy = (
                     "give it more by --limit, or leave it out" if facts.late else "encode it again, or leave it out"
@@ -157,6 +171,25 @@ def _shorter(text: str, dataset: Dataset) -> str:
     return re.sub(rf"(?<!\S){re.escape(str(_folder(dataset)))}/", "", text)
 
 
+def _print_overview(there: Overview) -> None:
+    """A table of the classes below one line of totals."""
+    rows = overview.rows(there, _CLASSES)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for header, side in zip(rows[0], overview.sides(rows[0]), strict=True):
+        # Between words a line may end, inside a number it must not.
+        longest = max(len(word) for row in rows for word in (header, *row[header].split()))
+        least = min(longest, _WORD) if header == "class" else longest
+        table.add_column(header, justify=side, overflow="fold", min_width=least)  # pyright: ignore[reportArgumentType]
+    for place, row in enumerate(rows):
+        told = row | {"class": short(row["class"], _LETTERS)}
+        told |= {"kinds": row["kinds"].replace(", ", "\n")} if "kinds" in row else {}
+        table.add_row(*told.values(), end_section=place == 0 and len(rows) > 1)
+    results().print(f"{overview.headline(there)}\n")
+    results().print(table)
+    said = [line for line in (overview.legend(rows[0]), overview.unreadable_text(there.whole)) if line]
+    results().print("\n".join(["", *said, ""] if said else [""]))
+
+
 def _print(dataset: Dataset, findings: Sequence[Finding]) -> None:
     """A table with a few findings of each fault."""
     if not findings:
@@ -174,7 +207,7 @@ def _print(dataset: Dataset, findings: Sequence[Finding]) -> None:
     results().print(table)
 
 
-def _told(dataset: Dataset, findings: Sequence[Finding], gone: dict[int, str]) -> dict[str, object]:
+def _told(dataset: Dataset, there: Overview, findings: Sequence[Finding], gone: dict[int, str]) -> dict[str, object]:
     """What stands in the JSON."""
     items = dataset.items
     return {
@@ -182,6 +215,7 @@ def _told(dataset: Dataset, findings: Sequence[Finding], gone: dict[int, str]) -
         "items": len(items),
         "classes": dataset.classes,
         "notes": list(dataset.notes),
+        "overview": asdict(there),
         "serious": sum(finding.severity == "serious" for finding in findings),
         "findings": [
             {
@@ -197,13 +231,20 @@ def _told(dataset: Dataset, findings: Sequence[Finding], gone: dict[int, str]) -
     }
 
 
-def _write_folder(out: Path, dataset: Dataset, findings: Sequence[Finding], gone: dict[int, str], how: str) -> None:
-    """`doctor.json` and `doctor.html`."""
-    write_json(out / "doctor.json", _told(dataset, findings, gone))
+def _write_page(
+    path: Path,
+    dataset: Dataset,
+    there: Overview,
+    facts: Sequence[Facts],
+    findings: Sequence[Finding],
+    gone: dict[int, str],
+    how: str,
+) -> None:
     report = Report(f"Doctor: {Path(dataset.source).name}", _headline(dataset, findings))
     report.text(f"{how} Paths are as seen from {_folder(dataset).absolute()}.")
     for line in dataset.notes:
         report.text(f"Note: {line}")
+    _add_overview(report, dataset, there, facts)
     report.section("Faults")
     if findings:
         summary = [(severity, fault, len(group)) for (severity, fault), group in _grouped(findings).items()]
@@ -219,8 +260,31 @@ def _write_folder(out: Path, dataset: Dataset, findings: Sequence[Finding], gone
         _add_table(
             report, "path", [(str(dataset.items[position].path), why) for position, why in gone.items()], dataset
         )
-    report.write(out / "doctor.html")
-    notes().print(f"report: {out / 'doctor.html'}")
+    report.write(path)
+    notes().print(f"report: {path}")
+
+
+def _add_overview(report: Report, dataset: Dataset, there: Overview, facts: Sequence[Facts]) -> None:
+    """The same table as in the terminal, of more classes, and pictures of some items of each."""
+    report.section("What is there")
+    report.text(f"{overview.headline(there)}.")
+    rows = overview.rows(there, _ON_PAGE)
+    report.table(
+        list(rows[0]),
+        [list(row.values()) for row in rows],
+        caption=overview.legend(rows[0]) or None,
+        align=overview.sides(rows[0]),
+        highlight_row=0 if len(rows) > 1 else None,
+    )
+    if there.whole.unreadable:
+        report.text(f"{overview.unreadable_text(there.whole)}.")
+    shown = overview.shown(dataset.labels, facts)
+    report.text(overview.shown_text(there, len(shown)))
+    groups = [
+        (name, [(_shorter(str(facts[position].path), dataset), facts[position].thumbnail) for position in positions])
+        for name, positions in shown.items()
+    ]
+    report.tiles(groups)
 
 
 def _add_table(report: Report, what: str, rows: Sequence[tuple[str, str]], dataset: Dataset) -> None:

@@ -3,6 +3,7 @@
 Every frame is decoded once; sixteen of them, evenly placed, are looked at.
 """
 
+import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ HASHED_FRAMES = 4
 _HASH_SIDE = 16
 HASH_BITS = HASHED_FRAMES * _HASH_SIDE * _HASH_SIDE
 _LOOKED_AT = 16
+_THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 96, 80
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 # A gap between frames is uneven where it is off the usual one by more than this part of it.
 _UNEVEN = 0.25
@@ -41,6 +43,7 @@ class Facts:
         width, height: of the upright picture, in pixels.
         turned: whether the container or EXIF turns or mirrors the picture.
         uneven: the part of the gaps between frames that are off the usual gap by more than a quarter.
+        thumbnail: a JPEG of a frame in its middle, at most 96 pixels on the long side; empty where none was asked for.
     """
 
     path: Path
@@ -55,6 +58,7 @@ class Facts:
     turned: bool = False
     uneven: float = 0.0
     look: "Look | None" = None
+    thumbnail: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,20 @@ class Look:
     bits: Bool[np.ndarray, " bits"]
 
 
-def facts_of(path: Path) -> Facts:
+def facts_asked(task: tuple[Path, bool]) -> Facts:
+    """The facts of a file, and its thumbnail if that is asked for, as one task of a process."""
+    path, thumbnail = task
+    return facts_of(path, thumbnail=thumbnail)
+
+
+def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
     """All that can be known of the file at `path`; what cannot be read is a fault, never an error."""
     facts = Facts(path)
     try:
         with open_media(path) as media:
             # Only of what opens: a folder has no bytes, and those of a device never end.
             facts = replace(_with_header(facts, media), digest=content_digest(path))
-            return _with_frames(facts, media)
+            return _with_frames(facts, media, thumbnail=thumbnail)
     except MediaError as error:
         missing = bytes_missing(path) if error.fault == "unreadable" else 0
         if missing:
@@ -126,12 +136,14 @@ def _with_header(facts: Facts, media: Media) -> Facts:
     )
 
 
-def _with_frames(facts: Facts, media: Media) -> Facts:
+def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
     """The facts, with what is known after all frames are decoded."""
     wanted = evenly(media.num_frames, _LOOKED_AT)
     greys: list[Float[np.ndarray, "64 64"]] = []
-    for _, picture in _pictures(media, wanted):
+    for index, picture in _pictures(media, wanted):
         height, width = picture.shape[:2]
+        if thumbnail and index == wanted[len(wanted) // 2]:
+            facts = replace(facts, thumbnail=_thumbnail(picture))
         greys.append(_grey(picture, 64, 64))
         facts = replace(facts, width=width, height=height)
     return replace(facts, turned=_turned(media), look=_look(greys))
@@ -166,6 +178,13 @@ def uneven_part(seconds: list[float]) -> float:
 def _grey(picture: UInt8[np.ndarray, "height width 3"], width: int, height: int) -> Float[np.ndarray, "rows columns"]:
     image = PIL.Image.fromarray(picture).convert("L")
     return np.asarray(image.resize((width, height), PIL.Image.Resampling.BOX), np.float32)
+
+
+def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    image, file = PIL.Image.fromarray(picture), io.BytesIO()
+    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), PIL.Image.Resampling.BOX)
+    image.save(file, "jpeg", quality=_THUMBNAIL_QUALITY)
+    return file.getvalue()
 
 
 def _look(greys: list[Float[np.ndarray, "64 64"]]) -> Look:

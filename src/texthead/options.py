@@ -258,11 +258,11 @@ def _doctor_parser() -> ArgumentParser:
     parser = Parser(
         prog="texthead doctor",
         usage="texthead doctor DATA [--classes NAMES] [options]",
-        description="Decode every file, compare files, splits and class names, and say what is wrong. Ends with 1 "
-        "where something serious is found: a file that cannot be read whole; one file under two labels; the same or "
-        "nearly the same file, or parts of one group, in two splits; a file in another class's folder; a class without "
-        "a training item or with fewer than K; a label of no class; a name that is a code, too long, or the same as "
-        "another; two classes whose names look swapped. Else with 0.",
+        description="Decode every file, compare files, splits and class names, and say what there is and what is "
+        "wrong. Ends with 1 where something serious is found: a file that cannot be read whole; one file under two "
+        "labels; the same or nearly the same file, or parts of one group, in two splits; a file in another class's "
+        "folder; a class without a training item or with fewer than K; a label of no class; a name that is a code, too "
+        "long, or the same as another; two classes whose names look swapped. Else with 0.",
     )
     parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
     _data(parser)

@@ -61,6 +61,12 @@ figure { margin: 0; max-width: 100%; }
 figure img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: .5rem; }
 figcaption { font-size: .88rem; padding: .3rem .2rem; }
+.tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin: .8rem 0; }
+.tiles figure { width: min-content; }
+.tiles div { display: grid; grid-template-columns: repeat(2, auto); gap: .2rem; justify-content: start; }
+.tiles img { width: 5.4rem; height: 5.4rem; object-fit: contain; background: var(--card); border: 0;
+  border-radius: .25rem; }
+.tiles figcaption { padding-top: 0; line-height: 1.3; }
 pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; overflow-x: auto;
   font-size: .88rem; }
 @media (max-width: 40rem) { table { font-size: .82rem; } th, td { padding: .25rem .5rem .25rem .2rem; }
@@ -146,6 +152,18 @@ class Report:
         kind = "figures beside" if wide else "figures"
         self._blocks.append(f'<div class="{kind}">{"".join(_figure_html(*pair) for pair in pairs)}</div>')
 
+    def tiles(self, groups: Sequence[tuple[str, Sequence[tuple[str, bytes]]]]) -> None:
+        """Adds small pictures in groups, side by side: each a caption, and what each picture is with its JPEG.
+
+        What a picture is can be read by pointing at it.
+        """
+        figures = [
+            f"<figure><div>{''.join(_tile_html(*picture) for picture in pictures)}</div>"
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+            for caption, pictures in groups
+        ]
+        self._blocks.append(f'<div class="tiles">{"".join(figures)}</div>')
+
     def html(self) -> str:
         """The whole page."""
         links = [f'<a href="#section-{i}">{escape(name)}</a>' for i, name in enumerate(self._sections, 1)]
@@ -196,11 +214,18 @@ def _row_html(tag: str, cells: Sequence[Cell], sides: Sequence[str], highlight: 
 def _figure_html(figure: "matplotlib.figure.Figure", caption: str) -> str:
     """The figure as wide as it was drawn, or as the screen where that is narrower."""
     kind, data = picture(figure)
-    source = f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
     return (
         f'<figure style="width:{round(figure.get_figwidth() * PIXELS_PER_INCH)}px">'
-        f'<img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+        f'<img src="{_source(kind, data)}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
     )
+
+
+def _tile_html(what: str, jpeg: bytes) -> str:
+    return f'<img src="{_source("image/jpeg", jpeg)}" alt="{escape(what)}" title="{escape(what)}">'
+
+
+def _source(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
