@@ -43,7 +43,7 @@ def test_a_cluster_that_is_not_there_is_one_line(
     """It stands before all that start one: what is connected already is taken."""
     pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setenv("RAY_ADDRESS", "nowhere")
-    with pytest.raises(RunError, match="Ray cannot start .Invalid address format: nowhere.; see RAY_ADDRESS"):
+    with pytest.raises(RunError, match=r"Ray cannot start \(.*nowhere.*\); see RAY_ADDRESS"):
         predict_on_ray(open_parts(run, manifest, tmp_path / "out"))
 
 
