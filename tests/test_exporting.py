@@ -183,6 +183,7 @@ def exported(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:  #
     return out
 
 
+@pytest.mark.slow
 def test_the_command(world, say, tmp_path):  # noqa: F811
     code, out, _ = say("export", world.run, "--out", tmp_path / "out", "--to", "torch")
     assert code == 0

@@ -407,6 +407,7 @@ def test_with_gather_two_processes_match_as_one_on_the_joined_batch(
         assert max(away.values()) < 1e-9, away
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", TARGETS)
 def test_without_gather_each_process_sees_its_own_batch_only(two: Two, targets: str) -> None:
     video, text, labels = noise(5, 6, seed=1), noise(5, 6, seed=2), torch.tensor([0, 1, 1, 2, 0])

@@ -611,6 +611,7 @@ def test_windows_of_the_original_are_not_in_a_clip(ready: Path) -> None:
 # ---- the command
 
 
+@pytest.mark.slow
 def test_the_command_prepares_and_the_others_take_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with (tmp_path / "clips.csv").open("w", newline="") as file:
         writer = csv.writer(file)

@@ -30,6 +30,7 @@ def test_without_workers_this_process_decodes() -> None:
     assert {fact.pid for fact in facts(0)} == {os.getpid()}
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_they_decode_for() -> None:
     """Killed, it cannot tell them."""
     code = "import facts, time; it = iter(facts.data_loader(facts.Facts(), 2, batch_size=None)); "
