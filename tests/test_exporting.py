@@ -15,14 +15,16 @@ import torch
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from test_cli import World, world  # noqa: F401
 from texthead import exporting, standalone
+from texthead.calibration import Calibration, Coverage, Threshold, measure
 from texthead.errors import RunError
 from texthead.exporting import Scorer, export, noise_clips
 from texthead.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
+from texthead.model_card import model_card
 from texthead.prediction import look_of, predict
 from texthead.prompt_head import PromptHead
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.runs import load_run, rows_digest, write_run
+from texthead.runs import load_run, rows_digest, save_calibration, write_run
 from texthead.sampling import Views
 from texthead.scores import read_scores
 from texthead.temporal import MeanPool, TemporalConv, TemporalTransformer, TokenConv
@@ -141,36 +143,53 @@ def test_a_transformer_says_how_many_frames_it_takes(tmp_path):
     assert json.loads((tmp_path / "out" / "preprocessing.json").read_text())["input"]["most_frames"] == 12
 
 
-def calibrated(run, **changes) -> None:
-    """A calibration in the run's folder, as `texthead calibrate` writes it."""
-    held = {
-        "format": 1,
-        "classes": rows_digest(run.model.head.weight),
-        "items": 40,
-        "source": "held",
-        "temperature": 1.5,
-        "threshold": {"false_accept": 0.05, "probability": 0.6, "unknown_items": 40},
-        "coverage": {"level": 0.9, "quantile": 1.25},
-    }
-    (run.folder / "calibration.json").write_text(json.dumps({**held, **changes}))
+def calibrated(run, **changes):
+    """The run with a calibration, as `texthead calibrate` writes it."""
+    made = Calibration(
+        1.5,
+        40,
+        Threshold(0.05, 0.6, 40),
+        Coverage(0.9, 1.25),
+        rows_digest(run.model.head.weight),
+        look_of(run)[1].to_json(),
+        "held",
+    )
+    return save_calibration(run, replace(made, **changes))
+
+
+def held_by(run, *, promises):
+    return exporting.thresholds(*exporting.kept_calibration(run, look_of(run)[1], promises=promises))
 
 
 def test_a_calibration_comes_along(tmp_path):
     run = run_of(tmp_path / "run", "frozen", "mean")
-    _, look = look_of(run)
-    assert exporting.thresholds(run, look, promises=True)["temperature"] == 1.0
-    calibrated(run)
-    held: dict = exporting.thresholds(run, look, promises=True)
+    assert held_by(run, promises=True)["temperature"] == 1.0
+    held: dict = held_by(calibrated(run), promises=True)
     assert (held["temperature"], held["threshold"]["probability"], held["coverage"]["quantile"]) == (1.5, 0.6, 1.25)
 
 
 @pytest.mark.parametrize("changes", [{"classes": "other"}, {"look": {"frames": 99}}, {}])
 def test_a_calibration_of_other_rows_views_or_weights_leaves_the_temperature_alone(tmp_path, changes):
-    run = run_of(tmp_path / "run", "frozen", "mean")
-    calibrated(run, **changes)
-    held = exporting.thresholds(run, look_of(run)[1], promises=bool(changes))
+    run = calibrated(run_of(tmp_path / "run", "frozen", "mean"), **changes)
+    held = held_by(run, promises=bool(changes))
     assert (held["temperature"], held["threshold"], held["coverage"]) == (1.5, None, None)
     assert held["why"]
+
+
+@pytest.mark.parametrize("promises", [True, False])
+def test_the_card_says_what_goes_along_of_a_calibration(tmp_path, promises):
+    run = calibrated(run_of(tmp_path / "run", "frozen", "mean"))
+    scores = torch.tensor([[3.0, 0.0]] * 30 + [[0.4, 0.0]] * 10)
+    found = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
+    run = save_calibration(run, replace(run.calibration, measured=found))
+    made, _ = exporting.kept_calibration(run, look_of(run)[1], promises=promises)
+    parity = exporting.Parity((1,), 0.0, 0.0, 0, False, 0, 0, 0)
+    card = model_card(run, look_of(run)[1], "name", parity, made=made, file="model.onnx", int8=None)
+    named = "It names one of its classes for any file, also for what is none of them."
+    assert (named in card) != promises
+    assert ("Where the best probability is not above 0.600 it says none of these: " in card) == promises
+    assert "Calibrated on 40 items (held): temperature 1.5" in card
+    assert ("10 of these items are turned away as none of these" in card) == promises
 
 
 # ---- the command, on a run of real files

@@ -169,7 +169,7 @@ def test_a_calibrated_page_states_and_measures():
 
 @pytest.mark.parametrize(
     ("low", "told"),
-    [(0.5, "Time matters here: reversed frames cost 12.5 points."), (-0.5, "That this data needs time is not shown")],
+    [(0.5, "Time matters here: reversed frames cost 12.5 points."), (-0.5, "No need for time is shown")],
 )
 def test_the_sentence_on_order_follows_the_interval(low, told):
     text = text_of(order=OrderTest(40, 60.0, (0,), (Reordered("reversed", 47.5, 12.5, low, 24.0, 30.0),)))

@@ -1,10 +1,15 @@
-"""Devices by name, and a bar that only people see."""
+"""Devices by name, a bar that only people see, and what is said of other names behind a run."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from made import calibrate_run, write_colour_run
 from texthead.errors import RunError
-from texthead.terminal import bar, pick_device
+from texthead.runs import load_run
+from texthead.terminal import bar, pick_device, say_other_classes
 
 
 def test_pick_device():
@@ -20,3 +25,17 @@ def test_bar_is_silent_where_nobody_looks(capsys):
         update(1, 2)
         update(2, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_other_classes_are_told_what_they_lose(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Text rows behind what was trained against others, and a calibration that is not theirs."""
+    run = load_run(calibrate_run(write_colour_run(tmp_path / "run"), temperature=2.0, threshold=0.5))
+    assert not run.rows_are_text
+    say_other_classes(run, ["a kite"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "are no text (its head is own), so names may mean little" in said
+    assert "calibration is of its own classes; probabilities of these are as the head gives them" in said
+    head = run.model.head
+    head.kind = "text"  # pyright: ignore[reportArgumentType]
+    say_other_classes(replace(run, calibration=None), ["a kite"])
+    assert capsys.readouterr().err == ""

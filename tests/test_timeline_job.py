@@ -185,6 +185,12 @@ def test_no_event_for_a_threshold_is_explained(world: Path, say: Say):
     assert "no event: none is above the threshold 1.000 of calibration.json; the highest was" in err
 
 
+def test_no_event_after_a_temperature_is_explained(world: Path, say: Say):
+    run = calibrate_run(write_colour_run(world / "warm"), temperature=100.0, threshold=0.0)
+    _, _, err = say("timeline", run, world / "a.mkv", *SHORT)
+    assert "no event: none reached --enter 0.7 after temperature 100, which lowers all of them: try a lower" in err
+
+
 # --- mistakes
 
 

@@ -249,7 +249,7 @@ def _check_text(run: Run) -> None:
     if not isinstance(head, CosineHead) or head.kind not in ("text", "prompt"):
         raise RunError(
             f"{run.folder}: its head is {getattr(head, 'kind', type(head).__name__)!r}, and a text row cannot be "
-            "compared with such rows: --classes gives a text head for other classes, --head text trains one"
+            "compared with such rows: train one with --head text for that"
         )
 
 

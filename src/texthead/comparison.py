@@ -16,6 +16,7 @@ from texthead.files import read_json
 from texthead.frame_order import OrderTest
 from texthead.heads import class_correlation, text_head
 from texthead.how_sure import HowSure
+from texthead.intervals import lead_interval
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.run_report import Edit, Strip, run_report
@@ -107,7 +108,7 @@ class Comparison:
         *others, (_, own) = self.rows
         ahead = max(others, key=lambda row: row[1].top1, default=None)
         if ahead and ahead[1].top1 > own.top1:
-            results().print(f"{ahead[0]} is ahead of this run by {ahead[1].top1 - own.top1:.1f} points on these items")
+            results().print(_lead(*ahead, own))
         for line in self.lines:
             results().print(line)
 
@@ -115,6 +116,16 @@ class Comparison:
 def _interval(result: evaluation.Evaluation) -> str:
     low, high = result.interval
     return f"{low:.1f}-{high:.1f}"
+
+
+def _lead(method: str, ahead: evaluation.Evaluation, own: evaluation.Evaluation) -> str:
+    """How far a method is ahead of the run, and how sure that is where both were scored on the same items."""
+    # Of the numbers as they are shown.
+    told = f"{method} is ahead of this run by {round(ahead.top1, 1) - round(own.top1, 1):.1f} points on these items"
+    if ahead.paths != own.paths:
+        return told
+    low, high = lead_interval(ahead.right, own.right, own.groups or range(own.count))
+    return f"{told} (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
 
 
 def scored_features(ground: Pretrained, table: Comparison, *, skip: bool) -> tuple[torch.Tensor, evaluation.Evaluation]:

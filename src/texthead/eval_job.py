@@ -35,8 +35,8 @@ from texthead.terminal import (
     read_data,
     results,
     say_names,
+    say_other_classes,
     say_prompts,
-    say_residual,
 )
 
 
@@ -118,7 +118,7 @@ def evaluate(options: Any) -> None:
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes{among}")
     if other:
         say_names(labels, names, None)
-        say_residual(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
+        say_other_classes(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
         model = run.with_classes(labels, names=names, template=template, prompts=sentences).model.to(device)
         say_prompts(labels, model.head.prompts)  # pyright: ignore
     with bar("score", "files") as progress:

@@ -25,16 +25,17 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from texthead import standalone
+from texthead.calibration import Calibration
 from texthead.datasets import ViewClips
 from texthead.errors import MediaError, RunError
 from texthead.evaluation import average_views
 from texthead.features import Progress
 from texthead.files import read_json, write_json
 from texthead.model_card import model_card
-from texthead.prediction import Look, look_of
+from texthead.prediction import Look, calibration_for, look_of
 from texthead.quantization import FRAMES, quantise, way_for
 from texthead.recognizer import Recognizer
-from texthead.runs import Run, classes_json, rows_digest
+from texthead.runs import Run, classes_json
 from texthead.shard_files import is_member
 from texthead.temporal import TemporalTransformer
 from texthead.text_files import MOST_BYTES_OF_LISTS
@@ -113,12 +114,13 @@ def export(
         way = _write_model(folder, scorer, run, look, to, int8)
         write_json(folder / "preprocessing.json", preprocessing(scorer, look, to))
         write_json(folder / "classes.json", _classes(run))
-        write_json(folder / "thresholds.json", thresholds(run, look, promises=not int8))
+        made, why = kept_calibration(run, look, promises=not int8)
+        write_json(folder / "thresholds.json", thresholds(made, why))
         shutil.copyfile(standalone.__file__, folder / "predict.py")
         found = parity(folder, scorer, run, look, progress)
         if not int8:
             _check_parity(found)
-        card = model_card(run, look, out.name, found, file=MODELS[to], int8=way)
+        card = model_card(run, look, out.name, found, made=made, file=MODELS[to], int8=way)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return found
 
@@ -230,25 +232,21 @@ def _classes(run: Run) -> dict[str, object]:
     return classes_json(run.model.head, None, run.recipe.template)  # pyright: ignore[reportArgumentType]
 
 
-def thresholds(run: Run, look: Look, *, promises: bool) -> dict[str, object]:
-    """What `thresholds.json` holds: the run's temperature, and where they hold here its threshold and label sets.
+def kept_calibration(run: Run, look: Look, *, promises: bool) -> tuple[Calibration | None, str | None]:
+    """(what of the run's calibration goes along, why not all of it); of int8, without `promises`, the temperature."""
+    found, why = calibration_for(run, look)
+    if found is not None and why is None and not promises:
+        return found.without_promises(), "threshold and sets hold for scores without int8"
+    return found, why
 
-    They hold for the rows and the look that they were found with; else the temperature stays as the best guess.
-    """
-    found = run.folder / "calibration.json"
-    if run.classes is None or not found.is_file():
+
+def thresholds(found: Calibration | None, why: str | None) -> dict[str, object]:
+    """What `thresholds.json` holds: the temperature, and where they hold here the threshold and label sets."""
+    if found is None:
         return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
-    held = read_json(found)
-    seen = {"frames": look.frames, "pooling": look.pooling, "pixels": asdict(look.pixels), "views": asdict(look.views)}
-    why = None
-    if held["classes"] != rows_digest(run.model.head.weight):  # pyright: ignore[reportArgumentType]
-        why = "the classes were edited since"
-    elif held.get("look", seen) != seen:
-        why = "it was calibrated with other frames, views or sizes"
-    elif not promises:
-        why = "they hold for scores without int8"
-    kept = {key: held[key] if why is None else None for key in ("threshold", "coverage")}
-    return {"temperature": held["temperature"], **kept, **({} if why is None else {"why": why})}
+    written = found.to_json()
+    kept: dict[str, object] = {key: written[key] for key in ("temperature", "threshold", "coverage")}
+    return kept if why is None else {**kept, "why": why}
 
 
 # ---- how far it is from the run

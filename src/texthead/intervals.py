@@ -48,6 +48,20 @@ def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashabl
     return wilson_interval(rate * independent, independent)
 
 
+def lead_interval(
+    first: Bool[np.ndarray, " items"], second: Bool[np.ndarray, " items"], groups: Sequence[Hashable]
+) -> tuple[float, float]:
+    """The points between which first minus second lies with 95% confidence, where items of one group hang together.
+
+    Of items that stand alone that of `paired_interval`; else the normal interval of the groups' standard error.
+    """
+    if len(set(groups)) == len(first):
+        return paired_interval(int((first & ~second).sum()), int((second & ~first).sum()), len(first))
+    lead = first.astype(float) - second.astype(float)
+    half = Z * standard_error(lead, groups)
+    return 100 * max(lead.mean() - half, -1.0), 100 * min(lead.mean() + half, 1.0)
+
+
 def paired_interval(only_first: int | float, only_second: int | float, items: int, z: float = Z) -> tuple[float, float]:
     """The points between which first minus second lies with 95% confidence, both scored on the same items.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from texthead.calibration import NONE, Calibration
 from texthead.checkpoints import read_records
 from texthead.files import fingerprint
 from texthead.intervals import wilson_interval
@@ -15,26 +16,60 @@ if TYPE_CHECKING:
     from texthead.exporting import Parity
 
 
-def model_card(run: Run, look: Look, name: str, parity: "Parity", *, file: str, int8: str | None) -> str:
-    """The card as Markdown."""
+def model_card(
+    run: Run, look: Look, name: str, parity: "Parity", *, made: Calibration | None, file: str, int8: str | None
+) -> str:
+    """The card as Markdown; `made` is what of the run's calibration goes along."""
     sections = [
-        f"# {name}\n\n{_what(run, look)}",
+        f"# {name}\n\n{_what(run, look, made)}",
         f"## Use\n\n{_use(look, file)}",
-        f"## Numbers\n\n{_numbers(run)}\n\n{_parity(parity, int8)}",
+        f"## Numbers\n\n{_numbers(run)}\n\n{_calibrated(made)}\n\n{_parity(parity, int8)}",
         f"## Classes\n\n{_classes(run)}",
         f"## Made by\n\n{_made_by(run)}",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _what(run: Run, look: Look) -> str:
+def _what(run: Run, look: Look, made: Calibration | None) -> str:
     recipe, head = run.recipe, run.model.head
     clip = "1 frame" if look.frames == 1 else f"{look.frames} frames of a clip"
     return (
         f"Names what is in videos and images: one of {len(run.labels)} classes. Encoder `{run.spec.source}` "
         f"({run.spec.architecture}), {clip} of {look.pixels.size}x{look.pixels.size} pixels, temporal module "
-        f"{recipe.temporal}, head {head.kind}. It names one of its classes for any file, also for what is none of them."
+        f"{recipe.temporal}, head {head.kind}. {_for_any(made)}"
     )
+
+
+def _for_any(made: Calibration | None) -> str:
+    """What it says of a file that is none of its classes."""
+    if made is None or made.threshold is None:
+        return "It names one of its classes for any file, also for what is none of them."
+    rate, limit, unknown = made.threshold
+    return (
+        f"Where the best probability is not above {limit:.3f} it says {NONE}: of files of none of its classes at most "
+        f"{100 * rate:g} % get a name, if they are like the {unknown} that set that."
+    )
+
+
+def _calibrated(made: Calibration | None) -> str:
+    """What `texthead calibrate` measured, as far as it goes along."""
+    if made is None:
+        return "The run is not calibrated: its probabilities are what the head says."
+    source = f" ({made.source})" if made.source else ""
+    told = f"Calibrated on {made.items} items{source}: temperature {made.temperature:.3g}"
+    found = made.measured
+    if found is None:
+        return f"{told}."
+    before, after = found.before.bins.error, found.after.bins.error
+    told += f", expected calibration error {before:.1f} points before and {after:.1f} after"
+    if made.threshold and found.turned_away is not None:
+        told += f"; {found.turned_away} of these items are turned away as {NONE}"
+    if made.coverage and found.held is not None:
+        told += (
+            f"; label sets hold the label in {100 * made.coverage.level:g} % of cases or more, with {found.labels:.2f} "
+            "labels on average"
+        )
+    return f"{told}."
 
 
 def _use(look: Look, file: str) -> str:

@@ -44,8 +44,8 @@ from texthead.terminal import (
     notes,
     pick_device,
     results,
+    say_other_classes,
     say_prompts,
-    say_residual,
 )
 from texthead.towers import Visual, as_visual
 
@@ -237,7 +237,7 @@ def with_given_classes(run: runs.Run, options: Any) -> runs.Run:
         return run
     labels, names, sentences = _given_classes(options)
     template = given_template(options)
-    say_residual(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
+    say_other_classes(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
     run = run.with_classes(labels, names=names, template=template, prompts=sentences)
     say_prompts(labels, run.model.head.prompts)  # pyright: ignore
     return run

@@ -54,8 +54,8 @@ def report(options: Any) -> None:
         )
     sure = _sure(run, result, look, options)
     table = eval_baselines(run, Division(chosen, None, chosen, split_name), options)
-    result, warmth, said = calibrated(run, look, result, chosen)
-    table.add(f"this run ({run.model.head.kind} head){warmth}", result)
+    own, warmth, said = calibrated(run, look, result, chosen)
+    table.add(f"this run ({run.model.head.kind} head){warmth}", own)
     table.lines += said
     table.show()
     order = _order(run, chosen, look, cache, options)

@@ -74,13 +74,16 @@ def run_report(
     Raises: TextheadError when a matrix doesn't fit the names.
     """
     report = Report(title=run_folder_name, subtitle=f"{len(names)} classes: {_listed(names, 6)}")
-    report.numbers(_headline(records, confusion, names, interval))
+    frozen = recipe.get("freeze_encoder") is True
+    report.numbers(_headline(records, confusion, names, interval, frozen=frozen))
     if comparisons:
         report.section("Comparison")
         report.table(["method", "result"], comparisons, align=["left", "left"])
-    if _with_number(records, "train", "loss") or _with_number(records, "val", "top1"):
+    told = ["loss"] * bool(_with_number(records, "train", "loss"))
+    told += ["validation accuracy"] * bool(_with_number(records, "val", "top1"))
+    if told:
         report.section("Training")
-        report.figure(figures.plot_curves(records), "Training loss and validation accuracy over the training steps.")
+        report.figure(figures.plot_curves(records), f"Over the training steps: {' and '.join(told)}.")
     if confusion is not None or correlation is not None:
         report.section("Classes")
         _add_maps(report, confusion, correlation, names)
@@ -114,6 +117,8 @@ def _headline(
     confusion: np.ndarray | None,
     names: Sequence[str],
     interval: tuple[float, float] | None,
+    *,
+    frozen: bool,
 ) -> list[tuple[str, str, str]]:
     entries = []
     if confusion is not None and confusion.sum():
@@ -130,12 +135,13 @@ def _headline(
         entries.append(("top-1, last validation", f"{last['top1']:.1f}%", at))
     if steps:
         note = f"step {steps[-1].get('step', '–')}; at the start {steps[0]['loss']:.3g}"
-        entries.append(("training loss, last", f"{steps[-1]['loss']:.3g}", note))
+        entries.append(("training loss, last step", f"{steps[-1]['loss']:.3g}", note))
     speeds = [record["clips_per_second"] for record in _with_number(records, "train", "clips_per_second")]
     if speeds:
         speed = float(np.median(speeds))
         shown = f"{speed:,.0f}" if speed >= 1000 else f"{speed:.3g}"
-        entries.append(("speed", f"{shown} clips/s", "median of the training records"))
+        what = "median of the training records" + (", on kept features" if frozen else "")
+        entries.append(("training speed", f"{shown} clips/s", what))
     return entries
 
 
@@ -232,8 +238,8 @@ def _add_order(report: Report, order: OrderTest | str) -> None:
         report.text(f"Time matters here: {told}. Part of that can be that the model never met such orders in training.")
     else:
         report.text(
-            "That this data needs time is not shown: with its frames in another order this model is not worse by more "
-            "than chance. A model that has learned nothing of order would not be either."
+            "No need for time is shown: with its frames in another order this model is not worse by more than chance. "
+            "Either order says nothing in this data, or the model has not learned to use it."
         )
     rows: list[tuple[Cell, ...]] = [("as they are", f"{order.top1:.1f}", None, None, None)]
     rows += [

@@ -171,6 +171,11 @@ class Run:
                 "that fit: train with frozen text for those"
             )
 
+    @property
+    def rows_are_text(self) -> bool:
+        """Whether the encoder was trained, if at all, against rows that a text encoder gave."""
+        return getattr(self.model.head, "kind", "") in ("text", "prompt")
+
     def with_classes(
         self,
         labels: Sequence[str],

@@ -150,6 +150,21 @@ def say_prompts(labels: Sequence[str], shown: Sequence[str | Sequence[str]]) -> 
     notes().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
 
 
+def say_other_classes(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
+    """What there is to know of text rows that take the place of a run's own."""
+    if not run.rows_are_text:
+        notes().print(
+            f"note: the rows of {run.folder} are no text (its head is {run.model.head.kind}), so names may mean little "
+            "to what was trained against them: the encoder alone may name better (leave RUN out); --head text trains "
+            "for new names"
+        )
+    if run.calibration is not None:
+        notes().print(
+            "note: the run's calibration is of its own classes; probabilities of these are as the head gives them"
+        )
+    say_residual(run, shown)
+
+
 def say_residual(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
     """How much a saved map loses of prompts that it was not fitted to."""
     head = run.model.head

@@ -241,6 +241,8 @@ def _why_none(names: Sequence[str], best: Stretch, rule: Hysteresis, calibration
         why = f"none lasted --min-length {rule.min_length:g} s"
     else:
         why = f"none reached --enter {rule.enter:g}"
+        if calibration is not None and calibration.temperature > 1:
+            why += f" after temperature {calibration.temperature:.3g}, which lowers all of them: try a lower --enter"
     return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
 
 
