@@ -64,7 +64,7 @@ def one_seed(dataset: Dataset, k: int | None, seed: int) -> dict[str, float | st
     right, tested = judged(every, items, tests, choosing.folds(items, seed=seed))
     first = choosing.settled(every, items)
     chosen = choosing.choice(first, right, items.groups) if right else first
-    scores: dict[str, float | str] = {title: 100 * float(found.mean()) for title, found in tested.items()}
+    scores: dict[str, float | str] = {title: score.top1 for title, score in tested.items()}
     return {**scores, "chosen": scores[chosen], "which": chosen}
 
 

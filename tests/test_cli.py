@@ -221,6 +221,29 @@ def test_predict_without_run_from_names_file(world, say, tmp_path):
     assert "mini knows objects" in note
 
 
+def test_one_name_alone_is_noted(world, say):
+    item = world.images / "red" / "0.png"
+    note = "note: one name alone is always 100 %: give others to compare it with"
+    for arguments in ([item], [world.run, item]):
+        code, out, err = say("predict", *arguments, "--classes", "a bird")
+        assert (code, err.count(note)) == (0, 1)
+        assert "100.0 %  a bird" in out
+    assert note not in say("predict", item, "--classes", "a bird, a cat")[2]
+
+
+@pytest.mark.parametrize("end", ["csv", "TSV", "txt"])
+def test_a_list_is_no_file_to_name(world, say, wrong, tmp_path, end):
+    clips = tmp_path / f"clips.{end}"
+    item = world.images / "red" / "0.png"
+    clips.write_text(f"path\n{item}\n" if end != "txt" else f"{item}\n")
+    line = wrong("predict", world.run, item, clips, "--workers", 0)
+    remedy = f"--manifest {clips} --out FOLDER"
+    assert f"{clips} is a list, not a video or image: pass it by {remedy} (a CSV" in line
+    assert remedy in wrong("predict", clips, "--classes", "a bird, a cat")
+    assert say("predict", world.run, *remedy.replace("FOLDER", str(tmp_path / "named")).split())[0] == 0
+    assert "no such file" in wrong("predict", world.run, tmp_path / f"gone.{end}")
+
+
 def test_predict_lists_unreadable_files(world, say, wrong, tmp_path):
     shutil.copy(world.images / "red" / "0.png", tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"")

@@ -12,6 +12,7 @@ import texthead as th
 from made import write_broken, write_image, write_video
 from texthead.cli import main
 from texthead.compare_job import FramesApart
+from texthead.scores import Score, read_scores
 
 COLOURS = ("red", "green", "blue")
 
@@ -67,7 +68,7 @@ def test_pictures_from_the_table_to_a_run_that_predicts(
         "zero-shot",
         "zero-shot, centred",
         "text, projection tuned",
-        "sentences, projection tuned",
+        "text-only encoder, projection tuned",
     ]
     methods += [
         "logistic probe",
@@ -88,10 +89,21 @@ def test_pictures_from_the_table_to_a_run_that_predicts(
     assert len(split["held_out"]) == 12
     # The run is what was in the table: its score on the test items, by another way.
     line = next(line for line in out.splitlines() if f"{about['chosen']} *" in line)
-    shown = float(line.split("│")[4])
     data = th.read_dataset(images).split("test")
     found = th.evaluate(loaded.model, data, frames=1, pixels=loaded.pixels, views=th.Views(origin="centre"))
-    assert f"{found.top1:.1f}" == f"{shown:.1f}"
+    assert line.split("│")[3].split("(")[0].strip() == f"{found.top1:.1f}".replace("100.0", "100")
+    # And so is what the run keeps, beside the other methods.
+    kept = read_scores(run)
+    assert kept is not None
+    assert kept.scored == "test"
+    assert sorted(score.method for score in kept.methods[:-1]) == sorted({*methods, "linear probe"} - {about["chosen"]})
+    own = Score.of(f"this run ({about['chosen']})", found)
+    assert kept.methods[-1][:-1] == own[:-1]
+    assert kept.methods[-1].calibration_error == pytest.approx(own.calibration_error, abs=1e-3)
+    table = [line for line in out.splitlines() if line[0] in "┏┃┡│└"]
+    assert len(table) == 14, "a method is wrapped"
+    assert max(map(len, table)) <= 80
+    assert [cell.strip() for cell in table[1].split("┃")[1:-1]] == ["method", "cross-validated", "test"]
     assert main(["predict", str(run), str(images.parent / "red7.png"), "--workers", "0"]) == 0
     assert "red" in capsys.readouterr().out
 
@@ -140,13 +152,14 @@ def test_videos_have_a_temporal_transformer_too_and_no_split_is_needed(
     assert compare(videos, "--cache", cache, "--frames", 2) == 0
     out, err = capsys.readouterr()
     assert "6 training items of 2 classes\n" in err
+    assert "not used" not in err
     assert "text, temporal transformer" in out
     assert "3 folds" in out
     assert "run:" not in out
 
 
 def test_an_encoder_without_text_starts_from_the_probe(
-    images: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    images: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     import timm
     from safetensors.torch import save_file
@@ -155,10 +168,17 @@ def test_an_encoder_without_text_starts_from_the_probe(
     net = timm.create_model("test_efficientnet", pretrained=False)
     save_file(net.state_dict(), tmp_path / "net.safetensors")
     source = f"timm:test_efficientnet/{tmp_path / 'net.safetensors'}"
-    assert compare(images, "--cache", cache, "--encoder", source) == 0
-    out = capsys.readouterr().out
+    items, rows = images.parent / "with_val.csv", images.read_text().splitlines()
+    items.write_text("\n".join(row.replace(",test", ",val") if "8.png" in row else row for row in rows))
+    assert compare(items, "--cache", cache, "--encoder", source, "--choose", "--out", tmp_path / "run") == 0
+    out, err = capsys.readouterr()
+    assert "9 test items that nothing is chosen by\nnote: 3 val items are not used\n" in err
+    kept = read_scores(tmp_path / "run")
+    assert kept is not None
+    assert (kept.scored, kept.methods[-1].method) == ("test", "this run (logistic probe)")
+    assert {score.items for score in kept.methods} == {9}
     assert "zero-shot" not in out
-    assert "text" not in out
+    assert "text" not in out.split("run:")[0]
     assert "* logistic probe" in out
 
 

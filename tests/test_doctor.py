@@ -162,6 +162,11 @@ def test_synonyms_come_closest_first() -> None:
     cosines = np.array([[1, 0.9, 0.2], [0.9, 1, 0.95], [0.2, 0.95, 1]])
     found = doctor.synonym_findings(["a", "b", "c"], cosines, above=0.8)
     assert [(f.about, f.detail.split(" (")[0]) for f in found] == [("b", "reads like c"), ("a", "reads like b")]
+    # Measured, many such pairs are told apart.
+    assert found[0].detail.endswith(
+        " and may be confused with it: describe both in sentences (--classes FILE.json), or merge them where they mean "
+        "the same"
+    )
     (swap,) = doctor.swap_findings(["a", "b", "c"], [Swap(0, 2, 0.3, 0.05)])
     assert (swap.about, swap.severity) == ("a", "serious")
     assert swap.detail.startswith("with c: ")

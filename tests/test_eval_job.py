@@ -12,7 +12,8 @@ from made import items
 from texthead import cli, runs
 from texthead.datasets import Dataset, read_dataset
 from texthead.errors import DataError
-from texthead.eval_job import choose_scored
+from texthead.eval_job import _show_classes, choose_scored
+from texthead.evaluation import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +81,15 @@ def test_run_without_baselines_shows_one_row(trained):
     page = (trained[1] / "report.html").read_text()
     assert "this run (text head)" in page
     assert "logistic probe" not in page
+
+
+@pytest.mark.parametrize(("classes", "more"), [(10, ""), (11, "and 1 more pair ("), (14, "and 4 more pairs (")])
+def test_more_confused_pairs_than_are_shown_are_counted(classes, more, capsys):
+    names = tuple(f"class {i}" for i in range(classes))
+    # Each is taken for the next.
+    scores = torch.eye(classes).roll(1, 1)
+    _show_classes(Evaluation(names, [Path(name) for name in names], torch.arange(classes), scores))
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("taken for class" in line for line in lines) == 10
+    said = [line for line in lines if " more pair" in line]
+    assert said == ([f"{more}--out FILE writes what each item is taken for)"] if more else [])

@@ -41,6 +41,21 @@ def names(count: int) -> list[str]:
     return [f"class {i}" for i in range(count)]
 
 
+# ---- rows of any kind of number
+
+
+@pytest.mark.parametrize("make", [FrozenHead, TrainableHead])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float16, torch.float64])
+def test_rows_may_be_of_any_real_kind(make, dtype):
+    rows = torch.tensor([[3, 4], [0, 2]], dtype=dtype)
+    head = make(rows, names=names(2))
+    assert head.weight.dtype == torch.float32
+    torch.testing.assert_close(head.weight.detach(), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
+    assert rows.dtype == dtype
+    with pytest.raises(DataError, match="row of 'class 1' is zero"):
+        make(rows * torch.tensor([[1], [0]], dtype=dtype), names=names(2))
+
+
 # ---- random and orthogonal rows
 
 

@@ -126,7 +126,7 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
             "kinds": "2 videos, 1 image",
             "frames": "30 (1-30)",
             "seconds": "1.2",
-            "size": "64x48 +1",
+            "size": "64x48 (1 of 2)",
         },
         {
             "class": "a",
@@ -135,7 +135,7 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
             "kinds": "2 videos",
             "frames": "30",
             "seconds": "1.2",
-            "size": "64x48 +1",
+            "size": "64x48 (1 of 2)",
         },
         {
             "class": "b",
@@ -147,7 +147,9 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
             "size": "64x48",
         },
     ]
-    assert legend(full[0]) == "frames, seconds: median (least-most); size: the most frequent, + how many others"
+    assert (
+        legend(full[0]) == "frames, seconds: median (least-most); size: the most frequent, of how many different ones"
+    )
 
 
 def test_one_class_has_no_row_of_all() -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from texthead.datasets import Dataset
+from texthead.evaluation import Evaluation
 from texthead.features import FeatureCache
 from texthead.frozen_fits import class_center, logistic_head, text_and_means, tuned_projection
 from texthead.heads import (
@@ -117,7 +118,7 @@ def methods(ground: Ground) -> list[Method]:
         Method(ZERO_SHOT, mean(lambda _: text_head(ground.encoder, ground.names, template=ground.recipe.template))),
         Method(f"{ZERO_SHOT}, centred", mean(partial(_centred, ground))),
         Method(TEXT_TUNED, mean(partial(_projected, ground, "text"))),
-        Method("sentences, projection tuned", mean(partial(_projected, ground, "sentences"))),
+        Method("text-only encoder, projection tuned", mean(partial(_projected, ground, "sentences"))),
     ]
     if ground.recipe.frames > 1:
         found.append(Method("text, temporal transformer", partial(_in_steps, ground, "text", "transformer")))
@@ -220,11 +221,13 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     return Folds([(train.tolist(), test.tolist()) for train, test in plain], False)
 
 
-def right_answers(model: Recognizer, items: FrozenItems) -> Bool[np.ndarray, " items"]:
-    """Whether the best score of each item is its label's."""
+def evaluation_of(model: Recognizer, items: FrozenItems) -> Evaluation:
+    """The scores of the items, whose intervals take their groups into account."""
     device = next(model.parameters()).device
     with torch.inference_mode():
-        return (model.eval()(items.frames.to(device)).argmax(1).cpu() == items.targets).numpy()
+        scores = model.eval()(items.frames.to(device)).cpu()
+    paths = [item.path for item in items.data.items]
+    return Evaluation(model.names, paths, items.targets, scores, groups=items.groups)
 
 
 def cross_validated(
@@ -236,7 +239,7 @@ def cross_validated(
         part = items.pick(train_positions)
         if int(part.targets.bincount(minlength=int(items.targets.max()) + 1).min()) < method.least:
             return None
-        right[scored] = right_answers(method.fit(part).model, items.pick(scored))
+        right[scored] = evaluation_of(method.fit(part).model, items.pick(scored)).right
         step()
     return right
 

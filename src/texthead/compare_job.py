@@ -20,6 +20,7 @@ from texthead.model_parts import pixels_for
 from texthead.recipes import RECIPES, Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
+from texthead.scores import Score, Scores, write_scores
 from texthead.terminal import bar, notes, pick_device, read_data, results, say_names
 from texthead.train_job import check_out, divide, suit
 from texthead.training import split_json
@@ -136,42 +137,51 @@ def compare(options: Any) -> None:
     right, tested = judged(every, items, tests, parts)
     first = choosing.settled(every, items)
     chosen = choosing.choice(first, right, items.groups) if right else first
-    _show(every, right, tested, items, tests, scored_name, chosen)
+    _show(every, right, tested, items, scored_name, chosen)
     _say_choice(right, items, parts, first, chosen)
     note = zero_shot_note(ground.encoder.source)
     if note:
         results().print(note)
     if options.choose:
         method = next(method for method in every if method.title == chosen)
-        _write(out, ground, method, items, scored, pixels)
+        own = [tested.pop(chosen)._replace(method=f"this run ({chosen})")] if tested else []
+        scores = Scores(scored_name, (*tested.values(), *own)) if own else None
+        _write(out, ground, method, items, scored, pixels, scores)
         results().print(f"run: {out}   `texthead predict {out} FILE...` uses it")
 
 
 def _divided(dataset: Dataset, options: Any) -> tuple[Dataset, Dataset, str]:
-    """(training items, held-out items, what those are called): all train where the data has no splits."""
+    """(training items, held-out items, what those are called): all train where the data has no splits.
+
+    Validation items beside test ones are used for nothing, which is said.
+    """
     for line in dataset.notes:
         notes().print(f"note: {line}")
+    unused = 0
     if splits_of(dataset):
         parts = divide(dataset, seed=options.seed, part=None, k=options.k)
         train_set, scored, name = parts.train, parts.scored, parts.scored_name
+        unused = splits_of(dataset).get("val", 0) if name == "test" else 0
     else:
         train_set = dataset if options.k is None else dataset.k_shot(options.k, seed=options.seed)
         scored, name = dataset.pick([]), ""
     drawn = f" (K = {options.k}, drawn with seed {options.seed})" if options.k is not None else ""
     held = f", {len(scored)} {name} items that nothing is chosen by" if len(scored) else ""
     notes().print(f"{len(train_set)} training items of {len(train_set.classes)} classes{drawn}{held}")
+    if unused:
+        notes().print(f"note: {unused} val item{'s are' if unused > 1 else ' is'} not used")
     return train_set, scored, name
 
 
 def judged(
     every: Sequence[Method], items: FrozenItems, tests: FrozenItems | None, parts: choosing.Folds
-) -> tuple[Right, Right]:
-    """Which items each method names rightly: (of the training items, cross-validated; of the held-out items).
+) -> tuple[Right, dict[str, Score]]:
+    """(which training items each method names rightly, cross-validated; its score on the held-out items).
 
     A method that needs more items of a class than there are is in neither.
     """
     right: Right = {}
-    tested: Right = {}
+    tested: dict[str, Score] = {}
     least = int(items.targets.bincount().min())
     done, total = 0, len(every) * (len(parts.parts) + (tests is not None))
     with bar("compare", "fits") as progress:
@@ -186,7 +196,8 @@ def judged(
             if found is not None:
                 right[method.title] = found
             if tests is not None and least >= method.least:
-                tested[method.title] = choosing.right_answers(method.fit(items).model, tests)
+                found = choosing.evaluation_of(method.fit(items).model, tests)
+                tested[method.title] = Score.of(method.title, found)
                 step()
     return right, tested
 
@@ -194,25 +205,22 @@ def judged(
 def _show(
     every: Sequence[Method],
     right: Right,
-    tested: Right,
+    tested: dict[str, Score],
     items: FrozenItems,
-    tests: FrozenItems | None,
     scored_name: str,
     chosen: str,
 ) -> None:
     """Print the table."""
-    table = Table(title=f"frozen encoder, {len(items.data)} training items")
-    table.add_column("method", no_wrap=True)
-    columns = [("folds", right, items.groups)] if right else []
-    columns += [(scored_name, tested, tests.groups)] if tests is not None else []
-    for title, _, _ in columns:
-        table.add_column(title, justify="right")
-        table.add_column("95 % interval")
+    table = Table("method", title=f"frozen encoder, {len(items.data)} training items: top-1 in percent (95 % interval)")
+    folds = {title: (100 * found.mean(), *grouped_interval(found, items.groups)) for title, found in right.items()}
+    scores = {title: (score.top1, score.low, score.high) for title, score in tested.items()}
+    columns = [(title, found) for title, found in (("cross-validated", folds), (scored_name, scores)) if found]
+    for title, _ in columns:
+        table.add_column(title, justify="right", no_wrap=True)
     for method in every:
-        cells = [method.title + (" *" if method.title == chosen else "")]
-        for _, found, groups in columns:
-            cells += _cells(found.get(method.title), groups)
-        table.add_row(*cells)
+        star = " *" if method.title == chosen else ""
+        cells = [_cell(*found[method.title]) if method.title in found else "too few items" for _, found in columns]
+        table.add_row(f"{method.title}{star}", *cells)
     results().print(table)
 
 
@@ -237,17 +245,26 @@ def _grouped(items: FrozenItems) -> bool:
     return len(set(items.groups)) < len(items.groups)
 
 
-def _cells(right: np.ndarray | None, groups: Sequence[Any]) -> tuple[str, str]:
-    if right is None:
-        return "-", "too few items"
-    low, high = grouped_interval(right, groups)
-    return f"{100 * right.mean():.1f}", f"{low:.1f}-{high:.1f}"
+def _cell(top1: float, low: float, high: float) -> str:
+    """As in `66.7 (41.7-84.8)`; 100 without its zero, so that the table fits into 80 columns."""
+    own, least, most = (f"{value:.1f}".replace("100.0", "100") for value in (top1, low, high))
+    return f"{own} ({least}-{most})"
 
 
-def _write(out: Path, ground: Ground, method: Method, items: FrozenItems, scored: Dataset, pixels: Pixels) -> None:
-    """The method fitted to all training items, as a run."""
+def _write(
+    out: Path,
+    ground: Ground,
+    method: Method,
+    items: FrozenItems,
+    scored: Dataset,
+    pixels: Pixels,
+    scores: Scores | None,
+) -> None:
+    """The method fitted to all training items, as a run, with its scores where items were held out."""
     fitted = method.fit(items)
     model = Recognizer(ground.encoder.visual, fitted.model.temporal, fitted.model.head)
     split = split_json(items.data, scored)
     with runs.locked(out):
+        if scores:
+            write_scores(out, scores)
         runs.write_run(out, model, fitted.recipe, pixels, ground.names, split, chosen=method.title)

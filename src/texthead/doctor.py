@@ -270,15 +270,15 @@ def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]
 def synonym_findings(
     labels: Sequence[str], cosines: Float[np.ndarray, "classes classes"], *, above: float
 ) -> list[Finding]:
-    """Pairs of classes whose text rows are so close that they will be confused, the closest first."""
+    """Pairs of classes whose text rows are so close that they may be confused, the closest first."""
     pairs = [(float(cosines[i, j]), i, j) for i in range(len(labels)) for j in range(i) if cosines[i, j] > above]
     return [
         Finding(
             "warning",
             "near-synonyms",
             labels[j],
-            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and will be confused with it; "
-            "merge them, or describe both in sentences (--classes FILE.json)",
+            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it: "
+            "describe both in sentences (--classes FILE.json), or merge them where they mean the same",
         )
         for cosine, i, j in sorted(pairs, reverse=True)
     ]

@@ -296,15 +296,19 @@ def share(part: int, items: int) -> str:
 
 
 def _show_classes(result: evaluation.Evaluation, most: int = 10) -> None:
-    """Print precision and recall of each class, and which classes are taken for which."""
+    """Print precision and recall of each class, and which classes are taken for which: the most frequent pairs."""
     confusion = result.confusion()
     table = Table("class", "items", "recall", "named so", "precision", title="each class, in percent (95 % interval)")
     for row in evaluation.class_scores(confusion, result.names):
         recall, precision = (share(row.right, count) if count else "-" for count in (row.items, row.named))
         table.add_row(row.name, str(row.items), recall.replace(" %", ""), str(row.named), precision.replace(" %", ""))
     results().print(table)
-    for truth, taken_for, count in evaluation.confused_pairs(confusion, result.names)[:most]:
+    pairs = evaluation.confused_pairs(confusion, result.names)
+    for truth, taken_for, count in pairs[:most]:
         results().print(f"{truth} taken for {taken_for}: {count} of {int(confusion[result.names.index(truth)].sum())}")
+    if len(pairs) > most:
+        more = len(pairs) - most
+        results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes what each item is taken for)")
 
 
 def _write_items(path: Path, result: evaluation.Evaluation) -> None:

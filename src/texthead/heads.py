@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 from texthead.errors import DataError
@@ -24,7 +24,7 @@ class CosineHead(nn.Module):
     `log_scale` is a parameter: exp(log_scale) is the same factor in training and in evaluation.
 
     Args:
-        weight: one row a class, any length; rows are normalised here.
+        weight: one row a class, any length, whole numbers too; rows are normalised here.
         names: the class names, in row order.
         scale: the logit scale at the start, > 0.
         center: subtracted from the features before they are normalised; None subtracts nothing.
@@ -45,7 +45,7 @@ class CosineHead(nn.Module):
 
     def __init__(
         self,
-        weight: Float[Tensor, "classes dim"],
+        weight: Real[Tensor, "classes dim"],
         *,
         names: Sequence[str],
         scale: float = 100.0,
@@ -61,10 +61,11 @@ class CosineHead(nn.Module):
             raise DataError(f"{len(names)} names for {len(weight)} rows: a head needs one name a row")
         if scale <= 0:
             raise DataError(f"scale must be positive, got {scale}")
+        weight = weight.detach().float()
         lengths = weight.norm(dim=-1)
         if not bool((lengths > 0).all()):
             raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero: it has no direction to compare with")
-        rows = F.normalize(weight.detach().float(), dim=-1)
+        rows = F.normalize(weight, dim=-1)
         if self.frozen:
             self.register_buffer("weight", rows)
         else:

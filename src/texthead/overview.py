@@ -168,11 +168,11 @@ def spread_text(spread: Spread | None) -> str:
 
 
 def size_text(summary: Summary) -> str:
-    """As in `640x480 +3`, where three other sizes occur; a dash where none is known."""
+    """As in `640x480 (1 of 4)`, where three other sizes occur; a dash where none is known."""
     if summary.size is None:
         return "-"
     width, height = summary.size
-    return f"{width}x{height}" + (f" +{summary.sizes - 1:,}" if summary.sizes > 1 else "")
+    return f"{width}x{height}" + (f" (1 of {summary.sizes:,})" if summary.sizes > 1 else "")
 
 
 # ---- as a table
@@ -221,7 +221,7 @@ def legend(headers: Collection[str]) -> str:
     """What the numbers in the columns of the table are; "" where they need no word."""
     spread = ", ".join(header for header in headers if header in ("frames", "seconds"))
     told = [f"{spread}: median (least-most)"] if spread else []
-    return "; ".join([*told, "size: the most frequent, + how many others"] if "size" in headers else told)
+    return "; ".join([*told, "size: the most frequent, of how many different ones"] if "size" in headers else told)
 
 
 def sides(headers: Iterable[str]) -> list[str]:

@@ -49,6 +49,8 @@ from texthead.terminal import (
 )
 from texthead.towers import Visual, as_visual
 
+# Files with these ends are lists of files, and no media.
+_LISTS = (".csv", ".tsv", ".txt")
 # What is for `--manifest` alone.
 _MANY = ("out", "part", "scores", "batch", "rank", "ranks", "ray")
 
@@ -110,7 +112,22 @@ def _run_and_inputs(options: Any) -> tuple[str | None, list[str | Path]]:
     if not with_run and options.classes is None:
         what = f"{options.inputs[0]} is no run (no recipe.json in it)" if options.inputs else "no run is named"
         raise DataError(f"{what}, so --classes is required: name a run first, or the classes")
+    _check_no_list(rest)
     return first, _inputs(rest, options.frame_template)
+
+
+def _check_no_list(inputs: Sequence[str]) -> None:
+    """Nothing, unless a list of files is named where a file is.
+
+    Raises:
+        DataError: one is.
+    """
+    for path in map(Path, inputs):
+        if path.suffix.lower() in _LISTS and path.is_file():
+            raise DataError(
+                f"{path} is a list, not a video or image: pass it by --manifest {path} --out FOLDER "
+                "(a CSV or TSV with a column `path`, or a .txt with one path a line)"
+            )
 
 
 def _check_goes_together(options: Any) -> None:
@@ -244,10 +261,15 @@ def with_given_classes(run: runs.Run, options: Any) -> runs.Run:
 
 
 def _given_classes(options: Any) -> tuple[list[str], list[str], list[Any]]:
-    """(labels of --classes, their names as a text encoder reads them, their sentences where they have them)."""
+    """(labels of --classes, their names as a text encoder reads them, their sentences where they have them).
+
+    A name that is alone is noted.
+    """
     given = prompts.read_classes(options.classes)
     check_template_fills(options.template, given)
     labels = list(given)
+    if len(labels) == 1:
+        notes().print("note: one name alone is always 100 %: give others to compare it with")
     return labels, prompts.clean_names(labels) if options.names == "clean" else labels, list(given.values())
 
 
