@@ -336,7 +336,8 @@ def test_eval_says_what_is_promised_and_where_it_flatters(calibrated, data, say,
     test = th.read_dataset(data).split("test")
     found = th.evaluate(run.model, test, frames=1, pixels=PIXELS)
     after = th.evaluation.Evaluation(found.names, found.paths, found.targets, run.calibration.apply(found.scores))
-    assert f"expected calibration error (ECE) in points, row by row: {after.calibration_error:.1f}" in flat
+    assert "ECE: expected calibration error, in points" in flat
+    assert f" {after.calibration_error:.1f} │ {after.count} │" in flat
     rows = list(csv.DictReader((tmp_path / "items.csv").open(newline="")))
     best = after.scores.softmax(-1).max(-1).values
     assert [float(r["probability"]) for r in rows] == pytest.approx(best.tolist(), abs=1e-4)

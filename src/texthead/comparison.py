@@ -89,14 +89,14 @@ class Comparison:
 
     def show(self) -> None:
         """Print the table, what was skipped, and a word where a simple method is ahead."""
-        table = Table("method", "top-1", "95 % interval", "top-5", "items", title=f"{self.parts.scored_name} items")
+        headers = ("method", "top-1", "95 % interval", "top-5", "ECE", "items")
+        table = Table(*headers, title=f"{self.parts.scored_name} items")
         for method, r in self.rows:
             # Of five classes or fewer, all are among the best five.
             top5 = f"{r.top5:.1f}" if len(r.names) > 5 else "-"
-            table.add_row(method, f"{r.top1:.1f}", _interval(r), top5, str(r.count))
+            table.add_row(method, f"{r.top1:.1f}", _interval(r), top5, f"{r.calibration_error:.1f}", str(r.count))
         results().print(table)
-        errors = ", ".join(f"{r.calibration_error:.1f}" for _, r in self.rows)
-        results().print(f"expected calibration error (ECE) in points, row by row: {errors}")
+        results().print("ECE: expected calibration error, in points")
         groups = self.parts.scored.groups
         if len(set(groups)) < len(groups):
             results().print(f"the intervals take the {len(set(groups))} groups of these items into account")

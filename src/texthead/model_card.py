@@ -98,11 +98,14 @@ def _numbers(run: Run) -> str:
 def _scored(run: Run) -> str:
     found = read_scores(run.folder)
     if found:
-        own = found.methods[-1]
-        beside = "".join(f" Beside it, {score.method}: {score.top1:.1f} %." for score in found.methods[:-1])
+        *others, own = found.methods
+        best, more = sorted(others, key=lambda score: -score.top1)[:3], ""
+        if len(others) > len(best):
+            more = f" {len(others) - len(best)} more are in `{NAME}`."
+        beside = "".join(f" Beside it, {score.method}: {score.top1:.1f} %." for score in best) + more
         top5 = f", top-5 {own.top5:.1f} %" if own.top5 < 100 else ""
         return (
-            f"At the end of training (`{NAME}`, {found.scored} items): top-1 {own.top1:.1f} % of {own.items} (95 % "
+            f"Scored when it was made (`{NAME}`, {found.scored} items): top-1 {own.top1:.1f} % of {own.items} (95 % "
             f"interval {own.low:.1f}-{own.high:.1f}){top5}.{beside}"
         )
     seen = [record for record in read_records(run.folder) if record.get("kind") == "val"]
