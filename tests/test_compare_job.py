@@ -110,8 +110,9 @@ def test_pictures_from_the_table_to_a_run_that_predicts(
 
 @pytest.mark.slow
 def test_a_run_of_a_probe_is_scored_edited_and_given_other_names(
-    images: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    images: Path, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # Room for the method's name in one line.
     run = tmp_path / "run"
     assert compare(images, "--cache", cache, "--choose", "--out", run) == 0
     assert th.load_run(run).model.head.kind == "tuned projection"
