@@ -89,12 +89,13 @@ class Comparison:
 
     def show(self) -> None:
         """Print the table, what was skipped, and a word where a simple method is ahead."""
-        headers = ("method", "top-1", "95 % interval", "top-5", "ECE", "items")
+        # Of five classes or fewer, all are among the best five.
+        many = any(len(r.names) > 5 for _, r in self.rows)
+        headers = ["method", "top-1", "95 % interval", *["top-5"] * many, "ECE", "items"]
         table = Table(*headers, title=f"{self.parts.scored_name} items")
         for method, r in self.rows:
-            # Of five classes or fewer, all are among the best five.
-            top5 = f"{r.top5:.1f}" if len(r.names) > 5 else "-"
-            table.add_row(method, f"{r.top1:.1f}", _interval(r), top5, f"{r.calibration_error:.1f}", str(r.count))
+            top5 = [f"{r.top5:.1f}"] if many else []
+            table.add_row(method, f"{r.top1:.1f}", _interval(r), *top5, f"{r.calibration_error:.1f}", str(r.count))
         results().print(table)
         results().print("ECE: expected calibration error, in points")
         groups = self.parts.scored.groups
