@@ -187,7 +187,7 @@ def chosen(row: Row, whole: Dataset, seed: int) -> tuple[Dataset, Dataset, Datas
     if row.fraction is not None:
         train = train.fraction(row.fraction, seed=seed)
     if row.score == "held-out":
-        groups = [item.group or str(item.path) for item in train.items]
+        groups = train.groups
         held = set(splits.hold_out(train.labels, HELD_OUT, seed=seed, groups=groups))
         test = train.pick(sorted(held))
         train = train.pick([i for i in range(len(train)) if i not in held])

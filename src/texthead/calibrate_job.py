@@ -43,9 +43,8 @@ def calibrate(options: Any) -> None:
         source=f"{known.source} ({split})",
         content=frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""},
     )
-    groups = [item.group or str(item.path) for item in known.items]
-    after = calibration.cross_fitted(scores, targets, groups=groups)
-    found = calibration.measure(made, scores, targets, after=after, unknown=others, groups=groups)
+    after = calibration.cross_fitted(scores, targets, groups=known.groups)
+    found = calibration.measure(made, scores, targets, after=after, unknown=others, groups=known.groups)
     runs.save_calibration(run, replace(made, measured=found))
     right = int((scores.argmax(1) == targets).sum())
     for line in (*_errors(made, found, right), *_promised(made, found, scores, targets), *lines):

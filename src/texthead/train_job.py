@@ -12,7 +12,7 @@ from rich.console import Console
 
 from texthead import datasets, evaluation, features, prompts, runs, training
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, write_report
-from texthead.datasets import Dataset, Pixels, splits_of
+from texthead.datasets import Dataset, splits_of
 from texthead.distributed import rank
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
@@ -241,8 +241,9 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
             say=progress.say,
             follow=board and board.add,
         )
-    _score(out, model, table, recipe, pixels, cache, options)
-    _report(out, model, records, table, recipe, pixels, cache, options)
+    look, kept = Look(recipe.frames, pixels, Views(origin=recipe.origin)), cache if recipe.freeze_encoder else None
+    _score(out, model, table, look, kept, options)
+    _report(out, model, records, table, look, kept, options)
 
 
 def named(options: Any, train_set: Dataset) -> tuple[list[str], list[tuple[str, ...] | None], list[str]]:
@@ -318,15 +319,12 @@ def _readable_training(
 
 
 def _score(
-    out: Path,
-    model: Recognizer,
-    table: Comparison,
-    recipe: Recipe,
-    pixels: Pixels,
-    cache: features.FeatureCache,
-    options: Any,
+    out: Path, model: Recognizer, table: Comparison, look: Look, kept: features.FeatureCache | None, options: Any
 ) -> None:
-    """The run's own score, printed with what stands beside it and kept in the run folder."""
+    """The run's own score, printed with what stands beside it and kept in the run folder.
+
+    `kept` are the features of an encoder that was not trained.
+    """
     if not len(table.parts.scored):
         notes().print("note: no held-out item, so nothing was scored")
         return
@@ -334,10 +332,10 @@ def _score(
         result = evaluation.evaluate(
             model,
             table.parts.scored,
-            frames=recipe.frames,
-            pixels=pixels,
-            views=Views(origin=recipe.origin),
-            cache=cache if recipe.freeze_encoder else None,
+            frames=look.frames,
+            pixels=look.pixels,
+            views=look.views,
+            cache=kept,
             skip_unreadable=options.skip_unreadable,
             workers=options.workers,
             progress=progress,
@@ -353,24 +351,23 @@ def _report(
     model: Recognizer,
     records: Sequence[dict],
     table: Comparison,
-    recipe: Recipe,
-    pixels: Pixels,
-    cache: features.FeatureCache,
+    look: Look,
+    kept: features.FeatureCache | None,
     options: Any,
 ) -> None:
     """`report.html` in the run folder, with what takes no more than seconds: no frame is encoded for it again."""
-    look, shown, order, sure = Look(recipe.frames, pixels, Views(origin=recipe.origin)), [], "", None
+    shown, order, sure = [], "", None
     if table.rows:
-        blind = blind_to_order(model, recipe.frames)
+        blind = blind_to_order(model, look.frames)
         order = blind or f"Not tested here; `texthead report {out}` does."
-        if not blind and recipe.freeze_encoder and len(table.parts.scored) <= FEW_TO_REORDER:
+        if not blind and kept is not None and len(table.parts.scored) <= FEW_TO_REORDER:
             order = order_test(
                 model,
                 table.parts.scored,
-                frames=recipe.frames,
-                pixels=pixels,
+                frames=look.frames,
+                pixels=look.pixels,
                 views=look.views,
-                cache=cache,
+                cache=kept,
                 skip_unreadable=options.skip_unreadable,
                 workers=options.workers,
             )

@@ -141,8 +141,9 @@ def _serve(listening: socket.socket, app: App, host: str) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             # From here on the server itself heeds the signals that end it.
-            results().print(f"page: http://{shown}:{listening.getsockname()[1]}  (Ctrl-C ends it)")
-            sys.stdout.flush()
+            if self.started:
+                results().print(f"page: http://{shown}:{listening.getsockname()[1]}  (Ctrl-C ends it)")
+                sys.stdout.flush()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
