@@ -24,8 +24,9 @@ import texthead as th
 from benchmarks.__main__ import machine
 from texthead import cli
 from texthead.datasets import Pixels, ViewClips
-from texthead.exporting import MODELS, Scorer, To, noise_clips
+from texthead.exporting import MODELS, Scorer, To
 from texthead.intervals import wilson_interval
+from texthead.parity import noise_clips
 from texthead.prediction import Look, look_of
 from texthead.recognizer import Recognizer
 from texthead.runs import Run, write_run

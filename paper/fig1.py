@@ -10,10 +10,7 @@ Choices: temporal transformer, since the paper doesn't say; Pearson correlation;
 Mini:    drawn pictures in motion, 20 of 48 classes (5 objects, 4 motions), frozen Lite0, 90 steps of 32.
 """
 
-import json
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +18,7 @@ from paper import worlds
 from paper.running import Plan, Setting
 from paper.section import Section, Table, Verdict, cell, each, judged
 from paper.stats import correlation_gap
+from paper.table1 import TEXT, motion_heads
 from texthead.class_maps import map_correlation, permutation_test
 from texthead.figures import plot_correlations
 
@@ -28,19 +26,11 @@ TITLE = "Fig. 1: inter-class correlation of text rows and of learned rows"
 LEARNED = "learned (vision-only)"
 
 
-@cache
-def names(data: str) -> tuple[str, ...]:
-    """The 20 names that are looked at."""
-    return tuple(json.loads((Path(__file__).parent / "fig1_names.json").read_text(encoding="utf-8"))[data])
-
-
 def plan(setting: Setting) -> Plan:
     """Table 1's five heads and the learned one."""
-    from paper.table1 import TEXT, motion_heads
-
     frozen = motion_heads(setting)
     base = worlds.at(setting.scale, full=worlds.KINETICS, mini=worlds.MOTION)
-    shown = names(base.data)
+    shown = worlds.mapped_names(base.data)
     rows = {**frozen, LEARNED: replace(frozen[TEXT], head="linear")}
     found = yield setting.jobs(rows)
     maps = {title: [np.array(result["map"]) for result in found.of(title)] for title in rows}

@@ -14,7 +14,7 @@ Mini:    (a) drawn pictures in motion, 48 classes, frozen Lite0, narrow temporal
 
 from dataclasses import replace
 
-from paper import fig1, worlds
+from paper import worlds
 from paper.rows import Row
 from paper.running import Plan, Setting
 from paper.section import Section, Table, Verdict, cell, each, gap, judged, unseen
@@ -42,7 +42,7 @@ def motion_heads(setting: Setting) -> dict[str, Row]:
     """The five rows on moving things, with the correlation maps of Fig. 1."""
     base = worlds.at(setting.scale, full=worlds.KINETICS, mini=worlds.MOTION)
     only = "text:distilbert-base-uncased" if setting.scale == "full" else "minilm"
-    return heads(replace(base, maps=fig1.names(base.data)), only)
+    return heads(replace(base, maps=worlds.mapped_names(base.data)), only)
 
 
 def plan(setting: Setting) -> Plan:

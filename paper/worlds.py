@@ -4,7 +4,10 @@
 `smoke` is `mini` with two steps on two dozen drawn clips.
 """
 
+import json
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from paper.rows import Row
@@ -49,6 +52,12 @@ _TUNED = {
 }
 SHAPES_VIT = Row("shapes", encoder="tinyclip-vit", changes=_TUNED, steps=50)
 SHAPES_RESNET = replace(SHAPES_VIT, encoder="tinyclip-resnet")
+
+
+@cache
+def mapped_names(data: str) -> tuple[str, ...]:
+    """The 20 names of Fig. 1's correlation maps."""
+    return tuple(json.loads((Path(__file__).parent / "fig1_names.json").read_text(encoding="utf-8"))[data])
 
 
 def smoke(row: Row) -> Row:

@@ -14,12 +14,13 @@ import torch
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from test_cli import World, world  # noqa: F401
-from texthead import exporting, standalone
+from texthead import exporting, parity, standalone
 from texthead.calibration import Calibration, Coverage, Threshold, measure
 from texthead.errors import RunError
-from texthead.exporting import Scorer, export, noise_clips
+from texthead.exporting import Scorer, export
 from texthead.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.model_card import model_card
+from texthead.parity import Parity, noise_clips
 from texthead.prediction import look_of, predict
 from texthead.prompt_head import PromptHead
 from texthead.recipes import Recipe
@@ -183,8 +184,8 @@ def test_the_card_says_what_goes_along_of_a_calibration(tmp_path, promises):
     found = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
     run = save_calibration(run, replace(run.calibration, measured=found))
     made, _ = exporting.kept_calibration(run, look_of(run)[1], promises=promises)
-    parity = exporting.Parity((1,), 0.0, 0.0, 0, False, 0, 0, 0)
-    card = model_card(run, look_of(run)[1], "name", parity, made=made, file="model.onnx", int8=None)
+    far = Parity((1,), 0.0, 0.0, 0, False, 0, 0, 0)
+    card = model_card(run, look_of(run)[1], "name", far, made=made, file="model.onnx", int8=None)
     named = "It names one of its classes for any file, also for what is none of them."
     assert (named in card) != promises
     assert ("Where the best probability is not above 0.600 it says none of these: " in card) == promises
@@ -340,7 +341,7 @@ def test_int8_without_training_files_is_refused(tmp_path):
 def test_a_model_that_differs_is_not_written(tmp_path, monkeypatch):
     """The bound is made so small that the last bits break it."""
     run = run_of(tmp_path / "run", "frozen", "mean")
-    monkeypatch.setattr(exporting, "TOLERANCE", 1e-12)
+    monkeypatch.setattr(parity, "TOLERANCE", 1e-12)
     with pytest.raises(RunError, match="differ from the run's by"):
         export(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()

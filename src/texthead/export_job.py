@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from texthead import runs
-from texthead.exporting import Parity, check_out
+from texthead.exporting import check_out
 from texthead.exporting import export as export_run
+from texthead.parity import Parity
 from texthead.predict_job import with_given_classes
 from texthead.terminal import as_asked, bar, check_template_is_used, notes, results
 

@@ -2,22 +2,19 @@
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from texthead.calibration import NONE, Calibration
 from texthead.checkpoints import read_records
 from texthead.files import fingerprint
 from texthead.intervals import wilson_interval
+from texthead.parity import Parity
 from texthead.prediction import Look
 from texthead.runs import Run
 from texthead.scores import NAME, read_scores
 
-if TYPE_CHECKING:
-    from texthead.exporting import Parity
-
 
 def model_card(
-    run: Run, look: Look, name: str, parity: "Parity", *, made: Calibration | None, file: str, int8: str | None
+    run: Run, look: Look, name: str, parity: Parity, *, made: Calibration | None, file: str, int8: str | None
 ) -> str:
     """The card as Markdown; `made` is what of the run's calibration goes along."""
     sections = [
@@ -130,7 +127,7 @@ def _rate(right: int, count: int) -> str:
     return f"{100 * right / count:.1f} % of {count} (95 % interval {low:.1f}-{high:.1f})"
 
 
-def _parity(parity: "Parity", int8: str | None) -> str:
+def _parity(parity: Parity, int8: str | None) -> str:
     """What was measured when the folder was written."""
     way = f" The weights have eight bits ({int8} quantisation)." if int8 else ""
     frames = ", ".join(map(str, parity.frames))
