@@ -32,10 +32,10 @@ from benchmarks.rounds import in_new_process, now, own_peak_mb, since, table
 from texthead import cli, doctor, doctor_features, likeness
 from texthead.datasets import Item
 from texthead.decoding import is_image
-from texthead.evaluation import own_pixels
 from texthead.media_facts import Facts, facts_of
 from texthead.synthetic import draw_videos
 from texthead.towers import Encoder
+from texthead.view_features import own_pixels
 
 CHOSEN_ON = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
 UNSEEN = {"skate": "video/skate_tricks/clips.csv", "imagenet": "image/imagenet_sample_1000/images.csv"}

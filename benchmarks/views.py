@@ -19,8 +19,8 @@ from benchmarks import videos
 from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, parser, ratios, table, timed
 from texthead import datasets
 from texthead.datasets import Pixels, ViewClips
-from texthead.evaluation import own_pixels
 from texthead.temporal import MeanPool
+from texthead.view_features import own_pixels
 
 FRAMES, GOP, CLASSES = 8, 250, 8
 MANY = th.Views(4, 3)

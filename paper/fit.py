@@ -21,12 +21,13 @@ from paper.rows import Job, Row
 from paper.worlds import smoke
 from texthead import features, recipes, splits
 from texthead.datasets import Dataset, Pixels, label_indices
-from texthead.evaluation import Evaluation, mean_average_precision, readable_items
+from texthead.evaluation import Evaluation, mean_average_precision
 from texthead.heads import CosineHead, class_correlation
 from texthead.mini import minilm_folder
 from texthead.model_parts import make_head, make_temporal_for, pixels_for
 from texthead.sampling import Views
 from texthead.towers import as_visual
+from texthead.view_features import readable_items
 
 HELD_OUT = 0.2
 HALVES = 10

@@ -30,7 +30,7 @@ from texthead.distributed import (
     together,
 )
 from texthead.encoders import load_encoder
-from texthead.evaluation import encode_items, evaluate
+from texthead.evaluation import evaluate
 from texthead.features import FeatureCache, encoder_key
 from texthead.heads import TrainableHead, text_head
 from texthead.matching import Matching, matching_loss
@@ -41,6 +41,7 @@ from texthead.steps import Shard, StepLoss, is_cut
 from texthead.temporal import MeanPool, TemporalTransformer
 from texthead.towers import Encoder
 from texthead.training import _begin_step, train
+from texthead.view_features import encode_items
 
 NAMES = ("blue", "green", "red")
 FIRST = Views(origin="first")

@@ -10,9 +10,9 @@ from texthead import doctor
 from texthead.class_swaps import Swap
 from texthead.datasets import Item
 from texthead.doctor import Finding
-from texthead.media_facts import HASH_BITS, Facts, Look
+from texthead.media_facts import HASH_BITS, Appearance, Facts
 
-LOOK = Look(brightest=200.0, contrast=40.0, motion=5.0, bits=np.zeros(HASH_BITS, bool))
+LOOK = Appearance(brightest=200.0, contrast=40.0, motion=5.0, bits=np.zeros(HASH_BITS, bool))
 VIDEO = Facts(Path("v.mp4"), digest="d", frames=30, listed=30, seconds=1.2, width=64, height=48, look=LOOK)
 IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, look=replace(LOOK, motion=0.0))
 

@@ -18,7 +18,6 @@ from texthead.evaluation import (
     Evaluation,
     Pooling,
     average_views,
-    encode_items,
     evaluate,
     logistic_probe,
     mean_average_precision,
@@ -31,6 +30,7 @@ from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool, TemporalTransformer
 from texthead.transforms import view_crops
+from texthead.view_features import encode_items
 
 NAMES = ("red", "green", "blue")
 

@@ -9,7 +9,7 @@ import pytest
 
 from made import taken
 from texthead import likeness
-from texthead.media_facts import HASH_BITS, Facts, Look
+from texthead.media_facts import HASH_BITS, Appearance, Facts
 
 
 def groups(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
@@ -54,7 +54,9 @@ def test_a_row_of_zeros_is_like_no_other() -> None:
 
 
 def seen(bits: np.ndarray, name: object, contrast: float = 40.0) -> Facts:
-    return Facts(Path("a"), digest=str(name), look=Look(brightest=200.0, contrast=contrast, motion=0.0, bits=bits))
+    return Facts(
+        Path("a"), digest=str(name), look=Appearance(brightest=200.0, contrast=contrast, motion=0.0, bits=bits)
+    )
 
 
 def test_files_are_alike_by_hash_up_to_a_tenth_of_the_bits() -> None:

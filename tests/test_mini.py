@@ -18,12 +18,12 @@ from texthead import mini as module
 from texthead.decoding import open_media
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
-from texthead.evaluation import own_pixels
 from texthead.heads import text_head, text_weights
 from texthead.mini import MINI_SPECS, Bridge, fit_bridge, imagenet_texts
 from texthead.sentences import Sentences
 from texthead.towers import Encoder, Visual
 from texthead.transforms import view_crops
+from texthead.view_features import own_pixels
 
 
 def bridge_data(seed: int = 0, count: int = 30) -> tuple[list[Tensor], Tensor]:

@@ -17,10 +17,10 @@ from made import frames, noise
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
-from texthead.evaluation import own_pixels
 from texthead.heads import text_weights
 from texthead.temporal import TemporalTransformer
 from texthead.towers import Encoder, VisualSpec, build_visual, openclip_tower
+from texthead.view_features import own_pixels
 
 TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}
 TOWERS = {

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from texthead.errors import TextheadError as TextheadError
     from texthead.estimator import TextHeadClassifier as TextHeadClassifier
     from texthead.evaluation import average_views as average_views
-    from texthead.evaluation import encode_items as encode_items
     from texthead.evaluation import evaluate as evaluate
     from texthead.evaluation import mean_average_precision as mean_average_precision
     from texthead.events import Hysteresis as Hysteresis
@@ -83,6 +82,7 @@ if TYPE_CHECKING:
     from texthead.towers import Visual as Visual
     from texthead.towers import VisualSpec as VisualSpec
     from texthead.training import train as train
+    from texthead.view_features import encode_items as encode_items
 
 __version__ = "0.1.0"
 
@@ -117,7 +117,7 @@ _HOMES = {
     "average_views": "evaluation",
     "calibrate": "calibration",
     "class_correlation": "heads",
-    "encode_items": "evaluation",
+    "encode_items": "view_features",
     "evaluate": "evaluation",
     "find_events": "timeline",
     "expected_calibration_error": "calibration",

@@ -9,7 +9,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from texthead import choosing, datasets, evaluation, features, prompts, runs
+from texthead import choosing, datasets, features, prompts, runs
 from texthead.choosing import FrozenItems, Ground, Method
 from texthead.datasets import Dataset, Pixels, splits_of
 from texthead.encoders import load_encoder, zero_shot_note
@@ -24,6 +24,7 @@ from texthead.scores import Score, Scores, write_scores
 from texthead.terminal import bar, notes, pick_device, read_data, results, say_names
 from texthead.train_job import check_out, divide, suit
 from texthead.training import split_json
+from texthead.view_features import item_features
 
 Right = dict[str, np.ndarray]
 
@@ -44,7 +45,7 @@ def encoded(ground: Ground, dataset: Dataset, pixels: Pixels, *, skip: bool, wor
         MediaError: an item cannot be read, unless `skip`.
     """
     with bar(title, "files") as progress:
-        entries = evaluation.item_features(
+        entries = item_features(
             Recognizer(ground.encoder.visual, FramesApart(), nn.Identity()),
             [item.path for item in dataset.items],
             frames=ground.recipe.frames,

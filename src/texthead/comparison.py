@@ -24,6 +24,7 @@ from texthead.runs import saved_classes
 from texthead.sampling import Views
 from texthead.terminal import bar, notes, results
 from texthead.towers import Encoder
+from texthead.view_features import readable_items
 
 FEW_ITEMS = 2000
 
@@ -52,7 +53,7 @@ class Pretrained:
     def features(self, dataset: Dataset, *, skip: bool, title: str) -> tuple[torch.Tensor, list[int], list[MediaError]]:
         """(one mean feature a readable item, their positions, the errors of the others)."""
         with bar(title, "files") as progress:
-            return evaluation.readable_items(
+            return readable_items(
                 self.encoder.visual,
                 dataset,
                 frames=self.frames,

@@ -27,6 +27,7 @@ from texthead.strips import plot_strip
 from texthead.temporal import MeanPool
 from texthead.terminal import bar, notes, pick_device, results
 from texthead.towers import Encoder
+from texthead.view_features import item_features
 
 UNSEEN = 12
 SEEDS = 3
@@ -76,7 +77,7 @@ class Bench:
 
     def mean_features(self, model: Recognizer, paths: Sequence[Path]) -> torch.Tensor:
         """One feature a clip, from the cache."""
-        entries = evaluation.item_features(
+        entries = item_features(
             model,
             paths,
             frames=self.recipe.frames,

@@ -15,7 +15,7 @@ from texthead import name_lint, prompts
 from texthead.class_swaps import Swap
 from texthead.datasets import Item
 from texthead.errors import Fault
-from texthead.media_facts import Facts, Look
+from texthead.media_facts import Appearance, Facts
 
 Severity = Literal["serious", "warning", "note"]
 
@@ -100,7 +100,7 @@ def _odd_sides(fact: Facts) -> Iterable[tuple[Severity, str, str]]:
         yield "note", "odd size", f"{size}: an odd side, which many video encoders refuse; texthead reads it"
 
 
-def _odd_looks(fact: Facts, look: Look) -> Iterable[tuple[Severity, str, str]]:
+def _odd_looks(fact: Facts, look: Appearance) -> Iterable[tuple[Severity, str, str]]:
     remedy = "look at it, and leave it out if nothing is shown"
     if look.brightest < _BLACK:
         yield "warning", "near black", f"hardly any pixel is brighter than {look.brightest:.0f} of 255; {remedy}"

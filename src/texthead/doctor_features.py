@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead import class_swaps, doctor, evaluation, features, prompts
+from texthead import class_swaps, doctor, features, prompts
 from texthead.class_swaps import Swap
 from texthead.datasets import Item, Pixels
 from texthead.doctor import Finding
@@ -21,6 +21,7 @@ from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
 from texthead.towers import Encoder
+from texthead.view_features import item_features
 
 # Set on the names of ImageNet and on pairs of synonyms: LOG.md, 2026-11-25.
 ROWS_ALIKE = 0.7
@@ -43,7 +44,7 @@ def mean_features(
 ) -> dict[int, Float[np.ndarray, " dim"]]:
     """The mean feature of each file's frames, by its place; a file that cannot be read has none."""
     kept = FeatureCache(features.encoder_key(encoder.visual, pixels), cache)
-    entries = evaluation.item_features(
+    entries = item_features(
         Recognizer(encoder.visual, MeanPool(), nn.Identity()),
         paths,
         frames=frames,

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
-from texthead.evaluation import item_features
 from texthead.features import FeatureCache, encoder_key, readable
 from texthead.frozen_fits import class_center, logistic_head, text_and_means, tuned_projection
 from texthead.heads import text_head, text_rows
@@ -24,6 +23,7 @@ from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
 from texthead.towers import Encoder
+from texthead.view_features import item_features
 
 Method = Literal["tuned", "means", "text", "probe"]
 

@@ -8,12 +8,12 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from texthead.datasets import Dataset, Pixels, label_indices
-from texthead.evaluation import item_features
 from texthead.features import FeatureCache, Progress, readable
 from texthead.intervals import paired_interval
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
+from texthead.view_features import item_features
 
 SEEDS = (0, 1, 2, 3, 4)
 

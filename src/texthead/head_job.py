@@ -13,13 +13,13 @@ from texthead.comparison import Pretrained
 from texthead.datasets import splits_of
 from texthead.encoders import load_encoder
 from texthead.errors import DataError
-from texthead.evaluation import own_pixels
 from texthead.files import replacing
 from texthead.heads import class_correlation, text_rows
 from texthead.model_parts import make_head
 from texthead.recipes import Recipe
 from texthead.terminal import check_template_fills, notes, read_data, results, say_names, say_prompts
 from texthead.towers import Encoder
+from texthead.view_features import own_pixels
 
 
 def head(options: Any) -> None:

@@ -11,7 +11,7 @@ import scipy.sparse
 import scipy.sparse.csgraph
 from jaxtyping import Float, Int
 
-from texthead.media_facts import HASH_BITS, Facts, Look
+from texthead.media_facts import HASH_BITS, Appearance, Facts
 
 # Set on photos saved again and on real sets that hold no copies: LOG.md, 2026-11-25.
 HASHES_ALIKE = 0.8
@@ -49,7 +49,7 @@ def alike_by_feature(facts: Sequence[Facts], features: Mapping[int, Float[np.nda
     return _named(places, rows, FEATURES_ALIKE, lambda cosine: f"features' cosine {cosine:.3f}")
 
 
-def _told_apart(facts: Sequence[Facts]) -> dict[int, Look]:
+def _told_apart(facts: Sequence[Facts]) -> dict[int, Appearance]:
     """What the files look like in which there is enough to be seen that another would look different, by position."""
     first: dict[str, int] = {}
     for position, fact in enumerate(facts):

@@ -57,12 +57,12 @@ class Facts:
     height: int = 0
     turned: bool = False
     uneven: float = 0.0
-    look: "Look | None" = None
+    look: "Appearance | None" = None
     thumbnail: bytes = b""
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """What the frames look like, in grey levels from 0 to 255.
 
     Attributes:
@@ -187,10 +187,10 @@ def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return file.getvalue()
 
 
-def _look(greys: list[Float[np.ndarray, "64 64"]]) -> Look:
+def _look(greys: list[Float[np.ndarray, "64 64"]]) -> Appearance:
     motion = max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0)
     hashed = [difference_hash(greys[index]) for index in centre_in_segment(len(greys), HASHED_FRAMES)]
-    return Look(
+    return Appearance(
         brightest=max(float(np.percentile(grey, 95)) for grey in greys),
         contrast=max(float(grey.std()) for grey in greys),
         motion=motion,

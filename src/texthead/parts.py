@@ -29,7 +29,7 @@ from texthead import distributed
 from texthead.calibration import Calibration
 from texthead.datasets import Pixels, manifest_rows
 from texthead.errors import DataError, RunError
-from texthead.evaluation import Pooling, head_scores, item_features
+from texthead.evaluation import Pooling, head_scores
 from texthead.features import readable, weights_key
 from texthead.files import read_json, replacing, write_csv, write_json
 from texthead.prediction import (
@@ -49,6 +49,7 @@ from texthead.sampling import Views
 from texthead.shard_files import has_shards, resolved
 from texthead.text_files import lines
 from texthead.towers import as_visual
+from texthead.view_features import item_features
 
 FORMAT = 1
 MARK = "predict.json"

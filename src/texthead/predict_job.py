@@ -16,7 +16,7 @@ from texthead.calibration import NONE, Calibration
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import DataError
-from texthead.evaluation import Pooling, own_pixels
+from texthead.evaluation import Pooling
 from texthead.frame_files import clips_below, is_template
 from texthead.parts import Part, check_rank, open_parts, predict_parts
 from texthead.prediction import (
@@ -48,6 +48,7 @@ from texthead.terminal import (
     say_prompts,
 )
 from texthead.towers import Visual, as_visual
+from texthead.view_features import own_pixels
 
 # Files with these ends are lists of files, and no media.
 _LISTS = (".csv", ".tsv", ".txt")

@@ -12,7 +12,7 @@ from torch import Tensor
 from texthead.calibration import NONE, Calibration
 from texthead.datasets import Pixels, media_below
 from texthead.errors import DataError, MediaError
-from texthead.evaluation import Pooling, check_any, head_scores, item_features, own_pixels
+from texthead.evaluation import Pooling, check_any, head_scores
 from texthead.features import Progress, readable
 from texthead.heads import text_head
 from texthead.recognizer import Recognizer
@@ -21,6 +21,7 @@ from texthead.sampling import Views
 from texthead.shard_files import has_shards, is_there, read_rows
 from texthead.temporal import MeanPool
 from texthead.towers import Encoder, as_visual
+from texthead.view_features import item_features, own_pixels
 
 
 @dataclass(frozen=True)

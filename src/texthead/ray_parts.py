@@ -16,11 +16,11 @@ import torch
 
 from texthead.datasets import ViewClips
 from texthead.errors import MediaError, RunError
-from texthead.evaluation import encode_views
 from texthead.features import readable
 from texthead.parts import Part, Parts, State
 from texthead.prediction import Look, entry_scores
 from texthead.recognizer import Recognizer
+from texthead.view_features import encode_views
 
 
 def predict_on_ray(
