@@ -331,3 +331,11 @@ def calibrate_run(out: Path, *, temperature: float, threshold: float, **changed:
     look = {**look_of(run)[1].to_json(), **changed}
     save_calibration(run, Calibration(temperature, 40, Threshold(0.05, threshold, 19), None, rows_digest(rows), look))
     return out
+
+
+def drawn_scores(items: int, classes: int = 6, heat: float = 1.0, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """(scores, labels drawn from their softmax at that temperature)."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = 3 * torch.randn(items, classes, generator=generator)
+    targets = torch.multinomial((scores / heat).softmax(-1), 1, generator=generator)[:, 0]
+    return scores, targets

@@ -15,32 +15,25 @@ from hypothesis import strategies as st
 from scipy.stats import betabinom, binom
 
 import texthead as th
+from tests.made import drawn_scores
 from texthead import calibration as c
+from texthead import reliability as r
 from texthead.datasets import Pixels
 from texthead.errors import DataError
 from texthead.frozen_fits import logistic_head, tuned_projection
-
-
-def drawn(items: int, classes: int = 6, heat: float = 1.0, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """(scores, labels drawn from their softmax at that temperature)."""
-    generator = torch.Generator().manual_seed(seed)
-    scores = 3 * torch.randn(items, classes, generator=generator)
-    targets = torch.multinomial((scores / heat).softmax(-1), 1, generator=generator)[:, 0]
-    return scores, targets
-
 
 # ---- temperature
 
 
 @pytest.mark.parametrize("heat", [0.4, 1.0, 2.5, 8.0])
 def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
-    assert c.fit_temperature(*drawn(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
+    assert c.fit_temperature(*drawn_scores(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 60), st.integers(2, 9))
 @settings(max_examples=60, deadline=None)
 def test_no_other_temperature_is_likelier(seed, items, classes):
-    scores, targets = drawn(items, classes, 3.0, seed)
+    scores, targets = drawn_scores(items, classes, 3.0, seed)
     found = c.fit_temperature(scores, targets)
     losses = [float(F.cross_entropy(scores.double() / (found * f), targets)) for f in (0.97, 1.0, 1.03)]
     if not (scores.argmax(1) == targets).all():
@@ -48,13 +41,13 @@ def test_no_other_temperature_is_likelier(seed, items, classes):
 
 
 def test_where_nothing_is_wrong_nothing_is_learned():
-    scores, _ = drawn(20)
+    scores, _ = drawn_scores(20)
     assert c.fit_temperature(scores, scores.argmax(1)) == 1.0
     assert c.fit_temperature(scores, scores.argmin(1)) == c.HOTTEST
 
 
 def test_a_class_that_is_never_named_is_no_number_but_its_label_is_an_error():
-    scores, targets = drawn(200, 4, 2.0)
+    scores, targets = drawn_scores(200, 4, 2.0)
     wider = torch.cat([scores, torch.full((200, 1), -torch.inf)], 1)
     assert c.fit_temperature(wider, targets) == pytest.approx(c.fit_temperature(scores, targets), rel=1e-6)
     with pytest.raises(DataError, match="label 4 can never be named"):
@@ -76,7 +69,7 @@ def test_a_temperature_changes_no_ranking(seed, temperature):
 
 
 def test_cross_fitting_leaves_each_group_to_the_others():
-    scores, targets = drawn(60, heat=4.0)
+    scores, targets = drawn_scores(60, heat=4.0)
     groups = [i // 6 for i in range(60)]
     ratio = (scores / c.cross_fitted(scores, targets, groups=groups))[:, 0]
     used = [ratio[6 * g : 6 * g + 6] for g in range(10)]
@@ -92,50 +85,6 @@ def test_cross_fitting_leaves_each_group_to_the_others():
         torch.testing.assert_close(again, each)
     with pytest.raises(DataError, match="at least 2, got 1"):
         c.cross_fitted(scores[:1], targets[:1])
-
-
-# ---- how far off
-
-
-def test_bins_hold_their_upper_ends():
-    found = c.reliability_bins(np.array([0.0, 0.1, 0.1001, 0.2, 1.0]), np.array([True, False, True, True, False]), 10)
-    assert found.counts.tolist() == [2, 2, 0, 0, 0, 0, 0, 0, 0, 1]
-    assert found.accuracy[[0, 1, 9]].tolist() == [0.5, 1.0, 0.0]
-    assert found.confidence[[0, 1, 9]] == pytest.approx([0.05, 0.15005, 1.0])
-    assert np.isnan(found.accuracy[2:9]).all()
-
-
-def test_the_error_is_the_mean_gap_of_the_bins():
-    # Two bins: 3 items of 0.7 with 1 right (gap 0.3667), 1 of 0.2 with 1 right (gap 0.8).
-    confidences, correct = np.array([0.7, 0.7, 0.7, 0.2]), np.array([True, False, False, True])
-    expected = 100 * (3 * (0.7 - 1 / 3) + 0.8) / 4
-    assert c.expected_calibration_error(confidences, correct) == pytest.approx(expected)
-
-
-def test_chance_is_the_error_of_true_probabilities():
-    scores, _ = drawn(80)
-    sure = c.confidences(scores.double()).numpy()
-    errors = [c.expected_calibration_error(sure, np.random.default_rng([1, i]).random(80) < sure) for i in range(2000)]
-    assert c.chance_error(sure) == pytest.approx(np.mean(errors), rel=0.03)
-
-
-def test_an_interval_holds_its_error_and_shrinks_with_items():
-    widths = []
-    for items in (100, 400, 1600):
-        scores, targets = drawn(items, heat=3.0)
-        sure, right = c.confidences(scores.double()).numpy(), (scores.argmax(1) == targets).numpy()
-        low, high = c.error_interval(sure, right)
-        assert 0 <= low <= c.expected_calibration_error(sure, right) <= high <= 100
-        widths.append(high - low)
-    assert widths[0] > 1.6 * widths[1] > 1.6 * 1.6 * widths[2]
-
-
-def test_items_of_one_group_count_together():
-    scores, targets = drawn(50, heat=3.0)
-    sure, right = c.confidences(scores.double()).numpy(), (scores.argmax(1) == targets).numpy()
-    low, high = c.error_interval(sure, right)
-    four = c.error_interval(np.tile(sure, 4), np.tile(right, 4), groups=[*range(50)] * 4)
-    assert four == pytest.approx((low, high), rel=0.02)
 
 
 # ---- what is promised
@@ -157,7 +106,7 @@ def test_an_item_that_sets_a_promise_is_held_to_it_when_its_last_bits_differ(cha
     threshold = c.threshold_for(best, false_accept=0.1)
     again = (best.logit() + change * 1e-5).sigmoid()
     assert (again > threshold).tolist() == 19 * [False] + [True]
-    scores, targets = drawn(30)
+    scores, targets = drawn_scores(30)
     quantile = c.conformal_quantile(scores, targets, coverage=0.8)
     found = c.label_sets(scores * (1 + change * 1e-7), quantile).gather(1, targets[:, None])
     assert found.sum() == math.ceil(31 * 0.8)
@@ -204,7 +153,7 @@ def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
     """One further item a draw: the counts are binomial, and no more than one item in n + 1 above the promise."""
     draws, held = 3000, 0
     for seed in range(draws):
-        scores, targets = drawn(items + 1, heat=heat, seed=seed)
+        scores, targets = drawn_scores(items + 1, heat=heat, seed=seed)
         sets = c.label_sets(scores[:1], c.conformal_quantile(scores[1:], targets[1:], coverage=level))
         held += bool(sets[0, targets[0]])
     assert held >= binom.ppf(0.0001, draws, level)
@@ -216,7 +165,7 @@ def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
 @given(st.integers(0, 10**6), st.floats(0.01, 100))
 @settings(max_examples=40, deadline=None)
 def test_sets_are_the_best_labels_at_any_temperature(seed, temperature):
-    scores, targets = drawn(30, seed=seed)
+    scores, targets = drawn_scores(30, seed=seed)
     sets = c.label_sets(scores, c.conformal_quantile(scores, targets, coverage=0.8))
     assert sets.gather(1, scores.argmax(1, keepdim=True)).all()
     for row, inside in zip(scores, sets, strict=True):
@@ -227,10 +176,10 @@ def test_sets_are_the_best_labels_at_any_temperature(seed, temperature):
 
 
 def test_sets_need_items_and_labels_that_can_be_named():
-    scores, targets = drawn(8)
+    scores, targets = drawn_scores(8)
     with pytest.raises(DataError, match="needs at least 9 items, got 8"):
         c.conformal_quantile(scores, targets, coverage=0.9)
-    scores, targets = drawn(30)
+    scores, targets = drawn_scores(30)
     scores[:, 0] = -torch.inf
     with pytest.raises(DataError, match="never be named"):
         c.conformal_quantile(scores, torch.zeros_like(targets), coverage=0.9)
@@ -279,9 +228,9 @@ def test_sets_and_threshold_hold_on_real_photos(shared: Path, fit: str):
 
 
 def test_a_calibration_comes_back_from_json():
-    scores, targets = drawn(60, heat=2.0)
+    scores, targets = drawn_scores(60, heat=2.0)
     made = c.calibrate(
-        scores, targets, unknown=drawn(40, seed=1)[0], classes="abc", source="here", content=frozenset("xy")
+        scores, targets, unknown=drawn_scores(40, seed=1)[0], classes="abc", source="here", content=frozenset("xy")
     )
     assert c.Calibration.from_json(made.to_json()) == made
     assert made.threshold is not None
@@ -297,17 +246,17 @@ def test_a_calibration_comes_back_from_json():
 
 
 def test_what_was_measured_comes_back_and_gives_the_plot_s_bins():
-    scores, targets = drawn(60, heat=2.0)
-    unknown = drawn(40, seed=1)[0]
+    scores, targets = drawn_scores(60, heat=2.0)
+    unknown = drawn_scores(40, seed=1)[0]
     made = c.calibrate(scores, targets, unknown=unknown, false_accept=0.1)
     found = c.measure(made, scores, targets, unknown=unknown)
-    sure, right = c.confidences(scores.double()).numpy(), (scores.argmax(1) == targets).numpy()
-    bins = c.reliability_bins(sure, right)
+    sure, right = r.confidences(scores.double()).numpy(), (scores.argmax(1) == targets).numpy()
+    bins = r.reliability_bins(sure, right)
     for kept, counted in zip(found.before.bins, bins, strict=True):
         np.testing.assert_allclose(kept, counted)
-    assert found.before.bins.error == pytest.approx(c.expected_calibration_error(sure, right))
-    assert (found.before.low, found.before.high) == c.error_interval(sure, right)
-    assert found.after.chance == c.chance_error(c.confidences(made.apply(scores)).numpy())
+    assert found.before.bins.error == pytest.approx(r.expected_calibration_error(sure, right))
+    assert (found.before.low, found.before.high) == r.error_interval(sure, right)
+    assert found.after.chance == r.chance_error(r.confidences(made.apply(scores)).numpy())
     # Of the 40 that set it at 10 %, all above the 37th: ceil(41 x 0.9).
     assert found.named == (3, 40)
     assert found.turned_away == int((~made.is_known(scores)).sum())
@@ -336,8 +285,8 @@ def test_what_was_measured_comes_back_and_gives_the_plot_s_bins():
     ],
 )
 def test_a_measurement_that_cannot_be_is_an_error(change):
-    made = c.calibrate(*drawn(60, heat=2.0))
-    value = replace(made, measured=c.measure(made, *drawn(60, heat=2.0))).to_json()
+    made = c.calibrate(*drawn_scores(60, heat=2.0))
+    value = replace(made, measured=c.measure(made, *drawn_scores(60, heat=2.0))).to_json()
     with pytest.raises(ValueError, match="holds what no calibration has"):
         c.Calibration.from_json({**value, "measured": {**value["measured"], **change}})
 
@@ -363,7 +312,7 @@ def test_a_measurement_that_cannot_be_is_an_error(change):
     ],
 )
 def test_what_no_calibration_holds_is_an_error(change):
-    made = c.calibrate(*drawn(60, heat=2.0), unknown=drawn(40, seed=1)[0]).to_json()
+    made = c.calibrate(*drawn_scores(60, heat=2.0), unknown=drawn_scores(40, seed=1)[0]).to_json()
     with pytest.raises(ValueError, match=r"format 9|holds"):
         c.Calibration.from_json({**made, **change})
     for key in made:

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from test_report import SCRIPT, Page, assert_self_contained
-from texthead.calibration import calibrate, confidences, expected_calibration_error, measure
+from texthead.calibration import calibrate, measure
 from texthead.confusions import Relation
 from texthead.evaluation import Evaluation
 from texthead.frame_order import OrderTest, Reordered
 from texthead.how_sure import HowSure, how_sure
+from texthead.reliability import confidences, expected_calibration_error
 from texthead.report import Report
 from texthead.run_report import Edit, Strip, relation_text, run_report
 

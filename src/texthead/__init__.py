@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from texthead import recipes as recipes
     from texthead.calibration import Calibration as Calibration
     from texthead.calibration import calibrate as calibrate
-    from texthead.calibration import expected_calibration_error as expected_calibration_error
     from texthead.class_edits import add_classes as add_classes
     from texthead.class_edits import merge_classes as merge_classes
     from texthead.class_edits import remove_classes as remove_classes
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
     from texthead.ray_parts import predict_on_ray as predict_on_ray
     from texthead.recipes import Recipe as Recipe
     from texthead.recognizer import Recognizer as Recognizer
+    from texthead.reliability import expected_calibration_error as expected_calibration_error
     from texthead.runs import load_run as load_run
     from texthead.runs import save_calibration as save_calibration
     from texthead.sampling import Views as Views
@@ -120,7 +120,7 @@ _HOMES = {
     "encode_items": "view_features",
     "evaluate": "evaluation",
     "find_events": "timeline",
-    "expected_calibration_error": "calibration",
+    "expected_calibration_error": "reliability",
     "export": "exporting",
     "lda_weights": "heads",
     "load_encoder": "encoders",

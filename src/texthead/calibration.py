@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError
+from texthead.reliability import Reliability, confidences, group_places, reliability
 
 FORMAT = 1
 NONE = "none of these"
@@ -42,68 +43,6 @@ class Coverage(NamedTuple):
 
     level: float
     quantile: float
-
-
-class Bins(NamedTuple):
-    """Equal bins of confidence: where they end, how many items each has, their mean confidence and share of right ones.
-
-    Means of empty bins are NaN.
-    """
-
-    edges: Float[np.ndarray, " edges"]
-    counts: Int[np.ndarray, " bins"]
-    confidence: Float[np.ndarray, " bins"]
-    accuracy: Float[np.ndarray, " bins"]
-
-    @property
-    def error(self) -> float:
-        """The expected calibration error, in points 0-100."""
-        full = self.counts > 0
-        gaps = np.abs(self.confidence - self.accuracy)[full]
-        return 100 * float((self.counts[full] * gaps).sum() / self.counts.sum())
-
-
-class Reliability(NamedTuple):
-    """How far the probabilities of some items are off.
-
-    Attributes:
-        rows: of each bin of `reliability_bins`: items, mean confidence and share of right ones (0-1, or None).
-        low, high: the 95 % interval of the expected calibration error, in points 0-100.
-        chance: the error in points that chance alone gives so many items (`chance_error`).
-    """
-
-    rows: tuple[tuple[int, float | None, float | None], ...]
-    low: float
-    high: float
-    chance: float
-
-    @property
-    def items(self) -> int:
-        """How many items."""
-        return sum(row[0] for row in self.rows)
-
-    @property
-    def bins(self) -> Bins:
-        """The rows as arrays."""
-        counts, sure, right = (np.array(column) for column in zip(*self.rows, strict=True))
-        return Bins(np.linspace(0, 1, len(self.rows) + 1), counts, sure.astype(float), right.astype(float))
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Reliability":
-        """What stands in a file.
-
-        Raises:
-            ValueError: a number out of range.
-        """
-        rows = tuple((int(n), *(None if x is None else float(x) for x in rest)) for n, *rest in value["rows"])
-        found = cls(rows, *(float(value[key]) for key in ("low", "high", "chance")))  # pyright: ignore
-        sound = len(rows) > 0 and found.items > 0 and all(0 <= x <= 100 for x in found[1:])
-        for count, *means in rows:
-            full = [mean for mean in means if mean is not None and 0 <= mean <= 1]
-            sound = sound and count >= 0 and len(means) == 2 and len(full) == (2 if count else 0)
-        if not sound:
-            raise ValueError(f"bins or interval out of range: {found}")
-        return found
 
 
 class Measured(NamedTuple):
@@ -277,25 +216,6 @@ def calibrate(
     return Calibration(temperature, len(scores), threshold, sets, classes, look or {}, source, content)
 
 
-def reliability(
-    scores: Float[Tensor, "items classes"],
-    targets: Int[Tensor, " items"],
-    *,
-    groups: Sequence[Hashable] | None = None,
-) -> Reliability:
-    """How far the best probabilities of the items are off.
-
-    Args:
-        groups: what the interval draws together, one an item.
-    """
-    right, sure = (scores.argmax(1) == targets).numpy(), confidences(scores.double()).numpy()
-    bins = reliability_bins(sure, right)
-    columns = (bins.counts.tolist(), bins.confidence.tolist(), bins.accuracy.tolist())
-    rows = tuple((n, x if n else None, y if n else None) for n, x, y in zip(*columns, strict=True))
-    low, high = error_interval(sure, right, groups=groups)
-    return Reliability(rows, low, high, chance_error(sure))
-
-
 def measure(
     made: Calibration,
     scores: Float[Tensor, "items classes"],
@@ -326,11 +246,6 @@ def measure(
         held = int(sets.gather(1, targets[:, None].long()).sum())
         labels = float(sets.sum(1).double().mean())
     return Measured(before, later, named, away, held, labels)
-
-
-def confidences(scores: Float[Tensor, "items classes"]) -> Float[Tensor, " items"]:
-    """The best probability (0-1) of each item."""
-    return scores.softmax(-1).amax(-1)
 
 
 # ---- temperature
@@ -392,7 +307,7 @@ def cross_fitted(
         raise DataError(
             f"a temperature is judged by items that it was not fitted to: give at least 2, got {len(scores)}"
         )
-    places = _places(groups, len(scores))
+    places = group_places(groups, len(scores))
     order = np.random.default_rng(seed).permutation(places.max() + 1)
     fold = torch.from_numpy(order % 5)[torch.from_numpy(places)]
     found = scores.double().clone()
@@ -400,79 +315,6 @@ def cross_fitted(
         out = fold == number
         found[out] /= fit_temperature(scores[~out], targets[~out])
     return found
-
-
-def _places(groups: Sequence[Hashable] | None, items: int) -> np.ndarray:
-    """The number of each item's group; each is its own where there is no second group."""
-    number = {group: place for place, group in enumerate(dict.fromkeys(groups or ()))}
-    return np.array([number[group] for group in groups or ()]) if len(number) > 1 else np.arange(items)
-
-
-# ---- how far probabilities are off
-
-
-def reliability_bins(
-    confidences: Float[np.ndarray, " items"], correct: Bool[np.ndarray, " items"], bins: int = 10
-) -> Bins:
-    """The items by their confidence (0-1), in bins of equal width of which each holds its upper end."""
-    place = _bin(confidences, bins)
-    counts = np.bincount(place, minlength=bins)
-    totals = np.where(counts, counts, np.nan)
-    sure, right = (np.bincount(place, values, bins) / totals for values in (confidences, correct.astype(float)))
-    return Bins(np.linspace(0, 1, bins + 1), counts, sure, right)
-
-
-def _bin(confidences: Float[np.ndarray, " items"], bins: int) -> Int[np.ndarray, " items"]:
-    """0.1 of 10 bins is in the first, 0.1001 in the second."""
-    return (np.ceil(confidences * bins) - 1).clip(0, bins - 1).astype(np.int64)
-
-
-def expected_calibration_error(
-    confidences: Float[np.ndarray, " items"], correct: Bool[np.ndarray, " items"], bins: int = 10
-) -> float:
-    """How far confidence and share of right answers are apart, in points 0-100: the mean over bins by their items.
-
-    Of few items it is above zero by chance alone; `chance_error` says how far.
-
-    Source: Guo et al., Eq. 3.
-    """
-    return _error(_bin(confidences, bins), correct - confidences, np.ones(len(correct)), bins)
-
-
-def _error(place: np.ndarray, gaps: np.ndarray, weights: np.ndarray, bins: int) -> float:
-    return 100 * float(np.abs(np.bincount(place, weights * gaps, bins)).sum() / weights.sum())
-
-
-def error_interval(
-    confidences: Float[np.ndarray, " items"],
-    correct: Bool[np.ndarray, " items"],
-    bins: int = 10,
-    *,
-    groups: Sequence[Hashable] | None = None,
-    seed: int = 0,
-    draws: int = 1000,
-) -> tuple[float, float]:
-    """The 95 % interval of the expected calibration error, in points: 1.96 deviations of its bootstrap, not below 0.
-
-    Drawn are items, or groups of them where given. What chance adds to the error (`chance_error`) is still in it.
-    """
-    place, gaps, group = _bin(confidences, bins), correct - confidences, _places(groups, len(correct))
-    generator, count = np.random.default_rng(seed), int(group.max()) + 1
-    errors = []
-    for _ in range(draws):
-        times = np.bincount(generator.integers(0, count, count), minlength=count)
-        errors.append(_error(place, gaps, times[group], bins))
-    found, half = expected_calibration_error(confidences, correct, bins), 1.96 * float(np.std(errors))
-    return max(0.0, found - half), min(100.0, found + half)
-
-
-def chance_error(
-    confidences: Float[np.ndarray, " items"], bins: int = 10, *, seed: int = 0, draws: int = 1000
-) -> float:
-    """The mean expected calibration error, in points, of as many answers that are right as often as they say."""
-    generator, place, ones = np.random.default_rng(seed), _bin(confidences, bins), np.ones(len(confidences))
-    drawn = (generator.random(len(confidences)) < confidences for _ in range(draws))
-    return float(np.mean([_error(place, right - confidences, ones, bins) for right in drawn]))
 
 
 # ---- ranks that promise

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor, nn
 
-from texthead.calibration import confidences, expected_calibration_error
 from texthead.datasets import Dataset, Pixels, label_indices
 from texthead.errors import DataError, MediaError
 from texthead.features import FeatureCache, Progress, readable
@@ -19,6 +18,7 @@ from texthead.frozen_fits import logistic_head
 from texthead.heads import mean_probability
 from texthead.intervals import grouped_interval
 from texthead.recognizer import Recognizer
+from texthead.reliability import confidences, expected_calibration_error
 from texthead.sampling import Views
 from texthead.view_features import item_features
 

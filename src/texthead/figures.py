@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-    from texthead.calibration import Bins
+    from texthead.reliability import Bins
 
 Records = Sequence[Mapping[str, object]]
 
@@ -409,7 +409,7 @@ def plot_reliability(
     Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.
     Raises: TextheadError without items, or when a confidence is outside 0..1.
     """
-    from texthead.calibration import reliability_bins
+    from texthead.reliability import reliability_bins
 
     if not len(correct) or confidences.min() < 0 or confidences.max() > 1:
         raise TextheadError(f"reliability needs confidences between 0 and 1, got {confidences}")

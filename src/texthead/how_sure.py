@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead import figures
-from texthead.calibration import NONE, Calibration, Measured, Reliability, measure, reliability
+from texthead.calibration import NONE, Calibration, Measured, measure
 from texthead.evaluation import Evaluation
 from texthead.files import fingerprints
 from texthead.intervals import wilson_interval
+from texthead.reliability import Reliability, reliability
 from texthead.report import Cell, Report
 
 

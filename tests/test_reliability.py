@@ -1,0 +1,48 @@
+"""How far off: bins, the error of calibration, and what of it is chance."""
+
+import numpy as np
+import pytest
+
+from tests.made import drawn_scores
+from texthead import reliability as r
+
+
+def test_bins_hold_their_upper_ends():
+    found = r.reliability_bins(np.array([0.0, 0.1, 0.1001, 0.2, 1.0]), np.array([True, False, True, True, False]), 10)
+    assert found.counts.tolist() == [2, 2, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert found.accuracy[[0, 1, 9]].tolist() == [0.5, 1.0, 0.0]
+    assert found.confidence[[0, 1, 9]] == pytest.approx([0.05, 0.15005, 1.0])
+    assert np.isnan(found.accuracy[2:9]).all()
+
+
+def test_the_error_is_the_mean_gap_of_the_bins():
+    # Two bins: 3 items of 0.7 with 1 right (gap 0.3667), 1 of 0.2 with 1 right (gap 0.8).
+    confidences, correct = np.array([0.7, 0.7, 0.7, 0.2]), np.array([True, False, False, True])
+    expected = 100 * (3 * (0.7 - 1 / 3) + 0.8) / 4
+    assert r.expected_calibration_error(confidences, correct) == pytest.approx(expected)
+
+
+def test_chance_is_the_error_of_true_probabilities():
+    scores, _ = drawn_scores(80)
+    sure = r.confidences(scores.double()).numpy()
+    errors = [r.expected_calibration_error(sure, np.random.default_rng([1, i]).random(80) < sure) for i in range(2000)]
+    assert r.chance_error(sure) == pytest.approx(np.mean(errors), rel=0.03)
+
+
+def test_an_interval_holds_its_error_and_shrinks_with_items():
+    widths = []
+    for items in (100, 400, 1600):
+        scores, targets = drawn_scores(items, heat=3.0)
+        sure, right = r.confidences(scores.double()).numpy(), (scores.argmax(1) == targets).numpy()
+        low, high = r.error_interval(sure, right)
+        assert 0 <= low <= r.expected_calibration_error(sure, right) <= high <= 100
+        widths.append(high - low)
+    assert widths[0] > 1.6 * widths[1] > 1.6 * 1.6 * widths[2]
+
+
+def test_items_of_one_group_count_together():
+    scores, targets = drawn_scores(50, heat=3.0)
+    sure, right = r.confidences(scores.double()).numpy(), (scores.argmax(1) == targets).numpy()
+    low, high = r.error_interval(sure, right)
+    four = r.error_interval(np.tile(sure, 4), np.tile(right, 4), groups=[*range(50)] * 4)
+    assert four == pytest.approx((low, high), rel=0.02)
