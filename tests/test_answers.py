@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from made import calibrate_run, sound, write_broken, write_image, write_small_run, write_video
+from made import calibrate_run, noise, sound, write_broken, write_image, write_small_run, write_video
 from texthead.answers import About, Answerer, Limits, Lit, Named, Question, Source, Timed, measured
+from texthead.encoders import load_encoder
 from texthead.errors import DataError, MediaError, RunError
+from texthead.heads import FrozenHead
 from texthead.prediction import json_entry
+from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.runs import write_run
+from texthead.temporal import MeanPool
+from texthead.view_features import own_pixels
 
 NAMES = ("a red thing", "a lake", "a tree")
 
@@ -42,7 +49,7 @@ def test_names_and_probabilities_are_those_of_predict(
     named = of_run(Question(video))
     assert isinstance(named, Named)
     assert [json_entry(named.found)] == json.loads(say("predict", run, video, "--json")[1])
-    assert (named.seconds, named.frames, named.note) == (pytest.approx(1.2), 12, None)
+    assert (named.seconds, named.frames, named.notes) == (pytest.approx(1.2), 12, ())
 
 
 def test_typed_names_are_those_of_predict_with_classes(
@@ -54,7 +61,27 @@ def test_typed_names_are_those_of_predict_with_classes(
     assert [json_entry(named.found)] == json.loads(say("predict", image, "--classes", ",".join(NAMES), "--json")[1])
     assert (named.seconds, named.frames) == (0, 1)
     assert named.prompts == NAMES
-    assert "mini knows objects" in (named.note or "")
+    (known,) = named.notes
+    assert "mini knows objects" in known
+
+
+def test_typed_names_tell_what_the_run_loses_by_them(tmp_path: Path) -> None:
+    visual = load_encoder("mini").visual
+    model = Recognizer(visual, MeanPool(), FrozenHead(noise(2, visual.spec.dim), names=["a", "b"], kind="normal"))
+    split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
+    write_run(tmp_path / "run", model, Recipe(name="test", frames=1), own_pixels(visual.spec), ["a", "b"], split)
+    run = calibrate_run(tmp_path / "run", temperature=2.0, threshold=0.5)
+    image = write_image(tmp_path / "red.png", "red")
+    answerer = Answerer(Source(run=str(run), device="cpu"), Limits())
+    own, typed = answerer(Question(image)), answerer(Question(image, NAMES))
+    assert isinstance(own, Named)
+    assert isinstance(typed, Named)
+    assert (own.notes, typed.calibration) == ((), None)
+    assert own.calibration is not None
+    no_text, uncalibrated, objects = typed.notes
+    assert "are no text (its head is normal)" in no_text
+    assert "calibration is of its own classes" in uncalibrated
+    assert "mini knows objects" in objects
 
 
 def test_events_are_those_of_timeline(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.stats import betabinom, binom
 
 import texthead as th
-from tests.made import drawn_scores
+from made import drawn_scores
 from texthead import calibration as c
 from texthead import reliability as r
 from texthead.datasets import Pixels

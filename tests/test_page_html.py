@@ -52,7 +52,7 @@ class Tags(HTMLParser):
 
 
 def named(name: str = "a cat", path: str = "clip.mp4") -> Named:
-    return Named(Prediction(Path(path), ((name, 0.75), ("b", 0.25))), 2.0, 20, (name, "b"), None)
+    return Named(Prediction(Path(path), ((name, 0.75), ("b", 0.25))), 2.0, 20, (name, "b"))
 
 
 def timed(*events: Event, names: tuple[str, ...] = ("a cat", "b")) -> Timed:

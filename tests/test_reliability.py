@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.made import drawn_scores
+from made import drawn_scores
 from texthead import reliability as r
 
 

@@ -69,14 +69,14 @@ class Question(NamedTuple):
 class Named(NamedTuple):
     """The best names of a file, its seconds and frames (0 and 1 of a picture), and the prompts behind all names.
 
-    With what of the run's calibration holds for it.
+    `notes` are what must be known of such an answer; `calibration` is what of the run's holds for it.
     """
 
     found: Prediction
     seconds: float
     frames: int
     prompts: tuple[str, ...]
-    note: str | None
+    notes: tuple[str, ...] = ()
     calibration: Calibration | None = None
 
 
@@ -155,9 +155,15 @@ class Answerer:
         (found,) = predict(model, [question.path], top=TOP)
         recognizer = model.model if isinstance(model, Run) else model
         prompts = getattr(recognizer.head, "prompts", None) or ()
-        note = zero_shot_note(as_visual(recognizer.visual).spec.source) if question.names else None
         calibration, _ = calibration_for(model, look_of(model)[1])
-        return Named(found, seconds, frames, tuple(flat(prompts)), note, calibration)
+        notes = self._notes(recognizer) if question.names else ()
+        return Named(found, seconds, frames, tuple(flat(prompts)), notes, calibration)
+
+    def _notes(self, model: Recognizer) -> tuple[str, ...]:
+        """What must be known of an answer among typed names."""
+        lost = [] if self._run is None else self._run.lost_by_other_classes()
+        known = zero_shot_note(as_visual(model.visual).spec.source)
+        return (*lost, *([known] if known else []))
 
     def timed(self, question: Question) -> Timed:
         """When each name is there, as `timeline` says if nothing else is asked.

@@ -54,7 +54,7 @@ def named_html(named: Named, path: Path) -> str:
     )
     none = "" if named.found.known else f'<p class="th-none">{NONE}: the best name is not sure enough</p>'
     told = f"probabilities are after temperature {named.calibration.temperature:.3g}" if named.calibration else None
-    note = "".join(f'<p class="th-quiet">{escape(line)}</p>' for line in (named.note, told) if line)
+    note = "".join(f'<p class="th-quiet">{escape(line)}</p>' for line in (*named.notes, told) if line)
     read = f"<details><summary>What was read</summary>{escape(_listed(named.prompts, 40))}</details>"
     return (
         f'<section class="th-part">{_media(path)}<h2>{escape(path.name)}</h2>'

@@ -176,6 +176,21 @@ class Run:
         """Whether the encoder was trained, if at all, against rows that a text encoder gave."""
         return getattr(self.model.head, "kind", "") in ("text", "prompt")
 
+    def lost_by_other_classes(self) -> list[str]:
+        """What is lost where text rows take the place of the run's own, a sentence each."""
+        said = []
+        if not self.rows_are_text:
+            said.append(
+                f"the rows of {self.folder} are no text (its head is {self.model.head.kind}), so names may mean little "
+                "to what was trained against them: the encoder alone may name better (leave RUN out); --head text "
+                "trains for new names"
+            )
+        if self.calibration is not None:
+            said.append(
+                "the run's calibration is of its own classes; probabilities of these are as the head gives them"
+            )
+        return said
+
     def with_classes(
         self,
         labels: Sequence[str],

@@ -152,16 +152,8 @@ def say_prompts(labels: Sequence[str], shown: Sequence[str | Sequence[str]]) -> 
 
 def say_other_classes(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
     """What there is to know of text rows that take the place of a run's own."""
-    if not run.rows_are_text:
-        notes().print(
-            f"note: the rows of {run.folder} are no text (its head is {run.model.head.kind}), so names may mean little "
-            "to what was trained against them: the encoder alone may name better (leave RUN out); --head text trains "
-            "for new names"
-        )
-    if run.calibration is not None:
-        notes().print(
-            "note: the run's calibration is of its own classes; probabilities of these are as the head gives them"
-        )
+    for line in run.lost_by_other_classes():
+        notes().print(f"note: {line}")
     say_residual(run, shown)
 
 
