@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from texthead import figures
 from texthead.errors import TextheadError
+from texthead.figures import without_glyph
 
 
 def records(steps: int = 100, per_epoch: int = 20, base: float = 2.0) -> list[dict[str, object]]:
@@ -322,3 +323,7 @@ def test_nothing_global_changes():
     drawn(figures.plot_confusion(np.eye(3, dtype=np.int64), ["a", "b", "c"]))
     assert dict(matplotlib.rcParams) == before
     assert matplotlib.colormaps["Blues"].get_bad().tolist() == [0, 0, 0, 0]
+
+
+def test_letters_that_the_font_lacks_are_known():
+    assert without_glyph(["a cat", "чайка", "πουλί", "猫", "über"]) == ["猫"]

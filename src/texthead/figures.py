@@ -8,6 +8,7 @@ Names are data: dollar signs in them are not formulas (`parse_math=False`), line
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -184,6 +185,21 @@ def _add_legend(panel: "matplotlib.axes.Axes", names: Sequence[str]) -> None:
     legend = panel.legend(samples, places, frameon=False, fontsize=9, handlelength=3)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set(text=short(name, 40), parse_math=False)
+
+
+def font_file() -> str:
+    """The file of the font that names are drawn with."""
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+def without_glyph(names: Sequence[str]) -> list[str]:
+    """The names of which the font cannot draw every letter."""
+    from matplotlib.ft2font import FT2Font
+
+    known = FT2Font(font_file()).get_charmap()
+    return [name for name in names if not all(ord(letter) in known for letter in name)]
 
 
 # ---------------------------------------------------------------- maps
