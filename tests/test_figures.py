@@ -182,6 +182,13 @@ def test_correlation_is_centred_and_limited_off_the_diagonal():
     assert to_hex(image.cmap(image.norm(0.0))) == "#f7f6f6"
 
 
+def test_few_correlations_are_written_since_the_most_alike_pair_is_as_dark_as_the_diagonal():
+    matrix = np.array([[1.0, 0.31], [0.31, 1.0]])
+    axes = figures.plot_correlation(matrix, ["a", "b"]).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["1.00", "0.31", "0.31", "1.00"]
+    assert not figures.plot_correlation(np.eye(13), names_of(13)).axes[0].texts
+
+
 def test_correlation_around_another_centre():
     matrix = np.array([[1.0, 0.8], [0.8, 1.0]])
     axes, bar = figures.plot_correlation(matrix, ["a", "b"], center=0.7).axes
