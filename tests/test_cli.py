@@ -634,10 +634,13 @@ def test_mistyped_options(world, wrong, tmp_path):
     train = ["train", world.images, "--out", tmp_path / "run"]
     config = tmp_path / "config.yaml"
     config.write_text("epohcs: 3\n")
+    listed = tmp_path / "clips.csv"
+    listed.write_text("path,label\n" + "a.mp4,red\n" * 500)
     for line, word in [
         (wrong(*train, "--epohcs", 2), "--epohcs"),
         (wrong(*train, "--config", config), "epohcs"),
         (wrong(*train, "--config", tmp_path / "none.yaml"), "none.yaml"),
+        (wrong(*train, "--config", listed), "as --print-config prints them, got 'path,label a.mp4,red"),
         (wrong(*train, "--epochs", "many"), "epochs"),
         (wrong(*train, "--epochs", "null"), "epochs"),
         (wrong(*train, "--head", "txt"), "head"),

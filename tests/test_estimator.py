@@ -158,7 +158,9 @@ def test_mistakes_say_the_rule(files, cache, tmp_path):
         ([], [], "list of paths"),
         ([1, 2], ["a", "b"], "files must be paths, got int"),
         (paths, labels[:-1], "one label a path"),
-        (paths, ["a"] * 18, "2 classes at least"),
+        (paths, ["a"] * 18, "all labels are 'a': a classifier needs 2 classes at least"),
+        (paths, [None, *labels[1:]], "path 1 of 18 has no label"),
+        (paths, [*([1.0] * 17), float("nan")], "path 18 of 18 has no label"),
     ):
         with pytest.raises(DataError, match=words):
             classifier(cache).fit(given, kept)

@@ -1,6 +1,7 @@
 """texthead export: whatever a run can hold, the folder scores as the run does, for any number of clips and frames."""
 
 import csv
+import html
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from markdown_it import MarkdownIt
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from test_cli import World, world  # noqa: F401
@@ -19,7 +21,7 @@ from texthead.calibration import Calibration, Coverage, Threshold, measure
 from texthead.errors import RunError
 from texthead.exporting import Scorer, export
 from texthead.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
-from texthead.model_card import model_card
+from texthead.model_card import _code, model_card
 from texthead.parity import Parity, noise_clips
 from texthead.prediction import look_of, predict
 from texthead.prompt_head import PromptHead
@@ -241,6 +243,12 @@ def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world, exported
     assert "probabilities by" in card
 
 
+@pytest.mark.parametrize("name", ["`code` | pipe", "a ` b", "``", "<b>a</b>", "a  bird"])
+def test_a_name_in_the_card_reads_as_it_is(name):
+    shown = html.escape(" ".join(name.split()), quote=False)
+    assert MarkdownIt().render(f"- {_code(name)}") == f"<ul>\n<li><code>{shown}</code></li>\n</ul>\n"
+
+
 def test_predict_py_names_as_texthead_predict_does(world, say, exported):  # noqa: F811
     """In a process where torch, texthead and pillow cannot be imported."""
     files = [*sorted(world.images.rglob("*.png"))[:4], *sorted(world.videos.rglob("*.mp4"))[:4]]
@@ -265,6 +273,7 @@ def test_predict_py_says_what_it_cannot_read_and_goes_on(exported, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout.count("not read:") == 2
+    assert "cannot be read (No such file or directory)" in done.stdout
     assert str(fine) in done.stdout
     assert "Traceback" not in done.stderr
 

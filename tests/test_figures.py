@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from texthead import figures
 from texthead.errors import TextheadError
+from texthead.figures import without_glyph
 
 
 def records(steps: int = 100, per_epoch: int = 20, base: float = 2.0) -> list[dict[str, object]]:
@@ -181,6 +182,13 @@ def test_correlation_is_centred_and_limited_off_the_diagonal():
     assert to_hex(image.cmap(image.norm(0.0))) == "#f7f6f6"
 
 
+def test_few_correlations_are_written_since_the_most_alike_pair_is_as_dark_as_the_diagonal():
+    matrix = np.array([[1.0, 0.31], [0.31, 1.0]])
+    axes = figures.plot_correlation(matrix, ["a", "b"]).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["1.00", "0.31", "0.31", "1.00"]
+    assert not figures.plot_correlation(np.eye(13), names_of(13)).axes[0].texts
+
+
 def test_correlation_around_another_centre():
     matrix = np.array([[1.0, 0.8], [0.8, 1.0]])
     axes, bar = figures.plot_correlation(matrix, ["a", "b"], center=0.7).axes
@@ -322,3 +330,7 @@ def test_nothing_global_changes():
     drawn(figures.plot_confusion(np.eye(3, dtype=np.int64), ["a", "b", "c"]))
     assert dict(matplotlib.rcParams) == before
     assert matplotlib.colormaps["Blues"].get_bad().tolist() == [0, 0, 0, 0]
+
+
+def test_letters_that_the_font_lacks_are_known():
+    assert without_glyph(["a cat", "чайка", "πουλί", "猫", "über"]) == ["猫"]

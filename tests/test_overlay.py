@@ -11,7 +11,7 @@ from made import pictures, write_timed
 from texthead.decoding import open_media
 from texthead.errors import MediaError, RunError
 from texthead.events import Event
-from texthead.overlay import Curve, codec, colours, enlarged, without_glyph, write_overlay
+from texthead.overlay import Curve, codec, colours, enlarged, write_overlay
 from texthead.videos import Video
 
 UNEVEN = [0.0, 0.1, 0.15, 0.6, 1.0, 1.4, 1.5, 1.9]
@@ -96,10 +96,6 @@ def test_an_odd_video_is_written(tmp_path: Path):
     frames = [np.full((240, 322, 3), 10 * i, np.uint8) for i in range(8)]
     with open_media(overlaid(tmp_path, EVENTS, write_timed(tmp_path / "a.mp4", frames, UNEVEN))) as found:
         assert found.frames_at([0]).shape[-2:] == (240, 322)
-
-
-def test_letters_that_the_font_lacks_are_known():
-    assert without_glyph(["a cat", "чайка", "πουλί", "猫", "über"]) == ["猫"]
 
 
 def test_h264_where_it_is():

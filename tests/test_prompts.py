@@ -69,6 +69,7 @@ def test_names_keep_their_order():
         (["run", " "], ["2 of 2", "empty"]),
         (["run", "jump", "run"], ["'run'", "2 times"]),
         ([], ["no class names"]),
+        (["run", "jump\n\n2\n00:00:00,000 --> 00:00:09,000\nfly"], ["'jump\\n", "in one"]),
     ],
 )
 def test_labels_that_cannot_be_classes(labels, told):

@@ -71,6 +71,9 @@ def test_a_report_of_the_items_that_the_run_held_out(run, say):
     assert f"report: {run / 'report.html'}" in out
     html, page = page_of(run / "report.html")
     assert "Clips have one frame, which has no order." in page.strings
+    about = json.loads((run / "recipe.json").read_text())
+    made = {"encoder": about["encoder"]["source"], "head": "text", "train_head": "True", "held_out": "0.34"}
+    assert all([key, value] in page.rows for key, value in made.items())
     assert HOSTILE.replace("/", "_") in html.replace("&lt;", "<").replace("&gt;", ">").replace("&#x27;", "'")
     # Scores, curves and strings are those of the page that training wrote; saliency is new.
     first = Page(before)

@@ -1,5 +1,6 @@
 """The page of a run: every part that is given, in words that follow the numbers, and inert whatever the names say."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,3 +209,14 @@ def test_a_page_of_noisy_frames_can_still_be_sent():
     strip = Strip("x.mp4", frames, [("a", 0.6), ("b", 0.4)], "b", 2, heats)
     report = run_report("run", {}, [], None, None, ["a", "b"], [], [strip], {})
     assert len(report.html()) < 750_000
+
+
+def test_names_in_letters_that_the_font_lacks_are_told_on_the_page_alone(tmp_path):
+    names = ["a cat", "鳥", "yoga"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = run_report("run", {}, [], CONFUSION, np.eye(3, dtype=np.float32), names, [], [], {})
+        report.write(tmp_path / "report.html")
+    strings = Page((tmp_path / "report.html").read_text(encoding="utf-8")).strings
+    assert "The font of the pictures has no letters for 鳥: boxes stand there." in strings
+    assert not any("no letters" in string for string in Page(full_report().html()).strings)

@@ -270,4 +270,6 @@ def test_a_gap_of_hours_is_an_error(world: Path, wrong: Callable[..., str]):
             late = 7_200_000 if number > 30 else 0
             packet.pts, packet.dts, packet.stream = (packet.pts or 0) + late, (packet.dts or 0) + late, stream
             container.mux(packet)
-    assert "times must rise, by an hour at most" in wrong("timeline", world / "run", path)
+    said = wrong("timeline", world / "run", path)
+    assert f"{path}: a frame at" in said
+    assert "times must rise, by an hour at most" in said

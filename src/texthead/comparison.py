@@ -192,7 +192,7 @@ def write_report(
     own = table.rows[-1][1] if table.rows else None
     report = run_report(
         folder.resolve().name,
-        about["recipe"],
+        _settings(about),
         records,
         own.confusion() if own else None,
         class_correlation(weight).numpy(),
@@ -207,6 +207,14 @@ def write_report(
         edits=[_edit(**entry) for entry in classes.get("history", [])],
     )
     report.write(path)
+
+
+def _settings(about: Mapping[str, Any]) -> dict[str, object]:
+    """What a run was made with: its encoder and head, and what of its items and names was typed, before its recipe."""
+    typed = about.get("command") or {}
+    made: dict[str, object] = {"encoder": about["encoder"]["source"], "head": about["head"]["kind"]}
+    made |= {key: typed[key] for key in ("text", "train_head", "names", "k", "held_out") if key in typed}
+    return made | about["recipe"]
 
 
 def _edit(date: str, action: str, arguments: Mapping[str, object], **_: object) -> Edit:

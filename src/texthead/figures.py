@@ -8,6 +8,7 @@ Names are data: dollar signs in them are not formulas (`parse_math=False`), line
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ WIDTH = 5.8  # inches; on a phone this shrinks to two thirds, and the labels can
 MAP_WIDTH = 7.0
 SMALL_MAP_WIDTH = 4.5  # two of them stand side by side on a page of 1000 pixels
 NAME_LENGTH = 24  # characters of a class name in a map; the rest becomes "…"
-CELL_NUMBERS = 12  # up to so many classes a confusion map holds its counts
+CELL_NUMBERS = 12  # up to so many classes the cells of a map hold their numbers
 NAME_FONTS = (9.0, 8.0, 7.0, 6.5, 6.0)  # points; the largest that fits is taken for the names of a map
 
 _PANEL_TITLES = {
@@ -186,6 +187,21 @@ def _add_legend(panel: "matplotlib.axes.Axes", names: Sequence[str]) -> None:
         text.set(text=short(name, 40), parse_math=False)
 
 
+def font_file() -> str:
+    """The file of the font that names are drawn with."""
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+def without_glyph(names: Sequence[str]) -> list[str]:
+    """The names of which the font cannot draw every letter."""
+    from matplotlib.ft2font import FT2Font
+
+    known = FT2Font(font_file()).get_charmap()
+    return [name for name in names if not all(ord(letter) in known for letter in name)]
+
+
 # ---------------------------------------------------------------- maps
 
 
@@ -235,7 +251,8 @@ def plot_correlation(
     """A map of how alike the classes' rows of a head are; white is `center`, red is more alike, blue less.
 
     The colours end where 99% of the pairs of different classes do, so the diagonal doesn't set them; the
-    colour bar says where. A `center` other than 0 suits text weights whose rows all lean the same way.
+    colour bar says where. A `center` other than 0 suits text weights whose rows all lean the same way. Up to 12
+    classes the cells hold the correlations, since the most alike pair has the diagonal's colour.
 
     Source: Fig. 1 ("the color thresholds are adjusted").
     Raises: TextheadError when the matrix is not square or the names are not as many.
@@ -245,6 +262,8 @@ def plot_correlation(
     figure, axes = _square_figure(room)
     limit = colour_limit([matrix], center=center)
     image = _draw_correlation(axes, matrix, limit, center)
+    if len(names) <= CELL_NUMBERS:
+        _write_correlations(axes, matrix, np.abs(matrix - center) / limit, room.side)
     _label_classes(axes, names, room.font)
     axes.set_xlabel("class", fontsize=9)
     axes.set_ylabel("class", fontsize=9)
@@ -335,6 +354,15 @@ def _write_counts(axes: "matplotlib.axes.Axes", matrix: np.ndarray, percent: np.
         colour = "white" if percent[row, column] > 55 else DARK
         text = str(count) if count else "·"
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+
+
+def _write_correlations(axes: "matplotlib.axes.Axes", matrix: np.ndarray, shade: np.ndarray, side: float) -> None:
+    size = min(9.0, 72 * side / len(matrix) / 3.2)
+    for (row, column), value in np.ndenumerate(matrix):
+        colour = "white" if shade[row, column] > 0.6 else DARK
+        axes.text(
+            column, row, f"{round(float(value), 2) + 0.0:.2f}", ha="center", va="center", fontsize=size, color=colour
+        )
 
 
 class _MapRoom(NamedTuple):

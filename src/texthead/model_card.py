@@ -1,5 +1,6 @@
 """The model card of an exported run: what the run itself says, and nothing else."""
 
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -165,8 +166,12 @@ def _prompts(prompt: object) -> str:
 
 def _code(text: object) -> str:
     """Text as it is, in a line of Markdown."""
-    ticks = "``" if "`" in str(text) else "`"
-    return f"{ticks}{' '.join(str(text).split())}{ticks}"
+    shown = " ".join(str(text).split())
+    if "`" not in shown:
+        return f"`{shown}`"
+    # Markdown takes one blank away on each side, and reads no backtick of the text as one of the marks.
+    marks = "`" * (1 + max(len(run) for run in re.findall("`+", shown)))
+    return f"{marks} {shown} {marks}"
 
 
 def _made_by(run: Run) -> str:

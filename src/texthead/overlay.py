@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from texthead.events import Event
 from texthead.features import Progress
-from texthead.figures import COLOURS
+from texthead.figures import COLOURS, font_file
 from texthead.files import replacing
 from texthead.sound import Sound
 from texthead.videos import Video
@@ -65,14 +65,6 @@ def colours(events: Sequence[Event]) -> dict[str, str]:
     """The colour of each name, in the order in which they first happen; from the seventh on they come again."""
     names = dict.fromkeys(event.name for event in events)
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-
-
-def without_glyph(names: Sequence[str]) -> list[str]:
-    """The names of which the font cannot draw every letter."""
-    from matplotlib.ft2font import FT2Font
-
-    known = FT2Font(_font_file()).get_charmap()
-    return [name for name in names if not all(ord(letter) in known for letter in name)]
 
 
 def write_overlay(
@@ -149,7 +141,7 @@ class _Painter:
     def __init__(self, size: tuple[int, int], events: Sequence[Event], shades: Mapping[str, str], seconds: float):
         self.unit = max(12, min(size) // 20)
         self.height = round(1.6 * self.unit)
-        self.font = ImageFont.truetype(_font_file(), self.unit)
+        self.font = ImageFont.truetype(font_file(), self.unit)
         self.seconds = seconds or 1.0
         self.strip = Image.new("RGB", (size[0], max(6, self.unit // 2)), DIM)
         pen = ImageDraw.Draw(self.strip)
@@ -206,12 +198,6 @@ def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     while text and font.getlength(text) > width:
         text = f"{text.rstrip('…')[:-1]}…" if len(text) > 1 else ""
     return text
-
-
-def _font_file() -> str:
-    import matplotlib
-
-    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 def _rate(video: Video) -> Fraction:

@@ -27,9 +27,9 @@ def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
         gr.HTML(heading_html(about), padding=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=280):
-                size = f"up to {rules.megabytes} MB and {limits.seconds:g} s"
+                size = f"up to {rules.megabytes} MB, {limits.seconds:g} s"
                 kinds = sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES)
-                file = gr.File(label=f"A video or an image ({size})", file_types=kinds, elem_id="file")
+                file = gr.File(label=f"Video or image, {size}", file_types=kinds, elem_id="file")
                 names = gr.Textbox(
                     label="Names to choose from",
                     info=_names_info(about),

@@ -27,6 +27,10 @@ def _plain(message: str) -> str:
     text = " ".join(message.split())
     if text.startswith('expected "classes.action" to be one of'):
         return "classes RUN needs list, add, rename, remove or merge (see texthead classes --help)"
+    if text.startswith("Unexpected config: "):
+        # The parser quotes the whole file.
+        found = text.removeprefix("Unexpected config: ")
+        return f"--config needs lines `option: value`, as --print-config prints them, got {found[:40]!r}"
     required = re.fullmatch(r"the following arguments are required: (\w+(?:\.\w+)?)\.(\w+)", text)
     if required:
         command, name = required[1].replace(".", " RUN "), required[2]

@@ -32,16 +32,19 @@ def clean_name(label: str) -> str:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Nothing, if the names can be classes: none empty, none twice.
+    """Nothing, if the names can be classes: none empty, none twice, each in one line.
 
     Raises:
-        DataError: no name, an empty name, or one that occurs twice.
+        DataError: no name, an empty name, one of several lines, or one that occurs twice.
     """
     if not names:
         raise DataError("no class names given: at least one is needed")
     for position, name in enumerate(names):
         if not name.strip():
             raise DataError(f"class name {position + 1} of {len(names)} is empty: give it a name or remove it")
+        if len(name.splitlines()) > 1:
+            # In subtitles what is behind an empty line is the next one.
+            raise DataError(f"class name {name[:60]!r} has several lines: write it in one")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"class name {twice[0]!r} occurs {Counter(names)[twice[0]]} times: names must be unique")

@@ -6,6 +6,7 @@ it can be opened from a mail. Every string given is escaped; nobody's class name
 
 import base64
 import io
+import warnings
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -230,6 +231,13 @@ def _source(kind: str, data: bytes) -> str:
 
 def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
     """The media type and bytes of a figure: an SVG, or a PNG of 200 pixels an inch if smaller; a JPEG of photos."""
+    with warnings.catch_warnings():
+        # The page says which names have none.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        return _drawn(figure)
+
+
+def _drawn(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
     vector, pixels = io.BytesIO(), io.BytesIO()
     drawn = [image.get_array() for axes in figure.axes for image in axes.images]
     if any(array is not None and array.ndim == 3 for array in drawn):

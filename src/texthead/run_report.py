@@ -162,6 +162,9 @@ def _add_maps(
         figure = figures.plot_correlation(correlation, names, title="How alike the head's rows are")
         pairs.append((figure, "Correlation of the head's rows: red pairs lie closer together than blue ones."))
     report.figures(pairs, wide=True)
+    missing = figures.without_glyph(names)
+    if missing:
+        report.text(f"The font of the pictures has no letters for {_listed(missing, 6)}: boxes stand there.")
 
 
 def relation_text(found: confusions.Relation | None, *, rows_are_text: bool) -> str:

@@ -312,7 +312,8 @@ class Predictor:
         try:
             return self.model(views_of(path, self.settings)[None])[0].astype(np.float64)
         except (FFmpegError, OSError, StopIteration) as error:
-            raise Refused(f"cannot be read ({error}); fetch or encode it again") from error
+            why = getattr(error, "strerror", None) or error
+            raise Refused(f"cannot be read ({why}); fetch or encode it again") from error
 
     def named(self, path: Path, top: int) -> dict:
         """The best names of a file; of a calibrated model also its answer and its label set, where it has them."""

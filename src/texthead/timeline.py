@@ -9,9 +9,10 @@ half a point before it to half a point behind it.
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -232,7 +233,7 @@ def scores_over_time(
         progress: is called with whole seconds done, and those of the whole video (0 where that is not known yet).
 
     Raises:
-        MediaError: a frame that cannot be read, when it is come to.
+        MediaError: a frame that cannot be read, or whose time is not behind the last one's, when it is come to.
     """
     model, look = look_of(run, frames=frames, pixels=pixels)
     calibration, _ = calibration_for(run, look)
@@ -246,10 +247,18 @@ def scores_over_time(
     )
     whole = math.ceil(video.duration_seconds) if isinstance(video, Video) else 0
     for seconds, take in video.in_order():
-        yield from timeline.feed(seconds, take)
+        yield from _of(video, timeline.feed, seconds, take)
         if progress:
             progress(int(seconds), whole)
-    yield from timeline.finish(video.duration_seconds)
+    yield from _of(video, timeline.finish, video.duration_seconds)
+
+
+def _of(video: Source, step: Callable[..., list[Stretch]], *arguments: Any) -> list[Stretch]:
+    """What the engine knows after a step; what is wrong with the times is told of their video."""
+    try:
+        return step(*arguments)
+    except DataError as error:
+        raise MediaError(video.path, str(error)) from None
 
 
 def find_events(

@@ -13,8 +13,9 @@ from texthead import runs
 from texthead.calibration import NONE, Calibration
 from texthead.errors import DataError, MediaError, RunError
 from texthead.events import CSV_COLUMNS, Event, EventFinder, Hysteresis, Stretch, csv_row, in_order, srt
+from texthead.figures import without_glyph
 from texthead.files import replacing
-from texthead.overlay import Curve, codec, without_glyph, write_overlay
+from texthead.overlay import Curve, codec, write_overlay
 from texthead.predict_job import predictor, told_calibration, zero_shot_line
 from texthead.prediction import Look, look_of
 from texthead.recognizer import Recognizer

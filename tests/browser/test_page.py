@@ -158,6 +158,13 @@ def test_an_image_is_named_and_lit_on_a_phone(page: str, run: Path, media: Path,
     assert driver.execute_script("return document.documentElement.scrollWidth") == 400
 
 
+def test_what_a_file_may_be_is_read_whole_on_a_narrow_phone(zero_shot: str, media: Path, browser: Callable):
+    driver = opened(browser(360), zero_shot)
+    drop(driver, media / "umbrella.png")
+    label, button = (driver.find_element(By.CSS_SELECTOR, f"#file {tag}").rect for tag in ("label", "button"))
+    assert label["x"] + label["width"] <= button["x"]
+
+
 def test_the_playhead_follows_the_player_and_moves_it(page: str, media: Path, browser: Callable):
     driver = opened(browser(), page)
     ask(driver, media / VIDEO, where=False)
