@@ -4,6 +4,7 @@ import csv
 import importlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -627,6 +628,16 @@ def test_config_alone_trains(world, say, tmp_path):
     # Same data, seed and recipe: the same run, with or without baselines.
     ours, theirs = (load_file(run / "model.safetensors") for run in (tmp_path / "run", world.run))
     assert all((ours[key] == theirs[key]).all() for key in theirs)
+
+
+@pytest.mark.slow
+def test_names_that_no_terminal_can_show(world, tmp_path):
+    name = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    video(name, "red")
+    command = [sys.executable, "-m", "texthead", "predict", str(world.run), str(name)]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+    assert done.returncode == 0, done.stderr
+    assert b"caf\\udce9.mp4" in done.stdout
 
 
 @pytest.mark.slow

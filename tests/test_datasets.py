@@ -1,5 +1,6 @@
 """Manifests and folders become items or an error that says where; clips are drawn from (seed, epoch, position) alone."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -157,6 +158,28 @@ def test_a_name_with_a_line_break_is_told_in_one_line(tmp_path):
 def test_a_manifest_that_is_not_utf8(tmp_path):
     with pytest.raises(DataError, match="save it as UTF-8"):
         read_dataset(manifest(tmp_path, "path,label\nvélo.mp4,run\n", encoding="latin-1"))
+
+
+def test_a_file_whose_name_is_not_utf8_is_found_by_its_bytes(tmp_path):
+    path = manifest(tmp_path, "path,label\nvélo.mp4,run\n", encoding="latin-1")
+    named = touch(tmp_path, os.fsdecode("vélo.mp4".encode("latin-1"))) / os.fsdecode("vélo.mp4".encode("latin-1"))
+    assert read_dataset(path).items == (Item(named, "run"),)
+
+
+@pytest.mark.parametrize("text", ["path,label\na.mp4,vélo\n", "path,label,é\na.mp4,run,1\n"])
+def test_other_text_that_is_not_utf8_is_refused(tmp_path, text):
+    touch(tmp_path, "a.mp4")
+    with pytest.raises(DataError, match="byte 0xe9 is no UTF-8.*save it as UTF-8"):
+        read_dataset(manifest(tmp_path, text, encoding="latin-1"))
+
+
+def test_a_link_that_leads_nowhere_is_noted(tmp_path):
+    touch(tmp_path, "run/a.mp4", "jump/b.mp4")
+    (tmp_path / "run/gone.mp4").symlink_to("nowhere.mp4")
+    (tmp_path / "run/circle.mp4").symlink_to("circle.mp4")
+    dataset = read_dataset(tmp_path)
+    assert len(dataset) == 2
+    assert dataset.notes == (f"{tmp_path}/run: links to files that are not there: 2 (circle.mp4)",)
 
 
 def test_a_file_that_is_no_manifest(tmp_path):

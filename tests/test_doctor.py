@@ -156,6 +156,10 @@ def test_folders() -> None:
     items += [Item(Path("Long_Sleeve/1.jpg"), "long sleeve")]
     (found,) = doctor.folder_findings(items)
     assert (found.items, found.severity) == ((0,), "serious")
+    # Two labels that read the same: each lies in its own folder.
+    assert not doctor.folder_findings(
+        [Item(Path("Play Violin/1.jpg"), "Play Violin"), Item(Path("b/2.jpg"), "play_violin")]
+    )
 
 
 def test_synonyms_come_closest_first() -> None:

@@ -435,3 +435,20 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
     assert len(kept) > 20
     for i in kept[:10] + kept[-10:]:
         assert torch.equal(cache.get(str(i), range(16)), torch.full((16, 64), float(i)))
+
+
+def test_the_bytes_of_a_video_under_a_pictures_name_are_not_taken_from_the_cache(
+    visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path
+) -> None:
+    named = tmp_path / "video.jpg"
+    named.write_bytes(videos[0].read_bytes())
+    for _ in range(2):
+        video, picture = frame_features(visual, [videos[0], named], choose, PIXELS, cache=cache)
+        assert isinstance(video, FrameFeatures)
+        assert isinstance(picture, MediaError)
+
+
+def test_a_name_that_is_not_utf8(visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    named.write_bytes(videos[0].read_bytes())
+    only_features(frame_features(visual, [named], choose, PIXELS, cache=cache))

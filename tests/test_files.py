@@ -135,3 +135,10 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_dir() == tmp_path / ".cache" / "texthead"
+
+
+def test_a_name_that_is_not_utf8_goes_into_json_and_back(tmp_path):
+    value = {"path": os.fsdecode(b"caf\xe9\\.mp4"), "name": "café"}
+    write_json(tmp_path / "a.json", value)
+    (tmp_path / "a.json").read_bytes().decode()
+    assert read_json(tmp_path / "a.json") == value

@@ -109,8 +109,8 @@ def test_a_recipe_stays_as_it_is():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"frames": 0}, "frames must be at least 1, got 0"),
-        ({"size": 15}, "size must be at least 16 pixels, got 15"),
+        ({"frames": 0}, "frames must be from 1 to 1,024, got 0"),
+        ({"size": 15}, "size must be from 16 to 4,096 pixels, got 15"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"batch": 0, "accumulate": 1}, "batch must be at least 1, got 0"),
         ({"accumulate": 0}, r"accumulate must be from 1 to batch \(128\), got 0"),

@@ -293,7 +293,7 @@ def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: lis
     [
         (lambda v: v["recipe"].update(learning_rate=1), "no option 'learning_rate'"),
         (lambda v: v["recipe"].pop("patch_dropout"), "recipe lacks patch_dropout"),
-        (lambda v: v["recipe"].update(frames=0), "frames must be at least 1, got 0"),
+        (lambda v: v["recipe"].update(frames=0), "frames must be from 1 to 1,024, got 0"),
         (lambda v: v["temporal"].update(kind="lstm"), "'lstm'"),
         (lambda v: v["temporal"].update(depth=3), "depth"),
         (lambda v: v["encoder"].update(pool="max"), "pool"),
@@ -401,4 +401,26 @@ def test_an_unknown_timm_architecture_is_one_line(run: Path) -> None:
     spec = replace(SPEC, architecture="timm:no_such_network")
     changed(run, "recipe.json", lambda v: v.update(encoder=spec.to_json()))
     with pytest.raises(TextheadError, match="no_such_network"):
+        load_run(run)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "recipe.json", "classes.json", "split.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(run: Path, name: str) -> None:
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    refused(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "pattern"),
+    [
+        (lambda about: about["recipe"].update(frames=10**9), "frames must be from 1 to 1,024"),
+        (lambda about: about["pixels"].update(size=10**6), "pixels must be from 1 to 4,096 a side"),
+        (lambda about: about["pixels"].update(resize=0), "pixels must be from 1 to 4,096 a side"),
+        (lambda about: (about["recipe"].update(frames=1024), about["pixels"].update(size=4096)), "a clip may have"),
+    ],
+)
+def test_clips_that_would_take_all_memory_are_refused(run: Path, change: Callable, pattern: str) -> None:
+    changed(run, "recipe.json", change)
+    with pytest.raises(RunError, match=pattern):
         load_run(run)

@@ -1,5 +1,7 @@
 """Tensors come out of every kind of file, and nothing else ever happens."""
 
+import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -118,3 +120,14 @@ def test_a_damaged_zip_is_one_line(tmp_path: Path) -> None:
     assert not is_torchscript(path)
     with pytest.raises(EncoderError, match="no weights can be read"):
         read_tensors(path)
+
+
+def test_a_refused_file_is_not_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(
+        pickle.dumps({"state_dict": Path()}, protocol=4)
+    )  # torch warns of protocols that it doesn't write.
+    with warnings.catch_warnings(record=True) as told, pytest.raises(EncoderError, match="no weights can be read"):
+        warnings.simplefilter("always")
+        read_tensors(path)
+    assert not told

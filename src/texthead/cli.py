@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,9 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 2 for a mistake of the user's, 130 for an interrupt, 141 where the output's reader has gone."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # Names of files can hold what no terminal can show.
     parser = command_line()
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)

@@ -246,9 +246,11 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
         raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with {','.join(needed)}, or a .txt list")
     named = " and ".join(needed)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        # A name on disk may be no UTF-8; `write_csv` keeps its bytes, so they are read back here.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_known(name) for name in reader.fieldnames or []]
+            "".join(columns).encode()  # Else an error, below.
             missing = set(needed) - set(columns)
             if missing:
                 raise DataError(
@@ -261,9 +263,27 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
                     raise DataError(f"{where}: the row has not as many fields as the header; quote fields with commas")
                 if not all(row[column].strip() for column in needed):
                     raise DataError(f"{where}: {named} must not be empty")
+                _check_utf8(row, path)
                 yield reader.line_num, row
+    except UnicodeEncodeError as error:
+        problem = f"{path}: not a readable manifest (byte 0x{ord(error.object[error.start]) - 0xDC00:x} is no UTF-8)"
+        raise DataError(f"{problem}; save it as UTF-8 with a header line") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None
+
+
+def _check_utf8(row: dict[str, str], manifest: Path) -> None:
+    """Nothing, if all of a row is UTF-8 but the path of a file that is there under these very bytes.
+
+    Raises:
+        UnicodeEncodeError: something else is not.
+    """
+    for column, value in row.items():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            if column != "path" or not (manifest.parent / value).exists():
+                raise
 
 
 def _known(column: str) -> str:
@@ -294,8 +314,12 @@ def _read_folders(root: Path) -> Dataset:
     notes: list[str] = []
     for folder, split in roots:
         for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            files = sorted(p for p in class_folder.iterdir() if p.is_file() and not p.name.startswith("."))
+            there = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
+            files = [p for p in there if p.is_file()]
             media = [p for p in files if is_media(p)]
+            lost = [p for p in there if is_media(p) and not p.exists()]  # A link that leads nowhere, or in a circle.
+            if lost:
+                notes.append(f"{class_folder}: links to files that are not there: {len(lost)} ({lost[0].name})")
             if not media:
                 raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
             if len(media) < len(files):

@@ -249,11 +249,11 @@ def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
 
 def folder_findings(items: Sequence[Item]) -> list[Finding]:
     """Items whose folder is called like another class."""
-    names = {prompts.clean_name(item.label).casefold(): item.label for item in items}
+    names = {prompts.clean_name(item.label).casefold() for item in items}
     found = []
     for position, item in enumerate(items):
-        told = names.get(prompts.clean_name(item.path.parent.name).casefold())
-        if told is not None and told != item.label:
+        told = prompts.clean_name(item.path.parent.name).casefold()
+        if told in names and told != prompts.clean_name(item.label).casefold():
             detail = f"is labelled {item.label} and lies in a folder called {item.path.parent.name}; look which is true"
             found.append(Finding("serious", "folder of another class", str(item.path), detail, (position,)))
     return found

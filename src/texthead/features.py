@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.datasets import Pixels
-from texthead.decoding import open_media
+from texthead.decoding import is_image, open_media
 from texthead.errors import MediaError, TextheadError
 from texthead.files import cache_dir, content_digest
 from texthead.frame_files import frame_files, is_template
@@ -108,7 +108,8 @@ class FeatureCache:
         try:
             stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
             stamp = stamps[0] if files == [path] else hashlib.sha256("\n".join(stamps).encode()).hexdigest()
-            name = str(resolved(path))
+            # A name that is no UTF-8 is no text for the database.
+            name = str(resolved(path)).encode("utf-8", "backslashreplace").decode("utf-8")
             with self._faults():
                 row = self._db.execute("SELECT stamp, digest FROM files WHERE path = ?", (name,)).fetchone()
             if row and row[0] == stamp:
@@ -214,7 +215,8 @@ def frame_features(
     for position, path in enumerate(paths if cache else ()):
         assert cache is not None
         try:
-            digests[position] = cache.digest(path)
+            # The same bytes have other frames as a picture than as a video, or can be read as one of the two only.
+            digests[position] = cache.digest(path) + (" as a picture" if is_image(path) else "")
         except MediaError as error:
             found[position] = error
             continue

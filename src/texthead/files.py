@@ -76,9 +76,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Put a value into a JSON file, whole or not at all."""
+    """Put a value into a JSON file, whole or not at all. Of paths that are no UTF-8 the odd bytes are escaped."""
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     with replacing(path) as beside:
-        beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")  # `\\udce9`, as JSON has it too
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -96,6 +97,8 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
         RunError: the file is missing, too large, or holds no JSON object.
     """
     try:
+        if not path.is_file() and not path.is_dir():  # A pipe would be waited for.
+            raise FileNotFoundError
         value = read_value(path, most=most)
     except FileNotFoundError:
         raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with --resume)") from None

@@ -9,6 +9,10 @@ from texthead.errors import RunError
 # Where the rows of a head come from.
 HeadKind = Literal["text", "prompt", "normal", "orthogonal", "lda", "linear", "cosine"]
 
+# Of a clip, and of its side in pixels: what is beyond is a mistake, or meant to take all memory.
+MOST_FRAMES = 1024
+MOST_SIDE = 4096
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -99,8 +103,9 @@ class Recipe:
 
     def __post_init__(self):
         rules = {
-            "frames": (self.frames >= 1, "at least 1"),
-            "size": (self.size is None or self.size >= 16, "at least 16 pixels"),
+            "frames": (1 <= self.frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
+            "size": (self.size is None or 16 <= self.size <= MOST_SIDE, f"from 16 to {MOST_SIDE:,} pixels"),
+            "resize": (self.resize is None or 1 <= self.resize <= MOST_SIDE, f"from 1 to {MOST_SIDE:,} pixels"),
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch": (self.batch >= 1, "at least 1"),
             "accumulate": (1 <= self.accumulate <= self.batch, f"from 1 to batch ({self.batch})"),

@@ -37,7 +37,7 @@ from texthead.files import fingerprint, read_json, replacing, write_json
 from texthead.heads import CosineHead, FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead, text_head
 from texthead.prompt_head import PromptHead
 from texthead.prompts import class_prompts
-from texthead.recipes import Recipe
+from texthead.recipes import MOST_SIDE, Recipe
 from texthead.recognizer import Recognizer
 from texthead.shard_files import is_member, resolved
 from texthead.temporal import Temporal, make_temporal
@@ -48,6 +48,8 @@ from texthead.weights import sized_as
 FORMAT = 3
 # What recipes of an older format did not hold, since there was nothing else.
 _BEFORE: dict[int, dict[str, object]] = {2: {"patch_dropout": 0.0}}
+# 0.8 GB of frames, as 1,024 of 512 x 512: a clip of more is none that was trained on.
+_MOST_IN_CLIP = 2**28
 # What stands for the run's own folder in the source of an encoder that lies in it.
 HERE = "{run}"
 ENCODER = "encoder"
@@ -333,6 +335,8 @@ def saved_classes(folder: Path) -> dict[str, Any]:
         RunError: the file is missing or no JSON object, or it speaks of other rows.
     """
     classes = read_json(folder / "classes.json")
+    if not (folder / "model.safetensors").is_file():
+        return classes  # As below. Opening a pipe would wait for its other end.
     try:
         with safe_open(folder / "model.safetensors", framework="pt") as file:
             found = rows_digest(file.get_tensor("head.weight"))
@@ -376,6 +380,8 @@ def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         RunError: the file is missing or damaged.
     """
     try:
+        if not path.is_file():
+            raise FileNotFoundError
         with safe_open(path, framework="pt") as file:
             return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
@@ -452,6 +458,20 @@ def save_calibration(run: Run, calibration: Calibration) -> Run:
     return replace(run, calibration=calibration)
 
 
+def _check_clip_size(folder: Path, pixels: Pixels, frames: int) -> None:
+    """Nothing, unless a run asks for clips that take more memory than any that was trained."""
+    if not 1 <= pixels.size <= MOST_SIDE or not 1 <= pixels.resize <= MOST_SIDE:
+        raise RunError(
+            f"{folder}/recipe.json: pixels must be from 1 to {MOST_SIDE:,} a side, got "
+            f"{pixels.size} of {pixels.resize}: restore it from a copy"
+        )
+    if frames * pixels.size**2 > _MOST_IN_CLIP:
+        raise RunError(
+            f"{folder}/recipe.json: {frames:,} frames of {pixels.size:,} pixels a side are more than the "
+            f"{_MOST_IN_CLIP:,} pixels that a clip may have: restore it from a copy"
+        )
+
+
 def load_run(folder: str | Path) -> Run:
     """The recogniser in a run folder, ready to predict. Neither a text encoder nor pretrained weights are needed.
 
@@ -485,6 +505,7 @@ def load_run(folder: str | Path) -> Run:
         )
         pixels = Pixels(**about["pixels"])
         recipe = Recipe.from_json({**_BEFORE.get(written_as, {}), **about["recipe"]})
+        _check_clip_size(folder, pixels, recipe.frames)
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
         # Files that could not be read have no content to be known by.
         contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]

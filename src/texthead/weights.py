@@ -3,6 +3,7 @@
 import math
 import pickle
 import threading
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
@@ -73,7 +74,8 @@ def read_checkpoint(path: Path) -> dict:
         else:
             # The settings in ViFi-CLIP's files; their class is not needed to read them.
             plain: list[Any] = [(OrderedDict, "yacs.config.CfgNode")]
-            with torch.serialization.safe_globals(plain):
+            with torch.serialization.safe_globals(plain), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # What is said of a file is one line, below.
                 found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # On damaged files the readers raise nearly every kind there is.
         # torch's own messages go over many lines and advise to load without safety.
