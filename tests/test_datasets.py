@@ -177,9 +177,10 @@ def test_a_link_that_leads_nowhere_is_noted(tmp_path):
     touch(tmp_path, "run/a.mp4", "jump/b.mp4")
     (tmp_path / "run/gone.mp4").symlink_to("nowhere.mp4")
     (tmp_path / "run/circle.mp4").symlink_to("circle.mp4")
+    os.mkfifo(tmp_path / "run/pipe.mp4")
     dataset = read_dataset(tmp_path)
     assert len(dataset) == 2
-    assert dataset.notes == (f"{tmp_path}/run: links to files that are not there: 2 (circle.mp4)",)
+    assert dataset.notes == (f"{tmp_path}/run: names of media without a file behind them: 3 (circle.mp4)",)
 
 
 def test_a_file_that_is_no_manifest(tmp_path):

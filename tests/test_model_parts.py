@@ -42,6 +42,11 @@ def test_sizes_come_from_the_recipe_or_the_encoder() -> None:
     assert pixels_for(replace(plain, size=224), fixed) == Pixels(224, 256, "bicubic")
     with pytest.raises(RunError, match="tiny takes 224 pixels only, got size 112: pass --size 224"):
         pixels_for(replace(plain, size=112), fixed)
+    # A run that would not be loaded is not trained.
+    with pytest.raises(RunError, match="1,024 frames of 4,096 pixels a side are more than"):
+        pixels_for(replace(plain, frames=1024, size=4096, resize=4096), SPEC)
+    with pytest.raises(RunError, match="pixels must be from 1 to 4,096 a side, got 4096 of 4"):
+        pixels_for(replace(plain, frames=1, size=4096), SPEC)
 
 
 def test_the_temporal_module_is_the_recipes_and_its_seeds() -> None:

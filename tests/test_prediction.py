@@ -1,5 +1,6 @@
 """Files in, names out: each file once, in order, with probabilities that are the model's own."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,19 @@ def test_hidden_files_are_found_only_by_name(tmp_path: Path) -> None:
     assert find_media([tmp_path]) == [tmp_path / "c.mp4"]
     assert find_media([tmp_path / ".trash"]) == [tmp_path / ".trash" / "b.mp4"]
     assert find_media([tmp_path / ".a.mp4"]) == [tmp_path / ".a.mp4"]
+
+
+def test_names_without_a_file_behind_them_are_errors_where_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "lost.mp4").symlink_to("nowhere.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    write_video(tmp_path / "there.mp4", "red", frames=2)
+    assert find_media([tmp_path]) == [tmp_path / name for name in ("lost.mp4", "pipe.mp4", "there.mp4")]
+    found = predict(make_run(1), [tmp_path], skip_unreadable=True)
+    assert [bool(each.error) for each in found] == [True, True, False]
+    with pytest.raises(MediaError, match=r"lost\.mp4: no such file"):
+        predict(make_run(1), [tmp_path])
+    with pytest.raises(MediaError, match=r"pipe\.mp4: a pipe or a device, not a file"):
+        predict(make_run(1), [tmp_path / "pipe.mp4"])
 
 
 def test_what_is_not_there(tree: Path) -> None:

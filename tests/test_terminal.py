@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.table import Table
 
 from made import calibrate_run, write_colour_run
-from texthead.errors import RunError
+from texthead.errors import DataError, RunError
 from texthead.runs import load_run
-from texthead.terminal import bar, pick_device, say_other_classes
+from texthead.terminal import bar, pick_device, results, say_other_classes
 
 
 def test_pick_device():
@@ -25,6 +26,19 @@ def test_bar_is_silent_where_nobody_looks(capsys):
         update(1, 2)
         update(2, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_stranger_calls_a_class_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture) -> None:
+    """Escape sequences would colour the terminal, rename its window or write over what stands there."""
+    evil = "\x1b[31mred\x1b]0;title\x07\x9b2J\r"
+    table = Table("name")
+    table.add_row(evil)
+    results().print(evil)
+    results().print(table)
+    print(DataError(evil))
+    said = capsys.readouterr().out
+    assert not set(said) & {"\x1b", "\x07", "\x9b", "\r"}
+    assert said.count(r"\x1b[31mred\x1b]0;title\x07\x9b2J") == 3
 
 
 def test_other_classes_are_told_what_they_lose(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

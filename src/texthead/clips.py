@@ -13,12 +13,13 @@ MAX_PIXELS = 89_478_485
 def check_file(path: Path) -> None:
     """Nothing, if a file with something in it lies at `path`.
 
-    Raises: MediaError for a folder, no file, or an empty one.
+    Raises: MediaError for a folder, a pipe, no file, or an empty one.
     """
     if path.is_dir():
         raise MediaError(path, "a folder, not a file; name a file in it")
     if not path.is_file():
-        raise MediaError(path, "no such file; check the path", "missing")
+        problem = "a pipe or a device, not a file; name a file" if path.exists() else "no such file; check the path"
+        raise MediaError(path, problem, "missing")
     if path.stat().st_size == 0:
         raise MediaError(path, "the file is empty (0 bytes); fetch or copy it again", "empty")
 

@@ -312,14 +312,17 @@ def _read_folders(root: Path) -> Dataset:
     roots = [(p, _SPLIT_NAMES[p.name.lower()]) for p in folders] if are_splits else [(root, None)]
     items: list[Item] = []
     notes: list[str] = []
+    told: set[Path] = set()
     for folder, split in roots:
         for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
             there = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
             files = [p for p in there if p.is_file()]
             media = [p for p in files if is_media(p)]
-            lost = [p for p in there if is_media(p) and not p.exists()]  # A link that leads nowhere, or in a circle.
+            # Links that lead nowhere or in a circle; pipes.
+            lost = [p for p in there if is_media(p) and not p.is_file() and not p.is_dir()]
+            told |= {*lost}
             if lost:
-                notes.append(f"{class_folder}: links to files that are not there: {len(lost)} ({lost[0].name})")
+                notes.append(f"{class_folder}: names of media without a file behind them: {len(lost)} ({lost[0].name})")
             if not media:
                 raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
             if len(media) < len(files):
@@ -328,16 +331,19 @@ def _read_folders(root: Path) -> Dataset:
                     f"{class_folder}: files that are not media: {len(files) - len(media)} ({', '.join(odd[:4])})"
                 )
             items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
-    used = {item.path for item in items}
-    stray = [path for path in media_below(root) if path not in used]
+    told |= {item.path for item in items}
+    stray = [path for path in media_below(root) if path not in told]
     if stray:
         notes.append(f"{root}: {len(stray)} media files are not directly in a class folder and not used ({stray[0]})")
     return _checked(Dataset(tuple(items), str(root), tuple(notes)))
 
 
 def media_below(folder: Path) -> list[Path]:
-    """The videos and images in a folder and all below it, sorted; what is hidden (`.name`) is passed over."""
-    found = (path for path in folder.rglob("*") if is_media(path) and path.is_file())
+    """The videos and images in a folder and all below it, sorted; what is hidden (`.name`) is passed over.
+
+    A link that leads nowhere is among them: it is an error where it is read.
+    """
+    found = (path for path in folder.rglob("*") if is_media(path) and not path.is_dir())
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 

@@ -6,12 +6,21 @@ from typing import Literal
 Fault = Literal["missing", "empty", "unreadable", "sound only", "cut short", "damaged", "changing size"]
 
 
+# Escape sequences begin with them: what a file or a class is called is shown, and not obeyed.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """The text for a terminal: control characters but tab and line feed are written as `\\x1b`."""
+    return text.translate(_CONTROLS)
+
+
 class TextheadError(ValueError):
     """A mistake that the caller can mend; the command line prints it as one line and exits with 2."""
 
     def __str__(self) -> str:
         # A file's name may hold a line break, and so may what another library says.
-        return " ".join(super().__str__().splitlines())
+        return printable(" ".join(super().__str__().splitlines()))
 
 
 class DataError(TextheadError):

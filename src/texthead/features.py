@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from texthead.clips import check_file
 from texthead.datasets import Pixels
 from texthead.decoding import is_image, open_media
 from texthead.errors import MediaError, TextheadError
@@ -102,9 +103,9 @@ class FeatureCache:
         """
         if is_member(path):
             return content_digest(path)
+        if not is_template(path):
+            check_file(path)
         files = frame_files(path) if is_template(path) else [path]
-        if not all(file.is_file() for file in files):
-            raise MediaError(path, "no such file; check the path")
         try:
             stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
             stamp = stamps[0] if files == [path] else hashlib.sha256("\n".join(stamps).encode()).hexdigest()

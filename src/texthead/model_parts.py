@@ -23,7 +23,7 @@ from texthead.heads import (
 )
 from texthead.prompt_head import PromptHead, random_context, template_context
 from texthead.prompts import class_prompts
-from texthead.recipes import HeadKind, Recipe
+from texthead.recipes import HeadKind, Recipe, check_clip_size
 from texthead.runs import Head
 from texthead.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal, network
 from texthead.towers import Encoder, Visual, VisualSpec
@@ -35,12 +35,14 @@ def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
     """The sizes of a recipe on an encoder.
 
     Raises:
-        RunError: a size that the encoder cannot take.
+        RunError: a size that the encoder cannot take, or clips that take too much memory.
     """
     size = recipe.size or spec.size
     if size != spec.size and not spec.any_size:
         raise RunError(f"{spec.source} takes {spec.size} pixels only, got size {size}: pass --size {spec.size}")
-    return Pixels(size, recipe.resize or round(size / spec.crop), spec.interpolation, spec.squash)
+    pixels = Pixels(size, recipe.resize or round(size / spec.crop), spec.interpolation, spec.squash)
+    check_clip_size(recipe.frames, pixels.size, pixels.resize)
+    return pixels
 
 
 def make_head(

@@ -12,6 +12,22 @@ HeadKind = Literal["text", "prompt", "normal", "orthogonal", "lda", "linear", "c
 # Of a clip, and of its side in pixels: what is beyond is a mistake, or meant to take all memory.
 MOST_FRAMES = 1024
 MOST_SIDE = 4096
+MOST_PIXELS = 2**28  # 0.8 GB of frames, as 1,024 of 512 x 512
+
+
+def check_clip_size(frames: int, size: int, resize: int) -> None:
+    """Nothing, if clips of so many frames, `size` pixels a side, cut out of a short side of `resize`, can be taken.
+
+    Raises:
+        RunError: they are larger than any that is trained on.
+    """
+    if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE):
+        raise RunError(f"pixels must be from 1 to {MOST_SIDE:,} a side, got {size} of {resize}")
+    if frames * size**2 > MOST_PIXELS:
+        raise RunError(
+            f"{frames:,} frames of {size:,} pixels a side are more than the {MOST_PIXELS:,} pixels that a clip may "
+            "have: take fewer or smaller ones"
+        )
 
 
 @dataclass(frozen=True)

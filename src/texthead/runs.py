@@ -37,7 +37,7 @@ from texthead.files import fingerprint, read_json, replacing, write_json
 from texthead.heads import CosineHead, FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead, text_head
 from texthead.prompt_head import PromptHead
 from texthead.prompts import class_prompts
-from texthead.recipes import MOST_SIDE, Recipe
+from texthead.recipes import Recipe, check_clip_size
 from texthead.recognizer import Recognizer
 from texthead.shard_files import is_member, resolved
 from texthead.temporal import Temporal, make_temporal
@@ -48,8 +48,6 @@ from texthead.weights import sized_as
 FORMAT = 3
 # What recipes of an older format did not hold, since there was nothing else.
 _BEFORE: dict[int, dict[str, object]] = {2: {"patch_dropout": 0.0}}
-# 0.8 GB of frames, as 1,024 of 512 x 512: a clip of more is none that was trained on.
-_MOST_IN_CLIP = 2**28
 # What stands for the run's own folder in the source of an encoder that lies in it.
 HERE = "{run}"
 ENCODER = "encoder"
@@ -458,18 +456,15 @@ def save_calibration(run: Run, calibration: Calibration) -> Run:
     return replace(run, calibration=calibration)
 
 
-def _check_clip_size(folder: Path, pixels: Pixels, frames: int) -> None:
-    """Nothing, unless a run asks for clips that take more memory than any that was trained."""
-    if not 1 <= pixels.size <= MOST_SIDE or not 1 <= pixels.resize <= MOST_SIDE:
-        raise RunError(
-            f"{folder}/recipe.json: pixels must be from 1 to {MOST_SIDE:,} a side, got "
-            f"{pixels.size} of {pixels.resize}: restore it from a copy"
-        )
-    if frames * pixels.size**2 > _MOST_IN_CLIP:
-        raise RunError(
-            f"{folder}/recipe.json: {frames:,} frames of {pixels.size:,} pixels a side are more than the "
-            f"{_MOST_IN_CLIP:,} pixels that a clip may have: restore it from a copy"
-        )
+def _recipe_and_pixels(about: dict[str, Any], written_as: int, folder: Path) -> tuple[Recipe, Pixels]:
+    """The hyper-parameters and sizes in `recipe.json`."""
+    try:
+        recipe = Recipe.from_json({**_BEFORE.get(written_as, {}), **about["recipe"]})
+        pixels = Pixels(**about["pixels"])
+        check_clip_size(recipe.frames, pixels.size, pixels.resize)
+    except RunError as error:
+        raise RunError(f"{folder / 'recipe.json'}: {error}") from None
+    return recipe, pixels
 
 
 def load_run(folder: str | Path) -> Run:
@@ -503,9 +498,7 @@ def load_run(folder: str | Path) -> Run:
         model = Recognizer(
             visual, make_temporal(about["temporal"], visual), _empty_head(about["head"], classes, spec.dim)
         )
-        pixels = Pixels(**about["pixels"])
-        recipe = Recipe.from_json({**_BEFORE.get(written_as, {}), **about["recipe"]})
-        _check_clip_size(folder, pixels, recipe.frames)
+        recipe, pixels = _recipe_and_pixels(about, written_as, folder)
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
         # Files that could not be read have no content to be known by.
         contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from texthead import prompts
 from texthead.datasets import Dataset, Pixels, read_dataset
 from texthead.distributed import rank, ranks
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, RunError, printable
 from texthead.evaluation import Pooling
 from texthead.heads import CosineHead
 from texthead.pairing import residual
@@ -35,7 +36,10 @@ def results() -> Console:
 
 
 class _Console(Console):
-    """A console that leaves a closed pipe to the command."""
+    """A console that obeys nothing in what is printed, and leaves a closed pipe to the command."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(printable(text), **how)
 
     def on_broken_pipe(self) -> None:
         raise
