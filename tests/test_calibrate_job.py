@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -154,6 +155,15 @@ def test_without_unknown_items_there_is_no_threshold(run, data, say, tmp_path):
     assert "a coverage of 99 % needs at least 99 items, got 42" in out
     made = load_run(run).calibration
     assert (made.threshold, made.coverage) == (None, None)
+
+
+def test_classes_without_an_item_are_told_to_have_no_promise(run, data, say, tmp_path):
+    shutil.copytree(data.parent / "sea", tmp_path / "some" / "sea", ignore=shutil.ignore_patterns("train*"))
+    code, out, err = say("calibrate", run, tmp_path / "some", "--workers", 0)
+    assert code == 0
+    assert "28 items (all) of 1 of the run's 3 classes" in err
+    assert "holds for items like these, so not for fire, grass, of which there are none" in " ".join(err.split())
+    assert re.search(r"labels on average \(of the items (\d+ have [123](, |\)))+", out)
 
 
 def test_a_threshold_that_turns_most_away_is_told_as_such(run, data, say):

@@ -80,6 +80,13 @@ def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
     once = {fingerprint(item.path) or str(item.path): item for item in items}
     unknown = replace(chosen, items=tuple(once.values()))
     say.print(f"{len(known)} items ({name}) of {len(known.classes)} of the run's {len(run.labels)} classes")
+    if len(known.classes) < len(run.labels):
+        missing = [label for label in run.labels if label not in known.classes]
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        say.print(
+            f"note: what is promised holds for items like these, so not for {', '.join(missing[:8])}{more}, of which "
+            "there are none"
+        )
     if items:
         copies = f" ({len(items) - len(unknown)} copies left out)" if len(items) > len(unknown) else ""
         more = f" and {len(unknown.classes) - 8} more" if len(unknown.classes) > 8 else ""
@@ -209,9 +216,9 @@ def _promised(
             )
     if made.coverage:
         sizes = made.sets(scores).sum(1).numpy()
-        counts = [f"{size}: {share}" for size, share in zip(*np.unique(sizes, return_counts=True), strict=True)]
+        counts = [f"{share} have {size}" for size, share in zip(*np.unique(sizes, return_counts=True), strict=True)]
         lines.append(
             f"label sets that hold the label in {100 * made.coverage.level:g} % of cases: {found.labels:.2f} labels on "
-            f"average (labels: items {', '.join(counts)})"
+            f"average (of the items {', '.join(counts)})"
         )
     return lines

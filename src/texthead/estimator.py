@@ -158,7 +158,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             )
         finally:
             kept.close()
-        readable(entries, skip=False)
+        readable(entries, skip=False, remedy="leave out what cannot be read")
         return torch.stack([entry[0] for entry in entries if isinstance(entry, Tensor)]).clone()
 
     def _prompts(self) -> list[str | tuple[str, ...]]:

@@ -269,8 +269,13 @@ def _encoded(visual: Visual, entries: Iterable[tuple[int, list[int], Tensor] | M
     visual.train(was_training)
 
 
-def readable(entries: Sequence[object], *, skip: bool) -> tuple[list[int], list[MediaError]]:
+def readable(
+    entries: Sequence[object], *, skip: bool, remedy: str = "--skip-unreadable would leave out and list such files"
+) -> tuple[list[int], list[MediaError]]:
     """Positions of the entries that are no MediaError, and the errors.
+
+    Args:
+        remedy: what is to be done about one that is not skipped.
 
     Raises:
         MediaError: the first file that could not be read, unless `skip`.
@@ -278,7 +283,5 @@ def readable(entries: Sequence[object], *, skip: bool) -> tuple[list[int], list[
     errors = [entry for entry in entries if isinstance(entry, MediaError)]
     if errors and not skip:
         more = f" (and {len(errors) - 1} more that cannot be read)" if len(errors) > 1 else ""
-        raise MediaError(
-            errors[0].path, f"{errors[0].problem}{more}; --skip-unreadable would leave out and list such files"
-        )
+        raise MediaError(errors[0].path, f"{errors[0].problem}{more}; {remedy}")
     return [i for i, entry in enumerate(entries) if not isinstance(entry, MediaError)], errors

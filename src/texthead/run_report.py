@@ -180,7 +180,7 @@ def relation_text(found: confusions.Relation | None, *, rows_are_text: bool) -> 
     elif found.high < 0:
         finding = "foretold what was not confused"
     else:
-        finding = "did not foretell what was confused, as far as can be seen"
+        finding = "may or may not have foretold what was confused, since the interval holds 0"
     return (
         f"{whose} {finding}: over the pairs of {found.classes} classes, how alike two rows are and how often the "
         f"classes are taken for each other have a rank correlation of {found.rho:.2f} (95% interval over classes "
