@@ -4,15 +4,21 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from texthead.confusions import class_rows, confused_pairs, relation
+from texthead.confusions import class_rows, confused_pairs, relation, taken_for
 from texthead.intervals import wilson_interval
 
 CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
 ALIKE = np.array([[1.0, 0.6, 0.1], [0.6, 1.0, 0.3], [0.1, 0.3, 1.0]])
 
 
+def answers(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Items with those counts: (their classes, what they are called)."""
+    truth, said = np.indices(confusion.shape).reshape(2, -1)
+    return truth.repeat(confusion.ravel()), said.repeat(confusion.ravel())
+
+
 def test_rates_by_hand():
-    a, b, c = class_rows(CONFUSION, ["a", "b", "c"])
+    a, b, c = class_rows(*answers(CONFUSION), ["a", "b", "c"])
     assert (a.name, a.items, a.said, a.taken_for) == ("a", 10, 9, ("b", 2))
     assert a.recall == (80.0, *wilson_interval(8, 10))
     assert a.precision == (pytest.approx(100 * 8 / 9), *wilson_interval(8, 9))
@@ -22,9 +28,25 @@ def test_rates_by_hand():
 
 
 def test_a_class_that_nothing_was_called_has_no_precision():
-    rows = class_rows(np.array([[3, 0], [2, 0]]), ["a", "b"])
+    rows = class_rows(*answers(np.array([[3, 0], [2, 0]])), ["a", "b"])
     assert (rows[1].said, rows[1].precision) == (0, None)
     assert rows[1].recall == (0.0, *wilson_interval(0, 2))
+
+
+def test_intervals_of_classes_take_groups_into_account():
+    """Eight items in two scenes of a class, each scene named all rightly or all wrongly, tell as much as two."""
+    truth, said = np.repeat([0, 1], 8), np.array([0] * 4 + [1] * 4 + [1] * 8)
+    alone, _ = class_rows(truth, said, ["a", "b"])
+    grouped, other = class_rows(truth, said, ["a", "b"], [f"scene {i // 4}" for i in range(16)])
+    assert alone.recall == (50.0, *wilson_interval(4, 8))
+    assert grouped.recall == (50.0, *wilson_interval(0.5, 1))
+    assert (other.recall, grouped.precision) == ((100.0, *wilson_interval(2, 2)), (100.0, *wilson_interval(1, 1)))
+    assert grouped[3:4] == alone[3:4]
+
+
+def test_pairs_are_those_of_the_confusion():
+    confusion = np.array([[3, 1, 0], [0, 0, 2], [4, 0, 5]])
+    assert taken_for(confusion, ["a", "b", "c"]) == [("c", "a", 4), ("b", "c", 2), ("a", "b", 1)]
 
 
 def test_confused_pairs_have_the_rank_of_their_rows():

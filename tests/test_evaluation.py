@@ -492,13 +492,6 @@ def test_what_cannot_be_ranked(scores: torch.Tensor, targets: torch.Tensor, opti
         mean_average_precision(scores, targets, **options)
 
 
-def test_counts_of_classes_and_pairs_are_those_of_the_confusion():
-    confusion = np.array([[3, 1, 0], [0, 0, 2], [4, 0, 5]])
-    found = module.class_scores(confusion, ["a", "b", "c"])
-    assert [tuple(row) for row in found] == [("a", 4, 7, 3), ("b", 2, 1, 0), ("c", 9, 7, 5)]
-    assert module.confused_pairs(confusion, ["a", "b", "c"]) == [("c", "a", 4), ("b", "c", 2), ("a", "b", 1)]
-
-
 def test_the_calibration_error_is_of_the_best_probability():
     # Two items of 0.75 with one right: 25 points.
     scores = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()

@@ -10,7 +10,7 @@ import torch
 
 from test_report import SCRIPT, Page, assert_self_contained
 from texthead.calibration import calibrate, measure
-from texthead.confusions import Relation
+from texthead.confusions import Relation, class_rows
 from texthead.evaluation import Evaluation
 from texthead.frame_order import OrderTest, Reordered
 from texthead.how_sure import HowSure, how_sure
@@ -36,6 +36,7 @@ def full_report() -> Report:
         confusion=CONFUSION,
         correlation=np.eye(3, dtype=np.float32),
         names=NAMES,
+        classes=class_rows(*np.indices((3, 3)).reshape(2, -1).repeat(CONFUSION.ravel(), 1), NAMES),
         comparisons=[("zero-shot", "61.2 ± 3.1"), ("this run", "82.5 ± 2.2")],
         strips=[
             Strip("clip.mp4", FRAMES, [("archery", 0.75)], "archery"),

@@ -201,6 +201,7 @@ def write_report(
         strips,
         strings,
         interval=own.interval if own else None,
+        classes=own.classes if own else (),
         rows_are_text=about["head"]["kind"] == "text" and about["head"]["type"] != "TrainableHead",
         order=order,
         sure=sure,

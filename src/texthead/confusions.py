@@ -1,13 +1,13 @@
 """What was taken for what: each class's rates, the confused pairs, and which of them the head's rows foretold."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 from texthead.class_maps import map_correlation, permutation_test
-from texthead.intervals import Z, wilson_interval
+from texthead.intervals import Z, grouped_interval
 
 FEWEST_CLASSES = 5  # for a relation between maps
 PERMUTATIONS = 999
@@ -36,23 +36,44 @@ class ClassRow(NamedTuple):
     taken_for: tuple[str, int] | None
 
 
-def class_rows(confusion: Confusion, names: Sequence[str]) -> list[ClassRow]:
-    """One row a class, in their order; rows of `confusion` are the true classes."""
-    rows = []
+def class_rows(
+    truth: Int[np.ndarray, " items"],
+    said: Int[np.ndarray, " items"],
+    names: Sequence[str],
+    groups: Sequence[Hashable] | None = None,
+) -> list[ClassRow]:
+    """One row a class, in their order.
+
+    Args:
+        truth, said: the class of each item, and the one that it was called.
+        groups: what hangs together and counts so in intervals, one an item; each item stands alone if None.
+    """
+    right, rows = truth == said, []
     for place, name in enumerate(names):
-        right, items, said = (
-            int(n) for n in (confusion[place, place], confusion[place].sum(), confusion[:, place].sum())
-        )
-        others = confusion[place].copy()
-        others[place] = 0
+        own, called = truth == place, said == place
+        others = np.bincount(said[own & ~right], minlength=len(names))
         most = int(others.argmax())
         taken_for = (names[most], int(others[most])) if others[most] else None
-        rows.append(ClassRow(name, items, _rate(right, items), said, _rate(right, said), taken_for))
+        recall, precision = (_rate(right, these, groups) for these in (own, called))
+        rows.append(ClassRow(name, int(own.sum()), recall, int(called.sum()), precision, taken_for))
     return rows
 
 
-def _rate(right: int, items: int) -> Rate | None:
-    return (100 * right / items, *wilson_interval(right, items)) if items else None
+def _rate(
+    right: Bool[np.ndarray, " items"], these: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None
+) -> Rate | None:
+    """How many of these items are right."""
+    if not these.any():
+        return None
+    together = None if groups is None else [groups[place] for place in np.flatnonzero(these).tolist()]
+    return 100 * float(right[these].mean()), *grouped_interval(right[these], together)
+
+
+def taken_for(confusion: Confusion, names: Sequence[str]) -> list[tuple[str, str, int]]:
+    """(true class, what it was taken for, how often), the most frequent first; rows are the true classes."""
+    wrong = confusion * ~np.eye(len(confusion), dtype=bool)
+    pairs = [(names[i], names[j], int(wrong[i, j])) for i, j in np.argwhere(wrong).tolist()]
+    return sorted(pairs, key=lambda pair: -pair[2])
 
 
 class Pair(NamedTuple):

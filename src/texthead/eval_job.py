@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.table import Table
 
-from texthead import datasets, evaluation, features, prompts, runs
+from texthead import confusions, datasets, evaluation, features, prompts, runs
 from texthead.calibration import Calibration
 from texthead.class_edits import followed, followed_split
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, on_features, scored_features
@@ -18,7 +19,7 @@ from texthead.distributed import gather_list, rank
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
 from texthead.files import fingerprint, write_csv
-from texthead.intervals import wilson_interval
+from texthead.intervals import grouped_interval
 from texthead.prediction import Look, calibration_for
 from texthead.prompt_head import PromptHead
 from texthead.recognizer import Recognizer
@@ -265,7 +266,7 @@ def calibrated(
 
 def _promises(calibration: Calibration, result: evaluation.Evaluation, chosen: Dataset) -> list[str]:
     """What threshold and sets do to these items; a note where the calibration was learned from them."""
-    lines, count = [], result.count
+    lines = []
     seen = sum(fingerprint(item.path) in calibration.content for item in chosen.items)
     if seen:
         lines.append(
@@ -276,34 +277,36 @@ def _promises(calibration: Calibration, result: evaluation.Evaluation, chosen: D
         away = ~calibration.is_known(result.scores)
         right = int((away & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(
-            f"none of these: {share(int(away.sum()), count)} of the items are turned away (best probability not above "
-            f"{calibration.threshold.probability:.3f}), {right} of which are named rightly without it"
+            f"none of these: {share(away.numpy(), result.groups)} of the items are turned away (best probability not "
+            f"above {calibration.threshold.probability:.3f}), {right} of which are named rightly without it"
         )
     if calibration.coverage:
         sets = calibration.sets(result.scores)
-        held = int(sets.gather(1, result.targets[:, None].long()).sum())
+        held = sets.gather(1, result.targets[:, None].long())[:, 0].numpy()
         lines.append(
-            f"label sets: {share(held, count)} hold the label ({100 * calibration.coverage.level:g} % promised), "
-            f"{float(sets.sum(1).float().mean()):.2f} labels on average"
+            f"label sets: {share(held, result.groups)} hold the label ({100 * calibration.coverage.level:g} % "
+            f"promised), {float(sets.sum(1).float().mean()):.2f} labels on average"
         )
     return lines
 
 
-def share(part: int, items: int) -> str:
-    """A share in percent with its 95 % interval."""
-    low, high = wilson_interval(part, items)
-    return f"{100 * part / items:.1f} % ({low:.1f}-{high:.1f})"
+def share(part: np.ndarray, groups: Sequence[str] | None) -> str:
+    """In how many of the items something is so, in percent with its 95 % interval, which takes groups into account."""
+    low, high = grouped_interval(part, groups)
+    return f"{100 * part.mean():.1f} % ({low:.1f}-{high:.1f})"
 
 
 def _show_classes(result: evaluation.Evaluation, most: int = 10) -> None:
     """Print precision and recall of each class, and which classes are taken for which: the most frequent pairs."""
     confusion = result.confusion()
     table = Table("class", "items", "recall", "named so", "precision", title="each class, in percent (95 % interval)")
-    for row in evaluation.class_scores(confusion, result.names):
-        recall, precision = (share(row.right, count) if count else "-" for count in (row.items, row.named))
-        table.add_row(row.name, str(row.items), recall.replace(" %", ""), str(row.named), precision.replace(" %", ""))
+    for row in result.classes:
+        recall, precision = (
+            "{:.1f} ({:.1f}-{:.1f})".format(*rate) if rate else "-" for rate in (row.recall, row.precision)
+        )
+        table.add_row(row.name, str(row.items), recall, str(row.said), precision)
     results().print(table)
-    pairs = evaluation.confused_pairs(confusion, result.names)
+    pairs = confusions.taken_for(confusion, result.names)
     for truth, taken_for, count in pairs[:most]:
         results().print(f"{truth} taken for {taken_for}: {count} of {int(confusion[result.names.index(truth)].sum())}")
     if len(pairs) > most:

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from texthead.confusions import ClassRow, class_rows
 from texthead.datasets import Dataset, Pixels, label_indices
 from texthead.errors import DataError, MediaError
 from texthead.features import FeatureCache, Progress, readable
@@ -97,7 +98,12 @@ class Evaluation:
     @property
     def interval(self) -> tuple[float, float]:
         """The percent between which top-1 lies with 95 % confidence (`intervals.grouped_interval`)."""
-        return grouped_interval(self.right, range(self.count) if self.groups is None else self.groups)
+        return grouped_interval(self.right, self.groups)
+
+    @property
+    def classes(self) -> list[ClassRow]:
+        """How each class fared, in the order of the names."""
+        return class_rows(self.targets.numpy(), self.scores.argmax(1).numpy(), self.names, self.groups)
 
     @property
     def calibration_error(self) -> float:
@@ -109,33 +115,6 @@ class Evaluation:
         classes = len(self.names)
         cells = self.targets * classes + self.scores.argmax(1)
         return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
-
-
-class ClassScore(NamedTuple):
-    """A class: how many items it has, how many are named so, and how many of both are the same.
-
-    Recall is `right / items`, precision `right / named`.
-    """
-
-    name: str
-    items: int
-    named: int
-    right: int
-
-
-def class_scores(confusion: Integer[np.ndarray, "classes classes"], names: Sequence[str]) -> list[ClassScore]:
-    """The counts of each class, in order."""
-    counts = zip(names, confusion.sum(1), confusion.sum(0), confusion.diagonal(), strict=True)
-    return [ClassScore(name, int(items), int(named), int(right)) for name, items, named, right in counts]
-
-
-def confused_pairs(
-    confusion: Integer[np.ndarray, "classes classes"], names: Sequence[str]
-) -> list[tuple[str, str, int]]:
-    """(true class, what it was taken for, how often), the most frequent first."""
-    wrong = confusion * ~np.eye(len(confusion), dtype=bool)
-    pairs = [(names[i], names[j], int(wrong[i, j])) for i, j in np.argwhere(wrong).tolist()]
-    return sorted(pairs, key=lambda pair: -pair[2])
 
 
 def score(

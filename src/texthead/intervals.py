@@ -33,14 +33,15 @@ def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashabl
     return math.sqrt(sum(s * s for s in sums.values()) * count / (count - 1)) / len(values)
 
 
-def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashable]) -> tuple[float, float]:
+def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None) -> tuple[float, float]:
     """The percent between which a rate lies with 95% confidence, where items of one group hang together.
 
     Wilson's of as many items as would give the groups' standard error if each stood alone, and of at most all of them;
-    where all are right or all wrong, of as many as there are groups. Items that are groups of their own give Wilson's.
+    where all are right or all wrong, of as many as there are groups. Items that are groups of their own (without
+    groups all are) give Wilson's.
     """
-    items, count = len(right), len(set(groups))
-    if count == items:
+    items, count = len(right), len(right) if groups is None else len(set(groups))
+    if groups is None or count == items:
         return wilson_interval(int(right.sum()), items)
     rate, error = float(right.mean()), standard_error(right.astype(float), groups)
     alone = rate * (1 - rate) / error**2 if 0 < rate < 1 else count

@@ -57,6 +57,7 @@ def run_report(
     strings: Mapping[str, str],
     *,
     interval: tuple[float, float] | None = None,
+    classes: Sequence[confusions.ClassRow] = (),
     rows_are_text: bool = True,
     order: OrderTest | str = "",
     sure: HowSure | None = None,
@@ -67,9 +68,9 @@ def run_report(
     `records` are the lines of `metrics.jsonl`. `confusion` counts items, rows are the true classes. `correlation`
     holds how alike the rows of the head are. `comparisons` pairs a way of working with its result, both as they
     shall be read. `strings` maps each class name to the prompt that was encoded for it. `interval` is that of the
-    rate in percent; None takes every item for one alone. `rows_are_text` says whether its rows are what a text
-    encoder gave. `order` is a test of the frames' order, or why there is none; `sure` is how far its probabilities
-    can be taken at their word.
+    rate in percent; None takes every item for one alone. `classes` says how each class fared. `rows_are_text` says
+    whether its rows are what a text encoder gave. `order` is a test of the frames' order, or why there is none; `sure`
+    is how far its probabilities can be taken at their word.
 
     Raises: TextheadError when a matrix doesn't fit the names.
     """
@@ -90,8 +91,8 @@ def run_report(
     if confusion is not None and correlation is not None:
         report.text(relation_text(confusions.relation(confusion, correlation), rows_are_text=rows_are_text))
         _add_pairs(report, confusions.confused_pairs(confusion, correlation, names), len(names))
-    if confusion is not None:
-        _add_class_table(report, confusion, names)
+    if classes:
+        _add_class_table(report, classes)
     if sure is not None:
         add_how_sure(report, sure)
     if order:
@@ -202,9 +203,9 @@ def _add_pairs(report: Report, pairs: Sequence[confusions.Pair], classes: int) -
     report.table(headers, rows, align=["left", "left", *["right"] * 3], caption=caption)
 
 
-def _add_class_table(report: Report, confusion: np.ndarray, names: Sequence[str]) -> None:
+def _add_class_table(report: Report, classes: Sequence[confusions.ClassRow]) -> None:
     """Adds one row a class, the least recognised first; classes without items come last."""
-    rows = sorted(confusions.class_rows(confusion, names), key=lambda row: row.recall[0] if row.recall else 101.0)
+    rows = sorted(classes, key=lambda row: row.recall[0] if row.recall else 101.0)
     cells = [
         (
             row.name,
