@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from texthead import datasets, evaluation, features, prompts, runs, training
 from texthead.comparison import Comparison, Division, Pretrained, are_few, baselines, write_report
@@ -168,7 +167,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         given: names of the recipe's values that the user gave.
         command: what a resumed run takes from here.
     """
-    out, say = Path(options.out), notes()
+    out = Path(options.out)
     check_out(out, resume=options.resume)
     check_given_is_used(recipe, options.head, given=given)
     device = pick_device(options.device)
@@ -198,11 +197,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     compare = are_few(options.baselines, len(parts.train))
     found = None
     if compare or recipe.center or options.head == "lda" or options.skip_unreadable:
-        found, parts = _readable_training(ground, parts, skip=options.skip_unreadable, say=say)
-    if options.skip_unreadable and parts.val is not None:
-        # The scored items keep theirs: they are listed and counted beside the result.
-        kept = parts.val.pick(ground.features(parts.val, skip=True, title="encode held-out items")[1])
-        parts = replace(parts, val=kept if len(kept) else None)
+        found, parts = _readable(ground, parts, skip=options.skip_unreadable)
     targets = torch.tensor(datasets.label_indices(parts.train, labels))
     head = make_head(
         options.head,
@@ -302,20 +297,23 @@ def _announce(parts: Division, lines: Sequence[str], drawn: str) -> None:
     )
 
 
-def _readable_training(
-    ground: Pretrained, parts: Division, *, skip: bool, say: Console
-) -> tuple[torch.Tensor, Division]:
-    """The pretrained features of the readable training items, and the division without the others."""
+def _readable(ground: Pretrained, parts: Division, *, skip: bool) -> tuple[torch.Tensor, Division]:
+    """The pretrained features of the readable training items, and the division without the others.
+
+    What cannot be read is an error, or left out if `skip`. The scored items keep theirs: they are listed and counted
+    beside the result.
+    """
     found, positions, errors = ground.features(parts.train, skip=skip, title="encode training items")
     for error in errors:
-        say.print(f"skipped: {error}")
-    if not errors:
-        return found, parts
-    kept = parts.train.pick(positions)
-    if kept.classes != parts.train.classes:
-        lost = sorted(set(parts.train.classes) - set(kept.classes))
+        notes().print(f"skipped: {error}")
+    train = parts.train.pick(positions) if errors else parts.train
+    if train.classes != parts.train.classes:
+        lost = sorted(set(parts.train.classes) - set(train.classes))
         raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
-    return found, replace(parts, train=kept)
+    val = parts.val
+    if skip and val is not None:
+        val = val.pick(ground.features(val, skip=True, title="encode held-out items")[1])
+    return found, replace(parts, train=train, val=val if val is not None and len(val) else None)
 
 
 def _score(
