@@ -30,7 +30,7 @@ from texthead.class_edits import (
 )
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
-from texthead.files import read_json
+from texthead.files import read_json, write_json
 from texthead.heads import FrozenHead, LinearHead, TemplatesHead, TrainableHead, text_rows, variant_rows
 from texthead.pairing import pair
 from texthead.prompt_head import PromptHead
@@ -572,3 +572,12 @@ def test_rows_of_a_tuned_text_encoder_get_no_row_of_the_untuned_one_beside_them(
     with pytest.raises(RunError, match="trained with it and is not kept"):
         rename_class(run, run.labels[0], "a kite", encode=True)
     assert remove_classes(run, run.labels[:1]).labels == run.labels[1:]
+
+
+@pytest.mark.parametrize("part", ["train", "held_out"])
+def test_a_split_whose_lists_differ_in_length(folder, part):
+    split = read_json(folder / "split.json")
+    split |= {part: ["a.png", "b.png"], f"{part}_labels": ["a cat"]}
+    write_json(folder / "split.json", split)
+    with pytest.raises(RunError, match=rf"split.json: {part} has 2 paths and 1 labels"):
+        followed_split(folder, [])

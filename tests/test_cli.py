@@ -1124,3 +1124,20 @@ def test_what_speeds_an_encoder_up_needs_one_that_is_trained(world: World, wrong
         "train", world.images, *world.fast(out), "--shard", "fsdp"
     )
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cache", "elsewhere"),
+        ("workers", -5),
+        ("text", 5),
+        ("encoder", [1]),
+        ("held_out", "x"),
+        ("checkpoint_every", "x"),
+    ],
+)
+def test_a_run_to_resume_that_names_options_of_its_own(tmp_path, wrong, key, value):
+    (tmp_path / "recipe.json").write_text(json.dumps({"command": {key: value}}))
+    (tmp_path / "classes.json").write_text("{}")
+    assert "recipe.json: no run was begun with" in wrong("train", tmp_path, "--out", tmp_path, "--resume")

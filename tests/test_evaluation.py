@@ -13,7 +13,7 @@ from texthead import evaluation as module
 from texthead import features as features_module
 from texthead.datasets import Dataset, Item
 from texthead.decoding import open_media
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import (
     Evaluation,
     Pooling,
@@ -497,3 +497,10 @@ def test_the_calibration_error_is_of_the_best_probability():
     scores = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()
     found = module.Evaluation(("a", "b"), [Path("x"), Path("y")], torch.tensor([0, 1]), scores)
     assert found.calibration_error == pytest.approx(25, abs=1e-4)
+
+
+def test_scores_that_are_no_numbers_are_an_error() -> None:
+    features = draw(3, 1, SPEC.dim)
+    features[1] = torch.nan
+    with pytest.raises(RunError, match="1 items have NaN scores: the weights overflow"):
+        module.head_scores(make_model(), features, pooling="features")

@@ -251,6 +251,15 @@ def test_load_weights_changes_nothing_when_it_refuses(run: Path, tmp_path: Path)
     assert all(torch.equal(tensor, before[key]) for key, tensor in other.state_dict().items())
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(run: Path, value: float) -> None:
+    path = run / "model.safetensors"
+    tensors = load(path.read_bytes())
+    tensors["visual.net.conv_stem.weight"][0, 0] = value
+    save_file(tensors, path)
+    refused(run, "'visual.net.conv_stem.weight' holds NaN or inf", "train again")
+
+
 def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
     value = json.loads((folder / name).read_text())
     change(value)

@@ -324,8 +324,18 @@ def followed(label: str | None, history: Sequence[Entry]) -> str | None:
 
 
 def followed_split(folder: Path, history: Sequence[Entry]) -> dict[str, Any]:
-    """`split.json` with the labels that the classes have after the edits, whether or not it was written since."""
+    """`split.json` with the labels that the classes have after the edits, whether or not it was written since.
+
+    Raises:
+        RunError: it is missing, or its lists of paths and labels are of different lengths.
+    """
     split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
+    for part in ("train", "held_out"):
+        paths, labels = split.get(part, []), split.get(f"{part}_labels", [])
+        if len(paths) != len(labels) and labels:
+            raise RunError(
+                f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
+            )
     rest = history[split.get("edits", 0) :]
     for key in ("train_labels", "held_out_labels"):
         split[key] = [followed(label, rest) for label in split.get(key, [])]

@@ -46,9 +46,17 @@ def resumed(options: Namespace, given: Namespace) -> None:
     Raises:
         RunError: no run to resume, or an option that is given differs from what the run was begun with.
     """
+    from texthead.recipes import Recipe
     from texthead.runs import begun_with
 
+    sound = {*_FIXED, *(field.name for field in fields(Recipe))}
+    numbers = ("k", "held_out", "checkpoint_every")
     for key, value in begun_with(Path(options.out)).items():
+        kinds = int | float | None if key in numbers else str | bool | None
+        if key not in sound or (key in _FIXED and not isinstance(value, kinds)):
+            raise RunError(
+                f"{options.out}/recipe.json: no run was begun with {key!r} {value!r}: restore it from a copy"
+            )
         if key in _KEPT and key in given:
             continue
         typed = given.get(key, value)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from texthead.confusions import ClassRow, class_rows
 from texthead.datasets import Dataset, Pixels, label_indices
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, RunError
 from texthead.features import FeatureCache, Progress, readable
 from texthead.frozen_fits import logistic_head
 from texthead.heads import mean_probability
@@ -177,12 +177,19 @@ def check_any(paths: Sequence[Path], positions: Sequence[int], errors: Sequence[
 def head_scores(
     model: Recognizer, features: Float[Tensor, "items views dim"], *, pooling: Pooling
 ) -> Float[Tensor, "items classes"]:
-    """The scores of each item from the features of its views, on the CPU."""
+    """The scores of each item from the features of its views, on the CPU.
+
+    Raises:
+        RunError: a score is NaN; the weights overflow.
+    """
     model.eval()
     head_device = next(model.head.parameters()).device
     # In parts: several templates make as many scores of each item and view.
     parts = (part.to(head_device) for part in features.split(_PART))
-    return torch.cat([average_views(part, model.head, pooling=pooling).float().cpu() for part in parts])
+    scores = torch.cat([average_views(part, model.head, pooling=pooling).float().cpu() for part in parts])
+    if scores.isnan().any():
+        raise RunError(f"{int(scores.isnan().any(1).sum())} items have NaN scores: the weights overflow; train again")
+    return scores
 
 
 def evaluate(

@@ -355,7 +355,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """Fill a model from a safetensors file of exactly its keys and shapes.
 
     Raises:
-        RunError: the file is missing, damaged, or of another model.
+        RunError: the file is missing, damaged, of another model, or holds a number that is none.
     """
     shapes = saved_shapes(path)
     try:
@@ -366,7 +366,11 @@ def load_weights(path: Path, model: nn.Module) -> None:
                     f"{path}: {key!r} has shape {shapes.get(key, 'none')}, this model needs "
                     f"{expected.get(key, 'none')}: the file belongs to another model"
                 )
-        model.load_state_dict(load_file(path))
+        weights = load_file(path)
+        for key, tensor in weights.items():
+            if not tensor.isfinite().all():
+                raise RunError(f"{path}: {key!r} holds NaN or inf: restore it from a copy or train again")
+        model.load_state_dict(weights)
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 
