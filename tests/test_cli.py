@@ -1135,9 +1135,19 @@ def test_what_speeds_an_encoder_up_needs_one_that_is_trained(world: World, wrong
         ("encoder", [1]),
         ("held_out", "x"),
         ("checkpoint_every", "x"),
+        ("size", "x"),
+        ("epochs", [1]),
+        ("template", 5),
+        ("template", [5]),
+        ("template", {"a": "b"}),
+        ("train_head", "x"),
+        ("area", "wide"),
+        ("no_such", 1),
     ],
 )
 def test_a_run_to_resume_that_names_options_of_its_own(tmp_path, wrong, key, value):
-    (tmp_path / "recipe.json").write_text(json.dumps({"command": {key: value}}))
-    (tmp_path / "classes.json").write_text("{}")
-    assert "recipe.json: no run was begun with" in wrong("train", tmp_path, "--out", tmp_path, "--resume")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.json").write_text(json.dumps({"command": {key: value}}))
+    (run / "classes.json").write_text("{}")
+    assert "recipe.json: no run is begun with" in wrong("train", tmp_path, "--out", run, "--resume")

@@ -502,5 +502,5 @@ def test_the_calibration_error_is_of_the_best_probability():
 def test_scores_that_are_no_numbers_are_an_error() -> None:
     features = draw(3, 1, SPEC.dim)
     features[1] = torch.nan
-    with pytest.raises(RunError, match="1 items have NaN scores: the weights overflow"):
+    with pytest.raises(RunError, match="the scores of 1 of 3 items are no numbers: the model's weights overflow"):
         module.head_scores(make_model(), features, pooling="features")

@@ -938,7 +938,7 @@ def test_a_label_without_a_row_is_an_error(data: Dataset, tmp_path: Path) -> Non
 def test_a_folder_that_another_process_holds_is_left_alone(data: Dataset, tmp_path: Path) -> None:
     with (
         held_by_another(tmp_path),
-        pytest.raises(RunError, match="in use by another process; wait for it or choose another --out"),
+        pytest.raises(RunError, match="in use by another process; wait for it or choose another folder"),
     ):
         train(make_model(), data, None, RECIPE, out=tmp_path)
     assert list(contents(tmp_path)) == [".lock"]

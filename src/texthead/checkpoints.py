@@ -251,7 +251,7 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); the checkpoint before is kept") from None
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); what was there before is kept") from None
 
 
 def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
@@ -271,7 +271,7 @@ def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
         if isinstance(fault, KeyboardInterrupt):
             raise fault from None
         told = " ".join(str(fault).split())[:300]
-        raise RunError(f"{folder}: cannot be written ({told}); the checkpoint before is kept") from None
+        raise RunError(f"{folder}: cannot be written ({told}); what was there before is kept") from None
 
 
 def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
@@ -14,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from texthead.errors import RunError, TextheadError
 from texthead.loader_server import begin_server
 from texthead.memory import keep_freed_memory
-from texthead.options import command_line
+from texthead.options import command_line, train_parser
 from texthead.prompts import read_template
 from texthead.recipes import RECIPES, Recipe
 
@@ -40,23 +41,33 @@ _FIXED = (
 )
 
 
+def _check_begun(begun: dict[str, Any], folder: Path) -> None:
+    """Nothing, if a run can have been begun with these options."""
+    told = f"{folder / 'recipe.json'}: no run is begun with"
+    for key in set(begun) - {*_FIXED, *(field.name for field in fields(Recipe))}:
+        raise RunError(f"{told} {key!r}: restore it from a copy")
+    # The templates of a file are kept as they were read.
+    values, templates = {**begun}, begun.get("template", "")
+    if isinstance(templates, list) and all(isinstance(each, str) for each in templates):
+        del values["template"]
+    try:
+        train_parser(exit_on_error=False).parse_object({**values, "data": "", "out": ""}, defaults=False)
+    except (ArgumentError, KeyError) as error:
+        raise RunError(f"{told} such options ({error}): restore it from a copy") from None
+
+
 def resumed(options: Namespace, given: Namespace) -> None:
     """Nothing; options that are not given are put to what the run was begun with.
 
     Raises:
-        RunError: no run to resume, or an option that is given differs from what the run was begun with.
+        RunError: no run to resume, one that no options began, or an option that is given differs from what the run was
+            begun with.
     """
-    from texthead.recipes import Recipe
     from texthead.runs import begun_with
 
-    sound = {*_FIXED, *(field.name for field in fields(Recipe))}
-    numbers = ("k", "held_out", "checkpoint_every")
-    for key, value in begun_with(Path(options.out)).items():
-        kinds = int | float | None if key in numbers else str | bool | None
-        if key not in sound or (key in _FIXED and not isinstance(value, kinds)):
-            raise RunError(
-                f"{options.out}/recipe.json: no run was begun with {key!r} {value!r}: restore it from a copy"
-            )
+    begun = begun_with(Path(options.out))
+    _check_begun(begun, Path(options.out))
+    for key, value in begun.items():
         if key in _KEPT and key in given:
             continue
         typed = given.get(key, value)

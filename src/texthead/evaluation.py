@@ -180,16 +180,29 @@ def head_scores(
     """The scores of each item from the features of its views, on the CPU.
 
     Raises:
-        RunError: a score is NaN; the weights overflow.
+        RunError: an item has no best score, since the weights overflow.
     """
     model.eval()
     head_device = next(model.head.parameters()).device
     # In parts: several templates make as many scores of each item and view.
     parts = (part.to(head_device) for part in features.split(_PART))
     scores = torch.cat([average_views(part, model.head, pooling=pooling).float().cpu() for part in parts])
-    if scores.isnan().any():
-        raise RunError(f"{int(scores.isnan().any(1).sum())} items have NaN scores: the weights overflow; train again")
+    check_scores(scores)
     return scores
+
+
+def check_scores(scores: Float[Tensor, "items classes"]) -> None:
+    """Nothing, if every item has a best score; minus infinity for a class that is never named is none.
+
+    Raises:
+        RunError: one has none.
+    """
+    bad = int((~scores.amax(1).isfinite()).sum())
+    if bad:
+        raise RunError(
+            f"the scores of {bad} of {len(scores)} items are no numbers: the model's weights overflow; train again or "
+            "restore the run from a copy"
+        )
 
 
 def evaluate(

@@ -64,7 +64,7 @@ def command_line() -> ArgumentParser:
     parser = Parser(prog="texthead", description="Class names in, recogniser out.")
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subcommands(required=False, dest="command")
-    commands.add_subcommand("train", _train_parser(), help="labelled videos or images -> a run")
+    commands.add_subcommand("train", train_parser(), help="labelled videos or images -> a run")
     commands.add_subcommand("prepare", _prepare_parser(), help="decode once: videos -> shards that read fast")
     commands.add_subcommand("compare", _compare_parser(), help="quick recognisers side by side, and the best as a run")
     commands.add_subcommand("doctor", _doctor_parser(), help="what is wrong with files, splits and class names")
@@ -150,9 +150,11 @@ def _spoken(value: object) -> str:
     return "the encoder's" if value is None else str(value)
 
 
-def _train_parser() -> ArgumentParser:
+def train_parser(*, exit_on_error: bool = True) -> ArgumentParser:
+    """The parser of `texthead train` alone; a mistake ends the program, or is an `argparse.ArgumentError`."""
     parser = Parser(
         prog="texthead train",
+        exit_on_error=exit_on_error,
         usage="texthead train DATA --out RUN [options]",
         description="Train on class folders, a CSV (path,label[,split][,group]), a list or a datasets folder.",
     )

@@ -4,7 +4,7 @@ import difflib
 import re
 import shutil
 import sys
-from argparse import SUPPRESS, Action
+from argparse import SUPPRESS, Action, ArgumentError
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,10 @@ class Parser(ArgumentParser):
         return super().parse_path(path, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Print the message and exit with 2."""
+        """Print the message and exit with 2, unless the parser was made to raise it."""
         line = _plain(message)
+        if not self.exit_on_error:
+            raise ArgumentError(None, line) from ex
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", line)
         near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
         line += f": did you mean {near[0]}?" if near else ""

@@ -86,12 +86,12 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("a")
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose a folder that can be") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RunError(f"{folder}: in use by another process; wait for it or choose another --out") from None
+            raise RunError(f"{folder}: in use by another process; wait for it or choose another folder") from None
         yield
 
 
@@ -355,7 +355,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """Fill a model from a safetensors file of exactly its keys and shapes.
 
     Raises:
-        RunError: the file is missing, damaged, of another model, or holds a number that is none.
+        RunError: the file is missing, damaged, of another model, or holds NaN or inf.
     """
     shapes = saved_shapes(path)
     try:
@@ -368,7 +368,8 @@ def load_weights(path: Path, model: nn.Module) -> None:
                 )
         weights = load_file(path)
         for key, tensor in weights.items():
-            if not tensor.isfinite().all():
+            # Minus infinity keeps a class from being named.
+            if not (tensor < math.inf).all():
                 raise RunError(f"{path}: {key!r} holds NaN or inf: restore it from a copy or train again")
         model.load_state_dict(weights)
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:

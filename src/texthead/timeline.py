@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from texthead.calibration import Calibration
 from texthead.datasets import Pixels
 from texthead.decoding import open_media
-from texthead.errors import DataError, MediaError, RunError
-from texthead.evaluation import Pooling, average_views
+from texthead.errors import DataError, MediaError
+from texthead.evaluation import Pooling, average_views, check_scores
 from texthead.events import Event, Hysteresis, Stretch, events_in, json_entry
 from texthead.features import Progress
 from texthead.prediction import answered, calibration_for, look_of
@@ -191,8 +191,7 @@ class Timeline:
         chosen = torch.tensor(self._views.frame_indices(len(self._window), self._frames), device=self._device)
         features = self._scorer.features(torch.stack(list(self._window))[chosen])
         logits = average_views(features[None], self._scorer.head, pooling=self._pooling)
-        if logits.isnan().any():
-            raise RunError("scores are NaN: the weights overflow; train again")
+        check_scores(logits)
         probabilities, (known,) = answered(logits.float(), self._calibration)
         before, start = self._last, 0.0 if self._last is None else self._last.end
         end = (self._encoded + 0.5 - self._sliding.points / 2) / self._sliding.rate
