@@ -37,13 +37,14 @@ def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashabl
     """The percent between which a rate lies with 95% confidence, where items of one group hang together.
 
     Wilson's of as many items as would give the groups' standard error if each stood alone, and of at most all of them;
-    where all are right or all wrong, of as many as there are groups. Items that are groups of their own give Wilson's.
+    where all are right or all wrong, of as many as there are groups; of all where every group has the same rate, which
+    leaves no error. Items that are groups of their own give Wilson's.
     """
     items, count = len(right), len(set(groups))
     if count == items:
         return wilson_interval(int(right.sum()), items)
     rate, error = float(right.mean()), standard_error(right.astype(float), groups)
-    alone = rate * (1 - rate) / error**2 if 0 < rate < 1 else count
+    alone = count if rate in (0, 1) else items if not error else rate * (1 - rate) / error**2
     independent = max(1, round(min(alone, items)))
     return wilson_interval(rate * independent, independent)
 
