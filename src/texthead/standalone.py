@@ -27,7 +27,9 @@ PLAIN_IMAGES = frozenset({".bmp", ".png"})
 PLAIN_FORMATS = frozenset({"rgb24", "bgr24", "rgba", "bgra", "bgr0", "gray", "pal8"})
 # Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
-MAX_PIXELS = 89_478_485
+# A picture's header can claim any size.
+MAX_SIDE, MAX_PIXELS = 16_384, 89_478_485
+PILLOW_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 NONE = "none of these"
 
 Clips = list[list[int]]
@@ -94,13 +96,21 @@ def read_image(path: Path) -> np.ndarray:
         import PIL.ImageOps
     except ImportError:
         return read_plain_image(path)
-    with PIL.Image.open(path) as image:
-        upright = PIL.ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):
-            upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        if upright.mode in ("I", "F"):
-            raise Refused(f"pixels of mode {upright.mode} have no known range; save it with 8 bits a channel")
-        return np.asarray(upright.convert("RGB"))
+    try:
+        with PIL.Image.open(path, formats=PILLOW_FORMATS) as image:
+            width, height = image.size
+            if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+                raise Refused(f"claims {width}x{height} pixels, too many to be read; scale it down")
+            upright = PIL.ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):
+                upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            if upright.mode in ("I", "F"):
+                raise Refused(f"pixels of mode {upright.mode} have no known range; save it with 8 bits a channel")
+            return np.asarray(upright.convert("RGB"))
+    except (Refused, OSError):
+        raise
+    except Exception as error:  # On damaged files Pillow's readers raise nearly every kind there is.
+        raise Refused(f"cannot be read as an image ({error}); fetch or save it again") from error
 
 
 def read_plain_image(path: Path) -> np.ndarray:
