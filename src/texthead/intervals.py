@@ -58,9 +58,13 @@ def lead_interval(
     """
     if len(set(groups)) == len(first):
         return paired_interval(int((first & ~second).sum()), int((second & ~first).sum()), len(first))
-    lead = first.astype(float) - second.astype(float)
-    half = Z * standard_error(lead, groups)
-    return 100 * max(lead.mean() - half, -1.0), 100 * min(lead.mean() + half, 1.0)
+    return mean_interval(first.astype(float) - second.astype(float), groups)
+
+
+def mean_interval(leads: Float[np.ndarray, " items"], groups: Sequence[Hashable]) -> tuple[float, float]:
+    """The points between which the mean of leads (-1 to 1) lies with 95% confidence: normal, of the groups' error."""
+    middle, half = float(leads.mean()), Z * standard_error(leads, groups)
+    return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
 
 def paired_interval(only_first: int | float, only_second: int | float, items: int, z: float = Z) -> tuple[float, float]:
