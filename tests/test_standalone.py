@@ -162,10 +162,11 @@ def test_a_picture_that_is_damaged_or_too_large_is_refused_by_both(tmp_path):
     sound = write_image(tmp_path / "a.png", "red").read_bytes()
     (tmp_path / "chunk.png").write_bytes(sound.replace(b"IDAT", b"\xe1\x06\xa8\xbf"))
     PIL.Image.new("1", (16_385, 1)).save(tmp_path / "long.png")
+    PIL.Image.new("1", (1, 1001)).save(tmp_path / "thin.png")
     PIL.Image.new("1", (14_000, 14_000)).save(tmp_path / "bomb.png")
     PIL.Image.new("L", (40, 40)).save(tmp_path / "other.eps")
     (tmp_path / "other.eps").rename(tmp_path / "eps.png")
-    for name in ("chunk", "long", "bomb", "eps"):
+    for name in ("chunk", "long", "thin", "bomb", "eps"):
         path = tmp_path / f"{name}.png"
         with pytest.raises((standalone.Refused, OSError)):
             standalone.read_image(path)
