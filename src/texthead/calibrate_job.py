@@ -1,5 +1,6 @@
 """`texthead calibrate`: how sure a run may be, learned from items that it was not trained on."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -47,7 +48,7 @@ def calibrate(options: Any) -> None:
     found = calibration.measure(made, scores, targets, after=after, unknown=others, groups=known.groups)
     runs.save_calibration(run, replace(made, measured=found))
     right = int((scores.argmax(1) == targets).sum())
-    for line in (*_errors(made, found, right), *_promised(made, found, scores, targets), *lines):
+    for line in (*_errors(made, found, right), *_promised(made, found, scores, targets, known.groups), *lines):
         results().print(line)
     results().print(f"calibration: {run.folder / runs.CALIBRATION}   `predict` and `eval` use it")
     if splits_of(known):
@@ -191,7 +192,11 @@ def _errors(made: calibration.Calibration, found: calibration.Measured, right: i
 
 
 def _promised(
-    made: calibration.Calibration, found: calibration.Measured, scores: torch.Tensor, targets: torch.Tensor
+    made: calibration.Calibration,
+    found: calibration.Measured,
+    scores: torch.Tensor,
+    targets: torch.Tensor,
+    groups: Sequence[str],
 ) -> list[str]:
     """What threshold and sets promise, and what they cost on these items."""
     lines, count = [], len(scores)
@@ -205,7 +210,7 @@ def _promised(
             f"(on average over draws of {unknown}; up to {100 * worst:.1f} % in 9 of 10 draws)"
         )
         lines.append(
-            f"  it turns away {share(found.turned_away or 0, count)} of the {count} items of the run's classes, "
+            f"  it turns away {share(away, groups)} of the {count} items of the run's classes, "
             f"{right} of which are named rightly without it"
         )
         if found.turned_away and found.turned_away > count / 2:

@@ -1,13 +1,15 @@
 """`texthead eval`: a run's score on labelled data, with its own classes or others."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from rich.table import Table
+from torch import Tensor
 
 from texthead import datasets, evaluation, features, prompts, runs
 from texthead.calibration import Calibration
@@ -18,7 +20,7 @@ from texthead.distributed import gather_list, rank
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError
 from texthead.files import fingerprint, write_csv
-from texthead.intervals import wilson_interval
+from texthead.intervals import grouped_interval, wilson_interval
 from texthead.prediction import Look, calibration_for
 from texthead.prompt_head import PromptHead
 from texthead.recognizer import Recognizer
@@ -265,7 +267,7 @@ def calibrated(
 
 def _promises(calibration: Calibration, result: evaluation.Evaluation, chosen: Dataset) -> list[str]:
     """What threshold and sets do to these items; a note where the calibration was learned from them."""
-    lines, count = [], result.count
+    lines: list[str] = []
     seen = sum(fingerprint(item.path) in calibration.content for item in chosen.items)
     if seen:
         lines.append(
@@ -276,23 +278,32 @@ def _promises(calibration: Calibration, result: evaluation.Evaluation, chosen: D
         away = ~calibration.is_known(result.scores)
         right = int((away & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(
-            f"none of these: {share(int(away.sum()), count)} of the items are turned away (best probability not above "
+            f"none of these: {share(away, result.groups)} of the items are turned away (best probability not above "
             f"{calibration.threshold.probability:.3f}), {right} of which are named rightly without it"
         )
     if calibration.coverage:
         sets = calibration.sets(result.scores)
-        held = int(sets.gather(1, result.targets[:, None].long()).sum())
+        held = sets.gather(1, result.targets[:, None].long())[:, 0]
         lines.append(
-            f"label sets: {share(held, count)} hold the label ({100 * calibration.coverage.level:g} % promised), "
+            f"label sets: {share(held, result.groups)} hold the label "
+            f"({100 * calibration.coverage.level:g} % promised), "
             f"{float(sets.sum(1).float().mean()):.2f} labels on average"
         )
     return lines
 
 
-def share(part: int, items: int) -> str:
-    """A share in percent with its 95 % interval."""
+def share(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
+    """The share of the items that are hits, in percent, with its 95 % interval, which takes groups into account."""
+    low, high = grouped_interval(hits.numpy(), range(len(hits)) if groups is None else groups)
+    return f"{100 * int(hits.sum()) / len(hits):.1f} % ({low:.1f}-{high:.1f})"
+
+
+def _rate(part: int, items: int) -> str:
+    """A share in percent with its 95 % interval, where each item stands alone; a dash of no item."""
+    if not items:
+        return "-"
     low, high = wilson_interval(part, items)
-    return f"{100 * part / items:.1f} % ({low:.1f}-{high:.1f})"
+    return f"{100 * part / items:.1f} ({low:.1f}-{high:.1f})"
 
 
 def _show_classes(result: evaluation.Evaluation, most: int = 10) -> None:
@@ -300,8 +311,8 @@ def _show_classes(result: evaluation.Evaluation, most: int = 10) -> None:
     confusion = result.confusion()
     table = Table("class", "items", "recall", "named so", "precision", title="each class, in percent (95 % interval)")
     for row in evaluation.class_scores(confusion, result.names):
-        recall, precision = (share(row.right, count) if count else "-" for count in (row.items, row.named))
-        table.add_row(row.name, str(row.items), recall.replace(" %", ""), str(row.named), precision.replace(" %", ""))
+        recall, precision = (_rate(row.right, count) for count in (row.items, row.named))
+        table.add_row(row.name, str(row.items), recall, str(row.named), precision)
     results().print(table)
     pairs = evaluation.confused_pairs(confusion, result.names)
     for truth, taken_for, count in pairs[:most]:
