@@ -30,7 +30,7 @@ ALLOWED = {
     "parsing": {"text_files"},
     "options": {"parsing", "recipes"},
     "label_files": {"errors", "text_files"},
-    "class_swaps": set(),
+    "class_swaps": {"intervals"},
     "overview": {"datasets", "decoding", "features", "frame_files", "media_facts"},
     "class_maps": {"errors"},
     "intervals": set(),

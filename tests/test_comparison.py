@@ -32,6 +32,15 @@ def test_comparison_says_who_is_ahead(capsys):
     assert table.pairs()[1][1].startswith("100.0 % of 2 (95 % interval ")
 
 
+def test_a_lead_that_the_table_does_not_show_is_not_said(capsys):
+    data = items(("x", "a", "test"), ("y", "b", "test"))
+    table = Comparison(Division(data, None, data, "test"), ["a", "b"])
+    table.add("simple", result([[1.0, 0.0]] * 3000, [0] * 3000))
+    table.add("this run", result([[1.0, 0.0]] * 3000, [0] * 2999 + [1]))
+    table.show()
+    assert "ahead" not in capsys.readouterr().out
+
+
 def test_intervals_count_scenes_and_say_so(capsys):
     data = items(*((f"x{i}", "a" if i < 4 else "b", "test") for i in range(8)))
     scenes = replace(data, items=tuple(replace(item, group=f"scene {i // 2}") for i, item in enumerate(data.items)))

@@ -106,6 +106,13 @@ def test_what_has_the_bytes_of_a_near_copy_is_one_too() -> None:
     assert (found.fault, found.items) == ("near leak", (0, 1, 2))
 
 
+def test_a_copy_before_all_that_look_alike_is_told_with_them() -> None:
+    items, facts = made("a.png cat train 1", "a.gif cat train 1", "b cat train 2")
+    (found,) = doctor.near_copies(items, facts, {(1, 2): "alike"})
+    assert found.items == (0, 1, 2)
+    assert "alike" in found.detail
+
+
 def test_groups_in_two_splits() -> None:
     items = [Item(Path("a"), "cat", "train", "g1"), Item(Path("b"), "cat", "test", "g1")]
     items += [Item(Path("c"), "cat", "train", "g2"), Item(Path("d"), "cat", "train", "g2")]

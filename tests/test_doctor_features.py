@@ -92,6 +92,12 @@ def test_names_are_told_by_what_is_wrong_with_them(mini: Encoder) -> None:
     assert only.fault == "name too long"
 
 
+def test_where_every_name_is_too_long_nothing_else_is_said(mini: Encoder) -> None:
+    name = "very " * 300 + "long"
+    (found,) = doctor_features.class_findings(mini, {name: None}, [name], [Item(Path("a"), name)], [np.zeros(mini.dim)])
+    assert found.fault == "name too long"
+
+
 # ---- real sets: what README and LOG say of them
 
 

@@ -143,7 +143,9 @@ def test_a_list_of_which_nothing_is_left_is_not_written(tmp_path: Path, capsys) 
     write_broken(tmp_path / "a.mp4")
     manifest = write_manifest(tmp_path / "items.csv", [["a.mp4", "cat"]], "path,label")
     assert doctor(manifest, "--quick", "--fix", tmp_path / "new.csv") == 2
-    assert "no item would be left" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "no item would be left" in err
+    assert "unreadable" in out
     assert not (tmp_path / "new.csv").exists()
 
 

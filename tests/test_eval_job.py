@@ -12,8 +12,9 @@ from made import items
 from texthead import cli, runs
 from texthead.datasets import Dataset, read_dataset
 from texthead.errors import DataError
-from texthead.eval_job import _show_classes, choose_scored
+from texthead.eval_job import _show_classes, choose_scored, share
 from texthead.evaluation import Evaluation
+from texthead.intervals import grouped_interval, wilson_interval
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +94,12 @@ def test_more_confused_pairs_than_are_shown_are_counted(classes, more, capsys):
     assert sum("taken for class" in line for line in lines) == 10
     said = [line for line in lines if " more pair" in line]
     assert said == ([f"{more}--out FILE writes what each item is taken for)"] if more else [])
+
+
+def test_a_share_is_no_surer_than_its_scenes():
+    hits = torch.tensor([True] * 8 + [False] * 4)
+    low, high = grouped_interval(hits.numpy(), [place // 4 for place in range(12)])
+    assert share(hits, [place // 4 for place in range(12)]) == f"66.7 % ({low:.1f}-{high:.1f})"
+    alone = wilson_interval(8, 12)
+    assert low < alone[0]
+    assert share(hits, None) == f"66.7 % ({alone[0]:.1f}-{alone[1]:.1f})"

@@ -356,6 +356,25 @@ def test_a_model_that_differs_is_not_written(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("where", ["ours", "theirs"])
+def test_no_number_is_no_parity(where):
+    plain, none = np.array([[1.0, -np.inf]]), np.array([[np.nan, 0.0]])
+    pairs = {"ours": [plain, none], "theirs": [plain, plain]}
+    furthest = parity._furthest(pairs[where], pairs["theirs" if where == "ours" else "ours"])
+    with pytest.raises(RunError, match="are NaN"):
+        parity.check_parity(Parity((1,), furthest, furthest, 0, True, 0, 0, 0))
+    assert parity._furthest([plain], [plain]) == 0
+
+
+def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
+    files = [str(write_image(tmp_path / f"{place:02d}.png", "red")) for place in range(63)]
+    split = {"train": files, "train_content": [""] * 63, "held_out": files, "held_out_content": [""] * 63}
+    run = run_of(tmp_path / "run", "frozen", "mean", split=split)
+    places = [int(path.stem) for path in parity._held_out(run)[0]]
+    assert len(places) == parity.CHECKED
+    assert places[-1] >= 61
+
+
 @pytest.mark.slow
 def test_a_real_run_on_real_clips(shared, tmp_path):
     """Airborne clips through the exported folder are those of the library, and named alike."""

@@ -75,6 +75,12 @@ def test_a_model_of_the_first_frame_loses_all_by_reversing(clips):
     assert mixed.order == "shuffled"
 
 
+def test_what_is_lost_by_items_of_one_scene_is_as_sure_as_one_scene(clips):
+    one_scene = replace(clips, items=tuple(replace(item, group="all") for item in clips.items))
+    back, _ = order_test(by_first_frame(), one_scene, frames=FRAMES, pixels=PIXELS).rows
+    assert (back.lost, back.low, back.high) == (100.0, -100.0, 100.0)
+
+
 def test_mean_pooling_loses_exactly_nothing_and_is_said_to(clips):
     model = by_first_frame()
     plain = Recognizer(model.visual, MeanPool(), model.head)

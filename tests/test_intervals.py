@@ -73,6 +73,10 @@ def test_all_right_has_an_interval_too() -> None:
     assert high == pytest.approx(100.0)
 
 
+def test_groups_of_one_rate_leave_no_error_and_count_by_their_items() -> None:
+    assert grouped_interval(np.array([True, False] * 3), list("aabbcc")) == wilson_interval(3, 6)
+
+
 def test_items_that_are_alone_have_wilsons_interval() -> None:
     right = np.array([True] * 8 + [False] * 2)
     assert grouped_interval(right, range(10)) == wilson_interval(8, 10)

@@ -146,7 +146,7 @@ def test_a_run_without_curves_or_items(tmp_path, wrong, say):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_reported_is_said_in_a_line(images, run, tmp_path, wrong):
+def test_what_cannot_be_reported_is_said_in_a_line(images, run, tmp_path, wrong, say):
     split = json.loads((run / "split.json").read_text())
     gone = tmp_path / "gone.png"
     split["held_out"][0] = str(gone)
@@ -154,9 +154,10 @@ def test_what_cannot_be_reported_is_said_in_a_line(images, run, tmp_path, wrong)
     assert f"1 of 6 items that {run} held out are gone (the first: {gone}): name where they are now" in wrong(
         "report", run
     )
-    assert "there is no folder" in wrong(
-        "report", images[1], "--workers", 0, "--out", tmp_path / "no" / "page.html", "--saliency", 0
-    )
+    code, _, err = say("report", images[1], "--workers", 0, "--out", tmp_path / "no" / "page.html", "--saliency", 0)
+    assert code == 2
+    assert "there is no folder" in err
+    assert "scoring" not in err
     (run / "metrics.jsonl").write_text('{"kind": "note"}\n[]\n')
     (run / "split.json").write_text((images[1] / "split.json").read_text())
     assert "metrics.jsonl: line 2 is no JSON object" in wrong("report", run, "--workers", 0, "--saliency", 0)

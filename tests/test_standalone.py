@@ -158,6 +158,22 @@ def test_without_pillow_a_jpeg_is_refused_in_one_line(tmp_path, monkeypatch):
         standalone.read_image(path)
 
 
+def test_a_picture_that_is_damaged_or_too_large_is_refused_by_both(tmp_path):
+    sound = write_image(tmp_path / "a.png", "red").read_bytes()
+    (tmp_path / "chunk.png").write_bytes(sound.replace(b"IDAT", b"\xe1\x06\xa8\xbf"))
+    PIL.Image.new("1", (16_385, 1)).save(tmp_path / "long.png")
+    PIL.Image.new("1", (1, 1001)).save(tmp_path / "thin.png")
+    PIL.Image.new("1", (14_000, 14_000)).save(tmp_path / "bomb.png")
+    PIL.Image.new("L", (40, 40)).save(tmp_path / "other.eps")
+    (tmp_path / "other.eps").rename(tmp_path / "eps.png")
+    for name in ("chunk", "long", "thin", "bomb", "eps"):
+        path = tmp_path / f"{name}.png"
+        with pytest.raises((standalone.Refused, OSError)):
+            standalone.read_image(path)
+        ours = ViewClips([path], [0], frames=1, views=Views(), pixels=PIXELS)[0][0]
+        assert isinstance(ours, MediaError), name
+
+
 def test_what_is_no_video_is_refused(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no video" * 50)
     (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {write_video(tmp_path / 'b.mp4', 'red')}\n")

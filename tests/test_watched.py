@@ -58,6 +58,14 @@ def test_who_stops_asking_leaves_no_process_behind() -> None:
     assert not any(process.is_alive() for process in processes)
 
 
+def test_a_process_that_does_not_begin_in_time_is_said_with_the_time_that_it_had(monkeypatch) -> None:
+    monkeypatch.setattr("texthead.watched._START_SECONDS", 0.01)
+    with pytest.raises(RunError, match=r"did not begin \(took longer than 0\.01 s\)"):
+        list(watched(behave, ["a"], workers=1, seconds=20.0))
+    with Held(counter) as held, pytest.raises(RunError, match=r"did not begin \(took longer than 0\.01 s\)"):
+        held.begin()
+
+
 def test_a_function_that_another_process_cannot_find_is_an_error() -> None:
     with pytest.raises(RunError, match="did not begin"):
         list(watched(_hidden, ["a"], workers=1, seconds=1.0))

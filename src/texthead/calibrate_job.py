@@ -204,14 +204,13 @@ def _promised(
         rate, limit, unknown = made.threshold
         away = ~made.is_known(scores)
         right = int((away & (scores.argmax(1) == targets)).sum())
-        part = share(away.numpy(), groups)
         worst = calibration.worst_false_accept(unknown, rate)
         lines.append(
             f"threshold {limit:.3f}: at most {100 * rate:g} % of unknown items like these {unknown} get a name "
             f"(on average over draws of {unknown}; up to {100 * worst:.1f} % in 9 of 10 draws)"
         )
         lines.append(
-            f"  it turns away {part} of the {count} items of the run's classes, "
+            f"  it turns away {share(away, groups)} of the {count} items of the run's classes, "
             f"{right} of which are named rightly without it"
         )
         if found.turned_away and found.turned_away > count / 2:

@@ -1,10 +1,13 @@
 """Classes whose names look swapped: the pictures of each are nearer to the other's text row than to their own."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+
+from texthead.intervals import standard_error
 
 # A swap is reported where it gains more than this in mean cosine, and by so many standard errors.
 MARGIN = 0.05
@@ -74,17 +77,10 @@ def _error(
     cosines: Float[np.ndarray, "items classes"], targets: np.ndarray, groups: Sequence[str], first: int, second: int
 ) -> float:
     """The standard error of a gain: the two classes' own are independent."""
-    squared = 0.0
+    parts = []
     for own, other in ((first, second), (second, first)):
-        here: Bool[np.ndarray, " items"] = targets == own
-        squared += _squared_error(cosines[here, other] - cosines[here, own], np.asarray(groups)[here])
-    return float(np.sqrt(squared))
-
-
-def _squared_error(values: Float[np.ndarray, " items"], groups: np.ndarray) -> float:
-    """The squared standard error of the mean of values that hang together by groups; infinite for a single group."""
-    names, places = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        return float("inf")
-    sums = np.bincount(places, values - values.mean())
-    return float((sums**2).sum() / len(values) ** 2 * len(names) / (len(names) - 1))
+        here = np.flatnonzero(targets == own)
+        parts.append(
+            standard_error(cosines[here, other] - cosines[here, own], [groups[place] for place in here.tolist()])
+        )
+    return math.hypot(*parts)

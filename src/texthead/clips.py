@@ -8,6 +8,9 @@ from texthead.errors import DataError, MediaError
 # A few bytes can claim any size: the claim is checked before memory is taken. The area is where Pillow warns.
 MAX_SIDE = 16_384
 MAX_PIXELS = 89_478_485
+# The long side over the short one: the short one is scaled up to a crop's, and the long one with it. A line of 16,384
+# pixels would be 256 x 4 million, a picture at this limit is 256 x 256,000, no more pixels than may be read.
+MAX_RATIO = 1000
 
 
 def check_file(path: Path) -> None:
@@ -27,11 +30,16 @@ def check_file(path: Path) -> None:
 def check_size(path: Path, width: int, height: int) -> None:
     """Nothing, if a picture of so many pixels may be made.
 
-    Raises: MediaError for more than MAX_SIDE a side or MAX_PIXELS in all.
+    Raises: MediaError for more than MAX_SIDE a side or MAX_PIXELS in all, or sides of more than 1 to MAX_RATIO.
     """
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         limit = f"{MAX_SIDE} a side and {MAX_PIXELS} in all"
         raise MediaError(path, f"claims {width}x{height} pixels, the limit is {limit}; scale it down")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        problem = (
+            f"claims {width}x{height} pixels, one side more than {MAX_RATIO} times the other; cut a part out of it"
+        )
+        raise MediaError(path, problem)
 
 
 def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:

@@ -109,7 +109,8 @@ class Comparison:
             results().print(f"{len(skipped)} items could not be read and are not counted")
         *others, (_, own) = self.rows
         ahead = max(others, key=lambda row: row[1].top1, default=None)
-        if ahead and ahead[1].top1 > own.top1:
+        # As they are shown: of many items one alone is no lead to speak of.
+        if ahead and round(ahead[1].top1, 1) > round(own.top1, 1):
             results().print(_lead(*ahead, own))
         for line in self.lines:
             results().print(line)
@@ -122,7 +123,6 @@ def _interval(result: evaluation.Evaluation) -> str:
 
 def _lead(method: str, ahead: evaluation.Evaluation, own: evaluation.Evaluation) -> str:
     """How far a method is ahead of the run, and how sure that is where both were scored on the same items."""
-    # Of the numbers as they are shown.
     told = f"{method} is ahead of this run by {round(ahead.top1, 1) - round(own.top1, 1):.1f} points on these items"
     if ahead.paths != own.paths:
         return told

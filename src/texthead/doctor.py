@@ -152,11 +152,13 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
     near = {pair: how for pair, how in pairs.items() if facts[pair[0]].digest != facts[pair[1]].digest}
     alike = {facts[position].digest: position for pair in near for position in pair}
     same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
+    told = {pair[0]: how for pair, how in sorted(near.items(), reverse=True)}
     found = []
     for group in _joined(len(items), [*near, *same]):
         others = ", ".join(str(items[position].path) for position in group[1:4])
         more = f" and {len(group) - 4} more" if len(group) > 4 else ""
-        how = next(words for pair, words in sorted(near.items()) if pair[0] == group[0])
+        # Not always of the first: that can be a copy of another, in which a reader sees less.
+        how = next(told[position] for position in group if position in told)
         labels = sorted({items[position].label for position in group})
         labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
         splits = sorted({str(items[position].split) for position in group})

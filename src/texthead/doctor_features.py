@@ -117,8 +117,10 @@ def class_findings(
     """Names that the encoder refuses, reads alike, or that look swapped, judged by the items' mean features."""
     refused = too_long(encoder, shown)
     labels = [label for place, label in enumerate(given) if place not in refused]
-    rows = rows_of(encoder, [few for place, few in enumerate(shown) if place not in refused])
     found = [Finding("serious", "name too long", list(given)[place], problem) for place, problem in refused.items()]
+    if not labels:
+        return found
+    rows = rows_of(encoder, [few for place, few in enumerate(shown) if place not in refused])
     found += doctor.synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
     place_of = {label: place for place, label in enumerate(labels)}
     named = [place for place, item in enumerate(items) if item.label in place_of]

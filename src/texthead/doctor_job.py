@@ -56,8 +56,6 @@ def examine(options: Any) -> None:
     findings += doctor.near_copies(dataset.items, facts, alike)
     findings.sort(key=lambda finding: (get_args(Severity).index(finding.severity), finding.fault))
     gone = doctor.left_out(dataset.items, findings)
-    if fix:
-        _write_list(fix, dataset, gone)
     if out:
         how = "Without an encoder (--quick)." if options.quick else f"With the encoder {options.encoder}."
         write_json(out / "doctor.json", _told(dataset, there, findings, gone))
@@ -67,6 +65,8 @@ def examine(options: Any) -> None:
     else:
         _print_overview(there)
         _print(dataset, findings)
+    if fix:
+        _write_list(fix, dataset, gone)
     if any(finding.severity == "serious" for finding in findings):
         raise SystemExit(1)
 

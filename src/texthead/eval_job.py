@@ -1,14 +1,15 @@
 """`texthead eval`: a run's score on labelled data, with its own classes or others."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from jaxtyping import Bool
 from rich.table import Table
+from torch import Tensor
 
 from texthead import confusions, datasets, evaluation, features, prompts, runs
 from texthead.calibration import Calibration
@@ -266,7 +267,7 @@ def calibrated(
 
 def _promises(calibration: Calibration, result: evaluation.Evaluation, chosen: Dataset) -> list[str]:
     """What threshold and sets do to these items; a note where the calibration was learned from them."""
-    lines = []
+    lines: list[str] = []
     seen = sum(fingerprint(item.path) in calibration.content for item in chosen.items)
     if seen:
         lines.append(
@@ -277,23 +278,24 @@ def _promises(calibration: Calibration, result: evaluation.Evaluation, chosen: D
         away = ~calibration.is_known(result.scores)
         right = int((away & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(
-            f"none of these: {share(away.numpy(), result.groups)} of the items are turned away (best probability not "
-            f"above {calibration.threshold.probability:.3f}), {right} of which are named rightly without it"
+            f"none of these: {share(away, result.groups)} of the items are turned away (best probability not above "
+            f"{calibration.threshold.probability:.3f}), {right} of which are named rightly without it"
         )
     if calibration.coverage:
         sets = calibration.sets(result.scores)
-        held = sets.gather(1, result.targets[:, None].long())[:, 0].numpy()
+        held = sets.gather(1, result.targets[:, None].long())[:, 0]
         lines.append(
-            f"label sets: {share(held, result.groups)} hold the label ({100 * calibration.coverage.level:g} % "
-            f"promised), {float(sets.sum(1).float().mean()):.2f} labels on average"
+            f"label sets: {share(held, result.groups)} hold the label "
+            f"({100 * calibration.coverage.level:g} % promised), "
+            f"{float(sets.sum(1).float().mean()):.2f} labels on average"
         )
     return lines
 
 
-def share(part: np.ndarray, groups: Sequence[str] | None) -> str:
-    """In how many of the items something is so, in percent with its 95 % interval, which takes groups into account."""
-    low, high = grouped_interval(part, groups)
-    return f"{100 * part.mean():.1f} % ({low:.1f}-{high:.1f})"
+def share(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
+    """The share of the items that are hits, in percent, with its 95 % interval, which takes groups into account."""
+    low, high = grouped_interval(hits.numpy(), groups)
+    return f"{100 * int(hits.sum()) / len(hits):.1f} % ({low:.1f}-{high:.1f})"
 
 
 def _show_classes(result: evaluation.Evaluation, most: int = 10) -> None:

@@ -80,7 +80,7 @@ class _Span:
 
 
 class _Class:
-    """The events of one class: at most one that is on, and one that is over unless the gap behind it is bridged."""
+    """The events of one class: at most one that is on, or that is over unless the gap behind it is bridged."""
 
     def __init__(self, name: str, rule: Hysteresis, *, known: bool = True):
         self.name = name
@@ -117,7 +117,7 @@ class _Class:
 
 
 class EventFinder:
-    """Events as the stretches come; it holds two unfinished events a class, however long it runs."""
+    """Events as the stretches come; it holds one unfinished event a class, however long it runs."""
 
     def __init__(self, names: Sequence[str], rule: Hysteresis):
         self._classes = [_Class(name, rule) for name in names]

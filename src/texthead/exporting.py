@@ -28,7 +28,7 @@ from texthead import standalone
 from texthead.calibration import Calibration
 from texthead.errors import MediaError, RunError
 from texthead.evaluation import average_views
-from texthead.features import Progress
+from texthead.features import Progress, evenly
 from texthead.files import write_json
 from texthead.model_card import model_card
 from texthead.parity import Parity, check_parity, item_clips, parity
@@ -163,7 +163,7 @@ def _training_clips(run: Run, look: Look) -> list[np.ndarray]:
     """Clips of training files that are still there, evenly placed."""
     there = [path for path in map(Path, sorted(run.trained_on)) if path.is_file() and not is_member(path)]
     most = max(4, FRAMES // (look.frames * look.views.count))
-    found = item_clips(there[:: max(1, len(there) // most)][:most], look)
+    found = item_clips([there[place] for place in evenly(len(there), most)], look)
     return [clips for clips in found if not isinstance(clips, MediaError)]
 
 

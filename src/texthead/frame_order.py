@@ -1,6 +1,6 @@
 """Does a data set need time at all? The same items with their frames shuffled, reversed, and as they are."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from texthead.datasets import Dataset, Pixels, label_indices
 from texthead.features import FeatureCache, Progress, readable
-from texthead.intervals import paired_interval
+from texthead.intervals import mean_interval, paired_interval
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
@@ -24,7 +24,8 @@ class Reordered:
 
     Attributes:
         top1: percent; over several orders their mean.
-        lost: points of top-1 that the frames as they are have more; `low` to `high` is its 95 % interval over items.
+        lost: points of top-1 that the frames as they are have more; `low` to `high` is its 95 % interval over
+            groups of items.
         changed: percent of items that get another answer.
     """
 
@@ -117,15 +118,19 @@ def order_test(
     answers = scores.unflatten(-1, (len(orders), -1)).argmax(-1)
     right = answers == targets[positions][:, None]
     columns = {"reversed": [1], "shuffled": list(range(2, len(orders)))}
-    rows = tuple(_reordered(name, right, answers, places) for name, places in columns.items() if places)
+    groups = dataset.pick(positions).groups
+    rows = tuple(_reordered(name, right, answers, places, groups) for name, places in columns.items() if places)
     return OrderTest(len(right), _percent(right[:, 0]), tuple(seeds), rows)
 
 
-def _reordered(name: str, right: Tensor, answers: Tensor, columns: list[int]) -> Reordered:
+def _reordered(name: str, right: Tensor, answers: Tensor, columns: list[int], groups: Sequence[Hashable]) -> Reordered:
     """A row of the test: the orders at `columns` beside the first, each count a mean over these orders."""
     plain, other = right[:, :1], right[:, columns]
     only_plain, only_other = (plain & ~other).float().mean(1), (other & ~plain).float().mean(1)
-    low, high = paired_interval(float(only_plain.sum()), float(only_other.sum()), len(right))
+    if len(set(groups)) == len(right):
+        low, high = paired_interval(float(only_plain.sum()), float(only_other.sum()), len(right))
+    else:
+        low, high = mean_interval((only_plain - only_other).double().numpy(), groups)
     changed = _percent(answers[:, columns] != answers[:, :1])
     return Reordered(name, _percent(other), _percent(plain) - _percent(other), low, high, changed)
 

@@ -41,7 +41,6 @@ def head(options: Any) -> None:
     template = prompts.read_template(options.template)
     shown = prompts.class_prompts(template, names, list(classes.values()))
     encoder = load_encoder(options.encoder)
-    template = prompts.read_template(options.template)
     recipe = Recipe(name="head", template=template, seed=options.seed)
     found = targets = None
     if options.init == "lda":

@@ -107,7 +107,7 @@ class FrameFolder:
                 out = np.empty((len(indices), *picture.shape), np.uint8)
             self._check_same_size(out.shape[1:], picture.shape, index)
             out[places[index]] = picture
-        assert out is not None, "_check_indices lets no empty request through"
+        assert out is not None, "check_indices lets no empty request through"
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def check(self) -> int:

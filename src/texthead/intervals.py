@@ -37,14 +37,14 @@ def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashabl
     """The percent between which a rate lies with 95% confidence, where items of one group hang together.
 
     Wilson's of as many items as would give the groups' standard error if each stood alone, and of at most all of them;
-    where all are right or all wrong, of as many as there are groups. Items that are groups of their own (without
-    groups all are) give Wilson's.
+    where all are right or all wrong, of as many as there are groups; of all where every group has the same rate, which
+    leaves no error. Items that are groups of their own (without groups all are) give Wilson's.
     """
     items, count = len(right), len(right) if groups is None else len(set(groups))
     if groups is None or count == items:
         return wilson_interval(int(right.sum()), items)
     rate, error = float(right.mean()), standard_error(right.astype(float), groups)
-    alone = rate * (1 - rate) / error**2 if 0 < rate < 1 else count
+    alone = count if rate in (0, 1) else items if not error else rate * (1 - rate) / error**2
     independent = max(1, round(min(alone, items)))
     return wilson_interval(rate * independent, independent)
 
@@ -58,9 +58,13 @@ def lead_interval(
     """
     if len(set(groups)) == len(first):
         return paired_interval(int((first & ~second).sum()), int((second & ~first).sum()), len(first))
-    lead = first.astype(float) - second.astype(float)
-    half = Z * standard_error(lead, groups)
-    return 100 * max(lead.mean() - half, -1.0), 100 * min(lead.mean() + half, 1.0)
+    return mean_interval(first.astype(float) - second.astype(float), groups)
+
+
+def mean_interval(leads: Float[np.ndarray, " items"], groups: Sequence[Hashable]) -> tuple[float, float]:
+    """The points between which the mean of leads (-1 to 1) lies with 95% confidence: normal, of the groups' error."""
+    middle, half = float(leads.mean()), Z * standard_error(leads, groups)
+    return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
 
 def paired_interval(only_first: int | float, only_second: int | float, items: int, z: float = Z) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """How far an exported model is from its run."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import nn
 from texthead import standalone
 from texthead.datasets import ViewClips
 from texthead.errors import MediaError, RunError
-from texthead.features import Progress
+from texthead.features import Progress, evenly
 from texthead.files import read_json
 from texthead.prediction import Look
 from texthead.runs import Run
@@ -63,8 +64,8 @@ def parity(folder: Path, scorer: nn.Module, run: Run, look: Look, progress: Prog
     best = [(predictor.names[int(a.argmax())], predictor.names[int(b.argmax())]) for a, b in found]
     return Parity(
         tuple(counts),
-        max(float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True)),
-        max(float(np.abs(_softmax(a) - _softmax(b)).max()) for a, b in zip(ours, theirs, strict=True)),
+        _furthest(ours, theirs),
+        _furthest([_softmax(a) for a in ours], [_softmax(b) for b in theirs]),
         len(found),
         same,
         agree=sum(a == b for a, b in best),
@@ -104,7 +105,7 @@ def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
     rows = zip(map(Path, split["held_out"]), split.get("held_out_labels", split["held_out"]), strict=True)
     there = [(path, label) for path, label in rows if path.is_file() and not is_member(path)]
-    chosen = there[:: max(1, len(there) // CHECKED)][:CHECKED]
+    chosen = [there[place] for place in evenly(len(there), CHECKED)]
     return [path for path, _ in chosen], [label for _, label in chosen]
 
 
@@ -121,6 +122,12 @@ def _scores(scorer: nn.Module, clips: UInt8[np.ndarray, "items views frames 3 si
     return scorer(torch.from_numpy(clips)).float().numpy()
 
 
+def _furthest(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+    """The largest difference between two arrays of a pair; NaN where one holds a NaN. Equal infinities differ by 0."""
+    with np.errstate(invalid="ignore"):
+        return float(np.max([np.where(a == b, 0.0, np.abs(a - b)).max() for a, b in zip(ours, theirs, strict=True)]))
+
+
 def _softmax(scores: np.ndarray) -> np.ndarray:
     odds = np.exp(scores.astype(np.float64) - scores.max(-1, keepdims=True))
     return odds / odds.sum(-1, keepdims=True)
@@ -130,8 +137,13 @@ def check_parity(found: Parity) -> None:
     """Nothing, if the written model is the run's.
 
     Raises:
-        RunError: it differs by more than `TOLERANCE`, or predict.py reads files otherwise.
+        RunError: it differs by more than `TOLERANCE`, one of the two gives NaN, or predict.py reads files otherwise.
     """
+    if math.isnan(found.probabilities):
+        raise RunError(
+            "probabilities of the run or of the exported model are NaN, so nothing was written: look at what `texthead "
+            "predict` says; if that is sound, try --to torch"
+        )
     if not found.same_pixels:
         raise RunError("predict.py reads held-out files to other pixels than texthead here: report your torch and CPU")
     if found.probabilities > TOLERANCE:

@@ -26,10 +26,15 @@ def report(options: Any) -> None:
     run, say = runs.load_run(options.run), notes()
     run.model.to(pick_device(options.device))
     out = run.folder / "report.html" if options.out is None else Path(options.out)
+    # What makes a page impossible is said before the items are scored.
+    if not out.parent.is_dir():
+        raise DataError(f"--out {out}: there is no folder {out.parent}; make it first")
+    records = read_records(run.folder)
     dataset = held_out_items(run) if options.data is None else read_data(options, options.data)
     for line in dataset.notes:
         say.print(f"note: {line}")
     check_unknown_is_used(run, options.unknown)
+    others = None if options.unknown is None else unknown_items(run, read_data(options, options.unknown))
     chosen, split_name = choose_scored(run, dataset, options.split)
     chosen, lines = follow_edits(run, chosen)
     for line in lines:
@@ -52,7 +57,7 @@ def report(options: Any) -> None:
             workers=options.workers,
             progress=progress,
         )
-    sure = _sure(run, result, look, options)
+    sure = _sure(run, result, look, others, options)
     table = eval_baselines(run, Division(chosen, None, chosen, split_name), options)
     own, warmth, said = calibrated(run, look, result, chosen)
     table.add(f"this run ({run.model.head.kind} head){warmth}", own)
@@ -69,7 +74,7 @@ def report(options: Any) -> None:
             model=run.model,
             progress=progress,
         )
-    write_report(out, run.folder, run.model, read_records(run.folder), table, shown, order, sure)
+    write_report(out, run.folder, run.model, records, table, shown, order, sure)
     results().print(f"report: {out}")
 
 
@@ -90,12 +95,11 @@ def check_unknown_is_used(run: runs.Run, unknown: str | None) -> None:
         )
 
 
-def _sure(run: runs.Run, result: evaluation.Evaluation, look: Look, options: Any) -> HowSure:
+def _sure(run: runs.Run, result: evaluation.Evaluation, look: Look, unknown: Dataset | None, options: Any) -> HowSure:
     """How far the probabilities can be taken at their word; a threshold is measured by unknown items, where given."""
     made, why = calibration_for(run, look)
     lines, others = [f"{runs.CALIBRATION}: {why}."] if why else [], None
-    if made is not None and options.unknown is not None:
-        unknown = unknown_items(run, read_data(options, options.unknown))
+    if made is not None and unknown is not None:
         prints = fingerprints([item.path for item in unknown.items])
         fresh = unknown.pick([place for place, content in enumerate(prints) if content not in made.content])
         if not len(fresh):

@@ -27,7 +27,9 @@ PLAIN_IMAGES = frozenset({".bmp", ".png"})
 PLAIN_FORMATS = frozenset({"rgb24", "bgr24", "rgba", "bgra", "bgr0", "gray", "pal8"})
 # Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
-MAX_PIXELS = 89_478_485
+# A picture's header can claim any size.
+MAX_SIDE, MAX_PIXELS, MAX_RATIO = 16_384, 89_478_485, 1000
+PILLOW_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 NONE = "none of these"
 
 Clips = list[list[int]]
@@ -94,13 +96,26 @@ def read_image(path: Path) -> np.ndarray:
         import PIL.ImageOps
     except ImportError:
         return read_plain_image(path)
-    with PIL.Image.open(path) as image:
-        upright = PIL.ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):
-            upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        if upright.mode in ("I", "F"):
-            raise Refused(f"pixels of mode {upright.mode} have no known range; save it with 8 bits a channel")
-        return np.asarray(upright.convert("RGB"))
+    try:
+        with PIL.Image.open(path, formats=PILLOW_FORMATS) as image:
+            check_size(*image.size)
+            upright = PIL.ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):
+                upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            if upright.mode in ("I", "F"):
+                raise Refused(f"pixels of mode {upright.mode} have no known range; save it with 8 bits a channel")
+            return np.asarray(upright.convert("RGB"))
+    except (Refused, OSError):
+        raise
+    except Exception as error:  # On damaged files Pillow's readers raise nearly every kind there is.
+        raise Refused(f"cannot be read as an image ({error}); fetch or save it again") from error
+
+
+def check_size(width: int, height: int) -> None:
+    """Nothing, if `texthead predict` reads a picture of so many pixels."""
+    short, long = sorted((width, height))
+    if long > MAX_SIDE or width * height > MAX_PIXELS or long > MAX_RATIO * short:
+        raise Refused(f"claims {width}x{height} pixels, too many or too long to be read; scale it down or cut it")
 
 
 def read_plain_image(path: Path) -> np.ndarray:
@@ -109,6 +124,7 @@ def read_plain_image(path: Path) -> np.ndarray:
         raise Refused("this kind of picture needs pillow (pip install pillow): FFmpeg decodes it to other pixels")
     with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
         frame = next(container.decode(video=0))
+    check_size(frame.width, frame.height)
     if frame.format.name not in PLAIN_FORMATS:
         raise Refused(f"pixels of format {frame.format.name} need pillow (pip install pillow)")
     return frame.to_ndarray(format="rgb24")
@@ -138,6 +154,7 @@ def read_video(path: Path, choose: Choose) -> tuple[Clips, dict[int, np.ndarray]
         if index in wanted:
             if frame.pts != times[index]:
                 raise Refused(f"frame {index} is shown at another time than listed; encode it again")
+            check_size(frame.width, frame.height)
             found[index] = upright(reformatter.reformat(frame, format="rgb24", threads=1), frame.rotation)
         if len(found) == len(wanted):
             return clips, found

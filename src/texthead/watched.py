@@ -50,7 +50,7 @@ def watched(
             for worker in list(staff):
                 if worker.pipe not in ready and time.monotonic() < worker.deadline:
                     continue
-                position, outcome = worker.position, worker.outcome(seconds)
+                position, outcome = worker.position, worker.outcome()
                 if isinstance(outcome, Lost) and position is None:
                     raise RunError(f"a process for reading files did not begin ({outcome.reason}): fewer --workers")
                 if worker.gone:
@@ -106,12 +106,12 @@ class Held(Generic[Task, Result]):
         with self._turn:
             self._begin()
             self._worker.begin(deque([(0, task)]), seconds)
-            return self._outcome(seconds)  # pyright: ignore[reportReturnType]
+            return self._outcome()  # pyright: ignore[reportReturnType]
 
     def _begin(self) -> None:
         if self._worker.position is not None:
             return
-        outcome = self._outcome(self._worker.deadline - time.monotonic())
+        outcome = self._outcome()
         if isinstance(outcome, TextheadError):
             self._replace()
             raise outcome
@@ -119,9 +119,9 @@ class Held(Generic[Task, Result]):
             raise RunError(f"the process with the model did not begin ({outcome.reason})")
         self._worker.position = 0
 
-    def _outcome(self, seconds: float) -> object:
-        wait([self._worker.pipe], timeout=max(0.0, seconds))
-        outcome = self._worker.outcome(seconds)
+    def _outcome(self) -> object:
+        wait([self._worker.pipe], timeout=max(0.0, self._worker.deadline - time.monotonic()))
+        outcome = self._worker.outcome()
         if self._worker.gone:
             self._replace()
         return outcome
@@ -141,14 +141,15 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.position: int | None = None
+        self._allowed = _START_SECONDS
         self.deadline = time.monotonic() + _START_SECONDS
         self.gone = False
 
-    def outcome(self, seconds: float) -> object:
+    def outcome(self) -> object:
         """What the process has sent; Lost, and the process gone, where it took too long or has ended."""
         if not self.pipe.poll():
             self.stop()
-            return Lost(f"took longer than {seconds:g} s", late=True)
+            return Lost(f"took longer than {self._allowed:g} s", late=True)
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
@@ -162,7 +163,7 @@ class _Worker:
             self.stop()
             return False
         self.position, task = waiting.popleft()
-        self.deadline = time.monotonic() + seconds
+        self._allowed, self.deadline = seconds, time.monotonic() + seconds
         # A process that has just ended is noticed when its answer is asked for.
         with suppress(OSError):
             self.pipe.send(task)

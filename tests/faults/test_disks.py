@@ -39,7 +39,7 @@ def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
     expected = train(make_model(), data, None, recipe, out=tmp_path / "whole")
     size = sum(path.stat().st_size for path in (tmp_path / "whole" / "state").rglob("*") if path.is_file())
     with disk_of(tmp_path / "disk", kilobytes=int(1.6 * size / 1024)) as disk:
-        with pytest.raises(RunError, match=r"step-6: cannot be written .*No space left.*checkpoint before is kept"):
+        with pytest.raises(RunError, match=r"step-6: cannot be written .*No space left.*what was there before is kept"):
             train(make_model(), data, None, recipe, out=disk / "run")
         assert sorted(path.name for path in (disk / "run" / "state").iterdir()) == ["last.json", "step-3"]
         shutil.copytree(disk / "run", tmp_path / "larger")
