@@ -52,6 +52,8 @@ def test_at_most_k_takes_what_there_is(labels, seed, k):
 
 def test_at_most_k_is_k_shot_where_there_is_enough():
     assert at_most(LABELS, 3, seed=1) == k_shot(LABELS, 3, seed=1)
+    with pytest.raises(DataError, match="k must be at least 1, got -1"):
+        at_most(LABELS, -1, seed=1)
 
 
 def test_k_shot_errors_say_which_class():

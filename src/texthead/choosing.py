@@ -210,7 +210,8 @@ def folds(items: FrozenItems, *, seed: int) -> Folds:
     if counts.min() < FEWEST:
         return Folds([], True)
     number = int(min(5, counts.min()))
-    keys = [groups.index(group) for group in groups]
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    keys = [numbers[group] for group in groups]
     apart = min(number, len(set(keys)))
     if apart >= 2:
         grouped = StratifiedGroupKFold(apart, shuffle=True, random_state=seed).split(keys, labels, keys)

@@ -73,7 +73,12 @@ def at_most(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
     """Positions of k items a class, or of all where there are fewer, ascending.
 
     Source: Sec. 4.2, "we first sample 60 videos from each class" for LDA.
+
+    Raises:
+        DataError: k below 1.
     """
+    if k < 1:
+        raise DataError(f"k must be at least 1, got {k}")
     return sorted(position for positions in _shuffled(labels, seed).values() for position in positions[:k])
 
 
