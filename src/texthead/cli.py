@@ -34,11 +34,8 @@ def _given_recipe_values(given: Namespace) -> dict[str, Any]:
 
 # What a run is begun with and has to be resumed with, beside the recipe's values.
 _KEPT = ("baselines", "skip_unreadable", "checkpoint_every")  # these may also be given anew
-_FIXED = (
-    *_KEPT,
-    *("encoder", "text", "head", "train_head", "classes", "names", "k", "held_out", "recipe"),
-    *("val", "labels", "root", "frame_template", "suffix"),
-)
+_TEXTS = ("encoder", "text", "classes", "val", "labels", "root", "frame_template", "suffix")
+_FIXED = (*_KEPT, *_TEXTS, "head", "train_head", "names", "k", "held_out", "recipe")
 
 
 def _check_begun(begun: dict[str, Any], folder: Path) -> None:
@@ -46,6 +43,11 @@ def _check_begun(begun: dict[str, Any], folder: Path) -> None:
     told = f"{folder / 'recipe.json'}: no run is begun with"
     for key in set(begun) - {*_FIXED, *(field.name for field in fields(Recipe))}:
         raise RunError(f"{told} {key!r}: restore it from a copy")
+    # The parser takes anything for an option without a type.
+    kinds = {**dict.fromkeys(_TEXTS, str | None), **dict.fromkeys(("train_head", "skip_unreadable"), bool)}
+    for key in kinds.keys() & begun:
+        if not isinstance(begun[key], kinds[key]):
+            raise RunError(f"{told} {key!r} {begun[key]!r}: restore it from a copy")
     # The templates of a file are kept as they were read.
     values, templates = {**begun}, begun.get("template", "")
     if isinstance(templates, list) and all(isinstance(each, str) for each in templates):
