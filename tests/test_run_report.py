@@ -140,6 +140,22 @@ def test_a_page_without_calibration_shows_raw_probabilities_and_what_to_run():
     assert not rows
 
 
+def test_what_is_measured_on_the_page_takes_groups_into_account():
+    own = answers(seed=1)
+    made = calibrate(own.scores, own.targets, unknown=answers(40, seed=2).scores, false_accept=0.1)
+    # Each item four times: takes of one scene.
+    result = answers(30)
+    again = torch.arange(30).repeat(4)
+    scenes = [str(scene) for scene in again.tolist()]
+    result = replace(result, paths=result.paths * 4, targets=result.targets[again], scores=result.scores[again])
+    alone, grouped = (how_sure(replace(result, groups=groups), calibration=made) for groups in (None, scenes))
+    for name in ("turned_away", "held"):
+        (low, high), (lower, higher) = alone.intervals[name], grouped.intervals[name]
+        assert lower < low < high < higher
+    low, high = grouped.intervals["held"]
+    assert f"({low:.0f} to {high:.0f})" in rows_of(grouped)[1]["sets that hold the label"][-1]
+
+
 def test_a_calibrated_page_states_and_measures():
     own, result, unknown = answers(seed=1), answers(), answers(40, seed=2).scores
     made = calibrate(own.scores, own.targets, unknown=unknown, false_accept=0.1, source="clips (val)")

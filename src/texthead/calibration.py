@@ -129,6 +129,14 @@ class Calibration:
             raise DataError("this calibration has no label sets: make it anew with a coverage")
         return label_sets(scores, self.coverage.quantile)
 
+    def holds(self, scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> Bool[Tensor, " items"]:
+        """Whether each item's set holds its label.
+
+        Raises:
+            DataError: as of `sets`.
+        """
+        return self.sets(scores).gather(1, targets[:, None].long())[:, 0]
+
     def without_promises(self) -> "Calibration":
         """The temperature alone."""
         return replace(self, threshold=None, coverage=None, measured=None)
@@ -242,9 +250,8 @@ def measure(
         away = int((~made.is_known(scores)).sum())
         named = None if unknown is None else (int(made.is_known(unknown).sum()), len(unknown))
     if made.coverage:
-        sets = made.sets(scores)
-        held = int(sets.gather(1, targets[:, None].long()).sum())
-        labels = float(sets.sum(1).double().mean())
+        held = int(made.holds(scores, targets).sum())
+        labels = float(made.sets(scores).sum(1).double().mean())
     return Measured(before, later, named, away, held, labels)
 
 

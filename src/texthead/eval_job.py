@@ -282,8 +282,7 @@ def _promises(calibration: Calibration, result: evaluation.Evaluation, chosen: D
             f"{calibration.threshold.probability:.3f}), {right} of which are named rightly without it"
         )
     if calibration.coverage:
-        sets = calibration.sets(result.scores)
-        held = sets.gather(1, result.targets[:, None].long())[:, 0]
+        sets, held = calibration.sets(result.scores), calibration.holds(result.scores, result.targets)
         lines.append(
             f"label sets: {share(held, result.groups)} hold the label "
             f"({100 * calibration.coverage.level:g} % promised), "

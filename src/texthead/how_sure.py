@@ -1,7 +1,7 @@
 """The part of a run's page that says how far its probabilities can be taken at their word."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from texthead import figures
 from texthead.calibration import NONE, Calibration, Measured, measure
 from texthead.evaluation import Evaluation
 from texthead.files import fingerprints
-from texthead.intervals import wilson_interval
+from texthead.intervals import grouped_interval, wilson_interval
 from texthead.reliability import Reliability, reliability
 from texthead.report import Cell, Report
 
@@ -24,12 +24,14 @@ class HowSure:
         raw: how far they are off on the page's items, before any temperature.
         calibration: what of the run's calibration holds for the page; None without one.
         here: what it does to those of the page's items that it was not learned from; None without such items.
+        intervals: of `here`, in percent, by the name of the rate; what hangs together by groups counts so.
         lines: what else is to be said.
     """
 
     raw: Reliability
     calibration: Calibration | None = None
     here: Measured | None = None
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
 
 
@@ -52,7 +54,7 @@ def how_sure(
         return HowSure(raw, lines=tuple(lines))
     contents = fingerprints(result.paths)
     fresh = [place for place, content in enumerate(contents) if content not in calibration.content]
-    said, here = list(lines), None
+    said, here, intervals = list(lines), None, {}
     if len(fresh) < result.count:
         said.append(
             f"{result.count - len(fresh)} of the {result.count} items of this page are those that the calibration was "
@@ -60,15 +62,16 @@ def how_sure(
             "takes others."
         )
     if fresh:
-        own = torch.tensor(fresh)
-        here = measure(
-            calibration,
-            result.scores[own],
-            result.targets[own],
-            unknown=unknown,
-            groups=result.groups and [result.groups[place] for place in fresh],
-        )
-    return HowSure(raw, calibration, here, tuple(said))
+        scores, targets = result.scores[torch.tensor(fresh)], result.targets[torch.tensor(fresh)]
+        groups = result.groups and [result.groups[place] for place in fresh]
+        here = measure(calibration, scores, targets, unknown=unknown, groups=groups)
+        if here.named:
+            intervals["named"] = wilson_interval(*here.named)
+        if calibration.threshold:
+            intervals["turned_away"] = grouped_interval(~calibration.is_known(scores).numpy(), groups)
+        if calibration.coverage:
+            intervals["held"] = grouped_interval(calibration.holds(scores, targets).numpy(), groups)
+    return HowSure(raw, calibration, here, intervals, tuple(said))
 
 
 def add_how_sure(report: Report, found: HowSure) -> None:
@@ -133,8 +136,8 @@ def _temperature(made: Calibration) -> str:
 
 def _add_table(report: Report, found: HowSure, made: Calibration) -> None:
     """Adds what is stated beside what was measured: by the calibration, and on the page's items."""
-    measured = [(f"calibration, {each.before.items} items", each, False) for each in (made.measured,) if each]
-    measured += [(f"here, {each.before.items} items", each, True) for each in (found.here,) if each]
+    measured = [(f"calibration, {each.before.items} items", each, {}) for each in (made.measured,) if each]
+    measured += [(f"here, {each.before.items} items", each, found.intervals) for each in (found.here,) if each]
     stated: dict[str, str | None] = {
         "calibration error before, points": None,
         "calibration error after, points": None,
@@ -158,8 +161,13 @@ def _add_table(report: Report, found: HowSure, made: Calibration) -> None:
     report.table(headers, rows, caption=caption, align=["left"] * len(headers))
 
 
-def _measured(found: Measured, intervals: bool) -> dict[str, str]:
+def _measured(found: Measured, intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:
     """The cells of a column by the names of their rows."""
+
+    def rate(name: str, part: int, items: int) -> str:
+        low, high = intervals.get(name, (None, None))
+        return f"{100 * part / items:.1f} %" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
+
     cells = {
         "calibration error before, points": _error(found.before),
         "calibration error after, points": _error(found.after),
@@ -168,15 +176,10 @@ def _measured(found: Measured, intervals: bool) -> dict[str, str]:
     items = found.before.items
     if found.named:
         named, unknown = found.named
-        cells["unknown items that get a name"] = f"{named} of {unknown}: {_rate(named, unknown, intervals)}"
+        cells["unknown items that get a name"] = f"{named} of {unknown}: {rate('named', named, unknown)}"
     if found.turned_away is not None:
-        cells["known items turned away"] = _rate(found.turned_away, items, intervals)
+        cells["known items turned away"] = rate("turned_away", found.turned_away, items)
     if found.held is not None:
-        cells["sets that hold the label"] = _rate(found.held, items, intervals)
+        cells["sets that hold the label"] = rate("held", found.held, items)
         cells["labels in a set"] = f"{found.labels:.2f}"
     return cells
-
-
-def _rate(part: int, items: int, intervals: bool) -> str:
-    low, high = wilson_interval(part, items)
-    return f"{100 * part / items:.1f} %" + (f" ({low:.0f} to {high:.0f})" if intervals else "")
