@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from texthead.confusions import class_rows, confused_pairs, relation, taken_for
+from texthead.confusions import class_rows, confused_pairs, relation, wrong_pairs
 from texthead.intervals import wilson_interval
 
 CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
@@ -46,7 +46,7 @@ def test_intervals_of_classes_take_groups_into_account():
 
 def test_pairs_are_those_of_the_confusion():
     confusion = np.array([[3, 1, 0], [0, 0, 2], [4, 0, 5]])
-    assert taken_for(confusion, ["a", "b", "c"]) == [("c", "a", 4), ("b", "c", 2), ("a", "b", 1)]
+    assert wrong_pairs(confusion) == [(2, 0, 4), (1, 2, 2), (0, 1, 1)]
 
 
 def test_confused_pairs_have_the_rank_of_their_rows():

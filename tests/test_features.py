@@ -448,6 +448,15 @@ def test_the_bytes_of_a_video_under_a_pictures_name_are_not_taken_from_the_cache
         assert isinstance(picture, MediaError)
 
 
+def test_a_pipe_among_the_frames_is_not_waited_for(visual: Visual, cache: FeatureCache, tmp_path: Path) -> None:
+    template = write_frames(tmp_path / "img_{:05d}.png", "red", frames=2)
+    (tmp_path / "img_00002.png").unlink()
+    os.mkfifo(tmp_path / "img_00002.png")
+    (found,) = frame_features(visual, [template], choose, PIXELS, cache=cache)
+    assert isinstance(found, MediaError)
+    assert "img_00002.png: a pipe or a device" in str(found)
+
+
 def test_a_name_that_is_not_utf8(visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path) -> None:
     named = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     named.write_bytes(videos[0].read_bytes())

@@ -221,7 +221,7 @@ def _promised(
             )
     if made.coverage:
         sizes = made.sets(scores).sum(1).numpy()
-        counts = [f"{share} have {size}" for size, share in zip(*np.unique(sizes, return_counts=True), strict=True)]
+        counts = [f"{items} have {size}" for size, items in zip(*np.unique(sizes, return_counts=True), strict=True)]
         lines.append(
             f"label sets that hold the label in {100 * made.coverage.level:g} % of cases: {found.labels:.2f} labels on "
             f"average (of the items {', '.join(counts)})"

@@ -126,7 +126,7 @@ def _lead(method: str, ahead: evaluation.Evaluation, own: evaluation.Evaluation)
     told = f"{method} is ahead of this run by {round(ahead.top1, 1) - round(own.top1, 1):.1f} points on these items"
     if ahead.paths != own.paths:
         return told
-    low, high = lead_interval(ahead.right, own.right, own.groups or range(own.count))
+    low, high = lead_interval(ahead.right & ~own.right, own.right & ~ahead.right, own.groups or range(own.count))
     return f"{told} (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
 
 

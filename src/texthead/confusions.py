@@ -69,10 +69,10 @@ def _rate(
     return 100 * float(right[these].mean()), *grouped_interval(right[these], together)
 
 
-def taken_for(confusion: Confusion, names: Sequence[str]) -> list[tuple[str, str, int]]:
-    """(true class, what it was taken for, how often), the most frequent first; rows are the true classes."""
+def wrong_pairs(confusion: Confusion) -> list[tuple[int, int, int]]:
+    """(the place of a true class, of what it was taken for, how often), the most frequent first."""
     wrong = confusion * ~np.eye(len(confusion), dtype=bool)
-    pairs = [(names[i], names[j], int(wrong[i, j])) for i, j in np.argwhere(wrong).tolist()]
+    pairs = [(truth, said, int(wrong[truth, said])) for truth, said in np.argwhere(wrong).tolist()]
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
@@ -93,15 +93,11 @@ def confused_pairs(
     """The most frequent confusions, with the correlation of the two rows and its rank among all pairs of classes."""
     upper = np.triu_indices(len(names), 1)
     ascending = np.sort(correlation[upper])
-    off = np.where(np.eye(len(names), dtype=bool), 0, confusion)
     pairs = []
-    for cell in np.argsort(-off, axis=None, kind="stable")[:most]:
-        row, column = (int(place) for place in np.unravel_index(cell, off.shape))
-        if not off[row, column]:
-            break
+    for row, column, count in wrong_pairs(confusion)[:most]:
         alike = float(correlation[row, column])
         rank = 1 + len(ascending) - int(np.searchsorted(ascending, alike, side="right"))
-        pairs.append(Pair(names[row], names[column], int(off[row, column]), int(confusion[row].sum()), alike, rank))
+        pairs.append(Pair(names[row], names[column], count, int(confusion[row].sum()), alike, rank))
     return pairs
 
 

@@ -51,6 +51,11 @@ class Item:
     group: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def together(self) -> str:
+        """What it hangs together by: its group, or its own path where none is named."""
+        return self.group or str(self.path)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -76,7 +81,7 @@ class Dataset:
     @property
     def groups(self) -> list[str]:
         """Each item's group, a scene or a person; its own path where none is named."""
-        return [item.group or str(item.path) for item in self.items]
+        return [item.together for item in self.items]
 
     @property
     def only_images(self) -> bool:
@@ -250,7 +255,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_known(name) for name in reader.fieldnames or []]
-            "".join(columns).encode()  # Else an error, below.
+            "".join(columns).encode()  # A name of a column that is no UTF-8 is an error, as below.
             missing = set(needed) - set(columns)
             if missing:
                 raise DataError(

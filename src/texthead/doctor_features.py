@@ -94,7 +94,7 @@ def swapped(
     """
     places = np.asarray(targets)
     cosines = centred_cosines(rows, seen, places)
-    groups = [item.group or str(item.path) for item in items]
+    groups = [item.together for item in items]
     return class_swaps.swaps(cosines, places, groups)
 
 

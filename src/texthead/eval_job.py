@@ -307,9 +307,10 @@ def _show_classes(result: evaluation.Evaluation, most: int = 10) -> None:
         )
         table.add_row(row.name, str(row.items), recall, str(row.said), precision)
     results().print(table)
-    pairs = confusions.taken_for(confusion, result.names)
-    for truth, taken_for, count in pairs[:most]:
-        results().print(f"{truth} taken for {taken_for}: {count} of {int(confusion[result.names.index(truth)].sum())}")
+    pairs = confusions.wrong_pairs(confusion)
+    for truth, said, count in pairs[:most]:
+        whole = int(confusion[truth].sum())
+        results().print(f"{result.names[truth]} taken for {result.names[said]}: {count} of {whole}")
     if len(pairs) > most:
         more = len(pairs) - most
         results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes what each item is taken for)")

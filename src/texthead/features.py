@@ -103,9 +103,9 @@ class FeatureCache:
         """
         if is_member(path):
             return content_digest(path)
-        if not is_template(path):
-            check_file(path)
         files = frame_files(path) if is_template(path) else [path]
+        for file in files:
+            check_file(file)
         try:
             stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
             stamp = stamps[0] if files == [path] else hashlib.sha256("\n".join(stamps).encode()).hexdigest()

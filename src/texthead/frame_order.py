@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from texthead.datasets import Dataset, Pixels, label_indices
 from texthead.features import FeatureCache, Progress, readable
-from texthead.intervals import mean_interval, paired_interval
+from texthead.intervals import lead_interval
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
@@ -127,10 +127,7 @@ def _reordered(name: str, right: Tensor, answers: Tensor, columns: list[int], gr
     """A row of the test: the orders at `columns` beside the first, each count a mean over these orders."""
     plain, other = right[:, :1], right[:, columns]
     only_plain, only_other = (plain & ~other).float().mean(1), (other & ~plain).float().mean(1)
-    if len(set(groups)) == len(right):
-        low, high = paired_interval(float(only_plain.sum()), float(only_other.sum()), len(right))
-    else:
-        low, high = mean_interval((only_plain - only_other).double().numpy(), groups)
+    low, high = lead_interval(only_plain.numpy(), only_other.numpy(), groups)
     changed = _percent(answers[:, columns] != answers[:, :1])
     return Reordered(name, _percent(other), _percent(plain) - _percent(other), low, high, changed)
 

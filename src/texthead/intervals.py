@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 Z = 1.959964  # of 95 % under the normal curve
 
@@ -50,19 +50,18 @@ def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashabl
 
 
 def lead_interval(
-    first: Bool[np.ndarray, " items"], second: Bool[np.ndarray, " items"], groups: Sequence[Hashable]
+    only_first: Shaped[np.ndarray, " items"], only_second: Shaped[np.ndarray, " items"], groups: Sequence[Hashable]
 ) -> tuple[float, float]:
     """The points between which first minus second lies with 95% confidence, where items of one group hang together.
 
     Of items that stand alone that of `paired_interval`; else the normal interval of the groups' standard error.
+
+    Args:
+        only_first, only_second: whether each item was right for that one alone; of several draws how often, 0 to 1.
     """
-    if len(set(groups)) == len(first):
-        return paired_interval(int((first & ~second).sum()), int((second & ~first).sum()), len(first))
-    return mean_interval(first.astype(float) - second.astype(float), groups)
-
-
-def mean_interval(leads: Float[np.ndarray, " items"], groups: Sequence[Hashable]) -> tuple[float, float]:
-    """The points between which the mean of leads (-1 to 1) lies with 95% confidence: normal, of the groups' error."""
+    if len(set(groups)) == len(only_first):
+        return paired_interval(float(only_first.sum()), float(only_second.sum()), len(only_first))
+    leads = only_first.astype(float) - only_second.astype(float)
     middle, half = float(leads.mean()), Z * standard_error(leads, groups)
     return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 

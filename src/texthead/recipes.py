@@ -22,7 +22,7 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
         RunError: they are larger than any that is trained on.
     """
     if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE):
-        raise RunError(f"pixels must be from 1 to {MOST_SIDE:,} a side, got {size} of {resize}")
+        raise RunError(f"pixels must be from 1 to {MOST_SIDE:,} a side, got {size} of {resize}: take a smaller one")
     if frames * size**2 > MOST_PIXELS:
         raise RunError(
             f"{frames:,} frames of {size:,} pixels a side are more than the {MOST_PIXELS:,} pixels that a clip may "
