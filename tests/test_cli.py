@@ -27,6 +27,7 @@ from safetensors.torch import load, load_file, save_file
 from made import sound, write_frames, write_video
 from test_pairing import bert
 from texthead import cli, options, recipes, train_job
+from texthead.datasets import read_dataset
 from texthead.runs import load_run
 from texthead.terminal import Bar
 
@@ -628,6 +629,24 @@ def test_config_alone_trains(world, say, tmp_path):
     # Same data, seed and recipe: the same run, with or without baselines.
     ours, theirs = (load_file(run / "model.safetensors") for run in (tmp_path / "run", world.run))
     assert all((ours[key] == theirs[key]).all() for key in theirs)
+
+
+@pytest.mark.slow
+def test_names_that_are_no_utf8_go_through_doctor_train_and_prepare(say, tmp_path):
+    odd = os.fsdecode(b"caf\xe9")
+    for label in ("red", "green"):
+        for seed, name in enumerate((odd, "b", "c", "d")):
+            video(tmp_path / "clips" / label / f"{name}.mp4", label, seed)
+    clean = tmp_path / "clips" / "clean.csv"
+    code, _, err = say("doctor", tmp_path / "clips", "--quick", "--fix", clean)
+    assert code in (0, 1), err
+    assert sum(item.path.stem == odd for item in read_dataset(clean).items) == 2
+    for command in (
+        ("train", clean, "--out", tmp_path / "run", "--epochs", 1, "--size", 32, "--frames", 2, "--workers", 0),
+        ("prepare", clean, "--out", tmp_path / "shards", "--workers", 0),
+    ):
+        code, _, err = say(*command)
+        assert code == 0, err
 
 
 @pytest.mark.slow
