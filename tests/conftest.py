@@ -1,17 +1,57 @@
 """Shared fixtures; every annotated shape in texthead is checked while the tests run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from jaxtyping import install_import_hook
+
+from messages import GOLDEN, RECORDER, merge, write
 
 install_import_hook("texthead", "beartype.beartype")
 
 # As in the processes that results are compared with. For the whole run: kernels that oneDNN has prepared under another
 # number of threads are used again after it has changed, with other last bits.
 torch.set_num_threads(1)
+
+# Their fixtures; loaded after the hook above.
+pytest_plugins = ["text_models", "worlds"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-messages", action="store_true", help="write golden/messages.txt from what the tests see"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    RECORDER.rewrite = config.getoption("--rewrite-messages")
+    config.pluginmanager.register(FromWorkers())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    RECORDER.item = item
+    return (yield)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the golden file; a worker of pytest-xdist hands its sentences to the process that started it."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["messages"] = RECORDER.seen
+    elif RECORDER.rewrite:
+        write(GOLDEN, merge(RECORDER.golden, RECORDER.seen))
+
+
+class FromWorkers:
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        for file, functions in getattr(node, "workeroutput", {}).get("messages", {}).items():
+            for function, sentences in functions.items():
+                RECORDER.seen.setdefault(file, {}).setdefault(function, []).extend(sentences)
+
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -44,9 +84,9 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 
 @pytest.fixture
 def wrong(say: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
-    """Runs a command that must fail as a user's mistake; its line."""
+    """Runs a command that must fail as a user's mistake; its line. `volatile` as of `messages.Recorder.check`."""
 
-    def run(*arguments: object) -> str:
+    def run(*arguments: object, volatile: Iterable[object] = ()) -> str:
         code, _, err = say(*arguments)
         assert code == 2, err
         assert "Traceback" not in err
@@ -54,6 +94,7 @@ def wrong(say: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
         assert [line.startswith("texthead: ") for line in lines].count(True) == 1, err
         # Notes on what was read may stand above; the mistake is the last word.
         assert lines[-1].startswith("texthead: ")
+        RECORDER.check(lines[-1], volatile)
         return lines[-1]
 
     return run

@@ -15,7 +15,7 @@ from PIL import Image
 
 import texthead as th
 from made import PIXELS, tiny_visual
-from test_report import Page
+from pages import Page
 from texthead import calibration as c
 from texthead import cli
 from texthead.class_edits import remove_classes, rename_class

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 import texthead
 from made import PIXELS, SPEC, held_by_another, noise, tiny_visual
-from test_pairing import bert, image_only
-from test_runs import RECIPE, changed, put
+from run_folders import RECIPE, changed, put
+from text_models import bert, image_only
 from texthead import runs
 from texthead.checkpoints import begin
 from texthead.class_edits import (

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from test_pairing import bert
+from text_models import bert
 from texthead import cli
 from texthead.runs import load_run
 

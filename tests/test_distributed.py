@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from texthead.errors import MediaError, RunError
 from texthead.runs import load_run
 from texthead.steps import Shard
 from texthead.training import augmentation_for
+from training_runs import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -467,12 +467,6 @@ def commanded(*words: str, processes: int) -> subprocess.CompletedProcess:
     program = [sys.executable, *(launcher if processes > 1 else []), "-m", "texthead", *words]
     quiet = {"OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
     return subprocess.run(program, capture_output=True, text=True, env={**os.environ, **quiet}, timeout=300)
-
-
-def free_port() -> str:
-    with socket.socket() as own:
-        own.bind(("127.0.0.1", 0))
-        return str(own.getsockname()[1])
 
 
 def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:

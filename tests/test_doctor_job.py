@@ -10,8 +10,8 @@ import PIL.ImageOps
 import pytest
 
 from made import sound, write_broken, write_image, write_video
-from test_decoding import truncate, x264
-from test_report import Page, assert_self_contained
+from media_files import truncate, x264
+from pages import Page, assert_self_contained
 from texthead import cli, read_dataset
 from texthead.datasets import Dataset
 from texthead.doctor_job import read_facts

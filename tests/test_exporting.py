@@ -15,7 +15,6 @@ import torch
 from markdown_it import MarkdownIt
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
-from test_cli import World, world  # noqa: F401
 from texthead import exporting, parity, standalone
 from texthead.calibration import Calibration, Coverage, Threshold, measure
 from texthead.errors import RunError
@@ -31,6 +30,7 @@ from texthead.runs import load_run, rows_digest, save_calibration, write_run
 from texthead.sampling import Views
 from texthead.scores import read_scores
 from texthead.temporal import MeanPool, TemporalConv, TemporalTransformer, TokenConv
+from worlds import World, world  # noqa: F401
 
 NAMES = ["red", "green", "blue"]
 VIT = replace(SPEC, architecture="timm:test_vit", dim=64, size=160, any_size=False)

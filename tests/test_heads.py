@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from sklearn.covariance import shrunk_covariance
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from messages import refuses
 from texthead.errors import DataError
 from texthead.heads import (
     CosineHead,
@@ -52,7 +53,7 @@ def test_rows_may_be_of_any_real_kind(make, dtype):
     assert head.weight.dtype == torch.float32
     torch.testing.assert_close(head.weight.detach(), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
     assert rows.dtype == dtype
-    with pytest.raises(DataError, match="row of 'class 1' is zero"):
+    with refuses(DataError, "class 1"):
         make(rows * torch.tensor([[1], [0]], dtype=dtype), names=names(2))
 
 
@@ -92,7 +93,7 @@ def test_fewer_orthogonal_rows_are_the_first_of_more():
 
 
 def test_too_many_orthogonal_rows():
-    with pytest.raises(DataError, match="1000 classes > 512"):
+    with refuses(DataError, 1000, 512):
         orthogonal_weights(1000, 512, generator=seeded())
 
 

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from made import sound, write_broken, write_frames, write_image, write_video
-from test_decoding import damage, encode, lossless, scene, truncate, turn, x264
+from media_files import damage, encode, lossless, scene, truncate, turn, x264
 from texthead.files import content_digest
 from texthead.media_facts import Facts, bytes_missing, facts_asked, facts_of, uneven_part
 

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from made import SPEC, tiny_visual
-from test_training import RECIPE, assert_same_weights, copied, draw
 from texthead import splits
 from texthead.datasets import Pixels
 from texthead.errors import DataError, RunError
@@ -31,6 +30,7 @@ from texthead.model_parts import drop_patches, make_head, make_temporal_for, pix
 from texthead.steps import encoder_blocks
 from texthead.temporal import MeanPool, TemporalTransformer
 from texthead.towers import Encoder, Text, Visual, openclip_tower
+from training_runs import RECIPE, assert_same_weights, copied, draw
 
 
 def test_sizes_come_from_the_recipe_or_the_encoder() -> None:

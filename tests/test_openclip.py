@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from made import frames, noise
+from text_models import TEXT, TOWERS
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
@@ -21,33 +22,6 @@ from texthead.heads import text_weights
 from texthead.temporal import TemporalTransformer
 from texthead.towers import Encoder, VisualSpec, build_visual, openclip_tower
 from texthead.view_features import own_pixels
-
-TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}
-TOWERS = {
-    "tiny-vit": {"vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}},
-    "tiny-resnet": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}},
-    # As SigLIP's: a timm tower and a text tower in a module of its own.
-    "tiny-timm": {
-        "custom_text": True,
-        "vision_cfg": {"timm_model_name": "resnet10t", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64},
-    },
-}
-
-
-@pytest.fixture(scope="session")
-def published(tmp_path_factory) -> Path:
-    """A folder of tiny open_clip models NAME.pt, their architectures made known."""
-    folder = tmp_path_factory.mktemp("openclip")
-    for name, config in TOWERS.items():
-        (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 24, "text_cfg": TEXT, **config}))
-    open_clip.add_model_config(folder)
-    for seed, name in enumerate(TOWERS):
-        torch.manual_seed(seed)
-        model = open_clip.create_model(name)
-        with torch.no_grad():
-            model.logit_scale.fill_(3.2)
-        torch.save(model.state_dict(), folder / f"{name}.pt")
-    return folder
 
 
 def reference(name: str, path: Path, **options) -> torch.nn.Module:

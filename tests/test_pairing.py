@@ -7,33 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from made import SPEC, noise, tiny_visual
+from made import SPEC, noise
+from text_models import bert, image_only
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
 from texthead.heads import text_head
 from texthead.pairing import fitted_map, lift, pair, residual
 from texthead.sentences import Sentences
-from texthead.towers import Encoder
 
 NAMES = ["a cat", "a dog", "a boat on a lake"]
-
-
-def bert(folder: Path, width: int) -> str:
-    """A small text encoder in transformers' format."""
-    folder.mkdir(parents=True)
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "dog", "boat", "on", "lake", "tree"]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=12).save_pretrained(folder)
-    torch.manual_seed(width)
-    sizes = {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=16, **sizes)).save_pretrained(folder)
-    return f"text:{folder}"
-
-
-def image_only() -> Encoder:
-    return Encoder(tiny_visual(), None, scale=10.0)
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """Many files in parts: every file once, whichever process names it and however often one of them is killed."""
 
-import csv
 import json
 import os
 import re
@@ -16,21 +15,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from made import SPEC, noise, tiny_visual, write_broken, write_image, write_video
-from test_runs import put
+from made import SPEC, noise, tiny_visual, write_broken
+from run_folders import make_run, table, write_manifest, write_media
 from texthead.cli import main
 from texthead.datasets import read_dataset
 from texthead.distributed import processes
 from texthead.errors import DataError, MediaError, RunError
 from texthead.heads import FrozenHead
 from texthead.parts import MARK, Part, Parts, State, open_parts, predict_parts
-from texthead.prediction import CSV_COLUMNS, csv_rows, look_of, predict
+from texthead.prediction import csv_rows, look_of, predict
 from texthead.recognizer import Recognizer
-from texthead.runs import Run, load_run
+from texthead.runs import Run
 from texthead.shards import ShardOptions, prepare
 from texthead.temporal import MeanPool
-
-COLOURS = ("red", "green", "blue")
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_media(tmp_path_factory.mktemp("media"))
 
 
-def write_media(folder: Path) -> Path:
-    """Ten videos and an image."""
-    for i in range(10):
-        write_video(folder / COLOURS[i % 3] / f"{i:02d}.mp4", COLOURS[i % 3], frames=3 + i % 4, seed=i)
-    write_image(folder / "red" / "still.png", "red")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return make_run(tmp_path_factory.mktemp("model") / "run")
-
-
-def make_run(folder: Path) -> Run:
-    """A run of five classes."""
-    names = ("red", "green", "blue", "some, other", "none")
-    head = FrozenHead(noise(5, SPEC.dim), names=names, scale=9.0, prompts=[f"a {name}" for name in names])
-    return load_run(put(folder, Recognizer(tiny_visual(), MeanPool(), head)))
 
 
 @pytest.fixture
@@ -63,31 +45,8 @@ def manifest(folder: Path) -> Path:
     return write_manifest(folder)
 
 
-def write_manifest(folder: Path) -> Path:
-    """All files of the folder in an order of its own, by paths from where it lies."""
-    files = sorted(folder.rglob("*.*"), key=lambda path: path.name[::-1])
-    path = folder / "clips.csv"
-    path.write_text("path\n" + "".join(f"{file.relative_to(folder)}\n" for file in files if is_media(file)))
-    return path
-
-
-def is_media(path: Path) -> bool:
-    return path.suffix in (".mp4", ".png")
-
-
 def listed(manifest: Path) -> list[Path]:
     return [manifest.parent / line for line in manifest.read_text().splitlines()[1:]]
-
-
-def table(out: Path) -> list[list[str]]:
-    """The rows of all parts, in order."""
-    rows: list[list[str]] = []
-    for part in sorted(out.glob("part-*.csv")):
-        with part.open(newline="") as file:
-            columns, *own = csv.reader(file)
-        assert tuple(columns) == CSV_COLUMNS
-        rows += own
-    return rows
 
 
 def expected(run: Run, files: list[Path], **options: object) -> list[list[str]]:

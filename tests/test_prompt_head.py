@@ -9,8 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made import SPEC, noise, tiny_visual
-from test_openclip import published  # noqa: F401
-from test_pairing import bert, image_only
+from text_models import (
+    bert,
+    image_only,
+    published,  # noqa: F401
+)
 from texthead import prompt_head, runs
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from made import write_broken, write_video
-from test_parts import make_run, table, write_manifest, write_media
+from run_folders import make_run, table, write_manifest, write_media
 from texthead.cli import main
 from texthead.errors import MediaError, RunError
 from texthead.parts import Part, State, open_parts, predict_parts

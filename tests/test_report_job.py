@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from made import COLOURS, write_broken, write_image, write_small_run, write_video
-from test_report import Page, assert_self_contained
+from pages import Page, assert_self_contained
 from texthead import cli
 
 HOSTILE = "<script>alert('x')</script>"

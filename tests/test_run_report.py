@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from test_report import SCRIPT, Page, assert_self_contained
+from pages import SCRIPT, Page, assert_self_contained
 from texthead.calibration import calibrate, measure
 from texthead.confusions import Relation, class_rows
 from texthead.evaluation import Evaluation

@@ -1,8 +1,6 @@
 """A run folder gives back the recogniser that was put there, bit for bit, or says in one line why it cannot."""
 
 import errno
-import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -16,18 +14,16 @@ import torch
 from safetensors.torch import load, save_file
 
 from made import PIXELS, SPEC, disk_of, held_by_another, tiny_visual
+from run_folders import RECIPE, changed, put
 from texthead import mini, runs
 from texthead.checkpoints import MetricsLog, load_state, restore, save_state
 from texthead.errors import RunError, TextheadError
 from texthead.files import write_json
 from texthead.heads import FrozenHead, LinearHead, TrainableHead
-from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.runs import is_run, load_run, load_weights, locked, save_model
 from texthead.temporal import MeanPool, TemporalTransformer
 
-RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
-CONTENT = {name: hashlib.sha256(b"1" + name.encode()).hexdigest()[:32] for name in "ab"}
 NAMES = ("archery", "juggling balls", "señal — 信号")
 
 
@@ -51,25 +47,6 @@ def narrow(dropout: float = 0.0) -> TemporalTransformer:
         assert isinstance(module.project_out, torch.nn.Linear)
         module.project_out.weight.copy_(0.1 * rows(SPEC.dim, 32, seed=4))
     return module
-
-
-def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
-    """The files that training writes."""
-    write_json(
-        folder / "split.json",
-        {
-            "source": "",
-            "train": ["/a.mp4", "/c.mp4"],
-            "train_content": [CONTENT["a"], ""],
-            "held_out": ["/b.mp4"],
-            "held_out_labels": ["x"],
-            "held_out_content": [CONTENT["b"]],
-        },
-    )
-    write_json(folder / "classes.json", runs.classes_json(model.head, None, recipe.template))
-    write_json(folder / "recipe.json", runs.describe(model, recipe, PIXELS))
-    save_model(folder / "model.safetensors", model)
-    return folder
 
 
 @pytest.fixture
@@ -258,12 +235,6 @@ def test_weights_that_are_no_numbers(run: Path, value: float) -> None:
     tensors["visual.net.conv_stem.weight"][0, 0] = value
     save_file(tensors, path)
     refused(run, "'visual.net.conv_stem.weight' holds NaN or inf", "train again")
-
-
-def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
-    value = json.loads((folder / name).read_text())
-    change(value)
-    (folder / name).write_text(json.dumps(value))
 
 
 def test_a_run_of_the_format_before_had_no_patch_dropout(run: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from test_cli import World, world  # noqa: F401
+from worlds import World, world  # noqa: F401
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from made import (
     PIXELS,
-    SMALL,
     SPEC,
     disk_of,
     held_by_another,
@@ -52,7 +51,7 @@ from texthead.recipes import Recipe, lr_factor, paper, step_epoch
 from texthead.recognizer import Recognizer
 from texthead.runs import load_run
 from texthead.sampling import Views
-from texthead.temporal import MeanPool, TemporalTransformer
+from texthead.temporal import MeanPool
 from texthead.training import (
     augmentation_for,
     parameter_groups,
@@ -60,25 +59,9 @@ from texthead.training import (
     train,
 )
 from texthead.transforms import Augmentation
+from training_runs import NAMES, RECIPE, assert_same_weights, copied, draw, make_model, on_disk, timeless
 
-RECIPE = replace(SMALL, temporal="transformer", width=32, layers=1)
-NAMES = ("blue", "red")
 STEPS = 3  # an epoch of 10 items in batches of 4
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def make_model(
-    *, dropout: float = 0.0, head: nn.Module | None = None, temporal: nn.Module | None = None, seed: int = 0
-) -> Recognizer:
-    if temporal is None:
-        temporal = TemporalTransformer(SPEC.dim, 1, 32, heads=2, mlp_ratio=2, dropout=dropout)
-        temporal.reset(torch.Generator().manual_seed(1))
-        nn.init.normal_(temporal.project_out.weight, std=0.05, generator=torch.Generator().manual_seed(2))
-    head = head or FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
-    return Recognizer(tiny_visual(seed), temporal, head)
 
 
 @pytest.fixture(scope="module")
@@ -119,26 +102,8 @@ def stop_after(clips: int) -> Callable[[int, int], None]:
     return progress
 
 
-def timeless(records: list[dict]) -> list[dict]:
-    """The records without what a clock has measured."""
-    return [{key: value for key, value in record.items() if key != "clips_per_second"} for record in records]
-
-
-def on_disk(out: Path) -> list[dict]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
 def losses(records: list[dict]) -> list[float]:
     return [record["loss"] for record in records if record["kind"] == "train"]
-
-
-def copied(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    assert [key for key in a if not torch.equal(a[key], b[key])] == []
 
 
 def contents(folder: Path) -> dict[str, str]:

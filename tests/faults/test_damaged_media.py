@@ -18,7 +18,7 @@ import PIL.Image
 import pytest
 
 from made import sound, write_frames, write_image, write_small_run, write_video
-from test_decoding import damage
+from media_files import damage
 from texthead import videos
 from texthead.datasets import Dataset, Item
 from texthead.decoding import check, open_media

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from made import PIXELS, disk_of, held_by_another, tiny_visual, write_small_run
-from test_training import RECIPE, make_model, timeless
 from texthead.datasets import Dataset
 from texthead.errors import RunError, TextheadError
 from texthead.features import FeatureCache, encoder_key
@@ -19,6 +18,7 @@ from texthead.prediction import predict
 from texthead.runs import load_run
 from texthead.shards import ShardOptions, prepare
 from texthead.training import train
+from training_runs import RECIPE, make_model, timeless
 
 
 @contextmanager

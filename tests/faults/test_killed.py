@@ -18,13 +18,12 @@ import pytest
 from safetensors.torch import load_file
 
 from made import PIXELS
-from test_distributed import free_port
-from test_training import RECIPE, assert_same_weights, make_model, on_disk, timeless
 from texthead.datasets import Dataset
 from texthead.errors import RunError
 from texthead.evaluation import evaluate
 from texthead.features import evenly, frame_features
 from texthead.training import train
+from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
 
 SECONDS = 60.0
 

@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file
 
 from made import pictures, taken, write_image, write_small_run, write_video, write_with_sound
-from test_pairing import bert
+from text_models import bert
 from texthead import cli, prompts, shard_files, videos
 from texthead.datasets import Dataset, read_dataset
 from texthead.decoding import check, open_media

@@ -1,0 +1,53 @@
+"""A parser of HTML pages that fails on tags that do not match, and what no page of ours may hold."""
+
+import re
+from html.parser import HTMLParser
+
+VOID = {"meta", "img", "br"}
+
+
+SCRIPT = "<script>alert('x')</script>\" onload=\"y"
+
+
+class Page(HTMLParser):
+    """A parsed page: tags with attributes, visible text, table rows; fails on tags that don't match."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.strings: list[str] = []
+        self.rows: list[list[str]] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self._open and data.strip():
+            self.strings.append(data.strip())
+        if self._open and self._open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+    def attributes(self, name: str) -> list[str | None]:
+        return [attributes[name] for _, attributes in self.tags if name in attributes]
+
+
+def assert_self_contained(html: str, page: Page) -> None:
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    links = page.attributes("src") + page.attributes("href")
+    assert all(link is not None and link.startswith(("data:", "#")) for link in links)
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert not re.search(r"https?:|url\(|@import", html)

@@ -1,0 +1,88 @@
+"""Run folders and models of small encoders, and what tests read from them."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from made import PIXELS, SPEC, noise, tiny_visual, write_image, write_video
+from texthead import runs
+from texthead.files import write_json
+from texthead.heads import FrozenHead
+from texthead.prediction import CSV_COLUMNS
+from texthead.recipes import Recipe
+from texthead.recognizer import Recognizer
+from texthead.runs import Run, load_run, save_model
+from texthead.temporal import MeanPool
+
+RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
+
+
+CONTENT = {name: hashlib.sha256(b"1" + name.encode()).hexdigest()[:32] for name in "ab"}
+
+
+def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
+    """The files that training writes."""
+    write_json(
+        folder / "split.json",
+        {
+            "source": "",
+            "train": ["/a.mp4", "/c.mp4"],
+            "train_content": [CONTENT["a"], ""],
+            "held_out": ["/b.mp4"],
+            "held_out_labels": ["x"],
+            "held_out_content": [CONTENT["b"]],
+        },
+    )
+    write_json(folder / "classes.json", runs.classes_json(model.head, None, recipe.template))
+    write_json(folder / "recipe.json", runs.describe(model, recipe, PIXELS))
+    save_model(folder / "model.safetensors", model)
+    return folder
+
+
+def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
+    value = json.loads((folder / name).read_text())
+    change(value)
+    (folder / name).write_text(json.dumps(value))
+
+
+COLOURS = ("red", "green", "blue")
+
+
+def write_media(folder: Path) -> Path:
+    """Ten videos and an image."""
+    for i in range(10):
+        write_video(folder / COLOURS[i % 3] / f"{i:02d}.mp4", COLOURS[i % 3], frames=3 + i % 4, seed=i)
+    write_image(folder / "red" / "still.png", "red")
+    return folder
+
+
+def make_run(folder: Path) -> Run:
+    """A run of five classes."""
+    names = ("red", "green", "blue", "some, other", "none")
+    head = FrozenHead(noise(5, SPEC.dim), names=names, scale=9.0, prompts=[f"a {name}" for name in names])
+    return load_run(put(folder, Recognizer(tiny_visual(), MeanPool(), head)))
+
+
+def write_manifest(folder: Path) -> Path:
+    """All files of the folder in an order of its own, by paths from where it lies."""
+    files = sorted(folder.rglob("*.*"), key=lambda path: path.name[::-1])
+    path = folder / "clips.csv"
+    path.write_text("path\n" + "".join(f"{file.relative_to(folder)}\n" for file in files if is_media(file)))
+    return path
+
+
+def is_media(path: Path) -> bool:
+    return path.suffix in (".mp4", ".png")
+
+
+def table(out: Path) -> list[list[str]]:
+    """The rows of all parts, in order."""
+    rows: list[list[str]] = []
+    for part in sorted(out.glob("part-*.csv")):
+        with part.open(newline="") as file:
+            columns, *own = csv.reader(file)
+        assert tuple(columns) == CSV_COLUMNS
+        rows += own
+    return rows

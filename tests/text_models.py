@@ -1,0 +1,58 @@
+"""Small text encoders and open_clip models, saved as their libraries save them."""
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from made import tiny_visual
+from texthead.towers import Encoder
+
+
+def bert(folder: Path, width: int) -> str:
+    """A small text encoder in transformers' format."""
+    folder.mkdir(parents=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "dog", "boat", "on", "lake", "tree"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=12).save_pretrained(folder)
+    torch.manual_seed(width)
+    sizes = {"hidden_size": width, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=16, **sizes)).save_pretrained(folder)
+    return f"text:{folder}"
+
+
+def image_only() -> Encoder:
+    return Encoder(tiny_visual(), None, scale=10.0)
+
+
+TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}
+
+
+TOWERS = {
+    "tiny-vit": {"vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}},
+    "tiny-resnet": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}},
+    # As SigLIP's: a timm tower and a text tower in a module of its own.
+    "tiny-timm": {
+        "custom_text": True,
+        "vision_cfg": {"timm_model_name": "resnet10t", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory) -> Path:
+    """A folder of tiny open_clip models NAME.pt, their architectures made known."""
+    folder = tmp_path_factory.mktemp("openclip")
+    for name, config in TOWERS.items():
+        (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 24, "text_cfg": TEXT, **config}))
+    open_clip.add_model_config(folder)
+    for seed, name in enumerate(TOWERS):
+        torch.manual_seed(seed)
+        model = open_clip.create_model(name)
+        with torch.no_grad():
+            model.logit_scale.fill_(3.2)
+        torch.save(model.state_dict(), folder / f"{name}.pt")
+    return folder

@@ -1,0 +1,64 @@
+"""Small models to train, and what is compared between two trainings."""
+
+import json
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from made import (
+    SMALL,
+    SPEC,
+    tiny_visual,
+)
+from texthead.heads import (
+    FrozenHead,
+)
+from texthead.recognizer import Recognizer
+from texthead.temporal import TemporalTransformer
+
+RECIPE = replace(SMALL, temporal="transformer", width=32, layers=1)
+
+
+NAMES = ("blue", "red")
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make_model(
+    *, dropout: float = 0.0, head: nn.Module | None = None, temporal: nn.Module | None = None, seed: int = 0
+) -> Recognizer:
+    if temporal is None:
+        temporal = TemporalTransformer(SPEC.dim, 1, 32, heads=2, mlp_ratio=2, dropout=dropout)
+        temporal.reset(torch.Generator().manual_seed(1))
+        nn.init.normal_(temporal.project_out.weight, std=0.05, generator=torch.Generator().manual_seed(2))
+    head = head or FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
+    return Recognizer(tiny_visual(seed), temporal, head)
+
+
+def timeless(records: list[dict]) -> list[dict]:
+    """The records without what a clock has measured."""
+    return [{key: value for key, value in record.items() if key != "clips_per_second"} for record in records]
+
+
+def on_disk(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [key for key in a if not torch.equal(a[key], b[key])] == []
+
+
+def free_port() -> str:
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        return str(own.getsockname()[1])
+
+
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
