@@ -3,10 +3,10 @@
 The small videos are made here; the real ones, from phones, webcams and old cameras, are in the shared folder.
 """
 
-import io
+import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -17,6 +17,7 @@ import torch
 
 from made import sound, write_frames, write_image
 from media_files import HEIGHT, RATE, WIDTH, X264, damage, encode, lossless, packet_place, scene, truncate, turn, x264
+from messages import refuses
 from texthead import clips, images, video_streams, videos
 from texthead.decoding import check, is_image, is_media, open_media, suffix_of
 from texthead.errors import DataError, MediaError
@@ -35,10 +36,17 @@ def pictures(media: Video | Image, indices: list[int]) -> list[np.ndarray]:
     return [*media.frames_at(indices).permute(0, 2, 3, 1).numpy()]
 
 
-def assert_random_access_is_exact(path: Path, each: bool = False) -> None:
-    """Frames asked for in ones, pairs, eights and all at once equal those decoded in sequence.
+def catch(read: Callable[..., object], *arguments: object) -> MediaError:
+    """Return the error of a call; its wording is partly that of FFmpeg, Pillow or the system."""
+    with pytest.raises(MediaError) as caught:
+        read(*arguments)
+    return caught.value
 
-    With `each`, every frame is asked for alone too: each stretch starts where it would for that frame.
+
+def assert_random_access_is_exact(path: Path, each: bool = False) -> None:
+    """Frames read in ones, pairs, eights and all at once equal those decoded in sequence.
+
+    With `each`, every frame is read alone too: each stretch starts where it would for that frame.
     """
     with open_media(path) as media:
         assert isinstance(media, Video)
@@ -49,13 +57,7 @@ def assert_random_access_is_exact(path: Path, each: bool = False) -> None:
         assert media.pts_seconds == sorted(media.pts_seconds)
         assert media.pts_seconds[0] == 0
         rng = np.random.default_rng(0)
-        requests = [
-            [n - 1],
-            [n // 2],
-            [n // 2, n // 2 - 1],
-            [i * n // 8 for i in range(8)],
-            [n - 1, 0, n - 1],
-        ]
+        requests = [[n - 1], [n // 2], [n // 2, n // 2 - 1], [i * n // 8 for i in range(8)], [n - 1, 0, n - 1]]
         requests += [rng.integers(0, n, 3).tolist() for _ in range(3)] + [list(range(min(n, 64)))]
         requests += [[i] for i in range(n)] if each else []
         for indices in [[max(0, i) for i in request] for request in requests]:
@@ -66,17 +68,9 @@ def assert_random_access_is_exact(path: Path, each: bool = False) -> None:
 # ---- names
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "A.MP4", "x/y.JPEG", "b.gif", Path("c.webm"), "v1/img_{:05d}.jpg"])
-def test_is_media_goes_by_the_name(name):
-    assert is_media(name)
-
-
-@pytest.mark.parametrize("name", ["a.txt", "mp4", ".mp4", "a.mp4.part", "a", ""])
-def test_is_media_refuses_other_names(name):
-    assert not is_media(name)
-
-
-def test_a_template_is_no_image():
+def test_a_name_says_whether_it_is_media_or_an_image():
+    assert all(map(is_media, ["a.mp4", "A.MP4", "x/y.JPEG", "b.gif", Path("c.webm"), "v1/img_{:05d}.jpg"]))
+    assert not any(map(is_media, ["a.txt", "mp4", ".mp4", "a.mp4.part", "a", ""]))
     assert is_image("a/img_00001.JPG")
     assert not any(map(is_image, ["a/img_{:05d}.jpg", "a.mp4", "a.gif", "a"]))
 
@@ -98,7 +92,7 @@ RECIPES = {
     "h264.mp4": lambda path: x264(path),
     "one_gop.mp4": lambda path: x264(path, ":keyint=250:b-pyramid=normal"),
     "open_gop.mp4": lambda path: x264(path, ":open-gop=1"),
-    "intra_refresh.mp4": lambda path: x264(path, ":intra-refresh=1:keyint=12:bframes=0", count=60, size=(160, 120)),
+    "intra_refresh.mp4": lambda path: x264(path, ":intra-refresh=1:keyint=12:bframes=0", size=(160, 120)),
     "interlaced.ts": lambda path: x264(path, ":interlaced=1"),
     "h264.avi": lambda path: x264(path),
     "h264.mkv": lambda path: x264(path),
@@ -143,14 +137,11 @@ def test_shape_order_type_and_memory(folder):
     assert np.abs(frames[1].permute(1, 2, 0).numpy() - picture).mean() < 25
 
 
-def test_times_of_a_variable_rate(folder):
+def test_times_of_a_variable_rate_and_a_duration_that_counts_the_last_frame(folder):
     times = [0, 1, 2, 10, 11, 30]
     with open_media(x264(folder / "times.mp4", count=6, times=times)) as media:
         assert media.pts_seconds == pytest.approx([time / RATE for time in times])
         assert media.duration_seconds >= media.pts_seconds[-1]
-
-
-def test_duration_counts_the_last_frame(folder):
     with open_media(x264(folder / "second.mp4", count=25)) as media:
         assert media.duration_seconds == pytest.approx(1.0)
 
@@ -163,11 +154,8 @@ def test_rotation_turns_the_picture(folder):
         with open_media(turn(plain, folder / "turned_again.mp4", degrees)) as lying:
             there = lying.frames_at([3])[0]
         assert torch.equal(there, torch.rot90(here, degrees // 90, (1, 2)))
-    with (
-        open_media(turn(plain, folder / "askew.mp4", 30)) as askew,
-        pytest.raises(MediaError, match=r"rotated by \d+ degrees, not a multiple of 90"),
-    ):
-        askew.frames_at([0])
+    with open_media(turn(plain, folder / "askew.mp4", 30)) as askew:
+        assert re.search(r"\b\d+\D+90\b", catch(askew.frames_at, [0]).problem)
 
 
 def test_each_wanted_frame_is_decoded_once_and_only_what_is_needed(folder, monkeypatch):
@@ -187,26 +175,14 @@ def test_each_wanted_frame_is_decoded_once_and_only_what_is_needed(folder, monke
 
 
 def test_vp8_pictures_that_are_never_shown_are_no_frames(tmp_path):
-    shown = encode(tmp_path / "a.webm", "libvpx", {"deadline": "realtime", "cpu-used": "8"}, count=8)
-    hidden = tmp_path / "b.webm"
-    with av.open(str(shown)) as source, av.open(str(hidden), "w") as sink:
-        stream = sink.add_stream_from_template(source.streams.video[0])
-        for number, packet in enumerate(source.demux(video=0)):
-            if packet.size:
-                data = bytearray(memoryview(packet))
-                data[0] &= 0xFF if number != 4 else 0xEF  # bit 4 says: show this picture
-                copy = av.Packet(bytes(data))
-                copy.pts, copy.dts, copy.time_base, copy.stream = (
-                    packet.pts,
-                    packet.dts,
-                    packet.time_base,
-                    stream,
-                )
-                copy.is_keyframe = packet.is_keyframe
-                sink.mux(copy)
-    with open_media(hidden) as media:
+    path = encode(tmp_path / "a.webm", "libvpx", {"deadline": "realtime", "cpu-used": "8"}, count=8)
+    with av.open(str(path)) as container:
+        packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][4]
+    hidden = bytes([packet[0] & 0xEF]) + packet[1:]  # Bit 4 says: show this picture.
+    path.write_bytes(path.read_bytes().replace(packet, hidden))
+    with open_media(path) as media:
         assert media.num_frames == 7
-    assert_random_access_is_exact(hidden)
+    assert_random_access_is_exact(path)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
@@ -226,66 +202,64 @@ def test_a_stream_cut_at_the_front_starts_at_its_first_keyframe(tmp_path, codec)
 # ---- videos: faults
 
 
+PLAYLIST = b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n"
+
+
 @pytest.mark.parametrize(
-    ("name", "content", "problem"),
+    ("name", "content"),
     [
-        ("empty.mp4", b"", "the file is empty"),
-        ("text.mp4", b"this is no video\n" * 50, "cannot be read as a video"),
-        ("random.mp4", np.random.default_rng(0).bytes(20_000), "cannot be read as a video"),
-        ("list.mp4", b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n", "cannot be read as a video"),
-        ("list.m3u8", b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n", "cannot be read as a video"),
-        ("notes.txt", b"FFmpeg would draw this text as a video\n" * 50, "cannot be read as a video"),
-        ("text.jpg", b"this is no image\n" * 50, "cannot be read as an image"),
+        ("empty.mp4", b""),
+        ("text.mp4", b"this is no video\n" * 50),
+        ("random.mp4", np.random.default_rng(0).bytes(20_000)),
+        ("list.mp4", PLAYLIST),
+        ("list.m3u8", PLAYLIST),
+        ("notes.txt", b"FFmpeg would draw this text as a video\n" * 50),
+        ("text.jpg", b"this is no image\n" * 50),
     ],
 )
-def test_other_content_is_an_error(tmp_path, name, content, problem):
+def test_other_content_is_an_error(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(MediaError, match=problem) as caught:
-        open_media(path)
-    assert caught.value.path == path
-    assert "\n" not in str(caught.value)
+    error = catch(open_media, path)
+    assert (error.path, error.fault) == (path, "unreadable" if content else "empty")
+    assert "\n" not in str(error)
 
 
-def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(MediaError, match="no such file"):
-        open_media(tmp_path / "a.mp4")
+def test_missing_file_folder_and_sound(tmp_path):
     (tmp_path / "b.mp4").mkdir()
-    with pytest.raises(MediaError, match="a folder, not a file"):
-        open_media(tmp_path / "b.mp4")
-    with pytest.raises(MediaError, match="no such file"):
-        open_media("http://127.0.0.1/a.mp4")
+    faults = {
+        tmp_path / "a.mp4": "missing",
+        Path("http://127.0.0.1/a.mp4"): "missing",
+        tmp_path / "b.mp4": "unreadable",
+        sound(tmp_path / "sound.mp4"): "sound only",
+    }
+    for path, fault in faults.items():
+        with refuses(MediaError, path) as caught:
+            open_media(path)
+        assert caught.value.fault == fault
 
 
-def test_sound_alone_is_an_error(tmp_path):
-    path = sound(tmp_path / "sound.mp4")
-    with pytest.raises(MediaError, match="no video stream, it holds sound only"):
-        open_media(path)
-
-
-def test_cut_short_says_both_numbers(tmp_path):
+def test_cut_short_gives_both_numbers(tmp_path):
     path = truncate(x264(tmp_path / "a.mp4", container_options={"movflags": "faststart"}), 0.6)
-    with pytest.raises(MediaError, match=r"cut short: its header says 36 frames, \d+ are there"):
-        open_media(path)
+    assert re.search(r"\b36 frames\D+\d+\b", catch(open_media, path).problem)
     path = encode(tmp_path / "a.avi", "mpeg4")
     place, size = packet_place(path, 20)
     path.write_bytes(path.read_bytes()[: place + size // 2])
-    with pytest.raises(MediaError, match=r"cut short: its header says 36 frames, 20 are there"):
+    with refuses(MediaError, "36 frames", 20) as caught:
         open_media(path)
+    assert caught.value.fault == "cut short"
     # Cut between two packets, where no packet is incomplete.
     path.write_bytes(path.read_bytes()[: place - 8])
-    with pytest.raises(MediaError, match=r"cut short: its header says 1\.4 s, 0\.8 s are there"):
+    with refuses(MediaError, "1.4 s", "0.8 s"):
         open_media(path)
     path = truncate(x264(tmp_path / "a.mkv"), 0.5)
-    with pytest.raises(MediaError, match=r"cut short: its header says 1\.4 s, 0\.\d s are there"):
-        open_media(path)
+    assert re.search(r"\b1\.4 s\D+0\.\d s\b", catch(open_media, path).problem)
     path = truncate(x264(tmp_path / "b.mp4"), 0.5)
-    with pytest.raises(MediaError, match="cannot be read as a video"):
-        open_media(path)
+    assert catch(open_media, path).fault == "unreadable"
     # Cut inside the index: FFmpeg opens it, but finds no stream.
     data = x264(path).read_bytes()
     path.write_bytes(data[: data.index(b"moov") + 40])
-    with pytest.raises(MediaError, match="no video stream, it holds nothing to play"):
+    with refuses(MediaError, path):
         open_media(path)
 
 
@@ -301,22 +275,22 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
         assert media.num_frames == 36
         media.frames_at([0, 9, 20, 35])
         for index in (13, 19):
-            with pytest.raises(MediaError, match=r"damaged|does not decode"):
-                media.frames_at([index])
+            assert catch(media.frames_at, [index]).fault == "damaged"
         # A fault leaves nothing behind.
         media.frames_at([0, 9, 20, 35])
-    with pytest.raises(MediaError, match=r"0\.52 s (is damaged|does not decode)"):
-        check(path)
+    error = catch(check, path)
+    assert error.fault == "damaged"
+    assert "0.52 s" in error.problem
 
 
 def test_a_claim_of_giant_pictures_is_refused(tmp_path, monkeypatch):
     path = x264(tmp_path / "a.mp4")
     monkeypatch.setattr(clips, "MAX_SIDE", 50)
-    with pytest.raises(MediaError, match="claims 64x48 pixels, the limit is 50 a side"):
+    with refuses(MediaError, "64x48", 50):
         open_media(path)
     monkeypatch.undo()
     monkeypatch.setattr(clips, "MAX_PIXELS", 1000)
-    with pytest.raises(MediaError, match="claims 64x48 pixels"):
+    with refuses(MediaError, "64x48", 1000):
         open_media(path)
 
 
@@ -326,8 +300,8 @@ def test_the_decoder_itself_refuses_more_pixels(folder, monkeypatch):
     monkeypatch.setattr(video_streams, "MAX_PIXELS", 1000)
     for module in (videos, video_streams):
         monkeypatch.setattr(module, "check_size", lambda path, width, height: None)
-    with open_media(path) as media, pytest.raises(MediaError, match="does not decode"):
-        media.frames_at([0])
+    with open_media(path) as media:
+        assert catch(media.frames_at, [0]).fault == "damaged"
 
 
 def test_giant_pictures_inside_a_modest_container_are_refused(tmp_path):
@@ -343,36 +317,37 @@ def test_giant_pictures_inside_a_modest_container_are_refused(tmp_path):
     start = b"\xff\xc0\x00\x11\x08"
     assert start in data
     path.write_bytes(data.replace(start + struct.pack(">HH", HEIGHT, WIDTH), start + struct.pack(">HH", 12000, 12000)))
-    with open_media(path) as media, pytest.raises(MediaError, match="does not decode"):
-        media.frames_at([0])
+    with open_media(path) as media:
+        assert catch(media.frames_at, [0]).fault == "damaged"
 
 
 def test_wrong_indices(folder):
-    with open_media(x264(folder / "indices.mp4", count=12)) as media:
-        for wrong in ([12], [-1], [0, 99]):
-            with pytest.raises(DataError, match=r"frame -?\d+ is outside 0\.\.11"):
-                media.frames_at(wrong)
-        with pytest.raises(DataError, match="no frame was asked for"):
+    path = x264(folder / "indices.mp4", count=12)
+    with open_media(path) as media:
+        for indices in ([12], [-1], [0, 99]):
+            with refuses(DataError, indices[-1], "0..11"):
+                media.frames_at(indices)
+        with refuses(DataError, path):
             media.frames_at([])
 
 
 # ---- images
 
 
-def picture_file(path: Path, image: PIL.Image.Image, **kwargs) -> Path:
-    image.save(path, **kwargs)
+def save_picture(path: Path, picture: np.ndarray, **kwargs) -> Path:
+    PIL.Image.fromarray(picture).save(path, **kwargs)
     return path
 
 
 def test_an_image_is_a_clip_of_one_frame(tmp_path):
-    path = picture_file(tmp_path / "a.png", PIL.Image.fromarray(scene(1)[0]))
+    path = save_picture(tmp_path / "a.png", scene(1)[0])
     with open_media(path) as media:
         assert isinstance(media, Image)
         assert media.num_frames == 1
         frames = media.frames_at([0, 0])
         assert frames.shape == (2, 3, HEIGHT, WIDTH)
         assert all(np.array_equal(picture, scene(1)[0]) for picture in pictures(media, [0, 0]))
-        with pytest.raises(DataError, match=r"frame 1 is outside 0\.\.0"):
+        with refuses(DataError, 1, "0..0"):
             media.frames_at([1])
     assert check(path) == 1
 
@@ -391,86 +366,82 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, suffix, mode):
 
 
 def test_exif_orientation_is_applied(tmp_path):
-    image = PIL.Image.fromarray(scene(1)[0])
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise
-    path = picture_file(tmp_path / "a.png", image, exif=exif)
-    with open_media(path) as media:
+    with open_media(save_picture(tmp_path / "a.png", scene(1)[0], exif=exif)) as media:
         assert np.array_equal(pictures(media, [0])[0], np.rot90(scene(1)[0], -1))
 
 
 def test_sixteen_bit_grey_keeps_its_range(tmp_path):
     ramp = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
-    path = picture_file(tmp_path / "a.png", PIL.Image.fromarray(ramp))
-    with open_media(path) as media:
+    with open_media(save_picture(tmp_path / "a.png", ramp)) as media:
         assert np.array_equal(pictures(media, [0])[0][..., 0].ravel(), np.arange(256))
-    path = picture_file(tmp_path / "a.tif", PIL.Image.fromarray(ramp.astype(np.float32)))
-    with open_media(path) as media, pytest.raises(MediaError, match="no known range"):
+    path = save_picture(tmp_path / "a.tif", ramp.astype(np.float32))
+    with open_media(path) as media, refuses(MediaError, path, "mode F"):
         media.frames_at([0])
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
 def test_truncated_images_are_errors(tmp_path, suffix):
-    path = truncate(picture_file(tmp_path / f"a{suffix}", PIL.Image.fromarray(scene(1)[0])), 0.5)
-    with pytest.raises(MediaError, match="cannot be read as an image"):
-        check(path)
+    path = truncate(save_picture(tmp_path / f"a{suffix}", scene(1)[0]), 0.5)
+    assert catch(check, path).fault in ("cut short", "unreadable")
 
 
 def test_an_image_that_claims_to_be_giant_is_refused(tmp_path):
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    for side, message in [(60_000, "cannot be read as an image|claims"), (17_000, "claims|cannot be read")]:
+    for side in (60_000, 17_000):
         header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, 1 if side < 20_000 else side, 8, 2, 0, 0, 0))
         path = tmp_path / f"{side}.png"
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b""))
-        with pytest.raises(MediaError, match=message):
-            open_media(path)
+        assert catch(open_media, path).fault == "unreadable"
 
 
 def test_scripts_in_image_clothing_are_refused(tmp_path):
     # Pillow would hand PostScript to an interpreter.
-    stream = io.BytesIO()
-    PIL.Image.fromarray(scene(1)[0]).save(stream, format="EPS")
-    path = tmp_path / "a.jpg"
-    path.write_bytes(stream.getvalue())
-    with pytest.raises(MediaError, match="cannot be read as an image"):
-        open_media(path)
+    path = save_picture(tmp_path / "a.jpg", scene(1)[0], format="EPS")
+    assert catch(open_media, path).fault == "unreadable"
 
 
 # ---- the shared folder
 
 BROKEN = {
-    "audio_only.m4a": "no video stream",
-    "bitflips.mp4": "damaged|does not decode",
-    "random_bytes.mp4": "cannot be read as a video",
-    "text.avi": "cannot be read as a video",
-    "truncated_faststart.mp4": "its header says 58 frames, 13 are there",
-    "truncated_no_moov.mp4": "cannot be read as a video",
-    "zero_bytes.mp4": "the file is empty",
-    "decord_corrupted.mp4": "damaged|does not decode",
+    "audio_only.m4a": "sound only",
+    "bitflips.mp4": "damaged",
+    "random_bytes.mp4": "unreadable",
+    "text.avi": "unreadable",
+    "truncated_faststart.mp4": "cut short",
+    "truncated_no_moov.mp4": "unreadable",
+    "zero_bytes.mp4": "empty",
+    "decord_corrupted.mp4": "damaged",
 }
 
 
-def test_real_files_are_exact(shared):
-    for path in sorted((shared / "decode").glob("*/*")):
+@pytest.fixture
+def real_files(shared) -> list[Path]:
+    return [path for path in sorted((shared / "decode").glob("*/*")) if path.name not in BROKEN]
+
+
+def test_real_files_are_exact(real_files):
+    for path in real_files:
         # The large phone videos take seconds each in sequence.
-        if path.name not in BROKEN and path.stat().st_size < 300_000:
+        if path.stat().st_size < 300_000:
             assert_random_access_is_exact(path)
 
 
 @pytest.mark.slow
-def test_real_files_are_exact_when_read_again(shared, monkeypatch):
+def test_real_files_are_exact_when_read_again(real_files, monkeypatch):
     monkeypatch.setattr(videos, "_HELD_BYTES", 0)
-    for path in sorted((shared / "decode").glob("*/*")):
-        if path.name not in BROKEN and (path.suffix == ".mpg" or path.stat().st_size < 30_000):
-            # After a seek, .mpg packets may come in other pieces: ask for each frame.
+    for path in real_files:
+        if path.suffix == ".mpg" or path.stat().st_size < 30_000:
+            # After a seek, .mpg packets may come in other pieces: read each frame alone.
             assert_random_access_is_exact(path, each=path.suffix == ".mpg")
 
 
 @pytest.mark.slow
-def test_real_files_are_whole(shared):
-    counts = {path.name: check(path) for path in sorted((shared / "decode").glob("*/*")) if path.name not in BROKEN}
+def test_real_files_are_whole(real_files):
+    counts = {path.name: check(path) for path in real_files}
     assert len(counts) == 40
     # Fewer than the header says, and whole: frames dropped in recording, frames hidden by an edit list.
     assert counts["zamba_cameratrap_4.avi"] == 60
@@ -478,11 +449,12 @@ def test_real_files_are_whole(shared):
     assert counts["skate_phone_828x1792_rot90_vfr_fullrange.mov"] == 217
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_real_broken_files_are_errors(shared, name):
+@pytest.mark.parametrize(("name", "fault"), BROKEN.items())
+def test_real_broken_files_are_errors(shared, name, fault):
     (path,) = (shared / "decode").glob(f"*/{name}")
-    with pytest.raises(MediaError, match=BROKEN[name]):
-        check(path)
+    error = catch(check, path)
+    assert error.fault == fault
+    assert fault != "cut short" or re.search(r"\b58 frames\D+13\b", error.problem)
 
 
 def test_damage_elsewhere_may_go_unseen(shared):
@@ -549,50 +521,41 @@ def test_a_damaged_frame_is_an_error_of_the_clip(tmp_path):
     (tmp_path / "004.png").write_bytes(b"no picture")
     with open_media(path) as media:
         assert media.frames_at([0, 1, 4]).shape[0] == 3
-        with pytest.raises(MediaError, match="frame 003.png: the file is empty") as caught:
+        with refuses(MediaError, "003.png") as caught:
             media.frames_at([2])
-        assert caught.value.path == path
-        with pytest.raises(MediaError, match="frame 004.png: cannot be read as an image"):
-            media.frames_at([3])
-    with pytest.raises(MediaError, match="frame 003.png"):
+        assert (caught.value.path, caught.value.fault) == (path, "empty")
+        assert "004.png" in catch(media.frames_at, [3]).problem
+    with refuses(MediaError, "003.png"):
         check(path)
 
 
-def test_frames_of_two_sizes(tmp_path):
+def test_frames_of_two_sizes_of_which_one_is_missing_or_of_another_kind(tmp_path):
     path = write_frames(tmp_path / "{:03d}.png", "red", 5)
     PIL.Image.new("RGB", (32, 48)).save(tmp_path / "004.png")
-    told = r"its frames change size from 48x48 to 32x48; encode it again at one size \(at 004.png\)"
-    with open_media(path) as media, pytest.raises(MediaError, match=told):
-        media.frames_at([0, 3])
-    with pytest.raises(MediaError, match=told):
-        check(path)
-
-
-def test_a_folder_of_frames_that_is_not_whole(tmp_path):
-    path = write_frames(tmp_path / "{:03d}.png", "red", 5)
+    with open_media(path) as media:
+        for read in (lambda: media.frames_at([0, 3]), lambda: check(path)):
+            with refuses(MediaError, "48x48", "32x48", "004.png"):
+                read()
     (tmp_path / "003.png").unlink()
-    with pytest.raises(MediaError, match="frame 003.png is missing"):
+    with refuses(MediaError, "003.png"):
         open_media(path)
-    with pytest.raises(MediaError, match="frames must be images, and '.mp4' is none of theirs"):
+    with refuses(MediaError, "'.mp4'"):
         open_media(tmp_path / "{:03d}.mp4")
-    with pytest.raises(MediaError, match="its folder cannot be listed"):
-        open_media(tmp_path / "gone" / "{:03d}.jpg")
 
 
 # ---- suffixes from content
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tif", ".gif"])
-def test_the_suffix_of_an_image(tmp_path, suffix):
-    assert suffix_of(write_image(tmp_path / f"a{suffix}", "red").read_bytes()) == suffix
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts", ".mpg"])
-def test_the_suffix_of_a_video(tmp_path, suffix):
-    assert (
-        suffix_of(encode(tmp_path / f"a{suffix}", "mpeg2video" if suffix == ".mpg" else "mpeg4", count=4).read_bytes())
-        == suffix
-    )
+@pytest.mark.parametrize(
+    "suffix", [".png", ".jpg", ".bmp", ".webp", ".tif", ".gif", ".mp4", ".mkv", ".avi", ".ts", ".mpg"]
+)
+def test_the_suffix_that_fits_a_content(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    if suffix in VIDEO_SUFFIXES - {".gif"}:
+        encode(path, "mpeg2video" if suffix == ".mpg" else "mpeg4", count=4)
+    else:
+        write_image(path, "red")
+    assert suffix_of(path.read_bytes()) == suffix
 
 
 @pytest.mark.parametrize(
