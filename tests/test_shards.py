@@ -1,6 +1,5 @@
-"""Shards: what is written, what any tool reads in them, what is read back, and what damage says."""
+"""Shards: what is written, what any tool reads in them, what is read back, and how damage is reported."""
 
-import csv
 import functools
 import http.server
 import io
@@ -10,7 +9,7 @@ import re
 import shutil
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +20,8 @@ import pytest
 import torch
 
 from made import COLOURS, PIXELS, SMALL, SPEC, noise, tiny_visual, write_broken, write_frames, write_image, write_video
+from messages import prints, refuses
 from texthead import shard_files, shards
-from texthead.cli import main
 from texthead.datasets import Dataset, Item, TrainClips, ViewClips, read_dataset
 from texthead.decoding import check, open_media
 from texthead.errors import DataError, MediaError, RunError
@@ -65,6 +64,12 @@ def ready(source: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture
+def copy(ready: Path, tmp_path: Path) -> Path:
+    # Another folder each time: indices that were read stay in memory.
+    return Path(shutil.copytree(ready, tmp_path / "copy"))
+
+
 def decoded(path: Path) -> torch.Tensor:
     with open_media(path) as media:
         return media.frames_at(range(media.num_frames))
@@ -81,13 +86,12 @@ def test_read_back_in_the_order_of_the_source_with_all_that_is_known_of_it(sourc
         *(".lock", "prepare.json", "shards.json"),
         *(f"shard-{n:06d}.{end}" for n in range(4) for end in ("tar", "json")),
     }
-    assert "prepared from here, 32 frames a clip" in found.notes[0]
+    prints(found.notes[0], ready, "here", "32 frames")
 
 
 def test_clips_hold_evenly_placed_frames_of_their_source(source: Dataset, ready: Path) -> None:
     for before, after in zip(source.items, read_dataset(ready).items, strict=True):
         whole, stored = decoded(before.path), decoded(after.path)
-        assert torch.equal(torch.tensor(stored.shape[2:]), torch.tensor(whole.shape[2:]))
         expected = whole[evenly(len(whole), 32)]
         assert stored.shape == expected.shape
         apart = (stored.float()[:, None] - expected.float()).flatten(2)
@@ -98,19 +102,14 @@ def test_clips_hold_evenly_placed_frames_of_their_source(source: Dataset, ready:
         assert check(after.path) == len(expected)
 
 
-def test_every_frame_is_a_key_frame(ready: Path) -> None:
-    data = read_member(read_dataset(ready).items[1].path)
-    with av.open(io.BytesIO(data)) as container:
+def test_every_frame_is_a_key_frame_and_an_image_is_a_plain_jpeg(ready: Path) -> None:
+    items = read_dataset(ready).items
+    with av.open(io.BytesIO(read_member(items[1].path))) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
         assert container.streams.video[0].codec_context.name == "mjpeg"
-    assert len(packets) == 32
-    assert all(packet.is_keyframe for packet in packets)
-
-
-def test_an_image_is_a_plain_jpeg(ready: Path) -> None:
-    path = read_dataset(ready).items[8].path
-    assert path.suffix == ".jpg"
-    with PIL.Image.open(io.BytesIO(read_member(path))) as picture:
+    assert [packet.is_keyframe for packet in packets] == [True] * 32
+    assert items[8].path.suffix == ".jpg"
+    with PIL.Image.open(io.BytesIO(read_member(items[8].path))) as picture:
         assert (picture.format, picture.size) == ("JPEG", (48, 48))
 
 
@@ -119,15 +118,13 @@ def test_any_tar_reads_clips_beside_what_is_known_of_them(source: Dataset, ready
     for tar in sorted(ready.glob("*.tar")):
         with tarfile.open(tar) as archive:
             names = archive.getnames()
-            assert names[0::2] == [re.sub(r"\..*", ".json", name) for name in names[1::2]], (
-                "a sample's files are neighbours"
-            )
-            for about in names[0::2]:
-                told = json.loads(archive.extractfile(about).read())  # pyright: ignore[reportOptionalMemberAccess]
-                seen[told["order"]] = told
+            # A sample's files are neighbours.
+            assert names[0::2] == [re.sub(r"\..*", ".json", name) for name in names[1::2]]
+            for name in names[0::2]:
+                about = json.loads(archive.extractfile(name).read())  # pyright: ignore[reportOptionalMemberAccess]
+                seen[about["order"]] = about
     assert [seen[i]["source"] for i in range(len(source))] == [str(item.path) for item in source.items]
-    assert seen[1]["frames"] == evenly(40, 32)
-    assert seen[1]["source_frames"] == 40
+    assert (seen[1]["frames"], seen[1]["source_frames"]) == (evenly(40, 32), 40)
     assert seen[1]["seconds"][1] - seen[1]["seconds"][0] == pytest.approx(0.1)
     assert seen[8]["extra"] == [["camera", "left"]]
 
@@ -135,22 +132,18 @@ def test_any_tar_reads_clips_beside_what_is_known_of_them(source: Dataset, ready
 def test_the_index_is_that_of_webdatasets_indexed_reader(ready: Path) -> None:
     index = json.loads((ready / "shards.json").read_text())
     assert index["__kind__"] == "wids-shard-index-v1"
-    assert [(shard["url"], shard["nsamples"]) for shard in index["shardlist"]] == [
-        ("shard-000000.tar", 3),
-        ("shard-000001.tar", 3),
-        ("shard-000002.tar", 3),
-        ("shard-000003.tar", 1),
-    ]
+    assert [shard["url"] for shard in index["shardlist"]] == [f"shard-{number:06d}.tar" for number in range(4)]
+    assert [shard["nsamples"] for shard in index["shardlist"]] == [3, 3, 3, 1]
     assert all(shard["filesize"] == (ready / shard["url"]).stat().st_size for shard in index["shardlist"])
 
 
-def test_classes_are_mixed_over_shards_in_an_order_that_is_the_same_each_time(source: Dataset, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        prepare(source, tmp_path / name, FEW)
-    first, second = (json.loads((tmp_path / n / "shard-000000.json").read_text()) for n in ("a", "b"))
-    assert first == second
-    assert [clip["order"] for clip in first["clips"]] != [0, 1, 2]
-    assert (tmp_path / "a" / "shard-000001.tar").read_bytes() == (tmp_path / "b" / "shard-000001.tar").read_bytes()
+def test_classes_are_mixed_over_shards_in_an_order_that_is_the_same_each_time(
+    source: Dataset, ready: Path, tmp_path: Path
+) -> None:
+    prepare(source, tmp_path / "s", FEW)
+    for name in ("shard-000000.json", "shard-000001.tar"):
+        assert (ready / name).read_bytes() == (tmp_path / "s" / name).read_bytes()
+    assert [clip["order"] for clip in json.loads((ready / "shard-000000.json").read_text())["clips"]] != [0, 1, 2]
 
 
 def test_frames_are_scaled_down_and_never_up(source: Dataset, tmp_path: Path) -> None:
@@ -161,51 +154,44 @@ def test_frames_are_scaled_down_and_never_up(source: Dataset, tmp_path: Path) ->
         assert len(frames) <= 4
 
 
-def test_a_better_quality_is_nearer_and_larger(source: Dataset) -> None:
+def test_a_better_quality_is_nearer_and_larger(source: Dataset, tmp_path: Path) -> None:
     whole = decoded(source.items[0].path)
     sizes, errors = [], []
-    for quality in (95, 80, 30):
-        _, data, _ = shards.encoded(source.items[0].path, Options(quality=quality))
+    for quality in (30, 80, 95):
+        suffix, data, _ = shards.encoded(source.items[0].path, Options(quality=quality))
+        (tmp_path / f"a{suffix}").write_bytes(data)
         sizes.append(len(data))
-        frames = jpeg_frames(data)
-        errors.append(float((frames.float() - whole.float()).abs().mean()))
-    assert sizes[0] > sizes[1] > sizes[2]
-    assert errors[0] < errors[1] < errors[2]
-
-
-def jpeg_frames(data: bytes) -> torch.Tensor:
-    with av.open(io.BytesIO(data)) as container:
-        frames = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
-    return torch.stack(frames).permute(0, 3, 1, 2)
+        errors.append(float((decoded(tmp_path / f"a{suffix}").float() - whole.float()).abs().mean()))
+    assert sizes == sorted(set(sizes))
+    assert errors == sorted(set(errors), reverse=True)
 
 
 @pytest.mark.parametrize(
     ("option", "value"), [("frames", 0), ("short_side", 15), ("quality", 0), ("quality", 96), ("clips", 0)]
 )
 def test_options_out_of_range(option: str, value: int) -> None:
-    with pytest.raises(DataError, match=f"{option} must be .*, got {value}"):
+    with refuses(DataError, option, value):
         Options(**{option: value})
 
 
 # ---- going on after a stop
 
 
-def test_finished_shards_are_left_alone_and_the_others_are_made(source: Dataset, tmp_path: Path) -> None:
-    out, seen = tmp_path / "s", []
-    prepare(source, out, FEW)
-    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    (out / "shard-000001.json").unlink()
-    (out / "shard-000002.tar").write_bytes((out / "shard-000002.tar").read_bytes()[:-512])
-    (out / "shards.json").unlink()
-    done = prepare(source, out, FEW, progress=lambda *at: seen.append(at))
-    assert done.skipped == 2
-    assert (done.clips, done.shards) == (10, 4)
-    after = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+def test_finished_shards_are_left_alone_and_the_others_are_made(source: Dataset, copy: Path) -> None:
+    seen = []
+    before = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
+    (copy / "shard-000001.json").unlink()
+    (copy / "shard-000002.tar").write_bytes((copy / "shard-000002.tar").read_bytes()[:-512])
+    (copy / "shards.json").unlink()
+    (copy / ".shard-000001.tar.4711").write_bytes(b"of a process that was killed")
+    done = prepare(source, copy, FEW, progress=lambda *at: seen.append(at))
+    assert (done.skipped, done.clips, done.shards) == (2, 10, 4)
+    after = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
+    assert set(after) == set(before), "what the killed process has left is gone"
     changed = {name for name in after if after[name] != before[name]} - {".lock"}
     assert changed == {"shard-000001.tar", "shard-000001.json", "shard-000002.tar", "shard-000002.json", "shards.json"}
-    assert seen[0] == (4, 10)
-    assert seen[-1] == (10, 10)
-    assert all(check(item.path) for item in read_dataset(out).items)
+    assert (seen[0], seen[-1]) == ((4, 10), (10, 10))
+    assert all(check(item.path) for item in read_dataset(copy).items)
 
 
 @pytest.mark.slow
@@ -215,12 +201,10 @@ def test_several_processes_write_the_same_shards(source: Dataset, ready: Path, t
         assert (tmp_path / "s" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_other_options_or_other_data_are_refused(source: Dataset, tmp_path: Path) -> None:
-    prepare(source, tmp_path / "s", FEW)
-    with pytest.raises(DataError, match="is of shards of other data or with other options"):
-        prepare(source, tmp_path / "s", replace(FEW, quality=80))
-    with pytest.raises(DataError, match="other data"):
-        prepare(source.pick(range(9)), tmp_path / "s", FEW)
+def test_other_options_or_other_data_are_refused(source: Dataset, copy: Path) -> None:
+    for data, options in ((source, replace(FEW, quality=80)), (source.pick(range(9)), FEW)):
+        with refuses(DataError, copy):
+            prepare(data, copy, options)
 
 
 def test_a_shard_whose_source_has_changed_is_made_again(tmp_path: Path) -> None:
@@ -237,31 +221,21 @@ def test_a_shard_whose_source_has_changed_is_made_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["notes.txt", "shard-000000.tar", "shards.json"])
 def test_a_folder_with_something_else_in_it_is_refused(source: Dataset, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(DataError, match=rf"holds {name} and no prepare\.json"):
+    with refuses(DataError, name, "prepare.json"):
         prepare(source, tmp_path, FEW)
     assert (tmp_path / name).read_text() == "mine"
-    with pytest.raises(RunError, match="cannot be written"):
+    with pytest.raises(RunError, match=name):
         prepare(source, tmp_path / name)
 
 
-def test_a_remote_folder_and_one_among_class_folders_are_refused(source: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="written on this machine; copy the folder to s3://bucket/shards"):
+def test_a_remote_folder_one_among_class_folders_and_one_in_use_are_refused(source: Dataset, tmp_path: Path) -> None:
+    with refuses(DataError, "s3://bucket/shards"):
         prepare(source, Path("s3://bucket/shards"))
     write_video(tmp_path / "red" / "a.mp4", "red")
-    with pytest.raises(DataError, match="whose folders are classes"):
+    with refuses(DataError, tmp_path / "shards"):
         prepare(read_dataset(tmp_path), tmp_path / "shards")
-
-
-def test_one_process_at_a_time(source: Dataset, tmp_path: Path) -> None:
-    with locked(tmp_path / "s"), pytest.raises(RunError, match="in use by another process"):
+    with locked(tmp_path / "s"), refuses(RunError, tmp_path / "s"):
         prepare(source, tmp_path / "s")
-
-
-def test_what_a_killed_process_has_left_is_removed(source: Dataset, tmp_path: Path) -> None:
-    prepare(source, tmp_path / "s", FEW)
-    (tmp_path / "s" / ".shard-000001.tar.4711").write_bytes(b"half")
-    prepare(source, tmp_path / "s", FEW)
-    assert not list((tmp_path / "s").glob(".shard-*"))
 
 
 def _dies(*_: object) -> None:
@@ -273,7 +247,7 @@ def test_a_process_that_ends_is_an_error_in_one_line(
     source: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "_write", _dies)
-    with pytest.raises(RunError, match="has ended, perhaps for want of memory: fewer --workers"):
+    with refuses(RunError, "workers"):
         prepare(source, tmp_path / "s", FEW, workers=2)
 
 
@@ -282,7 +256,7 @@ def test_unreadable_files_are_an_error_or_listed_and_the_others_are_there(source
     items.insert(2, Item(write_broken(tmp_path / "broken.mp4"), "red", "train"))
     items.insert(5, Item(tmp_path / "missing.mp4", "red", "train"))
     data, out = Dataset(tuple(items), "here"), tmp_path / "s"
-    with pytest.raises(MediaError, match=r"and 1 more\); all else is prepared: --skip-unreadable"):
+    with pytest.raises(MediaError, match=r"\b1 more\b"):
         prepare(data, out, FEW)
     assert not (out / "shards.json").exists(), "not finished"
     lacking = sum(bool(json.loads(path.read_text())["unreadable"]) for path in out.glob("shard-*.json"))
@@ -292,26 +266,20 @@ def test_unreadable_files_are_an_error_or_listed_and_the_others_are_there(source
     assert {Path(entry.path).name for entry in done.unreadable} == {"broken.mp4", "missing.mp4"}
     found = read_dataset(out)
     assert [item.label for item in found.items] == source.labels
-    assert "2 files of the source could not be read" in found.notes[1]
+    prints(found.notes[1], "2 files")
 
 
 def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = Dataset(
-        tuple(
-            Item(write_video(tmp_path / f"{name}.mp4", "red", frames), "red") for name, frames in (("a", 2), ("b", 9))
-        ),
-        "here",
-    )
+    paths = [write_video(tmp_path / f"{name}.mp4", "red", frames) for name, frames in (("a", 2), ("b", 9))]
+    data = Dataset(tuple(Item(path, "red") for path in paths), "here")
     prepare(data, tmp_path / "whole")
     small, large = sorted(member(item.path).size for item in read_dataset(tmp_path / "whole").items)
     for module in (shards, shard_files):
         monkeypatch.setattr(module, "MOST_BYTES_OF_CLIP", large - 1)
-    with pytest.raises(DataError, match=f"has size {large}"):
+    sizes = (large, large - 1)
+    with refuses(DataError, *sizes, volatile=sizes):
         read_dataset(tmp_path / "whole")
-    rule = (
-        f"b.mp4: would be a clip of {large} bytes, of which {large - 1} are read: lower --frames, --short-side or --qu"
-    )
-    with pytest.raises(MediaError, match=re.escape(rule)):
+    with refuses(MediaError, "b.mp4", *sizes, "--short-side", volatile=sizes):
         prepare(data, tmp_path / "s")
     done = prepare(data, tmp_path / "s", skip_unreadable=True)
     assert [Path(entry.path).name for entry in done.unreadable] == ["b.mp4"]
@@ -322,10 +290,9 @@ def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatc
 def test_files_that_were_mended_are_prepared_the_next_time(tmp_path: Path) -> None:
     good, bad = write_video(tmp_path / "a.mp4", "red"), write_broken(tmp_path / "b.mp4")
     data = Dataset((Item(good, "red"), Item(bad, "blue")), "here")
-    with pytest.raises(MediaError):
-        prepare(data, tmp_path / "s")
-    with pytest.raises(MediaError, match=r"b\.mp4"):
-        prepare(data, tmp_path / "s")
+    for _ in range(2):
+        with pytest.raises(MediaError, match=r"b\.mp4"):
+            prepare(data, tmp_path / "s")
     write_video(bad, "blue")
     assert prepare(data, tmp_path / "s").clips == 2
 
@@ -350,12 +317,10 @@ def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: P
 
 
 def test_a_draw_from_a_seed_takes_the_same_items(source: Dataset, ready: Path) -> None:
-    order = {item.path: i for i, item in enumerate(source.items)}
-    found = read_dataset(ready)
-    place = {item.path: i for i, item in enumerate(found.items)}
+    shards = read_dataset(ready)
     for seed in range(3):
-        ours = [place[item.path] for item in found.k_shot(2, seed=seed).items]
-        assert ours == [order[item.path] for item in source.k_shot(2, seed=seed).items]
+        ours, theirs = (data.k_shot(2, seed=seed).items for data in (shards, source))
+        assert [shards.items.index(item) for item in ours] == [source.items.index(item) for item in theirs]
 
 
 def test_features_are_kept_by_the_clip_s_digest(source: Dataset, ready: Path, tmp_path: Path) -> None:
@@ -369,46 +334,35 @@ def test_features_are_kept_by_the_clip_s_digest(source: Dataset, ready: Path, tm
 def test_predict_names_all_clips(ready: Path) -> None:
     assert find_media([ready]) == [item.path for item in read_dataset(ready).items]
     assert find_media([ready / "shard-000000.tar" / "000000001.avi"])
-    with pytest.raises(DataError, match="no such file"):
+    with refuses(DataError, "000000099.avi"):
         find_media([ready / "shard-000000.tar" / "000000099.avi"])
 
 
 # ---- damage
 
 
-@pytest.fixture
-def copy(ready: Path, tmp_path: Path) -> Path:
-    # Another folder each time: indices that were read stay in memory.
-    return Path(shutil.copytree(ready, tmp_path / "copy"))
-
-
-def test_a_flipped_bit_is_told(copy: Path) -> None:
-    path = read_dataset(copy).items[0].path
-    tar = path.parent
-    data = bytearray(tar.read_bytes())
-    data[member(path).offset + member(path).size // 2] ^= 1
-    tar.write_bytes(data)
-    with pytest.raises(MediaError, match="the shard is damaged"):
-        open_media(path)
-
-
-def test_a_shard_that_was_cut_short_is_told(copy: Path) -> None:
+def test_a_flipped_bit_or_a_shard_that_was_cut_short(copy: Path) -> None:
     path = copy / "shard-000000.tar" / "000000002.avi"
-    tar = path.parent
-    tar.write_bytes(tar.read_bytes()[: member(path).offset + 10])
-    with pytest.raises(MediaError, match=r"damaged: 10 of \d+ bytes"):
+    tar, place = path.parent, member(path)
+    whole = bytearray(tar.read_bytes())
+    whole[place.offset + place.size // 2] ^= 1
+    tar.write_bytes(whole)
+    with refuses(MediaError, path, place.size, volatile=[place.size]):
         open_media(path)
-    assert decoded(copy / "shard-000000.tar" / "000000000.avi").shape[0], "the clips before it are whole"
+    tar.write_bytes(whole[: place.offset + 10])
+    with refuses(MediaError, path, 10, place.size, volatile=[place.size]):
+        open_media(path)
+    assert decoded(tar / "000000000.avi").shape[0], "the clips before it are whole"
 
 
-def test_a_shard_or_an_index_that_is_gone_is_told(copy: Path) -> None:
+def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
     (copy / "shard-000000.tar").unlink()
-    with pytest.raises(MediaError, match="its shard cannot be read"):
-        open_media(copy / "shard-000000.tar" / "000000000.avi")
     (copy / "shard-000001.json").unlink()
-    with pytest.raises(MediaError, match="its shard's index cannot be read"):
-        open_media(copy / "shard-000001.tar" / "000000003.avi")
-    with pytest.raises(DataError, match=r"shard-000001\.json: cannot be read"):
+    for path in (copy / "shard-000000.tar" / "000000000.avi", copy / "shard-000001.tar" / "000000003.avi"):
+        with pytest.raises(MediaError) as caught:
+            open_media(path)
+        assert caught.value.path == path
+    with pytest.raises(DataError, match=r"shard-000001\.json"):
         read_dataset(copy)
 
 
@@ -431,61 +385,42 @@ def test_an_index_of_another_kind_is_refused(copy: Path, text: str) -> None:
     [
         *(("key", "/etc/passwd"), ("key", "../../000000000"), ("key", 0), ("key", "000000007"), ("suffix", "")),
         *(("suffix", "/../x.mp4"), ("sha256", "zz"), ("print", ""), ("offset", -1), ("offset", "a"), ("size", None)),
-        *(
-            ("label", None),
-            ("split", "tests"),
-            ("group", 3),
-            ("extra", [1]),
-            ("extra", {"a": 1}),
-            ("order", -1),
-            ("order", 0.5),
-        ),
-        *(("offset", 2**62), ("offset", 10**30), ("offset", 1e3), ("offset", True), ("offset", 0), ("offset", 600)),
-        *(("size", -1), ("size", 2**30 + 1), ("size", 10**30), ("size", 5.0), ("size", 2**29), ("suffix", ".avi/..")),
+        *(("label", None), ("split", "tests"), ("group", 3), ("extra", [1]), ("extra", {"a": 1}), ("order", -1)),
+        *(("offset", value) for value in (2**62, 10**30, 1e3, True, 0, 600)),
+        *(("clips", value) for value in (3, None, "all", [1], [[]], {"key": 1}, [None])),
+        *(("size", value) for value in (-1, 2**30 + 1, 10**30, 5.0, 2**29)),
+        *(("suffix", ".avi/.."), ("order", 0.5)),
     ],
 )
 def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: object) -> None:
     index = json.loads((copy / "shard-000001.json").read_text())
-    index["clips"][1][key] = value
+    (index if key == "clips" else index["clips"][1])[key] = value
     (copy / "shard-000001.json").write_text(json.dumps(index))
-    with pytest.raises(DataError, match=r"shard-000001\.json: breaks a rule"):
+    with pytest.raises(DataError, match=r"shard-000001\.json"):
         read_dataset(copy)
-    with pytest.raises(MediaError, match="breaks a rule"):
+    with pytest.raises(MediaError, match=r"shard-000001\.json"):
         open_media(copy / "shard-000001.tar" / "000000003.avi")
 
 
-@pytest.mark.parametrize("clips", [3, None, "all", [1], [[]], {"key": 1}, [None]])
-def test_an_index_without_clips_is_refused(copy: Path, clips: object) -> None:
-    index = json.loads((copy / "shard-000001.json").read_text())
-    (copy / "shard-000001.json").write_text(json.dumps({**index, "clips": clips}))
-    with pytest.raises(DataError, match=r"shard-000001\.json: breaks a rule"):
-        read_dataset(copy)
-
-
 @pytest.mark.parametrize(
-    ("kind", "name", "problem"),
+    ("kind", "name", "is_named"),
     [
-        (tarfile.SYMTYPE, None, "no file named '000000001.avi'"),
-        (tarfile.LNKTYPE, None, "no file named"),
-        (tarfile.DIRTYPE, None, "no file named"),
-        (tarfile.FIFOTYPE, None, "no file named"),
-        (tarfile.CHRTYPE, None, "no file named"),
-        (tarfile.GNUTYPE_SPARSE, None, "no file begins there|a file named"),
-        (tarfile.XHDTYPE, None, "no file"),
-        (tarfile.REGTYPE, "../000000001.avi", r"a file named '\.\./000000001\.avi'"),
-        (tarfile.REGTYPE, "/etc/passwd", "a file named '/etc/passwd'"),
-        (tarfile.REGTYPE, "a/../../b.avi", "a file named"),
-        (tarfile.REGTYPE, "000000002.avi", "a file named '000000002.avi'"),
-        (None, None, "no file begins there"),
+        *((kind, "000000001.avi", True) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE)),
+        *((kind, "000000001.avi", True) for kind in (tarfile.FIFOTYPE, tarfile.CHRTYPE)),
+        *((kind, "000000001.avi", False) for kind in (tarfile.GNUTYPE_SPARSE, tarfile.XHDTYPE, None)),
+        (tarfile.REGTYPE, "../000000001.avi", True),
+        (tarfile.REGTYPE, "/etc/passwd", True),
+        (tarfile.REGTYPE, "a/../../b.avi", True),
+        (tarfile.REGTYPE, "000000002.avi", True),
     ],
 )
 def test_what_is_no_file_of_that_name_in_the_tar_is_refused(
-    copy: Path, kind: bytes | None, name: str | None, problem: str
+    copy: Path, kind: bytes | None, name: str, is_named: bool
 ) -> None:
     """Links, names that lead out of the archive, anything else where the index says that a clip lies."""
     path = copy / "shard-000000.tar" / "000000001.avi"
     place, data = member(path), bytearray(path.parent.read_bytes())
-    entry = tarfile.TarInfo(name or path.name)
+    entry = tarfile.TarInfo(name)
     entry.size, entry.linkname = place.size, "/etc/passwd"
     header = bytes(tarfile.BLOCKSIZE)
     if kind is not None:
@@ -493,22 +428,21 @@ def test_what_is_no_file_of_that_name_in_the_tar_is_refused(
         header = entry.tobuf(tarfile.USTAR_FORMAT)
     data[place.offset - tarfile.BLOCKSIZE : place.offset] = header
     path.parent.write_bytes(data)
-    with pytest.raises(MediaError, match=problem) as caught:
+    with pytest.raises(MediaError) as caught:
         open_media(path)
     assert "\n" not in str(caught.value)
+    assert repr(name) in caught.value.problem or not is_named
     assert len(decoded(copy / "shard-000000.tar" / "000000000.avi"))
 
 
-def test_shards_that_are_made_anew_are_read_anew(source: Dataset, tmp_path: Path) -> None:
-    out = tmp_path / "s"
-    prepare(source, out, FEW)
-    before = member(read_dataset(out).items[0].path)
-    shutil.rmtree(out)
-    prepare(source, out, replace(FEW, quality=30))
-    after = member(read_dataset(out).items[0].path)
+def test_shards_that_are_made_anew_are_read_anew(source: Dataset, copy: Path) -> None:
+    before = member(read_dataset(copy).items[0].path)
+    shutil.rmtree(copy)
+    prepare(source, copy, replace(FEW, quality=30))
+    after = member(read_dataset(copy).items[0].path)
     assert after.sha256 != before.sha256
     assert after.source == before.source
-    assert all(check(item.path) for item in read_dataset(out).items)
+    assert all(check(item.path) for item in read_dataset(copy).items)
 
 
 def test_a_folder_whose_name_ends_in_tar_is_a_folder(tmp_path: Path) -> None:
@@ -521,13 +455,10 @@ def test_a_folder_whose_name_ends_in_tar_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_addresses() -> None:
-    assert address(Path("http://host:80/a/b")) == "http://host:80/a/b"
-    assert address(Path("memory://a")) == "memory://a"
+    remote = ["http://host:80/a/b", "memory://a", "zip://a.tar::http://host/x.zip"]
+    assert [address(Path(path)) for path in remote] == remote
     assert address("simplecache::https://host/a") == "simplecache::https://host/a"
-    assert address(Path("a/b.tar")) is None
-    assert address(Path("C:/a/b.tar")) is None
-    assert address("/a/x:/b") is None
-    assert address(Path("zip://a.tar::http://host/x.zip")) == "zip://a.tar::http://host/x.zip"
+    assert [address(path) for path in (Path("a/b.tar"), Path("C:/a/b.tar"), "/a/x:/b")] == [None] * 3
     assert is_member(Path("http://host/s.tar/1.avi"))
     assert not is_member(Path("a/1.avi"))
 
@@ -542,12 +473,12 @@ def test_shards_in_a_file_system_of_fsspec(source: Dataset, ready: Path) -> None
         assert torch.equal(decoded(item.path), decoded(here.path))
     assert is_there(found.items[0].path)
     assert not is_there(Path("memory://shards/shard-000007.tar/000000000.avi"))
-    with pytest.raises(DataError, match=r"memory:/nothing/shards\.json: cannot be read"):
+    with pytest.raises(DataError, match=r"memory:/nothing/shards\.json"):
         read_dataset("memory://nothing")
 
 
 class Ranged(http.server.SimpleHTTPRequestHandler):
-    """A server of files that answers ranges, unless told not to, and counts what it sends."""
+    """A server of files that answers ranges, unless `ranged` is False, and counts the bytes that it sends."""
 
     ranged, sent = True, 0
 
@@ -557,12 +488,11 @@ class Ranged(http.server.SimpleHTTPRequestHandler):
             self.send_error(404)
             return
         data = path.read_bytes()
-        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        partial = asked is not None and type(self).ranged
-        if partial:
-            data = data[int(asked[1]) : int(asked[2]) + 1]
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if type(self).ranged else None
+        if part:
+            data = data[int(part[1]) : int(part[2]) + 1]
         type(self).sent += len(data)
-        self.send_response(206 if partial else 200)
+        self.send_response(206 if part else 200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -575,8 +505,7 @@ class Ranged(http.server.SimpleHTTPRequestHandler):
 def server(ready: Path) -> Iterator[str]:
     Ranged.ranged, Ranged.sent = True, 0
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Ranged, directory=str(ready))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
@@ -584,19 +513,14 @@ def server(ready: Path) -> Iterator[str]:
 def test_shards_over_http_send_no_more_than_the_clip_and_its_header(source: Dataset, ready: Path, server: str) -> None:
     found = read_dataset(server)
     assert found.labels == source.labels
-    path = found.items[1].path
-    here = read_dataset(ready).items[1].path
+    path, here = found.items[1].path, read_dataset(ready).items[1].path
     size = member(path).size
     before = Ranged.sent
     assert read_member(path) == read_member(here)
     assert Ranged.sent - before == tarfile.BLOCKSIZE + size
     assert torch.equal(decoded(path), decoded(here))
-
-
-def test_a_server_without_ranges_is_told(server: str) -> None:
-    path = read_dataset(server).items[1].path
     Ranged.ranged = False
-    with pytest.raises(MediaError, match="support of ranges"):
+    with refuses(MediaError, path, volatile=[server, server.replace("//", "/")]):
         open_media(path)
 
 
@@ -605,36 +529,34 @@ def test_windows_of_the_original_are_not_in_a_clip(ready: Path) -> None:
     clips = ViewClips([path], [0], frames=4, views=Views(1, 1, origin="dense"), pixels=PIXELS)
     error = clips[0][0]
     assert isinstance(error, MediaError)
-    assert "--origin first or centre" in str(error)
+    prints(str(error), path, 128, "origin")
 
 
 # ---- the command
 
 
 @pytest.mark.slow
-def test_the_command_prepares_and_the_others_take_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    with (tmp_path / "clips.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label"])
-        for i in range(4):
-            colour = ["red", "blue"][i % 2]
-            writer.writerow([write_video(tmp_path / f"{i}.mp4", colour, seed=i).name, colour])
+def test_the_command_prepares_and_the_others_take_it(tmp_path: Path, say: Callable) -> None:
+    colours = ["red", "blue", "red", "blue"]
+    rows = [f"{write_video(tmp_path / f'{i}.mp4', colour, seed=i).name},{colour}" for i, colour in enumerate(colours)]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label", *rows]))
     out = tmp_path / "shards"
-    command = ["prepare", str(tmp_path / "clips.csv"), "--out", str(out), "--clips", "2", "--workers", "1"]
-    assert main(command) == 0
-    assert re.search(r"4 clips, [\d.]+ MB \(\d+ kB a clip\), in 2 shards: ", capsys.readouterr().out)
-    assert main(command) == 0
-    assert "2 shards, 2 of them were finished before" in capsys.readouterr().out
-    assert main(["predict", str(out), "--classes", "red, blue", "--frames", "2", "--csv", "--workers", "0"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    for done in (["4 clips", " MB"], ["2 shards, 2 of them"]):
+        code, printed, _ = say("prepare", tmp_path / "clips.csv", "--out", out, "--clips", 2, "--workers", 1)
+        assert code == 0
+        prints(printed, "2 shards", *done)
+    code, printed, _ = say("predict", out, "--classes", "red, blue", "--frames", 2, "--csv", "--workers", 0)
+    assert code == 0
+    lines = printed.splitlines()
     assert len(lines) == 1 + 4 * 2, "two names a clip"
-    assert os.path.join(str(out), "shard-000000.tar") in lines[1] or "shard-000001.tar" in lines[1]  # noqa: PTH118
+    assert re.search(rf"{out}/shard-00000[01]\.tar", lines[1])
 
 
-def test_a_range_that_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_range_that_the_command_refuses(tmp_path: Path, wrong: Callable) -> None:
     write_video(tmp_path / "d" / "red" / "a.mp4", "red")
-    assert main(["prepare", str(tmp_path / "d"), "--out", str(tmp_path / "s"), "--quality", "99"]) == 2
-    assert "quality must be 1 to 95, got 99" in capsys.readouterr().err
+    line = wrong("prepare", tmp_path / "d", "--out", tmp_path / "s", "--quality", 99)
+    assert "quality" in line
+    assert "99" in line
 
 
 def test_indices_are_read_once(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -658,26 +580,27 @@ def test_a_run_knows_its_items_in_shards_of_them_and_the_other_way_round(source:
 
 
 @pytest.mark.slow
-def test_a_run_on_shards_knows_its_items_in_the_originals_and_the_other_way_round(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_run_on_shards_knows_its_items_in_the_originals_and_the_other_way_round(tmp_path: Path, say: Callable):
     for number in range(10):
         colour = ["red", "blue"][number % 2]
         write_video(tmp_path / "data" / colour / f"{number}.mp4", colour, seed=number)
-    data, out = str(tmp_path / "data"), str(tmp_path / "shards")
-    assert main(["prepare", data, "--out", out, "--clips", "4", "--workers", "1"]) == 0
-    small = ["--size", "32", "--frames", "2", "--epochs", "1", "--workers", "0", "--baselines", "never"]
+
+    def run(*arguments: object) -> str:
+        code, _, err = say(*arguments)
+        assert code == 0, err
+        return err
+
+    data, out = tmp_path / "data", tmp_path / "shards"
+    run("prepare", data, "--out", out, "--clips", 4, "--workers", 1)
+    small = ["--size", 32, "--frames", 2, "--epochs", 1, "--workers", 0, "--baselines", "never"]
     for trained, other in ((data, out), (out, data)):
-        run = tmp_path / f"run-{Path(trained).name}"
-        assert main(["train", trained, "--out", str(run), *small]) == 0
-        known = load_run(run)
+        folder = tmp_path / f"run-{trained.name}"
+        run("train", trained, "--out", folder, *small)
+        known = load_run(folder)
         for source in (trained, other):
             items = read_dataset(source).items
             assert sum(known.was_trained_on(item.path) for item in items) == 8
             assert sum(known.was_held_out(item.path) for item in items) == 2
-        capsys.readouterr()
-        assert main(["eval", str(run), other, "--workers", "0", "--baselines", "never"]) == 0
-        assert "scoring 2 items" in capsys.readouterr().err
-        assert main(["eval", str(run), other, "--split", "train", "--workers", "0", "--baselines", "never"]) == 0
-        assert "scoring 8 items" in capsys.readouterr().err
-        assert main(["train", trained, "--out", str(run), "--resume", "--workers", "0"]) == 0
+        for count, split in ((2, []), (8, ["--split", "train"])):
+            prints(run("eval", folder, other, *split, "--workers", 0, "--baselines", "never"), f" {count} items")
+        run("train", trained, "--out", folder, "--resume", "--workers", 0)
