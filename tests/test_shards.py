@@ -602,5 +602,6 @@ def test_a_run_on_shards_knows_its_items_in_the_originals_and_the_other_way_roun
             assert sum(known.was_trained_on(item.path) for item in items) == 8
             assert sum(known.was_held_out(item.path) for item in items) == 2
         for count, split in ((2, []), (8, ["--split", "train"])):
-            prints(run("eval", folder, other, *split, "--workers", 0, "--baselines", "never"), f" {count} items")
+            err = run("eval", folder, other, *split, "--workers", 0, "--baselines", "never")
+            prints(err, f" {count} items", "2 classes")
         run("train", trained, "--out", folder, "--resume", "--workers", 0)
