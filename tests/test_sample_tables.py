@@ -9,6 +9,7 @@ import pytest
 from av.error import FFmpegError
 
 from made import write_video, write_with_sound
+from messages import refuses
 from texthead import sample_tables
 from texthead.decoding import open_media
 from texthead.sample_tables import claimed_samples
@@ -19,18 +20,13 @@ def claimed(path: Path) -> int:
         return claimed_samples(file)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_each_frame_is_counted_once(tmp_path: Path, suffix: str) -> None:
-    assert claimed(write_video(tmp_path / f"a{suffix}", "red", frames=9)) == 9
-
-
-@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".ts", ".flv"])
-def test_other_containers_claim_nothing(tmp_path: Path, suffix: str) -> None:
-    assert claimed(write_video(tmp_path / f"a{suffix}", "red")) == 0
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".avi", ".mkv", ".ts", ".flv"])
+def test_each_frame_is_counted_once_and_other_containers_claim_nothing(tmp_path: Path, suffix: str) -> None:
+    assert claimed(write_video(tmp_path / f"a{suffix}", "red", frames=9)) == (9 if suffix in (".mp4", ".mov") else 0)
 
 
 def test_sound_that_is_not_compressed_counts_in_pieces(tmp_path: Path) -> None:
-    """Five million samples of sound, which are no five million entries."""
+    """Five million samples of sound have far fewer entries."""
     path = write_with_sound(tmp_path / "a.mov", 105)
     with av.open(str(path)) as container:
         samples = container.streams.audio[0].frames
@@ -57,16 +53,14 @@ def box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
-def test_a_packed_header_is_refused() -> None:
-    with pytest.raises(ValueError, match="its header is packed"):
-        claimed_samples(io.BytesIO(box(b"ftyp", b"qt  ") + box(b"moov", box(b"cmov", box(b"cmvd", b"....")))))
-
-
-def test_a_header_of_ever_so_many_boxes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packed_header_or_one_of_ever_so_many_boxes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = box(b"ftyp", b"qt  ") + box(b"moov", box(b"cmov", box(b"cmvd", b"....")))
+    with refuses(ValueError, "packed"):
+        claimed_samples(io.BytesIO(packed))
     monkeypatch.setattr(sample_tables, "MOST_BOXES", 1000)
     many = box(b"moov", 1000 * box(b"trak", b""))
     assert claimed_samples(io.BytesIO(many[:-8])) == 0
-    with pytest.raises(ValueError, match="its header has more than 1000 boxes"):
+    with refuses(ValueError, 1000):
         claimed_samples(io.BytesIO(many))
 
 
