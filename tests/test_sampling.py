@@ -64,15 +64,23 @@ def test_dense_clips_are_the_published_ones():
 
 
 @pytest.mark.parametrize(
-    ("size", "boxes"),
+    ("along", "size", "boxes"),
     [
-        ((341, 256, 224), [(0, 16), (116, 16), (58, 16)]),
-        ((600, 336, 336), [(0, 0), (264, 0), (132, 0)]),
-        ((256, 341, 224), [(0, 58), (32, 58), (16, 58)]),
+        ("width", (341, 256, 224), [(0, 16), (116, 16), (58, 16)]),
+        ("width", (600, 336, 336), [(0, 0), (264, 0), (132, 0)]),
+        ("width", (256, 341, 224), [(0, 58), (32, 58), (16, 58)]),
+        ("long-side", (341, 256, 224), [(0, 16), (116, 16), (58, 16)]),
+        ("long-side", (256, 341, 224), [(16, 0), (16, 116), (16, 58)]),
+        ("long-side", (224, 299, 224), [(0, 0), (0, 74), (0, 37)]),
+        ("long-side", (299, 224, 224), [(0, 0), (74, 0), (37, 0)]),
+        ("long-side", (224, 224, 224), [(0, 0), (0, 0), (0, 0)]),
     ],
 )
-def test_three_crops_are_the_published_ones(size, boxes):
-    assert crop_offsets(*size, 3) == [(x, y, False) for x, y in boxes]
+def test_three_crops_are_the_published_ones(along, size, boxes):
+    """Along the long side as in ViFi-CLIP: at both ends and in the middle, the room halved."""
+    assert crop_offsets(*size, 3, along) == [(x, y, False) for x, y in boxes]
+    for crops in (1, 5, 10):
+        assert crop_offsets(*size, crops, along) == crop_offsets(*size, crops)
 
 
 @pytest.mark.parametrize("num_frames", [8, 16, 32])
@@ -138,16 +146,12 @@ def test_views_give_full_clips_in_range(length, num_frames, clips, origin):
         assert origin == "dense" or clip == sorted(clip)
 
 
-@given(LENGTH, FRAMES)
-def test_one_clip_is_the_plain_sampling(length, num_frames):
+@given(LENGTH, FRAMES, CLIPS)
+def test_one_clip_and_those_of_short_videos_are_the_plain_sampling(length, num_frames, clips):
     assert Views().frame_indices(length, num_frames) == [first_in_segment(length, num_frames)]
     assert Views(origin="centre").frame_indices(length, num_frames) == [centre_in_segment(length, num_frames)]
-
-
-@given(st.integers(1, 8), FRAMES, CLIPS)
-def test_short_videos_are_never_shifted_below_zero(length, num_frames, clips):
-    if length <= num_frames:
-        assert clips_in_segments(length, num_frames, clips) == [first_in_segment(length, num_frames)] * clips
+    short = min(length, num_frames)
+    assert clips_in_segments(short, num_frames, clips) == [first_in_segment(short, num_frames)] * clips
 
 
 @given(st.integers(128, 2000))
@@ -247,20 +251,3 @@ def test_importing_it_is_light_and_an_unknown_origin_is_refused():
     loaded, message = done.stdout.splitlines()
     assert loaded == "[]"
     prints(message, "origin", "first, centre, dense", "'middle'")
-
-
-@pytest.mark.parametrize(
-    ("size", "boxes"),
-    [
-        ((341, 256, 224), [(0, 16), (116, 16), (58, 16)]),
-        ((256, 341, 224), [(16, 0), (16, 116), (16, 58)]),
-        ((224, 299, 224), [(0, 0), (0, 74), (0, 37)]),
-        ((299, 224, 224), [(0, 0), (74, 0), (37, 0)]),
-        ((224, 224, 224), [(0, 0), (0, 0), (0, 0)]),
-    ],
-)
-def test_three_crops_along_the_long_side(size, boxes):
-    """As ViFi-CLIP places them: at both ends and in the middle, the room halved."""
-    assert [(x, y) for x, y, _ in crop_offsets(*size, 3, "long-side")] == boxes
-    for crops in (1, 5, 10):
-        assert crop_offsets(*size, crops, "long-side") == crop_offsets(*size, crops)

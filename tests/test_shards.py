@@ -207,10 +207,15 @@ def test_other_options_or_other_data_are_refused(source: Dataset, copy: Path) ->
             prepare(data, copy, options)
 
 
-def test_a_shard_whose_source_has_changed_is_made_again(tmp_path: Path) -> None:
-    paths = [write_video(tmp_path / f"{i}.mp4", "red", seed=i) for i in range(4)]
+def test_a_shard_whose_source_was_mended_or_has_changed_is_made_again(tmp_path: Path) -> None:
+    paths = [write_video(tmp_path / f"{i}.mp4", "red", seed=i) for i in range(3)]
+    paths.append(write_broken(tmp_path / "3.mp4"))
     data, out = Dataset(tuple(Item(path, "red") for path in paths), "here"), tmp_path / "s"
-    prepare(data, out, Options(clips=2))
+    for _ in range(2):
+        with pytest.raises(MediaError, match=r"3\.mp4"):
+            prepare(data, out, Options(clips=2))
+    write_video(paths[3], "red", seed=3)
+    assert prepare(data, out, Options(clips=2)).clips == 4
     before = [decoded(item.path) for item in read_dataset(out).items]
     write_video(paths[1], "blue")
     assert prepare(data, out, Options(clips=2)).skipped == 1
@@ -287,16 +292,6 @@ def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatc
     assert len(read_member(item.path)) == small
 
 
-def test_files_that_were_mended_are_prepared_the_next_time(tmp_path: Path) -> None:
-    good, bad = write_video(tmp_path / "a.mp4", "red"), write_broken(tmp_path / "b.mp4")
-    data = Dataset((Item(good, "red"), Item(bad, "blue")), "here")
-    for _ in range(2):
-        with pytest.raises(MediaError, match=r"b\.mp4"):
-            prepare(data, tmp_path / "s")
-    write_video(bad, "blue")
-    assert prepare(data, tmp_path / "s").clips == 2
-
-
 # ---- what reads them
 
 
@@ -312,8 +307,15 @@ def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: P
         assert clip.shape == (4, 3, 32, 32)
         if len(decoded(source.items[position].path)) <= 32:  # Of a longer one the frames to draw from are fewer.
             assert (clip.float() - expected.float()).mean().abs() < 1
-    views = ViewClips([item.path for item in found.items], [0] * 10, frames=4, views=Views(2, 3), pixels=PIXELS)
-    assert views[1][0].shape == (6, 4, 3, 32, 32)
+    path = found.items[1].path
+    views, windows = (
+        ViewClips([path], [0], frames=4, views=views, pixels=PIXELS) for views in (Views(2, 3), Views(origin="dense"))
+    )
+    assert views[0][0].shape == (6, 4, 3, 32, 32)
+    # Windows of the original are not in a clip.
+    error = windows[0][0]
+    assert isinstance(error, MediaError)
+    prints(str(error), path, 128, "origin")
 
 
 def test_a_draw_from_a_seed_takes_the_same_items(source: Dataset, ready: Path) -> None:
@@ -522,14 +524,6 @@ def test_shards_over_http_send_no_more_than_the_clip_and_its_header(source: Data
     Ranged.ranged = False
     with refuses(MediaError, path, volatile=[server, server.replace("//", "/")]):
         open_media(path)
-
-
-def test_windows_of_the_original_are_not_in_a_clip(ready: Path) -> None:
-    path = read_dataset(ready).items[1].path
-    clips = ViewClips([path], [0], frames=4, views=Views(1, 1, origin="dense"), pixels=PIXELS)
-    error = clips[0][0]
-    assert isinstance(error, MediaError)
-    prints(str(error), path, 128, "origin")
 
 
 # ---- the command
