@@ -306,17 +306,14 @@ def small() -> Dataset:
     return Dataset(tuple(Item(Path(f"{i}.mp4"), label) for i, label in enumerate(labels)), "here", ("a note",))
 
 
-def test_pick_and_with_classes_keep_the_order():
+def test_pick_and_with_classes_keep_the_order_and_only_images_goes_by_the_names():
     dataset = small()
     assert [item.path.name for item in dataset.pick([4, 1]).items] == ["4.mp4", "1.mp4"]
     fewer = dataset.with_classes(["swim", "jump", "fly"])
     assert [item.path.name for item in fewer.items] == ["1.mp4", "3.mp4", "5.mp4", "6.mp4", "7.mp4"]
     assert (fewer.source, fewer.notes) == ("here", ("a note",))
-
-
-def test_only_images():
-    for name, only in (("b.JPG", True), ("b.gif", False), ("b/{:05d}.png", False)):
-        assert Dataset((Item(Path("a.png"), "x"), Item(Path(name), "y"))).only_images is only
+    for name, only_images in (("b.JPG", True), ("b.gif", False), ("b/{:05d}.png", False)):
+        assert Dataset((Item(Path("a.png"), "x"), Item(Path(name), "y"))).only_images is only_images
 
 
 def many() -> Dataset:
