@@ -92,14 +92,10 @@ def test_videos_without_a_decoder(tmp_path):
 
 def test_rows_that_point_at_a_file_use_it(tmp_path, own_cache, monkeypatch):
     """The library's loader of folders leaves pictures where they are."""
-    write_image(tmp_path / "folders" / "red" / "a.png", "red")
-    write_image(tmp_path / "folders" / "blue" / "b.png", "blue")
+    labelled = {(write_image(tmp_path / "folders" / colour / "a.png", colour), colour) for colour in ("red", "blue")}
     monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "hub")
     dataset = read_dataset(f"datasets:{tmp_path / 'folders'}")
-    assert {(item.path, item.label) for item in dataset.items} == {
-        (tmp_path / "folders/red/a.png", "red"),
-        (tmp_path / "folders/blue/b.png", "blue"),
-    }
+    assert {(item.path, item.label) for item in dataset.items} == labelled
     assert splits_of(dataset) == {}
     videos = [
         write_video(tmp_path / "clips" / split / c / "a.mp4", c) for split in ("train", "test") for c in ("red", "blue")

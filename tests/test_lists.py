@@ -27,12 +27,6 @@ def read(path: Path, labels: LabelFile, root: Path | None = None, **options: str
     return [(str(item.relative_to(root or path.parent)), name) for item, name in items], notes
 
 
-def frames(folder: Path, first: int, last: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(first, last + 1):
-        (folder / f"img_{number:05d}.jpg").write_bytes(b"x")
-
-
 # ---- label files
 
 
@@ -164,7 +158,8 @@ def test_names_without_an_item_are_noted(tmp_path):
 
 def test_frame_counts_that_disagree_with_the_folder_are_one_note(tmp_path):
     for name, first, last in (("one", 1, 5), ("zero", 0, 4), ("more", 1, 6), ("fewer", 1, 4), ("none", 1, 3)):
-        frames(tmp_path / name, first, last)
+        for number in range(first, last + 1):
+            write(tmp_path / name / f"img_{number:05d}.jpg", "x")
     template = {"frame_template": "img_{:05d}.jpg"}
     good = write(tmp_path / "good.txt", "one 5 0\nzero 5 0\nmore 6 0\nfewer 4 0\ngone 7 0\n")
     assert read(good, named("run"), **template)[1] == []

@@ -71,6 +71,8 @@ def test_too_few_items_of_a_class():
         *((fraction, "fraction", value) for value in (0.0, -0.1, 1.1, float("nan"))),
         *((hold_out, "part", value) for value in (0.0, 1.0, -0.5, float("nan"))),
         *((unseen_classes, "unseen", value) for value in (0, 140, 141, -1)),
+        *((lambda _, value, seed: half_classes(value, seed), "classes", value) for value in (0, 1, -3)),
+        (lambda _, value, seed: k_shot_per_process(LABELS, 1, processes=value, seed=seed), "processes", 0),
     ],
 )
 def test_a_value_outside_its_range(draw, parameter, value):
@@ -121,11 +123,6 @@ def test_the_draws_of_processes_and_seeds_do_not_meet():
     # Of 7 items of a draw one in 20 is met by chance.
     met = sum(len(extra[seed] & set(k_shot(LABELS, 1, seed=seed + 1))) for seed in range(49))
     assert met < 49 * 7 * 0.12
-
-
-def test_there_is_at_least_one_process():
-    with refuses(DataError, "processes", 0):
-        k_shot_per_process(LABELS, 1, processes=0, seed=0)
 
 
 # ---- fractions
@@ -302,9 +299,3 @@ def test_a_half_of_the_classes(classes, seed):
     assert set(half) <= set(range(classes))
     # The global generator stays as it was.
     assert half == np.random.permutation(classes)[: classes // 2].tolist()  # noqa: NPY002
-
-
-@pytest.mark.parametrize("classes", [0, 1, -3])
-def test_half_of_one_class_is_none(classes):
-    with refuses(DataError, "classes", classes):
-        half_classes(classes, 0)

@@ -40,9 +40,10 @@ def read(*paths: Path) -> None:
         everything(video)
 
 
-def remuxed(source: Path, target: Path, options: dict[str, str] | None = None, kind: str = "video") -> Path:
-    """The same packets in another container."""
-    with av.open(str(source)) as opened, av.open(str(target), "w", options=options or {}) as container:
+def remuxed(source: Path, target: Path, kind: str = "video") -> Path:
+    """The same packets in another container; the index of an .mp4 or .mov stands in front."""
+    options = {"movflags": "+faststart"} if target.suffix in (".mov", ".mp4") else {}
+    with av.open(str(source)) as opened, av.open(str(target), "w", options=options) as container:
         (taken,) = opened.streams.get({kind: 0})
         stream = container.add_stream_from_template(taken)
         for packet in opened.demux(taken):
@@ -60,8 +61,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mov", ".mp4"])
 def test_a_pipe_gives_frames_and_times_of_the_file(uneven: Path, tmp_path: Path, suffix: str):
-    options = {"movflags": "+faststart"} if suffix in (".mov", ".mp4") else {}
-    path = remuxed(uneven, tmp_path / f"b{suffix}", options)
+    path = remuxed(uneven, tmp_path / f"b{suffix}")
     with open_timed(path) as video, piped(path) as stream:
         whole = everything(video)
         assert everything(stream) == whole
@@ -127,8 +127,7 @@ def long_one(path: Path) -> Path:
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_a_stream_that_breaks_off_is_no_whole_video(tmp_path: Path, suffix: str):
-    options = {"movflags": "+faststart"} if suffix == ".mp4" else {}
-    whole = remuxed(long_one(tmp_path / "a.mp4"), tmp_path / f"b{suffix}", options).read_bytes()
+    whole = remuxed(long_one(tmp_path / "a.mp4"), tmp_path / f"b{suffix}").read_bytes()
     half = tmp_path / f"half{suffix}"
     half.write_bytes(whole[: len(whole) // 2])
     came = 0
