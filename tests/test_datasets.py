@@ -1,4 +1,4 @@
-"""Manifests and folders become items or an error that says where; clips are drawn from (seed, epoch, position) alone."""
+"""Manifests and folders become items or an error that names the place; clips are drawn from (seed, epoch, position) alone."""
 
 import os
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def manifest(root: Path, text: str, name: str = "clips.csv", encoding: str = "utf-8") -> Path:
+def write_manifest(root: Path, text: str, name: str = "clips.csv", encoding: str = "utf-8") -> Path:
     path = root / name
     path.write_bytes(text.encode(encoding))
     return path
@@ -59,7 +59,7 @@ def manifest(root: Path, text: str, name: str = "clips.csv", encoding: str = "ut
 
 
 def test_a_csv(tmp_path):
-    path = manifest(tmp_path, "path,label\na.mp4,run\nsub/b.png, jump \n")
+    path = write_manifest(tmp_path, "path,label\na.mp4,run\nsub/b.png, jump \n")
     dataset = read_dataset(path)
     assert dataset.items == (Item(tmp_path / "a.mp4", "run"), Item(tmp_path / "sub/b.png", "jump"))
     assert (dataset.labels, dataset.classes, len(dataset)) == (["run", "jump"], ["jump", "run"], 2)
@@ -77,19 +77,19 @@ def test_a_csv(tmp_path):
     ],
 )
 def test_forms_of_a_manifest(tmp_path, name, text, path, label):
-    assert read_dataset(manifest(tmp_path, text, name)).items == (Item(tmp_path / path, label),)
+    assert read_dataset(write_manifest(tmp_path, text, name)).items == (Item(tmp_path / path, label),)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_byte_order_mark_and_line_ends(tmp_path, encoding, newline):
-    path = manifest(tmp_path, newline.join(["path,label", "vélo.mp4,vélo", ""]), encoding=encoding)
+    path = write_manifest(tmp_path, newline.join(["path,label", "vélo.mp4,vélo", ""]), encoding=encoding)
     assert read_dataset(path).items == (Item(tmp_path / "vélo.mp4", "vélo"),)
 
 
 def test_splits_groups_and_other_columns_are_kept(tmp_path):
     text = "path,scene,label,split,group,seconds\na.mp4,park,run,train,anna,3\nb.mp4,,run,Validation,,4\nc.mp4,x,run,test,bob,5\n"
-    items = read_dataset(manifest(tmp_path, text)).items
+    items = read_dataset(write_manifest(tmp_path, text)).items
     assert items == (
         Item(tmp_path / "a.mp4", "run", "train", "anna", (("scene", "park"), ("seconds", "3"))),
         Item(tmp_path / "b.mp4", "run", "val", None, (("scene", ""), ("seconds", "4"))),
@@ -100,7 +100,7 @@ def test_splits_groups_and_other_columns_are_kept(tmp_path):
 def test_words_for_splits(tmp_path):
     words = {"train": "train", "Training": "train", "val": "val", "valid": "val", "VALIDATION": "val", "test": "test"}
     rows = "".join(f"{i}.mp4,run, {word} \n" for i, word in enumerate(words))
-    items = read_dataset(manifest(tmp_path, f"path,label,split\n{rows}")).items
+    items = read_dataset(write_manifest(tmp_path, f"path,label,split\n{rows}")).items
     assert [item.split for item in items] == [*words.values()]
 
 
@@ -124,18 +124,18 @@ def test_words_for_splits(tmp_path):
 )
 def test_a_manifest_that_breaks_a_rule(tmp_path, text, parts):
     with refuses(DataError, tmp_path, *parts) as caught:
-        read_dataset(manifest(tmp_path, text))
+        read_dataset(write_manifest(tmp_path, text))
     assert "\n" not in str(caught.value)
 
 
 def test_a_manifest_that_is_no_csv(tmp_path):
-    path = manifest(tmp_path, 'path,label\n"a.mp4,run\n')
+    path = write_manifest(tmp_path, 'path,label\n"a.mp4,run\n')
     with pytest.raises(DataError, match=path.name):
         read_dataset(path)
 
 
 def test_a_file_whose_name_is_not_utf8_is_found_by_its_bytes(tmp_path):
-    path = manifest(tmp_path, "path,label\nvélo.mp4,run\n", encoding="latin-1")
+    path = write_manifest(tmp_path, "path,label\nvélo.mp4,run\n", encoding="latin-1")
     with refuses(DataError, path, "0xe9"):
         read_dataset(path)
     name = os.fsdecode("vélo.mp4".encode("latin-1"))
@@ -147,7 +147,7 @@ def test_a_file_whose_name_is_not_utf8_is_found_by_its_bytes(tmp_path):
 def test_other_text_that_is_not_utf8_is_refused(tmp_path, text):
     touch(tmp_path, "a.mp4")
     with refuses(DataError, "clips.csv", "0xe9"):
-        read_dataset(manifest(tmp_path, text, encoding="latin-1"))
+        read_dataset(write_manifest(tmp_path, text, encoding="latin-1"))
 
 
 def test_a_link_that_leads_nowhere_is_noted(tmp_path):
@@ -163,7 +163,7 @@ def test_a_link_that_leads_nowhere_is_noted(tmp_path):
 
 def test_no_such_path_an_empty_folder_and_a_file_of_another_kind(tmp_path):
     (tmp_path / "empty").mkdir()
-    for path in (tmp_path / "missing", tmp_path / "empty", manifest(tmp_path, "path,label\n", "clips.json")):
+    for path in (tmp_path / "missing", tmp_path / "empty", write_manifest(tmp_path, "path,label\n", "clips.json")):
         with refuses(DataError, path):
             read_dataset(path)
 
@@ -237,15 +237,15 @@ def test_known_columns_are_known_in_any_case(tmp_path):
 
 def test_one_manifest_beside_class_folders_is_read_and_noted_two_are_refused(tmp_path):
     root = touch(tmp_path, "run/a.mp4", "run/b.mp4")
-    manifest(root, "path,label\nrun/a.mp4,running\n", "labels.csv")
-    manifest(root, "name,score\nrun,3\n", "scores.csv")
+    write_manifest(root, "path,label\nrun/a.mp4,running\n", "labels.csv")
+    write_manifest(root, "name,score\nrun,3\n", "scores.csv")
     dataset = read_dataset(root)
     assert dataset.items == (Item(root / "run/a.mp4", "running"),)
     (note,) = dataset.notes
     prints(note, root, "labels.csv")
     # What was read is the same, whichever way it was named.
     assert dataset == read_dataset(root / "labels.csv")
-    manifest(root, "path\tlabel\nrun/a.mp4\trun\n", "more.tsv")
+    write_manifest(root, "path\tlabel\nrun/a.mp4\trun\n", "more.tsv")
     with refuses(DataError, root, "labels.csv, more.tsv"):
         read_dataset(root)
 
@@ -254,8 +254,8 @@ def test_one_manifest_beside_class_folders_is_read_and_noted_two_are_refused(tmp
 
 
 def test_a_list_with_its_label_file(tmp_path):
-    labels = manifest(tmp_path, "id,name\n0,run\n1,jump\n", "labels.csv")
-    path = manifest(tmp_path, "v1 12 1\nv2 9 0\nv3 4 1\n", "list.TXT")
+    labels = write_manifest(tmp_path, "id,name\n0,run\n1,jump\n", "labels.csv")
+    path = write_manifest(tmp_path, "v1 12 1\nv2 9 0\nv3 4 1\n", "list.TXT")
     dataset = read_dataset(path, labels=labels, root=str(tmp_path / ".."), frame_template="img_{:05d}.jpg")
     assert dataset.items == tuple(
         Item(tmp_path / ".." / name / "img_{:05d}.jpg", label)
@@ -267,20 +267,20 @@ def test_a_list_with_its_label_file(tmp_path):
         read_dataset(path)
     with refuses(DataError, tmp_path / "none.txt"):
         read_dataset(tmp_path / "none.txt", root=tmp_path)
-    manifest(tmp_path, "v1 12 1\nv1 9 0\n", "list.txt")
+    write_manifest(tmp_path, "v1 12 1\nv1 9 0\n", "list.txt")
     with refuses(DataError, "v1.avi", 2, "jump, run"):
         read_dataset(tmp_path / "list.txt", labels=labels, suffix=".avi")
 
 
 def test_a_label_file_names_class_folders_and_the_labels_of_a_manifest(tmp_path):
-    labels = manifest(tmp_path, "id,name\nn01440764,tench\nn01443537,goldfish\n", "labels.csv")
+    labels = write_manifest(tmp_path, "id,name\nn01440764,tench\nn01443537,goldfish\n", "labels.csv")
     root = touch(tmp_path / "data", "train/n01440764/a.jpg", "val/n01440764/b.jpg", "val/n01443537/c.jpg")
     assert read_dataset(root, labels=labels).items == (
         Item(root / "train/n01440764/a.jpg", "tench", "train"),
         Item(root / "val/n01440764/b.jpg", "tench", "val"),
         Item(root / "val/n01443537/c.jpg", "goldfish", "val"),
     )
-    path = manifest(tmp_path, "path,label\na.jpg,n01443537\n")
+    path = write_manifest(tmp_path, "path,label\na.jpg,n01443537\n")
     assert read_dataset(path, labels=labels).labels == ["goldfish"]
     touch(root, "train/n02/a.jpg")
     with refuses(DataError, labels, "'n02'"):
@@ -292,7 +292,7 @@ def test_a_label_file_names_class_folders_and_the_labels_of_a_manifest(tmp_path)
 @pytest.mark.parametrize("option", ["root", "frame_template", "suffix"])
 def test_options_of_lists_belong_to_lists(tmp_path, option):
     root = touch(tmp_path / "data", "run/a.mp4")
-    path = manifest(tmp_path, "path,label\na.mp4,run\n")
+    path = write_manifest(tmp_path, "path,label\na.mp4,run\n")
     for source in (root, path, "datasets:somewhere"):
         with refuses(DataError, option, "'x'", source):
             read_dataset(source, **{option: "x"})
@@ -348,13 +348,6 @@ def test_items_several_times_over():
             few.repeat(times)
 
 
-def test_copies_of_a_file_stay_on_one_side_of_a_drawn_split():
-    for seed in range(5):
-        drawn = many().repeat(2).with_drawn_split(0.2, seed=seed)
-        assert splits_of(drawn) == {"train": 128, "val": 32}
-        assert not {i.path for i in drawn.split("train").items} & {i.path for i in drawn.split("val").items}
-
-
 def test_a_drawn_split_holds_every_item_once():
     dataset = Dataset(tuple(Item(Path(f"{i}.mp4"), f"class {i % 4}", extra=(("i", str(i)),)) for i in range(40)))
     drawn = dataset.with_drawn_split(0.2, seed=1)
@@ -367,7 +360,7 @@ def test_a_drawn_split_holds_every_item_once():
     assert drawn != dataset.with_drawn_split(0.2, seed=2)
 
 
-def test_a_drawn_split_keeps_groups_whole():
+def test_a_drawn_split_keeps_groups_and_copies_of_a_file_on_one_side():
     items = [Item(Path(f"{i}.mp4"), f"class {i % 2}", group=f"scene {i // 4}") for i in range(40)]
     partly = [Item(Path(f"{i}.mp4"), "run", group="scene" if i < 4 else None) for i in range(12)]
     for seed in range(10):
@@ -375,6 +368,9 @@ def test_a_drawn_split_keeps_groups_whole():
         sides = {(item.group, item.split) for item in drawn.items}
         assert len(sides) == 10
         assert {side for _, side in sides} == {"train", "val"}
+        drawn = many().repeat(2).with_drawn_split(0.2, seed=seed)
+        assert splits_of(drawn) == {"train": 128, "val": 32}
+        assert not {i.path for i in drawn.split("train").items} & {i.path for i in drawn.split("val").items}
         # Items without a group are held out one by one.
         drawn = Dataset(tuple(partly)).with_drawn_split(0.25, seed=seed)
         assert len({item.split for item in drawn.items[:4]}) == 1
@@ -406,8 +402,8 @@ def train_clips(dataset: Dataset, seed: int = 0, spec: Augmentation = SPEC) -> T
     return TrainClips(dataset, ["run", "jump"], frames=4, augmentation=spec, seed=seed)
 
 
-def shown(clip: torch.Tensor) -> list[int]:
-    """Which frames a clip shows, from their blue."""
+def read_numbers(clip: torch.Tensor) -> list[int]:
+    """Return the numbers of a clip's frames, from their blue."""
     blue = clip[:, 2].float()
     assert (blue == blue[:, :1, :1]).all()
     return (blue[:, 0, 0] / 4).int().tolist()
@@ -420,10 +416,12 @@ def test_a_training_clip(filmed):
     assert filmed.items[2].path.name == "a.mkv"
     assert (clip.shape, clip.dtype, target, position) == ((4, 3, 16, 16), torch.uint8, 0, 2)
     # Twelve frames in four segments of three: one of each.
-    assert [index // 3 for index in shown(clip)] == [0, 1, 2, 3]
-    assert {index for epoch in range(40) for index in shown(clips[epoch, 2][0])} == set(range(12)), "each comes up"
+    assert [index // 3 for index in read_numbers(clip)] == [0, 1, 2, 3]
+    assert {index for epoch in range(40) for index in read_numbers(clips[epoch, 2][0])} == set(range(12)), (
+        "each comes up"
+    )
     image, target, position = clips[0, 1]
-    assert (shown(image), target, position) == ([5] * 4, 1, 1)
+    assert (read_numbers(image), target, position) == ([5] * 4, 1, 1)
     with refuses(DataError, "'jump'"):
         TrainClips(filmed, ["run"], frames=4, augmentation=SPEC, seed=0)
 
@@ -447,7 +445,7 @@ def test_each_repetition_of_an_item_is_drawn_anew(filmed):
         drawn = [clips[4, position][0] for position in range(item, 12, 2)]
         assert not any(torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
         # Other frames, not only other crops.
-        assert len({tuple(shown(clip)) for clip in drawn}) > 3
+        assert len({tuple(read_numbers(clip)) for clip in drawn}) > 3
 
 
 def test_a_draw_hangs_on_nothing_but_seed_epoch_and_position(filmed):
@@ -486,7 +484,7 @@ def test_views_come_clip_by_clip_with_crops_inside(filmed):
     views, target, position = clips[0]
     assert (views.shape, views.dtype, target, position) == ((9, 4, 3, 24, 24), torch.uint8, 7, 0)
     # 12 frames, 4 segments, 3 clips: shifts 0, 1 and 2 of the grid 0 3 6 9 (see sampling).
-    assert [shown(view) for view in views] == [[k, 3 + k, 6 + k, 9 + k] for k in range(3) for _ in range(3)]
+    assert [read_numbers(view) for view in views] == [[k, 3 + k, 6 + k, 9 + k] for k in range(3) for _ in range(3)]
     # Left, right, centre along the width of 48, in quarters of the 24 that are over.
     assert views[:, 0, 0, 0, 0].tolist() == [0, 24, 12] * 3
     assert (views[:, :, 1, 0, 0] == 4).all()
@@ -494,12 +492,12 @@ def test_views_come_clip_by_clip_with_crops_inside(filmed):
 
 def test_one_view_is_the_centre_of_the_first_frames_and_an_image_is_every_frame(filmed):
     (views,) = view_clips([filmed.items[2].path], Views())[0][0]
-    assert shown(views) == [0, 3, 6, 9]
+    assert read_numbers(views) == [0, 3, 6, 9]
     assert views[0, 0, 0].tolist() == list(range(12, 36))
     (centre,) = view_clips([filmed.items[2].path], Views(origin="centre"))[0][0]
-    assert shown(centre) == [1, 4, 7, 10]
+    assert read_numbers(centre) == [1, 4, 7, 10]
     image, _, _ = view_clips([filmed.items[1].path], Views(2, 1))[0]
-    assert [shown(view) for view in image] == [[5] * 4] * 2
+    assert [read_numbers(view) for view in image] == [[5] * 4] * 2
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 9, 40])
@@ -522,7 +520,7 @@ def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
     wanted = views.frame_indices(length, 4)
     assert read == [sorted({index for clip in wanted for index in clip})]
     assert steps == ["opened", "closed"]
-    assert [shown(view) for view in cut] == [clip for clip in wanted for _ in range(views.crops)]
+    assert [read_numbers(view) for view in cut] == [clip for clip in wanted for _ in range(views.crops)]
 
 
 def test_what_cannot_be_read_comes_as_an_error_not_as_an_exception(filmed, tmp_path):
@@ -563,6 +561,6 @@ def test_feature_clips_take_the_frames_that_training_clips_take(filmed):
     for epoch in range(5):
         clip, target, position = clips[epoch, 2]
         assert (clip.shape, target, position) == ((4, 2), 2, 2)
-        assert clip[:, 0].sub(200).tolist() == shown(train_clips(filmed)[epoch, 2][0])
+        assert clip[:, 0].sub(200).tolist() == read_numbers(train_clips(filmed)[epoch, 2][0])
     assert clips[0, 0][0][:, 0].tolist() == [0, 1, 2, 3]
     assert clips[0, 1][0][:, 0].tolist() == [100] * 4

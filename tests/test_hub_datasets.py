@@ -27,14 +27,14 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "datasets"
 
 
-def saved(path: Path, columns: dict[str, list], **features: Any) -> str:
+def save(path: Path, columns: dict[str, list], **features: Any) -> str:
     """Save a dataset with these columns to disk; return the source that names it."""
     library.Dataset.from_dict(columns, features=library.Features(features)).save_to_disk(path)
     return f"datasets:{path}"
 
 
-def saved_images(path: Path, given: list, labels: list, label: Any = CLASSES) -> str:
-    return saved(path, {"image": given, "label": labels}, image=library.Image(), label=label)
+def save_images(path: Path, given: list, labels: list, label: Any = CLASSES) -> str:
+    return save(path, {"image": given, "label": labels}, image=library.Image(), label=label)
 
 
 def images(folder: Path, *names: str) -> list[str]:
@@ -51,7 +51,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_images_with_class_labels(tmp_path, own_cache):
     given = images(tmp_path, "a.png", "b.jpg", "c.webp")
     before = [Path(path).read_bytes() for path in given]
-    source = saved_images(tmp_path / "data", given, [1, 0, 1])
+    source = save_images(tmp_path / "data", given, [1, 0, 1])
     for path in given:
         Path(path).unlink()
     dataset = read_dataset(source)
@@ -67,7 +67,7 @@ def test_images_with_class_labels(tmp_path, own_cache):
 def test_pictures_from_memory(tmp_path):
     arrays = [pictures("red", 1, seed)[0] for seed in range(2)]
     columns = {"picture": [PIL.Image.fromarray(array) for array in arrays], "kind": ["a", " b "]}
-    dataset = read_dataset(saved(tmp_path / "data", columns, picture=library.Image(), kind=library.Value("string")))
+    dataset = read_dataset(save(tmp_path / "data", columns, picture=library.Image(), kind=library.Value("string")))
     assert dataset.labels == ["a", "b"]
     for item, array in zip(dataset.items, arrays, strict=True):
         with open_media(item.path) as media:
@@ -78,14 +78,14 @@ def test_videos_without_a_decoder(tmp_path):
     suffixes = [".mp4", ".mkv", ".avi"]
     given = [write_video(tmp_path / f"a{suffix}", "red", frames=5, seed=i) for i, suffix in enumerate(suffixes)]
     columns = {"clip": [{"bytes": path.read_bytes(), "path": None} for path in given], "label": ["x", "y", "x"]}
-    source = saved(tmp_path / "data", columns, clip=library.Video(decode=False), label=library.Value("string"))
+    source = save(tmp_path / "data", columns, clip=library.Video(decode=False), label=library.Value("string"))
     dataset = read_dataset(source)
     assert [item.path.suffix for item in dataset.items] == suffixes
     assert [check(item.path) for item in dataset.items] == [5, 5, 5]
     assert not dataset.only_images
     # Also where decoding is on, as it is by default.
     columns = {"clip": [str(path) for path in given], "label": ["x", "y", "x"]}
-    again = read_dataset(saved(tmp_path / "on", columns, clip=library.Video(), label=library.Value("string")))
+    again = read_dataset(save(tmp_path / "on", columns, clip=library.Video(), label=library.Value("string")))
     assert [item.path.read_bytes() for item in again.items] == [path.read_bytes() for path in given]
     assert "torchcodec" not in sys.modules
 
@@ -107,7 +107,7 @@ def test_rows_that_point_at_a_file_use_it(tmp_path, own_cache, monkeypatch):
 
 
 def test_what_lies_in_the_cache_is_used_again_and_what_is_not_whole_is_not(tmp_path, own_cache):
-    source = saved_images(tmp_path / "data", images(tmp_path, "a.png", "b.png"), [1, 0])
+    source = save_images(tmp_path / "data", images(tmp_path, "a.png", "b.png"), [1, 0])
     first, second = (item.path for item in read_dataset(source).items)
     before = contents(own_cache)
     os.utime(second, ns=(1, 1))
@@ -118,7 +118,7 @@ def test_what_lies_in_the_cache_is_used_again_and_what_is_not_whole_is_not(tmp_p
 
 
 def test_a_stop_leaves_no_half_file(tmp_path, own_cache, monkeypatch):
-    source = saved_images(tmp_path / "data", images(tmp_path, "a.png", "b.png"), [1, 0])
+    source = save_images(tmp_path / "data", images(tmp_path, "a.png", "b.png"), [1, 0])
     real = Path.write_bytes
 
     def stop(self: Path, content: bytes) -> int:
@@ -136,10 +136,10 @@ def test_a_stop_leaves_no_half_file(tmp_path, own_cache, monkeypatch):
 def test_broken_bytes_are_an_error_of_the_file_when_it_is_read(tmp_path):
     broken = write_broken(tmp_path / "x.mp4").read_bytes()
     columns = {"image": [{"bytes": broken, "path": None}, {"bytes": broken, "path": "a/b.JPG"}], "label": [0, 1]}
-    dataset = read_dataset(saved(tmp_path / "i", columns, image=library.Image(decode=False), label=CLASSES))
+    dataset = read_dataset(save(tmp_path / "i", columns, image=library.Image(decode=False), label=CLASSES))
     assert [item.path.suffix for item in dataset.items] == [".png", ".jpg"]
     columns = {"video": [{"bytes": broken, "path": None}], "label": [0]}
-    clips = read_dataset(saved(tmp_path / "v", columns, video=library.Video(decode=False), label=CLASSES))
+    clips = read_dataset(save(tmp_path / "v", columns, video=library.Video(decode=False), label=CLASSES))
     for item in (*dataset.items, *clips.items):
         with pytest.raises(MediaError) as caught:
             open_media(item.path)
@@ -149,7 +149,7 @@ def test_broken_bytes_are_an_error_of_the_file_when_it_is_read(tmp_path):
 # ---- splits
 
 
-def dictionary(path: Path, **splits: list[int]) -> str:
+def save_splits(path: Path, **splits: list[int]) -> str:
     """Save a `DatasetDict` with these labels in each split; return the source that names it."""
     names = iter(range(1000))
     parts = {
@@ -164,25 +164,25 @@ def dictionary(path: Path, **splits: list[int]) -> str:
 
 
 def test_splits(tmp_path):
-    dataset = read_dataset(dictionary(tmp_path / "data", train=[0, 1, 0], validation=[1], test=[0, 1]))
+    dataset = read_dataset(save_splits(tmp_path / "data", train=[0, 1, 0], validation=[1], test=[0, 1]))
     assert splits_of(dataset) == {"train": 3, "val": 1, "test": 2}
     assert (dataset.labels, dataset.notes) == (["red", "blue"] * 3, ())
     # One training split is none.
-    assert splits_of(read_dataset(dictionary(tmp_path / "a", train=[0, 1]))) == {}
-    assert splits_of(read_dataset(dictionary(tmp_path / "b", validation=[0, 1]))) == {"val": 2}
+    assert splits_of(read_dataset(save_splits(tmp_path / "a", train=[0, 1]))) == {}
+    assert splits_of(read_dataset(save_splits(tmp_path / "b", validation=[0, 1]))) == {"val": 2}
 
 
 def test_splits_that_are_not_used_are_noted(tmp_path):
-    source = dictionary(tmp_path / "data", train=[0, 1], validation=[1], test=[-1, -1], extra=[0])
+    source = save_splits(tmp_path / "data", train=[0, 1], validation=[1], test=[-1, -1], extra=[0])
     dataset = read_dataset(source)
     assert splits_of(dataset) == {"train": 2, "val": 1}
     unlabelled, unknown = dataset.notes
     prints(unlabelled, f"{source} (test)", 2)
     prints(unknown, f"{source} (extra)", 1)
     with refuses(DataError, tmp_path / "odd", "a, b"):
-        read_dataset(dictionary(tmp_path / "odd", a=[0], b=[1]))
+        read_dataset(save_splits(tmp_path / "odd", a=[0], b=[1]))
     with refuses(DataError, f"{tmp_path / 'other'} (test)", 1, "'label'"):
-        read_dataset(dictionary(tmp_path / "other", train=[0, 1], test=[0, -1]))
+        read_dataset(save_splits(tmp_path / "other", train=[0, 1], test=[0, -1]))
 
 
 # ---- columns
@@ -191,7 +191,7 @@ def test_splits_that_are_not_used_are_noted(tmp_path):
 def test_a_choice_of_labels_is_noted(tmp_path):
     columns = {"image": images(tmp_path, "a.png"), "label": [1], "caption": ["a red square"]}
     features = {"image": library.Image(), "label": CLASSES, "caption": library.Value("string")}
-    source = saved(tmp_path / "data", columns, **features)
+    source = save(tmp_path / "data", columns, **features)
     (note,) = read_dataset(source).notes
     prints(note, source, "'label'", "'caption'")
 
@@ -213,7 +213,7 @@ def test_columns_that_do_not_fit_are_listed(tmp_path):
             ({"image": given, "n": [3]}, {"image": image, "n": library.Value("int64")}, ["n (Value)"]),
         ]
     ):
-        source = saved(tmp_path / str(i), columns, **features)
+        source = save(tmp_path / str(i), columns, **features)
         with refuses(DataError, source, *parts):
             read_dataset(source)
 
@@ -224,13 +224,13 @@ def test_rows_without_picture_or_label(tmp_path):
         ("a", [image, None], ["x", "y"], ["row 1", None]),
         ("b", [image, image], ["x", None], ["row 1", "'label'"]),
     ]:
-        source = saved_images(tmp_path / name, given, labels, text)
+        source = save_images(tmp_path / name, given, labels, text)
         with refuses(DataError, source, *parts):
             read_dataset(source)
 
 
 def test_a_label_file_names_the_labels(tmp_path):
-    source = saved_images(tmp_path / "data", images(tmp_path, "a.png"), [0])
+    source = save_images(tmp_path / "data", images(tmp_path, "a.png"), [0])
     (tmp_path / "labels.csv").write_text("id,name\nred,a red square\n")
     assert read_dataset(source, labels=tmp_path / "labels.csv").labels == ["a red square"]
 
@@ -238,20 +238,15 @@ def test_a_label_file_names_the_labels(tmp_path):
 # ---- what cannot be loaded
 
 
-def test_a_folder_that_is_none(tmp_path):
-    (tmp_path / "empty").mkdir()
+def test_folders_that_cannot_be_loaded_and_code_that_is_not_run(tmp_path):
+    empty, scripted = tmp_path / "empty", tmp_path / "scripted"
+    empty.mkdir()
+    scripted.mkdir()
+    (scripted / "scripted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     (tmp_path / "state.json").write_text("{")
-    for folder in (tmp_path / "empty", tmp_path):
+    for folder in (empty, scripted, tmp_path):
         with pytest.raises(DataError, match=f"datasets:{folder}"):
             read_dataset(f"datasets:{folder}")
-
-
-def test_code_in_a_dataset_is_not_run(tmp_path):
-    folder = tmp_path / "scripted"
-    folder.mkdir()
-    (folder / "scripted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    with pytest.raises(DataError, match=f"datasets:{folder}"):
-        read_dataset(f"datasets:{folder}")
     assert not (tmp_path / "ran").exists()
 
 

@@ -70,7 +70,7 @@ def copy(ready: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(ready, tmp_path / "copy"))
 
 
-def decoded(path: Path) -> torch.Tensor:
+def decode(path: Path) -> torch.Tensor:
     with open_media(path) as media:
         return media.frames_at(range(media.num_frames))
 
@@ -91,7 +91,7 @@ def test_read_back_in_the_order_of_the_source_with_all_that_is_known_of_it(sourc
 
 def test_clips_hold_evenly_placed_frames_of_their_source(source: Dataset, ready: Path) -> None:
     for before, after in zip(source.items, read_dataset(ready).items, strict=True):
-        whole, stored = decoded(before.path), decoded(after.path)
+        whole, stored = decode(before.path), decode(after.path)
         expected = whole[evenly(len(whole), 32)]
         assert stored.shape == expected.shape
         apart = (stored.float()[:, None] - expected.float()).flatten(2)
@@ -149,19 +149,19 @@ def test_classes_are_mixed_over_shards_in_an_order_that_is_the_same_each_time(
 def test_frames_are_scaled_down_and_never_up(source: Dataset, tmp_path: Path) -> None:
     prepare(source, tmp_path / "s", Options(short_side=24, frames=4))
     for item in read_dataset(tmp_path / "s").items:
-        frames = decoded(item.path)
+        frames = decode(item.path)
         assert frames.shape[2:] == (24, 24)
         assert len(frames) <= 4
 
 
 def test_a_better_quality_is_nearer_and_larger(source: Dataset, tmp_path: Path) -> None:
-    whole = decoded(source.items[0].path)
+    whole = decode(source.items[0].path)
     sizes, errors = [], []
     for quality in (30, 80, 95):
         suffix, data, _ = shards.encoded(source.items[0].path, Options(quality=quality))
         (tmp_path / f"a{suffix}").write_bytes(data)
         sizes.append(len(data))
-        errors.append(float((decoded(tmp_path / f"a{suffix}").float() - whole.float()).abs().mean()))
+        errors.append(float((decode(tmp_path / f"a{suffix}").float() - whole.float()).abs().mean()))
     assert sizes == sorted(set(sizes))
     assert errors == sorted(set(errors), reverse=True)
 
@@ -216,10 +216,10 @@ def test_a_shard_whose_source_was_mended_or_has_changed_is_made_again(tmp_path: 
             prepare(data, out, Options(clips=2))
     write_video(paths[3], "red", seed=3)
     assert prepare(data, out, Options(clips=2)).clips == 4
-    before = [decoded(item.path) for item in read_dataset(out).items]
+    before = [decode(item.path) for item in read_dataset(out).items]
     write_video(paths[1], "blue")
     assert prepare(data, out, Options(clips=2)).skipped == 1
-    after = [decoded(item.path) for item in read_dataset(out).items]
+    after = [decode(item.path) for item in read_dataset(out).items]
     assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, False, True, True]
 
 
@@ -305,7 +305,7 @@ def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: P
         expected, same, _ = originals[0, position]
         assert target == same
         assert clip.shape == (4, 3, 32, 32)
-        if len(decoded(source.items[position].path)) <= 32:  # Of a longer one the frames to draw from are fewer.
+        if len(decode(source.items[position].path)) <= 32:  # Of a longer one the frames to draw from are fewer.
             assert (clip.float() - expected.float()).mean().abs() < 1
     path = found.items[1].path
     views, windows = (
@@ -354,7 +354,7 @@ def test_a_flipped_bit_or_a_shard_that_was_cut_short(copy: Path) -> None:
     tar.write_bytes(whole[: place.offset + 10])
     with refuses(MediaError, path, 10, place.size, volatile=[place.size]):
         open_media(path)
-    assert decoded(tar / "000000000.avi").shape[0], "the clips before it are whole"
+    assert decode(tar / "000000000.avi").shape[0], "the clips before it are whole"
 
 
 def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
@@ -434,7 +434,7 @@ def test_what_is_no_file_of_that_name_in_the_tar_is_refused(
         open_media(path)
     assert "\n" not in str(caught.value)
     assert repr(name) in caught.value.problem or not is_named
-    assert len(decoded(copy / "shard-000000.tar" / "000000000.avi"))
+    assert len(decode(copy / "shard-000000.tar" / "000000000.avi"))
 
 
 def test_shards_that_are_made_anew_are_read_anew(source: Dataset, copy: Path) -> None:
@@ -472,7 +472,7 @@ def test_shards_in_a_file_system_of_fsspec(source: Dataset, ready: Path) -> None
     found = read_dataset("memory://shards")
     assert found.labels == source.labels
     for item, here in zip(found.items, read_dataset(ready).items, strict=True):
-        assert torch.equal(decoded(item.path), decoded(here.path))
+        assert torch.equal(decode(item.path), decode(here.path))
     assert is_there(found.items[0].path)
     assert not is_there(Path("memory://shards/shard-000007.tar/000000000.avi"))
     with pytest.raises(DataError, match=r"memory:/nothing/shards\.json"):
@@ -520,7 +520,7 @@ def test_shards_over_http_send_no_more_than_the_clip_and_its_header(source: Data
     before = Ranged.sent
     assert read_member(path) == read_member(here)
     assert Ranged.sent - before == tarfile.BLOCKSIZE + size
-    assert torch.equal(decoded(path), decoded(here))
+    assert torch.equal(decode(path), decode(here))
     Ranged.ranged = False
     with refuses(MediaError, path, volatile=[server, server.replace("//", "/")]):
         open_media(path)

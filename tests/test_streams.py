@@ -30,17 +30,17 @@ def piped(*paths: Path) -> Iterator[PipedVideo]:
             yield video
 
 
-def everything(video: Source) -> tuple[list[tuple[float, bytes, tuple[int, ...]]], float]:
+def read_all(video: Source) -> tuple[list[tuple[float, bytes, tuple[int, ...]]], float]:
     frames = [(seconds, picture.tobytes(), picture.shape) for seconds, take in video.in_order() for picture in [take()]]
     return frames, video.duration_seconds
 
 
 def read(*paths: Path) -> None:
     with piped(*paths) as video:
-        everything(video)
+        read_all(video)
 
 
-def remuxed(source: Path, target: Path, kind: str = "video") -> Path:
+def remux(source: Path, target: Path, kind: str = "video") -> Path:
     """The same packets in another container; the index of an .mp4 or .mov stands in front."""
     options = {"movflags": "+faststart"} if target.suffix in (".mov", ".mp4") else {}
     with av.open(str(source)) as opened, av.open(str(target), "w", options=options) as container:
@@ -61,10 +61,10 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mov", ".mp4"])
 def test_a_pipe_gives_frames_and_times_of_the_file(uneven: Path, tmp_path: Path, suffix: str):
-    path = remuxed(uneven, tmp_path / f"b{suffix}")
+    path = remux(uneven, tmp_path / f"b{suffix}")
     with open_timed(path) as video, piped(path) as stream:
-        whole = everything(video)
-        assert everything(stream) == whole
+        whole = read_all(video)
+        assert read_all(stream) == whole
     assert [seconds for seconds, _, _ in whole[0]] == pytest.approx(UNEVEN, abs=0.001)
     assert video.has_times
 
@@ -86,14 +86,14 @@ def test_real_files_through_a_pipe(shared: Path):
             continue
         try:
             with open_timed(path) as video:
-                expected = everything(video)
+                expected = read_all(video)
         except MediaError:
             with pytest.raises(MediaError):
                 read(path)
             continue
         try:
             with piped(path) as stream:
-                assert everything(stream) == expected, path.name
+                assert read_all(stream) == expected, path.name
                 same += 1
         except MediaError as error:
             reasons.append(error.problem)
@@ -104,9 +104,9 @@ def test_real_files_through_a_pipe(shared: Path):
 def test_what_no_pipe_can_give(tmp_path: Path):
     (tmp_path / "text").write_text("no video at all\n" * 1000)
     (tmp_path / "empty").touch()
-    index_at_the_end = long_one(tmp_path / "a.mp4")
-    twice = remuxed(index_at_the_end, tmp_path / "a.ts")
-    sound_alone = remuxed(sound(tmp_path / "b.mp4"), tmp_path / "b.mkv", kind="audio")
+    index_at_the_end = write_noise(tmp_path / "a.mp4")
+    twice = remux(index_at_the_end, tmp_path / "a.ts")
+    sound_alone = remux(sound(tmp_path / "b.mp4"), tmp_path / "b.mkv", kind="audio")
     for paths, part in [
         ([index_at_the_end], "faststart"),
         ([twice, twice], "time stamps"),
@@ -119,7 +119,7 @@ def test_what_no_pipe_can_give(tmp_path: Path):
         assert "\n" not in str(caught.value)
 
 
-def long_one(path: Path) -> Path:
+def write_noise(path: Path) -> Path:
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(60)]
     return write_timed(path, noise, [i / 25 for i in range(60)])
@@ -127,7 +127,7 @@ def long_one(path: Path) -> Path:
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_a_stream_that_breaks_off_is_no_whole_video(tmp_path: Path, suffix: str):
-    whole = remuxed(long_one(tmp_path / "a.mp4"), tmp_path / f"b{suffix}").read_bytes()
+    whole = remux(write_noise(tmp_path / "a.mp4"), tmp_path / f"b{suffix}").read_bytes()
     half = tmp_path / f"half{suffix}"
     half.write_bytes(whole[: len(whole) // 2])
     came = 0
@@ -139,13 +139,13 @@ def test_a_stream_that_breaks_off_is_no_whole_video(tmp_path: Path, suffix: str)
 
 
 def test_a_file_whose_times_step_back_is_not_put_in_another_order(tmp_path: Path):
-    path = remuxed(long_one(tmp_path / "a.mp4"), tmp_path / "a.ts")
+    path = remux(write_noise(tmp_path / "a.mp4"), tmp_path / "a.ts")
     twice = tmp_path / "twice.ts"
     twice.write_bytes(path.read_bytes() * 2)
     with open_timed(twice) as video:
         if video.has_times:
             with pytest.raises(MediaError, match=str(twice)):
-                everything(video)
+                read_all(video)
 
 
 def test_frames_without_times(tmp_path: Path):
@@ -160,6 +160,6 @@ def test_frames_without_times(tmp_path: Path):
     with refuses(MediaError, "pipe", "time stamps"):
         read(path)
     with open_timed(path.rename(tmp_path / "a.mpg")) as video:
-        frames, _ = everything(video)
+        frames, _ = read_all(video)
     assert not video.has_times
     assert [seconds for seconds, _, _ in frames] == pytest.approx([i / 25 for i in range(6)], abs=0.001)
