@@ -35,7 +35,7 @@ def test_blocks_appear_in_order():
 def test_page_suits_phones_and_dark_screens_and_fetches_nothing():
     html = Report(title="a").html()
     page = Page(html)
-    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in [a for _, a in page.tags]
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
     assert "default-src 'none'" in str(page.attributes("content"))
     assert "prefers-color-scheme: dark" in html
 
@@ -63,16 +63,14 @@ def test_table_shows_numbers_as_given_and_to_the_right():
     ]
     cells = [attributes["class"] for tag, attributes in page.tags if tag in ("td", "th")]
     assert cells == ["left", "right", "right", "left"] * 4
-    lines = [attributes.get("class") for tag, attributes in page.tags if tag == "tr"]
-    assert lines == [None, None, "highlight", None]
+    assert [row.get("class") for row in page.all("tr")] == [None, None, "highlight", None]
     assert "The caption" in page.strings
 
 
 def test_given_alignment_wins():
     report = Report(title="a")
     report.table(["a", "b"], [[1, "x"]], align=["center", "right"])
-    cells = [attributes["class"] for tag, attributes in Page(report.html()).tags if tag == "td"]
-    assert cells == ["center", "right"]
+    assert [cell["class"] for cell in Page(report.html()).all("td")] == ["center", "right"]
 
 
 @pytest.mark.parametrize(
