@@ -95,9 +95,7 @@ def _ends() -> Callable[..., object]:
 
 
 @pytest.mark.slow
-def test_finished_parts_stay_where_another_takes_too_long(
-    tmp_path: Path, uploads: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finished_parts_stay_where_another_takes_too_long(tmp_path: Path, uploads: Path, monkeypatch) -> None:
     monkeypatch.setenv("SLOW_RUN", str(write_small_run(tmp_path / "run")))
     video = write_video(uploads / "clip.mp4", "red", frames=20)
     with Held(_slow_where) as late:

@@ -28,9 +28,7 @@ def test_every_planted_swap_is_found_and_nothing_else() -> None:
         assert abs(found.gain - 0.4) < 4 * found.error
         # Two differences of two cosines of deviation 0.1, each a mean over 12.
         assert found.error == pytest.approx((4 * 0.01 / 12) ** 0.5, rel=0.4)
-
-
-def test_two_swaps_at_once() -> None:
+    # Two at once.
     mixed = swap(swap(TARGETS, 0, 3), 1, 4)
     assert {(found.first, found.second) for found in swaps(COSINES, mixed, ALONE)} == {(0, 3), (1, 4)}
 

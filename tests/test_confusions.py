@@ -35,19 +35,14 @@ def test_intervals_of_classes_take_groups_into_account():
     assert grouped[3:4] == alone[3:4]
 
 
-def test_pairs_are_those_of_the_confusion():
-    confusion = np.array([[3, 1, 0], [0, 0, 2], [4, 0, 5]])
-    assert wrong_pairs(confusion) == [(2, 0, 4), (1, 2, 2), (0, 1, 1)]
-
-
 def test_confused_pairs_have_the_rank_of_their_rows():
+    assert wrong_pairs(np.array([[3, 1, 0], [0, 0, 2], [4, 0, 5]])) == [(2, 0, 4), (1, 2, 2), (0, 1, 1)]
     pairs = confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"])
-    assert [(p.truth, p.said, p.wrong, p.items, p.rank) for p in pairs] == [
-        ("b", "c", 5, 10, 2),
-        ("a", "b", 2, 10, 1),
-        ("b", "a", 1, 10, 1),
+    assert [(p.truth, p.said, p.wrong, p.items, p.rank, p.correlation) for p in pairs] == [
+        ("b", "c", 5, 10, 2, 0.3),
+        ("a", "b", 2, 10, 1, 0.6),
+        ("b", "a", 1, 10, 1, 0.6),
     ]
-    assert [pair.correlation for pair in pairs] == [0.3, 0.6, 0.6]
     assert len(confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"], most=1)) == 1
     assert confused_pairs(np.eye(3, dtype=np.int64), ALIKE, ["a", "b", "c"]) == []
 
@@ -87,10 +82,7 @@ def test_rho_is_spearman_s_over_pairs():
     without = [np.corrcoef(a[keep], b[keep])[0, 1] for keep in ((upper[0] != k) & (upper[1] != k) for k in range(8))]
     half = 1.959964 * np.sqrt(7 / 8 * ((np.array(without) - np.mean(without)) ** 2).sum())
     assert (found.low, found.high) == (pytest.approx(found.rho - half), pytest.approx(min(1.0, found.rho + half)))
-
-
-def test_classes_without_items_do_not_count():
-    alike, confusion = draw_relation(8, 1, related=True)
+    # Classes without items do not count.
     confusion[6:] = 0
     assert relation(confusion, alike).classes == 6
 

@@ -63,19 +63,27 @@ def test_copies() -> None:
     )
     # A file without bytes is no copy of another.
     facts[7:] = [replace(fact, digest="", fault="empty") for fact in facts[7:]]
-    found = {(f.fault, f.severity, f.items) for f in doctor.copies(items, facts)}
-    assert found == {
+    assert {(f.fault, f.severity, f.items) for f in doctor.copies(items, facts)} == {
         ("exact duplicate", "warning", (0, 1)),
         ("one file, two labels", "serious", (2, 3)),
         ("leak", "serious", (4, 5)),
     }
 
 
-def test_near_copies_leave_exact_ones_to_the_other() -> None:
-    items, facts = make_items("cat train 1", "cat train 1", "cat train 2", "dog test 3")
-    (found,) = doctor.near_copies(items, facts, {(2, 3): "as two peas", (0, 1): "of the same bytes"})
-    assert (found.fault, found.severity, found.items) == ("near leak", "serious", (2, 3))
-    prints(found.detail, "d in test and train", "as two peas", "cat, dog")
+@pytest.mark.parametrize(
+    ("rows", "pairs", "fault", "severity", "members", "parts"),
+    [
+        (["cat train 1", "dog train 2"], [(0, 1)], "near duplicate, two labels", "warning", (0, 1), ["b", "cat, dog"]),
+        # Exact copies alone are found by `copies`; those of a near copy join its group, before or behind it.
+        (["cat train 1"] * 2 + ["cat train 2", "dog test 3"], [(2, 3), (0, 1)], "near leak", "serious", (2, 3), ["d"]),
+        (["cat train 1"] * 2 + ["cat train 2"], [(1, 2)], "near duplicate", "warning", (0, 1, 2), ["b, c"]),
+        (["cat train 1", "cat train 2", "cat test 2", "cat test 3"], [(0, 1)], "near leak", "serious", (0, 1, 2), []),
+    ],
+)
+def test_near_copies(rows, pairs, fault, severity, members, parts) -> None:
+    (found,) = doctor.near_copies(*make_items(*rows), dict.fromkeys(pairs, "like two peas"))
+    assert (found.fault, found.severity, found.items) == (fault, severity, members)
+    prints(found.detail, "like two peas", *parts)
 
 
 def test_near_copies_come_in_groups() -> None:
@@ -85,24 +93,6 @@ def test_near_copies_come_in_groups() -> None:
     assert (first.fault, first.severity) == ("near duplicate", "warning")
     assert {first.items, second.items} == {(0, 4, 6), (1, 2)}
     assert doctor.near_copies(items, facts, {}) == []
-
-
-def test_near_copies_under_two_labels_have_a_fault_of_their_own() -> None:
-    items, facts = make_items("cat train 1", "dog train 2")
-    (found,) = doctor.near_copies(items, facts, {(0, 1): "alike"})
-    assert (found.fault, found.severity) == ("near duplicate, two labels", "warning")
-    prints(found.detail, "b (alike", "cat, dog")
-
-
-def test_exact_copies_of_a_near_copy_join_its_group() -> None:
-    items, facts = make_items("cat train 1", "cat train 2", "cat test 2", "cat test 3", "cat train 3")
-    (found,) = doctor.near_copies(items, facts, {(0, 1): "alike"})
-    assert (found.fault, found.items) == ("near leak", (0, 1, 2))
-    # Also where the copy comes before all that look alike.
-    items, facts = make_items("cat train 1", "cat train 1", "cat train 2")
-    (found,) = doctor.near_copies(items, facts, {(1, 2): "alike"})
-    assert found.items == (0, 1, 2)
-    assert "alike" in found.detail
 
 
 def test_groups_in_two_splits() -> None:
@@ -176,9 +166,7 @@ def test_a_cleaned_list_leaves_out() -> None:
     prints(gone[1], "exact duplicate", " a ")
     prints(gone[4], "leak", " f ")
     prints(gone[6], "damaged", "frame 3")
-
-
-def test_a_chain_of_copies_keeps_one() -> None:
+    # A chain of copies keeps one.
     items, _ = make_items("cat train 1", "cat train 2", "cat test 3")
     chain = [Finding("serious", "near leak", "", "", (0, 2)), Finding("serious", "near leak", "", "", (1, 2))]
     assert sorted(doctor.left_out(items, chain)) == [0, 1]

@@ -82,11 +82,9 @@ def test_findings_on_names_hold_the_fault_of_each(mini: Encoder) -> None:
     true = [Item(item.path, shown.get(item.label) or item.label) for item in items]
     (only,) = doctor_features.class_findings(mini, dict.fromkeys(names), names, true, seen)
     assert only.fault == "name too long"
-
-
-def test_where_every_name_is_too_long_there_is_no_other_finding(mini: Encoder) -> None:
-    (found,) = doctor_features.class_findings(mini, {LONG: None}, [LONG], [Item(Path("a"), LONG)], [np.zeros(mini.dim)])
-    assert found.fault == "name too long"
+    # Every name is too long.
+    (only,) = doctor_features.class_findings(mini, {LONG: None}, [LONG], items[-1:], seen[-1:])
+    assert only.fault == "name too long"
 
 
 # The numbers in README and LOG.
@@ -95,9 +93,7 @@ def test_where_every_name_is_too_long_there_is_no_other_finding(mini: Encoder) -
     ("place", "pairs", "least", "most"),
     [("image/clothing/images.csv", 45, 36, 4), ("video/airborne/clips.csv", 6, 4, 0)],
 )
-def test_planted_swaps_and_look_alikes_of_real_sets(
-    mini: Encoder, shared: Path, tmp_path: Path, place: str, pairs: int, least: int, most: int
-) -> None:
+def test_planted_swaps_and_look_alikes_of_real_sets(mini, shared, tmp_path, place, pairs, least, most) -> None:
     data = read_dataset(shared / place)
     whole = known(mini, data.items, tmp_path)
     false_swaps, right, others = planted_swaps(mini, whole, data.labels)

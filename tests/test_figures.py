@@ -4,6 +4,7 @@ import subprocess
 import sys
 from itertools import pairwise
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,8 +59,7 @@ def test_short_curves_and_learning_rates_are_not_smoothed():
 
 def test_over_epochs_the_losses_of_an_epoch_are_averaged():
     loss, _ = figures.plot_curves(records(), x="epoch").axes
-    expected = (2.0 / np.arange(1, 101)).reshape(5, 20).mean(axis=1)
-    np.testing.assert_allclose(loss.lines[0].get_ydata(), expected)
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), (2.0 / np.arange(1, 101)).reshape(5, 20).mean(axis=1))
 
 
 def test_several_runs_share_a_panel_and_differ_without_colour():
@@ -69,19 +69,13 @@ def test_several_runs_share_a_panel_and_differ_without_colour():
     smooth = panel.lines[1::2]
     assert len({line.get_color() for line in smooth}) == 2
     assert len({line.get_linestyle() for line in smooth}) == 2
-    legend = panel.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == list(runs)
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == list(runs)
     assert figure.get_suptitle() == "Training loss"
 
 
-def test_accuracy_stays_within_percent():
-    lines = [{"kind": "val", "step": step, "top1": 100.0} for step in range(3)]
-    (panel,) = figures.plot_curves(lines).axes
+def test_accuracy_stays_within_percent_and_a_lost_loss_is_a_gap():
+    (panel,) = figures.plot_curves([{"kind": "val", "step": step, "top1": 100.0} for step in range(3)]).axes
     assert panel.get_ylim()[1] == 100
-
-
-def test_a_lost_loss_is_a_gap():
     lines = records(10)
     lines[4]["loss"] = None
     (panel,) = figures.plot_curves(lines).axes
@@ -250,17 +244,13 @@ def test_bars_hold_numbers_intervals_and_chance():
 
 def test_names_are_text_not_formulas():
     count = len(HOSTILE)
-    draw(figures.plot_confusion(np.eye(count, dtype=np.int64), HOSTILE, title=HOSTILE[0]))
+    confusion = draw(figures.plot_confusion(np.eye(count, dtype=np.int64), HOSTILE, title=HOSTILE[0]))
     draw(figures.plot_correlations({name: np.eye(count) for name in HOSTILE[:2]}, HOSTILE))
     draw(figures.plot_bars([(name, 50.0, 1.0) for name in HOSTILE], label=HOSTILE[0]))
     draw(figures.plot_curves({name: records(5, 1) for name in HOSTILE}, title=HOSTILE[0]))
-
-
-def test_long_names_are_cut_on_one_line():
-    axes = figures.plot_confusion(np.eye(5, dtype=np.int64), HOSTILE).axes[0]
-    labels = [label.get_text() for label in axes.get_xticklabels()]
-    assert labels[1] == "a b"
-    assert labels[4] == "x" * 23 + "…"
+    # On one line, and cut.
+    labels = [label.get_text() for label in confusion.axes[0].get_xticklabels()]
+    assert (labels[1], labels[4]) == ("a b", "x" * 23 + "…")
 
 
 def test_matplotlib_is_imported_when_something_is_drawn_and_pyplot_never():
@@ -276,8 +266,6 @@ print("matplotlib.figure" in sys.modules, "matplotlib.pyplot" in sys.modules)
 
 
 def test_nothing_global_changes():
-    import matplotlib
-
     before = dict(matplotlib.rcParams)
     draw(figures.plot_curves(records()))
     draw(figures.plot_confusion(np.eye(3, dtype=np.int64), ["a", "b", "c"]))

@@ -68,9 +68,7 @@ def test_a_model_of_the_first_frame_loses_all_by_reversing(clips):
     wrong = sum(shuffled(FRAMES, seed)[0] >= 2 for seed in (0, 1, 2)) / 3
     assert (mixed.top1, mixed.lost) == (pytest.approx(100 * (1 - wrong)), pytest.approx(100 * wrong))
     assert mixed.order == "shuffled"
-
-
-def test_items_of_one_scene_count_as_one_in_the_interval(clips):
+    # Items of one scene count as one in the interval.
     one_scene = replace(clips, items=tuple(replace(item, group="all") for item in clips.items))
     back, _ = order_test(BY_FIRST_FRAME, one_scene, frames=FRAMES, pixels=PIXELS).rows
     assert (back.lost, back.low, back.high) == (100.0, -100.0, 100.0)

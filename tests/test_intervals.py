@@ -47,13 +47,10 @@ def test_the_paired_interval_covers_about_95_of_100(rates):
     assert 0.93 < covered < 0.99
 
 
-def test_the_error_of_a_mean_is_the_textbooks_where_items_are_alone() -> None:
-    values = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, -1.0])
-    expected = values.std(ddof=1) / math.sqrt(len(values))
-    assert standard_error(values, list(range(7))) == pytest.approx(expected)
-
-
 def test_items_of_one_scene_count_as_one_where_they_agree() -> None:
+    values = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, -1.0])
+    # Items alone: the textbook's standard error of a mean.
+    assert standard_error(values, list(range(7))) == pytest.approx(values.std(ddof=1) / math.sqrt(7))
     values, scenes = np.array([1.0] * 4 + [0.0] * 4 + [1.0] * 4), [i // 4 for i in range(12)]
     alone = standard_error(values[::4], [0, 1, 2])
     assert standard_error(values, scenes) == pytest.approx(alone)

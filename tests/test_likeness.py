@@ -38,6 +38,8 @@ def test_pairs_connect_the_same_groups_as_all_cosines(part: int, above: float, m
     assert len(found) == 50 - len(set(expected))
     for first, second, cosine in found:
         assert cosine == pytest.approx(unit[first] @ unit[second], abs=1e-6)
+    # A row of zeros is like no other.
+    assert likeness.near_pairs(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]), 0.0) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -48,10 +50,6 @@ def test_rows_that_are_all_alike_take_bounded_memory() -> None:
     assert error == "no error"
     assert grown < 250 * 2**20
     assert len(likeness.near_pairs(rows[:1000], 0.9)) == 999
-
-
-def test_a_row_of_zeros_is_like_no_other() -> None:
-    assert list(likeness.near_pairs(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]), 0.0)) == []
 
 
 def make_facts(bits: np.ndarray, name: object, contrast: float = 40.0) -> Facts:

@@ -57,9 +57,7 @@ def test_every_name_is_text() -> None:
         page = Page(html)
         assert page.attributes("onerror") == []
         assert "x" not in page.attributes("src")
-
-
-def test_an_error_is_one_line() -> None:
+    # An error is one line.
     assert error_html("a\nb   c") == '<p class="th-error" role="alert">a b c</p>'
 
 
@@ -124,9 +122,7 @@ def test_times_of_none_are_rows_without_a_box() -> None:
 
 def test_a_curve_is_the_area_below_the_scores() -> None:
     assert _curve(np.array([1.0, 2.0]), np.array([0.5, 1.0])) == "M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z"
-
-
-def test_a_long_curve_keeps_its_peaks() -> None:
+    # A long curve keeps its peaks.
     ends, scores = np.arange(1.0, 10_001.0), np.zeros(10_000)
     scores[7_777] = 1.0
     path = _curve(ends, scores)

@@ -65,12 +65,8 @@ def test_table_shows_numbers_as_given_and_to_the_right():
     assert cells == ["left", "right", "right", "left"] * 4
     assert [row.get("class") for row in page.all("tr")] == [None, None, "highlight", None]
     assert "The caption" in page.strings
-
-
-def test_given_alignment_wins():
-    report = Report(title="a")
     report.table(["a", "b"], [[1, "x"]], align=["center", "right"])
-    assert [cell["class"] for cell in Page(report.html()).all("td")] == ["center", "right"]
+    assert [cell["class"] for cell in Page(report.html()).all("td")][-2:] == ["center", "right"]
 
 
 @pytest.mark.parametrize(
@@ -94,9 +90,7 @@ def test_figures_are_embedded_at_their_size():
     assert page.attributes("alt") == ["left one", "right one"]
     assert page.strings[-2:] == ["left one", "right one"]
     assert page.attributes("style") == ["width:580px"] * 2
-    source = page.attributes("src")[0]
-    assert source is not None
-    kind, data = source.removeprefix("data:").split(";base64,")
+    kind, data = str(page.attributes("src")[0]).removeprefix("data:").split(";base64,")
     assert base64.b64decode(data, validate=True).startswith(b"<?xml" if kind == "image/svg+xml" else b"\x89PNG")
 
 
@@ -171,6 +165,5 @@ def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch, broken):
 
 
 def test_write_names_the_missing_folder(tmp_path):
-    folder = tmp_path / "missing"
-    with refuses(TextheadError, folder):
-        Report(title="a").write(str(folder / "report.html"))
+    with refuses(TextheadError, tmp_path / "missing"):
+        Report(title="a").write(str(tmp_path / "missing" / "report.html"))

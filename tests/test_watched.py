@@ -96,9 +96,9 @@ def test_a_held_function_keeps_what_it_has_until_it_is_lost() -> None:
         prints(held.ask("fail", 30.0).reason, "ZeroDivisionError: of a library")
         assert held.ask("c", 30.0) == "C 4"
         began = time.monotonic()
-        late = held.ask("hang", 1.0)
-        assert late.late
-        prints(late.reason, "1 s")
+        lost = held.ask("hang", 1.0)
+        assert lost.late
+        prints(lost.reason, "1 s")
         assert time.monotonic() - began < 30
         assert held.ask("d", 30.0) == "D 1"
         prints(held.ask("leave", 30.0).reason, "exit code 3")
