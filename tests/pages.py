@@ -40,6 +40,14 @@ class Page(HTMLParser):
         if self._open and self._open[-1] in ("td", "th"):
             self.rows[-1][-1] += data
 
+    @property
+    def text(self) -> str:
+        """The visible strings, one a line."""
+        return "\n".join(self.strings)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
     def attributes(self, name: str) -> list[str | None]:
         return [attributes[name] for _, attributes in self.tags if name in attributes]
 

@@ -1,4 +1,4 @@
-"""Findings from facts: each fault has a case that has it and one beside it that has not."""
+"""Findings from facts: each fault has a case with it and a similar case without it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from messages import prints
 from texthead import doctor
 from texthead.class_swaps import Swap
 from texthead.datasets import Item
@@ -15,10 +16,6 @@ from texthead.media_facts import HASH_BITS, Appearance, Facts
 LOOK = Appearance(brightest=200.0, contrast=40.0, motion=5.0, bits=np.zeros(HASH_BITS, bool))
 VIDEO = Facts(Path("v.mp4"), digest="d", frames=30, listed=30, seconds=1.2, width=64, height=48, look=LOOK)
 IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, look=replace(LOOK, motion=0.0))
-
-
-def faults(facts: Facts) -> dict[str, str]:
-    return {finding.fault: finding.severity for finding in doctor.file_findings([facts], frames=8)}
 
 
 @pytest.mark.parametrize(
@@ -46,46 +43,48 @@ def faults(facts: Facts) -> dict[str, str]:
     ],
 )
 def test_a_file_by_itself(facts: Facts, found: dict[str, str]) -> None:
-    assert faults(facts) == found
+    assert {finding.fault: finding.severity for finding in doctor.file_findings([facts], frames=8)} == found
 
 
-def made(*rows: str) -> tuple[list[Item], list[Facts]]:
-    """Items and facts of `name label split digest`."""
-    split = [row.split() for row in rows]
-    items = [Item(Path(name), label, None if part == "-" else part) for name, label, part, _ in split]  # pyright: ignore
-    return items, [replace(VIDEO, path=item.path, digest=row[3]) for item, row in zip(items, split, strict=True)]
+def make_items(*rows: str) -> tuple[list[Item], list[Facts]]:
+    """Make items and facts of rows of `label [split] digest`; the split is train, the names are a, b, c and so on."""
+    items, facts = [], []
+    for place, row in enumerate(rows):
+        label, *split, digest = row.split()
+        items.append(Item(Path("abcdefghi"[place]), label, *(split or ["train"])))  # pyright: ignore[reportArgumentType]
+        facts.append(replace(VIDEO, path=items[-1].path, digest=digest))
+    return items, facts
 
 
 def test_copies() -> None:
-    items, facts = made(
-        "a.mp4 cat train 1",
-        "b.mp4 cat train 1",
-        "c.mp4 cat train 2",
-        "d.mp4 dog train 2",
-        "e.mp4 cat train 3",
-        "f.mp4 cat test 3",
-        "g.mp4 cat train 4",
-    )
-    facts += [replace(VIDEO, path=Path(f"{n}.mp4"), digest="", fault="empty") for n in "xy"]
-    items += [Item(Path(f"{n}.mp4"), "cat", "train") for n in "xy"]
-    found = {(f.fault, f.severity, f.items) for f in doctor.copies(items, facts)}
-    assert found == {
+    items, facts = make_items("cat 1", "cat 1", "cat 2", "dog 2", "cat 3", "cat test 3", "cat 4", "cat 5", "cat 5")
+    # A file without bytes is no copy of another.
+    facts[7:] = [replace(fact, digest="", fault="empty") for fact in facts[7:]]
+    assert {(f.fault, f.severity, f.items) for f in doctor.copies(items, facts)} == {
         ("exact duplicate", "warning", (0, 1)),
         ("one file, two labels", "serious", (2, 3)),
         ("leak", "serious", (4, 5)),
     }
 
 
-def test_near_copies_leave_exact_ones_to_the_other() -> None:
-    items, facts = made("a cat train 1", "b cat train 1", "c cat train 2", "d dog test 3")
-    pairs = {(2, 3): "as two peas", (0, 1): "of the same bytes"}
-    (found,) = doctor.near_copies(items, facts, pairs)
-    assert (found.fault, found.severity, found.items) == ("near leak", "serious", (2, 3))
-    assert found.detail == "looks like d in test and train (as two peas; labels cat, dog); look which label is true"
+@pytest.mark.parametrize(
+    ("rows", "pairs", "fault", "severity", "members", "parts"),
+    [
+        ("cat 1, dog 2", [(0, 1)], "near duplicate, two labels", "warning", (0, 1), ["b", "cat, dog"]),
+        # Exact copies alone are found by `copies`; those of a near copy join its group, before or behind it.
+        ("cat 1, cat 1, cat 2, dog test 3", [(2, 3), (0, 1)], "near leak", "serious", (2, 3), ["d", "cat, dog"]),
+        ("cat 1, cat 1, cat 2", [(1, 2)], "near duplicate", "warning", (0, 1, 2), ["b, c"]),
+        ("cat 1, cat 2, cat test 2, cat test 3, cat 3", [(0, 1)], "near leak", "serious", (0, 1, 2), ["b, c"]),
+    ],
+)
+def test_near_copies(rows, pairs, fault, severity, members, parts) -> None:
+    (found,) = doctor.near_copies(*make_items(*rows.split(", ")), dict.fromkeys(pairs, "like two peas"))
+    assert (found.fault, found.severity, found.items) == (fault, severity, members)
+    prints(found.detail, "like two peas", *parts)
 
 
-def test_near_copies_come_in_groups_that_hang_together() -> None:
-    items, facts = made(*(f"{name} cat train {name}" for name in "abcdefgh"))
+def test_near_copies_come_in_groups() -> None:
+    items, facts = make_items(*(f"cat {place}" for place in range(8)))
     pairs = dict.fromkeys([(0, 4), (4, 6), (1, 2)], "alike")
     first, second = doctor.near_copies(items, facts, pairs)
     assert (first.fault, first.severity) == ("near duplicate", "warning")
@@ -93,59 +92,32 @@ def test_near_copies_come_in_groups_that_hang_together() -> None:
     assert doctor.near_copies(items, facts, {}) == []
 
 
-def test_near_copies_under_two_labels_have_a_fault_of_their_own() -> None:
-    items, facts = made("a cat train 1", "b dog train 2")
-    (found,) = doctor.near_copies(items, facts, {(0, 1): "alike"})
-    assert (found.fault, found.severity) == ("near duplicate, two labels", "warning")
-    assert found.detail == "looks like b (alike; labels cat, dog); look which label is true"
-
-
-def test_what_has_the_bytes_of_a_near_copy_is_one_too() -> None:
-    items, facts = made("a cat train 1", "b cat train 2", "c cat test 2", "d cat test 3", "e cat train 3")
-    (found,) = doctor.near_copies(items, facts, {(0, 1): "alike"})
-    assert (found.fault, found.items) == ("near leak", (0, 1, 2))
-
-
-def test_a_copy_before_all_that_look_alike_is_told_with_them() -> None:
-    items, facts = made("a.png cat train 1", "a.gif cat train 1", "b cat train 2")
-    (found,) = doctor.near_copies(items, facts, {(1, 2): "alike"})
-    assert found.items == (0, 1, 2)
-    assert "alike" in found.detail
-
-
 def test_groups_in_two_splits() -> None:
-    items = [Item(Path("a"), "cat", "train", "g1"), Item(Path("b"), "cat", "test", "g1")]
-    items += [Item(Path("c"), "cat", "train", "g2"), Item(Path("d"), "cat", "train", "g2")]
-    items += [Item(Path("e"), "cat", "test"), Item(Path("f"), "cat", "train")]
-    (found,) = doctor.group_leaks(items)
-    assert (found.about, found.severity, found.detail) == (
-        "g1",
-        "serious",
-        "has items in test and train; put all into one",
-    )
+    rows = [("train", "g1"), ("test", "g1"), ("train", "g2"), ("train", "g2"), ("test", None), ("train", None)]
+    (found,) = doctor.group_leaks([Item(Path("a"), "cat", split, group) for split, group in rows])  # pyright: ignore
+    assert (found.about, found.severity) == ("g1", "serious")
+    prints(found.detail, "test and train")
 
 
-def test_counts() -> None:
-    def counted(counts: dict[str, int], k: int | None, split: str = "train") -> dict[str, str]:
-        items = [Item(Path(f"{c}{i}"), c, split) for c, n in counts.items() for i in range(n)]  # pyright: ignore
-        items.append(Item(Path("t"), "cat", "test"))
-        return {f.about: f.fault for f in doctor.count_findings(items, k=k)}
-
-    assert counted({"cat": 20, "dog": 2}, None) == {}
-    assert counted({"cat": 21, "dog": 2}, None) == {"dog": "imbalance"}
-    assert counted({"cat": 20, "dog": 2}, 3) == {"dog": "too few items"}
-    assert counted({"cat": 3, "dog": 1}, None) == {"dog": "one training item"}
-    assert counted({"dog": 3}, None) == {"cat": "no training item"}
+@pytest.mark.parametrize(
+    ("cats", "dogs", "k", "found"),
+    [
+        (20, 2, None, {}),
+        (21, 2, None, {"dog": "imbalance"}),
+        (20, 2, 3, {"dog": "too few items"}),
+        (3, 1, None, {"dog": "one training item"}),
+        (0, 3, None, {"cat": "no training item"}),
+    ],
+)
+def test_counts(cats: int, dogs: int, k: int | None, found: dict[str, str]) -> None:
+    items = [Item(Path("t"), "cat", "test"), *[Item(Path("c"), "cat", "train")] * cats]
+    items += [Item(Path("d"), "dog", "train")] * dogs
+    assert {finding.about: finding.fault for finding in doctor.count_findings(items, k=k)} == found
 
 
 def test_names() -> None:
-    found = {
-        (f.about, f.fault, f.severity)
-        for f in doctor.name_findings(
-            ["dog", "ApplyEyeMakeup", "v_001", "push_up", "Push up", "turn left", "бег"], clean=True
-        )
-    }
-    assert found == {
+    names = ["dog", "ApplyEyeMakeup", "v_001", "push_up", "Push up", "turn left", "бег"]
+    assert {(f.about, f.fault, f.severity) for f in doctor.name_findings(names, clean=True)} == {
         ("ApplyEyeMakeup", "words run together", "note"),
         ("v_001", "a code, no name", "serious"),
         ("push_up", "words run together", "note"),
@@ -154,57 +126,43 @@ def test_names() -> None:
         ("бег", "other letters", "warning"),
     }
     (verbatim,) = doctor.name_findings(["push_up"], clean=False)
-    assert (verbatim.severity, verbatim.detail) == ("warning", "is not read as 'push up': take --names clean")
+    assert verbatim.severity == "warning"
+    prints(verbatim.detail, "'push up'", "--names")
     assert [f.about for f in doctor.unknown_labels(["a", "b"], ["b", "c"])] == ["a"]
 
 
 def test_folders() -> None:
-    items = [Item(Path("dress/1.jpg"), "hat"), Item(Path("hat/1.jpg"), "hat"), Item(Path("files/2.jpg"), "dress")]
-    items += [Item(Path("Long_Sleeve/1.jpg"), "long sleeve")]
-    (found,) = doctor.folder_findings(items)
+    labels = {"dress": "hat", "hat": "hat", "files": "dress", "Long_Sleeve": "long sleeve"}
+    (found,) = doctor.folder_findings([Item(Path(folder) / "1.jpg", label) for folder, label in labels.items()])
     assert (found.items, found.severity) == ((0,), "serious")
-    # Two labels that read the same: each lies in its own folder.
-    assert not doctor.folder_findings(
-        [Item(Path("Play Violin/1.jpg"), "Play Violin"), Item(Path("b/2.jpg"), "play_violin")]
-    )
+    # Two labels that read the same, one of them in a folder of that name.
+    same = [Item(Path("Play Violin/1.jpg"), "Play Violin"), Item(Path("b/2.jpg"), "play_violin")]
+    assert not doctor.folder_findings(same)
 
 
 def test_synonyms_come_closest_first() -> None:
     cosines = np.array([[1, 0.9, 0.2], [0.9, 1, 0.95], [0.2, 0.95, 1]])
     found = doctor.synonym_findings(["a", "b", "c"], cosines, above=0.8)
-    assert [(f.about, f.detail.split(" (")[0]) for f in found] == [("b", "reads like c"), ("a", "reads like b")]
-    # Measured, many such pairs are told apart.
-    assert found[0].detail.endswith(
-        " and may be confused with it: describe both in sentences (--classes FILE.json), or merge them where they mean "
-        "the same"
-    )
+    assert [finding.about for finding in found] == ["b", "a"]
+    prints(found[0].detail, " c ", 0.95)
+    prints(found[1].detail, " b ", 0.90)
     (swap,) = doctor.swap_findings(["a", "b", "c"], [Swap(0, 2, 0.3, 0.05)])
     assert (swap.about, swap.severity) == ("a", "serious")
-    assert swap.detail.startswith("with c: ")
+    prints(swap.detail, " c", "0.30", 0.05)
 
 
-def test_what_is_left_out() -> None:
-    items, facts = made(
-        "a cat train 1",
-        "b cat train 1",
-        "c cat train 2",
-        "d dog train 2",
-        "e cat train 3",
-        "f cat test 3",
-        "g cat val 5",
-    )
+def test_a_cleaned_list_leaves_out() -> None:
+    items, facts = make_items("cat 1", "cat 1", "cat 2", "dog 2", "cat 3", "cat test 3", "cat val 5")
     facts[6] = replace(facts[6], fault="damaged", problem="frame 3 is damaged", digest="")
     findings = doctor.copies(items, facts) + doctor.file_findings(facts, frames=8)
     findings.append(Finding("serious", "near leak", "g", "", (5, 6)))
     gone = doctor.left_out(items, findings)
     assert sorted(gone) == [1, 2, 3, 4, 6]
-    assert gone[1] == "exact duplicate: a stays"
-    assert gone[4] == "leak: f stays"
-    assert gone[6].startswith("damaged: frame 3")
-
-
-def test_a_chain_of_copies_keeps_one() -> None:
-    items, _ = made("a cat train 1", "b cat train 2", "c cat test 3")
+    prints(gone[1], "exact duplicate", " a ")
+    prints(gone[4], "leak", " f ")
+    prints(gone[6], "damaged", "frame 3")
+    # A chain of copies keeps one.
+    items, _ = make_items("cat 1", "cat 2", "cat test 3")
     chain = [Finding("serious", "near leak", "", "", (0, 2)), Finding("serious", "near leak", "", "", (1, 2))]
     assert sorted(doctor.left_out(items, chain)) == [0, 1]
 

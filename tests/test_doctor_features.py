@@ -1,4 +1,4 @@
-"""What an encoder sees of names and files; `mini` itself, on names and drawn pictures."""
+"""Findings from an encoder's features of names and files: `mini` itself, on names and drawn pictures."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.doctor import known, planted_swaps
 from made import PIXELS, write_broken, write_image, write_video
+from messages import prints
 from texthead import doctor_features, likeness, load_encoder, read_dataset
 from texthead.datasets import Item
 from texthead.towers import Encoder
@@ -20,12 +21,9 @@ def mini() -> Encoder:
 
 
 def test_prompts_are_of_cleaned_names_and_of_sentences() -> None:
-    given = {"push_up": None, "kite": ("a kite", "a kite in the sky"), "_": None}
-    assert doctor_features.prompts_of(given, "a {}.", clean=True) == [
-        "a push up.",
-        ("a kite", "a kite in the sky"),
-        "a _.",
-    ]
+    kite = ("a kite", "a kite in the sky")
+    prompts = doctor_features.prompts_of({"push_up": None, "kite": kite, "_": None}, "a {}.", clean=True)
+    assert prompts == ["a push up.", kite, "a _."]
     assert doctor_features.prompts_of({"push_up": None}, "{}", clean=False) == ["push_up"]
 
 
@@ -40,20 +38,18 @@ def test_cosines_are_of_what_features_have_beside_the_mean_of_the_classes() -> N
 
 
 def test_features_are_kept_by_place_and_unreadable_files_have_none(mini: Encoder, tmp_path: Path) -> None:
-    paths = [write_image(tmp_path / "a.png", "red"), write_broken(tmp_path / "b.mp4")]
-    paths.append(write_video(tmp_path / "c.mp4", "red"))
+    image, video = write_image(tmp_path / "a.png", "red"), write_video(tmp_path / "c.mp4", "red")
     counted: list[tuple[int, int]] = []
     found = doctor_features.mean_features(
         mini,
-        paths,
+        [image, write_broken(tmp_path / "b.mp4"), video],
         frames=2,
         pixels=PIXELS,
         cache=tmp_path / "cache",
         workers=0,
-        progress=lambda done, total: counted.append((done, total)),
+        progress=lambda *counts: counted.append(counts),
     )
-    assert list(found) == [0, 2]
-    assert found[0].shape == found[2].shape == (mini.dim,)
+    assert {place: feature.shape for place, feature in found.items()} == {0: (mini.dim,), 2: (mini.dim,)}
     assert counted[-1] == (3, 3)
 
 
@@ -65,54 +61,43 @@ def test_rows_have_nothing_in_common_and_length_1(mini: Encoder) -> None:
     assert cosines[0, 2] < 0.3
 
 
-def test_names_are_told_by_what_is_wrong_with_them(mini: Encoder) -> None:
+LONG = "very " * 300 + "long"
+
+
+def test_findings_on_names_hold_the_fault_of_each(mini: Encoder) -> None:
     """Features that lie on the text rows of other names, and a name that is too long among them."""
-    names = ["dog", "very " * 300 + "long", "airplane", "guitar"]
-    rows: dict[str, np.ndarray] = dict(
-        zip(("dog", "airplane", "guitar"), doctor_features.rows_of(mini, ["dog", "airplane", "guitar"]), strict=True)
-    )
-    rng = np.random.default_rng(0)
     shown = {"dog": "guitar", "airplane": "airplane", "guitar": "dog"}
-    items, seen = [], []
-    for label, looks_like in shown.items():
-        for number in range(6):
-            items.append(Item(Path(f"{label}{number}"), label))
-            seen.append(5 + rows[looks_like] + rng.normal(0, 0.02, mini.dim))
-    items.append(Item(Path("x"), names[1]))
+    names = [*shown, LONG]
+    rows = dict(zip(shown, doctor_features.rows_of(mini, list(shown)), strict=True))
+    rng = np.random.default_rng(0)
+    labels = [label for label in shown for _ in range(6)]
+    seen = [5 + rows[shown[label]] + rng.normal(0, 0.02, mini.dim) for label in labels]
+    items = [Item(Path(f"{place}"), label) for place, label in enumerate([*labels, LONG])]
     seen.append(np.zeros(mini.dim))
-    found = doctor_features.class_findings(mini, dict.fromkeys(names), names, items, seen)
-    assert [(finding.fault, finding.about) for finding in found] == [
-        ("name too long", names[1]),
-        ("names look swapped", "dog"),
-    ]
-    assert "tokens" in found[0].detail
-    assert found[1].detail.startswith("with guitar: ")
+    long, swap = doctor_features.class_findings(mini, dict.fromkeys(names), names, items, seen)
+    assert (long.fault, long.about) == ("name too long", LONG)
+    prints(long.detail, "tokens")
+    assert (swap.fault, swap.about) == ("names look swapped", "dog")
+    assert "guitar" in swap.detail
     true = [Item(item.path, shown.get(item.label) or item.label) for item in items]
     (only,) = doctor_features.class_findings(mini, dict.fromkeys(names), names, true, seen)
     assert only.fault == "name too long"
+    # Every name is too long.
+    (only,) = doctor_features.class_findings(mini, {LONG: None}, [LONG], items[-1:], seen[-1:])
+    assert only.fault == "name too long"
 
 
-def test_where_every_name_is_too_long_nothing_else_is_said(mini: Encoder) -> None:
-    name = "very " * 300 + "long"
-    (found,) = doctor_features.class_findings(mini, {name: None}, [name], [Item(Path("a"), name)], [np.zeros(mini.dim)])
-    assert found.fault == "name too long"
-
-
-# ---- real sets: what README and LOG say of them
-
-
+# The numbers in README and LOG.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "pairs", "least", "most"),
     [("image/clothing/images.csv", 45, 36, 4), ("video/airborne/clips.csv", 6, 4, 0)],
 )
-def test_planted_swaps_and_look_alikes_of_real_sets(
-    mini: Encoder, shared: Path, tmp_path: Path, place: str, pairs: int, least: int, most: int
-) -> None:
+def test_planted_swaps_and_look_alikes_of_real_sets(mini, shared, tmp_path, place, pairs, least, most) -> None:
     data = read_dataset(shared / place)
     whole = known(mini, data.items, tmp_path)
-    told, right, others = planted_swaps(mini, whole, data.labels)
-    assert told == 0
+    false_swaps, right, others = planted_swaps(mini, whole, data.labels)
+    assert false_swaps == 0
     assert least <= right <= pairs
     assert others <= most
     assert likeness.alike_by_hash(whole.facts) == {}

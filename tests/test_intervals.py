@@ -1,4 +1,4 @@
-"""Intervals: closed forms, sane ends, and coverage that is counted."""
+"""Intervals: closed forms, ends within bounds, and their coverage."""
 
 import math
 
@@ -34,9 +34,6 @@ def test_the_wilson_interval_covers_about_95_of_100():
 )
 def test_paired_interval_by_hand(first, second, items, expected):
     assert paired_interval(first, second, items) == pytest.approx(expected, abs=0.005)
-
-
-def test_a_paired_interval_stays_within_all_points():
     low, high = paired_interval(3, 0, 3)
     assert -100 <= low < high <= 100
 
@@ -50,36 +47,26 @@ def test_the_paired_interval_covers_about_95_of_100(rates):
     assert 0.93 < covered < 0.99
 
 
-def test_the_error_of_a_mean_is_the_textbooks_where_items_are_alone() -> None:
-    values = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, -1.0])
-    expected = values.std(ddof=1) / math.sqrt(len(values))
-    assert standard_error(values, list(range(7))) == pytest.approx(expected)
-
-
 def test_items_of_one_scene_count_as_one_where_they_agree() -> None:
+    values = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, -1.0])
+    # Items alone: the textbook's standard error of a mean.
+    assert standard_error(values, list(range(7))) == pytest.approx(values.std(ddof=1) / math.sqrt(7))
     values, scenes = np.array([1.0] * 4 + [0.0] * 4 + [1.0] * 4), [i // 4 for i in range(12)]
     alone = standard_error(values[::4], [0, 1, 2])
     assert standard_error(values, scenes) == pytest.approx(alone)
     assert standard_error(values, ["one"] * 12) == math.inf
-    low, high = grouped_interval(values.astype(bool), scenes)
-    narrow = grouped_interval(values.astype(bool), list(range(12)))
-    assert low < narrow[0]
-    assert high > narrow[1]
+    (low, high), (lower, higher) = (grouped_interval(values.astype(bool), each) for each in (range(12), scenes))
+    assert lower < low < high < higher
 
 
-def test_all_right_has_an_interval_too() -> None:
-    low, high = grouped_interval(np.ones(20, dtype=bool), list(range(20)))
-    assert 80 < low < 90
-    assert high == pytest.approx(100.0)
-
-
-def test_groups_of_one_rate_leave_no_error_and_count_by_their_items() -> None:
-    assert grouped_interval(np.array([True, False] * 3), list("aabbcc")) == wilson_interval(3, 6)
-
-
-def test_items_that_are_alone_have_wilsons_interval() -> None:
+def test_items_without_a_shared_error_have_the_wilson_interval() -> None:
     right = np.array([True] * 8 + [False] * 2)
     assert grouped_interval(right, range(10)) == wilson_interval(8, 10)
+    # Groups of one rate leave no error and count by their items.
+    assert grouped_interval(np.array([True, False] * 3), list("aabbcc")) == wilson_interval(3, 6)
+    low, high = grouped_interval(np.ones(20, dtype=bool), range(20))
+    assert 80 < low < 90
+    assert high == pytest.approx(100.0)
 
 
 def test_the_grouped_interval_covers_about_95_of_100() -> None:
@@ -89,10 +76,9 @@ def test_the_grouped_interval_covers_about_95_of_100() -> None:
     inside, alone = [], []
     for _ in range(1000):
         right = rng.random(240) < rng.beta(1.2, 0.8, 30)[groups]
-        for found, (low, high) in (
-            (inside, grouped_interval(right, groups.tolist())),
-            (alone, wilson_interval(int(right.sum()), 240)),
-        ):
-            found.append(low <= 60 <= high)
+        low, high = grouped_interval(right, groups.tolist())
+        inside.append(low <= 60 <= high)
+        low, high = wilson_interval(int(right.sum()), 240)
+        alone.append(low <= 60 <= high)
     assert 0.92 < np.mean(inside) < 0.98
     assert np.mean(alone) < 0.8

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from messages import prints
 from texthead.datasets import Item
 from texthead.media_facts import Facts
 from texthead.overview import (
@@ -67,9 +68,9 @@ def test_a_class_of_which_nothing_can_be_read() -> None:
     a = found.classes[0]
     assert (a.frames, a.seconds, a.size, a.all_frames) == (None, None, None, 0)
     assert rows(found, 20)[1] == {"class": "a", "items": "1", "frames": "-", "seconds": "-"}
-    assert unreadable_text(found.whole) == "1 of 2 cannot be read whole and count as items only"
+    prints(unreadable_text(found.whole), "1 of 2")
     assert unreadable_text(found.classes[1]) == ""
-    assert headline(overview((BROKEN, "a", None))) == "1 video of 1 class"
+    prints(headline(overview((BROKEN, "a", None))), "1 video", "1 class")
 
 
 @pytest.mark.parametrize(
@@ -103,12 +104,11 @@ def test_a_duration_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_the_headline_tells_what_all_have_in_common() -> None:
-    assert headline(overview((IMAGE, "a", None), (IMAGE, "b", None))) == "2 images of 2 classes: all 64x48"
+def test_the_headline_holds_what_all_have_in_common() -> None:
+    prints(headline(overview((IMAGE, "a", None), (IMAGE, "b", None))), "2 images", "2 classes", "64x48")
     videos = [(replace(VIDEO, width=64 + number), "a", None) for number in range(2)]
-    assert headline(overview(*videos)) == "2 videos of 1 class: 60 frames, 2.4 s"
-    mixed = overview(*videos, (IMAGE, "b", None))
-    assert headline(mixed) == "2 videos, 1 image of 2 classes: 61 frames, 2.4 s of video"
+    prints(headline(overview(*videos)), "2 videos", "1 class", "60 frames", "2.4 s")
+    prints(headline(overview(*videos, (IMAGE, "b", None))), "2 videos, 1 image", "2 classes", "61 frames", "2.4 s")
 
 
 def test_columns_that_tell_nothing_are_left_out() -> None:
@@ -147,9 +147,7 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
             "size": "64x48",
         },
     ]
-    assert (
-        legend(full[0]) == "frames, seconds: median (least-most); size: the most frequent, of how many different ones"
-    )
+    prints(legend(full[0]), "frames, seconds", "median", "size")
 
 
 def test_one_class_has_no_row_of_all() -> None:
@@ -158,9 +156,11 @@ def test_one_class_has_no_row_of_all() -> None:
 
 def test_of_many_classes_the_largest_and_the_smallest_are_rows() -> None:
     found = rows(of_sizes([1, 2, 3, 4, 5, 6]), 4)
-    assert [row["class"] for row in found] == ["all", "005", "004", "(2 between, of 3-4 items)", "001", "000"]
+    *largest, between, fifth, sixth = (row["class"] for row in found)
+    assert [*largest, fifth, sixth] == ["all", "005", "004", "001", "000"]
+    prints(between, 2, "3-4")
     assert {tuple(row) for row in found} == {("class", "items")}
-    assert [row["class"] for row in rows(of_sizes([1, 1, 1]), 2)][2] == "(1 between, of 1 items)"
+    prints(rows(of_sizes([1, 1, 1]), 2)[2]["class"], "1 between", "1 item")
     assert len(rows(of_sizes([1] * 20), 20)) == 21
     assert len(rows(of_sizes([1] * 21), 20)) == 22
 
@@ -196,7 +196,7 @@ def test_another_takes_the_place_of_a_file_that_cannot_be_read() -> None:
 
 @pytest.mark.parametrize(("classes", "each", "pictured"), [(50, 4, 50), (51, 3, 51), (120, 1, 120), (1000, 1, 200)])
 def test_pictures_are_bounded_however_many_there_are(classes: int, each: int, pictured: int) -> None:
-    labels = [f"{number:04d}" for number in range(classes) for _ in range(30)]
+    labels = [f"{number:04d}" for number in range(classes) for _ in range(10)]
     found = shown(labels, with_thumbnails(labels))
     assert Counter(map(len, found.values())) == {each: pictured}
     assert sum(map(len, found.values())) <= 200
@@ -204,10 +204,9 @@ def test_pictures_are_bounded_however_many_there_are(classes: int, each: int, pi
     assert len(candidates(labels)) <= 400
 
 
-def test_what_is_shown_is_said() -> None:
+def test_the_choice_of_pictures_is_described() -> None:
     few = overview((VIDEO, "a", None), (VIDEO, "b", None))
-    assert shown_text(few, 2) == "Up to 4 items a class, evenly placed over its list, each by a frame in its middle."
-    assert shown_text(few, 1).endswith("; 1 of 2 classes has none, since no file that was tried can be read whole.")
-    assert shown_text(of_sizes([1] * 60), 60).startswith("Up to 3 items a class (there is room for 200 pictures), ")
-    many = shown_text(of_sizes([1] * 250), 200)
-    assert many == "One item a class (there is room for 200 pictures); 50 of 250 classes have none."
+    prints(shown_text(few, 2), 4)
+    prints(shown_text(few, 1), "1 of 2")
+    prints(shown_text(of_sizes([1] * 60), 60), 3, 200)
+    prints(shown_text(of_sizes([1] * 250), 200), 200, "50 of 250")

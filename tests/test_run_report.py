@@ -1,4 +1,4 @@
-"""The page of a run: every part that is given, in words that follow the numbers, and inert whatever the names say."""
+"""The page of a run: its parts, its sentences, which follow the numbers, and no name that runs in a browser."""
 
 import warnings
 from dataclasses import replace
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from messages import prints
 from pages import SCRIPT, Page, assert_self_contained
 from texthead.calibration import calibrate, measure
 from texthead.confusions import Relation, class_rows
 from texthead.evaluation import Evaluation
 from texthead.frame_order import OrderTest, Reordered
-from texthead.how_sure import HowSure, how_sure
+from texthead.how_sure import how_sure
 from texthead.reliability import confidences, expected_calibration_error
-from texthead.report import Report
 from texthead.run_report import Edit, Strip, relation_text, run_report
 
 NAMES = ["archery", SCRIPT, "yoga"]
@@ -28,7 +28,15 @@ RECORDS: list[dict[str, object]] = [
 ]
 
 
-def full_report() -> Report:
+def build_page(**parts) -> Page:
+    """Parse the report of a run of two classes with these parts."""
+    empty = {"recipe": {}, "records": [], "confusion": None, "correlation": None, "names": ["a", "b"]}
+    empty |= {"comparisons": [], "strips": [], "strings": {}}
+    return Page(run_report("run", **{**empty, **parts}).html())
+
+
+@pytest.fixture(scope="module")
+def full_page() -> str:
     return run_report(
         run_folder_name="runs/demo",
         recipe={"seed": 7, "optimiser": {"lr": 5e-06, "betas": (0.9, 0.98)}},
@@ -45,32 +53,20 @@ def full_report() -> Report:
         strings={name: f"a video of a person {name}." for name in NAMES},
         order=OrderTest(20, 60.0, (0, 1), (Reordered("reversed", 20.0, 40.0, 15.5, 60.25, 50.0),)),
         edits=[Edit("2026-11-25", "rename", f"old: a; new: {SCRIPT}")],
-    )
+    ).html()
 
 
-def test_run_report_holds_everything_and_runs_nothing(tmp_path):
-    path = tmp_path / "report.html"
-    full_report().write(path)
-    html = path.read_text(encoding="utf-8")
-    page = Page(html)
-    assert_self_contained(html, page)
-    headings = [
-        *("Comparison", "Training", "Classes", "Order of frames", "Surest mistakes", "Surest hits", "Recipe", "Edits"),
-        "Prompts",
-    ]
-    assert [string for string in page.strings if string in headings] == headings * 2
-    for expected in (
-        "60.0%",
-        "12 of 20 items; 95% interval 38.7 to 78.1",
-        "33.3%",
-        "55.0%",
-        "85 clips/s",
-        "1.25",
-    ):
-        assert expected in page.strings
+def test_run_report_holds_everything_and_runs_nothing(full_page):
+    page = Page(full_page)
+    assert_self_contained(full_page, page)
+    assert page.attributes("href") == [f"#section-{number}" for number in range(1, 10)]
+    links = page.strings[3:12]
+    prints(" | ".join(links), "Training", "Recipe")
+    assert [string for string in page.strings if string in links] == links * 2
+    assert {"60.0%", "33.3%", "55.0%", "85 clips/s", "1.25", "clip.mp4", "other.mp4"} <= set(page.strings)
+    prints(page.text, "12 of 20", "38.7", "78.1")
     for row in (
         ["zero-shot", "61.2 ± 3.1"],
-        ["archery", "10", "80.0 (49 to 94)", "9", "88.9 (57 to 98)", f"{SCRIPT} (2)"],
         [SCRIPT, "yoga", "5 of 10", "0.00", "1 of 3"],
         ["optimiser.lr", "5e-06"],
         ["optimiser.betas", "(0.9, 0.98)"],
@@ -78,73 +74,47 @@ def test_run_report_holds_everything_and_runs_nothing(tmp_path):
     ):
         assert row in page.rows
     assert len(page.attributes("src")) == 6
-    assert {"clip.mp4", "other.mp4"} <= set(page.strings)
+    # The classes, the least recognised first.
+    place = page.rows.index(["archery", "10", "80.0 (49 to 94)", "9", "88.9 (57 to 98)", f"{SCRIPT} (2)"])
+    assert [page.rows[place + step][:2] for step in (-1, 1)] == [[SCRIPT, "10"], ["yoga", "0"]]
 
 
-def test_classes_are_listed_the_least_recognised_first():
-    rows = Page(full_report().html()).rows
-    start = rows.index(["class", "items", "recall (%)", "said", "precision (%)", "most often taken for"])
-    assert [row[0] for row in rows[start + 1 : start + 4]] == [SCRIPT, "archery", "yoga"]
-
-
-def test_run_report_leaves_out_what_is_not_given():
-    report = run_report("run", {}, [], None, None, ["a", "b"], [], [], {})
-    page = Page(report.html())
-    assert "h2" not in [tag for tag, _ in page.tags]
-    assert page.strings == ["run", "run", "2 classes: a, b", "chance", "50%", "1 of 2 classes"]
+def test_run_report_leaves_out_missing_parts():
+    page = build_page()
+    assert (page.all("h2"), len(page.strings)) == ([], 6)
+    prints(" | ".join(page.strings), "run | run", "a, b", "50%")
 
 
 def test_a_diverged_run_can_be_reported():
-    records = [dict(RECORDS[0]), {**RECORDS[1], "loss": None}, {**RECORDS[2], "top1": None}]
-    page = Page(run_report("run", {}, records, None, None, ["a"], [], [], {}).html())
-    assert "step 1; at the start 2.5" in page.strings
+    records = [RECORDS[0], {**RECORDS[1], "loss": None}, {**RECORDS[2], "top1": None}]
+    prints(build_page(records=records).text, "step 1", 2.5)
 
 
-def text_of(**parts) -> str:
-    """The text of a report of two classes with these parts."""
-    given = {
-        "confusion": None,
-        "correlation": None,
-        "names": ["a", "b"],
-        "comparisons": [],
-        "strips": [],
-        "strings": {},
-    }
-    return " ".join(Page(run_report("run", {}, [], **{**given, **parts}).html()).strings)
-
-
-def answers(items: int = 60, seed: int = 0) -> Evaluation:
-    """Items of three classes and scores that are too sure of themselves."""
+def draw_answers(items: int = 60, seed: int = 0) -> Evaluation:
+    """Draw items of three classes and overconfident scores."""
     generator = torch.Generator().manual_seed(seed)
     scores = 2 * torch.randn(items, 3, generator=generator)
     targets = torch.multinomial(scores.softmax(1), 1, generator=generator)[:, 0]
     return Evaluation(("a", "b", "c"), [Path(f"{i}.png") for i in range(items)], targets, 3 * scores)
 
 
-def rows_of(sure: HowSure) -> tuple[str, dict[str, list[str]], int]:
-    """(the text of a page, the rows of its table by their first cell, its pictures)."""
-    page = Page(run_report("run", {}, [], None, None, ["a", "b", "c"], [], [], {}, sure=sure).html())
-    return " ".join(page.strings), {row[0]: row[1:] for row in page.rows if row}, len(page.attributes("src"))
-
-
-def test_a_page_without_calibration_shows_raw_probabilities_and_what_to_run():
-    result = answers()
+def test_a_page_without_calibration_shows_raw_probabilities_and_the_command_to_run():
+    result = draw_answers()
     sure = how_sure(result)
-    text, rows, pictures = rows_of(sure)
-    assert pictures == 1
-    error = sure.raw.bins.error
-    assert error == pytest.approx(result.calibration_error)
-    assert f"Expected calibration error in points: {error:.1f} ({sure.raw.low:.1f} to {sure.raw.high:.1f}); by" in text
-    assert "The run is not calibrated" in text
-    assert "`texthead calibrate RUN DATA --unknown OTHERS`" in text
-    assert not rows
+    page = build_page(names=["a", "b", "c"], sure=sure)
+    assert len(page.attributes("src")) == 1
+    assert sure.raw.bins.error == pytest.approx(result.calibration_error)
+    measured = [f"{value:.1f}" for value in (sure.raw.bins.error, sure.raw.low, sure.raw.high)]
+    prints(page.text, *measured, volatile=(*measured, f"{sure.raw.chance:.1f}"))
+    prints(page.text, "texthead calibrate RUN DATA --unknown OTHERS")
+    assert not page.rows
 
 
-def test_what_is_measured_on_the_page_takes_groups_into_account():
-    own = answers(seed=1)
-    made = calibrate(own.scores, own.targets, unknown=answers(40, seed=2).scores, false_accept=0.1)
+def test_intervals_on_the_page_take_groups_into_account():
+    own = draw_answers(seed=1)
+    made = calibrate(own.scores, own.targets, unknown=draw_answers(40, seed=2).scores, false_accept=0.1)
     # Each item four times: takes of one scene.
-    result = answers(30)
+    result = draw_answers(30)
     again = torch.arange(30).repeat(4)
     scenes = [str(scene) for scene in again.tolist()]
     result = replace(result, paths=result.paths * 4, targets=result.targets[again], scores=result.scores[again])
@@ -153,69 +123,53 @@ def test_what_is_measured_on_the_page_takes_groups_into_account():
         (low, high), (lower, higher) = alone.intervals[name], grouped.intervals[name]
         assert lower < low < high < higher
     low, high = grouped.intervals["held"]
-    assert f"({low:.0f} to {high:.0f})" in rows_of(grouped)[1]["sets that hold the label"][-1]
+    assert f"({low:.0f} to {high:.0f})" in build_page(sure=grouped).rows[-2][-1]
 
 
 def test_a_calibrated_page_states_and_measures():
-    own, result, unknown = answers(seed=1), answers(), answers(40, seed=2).scores
+    own, result, unknown = draw_answers(seed=1), draw_answers(), draw_answers(40, seed=2).scores
     made = calibrate(own.scores, own.targets, unknown=unknown, false_accept=0.1, source="clips (val)")
     made = replace(made, measured=measure(made, own.scores, own.targets, unknown=unknown))
-    others = answers(30, seed=3).scores
-    sure = how_sure(result, calibration=made, unknown=others)
-    text, rows, pictures = rows_of(sure)
-    assert pictures == 2
-    assert f"a temperature of {made.temperature:.3g}: the run was too sure of itself" in text
-    assert f"is not above {made.threshold.probability:.3f}, the answer is none of these; 40 unknown items" in text
-    assert rows[""] == ["stated", "calibration, 60 items", "here, 60 items"]
-    named = int(made.is_known(others).sum())
-    stated, kept, here = rows["unknown items that get a name"]
-    assert (stated, kept) == ("10 % at most", "3 of 40: 7.5 %")
-    assert here.startswith(f"{named} of 30: {100 * named / 30:.1f} % (")
-    held = int(made.sets(result.scores).gather(1, result.targets[:, None]).sum())
-    stated, kept, here = rows["sets that hold the label"]
-    assert (stated, kept) == ("90 % at least", "91.7 %")
-    assert here.startswith(f"{100 * held / 60:.1f} % (")
-    after = expected_calibration_error(
+    others = draw_answers(30, seed=3).scores
+    page = build_page(sure=how_sure(result, calibration=made, unknown=others))
+    assert len(page.attributes("src")) == 2
+    numbers = f"{made.temperature:.3g}", f"{made.threshold.probability:.3f}"
+    prints(page.text, *numbers, 60, "clips (val)", 40, volatile=numbers)
+    header, _, after, _, named, _, held, _ = page.rows
+    prints(" | ".join(header), "calibration", 60)
+    accepted = int(made.is_known(others).sum())
+    prints(" | ".join(named[:3]), "10 %", "3 of 40: 7.5 %")
+    assert named[3].startswith(f"{accepted} of 30: {100 * accepted / 30:.1f} % (")
+    right = int(made.sets(result.scores).gather(1, result.targets[:, None]).sum())
+    prints(" | ".join(held[:3]), "90 %", "91.7 %")
+    assert held[3].startswith(f"{100 * right / 60:.1f} % (")
+    error = expected_calibration_error(
         confidences(made.apply(result.scores)).numpy(), (result.scores.argmax(1) == result.targets).numpy()
     )
-    assert rows["calibration error after, points"][2].startswith(f"{after:.1f} (")
-    # Without what was measured, and without threshold and sets: what there is.
-    text, rows, _ = rows_of(how_sure(result, calibration=made.without_promises(), lines=["edited."]))
-    assert rows[""] == ["stated", "here, 60 items"]
-    assert "unknown items that get a name" not in rows
-    assert "edited." in text
+    assert after[3].startswith(f"{error:.1f} (")
+    # Without a measurement, a threshold and sets.
+    page = build_page(sure=how_sure(result, calibration=made.without_promises(), lines=["edited."]))
+    assert [len(row) for row in page.rows] == [3] * 4
+    assert "edited." in page.strings
 
 
-@pytest.mark.parametrize(
-    ("low", "told"),
-    [(0.5, "Time matters here: reversed frames cost 12.5 points."), (-0.5, "No need for time is shown")],
-)
-def test_the_sentence_on_order_follows_the_interval(low, told):
-    text = text_of(order=OrderTest(40, 60.0, (0,), (Reordered("reversed", 47.5, 12.5, low, 24.0, 30.0),)))
-    assert told in text
-    assert "the seeds 0." in text
-    assert "mean over frames" in text_of(order="The mean over frames is blind to their order")
+@pytest.mark.parametrize("low", [0.5, -0.5])
+def test_the_sentence_on_order_follows_the_interval(low):
+    page = build_page(order=OrderTest(40, 60.0, (0,), (Reordered("reversed", 47.5, 12.5, low, 24.0, 30.0),)))
+    assert ("12.5" in prints(page.strings[7])) == (low > 0)
+    prints(page.text, 40, "seeds 0")
+    assert build_page(order="The reason for no test.").strings[7] == "The reason for no test."
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "told"),
-    [
-        (0.2, 0.6, "Language foretold what was confused: over the pairs of 12 classes"),
-        (-0.6, -0.2, "Language foretold what was not confused"),
-        (-0.1, 0.6, "Language may or may not have foretold what was confused, since the interval holds 0"),
-    ],
-)
-def test_the_sentence_on_language_follows_the_interval(low, high, told):
+@pytest.mark.parametrize(("low", "high"), [(0.2, 0.6), (-0.6, -0.2), (-0.1, 0.6)])
+def test_the_sentence_on_language_follows_the_interval(low, high):
     text = relation_text(Relation(12, (low + high) / 2, low, high, 0.25), rows_are_text=True)
-    assert text.startswith(told)
-    assert f"(95% interval over classes {low:.2f} to {high:.2f}; as high by chance: p = 0.250)" in text
+    prints(text, 12, f"{low:.2f} to {high:.2f}", "p = 0.250")
 
 
 def test_rows_that_are_not_text_are_not_called_language():
-    assert relation_text(Relation(12, 0.4, 0.2, 0.6, 0.01), rows_are_text=False).startswith(
-        "The head's rows, which are"
-    )
-    assert relation_text(None, rows_are_text=True).startswith("Too little was confused, or of too few classes (5 ")
+    prints(relation_text(Relation(12, 0.4, 0.2, 0.6, 0.01), rows_are_text=False), 12, "p = 0.010")
+    prints(relation_text(None, rows_are_text=True), 5)
 
 
 def test_a_page_of_noisy_frames_can_still_be_sent():
@@ -228,12 +182,9 @@ def test_a_page_of_noisy_frames_can_still_be_sent():
     assert len(report.html()) < 750_000
 
 
-def test_names_in_letters_that_the_font_lacks_are_told_on_the_page_alone(tmp_path):
-    names = ["a cat", "鳥", "yoga"]
+def test_only_names_in_letters_that_the_font_lacks_have_a_note(full_page):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report = run_report("run", {}, [], CONFUSION, np.eye(3, dtype=np.float32), names, [], [], {})
-        report.write(tmp_path / "report.html")
-    strings = Page((tmp_path / "report.html").read_text(encoding="utf-8")).strings
-    assert "The font of the pictures has no letters for 鳥: boxes stand there." in strings
-    assert not any("no letters" in string for string in Page(full_report().html()).strings)
+        page = build_page(names=["a cat", "鳥", "yoga"], confusion=CONFUSION, correlation=np.eye(3, dtype=np.float32))
+    (note,) = [string for string in page.strings[6:] if "鳥" in string and string != "鳥"]
+    assert prints(note).partition("鳥")[0] not in full_page

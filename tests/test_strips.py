@@ -1,26 +1,13 @@
-"""Pictures of a clip: what is drawn is what was given, right and wrong are told in words, heat is light."""
-
-import io
+"""Pictures of a clip: they draw the given numbers, mark right and wrong without colour, and show heat as light."""
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from messages import prints, refuses
+from plots import HOSTILE, draw, read_texts
 from texthead import strips
 from texthead.errors import TextheadError
-
-HOSTILE = ["$x^{", "a\nb", "_hidden", "<script>&", "x" * 300]
-
-
-def drawn(figure: Figure) -> Figure:
-    """The figure after it was rendered, which is when labels are laid out and bad strings would fail."""
-    figure.savefig(io.BytesIO(), format="png", dpi=40)
-    return figure
-
-
-def texts(axes) -> list[str]:
-    return [text.get_text() for text in axes.texts]
 
 
 def clip(frames: int, height: int = 6, width: int = 8) -> np.ndarray:
@@ -33,65 +20,36 @@ TOP = [("archery", 0.7), ("yoga", 0.2), ("zumba", 0.1)]
 def test_strip_shows_frames_and_probabilities():
     figure = strips.plot_strip(clip(4), TOP)
     *pictures, bars = figure.axes
+    assert "archery" in figure.get_suptitle()
     assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in pictures] == [0, 1, 2, 3]
     # A pale bar for the whole range lies below each.
     assert [bar.get_width() for bar in bars.patches] == [1.0, 0.7, 1.0, 0.2, 1.0, 0.1]
-    assert texts(bars) == ["archery", "70.0%", "yoga", "20.0%", "zumba", "10.0%"]
-    assert figure.get_suptitle() == "predicted: archery"
+    assert read_texts(bars) == ["archery", "70.0%", "yoga", "20.0%", "zumba", "10.0%"]
 
 
 @pytest.mark.parametrize(
-    ("truth", "title", "labels", "hatched"),
+    ("truth", "place", "title", "labels", "hatched"),
     [
-        ("archery", "✓ right: archery", ["✓ archery", "yoga", "zumba"], 0),
-        ("yoga", "✗ wrong, truth at place 2: yoga", ["✗ archery", "✓ yoga", "zumba"], 1),
-        ("golf", "✗ wrong, truth not in the first 3: golf", ["✗ archery", "yoga", "zumba"], 1),
+        ("archery", None, ("✓", "archery"), ["✓ archery", "yoga", "zumba", "surf"], 0),
+        ("yoga", None, ("✗", 2, "yoga"), ["✗ archery", "✓ yoga", "zumba", "surf"], 1),
+        ("golf", None, ("✗", 4, "golf"), ["✗ archery", "yoga", "zumba", "surf"], 1),
+        ("surf", 17, ("✗", 17, "surf"), ["✗ archery", "yoga", "zumba", "✓ surf"], 1),
     ],
 )
-def test_right_and_wrong_are_told_without_colour(truth, title, labels, hatched):
-    figure = strips.plot_strip(clip(1), TOP, truth=truth)
+def test_right_and_wrong_differ_without_colour(truth, place, title, labels, hatched):
+    figure = strips.plot_strip(clip(1), [*TOP, ("surf", 0.0001)], truth=truth, place=place)
     bars = figure.axes[-1]
-    assert figure.get_suptitle() == title
-    assert texts(bars)[::2] == labels
+    prints(figure.get_suptitle(), *title)
+    assert read_texts(bars)[::2] == labels
     assert sum(bool(bar.get_hatch()) for bar in bars.patches) == hatched
 
 
-def test_many_frames_are_thinned_and_said_so():
-    figure = drawn(strips.plot_strip(clip(15), TOP))
-    assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes[:-1]] == [
-        0,
-        2,
-        4,
-        6,
-        8,
-        10,
-        12,
-        14,
-    ]
-    assert figure.get_supxlabel() == "8 of 15 frames"
-
-
 @pytest.mark.parametrize(
-    ("frames", "top", "message"),
-    [(0, TOP, "got 0 and 3"), (1, [], "got 1 and 0"), (1, [("a", 1.5)], "got 1.5 for 'a'")],
-)
-def test_strip_rejects(frames, top, message):
-    with pytest.raises(TextheadError, match=message):
-        strips.plot_strip(clip(frames), top)
-
-
-def test_a_true_class_further_behind_keeps_its_place():
-    figure = strips.plot_strip(clip(8), [*TOP, ("golf", 0.0001)], truth="golf", place=17)
-    assert figure.get_suptitle() == "✗ wrong, truth at place 17: golf"
-    assert texts(figure.axes[-1])[-2:] == ["✓ golf", "<0.1%"]
-
-
-@pytest.mark.parametrize(
-    ("probability", "told"),
+    ("probability", "text"),
     [(0.0, "0.0%"), (0.0001, "<0.1%"), (0.0006, "0.1%"), (0.123, "12.3%"), (0.9996, ">99.9%"), (1.0, "100.0%")],
 )
-def test_no_percent_is_rounded_to_certainty(probability, told):
-    assert strips.percent(probability) == told
+def test_no_percent_is_rounded_to_certainty(probability, text):
+    assert strips.percent(probability) == text
 
 
 def test_what_is_hot_is_lit_and_what_is_not_is_dark_and_grey():
@@ -107,45 +65,50 @@ def test_what_is_hot_is_lit_and_what_is_not_is_dark_and_grey():
 
 
 def test_saliency_has_a_row_a_name_under_the_frames():
-    heats = {"said: yoga": np.zeros((3, 7, 7)), "true: archery": np.ones((3, 7, 7))}
-    figure = drawn(strips.plot_saliency(200 + clip(3), heats))
+    heats = {"yoga": np.zeros((3, 7, 7)), "true: archery": np.ones((3, 7, 7))}
+    figure = draw(strips.plot_saliency(200 + clip(3), heats))
     shown = [axes.images[0].get_array()[0, 0, 0] for axes in figure.axes]
     dark = round(strips.DIM * 200)
     assert shown == [200, 201, 202, dark, dark, dark, 200, 201, 202]
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert [title for title in titles if title] == ["as they are", *heats]
+    assert [title for title in titles if title][1:] == list(heats)
 
 
 def test_a_single_frame_has_its_saliency_beside_it():
-    figure = drawn(strips.plot_saliency(clip(1), {"said: yoga": np.zeros((1, 7, 7))}))
-    drawings = [axes for axes in figure.axes if axes.images]
-    assert [axes.get_title(loc="left") for axes in drawings] == ["as it is", "said: yoga"]
-    assert len({round(axes.get_position().y0, 2) for axes in drawings}) == 1
+    figure = draw(strips.plot_saliency(clip(1), {"yoga": np.zeros((1, 7, 7))}))
+    plain, heated = [axes for axes in figure.axes if axes.images]
+    assert heated.get_title(loc="left") == "yoga"
+    assert plain.get_position().y0 == pytest.approx(heated.get_position().y0, abs=0.005)
 
 
-def test_saliency_of_a_long_clip_shows_the_frames_that_the_strip_shows():
-    heat = np.zeros((15, 7, 7))
-    figure = strips.plot_saliency(clip(15), {"said: yoga": heat})
-    assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes[:8]] == [0, 2, 4, 6, 8, 10, 12, 14]
+def test_a_strip_and_its_saliency_show_the_same_eight_frames_of_a_long_clip():
+    strip = draw(strips.plot_strip(clip(15), TOP))
+    assert len(strip.axes) == 9
+    prints(str(strip.get_supxlabel()), 8, 15)
+    for figure in (strip, strips.plot_saliency(clip(15), {"yoga": np.zeros((15, 7, 7))})):
+        assert [int(axes.images[0].get_array()[0, 0, 0]) for axes in figure.axes[:8]] == [0, 2, 4, 6, 8, 10, 12, 14]
 
 
 @pytest.mark.parametrize(
-    ("frames", "heats", "message"),
+    ("plot", "frames", "shown", "parts"),
     [
-        (0, {"a": np.zeros((0, 7, 7))}, "got 0 and 1"),
-        (2, {}, "got 2 and 0"),
-        (2, {"a": np.zeros((3, 7, 7))}, "3 frames"),
+        (strips.plot_strip, 0, TOP, (0, 3)),
+        (strips.plot_strip, 1, [], (1, 0)),
+        (strips.plot_strip, 1, [("a", 1.5)], ("a", 1.5)),
+        (strips.plot_saliency, 0, {"a": np.zeros((0, 7, 7))}, (0, 1)),
+        (strips.plot_saliency, 2, {}, (2, 0)),
+        (strips.plot_saliency, 2, {"a": np.zeros((3, 7, 7))}, ("a", 3)),
     ],
 )
-def test_saliency_rejects(frames, heats, message):
-    with pytest.raises(TextheadError, match=message):
-        strips.plot_saliency(clip(frames), heats)
+def test_what_cannot_be_drawn_is_an_error(plot, frames, shown, parts):
+    with refuses(TextheadError, *parts):
+        plot(clip(frames), shown)
 
 
 def test_names_are_text_not_formulas():
-    drawn(strips.plot_strip(clip(2), [(name, 0.1) for name in HOSTILE], truth=HOSTILE[0]))
-    drawn(strips.plot_saliency(clip(2), {name: np.zeros((2, 7, 7)) for name in HOSTILE}))
-    drawn(strips.plot_saliency(clip(1), {name: np.zeros((1, 7, 7)) for name in HOSTILE}))
+    draw(strips.plot_strip(clip(2), [(name, 0.1) for name in HOSTILE], truth=HOSTILE[0]))
+    draw(strips.plot_saliency(clip(2), {name: np.zeros((2, 7, 7)) for name in HOSTILE}))
+    draw(strips.plot_saliency(clip(1), {name: np.zeros((1, 7, 7)) for name in HOSTILE}))
 
 
 @pytest.mark.parametrize("frames", [1, 4, 8])

@@ -1,0 +1,18 @@
+"""What tests of plots share: names that break a careless plot, and readers of what was drawn."""
+
+import io
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+HOSTILE = ["$x^{", "a\nb", "_hidden", "<script>&", "x" * 300]
+
+
+def draw(figure: Figure) -> Figure:
+    """Render the figure, which is when labels are laid out and bad strings would fail; return it."""
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    return figure
+
+
+def read_texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
