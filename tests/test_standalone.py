@@ -194,7 +194,7 @@ def test_answers_and_sets_of_a_calibrated_model(tmp_path):
     predictor.settings = settings_of(1, Views(), Pixels(8, 8, "bicubic"))
     predictor.model = lambda clips: np.array([[2.0, 1.0, 0.0]])
     path = write_image(tmp_path / "a.png", "red")
-    for needed, answer in ((0.86, "a"), (0.87, "none of these")):
+    for needed, answer in ((0.86, "a"), (0.87, standalone.NONE)):
         predictor.thresholds = {
             "temperature": 0.5,
             "threshold": {"false_accept": 0.05, "probability": needed},
@@ -204,7 +204,7 @@ def test_answers_and_sets_of_a_calibrated_model(tmp_path):
         assert [pair["name"] for pair in found["top"]] == ["a", "b"]
         assert [pair["probability"] for pair in found["top"]] == pytest.approx([0.866813, 0.117310], abs=1e-6)
         assert (found["answer"], found["set"]) == (answer, ["a", "b"])
-        assert ("none of these" in standalone.shown(found)) == (answer != "a")
+        assert (standalone.NONE in standalone.shown(found)) == (answer != "a")
 
 
 def test_help_needs_no_model():
