@@ -91,11 +91,10 @@ def check_scores(folder: Path, run, views: Views | None = None, pooling=None) ->
         assert ours.std() > 1e-3, "all scores alike: nothing was compared"
 
 
-def check_top(folder: Path, path: Path, ours: list[tuple[str, float]]) -> None:
-    """predict.py gives a file the names and probabilities that the library gives it."""
-    theirs = standalone.Predictor(folder).named(path, 5)["top"]
-    assert [pair["name"] for pair in theirs] == [name for name, _ in ours]
-    assert [pair["probability"] for pair in theirs] == pytest.approx([p for _, p in ours], abs=1e-4)
+def check_pairs(ours: list[dict], theirs: list[dict]) -> None:
+    assert [pair["name"] for pair in ours] == [pair["name"] for pair in theirs]
+    expected = [pair["probability"] for pair in theirs]
+    assert [pair["probability"] for pair in ours] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.slow
@@ -129,7 +128,8 @@ def test_views_are_averaged_inside(tmp_path, pooling):
     check_scores(tmp_path / "out", run, views, pooling)
     path = write_video(tmp_path / "a.mp4", "red", frames=9)
     (ours,) = predict(run, [path], views=views, pooling=pooling)
-    check_top(tmp_path / "out", path, ours.top)
+    pairs = [{"name": name, "probability": probability} for name, probability in ours.top]
+    check_pairs(pairs, standalone.Predictor(tmp_path / "out").named(path, 5)["top"])
 
 
 def calibrated(run, **changes):
@@ -179,9 +179,6 @@ def test_the_card_says_what_goes_along_of_a_calibration(tmp_path, promises):
     assert ("10 of" in prints(card, "temperature 1.5", 40, "held")) == promises
 
 
-# ---- the command, on a run of real files
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run and its exported folder `out`."""
@@ -208,9 +205,10 @@ def test_other_classes(world, say, tmp_path):
     assert [entry["prompt"] for entry in classes] == ["a kite", "a bird"]
     path = world.images / "red" / "0.png"
     _, out, _ = say("predict", world.run, path, "--classes", "a kite, a bird", "--json")
-    check_top(tmp_path / "out", path, [(pair["name"], pair["probability"]) for pair in json.loads(out)[0]["top"]])
+    predictor = standalone.Predictor(tmp_path / "out")
+    check_pairs(json.loads(out)[0]["top"], predictor.named(path, 5)["top"])
     with refuses(standalone.Refused, "folder"):
-        standalone.Predictor(tmp_path / "out").named(path.parent, 5)
+        predictor.named(path.parent, 5)
 
 
 def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world):
@@ -249,9 +247,7 @@ def check_same_names(ours: str, theirs: str) -> None:
     entries, others = json.loads(ours), [json.loads(line) for line in theirs.splitlines()]
     assert [entry["path"] for entry in entries] == [other["path"] for other in others]
     for entry, other in zip(entries, others, strict=True):
-        assert [pair["name"] for pair in entry["top"]] == [pair["name"] for pair in other["top"]]
-        expected = [pair["probability"] for pair in other["top"]]
-        assert [pair["probability"] for pair in entry["top"]] == pytest.approx(expected, abs=1e-4)
+        check_pairs(entry["top"], other["top"])
 
 
 def test_predict_py_reports_what_it_cannot_read_and_goes_on(exported, tmp_path):
@@ -300,9 +296,6 @@ def test_int8_of_a_vit_is_dynamic(tmp_path):
     assert json.loads((tmp_path / "out" / "thresholds.json").read_text())["threshold"] is None
 
 
-# ---- what cannot be
-
-
 def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):
     new = tmp_path / "new"
     assert str(tmp_path) in wrong("export", world.run, "--out", tmp_path)
@@ -316,30 +309,23 @@ def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_int8_without_training_files_is_refused(tmp_path):
+def test_int8_without_training_files_and_a_model_that_differs_are_not_written(tmp_path, monkeypatch):
+    """The bound is made so small that the last bits break it."""
     run = run_of(tmp_path / "run", "frozen", "mean")
     with refuses(RunError, "int8"):
         export(run, tmp_path / "out", int8=True)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_a_model_that_differs_is_not_written(tmp_path, monkeypatch):
-    """The bound is made so small that the last bits break it."""
-    run = run_of(tmp_path / "run", "frozen", "mean")
     monkeypatch.setattr(parity, "TOLERANCE", 1e-12)
     with refuses(RunError, "1e-12"):
         export(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("where", ["ours", "theirs"])
-def test_no_number_is_no_parity(where):
+def test_no_number_is_no_parity():
     plain, none = np.array([[1.0, -np.inf]]), np.array([[np.nan, 0.0]])
-    pairs = {"ours": [plain, none], "theirs": [plain, plain]}
-    furthest = parity._furthest(pairs[where], pairs["theirs" if where == "ours" else "ours"])
-    with refuses(RunError, "NaN"):
-        parity.check_parity(Parity((1,), furthest, furthest, 0, True, 0, 0, 0))
+    for ours, theirs in (([plain, none], [plain, plain]), ([plain, plain], [plain, none])):
+        furthest = parity._furthest(ours, theirs)
+        with refuses(RunError, "NaN"):
+            parity.check_parity(Parity((1,), furthest, furthest, 0, True, 0, 0, 0))
     assert parity._furthest([plain], [plain]) == 0
 
 

@@ -94,13 +94,10 @@ def test_small_and_odd_pictures(size: tuple[int, int], expected: tuple[int, int]
     assert np.array_equal(np.asarray(image)[[0, -1], [0, -1]], picture[[0, -1], [0, -1]])
 
 
-def test_an_odd_video_is_written(tmp_path: Path):
+def test_a_width_that_is_even_alone_is_written_as_h264_where_it_is(tmp_path: Path):
     frames = [np.full((240, 322, 3), 10 * i, np.uint8) for i in range(8)]
     with open_timed(overlaid(tmp_path, EVENTS, write_timed(tmp_path / "a.mp4", frames, UNEVEN))) as found:
         assert found.frames_at([0]).shape[-2:] == (240, 322)
-
-
-def test_h264_where_it_is():
     assert codec() == ("libx264" if "libx264" in av.codecs_available else "mpeg4")
 
 
