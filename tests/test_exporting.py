@@ -97,6 +97,14 @@ def check_pairs(ours: list[dict], theirs: list[dict]) -> None:
     assert [pair["probability"] for pair in ours] == pytest.approx(expected, abs=1e-4)
 
 
+def check_same_names(ours: str, theirs: str) -> None:
+    """The JSON of `texthead predict` names files as the lines of predict.py do."""
+    entries, others = json.loads(ours), [json.loads(line) for line in theirs.splitlines()]
+    assert [entry["path"] for entry in entries] == [other["path"] for other in others]
+    for entry, other in zip(entries, others, strict=True):
+        check_pairs(entry["top"], other["top"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "temporal", "to"),
@@ -156,15 +164,8 @@ def test_a_calibration_comes_along(tmp_path):
 
 
 def card_of(run, made: Calibration | None = None) -> str:
-    return model_card(
-        run,
-        look_of(run)[1],
-        "name",
-        Parity((1,), 0.5, 0.25, 0, False, 0, 0, 0),
-        made=made,
-        file="model.onnx",
-        int8=None,
-    )
+    far, look = Parity((1,), 0.5, 0.25, 0, False, 0, 0, 0), look_of(run)[1]
+    return model_card(run, look, "name", far, made=made, file="model.onnx", int8=None)
 
 
 @pytest.mark.parametrize("promises", [True, False])
@@ -233,6 +234,7 @@ def test_predict_py_names_as_texthead_predict_does(world, say, exported):
     """In a process where torch, texthead and pillow cannot be imported."""
     files = [*sorted(world.images.rglob("*.png"))[:4], *sorted(world.videos.rglob("*.mp4"))[:4]]
     _, out, _ = say("predict", exported / "run", *files, "--json", "--workers", 0)
+    assert "README.md" in {path.name for path in (exported / "out").iterdir()}
     blocked = "import sys\nfor name in ('torch', 'texthead', 'PIL', 'transformers'): sys.modules[name] = None\n"
     program = str(exported / "out" / "predict.py")
     start = f"import runpy; sys.argv = sys.argv[1:]; runpy.run_path({program!r}, run_name='__main__')"
@@ -240,14 +242,6 @@ def test_predict_py_names_as_texthead_predict_does(world, say, exported):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     check_same_names(out, done.stdout)
-
-
-def check_same_names(ours: str, theirs: str) -> None:
-    """The JSON of `texthead predict` names files as the lines of predict.py do."""
-    entries, others = json.loads(ours), [json.loads(line) for line in theirs.splitlines()]
-    assert [entry["path"] for entry in entries] == [other["path"] for other in others]
-    for entry, other in zip(entries, others, strict=True):
-        check_pairs(entry["top"], other["top"])
 
 
 def test_predict_py_reports_what_it_cannot_read_and_goes_on(exported, tmp_path):

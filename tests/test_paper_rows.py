@@ -128,7 +128,7 @@ UP, DOWN, FLAT = (
         ([FLAT], UNCLEAR),
         ([([], [])], UNCLEAR),
         ([([5.0], [1.0])], UNCLEAR),
-        ([UP, FLAT], UNCLEAR),
+        ([UP, ([1.0, 9.0], [4.0, 2.0])], UNCLEAR),
         ([UP, DOWN], REFUTED),
     ],
 )

@@ -39,6 +39,8 @@ def pictures(size: int = 64) -> torch.Tensor:
 
 @pytest.mark.parametrize("tower", TOWERS)
 def test_the_folder_is_read_as_any_open_clip(folders: dict[str, Path], tower: tinyclip.Tower):
+    mark = json.loads((folders[tower] / tinyclip.MARK).read_text())
+    assert (mark["tower"], mark["setting"]["steps"]) == (tower, 2)
     encoder = load(folders[tower])
     assert encoder.scale == pytest.approx(14.3, rel=0.05)
     assert encoder.visual(pictures()).shape == (3, 128)
@@ -112,8 +114,6 @@ def test_a_finished_tower_is_kept(folders: dict[str, Path]):
     assert tinyclip.kept("vit", folder.parent, steps=2) == folder
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert len({path.name for path in folder.parent.iterdir()}) == 2
-    content = json.loads((folder / tinyclip.MARK).read_text())
-    assert (content["tower"], content["setting"]["steps"]) == ("vit", 2)
 
 
 def test_an_unfinished_or_another_tower_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
