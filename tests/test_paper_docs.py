@@ -1,7 +1,7 @@
 """docs/paper.md names every equation, table and figure of the paper, and every name in it can be imported."""
 
-import importlib
 import json
+import pkgutil
 import re
 from pathlib import Path
 
@@ -15,36 +15,15 @@ PAGE = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
 DOTTED = sorted(set(re.findall(r"`((?:texthead|paper)\.[\w.]+)`", PAGE)))
 
 
-def found(dotted: str) -> object:
-    """What the dotted name stands for."""
-    parts = dotted.split(".")
-    for cut in range(len(parts), 0, -1):
-        try:
-            value: object = importlib.import_module(".".join(parts[:cut]))
-        except ModuleNotFoundError:
-            continue
-        for name in parts[cut:]:
-            value = getattr(value, name)
-        return value
-    raise AssertionError(dotted)
-
-
 @pytest.mark.parametrize("dotted", DOTTED)
 def test_every_name_imports(dotted):
-    assert found(dotted).__doc__
+    assert pkgutil.resolve_name(dotted).__doc__
 
 
-def test_a_name_that_is_not_there_is_noticed():
-    with pytest.raises(AttributeError):
-        found("texthead.heads.no_such_head")
-
-
-@pytest.mark.parametrize(
-    "item",
-    [*(f"Eq. {i}" for i in range(1, 7)), *(f"Fig. {i}" for i in range(1, 5)), *(f"Table {i}" for i in range(1, 13))],
-)
-def test_every_equation_table_and_figure_has_a_line(item):
-    assert re.search(rf"^\| {re.escape(item)} \|", PAGE, re.MULTILINE)
+@pytest.mark.parametrize(("kind", "last"), [("Eq.", 6), ("Fig.", 4), ("Table", 12)])
+def test_every_equation_table_and_figure_has_a_line(kind, last):
+    lines = [int(number) for number in re.findall(rf"^\| {re.escape(kind)} (\d+) \|", PAGE, re.MULTILINE)]
+    assert {*range(1, last + 1)} <= {*lines}
 
 
 def test_every_experiment_is_on_the_page():

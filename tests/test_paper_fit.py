@@ -25,34 +25,25 @@ def result(row: Row, place: Place, seed: int = 0) -> dict:
 
 
 def test_a_row_trains_and_is_scored_on_every_test_item(place):
+    other = result(replace(worlds.CLOTHING, scored="airborne"), place)
+    assert other["count"] == len(data.test_items(data.read("airborne", place)))
     found = result(worlds.CLOTHING, place)
     assert found["count"] == len(data.test_items(data.read("clothing", place))) == 10
-    assert found["steps"] == 2
-    assert not found["rows_moved"]
+    assert (found["steps"], found["rows_moved"]) == (2, False)
     assert found["views"]["1x1"]["top1"] == found["top1"]
     assert len(found["halves"]) == 10
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_does_not(place):
-    def numbers(seed: int) -> list:
-        found = result(replace(worlds.CLOTHING, watch=1), place, seed)
-        return found["curve"]
-
-    assert numbers(0) == numbers(0)
-    assert numbers(0) != numbers(1)
-
-
-def test_looking_at_validation_items_changes_no_loss(place):
-    losses = [
-        [loss for _, loss, _ in result(replace(worlds.CLOTHING, watch=1), place)["curve"]],
-        [loss for _, loss, _ in fit.curve_of(unwatched(place))],
-    ]
-    assert losses[0] == losses[1]
-
-
-def unwatched(place: Place) -> list[dict]:
+def test_the_seed_decides_the_numbers_and_looking_at_validation_items_no_loss(place):
+    row = replace(worlds.CLOTHING, watch=1)
+    curve = result(row, place)["curve"]
+    assert result(row, place)["curve"] == curve
+    assert result(row, place, 1)["curve"] != curve
     bench = fit.prepare(worlds.smoke(worlds.CLOTHING), 0, place)
-    return [record for record in fit.train(bench, bench.model()) if record["kind"] == "train"]
+    unwatched = [record for record in fit.train(bench, bench.model()) if record["kind"] == "train"]
+    assert [loss for _, loss, _ in curve] == [loss for _, loss, _ in fit.curve_of(unwatched)]
+    # A second training starts from the first.
+    assert result(replace(row, after="airborne"), place)["curve"][0][1] != curve[0][1]
 
 
 def test_a_learned_head_moves_and_its_rate_is_the_row_s(place):
@@ -61,12 +52,9 @@ def test_a_learned_head_moves_and_its_rate_is_the_row_s(place):
     assert fit.recipe_for(row, 16, 0).lr_new == pytest.approx(30 * fit.recipe_for(row, 16, 0).lr)
 
 
-@pytest.mark.parametrize("k", [1, 3])
-def test_a_k_shot_row_sees_exactly_k_items_a_class(place, k):
-    assert result(replace(worlds.CLOTHING, k=k), place)["different_items_a_class"] == (k, k)
-
-
-def test_the_published_draw_sees_more_than_k(place):
+def test_a_k_shot_row_sees_exactly_k_items_a_class_and_the_published_draw_more(place):
+    for k in (1, 3):
+        assert result(replace(worlds.CLOTHING, k=k), place)["different_items_a_class"] == (k, k)
     least, most = result(replace(worlds.CLOTHING, k=1, drawing_processes=8), place)["different_items_a_class"]
     assert 1 <= least <= most <= 8
     assert most > 1
@@ -75,8 +63,7 @@ def test_the_published_draw_sees_more_than_k(place):
 def test_zero_shots_train_nothing(place):
     for head in ("text", "linear"):
         found = result(replace(worlds.CLOTHING, k=0, head=head), place)
-        assert found["steps"] == 0
-        assert not found["rows_moved"]
+        assert (found["steps"], found["rows_moved"]) == (0, False)
 
 
 def test_what_is_held_out_is_of_training_items_and_not_trained_on(place):
@@ -86,10 +73,8 @@ def test_what_is_held_out_is_of_training_items_and_not_trained_on(place):
     assert trained | scored == every
     assert not trained & scored
     assert held.classes == train.classes
-
-
-def test_held_out_items_of_few_shots_come_out_of_the_shots(place):
-    train, _, held = fit.chosen(replace(worlds.CLOTHING, k=3, score="held-out"), data.read("clothing", place), 0)
+    # Of few shots they come out of the shots.
+    train, _, held = fit.chosen(replace(worlds.CLOTHING, k=3, score="held-out"), whole, 0)
     assert len(train) + len(held) == 30
 
 
@@ -104,17 +89,6 @@ def test_unseen_classes_are_scored_among_themselves(place):
     assert bench.evaluate(other, test).scores.shape[1] == 4
 
 
-def test_another_data_set_is_scored_behind_its_own_names(place):
-    found = result(replace(worlds.CLOTHING, scored="airborne"), place)
-    assert found["count"] == len(data.test_items(data.read("airborne", place)))
-
-
-def test_a_second_training_starts_from_the_first(place):
-    direct = result(replace(worlds.CLOTHING, watch=1), place)
-    after = result(replace(worlds.CLOTHING, watch=1, after="airborne"), place)
-    assert after["curve"][0][1] != direct["curve"][0][1]
-
-
 def test_lda_and_maps(place):
     names = tuple(data.read("emoji", place).classes[:3])
     found = result(replace(worlds.MOTION, head="lda", lda_items=3, maps=names), place)
@@ -123,15 +97,13 @@ def test_lda_and_maps(place):
 
 
 def test_halves_are_the_published_ones():
-    classes = 10
-    scores = torch.eye(classes)
-    taken, other = half_classes(classes, 0)[:2]
+    scores = torch.eye(10)
+    taken, other = half_classes(10, 0)[:2]
     scores[taken, other] = 2.0  # one class is taken for another wherever both are candidates
-    found = fit.half_scores(Evaluation(tuple("abcdefghij"), [Path("x")] * 10, torch.arange(classes), scores))
+    found = fit.half_scores(Evaluation(tuple("abcdefghij"), [Path("x")] * 10, torch.arange(10), scores))
     for seed, top1 in enumerate(found):
-        half = half_classes(classes, seed)
-        wrong = taken in half and other in half
-        assert top1 == pytest.approx(100 * (len(half) - wrong) / len(half))
+        half = half_classes(10, seed)
+        assert top1 == pytest.approx(100 * (len(half) - ({taken, other} <= {*half})) / len(half))
     assert {round(value) for value in found} == {80, 100}
 
 

@@ -15,18 +15,17 @@ from paper.running import Setting, follow
 ROOT = Path(__file__).parents[1]
 
 
-def command(*words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "paper", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def run_all(folder: Path) -> str:
+    words = ["run", "all", "--scale", "smoke", "--kept", folder / "kept", "--results", folder / "results"]
+    command = [sys.executable, "-m", "paper", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 
 
 @pytest.mark.slow
 def test_every_row_runs_and_is_kept(tmp_path):
-    words = ("run", "all", "--scale", "smoke", "--kept", str(tmp_path / "kept"), "--results", str(tmp_path / "results"))
-    command(*words)
+    run_all(tmp_path)
     store = Store(tmp_path / "results", "smoke")
     setting = Setting(Place("smoke"), (0,), digests=store.digests)
     sections = []
@@ -48,5 +47,4 @@ def test_every_row_runs_and_is_kept(tmp_path):
     assert all(f"## {section.title}" in text for section in sections)
     assert html(sections, ["head"], counts, "smoke").html().count("<h2") == len(NAMES) + 1
     # Nothing is run twice.
-    again = command(*words)
-    assert ", seed 0:" not in again
+    assert ", seed 0:" not in run_all(tmp_path)

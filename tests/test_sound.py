@@ -1,5 +1,6 @@
 """The sound of a video lies in its overlay: copied where it can be, encoded anew where not, and heard when it was."""
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from made import taken
+from messages import prints
 from texthead.decoding import Video, open_media
 from texthead.events import Event
 from texthead.overlay import Curve, write_overlay
@@ -120,7 +122,7 @@ def test_what_goes_into_mp4_is_copied_and_in_time(tmp_path: Path, suffix: str, c
 def test_anything_else_is_aac_and_in_time(tmp_path: Path, suffix: str, codec: str, rate: int, layout: str, called: str):
     source = write_heard(tmp_path / f"a{suffix}", codec, rate=rate, layout=layout)
     out, said = overlaid(source)
-    assert said == f"its sound is encoded anew as AAC, since {called} does not go into .mp4"
+    prints(said or "", "AAC", called)
     name, begin, end = tone(out)
     assert name == "aac"
     assert (begin, end) == pytest.approx(tone(source)[1:], abs=0.03)
@@ -144,7 +146,7 @@ def test_it_is_whole_where_it_is_longer_than_the_pictures(tmp_path: Path):
 
 def test_the_first_of_several_is_taken_and_it_is_said(tmp_path: Path):
     out, said = overlaid(write_heard(tmp_path / "a.mkv", "aac", sounds=3))
-    assert said == "it has the first of 3 sounds"
+    prints(said or "", 3)
     with av.open(str(out)) as container:
         assert (len(container.streams.video), len(container.streams.audio)) == (1, 1)
 
@@ -177,7 +179,7 @@ def test_a_pause_is_silent_and_a_wrong_time_is_left_out(tmp_path: Path, codec: s
             packet.stream = streams[packet.stream.index]
             written.mux(packet)
     out, said = overlaid(source)
-    assert "damaged packets of its sound are left out" in (said or "")
+    prints(said or "", "damaged", volatile=re.findall(r"\d+(?= damaged)", said or ""))
     assert tone(out)[1:] == pytest.approx((0.0, 1.0), abs=0.06)
     with av.open(str(out)) as container:
         assert (container.duration or 0) / av.time_base == pytest.approx(52.8, abs=0.2)
@@ -195,7 +197,7 @@ def test_damaged_packets_are_counted_and_silent(tmp_path: Path):
             hurt.stream = streams[packet.stream.index]
             written.mux(hurt)
     out, said = overlaid(source)
-    assert "damaged packets of its sound are left out" in (said or "")
+    prints(said or "", "damaged", volatile=re.findall(r"\d+(?= damaged)", said or ""))
     assert tone(out)[1:] == pytest.approx((0.0, 1.0), abs=0.06)
 
 
