@@ -2,26 +2,19 @@
 
 import json
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from made import (
-    SMALL,
-    SPEC,
-    tiny_visual,
-)
-from texthead.heads import (
-    FrozenHead,
-)
+from made import SMALL, SPEC, tiny_visual
+from texthead.heads import FrozenHead
 from texthead.recognizer import Recognizer
 from texthead.temporal import TemporalTransformer
 
 RECIPE = replace(SMALL, temporal="transformer", width=32, layers=1)
-
-
 NAMES = ("blue", "red")
 
 
@@ -38,6 +31,24 @@ def make_model(
         nn.init.normal_(temporal.project_out.weight, std=0.05, generator=torch.Generator().manual_seed(2))
     head = head or FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
     return Recognizer(tiny_visual(seed), temporal, head)
+
+
+class Stop(Exception):
+    """What a user, a scheduler or a power cut does in the middle of an epoch."""
+
+
+def stop_after(clips: int) -> Callable[[int, int], None]:
+    """Return a `progress` for `train` that stops it once so many clips are done."""
+
+    def progress(done: int, total: int) -> None:
+        if done >= clips:
+            raise Stop
+
+    return progress
+
+
+def losses(records: list[dict]) -> list[float]:
+    return [record["loss"] for record in records if record["kind"] == "train"]
 
 
 def timeless(records: list[dict]) -> list[dict]:
