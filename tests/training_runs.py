@@ -65,6 +65,13 @@ def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert [key for key in a if not torch.equal(a[key], b[key])] == []
 
 
+def assert_close(tensors: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    assert tensors.keys() == expected.keys()
+    for key, tensor in expected.items():
+        away = (tensors[key].double() - tensor.double()).abs().max()
+        assert away <= tolerance, f"{key} is {away} away"
+
+
 def free_port() -> str:
     with socket.socket() as own:
         own.bind(("127.0.0.1", 0))
