@@ -38,10 +38,11 @@ from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
 from texthead.sampling import Views
 from texthead.steps import Shard, StepLoss, is_cut
-from texthead.temporal import MeanPool, TemporalTransformer
+from texthead.temporal import MeanPool
 from texthead.towers import Encoder
 from texthead.training import _begin_step, train
 from texthead.view_features import encode_items
+from training_runs import make_model
 
 NAMES = ("blue", "green", "red")
 FIRST = Views(origin="first")
@@ -87,13 +88,8 @@ def objective_for(encoder: Encoder, *, online: bool, **options) -> Matching:
 
 def plain_model(*, temporal: bool = True, seed: int = 0) -> Recognizer:
     """A model with trainable rows and no text, in single precision."""
-    module = MeanPool()
-    if temporal:
-        module = TemporalTransformer(SPEC.dim, 1, 32, heads=2, mlp_ratio=2)
-        module.reset(torch.Generator().manual_seed(1))
-        nn.init.normal_(module.project_out.weight, std=0.05, generator=torch.Generator().manual_seed(2))
     head = TrainableHead(noise(3, SPEC.dim, seed=seed), names=NAMES, scale=10.0)
-    return Recognizer(tiny_visual(seed), module, head)
+    return make_model(head=head, temporal=None if temporal else MeanPool(), seed=seed)
 
 
 def gradients(*modules: nn.Module) -> dict[str, Tensor]:
@@ -144,15 +140,13 @@ def trained_matching(
     recipe: Recipe,
     out: Path,
     online: bool,
-    options: dict,
-    resume: bool = False,
-    shard: Shard = "ddp",
-    every: int | None = None,
+    settings: dict,
+    options: dict | None = None,
 ) -> tuple[list[dict], dict[str, Tensor]]:
+    """(records, weights) of a run with the objective of these settings; the options are those of `train`."""
     model, encoder = pair(source)
-    objective = objective_for(encoder, online=online, **options)
-    given = {"objective": objective, "resume": resume, "shard": shard, "checkpoint_every": every}
-    records = train(model, data, val, recipe, out=out, **given)
+    objective = objective_for(encoder, online=online, **settings)
+    records = train(model, data, val, recipe, out=out, objective=objective, **(options or {}))
     return records, weights(model, objective)
 
 
@@ -160,21 +154,14 @@ def trained_matching(
 
 
 def trained(
-    data: Dataset,
-    val: Dataset | None,
-    changes: dict,
-    out: Path,
-    resume: bool = False,
-    shard: Shard = "ddp",
-    every: int | None = None,
+    data: Dataset, val: Dataset | None, changes: dict, out: Path, options: dict | None = None
 ) -> tuple[list[dict], dict[str, Tensor], list[str]]:
-    """(records, weights) of a run in double precision; each process starts from weights of its own."""
+    """(records, weights, lines) of a run in double precision; each process starts from weights of its own."""
     model = plain_model(temporal=not changes.get("freeze_encoder"), seed=rank())
     if not changes.get("freeze_encoder"):
         model = model.double()
     lines: list[str] = []
-    options = {"out": out, "resume": resume, "shard": shard, "checkpoint_every": every, "say": lines.append}
-    records = train(model, data, val, replace(RECIPE, **changes), **options)
+    records = train(model, data, val, replace(RECIPE, **changes), out=out, say=lines.append, **(options or {}))
     return records, weights(model), lines
 
 
@@ -228,8 +215,16 @@ def drawn(step: int) -> float:
     return torch.rand(()).item()
 
 
+def train_plain(data: Dataset, out: Path, changes: dict, shard: Shard = "ddp") -> None:
+    train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out, shard=shard)
+
+
+def train_own_batch(data: Dataset, out: Path) -> None:
+    train_plain(data, out, {"batch": 4 + rank()})
+
+
 def ends_in_a_step(data: Dataset, out: Path, shard: Shard) -> None:
-    """A training in which the second process is killed at its second backward pass; the first one notes what it says."""
+    """A training in which the second process is killed at its second backward pass; the first writes its message."""
     backward, done = Tensor.backward, []
 
     def end(loss: Tensor) -> None:
@@ -239,42 +234,24 @@ def ends_in_a_step(data: Dataset, out: Path, shard: Shard) -> None:
         backward(loss)
 
     Tensor.backward = end  # pyright: ignore[reportAttributeAccessIssue]
-    said, _ = train_error(data, out, {}, shard)
-    (out.parent / f"said-{rank()}").write_text(said)
-
-
-def train_error(data: Dataset, out: Path, changes: dict, shard: Shard = "ddp") -> tuple[str, float]:
-    """(the error, seconds until it came) of a training."""
-    started = time.perf_counter()
-    try:
-        train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out, shard=shard)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}", time.perf_counter() - started
-    return "no error", time.perf_counter() - started
-
-
-def train_with_own_batch(data: Dataset, out: Path) -> tuple[str, float]:
-    return train_error(data, out, {"batch": 4 + rank()})
+    (out.parent / f"message-{rank()}").write_text(message_of(train_plain, data, out, {}, shard))
 
 
 def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batch: int = 1):
-    """(positions' paths, targets, scores, unreadable files) of an evaluation; or its error."""
+    """(positions' paths, targets, scores, unreadable files) of an evaluation."""
     model = plain_model()
     kept = FeatureCache(encoder_key(model.visual, PIXELS), cache) if cache else None
-    try:
-        found = evaluate(model, data, frames=2, pixels=PIXELS, cache=kept, skip_unreadable=skip, batch=batch)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
+    found = evaluate(model, data, frames=2, pixels=PIXELS, cache=kept, skip_unreadable=skip, batch=batch)
     return found.paths, found.targets, found.scores, [error.path for error in found.skipped]
+
+
+def evaluate_own(data: Dataset) -> None:
+    """Evaluate this process's own part of the data, as no caller should."""
+    evaluated(data.pick(range(rank(), len(data), ranks())))
 
 
 def encoded(data: Dataset) -> Tensor:
     return encode_items(tiny_visual(), data, frames=2, pixels=PIXELS)
-
-
-def evaluate_own(data: Dataset) -> str:
-    """What is said where each process hands over its own part of the data, as it should not."""
-    return evaluated(data.pick(range(rank(), len(data), ranks())))
 
 
 # --- the parts
@@ -311,36 +288,32 @@ def first_values() -> list[Tensor]:
     return tensors
 
 
-def fails_in(number: int) -> str:
-    """What each process says when one fails in a block that all shall finish."""
+def message_of(job: Callable, *args: object) -> str:
+    """Return the kind and the message of the error that a job ends with."""
     try:
-        with together():
-            if rank() == number:
-                raise ValueError("no such thing")
+        job(*args)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "no error"
 
 
-def differs() -> str:
+def fails_in(number: int) -> None:
+    """Fail in one process within a block that all shall finish."""
+    with together():
+        if rank() == number:
+            raise ValueError("no such thing")
+
+
+def differs() -> None:
     check_same("words", "equal")
-    try:
-        check_same("words", f"word {rank()}")
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "no error"
+    check_same("words", f"word {rank()}")
 
 
-def comes_late(seconds: float) -> str:
-    """What the first process says when the second does not come."""
+def comes_late(seconds: float) -> None:
     if rank() == 1:
         time.sleep(seconds)
-        return "late"
-    try:
+    else:
         gather_list([1])
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "no error"
 
 
 def ends(number: int) -> list[int]:
@@ -351,7 +324,7 @@ def ends(number: int) -> list[int]:
 
 def raises(number: int) -> int:
     if rank() == number:
-        raise ValueError(f"process {number} says no")
+        raise ValueError(f"no {number}")
     return rank()
 
 

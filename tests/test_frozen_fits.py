@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
 
+from made import noise
+from messages import refuses
 from texthead.errors import DataError
 from texthead.frozen_fits import class_center, logistic_head, text_and_means, tuned_projection
 from texthead.heads import ProbeHead, orthogonal_weights
@@ -12,14 +15,10 @@ from texthead.heads import ProbeHead, orthogonal_weights
 NAMES = ["a", "b", "c"]
 
 
-def gauss(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def clouds(items: int, *, dim: int = 16, spread: float = 0.5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Items around three means, and their labels."""
     targets = torch.arange(3 * items) % 3
-    return 2 * gauss(3, dim, seed=9)[targets] + spread * gauss(3 * items, dim, seed=seed) + 5, targets
+    return 2 * noise(3, dim, seed=9)[targets] + spread * noise(3 * items, dim, seed=seed) + 5, targets
 
 
 def test_the_center_is_the_mean_of_the_class_means_whatever_their_numbers() -> None:
@@ -29,7 +28,7 @@ def test_the_center_is_the_mean_of_the_class_means_whatever_their_numbers() -> N
 
 def test_without_text_the_rows_are_the_mean_directions() -> None:
     features, targets = clouds(4)
-    head = text_and_means(gauss(3, 16), features, targets, names=NAMES, scale=30.0, text_weight=0.0)
+    head = text_and_means(noise(3, 16), features, targets, names=NAMES, scale=30.0, text_weight=0.0)
     seen = F.normalize(features - class_center(features, targets), dim=-1)
     means = torch.stack([F.normalize(seen[targets == label].sum(0), dim=0) for label in range(3)])
     torch.testing.assert_close(head.weight.detach(), 30 * means)
@@ -37,7 +36,7 @@ def test_without_text_the_rows_are_the_mean_directions() -> None:
 
 def test_a_large_weight_of_text_leaves_the_answers_to_the_text() -> None:
     features, targets = clouds(4)
-    rows = gauss(3, 16, seed=4)
+    rows = noise(3, 16, seed=4)
     tests = clouds(50, spread=3.0, seed=7)[0]
     seen = F.normalize(tests - class_center(features, targets), dim=-1)
     head = text_and_means(rows, features, targets, names=NAMES, scale=1.0, text_weight=1e4)
@@ -46,15 +45,15 @@ def test_a_large_weight_of_text_leaves_the_answers_to_the_text() -> None:
 
 def test_text_and_means_are_first_put_to_one_spread_so_that_the_length_of_neither_counts() -> None:
     features, targets = clouds(4)
-    one = text_and_means(gauss(3, 16), features, targets, names=NAMES, scale=1.0)
-    other = text_and_means(70 * gauss(3, 16), features, targets, names=NAMES, scale=1.0)
+    one = text_and_means(noise(3, 16), features, targets, names=NAMES, scale=1.0)
+    other = text_and_means(70 * noise(3, 16), features, targets, names=NAMES, scale=1.0)
     torch.testing.assert_close(one.weight, other.weight)
     # Text rows that hardly tell the classes apart are heard as loudly as others.
-    common = 20 * F.normalize(gauss(1, 16, seed=5), dim=-1)
-    alike = text_and_means(gauss(3, 16) + common, features, targets, names=NAMES, scale=1.0, text_weight=1e3)
+    common = 20 * F.normalize(noise(1, 16, seed=5), dim=-1)
+    alike = text_and_means(noise(3, 16) + common, features, targets, names=NAMES, scale=1.0, text_weight=1e3)
     seen = F.normalize(features - class_center(features, targets), dim=-1)
     spread = (seen @ alike.weight.detach().T).std(1).mean()
-    apart = text_and_means(gauss(3, 16), features, targets, names=NAMES, scale=1.0, text_weight=1e3)
+    apart = text_and_means(noise(3, 16), features, targets, names=NAMES, scale=1.0, text_weight=1e3)
     assert spread / (seen @ apart.weight.detach().T).std(1).mean() == pytest.approx(1.0, rel=0.5)
 
 
@@ -62,14 +61,12 @@ def test_text_and_means_are_first_put_to_one_spread_so_that_the_length_of_neithe
 def test_two_classes_have_a_spread_too(items: int) -> None:
     features, targets = clouds(items)
     keep = targets < 2
-    head = text_and_means(gauss(2, 16), features[keep], targets[keep], names=NAMES[:2], scale=1.0)
+    head = text_and_means(noise(2, 16), features[keep], targets[keep], names=NAMES[:2], scale=1.0)
     assert head(features[keep]).isfinite().all()
     assert head.weight.abs().max() > 0.01
 
 
 def test_the_probe_is_scikit_learns() -> None:
-    from sklearn.linear_model import LogisticRegression
-
     features, targets = clouds(10, spread=2.0)
     tests = clouds(20, spread=2.0, seed=3)[0]
     head = logistic_head(features, targets, names=NAMES, strength=50.0)
@@ -86,23 +83,18 @@ def test_a_class_without_an_item_is_never_named() -> None:
     assert torch.equal(scores.argmax(1)[keep], targets[keep])
 
 
-def objective(p: torch.Tensor, rows: torch.Tensor, x: torch.Tensor, y: torch.Tensor, scale: float, strength: float):
-    """What `tuned_projection` says that it makes least, written down with the whole projection."""
-    loss = F.cross_entropy(scale * x @ p.T @ rows.T, y, reduction="sum")
-    return loss + scale**2 * (p - torch.eye(len(p))).square().sum() / (2 * strength)
-
-
 @pytest.mark.parametrize("strength", [3.0, 300.0])
 def test_a_tuned_projection_is_the_least_of_what_it_says(strength: float) -> None:
     features, targets = clouds(4, spread=2.0)
-    rows = F.normalize(gauss(3, 16, seed=2) + 1.0, dim=-1).double()
+    rows = F.normalize(noise(3, 16, seed=2) + 1.0, dim=-1).double()
     x = F.normalize(features - class_center(features, targets), dim=-1).double()
     p = torch.eye(16, dtype=torch.float64).requires_grad_()
     solver = torch.optim.LBFGS([p], max_iter=500, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
 
     def step() -> torch.Tensor:
         solver.zero_grad()
-        value = objective(p, rows, x, targets, 10.0, strength)
+        loss = F.cross_entropy(10 * x @ p.T @ rows.T, targets, reduction="sum")
+        value = loss + 10**2 * (p - torch.eye(16)).square().sum() / (2 * strength)
         value.backward()
         return value
 
@@ -113,14 +105,14 @@ def test_a_tuned_projection_is_the_least_of_what_it_says(strength: float) -> Non
 
 def test_little_strength_keeps_the_projection_at_the_identity() -> None:
     features, targets = clouds(4)
-    rows = gauss(3, 16, seed=2)
+    rows = noise(3, 16, seed=2)
     head = tuned_projection(rows, features, targets, names=NAMES, scale=10.0, strength=1e-6)
     torch.testing.assert_close(head.weight.detach(), 10 * F.normalize(rows, dim=-1), atol=1e-3, rtol=0)
 
 
 def test_rows_that_are_alike_are_told_apart_by_the_items() -> None:
     features, targets = clouds(8)
-    rows = torch.stack([gauss(16, seed=3), gauss(16, seed=3), gauss(16, seed=3) + 1e-3 * gauss(16, seed=8)])
+    rows = torch.stack([noise(16, seed=3), noise(16, seed=3), noise(16, seed=3) + 1e-3 * noise(16, seed=8)])
     head = tuned_projection(rows, features, targets, names=NAMES, scale=30.0)
     # Of two equal rows no projection makes different ones.
     assert torch.equal(head.weight[0], head.weight[1])
@@ -128,8 +120,6 @@ def test_rows_that_are_alike_are_told_apart_by_the_items() -> None:
 
 
 def test_a_projection_of_orthogonal_rows_with_no_scale_is_a_probe_without_bias() -> None:
-    from sklearn.linear_model import LogisticRegression
-
     features, targets = clouds(6, spread=2.0)
     rows = orthogonal_weights(3, 16, generator=torch.Generator().manual_seed(0))
     head = tuned_projection(rows, features, targets, names=NAMES, scale=1e-6, strength=20.0)
@@ -139,5 +129,5 @@ def test_a_projection_of_orthogonal_rows_with_no_scale_is_a_probe_without_bias()
 
 
 def test_a_probe_needs_a_name_a_row() -> None:
-    with pytest.raises(DataError, match="2 names for 3 rows: a head needs one name a row"):
+    with refuses(DataError, 2, 3):
         ProbeHead(torch.zeros(3, 4), bias=torch.zeros(3), center=torch.zeros(4), names=["a", "b"])

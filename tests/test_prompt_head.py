@@ -9,43 +9,43 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made import SPEC, noise, tiny_visual
-from text_models import (
-    bert,
-    image_only,
-    published,  # noqa: F401
-)
-from texthead import prompt_head, runs
-from texthead.datasets import Pixels
+from messages import refuses
+from run_folders import put
+from text_models import bert, image_only
+from texthead import prompt_head
 from texthead.encoders import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
-from texthead.files import write_json
 from texthead.heads import text_weights
 from texthead.pairing import pair
 from texthead.prompt_head import PromptHead, random_context, template_context
 from texthead.recipes import Recipe
 from texthead.recognizer import Recognizer
-from texthead.runs import load_run, save_model
+from texthead.runs import load_run
 from texthead.temporal import MeanPool
 from texthead.towers import Encoder, Text
 
 NAMES = ["cat", "dog", "boat on a lake"]
 
 
-@pytest.fixture(params=["bert", "open_clip", "mini"])
-def encoder(request, tmp_path: Path, published) -> Encoder:  # noqa: F811
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    return pair(image_only(), bert(tmp_path_factory.mktemp("small") / "bert", 16))
+
+
+@pytest.fixture(scope="module", params=["bert", "open_clip", "mini"])
+def encoder(request, small: Encoder, published) -> Encoder:
     if request.param == "bert":
-        return pair(image_only(), bert(tmp_path / "bert", 16))
-    if request.param == "mini":
-        return load_encoder("mini")
-    return load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit'}.pt")
-
-
-def small(tmp_path: Path) -> Encoder:
-    return pair(image_only(), bert(tmp_path / "bert", 16))
+        return small
+    return load_encoder("mini" if request.param == "mini" else f"openclip:tiny-vit/{published / 'tiny-vit'}.pt")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def drawn_head(text: Text, vectors: int = 4, *, names: list[str] = NAMES, **options) -> PromptHead:
+    """A head that starts from drawn vectors, in training."""
+    return PromptHead(text, names, context=random_context(text, vectors, generator=seeded()), **options).train()
 
 
 @pytest.mark.parametrize("template", ["a boat on a {}", "a tree on {} lake"])
@@ -91,17 +91,15 @@ def losses_of(head: PromptHead, steps: int = 30) -> list[float]:
     return losses
 
 
-def test_only_the_vectors_are_learned_and_testing_takes_their_rows(tmp_path: Path) -> None:
-    encoder = small(tmp_path)
-    text = encoder.text
-    weights = {key: value.clone() for key, value in text.net.state_dict().items()}
-    head = PromptHead(text, NAMES, context=random_context(text, 4, generator=seeded()), scale=10.0).train()
+def test_only_the_vectors_are_learned_and_testing_takes_their_rows(small: Encoder) -> None:
+    weights = {key: value.clone() for key, value in small.text.net.state_dict().items()}
+    head = drawn_head(small.text, scale=10.0)
     assert sorted(head.state_dict()) == ["context", "log_scale", "weight"]
     before = head.weight.clone()
     losses = losses_of(head)
     assert losses[-1] < 0.9 * losses[0]
-    assert all(torch.equal(value, weights[key]) for key, value in text.net.state_dict().items())
-    features = noise(5, encoder.dim, seed=4)
+    assert all(torch.equal(value, weights[key]) for key, value in small.text.net.state_dict().items())
+    features = noise(5, small.dim, seed=4)
     with torch.no_grad():
         trained = head(features)
         head.eval()
@@ -110,14 +108,13 @@ def test_only_the_vectors_are_learned_and_testing_takes_their_rows(tmp_path: Pat
     assert not head.weight.requires_grad
 
 
-def test_many_names_go_through_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = small(tmp_path)
+def test_many_names_go_through_in_parts(small: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{a} {b}" for a in ("cat", "dog", "boat") for b in ("tree", "lake", "on")]
     found = []
     for size in (64, 2):
         monkeypatch.setattr(prompt_head, "_CHUNK", size)
-        head = PromptHead(encoder.text, names, context=random_context(encoder.text, 3, generator=seeded())).train()
-        head(noise(2, encoder.dim)).square().sum().backward()
+        head = drawn_head(small.text, 3, names=names)
+        head(noise(2, small.dim)).square().sum().backward()
         assert head.context.grad is not None
         found.append((head.weight.clone(), head.context.grad.clone()))
     assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
@@ -126,26 +123,19 @@ def test_many_names_go_through_in_parts(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_run_holds_a_learned_template_and_puts_it_before_other_names(tmp_path: Path) -> None:
     source = bert(tmp_path / "bert", 16)
-    encoder = pair(load_encoder(timm_source(tmp_path)), source)
-    head = PromptHead(
-        encoder.text,
-        NAMES,
-        context=random_context(encoder.text, 4, generator=seeded()),
-        after=".",
-        scale=10.0,
-        center=noise(SPEC.dim, seed=8),
-        text_source=source,
-        text_map=encoder.text_map,
-    ).train()
+    torch.save(tiny_visual().net.state_dict(), tmp_path / "tiny.pt")
+    encoder = pair(load_encoder(f"timm:test_efficientnet/{tmp_path / 'tiny.pt'}"), source)
+    options = {"center": noise(SPEC.dim, seed=8), "text_source": source, "text_map": encoder.text_map}
+    head = drawn_head(encoder.text, after=".", scale=10.0, **options)
     losses_of(head, 5)
     model = Recognizer(encoder.visual, MeanPool(), head).eval()
-    run = saved(model, tmp_path / "run")
+    run = load_run(put(tmp_path, model, Recipe(name="test", size=32, resize=36, epochs=1, warmup=0.5, template="{}.")))
     features = noise(3, SPEC.dim, seed=3)
     with torch.no_grad():
         assert torch.equal(run.model.head(features), head(features))
     assert isinstance(run.model.head, PromptHead)
     assert run.model.head.prompts == tuple(f"[4 learned vectors] {name}." for name in NAMES)
-    with pytest.raises(RunError, match="cannot be trained further"):
+    with refuses(RunError, "text encoder"):
         run.model.head.train()(features)
     others = ["tree", "dog"]
     other = run.with_classes(["arbre", "chien"], names=others).model.head
@@ -158,62 +148,42 @@ def test_a_run_holds_a_learned_template_and_puts_it_before_other_names(tmp_path:
     assert torch.allclose(plain.weight, text_weights(encoder, others, template="a {}"), atol=1e-5)
 
 
-def timm_source(tmp_path: Path) -> str:
-    torch.save(tiny_visual().net.state_dict(), tmp_path / "tiny.pt")
-    return f"timm:test_efficientnet/{tmp_path / 'tiny.pt'}"
-
-
-def saved(model: Recognizer, folder: Path) -> runs.Run:
-    recipe = Recipe(name="test", size=32, resize=36, epochs=1, warmup=0.5, template="{}.")
-    folder.mkdir()
-    write_json(folder / "recipe.json", runs.describe(model, recipe, Pixels(32, 36, "bilinear")))
-    write_json(folder / "classes.json", runs.classes_json(model.head, None, recipe.template))
-    write_json(folder / "split.json", {"train": [], "held_out": [], "train_content": [], "held_out_content": []})
-    save_model(folder / "model.safetensors", model)
-    return load_run(folder)
-
-
-def test_what_cannot_be_learned_is_said(tmp_path: Path) -> None:
-    text = small(tmp_path).text
-    with pytest.raises(DataError, match=r"template '{} on' has no words in front of {} to begin with: give --context"):
+def test_what_cannot_be_learned_is_refused(small: Encoder) -> None:
+    text = small.text
+    with refuses(DataError, "'{} on'", "context"):
         template_context(text, "{} on")
-    with pytest.raises(EncoderError, match="tokens > 12: shorten it"):
-        PromptHead(text, NAMES, context=random_context(text, 11, generator=seeded()))
-    with pytest.raises(RunError, match="needs its text encoder, or the rows"):
+    with refuses(EncoderError, 14, 12):
+        drawn_head(text, 11)
+    with refuses(RunError, "text encoder"):
         PromptHead(None, NAMES, context=noise(2, 16))
     odd = Text(text.net, lambda prompts: [[2, 4, 5, 3] for _ in prompts], text.encode, text.embedding)
-    with pytest.raises(DataError, match="'x' is not one token of this text encoder"):
+    with refuses(DataError, "'x'"):
         PromptHead(odd, NAMES, context=noise(2, 16))
 
 
-def test_the_start_depends_on_the_generator_alone(tmp_path: Path) -> None:
-    text = small(tmp_path).text
-    first: Tensor = random_context(text, 5, generator=seeded(1))
-    assert torch.equal(first, random_context(text, 5, generator=seeded(1)))
-    assert not torch.equal(first, random_context(text, 5, generator=seeded(2)))
+def test_the_start_depends_on_the_generator_alone(small: Encoder) -> None:
+    first: Tensor = random_context(small.text, 5, generator=seeded(1))
+    assert torch.equal(first, random_context(small.text, 5, generator=seeded(1)))
+    assert not torch.equal(first, random_context(small.text, 5, generator=seeded(2)))
     assert (first.shape, float(first.std())) == ((5, 16), pytest.approx(0.02, rel=0.3))
 
 
-def test_a_copy_learns_its_own_vectors(tmp_path: Path) -> None:
-    encoder = small(tmp_path)
-    head = PromptHead(
-        encoder.text, NAMES, context=random_context(encoder.text, 4, generator=seeded()), scale=10.0
-    ).train()
+def test_a_copy_learns_its_own_vectors(small: Encoder) -> None:
+    head = drawn_head(small.text, scale=10.0)
     copied = copy.deepcopy(head)
-    features = noise(2, encoder.dim)
+    features = noise(2, small.dim)
     assert torch.allclose(copied(features), head(features), atol=1e-5)
     losses_of(copied, 5)
     assert not torch.allclose(copied(features), head(features), atol=1e-2)
-    assert torch.equal(head.context, random_context(encoder.text, 4, generator=seeded()))
+    assert torch.equal(head.context, random_context(small.text, 4, generator=seeded()))
 
 
-def test_rows_follow_vectors_that_were_put_back(tmp_path: Path) -> None:
+def test_rows_follow_vectors_that_were_put_back(small: Encoder) -> None:
     """As a resumed run puts them back, with the rows of one step before."""
-    encoder = small(tmp_path)
-    head = PromptHead(encoder.text, NAMES, context=random_context(encoder.text, 4, generator=seeded())).train()
+    head = drawn_head(small.text)
     losses_of(head, 3)
     state = {key: value.clone() for key, value in head.state_dict().items()}
-    again = PromptHead(encoder.text, NAMES, context=torch.zeros(4, 16)).eval()
+    again = PromptHead(small.text, NAMES, context=torch.zeros(4, 16)).eval()
     again.load_state_dict(state)
     assert torch.allclose(again.eval().weight, head.eval().weight, atol=1e-6)
     assert not torch.allclose(again.weight, state["weight"], atol=1e-6)

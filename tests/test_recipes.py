@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
+from messages import refuses
 from texthead.errors import RunError
 from texthead.recipes import RECIPES, Recipe, lr_factor, paper, small, step_epoch, text4vis
 
@@ -29,9 +30,6 @@ def test_the_rate_rises_in_a_line_and_falls_to_nothing():
     assert max(factors) == 1
     # Half a cosine is its own mirror image.
     assert [a + b for a, b in zip(factors[50:], reversed(factors[50:]), strict=True)] == pytest.approx([1] * 251)
-
-
-def test_without_warm_up_the_peak_comes_first():
     assert lr_factor(0.0, epochs=10.0, warmup=0.0) == 1
 
 
@@ -76,19 +74,18 @@ def test_what_the_published_code_does():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_knows_its_name_and_takes_changes(name):
+def test_every_recipe_knows_its_name_and_its_command_and_takes_changes(name):
     recipe = RECIPES[name]()
     assert recipe.name == name
     changed = RECIPES[name](frames=16, seed=7)
     assert changed == replace(recipe, frames=16, seed=7)
     with pytest.raises(TypeError, match="framez"):
         RECIPES[name](framez=16)
-
-
-@pytest.mark.parametrize("make", RECIPES.values())
-def test_every_recipe_says_how_to_run_it_and_what_to_expect(make):
-    assert "Command: texthead train" in make.__doc__ or "Command: as `paper`" in make.__doc__
-    assert "Expected:" in make.__doc__
+    with pytest.raises(FrozenInstanceError):
+        recipe.frames = 16
+    about = RECIPES[name].__doc__
+    assert "Command: texthead train" in about or "Command: as `paper`" in about
+    assert "Expected:" in about
 
 
 def test_every_hyper_parameter_is_explained():
@@ -98,60 +95,45 @@ def test_every_hyper_parameter_is_explained():
     assert {field.name for field in fields(Recipe)} <= documented
 
 
-def test_a_recipe_stays_as_it_is():
-    with pytest.raises(FrozenInstanceError):
-        paper().frames = 16
-
-
 # ---- what cannot be
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("key", "value"),
     [
-        ({"frames": 0}, "frames must be from 1 to 1,024, got 0"),
-        ({"size": 15}, "size must be from 16 to 4,096 pixels, got 15"),
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"batch": 0, "accumulate": 1}, "batch must be at least 1, got 0"),
-        ({"accumulate": 0}, r"accumulate must be from 1 to batch \(128\), got 0"),
-        ({"accumulate": 129}, r"accumulate must be from 1 to batch \(128\), got 129"),
-        ({"lr": -1e-9}, "lr must be not negative"),
-        ({"lr_new": -1.0}, "lr_new must be not negative"),
-        ({"lr": float("nan")}, "lr must be not negative, got nan"),
-        ({"flip": 1.1}, "flip must be from 0 to 1, got 1.1"),
-        ({"gray": -0.1}, "gray must be from 0 to 1"),
-        ({"warmup": 30.0}, r"warmup must be less than epochs \(30\), got 30.0"),
-        ({"warmup": -1.0}, "warmup must be"),
-        ({"schedule_every": 0}, "schedule_every must be at least 1"),
-        ({"layers": 0}, "layers must be at least 1"),
-        ({"width": 0}, "width must be at least 1"),
-        ({"scale": 0.0}, "scale must be positive"),
-        ({"weight_decay": -0.1}, "weight_decay must be not negative"),
-        ({"clip_norm": -1.0}, "clip_norm must be not negative"),
-        ({"beta1": 1.0}, "beta1 must be at least 0 and below 1"),
-        ({"beta2": -0.1}, "beta2 must be at least 0 and below 1"),
-        ({"seed": -1}, "seed must be not negative"),
+        ("frames", 0),
+        ("size", 15),
+        ("epochs", 0),
+        ("batch", 0),
+        ("accumulate", 0),
+        ("accumulate", 129),  # of a batch of 128
+        ("lr", -1e-9),
+        ("lr_new", -1.0),
+        ("lr", float("nan")),
+        ("flip", 1.1),
+        ("gray", -0.1),
+        ("warmup", 30.0),  # of 30 epochs
+        ("warmup", -1.0),
+        ("schedule_every", 0),
+        ("layers", 0),
+        ("width", 0),
+        ("scale", 0.0),
+        ("weight_decay", -0.1),
+        ("clip_norm", -1.0),
+        ("beta1", 1.0),
+        ("beta2", -0.1),
+        ("seed", -1),
+        ("temporal", "transfomer"),
+        ("crop", "center"),
+        ("origin", "center"),
+        ("precision", "fp16"),
     ],
 )
-def test_a_value_outside_its_rule(change, told):
-    with pytest.raises(RunError, match=told):
-        paper(**change)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "told"),
-    [
-        ("temporal", "transfomer", "temporal must be mean or transformer or conv or token-conv, got transfomer"),
-        ("crop", "center", "crop must be random or resized, got center"),
-        ("origin", "center", "origin must be first or centre or dense, got center"),
-        ("precision", "fp16", "precision must be fp32 or bf16, got fp16"),
-    ],
-)
-def test_a_mistyped_word(key, value, told):
+def test_a_value_outside_its_rule(key, value):
     recipe = paper()
-    # The type checker of these tests would be faster than the recipe's own rule.
+    # The type checker of these tests would be faster than the recipe's own rule for words.
     object.__setattr__(recipe, key, value)
-    with pytest.raises(RunError, match=told):
+    with refuses(RunError, key, value):
         recipe.__post_init__()
 
 
@@ -177,17 +159,11 @@ def test_json_and_back(make):
     assert set(recipe.to_json()) == {field.name for field in fields(Recipe)}
 
 
-def test_an_unknown_key_is_named():
-    with pytest.raises(RunError, match="no option 'framez'.*frames"):
-        Recipe.from_json({**paper().to_json(), "framez": 3})
-
-
-def test_a_missing_key_is_not_filled_in():
-    values = {key: value for key, value in paper().to_json().items() if key not in ("lr", "area")}
-    with pytest.raises(RunError, match="recipe lacks area, lr: "):
-        Recipe.from_json(values)
-
-
-def test_a_bad_value_is_found_in_json_too():
-    with pytest.raises(RunError, match="frames must be"):
-        Recipe.from_json({**paper().to_json(), "frames": 0})
+def test_json_of_other_options_or_values_is_refused():
+    values = paper().to_json()
+    with refuses(RunError, "framez"):
+        Recipe.from_json({**values, "framez": 3})
+    with refuses(RunError, "area, lr"):
+        Recipe.from_json({key: value for key, value in values.items() if key not in ("lr", "area")})
+    with refuses(RunError, "frames", 0):
+        Recipe.from_json({**values, "frames": 0})

@@ -22,16 +22,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from made import (
-    PIXELS,
-    SPEC,
-    disk_of,
-    held_by_another,
-    tiny_visual,
-    write_broken,
-    write_image,
-    write_video,
-)
+from made import PIXELS, SPEC, Trap, disk_of, held_by_another, tiny_visual, write_broken, write_image, write_video
+from messages import prints, refuses
 from texthead import features as features_module
 from texthead import training
 from texthead.batches import EpochBatches
@@ -41,69 +33,49 @@ from texthead.encoders import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import evaluate
 from texthead.features import FeatureCache, encoder_key
-from texthead.heads import (
-    FrozenHead,
-    LinearHead,
-    TrainableHead,
-)
+from texthead.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.model_parts import make_temporal_for
-from texthead.recipes import Recipe, lr_factor, paper, step_epoch
+from texthead.recipes import Recipe, paper
 from texthead.recognizer import Recognizer
 from texthead.runs import load_run
 from texthead.sampling import Views
 from texthead.temporal import MeanPool
-from texthead.training import (
-    augmentation_for,
-    parameter_groups,
-    set_training,
-    train,
-)
+from texthead.training import augmentation_for, parameter_groups, set_training, train
 from texthead.transforms import Augmentation
-from training_runs import NAMES, RECIPE, assert_same_weights, copied, draw, make_model, on_disk, timeless
+from training_runs import (
+    NAMES,
+    RECIPE,
+    Stop,
+    assert_same_weights,
+    copied,
+    draw,
+    losses,
+    make_model,
+    on_disk,
+    stop_after,
+    timeless,
+)
 
+ONE = replace(RECIPE, epochs=1, warmup=0.5)
+SHORT = replace(RECIPE, epochs=2)
 STEPS = 3  # an epoch of 10 items in batches of 4
 
 
 @pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Ten training items, videos and an image of two colours, and four to look at."""
-    folder = tmp_path_factory.mktemp("media")
-    items = [
-        Item(write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=3 + i % 4, seed=i), NAMES[i % 2], "train")
-        for i in range(9)
-    ]
-    items.append(Item(write_image(folder / "9.png", "red", seed=9), "red", "train"))
-    items += [
-        Item(write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=4, seed=i), NAMES[i % 2], "val")
-        for i in range(20, 24)
-    ]
-    return Dataset(tuple(items), "made here")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Ten items, videos and an image of two colours."""
+    folder, items = tmp_path_factory.mktemp("media"), []
+    for i in range(9):
+        path = write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=3 + i % 4, seed=i)
+        items.append(Item(path, NAMES[i % 2], "train"))
+    return Dataset((*items, Item(write_image(folder / "9.png", "red", seed=9), "red", "train")), "made here")
 
 
 @pytest.fixture(scope="module")
-def data(media: Dataset) -> Dataset:
-    return media.split("train")
-
-
-@pytest.fixture(scope="module")
-def val(media: Dataset) -> Dataset:
-    return media.split("val")
-
-
-class Stop(Exception):
-    """What a user, a scheduler or a power cut does in the middle of an epoch."""
-
-
-def stop_after(clips: int) -> Callable[[int, int], None]:
-    def progress(done: int, total: int) -> None:
-        if done >= clips:
-            raise Stop
-
-    return progress
-
-
-def losses(records: list[dict]) -> list[float]:
-    return [record["loss"] for record in records if record["kind"] == "train"]
+def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("val")
+    paths = [write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=4, seed=i) for i in range(20, 24)]
+    return Dataset(tuple(Item(path, NAMES[i % 2], "val") for i, path in enumerate(paths)), "made here")
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -111,14 +83,20 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def assert_same_run(out: Path, expected: Path) -> None:
+    assert timeless(on_disk(out)) == timeless(on_disk(expected))
+    assert_same_weights(*(load_file(run / "model.safetensors") for run in (out, expected)))
+
+
 def spy_on_adamw(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
-    """What every optimiser step was given: the groups' rates, and each parameter's gradient in order."""
+    """What every optimiser step was given: the groups' rates, each parameter's gradient in order, and their norm."""
     seen: list[dict] = []
 
     class Spy(torch.optim.AdamW):
         def step(self, closure=None):
             grads = [p.grad.clone() for group in self.param_groups for p in group["params"] if p.grad is not None]
-            seen.append({"rates": [group["lr"] for group in self.param_groups], "grads": grads})
+            norm = math.sqrt(sum(float(grad.square().sum()) for grad in grads))
+            seen.append({"rates": [group["lr"] for group in self.param_groups], "grads": grads, "norm": norm})
             return super().step(closure)
 
     monkeypatch.setattr(torch.optim, "AdamW", Spy)
@@ -138,45 +116,26 @@ def test_the_frozen_rows_stay_and_every_encoder_parameter_moves(data: Dataset, t
         model = make_model(head=FrozenHead(draw(2, SPEC.dim), names=NAMES, center=0.1 * draw(SPEC.dim, seed=1)))
     before, parameters = copied(model), dict(model.named_parameters())
     # No weight decay: what moves was moved by a gradient.
-    train(model, data, None, replace(RECIPE, epochs=1, warmup=0.2, weight_decay=0.0, clip_norm=0.0), out=tmp_path)
+    train(model, data, None, replace(ONE, weight_decay=0.0, clip_norm=0.0), out=tmp_path)
     after = copied(model)
     assert torch.equal(after["head.weight"], before["head.weight"])
     assert torch.equal(after["head.center"], before["head.center"])
-    assert "head.weight" not in parameters
-    assert not model.head.weight.requires_grad
     still = [name for name in parameters if torch.equal(after[name], before[name])]
     # Only the first frames' positions are used, but they are rows of one parameter.
     assert still == []
     assert torch.equal(load_file(tmp_path / "model.safetensors")["head.weight"], before["head.weight"])
 
 
-def test_a_trainable_head_moves(data: Dataset, tmp_path: Path) -> None:
-    model = make_model(head=TrainableHead(draw(2, SPEC.dim), names=NAMES))
+@pytest.mark.parametrize("on", [True, False])
+def test_the_logit_scale_and_batch_norms_move_where_the_recipe_says_so(data: Dataset, tmp_path: Path, on: bool) -> None:
+    model = make_model()
     before = copied(model)
-    train(model, data, None, replace(RECIPE, epochs=1, warmup=0.2), out=tmp_path)
-    assert not torch.equal(model.head.weight, before["head.weight"])
-
-
-@pytest.mark.parametrize("learn", [True, False])
-def test_the_logit_scale_is_learned_where_the_recipe_says_so(data: Dataset, tmp_path: Path, learn: bool) -> None:
-    model = make_model()
-    before = model.head.scale
-    train(model, data, None, replace(RECIPE, epochs=1, warmup=0.2, learn_scale=learn), out=tmp_path)
-    assert (model.head.scale != before) == learn
-    assert load_run(tmp_path).model.head.scale == model.head.scale
-
-
-@pytest.mark.parametrize("frozen", [True, False])
-def test_batch_norms_keep_their_statistics_where_the_recipe_says_so(
-    data: Dataset, tmp_path: Path, frozen: bool
-) -> None:
-    model = make_model()
-    before = copied(model.visual)
-    train(model, data, None, replace(RECIPE, epochs=1, warmup=0.2, freeze_batchnorm=frozen), out=tmp_path)
-    after = copied(model.visual)
+    train(model, data, None, replace(ONE, learn_scale=on, freeze_batchnorm=not on), out=tmp_path)
+    after = copied(model)
     statistics = [name for name in before if "running_" in name]
     assert len(statistics) > 10
-    assert all(torch.equal(before[name], after[name]) == frozen for name in statistics)
+    assert all(torch.equal(before[name], after[name]) != on for name in [*statistics, "head.log_scale"])
+    assert load_run(tmp_path).model.head.scale == model.head.scale
 
 
 def test_set_training_reaches_dropout_but_not_frozen_batch_norms() -> None:
@@ -189,25 +148,24 @@ def test_set_training_reaches_dropout_but_not_frozen_batch_norms() -> None:
     assert all(module.training for module in model.modules())
 
 
-def test_a_frozen_encoder_is_left_as_it_is(data: Dataset, tmp_path: Path) -> None:
-    model = make_model()
+@pytest.mark.parametrize("kind", [FrozenHead, TrainableHead])
+def test_a_frozen_encoder_is_left_as_it_is(data: Dataset, tmp_path: Path, kind: type[nn.Module]) -> None:
+    model = make_model(head=kind(draw(2, SPEC.dim), names=NAMES))
     before = copied(model)
-    train(model, data, None, replace(RECIPE, epochs=1, warmup=0.2, freeze_encoder=True), out=tmp_path)
+    train(model, data, None, replace(ONE, freeze_encoder=True), out=tmp_path)
     after = copied(model)
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"temporal", "head"}
-    assert torch.equal(after["head.weight"], before["head.weight"])
+    assert torch.equal(after["head.weight"], before["head.weight"]) == (kind is FrozenHead)
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["fine-tuned", "frozen"])
 def test_it_learns(data: Dataset, val: Dataset, tmp_path: Path, frozen: bool) -> None:
-    model = make_model()
-    recipe = replace(RECIPE, epochs=10, freeze_encoder=frozen)
-    records = train(model, data, val, recipe, out=tmp_path)
-    found = losses(records)
-    assert np.mean(found[-3:]) < 0.25 * np.mean(found[:3])
-    assert records[-1]["kind"] == "val"
-    assert records[-1]["top1"] == 100
+    recipe = replace(RECIPE, epochs=10 if frozen else 4, freeze_encoder=frozen)
+    records = train(make_model(), data, val, recipe, out=tmp_path)
+    values = losses(records)
+    assert np.mean(values[-3:]) < 0.25 * np.mean(values[:3])
+    assert (records[-1]["kind"], records[-1]["top1"]) == ("val", 100)
 
 
 # --- against a loop without any of our machinery --------------------------------------------------------------------
@@ -223,11 +181,11 @@ def bare_losses(model: Recognizer, data: Dataset) -> list[float]:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-    found: list[float] = []
+    values: list[float] = []
     for epoch in range(4):
         order = np.random.default_rng([3, epoch]).permutation(10)
         for picked in (order[0:4], order[4:8], order[8:10]):
-            at = (len(found) + 0.5) / 3
+            at = (len(values) + 0.5) / 3
             factor = at if at < 1 else 0.5 + 0.5 * math.cos(math.pi * (at - 1) / 3)
             optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = 1e-3 * factor, 2e-3 * factor
             batch = [clips[epoch, int(i)] for i in picked]
@@ -238,25 +196,32 @@ def bare_losses(model: Recognizer, data: Dataset) -> list[float]:
             loss.backward()
             nn.utils.clip_grad_norm_([*old, *new], 1.0)
             optimizer.step()
-            found.append(loss.item())
-    return found
+            values.append(loss.item())
+    return values
 
 
-def test_the_losses_are_those_of_a_bare_loop(data: Dataset, tmp_path: Path) -> None:
+def test_losses_and_rates_are_those_of_a_bare_loop(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spy_on_adamw(monkeypatch)
     records = train(make_model(), data, None, RECIPE, out=tmp_path)
     expected = bare_losses(make_model(), data)
-    assert len(expected) == 4 * STEPS
     assert losses(records) == pytest.approx(expected, abs=1e-6)
     assert expected[-1] != pytest.approx(expected[0], abs=1e-2), "the weights have moved between"
+    steps = 4 * STEPS
+    rates = [step["rates"] for step in seen]
+    assert rates[:steps] == [pytest.approx(bare, rel=1e-9) for bare in rates[steps:]]
+    assert max(step["norm"] for step in seen[:steps]) == pytest.approx(RECIPE.clip_norm, rel=1e-3)
+    assert [[record["lr"], record["lr_new"]] for record in records] == rates[:steps]
+    assert [(record["epoch"], record["step"]) for record in records] == [(i // STEPS, i + 1) for i in range(steps)]
 
 
 def test_bf16_is_the_forward_pass_and_weights_stay_float32(data: Dataset, tmp_path: Path) -> None:
     model = make_model()
     seen: list[torch.dtype] = []
     model.temporal.register_forward_hook(lambda _module, _inputs, out: seen.append(out.dtype))
-    recipe = replace(RECIPE, epochs=1, warmup=0.5)
-    half = losses(train(model, data, None, replace(recipe, precision="bf16"), out=tmp_path / "bf16"))
-    full = losses(train(make_model(), data, None, recipe, out=tmp_path / "fp32"))
+    half = losses(train(model, data, None, replace(ONE, precision="bf16"), out=tmp_path / "bf16"))
+    full = losses(train(make_model(), data, None, ONE, out=tmp_path / "fp32"))
     assert set(seen) == {torch.bfloat16}
     assert half != full
     assert half == pytest.approx(full, rel=0.1)
@@ -266,25 +231,29 @@ def test_bf16_is_the_forward_pass_and_weights_stay_float32(data: Dataset, tmp_pa
 # --- the same run, however it is cut up -----------------------------------------------------------------------------
 
 
-def test_losses_do_not_depend_on_the_number_of_workers(data: Dataset, tmp_path: Path) -> None:
-    found = {}
-    for workers in (0, 1, 2):
-        model = make_model(dropout=0.3)
-        torch.manual_seed(workers)  # What came before in the process doesn't matter either.
-        records = train(model, data, None, replace(RECIPE, epochs=2), out=tmp_path / str(workers), workers=workers)
-        found[workers] = losses(records), copied(model)
-    for workers in (1, 2):
-        assert found[workers][0] == found[0][0]
-        assert_same_weights(found[workers][1], found[0][1])
-    assert len(set(found[0][0])) == 2 * STEPS
+def train_short(data: Dataset, out: Path, *, seed: int = SHORT.seed, **options) -> list[dict]:
+    return train(make_model(dropout=0.4), data, None, replace(SHORT, seed=seed), out=out, **options)
 
 
-def test_another_seed_is_another_run(data: Dataset, tmp_path: Path) -> None:
-    first, second = (
-        losses(train(make_model(), data, None, replace(RECIPE, epochs=2, seed=seed), out=tmp_path / str(seed)))
-        for seed in (3, 4)
-    )
-    assert all(a != b for a, b in zip(first, second, strict=True))
+@pytest.fixture(scope="module")
+def uncut(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing has stopped."""
+    out = tmp_path_factory.mktemp("uncut") / "run"
+    train_short(data, out)
+    return out
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_losses_do_not_depend_on_the_number_of_workers(
+    data: Dataset, uncut: Path, tmp_path: Path, workers: int
+) -> None:
+    torch.manual_seed(workers)  # What came before in the process doesn't matter either.
+    train_short(data, tmp_path, workers=workers)
+    assert_same_run(tmp_path, uncut)
+
+
+def test_another_seed_is_another_run(data: Dataset, uncut: Path, tmp_path: Path) -> None:
+    assert len({*losses(on_disk(uncut)), *losses(train_short(data, tmp_path, seed=4))}) == 4 * STEPS
 
 
 RESUMED = [
@@ -297,128 +266,72 @@ RESUMED = [
 ]
 
 
-@pytest.mark.parametrize("changes", RESUMED)
+def make_free_model() -> Recognizer:
+    return make_model(dropout=0.4, head=TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
+
+
+@pytest.fixture(scope="module", params=RESUMED)
+def whole(
+    request: pytest.FixtureRequest, data: Dataset, val: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Recipe, Path, dict[str, Tensor]]:
+    """(recipe, run folder, weights) of three epochs that nothing has stopped."""
+    recipe, out, model = replace(RECIPE, epochs=3, **request.param), tmp_path_factory.mktemp("whole"), make_free_model()
+    train(model, data, val, recipe, out=out)
+    return recipe, out, copied(model)
+
+
+@pytest.mark.parametrize("every", [None, 2], ids=["between epochs", "within an epoch"])
 def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
-    data: Dataset, val: Dataset, tmp_path: Path, changes: dict
+    whole: tuple[Recipe, Path, dict[str, Tensor]],
+    data: Dataset,
+    val: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    every: int | None,
 ) -> None:
-    recipe, whole, cut = replace(RECIPE, **changes), tmp_path / "whole", tmp_path / "cut"
-
-    def fresh() -> Recognizer:
-        return make_model(dropout=0.4, head=TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
-
-    expected_model = fresh()
-    expected = train(expected_model, data, val, recipe, out=whole)
-    with pytest.raises(Stop):  # in the second step of the third epoch
-        train(fresh(), data, val, recipe, out=cut, progress=stop_after(2 * 10 + 8))
-    assert not (cut / "model.safetensors").exists()
-    assert len(losses(on_disk(cut))) == 2 * STEPS + 2
+    recipe, uncut, weights = whole
+    with pytest.raises(Stop):  # in the third step of the second epoch
+        train(make_free_model(), data, val, recipe, out=tmp_path, progress=stop_after(20), checkpoint_every=every)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert len(losses(on_disk(tmp_path))) == 2 * STEPS
 
     torch.manual_seed(12345)
-    model, seen = fresh(), []
-    found = train(model, data, val, recipe, out=cut, resume=True, workers=1, progress=lambda *done: seen.append(done))
-    steps, parts = [(24, 40), (28, 40), (30, 40), (34, 40), (38, 40), (40, 40)], recipe.accumulate
-    halves = [(22, 40), (24, 40), (26, 40), (28, 40), (30, 40), (32, 40), (34, 40), (36, 40), (38, 40), (40, 40)]
-    assert seen == (steps if parts == 1 else halves), "the third epoch is done anew"
-    assert timeless(found) == timeless(expected)
-    assert timeless(on_disk(cut)) == timeless(on_disk(whole)) == timeless(expected)
-    assert [record["kind"] for record in found] == 4 * ["train", "train", "train", "val"]
-    assert_same_weights(copied(model), copied(expected_model))
-    assert_same_weights(load_file(cut / "model.safetensors"), load_file(whole / "model.safetensors"))
-
-
-@pytest.mark.parametrize("changes", RESUMED)
-def test_a_run_stopped_within_an_epoch_goes_on_with_the_very_next_item_bit_for_bit(
-    data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
-) -> None:
-    recipe, whole, cut = replace(RECIPE, **changes), tmp_path / "whole", tmp_path / "cut"
-
-    def fresh() -> Recognizer:
-        return make_model(dropout=0.4, head=TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
-
-    expected_model, said = fresh(), []
-    expected = train(expected_model, data, val, recipe, out=whole)
-    with pytest.raises(Stop):  # in the third step of the third epoch
-        train(fresh(), data, val, recipe, out=cut, progress=stop_after(2 * 10 + 10), checkpoint_every=2)
-    torch.manual_seed(12345)
-    model, drawn, plain = fresh(), [], EpochBatches.__iter__
-    monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in plain(self)))
-    found = train(model, data, val, recipe, out=cut, resume=True, say=said.append)
-    assert said[0] == "resumed after step 2 of 3 of epoch 3"
-    order = np.random.default_rng([recipe.seed, 2]).permutation(10).tolist()
-    assert [position for batch in drawn for epoch, position in batch if epoch == 2] == order[8:]
-    assert timeless(found) == timeless(expected)
-    assert timeless(on_disk(cut)) == timeless(expected)
-    assert_same_weights(copied(model), copied(expected_model))
-    assert_same_weights(load_file(cut / "model.safetensors"), load_file(whole / "model.safetensors"))
-
-
-SHORT = replace(RECIPE, epochs=2)
-
-
-@pytest.fixture(scope="module")
-def uncut(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of SHORT with dropout that nothing has stopped."""
-    out = tmp_path_factory.mktemp("uncut") / "run"
-    train(make_model(dropout=0.4), data, None, SHORT, out=out)
-    return out
+    model, seen, drawn, lines, draw_all = make_free_model(), [], [], [], EpochBatches.__iter__
+    monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
+    options = {"progress": lambda *done: seen.append(done), "say": lines.append, "workers": 0 if every else 1}
+    records = train(model, data, val, recipe, out=tmp_path, resume=True, **options)
+    done = 4 if every else 0  # items of the second epoch at the last checkpoint
+    ends = [4, 8, 10] if recipe.accumulate == 1 else [2, 4, 6, 8, 10]
+    assert seen == [(10 * epoch + end, 30) for epoch in (1, 2) for end in ends if 10 * epoch + end > 10 + done]
+    order = np.random.default_rng([recipe.seed, 1]).permutation(10).tolist()
+    assert [position for batch in drawn for epoch, position in batch if epoch == 1] == order[done:]
+    if every:
+        prints(lines[0], "step 1", 3)
+    assert records == on_disk(tmp_path)
+    assert [record["kind"] for record in records] == 3 * ["train", "train", "train", "val"]
+    assert_same_run(tmp_path, uncut)
+    assert_same_weights(copied(model), weights)
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 100])
 def test_checkpoints_within_epochs_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
-    found = train(make_model(dropout=0.4), data, None, SHORT, out=tmp_path, checkpoint_every=every)
-    assert timeless(found) == timeless(on_disk(uncut))
-
-
-def test_steps_between_checkpoints_are_at_least_one(data: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="checkpoint_every must be at least 1 step, got 0"):
-        train(make_model(), data, None, RECIPE, out=tmp_path, checkpoint_every=0)
+    train_short(data, tmp_path, checkpoint_every=every)
+    assert_same_run(tmp_path, uncut)
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        train(make_model(dropout=0.4), data, None, SHORT, out=tmp_path, progress=stop_after(8))
-    found = train(make_model(dropout=0.4), data, None, SHORT, out=tmp_path, resume=True)
-    assert timeless(found) == timeless(on_disk(uncut)) == timeless(on_disk(tmp_path))
-    assert_same_weights(load_file(tmp_path / "model.safetensors"), load_file(uncut / "model.safetensors"))
+        train_short(data, tmp_path, progress=stop_after(8))
+    train_short(data, tmp_path, resume=True)
+    assert_same_run(tmp_path, uncut)
 
 
-def test_what_a_killed_process_was_writing_is_cleared_away(data: Dataset, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=2)
-    with pytest.raises(Stop):
-        train(make_model(), data, None, recipe, out=tmp_path, progress=stop_after(14))
-    state = tmp_path / "state"
-    (state / ".last.json.vm.20780").write_text('{"step"')
-    train(make_model(), data, None, recipe, out=tmp_path, resume=True)
-    assert not list(tmp_path.rglob(".last.json*"))
-
-
-def test_resuming_a_finished_run_changes_nothing(data: Dataset, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=1, warmup=0.5)
-    expected = train(make_model(), data, None, recipe, out=tmp_path)
-    before, model = contents(tmp_path), make_model()
-    found = train(
-        model, data, None, recipe, out=tmp_path, resume=True, progress=lambda *_: pytest.fail("a step was made")
-    )
-    assert found == expected
-    assert contents(tmp_path) == before
-    assert_same_weights(copied(model), load_file(tmp_path / "model.safetensors"))
-
-
-def test_another_number_of_threads_is_written_down(data: Dataset, tmp_path: Path) -> None:
-    recipe, threads = replace(RECIPE, epochs=2), torch.get_num_threads()
-    with pytest.raises(Stop):
-        train(make_model(), data, None, recipe, out=tmp_path, progress=stop_after(14))
-    torch.set_num_threads(threads + 1)
-    try:
-        records = train(make_model(), data, None, recipe, out=tmp_path, resume=True)
-    finally:
-        torch.set_num_threads(threads)
-    notes = [record for record in records if record["kind"] == "note"]
-    assert [note["text"] for note in notes] == [
-        f"resumed with {threads + 1} threads, begun with {threads}: last bits may differ"
-    ]
-    assert on_disk(tmp_path) == records
-    assert len(losses(records)) == 2 * STEPS
+def test_resuming_a_finished_run_changes_nothing(data: Dataset, uncut: Path) -> None:
+    before, model = contents(uncut), make_model(dropout=0.4)
+    options = {"out": uncut, "resume": True, "progress": lambda *_: pytest.fail("a step was made")}
+    assert train(model, data, None, SHORT, **options) == on_disk(uncut)
+    assert contents(uncut) == before
+    assert_same_weights(copied(model), load_file(uncut / "model.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -426,226 +339,147 @@ def stopped(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with one checkpoint of two; copy it before changing it."""
     out = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Stop):
-        train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, progress=stop_after(14))
+        train_short(data, out, progress=stop_after(14))
     return out
 
 
-def relabelled(data: Dataset) -> Dataset:
-    return replace(data, items=(replace(data.items[0], label="red"), *data.items[1:]))
+@pytest.fixture
+def again(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of the stopped run."""
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
-def smaller(data: Dataset) -> Dataset:
-    return data.pick(range(9))
-
-
-def reordered(data: Dataset) -> Dataset:
-    return data.pick([1, 0, *range(2, 10)])
-
-
-@pytest.mark.parametrize("other", [smaller, reordered, relabelled])
-def test_resuming_with_other_items_is_refused(
-    stopped: Path, data: Dataset, other: Callable[[Dataset], Dataset]
-) -> None:
-    before = contents(stopped)
-    with pytest.raises(RunError, match=r"run: was begun with .*other training items: resume it as it was"):
-        train(make_model(), other(data), None, replace(RECIPE, epochs=2), out=stopped, resume=True)
-    assert contents(stopped) == before
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"lr": 2e-3}, r"lr = 0\.001, not 0\.002"),
-        ({"epochs": 3}, "epochs = 2, not 3"),
-        ({"area": (0.4, 1.0)}, r"area = \[0\.5, 1\.0\], not \[0\.4, 1\.0\]"),
-        ({"freeze_encoder": True}, "freeze_encoder = False, not True"),
-    ],
-)
-def test_resuming_with_another_recipe_is_refused(stopped: Path, data: Dataset, changes: dict, said: str) -> None:
-    before = contents(stopped)
-    with pytest.raises(RunError, match=f"run: was begun with {said}: resume it as it was"):
-        train(make_model(), data, None, replace(RECIPE, **{"epochs": 2, **changes}), out=stopped, resume=True)
-    assert contents(stopped) == before
-
-
-def other_encoder(model: Recognizer) -> Recognizer:
-    return Recognizer(tiny_visual(spec=replace(SPEC, mean=(0.4, 0.5, 0.5))), model.temporal, model.head)
-
-
-def other_temporal(model: Recognizer) -> Recognizer:
-    return Recognizer(model.visual, MeanPool(), model.head)
-
-
-def other_head(model: Recognizer) -> Recognizer:
-    return model.with_head(TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
-
-
-def other_order_of_classes(model: Recognizer) -> Recognizer:
-    return model.with_head(FrozenHead(draw(2, SPEC.dim), names=NAMES[::-1], scale=10.0))
-
-
-@pytest.mark.parametrize("other", [other_encoder, other_temporal, other_head, other_order_of_classes])
-def test_resuming_with_another_model_is_refused(
-    stopped: Path, data: Dataset, other: Callable[[Recognizer], Recognizer]
-) -> None:
-    before = contents(stopped)
-    with pytest.raises(RunError, match="was begun with another encoder, head or other training items"):
-        train(other(make_model()), data, None, replace(RECIPE, epochs=2), out=stopped, resume=True)
-    assert contents(stopped) == before
-
-
-def test_resuming_nothing_is_refused(data: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"run: no run to resume .*leave out --resume"):
-        train(make_model(), data, None, RECIPE, out=tmp_path / "run", resume=True)
-
-
-def test_a_folder_with_a_run_is_not_trained_over(stopped: Path, data: Dataset) -> None:
-    before = contents(stopped)
-    with pytest.raises(RunError, match=r"run: holds a run already; pass --resume .* or choose another --out"):
-        train(make_model(), data, None, replace(RECIPE, epochs=2), out=stopped)
-    assert contents(stopped) == before
-
-
-def test_a_run_with_the_checkpoints_of_an_earlier_version_is_not_resumed(
-    stopped: Path, data: Dataset, tmp_path: Path
-) -> None:
-    out = Path(shutil.copytree(stopped, tmp_path / "run"))
-    shutil.rmtree(out / "state")
-    (out / "state").mkdir()
-    torch.save({"model": {}, "optimizer": {}}, out / "state" / "last.pt")
-    about = json.loads((out / "recipe.json").read_text())
-    about["recipe"].pop("patch_dropout")
-    (out / "recipe.json").write_text(json.dumps({**about, "format": 2}))
-    before = contents(out)
-    with pytest.raises(
-        RunError, match=r"run: was begun by a version .* other checkpoints \(format 2, now 3\): finish it"
-    ):
-        train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
-    assert contents(out) == before
-
-
-class Touch:
-    """A pickle that runs code when it is read."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def spoil(state: Path, how: str) -> None:
-    pointer, (shard,) = state / "last.json", state.glob("step-*/*.safetensors")
-    # Copies: they lie in the file that is written over.
-    tensors = {key: tensor.clone() for key, tensor in load_file(shard).items()}
+def test_another_number_of_threads_is_written_down(data: Dataset, again: Path) -> None:
+    pointer = again / "state" / "last.json"
     counts = json.loads(pointer.read_text())
-    first, *others = tensors
-    match how:
-        case "pickle":
-            shard.write_bytes(pickle.dumps(Touch(state / "executed")))
-        case "pickle in a torch file":
-            torch.save({**tensors, "extra": Touch(state / "executed")}, shard)
-        case "empty":
-            shard.write_bytes(b"")
-        case "cut short":
-            shard.write_bytes(shard.read_bytes()[:-100])
-        case "text":
-            shard.write_text("no checkpoint at all")
-        case "no file":
-            shard.unlink()
-        case "no folder":
-            shutil.rmtree(shard.parent)
-        case "a tensor is missing":
-            save_file({key: tensors[key] for key in others}, shard)
-        case "a tensor too many":
-            save_file({**tensors, "more": torch.zeros(1)}, shard)
-        case "another shape":
-            save_file({**tensors, first: torch.zeros(7, 7)}, shard)
-        case "another optimiser":
-            save_file({**tensors, "optimizer.model.none.exp_avg": torch.zeros(1)}, shard)
-        case "another model":
-            save_file(nn.Linear(2, 2).state_dict(), shard)
-        case "a pointer of text":
-            pointer.write_text("step 3")
-        case "a pointer without a number":
-            pointer.write_text(json.dumps({**counts, "step": "3"}))
-        case "a pointer with a place":
-            pointer.write_text(json.dumps({**counts, "step": "../step-3"}))
-        case "half a pointer":
-            pointer.write_text(json.dumps({"step": 3}))
-        case _:
-            raise AssertionError(how)
+    assert counts["threads"] == torch.get_num_threads()
+    pointer.write_text(json.dumps({**counts, "threads": 7}))
+    records = train_short(data, again, resume=True)
+    (note,) = (record for record in records if record["kind"] == "note")
+    prints(note["text"], torch.get_num_threads(), 7)
+    assert on_disk(again) == records
+    assert len(losses(records)) == 2 * STEPS
 
 
 @pytest.mark.parametrize(
-    "how",
+    ("part", "change", "parts"),
     [
-        "pickle",
-        "pickle in a torch file",
-        "empty",
-        "cut short",
-        "text",
-        "no file",
-        "no folder",
-        "a tensor is missing",
-        "a tensor too many",
-        "another shape",
-        "another optimiser",
-        "another model",
-        "a pointer of text",
-        "a pointer without a number",
-        "a pointer with a place",
-        "half a pointer",
+        ("data", lambda data: data.pick(range(9)), ()),
+        ("data", lambda data: data.pick([1, 0, *range(2, 10)]), ()),
+        ("data", lambda data: replace(data, items=(replace(data.items[0], label="red"), *data.items[1:])), ()),
+        ("recipe", lambda recipe: replace(recipe, lr=2e-3), ("lr", 0.001, 0.002)),
+        ("recipe", lambda recipe: replace(recipe, epochs=3), ("epochs", 2, 3)),
+        ("recipe", lambda recipe: replace(recipe, area=(0.4, 1.0)), ("area", [0.5, 1.0], [0.4, 1.0])),
+        ("recipe", lambda recipe: replace(recipe, freeze_encoder=True), ("freeze_encoder", False, True)),
+        ("visual", lambda _: tiny_visual(spec=replace(SPEC, mean=(0.4, 0.5, 0.5))), ()),
+        ("temporal", lambda _: MeanPool(), ()),
+        ("head", lambda _: TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0), ()),
+        ("head", lambda _: FrozenHead(draw(2, SPEC.dim), names=NAMES[::-1], scale=10.0), ()),
     ],
 )
-def test_a_checkpoint_that_is_none_is_refused_and_runs_nothing(
-    stopped: Path, data: Dataset, tmp_path: Path, how: str
+def test_a_run_is_resumed_as_it_was_begun_only(
+    stopped: Path, data: Dataset, part: str, change: Callable, parts: tuple
 ) -> None:
-    out = Path(shutil.copytree(stopped, tmp_path / "run"))
-    spoil(out / "state", how)
-    with pytest.raises(RunError, match=r"run/state/(step-3|last\.json): ") as caught:
-        train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
+    before, model = contents(stopped), make_model(dropout=0.4)
+    begun = {"data": data, "recipe": SHORT, "visual": model.visual, "temporal": model.temporal, "head": model.head}
+    begun[part] = change(begun[part])
+    model = Recognizer(begun["visual"], begun["temporal"], begun["head"])
+    with refuses(RunError, stopped, *parts):
+        train(model, begun["data"], None, begun["recipe"], out=stopped, resume=True)
+    assert contents(stopped) == before
+
+
+def test_resume_is_for_a_folder_with_a_run_and_needed_there(stopped: Path, data: Dataset, tmp_path: Path) -> None:
+    before = contents(stopped)
+    with refuses(RunError, tmp_path / "run", "resume"):
+        train_short(data, tmp_path / "run", resume=True)
+    with refuses(RunError, stopped, "resume"):
+        train_short(data, stopped)
+    assert contents(stopped) == before
+
+
+def test_a_run_with_the_checkpoints_of_an_earlier_version_is_not_resumed(data: Dataset, again: Path) -> None:
+    shutil.rmtree(again / "state")
+    (again / "state").mkdir()
+    torch.save({"model": {}, "optimizer": {}}, again / "state" / "last.pt")
+    about = json.loads((again / "recipe.json").read_text())
+    about["recipe"].pop("patch_dropout")
+    (again / "recipe.json").write_text(json.dumps({**about, "format": 2}))
+    before = contents(again)
+    with refuses(RunError, again, "format 2", 3):
+        train_short(data, again, resume=True)
+    assert contents(again) == before
+
+
+def edit(shard: Path, *, drop: str = "", **tensors: Tensor) -> None:
+    # Copies: they lie in the file that is written over.
+    others = {key: tensor.clone() for key, tensor in load_file(shard).items() if key != drop}
+    save_file({**others, **tensors}, shard)
+
+
+def point(pointer: Path, step: str) -> None:
+    pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "step": step}))
+
+
+# Pickles: faults/test_untrusted_code.py.
+SPOILED: dict[str, Callable[[Path, Path], object]] = {
+    "empty": lambda shard, _: shard.write_bytes(b""),
+    "cut short": lambda shard, _: shard.write_bytes(shard.read_bytes()[:-100]),
+    "text": lambda shard, _: shard.write_text("no checkpoint at all"),
+    "no file": lambda shard, _: shard.unlink(),
+    "no folder": lambda shard, _: shutil.rmtree(shard.parent),
+    "a tensor is missing": lambda shard, _: edit(shard, drop="model.head.weight"),
+    "a tensor too many": lambda shard, _: edit(shard, more=torch.zeros(1)),
+    "another shape": lambda shard, _: edit(shard, **{"model.head.weight": torch.zeros(7, 7)}),
+    "another optimiser": lambda shard, _: edit(shard, **{"optimizer.model.none.exp_avg": torch.zeros(1)}),
+    "another model": lambda shard, _: save_file(nn.Linear(2, 2).state_dict(), shard),
+    "a pointer of text": lambda _, pointer: pointer.write_text("step 3"),
+    "a pointer without a number": lambda _, pointer: point(pointer, "3"),
+    "a pointer with a place": lambda _, pointer: point(pointer, "../step-3"),
+    "half a pointer": lambda _, pointer: pointer.write_text('{"step": 3}'),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
+def test_a_checkpoint_that_is_none_is_refused(
+    data: Dataset, again: Path, spoil: Callable[[Path, Path], object], request: pytest.FixtureRequest
+) -> None:
+    pointer, (shard,) = again / "state" / "last.json", again.glob("state/step-*/*.safetensors")
+    spoil(shard, pointer)
+    wrong = pointer if "pointer" in request.node.name else shard.parent
+    with refuses(RunError, wrong) as caught:
+        train_short(data, again, resume=True)
     assert "\n" not in str(caught.value)
-    assert not (out / "state" / "executed").exists()
-    assert not (out / "model.safetensors").exists()
+    assert not (again / "model.safetensors").exists()
 
 
-def test_what_torch_would_unpickle_beside_a_checkpoint_is_not_looked_at(
-    stopped: Path, data: Dataset, tmp_path: Path
+def test_what_lies_beside_a_checkpoint_is_neither_read_nor_kept(
+    data: Dataset, uncut: Path, again: Path, tmp_path: Path
 ) -> None:
-    out = Path(shutil.copytree(stopped, tmp_path / "run"))
-    (out / "state" / "step-3" / ".metadata").write_bytes(pickle.dumps(Touch(tmp_path / "executed")))
-    train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
+    """Half of the next checkpoint, what a killed process was writing, and what torch would unpickle."""
+    state = again / "state"
+    shutil.copytree(state / "step-3", state / "step-6")
+    (state / "step-6" / "shard-00002-model-00001-of-00001.safetensors").write_bytes(b"half")
+    (state / "step-4").mkdir()
+    (state / ".last.json.vm.20780").write_text('{"step"')
+    (state / "step-3" / ".metadata").write_bytes(pickle.dumps(Trap(tmp_path / "executed")))
+    train_short(data, again, resume=True)
+    assert_same_run(again, uncut)
+    assert sorted(path.name for path in state.iterdir()) == ["last.json", "step-6"]
+    assert len([*(state / "step-6").iterdir()]) == 1
     assert not (tmp_path / "executed").exists()
-
-
-def test_what_a_stop_left_of_a_checkpoint_is_not_read(stopped: Path, data: Dataset, tmp_path: Path) -> None:
-    """Half of a folder, as of more processes, stands where the next checkpoint will."""
-    expected = train(make_model(), data, None, replace(RECIPE, epochs=2), out=tmp_path / "whole")
-    out = Path(shutil.copytree(stopped, tmp_path / "run"))
-    shutil.copytree(out / "state" / "step-3", out / "state" / "step-6")
-    (out / "state" / "step-6" / "shard-00002-model-00001-of-00001.safetensors").write_bytes(b"half")
-    (out / "state" / "step-4").mkdir()
-    found = train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
-    assert timeless(found) == timeless(expected)
-    assert sorted(path.name for path in (out / "state").iterdir()) == ["last.json", "step-6"]
-    assert len([*(out / "state" / "step-6").iterdir()]) == 1
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "split.json", "classes.json", "metrics.jsonl"])
 @pytest.mark.parametrize("content", [b'{"half": ', b"[]", None], ids=["cut", "list", "missing"])
-def test_a_damaged_file_is_one_line_when_resuming(
-    stopped: Path, data: Dataset, tmp_path: Path, name: str, content: bytes | None
-) -> None:
-    out = Path(shutil.copytree(stopped, tmp_path / "run"))
-    (out / name).unlink()
+def test_a_damaged_file_is_one_line_when_resuming(data: Dataset, again: Path, name: str, content: bytes | None) -> None:
+    (again / name).unlink()
     if content is not None:
-        (out / name).write_bytes(content)
-    with pytest.raises(RunError) as caught:
-        train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=True)
-    assert name in str(caught.value)
+        (again / name).write_bytes(content)
+    with refuses(RunError, name) as caught:
+        train_short(data, again, resume=True)
     assert "\n" not in str(caught.value)
-    assert not (out / "model.safetensors").exists()
+    assert not (again / "model.safetensors").exists()
 
 
 # --- batches, rates, groups -----------------------------------------------------------------------------------------
@@ -682,36 +516,6 @@ def test_every_item_comes_exactly_once_an_epoch(length: int, batch: int, accumul
     assert length <= 6 or [position for keys in other for _, position in keys] != orders[0]
 
 
-def test_every_item_is_trained_on_once_an_epoch(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, int]] = []
-    get = TrainClips.__getitem__
-
-    def noted(clips: TrainClips, key: tuple[int, int]):
-        seen.append(key)
-        return get(clips, key)
-
-    monkeypatch.setattr(TrainClips, "__getitem__", noted)
-    train(make_model(), data, None, replace(RECIPE, epochs=2), out=tmp_path)
-    assert Counter(seen) == Counter((epoch, position) for epoch in range(2) for position in range(10))
-
-
-def test_the_rates_of_both_groups_follow_the_schedule(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = spy_on_adamw(monkeypatch)
-    records = train(make_model(), data, None, RECIPE, out=tmp_path)
-    factors = [
-        lr_factor(step_epoch(step, steps_per_epoch=STEPS, schedule_every=1), epochs=4.0, warmup=1.0)
-        for step in range(4 * STEPS)
-    ]
-    assert factors[:4] == pytest.approx([1 / 6, 3 / 6, 5 / 6, (1 + math.cos(math.pi / 18)) / 2])
-    assert [step["rates"] for step in seen] == [[1e-3 * factor, 2e-3 * factor] for factor in factors]
-    assert [record["lr"] for record in records] == [1e-3 * factor for factor in factors]
-    assert [record["lr_new"] for record in records] == [2e-3 * factor for factor in factors]
-    assert [record["step"] for record in records] == list(range(1, 13))
-    assert [record["epoch"] for record in records] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
-
-
 def test_the_published_schedule_changes_at_every_tenth_step_only(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -719,11 +523,13 @@ def test_the_published_schedule_changes_at_every_tenth_step_only(
     seen = spy_on_adamw(monkeypatch)
     twelve = replace(data, items=(*data.items, *(replace(item, path=item.path) for item in data.items[:2])))
     recipe = replace(RECIPE, schedule_every=10, epochs=2, batch=1, freeze_encoder=True, lr_new=0.5, learn_scale=False)
-    train(make_model(), twelve, None, recipe, out=tmp_path)
+    records = train(make_model(), twelve, None, recipe, out=tmp_path)
     # Warm-up ends after epoch 1; from there half a cosine over the second.
     late = 0.5 * (1 + math.cos(math.pi * 9 / 12)) / 2
     expected = 9 * [0.0] + 3 * [0.5 * 9 / 12] + 9 * [0.5] + 3 * [late]
     assert [step["rates"] for step in seen] == [[pytest.approx(rate)] for rate in expected]
+    assert [record["lr_new"] for record in records] == pytest.approx(expected)
+    assert not any("lr" in record for record in records), "no parameter has that rate"
 
 
 def test_groups_hold_each_parameter_once_at_its_own_rate() -> None:
@@ -755,19 +561,10 @@ def test_groups_leave_out_what_is_not_trained() -> None:
     assert only["peak_lr"] == 2e-3
 
 
-@pytest.mark.parametrize("learn_scale", [False, True])
-def test_nothing_to_train_is_an_error_that_says_what_to_do(data: Dataset, tmp_path: Path, learn_scale: bool) -> None:
-    """A logit scale alone moves no answer. Nothing is begun, so that the mended call can use the folder."""
-    recipe = replace(RECIPE, freeze_encoder=True, learn_scale=learn_scale, temporal="mean")
-    with pytest.raises(RunError, match=r"nothing to train.*--temporal transformer.*--freeze-encoder"):
-        train(make_model(temporal=MeanPool()), data, None, recipe, out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_rate_is_logged_only_of_a_group_that_there_is(data: Dataset, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, freeze_encoder=True, learn_scale=False, epochs=1, warmup=0.0)
-    records = train(make_model(), data, None, recipe, out=tmp_path)
-    assert all("lr" not in record and record["lr_new"] > 0 for record in records)
+def test_augmentation_is_the_recipes() -> None:
+    recipe = replace(RECIPE, crop="random", area=(0.2, 0.9), ratio=(0.5, 2.0), flip=0.25, gray=0.125)
+    expected = Augmentation(32, 36, "random", (0.2, 0.9), (0.5, 2.0), 0.25, 0.125, "bilinear")
+    assert augmentation_for(recipe, PIXELS) == expected
 
 
 @pytest.mark.parametrize(("batch", "accumulate"), [(4, 2), (4, 4), (5, 2), (10, 3)])
@@ -775,7 +572,7 @@ def test_accumulated_parts_make_the_gradient_of_the_whole_batch(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, accumulate: int
 ) -> None:
     seen = spy_on_adamw(monkeypatch)
-    recipe = replace(RECIPE, epochs=1, warmup=0.5, batch=batch, clip_norm=0.0)
+    recipe = replace(ONE, batch=batch, clip_norm=0.0)
     whole = train(make_model(), data, None, recipe, out=tmp_path / "whole")
     parts = train(make_model(), data, None, replace(recipe, accumulate=accumulate), out=tmp_path / "parts")
     assert losses(parts) == pytest.approx(losses(whole), rel=1e-3)
@@ -783,18 +580,9 @@ def test_accumulated_parts_make_the_gradient_of_the_whole_batch(
     steps = len(whole)
     assert len(seen) == 2 * steps
     assert len(seen[0]["grads"]) > 40
+    assert max(step["norm"] for step in seen) > 1, "a clip_norm of 0 cuts nothing"
     for one, several in zip(seen[0]["grads"], seen[steps]["grads"], strict=True):
         torch.testing.assert_close(several, one, rtol=1e-3, atol=1e-4 * float(one.abs().max()))
-
-
-@pytest.mark.parametrize("norm", [0.5, 0.0])
-def test_gradients_are_cut_to_a_norm(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, norm: float
-) -> None:
-    seen = spy_on_adamw(monkeypatch)
-    train(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5, clip_norm=norm), out=tmp_path)
-    found = [math.sqrt(sum(float(grad.square().sum()) for grad in step["grads"])) for step in seen]
-    assert max(found) == pytest.approx(norm, rel=1e-3) if norm else max(found) > 1
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------------
@@ -810,20 +598,15 @@ def assert_is_the_checkpoint_of_the_first_epoch(state: Path) -> None:
 def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_checkpoint(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5), out=tmp_path / "one")
     # The second epoch's first update throws the weights away; its second loss shows it.
     monkeypatch.setattr(training, "lr_factor", lambda at, **_: 0.5 if at < 1 else 1e35)
-    with pytest.raises(RunError, match=r"loss is (nan|inf) at step 5 ") as caught:
-        train(make_model(), data, None, replace(RECIPE, clip_norm=0.0), out=tmp_path / "run")
-    message = str(caught.value)
     batches = EpochBatches(10, 4, 4, seed=3)
     batches.epoch = 1
     _, second, _ = batches
-    for _, position in second[:3]:
-        assert str(data.items[position].path) in message
-    assert "1e+32, 2e+32" in message
-    assert "lower lr" in message
-    assert "\n" not in message
+    items = [data.items[position].path for _, position in second[:3]]
+    with refuses(RunError, "step 5", "1e+32, 2e+32", *items, volatile=("nan", "inf")) as caught:
+        train(make_model(), data, None, replace(RECIPE, clip_norm=0.0), out=tmp_path / "run")
+    assert "\n" not in str(caught.value)
     assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "run" / "state")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert len(on_disk(tmp_path / "run")) == STEPS + 1, "no number that JSON can't hold is logged"
@@ -842,7 +625,7 @@ def test_weights_that_overflow_in_an_epoch_s_last_step_are_not_saved(
             self.param_groups[0]["params"][0].data.mul_(torch.inf)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", overflow)
-    with pytest.raises(RunError, match=r"is not finite after step 6: lower lr; the checkpoint before .* is kept"):
+    with refuses(RunError, "step 6", tmp_path / "state"):
         train(make_model(), data, None, RECIPE, out=tmp_path)
     assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "state")
 
@@ -855,87 +638,78 @@ def test_an_unreadable_item_is_an_error_with_its_path(
     broken = write_broken(tmp_path / "broken.mp4")
     items = (*data.items[:4], Item(broken, "red"), *data.items[4:])
     recipe = replace(RECIPE, freeze_encoder=frozen)
-    said = None
+    path, message = None, ""
     try:
         train(make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", workers=workers)
     except MediaError as error:
         # Not kept as pytest.raises does: with its frames the workers would live on, and die slowly.
-        said = error.path, str(error)
-    assert said is not None
-    assert said[0] == broken
-    assert said[1].startswith(f"{broken}: ")
-    assert "--skip-unreadable" in said[1]
+        path, message = error.path, str(error)
+    assert path == broken
+    assert message.startswith(f"{broken}: ")
+    assert "skip" in message
 
 
-def test_an_unreadable_item_to_look_at_is_an_error_with_its_path(data: Dataset, tmp_path: Path) -> None:
-    val = Dataset((Item(tmp_path / "gone.mp4", "red"),), "val")
-    with pytest.raises(MediaError, match=r"gone\.mp4"):
-        train(make_model(), data, val, replace(RECIPE, epochs=1, warmup=0.5), out=tmp_path / "run")
-
-
-@pytest.mark.slow
 def test_an_unreadable_item_to_look_at_costs_no_epoch(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "late.mp4"
     late = replace(val, items=(*val.items, Item(path, "red")))
-    with pytest.raises(MediaError, match=r"late\.mp4"):
+    with pytest.raises(MediaError, match=str(path)):
         train(make_model(), data, late, SHORT, out=tmp_path / "run")
     assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["epoch"] == 1
     shutil.copy(val.items[0].path, path)
-    found = train(make_model(), data, late, SHORT, out=tmp_path / "run", resume=True)
-    assert timeless(found) == timeless(train(make_model(), data, late, SHORT, out=tmp_path / "whole"))
+    train(make_model(), data, late, SHORT, out=tmp_path / "run", resume=True)
+    train(make_model(), data, late, SHORT, out=tmp_path / "whole")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_no_item_to_train_on_is_an_error(data: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="made here: no item to train on"):
-        train(make_model(), data.pick([]), None, RECIPE, out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+def test_what_cannot_be_trained_is_refused_before_a_run_begins(data: Dataset, tmp_path: Path) -> None:
+    def refuse(kind: type[Exception], *parts: object, model: Recognizer | None = None, **options) -> None:
+        given = {"train_set": data, "val_set": None, "recipe": RECIPE, **options}
+        with refuses(kind, *parts):
+            train(model or make_model(), **given, out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
-
-def test_a_label_without_a_row_is_an_error(data: Dataset, tmp_path: Path) -> None:
+    refuse(DataError, data.source, train_set=data.pick([]))
     odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
-    with pytest.raises(DataError, match="'violet' is not among the 2 classes"):
-        train(make_model(), odd, None, RECIPE, out=tmp_path / "run")
-    with pytest.raises(DataError, match="'violet' is not among the 2 classes"):
-        train(make_model(), data, odd, RECIPE, out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    for name in ("train_set", "val_set"):
+        refuse(DataError, "violet", 2, **{name: odd})
+    refuse(RunError, "checkpoint_every", 0, checkpoint_every=0)
+    for learn_scale in (False, True):  # A logit scale alone moves no answer.
+        recipe = replace(RECIPE, freeze_encoder=True, learn_scale=learn_scale, temporal="mean")
+        refuse(RunError, "temporal", model=make_model(temporal=MeanPool()), recipe=recipe)
+    model, recipe = convolved(grad_checkpointing=True)
+    model.visual.net.set_grad_checkpointing = lambda on: None
+    refuse(RunError, "tiny", "checkpointing", model=model, recipe=recipe)
+    model, recipe = convolved(freeze_encoder=True)
+    refuse(RunError, "TemporalConv", "temporal", model=model, recipe=recipe)
 
 
 def test_a_folder_that_another_process_holds_is_left_alone(data: Dataset, tmp_path: Path) -> None:
-    with (
-        held_by_another(tmp_path),
-        pytest.raises(RunError, match="in use by another process; wait for it or choose another folder"),
-    ):
+    with held_by_another(tmp_path), refuses(RunError, tmp_path):
         train(make_model(), data, None, RECIPE, out=tmp_path)
     assert list(contents(tmp_path)) == [".lock"]
-
-
-def saves_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[bytes]:
-    """The one checkpoint that is written; the next one ends in the error."""
-    save, saved = safetensors.torch.save, []
-
-    def fill(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-        if saved:
-            raise error
-        saved.append(save(tensors, metadata))
-        return saved[0]
-
-    monkeypatch.setattr(safetensors.torch, "save", fill)
-    return saved
 
 
 def test_a_disk_that_fills_up_while_a_checkpoint_is_written_keeps_the_one_before(
     data: Dataset, uncut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved = saves_once(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
-    with pytest.raises(RunError, match=r"step-6: cannot be written .*No space left.*kept") as caught:
-        train(make_model(dropout=0.4), data, None, SHORT, out=tmp_path)
+    save, saved = safetensors.torch.save, []
+
+    def fill(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+        if saved:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saved.append(save(tensors, metadata))
+        return saved[0]
+
+    monkeypatch.setattr(safetensors.torch, "save", fill)
+    with refuses(RunError, tmp_path / "state" / "step-6", "No space left on device") as caught:
+        train_short(data, tmp_path)
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["last.json", "step-3"]
     (shard,) = (tmp_path / "state" / "step-3").iterdir()
     assert shard.read_bytes() == saved[0]
     monkeypatch.undo()
-    found = train(make_model(dropout=0.4), data, None, SHORT, out=tmp_path, resume=True)
-    assert timeless(found) == timeless(on_disk(uncut))
+    train_short(data, tmp_path, resume=True)
+    assert_same_run(tmp_path, uncut)
 
 
 def test_a_run_on_a_full_disk_goes_on_elsewhere(data: Dataset, tmp_path: Path) -> None:
@@ -945,34 +719,37 @@ def test_a_run_on_a_full_disk_goes_on_elsewhere(data: Dataset, tmp_path: Path) -
     def fresh() -> Recognizer:
         return make_model(temporal=MeanPool(), head=TrainableHead(draw(2, SPEC.dim), names=NAMES))
 
-    expected = train(fresh(), data, None, recipe, out=tmp_path / "whole")
+    train(fresh(), data, None, recipe, out=tmp_path / "whole")
     with disk_of(tmp_path / "disk", kilobytes=128) as disk:
-        with pytest.raises(RunError, match=r"model\.safetensors: cannot be written .*No space left"):
+        with pytest.raises(RunError, match=r"/model\.safetensors"):
             train(fresh(), data, None, recipe, out=disk / "run")
         names = {path.name for path in (disk / "run").rglob("*") if path.is_file()}
         shard = "shard-00001-model-00001-of-00001.safetensors"
         assert names == {".lock", "classes.json", "last.json", shard, "metrics.jsonl", "recipe.json", "split.json"}
         shutil.copytree(disk / "run", tmp_path / "larger")
-    found = train(fresh(), data, None, recipe, out=tmp_path / "larger", resume=True)
-    assert timeless(found) == timeless(expected)
-    assert_same_weights(
-        load_file(tmp_path / "larger" / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors")
-    )
+    train(fresh(), data, None, recipe, out=tmp_path / "larger", resume=True)
+    assert_same_run(tmp_path / "larger", tmp_path / "whole")
 
 
 def test_metrics_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "no folder" / "metrics.jsonl")
-    with pytest.raises(RunError, match=r"metrics\.jsonl: cannot be written \(No such file or directory\)"):
+    with pytest.raises(RunError, match=str(log.path)):
         log.add(kind="train")
 
 
 # --- what a run folder says -----------------------------------------------------------------------------------------
 
 
-def test_the_folder_holds_what_prediction_needs(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+def test_the_folder_holds_what_prediction_needs(
+    data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict] = []
+    monkeypatch.setattr(
+        training, "evaluate", lambda *args, **options: seen.append(options) or evaluate(*args, **options)
+    )
     head = FrozenHead(draw(2, SPEC.dim), names=NAMES, prompts=["a blue thing", "a red thing"])
     model = make_model(head=head)
-    recipe = replace(RECIPE, epochs=1, warmup=0.5, origin="centre")
+    recipe = replace(ONE, origin="centre")
     records = train(model, data, val, recipe, out=tmp_path, held_out=val, names=["Blue", "Red"])
     run = load_run(tmp_path)
     assert (run.recipe, run.spec, run.pixels, run.labels) == (recipe, SPEC, PIXELS, NAMES)
@@ -987,23 +764,8 @@ def test_the_folder_holds_what_prediction_needs(data: Dataset, val: Dataset, tmp
     last = timeless(records)[-1]
     assert last == {"kind": "val", "epoch": 0, "step": 3, "top1": scored.top1, "top5": scored.top5, "count": 4}
     assert on_disk(tmp_path) == records
-
-
-def test_validation_sees_what_the_recipe_says(
-    data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[dict] = []
-
-    def noted(model: Recognizer, dataset: Dataset, **options):
-        seen.append({"items": len(dataset), **options})
-        return evaluate(model, dataset, **options)
-
-    monkeypatch.setattr(training, "evaluate", noted)
-    train(make_model(), data, val, replace(RECIPE, epochs=2, origin="centre"), out=tmp_path)
-    assert len(seen) == 2
-    for options in seen:
-        expected = {"items": 4, "frames": 2, "pixels": PIXELS, "views": Views(origin="centre")}
-        assert {key: options[key] for key in expected} == expected
+    (options,) = seen
+    assert (options["frames"], options["pixels"], options["views"]) == (2, PIXELS, Views(origin="centre"))
 
 
 def test_features_for_a_frozen_encoder_are_kept(
@@ -1017,15 +779,6 @@ def test_features_for_a_frozen_encoder_are_kept(
     again = train(make_model(), data, val, recipe, out=tmp_path / "again", cache=cache)
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
-
-
-# --- the parts that a recipe asks for -------------------------------------------------------------------------------
-
-
-def test_augmentation_is_the_recipes() -> None:
-    recipe = replace(RECIPE, crop="random", area=(0.2, 0.9), ratio=(0.5, 2.0), flip=0.25, gray=0.125)
-    expected = Augmentation(32, 36, "random", (0.2, 0.9), (0.5, 2.0), 0.25, 0.125, "bilinear")
-    assert augmentation_for(recipe, PIXELS) == expected
 
 
 # --- convolutions inside the encoder, and blocks that run again
@@ -1053,28 +806,16 @@ def test_convolutions_inside_the_encoder_are_trained_and_read_back(data: Dataset
 
 
 def test_blocks_that_run_again_give_the_same_losses(data: Dataset, tmp_path: Path) -> None:
-    losses = []
+    values = []
     for again in (False, True):
         model, recipe = convolved(grad_checkpointing=again)
-        records = train(model, data, None, recipe, out=tmp_path / str(again))
-        losses.append([record["loss"] for record in records if record["kind"] == "train"])
+        values.append(losses(train(model, data, None, recipe, out=tmp_path / str(again))))
         assert any(getattr(m, "grad_checkpointing", False) for m in model.visual.modules()) == again
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-
-
-def test_an_encoder_that_cannot_run_blocks_again_is_refused(data: Dataset, tmp_path: Path) -> None:
-    model, recipe = convolved(grad_checkpointing=True)
-    model.visual.net.set_grad_checkpointing = lambda on: None
-    with pytest.raises(RunError, match="tiny cannot run blocks again: leave out --grad-checkpointing"):
-        train(model, data, None, recipe, out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    assert values[0] == pytest.approx(values[1], rel=1e-3)
 
 
 def test_features_are_not_kept_of_frames_that_see_their_neighbours(data: Dataset, val: Dataset, tmp_path: Path) -> None:
-    model, recipe = convolved()
+    model, _ = convolved()
     cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path / "cache")
     plain = evaluate(model, val, frames=2, pixels=PIXELS)
     assert torch.equal(evaluate(model, val, frames=2, pixels=PIXELS, cache=cache).scores, plain.scores)
-    with pytest.raises(RunError, match="leave out --freeze-encoder"):
-        train(model, data, val, replace(recipe, freeze_encoder=True), out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()

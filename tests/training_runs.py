@@ -2,26 +2,19 @@
 
 import json
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from made import (
-    SMALL,
-    SPEC,
-    tiny_visual,
-)
-from texthead.heads import (
-    FrozenHead,
-)
+from made import SMALL, SPEC, tiny_visual
+from texthead.heads import FrozenHead
 from texthead.recognizer import Recognizer
 from texthead.temporal import TemporalTransformer
 
 RECIPE = replace(SMALL, temporal="transformer", width=32, layers=1)
-
-
 NAMES = ("blue", "red")
 
 
@@ -40,6 +33,24 @@ def make_model(
     return Recognizer(tiny_visual(seed), temporal, head)
 
 
+class Stop(Exception):
+    """What a user, a scheduler or a power cut does in the middle of an epoch."""
+
+
+def stop_after(clips: int) -> Callable[[int, int], None]:
+    """Return a `progress` for `train` that stops it once so many clips are done."""
+
+    def progress(done: int, total: int) -> None:
+        if done >= clips:
+            raise Stop
+
+    return progress
+
+
+def losses(records: list[dict]) -> list[float]:
+    return [record["loss"] for record in records if record["kind"] == "train"]
+
+
 def timeless(records: list[dict]) -> list[dict]:
     """The records without what a clock has measured."""
     return [{key: value for key, value in record.items() if key != "clips_per_second"} for record in records]
@@ -52,6 +63,13 @@ def on_disk(out: Path) -> list[dict]:
 def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert a.keys() == b.keys()
     assert [key for key in a if not torch.equal(a[key], b[key])] == []
+
+
+def assert_close(tensors: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    assert tensors.keys() == expected.keys()
+    for key, tensor in expected.items():
+        away = (tensors[key].double() - tensor.double()).abs().max()
+        assert away <= tolerance, f"{key} is {away} away"
 
 
 def free_port() -> str:
