@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
 
 from made import frames, noise
+from messages import refuses
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
 from texthead.hf import _model_config, converted
@@ -74,7 +75,7 @@ def test_features_and_logits_are_transformers_own(folder: Path) -> None:
 
 
 def test_a_prompt_that_is_too_long(folder: Path) -> None:
-    with pytest.raises(EncoderError, match="tokens > 20: shorten it"):
+    with refuses(EncoderError, "'a very long prompt ", 20):
         load_encoder(f"hf:{folder}").encode_text(["a cat", "a very long prompt of many letters"])
 
 
@@ -101,25 +102,23 @@ def test_the_paper_s_vits_have_open_clip_s_shapes(name, width, layers, heads, pa
 
 
 def test_folders_that_are_none(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match=r"config\.json: cannot be read as JSON \(FileNotFoundError\)"):
+    with refuses(EncoderError, "nowhere/config.json"):
         load_encoder(f"hf:{tmp_path / 'nowhere'}")
     about = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**about, "model_type": "bert"}))
-    with pytest.raises(EncoderError, match="type 'bert', expected 'clip'"):
+    with refuses(EncoderError, folder, "'bert'"):
         load_encoder(f"hf:{folder}")
     (folder / "config.json").write_text(json.dumps({**about, "projection_dim": 23}))
-    with pytest.raises(
-        EncoderError, match=r"'proj' has shape \(32, 24\) in the weights, the architecture needs \(32, 23\)"
-    ):
+    with refuses(EncoderError, "'proj'", (32, 24), (32, 23)):
         load_encoder(f"hf:{folder}")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(EncoderError, match="holds none of model.safetensors"):
+    with refuses(EncoderError, folder, "model.safetensors"):
         load_encoder(f"hf:{folder}")
 
 
 def test_keys_that_nobody_knows() -> None:
-    with pytest.raises(EncoderError, match="'vision_model.lora.weight' is no weight of transformers' CLIP"):
+    with refuses(EncoderError, "'vision_model.lora.weight'"):
         converted({"vision_model.lora.weight": torch.zeros(2)})
     key = "text_model.encoder.layers.0.self_attn.q_proj.weight"
-    with pytest.raises(EncoderError, match="no k_proj and v_proj beside it"):
+    with refuses(EncoderError, key, "k_proj"):
         converted({key: torch.zeros(2, 2)})
