@@ -407,10 +407,7 @@ def test_a_second_softmax_keeps_the_order_of_each_item_and_not_that_of_each_clas
     once, again = (mean_average_precision(large, labels, double_softmax=double) for double in (False, True))
     assert once != again
     assert again == pytest.approx(mean_average_precision(large.double().softmax(-1), labels))
-
-
-def test_small_probabilities_are_no_ties_after_a_second_softmax() -> None:
-    # In single precision exp(1e-8) is 1, and half of the items would be right by chance.
+    # Small probabilities are no ties: in single precision exp(1e-8) is 1, and half the items would be right by chance.
     small = torch.tensor([[2e-8], [1e-8]])
     probabilities = torch.cat([small, (1 - small) / 2, (1 - small) / 2], dim=1)
     hot = torch.tensor([[1, 0, 0], [0, 0, 0]]).bool()

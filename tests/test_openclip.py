@@ -124,12 +124,6 @@ def test_a_prompt_with_too_many_tokens(published):
         encoder.encode_text(["!a" * 10])
 
 
-def test_gradients_pass_open_clip_s_visual_side(published):
-    visual = load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit.pt'}").visual
-    visual(frames(2, 32)).square().sum().backward()
-    assert all(parameter.grad is not None and parameter.grad.any() for parameter in visual.parameters())
-
-
 @pytest.mark.parametrize(
     ("rest", "parts"),
     [
@@ -165,8 +159,13 @@ def test_openai_s_archives_are_read_without_their_program(published, tmp_path):
 
 def test_a_folder_in_open_clip_s_format(published, tmp_path):
     config = {"embed_dim": 24, "text_cfg": TEXT, **TOWERS["tiny-vit"], "quick_gelu": True}
-    described = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "interpolation": "bilinear"}}
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+
+    def describe(**preprocess: object) -> None:
+        described = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "interpolation": "bilinear"}}
+        described["preprocess_cfg"] |= preprocess
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+
+    describe()
     source = f"openclip:local-dir:{tmp_path}"
     with refuses(EncoderError, tmp_path, "open_clip_model.safetensors"):
         load_encoder(source)
@@ -177,12 +176,10 @@ def test_a_folder_in_open_clip_s_format(published, tmp_path):
     given = frames(2, 32)
     with torch.no_grad():
         assert torch.equal(rebuild(encoder.visual)(given), encoder.visual(given)), "needs no folder"
-    described["preprocess_cfg"]["resize_mode"] = "longest"
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+    describe(resize_mode="longest")
     with pytest.warns(UserWarning, match="'longest'"):
         load_encoder(source)
-    described["preprocess_cfg"]["resize_mode"] = "squash"
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+    describe(resize_mode="squash")
     spec = load_encoder(source).visual.spec
     assert spec.squash
     assert own_pixels(spec) == Pixels(32, 32, "bilinear", squash=True)
@@ -209,6 +206,8 @@ def test_only_the_image_tower_is_built_and_text_leaves_memory(published):
     encoder = load_encoder(source)
     tower = reference("tiny-vit", published / "tiny-vit.pt").visual
     assert set(encoder.visual.net.state_dict()) == set(tower.state_dict())  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    encoder.visual(frames(2, 32)).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in encoder.visual.parameters())
     text = weakref.ref(encoder.text)
     gc.collect()
     assert text() is None

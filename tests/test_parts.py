@@ -117,30 +117,23 @@ def test_a_bare_model_and_its_own_classes(run: Run, manifest: Path, tmp_path: Pa
 # --- which files ----------------------------------------------------------------------------------------------------
 
 
-def test_a_table_with_other_columns_and_a_list(run: Run, folder: Path, tmp_path: Path) -> None:
-    files = [folder / "red" / "still.png", folder / "blue" / "02.mp4"]
-    (folder / "more.tsv").write_text("Label\tpath\twhen\n\tred/still.png\tnow\nx, y\tblue/02.mp4\t\n")
-    (folder / "more.txt").write_text(f"red/still.png\n\n{files[1]}\n")
-    for source in ("more.tsv", "more.txt"):
-        predict_parts(open_parts(run, folder / source, tmp_path / source))
-        assert table(tmp_path / source) == predict_rows(run, files)
-
-
-def test_a_folder_and_paths_from_elsewhere(
+def test_files_come_from_tables_lists_folders_and_shards(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict_parts(open_parts(run, folder, tmp_path / "out"))
-    assert table(tmp_path / "out") == predict_rows(run, [folder])
-    monkeypatch.chdir(folder.parent)
-    assert finish(open_parts(run, folder.name, tmp_path / "out")) == [], "the same files by another name"
-
-
-def test_shards(run: Run, folder: Path, tmp_path: Path) -> None:
+    """The table has other columns too."""
+    files, shards = [folder / "red" / "still.png", folder / "blue" / "02.mp4"], tmp_path / "shards"
+    (folder / "more.tsv").write_text("Label\tpath\twhen\n\tred/still.png\tnow\nx, y\tblue/02.mp4\t\n")
+    (folder / "more.txt").write_text(f"red/still.png\n\n{files[1]}\n")
     (folder / "labelled.csv").write_text("path,label\nred/00.mp4,red\nblue/02.mp4,blue\ngreen/01.mp4,green\n")
-    prepare(read_dataset(folder / "labelled.csv"), tmp_path / "shards", ShardOptions(clips=2))
-    parts = open_parts(run, tmp_path / "shards", tmp_path / "out", part=2)
-    assert [finish(parts, rank=rank, ranks=2) for rank in (0, 1)] == [[0], [1]]
-    assert table(tmp_path / "out") == predict_rows(run, [tmp_path / "shards"])
+    prepare(read_dataset(folder / "labelled.csv"), shards, ShardOptions(clips=2))
+    more = [(folder / name, files) for name in ("more.tsv", "more.txt")]
+    for source, expected in [*more, (folder, [folder]), (shards, [shards])]:
+        parts = open_parts(run, source, tmp_path / f"out {source.name}", part=2)
+        assert finish(parts, rank=1, ranks=2) + finish(parts, rank=0, ranks=2)
+        assert table(parts.out) == predict_rows(run, expected)
+    monkeypatch.chdir(folder.parent)
+    again = open_parts(run, folder.name, tmp_path / f"out {folder.name}", part=2)
+    assert finish(again) == [], "the same files by another name"
 
 
 @pytest.mark.parametrize(

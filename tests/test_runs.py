@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load, save_file
 
-from made import PIXELS, SPEC, disk_of, held_by_another, noise, tiny_visual
+from made import PIXELS, SPEC, disk_of, frames, held_by_another, noise, tiny_visual
 from messages import refuses
 from run_folders import RECIPE, changed, put
 from texthead import mini, runs
@@ -39,11 +39,6 @@ def make_temporal(dropout: float = 0.0) -> TemporalTransformer:
         assert isinstance(module.project_out, torch.nn.Linear)
         module.project_out.weight.copy_(0.1 * noise(SPEC.dim, 32, seed=4))
     return module
-
-
-@pytest.fixture
-def clips() -> torch.Tensor:
-    return torch.randint(0, 256, (2, 3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(9))
 
 
 @pytest.fixture
@@ -84,15 +79,18 @@ def assert_refused(folder: Path, *parts: object) -> None:
     ],
     ids=["mean-frozen", "mean-frozen-center", "narrow-trainable", "full-linear"],
 )
-def test_a_saved_run_gives_the_same_logits_bit_for_bit(
-    tmp_path: Path, clips: torch.Tensor, temporal: Callable, head: Callable, monkeypatch: pytest.MonkeyPatch
+def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
+    tmp_path: Path, temporal: Callable, head: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clips = frames(6, 32).unflatten(0, (2, 3))
     model = Recognizer(tiny_visual(seed=5), temporal(), head()).eval()
     with torch.no_grad():
         if not isinstance(model.head, LinearHead):
             model.head.log_scale.add_(0.123)  # Training moves it off what the constructor makes.
         expected = model(clips)
-    put(tmp_path, model)
+    put(tmp_path / "run", model)
+    moved = shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    assert (is_run(moved), is_run(tmp_path / "run")) == (True, False)
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("neither a text encoder nor pretrained weights are needed")
@@ -100,7 +98,7 @@ def test_a_saved_run_gives_the_same_logits_bit_for_bit(
     monkeypatch.setattr(runs, "load_encoder", refuse)
     for name in ("Sentences", "_published_weights", "_load_bridge"):
         monkeypatch.setattr(mini, name, refuse)
-    run = load_run(tmp_path)
+    run = load_run(moved)
     with torch.no_grad():
         assert torch.equal(run.model(clips), expected)
     assert not run.model.training
@@ -124,15 +122,6 @@ def test_a_loaded_run_has_no_library_of_text_or_of_data_sets(run: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_a_run_moves_with_its_folder(run: Path, tmp_path: Path, clips: torch.Tensor) -> None:
-    with torch.no_grad():
-        expected = load_run(run).model(clips)
-        moved = Path(shutil.move(run, tmp_path / "elsewhere"))
-        assert torch.equal(load_run(moved).model(clips), expected)
-    assert is_run(moved)
-    assert not is_run(run)
 
 
 def test_a_copy_of_a_training_item_is_known(run: Path, tmp_path: Path) -> None:
@@ -189,12 +178,6 @@ def test_a_truncated_weights_file(run: Path, keep: int) -> None:
     assert_refused(run, "model.safetensors")
 
 
-def test_another_models_weights(run: Path) -> None:
-    other = Recognizer(tiny_visual(), make_temporal(), FrozenHead(noise(4, SPEC.dim), names="abcd"))
-    save_model(run / "model.safetensors", other)
-    assert_refused(run, "'head.weight'", (4, 256), (3, 256))
-
-
 @pytest.mark.parametrize("key", ["visual.net.conv_stem.weight", "head.weight", "temporal.project_in.1.bias"])
 def test_a_missing_and_a_surplus_key(run: Path, key: str) -> None:
     path = run / "model.safetensors"
@@ -206,12 +189,17 @@ def test_a_missing_and_a_surplus_key(run: Path, key: str) -> None:
     assert_refused(run, "'more'", (2,), "none")
 
 
-def test_load_weights_changes_nothing_when_it_refuses(run: Path, tmp_path: Path) -> None:
+def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> None:
     other = Recognizer(tiny_visual(seed=2), MeanPool(), make_head())
     before = copied(other)
     with refuses(RunError, run / "model.safetensors", "'temporal."):
         load_weights(run / "model.safetensors", other)
     assert_same_weights(before, other.state_dict())
+    save_model(
+        run / "model.safetensors",
+        Recognizer(tiny_visual(), make_temporal(), FrozenHead(noise(4, SPEC.dim), names="abcd")),
+    )
+    assert_refused(run, "'head.weight'", (4, 256), (3, 256))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -283,20 +271,20 @@ def test_a_part_that_cannot_be_built(run: Path, change: Callable, part: str) -> 
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["fsync", "replace", "save_file"])
-def test_a_disk_fault_keeps_the_old_weights(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace"), (runs, "save_file")])
+def test_a_disk_fault_keeps_the_old_weights(
+    tmp_path: Path, owner: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, module = tmp_path / "model.safetensors", torch.nn.Linear(3, 2)
     save_model(path, module)
     before = path.read_bytes()
 
     def fail(*args: object) -> None:
-        if where == "save_file":
+        if name == "save_file":
             Path(str(args[1])).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(
-        *{"fsync": (os, "fsync"), "replace": (Path, "replace"), "save_file": (runs, "save_file")}[where], fail
-    )
+    monkeypatch.setattr(owner, name, fail)
     with refuses(RunError, path, "No space left"):
         save_model(path, torch.nn.Linear(3, 2))
     assert path.read_bytes() == before
@@ -307,14 +295,10 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
     with disk_of(tmp_path / "disk", kilobytes=256) as disk:
         save_model(disk / "model.safetensors", torch.nn.Linear(100, 100))
         before = (disk / "model.safetensors").read_bytes()
-        big = torch.nn.Linear(1000, 1000)
         with refuses(RunError, disk / "model.safetensors", "No space left"):
-            save_model(disk / "model.safetensors", big)
+            save_model(disk / "model.safetensors", torch.nn.Linear(1000, 1000))
         with refuses(RunError, disk / "a.json", "No space left"):
             write_json(disk / "a.json", ["x" * 1_000_000])
-        with refuses(RunError, "step-1", "No space left"):
-            save_state(disk, big, torch.optim.AdamW(big.parameters()), epoch=1, step=1, records=1)
-        shutil.rmtree(disk / "state")
         assert os.listdir(disk) == ["model.safetensors"]
         assert (disk / "model.safetensors").read_bytes() == before
 
