@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-import texthead
 from made import PIXELS, SPEC, held_by_another, noise, tiny_visual
 from messages import refuses
 from run_folders import RECIPE, changed, put
@@ -161,14 +160,11 @@ def test_a_renamed_class_keeps_its_row_and_prompt(make, head):
 
 @pytest.mark.parametrize("head", [FrozenHead, TrainableHead])
 def test_a_class_that_is_encoded_anew_changes_alone(make, head):
-    before = load_run(make(head))
-    after = save_classes(rename_class(before, "a dog", "tree", prompt=["a tree", "a tree on a lake"]))
+    before, prompts = load_run(make(head)), ["a tree", "a tree on a lake"]
+    after = save_classes(rename_class(before, "a dog", "tree", prompt=prompts))
     same(before, after, {"a cat": "a cat", "a boat": "a boat"})
     assert after.labels == ("a cat", "tree", "a boat")
-    assert torch.allclose(
-        after.model.head.weight[1], text_rows(before.encoder(), [["a tree", "a tree on a lake"]])[0], atol=1e-6
-    )
-    prompts = ["a tree", "a tree on a lake"]
+    assert torch.allclose(after.model.head.weight[1], text_rows(before.encoder(), [prompts])[0], atol=1e-6)
     assert entry(after, "tree") == {"label": "tree", "name": "tree", "prompt": prompts, "row": "text"}
     other = rename_class(load_run(after.folder), "tree", "tree", prompt="a boat on a lake")
     assert other.labels == after.labels
@@ -403,20 +399,15 @@ def test_a_crash_between_two_files_leaves_a_true_pair(folder, monkeypatch, name,
     assert found.labels == expected.labels == (labels if done else NAMES)
     assert torch.equal(found.model.head.weight, expected.model.head.weight)
     assert found.model.head.prompts == expected.model.head.prompts
-    assert found.classes is not None
-    history = found.classes.get("history", [])
-    assert [each["action"] for each in history] == [
-        each["action"] for each in (expected.classes or {}).get("history", [])
-    ]
+    history, own = ((each.classes or {}).get("history", []) for each in (found, expected))
+    assert [each["action"] for each in history] == [each["action"] for each in own]
     # Items are called what their classes are called, and the next edit goes on from there.
-    items = [followed(label, edits(after)[2 * saved :]) for label in NAMES[:2]] if done else list(NAMES[:2])
-    assert followed_split(folder, history)["train_labels"] == items
+    renamed = [followed(label, edits(after)[2 * saved :]) for label in NAMES[:2]]
+    assert followed_split(folder, history)["train_labels"] == (renamed if done else list(NAMES[:2]))
     if not done:
         save_classes(change(found))
         assert load_run(folder).labels == labels
-        assert read_json(folder / "split.json")["train_labels"] == [
-            followed(label, edits(after)[2 * saved :]) for label in NAMES[:2]
-        ]
+        assert read_json(folder / "split.json")["train_labels"] == renamed
 
 
 def test_rows_of_another_run_are_refused(make):
@@ -463,7 +454,7 @@ def test_a_reader_between_the_two_files_is_refused(make, monkeypatch):
     assert load_run(folder).labels == ("a cat", "tree", "a boat")
 
 
-def test_two_editors(folder):
+def test_two_editors_and_a_run_that_was_trained_again(folder, make):
     first, second = load_run(folder), load_run(folder)
     save_classes(rename_class(first, "a dog", "hound"))
     with refuses(RunError, folder):
@@ -471,18 +462,10 @@ def test_two_editors(folder):
     assert load_run(folder).labels == ("a cat", "hound", "a boat")
     with held_by_another(folder), refuses(RunError, folder):
         save_classes(remove_classes(load_run(folder), ["a cat"]))
-
-
-def test_a_run_that_was_trained_again_is_not_edited(make):
-    run = rename_class(load_run(make()), "a dog", "hound")
-    make(TrainableHead)
+    run = rename_class(load_run(make(folder="again")), "a dog", "hound")
+    make(TrainableHead, folder="again")
     with refuses(RunError, run.folder):
         save_classes(run)
-
-
-def test_the_edits_are_public():
-    assert texthead.add_classes is add_classes
-    assert texthead.save_classes is save_classes
 
 
 # --- heads of several templates, and of a learned one

@@ -72,8 +72,6 @@ def make_cache(model: Recognizer, folder: Path) -> FeatureCache:
     return FeatureCache(encoder_key(model.visual, PIXELS), folder)
 
 
-# --- views ----------------------------------------------------------------------------------------------------------
-
 POOLINGS: list[Pooling] = ["features", "logits", "probabilities"]
 
 
@@ -144,9 +142,6 @@ def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None
         torch.testing.assert_close(found.scores[i], expected, rtol=1e-4, atol=1e-4)
 
 
-# --- counts ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("classes", [2, 5, 11])
 def test_counts_are_exact(classes: int) -> None:
     rng = np.random.default_rng(classes)
@@ -196,9 +191,6 @@ def test_labels_of_the_data_may_differ_from_the_heads_names(data: Dataset, monke
         evaluate(model, odd, frames=4, pixels=PIXELS)
 
 
-# --- ways to the same scores ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("views", [Views(), Views(3), Views(2, 1, "centre"), Views(1, 3)], ids=str)
 def test_the_cache_changes_no_score_and_decodes_once(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Views
@@ -239,9 +231,6 @@ def test_a_training_model_is_scored_in_evaluation_mode(data: Dataset, tmp_path: 
     assert not result.scores.requires_grad
 
 
-# --- files that cannot be read --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("cached", "workers"), [(False, 0), (True, 0), (False, 2)])
 def test_unreadable_items_are_errors_or_listed_and_not_counted(
     data: Dataset, with_bad: Dataset, tmp_path: Path, cached: bool, workers: int
@@ -249,7 +238,7 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(
     model, seen = make_model(), []
     options = {"frames": 4, "pixels": PIXELS, "cache": make_cache(model, tmp_path) if cached else None}
     broken, missing = with_bad.items[1].path, with_bad.items[2].path
-    with pytest.raises(MediaError) as caught:  # Its text holds the decoder's own.
+    with pytest.raises(MediaError) as caught:  # The message quotes the decoder.
         evaluate(model, with_bad, **options)
     assert caught.value.path == broken
     assert "1 more" in str(caught.value)
@@ -276,9 +265,6 @@ def test_nothing_to_score(data: Dataset, tmp_path: Path, skip: bool) -> None:
         score(model, [broken], frames=4, pixels=PIXELS, skip_unreadable=skip)
     with refuses(DataError, "batch", 0):
         evaluate(model, data, frames=4, pixels=PIXELS, batch=0, skip_unreadable=skip)
-
-
-# --- the simple thing to beat ---------------------------------------------------------------------------------------
 
 
 def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -350,9 +336,6 @@ def test_items_are_scored_in_parts(monkeypatch):
         found.append(score(model, [Path(f"{i}") for i in range(7)], frames=1, pixels=PIXELS, pooling="logits").scores)
     # Other sizes are other kernels on some processors, with other last bits.
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4)
-
-
-# --- mean average precision -----------------------------------------------------------------------------------------
 
 
 def test_average_precision_by_hand() -> None:

@@ -8,10 +8,9 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,7 +18,6 @@ import torch
 from made import PIXELS, SPEC, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import prints, refuses
 from texthead import features as module
-from texthead.datasets import Pixels
 from texthead.decoding import open_media
 from texthead.errors import MediaError, TextheadError
 from texthead.features import FeatureCache, FrameFeatures, encoder_key, evenly, frame_features, readable
@@ -47,14 +45,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [write_video(folder / f"{c}.mp4", c, frames=n) for c, n in zip(colours, (6, 3, 8), strict=True)]
 
 
-def read(
-    visual: Visual,
-    paths: Sequence[Path],
-    cache: FeatureCache | None = None,
-    choose: Callable[[int], list[int]] = choose,
-    pixels: Pixels = PIXELS,
-    **options: Any,
-) -> list[torch.Tensor]:
+def read(visual: Visual, paths: list[Path], cache=None, choose=choose, pixels=PIXELS, **options) -> list[torch.Tensor]:
     """Return the features of files that can all be read."""
     entries = frame_features(visual, paths, choose, pixels, cache=cache, **options)
     assert all(isinstance(entry, FrameFeatures) for entry in entries)
@@ -63,7 +54,7 @@ def read(
 
 def assert_unusable(folder: Path, use: Callable[[], object]) -> None:
     """Fail unless the use of the cache in the folder is one line with its file and what else to try."""
-    with pytest.raises(TextheadError) as caught:  # Its text holds SQLite's own.
+    with pytest.raises(TextheadError) as caught:  # The message quotes SQLite.
         use()
     message = str(caught.value)
     assert message.startswith(f"{folder / 'key.sqlite'}: ")
@@ -140,9 +131,6 @@ def test_a_training_encoder_is_read_in_evaluation_mode_and_left_training(videos:
     assert_same_weights(visual.state_dict(), before)
 
 
-# --- hits -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("reopen", [False, True])
 def test_a_hit_is_bit_identical_and_opens_no_file(
     visual: Visual,
@@ -197,9 +185,6 @@ def test_only_what_is_missing_is_computed(visual: Visual, videos: list[Path], ca
     assert seen == [(2, 3), (3, 3)], "the kept file counts as done from the start"
 
 
-# --- misses ---------------------------------------------------------------------------------------------------------
-
-
 def test_other_weights_sizes_or_interpolation_are_other_addresses(visual: Visual) -> None:
     nearly = tiny_visual()
     with torch.no_grad():
@@ -221,7 +206,7 @@ def test_other_weights_sizes_or_interpolation_are_other_addresses(visual: Visual
     assert encoder_key(tiny_visual(), PIXELS) == keys[0], "the same weights, the same address"
 
 
-def test_nothing_kept_for_one_key_is_seen_under_another(
+def test_other_weights_or_sizes_have_a_cache_of_their_own(
     visual: Visual, videos: list[Path], cache: FeatureCache
 ) -> None:
     frame_features(visual, videos[:1], choose, PIXELS, cache=cache)
@@ -233,6 +218,9 @@ def test_nothing_kept_for_one_key_is_seen_under_another(
     (before,) = read(visual, videos[:1], cache)
     assert torch.equal(found, expected)
     assert not torch.allclose(found, before, atol=1e-4)
+    for encoder, pixels in ((tiny_visual(seed=5), PIXELS), (visual, wider)):
+        with refuses(TextheadError, cache.path, volatile=[cache.key]):
+            frame_features(encoder, videos, choose, pixels, cache=cache)
 
 
 @pytest.mark.parametrize("keep_time", [False, True])
@@ -281,9 +269,6 @@ def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
         prints(str(error), third.name)
 
 
-# --- faults ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("cached", [False, True])
 def test_unreadable_files_are_values(
     visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path, cached: bool
@@ -299,13 +284,6 @@ def test_unreadable_files_are_values(
         readable(entries, skip=False)
     assert caught.value.path == missing  # pyright: ignore[reportAttributeAccessIssue]
     read(visual, [write_video(broken, "red")], cache)  # A file that could not be read is tried again.
-
-
-def test_a_cache_of_other_weights_or_sizes_is_refused(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
-    other, larger = tiny_visual(seed=5), replace(PIXELS, size=PIXELS.size + 32, resize=PIXELS.resize + 32)
-    for encoder, pixels in ((other, PIXELS), (visual, larger)):
-        with refuses(TextheadError, cache.path, volatile=[cache.key]):
-            frame_features(encoder, videos, choose, pixels, cache=cache)
 
 
 def test_a_damaged_cache_file_or_folder_is_a_clear_error(tmp_path: Path) -> None:
@@ -339,9 +317,6 @@ def test_a_full_disk_is_a_clear_error_and_keeps_what_is_there(tmp_path: Path) ->
     assert_unusable(tmp_path, lambda: cache.put("new", 64, range(64), torch.ones(64, 4096)))
     assert torch.equal(cache.get("kept", [0]), torch.ones(1, 64))
     assert cache.length("new") is None, "half of a file's rows is never kept"
-
-
-# --- several processes ----------------------------------------------------------------------------------------------
 
 
 def test_opening_waits_for_a_process_that_writes(tmp_path: Path) -> None:
@@ -409,18 +384,14 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
         assert torch.equal(cache.get(str(i), range(16)), torch.full((16, 64), float(i)))
 
 
-def test_the_bytes_of_a_video_under_a_pictures_name_are_not_taken_from_the_cache(
+def test_the_bytes_of_a_video_under_other_names(
     visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path
 ) -> None:
-    named = tmp_path / "video.jpg"
-    named.write_bytes(videos[0].read_bytes())
+    """One name is not UTF-8; under a picture's name the cached features of the video are not used."""
+    names = [tmp_path / os.fsdecode(b"caf\xe9.mp4"), tmp_path / "video.jpg"]
+    for name in names:
+        name.write_bytes(videos[0].read_bytes())
     for _ in range(2):
-        video, picture = frame_features(visual, [videos[0], named], choose, PIXELS, cache=cache)
+        video, picture = frame_features(visual, names, choose, PIXELS, cache=cache)
         assert isinstance(video, FrameFeatures)
         assert isinstance(picture, MediaError)
-
-
-def test_a_name_that_is_not_utf8(visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path) -> None:
-    named = tmp_path / os.fsdecode(b"caf\xe9.mp4")
-    named.write_bytes(videos[0].read_bytes())
-    read(visual, [named], cache)

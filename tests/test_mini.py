@@ -55,14 +55,10 @@ def test_the_bridge_is_kernel_ridge_regression():
     assert np.allclose(bridge(new).numpy(), expected, atol=1e-4)
 
 
-def test_without_a_ridge_the_bridge_returns_what_it_was_fitted_to():
+def test_the_bridge_does_not_see_order_or_length_and_without_a_ridge_returns_what_it_was_fitted_to():
     views, rows = bridge_data()
-    bridge = fit_bridge(views[:1], rows, ridge=1e-9)
-    assert torch.allclose(bridge(views[0]), F.normalize(rows - rows.mean(0), dim=-1), atol=1e-3)
-
-
-def test_the_bridge_does_not_see_order_or_length():
-    views, rows = bridge_data()
+    exact = fit_bridge(views[:1], rows, ridge=1e-9)
+    assert torch.allclose(exact(views[0]), F.normalize(rows - rows.mean(0), dim=-1), atol=1e-3)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
     there, back = fit_bridge(views, rows), fit_bridge([view[order] for view in views], rows[order])
     new = noise(4, 5, seed=9)
@@ -223,7 +219,7 @@ def test_a_prompt_that_minilm_cannot_read_whole(mini):
         mini.encode_text(["a cat", "word " * 255])
 
 
-def test_text_rows_hang_on_their_own_name_only(mini):
+def test_text_rows_depend_on_their_own_name_only(mini):
     names = ["abseiling", "archery", "playing a very long game of chess in the park", "a cat", "push up"]
     encode = functools.partial(text_weights, mini, template="a video of a person {}.")
     rows, order = encode(names), [3, 1, 4, 0, 2]

@@ -195,7 +195,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
     # Without it the client tries for a minute and a half before it says the same.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for source in ("openclip:hf-hub:nobody/nothing", "openclip:ViT-B-32/laion2b_s34b_b79k", "timm:resnet50.a1_in1k"):
-        with pytest.raises(EncoderError) as caught:  # Its text holds the client's own.
+        with pytest.raises(EncoderError) as caught:  # The message quotes the hub's client.
             load_encoder(source)
         assert repr(source) in str(caught.value)
         assert "\n" not in str(caught.value)

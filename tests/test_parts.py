@@ -46,7 +46,7 @@ def manifest(folder: Path) -> Path:
     return write_manifest(folder)
 
 
-def listed(manifest: Path) -> list[Path]:
+def list_files(manifest: Path) -> list[Path]:
     return [manifest.parent / line for line in manifest.read_text().splitlines()[1:]]
 
 
@@ -62,17 +62,14 @@ def finish(parts: Parts, **options: object) -> list[int]:
     return [part.number for part in numbers]
 
 
-# --- what is in the parts -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])
-def test_parts_of_any_number_of_processes_are_what_predict_says(
+def test_parts_of_any_number_of_processes_are_what_predict_gives(
     run: Run, manifest: Path, tmp_path: Path, ranks: int
 ) -> None:
     parts = open_parts(run, manifest, tmp_path / "out", part=4, top=2)
     shares = [finish(parts, rank=rank, ranks=ranks) for rank in range(ranks)]
     assert shares == [[number for number in range(3) if number % ranks == rank] for rank in range(ranks)]
-    assert table(tmp_path / "out") == predict_rows(run, listed(manifest), top=2)
+    assert table(tmp_path / "out") == predict_rows(run, list_files(manifest), top=2)
     assert parts.state() == State(finished=3, parts=3, files=11, unreadable=0)
     names = [f"part-{i:06d}{suffix}" for i in range(3) for suffix in (".csv", ".json")]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*names, MARK])
@@ -86,7 +83,7 @@ def test_a_batch_changes_nothing_but_last_digits_and_not_with_the_processes(
     for rank in (1, 0):
         predict_parts(two, rank=rank, ranks=2)
     assert table(tmp_path / "one") == table(tmp_path / "two")
-    for found, wanted in zip(table(tmp_path / "one"), predict_rows(run, listed(manifest)), strict=True):
+    for found, wanted in zip(table(tmp_path / "one"), predict_rows(run, list_files(manifest)), strict=True):
         assert [found[0], found[1], found[2]] == [wanted[0], wanted[1], wanted[2]]
         assert float(found[3]) == pytest.approx(float(wanted[3]), abs=2e-6)
 
@@ -96,25 +93,19 @@ def test_options_of_predict_are_passed_on(run: Run, manifest: Path, tmp_path: Pa
     assert main(command(run.folder, manifest, tmp_path / "out", *options)[3:]) == 0
     views = Views.parse("2x3", origin=run.recipe.origin, along=run.recipe.crops_along)
     assert table(tmp_path / "out") == predict_rows(
-        run, listed(manifest), frames=2, views=views, pooling="probabilities"
+        run, list_files(manifest), frames=2, views=views, pooling="probabilities"
     )
 
 
-def test_scores_of_all_classes_stand_beside_the_names(run: Run, manifest: Path, tmp_path: Path) -> None:
+def test_scores_of_all_classes_and_a_bare_model(run: Run, manifest: Path, tmp_path: Path) -> None:
     predict_parts(open_parts(run, manifest, tmp_path / "out", part=6, top=5, scores=True))
     found = torch.cat([load_file(path)["scores"] for path in sorted((tmp_path / "out").glob("*.safetensors"))])
     assert found.shape == (11, 5)
-    for row, prediction in zip(found.softmax(-1), predict(run, listed(manifest)), strict=True):
+    for row, prediction in zip(found.softmax(-1), predict(run, list_files(manifest)), strict=True):
         assert dict(zip(run.labels, row.tolist(), strict=True)) == dict(prediction.top)
     assert json.loads((tmp_path / "out" / MARK).read_text())["labels"] == list(run.labels)
-
-
-def test_a_bare_model_and_its_own_classes(run: Run, manifest: Path, tmp_path: Path) -> None:
-    predict_parts(open_parts(run.model, manifest, tmp_path / "out"))
-    assert table(tmp_path / "out") == predict_rows(run.model, listed(manifest))  # pyright: ignore[reportArgumentType]
-
-
-# --- which files ----------------------------------------------------------------------------------------------------
+    predict_parts(open_parts(run.model, manifest, tmp_path / "bare"))
+    assert table(tmp_path / "bare") == predict_rows(run.model, list_files(manifest))  # pyright: ignore[reportArgumentType]
 
 
 def test_files_come_from_tables_lists_folders_and_shards(
@@ -183,9 +174,6 @@ def test_a_manifest_that_changes_while_it_is_read_is_refused(run: Run, manifest:
         open_parts(run, copy, tmp_path / "out", part=4)
 
 
-# --- a stop, and going on -------------------------------------------------------------------------------------------
-
-
 def test_what_is_finished_stays_and_the_rest_is_made(run: Run, manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert finish(open_parts(run, manifest, out, part=2), rank=1, ranks=2) == [1, 3, 5]
@@ -195,7 +183,7 @@ def test_what_is_finished_stays_and_the_rest_is_made(run: Run, manifest: Path, t
     assert [finish(parts, rank=rank, ranks=3) for rank in range(3)] == [[0], [4], [2]]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     whole = table(out)
-    assert whole == predict_rows(run, listed(manifest))
+    assert whole == predict_rows(run, list_files(manifest))
     for suffix in (".csv", ".json"):
         (out / f"part-000004{suffix}").unlink()
         assert finish(parts) == [4]
@@ -214,16 +202,9 @@ def environment(**more: str) -> dict[str, str]:
 @pytest.mark.slow
 def test_two_processes_of_torchruns_environment_start_together(run: Run, manifest: Path, tmp_path: Path) -> None:
     """They need no address to meet at: there is no group."""
-    crew = [
-        subprocess.Popen(
-            command(run.folder, manifest, tmp_path / "out", "--part", "2"),
-            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    words, pipe = command(run.folder, manifest, tmp_path / "out", "--part", "2"), subprocess.PIPE
+    ranks = [environment(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
+    crew = [subprocess.Popen(words, env=each, stdout=pipe, stderr=pipe, text=True) for each in ranks]
     texts = [process.communicate(timeout=300) for process in crew]
     assert [process.returncode for process in crew] == [0, 0], texts
     for rank, (_, err) in enumerate(texts):
@@ -232,7 +213,7 @@ def test_two_processes_of_torchruns_environment_start_together(run: Run, manifes
         assert numbers == [str(number) for number in range(rank, 6, 2)]
         assert "files/s" in err
     assert any("6 of 6" in out and "11 files" in out for out, _ in texts)
-    assert table(tmp_path / "out") == predict_rows(run, listed(manifest))
+    assert table(tmp_path / "out") == predict_rows(run, list_files(manifest))
 
 
 @pytest.mark.slow
@@ -268,7 +249,7 @@ def test_torchrun(run: Run, manifest: Path, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
     for number in range(6):
         assert found.stderr.count(f"part {number} of 6: ") == 1
-    assert table(tmp_path / "out") == predict_rows(run, listed(manifest))
+    assert table(tmp_path / "out") == predict_rows(run, list_files(manifest))
 
 
 def in_a_group(parts: Parts) -> list:
@@ -294,9 +275,6 @@ def test_numbers_out_of_range(run: Run, manifest: Path, tmp_path: Path) -> None:
             predict_parts(parts, rank=rank, ranks=ranks)
 
 
-# --- files that cannot be read --------------------------------------------------------------------------------------
-
-
 def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp_path: Path) -> None:
     good, broken = [folder / "red" / "00.mp4", folder / "blue" / "02.mp4"], write_broken(tmp_path / "broken.mp4")
     gone = tmp_path / "gone.mp4"
@@ -315,9 +293,6 @@ def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp
     assert torch.cat(scores).isnan().all(1).tolist() == [False, False, False, True, True, True, False]
     assert torch.equal(scores[1][0], scores[0][0])
     assert predict_parts(parts) == state, "a finished part is not looked at again"
-
-
-# --- one request a folder -------------------------------------------------------------------------------------------
 
 
 def other_rows(run: Run, rows: torch.Tensor | None = None, scale: float = 9.0) -> FrozenHead:
@@ -386,9 +361,6 @@ def test_a_folder_with_something_else_in_it_is_refused(run: Run, manifest: Path,
     with refuses(RunError, tmp_path / "out" / "notes.txt"):
         open_parts(run, manifest, tmp_path / "out" / "notes.txt")
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
-
-
-# --- the command ----------------------------------------------------------------------------------------------------
 
 
 def test_options_that_do_not_go_together(

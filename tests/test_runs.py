@@ -150,16 +150,12 @@ def test_an_own_head_or_module_is_refused_before_anything_is_written() -> None:
 # --- what does not fit ----------------------------------------------------------------------------------------------
 
 
-def test_no_run(tmp_path: Path) -> None:
-    assert_refused(tmp_path, "recipe.json")
-    assert_refused(tmp_path / "missing", "recipe.json")
-
-
 @pytest.mark.parametrize("name", ["model.safetensors", "recipe.json", "classes.json", "split.json"])
 def test_a_missing_file_and_a_pipe_in_its_place(run: Path, name: str) -> None:
     """The pipe is not waited for."""
     (run / name).unlink()
     assert_refused(run, name)
+    assert_refused(run / "missing", "recipe.json")
     os.mkfifo(run / name)
     assert_refused(run)
 
@@ -262,7 +258,7 @@ def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: lis
 )
 def test_a_part_that_cannot_be_built(run: Path, change: Callable, part: str) -> None:
     changed(run, "recipe.json", change)
-    with pytest.raises(TextheadError) as caught:  # Its text holds Python's own, or lists all options.
+    with pytest.raises(TextheadError) as caught:  # The message quotes Python, or lists all options.
         load_run(run)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -327,15 +323,12 @@ def test_tied_weights_and_parts_of_larger_tensors_are_checkpointed(tmp_path: Pat
     assert module[1].weight is module[0].weight
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_or_is_held_by_another_process(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with refuses(RunError, tmp_path / "file" / "run" / "a.json"):
         write_json(tmp_path / "file" / "run" / "a.json", {})
     with refuses(RunError, tmp_path / "file"), locked(tmp_path / "file"):
         pass
-
-
-def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
     with locked(tmp_path):
         pass
     with held_by_another(tmp_path) as other:

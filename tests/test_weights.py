@@ -80,7 +80,7 @@ def test_a_tensor_that_leads_outside_its_storage_is_refused(tmp_path: Path) -> N
 def test_junk_is_one_line(tmp_path: Path, content: bytes) -> None:
     for name in ("a.pt", "a.safetensors"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(EncoderError) as caught:  # Its text names torch's error, which differs by version.
+        with pytest.raises(EncoderError) as caught:  # The message names torch's error, which differs by version.
             read_tensors(tmp_path / name)
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
