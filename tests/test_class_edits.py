@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-import texthead
 from made import PIXELS, SPEC, held_by_another, noise, tiny_visual
+from messages import refuses
 from run_folders import RECIPE, changed, put
 from text_models import bert, image_only
 from texthead import runs
@@ -160,16 +160,12 @@ def test_a_renamed_class_keeps_its_row_and_prompt(make, head):
 
 @pytest.mark.parametrize("head", [FrozenHead, TrainableHead])
 def test_a_class_that_is_encoded_anew_changes_alone(make, head):
-    before = load_run(make(head))
-    after = save_classes(rename_class(before, "a dog", "tree", prompt=["a tree", "a tree on a lake"]))
+    before, prompts = load_run(make(head)), ["a tree", "a tree on a lake"]
+    after = save_classes(rename_class(before, "a dog", "tree", prompt=prompts))
     same(before, after, {"a cat": "a cat", "a boat": "a boat"})
     assert after.labels == ("a cat", "tree", "a boat")
-    assert torch.allclose(
-        after.model.head.weight[1], text_rows(before.encoder(), [["a tree", "a tree on a lake"]])[0], atol=1e-6
-    )
-    assert entry(after, "tree") == {
-        "label": "tree", "name": "tree", "prompt": ["a tree", "a tree on a lake"], "row": "text",
-    }  # fmt: skip
+    assert torch.allclose(after.model.head.weight[1], text_rows(before.encoder(), [prompts])[0], atol=1e-6)
+    assert entry(after, "tree") == {"label": "tree", "name": "tree", "prompt": prompts, "row": "text"}
     other = rename_class(load_run(after.folder), "tree", "tree", prompt="a boat on a lake")
     assert other.labels == after.labels
     assert not torch.allclose(logits(other)["tree"], logits(after)["tree"], atol=1e-3)
@@ -181,7 +177,7 @@ def test_removed_classes(make, head):
     after = save_classes(remove_classes(before, ["a dog", "a cat"]))
     same(before, after, ("a boat",))
     assert after.labels == load_run(after.folder).labels == ("a boat",)
-    with pytest.raises(DataError, match="all 1 classes would be removed: at least one must stay"):
+    with refuses(DataError, 1):
         remove_classes(after, ["a boat"])
 
 
@@ -240,55 +236,47 @@ def test_edits_of_edits_and_their_history(folder):
 
 @pytest.mark.parametrize(
     ("head", "kind"),
-    [
-        (FrozenHead, "normal"),
-        (FrozenHead, "lda"),
-        (FrozenHead, "own"),
-        (TrainableHead, "cosine"),
-        (LinearHead, "linear"),
-    ],
+    [*((FrozenHead, kind) for kind in ("normal", "lda", "own")), (TrainableHead, "cosine"), (LinearHead, "linear")],
 )
 def test_no_text_row_beside_rows_that_are_none(make, head, kind):
     run = load_run(make(head, kind))
     for edit in (lambda: add_classes(run, ["tree"]), lambda: rename_class(run, "a cat", "tree", prompt="a tree")):
-        with pytest.raises(RunError, match=f"its head is '{kind}', and a text row cannot be compared with such rows"):
+        with refuses(RunError, run.folder, repr(kind)):
             edit()
     assert row_source(run, entry(run, "a cat")) == ("trained" if kind in ("cosine", "linear") else kind)
     if head is LinearHead:
-        with pytest.raises(RunError, match="rows of its linear head have lengths that count"):
+        with refuses(RunError, run.folder, "linear"):
             merge_classes(run, ["a cat", "a dog"], "pet")
 
 
 @pytest.mark.parametrize(
-    ("edit", "words"),
+    ("edit", "parts"),
     [
-        (lambda run: add_classes(run, ["a dog"]), "has a class 'a dog' already"),
-        (lambda run: add_classes(run, ["tree", "tree"]), "'tree' occurs 2 times"),
-        (lambda run: add_classes(run, []), "no class names given"),
-        (lambda run: add_classes(run, ["hound"], names=["a dog"]), "reads 'hound' as it reads 'a dog'"),
-        (lambda run: add_classes(run, ["x", "y"], prompts=["a tree"] * 2), "reads 'y' as it reads 'x'"),
-        (lambda run: add_classes(run, ["x"], prompts=[[]]), "class 'x' has an empty sentence or none"),
-        (lambda run: add_classes(run, ["x"], prompts=[" "]), "class 'x' has an empty sentence or none"),
-        (lambda run: add_classes(run, ["x"], template="a"), "template must hold exactly one"),
-        (lambda run: rename_class(run, "a dgo", "x"), "no class 'a dgo': did you mean 'a dog'?"),
-        (lambda run: rename_class(run, "zebra", "x"), "no class 'zebra': it has a cat, a dog, a boat"),
-        (lambda run: rename_class(run, "a dog", "a cat"), "has a class 'a cat' already"),
-        (lambda run: rename_class(run, "a dog", "a dog"), "is called that already"),
-        (lambda run: rename_class(run, "a dog", ""), "is empty"),
-        (lambda run: rename_class(run, "a dog", "x", prompt="a a cat."), "reads 'x' as it reads 'a cat'"),
-        (lambda run: remove_classes(run, ["a cta"]), "did you mean 'a cat'?"),
-        (lambda run: remove_classes(run, list(NAMES)), "at least one must stay"),
-        (lambda run: merge_classes(run, ["a cat"], "x"), "at least two classes, got 'a cat'"),
-        (lambda run: merge_classes(run, ["a cat", "a cat"], "x"), "occurs 2 times"),
-        (lambda run: merge_classes(run, ["a cat", "a dog"], "a boat"), "has a class 'a boat' already"),
-        (lambda run: merge_classes(run, ["a cat", "a doge"], "x"), "did you mean 'a dog'?"),
+        (lambda run: add_classes(run, ["a dog"]), ["'a dog'"]),
+        (lambda run: add_classes(run, ["tree", "tree"]), ["'tree'", 2]),
+        (lambda run: add_classes(run, []), []),
+        (lambda run: add_classes(run, ["hound"], names=["a dog"]), ["'hound'", "'a dog'"]),
+        (lambda run: add_classes(run, ["x", "y"], prompts=["a tree"] * 2), ["'y'", "'x'"]),
+        (lambda run: add_classes(run, ["x"], prompts=[[]]), ["'x'"]),
+        (lambda run: add_classes(run, ["x"], prompts=[" "]), ["'x'"]),
+        (lambda run: add_classes(run, ["x"], template="a"), ["template", "'a'"]),
+        (lambda run: rename_class(run, "a dgo", "x"), ["'a dgo'", "'a dog'"]),
+        (lambda run: rename_class(run, "zebra", "x"), ["'zebra'", "a cat, a dog, a boat"]),
+        (lambda run: rename_class(run, "a dog", "a cat"), ["'a cat'"]),
+        (lambda run: rename_class(run, "a dog", "a dog"), ["'a dog'"]),
+        (lambda run: rename_class(run, "a dog", ""), []),
+        (lambda run: rename_class(run, "a dog", "x", prompt="a a cat."), ["'x'", "'a cat'"]),
+        (lambda run: remove_classes(run, ["a cta"]), ["'a cat'"]),
+        (lambda run: remove_classes(run, list(NAMES)), [3]),
+        (lambda run: merge_classes(run, ["a cat"], "x"), ["'a cat'"]),
+        (lambda run: merge_classes(run, ["a cat", "a cat"], "x"), ["'a cat'", 2]),
+        (lambda run: merge_classes(run, ["a cat", "a dog"], "a boat"), ["'a boat'"]),
+        (lambda run: merge_classes(run, ["a cat", "a doge"], "x"), ["'a dog'"]),
     ],
-)  # fmt: skip
-def test_what_cannot_be_edited_is_one_line(folder, edit, words):
-    with pytest.raises(DataError) as caught:
+)
+def test_what_cannot_be_edited(folder, edit, parts):
+    with refuses(DataError, *parts):
         edit(load_run(folder))
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_head_with_more_than_rows_is_not_edited(folder):
@@ -298,7 +286,7 @@ def test_a_head_with_more_than_rows_is_not_edited(folder):
     run = load_run(folder)
     run.model.head.__class__ = PrototypeHead
     for change in (lambda: remove_classes(run, ["cat"]), lambda: merge_classes(run, ["cat", "dog"], "pet")):
-        with pytest.raises(RunError, match=r"the classes of a PrototypeHead cannot be edited: train with others"):
+        with refuses(RunError, folder, "PrototypeHead"):
             change()
 
 
@@ -306,7 +294,7 @@ def test_opposite_rows_have_no_mean(make, tmp_path):
     row = noise(1, 256)
     head = FrozenHead(torch.cat([row, -row, noise(1, 256, seed=2)]), names=NAMES)
     run = load_run(put(tmp_path / "own", Recognizer(tiny_visual(), MeanPool(), head)))
-    with pytest.raises(DataError, match="'a cat', 'a dog' point in opposite directions"):
+    with refuses(DataError, "'a cat', 'a dog'"):
         merge_classes(run, ["a cat", "a dog"], "x")
 
 
@@ -315,9 +303,9 @@ def test_other_classes_are_not_the_folder_s(folder):
     other = run.with_classes(["tree"])
     assert other.classes is None
     for edit in (lambda: add_classes(other, ["lake"]), lambda: save_classes(other)):
-        with pytest.raises(RunError, match="with_classes put other classes there"):
+        with refuses(RunError, folder, "with_classes"):
             edit()
-    with pytest.raises(RunError, match="no edit to save"):
+    with refuses(RunError, folder):
         save_classes(run)
 
 
@@ -325,11 +313,10 @@ def test_an_edited_run_is_not_resumed(folder):
     changed(folder, "recipe.json", lambda about: about.update(command={}))
     assert begun_with(folder) == {}
     save_classes(rename_class(load_run(folder), "a dog", "hound"))
-    words = r"classes were edited after training \(1 edit in classes.json\).*train into another --out"
-    with pytest.raises(RunError, match=words):
+    with refuses(RunError, folder, "1 edit", "classes.json"):
         begun_with(folder)
     about = json.loads(json.dumps(runs.describe(load_run(folder).model, RECIPE, PIXELS)))
-    with pytest.raises(RunError, match=words):
+    with refuses(RunError, folder, "1 edit", "classes.json"):
         begin(folder, about, {}, {}, resume=True)
 
 
@@ -412,20 +399,15 @@ def test_a_crash_between_two_files_leaves_a_true_pair(folder, monkeypatch, name,
     assert found.labels == expected.labels == (labels if done else NAMES)
     assert torch.equal(found.model.head.weight, expected.model.head.weight)
     assert found.model.head.prompts == expected.model.head.prompts
-    assert found.classes is not None
-    history = found.classes.get("history", [])
-    assert [each["action"] for each in history] == [
-        each["action"] for each in (expected.classes or {}).get("history", [])
-    ]
+    history, own = ((each.classes or {}).get("history", []) for each in (found, expected))
+    assert [each["action"] for each in history] == [each["action"] for each in own]
     # Items are called what their classes are called, and the next edit goes on from there.
-    items = [followed(label, edits(after)[2 * saved :]) for label in NAMES[:2]] if done else list(NAMES[:2])
-    assert followed_split(folder, history)["train_labels"] == items
+    renamed = [followed(label, edits(after)[2 * saved :]) for label in NAMES[:2]]
+    assert followed_split(folder, history)["train_labels"] == (renamed if done else list(NAMES[:2]))
     if not done:
         save_classes(change(found))
         assert load_run(folder).labels == labels
-        assert read_json(folder / "split.json")["train_labels"] == [
-            followed(label, edits(after)[2 * saved :]) for label in NAMES[:2]
-        ]
+        assert read_json(folder / "split.json")["train_labels"] == renamed
 
 
 def test_rows_of_another_run_are_refused(make):
@@ -433,12 +415,12 @@ def test_rows_of_another_run_are_refused(make):
     save_classes(rename_class(load_run(ours), "a dog", "x", prompt="a tree"))
     save_classes(rename_class(load_run(theirs), "a dog", "x", prompt="a lake"))
     (theirs / "model.safetensors").replace(ours / "model.safetensors")
-    with pytest.raises(RunError, match=r"classes\.json is not about the rows in model\.safetensors: restore both"):
+    with refuses(RunError, ours, "classes.json", "model.safetensors"):
         load_run(ours)
 
 
 @pytest.mark.parametrize("moment", ["saved_classes", "load_weights"])
-def test_a_reader_that_an_edit_overtakes_says_so(folder, monkeypatch, moment):
+def test_a_reader_that_an_edit_overtakes_is_refused(folder, monkeypatch, moment):
     edited = rename_class(load_run(folder), "a dog", "tree", prompt="a tree")
     real = getattr(runs, moment)
 
@@ -448,12 +430,12 @@ def test_a_reader_that_an_edit_overtakes_says_so(folder, monkeypatch, moment):
         return real(*given)
 
     monkeypatch.setattr(runs, moment, overtaken)
-    with pytest.raises(RunError, match="edited while it was read: try again"):
+    with refuses(RunError, folder):
         load_run(folder)
     assert load_run(folder).labels == edited.labels
 
 
-def test_a_reader_between_the_two_files_says_so(make, monkeypatch):
+def test_a_reader_between_the_two_files_is_refused(make, monkeypatch):
     """It read the new classes.json beside the old rows; then the new rows came."""
     folder, later = make(), make(folder="later")
     save_classes(rename_class(load_run(later), "a dog", "tree", prompt="a tree"))
@@ -466,32 +448,24 @@ def test_a_reader_between_the_two_files_says_so(make, monkeypatch):
         return real(*given)
 
     monkeypatch.setattr(runs, "load_weights", overtaken)
-    with pytest.raises(RunError, match="edited while it was read: try again"):
+    with refuses(RunError, folder):
         load_run(folder)
     monkeypatch.setattr(runs, "load_weights", real)
     assert load_run(folder).labels == ("a cat", "tree", "a boat")
 
 
-def test_two_editors(folder):
+def test_two_editors_and_a_run_that_was_trained_again(folder, make):
     first, second = load_run(folder), load_run(folder)
     save_classes(rename_class(first, "a dog", "hound"))
-    with pytest.raises(RunError, match="edited or trained since this run was loaded"):
+    with refuses(RunError, folder):
         save_classes(remove_classes(second, ["a cat"]))
     assert load_run(folder).labels == ("a cat", "hound", "a boat")
-    with held_by_another(folder), pytest.raises(RunError, match="in use by another process"):
+    with held_by_another(folder), refuses(RunError, folder):
         save_classes(remove_classes(load_run(folder), ["a cat"]))
-
-
-def test_a_run_that_was_trained_again_is_not_edited(make):
-    run = rename_class(load_run(make()), "a dog", "hound")
-    make(TrainableHead)
-    with pytest.raises(RunError, match="edited or trained since"):
+    run = rename_class(load_run(make(folder="again")), "a dog", "hound")
+    make(TrainableHead, folder="again")
+    with refuses(RunError, run.folder):
         save_classes(run)
-
-
-def test_the_edits_are_public():
-    assert texthead.add_classes is add_classes
-    assert texthead.save_classes is save_classes
 
 
 # --- heads of several templates, and of a learned one
@@ -505,12 +479,8 @@ TEMPLATES = ("a {}", "{} on a lake")
 
 
 def behind(encoder) -> dict:
-    return {
-        "scale": 17.0,
-        "center": noise(encoder.dim),
-        "text_source": encoder.text_source,
-        "text_map": encoder.text_map,
-    }
+    text = {"text_source": encoder.text_source, "text_map": encoder.text_map}
+    return {"scale": 17.0, "center": noise(encoder.dim), **text}
 
 
 @torch.no_grad()
@@ -543,7 +513,7 @@ def test_a_head_of_several_templates_is_edited_in_all_of_them(make, text: str, t
     rows = F.normalize(run.model.head.variants[:, :2].mean(1), dim=-1)
     assert torch.allclose(F.normalize(merged.model.head.variants[:, -1], dim=-1), rows, atol=1e-6)
     assert load_run(folder).labels == ("boat", "pet")
-    with pytest.raises(DataError, match="its classes have 2 prompts each, got 1: give as many"):
+    with refuses(DataError, folder, 2, "got 1"):
         add_classes(load_run(folder), ["tree"], prompts=["a tree"])
 
 
@@ -561,16 +531,15 @@ def test_a_learned_template_is_put_before_added_names(make, text: str, tmp_path:
     assert load_run(folder).model.head.prompts[3] == "[3 learned vectors] tree on a lake"
     anew = save_classes(rename_class(load_run(folder), "tree", "a", encode=True))
     assert torch.allclose(anew.model.head.weight[3:], head.for_names(encoder.text, ["a"]).weight, atol=1e-6)
-    with pytest.raises(DataError, match="has a learned template: give names without sentences or a template"):
+    with refuses(DataError, folder, "template"):
         add_classes(load_run(folder), ["tree"], prompts=["a tree"])
 
 
 def test_rows_of_a_tuned_text_encoder_get_no_row_of_the_untuned_one_beside_them(make):
     run = replace(load_run(make()), text_tuned=True)
-    with pytest.raises(RunError, match="trained with it and is not kept"):
-        add_classes(run, ["a kite"])
-    with pytest.raises(RunError, match="trained with it and is not kept"):
-        rename_class(run, run.labels[0], "a kite", encode=True)
+    for edit in (lambda: add_classes(run, ["a kite"]), lambda: rename_class(run, "a cat", "a kite", encode=True)):
+        with refuses(RunError, run.folder, "text encoder"):
+            edit()
     assert remove_classes(run, run.labels[:1]).labels == run.labels[1:]
 
 
@@ -579,5 +548,5 @@ def test_a_split_whose_lists_differ_in_length(folder, part):
     split = read_json(folder / "split.json")
     split |= {part: ["a.png", "b.png"], f"{part}_labels": ["a cat"]}
     write_json(folder / "split.json", split)
-    with pytest.raises(RunError, match=rf"split.json: {part} has 2 paths and 1 labels"):
+    with refuses(RunError, folder / "split.json", part, 2, 1):
         followed_split(folder, [])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
 
 from made import frames, noise
+from messages import refuses
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
 from texthead.hf import _model_config, converted
@@ -71,25 +73,16 @@ def test_features_and_logits_are_transformers_own(folder: Path) -> None:
     mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
     pixels = frames(2, 32)
     assert torch.allclose(encoder.visual(pixels), encoder.visual((pixels / 255 - mean) / std), atol=1e-4)
+    with refuses(EncoderError, "'a very long prompt ", 20):
+        encoder.encode_text(["a cat", "a very long prompt of many letters"])
 
 
-def test_a_prompt_that_is_too_long(folder: Path) -> None:
-    with pytest.raises(EncoderError, match="tokens > 20: shorten it"):
-        load_encoder(f"hf:{folder}").encode_text(["a cat", "a very long prompt of many letters"])
-
-
-@pytest.mark.parametrize(
-    ("name", "width", "layers", "heads", "patch", "size", "dim"),
-    [
-        ("ViT-B-32", 768, 12, 12, 32, 224, 512),
-        ("ViT-B-16", 768, 12, 12, 16, 224, 512),
-        ("ViT-L-14", 1024, 24, 16, 14, 224, 768),
-        ("ViT-L-14-336", 1024, 24, 16, 14, 336, 768),
-    ],
-)
-def test_the_paper_s_vits_have_open_clip_s_shapes(name, width, layers, heads, patch, size, dim) -> None:
-    vision = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
-    vision |= {"intermediate_size": 4 * width, "patch_size": patch, "image_size": size}
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336"])
+def test_the_paper_s_vits_have_open_clip_s_shapes(name: str) -> None:
+    known: Any = open_clip.get_model_config(name)
+    dim, tower, width = known["embed_dim"], known["vision_cfg"], known["vision_cfg"]["width"]
+    vision = {"hidden_size": width, "num_hidden_layers": tower["layers"], "num_attention_heads": width // 64}
+    vision |= {"intermediate_size": 4 * width, "patch_size": tower["patch_size"], "image_size": tower["image_size"]}
     text = {"hidden_size": dim, "intermediate_size": 4 * dim, "num_attention_heads": dim // 64}
     whole = CLIPConfig(vision_config=vision, text_config=text, projection_dim=dim)
     with torch.device("meta"):
@@ -100,26 +93,22 @@ def test_the_paper_s_vits_have_open_clip_s_shapes(name, width, layers, heads, pa
     assert {f"visual.{k}": v.shape for k, v in tower.items()}.items() <= {k: v.shape for k, v in ours.items()}.items()
 
 
-def test_folders_that_are_none(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match=r"config\.json: cannot be read as JSON \(FileNotFoundError\)"):
+def test_folders_and_keys_of_no_clip(folder: Path, tmp_path: Path) -> None:
+    with refuses(EncoderError, "nowhere/config.json"):
         load_encoder(f"hf:{tmp_path / 'nowhere'}")
     about = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**about, "model_type": "bert"}))
-    with pytest.raises(EncoderError, match="type 'bert', expected 'clip'"):
+    with refuses(EncoderError, folder, "'bert'"):
         load_encoder(f"hf:{folder}")
     (folder / "config.json").write_text(json.dumps({**about, "projection_dim": 23}))
-    with pytest.raises(
-        EncoderError, match=r"'proj' has shape \(32, 24\) in the weights, the architecture needs \(32, 23\)"
-    ):
+    with refuses(EncoderError, "'proj'", (32, 24), (32, 23)):
         load_encoder(f"hf:{folder}")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(EncoderError, match="holds none of model.safetensors"):
+    with refuses(EncoderError, folder, "model.safetensors"):
         load_encoder(f"hf:{folder}")
 
-
-def test_keys_that_nobody_knows() -> None:
-    with pytest.raises(EncoderError, match="'vision_model.lora.weight' is no weight of transformers' CLIP"):
+    with refuses(EncoderError, "'vision_model.lora.weight'"):
         converted({"vision_model.lora.weight": torch.zeros(2)})
     key = "text_model.encoder.layers.0.self_attn.q_proj.weight"
-    with pytest.raises(EncoderError, match="no k_proj and v_proj beside it"):
+    with refuses(EncoderError, key, "k_proj"):
         converted({key: torch.zeros(2, 2)})

@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from made import frames, noise
+from messages import refuses
 from text_models import TEXT, TOWERS
 from texthead.datasets import Pixels
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
-from texthead.heads import text_weights
 from texthead.temporal import TemporalTransformer
-from texthead.towers import Encoder, VisualSpec, build_visual, openclip_tower
+from texthead.towers import Encoder, Visual, VisualSpec, build_visual, openclip_tower
 from texthead.view_features import own_pixels
 
 
@@ -35,6 +35,22 @@ def normalised(given: Tensor) -> Tensor:
     """As OpenAI's CLIP was trained."""
     mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
     return (given / 255 - mean[:, None, None]) / std[:, None, None]
+
+
+def rebuild(visual: Visual) -> Visual:
+    """Build the tower from its spec alone, as a run does, and give it the same weights."""
+    again = build_visual(VisualSpec.from_json(json.loads(json.dumps(visual.spec.to_json()))))
+    again.load_state_dict(visual.state_dict())
+    return again.eval()
+
+
+@torch.no_grad()
+def assert_same(encoder: Encoder, model: torch.nn.Module) -> None:
+    """Both halves give what the reference gives."""
+    given, prompts = normalised(frames(2, 32)), ["a cat", "two dogs on a photo"]
+    assert torch.allclose(encoder.visual(given), model.encode_image(given), atol=1e-5)  # pyright: ignore[reportCallIssue]
+    tokens = open_clip.get_tokenizer("tiny-vit")(prompts)
+    assert torch.allclose(encoder.encode_text(prompts), model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.parametrize("name", TOWERS)
@@ -54,31 +70,14 @@ def test_an_open_clip_file(published, name):
     prompts = ["a cat", "a photo of two dogs", "!?!?"]
     rows = model.encode_text(open_clip.get_tokenizer(name)(prompts))
     assert rows.shape == (3, 24)
+    unit = F.normalize(rows, dim=-1)
+    assert (unit @ unit.T - torch.eye(3)).max() < 0.9999
     assert torch.allclose(encoder.encode_text(prompts), rows, atol=1e-5)
-    assert torch.allclose(encoder.encode_text(prompts[1:2]), rows[1:2], atol=1e-5)
-
-
-@pytest.mark.parametrize("name", TOWERS)
-def test_text_rows_hang_on_their_own_name_only(published, name):
-    encoder = load_encoder(f"openclip:{name}/{published / name}.pt")
-    names, order = ["abseiling", "archery", "playing a long game of chess", "a cat"], [2, 0, 3, 1]
-    rows = text_weights(encoder, names, template="a video of a person {}.")
-    # Each encoder keeps what it has encoded: others are asked for the other lists.
-    for given, expected in (([names[i] for i in order], rows[order]), (names[2:3], rows[2:3])):
-        fresh = load_encoder(f"openclip:{name}/{published / name}.pt")
-        assert torch.allclose(text_weights(fresh, given, template="a video of a person {}."), expected, atol=1e-5)
-    assert (rows @ rows.T - torch.eye(4)).max() < 0.9999
-
-
-@pytest.mark.parametrize("name", TOWERS)
-@torch.no_grad()
-def test_an_open_clip_tower_is_rebuilt_from_its_spec(published, name):
-    encoder = load_encoder(f"openclip:{name}/{published / name}.pt")
-    spec = VisualSpec.from_json(json.loads(json.dumps(encoder.visual.spec.to_json())))
-    again = build_visual(spec).eval()
-    again.load_state_dict(encoder.visual.state_dict())
-    given = frames(2, spec.size)
-    assert torch.equal(again(given), encoder.visual(given))
+    # Each row depends on its own prompt alone. An encoder caches what it has encoded; this one has none of it.
+    other = load_encoder(source)
+    assert torch.allclose(other.encode_text(prompts[2:0:-1]), rows[[2, 1]], atol=1e-5)
+    assert torch.allclose(other.encode_text(prompts[:1]), rows[:1], atol=1e-5)
+    assert torch.equal(rebuild(encoder.visual)(given), encoder.visual(given))
 
 
 @torch.no_grad()
@@ -93,13 +92,10 @@ def test_openai_s_activation_is_taken_from_the_file_s_name(published, tmp_path):
     assert (quick - plain).abs().max() > 1e-3
     assert torch.allclose(encoder.visual(given), quick, atol=1e-5)
     assert encoder.visual.spec.activation == "quick_gelu"
-    again = build_visual(encoder.visual.spec).eval()
-    again.load_state_dict(encoder.visual.state_dict())
-    assert torch.allclose(again(given), quick, atol=1e-5)
+    assert torch.allclose(rebuild(encoder.visual)(given), quick, atol=1e-5)
 
 
 @pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion", False)])
-@torch.no_grad()
 def test_a_tag_decides_the_activation(published, monkeypatch, tag, quick):
     """open_clip only warns when a tag was trained with QuickGELU and the architecture's name does not say so."""
     tags = {
@@ -109,12 +105,8 @@ def test_a_tag_decides_the_activation(published, monkeypatch, tag, quick):
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-vit", tags)
     monkeypatch.setattr(open_clip, "download_pretrained", lambda *_, **__: str(published / "tiny-vit.pt"))
     encoder = load_encoder(f"openclip:tiny-vit/{tag}")
-    model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=quick)
     assert encoder.visual.spec.activation == ("quick_gelu" if quick else "gelu")
-    given = normalised(frames(2, 32))
-    assert torch.allclose(encoder.visual(given), model.encode_image(given), atol=1e-5)
-    tokens = open_clip.get_tokenizer("tiny-vit")(["a cat"])
-    assert torch.allclose(encoder.encode_text(["a cat"]), model.encode_text(tokens), atol=1e-5)
+    assert_same(encoder, reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=quick))
     # A tag may also have pixel statistics of its own.
     assert encoder.visual.spec.mean == ((0.48145466, 0.4578275, 0.40821073) if quick else (0.5, 0.5, 0.5))
 
@@ -123,62 +115,33 @@ def test_a_prompt_with_too_many_tokens(published):
     encoder = load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit.pt'}")
     # 16 tokens, of which two say where the text begins and ends.
     assert encoder.encode_text(["cat " * 14]).shape == (1, 24)
-    with pytest.raises(EncoderError, match="'cat cat .* 17 tokens > 16: shorten it"):
+    with refuses(EncoderError, "'cat cat ", 17, 16):
         encoder.encode_text(["a dog", "cat " * 15])
-    with pytest.raises(EncoderError, match="> 16"):
+    with refuses(EncoderError, "'cat cat ", "> 16"):
         encoder.encode_text(["cat " * 500])
     # "!" inside a word is token 0, which is also what pads.
-    with pytest.raises(EncoderError, match="> 16"):
+    with refuses(EncoderError, "!a!a", 16):
         encoder.encode_text(["!a" * 10])
 
 
-def test_gradients_pass_open_clip_s_visual_side(published):
-    visual = load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit.pt'}").visual
-    visual(frames(2, 32)).square().sum().backward()
-    assert all(parameter.grad is not None and parameter.grad.any() for parameter in visual.parameters())
-
-
 @pytest.mark.parametrize(
-    ("rest", "told"),
+    ("rest", "parts"),
     [
-        ("no-such-model/openai", "no architecture 'no-such-model'"),
-        ("tiny-vit", "names no weights: use 'openclip:tiny-vit/TAG'"),
-        ("tiny-vit/", "names no weights"),
-        ("ViT-B-16", "tags: openai, "),
-        ("tiny-vit/missing.pt", "'missing.pt' is neither a tag of tiny-vit nor a file"),
-        ("tiny-vit/{folder}/tiny-resnet.pt", "has shape .* in the weights.* do not belong together"),
-        ("tiny-vit/{folder}/junk.pt", "junk.pt: no weights can be read"),
+        ("no-such-model/openai", ["'no-such-model'"]),
+        ("tiny-vit", ["'openclip:tiny-vit/TAG'"]),
+        ("tiny-vit/", ["'openclip:tiny-vit/TAG'"]),
+        ("ViT-B-16", ["'openclip:ViT-B-16/TAG'", "openai, "]),
+        ("tiny-vit/missing.pt", ["'missing.pt'", "tiny-vit"]),
+        ("tiny-vit/{folder}/tiny-resnet.pt", ["tiny-resnet.pt", "shape"]),
     ],
 )
-def test_open_clip_models_that_cannot_be_loaded(published, rest, told):
-    (published / "junk.pt").write_bytes(b"junk" * 100)
-    source = f"openclip:{rest.format(folder=published)}"
-    with pytest.raises(EncoderError, match=told) as caught:
-        load_encoder(source)
-    assert "\n" not in str(caught.value)
-
-
-def test_pickles_are_not_run(published, tmp_path):
-    class Trap:
-        def __reduce__(self):
-            return Path.touch, (tmp_path / "ran",)
-
-    torch.save({"state_dict": Trap()}, tmp_path / "trap.pt")
-    with pytest.raises(EncoderError, match="no weights can be read"):
-        load_encoder(f"openclip:tiny-vit/{tmp_path / 'trap.pt'}")
-    assert not (tmp_path / "ran").exists()
+def test_open_clip_models_that_cannot_be_loaded(published, rest, parts):
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model("ViT-B-16"))
+    with refuses(EncoderError, *parts, volatile=[tags]):
+        load_encoder(f"openclip:{rest.format(folder=published)}")
 
 
 # ---- other forms
-
-
-def same(encoder: Encoder, model: torch.nn.Module, size: int = 32) -> None:
-    """Both halves give what the reference gives."""
-    given, prompts = frames(2, size), ["a cat", "two dogs on a photo"]
-    with torch.no_grad():
-        assert torch.allclose(encoder.visual(given), model.encode_image(normalised(given)), atol=1e-5)  # pyright: ignore[reportCallIssue]
-        tokens = open_clip.get_tokenizer("tiny-vit")(prompts)
-        assert torch.allclose(encoder.encode_text(prompts), model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -191,34 +154,32 @@ def test_openai_s_archives_are_read_without_their_program(published, tmp_path):
     assert encoder.visual.spec.activation == "quick_gelu", "such archives are OpenAI's"
     assert all(parameter.dtype == torch.float32 for parameter in encoder.visual.parameters())
     # The archive shares its tensors with the model, which now has them in half precision too.
-    same(encoder, model.float())
+    assert_same(encoder, model.float())
 
 
 def test_a_folder_in_open_clip_s_format(published, tmp_path):
     config = {"embed_dim": 24, "text_cfg": TEXT, **TOWERS["tiny-vit"], "quick_gelu": True}
-    described = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "interpolation": "bilinear"}}
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+
+    def describe(**preprocess: object) -> None:
+        described = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "interpolation": "bilinear"}}
+        described["preprocess_cfg"] |= preprocess
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+
+    describe()
     source = f"openclip:local-dir:{tmp_path}"
-    with pytest.raises(EncoderError, match="holds none of open_clip_model.safetensors"):
+    with refuses(EncoderError, tmp_path, "open_clip_model.safetensors"):
         load_encoder(source)
-    tensors = torch.load(published / "tiny-vit.pt", weights_only=True)
-    save_file(tensors, tmp_path / "open_clip_model.safetensors")
+    save_file(torch.load(published / "tiny-vit.pt", weights_only=True), tmp_path / "open_clip_model.safetensors")
     encoder = load_encoder(source)
     assert (encoder.visual.spec.mean, encoder.visual.spec.interpolation) == ((0.5,) * 3, "bilinear")
-    model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True)
-    given = normalised(frames(2, 32))
+    assert_same(encoder, reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True))
+    given = frames(2, 32)
     with torch.no_grad():
-        assert torch.allclose(encoder.visual(given), model.encode_image(given), atol=1e-5)  # pyright: ignore[reportCallIssue]
-    again = build_visual(VisualSpec.from_json(json.loads(json.dumps(encoder.visual.spec.to_json()))))
-    again.load_state_dict(encoder.visual.state_dict())
-    with torch.no_grad():
-        assert torch.equal(again.eval()(given), encoder.visual(given)), "without a list of names and without the folder"
-    described["preprocess_cfg"]["resize_mode"] = "longest"
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
-    with pytest.warns(UserWarning, match="resized by 'longest'; here the short side"):
+        assert torch.equal(rebuild(encoder.visual)(given), encoder.visual(given)), "needs no folder"
+    describe(resize_mode="longest")
+    with pytest.warns(UserWarning, match="'longest'"):
         load_encoder(source)
-    described["preprocess_cfg"]["resize_mode"] = "squash"
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+    describe(resize_mode="squash")
     spec = load_encoder(source).visual.spec
     assert spec.squash
     assert own_pixels(spec) == Pixels(32, 32, "bilinear", squash=True)
@@ -226,7 +187,7 @@ def test_a_folder_in_open_clip_s_format(published, tmp_path):
         (tmp_path / "open_clip_config.json").unlink(missing_ok=True)
         if content:
             (tmp_path / "open_clip_config.json").write_text(content)
-        with pytest.raises(EncoderError, match="no open_clip model"):
+        with refuses(EncoderError, tmp_path, "open_clip_config.json"):
             load_encoder(source)
 
 
@@ -234,8 +195,9 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
     # Without it the client tries for a minute and a half before it says the same.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for source in ("openclip:hf-hub:nobody/nothing", "openclip:ViT-B-32/laion2b_s34b_b79k", "timm:resnet50.a1_in1k"):
-        with pytest.raises(EncoderError, match="cannot be (downloaded|had).*connect") as caught:
+        with pytest.raises(EncoderError) as caught:  # The message quotes the hub's client.
             load_encoder(source)
+        assert repr(source) in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
@@ -244,6 +206,8 @@ def test_only_the_image_tower_is_built_and_text_leaves_memory(published):
     encoder = load_encoder(source)
     tower = reference("tiny-vit", published / "tiny-vit.pt").visual
     assert set(encoder.visual.net.state_dict()) == set(tower.state_dict())  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    encoder.visual(frames(2, 32)).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in encoder.visual.parameters())
     text = weakref.ref(encoder.text)
     gc.collect()
     assert text() is None
@@ -278,10 +242,7 @@ def test_a_model_that_also_writes_captions(tmp_path):
     config = {
         "embed_dim": 24,
         "vision_cfg": {
-            "image_size": 32,
-            "layers": 2,
-            "width": 64,
-            "patch_size": 16,
+            **TOWERS["tiny-vit"]["vision_cfg"],
             "head_width": 32,
             "output_tokens": True,
             "attentional_pool": True,
@@ -297,12 +258,12 @@ def test_a_model_that_also_writes_captions(tmp_path):
     model = open_clip.create_model("tiny-coca").eval()
     torch.save(model.state_dict(), tmp_path / "coca.pt")
     encoder = load_encoder(f"openclip:tiny-coca/{tmp_path / 'coca.pt'}")
-    given = frames(2, 32)
-    tokens = open_clip.get_tokenizer("tiny-coca")(["a cat", "two dogs"])
+    given, prompts = frames(2, 32), ["a cat", "two dogs"]
+    tokens = open_clip.get_tokenizer("tiny-coca")(prompts)
     with torch.no_grad():
         image = F.normalize(encoder.visual(given), dim=-1)
         assert torch.allclose(image, model.encode_image(normalised(given)), atol=1e-5)  # pyright: ignore[reportCallIssue]
-        rows = F.normalize(encoder.encode_text(["a cat", "two dogs"]), dim=-1)
+        rows = F.normalize(encoder.encode_text(prompts), dim=-1)
         assert torch.allclose(rows, model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
 
 

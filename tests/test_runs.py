@@ -6,14 +6,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load, save_file
 
-from made import PIXELS, SPEC, disk_of, held_by_another, tiny_visual
+from made import PIXELS, SPEC, disk_of, frames, held_by_another, noise, tiny_visual
+from messages import refuses
 from run_folders import RECIPE, changed, put
 from texthead import mini, runs
 from texthead.checkpoints import MetricsLog, load_state, restore, save_state
@@ -23,52 +24,41 @@ from texthead.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.recognizer import Recognizer
 from texthead.runs import is_run, load_run, load_weights, locked, save_model
 from texthead.temporal import MeanPool, TemporalTransformer
+from training_runs import assert_same_weights, copied
 
 NAMES = ("archery", "juggling balls", "señal — 信号")
 
 
-def rows(classes: int = 3, dim: int = SPEC.dim, seed: int = 0) -> torch.Tensor:
-    return torch.randn(classes, dim, generator=torch.Generator().manual_seed(seed))
+def make_head(**options: Any) -> FrozenHead:
+    return FrozenHead(noise(3, SPEC.dim), names=NAMES, scale=17.0, **options)
 
 
-def frozen(center: bool = False, prompts: bool = True) -> FrozenHead:
-    return FrozenHead(
-        rows(),
-        names=NAMES,
-        scale=17.0,
-        center=rows(1, seed=3)[0] if center else None,
-        prompts=[f"a {name}." for name in NAMES] if prompts else None,
-    )
-
-
-def narrow(dropout: float = 0.0) -> TemporalTransformer:
+def make_temporal(dropout: float = 0.0) -> TemporalTransformer:
     module = TemporalTransformer(SPEC.dim, 1, 32, heads=2, mlp_ratio=2, dropout=dropout)
     with torch.no_grad():  # Its output projection starts at zero, and must count here.
         assert isinstance(module.project_out, torch.nn.Linear)
-        module.project_out.weight.copy_(0.1 * rows(SPEC.dim, 32, seed=4))
+        module.project_out.weight.copy_(0.1 * noise(SPEC.dim, 32, seed=4))
     return module
 
 
 @pytest.fixture
-def clips() -> torch.Tensor:
-    return torch.randint(0, 256, (2, 3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(9))
-
-
-@pytest.fixture
 def run(tmp_path: Path) -> Path:
-    return put(tmp_path / "run", Recognizer(tiny_visual(), narrow(), frozen()))
+    return put(tmp_path / "run", Recognizer(tiny_visual(), make_temporal(), make_head()))
 
 
-def refused(folder: Path, *parts: str) -> str:
-    """The one line with which a folder is refused."""
-    with pytest.raises(RunError) as caught:
-        load_run(folder)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.startswith(str(folder)), "the line says which folder"
-    for part in parts:
-        assert part in message
-    return message
+def assert_refused(folder: Path, *parts: object) -> None:
+    """Fail unless `load_run` refuses the folder in one line; what it quotes of a library's error is not compared."""
+    quoted: list[str] = []
+    with refuses(RunError, *parts, volatile=quoted) as caught:
+        try:
+            load_run(folder)
+        except RunError as error:
+            cause = " ".join(str(error.__context__ or "").split())[:200]
+            if cause and not isinstance(error.__context__, TextheadError):
+                quoted.append(cause)
+            raise
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(folder))
 
 
 # --- there and back -------------------------------------------------------------------------------------------------
@@ -77,25 +67,30 @@ def refused(folder: Path, *parts: str) -> str:
 @pytest.mark.parametrize(
     ("temporal", "head"),
     [
-        (MeanPool, frozen),
-        (MeanPool, lambda: frozen(center=True, prompts=False)),
+        (MeanPool, lambda: make_head(prompts=[f"a {name}." for name in NAMES])),
+        (MeanPool, lambda: make_head(center=noise(SPEC.dim, seed=3), kind="class-means")),
         (
-            lambda: narrow(dropout=0.5),
-            lambda: TrainableHead(rows(), names=NAMES, scale=9.0, center=rows(1)[0], kind="cosine"),
+            lambda: make_temporal(dropout=0.5),
+            lambda: TrainableHead(
+                noise(3, SPEC.dim), names=NAMES, scale=9.0, center=noise(SPEC.dim, seed=1), kind="cosine"
+            ),
         ),
         (lambda: TemporalTransformer(SPEC.dim, 1), lambda: LinearHead(SPEC.dim, names=NAMES)),
     ],
     ids=["mean-frozen", "mean-frozen-center", "narrow-trainable", "full-linear"],
 )
-def test_a_saved_run_gives_the_same_logits_bit_for_bit(
-    tmp_path: Path, clips: torch.Tensor, temporal: Callable, head: Callable, monkeypatch: pytest.MonkeyPatch
+def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
+    tmp_path: Path, temporal: Callable, head: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clips = frames(6, 32).unflatten(0, (2, 3))
     model = Recognizer(tiny_visual(seed=5), temporal(), head()).eval()
     with torch.no_grad():
         if not isinstance(model.head, LinearHead):
             model.head.log_scale.add_(0.123)  # Training moves it off what the constructor makes.
         expected = model(clips)
-    put(tmp_path, model)
+    put(tmp_path / "run", model)
+    moved = shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    assert (is_run(moved), is_run(tmp_path / "run")) == (True, False)
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("neither a text encoder nor pretrained weights are needed")
@@ -103,7 +98,7 @@ def test_a_saved_run_gives_the_same_logits_bit_for_bit(
     monkeypatch.setattr(runs, "load_encoder", refuse)
     for name in ("Sentences", "_published_weights", "_load_bridge"):
         monkeypatch.setattr(mini, name, refuse)
-    run = load_run(tmp_path)
+    run = load_run(moved)
     with torch.no_grad():
         assert torch.equal(run.model(clips), expected)
     assert not run.model.training
@@ -113,9 +108,9 @@ def test_a_saved_run_gives_the_same_logits_bit_for_bit(
     assert run.model.head.kind == model.head.kind
     assert getattr(run.model.head, "prompts", None) == getattr(model.head, "prompts", None)
     assert run.model.temporal.config() == model.temporal.config()
-    before, after = model.state_dict(), run.model.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert_same_weights(model.state_dict(), run.model.state_dict())
+    trainable = [[name for name, p in each.named_parameters() if p.requires_grad] for each in (model, run.model)]
+    assert trainable[0] == trainable[1]
 
 
 @pytest.mark.slow
@@ -129,84 +124,54 @@ def test_a_loaded_run_has_no_library_of_text_or_of_data_sets(run: Path) -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_what_was_trained_can_be_trained_on(run: Path) -> None:
-    model = load_run(run).model
-    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert "head.log_scale" in trainable
-    assert "head.weight" not in dict(model.named_parameters())
-
-
-def test_a_run_moves_with_its_folder(run: Path, tmp_path: Path, clips: torch.Tensor) -> None:
-    with torch.no_grad():
-        expected = load_run(run).model(clips)
-        moved = Path(shutil.move(run, tmp_path / "elsewhere"))
-        assert torch.equal(load_run(moved).model(clips), expected)
-    assert is_run(moved)
-    assert not is_run(run)
-
-
 def test_a_copy_of_a_training_item_is_known(run: Path, tmp_path: Path) -> None:
     again = load_run(run)
     for name in "abd":
         (tmp_path / name).write_text(name)
-    seen = [again.was_trained_on(tmp_path / name) for name in "abd"]
-    held = [again.was_held_out(tmp_path / name) for name in "abd"]
-    assert (seen, held) == ([True, False, False], [False, True, False])
-    assert again.was_trained_on(Path("/a.mp4"))
-    assert again.was_held_out(Path("/b.mp4"))
-    assert not again.was_trained_on(tmp_path / "gone"), "what could not be read is like nothing"
+    paths = [*(tmp_path / name for name in "abd"), Path("/a.mp4"), Path("/b.mp4"), tmp_path / "gone"]
+    assert [again.was_trained_on(path) for path in paths] == [True, False, False, True, False, False]
+    assert [again.was_held_out(path) for path in paths] == [False, True, False, False, True, False]
 
 
-def test_an_own_head_or_module_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_an_own_head_or_module_is_refused_before_anything_is_written() -> None:
     class Means(FrozenHead):
         pass
 
     class Last(MeanPool):
         pass
 
-    own = Means(rows(), names=NAMES)
-    with pytest.raises(
-        RunError, match=r"head is a Means: a run holds FrozenHead.*FrozenHead\(rows, names=\.\.\., kind"
-    ):
+    own = Means(noise(3, SPEC.dim), names=NAMES)
+    with refuses(RunError, "Means", "FrozenHead(rows, names="):
         runs.describe(Recognizer(tiny_visual(), MeanPool(), own), RECIPE, PIXELS)
-    with pytest.raises(RunError, match="temporal module is a Last: a run holds MeanPool, TemporalTransformer, Temp"):
-        runs.describe(Recognizer(tiny_visual(), Last(), frozen()), RECIPE, PIXELS)
-    plain = FrozenHead(rows(), names=NAMES, kind="class-means")
-    assert load_run(put(tmp_path, Recognizer(tiny_visual(), MeanPool(), plain))).model.head.kind == "class-means"
+    with refuses(RunError, "Last", "MeanPool, TemporalTransformer"):
+        runs.describe(Recognizer(tiny_visual(), Last(), make_head()), RECIPE, PIXELS)
 
 
 # --- what does not fit ----------------------------------------------------------------------------------------------
 
 
-def test_no_run(tmp_path: Path) -> None:
-    refused(tmp_path, "no run", "recipe.json")
-    refused(tmp_path / "missing", "no run")
-
-
-@pytest.mark.parametrize("name", ["classes.json", "split.json", "model.safetensors"])
-def test_a_missing_file(run: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "recipe.json", "classes.json", "split.json"])
+def test_a_missing_file_and_a_pipe_in_its_place(run: Path, name: str) -> None:
+    """The pipe is not waited for."""
     (run / name).unlink()
-    refused(run, name, "missing", "--resume")
+    assert_refused(run, name)
+    assert_refused(run / "missing", "recipe.json")
+    os.mkfifo(run / name)
+    assert_refused(run)
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "classes.json", "split.json"])
 @pytest.mark.parametrize("content", [b'{"format": 1, ', b"", b"\xff\xfe\x00", b"[1, 2]", b"3"])
 def test_a_file_that_is_no_json_object(run: Path, name: str, content: bytes) -> None:
     (run / name).write_bytes(content)
-    refused(run, name, "JSON")
+    assert_refused(run, name, "JSON")
 
 
 @pytest.mark.parametrize("keep", [0, 5, 400, -1])
 def test_a_truncated_weights_file(run: Path, keep: int) -> None:
     path = run / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    refused(run, "model.safetensors", "cannot be read")
-
-
-def test_another_models_weights(run: Path) -> None:
-    other = Recognizer(tiny_visual(), narrow(), FrozenHead(rows(4), names="abcd"))
-    save_model(run / "model.safetensors", other)
-    refused(run, "'head.weight' has shape (4, 256), this model needs (3, 256)", "another model")
+    assert_refused(run, "model.safetensors")
 
 
 @pytest.mark.parametrize("key", ["visual.net.conv_stem.weight", "head.weight", "temporal.project_in.1.bias"])
@@ -215,17 +180,22 @@ def test_a_missing_and_a_surplus_key(run: Path, key: str) -> None:
     tensors = load(path.read_bytes())  # Not mapped from the file that is written next.
     taken = tensors.pop(key)
     save_file(tensors, path)
-    refused(run, f"{key!r} has shape none")
+    assert_refused(run, repr(key), "none")
     save_file({**tensors, key: taken, "more": torch.zeros(2)}, path)
-    refused(run, "'more' has shape (2,), this model needs none")
+    assert_refused(run, "'more'", (2,), "none")
 
 
-def test_load_weights_changes_nothing_when_it_refuses(run: Path, tmp_path: Path) -> None:
-    other = Recognizer(tiny_visual(seed=2), MeanPool(), frozen())
-    before = {key: tensor.clone() for key, tensor in other.state_dict().items()}
-    with pytest.raises(RunError, match="another model"):
+def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> None:
+    other = Recognizer(tiny_visual(seed=2), MeanPool(), make_head())
+    before = copied(other)
+    with refuses(RunError, run / "model.safetensors", "'temporal."):
         load_weights(run / "model.safetensors", other)
-    assert all(torch.equal(tensor, before[key]) for key, tensor in other.state_dict().items())
+    assert_same_weights(before, other.state_dict())
+    save_model(
+        run / "model.safetensors",
+        Recognizer(tiny_visual(), make_temporal(), FrozenHead(noise(4, SPEC.dim), names="abcd")),
+    )
+    assert_refused(run, "'head.weight'", (4, 256), (3, 256))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -234,7 +204,7 @@ def test_weights_that_are_no_numbers(run: Path, value: float) -> None:
     tensors = load(path.read_bytes())
     tensors["visual.net.conv_stem.weight"][0, 0] = value
     save_file(tensors, path)
-    refused(run, "'visual.net.conv_stem.weight' holds NaN or inf", "train again")
+    assert_refused(run, "'visual.net.conv_stem.weight'")
 
 
 def test_a_run_of_the_format_before_had_no_patch_dropout(run: Path) -> None:
@@ -243,14 +213,13 @@ def test_a_run_of_the_format_before_had_no_patch_dropout(run: Path) -> None:
     old = load_run(run)
     assert old.recipe == expected.recipe
     assert old.recipe.patch_dropout == 0.0
-    weights = old.model.state_dict()
-    assert all(torch.equal(weights[key], tensor) for key, tensor in expected.model.state_dict().items())
+    assert_same_weights(old.model.state_dict(), expected.model.state_dict())
 
 
 @pytest.mark.parametrize(
     ("name", "change", "parts"),
     [
-        ("recipe.json", lambda v: v.update(format=1), ["format 1", "reads 2 and 3"]),
+        ("recipe.json", lambda v: v.update(format=1), ["format 1", "2 and 3"]),
         ("recipe.json", lambda v: v.pop("format"), ["format None"]),
         ("recipe.json", lambda v: v["pixels"].update(sise=3), ["sise"]),
         ("recipe.json", lambda v: v["pixels"].pop("size"), ["size"]),
@@ -261,53 +230,59 @@ def test_a_run_of_the_format_before_had_no_patch_dropout(run: Path) -> None:
         ("classes.json", lambda v: v["classes"][0].pop("label"), ["label"]),
         ("classes.json", lambda v: v["classes"].pop(), ["head.weight"]),
         ("split.json", lambda v: v.pop("train"), ["train"]),
+        ("recipe.json", lambda v: v["recipe"].pop("patch_dropout"), ["patch_dropout"]),
+        ("recipe.json", lambda v: v["recipe"].update(frames=0), ["frames", "1,024", "got 0"]),
+        # Clips that would take all memory.
+        ("recipe.json", lambda v: v["recipe"].update(frames=10**9), ["frames", "1,024"]),
+        ("recipe.json", lambda v: v["pixels"].update(size=10**6), ["4,096", 10**6]),
+        ("recipe.json", lambda v: v["pixels"].update(resize=0), ["4,096", "0"]),
+        ("recipe.json", lambda v: (v["recipe"].update(frames=1024), v["pixels"].update(size=4096)), ["1,024", "4,096"]),
     ],
 )
-def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: list[str]) -> None:
+def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: list[object]) -> None:
     changed(run, name, change)
-    refused(run, *parts)
+    assert_refused(run, *parts)
 
 
 @pytest.mark.parametrize(
-    ("change", "pattern"),
+    ("change", "part"),
     [
-        (lambda v: v["recipe"].update(learning_rate=1), "no option 'learning_rate'"),
-        (lambda v: v["recipe"].pop("patch_dropout"), "recipe lacks patch_dropout"),
-        (lambda v: v["recipe"].update(frames=0), "frames must be from 1 to 1,024, got 0"),
+        (lambda v: v["recipe"].update(learning_rate=1), "'learning_rate'"),
         (lambda v: v["temporal"].update(kind="lstm"), "'lstm'"),
         (lambda v: v["temporal"].update(depth=3), "depth"),
         (lambda v: v["encoder"].update(pool="max"), "pool"),
         (lambda v: v["encoder"].pop("mean"), "mean"),
         (lambda v: v["encoder"].update(architecture="keras:x"), "keras:x"),
+        (lambda v: v["encoder"].update(architecture="timm:no_such_network"), "no_such_network"),
     ],
 )
-def test_a_wrong_part(run: Path, change: Callable, pattern: str) -> None:
+def test_a_part_that_cannot_be_built(run: Path, change: Callable, part: str) -> None:
     changed(run, "recipe.json", change)
-    with pytest.raises(TextheadError, match=pattern) as caught:
+    with pytest.raises(TextheadError) as caught:  # The message quotes Python, or lists all options.
         load_run(run)
+    assert part in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["fsync", "replace", "save_file"])
-def test_a_disk_fault_keeps_the_old_weights(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace"), (runs, "save_file")])
+def test_a_disk_fault_keeps_the_old_weights(
+    tmp_path: Path, owner: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, module = tmp_path / "model.safetensors", torch.nn.Linear(3, 2)
     save_model(path, module)
     before = path.read_bytes()
 
     def fail(*args: object) -> None:
-        if where == "save_file":
+        if name == "save_file":
             Path(str(args[1])).write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(
-        *{"fsync": (os, "fsync"), "replace": (Path, "replace"), "save_file": (runs, "save_file")}[where], fail
-    )
-    with pytest.raises(RunError, match=r"model\.safetensors: cannot be written .*No space left.*kept") as caught:
+    monkeypatch.setattr(owner, name, fail)
+    with refuses(RunError, path, "No space left"):
         save_model(path, torch.nn.Linear(3, 2))
-    assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
@@ -316,15 +291,10 @@ def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
     with disk_of(tmp_path / "disk", kilobytes=256) as disk:
         save_model(disk / "model.safetensors", torch.nn.Linear(100, 100))
         before = (disk / "model.safetensors").read_bytes()
-        with pytest.raises(RunError, match=r"No space left.*kept"):
+        with refuses(RunError, disk / "model.safetensors", "No space left"):
             save_model(disk / "model.safetensors", torch.nn.Linear(1000, 1000))
-        with pytest.raises(RunError, match=r"No space left.*kept"):
+        with refuses(RunError, disk / "a.json", "No space left"):
             write_json(disk / "a.json", ["x" * 1_000_000])
-        big = torch.nn.Linear(1000, 1000)
-        optimizer = torch.optim.AdamW(big.parameters())
-        with pytest.raises(RunError, match=r"step-1: cannot be written .*No space left.*kept"):
-            save_state(disk, big, optimizer, epoch=1, step=1, records=1)
-        shutil.rmtree(disk / "state")
         assert os.listdir(disk) == ["model.safetensors"]
         assert (disk / "model.safetensors").read_bytes() == before
 
@@ -337,7 +307,7 @@ def test_tied_weights_and_parts_of_larger_tensors_are_checkpointed(tmp_path: Pat
     optimizer = torch.optim.AdamW(module.parameters())
     module(torch.ones(2, 3)).sum().backward()
     optimizer.step()
-    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    before = copied(module)
     average = optimizer.state[module[0].weight]["exp_avg"].clone()
     save_state(tmp_path, module, optimizer, epoch=1, step=1, records=0)
     (tmp_path / "metrics.jsonl").write_text("")
@@ -348,59 +318,27 @@ def test_tied_weights_and_parts_of_larger_tensors_are_checkpointed(tmp_path: Pat
     state = load_state(tmp_path)
     assert state is not None
     assert restore(state, module, optimizer, MetricsLog(tmp_path / "metrics.jsonl"), tmp_path) == (1, 1)
-    assert all(torch.equal(tensor, before[key]) for key, tensor in module.state_dict().items())
+    assert_same_weights(module.state_dict(), before)
     assert torch.equal(optimizer.state[module[0].weight]["exp_avg"], average)
     assert module[1].weight is module[0].weight
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_or_is_held_by_another_process(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"file/run/a\.json: cannot be written"):
+    with refuses(RunError, tmp_path / "file" / "run" / "a.json"):
         write_json(tmp_path / "file" / "run" / "a.json", {})
-    with pytest.raises(RunError, match="cannot be written"), locked(tmp_path / "file"):
+    with refuses(RunError, tmp_path / "file"), locked(tmp_path / "file"):
         pass
-
-
-def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
     with locked(tmp_path):
         pass
     with held_by_another(tmp_path) as other:
-        with pytest.raises(RunError, match="in use by another process"), locked(tmp_path):
+        with refuses(RunError, tmp_path), locked(tmp_path):
             pass
         other.kill()  # A process that dies lets go.
         other.wait()
         with locked(tmp_path):
             pass
-    with locked(tmp_path), pytest.raises(RunError, match="in use"), locked(tmp_path):
+    with locked(tmp_path), refuses(RunError, tmp_path), locked(tmp_path):
         pass
     with locked(tmp_path):
         pass
-
-
-def test_an_unknown_timm_architecture_is_one_line(run: Path) -> None:
-    spec = replace(SPEC, architecture="timm:no_such_network")
-    changed(run, "recipe.json", lambda v: v.update(encoder=spec.to_json()))
-    with pytest.raises(TextheadError, match="no_such_network"):
-        load_run(run)
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "recipe.json", "classes.json", "split.json"])
-def test_a_pipe_in_place_of_a_file_is_not_waited_for(run: Path, name: str) -> None:
-    (run / name).unlink()
-    os.mkfifo(run / name)
-    refused(run)
-
-
-@pytest.mark.parametrize(
-    ("change", "pattern"),
-    [
-        (lambda about: about["recipe"].update(frames=10**9), "frames must be from 1 to 1,024"),
-        (lambda about: about["pixels"].update(size=10**6), "pixels must be from 1 to 4,096 a side"),
-        (lambda about: about["pixels"].update(resize=0), "pixels must be from 1 to 4,096 a side"),
-        (lambda about: (about["recipe"].update(frames=1024), about["pixels"].update(size=4096)), "a clip may have"),
-    ],
-)
-def test_clips_that_would_take_all_memory_are_refused(run: Path, change: Callable, pattern: str) -> None:
-    changed(run, "recipe.json", change)
-    with pytest.raises(RunError, match=pattern):
-        load_run(run)

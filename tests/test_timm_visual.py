@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from made import frames
+from messages import refuses
 from texthead.encoders import load_encoder
 from texthead.errors import EncoderError
 from texthead.heads import text_head
@@ -34,13 +35,13 @@ def test_features_are_timm_s_own(name: str, tmp_path: Path) -> None:
     again.load_state_dict(encoder.visual.state_dict())
     with torch.no_grad():
         assert torch.equal(again.eval()(given), found)
-    with pytest.raises(EncoderError, match="has no text encoder"):
+    with refuses(EncoderError, encoder.source, volatile=[encoder.source]):
         text_head(encoder, ["a", "b"])
 
 
 def test_what_cannot_be_loaded(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="timm has no architecture 'no_such'"):
+    with refuses(EncoderError, "'no_such'"):
         load_encoder("timm:no_such")
     save_file(timm.create_model("test_vit").state_dict(), tmp_path / "a.safetensors")
-    with pytest.raises(EncoderError, match="do not belong together"):
+    with refuses(EncoderError, "timm:test_efficientnet/", "shape"):
         load_encoder(f"timm:test_efficientnet/{tmp_path / 'a.safetensors'}")
