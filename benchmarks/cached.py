@@ -15,9 +15,9 @@ from torch import Tensor
 
 import texthead as th
 from benchmarks.rounds import Costs, judged, milliseconds, now, own_peak_mb, parser, ratios, since, table
-from texthead import synthetic
-from texthead.features import encoder_key
-from texthead.model_parts import make_temporal_for, pixels_for
+from texthead.demo import drawn_videos
+from texthead.features.cache import encoder_key
+from texthead.models.build import make_temporal_for, pixels_for
 from texthead.recipes import Recipe
 
 FRAMES = 32
@@ -68,7 +68,7 @@ def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, reci
     costs: Costs = {}
     equal = {TRAINED: 0, SCORED: 0}
     with tempfile.TemporaryDirectory() as name:
-        drawn = synthetic.draw_videos(Path(name) / "videos", train=clips, test=clips, frames=frames, size=size)
+        drawn = drawn_videos.draw_videos(Path(name) / "videos", train=clips, test=clips, frames=frames, size=size)
         data = th.read_dataset(drawn)
         experiment = Experiment(data, recipe or th.recipes.small(freeze_encoder=True))
         for number in range(rounds):

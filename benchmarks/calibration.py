@@ -23,12 +23,13 @@ from torch import Tensor, nn
 
 import texthead as th
 from benchmarks.choosing import SETS, ground_of, items_of, mean_and_half
-from texthead import calibration as c
-from texthead.choosing import FrozenItems, Ground
-from texthead.datasets import Dataset
-from texthead.frozen_fits import class_center, logistic_head, tuned_projection
-from texthead.heads import text_rows
-from texthead.synthetic import draw_videos
+from texthead.data.dataset import Dataset
+from texthead.demo.drawn_videos import draw_videos
+from texthead.evaluation import calibration
+from texthead.evaluation.reliability import confidences as c_confidences
+from texthead.models.head_rows import text_rows
+from texthead.transfer.closed_form import class_center, logistic_head, tuned_projection
+from texthead.transfer.methods import FrozenItems, Ground
 
 UNKNOWN = {"clothing": 4, "airborne": 2, "drawn": 16}
 RATE, COVERAGE = 0.05, 0.9
@@ -95,12 +96,12 @@ def scored(head: nn.Module, items: FrozenItems) -> Tensor:
 
 def how_sure(head: nn.Module, own: FrozenItems, tests: FrozenItems) -> dict[str, float]:
     """Errors before and after the temperature of one half on the other half; coverage and size of the sets."""
-    made = c.calibrate(scored(head, own), own.targets, coverage=COVERAGE)
+    made = calibration.calibrate(scored(head, own), own.targets, coverage=COVERAGE)
     raw = scored(head, tests).double()
     right = (raw.argmax(1) == tests.targets).numpy()
     sure = {"before": raw, "after": made.apply(raw)}
-    confidences = {when: c.confidences(scores).numpy() for when, scores in sure.items()}
-    errors = {when: c.expected_calibration_error(each, right) for when, each in confidences.items()}
+    confidences = {when: c_confidences(scores).numpy() for when, scores in sure.items()}
+    errors = {when: calibration.expected_calibration_error(each, right) for when, each in confidences.items()}
     losses = {when: float(nn.functional.cross_entropy(each, tests.targets)) for when, each in sure.items()}
     sets = made.sets(raw)
     return {
@@ -108,7 +109,7 @@ def how_sure(head: nn.Module, own: FrozenItems, tests: FrozenItems) -> dict[str,
         "temperature": made.temperature,
         **{f"ECE {when}": error for when, error in errors.items()},
         "ECE gain": errors["before"] - errors["after"],
-        "ECE by chance": c.chance_error(confidences["after"]),
+        "ECE by chance": calibration.chance_error(confidences["after"]),
         "loss gain": losses["before"] - losses["after"],
         "coverage": 100 * float(sets.gather(1, tests.targets[:, None]).float().mean()),
         "size": float(sets.sum(1).float().mean()),
@@ -123,7 +124,9 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
     own, tests = halves(of_classes(rest, known), seed)
     head = fit(rows[known], drawn(of_classes(train, known), k, seed), [str(place) for place in known])
     before = of_classes(train, setting)
-    made = c.calibrate(scored(head, own), own.targets, unknown=scored(head, before), false_accept=RATE, coverage=None)
+    made = calibration.calibrate(
+        scored(head, own), own.targets, unknown=scored(head, before), false_accept=RATE, coverage=None
+    )
     return {
         "same": 100 * float(made.is_known(scored(head, of_classes(rest, setting))).float().mean()),
         "other": 100 * float(made.is_known(scored(head, of_classes(rest, other))).float().mean()),

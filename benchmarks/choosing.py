@@ -24,14 +24,14 @@ import scipy.stats
 import torch
 
 import texthead as th
-from texthead import choosing
-from texthead.choosing import FrozenItems, Ground
-from texthead.compare_job import encoded, judged, make_ground
-from texthead.datasets import Dataset
-from texthead.frozen_fits import text_and_means
-from texthead.heads import text_rows
-from texthead.model_parts import pixels_for
-from texthead.synthetic import draw_videos
+from texthead.commands.compare import encoded, judged, make_ground
+from texthead.data.dataset import Dataset
+from texthead.demo.drawn_videos import draw_videos
+from texthead.models.build import pixels_for
+from texthead.models.head_rows import text_rows
+from texthead.transfer import methods
+from texthead.transfer.closed_form import text_and_means
+from texthead.transfer.methods import FrozenItems, Ground
 
 SETS = {
     "clothing": "image/clothing/images.csv",
@@ -40,7 +40,7 @@ SETS = {
     "skate": "video/skate_tricks/clips.csv",
 }
 WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-CENTRED = f"{choosing.ZERO_SHOT}, centred"
+CENTRED = f"{methods.ZERO_SHOT}, centred"
 
 
 def ground_of(dataset: Dataset, seed: int) -> Ground:
@@ -60,10 +60,10 @@ def one_seed(dataset: Dataset, k: int | None, seed: int) -> dict[str, float | st
     train = train if k is None else train.k_shot(k, seed=seed)
     ground = ground_of(train, seed)
     items, tests = items_of(ground, train), items_of(ground, test)
-    every = choosing.methods(ground)
-    right, tested = judged(every, items, tests, choosing.folds(items, seed=seed))
-    first = choosing.settled(every, items)
-    chosen = choosing.choice(first, right, items.groups) if right else first
+    every = methods.methods(ground)
+    right, tested = judged(every, items, tests, methods.folds(items, seed=seed))
+    first = methods.settled(every, items)
+    chosen = methods.choice(first, right, items.groups) if right else first
     scores: dict[str, float | str] = {title: score.top1 for title, score in tested.items()}
     return {**scores, "chosen": scores[chosen], "which": chosen}
 
@@ -78,7 +78,7 @@ def mean_and_half(values: list[float]) -> tuple[float, float]:
 
 def compare_all(options: argparse.Namespace) -> None:
     """Print a line a set and K, then the table of all methods."""
-    against = (choosing.ZERO_SHOT, CENTRED, choosing.PROBE)
+    against = (methods.ZERO_SHOT, CENTRED, methods.PROBE)
     print("| set | K | chosen | " + " | ".join(f"against {other}" for other in against) + " | which |")
     print("|---" * (len(against) + 4) + "|")
     kept: dict[str, list[dict[str, float | str]]] = {}

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 import texthead as th
 from benchmarks.calibration import drawn, projected, scored, zero_shot
 from benchmarks.choosing import SETS, ground_of, items_of, mean_and_half
-from texthead.choosing import FrozenItems, Ground
-from texthead.frozen_fits import text_and_means
-from texthead.heads import text_rows
+from texthead.models.head_rows import text_rows
+from texthead.transfer.closed_form import text_and_means
+from texthead.transfer.methods import FrozenItems, Ground
 
 SENTENCES = Path(__file__).parent / "sentences"
 Fit = Callable[[Tensor, FrozenItems, list[str]], nn.Module]

@@ -29,13 +29,15 @@ from PIL.ImageOps import mirror
 import texthead as th
 from benchmarks import videos
 from benchmarks.rounds import in_new_process, now, own_peak_mb, since, table
-from texthead import cli, doctor, doctor_features, likeness
-from texthead.datasets import Item
-from texthead.decoding import is_image
-from texthead.media_facts import Facts, facts_of
-from texthead.synthetic import draw_videos
-from texthead.towers import Encoder
-from texthead.view_features import own_pixels
+from texthead import cli
+from texthead.data.dataset import Item
+from texthead.demo.drawn_videos import draw_videos
+from texthead.doctor import encoder_findings, near_duplicates
+from texthead.doctor import findings as doctor
+from texthead.doctor.facts import Facts, facts_of
+from texthead.encoders.encoder import Encoder
+from texthead.features.views import own_pixels
+from texthead.media.open import is_image
 
 CHOSEN_ON = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
 UNSEEN = {"skate": "video/skate_tricks/clips.csv", "imagenet": "image/imagenet_sample_1000/images.csv"}
@@ -109,7 +111,7 @@ class Known:
 def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
     """What the doctor knows of the items, all of which can be read."""
     paths = [item.path for item in items]
-    seen = doctor_features.mean_features(
+    seen = encoder_findings.mean_features(
         encoder,
         paths,
         frames=1 if all(map(is_image, paths)) else FRAMES,
@@ -163,8 +165,8 @@ def copies(encoder: Encoder, name: str, whole: Known, count: int, cache: Path) -
         with tempfile.TemporaryDirectory() as folder:
             made = [planted(whole.items[own], kind, Path(folder)) for own in origins]
             both = whole.beside(known(encoder, made, cache))
-        hashed = likeness.alike_by_hash(both.facts)
-        featured = likeness.alike_by_feature(both.facts, dict(enumerate(both.features)))
+        hashed = near_duplicates.alike_by_hash(both.facts)
+        featured = near_duplicates.alike_by_feature(both.facts, dict(enumerate(both.features)))
         same = doctor.copies(both.items, both.facts)
         near = [doctor.near_copies(both.items, both.facts, alike) for alike in (hashed, featured, featured | hashed)]
         quick, by_features, all_told = (found_together(same + group, origins, len(whole.items)) for group in near)
@@ -186,14 +188,14 @@ def planted_swaps(encoder: Encoder, whole: Known, labels: Sequence[str]) -> tupl
     """(swaps told on the true names, planted ones found, other pairs told) over all pairs of classes, one at a time."""
     names = sorted(set(labels))
     true = np.array([names.index(label) for label in labels])
-    rows = doctor_features.rows_of(encoder, doctor_features.prompts_of(dict.fromkeys(names), "{}", clean=True))
+    rows = encoder_findings.rows_of(encoder, encoder_findings.prompts_of(dict.fromkeys(names), "{}", clean=True))
     told = found = 0
     for first, second in combinations(range(len(names)), 2):
         mixed = np.where(true == first, second, np.where(true == second, first, true))
-        swaps = doctor_features.swapped(rows, whole.features, mixed.tolist(), whole.items)
+        swaps = encoder_findings.swapped(rows, whole.features, mixed.tolist(), whole.items)
         told += len(swaps)
         found += any({swap.first, swap.second} == {first, second} for swap in swaps)
-    return len(doctor_features.swapped(rows, whole.features, true.tolist(), whole.items)), found, told - found
+    return len(encoder_findings.swapped(rows, whole.features, true.tolist(), whole.items)), found, told - found
 
 
 def swaps(encoder: Encoder, first: tuple[str, str], whole: Known, labels: Sequence[str]) -> list[str]:
@@ -221,9 +223,9 @@ def comparing(count: int, alike: bool) -> tuple[float, float, float]:
     """(seconds, CPU seconds, MB beyond the rows) of finding the pairs among so many rows of 512 numbers."""
     rows = np.random.default_rng(0).standard_normal((count, 512), np.float32)
     rows += 10 * alike  # In place: a second array would raise the peak that counts from here on.
-    likeness.near_pairs(rows[:100], 0.9)
+    near_duplicates.near_pairs(rows[:100], 0.9)
     before, start = own_peak_mb(), now()
-    pairs = likeness.near_pairs(rows, 0.9)
+    pairs = near_duplicates.near_pairs(rows, 0.9)
     if len(pairs) != alike * (count - 1):
         raise RuntimeError(f"{len(pairs)} pairs of {count} rows")
     taken = since(start)

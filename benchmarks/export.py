@@ -23,15 +23,17 @@ import torch
 import texthead as th
 from benchmarks.__main__ import machine
 from texthead import cli
-from texthead.datasets import Pixels, ViewClips
-from texthead.exporting import MODELS, Scorer, To
-from texthead.intervals import wilson_interval
-from texthead.parity import noise_clips
-from texthead.prediction import Look, look_of
-from texthead.recognizer import Recognizer
-from texthead.runs import Run, write_run
-from texthead.temporal import MeanPool
-from texthead.towers import VisualSpec, build_visual
+from texthead.data.clips import ViewClips
+from texthead.data.protocol import Look, Pixels
+from texthead.encoders.encoder import VisualSpec, build_visual
+from texthead.evaluation.intervals import wilson_interval
+from texthead.export.export import MODELS, Scorer, To
+from texthead.export.parity import noise_clips
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.prediction.predict import look_of
+from texthead.runs.folder import write_run
+from texthead.runs.run import Run
 
 SETS = {
     "clothing": ("image/clothing/images.csv", ["--head", "cosine"]),

@@ -19,11 +19,14 @@ import scipy.stats
 import torch
 
 import texthead as th
-from texthead import datasets, evaluation, features, train_job
-from texthead.comparison import Pretrained
-from texthead.model_parts import make_head, pixels_for
+from texthead.data import dataset
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.views import Pretrained
+from texthead.models.build import make_head, pixels_for
+from texthead.models.temporal import MeanPool
 from texthead.recipes import HeadKind
-from texthead.temporal import MeanPool
+from texthead.training.fit_recipe import suit
+from texthead.transfer.closed_form import logistic_probe
 
 SETS = {"airborne": "video/airborne/clips.csv", "clothing": "image/clothing/images.csv"}
 TUNED: tuple[tuple[str, HeadKind, float], ...] = (
@@ -38,15 +41,15 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     train_set, test = data.split("train").k_shot(k, seed=seed), data.split("test")
     labels = train_set.classes
     encoder = th.load_encoder("mini")
-    recipe, _ = train_job.suit(
+    recipe, _ = suit(
         th.recipes.small(frames=4, temporal="mean", seed=seed), train_set, encoder, given=frozenset({"temporal"})
     )
     pixels = pixels_for(recipe, encoder.visual.spec)
-    cache = features.FeatureCache(features.encoder_key(encoder.visual, pixels))
+    cache = FeatureCache(encoder_key(encoder.visual, pixels))
     ground = Pretrained(encoder, pixels, recipe.frames, recipe.origin, cache, workers=0)
     found, _, _ = ground.features(train_set, skip=False, title="train")
     tests, _, _ = ground.features(test, skip=False, title="test")
-    targets, truth = (torch.tensor(datasets.label_indices(part, labels)) for part in (train_set, test))
+    targets, truth = (torch.tensor(dataset.label_indices(part, labels)) for part in (train_set, test))
 
     def top1(scores: torch.Tensor) -> float:
         return 100 * (scores.argmax(1) == truth).float().mean().item()
@@ -56,7 +59,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
             "zero-shot, no image seen": top1(th.text_head(encoder, labels)(tests)),
             "zero-shot, centred on the K items": top1(th.text_head(encoder, labels, center=found.mean(0))(tests)),
         }
-    rows["logistic probe"] = top1(evaluation.logistic_probe(found, targets, tests, classes=len(labels)))
+    rows["logistic probe"] = top1(logistic_probe(found, targets, tests, classes=len(labels)))
     for title, kind, factor in TUNED:
         encoder = th.load_encoder("mini")
         own = replace(recipe, lr_new=recipe.lr * factor)

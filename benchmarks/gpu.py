@@ -460,8 +460,8 @@ def texthead_loop(row: Row, setting: Setting) -> Measured:
         ImportError: texthead is not here, or something that it needs.
     """
     import texthead as th
-    from texthead.openclip import tower_spec
-    from texthead.towers import build_visual
+    from texthead.encoders.encoder import build_visual
+    from texthead.encoders.openclip import tower_spec
 
     spec = tower_spec(f"openclip:{row.model}", architecture(row.model), {})
     names = [f"class {number}" for number in range(len(setting.clips))]

@@ -39,13 +39,13 @@ from benchmarks.rounds import (
     table,
     timed,
 )
-from texthead import training
-from texthead.encoders import spec_of
-from texthead.features import encoder_key
-from texthead.model_parts import pixels_for
-from texthead.openclip import tower_spec
-from texthead.temporal import MeanPool
-from texthead.towers import Visual, build_visual
+from texthead.encoders.encoder import Visual, build_visual
+from texthead.encoders.load import spec_of
+from texthead.encoders.openclip import tower_spec
+from texthead.features.cache import encoder_key
+from texthead.models.build import pixels_for
+from texthead.models.temporal import MeanPool
+from texthead.training import train
 
 SIDE, KINDS, TIMES = 64, 10, (1, 2, 4, 8)
 VISION = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1, "head_width": 32}
@@ -140,7 +140,7 @@ def step_with(visual: Visual, classes: int, clips: torch.Tensor) -> Callable[[],
     """What takes one step of training behind a frozen head of so many rows."""
     weight = th.random_weights(classes, visual.spec.dim, generator=torch.Generator().manual_seed(0))
     model = th.Recognizer(visual, MeanPool(), th.FrozenHead(weight, names=[f"class {i}" for i in range(classes)]))
-    training.set_training(model, th.recipes.small())
+    train.set_training(model, th.recipes.small())
     optimizer = torch.optim.AdamW(visual.parameters(), lr=1e-6)
     targets = torch.arange(len(clips))
 

@@ -26,9 +26,9 @@ from benchmarks.export import folder_of, scored, scorer_of, softmax
 from paper.shapes import draw_shape_pictures, seen_pairs
 from paper.tinyclip import kept
 from texthead import cli
-from texthead.datasets import ViewClips
-from texthead.intervals import paired_interval
-from texthead.prediction import look_of
+from texthead.data.clips import ViewClips
+from texthead.evaluation.intervals import paired_interval
+from texthead.prediction.predict import look_of
 
 REAL: Mapping[str, str] = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
 PAIRS, TRAINED, TESTED = 24, 8, 20

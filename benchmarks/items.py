@@ -27,14 +27,16 @@ import numpy as np
 import torch
 
 import texthead as th
-from texthead.batches import EpochBatches
-from texthead.datasets import TrainClips
+from texthead.data.batches import EpochBatches
+from texthead.data.clips import TrainClips
+from texthead.data.prepare import ShardOptions, prepare
+from texthead.data.transforms import Augmentation
 from texthead.errors import MediaError
-from texthead.features import FeatureCache
-from texthead.files import fingerprints, write_json
-from texthead.shard_files import FORMAT, INDEX, member, resolved
-from texthead.shards import ShardOptions, prepare
-from texthead.transforms import Augmentation
+from texthead.features.cache import FeatureCache
+from texthead.files import write_json
+from texthead.media.fingerprints import fingerprints
+from texthead.media.paths import resolved
+from texthead.media.shard import FORMAT, INDEX, member
 
 CLIPS, CLASSES = 256, 400  # Clips in a shard, as `texthead prepare` has it.
 

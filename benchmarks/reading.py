@@ -30,10 +30,10 @@ from PIL import Image
 import texthead as th
 from benchmarks import ffmpeg, transforms, videos
 from benchmarks.rounds import Costs, interleaved, judged, parser, peak_mb, ratios, spread, table, timed
-from texthead.decoding import open_media
-from texthead.sampling import random_in_segment
-from texthead.shards import ShardOptions, prepare
-from texthead.transforms import augment
+from texthead.data.prepare import ShardOptions, prepare
+from texthead.data.sampling import random_in_segment
+from texthead.data.transforms import augment
+from texthead.media.open import open_media
 
 FRAMES = 8
 GOPS = (12, 250)

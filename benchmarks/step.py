@@ -38,8 +38,11 @@ from benchmarks.rounds import (
     ratios,
     table,
 )
-from texthead import distributed, training
-from texthead.temporal import MeanPool
+from texthead.data.clips import TrainClips
+from texthead.models.temporal import MeanPool
+from texthead.parallel.testing import Run as distributed_Run
+from texthead.parallel.testing import processes
+from texthead.training import train as training
 
 CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
 # A run of so few steps reaches the peak of its memory.
@@ -94,7 +97,7 @@ def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False
     objective = th.Matching(encoder.text if text == "online" else None, gather=gather) if text else None
     with (
         tempfile.TemporaryDirectory() as out,
-        mock.patch.object(training.TrainClips, "__getitem__", lambda self, key: (clip, self.targets[key[1]], key[1])),
+        mock.patch.object(TrainClips, "__getitem__", lambda self, key: (clip, self.targets[key[1]], key[1])),
     ):
         th.train(model, data, None, recipe(), out=out, objective=objective)
     return a_step(marks)
@@ -204,7 +207,7 @@ def rows() -> tuple[dict[str, Run], dict[str, Run]]:
 
 def peak_of_two(run: Run, folder: Path, steps: int) -> float:
     """The larger peak memory in MB of two new processes that run the steps."""
-    with distributed.processes(2) as crew:
+    with processes(2) as crew:
         return max(crew(_peak_after, run, folder, steps))
 
 
@@ -221,7 +224,7 @@ def measure(rounds: int, steps: int = STEPS) -> str:
         clip_and_data(folder, steps)
         alone = {title: partial(run, folder, steps) for title, run in one.items()}
         told = _table(alone, {title: peak_mb(run, folder, FEW) for title, run in one.items()}, rounds)
-        with distributed.processes(2) as crew:
+        with processes(2) as crew:
             together = {title: _in_both(crew, run, folder, steps) for title, run in two.items()}
             memory = {title: peak_of_two(run, folder, FEW) for title, run in two.items()}
             told_two = _table(together, memory, rounds)
@@ -230,7 +233,7 @@ def measure(rounds: int, steps: int = STEPS) -> str:
     return f"### One process\n\n{told}{note}\n\n### Two processes of one thread\n\n{told_two}"
 
 
-def _in_both(crew: distributed.Run, run: Run, folder: Path, steps: int) -> Way:
+def _in_both(crew: distributed_Run, run: Run, folder: Path, steps: int) -> Way:
     """A way that costs the slower process's time and both processes' CPU time."""
 
     def way() -> Cost:

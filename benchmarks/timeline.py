@@ -34,12 +34,12 @@ from PIL import Image, ImageOps
 import texthead as th
 from benchmarks.choosing import mean_and_half
 from benchmarks.videos import Frames, whole
-from texthead import synthetic
-from texthead.datasets import Dataset, Item
-from texthead.events import Event, Hysteresis, Stretch, events_in
-from texthead.model_parts import pixels_for
-from texthead.runs import Run
-from texthead.timeline import Sliding, open_timed, scores_over_time
+from texthead.data.dataset import Dataset, Item
+from texthead.demo import drawn_videos
+from texthead.models.build import pixels_for
+from texthead.prediction.events import Event, Hysteresis, Stretch, events_in
+from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
+from texthead.runs.run import Run
 
 CLIPS, OVERLAP = 8, 0.5
 RATES = (2.0, 4.0, 8.0, 16.0)
@@ -76,7 +76,7 @@ class Found(NamedTuple):
 
 def drawn(folder: Path) -> Dataset:
     """The drawn videos by their objects; the two training clips of a combination are two groups."""
-    data = th.read_dataset(synthetic.draw_videos(folder, train=2, test=1, frames=24))
+    data = th.read_dataset(drawn_videos.draw_videos(folder, train=2, test=1, frames=24))
 
     def by_object(item: Item) -> Item:
         return replace(item, label=" ".join(item.label.split()[:2]), group=item.path.stem)
@@ -107,7 +107,9 @@ def strangers(name: str, data: Path | None, size: int, count: int, rng: np.rando
     """Clips of no class."""
     if name == "drawn":
         empty = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
-        return [Clip(None, synthetic.animate(empty, "spinning", frames=24, size=size, rng=rng)) for _ in range(count)]
+        return [
+            Clip(None, drawn_videos.animate(empty, "spinning", frames=24, size=size, rng=rng)) for _ in range(count)
+        ]
     assert data is not None, "real clips have a folder"
     items = th.read_dataset(data / "video/skate_tricks/clips.csv").items
     chosen = [items[int(i)].path for i in rng.permutation(len(items))[:count]]
@@ -154,7 +156,7 @@ def joins(
     name: str, data: Dataset, folder: Path, clips: Path | None, count: int, *, mixed: bool, seed: int
 ) -> Iterator[Join]:
     """So many joined videos."""
-    fps, size = (synthetic.FPS, 112) if name == "drawn" else (30, 240)
+    fps, size = (drawn_videos.FPS, 112) if name == "drawn" else (30, 240)
     for number in range(count):
         rng = np.random.default_rng([seed, number, mixed])
         others = strangers(name, clips, size, CLIPS, rng) if mixed else []

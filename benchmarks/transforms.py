@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, parser, ratios, table, timed
-from texthead.transforms import Augmentation, augment, view_crops
+from texthead.data.transforms import Augmentation, augment, view_crops
 
 FRAMES, SIZE, RESIZE = 8, 224, 256
 SIDES = ((340, 256), (427, 320))

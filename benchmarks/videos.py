@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 import texthead as th
-from texthead import synthetic
-from texthead.decoding import open_media
+from texthead.demo import drawn_videos
+from texthead.media.open import open_media
 
 WIDTH, HEIGHT, FPS = 340, 256, 30
 # Sets of real clips below a folder of data, in turn for one video and the next.
@@ -22,7 +22,7 @@ def drawn(seconds: int, seed: int) -> Frames:
     """A drawn thing that grows over a drawn background, with grain."""
     rng = np.random.default_rng(seed)
     sprite = Image.new("RGBA", (96, 96), (*rng.integers(0, 256, 3).tolist(), 255))
-    clip = synthetic.animate(sprite, "growing", frames=seconds * FPS, size=WIDTH, rng=rng)[:, :HEIGHT]
+    clip = drawn_videos.animate(sprite, "growing", frames=seconds * FPS, size=WIDTH, rng=rng)[:, :HEIGHT]
     grain = rng.integers(-6, 7, (8, HEIGHT, WIDTH, 1))
     return np.stack([np.clip(frame + grain[i % 8], 0, 255).astype(np.uint8) for i, frame in enumerate(clip)])
 

@@ -17,10 +17,12 @@ import torch
 import texthead as th
 from benchmarks import videos
 from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, parser, ratios, table, timed
-from texthead import datasets
-from texthead.datasets import Pixels, ViewClips
-from texthead.temporal import MeanPool
-from texthead.view_features import own_pixels
+from texthead.data import dataset
+from texthead.data.clips import ViewClips
+from texthead.data.protocol import Pixels
+from texthead.features.views import own_pixels
+from texthead.media.open import open_media
+from texthead.models.temporal import MeanPool
 
 FRAMES, GOP, CLASSES = 8, 250, 8
 MANY = th.Views(4, 3)
@@ -31,13 +33,13 @@ FORWARD, ONE, ALL = "forward pass of one view, from memory", "evaluation, 1x1", 
 def counted() -> Iterator[list[Path]]:
     """The files that evaluations open while this is open, in order."""
     opened: list[Path] = []
-    whole = datasets.open_media
+    whole = open_media
 
     def opening(path: Path) -> object:
         opened.append(path)
         return whole(path)
 
-    with mock.patch.object(datasets, "open_media", opening):
+    with mock.patch.object(dataset, "open_media", opening):
         yield opened
 
 

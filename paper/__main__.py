@@ -15,8 +15,8 @@ from paper.results import FOLDER, Store
 from paper.rows import Job
 from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
 from paper.worlds import Scale
+from texthead.commands.console import reader_gone
 from texthead.errors import RunError, TextheadError
-from texthead.terminal import reader_gone
 
 SCALES: tuple[Scale, ...] = ("mini", "full")  # that anything can be learned from
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from paper.data import Place
 from paper.rows import Job
-from texthead import distributed
+from texthead.parallel.testing import processes
 
 TIMEOUT = 600.0
 
@@ -19,7 +19,7 @@ def measured(jobs: Sequence[Job], place: Place) -> Iterator[tuple[dict[str, Any]
     The jobs are one row with several seeds, in the same processes. A peak is that of all jobs so far: the first one's
     is the row's own.
     """
-    with distributed.processes(jobs[0].row.processes, timeout=TIMEOUT) as run:
+    with processes(jobs[0].row.processes, timeout=TIMEOUT) as run:
         for job in jobs:
             started = time.perf_counter()
             results = run(_fit, job, place)

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 import texthead as th
-from texthead.encoders import spec_of
-from texthead.profiling import Counts, count
-from texthead.temporal import make_temporal
-from texthead.towers import build_visual
+from texthead.encoders.encoder import build_visual
+from texthead.encoders.load import spec_of
+from texthead.models.cost import Counts, count
+from texthead.models.temporal import make_temporal
 
 
 @cache

@@ -19,11 +19,13 @@ from PIL import Image
 
 from paper import shapes, tinyclip
 from paper.worlds import Scale
-from texthead import synthetic
-from texthead.datasets import Dataset, read_dataset
+from texthead.data.dataset import Dataset
+from texthead.data.division import with_validation
+from texthead.data.reading import read_dataset
+from texthead.demo import drawn_videos
 from texthead.errors import DataError
-from texthead.files import cache_dir, fingerprints, replacing
-from texthead.train_job import with_validation
+from texthead.files import cache_dir, replacing
+from texthead.media.fingerprints import fingerprints
 
 GIVEN = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
 LISTS = ("k400", "ucf101", "hmdb51", "anet")
@@ -91,7 +93,7 @@ def read(name: str, place: Place) -> Dataset:
         return _smoke(name, place)
     base, _, seed = name.partition("#")
     if base == "emoji":
-        return read_dataset(synthetic.draw_videos(place.folder / f"emoji-{seed or 0}", **EMOJI, seed=int(seed or 0)))
+        return read_dataset(drawn_videos.draw_videos(place.folder / f"emoji-{seed or 0}", **EMOJI, seed=int(seed or 0)))
     if base == "shapes":
         out = place.folder / f"shapes-{seed or 0}"
         return read_dataset(shapes.draw_shape_videos(out, **SHAPES, seed=int(seed or 0)))
@@ -138,7 +140,7 @@ def _smoke(name: str, place: Place) -> Dataset:
     if name.startswith("shapes"):
         drawn = shapes.draw_shape_videos(place.folder / "smoke-shapes", **{**SMOKE, "train": 3, "size": 64})
         return _first(read_dataset(drawn), 8, 3)
-    whole = read_dataset(synthetic.draw_videos(place.folder / "smoke-emoji", **{**SMOKE, "train": 20}))
+    whole = read_dataset(drawn_videos.draw_videos(place.folder / "smoke-emoji", **{**SMOKE, "train": 20}))
     if name.startswith("emoji"):
         return _first(whole, len(whole.classes), 5)
     return _first(whole, 10 if name in ("clothing", "imagenet") else 4, 20)

@@ -19,8 +19,8 @@ from paper.running import Plan, Setting
 from paper.section import Section, Table, Verdict, cell, each, judged
 from paper.stats import correlation_gap
 from paper.table1 import TEXT, motion_heads
-from texthead.class_maps import map_correlation, permutation_test
-from texthead.figures import plot_correlations
+from texthead.evaluation.confusions import map_correlation, permutation_test
+from texthead.report.class_maps import plot_correlations
 
 TITLE = "Fig. 1: inter-class correlation of text rows and of learned rows"
 LEARNED = "learned (vision-only)"

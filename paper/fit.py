@@ -19,15 +19,20 @@ from paper import data, tinyclip
 from paper.data import Place
 from paper.rows import Job, Row
 from paper.worlds import smoke
-from texthead import features, recipes, splits
-from texthead.datasets import Dataset, Pixels, label_indices
-from texthead.evaluation import Evaluation, mean_average_precision
-from texthead.heads import CosineHead, class_correlation
-from texthead.mini import minilm_folder
-from texthead.model_parts import make_head, make_temporal_for, pixels_for
-from texthead.sampling import Views
-from texthead.towers import as_visual
-from texthead.view_features import readable_items
+from texthead import recipes
+from texthead.data import splits
+from texthead.data.dataset import Dataset, label_indices
+from texthead.data.protocol import Pixels, Views
+from texthead.data.sampling import evenly
+from texthead.encoders.encoder import as_visual
+from texthead.encoders.mini import minilm_folder
+from texthead.evaluation.evaluate import Evaluation, mean_average_precision
+from texthead.features import frames
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.views import readable_items
+from texthead.models.build import make_head, make_temporal_for, pixels_for
+from texthead.models.head_rows import class_correlation
+from texthead.models.heads import CosineHead
 
 HELD_OUT = 0.2
 HALVES = 10
@@ -75,7 +80,7 @@ class Bench:
     encoder: th.Encoder
     recipe: th.Recipe
     pixels: Pixels
-    cache: features.FeatureCache
+    cache: FeatureCache
     train: Dataset
     val: Dataset
     test: Dataset
@@ -321,9 +326,9 @@ def load(
     return th.load_encoder(source, text=text, prompts=shown)
 
 
-def feature_cache(encoder: th.Encoder, pixels: Pixels, place: Place) -> features.FeatureCache:
+def feature_cache(encoder: th.Encoder, pixels: Pixels, place: Place) -> FeatureCache:
     """Where the frame features of the pretrained encoder are kept."""
-    return features.FeatureCache(features.encoder_key(encoder.visual, pixels), place.folder / "features")
+    return FeatureCache(encoder_key(encoder.visual, pixels), place.folder / "features")
 
 
 def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
@@ -335,8 +340,8 @@ def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
     pixels = pixels_for(recipe, encoder.visual.spec)
     kept = feature_cache(encoder, pixels, place)
     paths = [item.path for item in whole.items][part::parts]
-    most = partial(features.evenly, most=2 * recipe.frames)
-    features.frame_features(encoder.visual, paths, most, pixels, cache=kept)
+    most = partial(evenly, most=2 * recipe.frames)
+    frames.frame_features(encoder.visual, paths, most, pixels, cache=kept)
 
 
 def tiny_folder(name: Any, place: Place) -> Path:

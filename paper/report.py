@@ -11,7 +11,7 @@ from paper.section import Section, Table, Verdict
 from paper.worlds import Scale
 from texthead.errors import RunError
 from texthead.files import replacing
-from texthead.report import Report
+from texthead.report.html import Report
 
 STAND_INS = (
     ("Kinetics-400, UCF-101, HMDB-51", "drawn pictures in motion (48 classes), drawn shapes in motion (48 classes), "

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
-from texthead.errors import DataError
-from texthead.synthetic import (
+from texthead.demo.drawn_videos import (
     LARGE,
     MOTIONS,
     RENDER,
@@ -30,6 +29,7 @@ from texthead.synthetic import (
     draw_still,
     inside,
 )
+from texthead.errors import DataError
 
 COLOURS: MappingProxyType[str, RGB] = MappingProxyType(
     {

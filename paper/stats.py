@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from texthead.class_maps import square
 from texthead.errors import DataError
+from texthead.evaluation.confusions import square
 
 Finding = Literal["above", "below", "no difference shown"]
 

@@ -38,14 +38,14 @@ from paper.shapes import (
     seen_pairs,
     unseen_pairs,
 )
-from texthead import synthetic
-from texthead.encoders import load_encoder
+from texthead.demo import drawn_videos
+from texthead.demo.drawn_videos import MOTIONS
+from texthead.encoders.encoder import Visual
+from texthead.encoders.load import load_encoder
+from texthead.encoders.openclip import openai_tokenizer, openclip_tensors, save_openclip, tower_spec
 from texthead.errors import EncoderError
 from texthead.files import cache_dir, read_json, write_json
-from texthead.matching import matching_loss
-from texthead.openclip import openai_tokenizer, openclip_tensors, save_openclip, tower_spec
-from texthead.synthetic import MOTIONS
-from texthead.towers import Visual
+from texthead.training.matching import matching_loss
 
 Tower = Literal["vit", "resnet"]
 Progress = Callable[[int, int, float], None]
@@ -111,7 +111,9 @@ def _program(file: str) -> str:
 
 
 # Of the programs as they were imported, so that an edit meanwhile changes nothing for a process that runs.
-_SOURCE = hashlib.sha256("\n".join(map(_program, (shapes.__file__, synthetic.__file__, __file__))).encode()).hexdigest()
+_SOURCE = hashlib.sha256(
+    "\n".join(map(_program, (shapes.__file__, drawn_videos.__file__, __file__))).encode()
+).hexdigest()
 
 # Of the pictures that are scored: how many of each pair, and their seed.
 _SCORED, _SCORE_SEED = 20, 1_000_003

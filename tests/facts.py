@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
-from texthead.workers import data_loader
+from texthead.parallel.loaders import data_loader
 
 
 class Fact(NamedTuple):

@@ -23,17 +23,19 @@ import torch
 from fsspec import asyn
 from torch import Tensor
 
-from texthead.calibration import Calibration, Threshold
-from texthead.datasets import Dataset, Item, Pixels
+from texthead.data.dataset import Dataset, Item
+from texthead.data.protocol import Pixels
+from texthead.data.transforms import view_crops
+from texthead.encoders.encoder import Visual, VisualSpec, build_visual
 from texthead.errors import TextheadError
-from texthead.heads import FrozenHead
-from texthead.prediction import look_of
+from texthead.evaluation.calibration import Calibration, Threshold
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.prediction.predict import look_of
 from texthead.recipes import Recipe
-from texthead.recognizer import Recognizer
-from texthead.runs import load_run, rows_digest, save_calibration, write_run
-from texthead.temporal import MeanPool
-from texthead.towers import Visual, VisualSpec, build_visual
-from texthead.transforms import view_crops
+from texthead.runs.folder import rows_digest, write_run
+from texthead.runs.run import load_run, save_calibration
 
 SPEC = VisualSpec(
     source="tiny",

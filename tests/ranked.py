@@ -16,8 +16,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from made import PIXELS, SMALL, SPEC, frames, noise, tiny_visual, write_video
-from texthead.datasets import Dataset, Item
-from texthead.distributed import (
+from texthead.data.dataset import Dataset, Item
+from texthead.data.protocol import Views
+from texthead.encoders.encoder import Encoder
+from texthead.encoders.load import load_encoder
+from texthead.evaluation.evaluate import evaluate
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.views import encode_items
+from texthead.models.head_rows import text_head
+from texthead.models.heads import TrainableHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.parallel.distributed import (
     check_same,
     gather_list,
     gather_rows,
@@ -29,19 +39,10 @@ from texthead.distributed import (
     sum_numbers,
     together,
 )
-from texthead.encoders import load_encoder
-from texthead.evaluation import evaluate
-from texthead.features import FeatureCache, encoder_key
-from texthead.heads import TrainableHead, text_head
-from texthead.matching import Matching, matching_loss
 from texthead.recipes import Recipe
-from texthead.recognizer import Recognizer
-from texthead.sampling import Views
-from texthead.steps import Shard, StepLoss, is_cut
-from texthead.temporal import MeanPool
-from texthead.towers import Encoder
-from texthead.training import _begin_step, train
-from texthead.view_features import encode_items
+from texthead.training.matching import Matching, matching_loss
+from texthead.training.step import Shard, StepLoss, is_cut
+from texthead.training.train import _begin_step, train
 from training_runs import make_model
 
 NAMES = ("blue", "green", "red")

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_image, write_video
-from texthead import runs
 from texthead.files import write_json
-from texthead.heads import FrozenHead
-from texthead.prediction import CSV_COLUMNS
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.prediction.formats import CSV_COLUMNS
 from texthead.recipes import Recipe
-from texthead.recognizer import Recognizer
-from texthead.runs import Run, load_run, save_model
-from texthead.temporal import MeanPool
+from texthead.runs.folder import classes_json, describe, save_model
+from texthead.runs.run import Run, load_run
 
 RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
 
@@ -35,8 +35,8 @@ def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
             "held_out_content": [CONTENT["b"]],
         },
     )
-    write_json(folder / "classes.json", runs.classes_json(model.head, None, recipe.template))
-    write_json(folder / "recipe.json", runs.describe(model, recipe, PIXELS))
+    write_json(folder / "classes.json", classes_json(model.head, None, recipe.template))
+    write_json(folder / "recipe.json", describe(model, recipe, PIXELS))
     save_model(folder / "model.safetensors", model)
     return folder
 

@@ -24,10 +24,12 @@ from safetensors.torch import load, load_file, save_file
 
 from made import sound, write_frames, write_video
 from text_models import bert
-from texthead import cli, options, recipes, train_job
-from texthead.datasets import read_dataset
-from texthead.runs import load_run
-from texthead.terminal import Bar
+from texthead import cli, recipes
+from texthead.commands import options
+from texthead.commands import train as train_job
+from texthead.commands.console import Bar, bar
+from texthead.data.reading import read_dataset
+from texthead.runs.run import load_run
 from worlds import World, images, picture, video
 
 
@@ -82,7 +84,7 @@ def test_predict_own_classes_without_text_encoder(world, say, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("the text encoder was loaded")
 
-    monkeypatch.setattr("texthead.mini.Sentences", refuse)
+    monkeypatch.setattr("texthead.encoders.mini.Sentences", refuse)
     code, out, err = say("predict", world.run, world.images / "red" / "0.png", "--workers", 0)
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -638,9 +640,9 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     def stop(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("texthead.head_job.head", stop)
+    monkeypatch.setattr("texthead.commands.head.head", stop)
     assert say("head", "a, b") == (130, "", "texthead: interrupted\n")
-    monkeypatch.setattr("texthead.train_job.train", lambda *_, **__: stop(None))
+    monkeypatch.setattr("texthead.commands.train.train", lambda *_, **__: stop(None))
     # Before the run folder is begun there is nothing to resume.
     assert say("train", "data", "--out", tmp_path)[2] == "texthead: interrupted\n"
     (tmp_path / "recipe.json").write_text("{}")
@@ -712,7 +714,7 @@ def test_help_imports_no_torch(arguments):
 
 @pytest.mark.slow
 def test_resume_after_a_stop(world, say, wrong, tmp_path, monkeypatch):
-    real, run = train_job.bar, tmp_path / "run"
+    real, run = bar, tmp_path / "run"
 
     class Stopping(Bar):
         def __call__(self, done: int, total: int) -> None:

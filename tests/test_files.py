@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from made import write_frames
-from texthead.files import cache_dir, fingerprint, fingerprints, read_json, replacing, write_json
+from texthead.files import cache_dir, read_json, replacing, write_json
+from texthead.media.fingerprints import fingerprint, fingerprints
 
 
 def test_json_goes_there_and_back(tmp_path: Path) -> None:

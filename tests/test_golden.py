@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from golden.make import draw
-from texthead.prediction import predict
-from texthead.runs import load_run
+from texthead.prediction.predict import predict
+from texthead.runs.run import load_run
 
 GOLDEN = Path(__file__).parent / "golden"
 

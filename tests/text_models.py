@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from made import tiny_visual
-from texthead.towers import Encoder
+from texthead.encoders.encoder import Encoder
 
 
 def bert(folder: Path, width: int) -> str:

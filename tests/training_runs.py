@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from made import SMALL, SPEC, tiny_visual
-from texthead.heads import FrozenHead
-from texthead.recognizer import Recognizer
-from texthead.temporal import TemporalTransformer
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import TemporalTransformer
 
 RECIPE = replace(SMALL, temporal="transformer", width=32, layers=1)
 NAMES = ("blue", "red")

@@ -25,126 +25,126 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from texthead import recipes as recipes
-    from texthead.calibration import Calibration as Calibration
-    from texthead.calibration import calibrate as calibrate
-    from texthead.class_edits import add_classes as add_classes
-    from texthead.class_edits import merge_classes as merge_classes
-    from texthead.class_edits import remove_classes as remove_classes
-    from texthead.class_edits import rename_class as rename_class
-    from texthead.class_edits import save_classes as save_classes
-    from texthead.datasets import Dataset as Dataset
-    from texthead.datasets import Item as Item
-    from texthead.datasets import read_dataset as read_dataset
-    from texthead.encoders import load_encoder as load_encoder
+    from texthead.data.dataset import Dataset as Dataset
+    from texthead.data.dataset import Item as Item
+    from texthead.data.prepare import ShardOptions as ShardOptions
+    from texthead.data.prepare import prepare as prepare
+    from texthead.data.protocol import Views as Views
+    from texthead.data.reading import read_dataset as read_dataset
+    from texthead.encoders.encoder import Encoder as Encoder
+    from texthead.encoders.encoder import Visual as Visual
+    from texthead.encoders.encoder import VisualSpec as VisualSpec
+    from texthead.encoders.load import load_encoder as load_encoder
     from texthead.errors import TextheadError as TextheadError
-    from texthead.estimator import TextHeadClassifier as TextHeadClassifier
-    from texthead.evaluation import average_views as average_views
-    from texthead.evaluation import evaluate as evaluate
-    from texthead.evaluation import mean_average_precision as mean_average_precision
-    from texthead.events import Hysteresis as Hysteresis
-    from texthead.exporting import export as export
-    from texthead.features import FeatureCache as FeatureCache
-    from texthead.frame_order import order_test as order_test
-    from texthead.heads import FrozenHead as FrozenHead
-    from texthead.heads import LinearHead as LinearHead
-    from texthead.heads import TemplatesHead as TemplatesHead
-    from texthead.heads import TrainableHead as TrainableHead
-    from texthead.heads import class_correlation as class_correlation
-    from texthead.heads import lda_weights as lda_weights
-    from texthead.heads import orthogonal_weights as orthogonal_weights
-    from texthead.heads import random_weights as random_weights
-    from texthead.heads import text_head as text_head
-    from texthead.heads import text_rows as text_rows
-    from texthead.heads import text_weights as text_weights
-    from texthead.matching import Matching as Matching
-    from texthead.matching import matching_loss as matching_loss
-    from texthead.parts import open_parts as open_parts
-    from texthead.parts import predict_parts as predict_parts
-    from texthead.prediction import predict as predict
-    from texthead.prompt_head import PromptHead as PromptHead
-    from texthead.ray_parts import predict_on_ray as predict_on_ray
+    from texthead.evaluation.calibration import Calibration as Calibration
+    from texthead.evaluation.calibration import calibrate as calibrate
+    from texthead.evaluation.evaluate import average_views as average_views
+    from texthead.evaluation.evaluate import evaluate as evaluate
+    from texthead.evaluation.evaluate import mean_average_precision as mean_average_precision
+    from texthead.evaluation.frame_order import order_test as order_test
+    from texthead.evaluation.reliability import expected_calibration_error as expected_calibration_error
+    from texthead.export.export import export as export
+    from texthead.features.cache import FeatureCache as FeatureCache
+    from texthead.features.views import encode_items as encode_items
+    from texthead.models.head_rows import class_correlation as class_correlation
+    from texthead.models.head_rows import lda_weights as lda_weights
+    from texthead.models.head_rows import orthogonal_weights as orthogonal_weights
+    from texthead.models.head_rows import random_weights as random_weights
+    from texthead.models.head_rows import text_head as text_head
+    from texthead.models.head_rows import text_rows as text_rows
+    from texthead.models.head_rows import text_weights as text_weights
+    from texthead.models.heads import FrozenHead as FrozenHead
+    from texthead.models.heads import LinearHead as LinearHead
+    from texthead.models.heads import TemplatesHead as TemplatesHead
+    from texthead.models.heads import TrainableHead as TrainableHead
+    from texthead.models.prompt_head import PromptHead as PromptHead
+    from texthead.models.recognizer import Recognizer as Recognizer
+    from texthead.models.temporal import MeanPool as MeanPool
+    from texthead.models.temporal import TemporalConv as TemporalConv
+    from texthead.models.temporal import TemporalTransformer as TemporalTransformer
+    from texthead.models.temporal import TokenConv as TokenConv
+    from texthead.prediction.bulk import open_parts as open_parts
+    from texthead.prediction.bulk import predict_parts as predict_parts
+    from texthead.prediction.bulk_on_ray import predict_on_ray as predict_on_ray
+    from texthead.prediction.events import Hysteresis as Hysteresis
+    from texthead.prediction.predict import predict as predict
+    from texthead.prediction.timeline import Sliding as Sliding
+    from texthead.prediction.timeline import Timeline as Timeline
+    from texthead.prediction.timeline import find_events as find_events
     from texthead.recipes import Recipe as Recipe
-    from texthead.recognizer import Recognizer as Recognizer
-    from texthead.reliability import expected_calibration_error as expected_calibration_error
-    from texthead.runs import load_run as load_run
-    from texthead.runs import save_calibration as save_calibration
-    from texthead.sampling import Views as Views
-    from texthead.shards import ShardOptions as ShardOptions
-    from texthead.shards import prepare as prepare
-    from texthead.temporal import MeanPool as MeanPool
-    from texthead.temporal import TemporalConv as TemporalConv
-    from texthead.temporal import TemporalTransformer as TemporalTransformer
-    from texthead.temporal import TokenConv as TokenConv
-    from texthead.timeline import Sliding as Sliding
-    from texthead.timeline import Timeline as Timeline
-    from texthead.timeline import find_events as find_events
-    from texthead.towers import Encoder as Encoder
-    from texthead.towers import Visual as Visual
-    from texthead.towers import VisualSpec as VisualSpec
-    from texthead.training import train as train
-    from texthead.view_features import encode_items as encode_items
+    from texthead.runs.class_edits import add_classes as add_classes
+    from texthead.runs.class_edits import merge_classes as merge_classes
+    from texthead.runs.class_edits import remove_classes as remove_classes
+    from texthead.runs.class_edits import rename_class as rename_class
+    from texthead.runs.class_edits import save_classes as save_classes
+    from texthead.runs.run import load_run as load_run
+    from texthead.runs.run import save_calibration as save_calibration
+    from texthead.training.matching import Matching as Matching
+    from texthead.training.matching import matching_loss as matching_loss
+    from texthead.training.train import train as train
+    from texthead.transfer.estimator import TextHeadClassifier as TextHeadClassifier
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Calibration": "calibration",
-    "Dataset": "datasets",
-    "Encoder": "towers",
-    "FeatureCache": "features",
-    "FrozenHead": "heads",
-    "Hysteresis": "events",
-    "Item": "datasets",
-    "LinearHead": "heads",
-    "Matching": "matching",
-    "MeanPool": "temporal",
-    "PromptHead": "prompt_head",
+    "Calibration": "evaluation.calibration",
+    "Dataset": "data.dataset",
+    "Encoder": "encoders.encoder",
+    "FeatureCache": "features.cache",
+    "FrozenHead": "models.heads",
+    "Hysteresis": "prediction.events",
+    "Item": "data.dataset",
+    "LinearHead": "models.heads",
+    "Matching": "training.matching",
+    "MeanPool": "models.temporal",
+    "PromptHead": "models.prompt_head",
     "Recipe": "recipes",
-    "Recognizer": "recognizer",
-    "ShardOptions": "shards",
-    "Sliding": "timeline",
-    "TemplatesHead": "heads",
-    "TemporalConv": "temporal",
-    "TemporalTransformer": "temporal",
-    "TextHeadClassifier": "estimator",
+    "Recognizer": "models.recognizer",
+    "ShardOptions": "data.prepare",
+    "Sliding": "prediction.timeline",
+    "TemplatesHead": "models.heads",
+    "TemporalConv": "models.temporal",
+    "TemporalTransformer": "models.temporal",
+    "TextHeadClassifier": "transfer.estimator",
     "TextheadError": "errors",
-    "Timeline": "timeline",
-    "TokenConv": "temporal",
-    "TrainableHead": "heads",
-    "Views": "sampling",
-    "Visual": "towers",
-    "VisualSpec": "towers",
-    "add_classes": "class_edits",
-    "average_views": "evaluation",
-    "calibrate": "calibration",
-    "class_correlation": "heads",
-    "encode_items": "view_features",
-    "evaluate": "evaluation",
-    "find_events": "timeline",
-    "expected_calibration_error": "reliability",
-    "export": "exporting",
-    "lda_weights": "heads",
-    "load_encoder": "encoders",
-    "load_run": "runs",
-    "matching_loss": "matching",
-    "mean_average_precision": "evaluation",
-    "merge_classes": "class_edits",
-    "open_parts": "parts",
-    "order_test": "frame_order",
-    "orthogonal_weights": "heads",
-    "predict": "prediction",
-    "predict_on_ray": "ray_parts",
-    "predict_parts": "parts",
-    "prepare": "shards",
-    "random_weights": "heads",
-    "read_dataset": "datasets",
-    "remove_classes": "class_edits",
-    "rename_class": "class_edits",
-    "save_calibration": "runs",
-    "save_classes": "class_edits",
-    "text_head": "heads",
-    "text_rows": "heads",
-    "text_weights": "heads",
-    "train": "training",
+    "Timeline": "prediction.timeline",
+    "TokenConv": "models.temporal",
+    "TrainableHead": "models.heads",
+    "Views": "data.protocol",
+    "Visual": "encoders.encoder",
+    "VisualSpec": "encoders.encoder",
+    "add_classes": "runs.class_edits",
+    "average_views": "evaluation.evaluate",
+    "calibrate": "evaluation.calibration",
+    "class_correlation": "models.head_rows",
+    "encode_items": "features.views",
+    "evaluate": "evaluation.evaluate",
+    "expected_calibration_error": "evaluation.reliability",
+    "export": "export.export",
+    "find_events": "prediction.timeline",
+    "lda_weights": "models.head_rows",
+    "load_encoder": "encoders.load",
+    "load_run": "runs.run",
+    "matching_loss": "training.matching",
+    "mean_average_precision": "evaluation.evaluate",
+    "merge_classes": "runs.class_edits",
+    "open_parts": "prediction.bulk",
+    "order_test": "evaluation.frame_order",
+    "orthogonal_weights": "models.head_rows",
+    "predict": "prediction.predict",
+    "predict_on_ray": "prediction.bulk_on_ray",
+    "predict_parts": "prediction.bulk",
+    "prepare": "data.prepare",
+    "random_weights": "models.head_rows",
+    "read_dataset": "data.reading",
+    "remove_classes": "runs.class_edits",
+    "rename_class": "runs.class_edits",
+    "save_calibration": "runs.run",
+    "save_classes": "runs.class_edits",
+    "text_head": "models.head_rows",
+    "text_rows": "models.head_rows",
+    "text_weights": "models.head_rows",
+    "train": "training.train",
 }
 
 __all__ = ["recipes", *sorted(_HOMES)]

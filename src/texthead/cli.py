@@ -12,12 +12,11 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from texthead.commands.options import command_line, train_parser
 from texthead.errors import RunError, TextheadError
-from texthead.loader_server import begin_server
-from texthead.memory import keep_freed_memory
-from texthead.options import command_line, train_parser
-from texthead.prompts import read_template
+from texthead.parallel.startup import begin_server, keep_freed_memory
 from texthead.recipes import RECIPES, Recipe
+from texthead.text.prompts import read_template
 
 
 def recipe_from(options: Namespace, given: Namespace) -> Recipe:
@@ -34,7 +33,9 @@ def _given_recipe_values(given: Namespace) -> dict[str, Any]:
 
 # What a run is begun with and has to be resumed with, beside the recipe's values.
 _KEPT = ("baselines", "skip_unreadable", "checkpoint_every")  # these may also be given anew
+
 _TEXTS = ("encoder", "text", "classes", "val", "labels", "root", "frame_template", "suffix")
+
 _FIXED = (*_KEPT, *_TEXTS, "head", "train_head", "names", "k", "held_out", "recipe")
 
 
@@ -65,7 +66,7 @@ def resumed(options: Namespace, given: Namespace) -> None:
         RunError: no run to resume, one that no options began, or an option that is given differs from what the run was
             begun with.
     """
-    from texthead.runs import begun_with
+    from texthead.runs.run import begun_with
 
     begun = begun_with(Path(options.out))
     _check_begun(begun, Path(options.out))
@@ -82,6 +83,7 @@ def resumed(options: Namespace, given: Namespace) -> None:
 
 # Commands that several processes do together.
 _SHARED = ("train", "eval")
+
 # Those whose files are decoded by processes of a loader.
 _DECODING = ("train", "eval", "calibrate", "report", "predict", "compare", "demo")
 
@@ -102,7 +104,7 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
         )
     if command not in _SHARED:
         raise RunError(f"{command} runs in one process: start it without torchrun")
-    from texthead.distributed import launched
+    from texthead.parallel.distributed import launched
 
     return launched()
 
@@ -119,45 +121,45 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
             resumed(options, given)
         values = _given_recipe_values(given)
         kept = {**{key: options[key] for key in _FIXED}, **values}
-        from texthead.train_job import train
+        from texthead.commands.train import train
 
         train(options, recipe_from(options, given), given=frozenset(values), command=kept)
         return
     if command == "demo":
-        from texthead.demo import run_demo
+        from texthead.commands.demo import run_demo
 
         run_demo(Path(options.out), seed=options.seed, workers=options.workers, device=options.device)
         return
     if command == "eval":
-        from texthead.eval_job import evaluate as do
+        from texthead.commands.eval import evaluate as do
     elif command == "calibrate":
-        from texthead.calibrate_job import calibrate as do
+        from texthead.commands.calibrate import calibrate as do
     elif command == "compare":
-        from texthead.compare_job import compare as do
+        from texthead.commands.compare import compare as do
     elif command == "doctor":
-        from texthead.doctor_job import examine as do
+        from texthead.commands.doctor import examine as do
     elif command == "prepare":
-        from texthead.prepare_job import prepare as do
+        from texthead.commands.prepare import prepare as do
     elif command == "import":
-        from texthead.import_job import import_file as do
+        from texthead.commands.import_run import import_file as do
     elif command == "classes":
-        from texthead.classes_job import classes as do
+        from texthead.commands.classes import classes as do
     elif command == "export":
-        from texthead.export_job import export as do
+        from texthead.commands.export import export as do
     elif command == "encoders":
-        from texthead.encoders_job import encoders as do
+        from texthead.commands.encoders import encoders as do
     elif command == "profile":
-        from texthead.profile_job import profile as do
+        from texthead.commands.profile import profile as do
     elif command == "report":
-        from texthead.report_job import report as do
+        from texthead.commands.report import report as do
     elif command == "predict":
-        from texthead.predict_job import predict as do
+        from texthead.commands.predict import predict as do
     elif command == "ui":
-        from texthead.ui_job import ui as do
+        from texthead.commands.ui import ui as do
     elif command == "timeline":
-        from texthead.timeline_job import timeline as do
+        from texthead.commands.timeline import timeline as do
     else:
-        from texthead.head_job import head as do
+        from texthead.commands.head import head as do
     do(options)
 
 
@@ -184,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except BrokenPipeError:
-        from texthead.terminal import reader_gone
+        from texthead.commands.console import reader_gone
 
         return reader_gone()
     except TextheadError as error:

@@ -5,7 +5,6 @@ from typing import Literal
 
 Fault = Literal["missing", "empty", "unreadable", "sound only", "cut short", "damaged", "changing size"]
 
-
 # Escape sequences begin with them: what a file or a class is called is shown, and not obeyed.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 

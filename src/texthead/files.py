@@ -1,21 +1,33 @@
 """Files written whole or not at all, JSON objects and tables in them, and the place of what can be computed again."""
 
 import csv
-import errno
-import hashlib
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any, TextIO
 
 from safetensors import SafetensorError
 
-from texthead.errors import MediaError, RunError
-from texthead.frame_files import frame_files, is_template
-from texthead.shard_files import is_member, member
-from texthead.text_files import MOST_BYTES, read_value
+from texthead.errors import RunError
+
+# Names and options, of which a large file is a mistake; and lists with a line an item.
+MOST_BYTES = 16 * 2**20
+
+MOST_BYTES_OF_LISTS = 256 * 2**20
+
+MOST_IN_LINE = 2**20
+
+# A file of options: each of them in several lines, and room for remarks.
+MOST_BYTES_OF_OPTIONS = 2**16
+
+_MOST_DEPTH = 20
+
+# Items of a data set are held in memory, about a kilobyte each.
+MOST_ITEMS = 4_000_000
 
 
 def cache_dir() -> Path:
@@ -109,66 +121,110 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
     return value
 
 
-def content_digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes; of a folder of frames that of all files' in the order of their numbers.
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process.
 
     Raises:
-        OSError: the file cannot be read.
-        MediaError: a folder of frames that is missing or lacks one, or a clip that its shard does not list.
+        RunError: another process holds it, or the folder cannot be written.
     """
-    if is_member(path):
-        return member(path).sha256
-    digests = [_sha256(file) for file in (frame_files(path) if is_template(path) else [path])]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest() if is_template(path) else digests[0]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a")
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose a folder that can be") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"{folder}: in use by another process; wait for it or choose another folder") from None
+        yield
 
 
-def _sha256(file: Path) -> str:
-    if not file.is_file():  # A pipe or a device may never end.
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
+    """The text of a UTF-8 file, without the mark that some programs put in front.
 
-
-def fingerprint(path: Path) -> str:
-    """A digest of a file's size and its first and last 64 kB, whatever its name; "" if it cannot be read.
-
-    It is equal for copies: it tells which files a run has seen without reading them whole. Of a folder of frames it
-    takes the names and so the number of all frames, and the same of eight frames, evenly placed. A clip in a shard has
-    that of the file that it was made from: the two are the same data.
+    Raises:
+        OSError: it cannot be read, or holds more than `most` bytes.
+        UnicodeDecodeError: it is no UTF-8.
     """
-    if is_template(path):
-        return _frames_fingerprint(path)
-    if is_member(path):
-        with suppress(MediaError):
-            return member(path).source
-        return ""
-    part = 1 << 16
-    if not path.is_file():  # To open a pipe would wait for somebody to write to it.
-        return ""
+    with path.open(encoding="utf-8-sig") as file:
+        _check(os.fstat(file.fileno()).st_size, most)
+        parts, count = [], 0
+        # Pipes and devices have no size; they are read as far as is allowed.
+        for part in iter(partial(file.read, 2**20), ""):
+            count += len(part)
+            _check(count, most)
+            parts.append(part)
+    return "".join(parts)
+
+
+def read_value(
+    path: Path, *, most: int = MOST_BYTES, pairs: Callable[[list[tuple[str, Any]]], dict] | None = None
+) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        pairs: makes an object of its names and values.
+
+    Raises:
+        OSError: as `read_text`.
+        ValueError: it is no JSON, no UTF-8, or nested too deeply.
+    """
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            digest = hashlib.sha256(str(size).encode() + file.read(part))
-            file.seek(max(part, size - part))
-            digest.update(file.read(part))
-    except OSError:
-        return ""
-    return digest.hexdigest()[:32]
+        return json.loads(read_text(path, most=most), object_pairs_hook=pairs)
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
 
 
-def _frames_fingerprint(path: Path, most: int = 8) -> str:
+def check_options(path: Path) -> None:
+    """Nothing, if a YAML file of options can be read in little memory: one value may stand for any number of others.
+
+    Raises:
+        OSError: as `read_text`.
+        ValueError: it is no UTF-8, refers to values by `*name`, or is nested too deeply.
+    """
+    import yaml
+
+    depth = 0
     try:
-        frames = frame_files(path)
-    except MediaError:
-        return ""
-    last = len(frames) - 1
-    chosen = sorted({i * last // (most - 1) for i in range(most)})
-    parts = [fingerprint(frames[i]) for i in chosen]
-    digest = hashlib.sha256("/".join([frame.name for frame in frames] + parts).encode())
-    return digest.hexdigest()[:32] if all(parts) else ""
+        for event in yaml.parse(read_text(path, most=MOST_BYTES_OF_OPTIONS), yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"refers to a value by *{event.anchor}; write the value itself there")
+            if depth > _MOST_DEPTH:
+                raise ValueError(f"its values are nested more than {_MOST_DEPTH} deep")
+    except yaml.YAMLError:
+        return  # Its reader says what is wrong.
 
 
-def fingerprints(paths: Sequence[Path]) -> list[str]:
-    """The fingerprint of each file or folder of frames, read by several threads."""
-    with ThreadPoolExecutor(16) as pool:
-        return list(pool.map(fingerprint, paths))
+def lines(file: TextIO) -> Iterator[str]:
+    """The lines of an open text file, as they are.
+
+    Raises:
+        OSError: a line of more than 2^20 characters.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    for line in iter(partial(file.readline, MOST_IN_LINE + 1), ""):
+        if len(line) > MOST_IN_LINE:
+            raise OSError(f"a line of more than {MOST_IN_LINE:,} characters")
+        yield line
+
+
+def check_lines(path: Path) -> None:
+    """Nothing, if a file has not more lines than there may be items.
+
+    Raises:
+        OSError: it has more, or cannot be read.
+    """
+    count = 0
+    with path.open("rb") as file:
+        for part in iter(partial(file.read, 2**20), b""):
+            count += part.count(b"\n")
+            if count > MOST_ITEMS:
+                raise OSError(f"has more than {MOST_ITEMS:,} lines, the most items that are held in memory")
+
+
+def _check(count: int, most: int) -> None:
+    if count > most:
+        raise OSError(f"holds more than {most:,} bytes, the most that is read of such a file")

@@ -11,7 +11,9 @@ HeadKind = Literal["text", "prompt", "normal", "orthogonal", "lda", "linear", "c
 
 # Of a clip, and of its side in pixels: what is beyond is a mistake, or meant to take all memory.
 MOST_FRAMES = 1024
+
 MOST_SIDE = 4096
+
 MOST_PIXELS = 2**28  # 0.8 GB of frames, as 1,024 of 512 x 512
 
 

@@ -14,7 +14,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from texthead import synthetic
+from texthead.demo import drawn_videos
 
 CHROMIUM = "/usr/bin/chromium"
 DRIVER = "/usr/bin/chromedriver"
@@ -81,14 +81,14 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("media")
     rng = np.random.default_rng(5)
     parts = [_clip(name, rng) for name in ("cat", "umbrella", "cat")]
-    synthetic.write_video(folder / "cat & <b>umbrella.mp4", np.concatenate(parts))
+    drawn_videos.write_video(folder / "cat & <b>umbrella.mp4", np.concatenate(parts))
     PIL.Image.fromarray(parts[1][4]).save(folder / "umbrella.png")
-    synthetic.write_video(folder / "long.mp4", np.concatenate(parts * 4))
+    drawn_videos.write_video(folder / "long.mp4", np.concatenate(parts * 4))
     (folder / "broken.mp4").write_bytes((folder / "long.mp4").read_bytes()[:3000])
     return folder
 
 
 def _clip(name: str, rng: np.random.Generator) -> np.ndarray:
     """Three seconds."""
-    picture = synthetic.OBJECTS[name].train[0]
-    return synthetic.draw_clip(name, "moving left", picture, frames=3 * synthetic.FPS, size=112, rng=rng)
+    picture = drawn_videos.OBJECTS[name].train[0]
+    return drawn_videos.draw_clip(name, "moving left", picture, frames=3 * drawn_videos.FPS, size=112, rng=rng)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from made import write_video
-from texthead.datasets import Dataset, Item
+from texthead.data.dataset import Dataset, Item
 
 NAMES = ("blue", "red")
 

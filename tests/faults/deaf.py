@@ -3,7 +3,7 @@
 import itertools
 from collections import deque
 
-from texthead import decoding
+from texthead.media import open as media
 
-decoding.MAX_SECONDS = 0.5
-decoding.Video.frames_at = lambda *_: deque(itertools.repeat(None), maxlen=0)
+media.MAX_SECONDS = 0.5
+media.Video.frames_at = lambda *_: deque(itertools.repeat(None), maxlen=0)

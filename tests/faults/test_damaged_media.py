@@ -19,13 +19,13 @@ import pytest
 
 from made import sound, write_frames, write_image, write_small_run, write_video
 from media_files import damage
-from texthead import videos
-from texthead.datasets import Dataset, Item
-from texthead.decoding import check, open_media
+from texthead.data.dataset import Dataset, Item
+from texthead.data.prepare import prepare
 from texthead.errors import MediaError
-from texthead.parts import open_parts, predict_parts
-from texthead.runs import Run, load_run
-from texthead.shards import prepare
+from texthead.media import video as videos
+from texthead.media.open import check, open_media
+from texthead.prediction.bulk import open_parts, predict_parts
+from texthead.runs.run import Run, load_run
 
 SECONDS = 20.0
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from made import PIXELS, disk_of, held_by_another, tiny_visual, write_small_run
-from texthead.datasets import Dataset
+from texthead.data.dataset import Dataset
+from texthead.data.prepare import ShardOptions, prepare
 from texthead.errors import RunError, TextheadError
-from texthead.features import FeatureCache, encoder_key
-from texthead.prediction import predict
-from texthead.runs import load_run
-from texthead.shards import ShardOptions, prepare
-from texthead.training import train
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.prediction.predict import predict
+from texthead.runs.run import load_run
+from texthead.training.train import train
 from training_runs import RECIPE, make_model, timeless
 
 

@@ -23,17 +23,21 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from made import noise, sound, write_image, write_small_run, write_video
-from texthead import prompts
-from texthead.calibration import calibrate
-from texthead.datasets import Dataset, Item, read_dataset
-from texthead.decoding import open_media
+from texthead.data.dataset import Dataset, Item
+from texthead.data.prepare import ShardOptions, prepare
+from texthead.data.protocol import Views
+from texthead.data.reading import read_dataset
+from texthead.data.sampling import random_in_segment
+from texthead.encoders.weights import read_checkpoint, read_tensors
 from texthead.errors import TextheadError
+from texthead.evaluation.calibration import calibrate
 from texthead.files import read_json
-from texthead.label_files import read_labels
-from texthead.runs import load_run, load_weights, save_calibration
-from texthead.sampling import Views, random_in_segment
-from texthead.shards import ShardOptions, prepare
-from texthead.weights import read_checkpoint, read_tensors
+from texthead.media.open import open_media
+from texthead.runs.folder import load_weights
+from texthead.runs.run import load_run, save_calibration
+from texthead.text import prompts
+from texthead.text.class_names import clean_names, read_names
+from texthead.text.label_files import read_labels
 
 FEW = 15
 EXECUTIONS = int(os.environ.get("FUZZ_EXECUTIONS", "8000"))
@@ -256,9 +260,9 @@ def test_manifests(tmp_path: Path, header: str, rows: list[list[str]], more: str
 def test_templates_and_names(tmp_path: Path, template: str, names: list[str]) -> None:
     survives(lambda: prompts.fill_templates(prompts.read_template(template), names))
     survives(lambda: prompts.read_template(str(written(tmp_path / "t.txt", template))))
-    survives(lambda: prompts.clean_names(names))
-    survives(lambda: prompts.read_names(template))
-    survives(lambda: prompts.read_names(str(written(tmp_path / "n.txt", "\n".join(names)))))
+    survives(lambda: clean_names(names))
+    survives(lambda: read_names(template))
+    survives(lambda: read_names(str(written(tmp_path / "n.txt", "\n".join(names)))))
 
 
 VALUES = st.recursive(

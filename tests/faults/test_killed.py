@@ -18,11 +18,12 @@ import pytest
 from safetensors.torch import load_file
 
 from made import PIXELS
-from texthead.datasets import Dataset
+from texthead.data.dataset import Dataset
+from texthead.data.sampling import evenly
 from texthead.errors import RunError
-from texthead.evaluation import evaluate
-from texthead.features import evenly, frame_features
-from texthead.training import train
+from texthead.evaluation.evaluate import evaluate
+from texthead.features.frames import frame_features
+from texthead.training.train import train
 from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
 
 SECONDS = 60.0

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from made import COLOURS, write_small_run, write_video
-from texthead.parts import Part, open_parts, predict_parts
-from texthead.runs import load_run
+from texthead.prediction.bulk import Part, open_parts, predict_parts
+from texthead.runs.run import load_run
 
 CLIPS, PART = 3000, 50
 

@@ -26,18 +26,23 @@ from safetensors.torch import load_file
 
 from made import pictures, taken, write_image, write_small_run, write_video, write_with_sound
 from text_models import bert
-from texthead import cli, prompts, shard_files, videos
-from texthead.datasets import Dataset, read_dataset
-from texthead.decoding import check, open_media
+from texthead import cli
+from texthead.data.dataset import Dataset
+from texthead.data.prepare import ShardOptions, prepare
+from texthead.data.reading import read_dataset
+from texthead.encoders.openclip import load_openclip, save_openclip
+from texthead.encoders.text_only import Sentences
+from texthead.encoders.weights import read_tensors
 from texthead.files import read_json
-from texthead.label_files import read_labels
-from texthead.openclip import load_openclip, save_openclip
-from texthead.parts import _listed
-from texthead.runs import load_run, load_weights
-from texthead.sentences import Sentences
-from texthead.shards import ShardOptions, prepare
-from texthead.video_streams import open_stream
-from texthead.weights import read_tensors
+from texthead.media import shard, video
+from texthead.media.open import check, open_media
+from texthead.media.video_stream import open_stream
+from texthead.prediction.bulk import _listed
+from texthead.runs.folder import load_weights
+from texthead.runs.run import load_run
+from texthead.text import prompts
+from texthead.text.class_names import read_names
+from texthead.text.label_files import read_labels
 
 MEGABYTE = 2**20
 # What an honest reader takes beside: code that is loaded, a file that is small.
@@ -224,9 +229,9 @@ def test_a_header_that_lists_many_millions_of_samples(tmp_path: Path, name: str,
 def test_more_packets_than_a_header_may_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no header says how many there are, they are counted as they are listed."""
     path = write_video(tmp_path / "a.mkv", "red", frames=9)
-    monkeypatch.setattr(videos, "MAX_SAMPLES", 8)
+    monkeypatch.setattr(video, "MAX_SAMPLES", 8)
     refuses(lambda: check(path), "holds more than 8 frames; cut it up")
-    monkeypatch.setattr(videos, "MAX_SAMPLES", 9)
+    monkeypatch.setattr(video, "MAX_SAMPLES", 9)
     assert check(path) == 9
 
 
@@ -245,11 +250,11 @@ def test_packets_of_next_to_nothing_are_not_all_held(tmp_path: Path) -> None:
 
     def listed() -> None:
         container, stream = open_stream(path, None)
-        assert len(videos._list_packets(path, container, stream)[0]) == count
+        assert len(video._list_packets(path, container, stream)[0]) == count
 
     said, grown = taken(listed, 2**31)
     assert said == "no error"
-    assert grown < videos._HELD_BYTES + 250 * count
+    assert grown < video._HELD_BYTES + 250 * count
 
 
 # --- weights
@@ -447,7 +452,7 @@ def endless() -> Iterator[str]:
 def test_a_server_that_sends_without_end(
     data: Dataset, tmp_path: Path, endless: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_files, "MOST_BYTES_OF_LISTS", 32 * MEGABYTE)
+    monkeypatch.setattr(shard, "MOST_BYTES_OF_LISTS", 32 * MEGABYTE)
     refuses(lambda: read_dataset(endless), "shards.json: cannot be read (holds more than 33,554,432 bytes")
     prepare(data, tmp_path, ShardOptions(frames=2, short_side=32))
     monkeypatch.setattr(Endless, "files", {f"/{path.name}": path.read_bytes() for path in tmp_path.iterdir()})
@@ -473,7 +478,7 @@ def test_ten_million_lines(ten_million_lines: Path, tmp_path: Path) -> None:
     refuses(lambda: read_labels(ten_million_lines), "not a readable label file (holds more than")
     refuses(lambda: read_dataset(ten_million_lines), "has more than 4,000,000 lines")
     refuses(lambda: read_dataset(names, labels=labels), "has more than 4,000,000 lines")
-    refuses(lambda: prompts.read_names(str(names)), "holds more than")
+    refuses(lambda: read_names(str(names)), "holds more than")
     refuses(lambda: prompts.read_template(str(names)), "holds more than")
 
 

@@ -15,15 +15,16 @@ import PIL.Image
 import torch
 
 from texthead import __version__
-from texthead.datasets import Pixels
-from texthead.heads import FrozenHead
-from texthead.prediction import predict
+from texthead.data.protocol import Pixels
+from texthead.encoders.encoder import build_visual
+from texthead.encoders.timm_visual import timm_spec
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import TemporalTransformer
+from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
-from texthead.recognizer import Recognizer
-from texthead.runs import load_run, write_run
-from texthead.temporal import TemporalTransformer
-from texthead.timm_visual import timm_spec
-from texthead.towers import build_visual
+from texthead.runs.folder import write_run
+from texthead.runs.run import load_run
 
 HERE = Path(__file__).parent
 NAMES = ("a dress", "a hat", "shoes")

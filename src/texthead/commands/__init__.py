@@ -1,0 +1,23 @@
+"""The commands: one module each, and what they share.
+
+options     the options of every command
+parser      how a command line is parsed; mistakes in one line
+console     progress bars and printed notes
+train       texthead train
+prepare     texthead prepare
+compare     texthead compare
+doctor      texthead doctor
+eval        texthead eval
+report      texthead report
+calibrate   texthead calibrate
+predict     texthead predict
+timeline    texthead timeline
+classes     texthead classes
+head        texthead head
+import_run  texthead import
+export      texthead export
+encoders    texthead encoders
+profile     texthead profile
+ui          texthead ui
+demo        texthead demo
+"""

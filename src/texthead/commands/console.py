@@ -1,0 +1,201 @@
+"""What a command shows while it works, and where: results on standard output, the rest on standard error."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from texthead.data.dataset import Dataset
+from texthead.data.protocol import Pixels, Pooling, Views
+from texthead.data.reading import read_dataset
+from texthead.encoders.pairing import residual
+from texthead.errors import DataError, printable
+from texthead.models.heads import CosineHead
+from texthead.models.prompt_head import PromptHead
+from texthead.parallel.distributed import rank
+from texthead.recipes import Recipe
+from texthead.runs.run import Run
+from texthead.text import prompts
+
+
+def notes() -> Console:
+    """Standard error, for what is said on the way."""
+    return _console(stderr=True)
+
+
+def results() -> Console:
+    """Standard output, for what a command is asked for."""
+    return _console(stderr=False)
+
+
+class _Console(Console):
+    """A console that obeys nothing in what is printed, and leaves a closed pipe to the command."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(printable(text), **how)
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
+def _console(*, stderr: bool) -> Console:
+    """Class names and paths are printed as they are: no markup, no emoji codes. Only the first process speaks."""
+    return _Console(stderr=stderr, quiet=rank() > 0, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def reader_gone() -> int:
+    """The exit code that a shell gives for a closed pipe, as of `| head`; what is still to be written is dropped."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # as by SIGPIPE
+
+
+class Bar:
+    """A progress bar: called with (done, total); `say` prints a line above it."""
+
+    def __init__(self, progress: Progress, title: str, unit: str):
+        self._progress = progress
+        self._task = progress.add_task(title, total=None, rate="")
+        self._unit = unit
+
+    def __call__(self, done: int, total: int) -> None:
+        speed = self._progress.tasks[0].speed
+        rate = f"{speed:.1f} {self._unit}/s" if speed else ""
+        self._progress.update(self._task, completed=done, total=total, rate=rate)
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._progress.console.print(line)
+
+
+@contextmanager
+def bar(title: str, unit: str) -> Iterator[Bar]:
+    """A progress bar on standard error with rate and time left; gone when done, unseen where nobody looks."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    console = notes()
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal or console.quiet
+    ) as progress:
+        yield Bar(progress, title, unit)
+
+
+def read_data(options: Any, source: str) -> Dataset:
+    """The labelled files of a source, read as the command's options say."""
+    return read_dataset(
+        source,
+        labels=options.labels,
+        root=options.root,
+        frame_template=options.frame_template,
+        suffix=options.suffix,
+    )
+
+
+def say_names(labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:
+    """The class names and the prompt, as the text encoder reads them."""
+    say = notes()
+    changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
+    if changed:
+        more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
+        say.print(f"class names cleaned: {', '.join(changed[:8])}{more} (--names verbatim keeps them)")
+    if template is not None:
+        more = f" and {len(names) - 1} more like it" if len(names) > 1 else ""
+        one = template if isinstance(template, str) else template[0]
+        each = "" if isinstance(template, str) else f", in {len(template)} templates"
+        say.print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")
+
+
+def say_prompts(labels: Sequence[str], shown: Sequence[str | Sequence[str]]) -> None:
+    """What is behind each row, of a few classes; and whether an article stands there twice."""
+    doubled = [prompt for prompt in prompts.flat(shown) if prompts.has_two_articles(prompt)]
+    if doubled:
+        notes().print(f"note: {len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names")
+    if all(isinstance(prompt, str) for prompt in shown):
+        more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
+        notes().print(f"prompt: {shown[0]!r}{more}")
+        return
+    few = [
+        f"{label}: {', '.join(map(repr, prompts.flat([prompt])))}"
+        for label, prompt in list(zip(labels, shown, strict=True))[:4]
+    ]
+    more = f"; and {len(shown) - 4} more" if len(shown) > 4 else ""
+    notes().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
+
+
+def say_other_classes(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
+    """What there is to know of text rows that take the place of a run's own."""
+    for line in run.lost_by_other_classes():
+        notes().print(f"note: {line}")
+    say_residual(run, shown)
+
+
+def say_residual(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
+    """How much a saved map loses of prompts that it was not fitted to."""
+    head = run.model.head
+    if not isinstance(head, CosineHead) or isinstance(head, PromptHead) or head.text_map is None:
+        return
+    lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(shown))
+    notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")
+
+
+def as_asked(options: Any, recipe: Recipe, pixels: Pixels) -> tuple[Views, Pooling, Pixels]:
+    """The views, what is averaged over them, and the sizes: as the options say, else the recipe and the given sizes.
+
+    Raises:
+        DataError: views of another form, or a short side below the crop.
+    """
+    along = options.crops_along or recipe.crops_along
+    views = Views.parse(options.views, origin=options.origin or recipe.origin, along=along)
+    if options.pooling is not None and views.count == 1:
+        raise DataError(f"--pooling {options.pooling} does nothing with one view: give --views too, as 4x3")
+    if options.crops_along is not None and views.crops != 3:
+        raise DataError(f"--crops-along {options.crops_along} is for three crops: give --views too, as 1x3")
+    return views, options.pooling or recipe.pooling, resized(pixels, options.resize)
+
+
+def resized(pixels: Pixels, resize: int | None) -> Pixels:
+    """The sizes with another short side before cropping, if one is given.
+
+    Raises:
+        DataError: a short side below the crop.
+    """
+    if resize is not None and resize < pixels.size:
+        raise DataError(f"--resize {resize}: the crop has {pixels.size} pixels, the short side must not be less")
+    return replace(pixels, resize=resize or pixels.resize)
+
+
+def given_template(options: Any) -> str | tuple[str, ...] | None:
+    """The template or templates of --template; None where none is given."""
+    return None if options.template is None else prompts.read_template(options.template)
+
+
+def changed_by(options: Any, recipe: Recipe, pixels: Pixels) -> list[tuple[str, object]]:
+    """(what, to what) of each way of looking that the options change, for the line of a result."""
+    ways = (
+        ("origin", options.origin, recipe.origin),
+        ("crops along", options.crops_along, recipe.crops_along),
+        ("short side", options.resize, pixels.resize),
+    )
+    return [(name, value) for name, value, own in ways if value not in (None, own)]
+
+
+def check_template_is_used(options: Any, other: bool, how: str) -> None:
+    """Nothing, unless a template is given for a head that stays as it is."""
+    if options.template is not None and not other:
+        raise DataError(f"--template {options.template!r} makes the prompts of a new head: give {how} too")
+
+
+def check_template_fills(template: str | None, given: Mapping[str, object]) -> None:
+    """Nothing, unless a template is given for classes that all have sentences of their own."""
+    if template is not None and given and None not in given.values():
+        raise DataError(f"--template {template!r} would do nothing: every class has sentences of its own; leave it out")

@@ -1,0 +1,266 @@
+"""`texthead timeline`: when what happens in a video or a stream, with a run or zero-shot."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from texthead.commands.console import bar, check_template_is_used, notes, results
+from texthead.commands.predict import predictor, told_calibration
+from texthead.data.protocol import Look
+from texthead.errors import DataError, MediaError, RunError
+from texthead.evaluation.calibration import NONE, Calibration
+from texthead.files import replacing
+from texthead.media.video_pipe import PipedVideo
+from texthead.models.recognizer import Recognizer
+from texthead.prediction.events import CSV_COLUMNS, Event, EventFinder, Hysteresis, Stretch, csv_row, in_order, srt
+from texthead.prediction.overlay import Curve, codec, write_overlay
+from texthead.prediction.predict import look_of, zero_shot_line
+from texthead.prediction.timeline import Sliding, Source, open_timed, scores_over_time, timeline_json
+from texthead.report.figures import without_glyph
+from texthead.runs import run
+
+PIPE = "-"
+
+
+def timeline(options: Any) -> None:
+    """`texthead timeline`."""
+    run_folder, path = _run_and_video(options)
+    sliding = Sliding(options.window, options.rate, options.batch)
+    rule = Hysteresis(options.enter, options.leave, options.min_length)
+    check_template_is_used(options, options.classes is not None, "--classes")
+    _check_outputs(options, path)
+    with _opened(path) as video:
+        model = predictor(run_folder, options)
+        (recognizer, look) = look_of(model)
+        names = recognizer.names
+        _say_how(recognizer, look, sliding, video)
+        calibration = _told_calibration(model, look)
+        printer = _Printer(options, live=path == PIPE)
+        curve = Curve() if options.overlay else None
+        best = _watch(model, video, sliding, EventFinder(names, rule), printer, curve)
+        seconds = video.duration_seconds
+    events = in_order(printer.events)
+    if options.json:
+        found = timeline_json(path, seconds, sliding, rule, events, calibration)
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        printer.rest(events)
+    events = [event for event in events if event.known]
+    if not events and not options.json:
+        notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
+    _write_files(options, path, events, names, curve)
+    note = zero_shot_line(model, options)
+    if note:
+        notes().print(note)
+
+
+def _run_and_video(options: Any) -> tuple[str | None, str]:
+    """(the run, if one is named; the video).
+
+    Raises:
+        DataError: what is named does not go together.
+    """
+    with_run = bool(options.inputs) and run.is_run(options.inputs[0])
+    first, rest = (options.inputs[0], options.inputs[1:]) if with_run else (None, options.inputs)
+    if not rest:
+        before = f"{first} is a run: name a video behind it" if with_run else "timeline needs VIDEO"
+        raise DataError(f"{before}, or - for a pipe (see texthead timeline --help)")
+    if run.is_run(rest[-1]):
+        raise DataError(f"{rest[-1]} is a run: name one run, before the video")
+    if len(rest) > 1:
+        no_run = "" if with_run else f" ({rest[0]} is no run: no recipe.json in it)"
+        raise DataError(f"timeline takes one video, got {len(rest)}{no_run}: start it once for each")
+    for option in ("encoder", "text"):
+        if with_run and options[option] is not None:
+            raise DataError(f"--{option} {options[option]}: run {first} has its own encoder; leave it out")
+    if not with_run and options.classes is None:
+        raise DataError("no run is named, so --classes is required: name a run first, or the classes")
+    return first, rest[0]
+
+
+def _check_outputs(options: Any, path: str) -> None:
+    """Nothing, if what is asked for goes together and can be written; folders are made.
+
+    Raises:
+        DataError, RunError: what is to be changed.
+    """
+    if options.json and options.csv:
+        raise DataError("--json and --csv both say what is printed: give one")
+    if options.overlay and path == PIPE:
+        raise DataError("--overlay needs the frames again when their events are known: save the stream, name the file")
+    if options.overlay and Path(options.overlay).suffix.lower() != ".mp4":
+        raise DataError(f"--overlay {options.overlay} must be named .mp4")
+    for option in ("srt", "overlay"):
+        if options[option]:
+            _check_place(f"--{option}", Path(options[option]), path)
+
+
+def _check_place(option: str, out: Path, video: str) -> None:
+    """Nothing, if the file can be written: better said before the video has been looked at."""
+    if out.is_dir():
+        raise DataError(f"{option} {out} is a folder: name a file in it")
+    if out.exists() and Path(video).exists() and out.samefile(video):
+        raise DataError(f"{option} {out} is the video itself: name another file")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{option} {out}: its folder cannot be made ({error.strerror}); name another") from None
+    if not os.access(out.parent, os.W_OK):
+        raise RunError(f"{option} {out}: its folder cannot be written to; name another")
+
+
+def _opened(path: str) -> Source:
+    if path != PIPE:
+        return open_timed(path)
+    if sys.stdin.isatty():
+        raise DataError("- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -")
+    return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
+
+
+def _told_calibration(model: run.Run | Recognizer, look: Look) -> Calibration | None:
+    """What of the run's calibration is used, after a note on it."""
+    found = told_calibration(model, look)
+    if found is not None and found.threshold is not None:
+        notes().print(
+            f"note: a window whose best probability is not above {found.threshold.probability:.3f} is {NONE} and makes "
+            "no event; that threshold was set on whole clips, so of windows it promises no rate"
+        )
+    return found
+
+
+def _say_how(recognizer: Recognizer, look: Look, sliding: Sliding, video: Source) -> None:
+    """What is done with the video, and what is not as usual."""
+    say = notes()
+    views = sliding.views(look.frames)
+    clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
+    say.print(
+        f"{sliding.rate:g} frames a second, encoded once; windows of {sliding.window:g} s are {clips} of {look.frames}"
+    )
+    if not recognizer.sees_frames_apart:
+        say.print(
+            f"note: {type(recognizer.temporal).__name__} works inside the encoder, so each window is encoded whole: "
+            f"{views.clips * look.frames} times as much to do"
+        )
+    if not video.has_times:
+        say.print(f"note: {video.path} has no time stamps: times are counted from its frame rate")
+
+
+class _Printer:
+    """Prints events, those of a pipe when they are settled, and keeps all of them."""
+
+    def __init__(self, options: Any, *, live: bool):
+        self.events: list[Event] = []
+        self._csv = options.csv
+        self._live = live and not options.json
+        self._begun = False
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Take settled events."""
+        self.events += events
+        if self._live and events:
+            self._print(events)
+
+    def rest(self, events: Sequence[Event]) -> None:
+        """Print what was not printed yet: all events, in their order, unless they were printed as they came."""
+        if not self._live or not self._begun:
+            self._print(events)
+
+    @property
+    def has_printed(self) -> bool:
+        """Whether something is on standard output already."""
+        return self._begun
+
+    def _print(self, events: Sequence[Event]) -> None:
+        if self._csv:
+            writer = csv.writer(sys.stdout)
+            writer.writerows(([] if self._begun else [CSV_COLUMNS]) + [csv_row(event) for event in events])
+        elif events:
+            show = results()
+            if not self._begun:
+                show.print("   start      end   mean   peak  name")
+            for each in events:
+                show.print(
+                    f"{each.start:8.2f} {each.end:8.2f}  {_percent(each.mean)}  {_percent(each.peak)}  {each.name}"
+                )
+        self._begun = True
+        sys.stdout.flush()
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:3.0f} %"
+
+
+def _watch(
+    model: run.Run | Recognizer,
+    video: Source,
+    sliding: Sliding,
+    finder: EventFinder,
+    printer: _Printer,
+    curve: Curve | None,
+) -> Stretch:
+    """The stretch with the highest score, of those that are known where there are some.
+
+    Before, all of them go to the finder, the printer and the curve.
+
+    Raises:
+        MediaError: the video cannot be read to its end.
+    """
+    best: Stretch | None = None
+    try:
+        # Of a pipe no end is known, and its events are printed meanwhile: no bar.
+        with nullcontext() if isinstance(video, PipedVideo) else bar("timeline", "s") as progress:
+            for stretch in scores_over_time(model, video, sliding=sliding, progress=progress):
+                printer.add(finder.add(stretch))
+                best = stretch if best is None or _height(stretch) > _height(best) else best
+                if curve is not None:
+                    curve.add(stretch.end, stretch.scores)
+    except MediaError as error:
+        if not printer.has_printed:
+            raise
+        raise MediaError(
+            error.path, f"{error.problem}; the events above are of what came before", error.fault
+        ) from error
+    printer.add(finder.finish())
+    assert best is not None, "every video has one stretch at least"
+    return best
+
+
+def _height(stretch: Stretch) -> tuple[bool, float]:
+    return stretch.known, max(stretch.scores)
+
+
+def _why_none(names: Sequence[str], best: Stretch, rule: Hysteresis, calibration: Calibration | None) -> str:
+    """Why there is no event."""
+    top = max(best.scores)
+    if not best.known and calibration is not None and calibration.threshold is not None:
+        why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"
+    elif top >= rule.enter:
+        why = f"none lasted --min-length {rule.min_length:g} s"
+    else:
+        why = f"none reached --enter {rule.enter:g}"
+        if calibration is not None and calibration.temperature > 1:
+            why += f" after temperature {calibration.temperature:.3g}, which lowers all of them: try a lower --enter"
+    return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
+
+
+def _write_files(options: Any, path: str, events: Sequence[Event], names: Sequence[str], curve: Curve | None) -> None:
+    """The subtitles and the video with events drawn in, where they are asked for."""
+    say = notes()
+    if options.srt:
+        with replacing(Path(options.srt)) as beside:
+            beside.write_text(srt(events), encoding="utf-8")
+        say.print(f"subtitles: {options.srt}")
+    if curve is None:
+        return
+    missing = without_glyph(sorted({event.name for event in events}))
+    if missing:
+        say.print(f"note: the overlay's font has no letters for {', '.join(missing)}: boxes stand there")
+    with open_timed(path) as video, bar("overlay", "frames") as progress:
+        said = write_overlay(Path(options.overlay), video, events, names, curve, progress=progress)
+    other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
+    say.print(f"overlay: {options.overlay}{other}{f'; {said}' if said else ''}")

@@ -1,0 +1,111 @@
+"""Which clips are in which batch of an epoch, for each process; and batches out of clips."""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from texthead.data.clips import TrainClips, TrainFeatures
+from texthead.errors import MediaError
+from texthead.parallel.distributed import rank, ranks, share
+from texthead.parallel.loaders import data_loader
+from texthead.recipes import Recipe
+
+# The label of a blank clip, which counts nowhere; cross_entropy leaves it out by itself.
+NO_ITEM = -100
+
+
+def epoch_batches(length: int, recipe: Recipe) -> "EpochBatches":
+    """The batches of a recipe, as this process takes its share of them."""
+    part = math.ceil(recipe.batch / recipe.accumulate)
+    return EpochBatches(length, recipe.batch, part, seed=recipe.seed, rank=rank(), ranks=ranks())
+
+
+class EpochBatches(torch.utils.data.Sampler):
+    """Every item once an epoch in an order drawn from (seed, epoch); batches of (epoch, position) keys.
+
+    The last batch is smaller, never dropped. Of a batch each process takes a share, and cuts it in parts of `part`
+    items, one forward pass each; all have as many parts, so that the last one may be empty. `epoch` is the one that is
+    gone through next, from its step `first_step` on.
+    """
+
+    def __init__(self, length: int, batch: int, part: int, *, seed: int, rank: int = 0, ranks: int = 1):
+        self.length = length
+        self.batch = batch
+        self.part = part
+        self.seed = seed
+        self.rank = rank
+        self.ranks = ranks
+        self.epoch = 0
+        self.first_step = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps an epoch."""
+        return math.ceil(self.length / self.batch)
+
+    def steps(self) -> Iterator[tuple[int, int]]:
+        """(items of all processes, parts of each) of each optimiser step of the epoch, from `first_step` on."""
+        for start in range(self.first_step * self.batch, self.length, self.batch):
+            items = min(self.batch, self.length - start)
+            yield items, math.ceil(math.ceil(items / self.ranks) / self.part)
+
+    def __len__(self) -> int:
+        return sum(parts for _, parts in self.steps())
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
+        for start in range(self.first_step * self.batch, self.length, self.batch):
+            whole = order[start : start + self.batch]
+            own = whole[share(len(whole), self.rank, self.ranks)]
+            for at in range(0, math.ceil(len(whole) / self.ranks), self.part):
+                yield [(self.epoch, position) for position in own[at : at + self.part]]
+
+
+Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
+
+
+def collate(entries: Sequence[tuple[Tensor | MediaError, int, int]], *, blank: Tensor) -> Batch | MediaError:
+    """(clips, label indices, positions) of a batch, or the error of its first unreadable item.
+
+    An empty part is one blank clip of no item: DDP and FSDP wait for a forward and a backward pass of all processes.
+    """
+    if not entries:
+        return blank[None], torch.tensor([NO_ITEM]), []
+    clips: list[Tensor] = []
+    for clip, _, _ in entries:
+        if isinstance(clip, MediaError):
+            return clip
+        clips.append(clip)
+    targets = torch.tensor([target for _, target, _ in entries], dtype=torch.long)
+    return torch.stack(clips), targets, [position for _, _, position in entries]
+
+
+def read(batch: Batch | MediaError) -> Batch:
+    """The batch.
+
+    Raises:
+        MediaError: an item of it could not be read.
+    """
+    if isinstance(batch, MediaError):
+        raise MediaError(batch.path, f"{batch.problem}; --skip-unreadable would leave out and list such files")
+    return batch
+
+
+def loader(
+    clips: TrainClips | TrainFeatures, batches: EpochBatches, workers: int, device: torch.device
+) -> torch.utils.data.DataLoader:
+    """What gives the batches in order; its generator is its own, so that workers leave the global one alone."""
+    return data_loader(
+        clips,
+        workers,
+        batch_sampler=batches,
+        persistent_workers=workers > 0,
+        collate_fn=partial(collate, blank=clips.blank),
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator().manual_seed(batches.seed),
+    )

@@ -1,0 +1,142 @@
+"""Labelled files, and the clips that training and testing take from them. An image is a clip of one frame.
+
+A dataset knows paths and labels; frames, size and sampling come from the recipe or from `Views`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from texthead.data import splits
+from texthead.errors import DataError
+from texthead.media.open import is_image
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labelled file.
+
+    `group` names what must stay on one side of a split (a scene, a person); `extra` keeps a manifest's other columns.
+    """
+
+    path: Path
+    label: str
+    split: Split | None = None
+    group: str | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def together(self) -> str:
+        """What it hangs together by: its group, or its own path where none is named."""
+        return self.group or str(self.path)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled files and the labels that occur, sorted. `notes` are lines that a user should see."""
+
+    items: tuple[Item, ...]
+    source: str = ""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def labels(self) -> list[str]:
+        """Each item's label, in order."""
+        return [item.label for item in self.items]
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels that occur, sorted."""
+        return sorted({item.label for item in self.items})
+
+    @property
+    def groups(self) -> list[str]:
+        """Each item's group, a scene or a person; its own path where none is named."""
+        return [item.together for item in self.items]
+
+    @property
+    def only_images(self) -> bool:
+        """Whether every item is an image: a clip of one frame."""
+        return all(is_image(item.path) for item in self.items)
+
+    def split(self, name: Split) -> "Dataset":
+        """The items of one split."""
+        return replace(self, items=tuple(item for item in self.items if item.split == name))
+
+    def pick(self, positions: Sequence[int]) -> "Dataset":
+        """The items at the given positions."""
+        return replace(self, items=tuple(self.items[position] for position in positions))
+
+    def with_classes(self, names: Sequence[str]) -> "Dataset":
+        """The items whose label is among the names."""
+        wanted = set(names)
+        return replace(self, items=tuple(item for item in self.items if item.label in wanted))
+
+    def k_shot(self, k: int, *, seed: int) -> "Dataset":
+        """Exactly k items a class, drawn from the seed alone."""
+        return self.pick(splits.k_shot(self.labels, k, seed=seed))
+
+    def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
+        """All items of which each of some processes would draw k a class: a defect to measure, see `splits`."""
+        return self.pick(splits.k_shot_per_process(self.labels, k, processes=processes, seed=seed))
+
+    def fraction(self, part: float, *, seed: int) -> "Dataset":
+        """A part of each class's items, at least one, drawn from the seed alone; smaller parts lie in larger ones."""
+        return self.pick(splits.fraction(self.labels, part, seed=seed))
+
+    def repeat(self, times: int) -> "Dataset":
+        """The items, `times` times over: an epoch of few items as long as one of many. Training draws each anew.
+
+        Draw first and repeat then: a draw from repeated items takes the same file more than once.
+
+        Source: the published few-shot code, which repeats a class's K items until an epoch is as long as of all.
+
+        Raises:
+            DataError: not even once.
+        """
+        if times < 1:
+            raise DataError(f"times must be at least 1, got {times}")
+        return replace(self, items=self.items * times)
+
+    def with_drawn_split(self, part: float, *, seed: int) -> "Dataset":
+        """The same items with a held-out part of each class as "val" and the rest as "train"; groups stay whole.
+
+        Raises:
+            DataError: a class from which nothing can be held out.
+        """
+        groups = self.groups
+        # Copies of a file stay together too.
+        grouped = len(set(groups)) < len(groups)
+        held = set(splits.hold_out(self.labels, part, seed=seed, groups=groups if grouped else None))
+        items = (replace(item, split="val" if i in held else "train") for i, item in enumerate(self.items))
+        return replace(self, items=tuple(items))
+
+
+def splits_of(dataset: Dataset) -> dict[str, int]:
+    """Number of items of each split that occurs."""
+    counts = Counter(item.split for item in dataset.items)
+    return {name: counts[name] for name in get_args(Split) if counts[name]}
+
+
+def label_indices(dataset: Dataset, names: Sequence[str]) -> list[int]:
+    """The place of each item's label among the names.
+
+    Raises:
+        DataError: a label that is not among the names.
+    """
+    place = {name: index for index, name in enumerate(names)}
+    unknown = sorted(set(dataset.labels) - set(place))
+    if unknown:
+        raise DataError(
+            f"{dataset.source}: label {unknown[0]!r} is not among the {len(names)} classes"
+            f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}: "
+            "pass --classes or --zero-shot to make a head for other classes"
+        )
+    return [place[label] for label in dataset.labels]

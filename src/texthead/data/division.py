@@ -1,0 +1,81 @@
+"""Who trains, who validates and who is scored."""
+
+from dataclasses import dataclass, replace
+
+from texthead.data.dataset import Dataset, splits_of
+from texthead.errors import DataError
+from texthead.media.fingerprints import fingerprints
+from texthead.media.paths import resolved
+
+HELD_OUT = 0.2
+
+
+@dataclass(frozen=True)
+class Division:
+    """Who trains, who is looked at after each epoch, and who is scored at the end."""
+
+    train: Dataset
+    val: Dataset | None
+    scored: Dataset
+    scored_name: str
+
+
+def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) -> Division:
+    """The data's own splits, or a drawn one: seeded, stratified, groups whole.
+
+    Raises:
+        DataError: no item to train on, or none to hold out, or a part to hold out of data that is divided already.
+    """
+    if not splits_of(dataset):
+        dataset = dataset.with_drawn_split(HELD_OUT if part is None else part, seed=seed)
+    elif part is not None:
+        raise DataError(f"--held-out {part}: {dataset.source} has its own splits {splits_of(dataset)}; leave it out")
+    train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
+    if not len(train):
+        raise DataError(f"{dataset.source}: no item of split 'train'; found {splits_of(dataset)}")
+    if k is not None:
+        train = train.k_shot(k, seed=seed)
+    scored, name = (test, "test") if len(test) else (val, "val")
+    # Labels that only occur outside training have no row; `eval --zero-shot` is for them.
+    val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
+    return Division(train, val if len(val) else None, scored, name)
+
+
+def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
+    """The items of two sources as one dataset: those of the first to train on, those of the second to validate.
+
+    Raises:
+        DataError: a source with several splits of its own, or an item that is in both.
+    """
+    for role, dataset, alone in (("DATA", train_set, {"train"}), ("--val", val_set, {"val", "test"})):
+        own = splits_of(dataset)
+        if own and (len(own) > 1 or not set(own) <= alone):
+            raise DataError(f"{dataset.source}: has its own splits {own}, so it cannot be {role} beside another source")
+    trained = {resolved(item.path) for item in train_set.items}
+    both = [item for item in val_set.items if resolved(item.path) in trained]
+    if both:
+        raise DataError(
+            f"{len(both)} of {len(val_set)} items of {val_set.source} are in {train_set.source} too "
+            f"(the first: {both[0].path}): an item is trained on or scored, not both"
+        )
+    said = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
+    contents = set(fingerprints([item.path for item in train_set.items])) - {""}
+    prints = fingerprints([item.path for item in val_set.items])
+    own = [place for place, content in enumerate(prints) if content not in contents]
+    total, copies = len(val_set), sorted(set(range(len(val_set))) - set(own))
+    if copies:
+        told = f"{val_set.source}: {len(copies)} of {total} items are copies of training items"
+        if not own:
+            raise DataError(f"{told}: name other data in --val")
+        said.append(f"{told} and not scored ({val_set.items[copies[0]].path})")
+        val_set = val_set.pick(own)
+    classes = set(train_set.classes)
+    other = [item for item in val_set.items if item.label not in classes]
+    if other:
+        said.append(
+            f"{val_set.source}: {len(other)} of {total} items are of classes without a training item "
+            f"({other[0].label!r}) and not scored"
+        )
+    items = [replace(item, split="train") for item in train_set.items]
+    items += [replace(item, split="val") for item in val_set.items]
+    return Dataset(tuple(items), train_set.source, tuple(said))

@@ -1,0 +1,404 @@
+"""Decode once: every video as some evenly placed frames, all of them key frames, in tar shards of WebDataset's format.
+
+A clip is `KEY.avi` (Motion JPEG) or, of an image, `KEY.jpg`, beside `KEY.json` with its label and where it came from.
+Other tools read the tars as they are; `texthead.shard_files` reads any clip of them by itself.
+"""
+
+import hashlib
+import io
+import json
+import multiprocessing
+import signal
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+import PIL.Image
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from texthead.data.dataset import Dataset, Item
+from texthead.data.sampling import evenly
+from texthead.data.transforms import short_side
+from texthead.errors import DataError, MediaError, RunError
+from texthead.files import locked, read_json, replacing, write_json
+from texthead.media.fingerprints import fingerprints
+from texthead.media.limits import MAX_SIDE
+from texthead.media.open import Media, is_image, open_media
+from texthead.media.paths import address, resolved
+from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP
+
+# The times of the chosen frames are kept to a millisecond.
+_DIGITS = 3
+
+_ORDER_SEED = 0
+
+# Bytes of frames that are decoded at a time.
+_LARGEST_GROUP = 2**28
+
+MARK, LOCK = "prepare.json", ".lock"
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """What a clip is stored as.
+
+    Attributes:
+        frames: at most so many, evenly placed (segment centres); a shorter video keeps all of its own.
+        short_side: frames are scaled down to it, in pixels, and never up.
+        quality: of JPEG, by Pillow's scale from 1 to 95.
+        clips: in a shard.
+
+    Raises: DataError for a number out of range.
+    """
+
+    frames: int = 32
+    short_side: int = 256
+    quality: int = 90
+    clips: int = 256
+
+    def __post_init__(self) -> None:
+        rules = {
+            "frames": (self.frames >= 1, "at least 1"),
+            "short_side": (16 <= self.short_side <= MAX_SIDE, f"16 to {MAX_SIDE} pixels"),
+            "quality": (1 <= self.quality <= 95, "1 to 95"),
+            "clips": (self.clips >= 1, "at least 1"),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise DataError(f"{name} must be {rule}, got {getattr(self, name)}")
+
+
+class Unreadable(NamedTuple):
+    """A file of the source that is in no shard, and why."""
+
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` has done: clips, bytes and shards in all, shards that were there before, files left out."""
+
+    clips: int
+    bytes: int
+    shards: int
+    skipped: int
+    unreadable: tuple[Unreadable, ...]
+
+
+class _Task(NamedTuple):
+    """One shard: its number, its items with their places in the dataset and their files' fingerprints."""
+
+    number: int
+    items: tuple[tuple[int, Item, str], ...]
+    options: ShardOptions
+    out: Path
+
+    @property
+    def tar(self) -> Path:
+        return self.out / f"shard-{self.number:06d}.tar"
+
+    @property
+    def listing(self) -> Path:
+        return self.tar.with_suffix(".json")
+
+
+class _Done(NamedTuple):
+    """What is kept of a finished shard."""
+
+    clips: int
+    bytes: int
+    sha256: str
+    unreadable: list[list[str]]
+
+
+def prepare(
+    dataset: Dataset,
+    out: Path,
+    options: ShardOptions | None = None,
+    *,
+    workers: int = 1,
+    skip_unreadable: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Put the dataset's clips into shards in the folder `out`; those that are finished there are left alone.
+
+    Clips are dealt to shards in a fixed random order, so that tools that stream shards see classes mixed; read back
+    they come in the dataset's order. What is not readable is listed with each shard.
+
+    Args:
+        workers: processes, of which each writes a shard at a time.
+        skip_unreadable: finish although files could not be read; without it shards that lack some are made again the
+            next time. Shards whose files have changed are so in any case.
+        progress: called with clips done and clips in all.
+
+    Raises:
+        DataError: `out` is remote, lies among class folders, or holds anything else than shards of this data and these
+            options.
+        MediaError: files could not be read, or would be larger clips than are read from shards, unless
+            `skip_unreadable`; all others are in their shards then.
+        RunError: the disk is full or read-only, another process prepares into `out`, or one of ours has ended.
+    """
+    options, root = options or ShardOptions(), _folder_of(dataset)
+    if address(out):
+        raise DataError(f"{out}: shards are written on this machine; copy the folder to {address(out)} when it is done")
+    if root is not None and out.resolve().is_relative_to(root):
+        raise DataError(f"{out}: lies in {root}, whose folders are classes; put shards elsewhere")
+    tasks = _tasks(dataset, out, options)
+    with locked(out):
+        _begin(dataset, out, options)
+        finished = {task.number: done for task in tasks if (done := _finished(task, skip_unreadable)) is not None}
+        skipped, clips = len(finished), sum(len(task.items) for task in tasks if task.number in finished)
+        if progress:
+            progress(clips, len(dataset))
+        for number, done in _written([task for task in tasks if task.number not in finished], workers):
+            finished[number] = done
+            clips += len(tasks[number].items)
+            if progress:
+                progress(clips, len(dataset))
+        shards = [finished[task.number] for task in tasks]
+        lost = [Unreadable(*entry) for shard in shards for entry in shard.unreadable]
+        if lost and not skip_unreadable:
+            more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+            problem = f"{lost[0].problem}{more}; all else is prepared: --skip-unreadable leaves such files out"
+            raise MediaError(Path(lost[0].path), problem)
+        _write_index(dataset, out, options, [(task.tar.name, finished[task.number]) for task in tasks], len(lost))
+    total = sum(shard.bytes for shard in shards)
+    return Prepared(sum(shard.clips for shard in shards), total, len(tasks), skipped, tuple(lost))
+
+
+# ---- which clip goes into which shard
+
+
+def _folder_of(dataset: Dataset) -> Path | None:
+    """The folder of class folders that the data is read from, if it is one."""
+    path = Path(dataset.source)
+    return path.resolve() if dataset.source and path.is_dir() else None
+
+
+def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
+    order = np.random.default_rng(_ORDER_SEED).permutation(len(dataset)).tolist()
+    prints = fingerprints([item.path for item in dataset.items])
+    return [
+        _Task(
+            number,
+            tuple((place, dataset.items[place], prints[place]) for place in order[start : start + options.clips]),
+            options,
+            out,
+        )
+        for number, start in enumerate(range(0, len(order), options.clips))
+    ]
+
+
+def _row(place: int, item: Item) -> dict[str, Any]:
+    """What is kept of an item."""
+    return {
+        "order": place,
+        "label": item.label,
+        "split": item.split,
+        "group": item.group,
+        "extra": [list(pair) for pair in item.extra],
+        "source": str(resolved(item.path)),
+    }
+
+
+def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
+    """Mark the folder as one for shards of this data and these options, or see that it is.
+
+    Raises:
+        DataError: it is for others, or holds something else.
+    """
+    told = [FORMAT, asdict(options), [_row(place, item) for place, item in enumerate(dataset.items)]]
+    of = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    mark = out / MARK
+    if mark.is_file():
+        if read_json(mark).get("of") != of:
+            raise DataError(
+                f"{out}: is of shards of other data or with other options; give the same again, or a new folder"
+            )
+        for left in out.glob(".shard-*"):  # What a stop has left.
+            left.unlink()
+        return
+    others = sorted(path.name for path in out.iterdir() if path.name != LOCK)
+    if others:
+        raise DataError(f"{out}: holds {others[0]} and no {MARK}, so it is not for shards; give a new or empty folder")
+    write_json(mark, {"format": FORMAT, "of": of, "options": asdict(options)})
+
+
+def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
+    """What is kept of a shard that needs no more work: it is whole, and its files are as they were."""
+    if not task.listing.is_file() or not task.tar.is_file():
+        return None
+    try:
+        found = json.loads(task.listing.read_text(encoding="utf-8"))
+        done = _Done(len(found["clips"]), found["tar"]["bytes"], found["tar"]["sha256"], found["unreadable"])
+        same = found["prints"] == [fingerprint for *_, fingerprint in task.items]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not same or task.tar.stat().st_size != done.bytes:
+        return None
+    return None if done.unreadable and not skip_unreadable else done
+
+
+# ---- writing
+
+
+def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]]:
+    """(number, what is kept) of each shard as it is finished.
+
+    Raises:
+        RunError: a process ended, as where memory is short.
+    """
+    if workers <= 1 or len(tasks) <= 1:
+        yield from ((task.number, _write(task)) for task in tasks)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=spawn, initializer=_begin_process)
+    try:
+        waiting = {pool.submit(_write, task): task.number for task in tasks}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+    except BrokenProcessPool:
+        raise RunError("a process that prepares clips has ended, perhaps for want of memory: fewer --workers") from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_process() -> None:
+    """One thread; an interrupt is for the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _write(task: _Task) -> _Done:
+    """What is kept of a shard, after putting it and the index beside it on the disk, each whole or not at all."""
+    clips, unreadable = [], []
+    first = task.number * task.options.clips
+    task.listing.unlink(missing_ok=True)  # It is of the tar before.
+    with replacing(task.tar) as beside, tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for place, item, fingerprint in task.items:
+            try:
+                if not fingerprint:
+                    raise MediaError(item.path, "could not be read when preparing began; run the command again")
+                suffix, data, about = encoded(item.path, task.options)
+            except MediaError as error:
+                unreadable.append([str(error.path), error.problem])
+                continue
+            key, row = f"{first + len(clips):09d}", _row(place, item)
+            _add(archive, f"{key}.json", json.dumps({**row, **about}).encode())
+            offset = _add(archive, f"{key}{suffix}", data)
+            digest = hashlib.sha256(data).hexdigest()
+            own = {"key": key, "suffix": suffix, "offset": offset, "size": len(data), "sha256": digest}
+            clips.append({**own, "print": fingerprint, **row})
+    with task.tar.open("rb") as file:
+        done = _Done(len(clips), task.tar.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), unreadable)
+    told = {"file": task.tar.name, "bytes": done.bytes, "sha256": done.sha256}
+    prints = [fingerprint for *_, fingerprint in task.items]
+    index = {"format": FORMAT, "tar": told, "clips": clips, "unreadable": unreadable, "prints": prints}
+    write_json(task.listing, index)
+    return done
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Put a file into the archive: where its bytes begin."""
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    offset = archive.offset + tarfile.BLOCKSIZE  # One block of header: names are short, so none is extended.
+    archive.addfile(entry, io.BytesIO(data))
+    return offset
+
+
+def _write_index(
+    dataset: Dataset, out: Path, options: ShardOptions, shards: Sequence[tuple[str, _Done]], lost: int
+) -> None:
+    """The list of all shards, in the format of WebDataset's indexed reader, with our own part."""
+    listed = [
+        {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
+    ]
+    own = {"format": FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
+    value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": own}
+    write_json(out / INDEX, value)
+
+
+# ---- one clip
+
+
+def encoded(path: Path, options: ShardOptions) -> tuple[str, bytes, dict[str, Any]]:
+    """(suffix, bytes, what is kept of where they came from) of one file as a clip.
+
+    Raises:
+        MediaError: it cannot be read, or would be a larger clip than is read from a shard.
+    """
+    try:
+        with open_media(path) as media:
+            chosen = evenly(media.num_frames, options.frames)
+            frames = _small(media, chosen, options.short_side)
+            about: dict[str, Any] = {"frames": chosen, "source_frames": media.num_frames}
+            seconds = getattr(media, "pts_seconds", None)
+    except OSError as error:
+        raise MediaError(path, f"cannot be read ({error.strerror}); check its rights") from None
+    if is_image(path) and len(chosen) == 1:
+        suffix, data = ".jpg", jpeg(frames[0], options.quality)
+    else:
+        if seconds is not None:
+            about["seconds"] = [round(seconds[index], _DIGITS) for index in chosen]
+        suffix, data = ".avi", motion_jpeg(frames, options.quality, rate=_rate(about.get("seconds")))
+    if len(data) > MOST_BYTES_OF_CLIP:
+        problem = f"would be a clip of {len(data)} bytes, of which {MOST_BYTES_OF_CLIP} are read: lower --frames"
+        raise MediaError(path, f"{problem}, --short-side or --quality")
+    return suffix, data, about
+
+
+def _small(media: Media, chosen: Sequence[int], short: int) -> UInt8[Tensor, "frames 3 height width"]:
+    """The chosen frames, scaled down; of large ones so few at a time that memory stays small."""
+    first = media.frames_at(chosen[:1])
+    group = max(1, _LARGEST_GROUP // first.numel())
+    parts = [chosen[start : start + group] for start in range(0, len(chosen), group)]
+    return torch.cat([short_side(media.frames_at(part), short) for part in parts])
+
+
+def _rate(seconds: Sequence[float] | None) -> Fraction:
+    """Frames a second at which the chosen frames take as long as they did; 8 where nothing says."""
+    if not seconds or len(seconds) < 2 or seconds[-1] <= seconds[0]:
+        return Fraction(8)
+    rate = Fraction((len(seconds) - 1) / (seconds[-1] - seconds[0])).limit_denominator(1000)
+    return min(max(rate, Fraction(1, 100)), Fraction(1000))
+
+
+def motion_jpeg(frames: UInt8[Tensor, "frames 3 height width"], quality: int, *, rate: Fraction = Fraction(8)) -> bytes:
+    """The frames as Motion JPEG in an .avi, every one a key frame.
+
+    Differs: Pillow makes the pictures. FFmpeg's own encoder is no faster, and off by 1.4 grey levels instead of 0.8.
+    """
+    out = io.BytesIO()
+    with av.open(out, "w", format="avi") as container:
+        stream = container.add_stream("mjpeg", rate=rate)
+        stream.height, stream.width = frames.shape[-2:]
+        stream.pix_fmt = "yuvj420p"
+        for number, frame in enumerate(frames):
+            packet = av.Packet(jpeg(frame, quality))
+            packet.stream, packet.time_base = stream, 1 / rate
+            packet.pts = packet.dts = number
+            packet.duration, packet.is_keyframe = 1, True
+            container.mux(packet)
+    return out.getvalue()
+
+
+def jpeg(frame: UInt8[Tensor, "3 height width"], quality: int) -> bytes:
+    """A frame as a JPEG, its colours at half the resolution."""
+    out = io.BytesIO()
+    PIL.Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()).save(out, "JPEG", quality=quality)
+    return out.getvalue()

@@ -1,0 +1,108 @@
+"""How items are looked at in testing: sizes, views, and what is averaged over them."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+from texthead.data.sampling import CROP_COUNTS, Along, Origin, centre_in_segment, clips_in_segments, dense_clips
+from texthead.errors import DataError
+
+Pooling = Literal["features", "logits", "probabilities"]
+
+
+@dataclass(frozen=True)
+class Views:
+    """How a video is looked at in a test: `clips` in time, `crops` in space, "4x3" for four and three.
+
+    `origin` is the frame that a clip takes of each segment: "first" as in the published Text4Vis code,
+    "centre" as in ActionCLIP and ViFi-CLIP; or "dense" for windows of 128 frames. `along` says where three crops
+    lie: along the "width" as in the published Text4Vis code, or the "long-side" as in ViFi-CLIP, for portrait videos.
+
+    Raises: DataError for clips below 1, crops other than 1, 3, 5 and 10, or an unknown origin or side.
+    """
+
+    clips: int = 1
+    crops: int = 1
+    origin: Origin = "first"
+    along: Along = "width"
+
+    def __post_init__(self) -> None:
+        if self.clips < 1:
+            raise DataError(f"views need at least 1 clip, got {self.clips}")
+        if self.crops not in CROP_COUNTS:
+            raise DataError(f"crops must be 1, 3, 5 or 10, got {self.crops}")
+        if self.origin not in get_args(Origin):
+            raise DataError(f"origin must be one of {', '.join(get_args(Origin))}, got {self.origin!r}")
+        if self.along not in get_args(Along):
+            raise DataError(f"along must be one of {', '.join(get_args(Along))}, got {self.along!r}")
+
+    @classmethod
+    def parse(cls, text: str, origin: Origin = "first", along: Along = "width") -> "Views":
+        """The views that "4x3" stands for: 4 clips, 3 crops.
+
+        Raises: DataError for text of another form.
+        """
+        clips, cross, crops = text.partition("x")
+        # `isdecimal` also takes other alphabets' digits, so plain ASCII is asked for first.
+        if not (text.isascii() and cross and clips.isdecimal() and crops.isdecimal()):
+            raise DataError(f"views must be written CLIPSxCROPS like 4x3, got {text!r}")
+        return cls(int(clips), int(crops), origin, along)
+
+    def __str__(self) -> str:
+        return f"{self.clips}x{self.crops}"
+
+    @property
+    def count(self) -> int:
+        """The number of views of one video."""
+        return self.clips * self.crops
+
+    def frame_indices(self, length: int, num_frames: int) -> list[list[int]]:
+        """The frames of every clip, one list of `num_frames` a clip.
+
+        With origin "centre" each segment is cut into `clips` equal parts; clip k takes the middle of part k.
+
+        Worked example, "centre", length 40, 2 frames, 2 clips: parts of 10 with middles 5 15 | 25 35.
+        The clips are 5 25 and 15 35.
+
+        Source: published code for "first" and "dense"; several "centre" clips are our own extension.
+        Raises: DataError for a length or number of frames below 1.
+        """
+        if self.origin == "first":
+            return clips_in_segments(length, num_frames, self.clips)
+        if self.origin == "dense":
+            return dense_clips(length, num_frames, self.clips)
+        parts = centre_in_segment(length, num_frames * self.clips)
+        return [parts[k :: self.clips] for k in range(self.clips)]
+
+
+# --- clips: one item's frames, as training and testing take them -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How frames become the encoder's input in testing: short side `resize`, crops of `size`, in pixels.
+
+    With `squash` both sides become `resize`.
+    """
+
+    size: int
+    resize: int
+    interpolation: Literal["bilinear", "bicubic"]
+    squash: bool = False
+
+
+class Look(NamedTuple):
+    """How files are looked at: frames of a clip, sizes, views, and what is averaged over them."""
+
+    frames: int
+    pixels: Pixels
+    views: Views
+    pooling: Pooling = "features"
+
+    def to_json(self) -> dict[str, Any]:
+        """The same in what JSON knows."""
+        return {
+            "frames": self.frames,
+            "pixels": asdict(self.pixels),
+            "views": asdict(self.views),
+            "pooling": self.pooling,
+        }

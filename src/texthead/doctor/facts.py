@@ -1,0 +1,242 @@
+"""One file -> what can be known of it without a model: faults, frames, times, light, motion, and hashes of its content.
+
+Every frame is decoded once; sixteen of them, evenly placed, are looked at.
+"""
+
+import io
+import itertools
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Bool, Float, UInt8
+
+from texthead.commands.console import bar
+from texthead.data.dataset import Dataset
+from texthead.data.sampling import centre_in_segment, evenly
+from texthead.errors import MediaError
+from texthead.media.fingerprints import content_digest
+from texthead.media.image import FrameFolder, Image
+from texthead.media.open import Media, open_media
+from texthead.media.video import Video
+from texthead.parallel.worker_pool import Lost, watched
+
+# The file is of no use.
+STOPPED = "stopped its reader"
+
+HASHED_FRAMES = 4
+
+_HASH_SIDE = 16
+
+HASH_BITS = HASHED_FRAMES * _HASH_SIDE * _HASH_SIDE
+
+_LOOKED_AT = 16
+
+_THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 96, 80
+
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+
+# A gap between frames is uneven where it is off the usual one by more than this part of it.
+_UNEVEN = 0.25
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one file; numbers are 0 and `look` is None where it could not be read so far.
+
+    Attributes:
+        fault: what keeps it from being read whole, and `problem` says so in words; None where nothing does.
+        digest: SHA-256 of its bytes; "" where it does not open.
+        frames: that a player shows; `listed` is the number that the header claims, 0 where it claims none.
+        seconds: of a video; 0 of an image.
+        width, height: of the upright picture, in pixels.
+        turned: whether the container or EXIF turns or mirrors the picture.
+        uneven: the part of the gaps between frames that are off the usual gap by more than a quarter.
+        thumbnail: a JPEG of a frame in its middle, at most 96 pixels on the long side; empty where none was asked for.
+    """
+
+    path: Path
+    digest: str = ""
+    fault: str | None = None
+    problem: str = ""
+    frames: int = 0
+    listed: int = 0
+    seconds: float = 0.0
+    width: int = 0
+    height: int = 0
+    turned: bool = False
+    uneven: float = 0.0
+    look: "Appearance | None" = None
+    thumbnail: bytes = b""
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What the frames look like, in grey levels from 0 to 255.
+
+    Attributes:
+        brightest: the 95th percentile of the brightest frame.
+        contrast: the largest standard deviation within a frame.
+        motion: the largest mean difference between neighbours of the frames that were looked at; 0 of one frame.
+        bits: whether each place is brighter than the one on its left, in a grid over four frames (a difference hash).
+    """
+
+    brightest: float
+    contrast: float
+    motion: float
+    bits: Bool[np.ndarray, " bits"]
+
+
+def facts_asked(task: tuple[Path, bool]) -> Facts:
+    """The facts of a file, and its thumbnail if that is asked for, as one task of a process."""
+    path, thumbnail = task
+    return facts_of(path, thumbnail=thumbnail)
+
+
+def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
+    """All that can be known of the file at `path`; what cannot be read is a fault, never an error."""
+    facts = Facts(path)
+    try:
+        with open_media(path) as media:
+            # Only of what opens: a folder has no bytes, and those of a device never end.
+            facts = replace(_with_header(facts, media), digest=content_digest(path))
+            return _with_frames(facts, media, thumbnail=thumbnail)
+    except MediaError as error:
+        missing = bytes_missing(path) if error.fault == "unreadable" else 0
+        if missing:
+            problem = f"cut short: {missing:,} bytes are missing at its end; fetch or copy the file again"
+            return replace(facts, fault="cut short", problem=problem)
+        return replace(facts, fault=error.fault, problem=error.problem)
+    except FileNotFoundError:
+        return replace(facts, fault="missing", problem="no such file; check the path")
+    except OSError as error:
+        return replace(facts, fault="unreadable", problem=f"cannot be read ({error.strerror}); check its rights")
+
+
+def bytes_missing(path: Path) -> int:
+    """How many bytes the boxes of an .mp4 or .mov claim beyond the end of the file; 0 of any other file.
+
+    Where the index stands at the end, a file that was cut short has none, and no decoder can say what is wrong.
+    """
+    if not path.is_file():
+        return 0
+    size, place = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while place + 8 <= size:
+            file.seek(place)
+            header = file.read(16)
+            if place == 0 and header[4:8] not in _FIRST_BOXES:
+                return 0
+            length = int.from_bytes(header[:4], "big")
+            length = int.from_bytes(header[8:16], "big") if length == 1 else length
+            if length < 8:
+                return 0
+            place += length
+    return max(0, place - size)
+
+
+def _with_header(facts: Facts, media: Media) -> Facts:
+    """The facts, with what is known before a frame is decoded."""
+    facts = replace(facts, frames=media.num_frames)
+    if not isinstance(media, Video):
+        return facts
+    return replace(
+        facts, listed=media.listed_frames, seconds=media.duration_seconds, uneven=uneven_part(media.pts_seconds)
+    )
+
+
+def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
+    """The facts, with what is known after all frames are decoded."""
+    wanted = evenly(media.num_frames, _LOOKED_AT)
+    greys: list[Float[np.ndarray, "64 64"]] = []
+    for index, picture in _pictures(media, wanted):
+        height, width = picture.shape[:2]
+        if thumbnail and index == wanted[len(wanted) // 2]:
+            facts = replace(facts, thumbnail=_thumbnail(picture))
+        greys.append(_grey(picture, 64, 64))
+        facts = replace(facts, width=width, height=height)
+    return replace(facts, turned=_turned(media), look=_look(greys))
+
+
+def _pictures(media: Media, wanted: list[int]) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
+    """(index, picture) of each wanted frame, while or after every frame is decoded."""
+    if isinstance(media, Video):
+        yield from media.checked_frames(set(wanted))
+        return
+    if isinstance(media, FrameFolder):
+        media.check()
+    for index in wanted:
+        yield index, media.frames_at([index])[0].permute(1, 2, 0).numpy()
+
+
+def _turned(media: Media) -> bool:
+    if isinstance(media, Video):
+        return media.rotation != 0
+    return isinstance(media, Image) and media.orientation != 1
+
+
+def uneven_part(seconds: list[float]) -> float:
+    """The part of the gaps between times, in seconds, that are off the median gap by more than a quarter of it.
+
+    Worked example: 0 1 2 3 5 has the gaps 1 1 1 2, and a quarter of them is off.
+    """
+    gaps = np.diff(seconds)
+    return float((np.abs(gaps - np.median(gaps)) > _UNEVEN * np.median(gaps)).mean()) if len(gaps) else 0.0
+
+
+def _grey(picture: UInt8[np.ndarray, "height width 3"], width: int, height: int) -> Float[np.ndarray, "rows columns"]:
+    image = PIL.Image.fromarray(picture).convert("L")
+    return np.asarray(image.resize((width, height), PIL.Image.Resampling.BOX), np.float32)
+
+
+def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    image, file = PIL.Image.fromarray(picture), io.BytesIO()
+    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), PIL.Image.Resampling.BOX)
+    image.save(file, "jpeg", quality=_THUMBNAIL_QUALITY)
+    return file.getvalue()
+
+
+def _look(greys: list[Float[np.ndarray, "64 64"]]) -> Appearance:
+    motion = max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0)
+    hashed = [difference_hash(greys[index]) for index in centre_in_segment(len(greys), HASHED_FRAMES)]
+    return Appearance(
+        brightest=max(float(np.percentile(grey, 95)) for grey in greys),
+        contrast=max(float(grey.std()) for grey in greys),
+        motion=motion,
+        bits=np.concatenate(hashed),
+    )
+
+
+def difference_hash(grey: Float[np.ndarray, "64 64"]) -> Bool[np.ndarray, " bits"]:
+    """Whether each cell of a 16x16 grid is brighter than the one on its left.
+
+    Source: the difference hash of Krawetz, on a finer grid.
+    """
+    shrunk = PIL.Image.fromarray(grey).resize((_HASH_SIDE + 1, _HASH_SIDE), PIL.Image.Resampling.BOX)
+    return (np.diff(np.asarray(shrunk), axis=1) > 0).ravel()
+
+
+def read_facts(dataset: Dataset, *, workers: int, seconds: float, pictured: Collection[int] = ()) -> list[Facts]:
+    """The facts of each item's file, read by processes of which none can hold up the rest.
+
+    Args:
+        pictured: the positions of the items that get a thumbnail if they can be read.
+
+    Raises:
+        RunError: no process can be started.
+    """
+    paths = [item.path for item in dataset.items]
+    tasks = [(path, position in pictured) for position, path in enumerate(paths)]
+    found: list[Facts] = [Facts(path) for path in paths]
+    with bar("read", "files") as progress:
+        for done, (position, facts) in enumerate(watched(facts_asked, tasks, workers=workers, seconds=seconds), 1):
+            if isinstance(facts, Lost):
+                remedy = (
+                    "give it more by --limit, or leave it out" if facts.late else "encode it again, or leave it out"
+                )
+                facts = Facts(paths[position], fault=STOPPED, problem=f"{facts.reason}; {remedy}")
+            found[position] = facts
+            progress(done, len(paths))
+    return found

@@ -1,0 +1,354 @@
+"""What is wrong with a dataset: facts of its files and of its class names -> findings. Nothing is read here."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.csgraph
+from jaxtyping import Float
+
+from texthead.data.dataset import Item
+from texthead.doctor.facts import STOPPED, Appearance, Facts
+from texthead.doctor.swapped_names import Swap
+from texthead.errors import Fault
+from texthead.text import class_names
+from texthead.text.class_names import clean_name, mirrored_names
+
+Severity = Literal["serious", "warning", "note"]
+
+UNREADABLE = frozenset((*get_args(Fault), STOPPED))
+
+# Grey levels, 0 to 255.
+_BLACK = 32.0
+
+_PLAIN = 0.5
+
+_STILL = 0.1
+
+_UNEVEN_PART = 0.01
+
+# Sides of a picture, in pixels and as long over short.
+_TINY, _LONG = 32, 4.0
+
+# The largest class over the smallest.
+_IMBALANCE = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        fault: its kind, the same words for all of a kind.
+        about: the path or the class name.
+        detail: the value and what to do.
+        items: the positions of the items that it is about.
+    """
+
+    severity: Severity
+    fault: str
+    about: str
+    detail: str
+    items: tuple[int, ...] = ()
+
+
+# ---- files, each by itself
+
+
+def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
+    """What is wrong with each file by itself.
+
+    Args:
+        frames: that a clip takes of a video; shorter ones repeat frames.
+    """
+    found = []
+    for position, fact in enumerate(facts):
+        path, items = str(fact.path), (position,)
+        if fact.fault:
+            found.append(Finding("serious", fact.fault, path, fact.problem.removeprefix(f"{fact.fault}: "), items))
+            continue
+        for severity, fault, detail in _odd_things(fact, frames):
+            found.append(Finding(severity, fault, path, detail, items))
+    return found
+
+
+def _odd_things(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
+    """(severity, fault, detail) of a file that can be read whole."""
+    if fact.listed and fact.listed != fact.frames:
+        told = f"its header says {counted(fact.listed, 'frame')}, {fact.frames} are shown; clips are taken from those"
+        yield "note", "header counts otherwise", told
+    if fact.seconds > 0 and fact.frames < frames:
+        told = f"{counted(fact.frames, 'frame')}, a clip takes {frames}: some are repeated; leave it out or take fewer"
+        yield "warning", "too few frames", told
+    if fact.turned:
+        yield "note", "rotated", f"{fact.width}x{fact.height} when upright; texthead turns it, other tools may not"
+    if fact.uneven > _UNEVEN_PART:
+        told = f"{100 * fact.uneven:.0f} % of the gaps between frames are off the usual one by a quarter or more"
+        yield "note", "variable frame rate", f"{told}; encode it at one rate if speed tells your classes apart"
+    yield from _odd_sides(fact)
+    if fact.look is not None:
+        yield from _odd_looks(fact, fact.look)
+
+
+def _odd_sides(fact: Facts) -> Iterable[tuple[Severity, str, str]]:
+    size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
+    if short < _TINY:
+        yield "warning", "odd size", f"{size}: a side below {_TINY} pixels; leave it out if nothing is to be made out"
+    elif long > _LONG * short:
+        yield "warning", "odd size", f"{size}: {long / short:.1f} times as long as wide; a square crop leaves most out"
+    elif fact.seconds > 0 and (fact.width % 2 or fact.height % 2):
+        yield "note", "odd size", f"{size}: an odd side, which many video encoders refuse; texthead reads it"
+
+
+def _odd_looks(fact: Facts, look: Appearance) -> Iterable[tuple[Severity, str, str]]:
+    remedy = "look at it, and leave it out if nothing is shown"
+    if look.brightest < _BLACK:
+        yield "warning", "near black", f"hardly any pixel is brighter than {look.brightest:.0f} of 255; {remedy}"
+    elif look.contrast < _PLAIN:
+        yield "warning", "one colour", f"grey levels differ by {look.contrast:.1f} of 255; {remedy}"
+    if fact.frames > 1 and look.motion < _STILL:
+        told = f"frames differ by {look.motion:.2f} of 255 grey levels at most"
+        yield "warning", "frozen", f"{told}; leave it out if its class is a motion"
+
+
+def counted(count: int, word: str) -> str:
+    """The number with its noun: `1 frame`, `1,200 frames`."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+# ---- files, beside each other
+
+
+def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
+    """Files with the same bytes: in one class, under two labels, or in two splits."""
+    by_digest: dict[str, list[int]] = {}
+    for position, fact in enumerate(facts):
+        if fact.digest:
+            by_digest.setdefault(fact.digest, []).append(position)
+    groups = [tuple(group) for group in by_digest.values() if len(group) > 1]
+    return [_copy_finding(items, group) for group in groups]
+
+
+def _copy_finding(items: Sequence[Item], group: tuple[int, ...]) -> Finding:
+    labels = sorted({items[position].label for position in group})
+    splits = sorted({str(items[position].split) for position in group})
+    others = ", ".join(str(items[position].path) for position in group[1:4])
+    about, more = str(items[group[0]].path), f" and {len(group) - 4} more" if len(group) > 4 else ""
+    if len(labels) > 1:
+        told = f"labelled {' and '.join(labels)}: also {others}{more}; label it once"
+        return Finding("serious", "one file, two labels", about, told, group)
+    if len(splits) > 1:
+        told = f"the same bytes in {' and '.join(splits)}: {others}{more}; keep it in one"
+        return Finding("serious", "leak", about, told, group)
+    return Finding("warning", "exact duplicate", about, f"the same bytes as {others}{more}; keep one", group)
+
+
+def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tuple[int, int], str]) -> list[Finding]:
+    """Files that look alike and have other bytes, in groups that hang together; across splits they are leaks.
+
+    Args:
+        pairs: how alike two files are, in words; of files with the same bytes the first stands for all.
+    """
+    near = {pair: how for pair, how in pairs.items() if facts[pair[0]].digest != facts[pair[1]].digest}
+    alike = {facts[position].digest: position for pair in near for position in pair}
+    same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
+    told = {pair[0]: how for pair, how in sorted(near.items(), reverse=True)}
+    found = []
+    for group in _joined(len(items), [*near, *same]):
+        others = ", ".join(str(items[position].path) for position in group[1:4])
+        more = f" and {len(group) - 4} more" if len(group) > 4 else ""
+        # Not always of the first: that can be a copy of another, in which a reader sees less.
+        how = next(told[position] for position in group if position in told)
+        labels = sorted({items[position].label for position in group})
+        labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
+        splits = sorted({str(items[position].split) for position in group})
+        where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
+        remedy = "look which label is true" if len(labels) > 1 else "keep one if they show the same"
+        detail = f"looks like {others}{more}{where} ({how}{labelled}); {remedy}"
+        severity, fault = _near_fault(len(labels), len(splits))
+        found.append(Finding(severity, fault, str(items[group[0]].path), detail, tuple(group)))
+    return found
+
+
+def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
+    if splits > 1:
+        return "serious", "near leak"
+    # Two classes may well be filmed at one place, of which an encoder sees more than of what happens there.
+    return "warning", "near duplicate, two labels" if labels > 1 else "near duplicate"
+
+
+def _joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The groups of several positions that pairs join, each in order."""
+    ends = np.array(sorted(pairs), int).reshape(-1, 2)
+    graph = scipy.sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (count, count))
+    _, places = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    groups: dict[int, list[int]] = {}
+    for position in np.unique(ends).tolist():
+        groups.setdefault(int(places[position]), []).append(position)
+    return list(groups.values())
+
+
+def group_leaks(items: Sequence[Item]) -> list[Finding]:
+    """Groups of which a part is trained on and another is tested on."""
+    splits: dict[str, set[str]] = {}
+    for item in items:
+        if item.group and item.split:
+            splits.setdefault(item.group, set()).add(item.split)
+    return [
+        Finding("serious", "group in two splits", group, f"has items in {' and '.join(sorted(held))}; put all into one")
+        for group, held in splits.items()
+        if len(held) > 1
+    ]
+
+
+# ---- classes
+
+
+def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
+    """Classes with too few training items, none, or ten times fewer than the largest; all train without splits."""
+    train = Counter(item.label for item in items if item.split in (None, "train"))
+    found = []
+    for label in sorted({item.label for item in items}):
+        count = train[label]
+        if not count:
+            found.append(Finding("serious", "no training item", label, "all its items are held out; train on some"))
+        elif k is not None and count < k:
+            told = f"{counted(count, 'training item')}, K is {k}; add some, or take a smaller K"
+            found.append(Finding("serious", "too few items", label, told))
+        elif count == 1:
+            found.append(Finding("warning", "one training item", label, "nothing of it can be held out; add some"))
+        elif max(train.values()) > _IMBALANCE * count:
+            largest = train.most_common(1)[0]
+            told = f"{counted(count, 'item')}, {largest[0]} has {largest[1]:,}; add some, or take K of each"
+            found.append(Finding("warning", "imbalance", label, told))
+    return found
+
+
+def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
+    """What is wrong with the class names, as words.
+
+    Args:
+        clean: whether words that are run together are taken apart before they are encoded.
+    """
+    kind, then = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}: take --names clean")
+    found = []
+    for label in labels:
+        apart = class_names.run_together(label)
+        if class_names.is_code(label):
+            found.append(Finding("serious", "a code, no name", label, "give names: --labels FILE with id,name"))
+        elif apart is not None:
+            found.append(Finding(kind, "words run together", label, then.format(apart)))
+        if class_names.is_foreign(label):
+            found.append(
+                Finding("warning", "other letters", label, "most text encoders read Latin letters only; translate it")
+            )
+    for group in class_names.same_names(labels):
+        found.append(Finding("serious", "same name twice", group[0], f"reads like {', '.join(group[1:])}: merge them"))
+    for label in mirrored_names(labels):
+        found.append(Finding("note", "left or right", label, "a flip makes it false: train turns flips off"))
+    return found
+
+
+def folder_findings(items: Sequence[Item]) -> list[Finding]:
+    """Items whose folder is called like another class."""
+    names = {clean_name(item.label).casefold() for item in items}
+    found = []
+    for position, item in enumerate(items):
+        told = clean_name(item.path.parent.name).casefold()
+        if told in names and told != clean_name(item.label).casefold():
+            detail = f"is labelled {item.label} and lies in a folder called {item.path.parent.name}; look which is true"
+            found.append(Finding("serious", "folder of another class", str(item.path), detail, (position,)))
+    return found
+
+
+def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:
+    """Labels of the data that are not among the class names."""
+    return [
+        Finding("serious", "label of no class", label, "is not among the classes: name it there or leave its items out")
+        for label in sorted(set(labels) - set(names))
+    ]
+
+
+def synonym_findings(
+    labels: Sequence[str], cosines: Float[np.ndarray, "classes classes"], *, above: float
+) -> list[Finding]:
+    """Pairs of classes whose text rows are so close that they may be confused, the closest first."""
+    pairs = [(float(cosines[i, j]), i, j) for i in range(len(labels)) for j in range(i) if cosines[i, j] > above]
+    return [
+        Finding(
+            "warning",
+            "near-synonyms",
+            labels[j],
+            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it: "
+            "describe both in sentences (--classes FILE.json), or merge them where they mean the same",
+        )
+        for cosine, i, j in sorted(pairs, reverse=True)
+    ]
+
+
+def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]:
+    """Pairs of classes whose pictures fit the other's name better."""
+    return [
+        Finding(
+            "serious",
+            "names look swapped",
+            labels[swap.first],
+            f"with {labels[swap.second]}: the pictures of both fit the other's name better "
+            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}): look at some",
+        )
+        for swap in swaps
+    ]
+
+
+# ---- what is left out of a cleaned list
+
+
+def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, str]:
+    """Why each item that a cleaned list should do without is left out, by position.
+
+    Files that cannot be read; all copies of a file under two labels; of other copies all but one, which is a test item
+    where there is one, since the test is what results are compared by; of files that only look alike across splits
+    those that are in another split than that one.
+    """
+    why: dict[int, str] = {}
+    for finding in findings:
+        if finding.fault in UNREADABLE:
+            why[finding.items[0]] = _reason(finding)
+    order = ("test", "val", "train", None)
+    for finding in findings:
+        if finding.fault == "one file, two labels":
+            why |= dict.fromkeys(finding.items, _reason(finding))
+        elif finding.fault in ("leak", "near leak", "exact duplicate"):
+            kept = [position for position in finding.items if position not in why]
+            kept.sort(key=lambda position: order.index(items[position].split))
+            for position in kept[1:]:
+                if finding.fault != "near leak" or items[position].split != items[kept[0]].split:
+                    why[position] = f"{finding.fault}: {items[kept[0]].path} stays"
+    return dict(sorted(why.items()))
+
+
+def _reason(finding: Finding) -> str:
+    return f"{finding.fault}: {finding.detail}"
+
+
+def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) -> tuple[list[str], list[list[str]]]:
+    """(columns, rows) of a manifest of the items but some; a path below the folder `beside` is relative to it."""
+    gone = set(without)
+    kept = [item for position, item in enumerate(items) if position not in gone]
+    extra = list(dict.fromkeys(name for item in kept for name, _ in item.extra))
+    optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
+    rows = []
+    for item in kept:
+        own = dict(item.extra)
+        tail = [getattr(item, name) or "" for name in optional] + [own.get(name, "") for name in extra]
+        rows.append([_relative(item.path, beside), item.label, *tail])
+    return ["path", "label", *optional, *extra], rows
+
+
+def _relative(path: Path, folder: Path) -> str:
+    whole, start = path.absolute(), folder.absolute()
+    return str(whole.relative_to(start) if whole.is_relative_to(start) else whole)

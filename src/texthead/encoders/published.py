@@ -1,0 +1,280 @@
+"""Other people's checkpoints: their weights in open_clip's names, and the conventions that their numbers need."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from texthead.data.sampling import Along, Origin
+from texthead.encoders.weights import NO_WEIGHTS, named_tensors, read_checkpoint, read_tensors
+from texthead.errors import EncoderError
+
+Kind = Literal["openai", "text4vis", "text4vis-nce", "actionclip", "vifi-clip"]
+
+# The prompts that ActionCLIP trains and tests with.
+ACTIONCLIP_TEMPLATES = (
+    "a photo of action {}",
+    "a picture of action {}",
+    "Human action of {}",
+    "{}, an action",
+    "{} this is an action",
+    "{}, a video of action",
+    "Playing action of {}",
+    "{}",
+    "Playing a kind of action, {}",
+    "Doing a kind of action, {}",
+    "Look, the human is {}",
+    "Can you recognize the action of {}?",
+    "Video classification of {}",
+    "A video of {}",
+    "The man is {}",
+    "The woman is {}",
+)
+
+PIXELS = {
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "imagenet": ((123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255)),
+}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How the published numbers of a kind of checkpoint were measured.
+
+    Attributes:
+        template: prompt or prompts of the rows.
+        template_pooling, origin, pooling, crops_along: as of a recipe.
+        pixels: whose mean and deviation the pixels are normalised with.
+        interpolation: of the resize before cropping.
+        margin: which crops are cut from a picture whose short side is 256/224 of theirs; others take the whole of it.
+        test_scale: the factor of the cosines in testing; None is the learned one.
+    """
+
+    template: str | tuple[str, ...]
+    template_pooling: Literal["features", "probabilities"] = "features"
+    origin: Origin = "centre"
+    pooling: Literal["features", "logits", "probabilities"] = "features"
+    crops_along: Along = "width"
+    pixels: Literal["clip", "imagenet"] = "clip"
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    margin: Literal["none", "224", "all"] = "all"
+    test_scale: float | None = None
+
+    def resize(self, size: int) -> int:
+        """The short side before a crop of `size`, in pixels: 256 of 224 where there is a margin."""
+        return size * 256 // 224 if self.margin == "all" or self.margin == str(size) else size
+
+
+_TEXT4VIS = Convention("a video of a person {}.", origin="first", margin="224", test_scale=100.0)
+
+CONVENTIONS: dict[Kind, Convention] = {
+    "openai": Convention("a photo of a {}.", margin="none"),
+    "text4vis": _TEXT4VIS,
+    "text4vis-nce": _TEXT4VIS,
+    "actionclip": Convention(ACTIONCLIP_TEMPLATES, template_pooling="probabilities", test_scale=100.0),
+    "vifi-clip": Convention(
+        "a photo of a {}.",
+        pooling="probabilities",
+        crops_along="long-side",
+        pixels="imagenet",
+        interpolation="bilinear",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a published file holds.
+
+    Attributes:
+        kind: whose file it is.
+        clip: image tower (`visual.*`), text tower as far as it is there, and `logit_scale`, in open_clip's names.
+        temporal: the weights of a temporal transformer in our names; empty for mean pooling.
+        token_convs: the kernels of convolutions of the class token, block by block; empty for none.
+    """
+
+    kind: Kind
+    clip: dict[str, Tensor]
+    temporal: dict[str, Tensor]
+    token_convs: list[Tensor]
+
+    @property
+    def missing_text(self) -> list[str]:
+        """What of the text tower is not in the file: of Text4Vis all, of ViFi-CLIP the token embedding."""
+        text = ("token_embedding.weight", "positional_embedding", "text_projection", "ln_final.weight")
+        return [key for key in text if key not in self.clip]
+
+
+def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
+    """The checkpoint in a file of OpenAI's CLIP, Text4Vis, ActionCLIP or ViFi-CLIP; no code in it runs.
+
+    Args:
+        kind: whose file it is; None finds out by its keys.
+
+    Raises:
+        EncoderError: a file that cannot be read, of none of these kinds or of another one, or with weights that none
+            of our modules take.
+    """
+    found = read_checkpoint(path)
+    likely = _kind(found, path)
+    if kind is None and likely == ("text4vis-nce", "actionclip"):
+        raise EncoderError(
+            f"{path}: mean pooling of ActionCLIP and of Text4Vis with a contrastive loss look alike: "
+            "pass --kind actionclip or --kind text4vis-nce"
+        )
+    kind = kind or likely[0]
+    if kind not in likely:
+        raise EncoderError(f"{path}: is a file of {' or '.join(likely)} by its keys, not of {kind}: leave out --kind")
+    fusion: dict[str, Tensor] = {}
+    if kind == "openai":
+        tensors = read_tensors(path)
+    elif kind == "vifi-clip":
+        tensors = _vifi_names(named_tensors(found["model"]))
+    else:
+        tensors = named_tensors(found["model_state_dict"])
+        fusion = named_tensors(dict(found.get("fusion_model_state_dict", {})))
+    inside = "fusion_model."
+    fusion |= {key.removeprefix(inside): value for key, value in tensors.items() if key.startswith(inside)}
+    convs = {int(found[1]): value for key, value in tensors.items() if (found := _TOKEN_CONV.fullmatch(key))}
+    kept = {k: v for k, v in tensors.items() if not k.startswith(inside) and not _TOKEN_CONV.fullmatch(k)}
+    clip = {k: v.float() for k, v in kept.items() if k.split(".")[-1] not in NO_WEIGHTS}
+    _check_temporal(path, clip, fusion)
+    _check_numbers(path, clip | fusion)
+    return Checkpoint(
+        kind,
+        clip,
+        {key: value.float() for key, value in fusion.items()},
+        [convs[index].float() for index in sorted(convs)],
+    )
+
+
+_TOKEN_CONV = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.control_point\.conv\.weight")
+
+# What CLIP's own weights begin with.
+_CLIP = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
+
+_CLIP += ("logit_scale",)
+
+_FUSION = re.compile(
+    r"frame_position_embeddings\.weight|transformer\.resblocks\.\d+\."
+    r"(attn\.in_proj_(weight|bias)|(attn\.out_proj|ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(weight|bias))"
+)
+
+# What says that the image tower looks across frames in a way that has no module here.
+_ACROSS = (".net.", "visual.time_embedding", "VPT", "prompt_learner.ctx", "compound_prompt")
+
+
+def _kind(found: dict, path: Path) -> tuple[Kind, ...]:
+    """The kinds that a file can be of, by its keys."""
+    if isinstance(found.get("model"), dict):
+        keys = named_tensors(found["model"])
+        if any(key.startswith("image_encoder.") for key in keys):
+            return ("vifi-clip",)
+    elif isinstance(found.get("model_state_dict"), dict) and "fusion_model_state_dict" in found:
+        fusion = found["fusion_model_state_dict"]
+        if not isinstance(fusion, dict):
+            raise EncoderError(
+                f"{path}: fusion_model_state_dict is a {type(fusion).__name__}, expected tensors by name"
+            )
+        if not fusion:
+            return "text4vis-nce", "actionclip"
+        return ("actionclip",) if all(key.startswith("module.") for key in fusion) else ("text4vis-nce",)
+    elif isinstance(found.get("model_state_dict"), dict):
+        return ("text4vis",)
+    elif any(str(key).startswith("visual.") for key in found) and "token_embedding.weight" in found:
+        return ("openai",)
+    shown = ", ".join(sorted(map(str, found))[:4])
+    raise EncoderError(f"{path}: is none of {', '.join(get_args(Kind))} by its keys ({shown}, ...): check the file")
+
+
+def _vifi_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """ViFi-CLIP's names as open_clip's. The embedded prompts of its training classes are left out."""
+    dropped = ("prompt_learner.token_", "prompt_learner.complete_text_embeddings")
+    names = {key: key.replace("image_encoder.", "visual.", 1) for key in tensors if not key.startswith(dropped)}
+    return {name.removeprefix("text_encoder."): tensors[key] for key, name in names.items()}
+
+
+def _check_temporal(path: Path, clip: dict[str, Tensor], fusion: dict[str, Tensor]) -> None:
+    across = [key for key in clip if any(part in key for part in _ACROSS) or not key.startswith(_CLIP)]
+    unknown = [key for key in fusion if not _FUSION.fullmatch(key)]
+    if across or unknown:
+        shown = ", ".join(sorted(across + unknown)[:3])
+        raise EncoderError(
+            f"{path}: {len(across) + len(unknown)} weights belong to a head that texthead has not ({shown}): it reads "
+            "mean pooling, the temporal transformer and TokenT1D, without prompts inside the encoder"
+        )
+
+
+def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Nothing, if there is one logit scale and every weight is finite."""
+    scale = tensors.get("logit_scale")
+    if scale is None or scale.numel() != 1:
+        raise EncoderError(f"{path}: holds no logit_scale of one number: it is no checkpoint of CLIP or its kind")
+    for key, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise EncoderError(f"{path}: {key!r} is not finite: the file is damaged; get it again")
+
+
+def model_config(clip: dict[str, Tensor], source: str) -> dict:
+    """open_clip's model config of the towers, from the shapes of their weights; text only where it is there.
+
+    Raises:
+        EncoderError: no image tower of CLIP's two kinds.
+    """
+    try:
+        vision, dim = _vision_config(clip)
+    except (KeyError, IndexError, ValueError) as error:
+        raise EncoderError(
+            f"{source}: no image tower of CLIP ({type(error).__name__}: {error}): check the file"
+        ) from None
+    config: dict = {"embed_dim": dim, "quick_gelu": True, "vision_cfg": vision}
+    if {"ln_final.weight", "token_embedding.weight", "positional_embedding"} <= clip.keys():
+        width = len(clip["ln_final.weight"])
+        config["text_cfg"] = {
+            "context_length": len(clip["positional_embedding"]),
+            "vocab_size": len(clip["token_embedding.weight"]),
+            "width": width,
+            "heads": width // 64,
+            "layers": len({key.split(".")[2] for key in clip if key.startswith("transformer.resblocks.")}),
+        }
+    return config
+
+
+def _vision_config(clip: dict[str, Tensor]) -> tuple[dict, int]:
+    if "visual.proj" in clip:
+        width, _, _, patch = clip["visual.conv1.weight"].shape
+        grid = round((len(clip["visual.positional_embedding"]) - 1) ** 0.5)
+        layers = len({key.split(".")[3] for key in clip if key.startswith("visual.transformer.resblocks.")})
+        vision = {"image_size": grid * patch, "layers": layers, "width": width, "patch_size": patch}
+        return vision, clip["visual.proj"].shape[1]
+    blocks = [len({key.split(".")[2] for key in clip if key.startswith(f"visual.layer{i}.")}) for i in range(1, 5)]
+    grid = round((len(clip["visual.attnpool.positional_embedding"]) - 1) ** 0.5)
+    width = len(clip["visual.layer1.0.conv1.weight"])
+    vision = {"image_size": grid * 32, "layers": blocks, "width": width, "patch_size": None}
+    return vision, len(clip["visual.attnpool.c_proj.weight"])
+
+
+def original(config: dict) -> str | None:
+    """The published encoder that a file of this architecture was tuned from; None for none of the paper's five."""
+    vision = config["vision_cfg"]
+    names = {
+        (768, 32, 224): "ViT-B-32",
+        (768, 16, 224): "ViT-B-16",
+        (1024, 14, 224): "ViT-L-14",
+        (1024, 14, 336): "ViT-L-14-336",
+    }
+    name = names.get((vision["width"], vision["patch_size"], vision["image_size"]))
+    if vision["layers"] == [3, 4, 6, 3] and config["embed_dim"] == 1024:
+        name = "RN50"
+    return name and f"openclip:{name}-quickgelu/openai"
+
+
+def temporal_heads(config: dict) -> int:
+    """Attention heads of a published temporal transformer: the width of CLIP's text tower over 64."""
+    if "text_cfg" in config:
+        return config["text_cfg"]["heads"]
+    # RN50 is the one of the five whose text tower is narrower than its features.
+    return 8 if original(config) == "openclip:RN50-quickgelu/openai" else max(1, config["embed_dim"] // 64)

@@ -1,0 +1,78 @@
+"""timm's image encoders, pretrained without language (Table 3)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from texthead.encoders.encoder import Encoder, Visual, VisualSpec
+from texthead.encoders.weights import fill, read_tensors
+from texthead.errors import EncoderError
+
+# What a classifier is called in timm's checkpoints: it is left out.
+_CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.")
+
+
+def load_timm(source: str, rest: str) -> Encoder:
+    """The encoder NAME with the weights that timm publishes for it, or NAME/FILE with weights of a file.
+
+    Raises:
+        EncoderError: an unknown name, weights that cannot be had or do not fit.
+    """
+    name, _, weights = rest.partition("/")
+    try:
+        net = _network(name, pretrained=not weights)
+    except EncoderError:
+        raise
+    except Exception as error:  # The hub's client raises nearly every kind there is.
+        raise EncoderError(
+            f"{source!r}: weights cannot be had ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
+            "connect once, or name a file: timm:NAME/FILE"
+        ) from None
+    if weights:
+        needed = net.state_dict()
+        read = read_tensors(Path(weights))
+        fill(net, {k: v for k, v in read.items() if k in needed or not k.startswith(_CLASSIFIERS)}, source)
+    visual = Visual(net, _described(source, name, net))
+    return Encoder(visual.eval(), None, scale=30.0)
+
+
+def timm_spec(source: str, name: str) -> VisualSpec:
+    """One of timm's encoders, without weights.
+
+    Raises:
+        EncoderError: an unknown name, or an input that is no square.
+    """
+    with torch.device("meta"):
+        return _described(source, name, _network(name, pretrained=False))
+
+
+def _network(name: str, *, pretrained: bool) -> Any:
+    """timm's network without its classifier; typed as Any, since timm declares nothing of what is used here."""
+    import timm
+
+    if not timm.is_model(name):
+        raise EncoderError(f"timm has no architecture {name!r}; `texthead encoders` lists them")
+    return timm.create_model(name, pretrained=pretrained, num_classes=0)
+
+
+def _described(source: str, name: str, net: Any) -> VisualSpec:
+    from timm.data.config import resolve_model_data_config
+
+    data = resolve_model_data_config(net)
+    _, height, width = data["input_size"]
+    if height != width:
+        raise EncoderError(f"{source!r} takes {height}x{width} pixels, only squares are supported: choose another")
+    return VisualSpec(
+        source=source,
+        architecture=f"timm:{name}",
+        dim=int(getattr(net, "head_hidden_size", net.num_features)),
+        size=height,
+        crop=float(data["crop_pct"]),
+        interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        activation="as timm builds it",
+        channels_last=False,
+        any_size=not net.pretrained_cfg.get("fixed_input_size", False),
+    )

@@ -1,0 +1,301 @@
+"""Views -> scores -> exact counts; and the simple things that a result must stand beside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from texthead.data.dataset import Dataset, label_indices
+from texthead.data.protocol import Pixels, Pooling, Views
+from texthead.errors import DataError, MediaError, RunError
+from texthead.evaluation.confusions import ClassRow, class_rows
+from texthead.evaluation.intervals import grouped_interval
+from texthead.evaluation.reliability import confidences, expected_calibration_error
+from texthead.features.cache import FeatureCache
+from texthead.features.frames import Progress, check_any, readable
+from texthead.features.views import item_features
+from texthead.models.heads import mean_probability
+from texthead.models.recognizer import Recognizer
+
+# So many items' features are scored at once.
+_PART = 256
+
+
+def average_views(
+    features: Float[Tensor, "items views dim"], head: nn.Module, *, pooling: Pooling = "features"
+) -> Float[Tensor, "items classes"]:
+    """One row of scores an item from the features of its views.
+
+    "features" averages before the head, as the published code; "logits" and "probabilities" average behind it
+    (probabilities come back as their logarithm, so that softmax of the result gives them).
+
+    Source: Sec. 4.1, multiple views; Tables 5 and 7.
+    """
+    if pooling == "features":
+        return head(features.mean(dim=1))
+    scores = head(features)
+    if pooling == "logits":
+        return scores.mean(dim=1)
+    return mean_probability(scores, dim=1)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of each readable item, and the files that could not be read."""
+
+    paths: list[Path]
+    scores: Float[Tensor, "items classes"]
+    positions: list[int]
+    skipped: list[MediaError] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Exact counts over the items of a test: every item once.
+
+    `groups` names what hangs together and counts so in intervals, one an item; each item stands alone if None.
+    """
+
+    names: tuple[str, ...]
+    paths: list[Path]
+    targets: Int[Tensor, " items"]
+    scores: Float[Tensor, "items classes"]
+    skipped: list[MediaError] = field(default_factory=list)
+    groups: list[str] | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of items that were scored."""
+        return len(self.targets)
+
+    def top(self, k: int) -> float:
+        """Percent of items whose label is among the k best scores."""
+        best = self.scores.topk(min(k, self.scores.shape[1]), dim=1).indices
+        return 100 * int((best == self.targets[:, None]).any(1).sum()) / self.count
+
+    @property
+    def top1(self) -> float:
+        """Percent of items whose label has the best score."""
+        return self.top(1)
+
+    @property
+    def top5(self) -> float:
+        """Percent of items whose label is among the five best scores."""
+        return self.top(5)
+
+    @property
+    def right(self) -> Bool[np.ndarray, " items"]:
+        """Whether each item's label has the best score."""
+        return (self.scores.argmax(1) == self.targets).numpy()
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The percent between which top-1 lies with 95 % confidence (`intervals.grouped_interval`)."""
+        return grouped_interval(self.right, self.groups)
+
+    @property
+    def classes(self) -> list[ClassRow]:
+        """How each class fared, in the order of the names."""
+        return class_rows(self.targets.numpy(), self.scores.argmax(1).numpy(), self.names, self.groups)
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error, in points 0-100."""
+        return expected_calibration_error(confidences(self.scores.double()).numpy(), self.right)
+
+    def confusion(self) -> np.ndarray:
+        """Counts, rows are true classes and columns predicted ones."""
+        classes = len(self.names)
+        cells = self.targets * classes + self.scores.argmax(1)
+        return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
+
+
+def score(
+    model: Recognizer,
+    paths: Sequence[Path],
+    *,
+    frames: int,
+    pixels: Pixels,
+    views: Views | None = None,
+    pooling: Pooling = "features",
+    cache: FeatureCache | None = None,
+    skip_unreadable: bool = False,
+    workers: int = 0,
+    batch: int = 1,
+    progress: Progress | None = None,
+) -> Scores:
+    """The scores of each file; with a cache and one crop, frames that were encoded before are not decoded again.
+
+    Of several processes all must call it, and each gets the whole result.
+
+    Args:
+        batch: files that are encoded at once where no cache is used. Of 1, a file's features depend on no other file;
+            of more, which is faster, their last bits depend on which files stand beside, though not on the processes.
+            The head takes 256 files at once, so the last bits of scores depend on those in any case.
+
+    Raises:
+        MediaError: a file that cannot be read, unless `skip_unreadable`.
+        DataError: no file at all that can be read.
+    """
+    views = views or Views()
+    entries = item_features(
+        model,
+        paths,
+        frames=frames,
+        pixels=pixels,
+        views=views,
+        cache=cache,
+        workers=workers,
+        batch=batch,
+        progress=progress,
+    )
+    positions, errors = readable(entries, skip=skip_unreadable)
+    check_any(paths, positions, errors)
+    features = torch.stack([entry for entry in entries if not isinstance(entry, MediaError)])
+    rows = head_scores(model, features, pooling=pooling)
+    return Scores([paths[i] for i in positions], rows, positions, errors)
+
+
+@torch.inference_mode()
+def head_scores(
+    model: Recognizer, features: Float[Tensor, "items views dim"], *, pooling: Pooling
+) -> Float[Tensor, "items classes"]:
+    """The scores of each item from the features of its views, on the CPU.
+
+    Raises:
+        RunError: an item has no best score, since the weights overflow.
+    """
+    model.eval()
+    head_device = next(model.head.parameters()).device
+    # In parts: several templates make as many scores of each item and view.
+    parts = (part.to(head_device) for part in features.split(_PART))
+    scores = torch.cat([average_views(part, model.head, pooling=pooling).float().cpu() for part in parts])
+    check_scores(scores)
+    return scores
+
+
+def check_scores(scores: Float[Tensor, "items classes"]) -> None:
+    """Nothing, if every item has a best score; minus infinity for a class that is never named is none.
+
+    Raises:
+        RunError: one has none.
+    """
+    bad = int((~scores.amax(1).isfinite()).sum())
+    if bad:
+        raise RunError(
+            f"the scores of {bad} of {len(scores)} items are no numbers: the model's weights overflow; train again or "
+            "restore the run from a copy"
+        )
+
+
+def evaluate(
+    model: Recognizer,
+    dataset: Dataset,
+    *,
+    labels: Sequence[str] | None = None,
+    frames: int,
+    pixels: Pixels,
+    views: Views | None = None,
+    pooling: Pooling = "features",
+    cache: FeatureCache | None = None,
+    skip_unreadable: bool = False,
+    workers: int = 0,
+    batch: int = 1,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Scores and exact counts of the model on every readable item, once each on any number of processes.
+
+    Each process gets the whole result; all must call it, with the same model and data.
+
+    Args:
+        labels: the data's label of each row of the head; the model's own names if None.
+        batch: as of `score`.
+
+    Raises:
+        DataError: a label that the head has no row for.
+        MediaError: an item that cannot be read, unless `skip_unreadable`.
+    """
+    targets = torch.tensor(label_indices(dataset, labels or model.names))
+    found = score(
+        model,
+        [item.path for item in dataset.items],
+        frames=frames,
+        pixels=pixels,
+        views=views,
+        pooling=pooling,
+        cache=cache,
+        skip_unreadable=skip_unreadable,
+        workers=workers,
+        batch=batch,
+        progress=progress,
+    )
+    kept = dataset.pick(found.positions)
+    return Evaluation(model.names, found.paths, targets[found.positions], found.scores, found.skipped, kept.groups)
+
+
+def mean_average_precision(
+    scores: Float[Tensor, "items classes"],
+    targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"],
+    *,
+    double_softmax: bool = False,
+) -> float:
+    """The mean over classes of how well their items are ranked first, in percent 0-100.
+
+    A class's average precision is scikit-learn's: items of one score share a rank. Classes without an item are left
+    out.
+
+    Args:
+        scores: what each class ranks the items by, as a rule probabilities.
+        targets: each item's label, or which labels it has.
+        double_softmax: rank by the softmax of the given probabilities, as the published code does. It keeps the order
+            of the classes of an item, and with it top-1, but not the order of the items that a class ranks: what the
+            second softmax divides by differs from item to item with the other probabilities. The first class ranks
+            0.5 0.5 0 and 0.5 0.25 0.25 alike, and after a second softmax the other one first, 0.384 and 0.391.
+
+    Source: the measure of ActivityNet; for the double softmax the published code's test of it.
+    Differs: in double precision, where small probabilities are not yet ties.
+
+    Raises:
+        DataError: no item, a label without a class, scores that cannot be ranked, or a double softmax of what are
+            no probabilities.
+    """
+    from sklearn.metrics import average_precision_score
+
+    ranked, hot = scores.cpu().double(), _multi_hot(targets.cpu(), scores.shape[1])
+    if not ranked.isfinite().all():
+        raise DataError("scores to rank must be finite numbers: pass probabilities, scores.softmax(-1)")
+    if double_softmax:
+        total = ranked.sum(-1)
+        if ranked.min() < 0 or (total - 1).abs().max() > 1e-3:
+            raise DataError(
+                f"a double softmax is taken of probabilities, got rows that sum to {total.min():.3g} to "
+                f"{total.max():.3g}: pass scores.softmax(-1)"
+            )
+        ranked = ranked.softmax(-1)
+    present = hot.any(0).nonzero().flatten().tolist()
+    precisions = [average_precision_score(hot[:, label].numpy(), ranked[:, label].numpy()) for label in present]
+    return 100 * float(np.mean(precisions))
+
+
+def _multi_hot(targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"], classes: int) -> Bool[Tensor, "items _"]:
+    """Which labels each item has.
+
+    Raises:
+        DataError: no item has one, or one is not among the classes.
+    """
+    hot = targets
+    if targets.ndim == 1 and len(targets):
+        if not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+            raise DataError(
+                f"labels are from {int(targets.min())} to {int(targets.max())}, scores are of {classes} classes: "
+                "labels must be places among them"
+            )
+        hot = F.one_hot(targets.long(), classes).bool()
+    if not hot.any():
+        raise DataError("no item has a label: average precision needs one at least")
+    return hot

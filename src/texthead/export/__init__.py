@@ -1,0 +1,8 @@
+"""A run -> a folder that predicts without texthead.
+
+export      write the folder
+parity      compare its probabilities with the run's
+int8        weights of eight bits
+model_card  the folder's README.md
+standalone  the folder's predict.py: numpy, av and onnxruntime alone
+"""

@@ -1,0 +1,93 @@
+"""An exported ONNX model with weights of eight bits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from texthead.errors import RunError
+
+Way = Literal["dynamic", "static"]
+
+# So many frames of training files set the ranges of a static quantisation: their activations are in memory together.
+FRAMES = 64
+
+
+def way_for(model: Path) -> Way:
+    """How a model is quantised: as suits what holds most of its weights, convolutions or products of matrices.
+
+    Dynamic ranges cost convolutions more than eight bits give: EfficientNet-Lite0 ran eight times slower (LOG.md).
+    """
+    import onnx
+
+    graph = onnx.load(str(model), load_external_data=False).graph
+    size = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
+    kinds = dict.fromkeys(("Conv", "MatMul", "Gemm"), 0)
+    for node in graph.node:
+        if node.op_type in kinds:
+            kinds[node.op_type] += sum(size.get(name, 0) for name in node.input)
+    return "static" if kinds["Conv"] > kinds["MatMul"] + kinds["Gemm"] else "dynamic"
+
+
+class _Clips:
+    """Clips as onnxruntime's calibration reads them: None is the end."""
+
+    def __init__(self, clips: Sequence[UInt8[np.ndarray, "batch views frames 3 size size"]]):
+        self._clips = iter(clips)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next input of the model."""
+        clip = next(self._clips, None)
+        return None if clip is None else {"clips": clip}
+
+
+def kept_whole(model: Path) -> list[str]:
+    """The convolutions that a static quantisation leaves alone: those of each channel by itself, and the first half.
+
+    They hold few of the weights, and eight bits there cost answers: of EfficientNet-Lite0's 80 clips of flying objects
+    26 changed with all convolutions quantised, none without these (LOG.md).
+    """
+    import onnx
+
+    convs = [node for node in onnx.load(str(model), load_external_data=False).graph.node if node.op_type == "Conv"]
+    apart = [node for node in convs if any(a.name == "group" and a.i > 1 for a in node.attribute)]
+    return sorted({node.name for node in [*convs[: len(convs) // 2], *apart]})
+
+
+def quantise(
+    model: Path, out: Path, way: Way, clips: Sequence[UInt8[np.ndarray, "batch views frames 3 size size"]]
+) -> None:
+    """Write the model with int8 weights, one scale a channel.
+
+    Dynamic: products of matrices alone, their other side quantised as it comes. Static: convolutions but those of
+    `kept_whole`, the ranges of their inputs and outputs from `clips`.
+
+    Raises:
+        RunError: a static quantisation without clips.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    large = model.with_name(f"{model.name}.data").exists()
+    prepared = model.with_name("prepared.onnx")
+    quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True, save_as_external_data=large)
+    shared = {"per_channel": True, "weight_type": QuantType.QInt8, "use_external_data_format": large}
+    if way == "dynamic":
+        quantize_dynamic(str(prepared), str(out), op_types_to_quantize=["MatMul", "Gemm"], **shared)
+        return
+    if not clips:
+        raise RunError(
+            "--int8 of a convolutional encoder takes its ranges from training files, and none of the run's is there: "
+            "put them back, or leave out --int8"
+        )
+    quantize_static(
+        str(prepared),
+        str(out),
+        _Clips(clips),  # pyright: ignore[reportArgumentType]
+        op_types_to_quantize=["Conv"],
+        nodes_to_exclude=kept_whole(prepared),
+        activation_type=QuantType.QUInt8,
+        **shared,
+    )

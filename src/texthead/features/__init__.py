@@ -1,0 +1,6 @@
+"""Encode once: features of files, computed and cached.
+
+cache   features on disk, by content
+frames  files -> features of their frames
+views   files -> features of their views
+"""

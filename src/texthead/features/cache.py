@@ -1,0 +1,136 @@
+"""Features on disk, keyed by encoder, preprocessing and the content of the file."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from texthead.data.protocol import Pixels
+from texthead.encoders.encoder import Visual
+from texthead.errors import MediaError, TextheadError
+from texthead.files import cache_dir
+from texthead.media.fingerprints import content_digest
+from texthead.media.frame_folder import frame_files, is_template
+from texthead.media.limits import check_file
+from texthead.media.paths import resolved
+from texthead.media.shard import is_member
+
+
+class FeatureCache:
+    """Frame features of one encoder and preprocessing in one SQLite file.
+
+    Safe for several processes at once; a process that is killed leaves whole rows or none.
+
+    Raises:
+        TextheadError: the file cannot be written (full or read-only disk).
+    """
+
+    def __init__(self, key: str, folder: Path | None = None):
+        folder = cache_dir() / "features" if folder is None else folder
+        self.key = key
+        self.path = folder / f"{key}.sqlite"
+        with self._faults():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=60)
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                # While another process writes, the switch fails at once, whatever the timeout; all works without it.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+            # After a power cut the last rows may be missing, never wrong: they are computed again.
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS files(path TEXT PRIMARY KEY, stamp TEXT, digest TEXT)")
+            self._db.execute("CREATE TABLE IF NOT EXISTS lengths(digest TEXT PRIMARY KEY, length INTEGER)")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS frames"
+                "(digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame))"
+            )
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise TextheadError(
+                f"{self.path}: feature cache cannot be used ({error}); "
+                "free the disk, or name another folder in --cache or TEXTHEAD_CACHE"
+            ) from None
+
+    def digest(self, path: Path) -> str:
+        """The SHA-256 of a file's bytes, remembered while its size and times of modification and change stay.
+
+        Copying tools set the modification time back; the time of change can't be set. Of a folder of frames all files
+        count, in the order of their numbers.
+
+        Raises:
+            MediaError: the file cannot be read.
+        """
+        if is_member(path):
+            return content_digest(path)
+        files = frame_files(path) if is_template(path) else [path]
+        for file in files:
+            check_file(file)
+        try:
+            stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
+            stamp = stamps[0] if files == [path] else hashlib.sha256("\n".join(stamps).encode()).hexdigest()
+            # A name that is no UTF-8 is no text for the database.
+            name = str(resolved(path)).encode("utf-8", "backslashreplace").decode("utf-8")
+            with self._faults():
+                row = self._db.execute("SELECT stamp, digest FROM files WHERE path = ?", (name,)).fetchone()
+            if row and row[0] == stamp:
+                return row[1]
+            digest = content_digest(path)
+        except OSError as error:
+            raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
+        with self._faults(), self._db:
+            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
+        return digest
+
+    def length(self, digest: str) -> int | None:
+        """The number of frames of a file that has been opened before."""
+        with self._faults():
+            row = self._db.execute("SELECT length FROM lengths WHERE digest = ?", (digest,)).fetchone()
+        return row[0] if row else None
+
+    def get(self, digest: str, indices: Sequence[int]) -> Float[Tensor, "frames dim"] | None:
+        """The features of the frames in order, or None if one of them is not there."""
+        with self._faults():
+            rows = dict(self._db.execute("SELECT frame, feature FROM frames WHERE digest = ?", (digest,)).fetchall())
+        if not all(index in rows for index in indices):
+            return None
+        return torch.from_numpy(np.stack([np.frombuffer(rows[index], np.float32) for index in indices]))
+
+    def put(self, digest: str, length: int, indices: Sequence[int], features: Float[Tensor, "frames dim"]) -> None:
+        """Keep the features of some frames of a file."""
+        blobs = [row.tobytes() for row in features.float().cpu().numpy()]
+        with self._faults(), self._db:
+            self._db.execute("INSERT OR REPLACE INTO lengths VALUES (?, ?)", (digest, length))
+            self._db.executemany(
+                "INSERT OR REPLACE INTO frames VALUES (?, ?, ?)",
+                [(digest, index, blob) for index, blob in zip(indices, blobs, strict=True)],
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+
+def encoder_key(visual: Visual, pixels: Pixels) -> str:
+    """A digest of the weights, the architecture and the preprocessing: the first half of a feature's address."""
+    return weights_key(visual, repr((visual.spec, pixels)))
+
+
+def weights_key(model: nn.Module, about: str) -> str:
+    """A digest of a model's weights, and of what is told about it."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]

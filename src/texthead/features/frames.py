@@ -1,0 +1,171 @@
+"""Encode once: frame features by content, so that heads and temporal modules train in seconds.
+
+A feature is addressed by what made it: the encoder's weights, the preprocessing, the file's bytes and the frame's
+index. Any other weight, crop or file is another address, so nothing stale can be read.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.data.protocol import Pixels
+from texthead.data.transforms import view_crops
+from texthead.encoders.encoder import Visual
+from texthead.errors import DataError, MediaError, TextheadError
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.media.open import is_image, open_media
+from texthead.parallel.loaders import data_loader, watched
+
+Choose = Callable[[int], list[int]]
+
+Progress = Callable[[int, int], None]
+
+
+class FrameFeatures(NamedTuple):
+    """The features of some frames of one file, by ascending frame index; `length` counts all its frames."""
+
+    length: int
+    indices: list[int]
+    features: Float[Tensor, "frames dim"]
+
+
+class _Frames(torch.utils.data.Dataset):
+    """Chosen frames of files: (length, indices, frames), or the MediaError."""
+
+    def __init__(self, paths: Sequence[Path], choose: Choose, pixels: Pixels):
+        self.paths = [str(path) for path in paths]  # Quicker to hand to processes.
+        self.choose = choose
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: int) -> tuple[int, list[int], Tensor] | MediaError:
+        try:
+            with open_media(self.paths[position]) as media:
+                length = media.num_frames
+                indices = sorted(set(self.choose(length)))
+                frames = media.frames_at(indices)
+        except MediaError as error:
+            return error
+        p = self.pixels
+        return (
+            length,
+            indices,
+            view_crops(frames, p.size, p.resize, 1, p.interpolation, squash=p.squash)[0],
+        )
+
+
+@watched()
+@torch.inference_mode()
+def frame_features(
+    visual: Visual,
+    paths: Sequence[Path],
+    choose: Choose,
+    pixels: Pixels,
+    *,
+    cache: FeatureCache | None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> list[FrameFeatures | MediaError]:
+    """For each file, the sorted frame indices that `choose` picks of its length, and their features.
+
+    The centre crop of each frame is encoded, once; what the cache holds is not decoded again. A file that cannot be
+    read gives its MediaError. `choose` must be picklable where `workers` is above 0.
+
+    Raises:
+        TextheadError: the cache is of another encoder or preprocessing, or its file cannot be used.
+    """
+    if cache and cache.key != encoder_key(visual, pixels):
+        raise TextheadError(
+            f"{cache.path}: holds features of other weights or another size: make the cache with "
+            "FeatureCache(encoder_key(visual, pixels)) of the encoder as it is now"
+        )
+    found: list[FrameFeatures | MediaError | None] = [None] * len(paths)
+    digests: list[str] = [""] * len(paths)
+    for position, path in enumerate(paths if cache else ()):
+        assert cache is not None
+        try:
+            # The same bytes have other frames as a picture than as a video, or can be read as one of the two only.
+            digests[position] = cache.digest(path) + (" as a picture" if is_image(path) else "")
+        except MediaError as error:
+            found[position] = error
+            continue
+        length = cache.length(digests[position])
+        indices = sorted(set(choose(length))) if length else []
+        features = cache.get(digests[position], indices) if indices else None
+        found[position] = FrameFeatures(length, indices, features) if length and features is not None else None
+    missing = [position for position, entry in enumerate(found) if entry is None]
+    loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), workers, batch_size=None)
+    for position, entry in zip(missing, _encoded(visual, loader), strict=True):
+        found[position] = entry
+        if cache and isinstance(entry, FrameFeatures):
+            cache.put(digests[position], *entry)
+        if progress:
+            progress(len(found) - sum(entry is None for entry in found), len(paths))
+    return [entry for entry in found if entry is not None]
+
+
+def frames_together(device: torch.device) -> int:
+    """So many frames go through an encoder at once where no gradient is wanted.
+
+    On a CPU few: the activations of more outgrow its caches, and are new memory each time. (EfficientNet-Lite0 at 224
+    pixels: 47 frames a CPU-second by 8, 29 by 64; ViT-B/32 the same either way.)
+    """
+    return 8 if device.type == "cpu" else 64
+
+
+def _encoded(visual: Visual, entries: Iterable[tuple[int, list[int], Tensor] | MediaError]):
+    """The features of each entry in order, the frames of neighbours encoded together."""
+    was_training = visual.training
+    visual.eval()
+    device = next(visual.parameters()).device
+    waiting: list[tuple[int, list[int], Tensor] | MediaError] = []
+
+    def flush() -> Iterator[FrameFeatures | MediaError]:
+        frames = [entry[2] for entry in waiting if not isinstance(entry, MediaError)]
+        parts = torch.cat(frames).split(frames_together(device)) if frames else ()
+        encoded = [visual(part.to(device)).float().cpu() for part in parts]
+        rows = iter(torch.cat(encoded).split([len(part) for part in frames]) if frames else ())
+        for entry in waiting:
+            yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))
+        waiting.clear()
+
+    for entry in entries:
+        waiting.append(entry)
+        if sum(len(e[2]) for e in waiting if not isinstance(e, MediaError)) >= frames_together(device):
+            yield from flush()
+    yield from flush()
+    visual.train(was_training)
+
+
+def readable(
+    entries: Sequence[object], *, skip: bool, remedy: str = "--skip-unreadable would leave out and list such files"
+) -> tuple[list[int], list[MediaError]]:
+    """Positions of the entries that are no MediaError, and the errors.
+
+    Args:
+        remedy: what is to be done about one that is not skipped.
+
+    Raises:
+        MediaError: the first file that could not be read, unless `skip`.
+    """
+    errors = [entry for entry in entries if isinstance(entry, MediaError)]
+    if errors and not skip:
+        more = f" (and {len(errors) - 1} more that cannot be read)" if len(errors) > 1 else ""
+        raise MediaError(errors[0].path, f"{errors[0].problem}{more}; {remedy}")
+    return [i for i, entry in enumerate(entries) if not isinstance(entry, MediaError)], errors
+
+
+def check_any(paths: Sequence[Path], positions: Sequence[int], errors: Sequence[MediaError]) -> None:
+    """Nothing, if some of the files could be read.
+
+    Raises:
+        DataError: none could.
+    """
+    if not positions:
+        raise DataError(f"none of {len(paths)} files can be read: {errors[0] if errors else 'no files given'}")

@@ -1,0 +1,15 @@
+"""Files -> frames.
+
+open          open any file by its name, the only door to the decoders
+video         the frames of a video, by number
+video_stream  a video stream as it is stored, and whether it is complete
+video_pipe    a pipe -> frames with their times
+mp4_header    how many samples the header of an .mp4 claims
+image         an image, or a folder of them, as a clip
+frame_folder  clips stored as one image a frame
+shard         clips stored in tar shards, local or remote
+find          media files below a folder
+paths         local paths and remote addresses
+fingerprints  content digests of files
+limits        the limits of every clip: sizes, frame numbers
+"""

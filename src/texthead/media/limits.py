@@ -1,0 +1,63 @@
+"""What every clip is held to, whatever it is read from: sizes, frame numbers, a file that is there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from texthead.errors import DataError, MediaError
+
+# A few bytes can claim any size: the claim is checked before memory is taken. The area is where Pillow warns.
+MAX_SIDE = 16_384
+
+MAX_PIXELS = 89_478_485
+
+# The long side over the short one: the short one is scaled up to a crop's, and the long one with it. A line of 16,384
+# pixels would be 256 x 4 million, a picture at this limit is 256 x 256,000, no more pixels than may be read.
+MAX_RATIO = 1000
+
+
+def check_file(path: Path) -> None:
+    """Nothing, if a file with something in it lies at `path`.
+
+    Raises: MediaError for a folder, a pipe, no file, or an empty one.
+    """
+    if path.is_dir():
+        raise MediaError(path, "a folder, not a file; name a file in it")
+    if not path.is_file():
+        problem = "a pipe or a device, not a file; name a file" if path.exists() else "no such file; check the path"
+        raise MediaError(path, problem, "missing")
+    if path.stat().st_size == 0:
+        raise MediaError(path, "the file is empty (0 bytes); fetch or copy it again", "empty")
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Nothing, if a picture of so many pixels may be made.
+
+    Raises: MediaError for more than MAX_SIDE a side or MAX_PIXELS in all, or sides of more than 1 to MAX_RATIO.
+    """
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        limit = f"{MAX_SIDE} a side and {MAX_PIXELS} in all"
+        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {limit}; scale it down")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        problem = (
+            f"claims {width}x{height} pixels, one side more than {MAX_RATIO} times the other; cut a part out of it"
+        )
+        raise MediaError(path, problem)
+
+
+def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
+    """Nothing, if at least one frame is asked for and all of them are there.
+
+    Raises: DataError.
+    """
+    if not len(indices):
+        raise DataError(f"{path}: no frame was asked for; give at least one index")
+    low, high = min(indices), max(indices)
+    if low < 0 or high >= num_frames:
+        wrong = low if low < 0 else high
+        raise DataError(f"{path}: frame {wrong} is outside 0..{num_frames - 1}; sample within num_frames")
+
+
+def changed_size(before: tuple[int, ...], after: tuple[int, ...]) -> str:
+    """What is wrong with frames of two sizes, each (height, width, ...)."""
+    sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
+    return f"its frames change size from {sizes}; encode it again at one size"

@@ -1,0 +1,305 @@
+"""Clips that lie in tar shards: `SHARDS/shard-000003.tar/000000781.avi`, on this machine or wherever fsspec reaches.
+
+A shard is a tar as WebDataset writes them. Beside it lies a JSON that says where in it each clip begins, how long it
+is and what its digest is: any clip is one read, whose bytes are checked. A remote path is a `Path` too, whose `://`
+pathlib has made `:/`.
+"""
+
+import hashlib
+import json
+import re
+import tarfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec
+import numpy as np
+
+from texthead.errors import DataError, MediaError
+from texthead.files import MOST_BYTES_OF_LISTS, read_value
+from texthead.media.frame_folder import is_template
+from texthead.media.paths import address
+
+INDEX = "shards.json"
+
+FORMAT = 1
+
+_SPLITS = (None, "train", "val", "test")
+
+# Indices of shards that stay in memory, 64 bytes a clip; of more shards some are read again and again.
+_KEPT_INDICES = 8192
+
+# A connection can drop: seconds to wait before asking again.
+_PAUSES = (0.2, 1.0, 5.0)
+
+_READERS = 16
+
+# A clip is read whole: what an index claims is checked before memory is taken.
+MOST_BYTES_OF_CLIP = 2**30
+
+_BLOCK = tarfile.BLOCKSIZE
+
+
+class Member(NamedTuple):
+    """Where a clip lies in its shard, the digest of its bytes, and its source's fingerprint."""
+
+    offset: int
+    size: int
+    sha256: str
+    source: str
+
+
+class _Places(NamedTuple):
+    """The members of a shard, whose keys count up from `first`."""
+
+    first: int
+    offsets: np.ndarray
+    sizes: np.ndarray
+    digests: bytes
+    sources: bytes
+
+
+def is_member(path: str | Path) -> bool:
+    """Whether a path names a clip in a shard: something below a `.tar` that is no folder."""
+    parent = Path(path).parent
+    return parent.suffix == ".tar" and not parent.is_dir()
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether what a path names is there: a file, the folder of a template's frames, or a clip in a shard."""
+    path = Path(path)
+    if is_template(path):
+        return path.parent.exists()
+    if not is_member(path):
+        return path.exists()
+    try:
+        member(path)
+    except MediaError:
+        return False
+    return True
+
+
+def has_shards(source: str | Path) -> bool:
+    """Whether a folder holds prepared shards; a remote address is taken to, unless it is of one clip."""
+    if is_member(source):
+        return False
+    return address(source) is not None or (Path(source) / INDEX).is_file()
+
+
+def member(path: Path) -> Member:
+    """Where a clip lies in its shard.
+
+    Raises:
+        MediaError: the shard's index cannot be read, or lists no such clip.
+    """
+    index = path.parent.with_suffix(".json")
+    try:
+        stat = None if address(path) else index.stat()
+    except OSError as error:
+        raise MediaError(path, f"its shard's index cannot be read ({error.strerror}); prepare it again") from None
+    # A shard can be made anew while this process runs.
+    places = _places(str(path.parent), stat and (stat.st_size, stat.st_mtime_ns))
+    at = int(path.stem) - places.first if path.stem.isdecimal() else -1
+    if not 0 <= at < len(places.sizes):
+        raise MediaError(path, f"not among the {len(places.sizes)} clips that the shard's index lists; check the path")
+    return Member(
+        int(places.offsets[at]),
+        int(places.sizes[at]),
+        places.digests[32 * at : 32 * at + 32].hex(),
+        places.sources[16 * at : 16 * at + 16].hex(),
+    )
+
+
+def read_member(path: Path) -> bytes:
+    """The bytes of a clip, after checking their digest, and that they are the file of its name in the tar.
+
+    Raises:
+        MediaError: the shard cannot be read, ends early, or holds other bytes than its index says, or something else
+            than a file there: a link, or one that leads out of the archive.
+    """
+    place = member(path)
+    try:
+        read = _read(path.parent, place.offset - _BLOCK, _BLOCK + place.size)
+    except Exception as error:  # fsspec's file systems raise what their libraries raise.
+        raise MediaError(path, f"its shard cannot be read ({_told(error)}); prepare or copy it again") from None
+    if len(read) > _BLOCK + place.size:
+        raise MediaError(path, "its server answers a part with the whole shard; serve it with support of ranges")
+    _check_header(path, read[:_BLOCK], place.size)
+    data = read[_BLOCK:]
+    if hashlib.sha256(data).hexdigest() != place.sha256:
+        problem = f"the shard is damaged: {len(data)} of {place.size} bytes, other than listed; copy it again"
+        raise MediaError(path, problem)
+    return data
+
+
+def _check_header(path: Path, header: bytes, size: int) -> None:
+    """Nothing, if a clip's block of header in the tar says what its index says."""
+    try:
+        found = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+    except (tarfile.HeaderError, UnicodeDecodeError) as error:
+        raise MediaError(path, f"no file begins there in the shard ({error}); copy it again") from None
+    if (found.name, found.type, found.size) != (path.name, tarfile.REGTYPE, size):
+        kind = "a file" if found.isreg() else "no file"
+        problem = f"the shard holds {kind} named {found.name!r} of {found.size} bytes there; prepare it again"
+        raise MediaError(path, problem)
+
+
+def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
+    """((path, label, split, group, extra) of every clip in the order of the source, lines that a user should see).
+
+    Raises:
+        DataError: no shards there, of a format that this version does not know, or an index that breaks a rule.
+    """
+    root = Path(source)
+    found = _json(root / INDEX)
+    own = found.get("texthead")
+    if not isinstance(own, dict) or own.get("format") != FORMAT:
+        raise DataError(f"{root / INDEX}: not of shards of format {FORMAT}; make them with `texthead prepare`")
+    try:
+        tars = [root / _must_fit(r"[\w-]+\.tar", shard["url"]) for shard in found["shardlist"]]
+        notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames a clip"]
+        lost = int(own["unreadable"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{root / INDEX}: breaks a rule ({_told(error)}); prepare the shards again") from None
+    with ThreadPoolExecutor(_READERS) as pool:
+        rows = [row for part in pool.map(_rows, tars) for row in part]
+    rows.sort(key=lambda row: row[0])
+    if lost:
+        notes.append(f"{root}: {lost} files of the source could not be read and are not in it")
+    return [row[1:] for row in rows], notes
+
+
+def _rows(tar: Path) -> list[tuple]:
+    """(order, path, label, split, group, extra) of each clip of a shard."""
+    rows = []
+    for clip in _clips(tar):
+        path = tar / f"{clip['key']}{clip['suffix']}"
+        extra = tuple((str(name), str(value)) for name, value in clip["extra"])
+        rows.append((clip["order"], path, clip["label"], clip["split"], clip["group"], extra))
+    return rows
+
+
+def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
+    """The clips that a shard's index lists.
+
+    Raises:
+        DataError: it cannot be read, or breaks a rule.
+    """
+    path = tar.with_suffix(".json")
+    clips = _json(path).get("clips")
+    try:
+        if not isinstance(clips, list):
+            raise ValueError("no clips")
+        end = 0
+        for number, clip in enumerate(clips):
+            if int(_must_fit(r"\d{9,}", clip["key"])) != int(clips[0]["key"]) + number:
+                raise ValueError(f"key {clip['key']} is out of order")
+            _must_fit(r"\.(avi|jpg)", clip["suffix"])
+            _must_fit(r"[0-9a-f]{64}", clip["sha256"])
+            _must_fit(r"[0-9a-f]{32}", clip["print"])
+            end = _end(clip["key"], clip["offset"], clip["size"], end)
+            if not (type(clip["order"]) is int and clip["order"] >= 0 and isinstance(clip["label"], str)):
+                raise ValueError(f"clip {clip['key']} has no place or no label")
+            if clip["split"] not in _SPLITS or not isinstance(clip["group"], str | None):
+                raise ValueError(f"clip {clip['key']} is of split {clip['split']!r} and group {clip['group']!r}")
+            if not isinstance(clip["extra"], list) or not all(len(pair) == 2 for pair in clip["extra"]):
+                raise ValueError(f"clip {clip['key']} has {clip['extra']!r} beside")
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: breaks a rule ({_told(error)}); prepare the shard again") from None
+    return clips
+
+
+def _end(key: str, offset: object, size: object, before: int) -> int:
+    """Where a clip ends in its shard, if it can lie there behind the one that ends at `before`."""
+    if type(offset) is not int or type(size) is not int:
+        raise ValueError(f"clip {key} has offset {offset!r} and size {size!r}")
+    if not 0 <= size <= MOST_BYTES_OF_CLIP:
+        raise ValueError(f"clip {key} has size {size}, expected 0 to {MOST_BYTES_OF_CLIP}")
+    if not before + _BLOCK <= offset < 2**62:
+        raise ValueError(f"clip {key} has offset {offset}, {before + _BLOCK} is the first that is free")
+    return offset + size
+
+
+def _must_fit(pattern: str, text: object) -> str:
+    """The text, if it is one that can be part of a path here: nothing that an index says leads out of its folder."""
+    if not isinstance(text, str) or not re.fullmatch(pattern, text):
+        raise ValueError(f"{text!r} is not like {pattern}")
+    return text
+
+
+@lru_cache(maxsize=_KEPT_INDICES)
+def _places(shard: str, stamp: tuple[int, int] | None) -> _Places:
+    """What a shard's index says, as long as its `stamp` is the same."""
+    tar = Path(shard)
+    try:
+        clips = _clips(tar)
+    except DataError as error:
+        raise MediaError(tar, f"its index cannot be used ({error})") from None
+    return _Places(
+        int(clips[0]["key"]) if clips else 0,
+        np.array([clip["offset"] for clip in clips], np.int64),
+        np.array([clip["size"] for clip in clips], np.int64),
+        b"".join(bytes.fromhex(clip["sha256"]) for clip in clips),
+        b"".join(bytes.fromhex(clip["print"]) for clip in clips),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, here or remote.
+
+    Raises:
+        DataError: it is missing, or holds none.
+    """
+    try:
+        found = _remote_value(path) if address(path) else read_value(path, most=MOST_BYTES_OF_LISTS)
+    except Exception as error:
+        told = f"cannot be read ({_told(error)}); check the path, or prepare the shards again"
+        raise DataError(f"{path}: {told}") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected a JSON object, found {type(found).__name__}; prepare the shards again")
+    return found
+
+
+def _remote_value(path: Path) -> Any:
+    text = _read(path, 0, MOST_BYTES_OF_LISTS + 1)
+    if len(text) > MOST_BYTES_OF_LISTS:
+        raise ValueError(f"holds more than {MOST_BYTES_OF_LISTS:,} bytes, the most that is read of such a file")
+    return json.loads(text)
+
+
+def _read(path: Path, offset: int, size: int) -> bytes:
+    """So many bytes of a file from an offset on, here or remote; one more where a server sends more."""
+    remote = address(path)
+    if remote is None:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    for pause in _PAUSES:
+        try:
+            return _fetched(remote, offset, size)
+        except (FileNotFoundError, ImportError, ValueError):
+            raise
+        except Exception:
+            time.sleep(pause)
+    return _fetched(remote, offset, size)
+
+
+def _fetched(remote: str, offset: int, size: int) -> bytes:
+    system, inner = fsspec.core.url_to_fs(remote)
+    if not remote.startswith(("http://", "https://")):
+        return system.cat_file(inner, start=offset, end=offset + size)
+    # Whatever it was asked for, a server can send without end: its answer is read as it comes.
+    headers = {**system.kwargs.get("headers", {}), "Range": f"bytes={offset}-{offset + size - 1}"}
+    found = bytearray()
+    with system.open(inner, block_size=0, size=1, headers=headers) as file:
+        while len(found) <= size and (part := file.read(size + 1 - len(found))):
+            found += part
+    return bytes(found)
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

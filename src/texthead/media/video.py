@@ -1,0 +1,417 @@
+"""The frames of a video.
+
+A video is read packet by packet: all packets are listed once, which gives the exact frame count and presentation
+times without trusting a header; then only the stretch from the last keyframe to a wanted frame is decoded. One
+thread a file: run several files side by side instead.
+"""
+
+import io
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import dropwhile, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+from torch import Tensor
+
+from texthead.errors import MediaError
+from texthead.media.limits import changed_size, check_indices, check_size
+from texthead.media.mp4_header import claimed_samples
+from texthead.media.video_stream import (
+    Tally,
+    check_whole,
+    decoder_faults,
+    one_thread,
+    open_stream,
+    seconds_from,
+    stored_packets,
+    upright_rgb,
+    where_is,
+    whole_frames,
+)
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
+    | {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+
+# Frames of a video, with what else its header lists: 38 hours at 30 frames a second.
+MAX_SAMPLES = 2**22
+
+# Seconds of a processor that a call may take: a few kilobytes can hold a day of decoding.
+MAX_SECONDS = 600.0
+
+# A video's packets are held in memory up to this many bytes; those of a longer one are read again.
+_HELD_BYTES = 256 * 2**20
+
+# What a packet takes beside its bytes.
+_PACKET_BYTES = 512
+
+# What gives a frame's picture, upright: only those that are looked at are turned into RGB.
+Take = Callable[[], UInt8[np.ndarray, "height width 3"]]
+
+
+class Video:
+    """The frames of a file's best video stream in presentation order, upright by the container's rotation.
+
+    `num_frames` is the number of frames that a player shows; `pts_seconds` says when it shows each of them, counted
+    from the first, which is at `begin_seconds` on the file's clock; `duration_seconds` is the end of the last one;
+    `has_times` is False where the file says no times and they were counted from its frame rate. Not applied: a sample
+    aspect ratio other than 1:1, and mirroring in the container's matrix.
+    """
+
+    def __init__(self, path: Path, data: bytes | None = None):
+        self.path = path
+        self._data = data
+        self.has_times = True
+        self._until = time.thread_time() + MAX_SECONDS
+        check_claims(path, data)
+        self._container, self._stream = open_stream(path, data)
+        try:
+            self._context = one_thread(self._stream.codec_context)
+            check_size(path, self._context.width, self._context.height)
+            self._to_rgb = VideoReformatter()
+            self._entries, self._held = _list_packets(path, self._container, self._stream)
+            tally = Tally()
+            for entry in self._entries:
+                tally.add(entry.pts, entry.duration, whole=entry.is_whole)
+            check_whole(path, self._container, self._stream, tally)
+            self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]
+            self._order = self._presentation_order()
+            ticks = self._count_frames() if self._order is None else [self._pts(i) for i in self._order]
+            if not ticks:
+                raise MediaError(path, "no frame of its video stream decodes; fetch or encode the file again")
+            self.pts_seconds = seconds_from(ticks[0], ticks, self._stream)
+            (self.begin_seconds,) = seconds_from(0, ticks[:1], self._stream)
+            self.num_frames = len(ticks)
+            self.duration_seconds = self.pts_seconds[-1] + self._last_frame_seconds()
+        except BaseException:
+            self.close()
+            raise
+
+    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
+        """The frames at `indices`, in that order; an index may come twice, its frame is decoded once.
+
+        The memory is channels-last (rows of RGB triples), which torchvision resizes fastest.
+
+        Raises: DataError for an index outside 0..num_frames-1; MediaError for damage on the way to a wanted
+        frame.
+        """
+        check_indices(self.path, indices, self.num_frames)
+        self._until = time.thread_time() + MAX_SECONDS
+        places: dict[int, list[int]] = {}
+        for place, index in enumerate(indices):
+            places.setdefault(index, []).append(place)
+        out: np.ndarray | None = None
+        for index, frame in self._frames(set(places)):
+            picture = self._rgb(frame)
+            if out is None:
+                out = np.empty((len(indices), *picture.shape), np.uint8)
+            if picture.shape != out.shape[1:]:
+                raise MediaError(self.path, changed_size(out.shape[1:], picture.shape), "changing size")
+            for place in places.pop(index):
+                out[place] = picture
+        if out is None or places:
+            missing = min(places)
+            problem = f"frame {missing} of {self.num_frames} is listed but does not decode; encode it again"
+            raise MediaError(self.path, problem, "damaged")
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    def check(self) -> int:
+        """The number of frames, after decoding every one of them; none is kept.
+
+        Raises: MediaError for the first fault, even one that `frames_at` would pass by.
+        """
+        for _ in self.checked_frames(()):
+            pass
+        return self.num_frames
+
+    def checked_frames(self, wanted: Container[int]) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
+        """(index, picture) of each wanted frame in order, while every frame of the file is decoded.
+
+        Raises: MediaError for the first fault, even one that `frames_at` would pass by.
+        """
+        self._until = time.thread_time() + MAX_SECONDS
+        shape: tuple[int, ...] | None = None
+        count = 0
+        for frame in self._decode(self._keys[0], len(self._entries)):
+            here = (frame.height, frame.width)
+            shape = shape or here
+            if here != shape:
+                raise MediaError(self.path, changed_size(shape, here), "changing size")
+            if count in wanted:
+                yield count, self._rgb(frame)
+            count += 1
+        self._check_count(count)
+
+    def in_order(self) -> Iterator[tuple[float, Take]]:
+        """(seconds, what gives the picture) of every frame, first shown first; none is kept, however long the video.
+
+        The time limit is one frame's here, not the call's: whoever asks works between the frames.
+
+        Raises: MediaError for the first fault, when it is come to.
+        """
+        count = 0
+        self._until = time.thread_time() + MAX_SECONDS
+        for frame in self._decode(self._keys[0], len(self._entries)):
+            if count < self.num_frames:
+                self._check_time(frame, count)
+                yield self.pts_seconds[count], partial(self._rgb, frame)
+            count += 1
+            self._until = time.thread_time() + MAX_SECONDS
+        self._check_count(count)
+
+    def _check_time(self, frame: VideoFrame, index: int) -> None:
+        """Nothing, unless the frame that is decoded next is not the one that is shown next."""
+        if self._order is not None and frame.pts != self._pts(self._order[index]):
+            told = f"{self._where(frame.pts)} comes where that at {self.pts_seconds[index]:.2f} s is due"
+            raise MediaError(self.path, f"the frame {told}; its time stamps step back: encode it again", "damaged")
+
+    def _check_count(self, count: int) -> None:
+        if count != self.num_frames:
+            problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
+            raise MediaError(self.path, problem, "damaged")
+
+    @property
+    def listed_frames(self) -> int:
+        """The number of frames that the header claims; 0 where it claims none."""
+        return self._stream.frames
+
+    @property
+    def rotation(self) -> int:
+        """Degrees that the container turns the picture by, counter-clockwise; the first frame is decoded for it."""
+        return next((frame.rotation for frame in self._decode(self._keys[0], len(self._entries))), 0)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- which packet is which frame
+
+    def _pts(self, position: int) -> int:
+        pts = self._entries[position].pts
+        assert pts is not None, "only asked for where _presentation_order found every time present"
+        return pts
+
+    def _presentation_order(self) -> list[int] | None:
+        """The packet position of every frame, first shown first; None where only decoding can tell.
+
+        Worked example, I P B B as stored with times 0 3 1 2: positions 0 2 3 1.
+        Frame 1 of the film is the third packet of the file.
+        """
+        entries = self._entries[self._keys[0] :]
+        shown = [i for i in range(self._keys[0], len(self._entries)) if self._entries[i].is_shown]
+        times = [self._entries[i].pts for i in shown]
+        if any(entry.pts is None for entry in entries) or len(set(times)) < len(times):
+            return None
+        # An .avi stores no presentation times: FFmpeg guesses them, wrongly where frames are reordered.
+        if self._container.format.name == "avi" and self._context.has_b_frames:
+            return None
+        # Frames shown before the first keyframe may need pictures that the file does not have.
+        if any(self._pts(i) < self._pts(self._keys[0]) for i in shown):
+            return None
+        return sorted(shown, key=self._pts)
+
+    def _count_frames(self) -> list[int]:
+        """The presentation times of all frames in ticks, found by decoding the whole file once."""
+        times = [frame.pts for frame in self._decode(self._keys[0], len(self._entries))]
+        known = sorted({time for time in times if time is not None})
+        if len(known) == len(times):
+            return known
+        self.has_times = False
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        if not rate or not self._stream.time_base:
+            raise MediaError(self.path, "has no presentation times and no frame rate; remux it as .mp4")
+        return [round(i / rate / self._stream.time_base) for i in range(len(times))]
+
+    def _last_frame_seconds(self) -> float:
+        last = self._entries[self._order[-1] if self._order else -1].duration
+        if last and self._stream.time_base:
+            return float(last * self._stream.time_base)
+        return self.pts_seconds[-1] - self.pts_seconds[-2] if self.num_frames > 1 else 0.0
+
+    # ---- packets in, pictures out
+
+    def _frames(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """(index, frame) for every wanted index once, in the order of decoding."""
+        if self._order is None:
+            shown = self._decode(self._keys[0], len(self._entries))
+            yield from ((i, frame) for i, frame in enumerate(islice(shown, max(wanted) + 1)) if i in wanted)
+            return
+        positions = [self._order[i] for i in wanted]
+        index_at = {self._pts(self._order[i]): i for i in wanted}
+        stretches = _joined((self._keyframe_before(i), i + 1) for i in positions)
+        # What a stretch leaves out, because its keyframe is no clean start, is decoded from the front.
+        for start, stop in [*stretches, (self._keys[0], max(positions) + 1)]:
+            for frame in self._if_clean(start, self._decode(start, stop, index_at)) if index_at else ():
+                if frame.pts in index_at:
+                    yield index_at.pop(frame.pts), frame
+
+    def _if_clean(self, start: int, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """The frames, or none where the first to come out is not the keyframe itself.
+
+        With periodic intra refresh a "keyframe" only begins to repair the picture: the decoder holds frames
+        back until it believes the repair done, which is a little too soon.
+        """
+        first = next(frames, None)
+        begins = start == self._keys[0] or not self._entries[start].is_shown
+        if first is not None and (begins or first.pts == self._pts(start)):
+            yield first
+            yield from frames
+
+    def _keyframe_before(self, position: int) -> int:
+        """The position of the keyframe to start from, so that the frame at `position` comes out right.
+
+        Worked example, I0 P4 B2 | I8 B6 as stored: B6 is shown before I8 and needs P4 too.
+        So B6 starts from I0, the last keyframe that is both stored and shown before it.
+        """
+        key = bisect_right(self._keys, position) - 1
+        while key > 0 and self._pts(self._keys[key]) > self._pts(position):
+            key -= 1
+        return self._keys[key]
+
+    def _decode(self, start: int, stop: int, needed: Container[int | None] | None = None) -> Iterator[VideoFrame]:
+        """The frames in packets start..stop-1, whole; where `needed` lists times, others may be left out.
+
+        Raises: MediaError for a damaged frame.
+        """
+        first = None if needed is None else self._pts(start)
+        h264 = self._context.name == "h264"
+        self._context.flush_buffers()
+        self._context.skip_frame = "DEFAULT"
+        for packet in self._packets(start, stop):
+            if needed is not None and h264:
+                # An h264 picture says itself that no other refers to it: skipping it changes no other.
+                self._context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
+            yield from self._whole(packet, first)
+        yield from self._whole(None, first)
+
+    def _whole(self, packet: Packet | None, first: int | None) -> Iterator[VideoFrame]:
+        """The frames that come out after one more packet, or at the end (None)."""
+        if time.thread_time() > self._until:
+            raise MediaError(self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it up or scale it down")
+        yield from whole_frames(self.path, self._stream, self._context, packet, first)
+
+    def _where(self, pts: int | None) -> str:
+        return where_is(pts, self._stream)
+
+    def _packets(self, start: int, stop: int) -> Iterator[Packet]:
+        """The packets start..stop-1: those held in memory, or those of a long video again from the file."""
+        if self._held is not None:
+            yield from islice(self._held, start, stop)
+            return
+        found = 0
+        if self._order is not None and start > 0:
+            for packet in islice(self._packets_after_seek(start), stop - start):
+                found += 1
+                yield packet
+        if not found:
+            # At the front, or where seeking went past the keyframe: from the front, slow but always right.
+            container, stream = open_stream(self.path, self._data)
+            with container:
+                yield from islice(stored_packets(self.path, container, stream), start, stop)
+
+    def _packets_after_seek(self, start: int) -> Iterator[Packet]:
+        """The packets from position `start` on; none if seeking goes past it."""
+        entry = self._entries[start]
+        container, stream = open_stream(self.path, self._data)
+        with container:
+            with decoder_faults(self.path):
+                container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=stream)
+            packets = stored_packets(self.path, container, stream)
+            # The size too: after a seek .mpg may cut the stream into packets differently.
+            wanted = (entry.pts, entry.dts, entry.size)
+            yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, packets)
+
+    def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+        return upright_rgb(self.path, frame, self._to_rgb)
+
+
+def check_claims(path: Path, data: bytes | None) -> None:
+    """Nothing, if the header of the file or of its content `data` claims no more samples than MAX_SAMPLES.
+
+    Raises: MediaError, before FFmpeg takes memory for them.
+    """
+    with path.open("rb") if data is None else io.BytesIO(data) as file:
+        try:
+            claimed = claimed_samples(file)
+        except ValueError as error:
+            raise MediaError(path, f"{error}; encode it again") from None
+    if claimed > MAX_SAMPLES:
+        raise MediaError(path, f"its header claims {claimed} samples, the limit is {MAX_SAMPLES}; cut it up")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What stays known of a packet when its bytes are let go; times in ticks of the stream's time base."""
+
+    pts: int | None
+    dts: int | None
+    duration: int
+    size: int
+    is_key: bool
+    is_shown: bool
+    is_whole: bool
+
+
+def _list_packets(
+    path: Path, container: InputContainer, stream: VideoStream
+) -> tuple[list[_Entry], list[Packet] | None]:
+    """An entry for every packet, and the packets themselves unless they are more than memory should hold."""
+    entries: list[_Entry] = []
+    held: list[Packet] | None = []
+    size = 0
+    vp8 = stream.codec_context.name == "vp8"
+    for packet in stored_packets(path, container, stream):
+        # vp8 stores pictures that are only referred to as packets of their own, told by one bit.
+        hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
+        entries.append(
+            _Entry(
+                pts=packet.pts,
+                dts=packet.dts,
+                duration=packet.duration or 0,
+                size=packet.size,
+                is_key=packet.is_keyframe,
+                is_shown=not hidden,
+                is_whole=not packet.is_corrupt,
+            )
+        )
+        size += packet.size
+        if len(entries) > MAX_SAMPLES:
+            raise MediaError(path, f"holds more than {MAX_SAMPLES} frames; cut it up")
+        if held is not None:
+            held.append(packet)
+        if size + len(entries) * _PACKET_BYTES > _HELD_BYTES:
+            held = None
+    if not any(entry.is_shown for entry in entries):
+        raise MediaError(path, "its video stream shows no frame; export it again")
+    return entries, held
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans (start, stop) in order, those that overlap made one.
+
+    Worked example: (0, 5) (3, 9) (9, 12) gives (0, 9) (9, 12).
+    """
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(spans):
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        else:
+            joined.append((start, stop))
+    return joined

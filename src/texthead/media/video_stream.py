@@ -1,0 +1,222 @@
+"""A video stream as it is stored: opened, its packets, the frames that come out of them, and whether it is whole.
+
+Which file counts as whole? A header's frame count is wrong too often to be a rule (.avi counts the frames
+that were dropped in recording, .mov those that its edit list hides), so the packets are believed, unless
+
+- on opening: the last packet is incomplete, or the container's index lists more packets than there are, or a
+  container without a full index claims a length that its packets fall short of: the file was cut short;
+- on reading: a frame on the way to a wanted one is damaged. `check` reads all of them.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+
+from texthead.errors import Fault, MediaError
+from texthead.media.limits import MAX_PIXELS, check_size
+
+# Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
+_CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
+
+_OPEN_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+
+# Old files carry titles that are not UTF-8. PyAV reads them as they are from 19 on, and takes no word for it any more.
+_TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+
+# How much longer than its packets a file must claim to be before it counts as cut short.
+_MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """What bytes can be read from, as many as are asked for at most, none at the end."""
+
+    @property
+    def read(self) -> Callable[[int], bytes]:
+        """The next bytes."""
+        ...
+
+
+def open_container(source: str | io.BytesIO | Readable) -> InputContainer:
+    """The container, of those kinds that hold all that they play.
+
+    Raises:
+        FFmpegError: it is none of them.
+    """
+    return av.open(source, options=_OPEN_OPTIONS, **_TITLES)
+
+
+def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContainer, VideoStream]:
+    """The opened container and its best video stream; cover art is none.
+
+    `data` is the content or where it is read from, if it is not the file at `path`.
+    """
+    with decoder_faults(path):
+        # Absolute, so that a name like "http:x.mp4" is a file.
+        source = str(path.absolute()) if data is None else io.BytesIO(data) if isinstance(data, bytes) else data
+        container = open_container(source)
+        stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+        fault: Fault = "sound only" if container.streams.audio else "unreadable"
+        holds = fault if container.streams.audio else "nothing to play"
+        container.close()
+        raise MediaError(path, f"no video stream, it holds {holds}; leave it out or fetch it again", fault)
+    if stream.codec_context is None:
+        container.close()
+        raise MediaError(path, "its codec is not known to this FFmpeg; encode it as h264")
+    return container, stream
+
+
+def one_thread(context: VideoCodecContext) -> VideoCodecContext:
+    """The decoder, on one thread and with a limit to the size of pictures."""
+    context.thread_count = 1
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    return context
+
+
+def stored_packets(path: Path, container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet]:
+    """The stream's packets as stored, without the empty ones (frames dropped in recording, the end)."""
+    with decoder_faults(path):
+        yield from (packet for packet in container.demux(stream) if packet.size)
+
+
+def whole_frames(
+    path: Path, stream: VideoStream, context: VideoCodecContext, packet: Packet | None, first: int | None
+) -> Iterator[VideoFrame]:
+    """The frames that come out after one more packet, or at the end (None); those before the time `first` are left out.
+
+    Raises: MediaError for a damaged frame.
+    """
+    try:
+        frames = context.decode(packet)
+    except FFmpegError as error:
+        where = "at the end" if packet is None else where_is(packet.pts, stream)
+        problem = f"the frame {where} does not decode ({error.strerror}); fetch or encode the file again"
+        raise MediaError(path, problem, "damaged") from error
+    for frame in frames:
+        if first is not None and frame.pts is not None and frame.pts < first:
+            # Stored after the starting keyframe but shown before it: what it refers to was not decoded.
+            continue
+        if frame.is_corrupt:
+            problem = f"the frame {where_is(frame.pts, stream)} is damaged; fetch or encode the file again"
+            raise MediaError(path, problem, "damaged")
+        yield frame
+
+
+def where_is(pts: int | None, stream: VideoStream) -> str:
+    """Where a frame is, in words."""
+    if pts is None or not stream.time_base:
+        return "without a time"
+    return f"at {float(pts * stream.time_base):.2f} s"
+
+
+def upright_rgb(path: Path, frame: VideoFrame, to_rgb: VideoReformatter) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture of a frame, turned as the container says.
+
+    Raises: MediaError for a picture that is too large, or turned by something else than quarters.
+    """
+    check_size(path, frame.width, frame.height)
+    turns = round(frame.rotation / 90)
+    # FFmpeg cuts the angle off to whole degrees, so a quarter turn may come as 89.
+    if abs(frame.rotation - 90 * turns) > 1:
+        problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
+        raise MediaError(path, problem)
+    with decoder_faults(path):
+        plane = to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
+    # The container turns the picture counter-clockwise, and so does rot90.
+    return np.rot90(picture, turns)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What there was of a stream's packets so far: how many, how many whole, the end of the last shown in ticks."""
+
+    packets: int = 0
+    whole: int = 0
+    last_is_whole: bool = True
+    end: int | None = None
+
+    def add(self, pts: int | None, duration: int | None, *, whole: bool) -> None:
+        """Count one more packet."""
+        self.packets += 1
+        self.whole += whole
+        self.last_is_whole = whole
+        end = (pts or 0) + (duration or 0)
+        self.end = end if self.end is None else max(self.end, end)
+
+
+def check_whole(path: Path, container: InputContainer, stream: VideoStream, tally: Tally) -> None:
+    """Nothing, if there was all that the container lists (the rule is in the module's docstring).
+
+    Raises: MediaError for a file that was cut short.
+    """
+    found, listed = tally.whole, max(stream.frames, len(stream.index_entries))
+    if len(stream.index_entries) > tally.packets or not tally.last_is_whole:
+        claim = f"its header says {listed} frames" if listed > found else "its last frame is incomplete"
+        raise MediaError(path, f"cut short: {claim}, {found} are there; fetch or copy the file again", "cut short")
+    claimed = _claimed_seconds(container, stream)
+    end = (tally.end or 0) * float(stream.time_base or 0)
+    if claimed - end > max(_MISSING_SECONDS, _MISSING_SHARE * claimed):
+        claim = f"its header says {claimed:.1f} s, {end:.1f} s are there"
+        raise MediaError(path, f"cut short: {claim}; fetch or copy the file again", "cut short")
+
+
+def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """The length that the header claims for the video, 0 where it makes no claim of its own.
+
+    With a frame count or a length of the stream the index is the better witness; except in .avi, which counts
+    dropped frames too, so that its count is a length. Of a file with several streams the length may be that
+    of its sound, but .mkv and .webm often write one a stream, as text.
+    """
+    if container.format.name == "avi":
+        return float(stream.frames * (stream.time_base or 0))
+    # In .mkv and .webm no stream has a length of its own: of a single frame FFmpeg takes the file's for it.
+    if stream.frames or (stream.duration and "matroska" not in container.format.name):
+        return 0.0
+    written = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if written:
+        hours, minutes, seconds = (float(part) for part in written.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    if len(container.streams) > 1 or not container.duration:
+        return 0.0
+    return container.duration / av.time_base
+
+
+def seconds_from(first: int, ticks: Iterable[int], stream: VideoStream) -> list[float]:
+    """Times in seconds, that of `first` 0.
+
+    Worked example at 25 ticks a second: 50 51 53 from 50 gives 0.0 0.04 0.12.
+    """
+    base = stream.time_base or Fraction(0)
+    # Not `tick * base`: arithmetic on fractions would take as long as demuxing the file.
+    return [(tick - first) * base.numerator / base.denominator for tick in ticks]
+
+
+@contextmanager
+def decoder_faults(path: Path) -> Iterator[None]:
+    """Turns what FFmpeg raises into MediaError."""
+    try:
+        yield
+    except FFmpegError as error:
+        problem = f"cannot be read as a video ({error.strerror}); fetch or encode it again"
+        raise MediaError(path, problem) from error

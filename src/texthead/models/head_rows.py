@@ -1,0 +1,187 @@
+"""Rows of a head: Eq. 4, 5 and 6, linear discriminant analysis, and the similarity of rows."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from texthead.errors import DataError
+from texthead.models.heads import FrozenHead, TemplatesHead
+from texthead.text.class_names import check_names
+from texthead.text.prompts import fill_templates, flat
+
+if TYPE_CHECKING:
+    from texthead.encoders.encoder import Encoder
+
+
+def random_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
+    """Rows of independent standard normal numbers.
+
+    Source: Eq. 4; "Random normal matrix" in Table 1.
+    """
+    return torch.randn(classes, dim, generator=generator)
+
+
+def orthogonal_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
+    """The first rows of the orthogonal factor of a random normal dim x dim matrix: W W^T = I.
+
+    Source: Eq. 5; "Random orthogonal matrix" in Table 1.
+
+    Raises:
+        DataError: more classes than dimensions; so many rows cannot be orthogonal.
+    """
+    if classes > dim:
+        raise DataError(
+            f"{classes} classes > {dim} dimensions: at most {dim} rows can be orthogonal; use the normal or text head"
+        )
+    # Double precision, so that W W^T = I holds to the last bits of the float32 result.
+    square = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(square).Q[:classes].float()
+
+
+def lda_weights(
+    features: Float[Tensor, "items dim"],
+    labels: Int[Tensor, " items"],
+    *,
+    shrinkage: float | Literal["auto"] | None = "auto",
+) -> Float[Tensor, "classes dim"]:
+    """Rows of Fisher's linear discriminant: S_w^-1 (mu_c - mu), one a class; the intercept is dropped.
+
+    Args:
+        features: from the pretrained encoder, one a training item, not normalised.
+        labels: 0 to classes-1, each at least twice.
+        shrinkage: of the within-class covariance S_w towards a multiple of the identity: "auto" is Ledoit and Wolf's
+            estimate from the items of all classes minus their class means, a number in [0, 1] is used as given,
+            None is the plain pseudo-inverse.
+
+    Source: Sec. 2.2, linear discriminant projection; Table 1.
+    Differs: the paper names neither solver nor shrinkage. With fewer items than dimensions S_w is singular
+        and the pseudo-inverse throws away every direction in which classes do not vary, so the default shrinks.
+        scikit-learn's own "auto" estimates each class by itself, which is no shrinkage at two items a class.
+
+    Raises:
+        DataError: a class has fewer than two items, or there is one class only.
+    """
+    from sklearn.covariance import empirical_covariance, ledoit_wolf, shrunk_covariance
+
+    classes = int(labels.max()) + 1
+    if classes < 2:
+        raise DataError("LDA needs at least 2 classes to tell apart, got 1: use the text head")
+    counts = torch.bincount(labels.long(), minlength=classes)
+    if int(counts.min()) < 2:
+        raise DataError(
+            f"class {int(counts.argmin())} has {int(counts.min())} item: LDA needs at least 2 a class to see how items "
+            "of one class vary; give more items or use the text head"
+        )
+    x, y = features.double().numpy(), labels.numpy()
+    means = np.stack([x[y == place].mean(0) for place in range(classes)])
+    residuals = x - means[y]
+    if shrinkage == "auto":
+        within = ledoit_wolf(residuals, assume_centered=True)[0]
+    else:
+        within = shrunk_covariance(empirical_covariance(residuals, assume_centered=True), shrinkage or 0.0)
+    rows = (means - x.mean(0)) @ np.linalg.pinv(within, hermitian=True)
+    return torch.from_numpy(rows).float()
+
+
+def text_rows(encoder: "Encoder", prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "classes dim"]:
+    """One row a class: the mean of the normalised text embeddings of its prompts, normalised; without a gradient.
+
+    Raises:
+        DataError: a class without a prompt.
+        EncoderError: a prompt with more tokens than the text encoder takes.
+    """
+    return prompt_rows(encoder.encode_text, prompts).detach()
+
+
+def prompt_rows(
+    encode: Callable[[list[str]], Tensor], prompts: Sequence[str | Sequence[str]]
+) -> Float[Tensor, "classes dim"]:
+    """The rows of `text_rows` from any function of prompts, with their gradient.
+
+    Raises:
+        DataError: a class without a prompt.
+    """
+    each = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    if not all(each):
+        raise DataError(f"class {each.index([]) + 1} of {len(each)} has no prompt: give it one")
+    rows = F.normalize(encode(flat(each)), dim=-1)
+    return F.normalize(torch.stack([part.mean(0) for part in rows.split([len(few) for few in each])]), dim=-1)
+
+
+def text_weights(
+    encoder: "Encoder", names: Sequence[str], *, template: str | Sequence[str]
+) -> Float[Tensor, "classes dim"]:
+    """The text embedding of each name's prompt, normalised; row i depends on name i only.
+
+    Of several templates the mean direction.
+
+    Source: Eq. 6; Table 4.
+
+    Raises:
+        DataError: an empty or repeated name, or a template without exactly one `{}`.
+        EncoderError: a prompt with more tokens than the text encoder takes.
+    """
+    check_names(names)
+    return text_rows(encoder, fill_templates(template, names))
+
+
+def variant_rows(encoder: "Encoder", prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "templates classes dim"]:
+    """The text row of each prompt of each class, the first prompts of all classes first.
+
+    Raises:
+        DataError: classes with different numbers of prompts.
+    """
+    each = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    if len({len(few) for few in each}) > 1:
+        raise DataError("probabilities are averaged over as many prompts for each class: give every class as many")
+    rows = text_rows(encoder, flat(each))
+    return rows.unflatten(0, (len(each), -1)).transpose(0, 1)
+
+
+def text_head(
+    encoder: "Encoder",
+    names: Sequence[str],
+    *,
+    template: str | Sequence[str] = "{}",
+    scale: float | None = None,
+    center: Float[Tensor, " dim"] | None = None,
+    pooling: Literal["features", "probabilities"] = "features",
+    prompts: Sequence[str | Sequence[str]] | None = None,
+) -> FrozenHead | TemplatesHead:
+    """A frozen head of text rows, with the encoder's own scale and center unless others are given.
+
+    Args:
+        template: several give rows that are the mean over them.
+        pooling: of several prompts a class, "probabilities" averages those instead of the rows.
+        prompts: stand in for the filled template: one string a name, or several.
+    """
+    prompts = fill_templates(template, names) if prompts is None else prompts
+    options: dict[str, Any] = {
+        "names": names,
+        "scale": encoder.scale if scale is None else scale,
+        "center": encoder.center if center is None else center,
+        "kind": "text",
+        "prompts": prompts,
+        "text_source": encoder.text_source,
+        "text_map": encoder.text_map,
+    }
+    check_names(names)
+    if pooling == "features":
+        return FrozenHead(text_rows(encoder, prompts), **options)
+    return TemplatesHead(variant_rows(encoder, prompts), pooling=pooling, **options)
+
+
+def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes classes"]:
+    """Pearson correlation of each pair of rows: symmetric, 1 on the diagonal.
+
+    Source: Fig. 1.
+    """
+    rows = F.normalize(weight.double() - weight.double().mean(-1, keepdim=True), dim=-1)
+    matrix = rows @ rows.T
+    matrix.fill_diagonal_(1.0)
+    return matrix.float()

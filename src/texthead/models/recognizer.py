@@ -1,0 +1,85 @@
+"""The model: visual encoder, temporal module, head (Eq. 3). It neither reads files nor saves."""
+
+import copy
+from contextlib import nullcontext
+
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from texthead.errors import RunError
+from texthead.models.temporal import EncoderConv
+
+
+class Recognizer(nn.Module):
+    """Scores of each class name for a batch of clips.
+
+    Args:
+        visual: (batch*frames, channels, height, width) -> (batch*frames, dim). `nn.Identity()` where the clips
+            are frame features already: the same model then trains on what was encoded once.
+        temporal: (batch, frames, dim) -> (batch, dim).
+        head: (batch, dim) -> (batch, classes), with `.names`. Any module computes; a run folder can hold FrozenHead,
+            TrainableHead and LinearHead, and rows of your own go into the first two.
+
+    Source: Eq. 3: H(y | softmax(W~ g_V(x))).
+    """
+
+    def __init__(self, visual: nn.Module, temporal: nn.Module, head: nn.Module):
+        super().__init__()
+        self.visual = visual
+        self.temporal = temporal
+        self.head = head
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names, in the order of the scores."""
+        return self.head.names  # pyright: ignore[reportReturnType]
+
+    def features(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch dim"]:
+        """One feature a clip, not normalised.
+
+        `clips` are batch frames channels height width (uint8 0-255, or float already normalised), or
+        batch frames dim where `visual` is the identity.
+        """
+        temporal = self.temporal
+        with temporal.over(clips.shape[1]) if isinstance(temporal, EncoderConv) else nullcontext():
+            frames = self.visual(clips.flatten(0, 1))
+        return self.temporal(frames.unflatten(0, clips.shape[:2]))
+
+    def forward(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch classes"]:
+        """Logits of each class."""
+        return self.head(self.features(clips))
+
+    def with_head(self, head: nn.Module) -> "Recognizer":
+        """The same encoder and temporal module (shared, not copied) behind another head.
+
+        Source: Tables 9 and 11: new names, same model.
+
+        Raises:
+            RunError: the rows of the new head have another length than those of this one.
+        """
+        old, new = (getattr(part.weight, "shape", (0, 0))[1] for part in (self.head, head))
+        if old != new:
+            raise RunError(f"head of dim {new} does not fit features of dim {old}: encode the names with this encoder")
+        return Recognizer(self.visual, self.temporal, head)
+
+    @property
+    def sees_frames_apart(self) -> bool:
+        """Whether a frame's feature is the same in every clip, so that it can be kept."""
+        return not isinstance(self.temporal, EncoderConv)
+
+    def on_features(self) -> "Recognizer":
+        """The same temporal module and head (shared) for clips that are frame features already.
+
+        Raises:
+            RunError: the temporal module works inside the encoder, so that there are no features of single frames.
+        """
+        if not self.sees_frames_apart:
+            raise RunError(
+                f"{type(self.temporal).__name__} works inside the encoder, where a frame's feature depends on its "
+                "neighbours: leave out --freeze-encoder, or use --temporal mean or transformer"
+            )
+        return Recognizer(nn.Identity(), self.temporal, self.head)
+
+    def frozen_copy(self) -> "Recognizer":
+        """A detached copy in evaluation mode that later training does not touch."""
+        return copy.deepcopy(self).requires_grad_(False).eval()

@@ -1,0 +1,41 @@
+"""The server that forks the processes of loaders; it begins without torch being imported here."""
+
+import ctypes
+import signal
+import sys
+from multiprocessing import forkserver, resource_tracker
+
+# Parameters of mallopt in glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
+# What it imports once for all that it forks.
+_MODULES = ("texthead.data.batches", "texthead.features.frames")
+
+
+def begin_server() -> None:
+    """Let it run, if it does not yet, and import while this process goes on.
+
+    An interrupt is for this process: the server says nothing of one.
+    """
+    # A command's own script is run again in each process, and imports this.
+    program = [name for name in ("texthead.cli",) if name in sys.modules]
+    forkserver.set_forkserver_preload([*_MODULES, *program])
+    resource_tracker.ensure_running()  # Before: it lets interrupts in again.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def keep_freed_memory(most: int = 1 << 30) -> bool:
+    """Whether memory that is freed stays with this process, up to `most` bytes, instead of going back to the system.
+
+    The activations of a batch are freed and asked for again at every step; out of new pages that costs a tenth to a
+    third of the time of a step on a CPU (LOG.md). Results and the peak of memory are the same. It is for programs,
+    before they compute: a library does not decide this for its process. Without glibc it does nothing.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all(mallopt(option, most) == 1 for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))

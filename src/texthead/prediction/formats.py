@@ -1,0 +1,49 @@
+"""Predictions as JSON and CSV."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from texthead.evaluation.calibration import NONE, Calibration
+from texthead.prediction.predict import Prediction
+
+CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
+
+
+def json_entry(found: Prediction, calibration: Calibration | None = None) -> dict[str, Any]:
+    """The prediction as JSON holds it: probabilities to a millionth, an error only where there is one.
+
+    Of a calibrated run also the temperature, the answer (null for none of these) and the label set, where it has them.
+    """
+    top = [{"name": name, "probability": round(value, 6)} for name, value in found.top]
+    entry: dict[str, Any] = {"path": str(found.path), "top": top}
+    if found.error:
+        return entry | {"error": found.error}
+    if calibration is not None:
+        entry["temperature"] = calibration.temperature
+        if calibration.threshold is not None:
+            entry["answer"] = found.top[0][0] if found.known else None
+    if found.set_size is not None:
+        entry["set"] = [name for name, _ in found.top[: found.set_size]]
+    return entry
+
+
+def csv_columns(calibration: Calibration | None, *, sets: bool) -> tuple[str, ...]:
+    """The columns of a table of predictions: "answer" is there where there is a threshold, "in_set" where sets are."""
+    answer = ("answer",) if calibration and calibration.threshold else ()
+    return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()))
+
+
+def csv_rows(predictions: Sequence[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
+    """The rows of a table with the columns: one a name, or one with why the file could not be read.
+
+    The answer stands beside the best name: that name, or "none of these".
+    """
+    for found in predictions:
+        for rank, (name, probability) in enumerate(found.top, 1):
+            row = {"path": found.path, "rank": rank, "name": name, "probability": f"{probability:.6f}"}
+            row["answer"] = "" if rank > 1 else name if found.known else NONE
+            row["in_set"] = "yes" if rank <= (found.set_size or 0) else "no"
+            yield tuple(row.get(column, "") for column in columns)
+        if found.error:
+            row = {"path": found.path, "error": found.error}
+            yield tuple(row.get(column, "") for column in columns)

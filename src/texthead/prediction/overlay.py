@@ -1,0 +1,209 @@
+"""A video with its events drawn in: names and bars at the top, a line of all events at the bottom, and its sound."""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from texthead.features.frames import Progress
+from texthead.files import replacing
+from texthead.media.video import Video
+from texthead.prediction.events import Event
+from texthead.prediction.soundtrack import Sound
+from texthead.report.figures import COLOURS, font_file
+
+# Ticks of a second, as MPEG counts; they divide the usual frame rates.
+TICKS = 90_000
+
+# Smaller videos are enlarged to this side at least, or the names could not be read.
+LEAST_SIDE = 240
+
+# So many events that are on at once are named; the rest is counted.
+MOST_NAMED = 3
+
+DIM, LIGHT = (24, 24, 24), (255, 255, 255)
+
+
+class Curve:
+    """The probability of each class over time, four bytes a number."""
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+        self._rows: list[array] = []
+
+    def add(self, end: float, scores: Sequence[float]) -> None:
+        """Keep the scores of the time up to `end`."""
+        self._ends.append(end)
+        self._rows.append(array("f", scores))
+
+    def at(self, seconds: float) -> Sequence[float]:
+        """The scores at a time; behind the end the last ones."""
+        return self._rows[min(bisect_right(self._ends, seconds), len(self._rows) - 1)]
+
+
+class Line(NamedTuple):
+    """One line of the label: a name, its colour and its probability (0 to 1)."""
+
+    name: str
+    colour: str
+    probability: float
+
+
+def codec() -> str:
+    """The encoder of this PyAV: H.264 by libx264, else MPEG-4 part 2, which most players know too."""
+    return "libx264" if "libx264" in av.codecs_available else "mpeg4"
+
+
+def colours(events: Sequence[Event]) -> dict[str, str]:
+    """The colour of each name, in the order in which they first happen; from the seventh on they come again."""
+    names = dict.fromkeys(event.name for event in events)
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+
+
+def write_overlay(
+    out: Path,
+    video: Video,
+    events: Sequence[Event],
+    names: Sequence[str],
+    curve: Curve,
+    *,
+    progress: Progress | None = None,
+) -> str | None:
+    """What is to be said of the sound, if anything is, after writing every frame at its own time, with what is on then.
+
+    The video's first sound is beside them, from the first frame on, to its end.
+
+    Raises:
+        MediaError: a frame that cannot be read.
+        RunError: the file cannot be written; what was there before is kept.
+    """
+    place = {name: index for index, name in enumerate(names)}
+    shades = colours(events)
+    painter: _Painter | None = None
+    stream: VideoStream | None = None
+    with (
+        replacing(out) as beside,
+        av.open(str(beside), "w", format="mp4") as container,
+        Sound(video.path, video.begin_seconds, container) as sound,
+    ):
+        for number, (seconds, take) in enumerate(video.in_order(), 1):
+            picture = enlarged(take())
+            if painter is None or stream is None:
+                painter = _Painter(picture.size, events, shades, video.duration_seconds)
+                stream = _add_stream(container, picture.size, _rate(video))
+            scores = curve.at(seconds)
+            on = [event.name for event in events if event.start <= seconds < event.end]
+            painter.draw(picture, [Line(name, shades[name], scores[place[name]]) for name in on], seconds)
+            sound.until(seconds)
+            container.mux(stream.encode(_timed(picture, seconds)))
+            if progress:
+                progress(number, video.num_frames)
+        assert stream is not None, "a video that opens has a frame, or in_order has raised"
+        container.mux(stream.encode(None))
+        return sound.finish()
+
+
+def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction) -> VideoStream:
+    options = {"crf": "20", "preset": "veryfast"} if codec() == "libx264" else {"qscale": "3"}
+    stream = container.add_stream(codec(), rate=rate, options=options)
+    assert isinstance(stream, VideoStream), "both codecs are video codecs"
+    stream.codec_context.time_base = Fraction(1, TICKS)
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    return stream
+
+
+def _timed(picture: Image.Image, seconds: float) -> VideoFrame:
+    """The picture as a frame that is shown from a time on."""
+    frame = VideoFrame.from_image(picture)
+    frame.pts, frame.time_base = round(seconds * TICKS), Fraction(1, TICKS)
+    return frame
+
+
+def enlarged(picture: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
+    """The picture with even sides, the shorter at least 240 pixels; an odd side repeats its last row or column."""
+    height, width = picture.shape[:2]
+    even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    times = -(-LEAST_SIDE // min(even.shape[:2]))
+    return Image.fromarray(even.repeat(times, 0).repeat(times, 1))
+
+
+class _Painter:
+    """Draws on frames of one size; what is the same on all of them is drawn once."""
+
+    def __init__(self, size: tuple[int, int], events: Sequence[Event], shades: Mapping[str, str], seconds: float):
+        self.unit = max(12, min(size) // 20)
+        self.height = round(1.6 * self.unit)
+        self.font = ImageFont.truetype(font_file(), self.unit)
+        self.seconds = seconds or 1.0
+        self.strip = Image.new("RGB", (size[0], max(6, self.unit // 2)), DIM)
+        pen = ImageDraw.Draw(self.strip)
+        for event in events:
+            ends = self._across(event.start), self._across(event.end)
+            pen.rectangle((ends[0], 0, max(ends[0], ends[1] - 1), self.strip.height), fill=shades[event.name])
+
+    def _across(self, seconds: float) -> int:
+        return round(seconds / self.seconds * self.strip.width)
+
+    def draw(self, picture: Image.Image, lines: Sequence[Line], seconds: float) -> None:
+        """Draw on the picture: the names that are on, and where in the video this is."""
+        top = picture.height - self.strip.height
+        picture.paste(self.strip, (0, top))
+        pen = ImageDraw.Draw(picture, "RGBA")
+        x, half = self._across(seconds), max(1, self.unit // 8)
+        pen.rectangle((x - half - 1, top - half, x + half + 1, picture.height), fill=DIM)
+        pen.rectangle((x - half, top - half, x + half, picture.height), fill=LIGHT)
+        for row, line in enumerate(lines[:MOST_NAMED]):
+            self._line(pen, picture.width, row, line)
+        if len(lines) > MOST_NAMED:
+            self._box(pen, picture.width, MOST_NAMED)
+            self._text(pen, MOST_NAMED, f"and {len(lines) - MOST_NAMED} more", 0.6 * self.unit)
+
+    def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, line: Line) -> None:
+        """A coloured bar as long as the probability, with name and percent on it."""
+        self._box(pen, width, row)
+        self._bar(pen, round(width * line.probability), row, (*_rgb(line.colour), 190))
+        percent = f"{100 * line.probability:.0f} %"
+        edge = width - 0.6 * self.unit - self.font.getlength("100 %")
+        self._text(pen, row, _fitted(line.name, self.font, edge - 1.2 * self.unit), 0.6 * self.unit)
+        self._text(pen, row, percent, width - 0.6 * self.unit - self.font.getlength(percent))
+
+    def _box(self, pen: ImageDraw.ImageDraw, width: int, row: int) -> None:
+        self._bar(pen, width, row, (*DIM, 170))
+
+    def _bar(self, pen: ImageDraw.ImageDraw, length: int, row: int, fill: tuple[int, int, int, int]) -> None:
+        """A rectangle over a line of the label from the left, with a pixel's room to the next line."""
+        if length:
+            pen.rectangle((0, row * self.height, length - 1, (row + 1) * self.height - 2), fill=fill)
+
+    def _text(self, pen: ImageDraw.ImageDraw, row: int, text: str, x: float) -> None:
+        place = x, row * self.height + 0.2 * self.unit
+        pen.text(place, text, fill=LIGHT, font=self.font, stroke_width=1, stroke_fill=DIM)
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """The name, or as much of it as fits, with dots."""
+    text = name
+    while text and font.getlength(text) > width:
+        text = f"{text.rstrip('…')[:-1]}…" if len(text) > 1 else ""
+    return text
+
+
+def _rate(video: Video) -> Fraction:
+    """One over the time of the last frame, which the encoder does not know otherwise; the rest have their own times."""
+    last = video.duration_seconds - video.pts_seconds[-1]
+    return Fraction(1 / last).limit_denominator(TICKS) if last > 1 / TICKS else Fraction(25)

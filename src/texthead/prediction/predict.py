@@ -1,0 +1,204 @@
+"""Files in, names out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.data.protocol import Look, Pixels, Pooling, Views
+from texthead.encoders.encoder import Encoder, Visual, as_visual
+from texthead.encoders.load import zero_shot_note
+from texthead.errors import DataError, MediaError
+from texthead.evaluation.calibration import Calibration
+from texthead.evaluation.evaluate import head_scores
+from texthead.features.frames import Progress, check_any, readable
+from texthead.features.views import item_features, own_pixels
+from texthead.media.find import find_media
+from texthead.models.head_rows import text_head
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.runs import run as runs
+from texthead.runs.folder import rows_digest
+from texthead.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best names of one file, best first, with their probabilities (0-1); or why it could not be read.
+
+    Of a calibrated run, `known` is False where the best one is not above its threshold: then the answer is none of
+    them. The label set, where it was asked for, is the first `set_size` names.
+    """
+
+    path: Path
+    top: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+    known: bool = True
+    set_size: int | None = None
+
+
+def look_of(
+    run: Run | Recognizer,
+    *,
+    frames: int | None = None,
+    pixels: Pixels | None = None,
+    views: Views | None = None,
+    pooling: Pooling | None = None,
+) -> tuple[Recognizer, Look]:
+    """The model, and how it looks at files: what is not given is the run's, or a bare model's as `predict` says."""
+    if isinstance(run, Run):
+        recipe = run.recipe
+        own = Look(recipe.frames, run.pixels, Views(origin=recipe.origin, along=recipe.crops_along), recipe.pooling)
+        model = run.model
+    else:
+        own = Look(8, own_pixels(as_visual(run.visual).spec), Views(origin="centre"), "features")
+        model = run
+    return model, Look(frames or own.frames, pixels or own.pixels, views or own.views, pooling or own.pooling)
+
+
+def calibration_for(run: Run | Recognizer, look: Look) -> tuple[Calibration | None, str | None]:
+    """(what of the run's calibration holds here, and why only the temperature, where that is so).
+
+    Threshold and sets are ranks among the scores of these very rows, looked at in this way. Where the classes were
+    edited since, or files are looked at otherwise, they promise nothing and are left out; the temperature stays, as the
+    best guess of how sure the model is. Other classes (`Run.with_classes`) have no calibration.
+    """
+    found = run.calibration if isinstance(run, Run) else None
+    if found is None or not isinstance(run, Run):
+        return None, None
+    promises = found.threshold is not None or found.coverage is not None
+    rows: Tensor = run.model.head.weight  # pyright: ignore[reportAssignmentType]
+    why = None
+    if found.classes != rows_digest(rows):
+        why = "its classes were edited"
+    elif found.look != look.to_json():
+        why = "it was made with other frames, views or sizes"
+    if why is None:
+        return found, None
+    left = "; threshold and sets are left out" if promises else ""
+    return found.without_promises(), f"{why}: the temperature stays as a guess{left} (calibrate again for these)"
+
+
+def check_has_sets(calibration: Calibration | None) -> None:
+    """Nothing, if there are label sets.
+
+    Raises:
+        DataError: there are none.
+    """
+    if calibration is None or calibration.coverage is None:
+        raise DataError("label sets need a run that is calibrated for what is asked: texthead calibrate RUN DATA")
+
+
+def zero_shot(
+    encoder: Encoder, names: Sequence[str], *, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
+) -> Recognizer:
+    """A model without any training: the mean of the frames before text rows; predictions say `labels`."""
+    head = text_head(encoder, names, prompts=prompts).renamed(labels)
+    return Recognizer(encoder.visual, MeanPool(), head)
+
+
+def predict(
+    run: Run | Recognizer,
+    inputs: Sequence[str | Path],
+    *,
+    top: int = 5,
+    views: Views | None = None,
+    pooling: Pooling | None = None,
+    frames: int | None = None,
+    pixels: Pixels | None = None,
+    sets: bool = False,
+    skip_unreadable: bool = False,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> list[Prediction]:
+    """The best `top` names of each file, in the order of `find_media`; of a calibrated run as `calibration_for` says.
+
+    Args:
+        run: a run from `load_run`, which knows its frames, sizes, sampling and what is averaged over views; or a bare
+            model, with `frames` (8 if None) and `pixels` (the visual encoder's own if None).
+        sets: say how many of the best names are in the label set; `top` grows to hold them.
+
+    Raises:
+        DataError: a path that does not exist, a folder without media, no file at all that can be read, or `sets` of
+            what has none.
+        MediaError: a file that cannot be read, unless `skip_unreadable`: then its prediction holds the error.
+    """
+    model, look = look_of(run, frames=frames, pixels=pixels, views=views, pooling=pooling)
+    calibration, _ = calibration_for(run, look)
+    if sets:
+        check_has_sets(calibration)
+    paths = find_media(inputs)
+    entries = item_features(
+        model,
+        paths,
+        frames=look.frames,
+        pixels=look.pixels,
+        views=look.views,
+        cache=None,
+        workers=workers,
+        progress=progress,
+    )
+    positions, errors = readable(entries, skip=skip_unreadable)
+    check_any(paths, positions, errors)
+    scores, problems = entry_scores(model, entries, look.pooling)
+    return named(model.names, paths, scores, problems, top=top, calibration=calibration, sets=sets)
+
+
+def entry_scores(
+    model: Recognizer, entries: Sequence[Float[Tensor, "views dim"] | MediaError], pooling: Pooling
+) -> tuple[Float[Tensor, "files classes"], list[str | None]]:
+    """(scores of each file, NaN where it could not be read; why it could not)."""
+    scores = torch.full((len(entries), len(model.names)), torch.nan)
+    for row, entry in zip(scores, entries, strict=True):
+        if not isinstance(entry, MediaError):
+            # Each by itself: the last bits of a product depend on how many rows it has.
+            row.copy_(head_scores(model, entry[None], pooling=pooling)[0])
+    return scores, [entry.problem if isinstance(entry, MediaError) else None for entry in entries]
+
+
+def named(
+    names: tuple[str, ...],
+    paths: Sequence[Path],
+    scores: Float[Tensor, "files classes"],
+    problems: Sequence[str | None],
+    *,
+    top: int,
+    calibration: Calibration | None = None,
+    sets: bool = False,
+) -> list[Prediction]:
+    """The prediction of each file from its scores, or from why it has none."""
+    probabilities, known = answered(scores, calibration)
+    sizes = calibration.sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
+    # By the scores: probabilities of which two are 1, or 0, have no order.
+    order = scores.argsort(dim=-1, descending=True)
+    found: list[Prediction] = []
+    for i, (path, problem) in enumerate(zip(paths, problems, strict=True)):
+        if problem is not None:
+            found.append(Prediction(path, error=problem))
+            continue
+        places = order[i, : max(top, sizes[i] or 0)].tolist()
+        pairs = tuple((names[place], float(probabilities[i, place])) for place in places)
+        found.append(Prediction(path, pairs, known=known[i], set_size=sizes[i]))
+    return found
+
+
+def answered(
+    scores: Float[Tensor, "items classes"], calibration: Calibration | None
+) -> tuple[Float[Tensor, "items classes"], list[bool]]:
+    """(probabilities (0-1), whether each item gets an answer); of what has no calibration all do."""
+    if calibration is None:
+        return scores.softmax(dim=-1), [True] * len(scores)
+    return calibration.apply(scores).softmax(dim=-1), calibration.is_known(scores).tolist()
+
+
+def zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:
+    """What is to be said of a head of new names; None where the classes are the run's own."""
+    if options.classes is None:
+        return None
+    visual = model.model.visual if isinstance(model, runs.Run) else model.visual
+    assert isinstance(visual, Visual)
+    return zero_shot_note(visual.spec.source)

@@ -1,0 +1,10 @@
+"""HTML pages and plots of a run.
+
+html           one self-contained page
+run_page       the page of a run
+figures        curves, bars and reliability plots
+class_maps     confusion and correlation matrices
+strips         frames, probabilities and heat maps of one clip
+mistakes       the most confident mistakes and hits
+probabilities  how far probabilities can be trusted
+"""

@@ -1,0 +1,332 @@
+"""Every plot of the library but the strips: plain numbers in, a matplotlib `Figure` out.
+
+Matplotlib is imported inside the functions, because it costs half a second that most commands don't need.
+Only its object interface is used, so nothing global changes and no window opens. All figures are drawn for
+100 pixels an inch: none is wider than 7 inches, none has a label under 6 points.
+
+Names are data: dollar signs in them are not formulas (`parse_math=False`), line breaks become spaces.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from texthead.errors import TextheadError
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+    from texthead.evaluation.reliability import Bins
+
+
+Records = Sequence[Mapping[str, object]]
+
+# Okabe and Ito's palette without its yellow, which is too pale on white; differs in lightness, too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+LINE_STYLES = ("-", "--", "-.", ":")
+
+GREY, DARK, PALE = "#7a7a7a", "#222222", "#e9e9e9"
+
+WIDTH = 5.8  # inches; on a phone this shrinks to two thirds, and the labels can still be read
+
+MAP_WIDTH = 7.0
+
+SMALL_MAP_WIDTH = 4.5  # two of them stand side by side on a page of 1000 pixels
+
+NAME_LENGTH = 24  # characters of a class name in a map; the rest becomes "…"
+
+CELL_NUMBERS = 12  # up to so many classes the cells of a map hold their numbers
+
+NAME_FONTS = (9.0, 8.0, 7.0, 6.5, 6.0)  # points; the largest that fits is taken for the names of a map
+
+_PANEL_TITLES = {
+    "loss": "training loss",
+    "lr": "learning rate",
+    "clips_per_second": "clips per second",
+    "top1": "validation top-1 (%)",
+    "top5": "validation top-5 (%)",
+}
+
+# ---------------------------------------------------------------- curves
+
+
+def plot_curves(
+    records: Records | Mapping[str, Records],
+    *,
+    x: str = "step",
+    keys: Sequence[str] | None = None,
+    title: str = "",
+) -> "matplotlib.figure.Figure":
+    """One panel a key, one above the other, over a shared `x`.
+
+    A mapping of names to records overlays several runs. `records` are the lines of `metrics.jsonl`. Keys that
+    start with `top` are read from the validation lines, all others from the training lines. Without `keys`,
+    the loss and the top-1 are drawn, whichever of them is recorded. Lines that share an `x` are averaged, so
+    `x="epoch"` gives the mean loss of each epoch. Long noisy curves are drawn faint, with their running mean
+    on top.
+
+    Source: Fig. 4 (training loss of two frameworks).
+    Raises: TextheadError when a key is in no line, or a line has no `x`.
+    """
+    from matplotlib.figure import Figure
+
+    runs = records if isinstance(records, Mapping) else {"": records}
+    drawn = [key for key in ("loss", "top1") if _recorded(runs, key)] if keys is None else list(keys)
+    for key in drawn:
+        if not _recorded(runs, key):
+            raise TextheadError(f"no record holds {key!r}; the records hold {', '.join(_known_keys(runs))}")
+    if not drawn:
+        raise TextheadError("no record holds 'loss' or 'top1'; name what to draw in `keys`")
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.3 * len(drawn)), layout="constrained")
+    panels = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, key in zip(panels, drawn, strict=True):
+        _draw_curves(panel, runs, key, x)
+    panels[-1].set_xlabel(x)
+    panels[-1].xaxis.get_major_locator().set_params(integer=x in ("step", "epoch"))
+    if len(runs) > 1:
+        _add_legend(panels[0], list(runs))
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", parse_math=False)
+    return figure
+
+
+def _draw_curves(panel: "matplotlib.axes.Axes", runs: Mapping[str, Records], key: str, x: str) -> None:
+    window = 1
+    for index, records in enumerate(runs.values()):
+        positions, values = _series(records, key, x)
+        style = _style(index)
+        window = max(window, _window(key, len(values)))
+        if _window(key, len(values)) > 1:
+            panel.plot(positions, values, color=style["color"], linewidth=0.8, alpha=0.3)
+            values = running_mean(values, _window(key, len(values)))
+        marker = "o" if len(values) <= 40 else ""
+        # Not clipped: a marker at 100% lies on the edge.
+        panel.plot(positions, values, linewidth=1.8, marker=marker, markersize=4, clip_on=False, **style)
+        if key.startswith("top") and len(runs) == 1 and len(values):
+            _mark_last(panel, float(positions[-1]), float(values[-1]))
+    note = f", faint: as recorded, line: mean of {window} records" if window > 1 else ""
+    panel.set_title(_PANEL_TITLES.get(key, key) + note, loc="left", fontsize=10, parse_math=False)
+    _quiet(panel, grid="both")
+    if key.startswith("lr"):
+        panel.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    if key.startswith("top"):
+        low, high = panel.get_ylim()
+        panel.set_ylim(max(low, 0), min(high, 100))
+
+
+def _style(index: int) -> dict[str, Any]:
+    """Colour and dashes of the run at `index`: two runs differ without colour, too."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
+
+
+def running_mean(values: Float[np.ndarray, " records"], window: int) -> Float[np.ndarray, " records"]:
+    """The mean of the `window` values around each value, of those that exist at the two ends.
+
+    Centred, so a falling loss isn't drawn late; what is not finite is skipped. A window of 3 turns `[4, 2,
+    3]` into `[3, 3, 2.5]`.
+    """
+    index = np.arange(len(values))
+    first = np.maximum(index - window // 2, 0)
+    last = np.minimum(index + window // 2 + 1, len(values))
+    finite = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    inside = counts[last] - counts[first]
+    return np.where(inside > 0, (sums[last] - sums[first]) / np.maximum(inside, 1), np.nan)
+
+
+def _window(key: str, count: int) -> int:
+    """How many records a smoothed point averages: an odd twentieth of them; 1 for what is exact or short."""
+    exact = key.startswith(("top", "lr"))
+    return 1 if exact or count < 40 else count // 20 | 1
+
+
+def _series(records: Records, key: str, x: str) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted positions that hold `key`, and the mean value at each."""
+    points: dict[float, list[float]] = {}
+    for record in _holding(records, key):
+        if x not in record:
+            raise TextheadError(f"a record has {key!r} but no {x!r}; draw it over one of {', '.join(record)}")
+        points.setdefault(_number(record[x]), []).append(_number(record[key]))
+    positions = sorted(points)
+    return np.array(positions, dtype=float), np.array([np.mean(points[at]) for at in positions], dtype=float)
+
+
+def _holding(records: Records, key: str) -> list[Mapping[str, object]]:
+    kind = "val" if key.startswith("top") else "train"
+    return [record for record in records if record.get("kind") == kind and key in record]
+
+
+def _recorded(runs: Mapping[str, Records], key: str) -> bool:
+    return any(_holding(records, key) for records in runs.values())
+
+
+def _known_keys(runs: Mapping[str, Records]) -> list[str]:
+    return sorted({key for records in runs.values() for record in records for key in record} - {"kind"})
+
+
+def _number(value: object) -> float:
+    """The value as a float; NaN, a gap in the curve, for what is no number (null, where JSON has no
+    infinity)."""
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _mark_last(panel: "matplotlib.axes.Axes", position: float, value: float) -> None:
+    panel.annotate(
+        f"{value:.1f}", (position, value), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9
+    )
+    panel.margins(x=0.08)
+
+
+def _add_legend(panel: "matplotlib.axes.Axes", names: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    samples = [Line2D([], [], linewidth=1.8, **_style(index)) for index in range(len(names))]
+    # The names come second: matplotlib takes a label with a leading underscore for none at all.
+    places = [str(index) for index in range(len(names))]
+    legend = panel.legend(samples, places, frameon=False, fontsize=9, handlelength=3)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(text=short(name, 40), parse_math=False)
+
+
+def font_file() -> str:
+    """The file of the font that names are drawn with."""
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+def without_glyph(names: Sequence[str]) -> list[str]:
+    """The names of which the font cannot draw every letter."""
+    from matplotlib.ft2font import FT2Font
+
+    known = FT2Font(font_file()).get_charmap()
+    return [name for name in names if not all(ord(letter) in known for letter in name)]
+
+
+# ---------------------------------------------------------------- how sure
+
+
+def plot_reliability(
+    confidences: Float[np.ndarray, " items"],
+    correct: Bool[np.ndarray, " items"],
+    bins: int = 10,
+    *,
+    title: str = "",
+) -> "matplotlib.figure.Figure":
+    """How often answers are right, by how sure they are (0-1), in equal bins; below it, how many items each bin has.
+
+    On the diagonal the two are the same. The grey bars are where 95% of the points of a model that is on it would lie,
+    with as many items: a point outside of its bar is more than chance.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.
+    Raises: TextheadError without items, or when a confidence is outside 0..1.
+    """
+    from texthead.evaluation.reliability import reliability_bins
+
+    if not len(correct) or confidences.min() < 0 or confidences.max() > 1:
+        raise TextheadError(f"reliability needs confidences between 0 and 1, got {confidences}")
+    return plot_bins(reliability_bins(confidences, correct, bins), title=title)
+
+
+def plot_bins(found: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
+    """`plot_reliability` of items that are counted already."""
+    from matplotlib.figure import Figure
+    from scipy.stats import binom
+
+    full = found.counts > 0
+    counts, sure, right = found.counts[full], found.confidence[full], found.accuracy[full]
+    low, high = (100 * end / counts for end in binom.interval(0.95, counts, sure))
+    figure = Figure(figsize=(SMALL_MAP_WIDTH, 4.6), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1.2)
+    axes.vlines(100 * sure, low, high, color="#cfcfcf", linewidth=7)
+    axes.plot(100 * sure, 100 * right, "o", color=COLOURS[0], markersize=6, clip_on=False)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("answers that are right (%)", fontsize=9)
+    heading = f"{short(title, 40)}: " if title else ""
+    axes.set_title(
+        f"{heading}ECE {found.error:.1f} points, {found.counts.sum()} items",
+        loc="left",
+        fontsize=10,
+        fontweight="bold",
+        parse_math=False,
+    )
+    below.bar(
+        100 * found.edges[:-1], found.counts, width=100 / len(found.counts), align="edge", color=GREY, edgecolor="white"
+    )
+    below.yaxis.get_major_locator().set_params(integer=True)
+    below.set_ylabel("items", fontsize=9)
+    below.set_xlabel("probability of the answer (%)", fontsize=9)
+    for panel in (axes, below):
+        _quiet(panel, grid="both")
+    return figure
+
+
+# ---------------------------------------------------------------- methods
+
+
+def plot_bars(
+    rows: Sequence[tuple[str, float, float | None]],
+    *,
+    label: str = "top-1 (%)",
+    chance: float | None = None,
+    title: str = "",
+) -> "matplotlib.figure.Figure":
+    """Methods one below the other: a bar and its number each, with a whisker where a half-width is known.
+
+    A row is a name, a percent 0-100 and the half-width of its interval in points. `chance` (percent) is a
+    dashed line.
+
+    Raises: TextheadError without rows.
+    """
+    from matplotlib.figure import Figure
+
+    if not rows:
+        raise TextheadError("no rows to compare; give at least one (name, percent, half-width or None)")
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.38 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places = list(range(len(rows)))
+    axes.barh(places, [value for _, value, _ in rows], height=0.62, color=COLOURS[0])
+    for place, (_, value, half) in enumerate(rows):
+        if half is not None:
+            axes.errorbar(value, place, xerr=half, color=DARK, capsize=3, linewidth=1.4)
+        number = f"{value:.1f}" if half is None else f"{value:.1f} ± {half:.1f}"
+        axes.text(value + (half or 0) + 1, place, number, va="center", fontsize=9)
+    if chance is not None:
+        axes.axvline(chance, color=DARK, linestyle="--", linewidth=1.2)
+        axes.text(chance, -0.55, f" chance {chance:.3g}", fontsize=8, ha="left", va="bottom")
+    axes.set_yticks(places, [short(name, 32) for name, _, _ in rows], fontsize=9, parse_math=False)
+    axes.set_ylim(len(rows) - 0.5, -0.5 if chance is None else -0.9)
+    # Bars start at 0: their lengths are compared. The room on the right is for the numbers.
+    axes.set_xlim(0, 1.3 * max(*(value + (half or 0) for _, value, half in rows), chance or 0, 1))
+    axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100])
+    axes.set_xlabel(label, fontsize=9, parse_math=False)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", parse_math=False)
+    axes.tick_params(axis="y", length=0)
+    _quiet(axes, grid="x")
+    return figure
+
+
+# ---------------------------------------------------------------- shared
+
+
+def short(name: str, length: int = NAME_LENGTH) -> str:
+    """The name on one line, cut to `length` characters."""
+    line = " ".join(name.split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def _quiet(axes: "matplotlib.axes.Axes", *, grid: str) -> None:
+    """Takes away the box and leaves a pale grid behind the data."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(visible=True, axis=grid, color=PALE, linewidth=0.8)  # pyright: ignore[reportArgumentType]
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9)

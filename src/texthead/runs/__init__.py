@@ -1,0 +1,9 @@
+"""The folder that a model lives in.
+
+run           load a run, and give it other classes
+folder        the files of a run: write, and read with their sizes checked
+metrics       metrics.jsonl
+scores        the final score, as the folder keeps it
+scored_items  which items a run may be scored on
+class_edits   add, rename, remove and merge classes
+"""

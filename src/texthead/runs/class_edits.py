@@ -1,0 +1,381 @@
+"""The classes of a finished run, edited as text; the rows of all others stay to the bit.
+
+Each edit gives a new run and leaves the old one and its folder alone; `save_classes` writes what was edited.
+"""
+
+import copy
+import difflib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from texthead.errors import DataError, RunError
+from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
+from texthead.models.head_rows import text_rows, variant_rows
+from texthead.models.heads import CosineHead, FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
+from texthead.models.prompt_head import PromptHead
+from texthead.runs.folder import rows_digest, saved_classes
+from texthead.runs.run import Run
+from texthead.text.class_names import check_names
+from texthead.text.prompts import class_prompts, flat
+
+# Two rows of the same text differ by rounding alone; near synonyms are a thousand times further apart.
+_SAME = 1 - 1e-6
+
+# What these heads have of a class is one row, and nothing else.
+_ONE_ROW = (FrozenHead, TrainableHead, PromptHead, LinearHead)
+
+Entry = dict[str, Any]
+
+
+def add_classes(
+    run: Run,
+    labels: Sequence[str],
+    *,
+    names: Sequence[str] | None = None,
+    template: str | Sequence[str] | None = None,
+    prompts: Sequence[str | Sequence[str] | None] | None = None,
+) -> Run:
+    """The run with text rows for more classes, behind those that it has.
+
+    Args:
+        labels, names, template, prompts: as `Run.with_classes` takes them.
+
+    Raises:
+        RunError: the head's rows are not text, so that a text row cannot be compared with them.
+        DataError: a label that the run has already, or a row that it has already.
+    """
+    entries, rows = _entries(run), _rows(run)
+    check_names(labels)
+    _check_new(run, labels)
+    _check_text(run)
+    names = names or labels
+    made, shown = _made(run, labels, names, template, prompts or [None] * len(names))
+    _check_apart(rows, run.labels, made, labels)
+    more = [_entry(*each, row="text") for each in zip(labels, names, shown, strict=True)]
+    arguments = {"labels": list(labels), "prompts": [entry["prompt"] for entry in more]}
+    return _edited(run, torch.cat([rows, made]), [*entries, *more], "add", arguments, [])
+
+
+def rename_class(
+    run: Run,
+    old: str,
+    new: str,
+    *,
+    name: str | None = None,
+    encode: bool = False,
+    template: str | Sequence[str] | None = None,
+    prompt: str | Sequence[str] | None = None,
+) -> Run:
+    """The run with another label for a class: what predictions say. Its row stays, unless it is made anew.
+
+    Args:
+        name: the class name to write down beside the prompt; `new` if None.
+        encode: make the row anew from the template, which is the run's own if None.
+        prompt: make the row anew from one string, or from several whose rows are averaged.
+
+    Raises:
+        DataError: no such class, or `new` is another class.
+        RunError: a prompt for a head whose rows are not text.
+    """
+    entries, rows = _entries(run), _rows(run)
+    place = _place(run, old)
+    check_names([new])
+    if new != old:
+        _check_new(run, [new])
+    elif prompt is None and not encode:
+        raise DataError(f"class {old!r} is called that already: give another name, or --encode to make its row anew")
+    was, arguments = entries[place], {"old": old, "new": new}
+    if prompt is not None or encode:
+        _check_text(run)
+        made, (shown,) = _made(run, [new], [name or new], template, [prompt])
+        others = [place != other for other in range(len(rows))]
+        _check_apart(rows[others], [label for label in run.labels if label != old], made, [new])
+        rows[place] = made[0]
+        now = _entry(new, name or new, shown, row="text")
+        arguments["prompt"] = now["prompt"]
+    else:
+        # Behind a row that is no text, the class name is the label and nothing else.
+        now = {**was, "label": new} if was["prompt"] is not None else {**was, "label": new, "name": name or new}
+    return _edited(run, rows, [*entries[:place], now, *entries[place + 1 :]], "rename", arguments, [was])
+
+
+def remove_classes(run: Run, labels: Sequence[str]) -> Run:
+    """The run without some classes.
+
+    Raises:
+        DataError: no such class, or none would stay.
+    """
+    entries, rows = _entries(run), _rows(run)
+    check_names(labels)
+    gone = {_place(run, label) for label in labels}
+    kept = [place for place in range(len(entries)) if place not in gone]
+    if not kept:
+        raise DataError(f"all {len(entries)} classes would be removed: at least one must stay")
+    was = [entries[place] for place in sorted(gone)]
+    return _edited(run, rows[kept], [entries[place] for place in kept], "remove", {"labels": list(labels)}, was)
+
+
+def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
+    """The run with several classes as one: its row is the mean of their rows, each of length 1.
+
+    It stands where `into` stood if that is one of them, else behind all others.
+
+    Raises:
+        DataError: fewer than two classes, no such class, or `into` is another class.
+        RunError: a linear head, whose rows have lengths that count.
+    """
+    entries, rows = _entries(run), _rows(run)
+    check_names(labels)
+    check_names([into])
+    if isinstance(run.model.head, LinearHead | ProbeHead):
+        raise RunError(
+            f"{run.folder}: the rows of its linear head have lengths that count, so their mean is no class: "
+            "merge classes of a cosine head, or train again"
+        )
+    gone = [_place(run, label) for label in labels]
+    if len(gone) < 2:
+        raise DataError(f"merge needs at least two classes, got {labels[0]!r}: name another")
+    if into not in labels:
+        _check_new(run, [into])
+    mean = F.normalize(rows[gone], dim=-1).mean(0)
+    if float(mean.norm(dim=-1).min()) < 1e-6:
+        raise DataError(f"the rows of {', '.join(map(repr, labels))} point in opposite directions: their mean has none")
+    merged, was = F.normalize(mean, dim=-1), [entries[place] for place in gone]
+    prompts = [entry["prompt"] for entry in was]
+    joined = None if None in prompts else flat(prompts)
+    name = next((entry["name"] for entry in was if entry["label"] == into), into)
+    now = _entry(into, name, joined, row=f"mean of {', '.join(labels)}")
+    kept = [place for place in range(len(entries)) if place not in gone]
+    at = sum(place < _place(run, into) for place in kept) if into in labels else len(kept)
+    order = [*kept[:at], -1, *kept[at:]]
+    rows = torch.stack([merged if place < 0 else rows[place] for place in order])
+    left = [now if place < 0 else entries[place] for place in order]
+    return _edited(run, rows, left, "merge", {"labels": list(labels), "into": into}, was)
+
+
+def row_source(run: Run, entry: Entry) -> str:
+    """Where the row of a class came from, in words."""
+    head = run.model.head
+    if isinstance(head, ProbeHead):
+        return entry.get("row", head.kind)
+    if "row" in entry or not isinstance(head, CosineHead):
+        return entry.get("row", "trained")
+    if head.kind == "cosine":
+        return "trained"
+    return f"{head.kind}, trained" if isinstance(head, TrainableHead) else head.kind
+
+
+# --- what there is to edit
+
+
+def _entries(run: Run) -> list[Entry]:
+    if run.classes is None:
+        raise RunError(f"{run.folder}: with_classes put other classes there; edit the run that load_run gives")
+    return run.classes["classes"]
+
+
+def _rows(run: Run) -> Float[Tensor, "classes templates dim"]:
+    """A class's row; of a head of several templates a row each, of a probe with its bias behind it.
+
+    Raises:
+        RunError: a head that has something else of a class.
+    """
+    head = run.model.head
+    if isinstance(head, TemplatesHead):
+        return head.variants.transpose(0, 1).clone()
+    if isinstance(head, ProbeHead):  # What is added to a class's scores goes where its row goes.
+        return torch.cat([head.weight, head.bias[:, None]], dim=1)[:, None].detach()
+    if type(head) not in _ONE_ROW:
+        raise RunError(f"{run.folder}: the classes of a {type(head).__name__} cannot be edited: train with others")
+    return head.weight.detach()[:, None].clone()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+
+
+def _made(
+    run: Run,
+    labels: Sequence[str],
+    names: Sequence[str],
+    template: str | Sequence[str] | None,
+    prompts: Sequence[str | Sequence[str] | None],
+) -> tuple[Float[Tensor, "classes templates dim"], list[str | tuple[str, ...]]]:
+    """The text rows of classes as the run's head takes them, and the prompts behind them."""
+    head, text = run.model.head, run.encoder()
+    if isinstance(head, PromptHead):
+        if template is not None or any(prompt is not None for prompt in prompts):
+            raise DataError(f"{run.folder}: has a learned template: give names without sentences or a template")
+        learned = head.for_names(text.text, labels, read=names)
+        return learned.weight[:, None].to(head.weight), list(learned.prompts or ())
+    shown = class_prompts(template or run.recipe.template, names, prompts)
+    made = variant_rows(text, shown).transpose(0, 1) if isinstance(head, TemplatesHead) else None
+    if made is not None and isinstance(head, TemplatesHead) and made.shape[1] != len(head.variants):
+        raise DataError(
+            f"{run.folder}: its classes have {len(head.variants)} prompts each, got {made.shape[1]}: give as many, "
+            "each with a --sentence of its own, or leave all to the run's templates"
+        )
+    return (text_rows(text, shown)[:, None] if made is None else made).to(_rows(run)), shown
+
+
+def _place(run: Run, label: str) -> int:
+    if label in run.labels:
+        return run.labels.index(label)
+    near = difflib.get_close_matches(label, run.labels, 1)
+    few = f"it has {', '.join(run.labels[:8])}{', ...' if len(run.labels) > 8 else ''}"
+    raise DataError(f"{run.folder}: has no class {label!r}: {f'did you mean {near[0]!r}?' if near else few}")
+
+
+def _check_new(run: Run, labels: Sequence[str]) -> None:
+    for label in labels:
+        if label in run.labels:
+            raise DataError(f"{run.folder}: has a class {label!r} already: choose another name, or rename or merge it")
+
+
+def _check_text(run: Run) -> None:
+    run.check_text_is_kept()
+    head = run.model.head
+    if not isinstance(head, CosineHead) or head.kind not in ("text", "prompt"):
+        raise RunError(
+            f"{run.folder}: its head is {getattr(head, 'kind', type(head).__name__)!r}, and a text row cannot be "
+            "compared with such rows: train one with --head text for that"
+        )
+
+
+def _check_apart(
+    rows: Float[Tensor, "classes templates dim"],
+    labels: Sequence[str],
+    made: Float[Tensor, "new templates dim"],
+    names: Sequence[str],
+) -> None:
+    """Nothing, if no new row is one that is there: the two would always score the same."""
+    every, called = F.normalize(torch.cat([rows, made]).mean(1), dim=-1), [*labels, *names]
+    for place in range(len(rows), len(every)):
+        alike = (every[:place] @ every[place] > _SAME).nonzero()
+        if len(alike):
+            raise DataError(
+                f"the text encoder reads {called[place]!r} as it reads {called[int(alike[0])]!r}, so the two would "
+                "always score the same: say it in other words"
+            )
+
+
+def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: str) -> Entry:
+    plain = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
+    return {"label": label, "name": name, "prompt": plain, "row": row}
+
+
+def _edited(
+    run: Run,
+    rows: Float[Tensor, "classes templates dim"],
+    entries: Sequence[Entry],
+    action: str,
+    arguments: dict[str, Any],
+    before: Sequence[Entry],
+) -> Run:
+    """The run with these rows and entries, and the edit in its history."""
+    assert run.classes is not None
+    head = copy.deepcopy(run.model.head)
+    trained = isinstance(head.weight, nn.Parameter)
+    weight = F.normalize(rows.mean(1), dim=-1) if isinstance(head, TemplatesHead) else rows[:, 0]
+    if isinstance(head, ProbeHead):
+        weight, head.bias = weight[:, :-1], nn.Parameter(weight[:, -1])
+    head.weight = nn.Parameter(weight) if trained else weight  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(head, TemplatesHead):
+        head.variants = rows.transpose(0, 1).contiguous()
+    head.names = tuple(entry["label"] for entry in entries)  # pyright: ignore[reportArgumentType]
+    if isinstance(head, CosineHead):
+        shown = [entry["prompt"] for entry in entries]
+        head.prompts = None if None in shown else tuple(p if isinstance(p, str) else tuple(p) for p in shown)  # pyright: ignore[reportArgumentType]
+    edit = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "action": action,
+        "arguments": arguments,
+        "before": list(before),
+    }
+    classes = {**run.classes, "classes": list(entries), "history": [*run.classes.get("history", []), edit]}
+    return replace(run, model=run.model.with_head(head), classes=classes)
+
+
+# --- where labels went
+
+
+def followed(label: str | None, history: Sequence[Entry]) -> str | None:
+    """What a label is called after the edits; None once its class was removed."""
+    for edit in history:
+        given = edit["arguments"]
+        if edit["action"] == "rename" and label == given["old"]:
+            label = given["new"]
+        elif edit["action"] == "merge" and label in given["labels"]:
+            label = given["into"]
+        elif edit["action"] == "remove" and label in given["labels"]:
+            return None
+    return label
+
+
+def followed_split(folder: Path, history: Sequence[Entry]) -> dict[str, Any]:
+    """`split.json` with the labels that the classes have after the edits, whether or not it was written since.
+
+    Raises:
+        RunError: it is missing, or its lists of paths and labels are of different lengths.
+    """
+    split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
+    for part in ("train", "held_out"):
+        paths, labels = split.get(part, []), split.get(f"{part}_labels", [])
+        if len(paths) != len(labels) and labels:
+            raise RunError(
+                f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
+            )
+    rest = history[split.get("edits", 0) :]
+    for key in ("train_labels", "held_out_labels"):
+        split[key] = [followed(label, rest) for label in split.get(key, [])]
+    return {**split, "edits": len(history)}
+
+
+# --- writing
+
+
+def save_classes(run: Run) -> Run:
+    """The run as it now stands in its folder, after its edits were written there.
+
+    Of `model.safetensors` only the head's rows change. It is what makes the edit true: until it takes the place of the
+    old one, readers find the old classes in `classes.json` too (`runs.saved_classes`).
+
+    Raises:
+        RunError: no edit to save, or the folder was edited, trained or held by another process since the run was
+            loaded; or the disk is full: then the old classes stand.
+    """
+    folder, entries = run.folder, _entries(run)
+    assert run.classes is not None
+    history = run.classes.get("history", [])
+    with locked(folder):
+        there = saved_classes(folder)
+        done = there.get("history", [])
+        if there.get("rows") != run.classes["rows"] or history[: len(done)] != done:
+            raise RunError(f"{folder}: was edited or trained since this run was loaded: load it again and edit that")
+        if len(history) == len(done):
+            raise RunError(f"{folder}: no edit to save")
+        head = run.model.head
+        rows = {"head.weight": head.weight.detach().cpu().contiguous()}  # pyright: ignore
+        if isinstance(head, TemplatesHead):
+            rows["head.variants"] = head.variants.cpu().contiguous()
+        if isinstance(head, ProbeHead):
+            rows["head.bias"] = head.bias.detach().cpu().contiguous()
+        digest = rows_digest(rows["head.weight"])
+        classes = {"template": run.classes["template"], "classes": entries, "rows": digest}
+        if classes["rows"] == there["rows"]:
+            classes["history"] = history
+            write_json(folder / "classes.json", classes)
+        else:
+            classes["before"] = {"classes": there["classes"], "rows": there["rows"], "edits": len(done)}
+            classes["history"] = history
+            weights = folder / "model.safetensors"
+            with replacing(weights) as beside:
+                save_file({**load_file(weights), **rows}, beside)
+                write_json(folder / "classes.json", classes)
+        write_json(folder / "split.json", followed_split(folder, history))
+    return replace(run, classes=classes)

@@ -1,0 +1,308 @@
+"""The run folder: what a recogniser needs to live on, written so that a crash never leaves half a file.
+
+recipe.json        hyper-parameters, visual encoder, temporal module, head
+classes.json       one entry a class: label, name, prompt; and how the classes were edited after training
+split.json         which files were trained on and which were held out
+metrics.jsonl      one line an optimiser step, one a validation
+model.safetensors  all weights, the head's rows among them
+state/             what --resume continues from
+encoder/           of an imported run: the image and text towers of the file, in open_clip's format
+scores.json        what `texthead train` scored at its end, and what stands beside it
+calibration.json   temperature, threshold and sets, where `texthead calibrate` has found them
+report.html        the report
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from texthead.data.protocol import Pixels
+from texthead.encoders.encoder import Encoder, Visual, VisualSpec, build_visual
+from texthead.encoders.load import load_encoder
+from texthead.encoders.weights import sized_as
+from texthead.errors import DataError, RunError, TextheadError
+from texthead.evaluation.calibration import Calibration
+from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
+from texthead.media.fingerprints import fingerprint
+from texthead.media.paths import resolved
+from texthead.media.shard import is_member
+from texthead.models.head_rows import text_head
+from texthead.models.heads import CosineHead, TemplatesHead
+from texthead.models.prompt_head import PromptHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import make_temporal
+from texthead.recipes import Recipe, check_clip_size
+from texthead.runs.folder import (
+    FORMAT,
+    OLDER_FORMATS,
+    check_head_size,
+    check_not_edited,
+    empty_head,
+    load_weights,
+    rows_digest,
+    saved_classes,
+    saved_shapes,
+)
+from texthead.text.prompts import class_prompts
+
+# What stands for the run's own folder in the source of an encoder that lies in it.
+HERE = "{run}"
+
+ENCODER = "encoder"
+
+CALIBRATION = "calibration.json"
+
+
+def begun_with(folder: Path) -> dict:
+    """The options of the command that began the run in a folder.
+
+    Raises:
+        RunError: no run there, or one that a program began, or whose classes were edited since.
+    """
+    if not is_run(folder):
+        raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out --resume to start one")
+    check_not_edited(folder)
+    command = read_json(folder / "recipe.json").get("command")
+    if not isinstance(command, dict):
+        raise RunError(f"{folder}: was not begun by `texthead train`; resume it by the program that began it")
+    return command
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether the path is a folder with a recipe.json."""
+    return (Path(path) / "recipe.json").is_file()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recogniser read back from its folder.
+
+    `classes` is what `classes.json` says of the head's rows: entries, edits so far (`history`), and the digest of the
+    rows in the folder. It is None where the head is not the folder's, after `with_classes`. `text_tuned` says that the
+    rows come from a text encoder that was trained with the run (online matching) and is not in the folder.
+    `calibration` is what the folder holds of it; `prediction.calibration_for` says what of it holds for these rows.
+    """
+
+    folder: Path
+    model: Recognizer
+    recipe: Recipe
+    spec: VisualSpec
+    pixels: Pixels
+    trained_on: frozenset[str]
+    held_out: tuple[str, ...]
+    trained_content: frozenset[str]
+    held_out_content: frozenset[str]
+    classes: dict[str, Any] | None = None
+    text_tuned: bool = False
+    calibration: Calibration | None = None
+
+    def was_trained_on(self, path: Path) -> bool:
+        """Whether the file is a training item: by its path, or as a copy of one elsewhere."""
+        return self._is_among(path, self.trained_on, self._only_trained, self._held)
+
+    def was_held_out(self, path: Path) -> bool:
+        """Whether the file is an item that the run held out: by its path, or as a copy of one elsewhere."""
+        return self._is_among(path, self._held, self.held_out_content, self.trained_on)
+
+    @cached_property
+    def _only_trained(self) -> frozenset[str]:
+        return self.trained_content - self.held_out_content
+
+    @cached_property
+    def _held(self) -> frozenset[str]:
+        return frozenset(self.held_out)
+
+    @property
+    def carries_encoder(self) -> bool:
+        """Whether the encoder lies in the run itself: an imported one, of which nothing is known before training."""
+        return self.spec.source.endswith(f":{self.folder}/{ENCODER}")
+
+    @staticmethod
+    def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:
+        if is_member(path):  # Its path says where it lies in a shard, which can be made anew of other clips.
+            return fingerprint(path) in contents
+        name = str(resolved(path))
+        return name in paths or (name not in others and fingerprint(path) in contents)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The data's labels, in the order of the head's rows."""
+        return self.model.names
+
+    def encoder(self, *, keep_text: bool = False) -> Encoder:
+        """The encoder as it was before training, with the text half that the head's rows came from."""
+        head = self.model.head
+        text = head.text_source if isinstance(head, CosineHead) else None
+        text_map = head.text_map if isinstance(head, CosineHead) else None
+        text_map = None if text_map is None else text_map.cpu()
+        return load_encoder(self.spec.source, text=text, text_map=text_map, keep_text=keep_text)
+
+    def check_text_is_kept(self) -> None:
+        """Nothing, if new names can have rows beside those of the run.
+
+        Raises:
+            RunError: the text encoder was trained with the run and is not kept.
+        """
+        if self.text_tuned:
+            raise RunError(
+                f"{self.folder}: its text encoder was trained with it and is not kept, so other names have no rows "
+                "that fit: train with frozen text for those"
+            )
+
+    @property
+    def rows_are_text(self) -> bool:
+        """Whether the encoder was trained, if at all, against rows that a text encoder gave."""
+        return getattr(self.model.head, "kind", "") in ("text", "prompt")
+
+    def lost_by_other_classes(self) -> list[str]:
+        """What is lost where text rows take the place of the run's own, a sentence each."""
+        said = []
+        if not self.rows_are_text:
+            said.append(
+                f"the rows of {self.folder} are no text (its head is {self.model.head.kind}), so names may mean little "
+                "to what was trained against them: the encoder alone may name better (leave RUN out); --head text "
+                "trains for new names"
+            )
+        if self.calibration is not None:
+            said.append(
+                "the run's calibration is of its own classes; probabilities of these are as the head gives them"
+            )
+        return said
+
+    def with_classes(
+        self,
+        labels: Sequence[str],
+        *,
+        names: Sequence[str] | None = None,
+        template: str | Sequence[str] | None = None,
+        prompts: Sequence[str | Sequence[str] | None] | None = None,
+        encoder: Encoder | None = None,
+    ) -> "Run":
+        """The same run with a text head for other classes, behind its own center and logit scale.
+
+        Args:
+            labels: what predictions say.
+            names: what the text encoder reads for each label; the labels themselves if None.
+            template: the run's own if None, a learned one too.
+            prompts: each label's own sentence, or several whose rows are averaged, or None for the template.
+            encoder: what `encoder` gives, if it is at hand; loaded if None.
+
+        Source: Tables 9 and 11: new names behind the same model.
+
+        Raises:
+            RunError: the text encoder was trained with the run and is not kept.
+        """
+        self.check_text_is_kept()
+        old, encoder = self.model.head, encoder or self.encoder()
+        if isinstance(old, PromptHead) and template is None:
+            if any(prompts or []):
+                raise DataError(f"{self.folder}: has a learned template: give names without sentences, or a template")
+            head = old.for_names(encoder.text, labels, read=names).to(old.context.device)
+            return replace(self, model=self.model.with_head(head), classes=None, calibration=None)
+        center: Tensor | None = getattr(old, "center", None)
+        names = names or labels
+        head = text_head(
+            encoder,
+            names,
+            scale=old.scale if isinstance(old, CosineHead) else None,
+            center=None if center is None else center.cpu(),
+            pooling=old.pooling if isinstance(old, TemplatesHead) else "features",
+            prompts=class_prompts(template or self.recipe.template, names, prompts or [None] * len(names)),
+        )
+        head = head.renamed(labels).to(old.weight.device)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return replace(self, model=self.model.with_head(head), classes=None, calibration=None)
+
+
+def _texts(values: object) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("a list of files is none of texts")
+    return values
+
+
+def _saved_calibration(folder: Path) -> Calibration | None:
+    """What `calibration.json` holds; None without one."""
+    path = folder / CALIBRATION
+    if not path.exists():
+        return None
+    try:
+        return Calibration.from_json(read_json(path, most=MOST_BYTES_OF_LISTS))
+    except ValueError as error:
+        told = " ".join(str(error).split())[:200]
+        raise RunError(f"{path}: {told}; `texthead calibrate` writes it anew once it is removed") from None
+
+
+def save_calibration(run: Run, calibration: Calibration) -> Run:
+    """The run with the calibration, after it was written into its folder.
+
+    Raises:
+        RunError: the folder is held by another process, or cannot be written.
+    """
+    with locked(run.folder):
+        write_json(run.folder / CALIBRATION, calibration.to_json())
+    return replace(run, calibration=calibration)
+
+
+def _recipe_and_pixels(about: dict[str, Any], written_as: int, folder: Path) -> tuple[Recipe, Pixels]:
+    """The hyper-parameters and sizes in `recipe.json`."""
+    try:
+        recipe = Recipe.from_json({**OLDER_FORMATS.get(written_as, {}), **about["recipe"]})
+        pixels = Pixels(**about["pixels"])
+        check_clip_size(recipe.frames, pixels.size, pixels.resize)
+    except RunError as error:
+        raise RunError(f"{folder / 'recipe.json'}: {error}") from None
+    return recipe, pixels
+
+
+def load_run(folder: str | Path) -> Run:
+    """The recogniser in a run folder, ready to predict. Neither a text encoder nor pretrained weights are needed.
+
+    Raises:
+        RunError: the folder is no finished run, or a file in it does not fit the others.
+        EncoderError: its encoder is not known to the installed libraries.
+    """
+    folder = Path(folder)
+    if not is_run(folder):
+        raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
+    about, written = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
+    split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
+    written_as = about.get("format")
+    if written_as not in (FORMAT, *OLDER_FORMATS):
+        raise RunError(
+            f"{folder}: format {written_as!r}, this version reads {', '.join(map(str, OLDER_FORMATS))} and {FORMAT}: "
+            "use the version that made it"
+        )
+    try:
+        classes = saved_classes(folder)
+        spec = VisualSpec.from_json(about["encoder"])
+        # An imported run carries its encoder; it may have been moved.
+        spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
+        shapes = saved_shapes(folder / "model.safetensors")
+        with sized_as(shapes.values(), str(folder / "recipe.json")):
+            make_temporal(about["temporal"], build_visual(spec))
+        check_head_size(about["head"], classes, spec.dim, shapes)
+        visual: Visual = build_visual(spec)
+        model = Recognizer(
+            visual, make_temporal(about["temporal"], visual), empty_head(about["head"], classes, spec.dim)
+        )
+        recipe, pixels = _recipe_and_pixels(about, written_as, folder)
+        trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
+        # Files that could not be read have no content to be known by.
+        contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]
+    except TextheadError:
+        raise
+    except KeyError as error:
+        raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
+    except Exception as error:  # timm, open_clip and torch make nearly every kind of values that no run has.
+        told = " ".join(str(error).split())[:200]
+        raise RunError(f"{folder}: recipe.json, classes.json or split.json holds what no run has ({told})") from None
+    load_weights(folder / "model.safetensors", model)
+    rows: Tensor = model.head.weight  # pyright: ignore[reportAssignmentType]
+    if rows_digest(rows) != classes["rows"] or read_json(folder / "classes.json") != written:
+        raise RunError(f"{folder}: its classes were edited while it was read: try again")
+    tuned = (about.get("objective") or {}).get("text") == "online"
+    trained = model.eval(), recipe, spec, pixels, trained_on, held_out, *contents
+    return Run(folder, *trained, classes=classes, text_tuned=tuned, calibration=_saved_calibration(folder))

@@ -1,0 +1,120 @@
+"""Which items a run may be scored on: held out, and never trained on."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from texthead.data.dataset import Dataset, Item, splits_of
+from texthead.errors import DataError
+from texthead.media.paths import resolved
+from texthead.media.shard import is_there
+from texthead.runs import run as runs
+from texthead.runs.class_edits import followed, followed_split
+
+
+def held_out_items(run: runs.Run) -> Dataset:
+    """The items that a run held out, under the labels that its classes have after their edits.
+
+    Raises:
+        DataError: it held out none, or some are gone from where they were.
+    """
+    assert run.classes is not None
+    split = followed_split(run.folder, run.classes.get("history", []))
+    paths, labels = split["held_out"], split["held_out_labels"]
+    groups = split.get("held_out_groups") or [None] * len(paths)
+    every = zip(paths, labels, groups, strict=True)
+    items = tuple(Item(Path(path), label, group=group) for path, label, group in every if label is not None)
+    if not items:
+        raise DataError(f"{run.folder}: holds no held-out item of its classes; name labelled data: report RUN DATA")
+    gone = [item.path for item in items if not is_there(item.path)]
+    if gone:
+        raise DataError(
+            f"{len(gone)} of {len(items)} items that {run.folder} held out are gone (the first: {gone[0]}): name where "
+            "they are now: report RUN DATA"
+        )
+    removed = len(paths) - len(items)
+    said = (
+        (f"{removed} held-out items are of classes that were removed from the run and not scored",) if removed else ()
+    )
+    return Dataset(items, split["source"], said)
+
+
+def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
+    """The items to score: test, else validation, else the run's own held-out items of this data, else all.
+
+    Raises:
+        DataError: no such split, or items that the run was trained on without `--split train`.
+    """
+    counts = splits_of(dataset)
+
+    def picked(belongs: Callable[[Path], bool]) -> Dataset:
+        return replace(dataset, items=tuple(item for item in dataset.items if belongs(item.path)))
+
+    if split:
+        chosen, name = dataset.split(split), split  # pyright: ignore[reportArgumentType]
+        if not counts and split == "train":
+            chosen, name = picked(run.was_trained_on), "the run's training"
+        if not len(chosen):
+            found = counts or "no splits; leave out --split to score what the run held out"
+            raise DataError(f"{dataset.source}: no item of split {split!r}; found {found}")
+    elif counts:
+        name = next((name for name in ("test", "val") if name in counts), "")
+        if not name:
+            raise DataError(f"{dataset.source}: only training items {counts}; pass --split train to score them")
+        chosen = dataset.split(name)  # pyright: ignore[reportArgumentType]
+    else:
+        own = picked(run.was_held_out)
+        # Copies in other data are not yet the run's data: then all of them are there.
+        same = len(own) >= len(run.held_out) or any(str(resolved(item.path)) in run.held_out for item in own.items)
+        chosen, name = (own, "the run's held-out") if len(own) and same else (dataset, "all")
+    seen = [item for item in chosen.items if run.was_trained_on(item.path)]
+    if seen and split != "train":
+        raise DataError(
+            f"{len(seen)} of {len(chosen)} items were trained on, there or as copies (the first: {seen[0].path}): "
+            "name other data, or pass --split train to score training items"
+        )
+    return chosen, name
+
+
+def follow_edits(run: runs.Run, chosen: Dataset) -> tuple[Dataset, list[str]]:
+    """The items under the labels that the run's classes have after its edits, and a line for each label that changed.
+
+    Items of a class that was removed are left out. A label that is one of the run's is taken as it is.
+
+    Raises:
+        DataError: no item is left.
+    """
+    history = run.classes["history"] if run.classes and "history" in run.classes else []
+    now = {label: label if label in run.labels else followed(label, history) for label in chosen.classes}
+    lines: list[str] = []
+    counts = Counter(chosen.labels)
+    for before, after in now.items():
+        count = counts[before]
+        if after is None:
+            lines.append(f"{before!r} was removed from the run: {count} of its items not scored")
+        elif after != before:
+            lines.append(f"{before!r} is called {after!r} in the run now: {count} of its items scored so")
+    items = ((item, now[item.label]) for item in chosen.items)
+    left = tuple(replace(item, label=label) for item, label in items if label is not None)
+    if not left:
+        raise DataError(f"{chosen.source}: all {len(chosen)} items are of classes that were removed from the run")
+    return replace(chosen, items=left), lines
+
+
+def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:
+    """All items of the source.
+
+    Raises:
+        DataError: one is of a class of the run, or was trained on.
+    """
+    mixed = [item for item in dataset.items if item.label in run.labels]
+    if mixed:
+        raise DataError(
+            f"--unknown {dataset.source}: {len(mixed)} items are of a class of the run ({mixed[0].label!r}): unknown "
+            "items are of none"
+        )
+    seen = [item for item in dataset.items if run.was_trained_on(item.path)]
+    if seen:
+        raise DataError(f"--unknown {dataset.source}: {len(seen)} items were trained on (the first: {seen[0].path})")
+    return dataset

@@ -1,0 +1,220 @@
+"""A scikit-learn estimator: paths of videos and images in, labels out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from texthead.data.protocol import Views
+from texthead.encoders.encoder import Encoder
+from texthead.encoders.load import load_encoder
+from texthead.errors import DataError, EncoderError, RunError
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.frames import readable
+from texthead.features.views import item_features
+from texthead.models.build import pixels_for
+from texthead.models.head_rows import text_head, text_rows
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.recipes import Recipe
+from texthead.text.class_names import clean_names
+from texthead.text.prompts import class_prompts
+from texthead.transfer.closed_form import class_center, logistic_head, text_and_means, tuned_projection
+
+Method = Literal["tuned", "means", "text", "probe"]
+
+
+class TextHeadClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier of files on a frozen encoder, `fit(paths, labels).predict(paths)`.
+
+    Each frame is encoded once and kept, so that cross-validation and searches decode no file twice. Nothing is drawn:
+    the same files give the same model. To fine-tune the encoder, use `texthead.train`.
+
+    Args:
+        method: "tuned" puts frozen text rows behind a projection of the features that is pulled to the identity;
+            "means" joins text rows with the means of the classes, good for one or two items a class; "text" is the
+            text rows alone, of which only the center is fitted; "probe" is a logistic regression without text.
+        encoder: as of `load_encoder`.
+        class_names: label -> what the text encoder reads for it: a name for the template, or a list of sentences whose
+            rows are averaged. None reads the labels themselves, underscores and the like taken out.
+        template: the prompt, with exactly one `{}`.
+        frames: of a video, evenly placed; their features are averaged.
+        size: side of the crop in pixels; the encoder's own if None.
+        cache: the folder where frame features are kept; $TEXTHEAD_CACHE or the user's cache folder if None.
+        workers: processes that decode.
+
+    Attributes:
+        classes_: the labels, sorted; the order of columns.
+        head_: the fitted head, a module from features to scores.
+        prompts_: the exact strings behind each class's row; None of "probe".
+
+    Raises:
+        DataError: at `fit` and `predict`, what is no list of paths, labels of another number or of one class only, or
+            `class_names` without one of the labels.
+        MediaError: a file that cannot be read.
+    """
+
+    def __init__(
+        self,
+        method: Method = "tuned",
+        *,
+        encoder: str = "mini",
+        class_names: Mapping[Any, str | Sequence[str]] | None = None,
+        template: str = "{}",
+        frames: int = 8,
+        size: int | None = None,
+        cache: str | Path | None = None,
+        workers: int = 0,
+    ):
+        self.method = method
+        self.encoder = encoder
+        self.class_names = class_names
+        self.template = template
+        self.frames = frames
+        self.size = size
+        self.cache = cache
+        self.workers = workers
+
+    def fit(self, X: Iterable[Any], y: Iterable[Any]) -> "TextHeadClassifier":
+        """Itself, fitted to files and their labels."""
+        if self.method not in get_args(Method):
+            raise DataError(f"method must be one of {', '.join(get_args(Method))}, got {self.method!r}")
+        paths, labels = _paths(X), np.asarray(y)
+        if labels.shape != (len(paths),):
+            raise DataError(f"{len(paths)} paths and labels of shape {labels.shape}: give one label a path")
+        missing = [place for place, label in enumerate(labels.tolist()) if label is None or label != label]
+        if missing:
+            raise DataError(f"path {missing[0] + 1} of {len(paths)} has no label: give it one, or leave it out")
+        self.classes_, places = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(f"all labels are {self.classes_.tolist()[0]!r}: a classifier needs 2 classes at least")
+        encoder = self._encoder()
+        features = self._features(encoder, paths)
+        self.encoder_key_ = self._key(encoder)
+        self.prompts_ = None if self.method == "probe" else self._prompts()
+        self.head_ = self._head(encoder, features, torch.from_numpy(places)).eval()
+        return self
+
+    def decision_function(self, X: Iterable[Any]) -> Float[np.ndarray, "files *classes"]:
+        """The score of each class; of two classes, as scikit-learn has it, by how much the second one's is higher."""
+        scores = self._scores(X).numpy()
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict_proba(self, X: Iterable[Any]) -> Float[np.ndarray, "files classes"]:
+        """The probability of each class, 0-1."""
+        return self._scores(X).softmax(-1).numpy()
+
+    def predict(self, X: Iterable[Any]) -> np.ndarray:
+        """The best label of each file."""
+        best = self._scores(X).argmax(-1).numpy()
+        return self.classes_[best]
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn is told: the input is one path a sample."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        tags.input_tags.string = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the loaded encoder, which is loaded again where it is needed."""
+        state: Any = super().__getstate__()
+        return {key: value for key, value in state.items() if key != "_loaded"}
+
+    def _encoder(self) -> Encoder:
+        """The encoder, loaded once."""
+        name, loaded = getattr(self, "_loaded", (None, None))
+        if loaded is None or name != self.encoder:
+            loaded = load_encoder(self.encoder)
+            loaded.visual.eval()
+            self._loaded = (self.encoder, loaded)
+        return loaded
+
+    def _key(self, encoder: Encoder) -> str:
+        """A digest of the encoder's weights and the sizes."""
+        return encoder_key(encoder.visual, pixels_for(self._recipe(), encoder.visual.spec))
+
+    def _recipe(self) -> Recipe:
+        return Recipe(name="estimator", frames=self.frames, size=self.size, origin="centre")
+
+    def _features(self, encoder: Encoder, paths: Sequence[Path]) -> Float[Tensor, "files dim"]:
+        """The mean feature of each file, through the cache."""
+        pixels = pixels_for(self._recipe(), encoder.visual.spec)
+        kept = FeatureCache(encoder_key(encoder.visual, pixels), None if self.cache is None else Path(self.cache))
+        try:
+            entries = item_features(
+                Recognizer(encoder.visual, MeanPool(), nn.Identity()),
+                paths,
+                frames=self.frames,
+                pixels=pixels,
+                views=Views(origin="centre"),
+                cache=kept,
+                workers=self.workers,
+            )
+        finally:
+            kept.close()
+        readable(entries, skip=False, remedy="leave out what cannot be read")
+        return torch.stack([entry[0] for entry in entries if isinstance(entry, Tensor)]).clone()
+
+    def _prompts(self) -> list[str | tuple[str, ...]]:
+        """What is behind the row of each class."""
+        labels = [str(label) for label in self.classes_]
+        if self.class_names is None:
+            return class_prompts(self.template, clean_names(labels), [None] * len(labels))
+        missing = [label for label in self.classes_.tolist() if label not in self.class_names]
+        if missing:
+            raise DataError(f"class_names has no entry for label {missing[0]!r}: give every label one, or none")
+        given = [self.class_names[label] for label in self.classes_.tolist()]
+        names = [value if isinstance(value, str) else label for label, value in zip(labels, given, strict=True)]
+        return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in given])
+
+    def _head(self, encoder: Encoder, features: Float[Tensor, "files dim"], targets: Tensor) -> nn.Module:
+        """The method's head, fitted."""
+        names = [str(label) for label in self.classes_]
+        if self.prompts_ is None:
+            return logistic_head(features, targets, names=names)
+        if not encoder.has_text:
+            raise EncoderError(f"{self.encoder!r} has no text encoder: use method='probe'")
+        if self.method == "text":
+            return text_head(encoder, names, prompts=self.prompts_, center=class_center(features, targets))
+        fit = tuned_projection if self.method == "tuned" else text_and_means
+        return fit(text_rows(encoder, self.prompts_), features, targets, names=names, scale=encoder.scale)
+
+    @torch.inference_mode()
+    def _scores(self, X: Iterable[Any]) -> Float[Tensor, "files classes"]:
+        """The score of each class for each file.
+
+        Raises:
+            RunError: the encoder has other weights than at `fit`.
+        """
+        check_is_fitted(self)
+        paths, encoder = _paths(X), self._encoder()
+        if self._key(encoder) != self.encoder_key_:
+            raise RunError(f"encoder {self.encoder!r} or its size is not what this was fitted with: fit it again")
+        return self.head_(self._features(encoder, paths))
+
+
+def _paths(given: Iterable[Any]) -> list[Path]:
+    """A path a sample, of a list, an array or a column of a table.
+
+    Raises:
+        DataError: something else.
+    """
+    if isinstance(given, str | Path):
+        raise DataError(f"got the single path {str(given)!r}: give a list of paths")
+    values = np.asarray(given, dtype=object)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or not len(values):
+        raise DataError(f"files must be a list of paths, got an array of shape {values.shape}")
+    wrong = [value for value in values if not isinstance(value, str | Path)]
+    if wrong:
+        raise DataError(f"files must be paths, got {type(wrong[0]).__name__} {str(wrong[0])[:40]}")
+    return [Path(value) for value in values]

@@ -1,0 +1,9 @@
+"""The page in the browser.
+
+app      the page itself, the one module that imports gradio; page.css, page.js
+server   start, serve and stop the page
+session  a file and typed names -> the parts of a page, as they are known
+answers  what a page needs from a model
+html     answers as HTML
+guard    allowed addresses, origins and upload sizes
+"""

@@ -1,0 +1,269 @@
+"""What a page asks of a model: the best names of a file as `predict` gives them, when each is there, and where.
+
+Plain functions and values: there is no page in them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from texthead.encoders.encoder import Encoder, as_visual
+from texthead.encoders.load import load_encoder, zero_shot_note
+from texthead.errors import DataError, MediaError, TextheadError
+from texthead.evaluation.calibration import Calibration
+from texthead.evaluation.saliency import cover
+from texthead.media.open import open_media
+from texthead.media.video import Video
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.parallel.device import pick_device
+from texthead.prediction.events import Event, EventFinder, Hysteresis, Stretch, in_order
+from texthead.prediction.predict import Prediction, calibration_for, look_of, predict, zero_shot
+from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
+from texthead.report.mistakes import FAINT, clip_of
+from texthead.runs.run import Run, load_run
+from texthead.text.class_names import clean_names
+from texthead.text.prompts import class_prompts, flat
+
+TOP = 5
+
+LANES = 6
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one question may hold: seconds and frames of a video, and class names beside each other."""
+
+    seconds: float = 300.0
+    frames: int = 20_000
+    names: int = 500
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a model is loaded from: a run, or an encoder for names alone; and how new names become prompts."""
+
+    run: str | None = None
+    encoder: str = "mini"
+    template: str | tuple[str, ...] | None = None
+    clean: bool = True
+    device: str = "auto"
+
+
+class About(NamedTuple):
+    """What is loaded: what to call it, and the classes that it has by itself (none without a run)."""
+
+    title: str
+    names: tuple[str, ...]
+
+
+class Question(NamedTuple):
+    """A file, the names to choose from (none: the run's own), and what is asked of them."""
+
+    path: Path
+    names: tuple[str, ...] = ()
+    part: Literal["names", "when", "where"] = "names"
+
+
+class Named(NamedTuple):
+    """The best names of a file, its seconds and frames (0 and 1 of a picture), and the prompts behind all names.
+
+    `notes` are what must be known of such an answer; `calibration` is what of the run's holds for it.
+    """
+
+    found: Prediction
+    seconds: float
+    frames: int
+    prompts: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+
+
+class Timed(NamedTuple):
+    """When the names are there: events by their start, and the probabilities (0-1) of the names with most to show.
+
+    Times of none of the names stand among the events. Row i of `scores` is from where row i - 1 ends to `ends[i]`
+    seconds.
+    """
+
+    events: tuple[Event, ...]
+    names: tuple[str, ...]
+    ends: Float[np.ndarray, " stretches"]
+    scores: Float[np.ndarray, "stretches names"]
+    sliding: Sliding
+    rule: Hysteresis
+
+
+class Lit(NamedTuple):
+    """Where in its frames the best name comes from: heat 0-1, and its probability without and with the hottest covered.
+
+    `faint`: no region takes enough from it for the heat to say something.
+    """
+
+    name: str
+    frames: UInt8[np.ndarray, "frames height width 3"]
+    heat: Float[np.ndarray, "frames rows columns"]
+    before: float
+    after: float
+    faint: bool
+
+
+Answer = About | Named | Timed | Lit | TextheadError
+
+
+class Answerer:
+    """A model that answers questions. What is wrong with one is the answer, since another process asks."""
+
+    def __init__(self, source: Source, limits: Limits):
+        device = pick_device(source.device)
+        self._source, self._limits = source, limits
+        self._run = None if source.run is None else load_run(source.run)
+        if self._run is not None:
+            self._run.model.to(device)
+        self._encoder: Encoder | None = None
+        self._device = device
+        self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
+
+    def __call__(self, question: Question | None) -> Answer:
+        """The answer; with no question, what is loaded."""
+        if question is None:
+            return self.about()
+        try:
+            ask = {"names": self.named, "when": self.timed, "where": self.lit}
+            return ask[question.part](question)
+        except MediaError as error:
+            return DataError(f"{question.path.name}: {error.problem}")
+        except TextheadError as error:
+            return error
+
+    def about(self) -> About:
+        """What is loaded; without a run the encoder is, so that the first question need not wait for it."""
+        if self._run is None:
+            return About(f"{self._loaded_encoder().source}, without training", ())
+        return About(f"run {self._run.folder.name}", self._run.labels)
+
+    def named(self, question: Question) -> Named:
+        """The best names of the file.
+
+        Raises:
+            MediaError: it cannot be read, or is longer than the limits say.
+            TextheadError: the names cannot be classes.
+        """
+        seconds, frames = measured(question.path, self._limits)
+        model = self.model(question.names)
+        (found,) = predict(model, [question.path], top=TOP)
+        recognizer = model.model if isinstance(model, Run) else model
+        prompts = getattr(recognizer.head, "prompts", None) or ()
+        calibration, _ = calibration_for(model, look_of(model)[1])
+        notes = self._notes(recognizer) if question.names else ()
+        return Named(found, seconds, frames, tuple(flat(prompts)), notes, calibration)
+
+    def _notes(self, model: Recognizer) -> tuple[str, ...]:
+        """What must be known of an answer among typed names."""
+        lost = [] if self._run is None else self._run.lost_by_other_classes()
+        known = zero_shot_note(as_visual(model.visual).spec.source)
+        return (*lost, *([known] if known else []))
+
+    def timed(self, question: Question) -> Timed:
+        """When each name is there, as `timeline` says if nothing else is asked.
+
+        Raises:
+            MediaError: the file is no video, cannot be read to its end, or is longer than the limits say.
+        """
+        measured(question.path, self._limits)
+        model, sliding, rule = self.model(question.names), Sliding(), Hysteresis()
+        names = look_of(model)[0].names
+        finder, events, stretches = EventFinder(names, rule), [], []
+        with open_timed(question.path) as video:
+            for stretch in scores_over_time(model, video, sliding=sliding):
+                events += finder.add(stretch)
+                stretches.append(stretch)
+        return _timed(in_order(events + finder.finish()), stretches, names, sliding, rule)
+
+    def lit(self, question: Question) -> Lit:
+        """Where in its frames the best name of the file comes from.
+
+        Raises:
+            MediaError: it cannot be read, or is longer than the limits say.
+        """
+        _, length = measured(question.path, self._limits)
+        asked = self.model(question.names)
+        model, look = look_of(asked)
+        calibration, _ = calibration_for(asked, look)
+        clip = clip_of(question.path, look)
+        if length == 1 and isinstance(model.temporal, MeanPool):
+            clip = clip[:1]  # The mean of a picture over and over is that of one, and covering one of many does little.
+        seen = cover(model, clip)
+        if calibration is not None:
+            seen = seen.at_temperature(calibration.temperature)
+        place = int(seen.plain.argmax())
+        heat = seen.heat(place)
+        shown = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
+        frames = clip[shown].permute(0, 2, 3, 1).contiguous().numpy()
+        faint = seen.strength(place) < FAINT
+        return Lit(model.names[place], frames, heat[shown].numpy(), *seen.probabilities(place), faint)
+
+    def model(self, names: tuple[str, ...]) -> Run | Recognizer:
+        """The run with its own classes or those named, or a model of the names alone; the last one is kept.
+
+        Raises:
+            TextheadError: the names cannot be classes, or are missing.
+        """
+        if not names and self._run is not None:
+            return self._run
+        if not names:
+            raise DataError("type the names to choose from: this page has no run with classes of its own")
+        if len(names) > self._limits.names:
+            raise DataError(f"{len(names)} class names: this page takes {self._limits.names}, name fewer")
+        if self._last is None or self._last[0] != names:
+            self._last = names, self._with_names(names)
+        return self._last[1]
+
+    def _with_names(self, labels: tuple[str, ...]) -> Run | Recognizer:
+        names = clean_names(labels) if self._source.clean else list(labels)
+        encoder, template = self._loaded_encoder(), self._source.template
+        if self._run is not None:
+            return self._run.with_classes(labels, names=names, template=template, encoder=encoder)
+        prompts = class_prompts(template or "{}", names, [None] * len(names))
+        return zero_shot(encoder, names, labels=labels, prompts=prompts).to(self._device)
+
+    def _loaded_encoder(self) -> Encoder:
+        """The encoder with its text half, which stays in memory."""
+        if self._encoder is None:
+            run = self._run
+            self._encoder = (
+                load_encoder(self._source.encoder, keep_text=True) if run is None else run.encoder(keep_text=True)
+            )
+        return self._encoder
+
+
+def measured(path: Path, limits: Limits) -> tuple[float, int]:
+    """(seconds, frames) of a video, or (0, 1) of a picture.
+
+    Raises:
+        MediaError: the file cannot be read, or is longer than the limits say.
+    """
+    with open_media(path) as media:
+        seconds = media.duration_seconds if isinstance(media, Video) else 0.0
+        if seconds > limits.seconds:
+            problem = f"{seconds:.0f} s long, and this page takes videos of {limits.seconds:g} s: cut a part out of it"
+            raise MediaError(path, problem)
+        if media.num_frames > limits.frames:
+            problem = f"{media.num_frames} frames, and this page takes {limits.frames}: cut a part out of it"
+            raise MediaError(path, problem)
+        return seconds, media.num_frames
+
+
+def _timed(
+    events: list[Event], stretches: list[Stretch], names: tuple[str, ...], sliding: Sliding, rule: Hysteresis
+) -> Timed:
+    """The timeline of the names with the longest events, then of those with the highest scores, `LANES` at most."""
+    scores = np.array([stretch.scores for stretch in stretches], np.float32)
+    known = [event for event in events if event.known]
+    seconds = [sum(event.end - event.start for event in known if event.name == name) for name in names]
+    order = sorted(range(len(names)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
+    ends = np.array([stretch.end for stretch in stretches], np.float32)
+    return Timed(tuple(events), tuple(names[i] for i in order), ends, scores[:, order], sliding, rule)

@@ -1,0 +1,138 @@
+"""The page in the browser: a file and names in, the answer out. The one module that imports gradio."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import gradio as gr
+from gradio import themes
+from gradio.components import Component
+
+from texthead.errors import DataError
+from texthead.media.image import IMAGE_SUFFIXES
+from texthead.media.video import VIDEO_SUFFIXES
+from texthead.parallel.worker_pool import Held
+from texthead.web.answers import About, Limits
+from texthead.web.html import heading_html
+from texthead.web.session import Rules, Shown, shown, uploaded
+
+_FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]
+
+_MONO = [themes.Font("ui-monospace"), themes.Font("monospace")]
+
+
+def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
+    """The page of a model in another process."""
+    with gr.Blocks(title="texthead", analytics_enabled=False, delete_cache=(60, 3600)) as page:
+        gr.HTML(heading_html(about), padding=False)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=280):
+                size = f"up to {rules.megabytes} MB, {limits.seconds:g} s"
+                kinds = sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES)
+                file = gr.File(label=f"Video or image, {size}", file_types=kinds, elem_id="file")
+                names = gr.Textbox(
+                    label="Names to choose from",
+                    info=_names_info(about),
+                    placeholder="a cat, a bicycle, an umbrella",
+                    lines=3,
+                    max_lines=10,
+                    max_length=20_000,
+                    elem_id="names",
+                )
+                closer = gr.CheckboxGroup(
+                    [("when it happens, in videos", "when"), ("where in the frames (slower)", "where")],
+                    value=["when", "where"],
+                    label="Also look",
+                    elem_id="closer",
+                )
+                button = gr.Button("Name it", variant="primary", elem_id="ask")
+            with gr.Column(scale=3, min_width=280, elem_id="answer"):
+                parts = {part: gr.HTML(elem_id=f"answer-{part}", padding=False) for part in Shown._fields}
+        for given in (file, names, closer):
+            _read_only_uploads(given, rules.uploads)
+        button.click(
+            _asking(held, rules),
+            [file, names, closer],
+            [*parts.values()],
+            show_progress_on=parts["named"],
+            concurrency_limit=1,
+            concurrency_id="model",
+            trigger_mode="once",
+            api_visibility="private",
+            show_progress="minimal",
+        )
+    return page.queue(max_size=rules.waiting, api_open=False)
+
+
+def _read_only_uploads(component: Component, folder: Path) -> None:
+    """What the component is given may name a file in the folder of uploads, and nothing else.
+
+    Gradio itself copies whatever path or address a request names, as long as the page is a part of an application.
+    """
+
+    async def checked(url_or_file_path: str | Path | None) -> str | None:
+        if url_or_file_path is None:
+            return None
+        try:
+            path = str(uploaded(url_or_file_path, folder))
+        except DataError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        component.temp_files.add(path)
+        return path
+
+    component.async_move_resource_to_block_cache = checked
+
+
+def _names_info(about: About) -> str:
+    first = "One a line, or with commas between them."
+    return f"{first} Leave it empty for the model's own {len(about.names)}." if about.names else first
+
+
+def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], Iterator[list[Any]]]:
+    def ask(path: str | None, text: str, closer: list[str]) -> Iterator[list[Any]]:
+        before: Sequence[str | None] = [None] * len(Shown._fields)
+        for parts in shown(held, rules, path, text or "", closer):
+            # A part that is sent again as it was would start its video anew.
+            yield [gr.skip() if part == old else part for part, old in zip(parts, before, strict=True)]
+            before = parts
+
+    return ask
+
+
+def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
+    """The page as a web application without documentation, monitoring, history or addresses outside it."""
+    outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    return gr.mount_gradio_app(
+        outer,
+        page,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+        allowed_paths=[],
+        show_error=False,
+        max_file_size=f"{rules.megabytes}mb",
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=_theme(),
+        css=_beside("page.css"),
+        head=f"<script>{_beside('page.js')}</script>",
+    )
+
+
+def _theme() -> themes.Base:
+    """Gradio's own, with fonts of the reader's machine (others it would fetch) and words that stand out enough."""
+    return themes.Default(font=_FONTS, font_mono=_MONO).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_500",
+    )
+
+
+def _beside(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

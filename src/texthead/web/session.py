@@ -1,0 +1,102 @@
+"""From a file and typed names to the parts of a page, as they are known; no gradio in it."""
+
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from texthead.errors import DataError, RunError, TextheadError
+from texthead.parallel.worker_pool import Held, Lost
+from texthead.text.class_names import typed_names
+from texthead.web.answers import Answer, Lit, Named, Question, Timed
+from texthead.web.html import downloads_html, error_html, lit_html, named_html, timed_html, waiting_html
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a page takes: files in one folder, megabytes of each, seconds for an answer, questions that may wait."""
+
+    uploads: Path
+    megabytes: int = 200
+    limit: float = 300.0
+    waiting: int = 4
+
+
+class Shown(NamedTuple):
+    """The parts of an answer as HTML, in the order of the page."""
+
+    error: str = ""
+    named: str = ""
+    when: str = ""
+    where: str = ""
+    downloads: str = ""
+
+
+def shown(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
+    """What the page shows of a file, more each time; a mistake of the user's, or a lost answer, is one line of it.
+
+    `closer` holds "when", "where", both or neither: what is looked at beside the best names.
+    """
+    parts = Shown()
+    try:
+        for parts in _parts(held, rules, path, text, closer):
+            yield parts
+    except TextheadError as error:
+        # What was found before stays; what was waited for does not.
+        when, where = (html if html != waiting_html(part) else "" for part, html in _closer(parts))
+        yield parts._replace(error=error_html(str(error)), when=when, where=where)
+
+
+def _closer(parts: Shown) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("when", parts.when), ("where", parts.where)
+
+
+def _parts(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
+    if path is None:
+        raise DataError("choose a video or an image first")
+    until = time.monotonic() + rules.limit
+    question = Question(uploaded(path, rules.uploads), tuple(typed_names(text)) if text.strip() else ())
+    named = asked(held, question, until, rules)
+    assert isinstance(named, Named)
+    wanted = [part for part in ("when", "where") if part in closer and (part == "where" or named.seconds)]
+    parts = Shown(named=named_html(named, question.path), downloads=downloads_html(named, None))
+    parts = parts._replace(**{part: waiting_html(part) for part in wanted})
+    yield parts
+    if "when" in wanted:
+        timed = asked(held, question._replace(part="when"), until, rules)
+        assert isinstance(timed, Timed)
+        parts = parts._replace(when=timed_html(timed), downloads=downloads_html(named, timed))
+        yield parts
+    if "where" in wanted:
+        lit = asked(held, question._replace(part="where"), until, rules)
+        assert isinstance(lit, Lit)
+        yield parts._replace(where=lit_html(lit))
+
+
+def uploaded(path: str | Path, folder: Path) -> Path:
+    """The file at `path`, which lies in the folder of uploads.
+
+    Raises:
+        DataError: it is anywhere else, or gone.
+    """
+    real = Path(path).resolve()
+    if not (real.is_relative_to(folder.resolve()) and real.is_file()):
+        raise DataError("only files that were uploaded here are read, and for an hour: upload it again")
+    return real
+
+
+def asked(held: Held, question: Question, until: float, rules: Rules) -> Answer:
+    """The answer to a question.
+
+    Raises:
+        TextheadError: there is none: a mistake in the question, or it takes too long, or its process ends.
+    """
+    answer = held.ask(question, until - time.monotonic())
+    if isinstance(answer, Lost):
+        late = time.monotonic() >= until
+        why = f"took longer than {rules.limit:g} s, the limit of this page" if late else answer.reason
+        raise RunError(f"{question.path.name}: {why}; try a shorter or a smaller file")
+    if isinstance(answer, TextheadError):
+        raise answer
+    return answer

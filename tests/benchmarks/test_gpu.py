@@ -1,0 +1,155 @@
+"""`benchmarks/gpu.py` as far as a CPU can tell: it runs, counts right, halves a batch, and says where there is no GPU."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import gpu
+
+ROOT = Path(__file__).parents[2]
+
+
+def bench(*options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "benchmarks.gpu", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_smoke_run_measures_every_row(tmp_path):
+    done = bench("--smoke", "--out", str(tmp_path / "gpu.json"))
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["left_out"] == []
+    plain, other, own = found["rows"]
+    assert (plain["settings"], other["settings"]) == ("plain", "checkpointing, channels last")
+    for row in (plain, other):
+        assert row["clips_per_second"] > 0
+        assert row["tflops"] == pytest.approx(row["clips_per_second"] * gpu.step_operations("tiny", 2) / 1e12)
+        assert row["percent_of_matmul"] == pytest.approx(100 * row["tflops"] / found["matmul_tflops"])
+    assert plain["fed_clips_per_second"] > 0
+    assert 0 <= plain["waiting"] < 100
+    assert (own["loop"], own["clips_per_second"]) == ("texthead.train", None)
+    assert own["fed_clips_per_second"] > 0
+    assert all(row["memory"] > 0 for row in found["rows"])
+    table = [line for line in done.stdout.splitlines() if line.startswith("| tiny |")]
+    assert table == [gpu.line(row) for row in found["rows"]]
+    assert gpu.published_table() in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_it_says_so_in_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu"])
+    assert gpu.main() == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert "no CUDA GPU" in err
+    assert "--smoke" in err
+
+
+@pytest.mark.slow
+def test_nothing_but_torch_and_its_like_is_needed():
+    """Modules that a bare GPU machine lacks cannot be imported, and all but texthead's own loop is measured."""
+    code = (
+        "import sys\n"
+        "for name in ('texthead', 'jaxtyping', 'av', 'jsonargparse', 'rich', 'transformers', 'sklearn'): sys.modules[name] = None\n"
+        "from benchmarks import gpu\n"
+        "sys.argv = ['gpu', '--smoke']\n"
+        "sys.exit(gpu.main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n| tiny |") == 2
+    assert "left out: tiny, texthead.train: ModuleNotFoundError" in done.stdout
+
+
+@pytest.mark.parametrize(("name", "multiply_adds"), [("ViT-B-32", 4.41), ("ViT-B-16", 17.56), ("ViT-L-14", 81.01)])
+def test_operations_are_those_of_the_encoder_and_a_little(name, multiply_adds):
+    """Three times two operations of a forward pass's multiply-adds, which docs/recipes.md lists for a frame."""
+    frames = 8
+    encoder = 6 * frames * multiply_adds * 1e9
+    dim = open_clip.get_model_config(name)["embed_dim"]
+    blocks = 6 * 6 * frames * 12 * dim**2  # Attention 4 d^2, perceptron 8 d^2; between 8 frames next to nothing.
+    assert gpu.step_operations(name, frames) == pytest.approx(encoder + blocks, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_a_batch_that_does_not_fit_is_halved():
+    tried = []
+
+    def run(row: gpu.Row) -> gpu.Measured:
+        tried.append(row.batch)
+        if row.batch > 3:
+            raise torch.cuda.OutOfMemoryError("too large")
+        return gpu.Measured(row)
+
+    assert gpu.that_fits(run, gpu.Row("tiny", 12), torch.device("cpu")).row == gpu.Row("tiny", 3)
+    assert tried == [12, 6, 3]
+    with pytest.raises(RuntimeError, match="not even one clip"):
+        gpu.that_fits(lambda row: run(gpu.Row("tiny", 4)), gpu.Row("tiny", 8), torch.device("cpu"))
+
+
+@pytest.mark.slow
+def test_no_row_begins_too_late_and_a_failure_costs_one_row(tmp_path):
+    setting = gpu.Setting(torch.device("cpu"), (), workers=0, seconds=0.0, least=1, frames=1)
+    rows = (gpu.Row("no-such-model", 1), gpu.Row("tiny", 1))
+    wrong, right, _ = gpu.run_rows(rows, setting, until=float("inf"))
+    assert isinstance(wrong, str)
+    assert wrong.startswith("no-such-model, plain: ")
+    assert isinstance(right, gpu.Measured)
+    late = list(gpu.run_rows(rows, setting, until=float("-inf")))
+    assert late == [
+        f"{title}: no time left" for title in ("no-such-model, plain", "tiny, plain", "no-such-model, texthead.train")
+    ]
+
+
+@pytest.mark.slow
+def test_a_compiled_block_serves_all_blocks():
+    """What a row with `compiled` does, as far as dynamo: one graph for the whole tower, and the same loss."""
+    device = torch.device("cpu")
+    clips, targets = torch.randint(0, 256, (2, 2, 32, 32, 3), dtype=torch.uint8), torch.tensor([0, 1])
+    plain = gpu.make_step(gpu.Row("tiny", 2), device)(clips, targets)
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        compiled = gpu.make_step(gpu.Row("tiny", 2, compiled=True), device)(clips, targets)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert compiled.item() == pytest.approx(plain.item(), rel=0.01)
+
+
+def test_clips_are_whole_and_the_same_each_time(tmp_path):
+    folders = gpu.draw_clips(tmp_path, 2, processes=1)
+    with Image.open(folders[1] / "img_00032.jpg") as frame:
+        assert frame.size == (gpu.WIDTH, gpu.HEIGHT)
+    assert [len(list(folder.iterdir())) for folder in folders] == [gpu.STORED, gpu.STORED]
+    clips = gpu.Clips(folders, frames=4, size=48)
+    for position in range(20):
+        clip, label = clips[position]
+        assert (clip.shape, clip.dtype, label) == ((4, 48, 48, 3), torch.uint8, position)
+        assert torch.equal(clip, clips[position][0])
+        assert clip.float().std() > 5
+
+
+def test_workers_are_as_many_as_shared_memory_takes(tmp_path, capsys):
+    assert gpu.workers_that_fit(4, 1, tmp_path) == 4
+    assert gpu.workers_that_fit(4, 2**60, tmp_path) == 0
+    assert "enlarge it" in capsys.readouterr().err
+    assert gpu.workers_that_fit(4, 2**60, tmp_path / "missing") == 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_row_on_the_gpu(tmp_path):
+    device = gpu.card(smoke=False)
+    setting = gpu.Setting(device, gpu.draw_clips(tmp_path, 2, 1), workers=1, seconds=0.5, least=3)
+    found = gpu.measure(gpu.Row("ViT-B-32", 4, fed=True), setting)
+    assert found.clips_per_second is not None
+    assert found.fed_clips_per_second is not None
+    assert found.waiting is not None
+    assert 0 <= found.waiting < 100

@@ -1,0 +1,90 @@
+"""docs/scale.md says what its inputs give, and what grows with the items can be measured."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks import items, scale
+
+PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("make", scale.TABLES, ids=lambda make: make.__name__)
+def test_every_table_on_the_page_is_worked_out(make):
+    assert make() in PAGE
+
+
+def test_numbers_in_sentences_are_worked_out():
+    hours = scale.BILLION / scale.of("prepare") / (100 * 64) / scale.HOUR
+    assert f"100 machines of 64 cores take {hours:.1f} hours" in PAGE
+    core_days = scale.BILLION / scale.of("originals") / scale.DAY
+    assert f"takes {core_days:.0f}\ncore-days" in PAGE
+    machine = 8 * scale.card_rate("ViT-B-32") * scale.of("prepared kB") / 1e6
+    assert f"read {machine:.1f} GB/s" in PAGE
+
+
+def test_the_inputs_are_the_measured_ones():
+    """Those of a million items, as the page's own table of measurements has them."""
+    rows = re.findall(r"^\| (.+?) \| 1,000,000 \| ([\d.]+) \| (\d+) \| \d+ \| (\d+) \|$", PAGE, re.MULTILINE)
+    found = {title: (float(time), float(held), float(disk)) for title, time, held, disk in rows}
+    assert set(found) == set(items.GROWING)
+    index, split = found["an index of shards, read"], found["`split.json`, written (clips in shards)"]
+    worker = found["the same items, sent to each loader worker"]
+    assert (scale.of("begin µs"), scale.of("item B")) == index[:2]
+    assert (scale.of("split µs"), scale.of("split B")) == split[::2]
+    assert scale.of("worker B") == worker[1]
+    assert scale.of("order B") == found["the order of an epoch"][1]
+
+
+@pytest.mark.parametrize(
+    ("title", "key"),
+    [
+        ("prepare, clips a CPU-second, of the 8 of \\w+", "prepare"),
+        ("an original, kB", "original kB"),
+        ("the same as a prepared clip, kB", "prepared kB"),
+        ("8 frames for training out of originals, clips a CPU-second", "originals"),
+        ("the same out of shards", "shards"),
+        ("a clip's place, its shard's index of 256 not in memory, CPU ms", "miss ms"),
+        (r"feature cache of 20,000 clips \(16 x 512\): put, CPU ms a clip", "put ms"),
+        (r"got, CPU ms a clip \| .+ \|\n\| on disk, kB a clip", "cached kB"),
+    ],
+)
+def test_inputs_of_single_files_are_the_measured_ones(title, key):
+    assert float(re.findall(rf"^\| {title} \| ([\d.]+) \|$", PAGE, re.MULTILINE)[-1]) == scale.of(key)
+
+
+def test_a_few_cells_by_hand():
+    """30 passes over 240,000 clips on 8 GPUs at 0.811 s a step of 256 take 6.3 hours; the published log says 6.9 in all."""
+    hours = 30 * 240_000 / 256 * 0.811 / 3600
+    assert f"| ViT-B-16 | {8 * hours:.0f} |" in scale.training()
+    # A forward pass of ViT-B/16 is 17.56 G multiply-adds a frame.
+    assert scale.card_rate("ViT-B-16") == pytest.approx(0.4 * 989e12 / (6 * 8 * 17.56e9), rel=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", items.GROWING)
+def test_what_grows_is_measured(key):
+    found = items.measured(key, 600)
+    assert found.seconds > 0
+    assert 0 <= found.held <= found.most
+    assert (found.disk > 0) == ("read" in key or "written" in key)
+
+
+@pytest.mark.slow
+def test_single_files_are_measured(tmp_path, capsys):
+    table = items.singles([20], None)
+    assert table.count("\n|") == 9
+    places = items.looking_up(tmp_path, 50)
+    assert len(places) == 2
+    assert all(value > 0 for value in places.values())
+
+
+def test_preparing_is_measured(tmp_path):
+    (tmp_path / "data" / "thing").mkdir(parents=True)
+    Image.new("RGB", (64, 48)).save(tmp_path / "data" / "thing" / "a.jpg")
+    rate, original, prepared, read, read_shards = items.preparing(tmp_path / "data", tmp_path).values()
+    assert min(rate, read, read_shards) > 0
+    assert original == pytest.approx((tmp_path / "data" / "thing" / "a.jpg").stat().st_size / 1e3)
+    assert prepared > original

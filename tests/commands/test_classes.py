@@ -1,0 +1,332 @@
+"""`texthead classes` as a user meets it, and what predict, eval and train make of an edited run."""
+
+import csv
+import io
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from made import write_image
+from messages import prints
+from text_models import bert
+from texthead import cli, predict
+from texthead.runs.run import load_run
+
+LABELS = ("blue", "green", "red")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five pictures of each colour in class folders."""
+    folder = tmp_path_factory.mktemp("classes") / "data"
+    for label, i in itertools.product(LABELS, range(5)):
+        write_image(folder / label / f"{i}.png", label, seed=i)
+    return folder
+
+
+def train(data: Path, out: Path, *options: str) -> Path:
+    """Train a run on frozen features."""
+    plain = ["--size", "32", "--epochs", "2", "--workers", "0", "--baselines", "never"]
+    assert cli.main(["train", str(data), "--out", str(out), "--cache", str(out.parent / "c"), *plain, *options]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run with a frozen text head that finds the colours, one with a trained one, and a linear one."""
+    root = tmp_path_factory.mktemp("runs")
+    rates = ["--epochs", "4", "--warmup", "1"]
+    return {
+        "text": train(data, root / "text", *rates),
+        "trained": train(data, root / "trained", "--freeze-encoder", "--train-head"),
+        "linear": train(data, root / "linear", "--freeze-encoder", "--head", "linear"),
+    }
+
+
+@pytest.fixture
+def run(trained: dict[str, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained["text"], tmp_path / "run"))
+
+
+@pytest.fixture
+def works(say: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
+    """Runs a command that must work: standard output and standard error."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> tuple[str, str]:
+        code, out, err = say(*arguments)
+        assert code == 0, err
+        return out, err
+
+    return run
+
+
+def predicted(works: Callable, run: Path, path: Path) -> dict[str, float]:
+    out, _ = works("predict", run, path, "--json", "--top", 20, "--workers", 0)
+    return {each["name"]: each["probability"] for each in json.loads(out)[0]["top"]}
+
+
+def odds(found: dict[str, float], a: str, b: str) -> float:
+    """The difference of two logits: other classes do not change it."""
+    return float(np.log(found[a] / found[b]))
+
+
+# --- each edit, and what is predicted after it -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_every_edit_from_start_to_end(run, data, works):
+    path = data / "red" / "0.png"
+    before = predicted(works, run, path)
+    assert max(before, key=before.__getitem__) == "red"
+    out, err = works("classes", run, "add", "archery", "a_kite", "a boat")
+    prints(out, "'archery', 'a_kite', 'a boat'", 6)
+    prints(err, "a_kite -> a kite")
+    prints(err, "prompt", "'archery'", "2 more")
+    added = predicted(works, run, path)
+    assert set(added) == {*LABELS, "archery", "a_kite", "a boat"}
+    assert odds(added, "red", "blue") == pytest.approx(odds(before, "red", "blue"), abs=1e-3)
+
+    out, err = works("classes", run, "add", "bow", "--sentence", "a person shooting a bow", "--sentence", "an archer")
+    prints(err, "bow: 'a person shooting a bow', 'an archer'")
+    out, _ = works("classes", run, "rename", "red", "crimson")
+    prints(out, "'red'", "'crimson'", 7)
+    renamed = predicted(works, run, path)
+    assert max(renamed, key=renamed.__getitem__) == "crimson"
+    assert odds(renamed, "crimson", "blue") == pytest.approx(odds(before, "red", "blue"), abs=1e-3)
+
+    out, err = works("classes", run, "rename", "archery", "shooting", "--encode", "--template", "a photo of {}")
+    prints(out, "'archery'", "'shooting'", "'a photo of shooting'")
+    anew = predicted(works, run, path)
+    assert odds(anew, "bow", "blue") == pytest.approx(odds(predicted(works, run, path), "bow", "blue"), abs=1e-3)
+    assert abs(odds(anew, "shooting", "blue") - odds(renamed, "archery", "blue")) > 1e-3
+
+    prints(works("classes", run, "merge", "blue", "green", "--into", "cold")[0], "'blue', 'green'", "'cold'", 6)
+    prints(works("classes", run, "remove", "bow", "a boat")[0], "'bow', 'a boat'", 4)
+    last = predicted(works, run, path)
+    assert set(last) == {"crimson", "shooting", "a_kite", "cold"}
+    assert odds(last, "crimson", "a_kite") == pytest.approx(odds(added, "red", "a_kite"), abs=1e-3)
+
+    out, _ = works("classes", run, "list")
+    assert [line.split("│")[2].strip() for line in out.splitlines() if line.startswith("│")] == [
+        "crimson", "shooting", "a_kite", "cold",
+    ]  # fmt: skip
+    for value in ("a photo of shooting", "blue | green", "mean of blue, green", "'bow'", "'crimson'"):
+        assert value in out
+    listed = json.loads(works("classes", run, "list", "--json")[0])
+    assert [(c["label"], c["name"], c["row"]) for c in listed["classes"]] == [
+        ("crimson", "red", "text"),
+        ("shooting", "shooting", "text"),
+        ("a_kite", "a kite", "text"),
+        ("cold", "cold", "mean of blue, green"),
+    ]
+    assert len(listed["history"]) == 6
+    works("classes", run, "rename", "cold", "cold", "--sentence", "something blue", "--sentence", "something green")
+    assert "'something blue | something green'" in works("classes", run, "list")[0]
+
+
+def test_classes_from_a_file(run, works, tmp_path, wrong):
+    (tmp_path / "more.json").write_text('{"archery": ["a bow", "an archer"], "a_kite": null, "boat": "a ship"}')
+    works("classes", run, "add", "--from", tmp_path / "more.json", "--template", "a photo of {}")
+    (tmp_path / "names.txt").write_text("null\n[x]\n1: 2\n")
+    works("classes", run, "add", "--from", tmp_path / "names.txt", "--names", "verbatim")
+    prompts = {c["label"]: c["prompt"] for c in json.loads((run / "classes.json").read_text())["classes"]}
+    assert prompts == {
+        "blue": "blue", "green": "green", "red": "red",
+        "archery": ["a bow", "an archer"], "a_kite": "a photo of a kite", "boat": "a ship",
+        "null": "null", "[x]": "[x]", "1: 2": "1: 2",
+    }  # fmt: skip
+    assert load_run(run).labels == tuple(prompts)
+    assert "'archery'" in wrong("classes", run, "add", "--from", tmp_path / "more.json")
+    (tmp_path / "x.json").write_text("[]")
+    assert "x.json" in wrong("classes", run, "add", "--from", tmp_path / "x.json")
+
+
+@pytest.mark.slow
+def test_names_that_yaml_would_read_are_names(run, works):
+    works("classes", run, "add", "null", "1", "[x]", "true")
+    works("classes", run, "rename", "1", "2.0")
+    works("classes", run, "remove", "null")
+    assert load_run(run).labels == (*LABELS, "2.0", "[x]", "true")
+
+
+# --- heads that are not frozen text ------------------------------------------------------------------------------------
+
+
+def test_a_trained_head_takes_a_text_row_with_a_note(trained, data, works, tmp_path):
+    run = Path(shutil.copytree(trained["trained"], tmp_path / "run"))
+    _, err = works("classes", run, "add", "a kite")
+    prints(err, "note: ", "text", "encoded")
+    out, _ = works("classes", run, "list")
+    assert out.count("text, trained") == 3
+    assert "a kite" in predicted(works, run, data / "red" / "0.png")
+
+
+def test_a_linear_head_is_renamed_and_cut_and_no_more(trained, works, wrong, tmp_path):
+    run = Path(shutil.copytree(trained["linear"], tmp_path / "run"))
+    for edit in (["add", "a kite"], ["rename", "red", "crimson", "--encode"], ["merge", "red", "blue", "--into", "x"]):
+        assert "linear" in wrong("classes", run, *edit)
+    works("classes", run, "rename", "red", "crimson")
+    works("classes", run, "remove", "blue")
+    assert load_run(run).labels == ("green", "crimson")
+    assert json.loads(works("classes", run, "list", "--json")[0])["classes"][1] == {
+        "label": "crimson", "name": "crimson", "prompt": None, "row": "trained",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_loss_of_a_saved_map_is_printed(data, works, wrong, tmp_path):
+    text = bert(tmp_path / "bert", 1284)
+    run = train(data, tmp_path / "run", "--freeze-encoder", "--train-head", "--text", text)
+    _, err = works("classes", run, "add", "a cat on a lake", "--sentence", "a cat", "--sentence", "a lake")
+    assert re.search(r" 0\.\d\d ", prints(err, text, "map"))
+    rows = load_run(run).encoder().encode_text(["a cat", "a lake"]).detach()
+    mean = torch.nn.functional.normalize(rows, dim=-1).mean(0)
+    assert float(torch.cosine_similarity(load_run(run).model.head.weight[3].detach(), mean, dim=0)) == pytest.approx(
+        1, abs=1e-5
+    )
+    shutil.rmtree(tmp_path / "bert")
+    assert str(tmp_path / "bert") in wrong("classes", run, "add", "a dog")
+    works("classes", run, "rename", "red", "crimson")
+
+
+# --- what other commands make of it ----------------------------------------------------------------------------------
+
+
+def score(
+    works: Callable, run: Path, data: Path, out: Path, *options: object
+) -> tuple[list[tuple[str, str]], str, str]:
+    """Return (label and best name of each item, standard output, standard error) of an evaluation."""
+    text, err = works("eval", run, data, "--workers", 0, "--cache", run.parent / "c", "--out", out, *options)
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    return [(row["label"], row["predicted"]) for row in rows], text, err
+
+
+@pytest.mark.slow
+def test_eval_follows_the_edits(run, data, works, wrong, tmp_path):
+    before, _, _ = score(works, run, data, tmp_path / "0.csv")
+    assert [label for label, _ in before] == [*LABELS]
+    works("classes", run, "rename", "red", "crimson")
+    after, out, err = score(works, run, data, tmp_path / "1.csv")
+    crimson = {"red": "crimson"}
+    assert after == [(crimson.get(a, a), crimson.get(b, b)) for a, b in before]
+    prints(err, "note: 'red'", "'crimson'", "1 of its items")
+    assert "logistic probe" in out, "the training items are found under their new label"
+    assert "zero-shot" in out
+    # Data that says it as the run does needs no note.
+    other = tmp_path / "other"
+    shutil.copytree(data / "red", other / "crimson")
+    assert "note: 'red'" not in score(works, run, other, tmp_path / "2.csv", "--split", "train")[2]
+
+    works("classes", run, "merge", "blue", "green", "--into", "cold")
+    merged, out, err = score(works, run, data, tmp_path / "3.csv")
+    assert [label for label, _ in merged] == ["cold", "cold", "crimson"]
+    assert "logistic probe" in out
+    prints(err, "note: 'green'", "'cold'")
+    works("classes", run, "add", "a kite", "a boat")
+    more, out, _ = score(works, run, data, tmp_path / "4.csv")
+    assert [label for label, _ in more] == ["cold", "cold", "crimson"]
+    assert "logistic probe" in out, "classes without a training item score minus infinity there"
+
+    works("classes", run, "remove", "cold")
+    left, out, err = score(works, run, data, tmp_path / "5.csv")
+    assert [label for label, _ in left] == ["crimson"]
+    prints(err, "note: 'blue'", "1 of its items")
+    assert "logistic probe" in out
+    # Its name is free: the run's old items of that name are not the new class's.
+    works("classes", run, "rename", "a boat", "cold")
+    assert json.loads((run / "split.json").read_text())["train_labels"].count(None) == 8
+    works("classes", run, "remove", "crimson")
+    assert "all 3 items" in wrong("eval", run, data, "--workers", 0)
+    shutil.copytree(data / "red", other / "a kite")
+    shutil.rmtree(other / "crimson")
+    only, out, _ = score(works, run, other, tmp_path / "7.csv", "--split", "train")
+    assert {label for label, _ in only} == {"a kite"}
+    assert "logistic probe" not in out, "no class that is left has a training item"
+    # Other names are other rows: edits have no works in them.
+    assert score(works, run, data, tmp_path / "6.csv", "--zero-shot")[0][2][0] == "red"
+
+
+def test_an_edited_run_is_not_resumed(run, data, works, wrong):
+    works("classes", run, "rename", "red", "crimson")
+    assert "1 edit in classes.json" in wrong("train", data, "--out", run, "--resume")
+    assert load_run(run).labels == ("blue", "green", "crimson")
+
+
+@pytest.mark.slow
+def test_several_sentences_a_class_wherever_classes_are_named(run, data, works, wrong, tmp_path):
+    path, own, none = tmp_path / "classes.json", tmp_path / "own.json", tmp_path / "none.json"
+    path.write_text('{"red": ["something red", "a red wall"], "blue": "a blue wall", "green": null}')
+    own.write_text('{"red": "a red wall", "blue": ["x"]}')
+    none.write_text('{"a": []}')
+    item, quick = data / "red" / "0.png", ["--workers", 0]
+    found = json.loads(works("predict", item, "--classes", path, "--json", *quick)[0])[0]["top"]
+    assert {each["name"] for each in found} == {*LABELS}
+    ours = json.loads(works("predict", run, item, "--classes", path, "--json", "--template", "a {} thing", *quick)[0])
+    direct = load_run(run).with_classes(
+        ["red", "blue", "green"], prompts=[["something red", "a red wall"], "a blue wall", "a green thing"]
+    )
+    assert direct.model.head.prompts == (("something red", "a red wall"), "a blue wall", "a green thing")
+    for name, value in predict(direct, [item])[0].top:
+        assert {each["name"]: each["probability"] for each in ours[0]["top"]}[name] == pytest.approx(value, abs=1e-5)
+    rows, out, err = score(works, run, data, tmp_path / "eval.csv", "--classes", path)
+    assert len(rows) == 3
+    prints(err, "red: 'something red', 'a red wall'; blue: 'a blue wall'")
+    assert "zero-shot" in out
+    out, err = works("head", path)
+    prints(out, 3, 1280, "text")
+    assert "red: 'something red', 'a red wall'" in err
+    assert "normal" in wrong("head", path, "--init", "normal")
+    for command in (["predict", item], ["predict", run, item], ["eval", run, data]):
+        assert "--template 'a {}'" in wrong(*command, "--classes", own, "--template", "a {}", *quick)
+    assert "--template 'a {}'" in wrong("head", own, "--template", "a {}")
+    for command in (["predict", item, "--classes"], ["head"]):
+        assert "[]" in wrong(*command, none)
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ([], "RUN"),
+        (["list", "--jsn"], "--json"),
+        (["add"], "--from"),
+        (["add", "x", "--from", "y.txt"], "--from"),
+        (["add", "--from", "y.json"], "--from y.json"),
+        (["add", "--from", "y.txt", "--sentence", "z"], "--sentence"),
+        (["add", "x", "y", "--sentence", "z"], "--sentence"),
+        (["add", "x", "--sentence", "z", "--template", "a {}"], "--template 'a {}'"),
+        (["add", "red"], "'red'"),
+        (["add", "Red", "--sentence", "a red wall"], "'red' and 'Red'"),
+        (["rename", "red"], "NEW"),
+        (["rename", "red", "red"], "'red'"),
+        (["rename", "red", "x", "--template", "a {}"], "--encode"),
+        (["rename", "red", "x", "--sentence", "y", "--template", "a {}"], "--template 'a {}'"),
+        (["remove"], "NAME"),
+        (["remove", "gren"], "'green'"),
+        (["merge", "red", "blue"], "--into"),
+    ],
+)
+def test_mistakes_are_one_line_and_change_nothing(trained, wrong, arguments, part):
+    run = trained["text"]
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file() and path.name != ".lock"}
+    assert part in wrong("classes", run, *arguments)
+    assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file() and p.name != ".lock"} == before
+
+
+def test_no_action_and_no_run(trained, say, wrong, data):
+    code, _, err = say("classes", trained["text"], "lst")
+    assert code == 2
+    # Newer Pythons name choices without quotes.
+    assert "list, add, rename, remove, merge" in err.splitlines()[-1].replace("'", "")
+    assert "recipe.json" in wrong("classes", data, "list")
+    assert "RUN" in wrong("classes")

@@ -1,0 +1,559 @@
+"""Manifests and folders become items or an error that names the place; clips are drawn from (seed, epoch, position) alone."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from made import write_broken
+from media_files import lossless
+from messages import prints, refuses
+from texthead.data import dataset as datasets
+from texthead.data import splits
+from texthead.data.clips import TrainClips, TrainFeatures, ViewClips
+from texthead.data.dataset import Dataset, Item, label_indices, splits_of
+from texthead.data.protocol import Pixels, Views
+from texthead.data.reading import read_dataset
+from texthead.data.transforms import Augmentation
+from texthead.errors import DataError, MediaError
+
+WIDTH, HEIGHT = 48, 32
+
+
+def picture(index: int) -> np.ndarray:
+    """Red is the column, green the row, blue the frame."""
+    frame = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    frame[..., 0], frame[..., 1] = np.arange(WIDTH), np.arange(HEIGHT)[:, None]
+    frame[..., 2] = 4 * index
+    return frame
+
+
+def touch(root: Path, *names: str) -> Path:
+    """Files that are only listed, never opened."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def write_manifest(root: Path, text: str, name: str = "clips.csv", encoding: str = "utf-8") -> Path:
+    path = root / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+# ---- manifests
+
+
+def test_a_csv(tmp_path):
+    path = write_manifest(tmp_path, "path,label\na.mp4,run\nsub/b.png, jump \n")
+    dataset = read_dataset(path)
+    assert dataset.items == (Item(tmp_path / "a.mp4", "run"), Item(tmp_path / "sub/b.png", "jump"))
+    assert (dataset.labels, dataset.classes, len(dataset)) == (["run", "jump"], ["jump", "run"], 2)
+    assert (dataset.source, dataset.notes) == (str(path), ())
+    assert read_dataset(str(path)) == dataset
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "path", "label"),
+    [
+        ("clips.tsv", "label\tpath\nrun, fast\ta,b.mp4\n", "a,b.mp4", "run, fast"),
+        ("clips.csv", 'path,label\n"a,b.mp4","a ""great"" jump"\n', "a,b.mp4", 'a "great" jump'),
+        ("clips.csv", "path,label\n/data/a.mp4,run\n", "/data/a.mp4", "run"),
+        ("clips.csv", "path,label\nclips/v1/img_{:05d}.jpg,run\n", "clips/v1/img_{:05d}.jpg", "run"),
+    ],
+)
+def test_forms_of_a_manifest(tmp_path, name, text, path, label):
+    assert read_dataset(write_manifest(tmp_path, text, name)).items == (Item(tmp_path / path, label),)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_byte_order_mark_and_line_ends(tmp_path, encoding, newline):
+    path = write_manifest(tmp_path, newline.join(["path,label", "vélo.mp4,vélo", ""]), encoding=encoding)
+    assert read_dataset(path).items == (Item(tmp_path / "vélo.mp4", "vélo"),)
+
+
+def test_splits_groups_and_other_columns_are_kept(tmp_path):
+    text = "path,scene,label,split,group,seconds\na.mp4,park,run,train,anna,3\nb.mp4,,run,Validation,,4\nc.mp4,x,run,test,bob,5\n"
+    items = read_dataset(write_manifest(tmp_path, text)).items
+    assert items == (
+        Item(tmp_path / "a.mp4", "run", "train", "anna", (("scene", "park"), ("seconds", "3"))),
+        Item(tmp_path / "b.mp4", "run", "val", None, (("scene", ""), ("seconds", "4"))),
+        Item(tmp_path / "c.mp4", "run", "test", "bob", (("scene", "x"), ("seconds", "5"))),
+    )
+
+
+def test_words_for_splits(tmp_path):
+    words = {"train": "train", "Training": "train", "val": "val", "valid": "val", "VALIDATION": "val", "test": "test"}
+    rows = "".join(f"{i}.mp4,run, {word} \n" for i, word in enumerate(words))
+    items = read_dataset(write_manifest(tmp_path, f"path,label,split\n{rows}")).items
+    assert [item.split for item in items] == [*words.values()]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("path,class\na.mp4,run\n", ["'label'", "path, class"]),
+        ("file,label\na.mp4,run\n", ["'path'"]),
+        ("", ["'label'"]),
+        ("path,label\n", ["path,label"]),
+        ("path,label,split\na.mp4,run,dev\n", ["clips.csv:2", "'dev'"]),
+        ("path,label\na.mp4,run\nb.mp4,run,fast\n", ["clips.csv:3"]),
+        ("path,label\na.mp4,run\nb.mp4\n", ["clips.csv:3"]),
+        ("path,label\na.mp4,\n", ["clips.csv:2", "label"]),
+        ("path,label\n ,run\n", ["clips.csv:2", "path"]),
+        ("path,label\na.mp4,run\nb.mp4,run\na.mp4,jump\n", ["a.mp4", 2, "jump, run"]),
+        ("path,label\na.mp4,run\n./a.mp4,run\n", ["a.mp4", 2, "run"]),
+        ('path,label\n"a\nb.mp4",run\n"a\nb.mp4",run\n', ["a b.mp4", 2]),
+        ("path,label,split\na.mp4,run,train\nb.mp4,run,\n", ["1 of 2"]),
+    ],
+)
+def test_a_manifest_that_breaks_a_rule(tmp_path, text, parts):
+    with refuses(DataError, tmp_path, *parts) as caught:
+        read_dataset(write_manifest(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_that_is_no_csv(tmp_path):
+    path = write_manifest(tmp_path, 'path,label\n"a.mp4,run\n')
+    with pytest.raises(DataError, match=path.name):
+        read_dataset(path)
+
+
+def test_a_file_whose_name_is_not_utf8_is_found_by_its_bytes(tmp_path):
+    path = write_manifest(tmp_path, "path,label\nvélo.mp4,run\n", encoding="latin-1")
+    with refuses(DataError, path, "0xe9"):
+        read_dataset(path)
+    name = os.fsdecode("vélo.mp4".encode("latin-1"))
+    touch(tmp_path, name)
+    assert read_dataset(path).items == (Item(tmp_path / name, "run"),)
+
+
+@pytest.mark.parametrize("text", ["path,label\na.mp4,vélo\n", "path,label,é\na.mp4,run,1\n"])
+def test_other_text_that_is_not_utf8_is_refused(tmp_path, text):
+    touch(tmp_path, "a.mp4")
+    with refuses(DataError, "clips.csv", "0xe9"):
+        read_dataset(write_manifest(tmp_path, text, encoding="latin-1"))
+
+
+def test_a_link_that_leads_nowhere_is_noted(tmp_path):
+    touch(tmp_path, "run/a.mp4", "jump/b.mp4")
+    (tmp_path / "run/gone.mp4").symlink_to("nowhere.mp4")
+    (tmp_path / "run/circle.mp4").symlink_to("circle.mp4")
+    os.mkfifo(tmp_path / "run/pipe.mp4")
+    dataset = read_dataset(tmp_path)
+    assert len(dataset) == 2
+    (note,) = dataset.notes
+    prints(note, tmp_path / "run", "3 (circle.mp4)")
+
+
+def test_no_such_path_an_empty_folder_and_a_file_of_another_kind(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "missing", tmp_path / "empty", write_manifest(tmp_path, "path,label\n", "clips.json")):
+        with refuses(DataError, path):
+            read_dataset(path)
+
+
+# ---- folders
+
+
+def test_class_folders(tmp_path):
+    root = touch(tmp_path, "run/b.mp4", "run/a.MOV", "jump/c.png", ".cache/x.mp4", "run/.hidden.mp4")
+    dataset = read_dataset(root)
+    assert dataset.items == (
+        Item(root / "jump/c.png", "jump"),
+        Item(root / "run/a.MOV", "run"),
+        Item(root / "run/b.mp4", "run"),
+    )
+    assert (dataset.classes, dataset.notes, splits_of(dataset)) == (["jump", "run"], (), {})
+
+
+def test_folders_of_splits(tmp_path):
+    root = touch(tmp_path, "train/run/a.mp4", "train/run/b.mp4", "train/jump/c.mp4", "val/run/d.mp4", "Test/jump/e.mp4")
+    dataset = read_dataset(root)
+    assert {(item.path.name, item.label, item.split) for item in dataset.items} == {
+        ("a.mp4", "run", "train"),
+        ("b.mp4", "run", "train"),
+        ("c.mp4", "jump", "train"),
+        ("d.mp4", "run", "val"),
+        ("e.mp4", "jump", "test"),
+    }
+    assert splits_of(dataset) == {"train": 3, "val": 1, "test": 1}
+    assert [item.path.name for item in dataset.split("train").items] == ["c.mp4", "a.mp4", "b.mp4"]
+    dataset = read_dataset(touch(tmp_path / "other", "training/run/a.mp4", "validation/run/b.mp4"))
+    assert [(item.path.name, item.split) for item in dataset.items] == [("a.mp4", "train"), ("b.mp4", "val")]
+
+
+def test_a_class_may_be_called_train_or_like_a_manifest(tmp_path):
+    dataset = read_dataset(touch(tmp_path, "train/a.mp4", "run.csv/b.mp4"))
+    assert [(item.label, item.split) for item in dataset.items] == [("run.csv", None), ("train", None)]
+
+
+@pytest.mark.parametrize("others", [[], ["empty/notes.txt"], ["empty/deeper/a.mp4"]])
+def test_an_empty_class_folder(tmp_path, others):
+    touch(tmp_path, "run/a.mp4", *others)
+    (tmp_path / "empty").mkdir(exist_ok=True)
+    with refuses(DataError, tmp_path / "empty"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("others", "parts"),
+    [
+        (["run/notes.txt", "run/b.srt"], ["run", "2 (.srt, .txt)"]),
+        (["a.mp4", "run/deeper/b.mp4", "run/.b.mp4"], ["2", "a.mp4"]),
+    ],
+)
+def test_files_that_are_not_used_are_noted(tmp_path, others, parts):
+    dataset = read_dataset(touch(tmp_path, "run/a.mp4", "jump/c.mp4", *others))
+    assert len(dataset) == 2
+    (note,) = dataset.notes
+    prints(note, tmp_path, *parts)
+
+
+def test_known_columns_are_known_in_any_case(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    path = tmp_path / "list.csv"
+    path.write_text("Path, LABEL,Split,Camera\na.mp4,run,train,one\nb.mp4,jump,test,two\n")
+    for dataset in (read_dataset(path), read_dataset(tmp_path)):
+        assert dataset.labels == ["run", "jump"]
+        assert [item.split for item in dataset.items] == ["train", "test"]
+        assert dataset.items[0].extra == (("Camera", "one"),)
+
+
+def test_one_manifest_beside_class_folders_is_read_and_noted_two_are_refused(tmp_path):
+    root = touch(tmp_path, "run/a.mp4", "run/b.mp4")
+    write_manifest(root, "path,label\nrun/a.mp4,running\n", "labels.csv")
+    write_manifest(root, "name,score\nrun,3\n", "scores.csv")
+    dataset = read_dataset(root)
+    assert dataset.items == (Item(root / "run/a.mp4", "running"),)
+    (note,) = dataset.notes
+    prints(note, root, "labels.csv")
+    # What was read is the same, whichever way it was named.
+    assert dataset == read_dataset(root / "labels.csv")
+    write_manifest(root, "path\tlabel\nrun/a.mp4\trun\n", "more.tsv")
+    with refuses(DataError, root, "labels.csv, more.tsv"):
+        read_dataset(root)
+
+
+# ---- lists, label files
+
+
+def test_a_list_with_its_label_file(tmp_path):
+    labels = write_manifest(tmp_path, "id,name\n0,run\n1,jump\n", "labels.csv")
+    path = write_manifest(tmp_path, "v1 12 1\nv2 9 0\nv3 4 1\n", "list.TXT")
+    dataset = read_dataset(path, labels=labels, root=str(tmp_path / ".."), frame_template="img_{:05d}.jpg")
+    assert dataset.items == tuple(
+        Item(tmp_path / ".." / name / "img_{:05d}.jpg", label)
+        for name, label in [("v1", "jump"), ("v2", "run"), ("v3", "jump")]
+    )
+    assert (dataset.source, dataset.classes) == (str(path), ["jump", "run"])
+    assert read_dataset(str(path), labels=str(labels), suffix=".avi").items[0] == Item(tmp_path / "v1.avi", "jump")
+    with refuses(DataError, path, "labels"):
+        read_dataset(path)
+    with refuses(DataError, tmp_path / "none.txt"):
+        read_dataset(tmp_path / "none.txt", root=tmp_path)
+    write_manifest(tmp_path, "v1 12 1\nv1 9 0\n", "list.txt")
+    with refuses(DataError, "v1.avi", 2, "jump, run"):
+        read_dataset(tmp_path / "list.txt", labels=labels, suffix=".avi")
+
+
+def test_a_label_file_names_class_folders_and_the_labels_of_a_manifest(tmp_path):
+    labels = write_manifest(tmp_path, "id,name\nn01440764,tench\nn01443537,goldfish\n", "labels.csv")
+    root = touch(tmp_path / "data", "train/n01440764/a.jpg", "val/n01440764/b.jpg", "val/n01443537/c.jpg")
+    assert read_dataset(root, labels=labels).items == (
+        Item(root / "train/n01440764/a.jpg", "tench", "train"),
+        Item(root / "val/n01440764/b.jpg", "tench", "val"),
+        Item(root / "val/n01443537/c.jpg", "goldfish", "val"),
+    )
+    path = write_manifest(tmp_path, "path,label\na.jpg,n01443537\n")
+    assert read_dataset(path, labels=labels).labels == ["goldfish"]
+    touch(root, "train/n02/a.jpg")
+    with refuses(DataError, labels, "'n02'"):
+        read_dataset(root, labels=labels)
+    with refuses(DataError, "none.csv"):
+        read_dataset(root, labels=tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("option", ["root", "frame_template", "suffix"])
+def test_options_of_lists_belong_to_lists(tmp_path, option):
+    root = touch(tmp_path / "data", "run/a.mp4")
+    path = write_manifest(tmp_path, "path,label\na.mp4,run\n")
+    for source in (root, path, "datasets:somewhere"):
+        with refuses(DataError, option, "'x'", source):
+            read_dataset(source, **{option: "x"})
+
+
+# ---- what a dataset can do
+
+
+def small() -> Dataset:
+    labels = ["run", "jump", "run", "swim", "run", "jump", "swim", "swim"]
+    return Dataset(tuple(Item(Path(f"{i}.mp4"), label) for i, label in enumerate(labels)), "here", ("a note",))
+
+
+def test_pick_and_with_classes_keep_the_order_and_only_images_goes_by_the_names():
+    dataset = small()
+    assert [item.path.name for item in dataset.pick([4, 1]).items] == ["4.mp4", "1.mp4"]
+    fewer = dataset.with_classes(["swim", "jump", "fly"])
+    assert [item.path.name for item in fewer.items] == ["1.mp4", "3.mp4", "5.mp4", "6.mp4", "7.mp4"]
+    assert (fewer.source, fewer.notes) == ("here", ("a note",))
+    for name, only_images in (("b.JPG", True), ("b.gif", False), ("b/{:05d}.png", False)):
+        assert Dataset((Item(Path("a.png"), "x"), Item(Path(name), "y"))).only_images is only_images
+
+
+def many() -> Dataset:
+    return Dataset(tuple(Item(Path(f"{i}.mp4"), f"class {i % 4}") for i in range(80)), "here")
+
+
+def test_k_items_or_a_fraction_of_each_class():
+    dataset = many()
+    few, half = dataset.k_shot(2, seed=1), dataset.fraction(0.5, seed=1)
+    assert sorted(few.labels) == sorted(dataset.classes * 2)
+    assert (few.source, len(half), half.classes) == ("here", 40, dataset.classes)
+    assert set(few.items) < set(half.items) < set(dataset.items)
+    assert dataset.fraction(0.1, seed=1) == few, "10 % of 20 a class"
+    assert dataset.fraction(1.0, seed=1) == dataset
+    drawn = dataset.k_shot_per_process(2, processes=8, seed=1)
+    assert set(few.items) < set(drawn.items)
+    assert drawn == dataset.pick(splits.k_shot_per_process(dataset.labels, 2, processes=8, seed=1))
+    assert dataset.k_shot_per_process(2, processes=1, seed=1) == few
+    with refuses(DataError, "'jump'", 2, "k = 3"):
+        small().k_shot(3, seed=1)
+    with refuses(DataError, "fraction", 1.5):
+        dataset.fraction(1.5, seed=1)
+
+
+def test_items_several_times_over():
+    few = many().k_shot(2, seed=1)
+    long = few.repeat(3)
+    assert (long.items, long.classes, long.source) == (few.items * 3, few.classes, "here")
+    assert few.repeat(1) == few
+    for times in (0, -1):
+        with refuses(DataError, "times", times):
+            few.repeat(times)
+
+
+def test_a_drawn_split_holds_every_item_once():
+    dataset = Dataset(tuple(Item(Path(f"{i}.mp4"), f"class {i % 4}", extra=(("i", str(i)),)) for i in range(40)))
+    drawn = dataset.with_drawn_split(0.2, seed=1)
+    assert [(item.path, item.label, item.extra) for item in drawn.items] == [
+        (item.path, item.label, item.extra) for item in dataset.items
+    ]
+    assert splits_of(drawn) == {"train": 32, "val": 8}
+    assert sorted(drawn.split("val").labels) == sorted(dataset.classes * 2)
+    assert drawn == dataset.with_drawn_split(0.2, seed=1)
+    assert drawn != dataset.with_drawn_split(0.2, seed=2)
+
+
+def test_a_drawn_split_keeps_groups_and_copies_of_a_file_on_one_side():
+    items = [Item(Path(f"{i}.mp4"), f"class {i % 2}", group=f"scene {i // 4}") for i in range(40)]
+    partly = [Item(Path(f"{i}.mp4"), "run", group="scene" if i < 4 else None) for i in range(12)]
+    for seed in range(10):
+        drawn = Dataset(tuple(items)).with_drawn_split(0.3, seed=seed)
+        sides = {(item.group, item.split) for item in drawn.items}
+        assert len(sides) == 10
+        assert {side for _, side in sides} == {"train", "val"}
+        drawn = many().repeat(2).with_drawn_split(0.2, seed=seed)
+        assert splits_of(drawn) == {"train": 128, "val": 32}
+        assert not {i.path for i in drawn.split("train").items} & {i.path for i in drawn.split("val").items}
+        # Items without a group are held out one by one.
+        drawn = Dataset(tuple(partly)).with_drawn_split(0.25, seed=seed)
+        assert len({item.split for item in drawn.items[:4]}) == 1
+        assert splits_of(drawn)["val"] >= 3
+
+
+def test_label_indices():
+    assert label_indices(small(), ["swim", "fly", "run", "jump"]) == [2, 3, 2, 0, 2, 3, 0, 0]
+    with refuses(DataError, "'jump'", "1 classes", "1 more"):
+        label_indices(small(), ["run"])
+
+
+# ---- clips for training
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory) -> Dataset:
+    root = tmp_path_factory.mktemp("filmed")
+    for i, name in enumerate(["run/a.mkv", "run/b.mkv", "jump/c.mkv"]):
+        lossless(touch(root, name) / name, [picture(index) for index in range(12 + i)])
+    PIL.Image.fromarray(picture(5)).save(root / "jump/d.png")
+    return read_dataset(root)
+
+
+SPEC = Augmentation(16, 20, flip=0.5)
+
+
+def train_clips(dataset: Dataset, seed: int = 0, spec: Augmentation = SPEC) -> TrainClips:
+    return TrainClips(dataset, ["run", "jump"], frames=4, augmentation=spec, seed=seed)
+
+
+def read_numbers(clip: torch.Tensor) -> list[int]:
+    """Return the numbers of a clip's frames, from their blue."""
+    blue = clip[:, 2].float()
+    assert (blue == blue[:, :1, :1]).all()
+    return (blue[:, 0, 0] / 4).int().tolist()
+
+
+def test_a_training_clip(filmed):
+    clips = train_clips(filmed)
+    assert len(clips) == 4
+    clip, target, position = clips[0, 2]
+    assert filmed.items[2].path.name == "a.mkv"
+    assert (clip.shape, clip.dtype, target, position) == ((4, 3, 16, 16), torch.uint8, 0, 2)
+    # Twelve frames in four segments of three: one of each.
+    assert [index // 3 for index in read_numbers(clip)] == [0, 1, 2, 3]
+    assert {index for epoch in range(40) for index in read_numbers(clips[epoch, 2][0])} == set(range(12)), (
+        "each comes up"
+    )
+    image, target, position = clips[0, 1]
+    assert (read_numbers(image), target, position) == ([5] * 4, 1, 1)
+    with refuses(DataError, "'jump'"):
+        TrainClips(filmed, ["run"], frames=4, augmentation=SPEC, seed=0)
+
+
+def test_seed_epoch_and_position_each_change_the_draw(filmed):
+    dataset = filmed.pick([2, 2, 2])
+    clip = train_clips(dataset)[0, 0][0]
+    others = [train_clips(dataset, seed=s)[e, p][0] for s, e, p in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 2)]]
+    assert not any(torch.equal(clip, other) for other in others)
+    assert not any(torch.equal(a, b) for i, a in enumerate(others) for b in others[:i])
+
+
+def test_each_repetition_of_an_item_is_drawn_anew(filmed):
+    few = filmed.pick([2, 3])
+    clips = train_clips(few.repeat(6))
+    assert len(clips) == 12
+    # Position by position the items come again, the first time as without repetition.
+    assert clips.targets == train_clips(few).targets * 6
+    assert all(torch.equal(clips[4, position][0], train_clips(few)[4, position][0]) for position in range(2))
+    for item in range(2):
+        drawn = [clips[4, position][0] for position in range(item, 12, 2)]
+        assert not any(torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
+        # Other frames, not only other crops.
+        assert len({tuple(read_numbers(clip)) for clip in drawn}) > 3
+
+
+def test_a_draw_hangs_on_nothing_but_seed_epoch_and_position(filmed):
+    keys = [(epoch, position) for epoch in (0, 3) for position in range(4)]
+    clips = train_clips(filmed)
+    first = {key: clips[key][0] for key in keys}
+    torch.manual_seed(1)
+    np.random.default_rng(1)
+    again = train_clips(filmed)
+    for key in reversed(keys):
+        assert torch.equal(again[key][0], first[key]), key
+    # In worker processes too, in another order and batch.
+    loader = torch.utils.data.DataLoader(
+        train_clips(filmed),
+        batch_sampler=[[keys[5], keys[0], keys[7]], keys[1:5], [keys[6]]],
+        num_workers=2,
+        collate_fn=list,
+    )
+    mixed = [key for batch in loader.batch_sampler for key in batch]
+    assert sorted(mixed) == keys
+    for key, (clip, _, _) in zip(mixed, (sample for batch in loader for sample in batch), strict=True):
+        assert torch.equal(clip, first[key]), key
+
+
+# ---- clips for testing
+
+PIXELS = Pixels(size=24, resize=HEIGHT, interpolation="bilinear")
+
+
+def view_clips(paths: list[Path], views: Views, frames: int = 4) -> ViewClips:
+    return ViewClips(paths, [7 + i for i in range(len(paths))], frames=frames, views=views, pixels=PIXELS)
+
+
+def test_views_come_clip_by_clip_with_crops_inside(filmed):
+    clips = view_clips([filmed.items[2].path], Views(3, 3))
+    views, target, position = clips[0]
+    assert (views.shape, views.dtype, target, position) == ((9, 4, 3, 24, 24), torch.uint8, 7, 0)
+    # 12 frames, 4 segments, 3 clips: shifts 0, 1 and 2 of the grid 0 3 6 9 (see sampling).
+    assert [read_numbers(view) for view in views] == [[k, 3 + k, 6 + k, 9 + k] for k in range(3) for _ in range(3)]
+    # Left, right, centre along the width of 48, in quarters of the 24 that are over.
+    assert views[:, 0, 0, 0, 0].tolist() == [0, 24, 12] * 3
+    assert (views[:, :, 1, 0, 0] == 4).all()
+
+
+def test_one_view_is_the_centre_of_the_first_frames_and_an_image_is_every_frame(filmed):
+    (views,) = view_clips([filmed.items[2].path], Views())[0][0]
+    assert read_numbers(views) == [0, 3, 6, 9]
+    assert views[0, 0, 0].tolist() == list(range(12, 36))
+    (centre,) = view_clips([filmed.items[2].path], Views(origin="centre"))[0][0]
+    assert read_numbers(centre) == [1, 4, 7, 10]
+    image, _, _ = view_clips([filmed.items[1].path], Views(2, 1))[0]
+    assert [read_numbers(view) for view in image] == [[5] * 4] * 2
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 9, 40])
+@pytest.mark.parametrize("views", [Views(1, 3), Views(4, 3), Views(10, 1), Views(4, 3, "centre"), Views(2, 3, "dense")])
+def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
+    read, steps = [], []
+
+    def frames_at(indices: list[int]) -> torch.Tensor:
+        read.append(list(indices))
+        return torch.from_numpy(np.stack([picture(i) for i in indices])).permute(0, 3, 1, 2)
+
+    @contextmanager
+    def open_media(path: Path) -> Iterator[SimpleNamespace]:
+        steps.append("opened")
+        yield SimpleNamespace(num_frames=length, frames_at=frames_at)
+        steps.append("closed")
+
+    monkeypatch.setattr(datasets, "open_media", open_media)
+    cut, _, _ = view_clips([Path("a.mp4")], views)[0]
+    wanted = views.frame_indices(length, 4)
+    assert read == [sorted({index for clip in wanted for index in clip})]
+    assert steps == ["opened", "closed"]
+    assert [read_numbers(view) for view in cut] == [clip for clip in wanted for _ in range(views.crops)]
+
+
+def test_what_cannot_be_read_comes_as_an_error_not_as_an_exception(filmed, tmp_path):
+    broken, missing = write_broken(tmp_path / "broken.mkv"), tmp_path / "missing.mp4"
+    dataset = Dataset((*filmed.items, Item(broken, "run"), Item(missing, "jump")))
+    clips, views = train_clips(dataset), view_clips([item.path for item in dataset.items], Views(2, 3))
+    loader = torch.utils.data.DataLoader(clips, batch_sampler=[[(0, 5)], [(0, 2)]], num_workers=1, collate_fn=list)
+    (from_worker,), ((clip, _, _),) = loader
+    for (error, *rest), expected in [
+        (clips[0, 4], [broken, 0, 4]),
+        (from_worker, [missing, 1, 5]),
+        (views[4], [broken, 11, 4]),
+    ]:
+        assert isinstance(error, MediaError)
+        assert [error.path, *rest] == expected
+    assert torch.equal(clip, clips[0, 2][0])
+    assert len(views) == 6
+
+
+# ---- clips of features
+
+
+def feature_clips(lengths: list[int], seed: int = 0) -> TrainFeatures:
+    bank = [torch.arange(n).float()[:, None] + 100 * i + torch.zeros(n, 2) for i, n in enumerate(lengths)]
+    return TrainFeatures(bank, [3, 1, 2][: len(lengths)], frames=4, seed=seed)
+
+
+def test_feature_clips_are_drawn_from_seed_epoch_and_position():
+    clips = feature_clips([12, 12])
+    first = {(e, p): clips[e, p][0] for e in range(5) for p in range(2)}
+    assert all(torch.equal(feature_clips([12, 12])[key][0], first[key]) for key in reversed(list(first)))
+    assert len({tuple(clip[:, 0].tolist()) for key, clip in first.items() if key[1] == 0}) > 1
+    assert not all(torch.equal(feature_clips([12, 12], seed=1)[key][0], clip) for key, clip in first.items())
+
+
+def test_feature_clips_take_the_frames_that_training_clips_take(filmed):
+    clips = feature_clips([4, 1, 12])
+    for epoch in range(5):
+        clip, target, position = clips[epoch, 2]
+        assert (clip.shape, target, position) == ((4, 2), 2, 2)
+        assert clip[:, 0].sub(200).tolist() == read_numbers(train_clips(filmed)[epoch, 2][0])
+    assert clips[0, 0][0][:, 0].tolist() == [0, 1, 2, 3]
+    assert clips[0, 1][0][:, 0].tolist() == [100] * 4

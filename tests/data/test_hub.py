@@ -1,0 +1,271 @@
+"""What Hugging Face `datasets` saves or loads becomes files with labels; its decoders are never needed."""
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from made import pictures, write_broken, write_image, write_video
+from messages import prints, refuses
+from texthead.data.dataset import splits_of
+from texthead.data.reading import read_dataset
+from texthead.errors import DataError, MediaError
+from texthead.media.open import check, open_media
+
+library: Any = import_module("datasets")
+CLASSES = library.ClassLabel(names=["red", "blue"])
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "datasets"
+
+
+def save(path: Path, columns: dict[str, list], **features: Any) -> str:
+    """Save a dataset with these columns to disk; return the source that names it."""
+    library.Dataset.from_dict(columns, features=library.Features(features)).save_to_disk(path)
+    return f"datasets:{path}"
+
+
+def save_images(path: Path, given: list, labels: list, label: Any = CLASSES) -> str:
+    return save(path, {"image": given, "label": labels}, image=library.Image(), label=label)
+
+
+def images(folder: Path, *names: str) -> list[str]:
+    return [str(write_image(folder / name, "red" if i % 2 else "blue", seed=i)) for i, name in enumerate(names)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+# ---- images and videos
+
+
+def test_images_with_class_labels(tmp_path, own_cache):
+    given = images(tmp_path, "a.png", "b.jpg", "c.webp")
+    before = [Path(path).read_bytes() for path in given]
+    source = save_images(tmp_path / "data", given, [1, 0, 1])
+    for path in given:
+        Path(path).unlink()
+    dataset = read_dataset(source)
+    assert dataset.labels == ["blue", "red", "blue"]
+    assert (dataset.source, dataset.notes, splits_of(dataset), dataset.only_images) == (source, (), {}, True)
+    assert [item.path.name for item in dataset.items] == ["00000000.png", "00000001.jpg", "00000002.webp"]
+    assert [item.path.read_bytes() for item in dataset.items] == before
+    assert all(item.path.parent.parent == own_cache for item in dataset.items)
+    assert all(check(item.path) == 1 for item in dataset.items)
+    assert read_dataset(source) == dataset
+
+
+def test_pictures_from_memory(tmp_path):
+    arrays = [pictures("red", 1, seed)[0] for seed in range(2)]
+    columns = {"picture": [PIL.Image.fromarray(array) for array in arrays], "kind": ["a", " b "]}
+    dataset = read_dataset(save(tmp_path / "data", columns, picture=library.Image(), kind=library.Value("string")))
+    assert dataset.labels == ["a", "b"]
+    for item, array in zip(dataset.items, arrays, strict=True):
+        with open_media(item.path) as media:
+            assert np.array_equal(media.frames_at([0])[0].permute(1, 2, 0).numpy(), array)
+
+
+def test_videos_without_a_decoder(tmp_path):
+    suffixes = [".mp4", ".mkv", ".avi"]
+    given = [write_video(tmp_path / f"a{suffix}", "red", frames=5, seed=i) for i, suffix in enumerate(suffixes)]
+    columns = {"clip": [{"bytes": path.read_bytes(), "path": None} for path in given], "label": ["x", "y", "x"]}
+    source = save(tmp_path / "data", columns, clip=library.Video(decode=False), label=library.Value("string"))
+    dataset = read_dataset(source)
+    assert [item.path.suffix for item in dataset.items] == suffixes
+    assert [check(item.path) for item in dataset.items] == [5, 5, 5]
+    assert not dataset.only_images
+    # Also where decoding is on, as it is by default.
+    columns = {"clip": [str(path) for path in given], "label": ["x", "y", "x"]}
+    again = read_dataset(save(tmp_path / "on", columns, clip=library.Video(), label=library.Value("string")))
+    assert [item.path.read_bytes() for item in again.items] == [path.read_bytes() for path in given]
+    assert "torchcodec" not in sys.modules
+
+
+def test_rows_that_point_at_a_file_use_it(tmp_path, own_cache, monkeypatch):
+    """The library's loader of folders leaves pictures where they are."""
+    labelled = {(write_image(tmp_path / "folders" / colour / "a.png", colour), colour) for colour in ("red", "blue")}
+    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "hub")
+    dataset = read_dataset(f"datasets:{tmp_path / 'folders'}")
+    assert {(item.path, item.label) for item in dataset.items} == labelled
+    assert splits_of(dataset) == {}
+    videos = [
+        write_video(tmp_path / "clips" / split / c / "a.mp4", c) for split in ("train", "test") for c in ("red", "blue")
+    ]
+    dataset = read_dataset(f"datasets:{tmp_path / 'clips'}")
+    assert {item.path for item in dataset.items} == set(videos)
+    assert (splits_of(dataset), dataset.classes) == ({"train": 2, "test": 2}, ["blue", "red"])
+    assert not own_cache.exists()
+
+
+def test_what_lies_in_the_cache_is_used_again_and_what_is_not_whole_is_not(tmp_path, own_cache):
+    source = save_images(tmp_path / "data", images(tmp_path, "a.png", "b.png"), [1, 0])
+    first, second = (item.path for item in read_dataset(source).items)
+    before = contents(own_cache)
+    os.utime(second, ns=(1, 1))
+    first.write_bytes(b"half")
+    assert [item.path for item in read_dataset(source).items] == [first, second]
+    assert contents(own_cache) == before
+    assert second.stat().st_mtime_ns == 1, "it was not written again"
+
+
+def test_a_stop_leaves_no_half_file(tmp_path, own_cache, monkeypatch):
+    source = save_images(tmp_path / "data", images(tmp_path, "a.png", "b.png"), [1, 0])
+    real = Path.write_bytes
+
+    def stop(self: Path, content: bytes) -> int:
+        real(self, content[:10])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", stop)
+        with pytest.raises(KeyboardInterrupt):
+            read_dataset(source)
+    assert contents(own_cache) == {}
+    assert len(read_dataset(source)) == len(contents(own_cache)) == 2
+
+
+def test_broken_bytes_are_an_error_of_the_file_when_it_is_read(tmp_path):
+    broken = write_broken(tmp_path / "x.mp4").read_bytes()
+    columns = {"image": [{"bytes": broken, "path": None}, {"bytes": broken, "path": "a/b.JPG"}], "label": [0, 1]}
+    dataset = read_dataset(save(tmp_path / "i", columns, image=library.Image(decode=False), label=CLASSES))
+    assert [item.path.suffix for item in dataset.items] == [".png", ".jpg"]
+    columns = {"video": [{"bytes": broken, "path": None}], "label": [0]}
+    clips = read_dataset(save(tmp_path / "v", columns, video=library.Video(decode=False), label=CLASSES))
+    for item in (*dataset.items, *clips.items):
+        with pytest.raises(MediaError) as caught:
+            open_media(item.path)
+        assert (caught.value.path, caught.value.fault) == (item.path, "unreadable")
+
+
+# ---- splits
+
+
+def save_splits(path: Path, **splits: list[int]) -> str:
+    """Save a `DatasetDict` with these labels in each split; return the source that names it."""
+    names = iter(range(1000))
+    parts = {
+        split: library.Dataset.from_dict(
+            {"image": images(path.parent / split, *(f"{next(names)}.png" for _ in labels)), "label": labels},
+            features=library.Features({"image": library.Image(), "label": CLASSES}),
+        )
+        for split, labels in splits.items()
+    }
+    library.DatasetDict(parts).save_to_disk(path)
+    return f"datasets:{path}"
+
+
+def test_splits(tmp_path):
+    dataset = read_dataset(save_splits(tmp_path / "data", train=[0, 1, 0], validation=[1], test=[0, 1]))
+    assert splits_of(dataset) == {"train": 3, "val": 1, "test": 2}
+    assert (dataset.labels, dataset.notes) == (["red", "blue"] * 3, ())
+    # One training split is none.
+    assert splits_of(read_dataset(save_splits(tmp_path / "a", train=[0, 1]))) == {}
+    assert splits_of(read_dataset(save_splits(tmp_path / "b", validation=[0, 1]))) == {"val": 2}
+
+
+def test_splits_that_are_not_used_are_noted(tmp_path):
+    source = save_splits(tmp_path / "data", train=[0, 1], validation=[1], test=[-1, -1], extra=[0])
+    dataset = read_dataset(source)
+    assert splits_of(dataset) == {"train": 2, "val": 1}
+    unlabelled, unknown = dataset.notes
+    prints(unlabelled, f"{source} (test)", 2)
+    prints(unknown, f"{source} (extra)", 1)
+    with refuses(DataError, tmp_path / "odd", "a, b"):
+        read_dataset(save_splits(tmp_path / "odd", a=[0], b=[1]))
+    with refuses(DataError, f"{tmp_path / 'other'} (test)", 1, "'label'"):
+        read_dataset(save_splits(tmp_path / "other", train=[0, 1], test=[0, -1]))
+
+
+# ---- columns
+
+
+def test_a_choice_of_labels_is_noted(tmp_path):
+    columns = {"image": images(tmp_path, "a.png"), "label": [1], "caption": ["a red square"]}
+    features = {"image": library.Image(), "label": CLASSES, "caption": library.Value("string")}
+    source = save(tmp_path / "data", columns, **features)
+    (note,) = read_dataset(source).notes
+    prints(note, source, "'label'", "'caption'")
+
+
+def test_columns_that_do_not_fit_are_listed(tmp_path):
+    given = images(tmp_path, "a.png")
+    image, text = library.Image(), library.Value("string")
+    for i, (columns, features, parts) in enumerate(
+        [
+            ({"image": given}, {"image": image}, ["image (Image)"]),
+            ({"label": [0]}, {"label": CLASSES}, ["label (ClassLabel)"]),
+            (
+                {"image": given, "label": [0], "coarse": [1]},
+                {"image": image, "label": CLASSES, "coarse": CLASSES},
+                ["image (Image), label (ClassLabel), coarse (ClassLabel)"],
+            ),
+            ({"image": given, "a": ["x"], "b": ["y"]}, {"image": image, "a": text, "b": text}, ["a (", "b ("]),
+            ({"image": given, "two": given, "a": ["x"]}, {"image": image, "two": image, "a": text}, ["two (Image)"]),
+            ({"image": given, "n": [3]}, {"image": image, "n": library.Value("int64")}, ["n (Value)"]),
+        ]
+    ):
+        source = save(tmp_path / str(i), columns, **features)
+        with refuses(DataError, source, *parts):
+            read_dataset(source)
+
+
+def test_rows_without_picture_or_label(tmp_path):
+    (image,), text = images(tmp_path, "a.png"), library.Value("string")
+    for name, given, labels, parts in [
+        ("a", [image, None], ["x", "y"], ["row 1", None]),
+        ("b", [image, image], ["x", None], ["row 1", "'label'"]),
+    ]:
+        source = save_images(tmp_path / name, given, labels, text)
+        with refuses(DataError, source, *parts):
+            read_dataset(source)
+
+
+def test_a_label_file_names_the_labels(tmp_path):
+    source = save_images(tmp_path / "data", images(tmp_path, "a.png"), [0])
+    (tmp_path / "labels.csv").write_text("id,name\nred,a red square\n")
+    assert read_dataset(source, labels=tmp_path / "labels.csv").labels == ["a red square"]
+
+
+# ---- what cannot be loaded
+
+
+def test_folders_that_cannot_be_loaded_and_code_that_is_not_run(tmp_path):
+    empty, scripted = tmp_path / "empty", tmp_path / "scripted"
+    empty.mkdir()
+    scripted.mkdir()
+    (scripted / "scripted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    (tmp_path / "state.json").write_text("{")
+    for folder in (empty, scripted, tmp_path):
+        with pytest.raises(DataError, match=f"datasets:{folder}"):
+            read_dataset(f"datasets:{folder}")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
+def test_a_hub_that_cannot_be_reached(tmp_path):
+    program = (
+        "from texthead.datasets import read_dataset\nfrom texthead.errors import DataError\n"
+        "try:\n    read_dataset('datasets:nobody/nothing')\nexcept DataError as error:\n    print(error)\n"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert "datasets:nobody/nothing" in done.stdout
+
+
+def test_without_the_library_or_with_one_that_runs_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(library, "__version__", "3.6.0")
+    with refuses(DataError, "3.6.0", "texthead[datasets]"):
+        read_dataset(f"datasets:{tmp_path}")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with refuses(DataError, "texthead[datasets]"):
+        read_dataset(f"datasets:{tmp_path}")

@@ -1,0 +1,607 @@
+"""Shards: what is written, what any tool reads in them, what is read back, and how damage is reported."""
+
+import functools
+import http.server
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import fsspec
+import PIL.Image
+import pytest
+import torch
+
+from made import COLOURS, PIXELS, SMALL, SPEC, noise, tiny_visual, write_broken, write_frames, write_image, write_video
+from messages import prints, refuses
+from texthead.data import prepare as shards
+from texthead.data.clips import TrainClips, ViewClips
+from texthead.data.dataset import Dataset, Item
+from texthead.data.prepare import ShardOptions as Options
+from texthead.data.prepare import prepare
+from texthead.data.protocol import Views
+from texthead.data.reading import read_dataset
+from texthead.data.sampling import evenly
+from texthead.data.transforms import Augmentation
+from texthead.errors import DataError, MediaError, RunError
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.files import locked
+from texthead.media import shard as shard_files
+from texthead.media.find import find_media
+from texthead.media.fingerprints import fingerprint
+from texthead.media.open import check, open_media
+from texthead.media.paths import address
+from texthead.media.shard import is_member, is_there, member, read_member
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.runs.run import load_run
+from texthead.training.train import train
+
+FEW = Options(clips=3)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Eight videos of 3 to 40 frames, an image, and a folder of frames, with splits, groups and another column."""
+    folder = tmp_path_factory.mktemp("source")
+    lengths = [6, 40, 3, 8, 33, 12, 5, 7]
+    colours = list(COLOURS)
+    items = [
+        Item(write_video(folder / f"{i}.mp4", colours[i % 3], frames=n, seed=i), colours[i % 3], "train", f"g{i % 2}")
+        for i, n in enumerate(lengths)
+    ]
+    items.append(Item(write_image(folder / "a.png", "red"), "red", "test", extra=(("camera", "left"),)))
+    items.append(Item(write_frames(folder / "f" / "img_{:05d}.jpg", "blue", frames=5), "blue", "test"))
+    return Dataset(tuple(items), "here")
+
+
+@pytest.fixture(scope="module")
+def ready(source: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("ready") / "shards"
+    prepare(source, out, FEW)
+    return out
+
+
+@pytest.fixture
+def copy(ready: Path, tmp_path: Path) -> Path:
+    # Another folder each time: indices that were read stay in memory.
+    return Path(shutil.copytree(ready, tmp_path / "copy"))
+
+
+def decode(path: Path) -> torch.Tensor:
+    with open_media(path) as media:
+        return media.frames_at(range(media.num_frames))
+
+
+# ---- what is written
+
+
+def test_read_back_in_the_order_of_the_source_with_all_that_is_known_of_it(source: Dataset, ready: Path) -> None:
+    found = read_dataset(ready)
+    assert [replace(item, path=Path()) for item in found.items] == [replace(i, path=Path()) for i in source.items]
+    assert len({item.path for item in found.items}) == len(source)
+    assert {path.name for path in ready.iterdir()} == {
+        *(".lock", "prepare.json", "shards.json"),
+        *(f"shard-{n:06d}.{end}" for n in range(4) for end in ("tar", "json")),
+    }
+    prints(found.notes[0], ready, "here", "32 frames")
+
+
+def test_clips_hold_evenly_placed_frames_of_their_source(source: Dataset, ready: Path) -> None:
+    for before, after in zip(source.items, read_dataset(ready).items, strict=True):
+        whole, stored = decode(before.path), decode(after.path)
+        expected = whole[evenly(len(whole), 32)]
+        assert stored.shape == expected.shape
+        apart = (stored.float()[:, None] - expected.float()).flatten(2)
+        distances = apart.abs().mean(-1)
+        # Some frames are all but alike.
+        assert (distances.diagonal() < 1.05 * distances.min(-1).values).all(), "its own frame is the nearest"
+        assert apart.diagonal().mean(0).abs().max() < 1, "grey levels: no range is squeezed or shifted"
+        assert check(after.path) == len(expected)
+
+
+def test_every_frame_is_a_key_frame_and_an_image_is_a_plain_jpeg(ready: Path) -> None:
+    items = read_dataset(ready).items
+    with av.open(io.BytesIO(read_member(items[1].path))) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        assert container.streams.video[0].codec_context.name == "mjpeg"
+    assert [packet.is_keyframe for packet in packets] == [True] * 32
+    assert items[8].path.suffix == ".jpg"
+    with PIL.Image.open(io.BytesIO(read_member(items[8].path))) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (48, 48))
+
+
+def test_any_tar_reads_clips_beside_what_is_known_of_them(source: Dataset, ready: Path) -> None:
+    seen = {}
+    for tar in sorted(ready.glob("*.tar")):
+        with tarfile.open(tar) as archive:
+            names = archive.getnames()
+            # A sample's files are neighbours.
+            assert names[0::2] == [re.sub(r"\..*", ".json", name) for name in names[1::2]]
+            for name in names[0::2]:
+                about = json.loads(archive.extractfile(name).read())  # pyright: ignore[reportOptionalMemberAccess]
+                seen[about["order"]] = about
+    assert [seen[i]["source"] for i in range(len(source))] == [str(item.path) for item in source.items]
+    assert (seen[1]["frames"], seen[1]["source_frames"]) == (evenly(40, 32), 40)
+    assert seen[1]["seconds"][1] - seen[1]["seconds"][0] == pytest.approx(0.1)
+    assert seen[8]["extra"] == [["camera", "left"]]
+
+
+def test_the_index_is_that_of_webdatasets_indexed_reader(ready: Path) -> None:
+    index = json.loads((ready / "shards.json").read_text())
+    assert index["__kind__"] == "wids-shard-index-v1"
+    assert [shard["url"] for shard in index["shardlist"]] == [f"shard-{number:06d}.tar" for number in range(4)]
+    assert [shard["nsamples"] for shard in index["shardlist"]] == [3, 3, 3, 1]
+    assert all(shard["filesize"] == (ready / shard["url"]).stat().st_size for shard in index["shardlist"])
+
+
+def test_classes_are_mixed_over_shards_in_an_order_that_is_the_same_each_time(
+    source: Dataset, ready: Path, tmp_path: Path
+) -> None:
+    prepare(source, tmp_path / "s", FEW)
+    for name in ("shard-000000.json", "shard-000001.tar"):
+        assert (ready / name).read_bytes() == (tmp_path / "s" / name).read_bytes()
+    assert [clip["order"] for clip in json.loads((ready / "shard-000000.json").read_text())["clips"]] != [0, 1, 2]
+
+
+def test_frames_are_scaled_down_and_never_up(source: Dataset, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "s", Options(short_side=24, frames=4))
+    for item in read_dataset(tmp_path / "s").items:
+        frames = decode(item.path)
+        assert frames.shape[2:] == (24, 24)
+        assert len(frames) <= 4
+
+
+def test_a_better_quality_is_nearer_and_larger(source: Dataset, tmp_path: Path) -> None:
+    whole = decode(source.items[0].path)
+    sizes, errors = [], []
+    for quality in (30, 80, 95):
+        suffix, data, _ = shards.encoded(source.items[0].path, Options(quality=quality))
+        (tmp_path / f"a{suffix}").write_bytes(data)
+        sizes.append(len(data))
+        errors.append(float((decode(tmp_path / f"a{suffix}").float() - whole.float()).abs().mean()))
+    assert sizes == sorted(set(sizes))
+    assert errors == sorted(set(errors), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("frames", 0), ("short_side", 15), ("quality", 0), ("quality", 96), ("clips", 0)]
+)
+def test_options_out_of_range(option: str, value: int) -> None:
+    with refuses(DataError, option, value):
+        Options(**{option: value})
+
+
+# ---- going on after a stop
+
+
+def test_finished_shards_are_left_alone_and_the_others_are_made(source: Dataset, copy: Path) -> None:
+    seen = []
+    before = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
+    (copy / "shard-000001.json").unlink()
+    (copy / "shard-000002.tar").write_bytes((copy / "shard-000002.tar").read_bytes()[:-512])
+    (copy / "shards.json").unlink()
+    (copy / ".shard-000001.tar.4711").write_bytes(b"of a process that was killed")
+    done = prepare(source, copy, FEW, progress=lambda *at: seen.append(at))
+    assert (done.skipped, done.clips, done.shards) == (2, 10, 4)
+    after = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
+    assert set(after) == set(before), "what the killed process has left is gone"
+    changed = {name for name in after if after[name] != before[name]} - {".lock"}
+    assert changed == {"shard-000001.tar", "shard-000001.json", "shard-000002.tar", "shard-000002.json", "shards.json"}
+    assert (seen[0], seen[-1]) == ((4, 10), (10, 10))
+    assert all(check(item.path) for item in read_dataset(copy).items)
+
+
+@pytest.mark.slow
+def test_several_processes_write_the_same_shards(source: Dataset, ready: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "s", FEW, workers=2)
+    for path in ready.iterdir():
+        assert (tmp_path / "s" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_other_options_or_other_data_are_refused(source: Dataset, copy: Path) -> None:
+    for data, options in ((source, replace(FEW, quality=80)), (source.pick(range(9)), FEW)):
+        with refuses(DataError, copy):
+            prepare(data, copy, options)
+
+
+def test_a_shard_whose_source_was_mended_or_has_changed_is_made_again(tmp_path: Path) -> None:
+    paths = [write_video(tmp_path / f"{i}.mp4", "red", seed=i) for i in range(3)]
+    paths.append(write_broken(tmp_path / "3.mp4"))
+    data, out = Dataset(tuple(Item(path, "red") for path in paths), "here"), tmp_path / "s"
+    for _ in range(2):
+        with pytest.raises(MediaError, match=r"3\.mp4"):
+            prepare(data, out, Options(clips=2))
+    write_video(paths[3], "red", seed=3)
+    assert prepare(data, out, Options(clips=2)).clips == 4
+    before = [decode(item.path) for item in read_dataset(out).items]
+    write_video(paths[1], "blue")
+    assert prepare(data, out, Options(clips=2)).skipped == 1
+    after = [decode(item.path) for item in read_dataset(out).items]
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "shard-000000.tar", "shards.json"])
+def test_a_folder_with_something_else_in_it_is_refused(source: Dataset, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with refuses(DataError, name, "prepare.json"):
+        prepare(source, tmp_path, FEW)
+    assert (tmp_path / name).read_text() == "mine"
+    with pytest.raises(RunError, match=name):
+        prepare(source, tmp_path / name)
+
+
+def test_a_remote_folder_one_among_class_folders_and_one_in_use_are_refused(source: Dataset, tmp_path: Path) -> None:
+    with refuses(DataError, "s3://bucket/shards"):
+        prepare(source, Path("s3://bucket/shards"))
+    write_video(tmp_path / "red" / "a.mp4", "red")
+    with refuses(DataError, tmp_path / "shards"):
+        prepare(read_dataset(tmp_path), tmp_path / "shards")
+    with locked(tmp_path / "s"), refuses(RunError, tmp_path / "s"):
+        prepare(source, tmp_path / "s")
+
+
+def _dies(*_: object) -> None:
+    os._exit(1)
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_is_an_error_in_one_line(
+    source: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "_write", _dies)
+    with refuses(RunError, "workers"):
+        prepare(source, tmp_path / "s", FEW, workers=2)
+
+
+def test_unreadable_files_are_an_error_or_listed_and_the_others_are_there(source: Dataset, tmp_path: Path) -> None:
+    items = list(source.items)
+    items.insert(2, Item(write_broken(tmp_path / "broken.mp4"), "red", "train"))
+    items.insert(5, Item(tmp_path / "missing.mp4", "red", "train"))
+    data, out = Dataset(tuple(items), "here"), tmp_path / "s"
+    with pytest.raises(MediaError, match=r"\b1 more\b"):
+        prepare(data, out, FEW)
+    assert not (out / "shards.json").exists(), "not finished"
+    lacking = sum(bool(json.loads(path.read_text())["unreadable"]) for path in out.glob("shard-*.json"))
+    assert lacking in (1, 2)
+    done = prepare(data, out, FEW, skip_unreadable=True)
+    assert done.skipped == 4, "nothing is decoded again"
+    assert {Path(entry.path).name for entry in done.unreadable} == {"broken.mp4", "missing.mp4"}
+    found = read_dataset(out)
+    assert [item.label for item in found.items] == source.labels
+    prints(found.notes[1], "2 files")
+
+
+def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [write_video(tmp_path / f"{name}.mp4", "red", frames) for name, frames in (("a", 2), ("b", 9))]
+    data = Dataset(tuple(Item(path, "red") for path in paths), "here")
+    prepare(data, tmp_path / "whole")
+    small, large = sorted(member(item.path).size for item in read_dataset(tmp_path / "whole").items)
+    for module in (shards, shard_files):
+        monkeypatch.setattr(module, "MOST_BYTES_OF_CLIP", large - 1)
+    sizes = (large, large - 1)
+    with refuses(DataError, *sizes, volatile=sizes):
+        read_dataset(tmp_path / "whole")
+    with refuses(MediaError, "b.mp4", *sizes, "--short-side", volatile=sizes):
+        prepare(data, tmp_path / "s")
+    done = prepare(data, tmp_path / "s", skip_unreadable=True)
+    assert [Path(entry.path).name for entry in done.unreadable] == ["b.mp4"]
+    (item,) = read_dataset(tmp_path / "s").items
+    assert len(read_member(item.path)) == small
+
+
+# ---- what reads them
+
+
+def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: Path) -> None:
+    found = read_dataset(ready)
+    augmentation = Augmentation(size=32, resize=36)
+    clips = TrainClips(found, list(COLOURS), frames=4, augmentation=augmentation, seed=0)
+    originals = TrainClips(source, list(COLOURS), frames=4, augmentation=augmentation, seed=0)
+    for position in range(len(found)):
+        clip, target, _ = clips[0, position]
+        expected, same, _ = originals[0, position]
+        assert target == same
+        assert clip.shape == (4, 3, 32, 32)
+        if len(decode(source.items[position].path)) <= 32:  # Of a longer one the frames to draw from are fewer.
+            assert (clip.float() - expected.float()).mean().abs() < 1
+    path = found.items[1].path
+    views, windows = (
+        ViewClips([path], [0], frames=4, views=views, pixels=PIXELS) for views in (Views(2, 3), Views(origin="dense"))
+    )
+    assert views[0][0].shape == (6, 4, 3, 32, 32)
+    # Windows of the original are not in a clip.
+    error = windows[0][0]
+    assert isinstance(error, MediaError)
+    prints(str(error), path, 128, "origin")
+
+
+def test_a_draw_from_a_seed_takes_the_same_items(source: Dataset, ready: Path) -> None:
+    shards = read_dataset(ready)
+    for seed in range(3):
+        ours, theirs = (data.k_shot(2, seed=seed).items for data in (shards, source))
+        assert [shards.items.index(item) for item in ours] == [source.items.index(item) for item in theirs]
+
+
+def test_features_are_kept_by_the_clip_s_digest(source: Dataset, ready: Path, tmp_path: Path) -> None:
+    path = read_dataset(ready).items[0].path
+    cache = FeatureCache(encoder_key(tiny_visual(), PIXELS), tmp_path)
+    assert cache.digest(path) == member(path).sha256
+    assert fingerprint(path) == fingerprint(source.items[0].path), "it is known as the file that it was made from"
+    assert fingerprint(ready / "shard-000009.tar" / "000000000.avi") == ""
+
+
+def test_predict_names_all_clips(ready: Path) -> None:
+    assert find_media([ready]) == [item.path for item in read_dataset(ready).items]
+    assert find_media([ready / "shard-000000.tar" / "000000001.avi"])
+    with refuses(DataError, "000000099.avi"):
+        find_media([ready / "shard-000000.tar" / "000000099.avi"])
+
+
+# ---- damage
+
+
+def test_a_flipped_bit_or_a_shard_that_was_cut_short(copy: Path) -> None:
+    path = copy / "shard-000000.tar" / "000000002.avi"
+    tar, place = path.parent, member(path)
+    whole = bytearray(tar.read_bytes())
+    whole[place.offset + place.size // 2] ^= 1
+    tar.write_bytes(whole)
+    with refuses(MediaError, path, place.size, volatile=[place.size]):
+        open_media(path)
+    tar.write_bytes(whole[: place.offset + 10])
+    with refuses(MediaError, path, 10, place.size, volatile=[place.size]):
+        open_media(path)
+    assert decode(tar / "000000000.avi").shape[0], "the clips before it are whole"
+
+
+def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
+    (copy / "shard-000000.tar").unlink()
+    (copy / "shard-000001.json").unlink()
+    for path in (copy / "shard-000000.tar" / "000000000.avi", copy / "shard-000001.tar" / "000000003.avi"):
+        with pytest.raises(MediaError) as caught:
+            open_media(path)
+        assert caught.value.path == path
+    with pytest.raises(DataError, match=r"shard-000001\.json"):
+        read_dataset(copy)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", '{"texthead": {"format": 99}}', '{"texthead": {"format": 1}}'),
+        '{"texthead": {"format": 1, "source": "x", "frames": 32, "unreadable": 0}, "shardlist": [{"url": "../a.tar"}]}',
+        '{"texthead": {"format": 1, "source": "x", "frames": 32, "unreadable": 0}, "shardlist": [{"url": "/a.tar"}]}',
+    ],
+)
+def test_an_index_of_another_kind_is_refused(copy: Path, text: str) -> None:
+    (copy / "shards.json").write_text(text)
+    with pytest.raises(DataError, match=r"shards\.json"):
+        read_dataset(copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("key", "/etc/passwd"), ("key", "../../000000000"), ("key", 0), ("key", "000000007"), ("suffix", "")),
+        *(("suffix", "/../x.mp4"), ("sha256", "zz"), ("print", ""), ("offset", -1), ("offset", "a"), ("size", None)),
+        *(("label", None), ("split", "tests"), ("group", 3), ("extra", [1]), ("extra", {"a": 1}), ("order", -1)),
+        *(("offset", value) for value in (2**62, 10**30, 1e3, True, 0, 600)),
+        *(("clips", value) for value in (3, None, "all", [1], [[]], {"key": 1}, [None])),
+        *(("size", value) for value in (-1, 2**30 + 1, 10**30, 5.0, 2**29)),
+        *(("suffix", ".avi/.."), ("order", 0.5)),
+    ],
+)
+def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: object) -> None:
+    index = json.loads((copy / "shard-000001.json").read_text())
+    (index if key == "clips" else index["clips"][1])[key] = value
+    (copy / "shard-000001.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"shard-000001\.json"):
+        read_dataset(copy)
+    with pytest.raises(MediaError, match=r"shard-000001\.json"):
+        open_media(copy / "shard-000001.tar" / "000000003.avi")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "is_named"),
+    [
+        *((kind, "000000001.avi", True) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE)),
+        *((kind, "000000001.avi", True) for kind in (tarfile.FIFOTYPE, tarfile.CHRTYPE)),
+        *((kind, "000000001.avi", False) for kind in (tarfile.GNUTYPE_SPARSE, tarfile.XHDTYPE, None)),
+        (tarfile.REGTYPE, "../000000001.avi", True),
+        (tarfile.REGTYPE, "/etc/passwd", True),
+        (tarfile.REGTYPE, "a/../../b.avi", True),
+        (tarfile.REGTYPE, "000000002.avi", True),
+    ],
+)
+def test_what_is_no_file_of_that_name_in_the_tar_is_refused(
+    copy: Path, kind: bytes | None, name: str, is_named: bool
+) -> None:
+    """Links, names that lead out of the archive, anything else where the index says that a clip lies."""
+    path = copy / "shard-000000.tar" / "000000001.avi"
+    place, data = member(path), bytearray(path.parent.read_bytes())
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.linkname = place.size, "/etc/passwd"
+    header = bytes(tarfile.BLOCKSIZE)
+    if kind is not None:
+        entry.type = kind
+        header = entry.tobuf(tarfile.USTAR_FORMAT)
+    data[place.offset - tarfile.BLOCKSIZE : place.offset] = header
+    path.parent.write_bytes(data)
+    with pytest.raises(MediaError) as caught:
+        open_media(path)
+    assert "\n" not in str(caught.value)
+    assert repr(name) in caught.value.problem or not is_named
+    assert len(decode(copy / "shard-000000.tar" / "000000000.avi"))
+
+
+def test_shards_that_are_made_anew_are_read_anew(source: Dataset, copy: Path) -> None:
+    before = member(read_dataset(copy).items[0].path)
+    shutil.rmtree(copy)
+    prepare(source, copy, replace(FEW, quality=30))
+    after = member(read_dataset(copy).items[0].path)
+    assert after.sha256 != before.sha256
+    assert after.source == before.source
+    assert all(check(item.path) for item in read_dataset(copy).items)
+
+
+def test_a_folder_whose_name_ends_in_tar_is_a_folder(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "part.tar" / "a.mp4", "red")
+    assert not is_member(path)
+    assert check(path) == 6
+
+
+# ---- elsewhere
+
+
+def test_addresses() -> None:
+    remote = ["http://host:80/a/b", "memory://a", "zip://a.tar::http://host/x.zip"]
+    assert [address(Path(path)) for path in remote] == remote
+    assert address("simplecache::https://host/a") == "simplecache::https://host/a"
+    assert [address(path) for path in (Path("a/b.tar"), Path("C:/a/b.tar"), "/a/x:/b")] == [None] * 3
+    assert is_member(Path("http://host/s.tar/1.avi"))
+    assert not is_member(Path("a/1.avi"))
+
+
+def test_shards_in_a_file_system_of_fsspec(source: Dataset, ready: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for path in ready.iterdir():
+        memory.pipe_file(f"/shards/{path.name}", path.read_bytes())
+    found = read_dataset("memory://shards")
+    assert found.labels == source.labels
+    for item, here in zip(found.items, read_dataset(ready).items, strict=True):
+        assert torch.equal(decode(item.path), decode(here.path))
+    assert is_there(found.items[0].path)
+    assert not is_there(Path("memory://shards/shard-000007.tar/000000000.avi"))
+    with pytest.raises(DataError, match=r"memory:/nothing/shards\.json"):
+        read_dataset("memory://nothing")
+
+
+class Ranged(http.server.SimpleHTTPRequestHandler):
+    """A server of files that answers ranges, unless `ranged` is False, and counts the bytes that it sends."""
+
+    ranged, sent = True, 0
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if type(self).ranged else None
+        if part:
+            data = data[int(part[1]) : int(part[2]) + 1]
+        type(self).sent += len(data)
+        self.send_response(206 if part else 200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(ready: Path) -> Iterator[str]:
+    Ranged.ranged, Ranged.sent = True, 0
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Ranged, directory=str(ready))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_shards_over_http_send_no_more_than_the_clip_and_its_header(source: Dataset, ready: Path, server: str) -> None:
+    found = read_dataset(server)
+    assert found.labels == source.labels
+    path, here = found.items[1].path, read_dataset(ready).items[1].path
+    size = member(path).size
+    before = Ranged.sent
+    assert read_member(path) == read_member(here)
+    assert Ranged.sent - before == tarfile.BLOCKSIZE + size
+    assert torch.equal(decode(path), decode(here))
+    Ranged.ranged = False
+    with refuses(MediaError, path, volatile=[server, server.replace("//", "/")]):
+        open_media(path)
+
+
+# ---- the command
+
+
+@pytest.mark.slow
+def test_the_command_prepares_and_the_others_take_it(tmp_path: Path, say: Callable) -> None:
+    colours = ["red", "blue", "red", "blue"]
+    rows = [f"{write_video(tmp_path / f'{i}.mp4', colour, seed=i).name},{colour}" for i, colour in enumerate(colours)]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label", *rows]))
+    out = tmp_path / "shards"
+    for done in (["4 clips", " MB"], ["2 shards, 2 of them"]):
+        code, printed, _ = say("prepare", tmp_path / "clips.csv", "--out", out, "--clips", 2, "--workers", 1)
+        assert code == 0
+        prints(printed, "2 shards", *done)
+    code, printed, _ = say("predict", out, "--classes", "red, blue", "--frames", 2, "--csv", "--workers", 0)
+    assert code == 0
+    lines = printed.splitlines()
+    assert len(lines) == 1 + 4 * 2, "two names a clip"
+    assert re.search(rf"{out}/shard-00000[01]\.tar", lines[1])
+
+
+def test_a_range_that_the_command_refuses(tmp_path: Path, wrong: Callable) -> None:
+    write_video(tmp_path / "d" / "red" / "a.mp4", "red")
+    line = wrong("prepare", tmp_path / "d", "--out", tmp_path / "s", "--quality", 99)
+    assert "quality" in line
+    assert "99" in line
+
+
+def test_indices_are_read_once(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = read_dataset(ready).items[0].path
+    member(path)
+    monkeypatch.setattr(shard_files, "_json", lambda *_: pytest.fail("read again"))
+    member(path)
+
+
+def test_a_run_knows_its_items_in_shards_of_them_and_the_other_way_round(source: Dataset, ready: Path, tmp_path: Path):
+    places, recipe = [0, 1, 3, 4], replace(SMALL, epochs=1, warmup=0.5)
+    originals, shards = source.pick(places), read_dataset(ready).pick(places)
+    for trained, other in ((originals, shards), (shards, originals)):
+        head = FrozenHead(noise(2, SPEC.dim), names=sorted(set(originals.labels)))
+        model, out = Recognizer(tiny_visual(), MeanPool(), head), tmp_path / str(trained is shards)
+        train(model, trained.pick(range(3)), None, recipe, out=out, held_out=trained.pick([3]))
+        run = load_run(out)
+        for items in (trained.items, other.items):
+            assert [run.was_trained_on(item.path) for item in items] == [True, True, True, False]
+            assert [run.was_held_out(item.path) for item in items] == [False, False, False, True]
+
+
+@pytest.mark.slow
+def test_a_run_on_shards_knows_its_items_in_the_originals_and_the_other_way_round(tmp_path: Path, say: Callable):
+    for number in range(10):
+        colour = ["red", "blue"][number % 2]
+        write_video(tmp_path / "data" / colour / f"{number}.mp4", colour, seed=number)
+
+    def run(*arguments: object) -> str:
+        code, _, err = say(*arguments)
+        assert code == 0, err
+        return err
+
+    data, out = tmp_path / "data", tmp_path / "shards"
+    run("prepare", data, "--out", out, "--clips", 4, "--workers", 1)
+    small = ["--size", 32, "--frames", 2, "--epochs", 1, "--workers", 0, "--baselines", "never"]
+    for trained, other in ((data, out), (out, data)):
+        folder = tmp_path / f"run-{trained.name}"
+        run("train", trained, "--out", folder, *small)
+        known = load_run(folder)
+        for source in (trained, other):
+            items = read_dataset(source).items
+            assert sum(known.was_trained_on(item.path) for item in items) == 8
+            assert sum(known.was_held_out(item.path) for item in items) == 2
+        for count, split in ((2, []), (8, ["--split", "train"])):
+            err = run("eval", folder, other, *split, "--workers", 0, "--baselines", "never")
+            prints(err, f" {count} items", "2 classes")
+        run("train", trained, "--out", folder, "--resume", "--workers", 0)

@@ -1,0 +1,207 @@
+"""Lists and label files as they are published: every form is read, and what does not agree is refused or noted."""
+
+from pathlib import Path
+
+import pytest
+
+from messages import prints, refuses
+from texthead.data.published_lists import read_list
+from texthead.errors import DataError
+from texthead.text.class_names import clean_names
+from texthead.text.label_files import LabelFile, read_labels
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def named(*names: str) -> LabelFile:
+    return LabelFile(Path("labels.csv"), tuple(map(str, range(len(names)))), names)
+
+
+def read(path: Path, labels: LabelFile, root: Path | None = None, **options: str) -> tuple[list[tuple[str, str]], list]:
+    """Read a list: (paths below its folder or the root as text, with names; notes)."""
+    items, notes = read_list(path, labels, root=root, **{"frame_template": None, "suffix": None, **options})
+    return [(str(item.relative_to(root or path.parent)), name) for item, name in items], notes
+
+
+# ---- label files
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_label_file(tmp_path, encoding, newline):
+    lines = ["id,name", "0,Applying sunscreen", '1,"walking, fast"', "2,backflip (human)", "3,élan", ""]
+    path = write(tmp_path / "labels.csv", newline.join(lines), encoding)
+    names = ("Applying sunscreen", "walking, fast", "backflip (human)", "élan")
+    labels = read_labels(path)
+    assert (labels.path, labels.ids, labels.names) == (path, ("0", "1", "2", "3"), names)
+    assert labels.name_of("1") == "walking, fast"
+
+
+def test_ids_may_be_words_and_columns_in_another_order(tmp_path):
+    labels = read_labels(write(tmp_path / "a.csv", "Name, ID,more\ntench,n01440764,x\ngoldfish,n01443537,y\n"))
+    assert (labels.ids, labels.names) == (("n01440764", "n01443537"), ("tench", "goldfish"))
+    with refuses(DataError, "a.csv", "'n0'", 2):
+        labels.name_of("n0")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["id,name"]),
+        ("0,abseiling\n1,archery\n", ["id,name", "0, abseiling"]),
+        ("id,name\n", []),
+        ("id,name\n0,a\n1\n", ["a.csv:3"]),
+        ("id,name\n0,a, fast\n", ["a.csv:2"]),
+        ("id,name\n0,\n", ["a.csv:2", "name"]),
+        ("id,name\n,a\n", ["a.csv:2", "id"]),
+        ("id,name\n0,a\n1,b\n2,a\n", ["name 'a'", 2]),
+        ("id,name\n0,a\n0,b\n", ["id '0'", 2]),
+    ],
+)
+def test_a_label_file_that_breaks_a_rule(tmp_path, text, parts):
+    with refuses(DataError, tmp_path / "a.csv", *parts):
+        read_labels(write(tmp_path / "a.csv", text))
+
+
+def test_no_label_file(tmp_path):
+    with refuses(DataError, tmp_path / "none.csv", "id,name"):
+        read_labels(tmp_path / "none.csv")
+    open_quote = write(tmp_path / "quote.csv", 'id,name\n0,"a\n')
+    for path in (tmp_path, open_quote, write(tmp_path / "latin.csv", "id,name\n0,élan\n", "latin-1")):
+        with pytest.raises(DataError, match=str(path)):
+            read_labels(path)
+
+
+# ---- forms of lists
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_list_of_videos(tmp_path, newline):
+    lines = ["0wR5jVB-WPk.mp4 1", "--07WQ2iBlw.mp4 0", "sub//a b 3.mp4 1", "-x.mp4 0"]
+    path = write(tmp_path / "val.txt", newline.join([*lines, ""]), "utf-8-sig")
+    items, notes = read(path, named("abseiling", "archery"))
+    paths = ["0wR5jVB-WPk.mp4", "--07WQ2iBlw.mp4", "sub/a b 3.mp4", "-x.mp4"]
+    assert items == [*zip(paths, ["archery", "abseiling"] * 2, strict=True)]
+    assert notes == []
+
+
+def test_a_list_of_frames(tmp_path):
+    lines = ["a/v_01 163 0", "--07WQ2iBlw 272 1", "b//my clip 12 1", "4k-F7EXpcrM_0 0 0"]
+    path = write(tmp_path / "lists" / "train.txt", "\n".join(lines))
+    labels = named("run", "jump")
+    items, notes = read(path, labels, root=tmp_path, frame_template="img_{:05d}.jpg")
+    paths, names = ["a/v_01", "--07WQ2iBlw", "b/my clip", "4k-F7EXpcrM_0"], ["run", "jump", "jump", "run"]
+    assert items == [(f"{folder}/img_{{:05d}}.jpg", name) for folder, name in zip(paths, names, strict=True)]
+    assert notes == [], "a folder that is missing is no matter of counts"
+    items, _ = read(path, labels, root=tmp_path, suffix=".avi")
+    assert [item for item, _ in items] == [f"{folder}.avi" for folder in paths]
+
+
+def test_a_suffix_also_completes_files_and_paths_may_begin_at_the_root_of_the_disk(tmp_path):
+    path = write(tmp_path / "a.txt", "v_1 0\nv.2 1\n")
+    assert read(path, named("a", "b"), suffix=".mp4")[0] == [("v_1.mp4", "a"), ("v.2.mp4", "b")]
+    path = write(tmp_path / "b.txt", "/data/v.mp4 0\n")
+    assert read_list(path, named("a"), root=None, frame_template=None, suffix=None)[0] == [(Path("/data/v.mp4"), "a")]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "parts"),
+    [
+        ("", {}, ["`path n_frames label`", "`file label`"]),
+        ("a 12 0\n", {}, ["`path n_frames label`", "frame_template", "suffix"]),
+        ("a.mp4 0\n", {"frame_template": "{:05d}.jpg"}, ["`file label`", "frame_template"]),
+        ("a 1 0\n", {"frame_template": "{:05d}.jpg", "suffix": ".avi"}, ["frame_template", "suffix"]),
+        ("a 1 0\n", {"frame_template": "img.jpg"}, ["frame_template", "'img.jpg'"]),
+        ("a 1 0\n", {"suffix": "avi"}, ["suffix", "'avi'"]),
+        ("a.AVI 0\n", {"suffix": ".avi"}, ["a.AVI", "suffix"]),
+        ("a.mp4 run\n", {}, ["a.txt:1", "'a.mp4 run'", "`file label`", "`path n_frames label`"]),
+        ("a.mp4 0\nb.mp4\n", {}, ["a.txt:2", "'b.mp4'", "`file label`"]),
+        ("a.mp4 0\n\nb.mp4 -1\n", {}, ["a.txt:3", "'b.mp4 -1'", "`file label`"]),
+        ("a.mp4 0\nb.mp4 1.0\n", {}, ["a.txt:2"]),
+        ("a 12 0\nb 1\n", {"suffix": ".avi"}, ["a.txt:2", "'b 1'", "`path n_frames label`"]),
+        ("path,label\na.mp4,run\n", {}, ["a.txt:1"]),
+        ("a.mp4 0\nb.mp4 2\n", {}, ["a.txt:2", "label 2", "0..1", "labels.csv"]),
+        ("a.mp4 1\nb.mp4 2\n", {}, ["label 2", "0..1", "1 to 2"]),
+    ],
+)
+def test_a_list_that_breaks_a_rule(tmp_path, text, options, parts):
+    with refuses(DataError, *parts):
+        read(write(tmp_path / "a.txt", text), named("run", "jump"), **options)
+
+
+def test_a_list_without_its_folder_or_not_as_utf8(tmp_path):
+    path = write(tmp_path / "a.txt", "a.mp4 0\n")
+    with refuses(DataError, tmp_path / "gone", "root", path):
+        read(path, named("run"), root=tmp_path / "gone")
+    with pytest.raises(DataError, match=str(path)):
+        read(write(path, "é.mp4 0\n", "latin-1"), named("run"))
+
+
+# ---- what does not agree
+
+
+def test_ids_that_are_not_the_order_of_rows_are_noted(tmp_path):
+    path = write(tmp_path / "a.txt", "a.mp4 0\nb.mp4 1\n")
+    items, (note,) = read(path, LabelFile(Path("labels.csv"), ("1", "0"), ("run", "jump")))
+    assert [name for _, name in items] == ["run", "jump"]
+    prints(note, "labels.csv", "row 0", "'1'")
+
+
+def test_names_without_an_item_are_noted(tmp_path):
+    _, (note,) = read(write(tmp_path / "a.txt", "a.mp4 1\n"), named("run", "jump", "swim"))
+    prints(note, tmp_path / "a.txt", "2 of the 3", "labels.csv", "'run'")
+
+
+def test_frame_counts_that_disagree_with_the_folder_are_one_note(tmp_path):
+    for name, first, last in (("one", 1, 5), ("zero", 0, 4), ("more", 1, 6), ("fewer", 1, 4), ("none", 1, 3)):
+        for number in range(first, last + 1):
+            write(tmp_path / name / f"img_{number:05d}.jpg", "x")
+    template = {"frame_template": "img_{:05d}.jpg"}
+    good = write(tmp_path / "good.txt", "one 5 0\nzero 5 0\nmore 6 0\nfewer 4 0\ngone 7 0\n")
+    assert read(good, named("run"), **template)[1] == []
+    bad = write(tmp_path / "bad.txt", "one 5 0\nzero 5 0\nmore 5 0\nfewer 5 0\nnone 0 0\ngone 7 0\n")
+    _, (note,) = read(bad, named("run"), **template)
+    prints(note, bad, "3 of 6", tmp_path / "more", "5 frames")
+
+
+HMDB = ("kick", "kick ball", "sword", "sword exercise")
+
+
+def test_folders_of_another_class_are_one_note(tmp_path):
+    lines = ["kick/a.avi 1", "kick_ball/b.avi 0", "sword/c.avi 2", "sword_exercise/d.avi 3", "other/e.avi 0"]
+    path = write(tmp_path / "a.txt", "\n".join(lines))
+    _, (note,) = read(path, named(*HMDB))
+    prints(note, path, "2 of 5", "line 1", "kick/a.avi", "'kick'", "'kick ball'", "labels.csv")
+
+
+@pytest.mark.parametrize(
+    "line", ["KickBall/v.avi 1", "kick/kick ball/v.avi 1", "kick-ball/v.avi 1", "kick.avi 1", "v.avi 1"]
+)
+def test_folders_of_the_class_itself_or_of_none_are_not_noted(tmp_path, line):
+    lines = [line, "kick/a.avi 0", "sword/a.avi 2", "sword_exercise/a.avi 3"]
+    assert read(write(tmp_path / "a.txt", "\n".join(lines)), named(*HMDB))[1] == []
+
+
+def test_names_of_ucf_say_their_class(tmp_path):
+    names = ("ApplyEyeMakeup", "HandstandPushups")
+    agree = ["v_ApplyEyeMakeup_g01_c01.avi 0", "v_HandStandPushups_g01_c02.avi 1"]
+    assert read(write(tmp_path / "a.txt", "\n".join(agree)), named(*names))[1] == []
+    path = write(tmp_path / "b.txt", "v_ApplyEyeMakeup_g01_c01 163 1\nv_HandStandPushups_g01_c02 12 1\n")
+    _, (_, note) = read(path, named(*names), suffix=".avi")
+    prints(note, "1 of 2", "line 1", "v_ApplyEyeMakeup_g01_c01")
+
+
+def test_imagenet_s_names_are_known_by_its_ids(tmp_path, monkeypatch):
+    labels = read_labels(Path("imagenet"))
+    assert (len(labels.ids), len(labels.names)) == (1000, 1000)
+    assert labels.name_of("n01440764") == "tench"
+    assert labels.name_of("n03126707").startswith("crane: lifts and moves heavy objects")
+    assert labels.name_of("n02113186") != labels.name_of("n02963159"), "Cardigan, a dog, and cardigan"
+    assert len(clean_names(labels.names)) == 1000
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imagenet").write_text("id,name\n0,a cat\n")
+    assert read_labels(Path("imagenet")).names == ("a cat",)

@@ -1,0 +1,253 @@
+"""The published frame numbers, and what must hold for any length."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messages import prints, refuses
+from texthead.data.protocol import Views
+from texthead.data.sampling import (
+    centre_in_segment,
+    clips_in_segments,
+    crop_offsets,
+    dense_clips,
+    first_in_segment,
+    random_in_segment,
+)
+from texthead.errors import DataError
+
+LENGTH = st.integers(1, 2000)
+FRAMES = st.integers(1, 40)
+CLIPS = st.integers(1, 12)
+
+
+def one_based(indices: list[int]) -> list[int]:
+    """As the published code counts."""
+    return [index + 1 for index in indices]
+
+
+# ---- the published vectors
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (300, [1, 38, 76, 113, 151, 188, 226, 263]),
+        (100, [1, 13, 26, 38, 51, 63, 76, 88]),
+        (9, [1, 2, 3, 4, 5, 6, 7, 8]),
+        (5, [1, 1, 2, 2, 3, 4, 4, 5]),
+    ],
+)
+def test_first_in_segment_is_the_published_validation(length, expected):
+    assert one_based(first_in_segment(length, 8)) == expected
+
+
+def test_random_in_segment_is_the_published_training_draw():
+    drawn = random_in_segment(300, 8, np.random.RandomState(0).randint)
+    assert one_based(drawn) == [1, 41, 79, 122, 170, 209, 262, 286]
+
+
+def test_clips_in_segments_are_the_published_test_clips():
+    clips = [one_based(clip) for clip in clips_in_segments(300, 8, 4)]
+    assert [clip[0] for clip in clips] == [1, 13, 25, 37]
+    assert clips[-1] == [37, 74, 112, 149, 187, 224, 262, 299]
+
+
+def test_dense_clips_are_the_published_ones():
+    clips = [one_based(clip) for clip in dense_clips(300, 8, 4)]
+    assert [clip[0] for clip in clips] == [1, 58, 115, 172]
+    assert all(np.diff(clip).tolist() == [16] * 7 for clip in clips)
+
+
+@pytest.mark.parametrize(
+    ("along", "size", "boxes"),
+    [
+        ("width", (341, 256, 224), [(0, 16), (116, 16), (58, 16)]),
+        ("width", (600, 336, 336), [(0, 0), (264, 0), (132, 0)]),
+        ("width", (256, 341, 224), [(0, 58), (32, 58), (16, 58)]),
+        ("long-side", (341, 256, 224), [(0, 16), (116, 16), (58, 16)]),
+        ("long-side", (256, 341, 224), [(16, 0), (16, 116), (16, 58)]),
+        ("long-side", (224, 299, 224), [(0, 0), (0, 74), (0, 37)]),
+        ("long-side", (299, 224, 224), [(0, 0), (74, 0), (37, 0)]),
+        ("long-side", (224, 224, 224), [(0, 0), (0, 0), (0, 0)]),
+    ],
+)
+def test_three_crops_are_the_published_ones(along, size, boxes):
+    """Along the long side as in ViFi-CLIP: at both ends and in the middle, the room halved."""
+    assert crop_offsets(*size, 3, along) == [(x, y, False) for x, y in boxes]
+    for crops in (1, 5, 10):
+        assert crop_offsets(*size, crops, along) == crop_offsets(*size, crops)
+
+
+@pytest.mark.parametrize("num_frames", [8, 16, 32])
+@pytest.mark.parametrize("clips", [1, 2, 3, 4, 5, 10])
+def test_exact_integers_equal_the_published_floats(num_frames, clips):
+    for length in range(num_frames, 700):
+        tick = length / float(num_frames)
+        shifts = np.linspace(0, tick - 1, num=clips, dtype=int).tolist()
+        expected = [[int(shift + tick * i) for i in range(num_frames)] for shift in shifts]
+        assert clips_in_segments(length, num_frames, clips) == expected
+
+
+# ---- worked examples of the docstrings
+
+
+def test_worked_examples():
+    draws = iter([2, 0, 1, 0])
+    assert random_in_segment(10, 3, lambda n: next(draws)) == [2, 3, 7]
+    assert random_in_segment(2, 3, lambda n: next(draws)) == [0, 0, 1]
+    assert first_in_segment(10, 3) == [0, 3, 6]
+    assert first_in_segment(2, 3) == [0, 0, 1]
+    assert centre_in_segment(10, 3) == [1, 5, 8]
+    assert centre_in_segment(2, 3) == [0, 1, 1]
+    assert [clip[0] for clip in clips_in_segments(40, 4, 3)] == [0, 4, 9]
+    assert clips_in_segments(40, 4, 3)[-1] == [9, 19, 29, 39]
+    assert dense_clips(100, 8, 1) == [[0, 16, 32, 48, 64, 80, 96, 12]]
+    assert Views(2, origin="centre").frame_indices(40, 2) == [[5, 25], [15, 35]]
+
+
+# ---- properties
+
+
+@given(LENGTH, FRAMES, st.integers(0, 2**32 - 1))
+def test_random_frames_lie_one_in_each_segment(length, num_frames, seed):
+    drawn = random_in_segment(length, num_frames, np.random.RandomState(seed).randint)
+    assert len(drawn) == num_frames
+    assert drawn == sorted(drawn)
+    assert all(0 <= index < length for index in drawn)
+    if length >= num_frames:
+        assert len(set(drawn)) == num_frames
+        starts = [*first_in_segment(length, num_frames), length]
+        assert all(a <= index < b for a, index, b in zip(starts, drawn, starts[1:], strict=False))
+    else:
+        assert set(drawn) == set(range(length))
+
+
+@given(LENGTH, FRAMES)
+def test_every_segment_gives_its_first_and_its_centre(length, num_frames):
+    first, centre = first_in_segment(length, num_frames), centre_in_segment(length, num_frames)
+    assert len(first) == len(centre) == num_frames
+    for i, (start, middle) in enumerate(zip(first, centre, strict=True)):
+        assert 0 <= start <= middle < length
+        assert middle * num_frames < (i + 1) * length
+
+
+@given(LENGTH, FRAMES, CLIPS, st.sampled_from(["first", "centre", "dense"]))
+def test_views_give_full_clips_in_range(length, num_frames, clips, origin):
+    indices = Views(clips, origin=origin).frame_indices(length, num_frames)
+    assert len(indices) == clips
+    for clip in indices:
+        assert len(clip) == num_frames
+        assert all(0 <= index < length for index in clip)
+        assert origin == "dense" or clip == sorted(clip)
+
+
+@given(LENGTH, FRAMES, CLIPS)
+def test_one_clip_and_those_of_short_videos_are_the_plain_sampling(length, num_frames, clips):
+    assert Views().frame_indices(length, num_frames) == [first_in_segment(length, num_frames)]
+    assert Views(origin="centre").frame_indices(length, num_frames) == [centre_in_segment(length, num_frames)]
+    short = min(length, num_frames)
+    assert clips_in_segments(short, num_frames, clips) == [first_in_segment(short, num_frames)] * clips
+
+
+@given(st.integers(128, 2000))
+def test_one_dense_clip_stands_in_the_middle(length):
+    clip = dense_clips(length, 8, 1)[0]
+    before, after = clip[0], length - (clip[0] + 128)
+    assert clip == sorted(clip)
+    assert 0 <= after - before <= 1
+
+
+@given(st.integers(1, 600), st.integers(1, 600), st.integers(1, 600), st.sampled_from([1, 3, 5, 10]))
+def test_crops_stay_inside(width, height, size, crops):
+    size = min(size, width, height)
+    boxes = crop_offsets(width, height, size, crops)
+    assert len(boxes) == crops
+    assert all(0 <= x <= width - size and 0 <= y <= height - size for x, y, _ in boxes)
+
+
+def test_ten_crops_are_five_and_their_mirrors():
+    boxes = crop_offsets(340, 256, 224, 10)
+    assert boxes[:5] == [(x, y, False) for x, y in [(0, 0), (116, 0), (0, 32), (116, 32), (58, 16)]]
+    assert boxes[:5] == crop_offsets(340, 256, 224, 5)
+    assert boxes[5:] == [(x, y, True) for x, y, _ in boxes[:5]]
+
+
+@pytest.mark.parametrize(("width", "x"), [(341, 58), (340, 58), (343, 60), (224, 0)])
+def test_one_crop_is_torchvisions_centre(width, x):
+    assert crop_offsets(width, 256, 224, 1) == [(x, 16, False)]
+
+
+# ---- views as a value
+
+
+def test_views_parse_and_print():
+    views = Views.parse("4x3", origin="centre")
+    assert views == Views(4, 3, "centre")
+    assert (str(views), views.count) == ("4x3", 12)
+    assert Views.parse("4x3", "centre", "long-side") == Views(4, 3, "centre", "long-side")
+
+
+@pytest.mark.parametrize("text", ["", "4", "4x", "x3", "4X3", "4x3x1", "-4x3", " 4x3", "4 x 3", "٤x٣", "²x3", "4.0x3"])
+def test_views_refuse_other_text(text):
+    with refuses(DataError, "views", repr(text)):
+        Views.parse(text)
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        lambda length, frames: random_in_segment(length, frames, lambda n: 0),
+        first_in_segment,
+        centre_in_segment,
+        lambda length, frames: clips_in_segments(length, frames, 2),
+        lambda length, frames: dense_clips(length, frames, 2),
+        lambda length, frames: Views(2, origin="centre").frame_indices(length, frames),
+    ],
+)
+def test_no_frames_is_an_error(sample):
+    with refuses(DataError, "frame", 0):
+        sample(0, 8)
+    with refuses(DataError, "num_frames", 0):
+        sample(8, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "parts"),
+    [
+        (lambda: clips_in_segments(10, 2, 0), ["clips", 0]),
+        (lambda: dense_clips(10, 2, -1), ["clips", -1]),
+        (lambda: dense_clips(10, 8, 1, window=4), ["window", "num_frames=8", 4]),
+        (lambda: crop_offsets(300, 200, 224, 1), [224, "300x200"]),
+        (lambda: crop_offsets(300, 300, 224, 4), ["crops", 4]),
+        (lambda: Views(clips=0), ["clip", 0]),
+        (lambda: Views(crops=2), ["crops", 2]),
+    ],
+)
+def test_other_mistakes(call, parts):
+    with refuses(DataError, *parts):
+        call()
+
+
+def test_importing_it_is_light_and_an_unknown_origin_is_refused():
+    # In a process of its own: here the type check would come before the value's own.
+    code = """if True:
+        import sys
+        from texthead.sampling import Views
+        print([name for name in ("torch", "numpy", "av") if name in sys.modules])
+        try:
+            Views(origin="middle")
+        except ValueError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded, message = done.stdout.splitlines()
+    assert loaded == "[]"
+    prints(message, "origin", "first, centre, dense", "'middle'")

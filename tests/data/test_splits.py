@@ -1,0 +1,302 @@
+"""Draws are exact, nested, disjoint, and a function of the list and the seed alone."""
+
+import contextlib
+import io
+import subprocess
+import sys
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from messages import refuses
+from texthead.data.splits import at_most, fraction, half_classes, hold_out, k_shot, k_shot_per_process, unseen_classes
+from texthead.errors import DataError
+
+LABELS = [f"class {i % 7}" for i in range(140)]
+
+seeds = st.integers(0, 2**32 - 1)
+labelled = st.lists(st.sampled_from("abcd"), min_size=1, max_size=60)
+
+
+def count_classes(labels: list[str], positions: list[int]) -> Counter:
+    """Count the items of each class; the positions must ascend and differ."""
+    assert positions == sorted(set(positions))
+    return Counter(labels[position] for position in positions)
+
+
+# ---- K-shot
+
+
+@given(labelled, seeds, st.integers(1, 5))
+def test_exactly_k_a_class_or_an_error(labels, seed, k):
+    count = Counter(labels)
+    if min(count.values()) < k:
+        with pytest.raises(DataError, match=f"k = {k}"):
+            k_shot(labels, k, seed=seed)
+    else:
+        assert count_classes(labels, k_shot(labels, k, seed=seed)) == dict.fromkeys(count, k)
+
+
+@given(seeds)
+@settings(max_examples=30)
+def test_a_smaller_k_lies_within_a_larger_one(seed):
+    draws = [set(k_shot(LABELS, k, seed=seed)) for k in range(1, 21)]
+    assert all(small < large for small, large in zip(draws, draws[1:], strict=False))
+    assert draws[-1] == set(range(140))
+
+
+@given(labelled, seeds, st.integers(1, 5))
+def test_at_most_k_takes_what_there_is(labels, seed, k):
+    drawn = count_classes(labels, at_most(labels, k, seed=seed))
+    assert drawn == {label: min(k, count) for label, count in Counter(labels).items()}
+
+
+PER_PROCESS = partial(k_shot_per_process, processes=2)
+
+
+def test_too_few_items_of_a_class():
+    for draw in (k_shot, PER_PROCESS):
+        with refuses(DataError, "'b'", 1, "k = 2"):
+            draw(["a", "a", "b"], 2, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("draw", "parameter", "value"),
+    [
+        *((draw, "k", value) for draw in (k_shot, PER_PROCESS, at_most) for value in (0, -1)),
+        *((fraction, "fraction", value) for value in (0.0, -0.1, 1.1, float("nan"))),
+        *((hold_out, "part", value) for value in (0.0, 1.0, -0.5, float("nan"))),
+        *((unseen_classes, "unseen", value) for value in (0, 140, 141, -1)),
+        *((lambda _, value, seed: half_classes(value, seed), "classes", value) for value in (0, 1, -3)),
+        (lambda _, value, seed: k_shot_per_process(LABELS, 1, processes=value, seed=seed), "processes", 0),
+    ],
+)
+def test_a_value_outside_its_range(draw, parameter, value):
+    with refuses(DataError, parameter, value):
+        draw(LABELS, value, seed=0)
+
+
+def test_every_item_is_drawn_equally_often():
+    count = Counter(position for seed in range(700) for position in k_shot(LABELS, 2, seed=seed))
+    # Each of 20 items a class is drawn in a tenth of 700 draws: 70 with a deviation of 8.
+    assert all(35 < count[position] < 105 for position in range(140))
+
+
+def test_classes_draw_apart():
+    # Were all classes shuffled alike, the places of the drawn items within their classes would coincide.
+    places = [[position // 7 for position in k_shot(LABELS, 1, seed=0) if position % 7 == c] for c in range(7)]
+    assert len({tuple(place) for place in places}) > 3
+
+
+# ---- K-shot drawn by each process: the published defect
+
+
+@given(seeds, st.integers(1, 5), st.integers(1, 12))
+def test_each_process_draws_its_own_k_items(seed, k, processes):
+    drawn = k_shot_per_process(LABELS, k, processes=processes, seed=seed)
+    counts = count_classes(LABELS, drawn)
+    assert set(counts) == set(LABELS)
+    assert all(k <= count <= min(20, k * processes) for count in counts.values())
+    # One process is no defect, and more of them see what fewer did.
+    first = k_shot_per_process(LABELS, k, processes=1, seed=seed)
+    assert first == k_shot(LABELS, k, seed=seed)
+    assert set(first) <= set(drawn)
+
+
+def test_so_many_different_items_are_seen():
+    """Of 20 items a class, 8 draws of 2 leave one out with 0.9**8: 11.4 are seen on average."""
+    counts = [len(k_shot_per_process(LABELS, 2, processes=8, seed=seed)) / 7 for seed in range(100)]
+    expected = 20 * (1 - 0.9**8)
+    assert abs(sum(counts) / 100 - expected) < 0.25
+
+
+def test_the_draws_of_processes_and_seeds_do_not_meet():
+    """Process 1 of seed 0 does not draw what process 0 of seed 1 draws."""
+    extra = [
+        set(k_shot_per_process(LABELS, 1, processes=2, seed=seed)) - set(k_shot(LABELS, 1, seed=seed))
+        for seed in range(50)
+    ]
+    # Of 7 items of a draw one in 20 is met by chance.
+    met = sum(len(extra[seed] & set(k_shot(LABELS, 1, seed=seed + 1))) for seed in range(49))
+    assert met < 49 * 7 * 0.12
+
+
+# ---- fractions
+
+
+@given(labelled, seeds, st.floats(0.01, 1))
+def test_a_fraction_of_each_class(labels, seed, part):
+    drawn = count_classes(labels, fraction(labels, part, seed=seed))
+    assert drawn == {label: max(1, round(part * count)) for label, count in Counter(labels).items()}
+
+
+@given(labelled, seeds, st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_smaller_fraction_lies_within_a_larger_one(labels, seed, one, other):
+    small, large = (set(fraction(labels, part, seed=seed)) for part in sorted((one, other)))
+    assert small <= large
+
+
+def test_fractions_keep_the_shares_of_the_classes_and_all_are_the_same_draw():
+    labels = ["rare"] * 10 + ["common"] * 90
+    for part, rare, common in [(0.1, 1, 9), (0.2, 2, 18), (0.5, 5, 45), (0.01, 1, 1)]:
+        assert count_classes(labels, fraction(labels, part, seed=3)) == {"rare": rare, "common": common}
+    assert fraction(LABELS, 0.1, seed=4) == k_shot(LABELS, 2, seed=4)
+    assert fraction(LABELS, 1.0, seed=4) == list(range(140))
+    assert at_most(LABELS, 3, seed=1) == k_shot(LABELS, 3, seed=1), "where there is enough"
+
+
+# ---- what a draw depends on
+
+DRAWS = {
+    "k_shot": lambda labels, seed: k_shot(labels, 3, seed=seed),
+    "at_most": lambda labels, seed: at_most(labels, 3, seed=seed),
+    "k_shot_per_process": lambda labels, seed: k_shot_per_process(labels, 2, processes=3, seed=seed),
+    "fraction": lambda labels, seed: fraction(labels, 0.2, seed=seed),
+    "hold_out": lambda labels, seed: hold_out(labels, 0.2, seed=seed),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_the_same_seed_gives_the_same_draw_and_another_one_another(draw):
+    assert draw(LABELS, 1) == draw(list(LABELS), 1)
+    assert len({tuple(draw(LABELS, seed)) for seed in range(20)}) == 20
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@given(seed=seeds, mixed=st.permutations(range(60)))
+@settings(max_examples=30)
+def test_how_the_classes_are_interleaved_does_not_matter(draw, seed, mixed):
+    """The n-th item of a class is drawn or not, wherever the other classes' items stand."""
+    labels = [f"class {i // 20}" for i in range(60)]
+    moved = [labels[i] for i in mixed]
+
+    def places(labels: list[str]) -> set[tuple[str, int]]:
+        number = {p: (label, labels[:p].count(label)) for p, label in enumerate(labels)}
+        return {number[position] for position in draw(labels, seed)}
+
+    assert places(moved) == places(labels)
+
+
+def test_the_order_within_a_class_does_matter():
+    """A draw takes places in the list, not items: sort the list (as `read_dataset` does for folders) to repeat it."""
+    items = [f"{i:03}.mp4" for i in range(140)]
+    there = {items[p] for p in k_shot(LABELS, 3, seed=0)}
+    back = {items[139 - p] for p in k_shot(LABELS[::-1], 3, seed=0)}
+    assert there != back
+
+
+def test_another_process_draws_the_same():
+    """Strings hash differently there; nothing may hang on it."""
+    code = (
+        "from texthead.splits import *; L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
+        "print(k_shot(L, 3, seed=5), fraction(L, .2, seed=5), hold_out(L, .2, seed=5, groups=G), unseen_classes(L[:7], 3, seed=5))\n"
+        "print(k_shot_per_process(L, 2, processes=3, seed=5), half_classes(7, 5))"
+    )
+    with contextlib.redirect_stdout(io.StringIO()) as here:
+        exec(code, {})
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert there == here.getvalue() != ""
+
+
+# ---- held-out items
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=6, max_size=60), seeds, st.floats(0.05, 0.95))
+def test_a_part_of_each_class_is_held_out(labels, seed, part):
+    count = Counter(labels)
+    if min(count.values()) < 2:
+        with pytest.raises(DataError, match=r"class '[abc]'"):
+            hold_out(labels, part, seed=seed)
+        return
+    held = count_classes(labels, hold_out(labels, part, seed=seed))
+    assert held == {label: min(items - 1, max(1, round(part * items))) for label, items in count.items()}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), min_size=4, max_size=60),
+    seeds,
+    st.floats(0.05, 0.95),
+)
+@settings(max_examples=300)
+def test_groups_are_never_divided(pairs, seed, part):
+    labels, groups = [label for label, _ in pairs], [group for _, group in pairs]
+    try:
+        held = hold_out(labels, part, seed=seed, groups=groups)
+    except DataError:
+        return
+    assert held == sorted(set(held))
+    stays = [position for position in range(len(labels)) if position not in set(held)]
+    assert not {groups[i] for i in held} & {groups[i] for i in stays}
+    # Every class can be learned and be tested.
+    assert {labels[i] for i in held} == {labels[i] for i in stays} == set(labels)
+
+
+def test_groups_of_one_class_of_two_and_of_all_can_be_held_out():
+    labels, groups = [f"class {i // 20}" for i in range(100)], [f"scene {i // 5}" for i in range(100)]
+    for seed in range(30):
+        held = hold_out(labels, 0.25, seed=seed, groups=groups)
+        assert count_classes(labels, held) == dict.fromkeys(labels, 5)
+    # Class a has scenes 1 and 2, class b 2 and 3: to hold out 1 (or 3) and then 2 would leave a (or b) nothing.
+    for seed in range(20):
+        assert hold_out(["a", "a", "b", "b"], 0.5, seed=seed, groups=[1, 2, 2, 3]) in ([1, 2], [0, 3])
+    # People who do everything are held out once for all classes.
+    labels, groups = [c for c in "abcde" for _ in range(10)], list(range(10)) * 5
+    held = hold_out(labels, 0.2, seed=0, groups=groups)
+    assert len({groups[i] for i in held}) == 2
+    assert count_classes(labels, held) == dict.fromkeys("abcde", 2)
+
+
+def test_groups_that_cannot_be_divided():
+    with refuses(DataError, "'b'"):
+        hold_out(["a", "a", "b", "b"], 0.5, seed=0, groups=[1, 2, 3, 3])
+    # Three classes that share three scenes two by two: whichever is held out, one class is left without.
+    for seed in range(10):
+        with refuses(DataError, "class"):
+            hold_out(["a", "a", "b", "b", "c", "c"], 0.5, seed=seed, groups=[1, 2, 2, 3, 3, 1])
+
+
+# ---- seen and unseen classes
+
+
+@given(st.integers(2, 50), st.data(), seeds)
+def test_seen_and_unseen_are_disjoint_and_complete(count, data, seed):
+    names = [f"class {i:02}" for i in range(count)]
+    wanted = data.draw(st.integers(1, count - 1))
+    seen, unseen = unseen_classes(names, wanted, seed=seed)
+    assert len(unseen) == wanted
+    assert not set(seen) & set(unseen)
+    # Complete, and both in the order of the names.
+    assert sorted(seen + unseen) == names
+    assert (sorted(seen), sorted(unseen)) == (seen, unseen)
+    assert unseen_classes(names, wanted, seed=seed) == (seen, unseen)
+
+
+def test_unseen_classes_hang_on_the_seed():
+    names = [f"class {i}" for i in range(40)]
+    assert len({tuple(unseen_classes(names, 10, seed=seed)[1]) for seed in range(20)}) == 20
+
+
+# ---- halves of the classes
+
+
+@pytest.mark.parametrize(
+    ("seed", "first"),
+    [(0, [26, 86, 2, 55, 75, 94, 16, 73]), (1, [94, 78, 17, 100, 36, 85]), (2, [78, 30, 57, 24, 16, 23])],
+)
+def test_the_halves_are_those_of_the_published_code(seed, first):
+    """What numpy's legacy generator gave for UCF-101 when the published code was read."""
+    assert half_classes(101, seed)[: len(first)] == first
+
+
+@given(st.integers(2, 200), st.integers(0, 9))
+def test_a_half_of_the_classes(classes, seed):
+    np.random.seed(seed)  # noqa: NPY002
+    half = half_classes(classes, seed)
+    assert len(half) == len(set(half)) == classes // 2
+    assert set(half) <= set(range(classes))
+    # The global generator stays as it was.
+    assert half == np.random.permutation(classes)[: classes // 2].tolist()  # noqa: NPY002

@@ -1,0 +1,220 @@
+"""One box a clip, the same draws whatever comes out, and pixels only moved where nothing is scaled."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
+
+from messages import refuses
+from texthead.data.transforms import Augmentation, augment, view_crops
+from texthead.errors import DataError
+
+PLAIN = {"flip": 0.0, "gray": 0.0}
+
+
+def clip(height: int = 60, width: int = 80, frames: int = 3, same: bool = False) -> torch.Tensor:
+    """Noise, so that every box is another one; with `same`, one picture repeated."""
+    pictures = np.random.default_rng(0).integers(0, 256, (1 if same else frames, height, width, 3), np.uint8)
+    return torch.from_numpy(pictures.repeat(frames if same else 1, axis=0)).permute(0, 3, 1, 2)
+
+
+def gradient(height: int, width: int) -> torch.Tensor:
+    """Red is the column and green the row, so that a cut shows where it comes from."""
+    red = torch.arange(width).expand(height, width)
+    green = torch.arange(height)[:, None].expand(height, width)
+    return torch.stack([red, green, torch.zeros_like(red)])[None].to(torch.uint8)
+
+
+@pytest.mark.parametrize("crop", ["random", "resized"])
+@pytest.mark.parametrize("shape", [(60, 80), (80, 60), (20, 90), (33, 33), (1, 1)])
+def test_shape_type_and_memory(crop, shape):
+    # Without scaling and of one frame, the cut is a view of the input and must be copied.
+    for frames, spec in ((3, Augmentation(32, 40, crop)), (1, Augmentation(min(shape), min(shape), crop, **PLAIN))):
+        out = augment(clip(*shape, frames), spec, np.random.default_rng(0))
+        assert (out.shape, out.dtype) == ((frames, 3, spec.size, spec.size), torch.uint8)
+        assert out.is_contiguous(memory_format=torch.channels_last)
+        assert out.untyped_storage().nbytes() == out.numel()
+
+
+@pytest.mark.parametrize("crop", ["random", "resized"])
+def test_all_frames_are_cut_alike_and_the_generator_alone_decides(crop):
+    spec = Augmentation(32, 40, crop, gray=0.5)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        out = augment(clip(same=True), spec, rng)
+        assert (out == out[:1]).all()
+    one, same, other = (augment(clip(), spec, np.random.default_rng(seed)) for seed in (7, 7, 8))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@given(
+    height=st.integers(1, 50),
+    width=st.integers(1, 50),
+    crop=st.sampled_from(["random", "resized"]),
+    flip=st.sampled_from([0.0, 1.0]),
+    gray=st.sampled_from([0.0, 1.0]),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_call_takes_the_same_draws(height, width, crop, flip, gray):
+    rng, other = np.random.default_rng(3), np.random.default_rng(3)
+    augment(clip(height, width, 1), Augmentation(8, 8, crop, flip=flip, gray=gray), rng)
+    augment(clip(10, 10, 1), Augmentation(8, 8), other)
+    assert rng.random() == other.random()
+
+
+def test_input_is_left_as_it_was_and_its_memory_order_does_not_matter():
+    frames, spec = clip(), Augmentation(32, 60, flip=1.0, gray=1.0)
+    before = frames.clone()
+    one = augment(frames, spec, np.random.default_rng(0))
+    assert torch.equal(frames, before)
+    assert torch.equal(one, augment(frames.contiguous(), spec, np.random.default_rng(0)))
+
+
+def test_nothing_to_do_changes_nothing():
+    frames = clip(48, 48)
+    rng = np.random.default_rng(0)
+    assert torch.equal(augment(frames, Augmentation(48, 48, **PLAIN), rng), frames)
+    whole = Augmentation(48, 48, "resized", area=(1.0, 1.0), ratio=(1.0, 1.0), **PLAIN)
+    assert torch.equal(augment(frames, whole, rng), frames)
+    assert torch.equal(view_crops(frames, 48, 48, 1)[0], frames)
+
+
+def test_random_boxes_reach_every_place():
+    rng = np.random.default_rng(0)
+    corners = {
+        tuple(augment(gradient(10, 12), Augmentation(8, 10, **PLAIN), rng)[0, :2, 0, 0].tolist()) for _ in range(400)
+    }
+    assert corners == {(x, y) for x in range(5) for y in range(3)}
+
+
+def test_resized_boxes_keep_to_area_and_ratio():
+    rng = np.random.default_rng(0)
+    spec = Augmentation(64, 64, "resized", area=(0.2, 0.5), ratio=(0.5, 2.0), **PLAIN)
+    for _ in range(50):
+        out = augment(gradient(200, 250), spec, rng)[0].int()
+        # The span between the outermost pixel centres is 63/64 of the box, give or take rounding.
+        width, height = (int(c.max() - c.min()) * 64 / 63 for c in out[:2])
+        assert 0.17 < width * height / (200 * 250) < 0.55
+        assert 0.45 < width / height < 2.2
+
+
+def test_a_box_that_never_fits_becomes_the_largest_square():
+    spec = Augmentation(10, 10, "resized", area=(1.0, 1.0), ratio=(1.0, 1.0), **PLAIN)
+    out = augment(gradient(10, 40), spec, np.random.default_rng(0))[0]
+    assert out[1].tolist() == gradient(10, 10)[0, 1].tolist()
+    assert (out[0].diff(dim=1) == 1).all()
+
+
+@pytest.mark.parametrize("crop", ["random", "resized"])
+def test_flip_mirrors_and_gray_levels(crop):
+    plain, flipped, gray = (
+        augment(clip(), Augmentation(32, 40, crop, flip=flip, gray=gray), np.random.default_rng(5))
+        for flip, gray in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
+    )
+    assert torch.equal(flipped, plain.flip(-1))
+    assert torch.equal(gray, gray[:, :1].expand_as(gray))
+    weighted = (plain * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
+    assert (gray[:, 0] - weighted).abs().max() <= 0.501
+
+
+def test_flips_come_as_often_as_asked():
+    rng = np.random.default_rng(0)
+    frames = gradient(8, 8)
+    flipped = sum(int(augment(frames, Augmentation(8, 8, flip=0.3), rng)[0, 0, 0, 0] == 7) for _ in range(1000))
+    assert 250 < flipped < 350
+
+
+@pytest.mark.parametrize(
+    ("shape", "crops", "corners"),
+    [
+        ((256, 341), 1, [(58, 16)]),
+        ((256, 341), 3, [(0, 16), (116, 16), (58, 16)]),
+        ((341, 256), 3, [(0, 58), (32, 58), (16, 58)]),
+        ((256, 256), 5, [(0, 0), (32, 0), (0, 32), (32, 32), (16, 16)]),
+    ],
+)
+def test_view_crops_are_the_published_boxes(shape, crops, corners):
+    frames = clip(*shape, frames=2)
+    out = view_crops(frames, 224, 256, crops)
+    assert out.shape == (crops, 2, 3, 224, 224)
+    for cut, (x, y) in zip(out, corners, strict=True):
+        assert torch.equal(cut, frames[..., y : y + 224, x : x + 224])
+
+
+def test_ten_view_crops_end_with_mirrors():
+    out = view_crops(clip(), 48, 60, 10)
+    assert torch.equal(out[5:], out[:5].flip(-1))
+
+
+@pytest.mark.parametrize(("shape", "size"), [((480, 640), 256), ((640, 480), 256), ((20, 30), 64), ((1, 7), 9)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_any_frame_is_scaled_to_fit(shape, size, interpolation):
+    out = view_crops(clip(*shape, frames=1), size, size, 3, interpolation)
+    assert out.shape == (3, 1, 3, size, size)
+    assert out.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_scaling_is_torchvisions(interpolation):
+    for shape, size in [((90, 120), 32), ((120, 90), 32), ((20, 31), 32)]:
+        expected = resize(clip(*shape), [size], InterpolationMode(interpolation), antialias=True)
+        ours = view_crops(clip(*shape), size, size, 1, interpolation)[0]
+        x, y = (round((side - size) / 2) for side in (expected.shape[-1], expected.shape[-2]))
+        assert torch.equal(ours, expected[..., y : y + size, x : x + size])
+
+
+def test_scaling_keeps_flat_colour_and_is_smooth():
+    flat = torch.full((1, 3, 90, 120), 200, dtype=torch.uint8)
+    assert (view_crops(flat, 32, 40, 3) == 200).all()
+    stripes = torch.zeros(1, 3, 80, 80, dtype=torch.uint8)
+    stripes[..., ::2] = 255
+    # Without antialiasing a fifth of the size would pick single stripes.
+    assert (view_crops(stripes, 16, 16, 1).int() - 128).abs().max() < 20
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "parts"),
+    [
+        ({"size": 0}, ["size 0", "resize 40"]),
+        ({"size": 41}, ["size 41", "resize 40"]),
+        ({"area": (0.0, 1.0)}, ["area", "(0.0, 1.0)"]),
+        ({"area": (0.5, 0.4)}, ["area", "(0.5, 0.4)"]),
+        ({"area": (0.5, 1.5)}, ["area", "(0.5, 1.5)"]),
+        ({"ratio": (2.0, 1.0)}, ["ratio", "(2.0, 1.0)"]),
+        ({"flip": 1.5}, ["flip", 1.5]),
+        ({"gray": -0.1}, ["gray", -0.1]),
+    ],
+)
+def test_augmentation_checks_itself(kwargs, parts):
+    with refuses(DataError, *parts):
+        Augmentation(**{"size": 32, "resize": 40, **kwargs})
+
+
+def test_view_crops_refuse():
+    with refuses(DataError, "size 64", "resize 60"):
+        view_crops(clip(), 64, 60, 1)
+    with refuses(DataError, "crops", 2):
+        view_crops(clip(), 32, 60, 2)
+
+
+def test_a_squashed_picture_is_whole_and_square():
+    """As open_clip tests SigLIP and its kind."""
+    frames = clip(40, 64)
+    squashed = view_crops(frames, 32, 32, 1, squash=True)
+    assert torch.equal(squashed[0], resize(frames, [32, 32], InterpolationMode.BICUBIC, antialias=True))
+    assert not torch.equal(squashed, view_crops(frames, 32, 32, 1))
+    assert torch.equal(view_crops(frames, 32, 32, 3, squash=True), squashed.expand(3, -1, -1, -1, -1))
+
+
+def test_three_crops_along_the_long_side_cover_the_picture():
+    """As ViFi-CLIP cuts them: the short side becomes the crop, so nothing of it is lost."""
+    frames = clip(60, 40)
+    first, last, middle = view_crops(frames, 40, 50, 3, along="long-side")
+    assert torch.equal(first, frames[..., :40, :])
+    assert torch.equal(last, frames[..., 20:, :])
+    assert torch.equal(middle, frames[..., 10:50, :])
+    assert view_crops(frames, 40, 50, 1, along="long-side").shape == (1, 3, 3, 40, 40)

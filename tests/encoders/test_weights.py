@@ -1,0 +1,107 @@
+"""Tensors come out of every kind of file, and nothing else ever happens."""
+
+import pickle
+import warnings
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from made import noise
+from messages import refuses
+from texthead.encoders.weights import is_torchscript, read_tensors
+from texthead.errors import EncoderError
+
+TENSORS = {"a.weight": noise(3, 4), "b": noise(2, seed=1).half(), "c": torch.arange(5)}
+
+
+def equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> bool:
+    same = found.keys() == expected.keys()
+    return same and all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in expected.items())
+
+
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("old", [False, True])
+def test_checkpoints_of_training_programs(tmp_path: Path, wrapper: str | None, prefix: str, old: bool) -> None:
+    held: object = OrderedDict((prefix + key, value) for key, value in TENSORS.items())
+    if wrapper:
+        held = {wrapper: held, "epoch": 3, "name": "x"}
+    torch.save(held, tmp_path / "a.pt", _use_new_zipfile_serialization=not old)
+    assert equal(read_tensors(tmp_path / "a.pt"), TENSORS)
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "a.safetensors")
+    assert equal(read_tensors(tmp_path / "a.safetensors"), TENSORS)
+
+
+class Small(nn.Module):
+    """Parameters, buffers, children, a view and an empty tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4))
+        self.scale = nn.Parameter(torch.tensor(2.5))
+        self.part = nn.Parameter(noise(6, 5).T[1:4])
+        self.register_buffer("empty", torch.empty(0, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x).mean() * self.scale + self.part.sum()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("half", [False, True])
+def test_torchscript_gives_equal_tensors(tmp_path: Path, half: bool) -> None:
+    model = Small().eval()
+    archive = torch.jit.script(model)
+    archive = archive.half() if half else archive
+    archive.save(str(tmp_path / "a.pt"))
+    assert is_torchscript(tmp_path / "a.pt")
+    assert equal(read_tensors(tmp_path / "a.pt"), dict(archive.state_dict()))
+
+
+def test_a_tensor_that_leads_outside_its_storage_is_refused(tmp_path: Path) -> None:
+    archive = torch.jit.script(Small().eval())
+    archive.save(str(tmp_path / "a.pt"))
+    with zipfile.ZipFile(tmp_path / "a.pt") as source, zipfile.ZipFile(tmp_path / "b.pt", "w") as cut:
+        for name in source.namelist():
+            content = source.read(name)
+            cut.writestr(name, content[: len(content) // 2] if "/data/" in name else content)
+    with refuses(EncoderError, tmp_path / "b.pt"):
+        read_tensors(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 100, b"PK\x03\x04" + b"junk" * 100, b"\x80\x02N."])
+def test_junk_is_one_line(tmp_path: Path, content: bytes) -> None:
+    for name in ("a.pt", "a.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(EncoderError) as caught:  # The message names torch's error, which differs by version.
+            read_tensors(tmp_path / name)
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_weights(tmp_path: Path) -> None:
+    torch.save([torch.zeros(2)], tmp_path / "list.pt")
+    torch.save({"epoch": 3}, tmp_path / "none.pt")
+    torch.save({"x": torch.ones(3)}, tmp_path / "zip.pt")
+    (tmp_path / "zip.pt").write_bytes((tmp_path / "zip.pt").read_bytes().replace(b"PK\x01\x02", b"PK\x07\x07"))
+    assert not is_torchscript(tmp_path / "zip.pt")
+    for name in ("list.pt", "none.pt", "zip.pt", "gone.pt"):
+        with refuses(EncoderError, tmp_path / name):
+            read_tensors(tmp_path / name)
+
+
+def test_a_refused_file_is_not_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    # torch warns of protocols that it doesn't write.
+    path.write_bytes(pickle.dumps({"state_dict": Path()}, protocol=4))
+    with warnings.catch_warnings(record=True) as caught, refuses(EncoderError, path):
+        warnings.simplefilter("always")
+        read_tensors(path)
+    assert not caught

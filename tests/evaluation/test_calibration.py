@@ -1,0 +1,305 @@
+"""The fitted temperature is the likeliest one; threshold and label sets keep their promises."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import betabinom, binom
+
+import texthead as th
+from made import drawn_scores
+from messages import refuses
+from texthead.data.protocol import Pixels
+from texthead.errors import DataError
+from texthead.evaluation import calibration, reliability
+from texthead.transfer.closed_form import logistic_head, tuned_projection
+
+
+@pytest.mark.parametrize("heat", [0.4, 1.0, 2.5, 8.0])
+def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
+    assert calibration.fit_temperature(*drawn_scores(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 60), st.integers(2, 9))
+@settings(max_examples=60, deadline=None)
+def test_no_other_temperature_is_likelier(seed, items, classes):
+    scores, targets = drawn_scores(items, classes, 3.0, seed)
+    found = calibration.fit_temperature(scores, targets)
+    losses = [float(F.cross_entropy(scores.double() / (found * f), targets)) for f in (0.97, 1.0, 1.03)]
+    if not (scores.argmax(1) == targets).all():
+        assert losses[1] <= min(losses) + 1e-9 or found in (calibration.HOTTEST, calibration.COLDEST)
+
+
+def test_temperatures_of_extreme_scores():
+    """Nothing to learn where all is right; a class of minus infinity is ignored, and an error as a label."""
+    scores, _ = drawn_scores(20)
+    assert calibration.fit_temperature(scores, scores.argmax(1)) == 1.0
+    assert calibration.fit_temperature(scores, scores.argmin(1)) == calibration.HOTTEST
+    scores, targets = drawn_scores(200, 4, 2.0)
+    wider = torch.cat([scores, torch.full((200, 1), -torch.inf)], 1)
+    assert calibration.fit_temperature(wider, targets) == pytest.approx(
+        calibration.fit_temperature(scores, targets), rel=1e-6
+    )
+    with refuses(DataError, "label 4", "-inf"):
+        calibration.fit_temperature(wider, torch.full_like(targets, 4))
+    with refuses(DataError, "temperature"):
+        calibration.fit_temperature(scores[:0], targets[:0])
+
+
+@given(st.integers(0, 10**6), st.floats(calibration.COLDEST, calibration.HOTTEST))
+@settings(max_examples=60, deadline=None)
+def test_a_temperature_changes_no_ranking(seed, temperature):
+    """Not even of scores that differ in their last bit."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = 30 * torch.randn(20, 5, generator=generator)
+    scores[:, 1] = torch.nextafter(scores[:, 0], torch.tensor(torch.inf))
+    after = calibration.Calibration(temperature, 1).apply(scores)
+    assert torch.equal(after.argsort(dim=1), scores.argsort(dim=1))
+
+
+def test_cross_fitting_leaves_each_group_to_the_others():
+    scores, targets = drawn_scores(60, heat=4.0)
+    groups = [i // 6 for i in range(60)]
+    ratio = (scores / calibration.cross_fitted(scores, targets, groups=groups))[:, 0]
+    used = [ratio[6 * g : 6 * g + 6] for g in range(10)]
+    for g, each in enumerate(used):
+        assert each.max() - each.min() < 1e-4
+        # Its own fold of two groups had no say: other labels in it change nothing.
+        fold = [h for h in range(10) if abs(float(used[h][0] - each[0])) < 1e-6]
+        assert g in fold
+        mixed = targets.clone()
+        for h in fold:
+            mixed[6 * h : 6 * h + 6] = (mixed[6 * h : 6 * h + 6] + 1) % 6
+        again = (scores / calibration.cross_fitted(scores, mixed, groups=groups))[6 * g : 6 * g + 6, 0]
+        torch.testing.assert_close(again, each)
+    with refuses(DataError, "temperature", 2, 1):
+        calibration.cross_fitted(scores[:1], targets[:1])
+
+
+@pytest.mark.parametrize(("rate", "items"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.5, 1), (0.2, 4), (1 - 0.9, 9)])
+def test_the_fewest_items_of_a_promise(rate, items):
+    assert calibration.fewest(rate) == items
+    values = torch.rand(items, generator=torch.Generator().manual_seed(1))
+    assert calibration.threshold_for(values, false_accept=rate) == pytest.approx(float(values.max()), abs=3e-5)
+    if items > 1:
+        with refuses(DataError, f"{rate:g}", items, items - 1, f"{1 / items:.3f}"):
+            calibration.threshold_for(values[1:], false_accept=rate)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_an_item_that_sets_a_promise_is_held_to_it_when_its_last_bits_differ(change):
+    best = torch.linspace(0.1, 1, 20).pow(0.001).double()
+    threshold = calibration.threshold_for(best, false_accept=0.1)
+    again = (best.logit() + change * 1e-5).sigmoid()
+    assert (again > threshold).tolist() == 19 * [False] + [True]
+    scores, targets = drawn_scores(30)
+    quantile = calibration.conformal_quantile(scores, targets, coverage=0.8)
+    found = calibration.label_sets(scores * (1 + change * 1e-7), quantile).gather(1, targets[:, None])
+    assert found.sum() == math.ceil(31 * 0.8)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, math.nan])
+def test_a_rate_is_between_0_and_1(rate):
+    with refuses(DataError, f"{rate:g}"):
+        calibration.threshold_for(torch.rand(50), false_accept=rate)
+
+
+@pytest.mark.parametrize(("items", "rate"), [(19, 0.05), (30, 0.05), (59, 0.1), (200, 0.01)])
+def test_unknown_items_get_an_answer_as_often_as_promised(items, rate):
+    """One further item a draw: the counts are binomial. The rate is that of the rank, less than one item below."""
+    draws, generator = 6000, torch.Generator().manual_seed(5)
+    values = torch.rand(draws, items + 1, generator=generator) ** 2
+    passed = sum(float(row[0]) > calibration.threshold_for(row[1:], false_accept=rate) for row in values)
+    assert passed <= binom.ppf(0.9999, draws, rate)
+    assert passed >= binom.ppf(0.0001, draws, rate - 1 / (items + 1))
+
+
+def test_nine_of_ten_draws_keep_the_worst_rate():
+    limit = calibration.worst_false_accept(60, 0.05)
+    generator = torch.Generator().manual_seed(6)
+    # Of uniform values the rate of a threshold is 1 - threshold.
+    rates = [1 - calibration.threshold_for(torch.rand(60, generator=generator), false_accept=0.05) for _ in range(5000)]
+    kept = sum(rate <= limit for rate in rates)
+    assert binom.ppf(0.0001, 5000, 0.9) <= kept <= binom.ppf(0.9999, 5000, 0.9)
+    assert 0.05 < limit < 0.1
+
+
+@pytest.mark.parametrize(
+    ("items", "level", "heat"),
+    # The rest take as long, and differ in these numbers alone.
+    [
+        pytest.param(*one, heat, marks=[pytest.mark.slow] * (row != column))
+        for row, one in enumerate([(9, 0.9), (40, 0.9), (99, 0.95), (60, 0.5)])
+        for column, heat in enumerate([0.3, 1.0, 3.0])
+    ],
+)
+def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
+    """One further item a draw: the counts are binomial, and no more than one item in n + 1 above the promise."""
+    draws, held = 3000, 0
+    for seed in range(draws):
+        scores, targets = drawn_scores(items + 1, heat=heat, seed=seed)
+        sets = calibration.label_sets(
+            scores[:1], calibration.conformal_quantile(scores[1:], targets[1:], coverage=level)
+        )
+        held += bool(sets[0, targets[0]])
+    assert held >= binom.ppf(0.0001, draws, level)
+    # Items whose label is the best have all a gap of 0: of those as many as there are may be in for nothing.
+    if heat == 3.0:
+        assert held <= binom.ppf(0.9999, draws, level + 1 / (items + 1))
+
+
+@given(st.integers(0, 10**6), st.floats(0.01, 100))
+@settings(max_examples=40, deadline=None)
+def test_sets_are_the_best_labels_at_any_temperature(seed, temperature):
+    scores, targets = drawn_scores(30, seed=seed)
+    sets = calibration.label_sets(scores, calibration.conformal_quantile(scores, targets, coverage=0.8))
+    assert sets.gather(1, scores.argmax(1, keepdim=True)).all()
+    for row, inside in zip(scores, sets, strict=True):
+        assert row[inside].min() > row[~inside].max() if (~inside).any() else inside.all()
+    cooler = scores.double() / temperature
+    gap = calibration.conformal_quantile(cooler, targets, coverage=0.8)
+    assert gap * temperature == pytest.approx(calibration.conformal_quantile(scores, targets, coverage=0.8), rel=1e-9)
+
+
+def test_sets_need_items_and_labels_that_can_be_named():
+    scores, targets = drawn_scores(8)
+    with refuses(DataError, 0.1, 9, 8):
+        calibration.conformal_quantile(scores, targets, coverage=0.9)
+    scores, targets = drawn_scores(30)
+    scores[:, 0] = -torch.inf
+    with refuses(DataError, "coverage 0.9"):
+        calibration.conformal_quantile(scores, torch.zeros_like(targets), coverage=0.9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fit", ["text", "probe"])
+def test_sets_and_threshold_hold_on_real_photos(shared: Path, fit: str):
+    """Photos of clothing, halved at random ten times: what one half promises, the other keeps within chance."""
+    data = th.read_dataset(shared / "image" / "clothing" / "images.csv")
+    encoder = th.load_encoder("mini")
+    size = Pixels(128, 146, "bicubic")
+    unknown = {"hat", "skirt"}
+    names = [name for name in data.classes if name not in unknown]
+    train = data.split("train").k_shot(5, seed=0).with_classes(names)
+    rest = data.pick([i for i, item in enumerate(data.items) if item.split != "train"])
+    features, others = (th.encode_items(encoder.visual, part, frames=1, pixels=size) for part in (train, rest))
+    targets = torch.tensor([names.index(label) for label in train.labels])
+    if fit == "text":
+        head = tuned_projection(th.text_rows(encoder, names), features, targets, names=names, scale=30.0)
+    else:
+        head = logistic_head(features, targets, names=names)
+    with torch.inference_mode():
+        scores = head(others)
+    known = torch.tensor([label not in unknown for label in rest.labels])
+    truth = torch.tensor([names.index(label) for label in rest.labels if label not in unknown])
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        one, two = torch.randperm(len(truth), generator=generator).tensor_split(2)
+        made = calibration.calibrate(scores[known][one], truth[one])
+        held = int(made.sets(scores[known][two]).gather(1, truth[two, None]).sum())
+        rank = math.ceil((len(one) + 1) * 0.9 - 1e-9)
+        spread = betabinom(len(two), rank, len(one) + 1 - rank)
+        assert spread.ppf(0.0005) <= held <= spread.ppf(0.9995)
+        assert 1 < made.sets(scores[known][two]).sum(1).float().mean() < 6
+        away = scores[~known][torch.randperm(int((~known).sum()), generator=generator)]
+        setting, testing = away[:25], away[25:]
+        made = calibration.calibrate(scores[known][one], truth[one], unknown=setting, false_accept=0.1)
+        passed = int(made.is_known(testing).sum())
+        assert passed <= betabinom(len(testing), 26 - math.ceil(26 * 0.9), math.ceil(26 * 0.9)).ppf(0.9995)
+
+
+SCORES, TARGETS = drawn_scores(60, heat=2.0)
+UNKNOWN, _ = drawn_scores(40, seed=1)
+
+
+def test_a_calibration_comes_back_from_json():
+    made = calibration.calibrate(
+        SCORES, TARGETS, unknown=UNKNOWN, classes="abc", source="here", content=frozenset("xy")
+    )
+    assert calibration.Calibration.from_json(made.to_json()) == made
+    assert made.threshold is not None
+    assert made.coverage is not None
+    bare = calibration.calibrate(SCORES, TARGETS, coverage=None)
+    assert (bare.threshold, bare.coverage) == (None, None)
+    assert bare.is_known(SCORES).all()
+    assert calibration.Calibration.from_json(bare.to_json()) == bare
+    with refuses(DataError, "coverage"):
+        bare.sets(SCORES)
+    without = made.without_promises()
+    assert (without.temperature, without.threshold) == (made.temperature, None)
+
+
+def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
+    made = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN, false_accept=0.1)
+    found = calibration.measure(made, SCORES, TARGETS, unknown=UNKNOWN)
+    sure, right = reliability.confidences(SCORES.double()).numpy(), (SCORES.argmax(1) == TARGETS).numpy()
+    bins = reliability.reliability_bins(sure, right)
+    for kept, counted in zip(found.before.bins, bins, strict=True):
+        np.testing.assert_allclose(kept, counted)
+    assert found.before.bins.error == pytest.approx(reliability.expected_calibration_error(sure, right))
+    assert (found.before.low, found.before.high) == reliability.error_interval(sure, right)
+    assert found.after.chance == reliability.chance_error(reliability.confidences(made.apply(SCORES)).numpy())
+    # Of the 40 that set it at 10 %, all above the 37th: ceil(41 x 0.9).
+    assert found.named == (3, 40)
+    assert found.turned_away == int((~made.is_known(SCORES)).sum())
+    # Of 60 with 90 %: those up to the 55th gap, ceil(61 x 0.9).
+    assert found.held == 55
+    kept = replace(made, measured=found)
+    assert calibration.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept
+    assert "measured" not in kept.to_json(with_items=False)
+    assert kept.without_promises().measured is None
+    bare = calibration.measure(made.without_promises(), SCORES, TARGETS)
+    assert (bare.named, bare.turned_away, bare.held, bare.labels) == (None,) * 4
+    assert calibration.Measured.from_json(bare.to_json()) == bare
+
+
+MADE = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN)
+MEASURED = calibration.measure(MADE, SCORES, TARGETS).to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ({"format": 9}, "9"),
+        ({"temperature": 0}, r"\[0\.0,"),
+        ({"temperature": 1e-300}, "1e-300"),
+        ({"temperature": -1.0}, r"-1\.0"),
+        ({"temperature": math.inf}, "inf"),
+        ({"temperature": "warm"}, "'warm'"),
+        ({"temperature": None}, "NoneType"),
+        ({"threshold": {"probability": 0.5}}, "'false_accept'"),
+        ({"threshold": 3}, "'int'"),
+        ({"threshold": {"false_accept": "a", "probability": 0.5, "unknown_items": 3}}, "str"),
+        ({"coverage": {"level": 0.9, "quantile": math.nan}}, "nan"),
+        ({"coverage": [1, 2]}, "str"),
+        ({"look": 3}, "'int'"),
+        ({"content": 3}, "'int'"),
+        ({"items": "many"}, "'many'"),
+        ({"measured": {"before": None}}, "None"),
+        ({"measured": {"held": 61}}, "'held': 61"),
+        ({"measured": {"named": [5, 4]}}, r"'named': \[5, 4\]"),
+        ({"measured": {"labels": 0.5}}, r"'labels': 0\.5"),
+        ({"measured": {"before": {"rows": [], "low": 0, "high": 1, "chance": 1}}}, r"rows=\(\)"),
+        ({"measured": {"before": {"rows": [[3, 0.5, 1.5]], "low": 0, "high": 1, "chance": 1}}}, r"1\.5\)"),
+        ({"measured": {"before": {"rows": [[3, None, None]], "low": 0, "high": 1, "chance": 1}}}, "3, None"),
+        ({"measured": {"after": {"rows": [[3, 0.5, 0.5]], "low": 0, "high": math.nan, "chance": 1}}}, "nan"),
+    ],
+)
+def test_json_of_no_calibration_is_an_error(change, value):
+    if "measured" in change:
+        change = {"measured": {**MEASURED, **change["measured"]}}
+    with pytest.raises(ValueError, match=value):
+        calibration.Calibration.from_json({**MADE.to_json(), **change})
+
+
+@pytest.mark.parametrize("key", MADE.to_json())
+def test_json_without_one_of_the_keys_is_an_error(key):
+    with pytest.raises(ValueError, match=key):
+        calibration.Calibration.from_json({k: v for k, v in MADE.to_json().items() if k != key})

@@ -1,0 +1,99 @@
+"""Correlations of maps are scipy's or worked by hand; a permutation test finds a planted relation and nothing else."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from messages import refuses
+from texthead.errors import DataError
+from texthead.evaluation.confusions import map_correlation, permutation_test
+
+
+def symmetric(classes: int, seed: int) -> np.ndarray:
+    """A map of independent noise with a diagonal of ones."""
+    noise = np.random.default_rng(seed).normal(size=(classes, classes))
+    entries = np.triu(noise, 1)
+    return entries + entries.T + np.eye(classes)
+
+
+def test_the_correlation_of_maps_by_hand():
+    a, b = np.eye(3), np.eye(3)
+    a[np.triu_indices(3, 1)], b[np.triu_indices(3, 1)] = [0.9, 0.1, 0.2], [0.8, 0.2, 0.1]
+    a, b = np.maximum(a, a.T), np.maximum(b, b.T)
+    assert map_correlation(a, b) == pytest.approx(0.32 / (0.38 * 0.86 / 3) ** 0.5)
+    assert map_correlation(a, -a) == pytest.approx(-1)
+
+
+@given(st.integers(3, 12), st.integers(0, 1000))
+def test_the_correlation_of_maps_is_scipy_s(classes, seed):
+    a, b = symmetric(classes, seed), symmetric(classes, seed + 1)
+    found, upper = map_correlation(a, b), np.triu_indices(classes, 1)
+    assert found == pytest.approx(scipy_stats.pearsonr(a[upper], b[upper]).statistic)
+    assert map_correlation(b, a) == pytest.approx(found)
+    # The diagonal, a scale and a shift change nothing.
+    assert map_correlation((3 * a + 5 * np.eye(classes) - 1).tolist(), b) == pytest.approx(found)
+
+
+def test_noise_is_not_related():
+    """The p of maps without a relation is uniform: about one in twenty is below 0.05, and no more."""
+    maps = [symmetric(12, seed) for seed in range(400)]
+    found = [permutation_test(maps[2 * i], maps[2 * i + 1], permutations=199, seed=i) for i in range(200)]
+    assert 1 <= sum(p <= 0.05 for p in found) <= 20
+    assert 0.4 < np.mean(found) < 0.6
+
+
+def test_a_related_map_has_the_lowest_p_that_the_permutations_allow():
+    a = symmetric(12, 0)
+    assert permutation_test(a, a, permutations=999, seed=0) == pytest.approx(1 / 1000)
+    assert permutation_test(a, 2 * a + 1, permutations=999, seed=0) == pytest.approx(1 / 1000)
+    # One-sided: the opposite is no relation.
+    assert permutation_test(a, -a, permutations=999, seed=0) == pytest.approx(1)
+    # Of three classes only the given order of the six has the highest correlation.
+    b = symmetric(3, 0)
+    assert permutation_test(b, b, permutations=20_000, seed=0) == pytest.approx(1 / 6, abs=0.01)
+    # A relation below noise.
+    c, noise = symmetric(20, 0), symmetric(20, 1)
+    assert permutation_test(c, c + noise, permutations=999, seed=0) < 0.01
+
+
+def test_permutations_of_entries_alone_would_be_wrong():
+    """Two maps of rank one: entries alone would call a chance relation of 8 classes significant."""
+    drawn = [np.random.default_rng(seed).normal(size=(2, 8)) for seed in range(100)]
+    found = [permutation_test(np.outer(x, x), np.outer(y, y), permutations=199, seed=0) for x, y in drawn]
+    assert sum(p <= 0.05 for p in found) <= 12
+
+
+def test_the_same_seed_gives_the_same_p():
+    a, b = symmetric(10, 0), symmetric(10, 1)
+    first = permutation_test(a, b, permutations=99, seed=1)
+    assert first == permutation_test(a, b, permutations=99, seed=1)
+    assert len({permutation_test(a, b, permutations=99, seed=seed) for seed in range(10)}) > 1
+    # Permuting both maps alike changes the order of the classes and nothing else.
+    order = np.random.default_rng(0).permutation(10)
+    moved = [entries[np.ix_(order, order)] for entries in (a, b)]
+    assert map_correlation(*moved) == pytest.approx(map_correlation(a, b))
+    assert permutation_test(*moved, permutations=2000, seed=2) == pytest.approx(
+        permutation_test(a, b, permutations=2000, seed=2), abs=0.05
+    )
+
+
+@pytest.mark.parametrize("test", [map_correlation, lambda a, b: permutation_test(a, b, permutations=9, seed=0)])
+@pytest.mark.parametrize(
+    ("one", "other", "parts"),
+    [
+        (symmetric(3, 0), symmetric(4, 0), (3, 4)),
+        (np.ones((2, 3)), np.ones((2, 3)), ("(2, 3)",)),
+        (symmetric(4, 0), np.eye(4), (4,)),
+        (np.eye(1), np.eye(1), (1,)),
+    ],
+)
+def test_maps_that_cannot_be_compared(test, one, other, parts):
+    with refuses(DataError, *parts):
+        test(one, other)
+
+
+def test_a_test_needs_a_permutation():
+    with refuses(DataError, "permutations", 0):
+        permutation_test(symmetric(4, 0), symmetric(4, 1), permutations=0, seed=0)

@@ -1,0 +1,93 @@
+"""Rates of classes by hand; confused pairs with their ranks; a planted relation is found, noise has none."""
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from texthead.evaluation.confusions import class_rows, confused_pairs, relation, wrong_pairs
+from texthead.evaluation.intervals import wilson_interval
+
+CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
+ALIKE = np.array([[1.0, 0.6, 0.1], [0.6, 1.0, 0.3], [0.1, 0.3, 1.0]])
+
+
+def test_rates_by_hand():
+    a, b, c = class_rows(*np.indices((3, 3)).reshape(2, -1).repeat(CONFUSION.ravel(), 1), ["a", "b", "c"])
+    assert (a.name, a.items, a.said, a.taken_for) == ("a", 10, 9, ("b", 2))
+    assert a.recall == (80.0, *wilson_interval(8, 10))
+    assert a.precision == (pytest.approx(100 * 8 / 9), *wilson_interval(8, 9))
+    assert (b.recall, b.said, b.taken_for) == ((40.0, *wilson_interval(4, 10)), 6, ("c", 5))
+    # No item of c, though b's were called so.
+    assert (c.items, c.recall, c.said, c.precision, c.taken_for) == (0, None, 5, (0.0, *wilson_interval(0, 5)), None)
+    # Nothing was called b.
+    _, b = class_rows(np.array([0, 0, 1, 1]), np.zeros(4, int), ["a", "b"])
+    assert (b.said, b.precision, b.recall) == (0, None, (0.0, *wilson_interval(0, 2)))
+
+
+def test_intervals_of_classes_take_groups_into_account():
+    """Eight items of a class in two scenes, one all right and one all wrong, are worth two items."""
+    truth, predicted = np.repeat([0, 1], 8), np.array([0] * 4 + [1] * 4 + [1] * 8)
+    alone, _ = class_rows(truth, predicted, ["a", "b"])
+    grouped, other = class_rows(truth, predicted, ["a", "b"], [f"scene {i // 4}" for i in range(16)])
+    assert alone.recall == (50.0, *wilson_interval(4, 8))
+    assert grouped.recall == (50.0, *wilson_interval(0.5, 1))
+    assert (other.recall, grouped.precision) == ((100.0, *wilson_interval(2, 2)), (100.0, *wilson_interval(1, 1)))
+    assert grouped[3:4] == alone[3:4]
+
+
+def test_confused_pairs_have_the_rank_of_their_rows():
+    assert wrong_pairs(np.array([[3, 1, 0], [0, 0, 2], [4, 0, 5]])) == [(2, 0, 4), (1, 2, 2), (0, 1, 1)]
+    pairs = confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"])
+    assert [(p.truth, p.said, p.wrong, p.items, p.rank, p.correlation) for p in pairs] == [
+        ("b", "c", 5, 10, 2, 0.3),
+        ("a", "b", 2, 10, 1, 0.6),
+        ("b", "a", 1, 10, 1, 0.6),
+    ]
+    assert len(confused_pairs(CONFUSION, ALIKE, ["a", "b", "c"], most=1)) == 1
+    assert confused_pairs(np.eye(3, dtype=np.int64), ALIKE, ["a", "b", "c"]) == []
+
+
+def draw_relation(classes: int, seed: int, *, related: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Draw (the correlation of random rows, a confusion that follows it or another one), 60 items a class."""
+    rng = np.random.default_rng(seed)
+    alike, other = (np.corrcoef(rng.normal(size=(classes, 6))) for _ in range(2))
+    odds = np.exp(3 * (alike if related else other))
+    return alike, np.stack([rng.multinomial(60, row / row.sum()) for row in odds])
+
+
+def test_a_relation_that_is_there_is_found():
+    for seed in range(5):
+        alike, confusion = draw_relation(12, seed, related=True)
+        found = relation(confusion, alike)
+        assert found.classes == 12
+        assert found.low > 0.3
+        assert found.p <= 0.01
+
+
+def test_no_relation_is_rarely_found():
+    drawn = (draw_relation(10, seed, related=False) for seed in range(60))
+    found = [relation(confusion, alike) for alike, confusion in drawn]
+    assert sum(one.low > 0 or one.high < 0 for one in found) <= 8
+    assert sum(one.p <= 0.05 for one in found) <= 8
+
+
+def test_rho_is_spearman_s_over_pairs():
+    alike, confusion = draw_relation(8, 3, related=True)
+    found = relation(confusion, alike)
+    rates = confusion / confusion.sum(1, keepdims=True)
+    upper = np.triu_indices(8, 1)
+    assert found.rho == pytest.approx(scipy_stats.spearmanr(alike[upper], (rates + rates.T)[upper]).statistic)
+    # The interval is a jackknife: each class left out, on the ranks of all pairs.
+    a, b = (scipy_stats.rankdata(np.round(m[upper], 9)) for m in (alike, rates + rates.T))
+    without = [np.corrcoef(a[keep], b[keep])[0, 1] for keep in ((upper[0] != k) & (upper[1] != k) for k in range(8))]
+    half = 1.959964 * np.sqrt(7 / 8 * ((np.array(without) - np.mean(without)) ** 2).sum())
+    assert (found.low, found.high) == (pytest.approx(found.rho - half), pytest.approx(min(1.0, found.rho + half)))
+    # Classes without items do not count.
+    confusion[6:] = 0
+    assert relation(confusion, alike).classes == 6
+
+
+@pytest.mark.parametrize("confusion", [np.diag([5, 5, 5, 5, 5, 5]), np.full((4, 4), 3)])
+def test_too_few_confusions_have_no_relation(confusion):
+    alike, _ = draw_relation(len(confusion), 0, related=True)
+    assert relation(confusion, alike) is None

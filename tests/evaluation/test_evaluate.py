@@ -1,0 +1,419 @@
+"""Exact counts, views averaged as written, and the same scores on every way to them."""
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
+from messages import refuses
+from texthead.data.dataset import Dataset, Item
+from texthead.data.protocol import Pooling, Views
+from texthead.data.transforms import view_crops
+from texthead.errors import DataError, MediaError, RunError
+from texthead.evaluation import evaluate as module
+from texthead.evaluation.evaluate import Evaluation, average_views, evaluate, mean_average_precision, score
+from texthead.features import frames
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.views import encode_items
+from texthead.media.open import open_media
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.transfer.closed_form import logistic_head, logistic_probe
+from training_runs import assert_same_weights, copied
+
+NAMES = ("red", "green", "blue")
+
+
+def make_model(*, temporal: nn.Module | None = None, seed: int = 0) -> Recognizer:
+    head = FrozenHead(noise(3, SPEC.dim), names=NAMES, scale=20.0, center=0.01 * noise(SPEC.dim, seed=1))
+    return Recognizer(tiny_visual(seed), temporal or MeanPool(), head).eval()
+
+
+def transformer(dropout: float = 0.0) -> TemporalTransformer:
+    module = TemporalTransformer(SPEC.dim, 1, 32, heads=2, dropout=dropout)
+    module.reset(torch.Generator().manual_seed(0))
+    with torch.no_grad():  # Its output projection starts at zero; here order has to count.
+        assert isinstance(module.project_out, nn.Linear)
+        module.project_out.weight.copy_(0.3 * noise(SPEC.dim, 32, seed=4))
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Five videos, some shorter than a clip, and an image."""
+    folder = tmp_path_factory.mktemp("data")
+    made = [("red", 8), ("green", 3), ("blue", 7), ("red", 2), ("blue", 8)]
+    items = [Item(write_video(folder / f"{i}.mp4", c, frames=n, seed=i), c) for i, (c, n) in enumerate(made)]
+    return Dataset((*items, Item(write_image(folder / "5.png", "green"), "green")), "here")
+
+
+@pytest.fixture
+def with_bad(data: Dataset, tmp_path: Path) -> Dataset:
+    """The same items with two among them that cannot be read."""
+    bad = Item(write_broken(tmp_path / "broken.mp4"), "green"), Item(tmp_path / "missing.mp4", "red")
+    return replace(data, items=(data.items[0], *bad, *data.items[1:]))
+
+
+def make_cache(model: Recognizer, folder: Path) -> FeatureCache:
+    return FeatureCache(encoder_key(model.visual, PIXELS), folder)
+
+
+POOLINGS: list[Pooling] = ["features", "logits", "probabilities"]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_one_view_is_the_head_itself_and_the_order_of_several_is_nothing(pooling: Pooling) -> None:
+    head, features = make_model().head, noise(4, 6, SPEC.dim, seed=3)
+    one, expected = average_views(features[:, :1], head, pooling=pooling), head(features[:, 0])
+    if pooling == "probabilities":
+        torch.testing.assert_close(one.softmax(-1), expected.softmax(-1), rtol=1e-5, atol=1e-6)
+    else:
+        assert torch.equal(one, expected)
+    found = average_views(features, head, pooling=pooling)
+    for seed in range(3):
+        order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
+        turned = average_views(features[:, order], head, pooling=pooling)
+        torch.testing.assert_close(turned, found, rtol=1e-5, atol=1e-5)
+
+
+def test_the_three_averages_are_what_they_are_called() -> None:
+    head, features = make_model().head, noise(4, 3, SPEC.dim, seed=5)
+    assert isinstance(head, FrozenHead)
+    rows = head.weight.detach().double().numpy()
+    center, scale = head.center.double().numpy(), head.scale
+    x = features.double().numpy()
+
+    def logits(feature: np.ndarray) -> np.ndarray:
+        away = feature - center
+        return scale * rows @ away / np.linalg.norm(away)
+
+    def softmax(values: np.ndarray) -> np.ndarray:
+        powers = np.exp(values - values.max())
+        return powers / powers.sum()
+
+    for i in range(len(x)):
+        by_features = logits(sum(x[i]) / 3)
+        by_logits = sum(logits(view) for view in x[i]) / 3
+        by_probabilities = sum(softmax(logits(view)) for view in x[i]) / 3
+        found = {pooling: average_views(features, head, pooling=pooling)[i].detach().numpy() for pooling in POOLINGS}
+        np.testing.assert_allclose(found["features"], by_features, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found["logits"], by_logits, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(np.exp(found["probabilities"]), by_probabilities, rtol=1e-4, atol=1e-6)
+        assert not np.allclose(by_features, by_logits, atol=1e-2), "the three differ, or nothing was tested"
+    default = average_views(features, head)
+    assert torch.equal(default, average_views(features, head, pooling="features"))
+
+
+def test_a_certain_probability_stays_finite() -> None:
+    head = FrozenHead(torch.eye(3), names=NAMES, scale=1000.0)
+    scores = average_views(torch.eye(3)[:1].repeat(2, 1)[None], head, pooling="probabilities")
+    assert bool(scores.isfinite().all())
+    torch.testing.assert_close(scores.softmax(-1), torch.tensor([[1.0, 0.0, 0.0]]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("views", [Views(2, 3), Views(2, 3, "centre"), Views(1, 10), Views(3, 1, "dense")], ids=str)
+def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None:
+    model = make_model(temporal=transformer())
+    paths = [item.path for item in data.items]
+    found = score(model, paths, frames=4, pixels=PIXELS, views=views)
+    assert (found.positions, found.skipped, found.paths) == (list(range(6)), [], paths)
+    for i, path in enumerate(paths):
+        features = []
+        with open_media(path) as media, torch.no_grad():
+            for indices in views.frame_indices(media.num_frames, 4):
+                for crop in view_crops(media.frames_at(indices), 32, 36, views.crops, "bilinear"):
+                    features.append(model.features(crop[None])[0])
+            assert len(features) == views.count
+            expected = model.head(torch.stack(features).mean(0))
+        torch.testing.assert_close(found.scores[i], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 5, 11])
+def test_counts_are_exact(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    scores, targets = rng.normal(size=(237, classes)).astype(np.float32), rng.integers(classes, size=237)
+    names = tuple(map(str, range(classes)))
+    result = Evaluation(names, [Path("x")] * 237, torch.from_numpy(targets), torch.from_numpy(scores))
+    place = [list(np.argsort(-row)).index(target) for row, target in zip(scores, targets, strict=True)]
+    assert result.count == 237
+    for k in range(1, classes + 3):
+        assert result.top(k) == 100 * sum(p < k for p in place) / 237
+    assert (result.top1, result.top5) == (result.top(1), result.top(5))
+    table = np.zeros((classes, classes), int)
+    for row, target in zip(scores, targets, strict=True):
+        table[target, row.argmax()] += 1
+    assert np.array_equal(result.confusion(), table)
+    assert result.confusion().trace() == round(result.top1 * 237 / 100)
+
+
+def test_every_item_counts_once_and_has_its_own_label(data: Dataset) -> None:
+    model = make_model()
+    result = evaluate(model, data, frames=4, pixels=PIXELS)
+    assert result.names == NAMES
+    assert result.paths == [item.path for item in data.items]
+    assert result.targets.tolist() == [0, 1, 2, 0, 2, 1]
+    assert int(result.confusion().sum()) == result.count == 6
+    assert result.confusion().sum(1).tolist() == [2, 2, 2]
+    backwards = evaluate(model, data.pick([5, 4, 3, 2, 1, 0]), frames=4, pixels=PIXELS)
+    torch.testing.assert_close(backwards.scores.flip(0), result.scores, rtol=1e-5, atol=1e-5)
+    assert backwards.top1 == result.top1
+
+
+def test_labels_of_the_data_may_differ_from_the_heads_names(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    renamed = replace(data, items=tuple(replace(item, label=f"label {item.label}") for item in data.items))
+    expected = evaluate(model, data, frames=4, pixels=PIXELS)
+    labels = [f"label {name}" for name in NAMES]
+    result = evaluate(model, renamed, labels=labels, frames=4, pixels=PIXELS)
+    assert torch.equal(result.targets, expected.targets)
+    assert result.top1 == expected.top1
+    turned = evaluate(model, renamed, labels=labels[::-1], frames=4, pixels=PIXELS)
+    assert torch.equal(turned.targets, 2 - expected.targets)
+    monkeypatch.setattr(module, "score", lambda *_, **__: pytest.fail("labels are checked before anything is decoded"))
+    with refuses(DataError, "'label blue'", 3, "2 more"):
+        evaluate(model, renamed, frames=4, pixels=PIXELS)
+    odd = replace(data, items=(*data.items, Item(data.items[0].path, "violet")))
+    with refuses(DataError, "'violet'", 3):
+        evaluate(model, odd, frames=4, pixels=PIXELS)
+
+
+@pytest.mark.parametrize("views", [Views(), Views(3), Views(2, 1, "centre"), Views(1, 3)], ids=str)
+def test_the_cache_changes_no_score_and_decodes_once(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Views
+) -> None:
+    model = make_model(temporal=transformer())
+    cached = functools.partial(evaluate, frames=4, pixels=PIXELS, views=views, cache=make_cache(model, tmp_path))
+    plain = evaluate(model, data, frames=4, pixels=PIXELS, views=views)
+    first = cached(model, data)
+    torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(frames, "open_media", lambda path: pytest.fail(f"{path} was opened"))
+    assert torch.equal(cached(model, data).scores, first.scores)
+    other = model.with_head(FrozenHead(noise(3, SPEC.dim, seed=8), names=NAMES))
+    assert not torch.equal(cached(other, data).scores, first.scores)
+
+
+@pytest.mark.parametrize("views", [Views(), Views(2, 3)])
+@pytest.mark.parametrize("batch", [2, 4, 7])
+def test_files_that_are_encoded_together_score_as_each_by_itself(
+    data: Dataset, with_bad: Dataset, batch: int, views: Views
+) -> None:
+    model = make_model(temporal=transformer())
+    expected = evaluate(model, data, frames=4, pixels=PIXELS, views=views)
+    result = evaluate(model, with_bad, frames=4, pixels=PIXELS, views=views, batch=batch, skip_unreadable=True)
+    assert result.paths == expected.paths
+    assert len(result.skipped) == 2
+    torch.testing.assert_close(result.scores, expected.scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_training_model_is_scored_in_evaluation_mode(data: Dataset, tmp_path: Path, cached: bool) -> None:
+    model = make_model(temporal=transformer(dropout=0.5))
+    cache = make_cache(model, tmp_path) if cached else None
+    expected, before = evaluate(model, data, frames=4, pixels=PIXELS, cache=cache), copied(model)
+    model.train()
+    result = evaluate(model, data, frames=4, pixels=PIXELS, cache=cache)
+    assert torch.equal(result.scores, expected.scores)
+    assert_same_weights(model.state_dict(), before)
+    assert not result.scores.requires_grad
+
+
+@pytest.mark.parametrize(("cached", "workers"), [(False, 0), (True, 0), (False, 2)])
+def test_unreadable_items_are_errors_or_listed_and_not_counted(
+    data: Dataset, with_bad: Dataset, tmp_path: Path, cached: bool, workers: int
+) -> None:
+    model, seen = make_model(), []
+    options = {"frames": 4, "pixels": PIXELS, "cache": make_cache(model, tmp_path) if cached else None}
+    broken, missing = with_bad.items[1].path, with_bad.items[2].path
+    with pytest.raises(MediaError) as caught:  # The message quotes the decoder.
+        evaluate(model, with_bad, **options)
+    assert caught.value.path == broken
+    assert "1 more" in str(caught.value)
+    options |= {"workers": workers, "progress": lambda *done: seen.append(done)}
+    result = evaluate(model, with_bad, skip_unreadable=True, **options)
+    expected = evaluate(model, data, frames=4, pixels=PIXELS)
+    assert [error.path for error in result.skipped] == [broken, missing]
+    assert result.count == 6
+    assert result.paths == expected.paths
+    assert torch.equal(result.targets, expected.targets)
+    torch.testing.assert_close(result.scores, expected.scores, rtol=1e-5, atol=1e-5)
+    assert result.top1 == expected.top1
+    assert seen[-1] == (8, 8)
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_nothing_to_score(data: Dataset, tmp_path: Path, skip: bool) -> None:
+    model = make_model()
+    with refuses(DataError, "none of 0"):
+        score(model, [], frames=4, pixels=PIXELS, skip_unreadable=skip)
+    broken = write_broken(tmp_path / "broken.mp4")
+    with pytest.raises(DataError if skip else MediaError, match="broken.mp4"):
+        score(model, [broken], frames=4, pixels=PIXELS, skip_unreadable=skip)
+    with refuses(DataError, "batch", 0):
+        evaluate(model, data, frames=4, pixels=PIXELS, batch=0, skip_unreadable=skip)
+
+
+def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+    centres = noise(max(classes) + 1, 16, seed=99)
+    targets = torch.tensor(classes).repeat_interleave(each)
+    return centres[targets] + spread * noise(len(targets), 16, seed=seed), targets
+
+
+@pytest.mark.parametrize(
+    ("present", "classes"), [([0, 1, 2, 3], 4), ([0, 1], 2), ([0, 2, 3], 5), ([1, 3], 4), ([2], 4)], ids=str
+)
+def test_the_probe_learns_what_is_separable_and_knows_what_is_missing(present: list[int], classes: int) -> None:
+    train, targets = clusters(present, 6, seed=1)
+    test, expected = clusters(present, 20, seed=2)
+    scores = logistic_probe(train, targets, test, classes=classes)
+    assert scores.shape == (len(test), classes)
+    assert torch.equal(scores.argmax(1), expected)
+    missing = [c for c in range(classes) if c not in present]
+    assert bool((scores[:, missing] == -torch.inf).all())
+    assert bool(scores[:, present].isfinite().all())
+    assert bool(scores.softmax(-1).isfinite().all())
+
+
+def test_a_probe_does_not_depend_on_the_scale_of_features_nor_on_the_order_of_items() -> None:
+    train, targets = clusters([0, 1, 2], 6, seed=1, spread=1.0)
+    test, _ = clusters([0, 1, 2], 5, seed=2, spread=1.0)
+    scores = logistic_probe(train, targets, test, classes=3)
+    larger = logistic_probe(250 * train + 3, targets, 250 * test + 3, classes=3)
+    torch.testing.assert_close(larger, scores, rtol=1e-2, atol=1e-2)
+    order = torch.randperm(18, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        logistic_probe(train[order], targets[order], test, classes=3), scores, rtol=1e-2, atol=1e-2
+    )
+    weaker = logistic_head(train, targets, names=[*"abc"], strength=0.1)(test).detach()
+    assert float(weaker.abs().max()) < 0.5 * float(scores.abs().max())
+
+
+def test_items_are_encoded_as_a_mean_of_frames(data: Dataset, with_bad: Dataset) -> None:
+    visual = tiny_visual()
+    found = encode_items(visual, data, frames=4, pixels=PIXELS)
+    model = Recognizer(visual, MeanPool(), nn.Identity())
+    for row, item in zip(found, data.items, strict=True):
+        with open_media(item.path) as media, torch.no_grad():
+            taken = media.frames_at(Views(origin="centre").frame_indices(media.num_frames, 4)[0])
+            crops = view_crops(taken, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)
+            assert torch.allclose(row, model.features(crops)[0], atol=1e-5)
+    own = replace(PIXELS, resize=37)  # 32 / 0.875
+    assert torch.equal(encode_items(visual, data, frames=4), encode_items(visual, data, frames=4, pixels=own))
+    two = encode_items(visual, data, frames=4, views=Views(2, 3))
+    assert two.shape == found.shape
+    assert not torch.allclose(two, found)
+    with pytest.raises(MediaError, match="broken.mp4"):
+        encode_items(visual, with_bad, frames=4)
+
+
+def test_a_probe_of_one_item_a_class_warns_of_nothing(recwarn):
+    features = noise(30, 8)
+    logistic_probe(features, torch.arange(30), features, classes=30)
+    assert not list(recwarn)
+
+
+def test_items_are_scored_in_parts(monkeypatch):
+    """Several templates would need memory for each item at once."""
+    model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"]))
+    monkeypatch.setattr(module, "item_features", lambda *_, **__: list(noise(7, 2, SPEC.dim)))
+    found = []
+    for size in (256, 3):
+        monkeypatch.setattr(module, "_PART", size)
+        found.append(score(model, [Path(f"{i}") for i in range(7)], frames=1, pixels=PIXELS, pooling="logits").scores)
+    # Other sizes are other kernels on some processors, with other last bits.
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4)
+
+
+def test_average_precision_by_hand() -> None:
+    # Class 0 ranks items 0, 1, 2, 3 and holds the first and the third: (1/1 + 2/3) / 2.
+    # Class 1 ranks items 3, 2, 1, 0 and holds items 1 and 3: (1/1 + 2/3) / 2. Class 2 ranks 0 first: 1.
+    scores = torch.tensor([[0.9, 0.1, 0.8], [0.8, 0.2, 0.5], [0.7, 0.3, 0.4], [0.6, 0.4, 0.3]])
+    hot = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 0]]).bool()
+    assert mean_average_precision(scores, hot) == pytest.approx(100 * (5 / 6 + 5 / 6 + 1) / 3)
+    # Labels are one hot: item 0 of class 1 stands last for it (1/4), the others first.
+    assert mean_average_precision(scores, torch.tensor([1, 0, 0, 1])) == pytest.approx(
+        100 * ((1 / 2 + 2 / 3) / 2 + (1 / 1 + 2 / 4) / 2) / 2
+    )
+
+
+def test_a_perfect_and_the_worst_ranking() -> None:
+    targets = torch.arange(40) % 4
+    perfect = torch.eye(4)[targets]
+    assert mean_average_precision(perfect, targets) == pytest.approx(100)
+    # The right ones of a class come last, ten on one rank: 10 of 40 are right there.
+    assert mean_average_precision(-perfect, targets) == pytest.approx(25)
+
+
+def test_items_of_one_score_share_a_rank() -> None:
+    # All the same: whatever their order, a fifth of what is looked at is right.
+    assert mean_average_precision(torch.zeros(5, 1), torch.tensor([[1], [0], [0], [0], [0]]).bool()) == pytest.approx(
+        20
+    )
+    scores = torch.tensor([[3.0], [2.0], [2.0], [1.0]])
+    for order in ([0, 1, 2, 3], [0, 2, 1, 3]):
+        # Recall 1/2 at precision 1/1, and 1 at precision 2/3 with both of the tie.
+        hot = torch.tensor([[1], [1], [0], [0]]).bool()[order]
+        assert mean_average_precision(scores, hot) == pytest.approx(100 * (1 / 2 + 1 / 2 * 2 / 3))
+
+
+def test_a_class_without_an_item_is_left_out() -> None:
+    scores, targets = noise(30, 5), torch.arange(30) % 3
+    assert mean_average_precision(scores, targets) == pytest.approx(mean_average_precision(scores[:, :3], targets))
+    hot = nn.functional.one_hot(targets, 5).bool()
+    assert mean_average_precision(scores, hot) == pytest.approx(mean_average_precision(scores, targets))
+
+
+def test_a_second_softmax_keeps_the_order_of_each_item_and_not_that_of_each_class() -> None:
+    probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.25, 0.25], [0.3, 0.4, 0.3]])
+    hot = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 0, 0]]).bool()
+    # For class 0 items 0 and 1 share the first place; after a second softmax (0.384 and 0.391) item 1 has it alone.
+    assert mean_average_precision(probabilities, hot) == pytest.approx(50)
+    assert mean_average_precision(probabilities, hot, double_softmax=True) == pytest.approx(100)
+    order = probabilities.double().argsort(stable=True)
+    assert torch.equal(probabilities.double().softmax(-1).argsort(stable=True), order)
+    large = (5 * noise(200, 10)).softmax(-1)
+    labels = torch.arange(200) % 10
+    once, again = (mean_average_precision(large, labels, double_softmax=double) for double in (False, True))
+    assert once != again
+    assert again == pytest.approx(mean_average_precision(large.double().softmax(-1), labels))
+    # Small probabilities are no ties: in single precision exp(1e-8) is 1, and half the items would be right by chance.
+    small = torch.tensor([[2e-8], [1e-8]])
+    probabilities = torch.cat([small, (1 - small) / 2, (1 - small) / 2], dim=1)
+    hot = torch.tensor([[1, 0, 0], [0, 0, 0]]).bool()
+    assert mean_average_precision(probabilities, hot, double_softmax=True) == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("scores", "targets", "double_softmax", "part"),
+    [
+        (noise(2, 3), torch.tensor([0, 3]), False, "from 0 to 3"),
+        (noise(2, 3), torch.tensor([-1, 0]), False, "from -1 to 0"),
+        (noise(2, 3), torch.zeros(2, 3).bool(), False, "label"),
+        (torch.empty(0, 3), torch.empty(0).long(), False, "label"),
+        (torch.full((2, 3), -torch.inf), torch.tensor([0, 1]), False, "finite"),
+        (noise(2, 3), torch.tensor([0, 1]), True, "softmax"),
+    ],
+)
+def test_what_cannot_be_ranked(scores: torch.Tensor, targets: torch.Tensor, double_softmax: bool, part: str) -> None:
+    with refuses(DataError, part):
+        mean_average_precision(scores, targets, double_softmax=double_softmax)
+
+
+def test_the_calibration_error_is_of_the_best_probability():
+    # Two items of 0.75 with one right: 25 points.
+    scores = torch.tensor([[3.0, 1.0], [3.0, 1.0]]).log()
+    found = module.Evaluation(("a", "b"), [Path("x"), Path("y")], torch.tensor([0, 1]), scores)
+    assert found.calibration_error == pytest.approx(25, abs=1e-4)
+
+
+def test_scores_that_are_no_numbers_are_an_error() -> None:
+    features = noise(3, 1, SPEC.dim)
+    features[1] = torch.nan
+    with refuses(RunError, "1 of 3"):
+        module.head_scores(make_model(), features, pooling="features")

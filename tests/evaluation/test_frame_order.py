@@ -1,0 +1,120 @@
+"""Other orders of frames: exact where order cannot matter, costly where it is all there is."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from made import COLOURS, PIXELS, SPEC, tiny_visual, write_broken
+from messages import prints
+from texthead.data.clips import ViewClips
+from texthead.data.dataset import Dataset, Item
+from texthead.data.protocol import Views
+from texthead.encoders.encoder import Visual
+from texthead.errors import MediaError
+from texthead.evaluation.evaluate import evaluate
+from texthead.evaluation.frame_order import blind_to_order, order_test, shuffled
+from texthead.evaluation.intervals import paired_interval
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.models.heads import FrozenHead, LinearHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer
+
+FRAMES = 4
+
+
+class Mean(nn.Module):
+    """The mean of a frame's red, green and blue, each -1..1."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Parameter(torch.ones(1))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return frames.mean((-2, -1)) * self.one
+
+
+class FirstFrame(nn.Module):
+    """The feature of the first frame alone: order is all that matters to it."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, 0]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Videos that begin in one colour and end in another; the class is the first colour."""
+    found = []
+    for first, last in [("red", "blue"), ("blue", "red")] * 4:
+        folder = tmp_path_factory.mktemp(first)
+        for place, colour in enumerate((first, first, last, last), 1):
+            Image.new("RGB", (32, 32), COLOURS[colour]).save(folder / f"img_{place:05d}.png")
+        found.append(Item(folder / "img_{:05d}.png", first))
+    return Dataset(tuple(found), "drawn")
+
+
+HEAD = FrozenHead(torch.tensor([[0.0, 0, 1], [1.0, 0, 0]]), names=["blue", "red"])
+BY_FIRST_FRAME = Recognizer(Visual(Mean(), replace(SPEC, dim=3)), FirstFrame(), HEAD)
+
+
+def test_a_model_of_the_first_frame_loses_all_by_reversing(clips):
+    found = order_test(BY_FIRST_FRAME, clips, frames=FRAMES, pixels=PIXELS, seeds=(0, 1, 2))
+    assert (found.count, found.top1, found.seeds) == (8, 100.0, (0, 1, 2))
+    back, mixed = found.rows
+    assert (back.order, back.top1, back.lost, back.changed) == ("reversed", 0.0, 100.0, 100.0)
+    assert (back.low, back.high) == paired_interval(8, 0, 8)
+    # An order that begins with one of the first two frames loses nothing, another all.
+    wrong = sum(shuffled(FRAMES, seed)[0] >= 2 for seed in (0, 1, 2)) / 3
+    assert (mixed.top1, mixed.lost) == (pytest.approx(100 * (1 - wrong)), pytest.approx(100 * wrong))
+    assert mixed.order == "shuffled"
+    # Items of one scene count as one in the interval.
+    one_scene = replace(clips, items=tuple(replace(item, group="all") for item in clips.items))
+    back, _ = order_test(BY_FIRST_FRAME, one_scene, frames=FRAMES, pixels=PIXELS).rows
+    assert (back.lost, back.low, back.high) == (100.0, -100.0, 100.0)
+
+
+def test_mean_pooling_loses_exactly_nothing_by_construction(clips):
+    plain = Recognizer(BY_FIRST_FRAME.visual, MeanPool(), HEAD)
+    found = order_test(plain, clips, frames=FRAMES, pixels=PIXELS)
+    assert [(row.lost, row.changed) for row in found.rows] == [(0.0, 0.0), (0.0, 0.0)]
+    prints(str(blind_to_order(plain, FRAMES)), "mean")
+    prints(str(blind_to_order(BY_FIRST_FRAME, 1)), "one frame")
+    assert blind_to_order(BY_FIRST_FRAME, FRAMES) is None
+
+
+@pytest.mark.parametrize("kind", ["transformer", "conv"])
+def test_the_order_as_it_is_scores_as_evaluate_does(clips, kind, tmp_path):
+    """Encoded once where frames are encoded apart, encoded anew where the encoder sees neighbours."""
+    visual = tiny_visual()
+    torch.manual_seed(0)
+    temporal = TemporalTransformer(256, layers=1, width=64) if kind == "transformer" else TemporalConv(visual)
+    if kind == "transformer":
+        nn.init.normal_(temporal.project_out.weight)
+    model = Recognizer(visual, temporal, LinearHead(256, names=["blue", "red"])).eval()
+    cache = FeatureCache(encoder_key(visual, PIXELS), tmp_path) if kind == "transformer" else None
+    look = {"frames": FRAMES, "pixels": PIXELS, "views": Views(origin="centre")}
+    found = order_test(model, clips, cache=cache, **look)
+    assert found.top1 == evaluate(model, clips, **look).top1
+    # Reversing by hand: the features of the reversed clip, through the model.
+    views = ViewClips([item.path for item in clips.items], [0] * len(clips), **look)
+    with torch.inference_mode():
+        answers = [("blue", "red")[int(model(views[i][0].flip(1)).argmax())] for i in range(len(clips))]
+    right = [answer == item.label for answer, item in zip(answers, clips.items, strict=True)]
+    assert found.rows[0].top1 == pytest.approx(100 * sum(right) / len(right))
+
+
+def test_an_order_is_another_and_the_same_for_the_same_seed():
+    assert shuffled(2, 5) == [1, 0]
+    for seed in range(20):
+        assert sorted(shuffled(3, seed)) == [0, 1, 2] != shuffled(3, seed)
+        assert shuffled(8, seed) == shuffled(8, seed)
+    assert len({tuple(shuffled(8, seed)) for seed in range(10)}) == 10
+
+
+def test_an_unreadable_clip_is_an_error_unless_it_is_left_out(clips, tmp_path):
+    broken = Dataset((*clips.items, Item(write_broken(tmp_path / "x.mp4"), "red")), "drawn")
+    with pytest.raises(MediaError, match="x.mp4"):
+        order_test(BY_FIRST_FRAME, broken, frames=FRAMES, pixels=PIXELS)
+    assert order_test(BY_FIRST_FRAME, broken, frames=FRAMES, pixels=PIXELS, skip_unreadable=True).count == 8

@@ -1,0 +1,84 @@
+"""Intervals: closed forms, ends within bounds, and their coverage."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from texthead.evaluation.intervals import grouped_interval, paired_interval, standard_error, wilson_interval
+
+
+@pytest.mark.parametrize(
+    ("right", "items", "expected"),
+    # Closed forms: k = 0 gives 0 .. z²/(n + z²), k = n its mirror image.
+    [(8, 10, (49.02, 94.33)), (0, 10, (0.0, 27.75)), (10, 10, (72.25, 100.0)), (50, 100, (40.38, 59.62))],
+)
+def test_wilson_interval(right, items, expected):
+    low, high = wilson_interval(right, items)
+    assert (low, high) == pytest.approx(expected, abs=0.005)
+    assert 0 <= low <= high <= 100
+    assert not f"{low:.1f}".startswith("-")
+
+
+def test_the_wilson_interval_covers_about_95_of_100():
+    for rate in (0.1, 0.5, 0.8):
+        chances = binom.pmf(range(41), 40, rate)
+        inside = [low <= 100 * rate <= high for low, high in (wilson_interval(k, 40) for k in range(41))]
+        assert 0.92 < float((chances * inside).sum()) < 0.98
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "items", "expected"),
+    [(6, 1, 40, (-0.79, 24.60)), (0, 0, 10, (-16.33, 16.33)), (1, 6, 40, (-24.60, 0.79))],
+)
+def test_paired_interval_by_hand(first, second, items, expected):
+    assert paired_interval(first, second, items) == pytest.approx(expected, abs=0.005)
+    low, high = paired_interval(3, 0, 3)
+    assert -100 <= low < high <= 100
+
+
+@pytest.mark.parametrize("rates", [(0.2, 0.1, 0.7), (0.05, 0.05, 0.9), (0.3, 0.02, 0.68)])
+def test_the_paired_interval_covers_about_95_of_100(rates):
+    counts = np.random.default_rng(0).multinomial(40, rates, size=4000)
+    truth = 100 * (rates[0] - rates[1])
+    ends = [paired_interval(first, second, 40) for first, second, _ in counts.tolist()]
+    covered = np.mean([low <= truth <= high for low, high in ends])
+    assert 0.93 < covered < 0.99
+
+
+def test_items_of_one_scene_count_as_one_where_they_agree() -> None:
+    values = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, -1.0])
+    # Items alone: the textbook's standard error of a mean.
+    assert standard_error(values, list(range(7))) == pytest.approx(values.std(ddof=1) / math.sqrt(7))
+    values, scenes = np.array([1.0] * 4 + [0.0] * 4 + [1.0] * 4), [i // 4 for i in range(12)]
+    alone = standard_error(values[::4], [0, 1, 2])
+    assert standard_error(values, scenes) == pytest.approx(alone)
+    assert standard_error(values, ["one"] * 12) == math.inf
+    (low, high), (lower, higher) = (grouped_interval(values.astype(bool), each) for each in (range(12), scenes))
+    assert lower < low < high < higher
+
+
+def test_items_without_a_shared_error_have_the_wilson_interval() -> None:
+    right = np.array([True] * 8 + [False] * 2)
+    assert grouped_interval(right, range(10)) == wilson_interval(8, 10)
+    # Groups of one rate leave no error and count by their items.
+    assert grouped_interval(np.array([True, False] * 3), list("aabbcc")) == wilson_interval(3, 6)
+    low, high = grouped_interval(np.ones(20, dtype=bool), range(20))
+    assert 80 < low < 90
+    assert high == pytest.approx(100.0)
+
+
+def test_the_grouped_interval_covers_about_95_of_100() -> None:
+    """Scenes of eight takes that are right or wrong together more often than not; Wilson's of all takes covers half."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), 8)
+    inside, alone = [], []
+    for _ in range(1000):
+        right = rng.random(240) < rng.beta(1.2, 0.8, 30)[groups]
+        low, high = grouped_interval(right, groups.tolist())
+        inside.append(low <= 60 <= high)
+        low, high = wilson_interval(int(right.sum()), 240)
+        alone.append(low <= 60 <= high)
+    assert 0.92 < np.mean(inside) < 0.98
+    assert np.mean(alone) < 0.8

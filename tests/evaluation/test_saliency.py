@@ -1,0 +1,158 @@
+"""Saliency on drawn pictures whose one coloured disc is in a known quarter of the frame."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from made import SMALL, SPEC, tiny_visual
+from messages import refuses
+from texthead.data.dataset import Dataset, Item
+from texthead.encoders.encoder import build_visual
+from texthead.encoders.load import load_encoder
+from texthead.errors import DataError
+from texthead.evaluation.saliency import Covered, cover, saliency
+from texthead.models.heads import LinearHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer
+from texthead.training.train import train
+from texthead.transfer.closed_form import logistic_head
+
+COLOURS = {"red": (215, 30, 35), "green": (30, 150, 50), "blue": (30, 60, 215)}
+QUARTERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+NAMES = (*COLOURS, "nothing")
+
+
+def picture(name: str, quarter: tuple[int, int], size: int, seed: int) -> np.ndarray:
+    """A cloudy ground, a coloured disc in one quarter (row, column), and a gray square in the quarter across from it.
+
+    Of "nothing" there is the square alone: without it the absence of the other colours would give a colour away.
+    """
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(60, 196, (4, 4), dtype=np.uint8))
+    clouds = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))[..., None]
+    canvas = Image.fromarray((clouds + rng.integers(-6, 7, (size, size, 3))).clip(0, 255).astype(np.uint8))
+    draw, half, reach = ImageDraw.Draw(canvas), size // 2, size // 8
+    for row, column in (quarter, (1 - quarter[0], 1 - quarter[1])):
+        y, x = (half * place + half // 2 + int(rng.integers(-2, 3)) for place in (row, column))
+        box = (x - reach, y - reach, x + reach, y + reach)
+        if (row, column) != quarter:
+            draw.rectangle(box, fill=(128, 128, 128))
+        elif name in COLOURS:
+            draw.ellipse(box, fill=COLOURS[name])
+    return np.asarray(canvas)
+
+
+def clip_of(*pictures: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def compare_heat(heat: Tensor, quarter: tuple[int, int]) -> float:
+    """Return the mean heat of a quarter of a frame divided by that of the rest."""
+    inside = torch.zeros_like(heat, dtype=torch.bool)
+    half = len(heat) // 2
+    rows, columns = (slice(0, half) if place == 0 else slice(-half, None) for place in quarter)
+    inside[rows, columns] = True
+    return float(heat[inside].mean() / heat[~inside].mean())
+
+
+def assert_heat_is_on_the_disc(model: Recognizer, size: int) -> None:
+    """A picture with the disc in each quarter, and a clip of two frames whose discs are in different quarters."""
+    for number, (colour, quarter) in enumerate(zip(("red", "green", "blue", "red"), QUARTERS, strict=True)):
+        heat = saliency(model, clip_of(picture(colour, quarter, size, 1000 + number)), colour)
+        assert heat.shape == (1, 7, 7)
+        assert (float(heat.min()) >= 0, float(heat.max())) == (True, 1)
+        row, column = divmod(int(heat[0].argmax()), 7)
+        assert (row // 4, column // 4) == quarter
+        assert compare_heat(heat[0], quarter) > 2.5
+    clip = clip_of(picture("blue", (0, 0), size, 2000), picture("blue", (1, 1), size, 2001))
+    heat = saliency(model, clip, "blue")
+    assert compare_heat(heat[0], (0, 0)) > 2.5
+    assert compare_heat(heat[1], (1, 1)) > 2.5
+
+
+def test_the_heat_of_mini_lies_on_the_disc():
+    """Its encoder as it comes, a logistic head fitted to its features of drawn pictures."""
+    visual = load_encoder("mini").visual.eval()
+    drawn = [(place, number) for number in range(16) for place in range(len(NAMES))]
+    pictures = [picture(NAMES[place], QUARTERS[number % 4], 96, 10 * number + place) for place, number in drawn]
+    with torch.inference_mode():
+        seen = torch.cat([visual(clip_of(shown)) for shown in pictures]).clone()
+    head = logistic_head(seen, torch.tensor([place for place, _ in drawn]), names=list(NAMES))
+    assert_heat_is_on_the_disc(Recognizer(visual, MeanPool(), head), 96)
+
+
+@pytest.mark.slow
+def test_the_heat_of_a_vit_lies_on_the_disc(tmp_path):
+    """open_clip's ViT of 8x8 patches, trained from nothing on drawn pictures by `train`."""
+    vision = {"image_size": 48, "patch_size": 8, "width": 64, "layers": 3, "head_width": 32}
+    config = json.dumps({"embed_dim": 32, "vision_cfg": vision})
+    spec = replace(SPEC, architecture="openclip", dim=32, size=48, crop=1.0, any_size=False, config=config)
+    torch.manual_seed(0)
+    model = Recognizer(build_visual(spec), MeanPool(), LinearHead(32, names=list(NAMES)))
+    items = []
+    for number, (place, name) in itertools.product(range(32), enumerate(NAMES)):
+        path = tmp_path / f"{name}{number}.png"
+        Image.fromarray(picture(name, QUARTERS[number % 4], 48, 10 * number + place)).save(path)
+        items.append(Item(path, name))
+    recipe = replace(SMALL, frames=1, size=48, resize=48, area=(0.7, 1.0), epochs=14, batch=16, lr=1e-3, lr_new=1e-3)
+    log = train(model, Dataset(tuple(items), "drawn"), None, recipe, out=tmp_path / "run", workers=0)
+    assert log[-1]["train_top1"] == 100
+    assert_heat_is_on_the_disc(model.eval(), 48)
+
+
+CLIP = clip_of(*(picture("red", (0, 1), 42, seed) for seed in range(3)))
+
+
+def score(model: Recognizer, clip: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model(clip[None])[0]
+
+
+@pytest.mark.parametrize(("kind", "rtol"), [("mean", 1.3e-6), ("transformer", 1.3e-6), ("conv", 1e-4)])
+def test_a_covered_region_scores_as_the_clip_with_that_region_covered(kind, rtol):
+    """By hand: the square around region (2, 5) of frame 1, of all where frames are encoded together, in its mean."""
+    torch.manual_seed(1)
+    visual, temporal, covered = tiny_visual(), MeanPool(), slice(1, 2)
+    if kind == "transformer":
+        temporal = TemporalTransformer(256, layers=1, width=64)
+        nn.init.normal_(temporal.project_out.weight)
+    elif kind == "conv":
+        temporal, covered = TemporalConv(visual), slice(None)
+    model = Recognizer(visual, temporal, LinearHead(256, names=["a", "b", "c"])).eval()
+    found = cover(model, CLIP, grid=7)
+    assert found.covered.shape == (3, 7, 7, 3)
+    torch.testing.assert_close(found.plain, score(model, CLIP), rtol=rtol, atol=1e-5)
+    other = CLIP.clone()
+    other[covered, :, 9:21, 27:39] = CLIP[covered].float().mean((2, 3), keepdim=True).round().to(torch.uint8)
+    torch.testing.assert_close(found.covered[1, 2, 5], score(model, other), rtol=rtol, atol=1e-5)
+    assert torch.equal(found.covered[0], found.covered[2]) == (kind == "conv")
+
+
+def test_heat_by_hand():
+    seen = Covered(torch.tensor([2.0, 0.0]), torch.tensor([[[[0.0, 0.0], [2.0, 0.0]]]]))
+    assert seen.heat(0).tolist() == [[[1.0, 0.0]]]
+    assert seen.strength(0) == pytest.approx(2.0)
+    assert seen.probabilities(0) == (pytest.approx(0.8808, abs=1e-4), pytest.approx(0.5))
+    # Covering it speaks for the other class: nothing is hot.
+    assert seen.heat(1).tolist() == [[[0.0, 0.0]]]
+    assert seen.strength(1) == 0
+    # The probability is 1 to the last bit before and after; the log-odds fall by 30.
+    certain = Covered(torch.tensor([80.0, 0.0]), torch.tensor([[[[50.0, 0.0], [80.0, 0.0]]]]))
+    assert certain.heat(0).tolist() == [[[1.0, 0.0]]]
+    assert certain.strength(0) == pytest.approx(30)
+    # The scores of a single class are taken as they are.
+    assert Covered(torch.tensor([3.0]), torch.tensor([[[[1.0], [2.0]]]])).heat(0).tolist() == [[[1.0, 0.5]]]
+
+
+def test_an_unknown_class_and_a_grid_that_is_too_fine_are_errors():
+    model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=["a", "b"]))
+    with refuses(DataError, "'c'", "a, b"):
+        saliency(model, CLIP, "c")
+    with refuses(DataError, "grid", 42, 50):
+        saliency(model, CLIP, "a", grid=50)

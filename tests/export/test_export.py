@@ -1,0 +1,346 @@
+"""texthead export: whatever a run can hold, the folder scores as the run does, for any number of clips and frames."""
+
+import csv
+import html
+import json
+import re
+import subprocess
+import sys
+import venv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from markdown_it import MarkdownIt
+
+from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
+from messages import prints, refuses
+from texthead.data.protocol import Views
+from texthead.errors import RunError
+from texthead.evaluation.calibration import Calibration, Coverage, Threshold, measure
+from texthead.export import export as exporting
+from texthead.export import parity, standalone
+from texthead.export.export import Scorer, export
+from texthead.export.model_card import _code, model_card
+from texthead.export.parity import Parity, noise_clips
+from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
+from texthead.models.prompt_head import PromptHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer, TokenConv
+from texthead.prediction.predict import look_of, predict
+from texthead.recipes import Recipe
+from texthead.runs.folder import rows_digest, write_run
+from texthead.runs.run import load_run, save_calibration
+from texthead.runs.scores import read_scores
+
+NAMES = ["red", "green", "blue"]
+VIT = replace(SPEC, architecture="timm:test_vit", dim=64, size=160, any_size=False)
+
+
+def heads(dim: int) -> dict[str, torch.nn.Module]:
+    """One of every kind that a run holds."""
+    rows, center = noise(3, dim), 0.1 * noise(dim, seed=1)
+    prompts = [f"a {name} one" for name in NAMES]
+    return {
+        "frozen": FrozenHead(rows, names=NAMES, scale=20.0, center=center, kind="text", prompts=prompts),
+        "trainable": TrainableHead(rows, names=NAMES, scale=20.0),
+        "templates": TemplatesHead(noise(4, 3, dim), names=NAMES, scale=20.0, pooling="probabilities"),
+        "templates' mean": TemplatesHead(noise(4, 3, dim), names=NAMES, scale=20.0, draw=True),
+        "prompt": PromptHead(None, NAMES, context=noise(2, 8), after="", read=NAMES, rows=rows, scale=20.0),
+        "linear": LinearHead(dim, names=NAMES, generator=torch.Generator().manual_seed(0)),
+        "probe": ProbeHead(rows, bias=noise(3, seed=2), center=center, names=NAMES),
+    }
+
+
+def temporal_of(kind: str, visual: torch.nn.Module, dim: int) -> torch.nn.Module:
+    """A temporal module that does something."""
+    made = {
+        "mean": MeanPool,
+        "transformer": lambda: TemporalTransformer(dim, layers=2, width=64),
+        "full transformer": lambda: TemporalTransformer(dim, layers=1, max_frames=12),
+        "conv": lambda: TemporalConv(visual),
+        "token-conv": lambda: TokenConv(visual),
+    }[kind]()
+    for number, parameter in enumerate(made.parameters()):
+        parameter.data += 0.1 * noise(*parameter.shape, seed=number)
+    return made
+
+
+def run_of(folder: Path, head: str, temporal: str, *, spec=SPEC, frames: int = 3, split=None):
+    """A run in a folder, read back."""
+    visual = tiny_visual(spec=spec)
+    model = Recognizer(visual, temporal_of(temporal, visual, spec.dim), heads(spec.dim)[head])
+    pixels = PIXELS if spec.any_size else replace(PIXELS, size=spec.size, resize=spec.size)
+    recipe = Recipe(name="test", frames=frames, size=pixels.size, resize=pixels.resize, origin="centre")
+    nothing: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
+    write_run(folder, model, recipe, pixels, NAMES, split or nothing)
+    return load_run(folder)
+
+
+def check_scores(folder: Path, run, views: Views | None = None, pooling=None) -> None:
+    """The folder's model gives the run's scores for several numbers of clips and frames."""
+    model, look = look_of(run, views=views, pooling=pooling)
+    scorer, predictor = Scorer(model, look.pooling).eval(), standalone.Predictor(folder)
+    for items, frames in ((1, 1), (1, 2), (3, 3), (2, 8), (5, 12)):
+        clips = noise_clips(items, frames, look)
+        with torch.inference_mode():
+            ours = scorer(torch.from_numpy(clips)).numpy()
+        theirs = predictor.model(clips)
+        assert theirs.shape == (items, 3)
+        assert np.abs(ours - theirs).max() <= 1e-4, (items, frames)
+        assert ours.std() > 1e-3, "all scores alike: nothing was compared"
+
+
+def check_pairs(ours: list[dict], theirs: list[dict]) -> None:
+    assert [pair["name"] for pair in ours] == [pair["name"] for pair in theirs]
+    expected = [pair["probability"] for pair in theirs]
+    assert [pair["probability"] for pair in ours] == pytest.approx(expected, abs=1e-4)
+
+
+def check_same_names(ours: str, theirs: str) -> None:
+    """The JSON of `texthead predict` names files as the lines of predict.py do."""
+    entries, others = json.loads(ours), [json.loads(line) for line in theirs.splitlines()]
+    assert [entry["path"] for entry in entries] == [other["path"] for other in others]
+    for entry, other in zip(entries, others, strict=True):
+        check_pairs(entry["top"], other["top"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("head", "temporal", "to"),
+    [
+        *((head, "mean", "onnx") for head in heads(SPEC.dim)),
+        ("linear", "conv", "onnx"),
+        ("templates", "transformer", "onnx"),
+        ("frozen", "full transformer", "onnx"),
+        ("frozen", "token-conv", "onnx"),
+        ("probe", "conv", "torch"),
+        ("templates", "transformer", "torch"),
+    ],
+)
+def test_every_head_and_temporal_module(tmp_path, head, temporal, to):
+    run = run_of(tmp_path / "run", head, temporal, spec=VIT if temporal == "token-conv" else SPEC)
+    assert export(run, tmp_path / "out", to=to).probabilities <= 1e-4
+    check_scores(tmp_path / "out", run)
+    assert (".pt2 file" in (tmp_path / "out" / "README.md").read_text()) == (to == "torch")
+    settings = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
+    assert temporal != "full transformer" or settings["input"]["most_frames"] == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["features", "logits", "probabilities"])
+def test_views_are_averaged_inside(tmp_path, pooling):
+    run = run_of(tmp_path / "run", "templates", "mean")
+    views = Views(2, 3, "first")
+    export(run, tmp_path / "out", views=views, pooling=pooling)
+    check_scores(tmp_path / "out", run, views, pooling)
+    path = write_video(tmp_path / "a.mp4", "red", frames=9)
+    (ours,) = predict(run, [path], views=views, pooling=pooling)
+    pairs = [{"name": name, "probability": probability} for name, probability in ours.top]
+    check_pairs(pairs, standalone.Predictor(tmp_path / "out").named(path, 5)["top"])
+
+
+def calibrated(run, **changes):
+    """The run with a calibration, as `texthead calibrate` writes it."""
+    rows, look = rows_digest(run.model.head.weight), look_of(run)[1].to_json()
+    made = Calibration(1.5, 40, Threshold(0.05, 0.6, 40), Coverage(0.9, 1.25), rows, look, "held")
+    return save_calibration(run, replace(made, **changes))
+
+
+def thresholds_of(run, *, promises: bool = True) -> dict:
+    return exporting.thresholds(*exporting.kept_calibration(run, look_of(run)[1], promises=promises))
+
+
+def test_a_calibration_comes_along(tmp_path):
+    """Of one for other rows, views or weights the temperature alone."""
+    run = run_of(tmp_path / "run", "frozen", "mean")
+    assert thresholds_of(run)["temperature"] == 1.0
+    held = thresholds_of(calibrated(run))
+    assert (held["temperature"], held["threshold"]["probability"], held["coverage"]["quantile"]) == (1.5, 0.6, 1.25)
+    for changes in ({"classes": "other"}, {"look": {"frames": 99}}, {}):
+        held = thresholds_of(calibrated(run, **changes), promises=bool(changes))
+        assert (held["temperature"], held["threshold"], held["coverage"]) == (1.5, None, None), changes
+        assert held["why"]
+
+
+def card_of(run, made: Calibration | None = None) -> str:
+    far, look = Parity((1,), 0.5, 0.25, 0, False, 0, 0, 0), look_of(run)[1]
+    return model_card(run, look, "name", far, made=made, file="model.onnx", int8=None)
+
+
+@pytest.mark.parametrize("promises", [True, False])
+def test_the_card_says_what_goes_along_of_a_calibration(tmp_path, promises):
+    run = calibrated(run_of(tmp_path / "run", "frozen", "mean"))
+    scores = torch.tensor([[3.0, 0.0]] * 30 + [[0.4, 0.0]] * 10)
+    found = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
+    run = save_calibration(run, replace(run.calibration, measured=found))
+    made, _ = exporting.kept_calibration(run, look_of(run)[1], promises=promises)
+    card = card_of(run, made)
+    assert ("0.600" in prints(card, "32x32 pixels")) == promises
+    assert ("10 of" in prints(card, "temperature 1.5", 40, "held")) == promises
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run and its exported folder `out`."""
+    folder = tmp_path_factory.mktemp("export")
+    export(run_of(folder / "run", "frozen", "mean"), folder / "out")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_command(world, say, tmp_path):
+    code, out, _ = say("export", world.run, "--out", tmp_path / "out", "--to", "torch")
+    assert code == 0
+    assert re.findall(r"\d+", prints(out, "held-out").rpartition("; ")[2]) == ["2", "2"]
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == {"README.md", "classes.json", "model.pt2", "predict.py", "preprocessing.json", "thresholds.json"}
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_other_classes(world, say, tmp_path):
+    code, _, err = say("export", world.run, "--out", tmp_path / "out", "--to", "torch", "--classes", "a kite, a bird")
+    assert code == 0, err
+    classes = json.loads((tmp_path / "out" / "classes.json").read_text())["classes"]
+    assert [entry["prompt"] for entry in classes] == ["a kite", "a bird"]
+    path = world.images / "red" / "0.png"
+    _, out, _ = say("predict", world.run, path, "--classes", "a kite, a bird", "--json")
+    predictor = standalone.Predictor(tmp_path / "out")
+    check_pairs(json.loads(out)[0]["top"], predictor.named(path, 5)["top"])
+    with refuses(standalone.Refused, "folder"):
+        predictor.named(path.parent, 5)
+
+
+def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world):
+    card = card_of(load_run(world.run))
+    split = json.loads((world.run / "split.json").read_text())
+    own = read_scores(world.run).methods[-1]
+    assert own.items == len(split["held_out"])
+    (numbers,) = (line for line in card.splitlines() if "top-1" in line)
+    assert re.findall(r"\d+", numbers)[:2] == [str(len(split["train"])), str(len(split["held_out"]))]
+    assert f"{own.top1:.1f} % of {own.items} (95 % interval {own.low:.1f}-{own.high:.1f})" in numbers
+    assert "- `blue`: `blue`" in card
+    assert "probabilities by 2.5e-01" in card
+
+
+@pytest.mark.parametrize("name", ["`code` | pipe", "a ` b", "``", "<b>a</b>", "a  bird"])
+def test_a_name_in_the_card_reads_as_it_is(name):
+    shown = html.escape(" ".join(name.split()), quote=False)
+    assert MarkdownIt().render(f"- {_code(name)}") == f"<ul>\n<li><code>{shown}</code></li>\n</ul>\n"
+
+
+def test_predict_py_names_as_texthead_predict_does(world, say, exported):
+    """In a process where torch, texthead and pillow cannot be imported."""
+    files = [*sorted(world.images.rglob("*.png"))[:4], *sorted(world.videos.rglob("*.mp4"))[:4]]
+    _, out, _ = say("predict", exported / "run", *files, "--json", "--workers", 0)
+    assert "README.md" in {path.name for path in (exported / "out").iterdir()}
+    blocked = "import sys\nfor name in ('torch', 'texthead', 'PIL', 'transformers'): sys.modules[name] = None\n"
+    program = str(exported / "out" / "predict.py")
+    start = f"import runpy; sys.argv = sys.argv[1:]; runpy.run_path({program!r}, run_name='__main__')"
+    command = [sys.executable, "-c", blocked + start, "predict.py", *map(str, files), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    check_same_names(out, done.stdout)
+
+
+def test_predict_py_reports_what_it_cannot_read_and_goes_on(exported, tmp_path):
+    paths = [write_broken(tmp_path / "a.mp4"), tmp_path / "none.png", write_image(tmp_path / "b.png", "red")]
+    command = [sys.executable, exported / "out" / "predict.py", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    lines = done.stdout.splitlines()
+    assert lines[0:5:2] == list(map(str, paths))
+    prints(lines[3], "No such file or directory")
+    assert [line.count("%") for line in lines] == [0] * 5 + [1] * len(NAMES)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_fresh_environment_of_three_packages(world, say, tmp_path):
+    export(load_run(world.run), tmp_path / "out")
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "numpy", "onnxruntime", "av"], check=True)
+    there = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False)
+    assert there.returncode, "torch is in the fresh environment"
+    files = [*sorted(world.images.rglob("*.png")), *sorted(world.videos.rglob("*.mp4"))]
+    command = [python, tmp_path / "out" / "predict.py", *files, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    check_same_names(say("predict", world.run, *files, "--json", "--workers", 0)[1], done.stdout)
+
+
+@pytest.mark.slow
+def test_int8_of_a_convolutional_encoder_is_smaller_and_prints_what_it_costs(world, say, tmp_path):
+    export(load_run(world.run), tmp_path / "whole")
+    code, out, _ = say("export", world.run, "--out", tmp_path / "int8", "--int8")
+    assert code == 0
+    prints(out, "held-out", "right")
+    whole, small = ((tmp_path / name / "model.onnx").stat().st_size for name in ("whole", "int8"))
+    assert small < whole / 2
+    assert "static" in (tmp_path / "int8" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_int8_of_a_vit_is_dynamic(tmp_path):
+    run = run_of(tmp_path / "run", "frozen", "mean", spec=VIT)
+    calibrated(run)
+    assert 0 < export(run, tmp_path / "out", int8=True).probabilities < 0.2
+    assert "dynamic" in (tmp_path / "out" / "README.md").read_text()
+    assert json.loads((tmp_path / "out" / "thresholds.json").read_text())["threshold"] is None
+
+
+def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):
+    new = tmp_path / "new"
+    assert str(tmp_path) in wrong("export", world.run, "--out", tmp_path)
+    assert str(tmp_path) in wrong("export", tmp_path, "--out", new)
+    assert "int8" in wrong("export", world.run, "--out", new, "--to", "torch", "--int8")
+    assert "template" in wrong("export", world.run, "--out", new, "--template", "a {}.")
+    assert "--out" in wrong("export", world.run)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "texthead[onnx]" in wrong("export", world.run, "--out", new)
+    assert not new.exists()
+
+
+@pytest.mark.slow
+def test_int8_without_training_files_and_a_model_that_differs_are_not_written(tmp_path, monkeypatch):
+    """The bound is made so small that the last bits break it."""
+    run = run_of(tmp_path / "run", "frozen", "mean")
+    with refuses(RunError, "int8"):
+        export(run, tmp_path / "out", int8=True)
+    monkeypatch.setattr(parity, "TOLERANCE", 1e-12)
+    with refuses(RunError, "1e-12"):
+        export(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_number_is_no_parity():
+    plain, none = np.array([[1.0, -np.inf]]), np.array([[np.nan, 0.0]])
+    for ours, theirs in (([plain, none], [plain, plain]), ([plain, plain], [plain, none])):
+        furthest = parity._furthest(ours, theirs)
+        with refuses(RunError, "NaN"):
+            parity.check_parity(Parity((1,), furthest, furthest, 0, True, 0, 0, 0))
+    assert parity._furthest([plain], [plain]) == 0
+
+
+def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
+    files = [str(write_image(tmp_path / f"{place:02d}.png", "red")) for place in range(63)]
+    split = {"train": files, "train_content": [""] * 63, "held_out": files, "held_out_content": [""] * 63}
+    run = run_of(tmp_path / "run", "frozen", "mean", split=split)
+    places = [int(path.stem) for path in parity._held_out(run)[0]]
+    assert len(places) == parity.CHECKED
+    assert places[-1] >= 61
+
+
+@pytest.mark.slow
+def test_a_real_run_on_real_clips(shared, tmp_path):
+    """Airborne clips through the exported folder are those of the library, and named alike."""
+    rows = list(csv.DictReader((shared / "video" / "airborne" / "clips.csv").open()))
+    files = [str(shared / "video" / "airborne" / row["path"]) for row in rows if row["split"] == "test"][::8]
+    split = {"train": [], "train_content": [], "held_out": files, "held_out_content": [""] * len(files)}
+    run = run_of(tmp_path / "run", "frozen", "transformer", frames=8, split=split)
+    found = export(run, tmp_path / "out")
+    assert (found.files, found.agree, found.same_pixels) == (10, 10, True)
+    assert found.scores <= 1e-4

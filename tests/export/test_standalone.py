@@ -1,0 +1,213 @@
+"""predict.py of an exported folder: the same frames, crops and pixels as the library, without the library."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from made import write_image, write_video
+from messages import refuses
+from texthead.data.clips import ViewClips
+from texthead.data.protocol import Pixels, Views
+from texthead.data.sampling import CROP_COUNTS, Along, Origin, crop_offsets
+from texthead.errors import MediaError
+from texthead.export import standalone
+
+FILE = Path(standalone.__file__)
+PIXELS = Pixels(32, 36, "bicubic")
+
+
+def settings_of(frames: int, views: Views, pixels: Pixels) -> dict:
+    """The settings that preprocessing.json would hold."""
+    return {"frames": frames, "views": vars(views), **vars(pixels)}
+
+
+def both(path: Path, frames: int, views: Views, pixels: Pixels = PIXELS):
+    """(the library's views of a file or its error, predict.py's)."""
+    ours = ViewClips([path], [0], frames=frames, views=views, pixels=pixels)[0][0]
+    try:
+        alone = standalone.views_of(path, settings_of(frames, views, pixels))
+    except (standalone.Refused, av.error.FFmpegError) as error:
+        alone = error
+    return ours if isinstance(ours, MediaError) else ours.numpy(), alone
+
+
+def check_same(path: Path, frames: int, views: Views, pixels: Pixels = PIXELS) -> None:
+    ours, alone = both(path, frames, views, pixels)
+    assert isinstance(alone, np.ndarray), alone
+    assert np.array_equal(ours, alone)
+
+
+def test_it_imports_nothing_but_numpy_and_av_and_what_a_model_needs():
+    tree = ast.parse(FILE.read_text())
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [getattr(node, "module", None) or alias.name for node in nodes for alias in node.names]
+    named = {module.partition(".")[0] for module in modules}
+    at_once = {n.names[0].name for n in tree.body if isinstance(n, ast.Import)}
+    assert named - set(sys.stdlib_module_names) == {"numpy", "av", "onnxruntime", "torch", "PIL"}
+    assert at_once - set(sys.stdlib_module_names) == {"av", "numpy"}
+
+
+@pytest.mark.parametrize("origin", get_args(Origin))
+def test_frames_are_those_of_sampling(origin):
+    for frames in (1, 2, 3, 8, 16, 128):
+        for clips in (1, 2, 3, 4, 7):
+            views = Views(clips, 1, origin)
+            for length in (1, 2, 3, 7, 8, 9, 31, 100, 127, 128, 129, 300, 1001):
+                found = standalone.clips_of(length, settings_of(frames, views, PIXELS))
+                assert found == views.frame_indices(length, frames), (length, frames, clips)
+
+
+@pytest.mark.parametrize("along", get_args(Along))
+def test_crops_are_those_of_sampling(along):
+    for crops in CROP_COUNTS:
+        for width, height in ((32, 32), (33, 32), (57, 36), (36, 57), (341, 256), (256, 341), (999, 40)):
+            found = standalone.crops_of(width, height, settings_of(1, Views(1, crops, along=along), PIXELS))
+            assert found == crop_offsets(width, height, 32, crops, along)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_resized_picture_is_torchs_to_the_bit(interpolation):
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        height, width = rng.integers(2, 500, 2)
+        size = tuple(int(side) for side in rng.integers(1, 300, 2))
+        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        frames = torch.from_numpy(picture)[None].permute(0, 3, 1, 2)
+        theirs = torch.nn.functional.interpolate(frames, size, mode=interpolation, antialias=True)
+        ours = standalone.scaled(picture, *size, interpolation == "bicubic")
+        assert np.array_equal(ours, theirs[0].permute(1, 2, 0).numpy()), (height, width, size)
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_views_of_a_picture_of_extreme_values(tmp_path, squash):
+    """Black and white next to each other, where a bicubic overshoots and has to be cut."""
+    stripes = np.kron(np.random.default_rng(1).integers(0, 2, (23, 31, 3)) * 255, np.ones((3, 4, 1))).astype(np.uint8)
+    PIL.Image.fromarray(stripes).save(tmp_path / "a.png")
+    for crops in CROP_COUNTS:
+        check_same(tmp_path / "a.png", 2, Views(1, crops), Pixels(40, 48, "bicubic", squash))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".mov", ".ts"])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_video_gives_the_same_views(tmp_path, suffix, codec):
+    path = write_video(tmp_path / f"a{suffix}", "red", frames=19, codec=codec)
+    for frames, views in ((1, Views()), (8, Views(origin="centre")), (5, Views(3, 3)), (16, Views(2, 10, "dense"))):
+        check_same(path, frames, views)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_short_video_gives_the_same_views(tmp_path, frames):
+    check_same(write_video(tmp_path / "a.mp4", "blue", frames=frames), 8, Views(2, 1))
+
+
+def test_a_variable_frame_rate_gives_the_same_views(tmp_path):
+    plain, out = write_video(tmp_path / "a.mkv", "green", frames=8, codec="mpeg4"), tmp_path / "b.mkv"
+    with av.open(str(plain)) as old, av.open(str(out), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(video=0) if packet.size]
+        for packet, time in zip(packets, [0, 1, 5, 6, 20, 21, 22, 40], strict=True):
+            packet.pts = packet.dts = time * packet.duration
+            packet.stream = stream
+            new.mux(packet)
+    check_same(out, 4, Views(origin="centre"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".webp", ".tif"])
+def test_an_image_gives_the_same_views(tmp_path, suffix):
+    check_same(write_image(tmp_path / f"a{suffix}", "red"), 4, Views(1, 3))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "LA", "I;16"])
+def test_without_pillow_a_png_is_the_same_or_refused(tmp_path, monkeypatch, mode):
+    rng, path = np.random.default_rng(2), tmp_path / "a.png"
+    if mode == "I;16":
+        PIL.Image.fromarray(rng.integers(0, 2**16, (40, 50), dtype=np.uint16)).save(path)
+    else:
+        PIL.Image.fromarray(rng.integers(0, 256, (40, 50, 4), dtype=np.uint8), "RGBA").convert(mode).save(path)
+    with_pillow = standalone.read_image(path)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    if mode in ("LA", "I;16", "1"):
+        with refuses(standalone.Refused, "pip install pillow"):
+            standalone.read_image(path)
+    else:
+        assert np.array_equal(standalone.read_image(path), with_pillow)
+
+
+def test_without_pillow_a_jpeg_is_refused(tmp_path, monkeypatch):
+    path = write_image(tmp_path / "a.jpg", "red")
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with refuses(standalone.Refused, "pip install pillow"):
+        standalone.read_image(path)
+
+
+def test_a_picture_that_is_damaged_or_too_large_is_refused_by_both(tmp_path):
+    sound = write_image(tmp_path / "a.png", "red").read_bytes()
+    (tmp_path / "chunk.png").write_bytes(sound.replace(b"IDAT", b"\xe1\x06\xa8\xbf"))
+    PIL.Image.new("1", (16_385, 1)).save(tmp_path / "long.png")
+    PIL.Image.new("1", (1, 1001)).save(tmp_path / "thin.png")
+    PIL.Image.new("1", (14_000, 14_000)).save(tmp_path / "bomb.png")
+    PIL.Image.new("L", (40, 40)).save(tmp_path / "other.eps")
+    (tmp_path / "other.eps").rename(tmp_path / "eps.png")
+    for name in ("chunk", "long", "thin", "bomb", "eps"):
+        path = tmp_path / f"{name}.png"
+        with pytest.raises((standalone.Refused, OSError)):
+            standalone.read_image(path)
+        ours = ViewClips([path], [0], frames=1, views=Views(), pixels=PIXELS)[0][0]
+        assert isinstance(ours, MediaError), name
+
+
+def test_what_is_no_video_is_refused(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no video" * 50)
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {write_video(tmp_path / 'b.mp4', 'red')}\n")
+    for path in (tmp_path / "a.mp4", tmp_path / "list.mp4", tmp_path / "none.mp4"):
+        ours, alone = both(path, 4, Views())
+        assert isinstance(ours, MediaError)
+        assert isinstance(alone, (standalone.Refused, av.error.FFmpegError))
+
+
+def test_real_files_of_many_codecs_give_the_same_views_or_are_refused_by_both(shared):
+    """Rotation, variable frame rate, 10 bits, odd sizes, damage: nothing that the library reads is read otherwise."""
+    derived, real = (sorted((shared / "decode" / name).iterdir()) for name in ("derived", "real"))
+    files = [path for path in derived if path.is_file() and path.suffix != ".md"]
+    files += [path for path in real if path.name.startswith(("decord", "zamba", "mmaction2_test"))]
+    same = 0
+    for path in files:
+        ours, alone = both(path, 8, Views(origin="centre"))
+        assert isinstance(ours, MediaError) == isinstance(alone, Exception), path.name
+        if isinstance(alone, np.ndarray):
+            assert np.array_equal(ours, alone), path.name
+            same += 1
+    assert same >= 25
+
+
+def test_answers_and_sets_of_a_calibrated_model(tmp_path):
+    """By hand: scores 2 1 0 at temperature 0.5 give 0.867 0.117 0.016."""
+    predictor = standalone.Predictor.__new__(standalone.Predictor)
+    predictor.names = ["a", "b", "c"]
+    predictor.settings = settings_of(1, Views(), Pixels(8, 8, "bicubic"))
+    predictor.model = lambda clips: np.array([[2.0, 1.0, 0.0]])
+    path = write_image(tmp_path / "a.png", "red")
+    for needed, answer in ((0.86, "a"), (0.87, standalone.NONE)):
+        predictor.thresholds = {
+            "temperature": 0.5,
+            "threshold": {"false_accept": 0.05, "probability": needed},
+            "coverage": {"level": 0.9, "quantile": 1.5},
+        }
+        found = predictor.named(path, 2)
+        assert [pair["name"] for pair in found["top"]] == ["a", "b"]
+        assert [pair["probability"] for pair in found["top"]] == pytest.approx([0.866813, 0.117310], abs=1e-6)
+        assert (found["answer"], found["set"]) == (answer, ["a", "b"])
+        assert (standalone.NONE in standalone.shown(found)) == (answer != "a")
+
+
+def test_help_needs_no_model():
+    done = subprocess.run([sys.executable, str(FILE), "--help"], capture_output=True, text=True, check=True)
+    assert "FILE" in done.stdout

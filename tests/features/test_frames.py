@@ -1,0 +1,399 @@
+"""Features by content: what is kept is what would be computed, and nothing else is ever given back."""
+
+import functools
+import itertools
+import multiprocessing
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from made import PIXELS, SPEC, tiny_visual, write_broken, write_frames, write_image, write_video
+from messages import prints, refuses
+from texthead.data.sampling import evenly
+from texthead.data.transforms import view_crops
+from texthead.encoders.encoder import Visual
+from texthead.errors import MediaError, TextheadError
+from texthead.features import frames as module
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.frames import FrameFeatures, frame_features, readable
+from texthead.media.open import open_media
+from training_runs import assert_same_weights, copied
+
+choose = functools.partial(evenly, most=4)
+
+
+@pytest.fixture(scope="module")
+def visual() -> Visual:
+    return tiny_visual()
+
+
+@pytest.fixture
+def cache(visual: Visual, tmp_path: Path) -> FeatureCache:
+    return FeatureCache(encoder_key(visual, PIXELS), tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("videos")
+    colours = ["red", "green", "blue"]
+    return [write_video(folder / f"{c}.mp4", c, frames=n) for c, n in zip(colours, (6, 3, 8), strict=True)]
+
+
+def read(visual: Visual, paths: list[Path], cache=None, choose=choose, pixels=PIXELS, **options) -> list[torch.Tensor]:
+    """Return the features of files that can all be read."""
+    entries = frame_features(visual, paths, choose, pixels, cache=cache, **options)
+    assert all(isinstance(entry, FrameFeatures) for entry in entries)
+    return [entry.features for entry in entries if isinstance(entry, FrameFeatures)]
+
+
+def assert_unusable(folder: Path, use: Callable[[], object]) -> None:
+    """Fail unless the use of the cache in the folder is one line with its file and what else to try."""
+    with pytest.raises(TextheadError) as caught:  # The message quotes SQLite.
+        use()
+    message = str(caught.value)
+    assert message.startswith(f"{folder / 'key.sqlite'}: ")
+    assert "TEXTHEAD_CACHE" in message
+    assert "\n" not in message
+
+
+def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise AssertionError(f"{path} was opened")
+
+    monkeypatch.setattr(module, "open_media", refuse)
+
+
+def test_evenly_gives_all_frames_or_segment_centres() -> None:
+    assert [evenly(*pair) for pair in ((1, 4), (4, 4), (3, 8))] == [[0], [0, 1, 2, 3], [0, 1, 2]]
+    assert [evenly(*pair) for pair in ((10, 3), (5, 4))] == [[1, 5, 8], [0, 1, 3, 4]]
+    for length, most in itertools.product(range(1, 40), range(1, 20)):
+        chosen = evenly(length, most)
+        assert len(set(chosen)) == len(chosen) == min(length, most)
+        assert chosen == sorted(chosen)
+        assert 0 <= chosen[0] <= chosen[-1] < length
+
+
+def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> None:
+    found = frame_features(visual, videos, choose, PIXELS, cache=None)
+    for path, entry in zip(videos, found, strict=True):
+        assert isinstance(entry, FrameFeatures)
+        with open_media(path) as media:
+            indices = evenly(media.num_frames, 4)
+            frames = media.frames_at(indices)
+            assert (entry.length, entry.indices) == (media.num_frames, indices)
+        with torch.no_grad():
+            expected = visual(view_crops(frames, 32, 36, 1, "bilinear")[0])
+        torch.testing.assert_close(entry.features, expected, rtol=1e-5, atol=1e-5)
+    red, _, blue = read(visual, videos)
+    assert not torch.allclose(red, blue, atol=1e-3)
+    assert not torch.allclose(red[0], red[1], atol=1e-4), "frames of one video differ"
+
+
+def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
+    for _ in ("computed", "kept"):
+        (entry,) = frame_features(visual, videos[:1], lambda length: [3, 1, 1, length - 1], PIXELS, cache=cache)
+        assert isinstance(entry, FrameFeatures)
+        assert (entry.length, entry.indices, entry.features.shape) == (6, [1, 3, 5], (3, 256))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_many_small_batches_keep_every_file_in_its_place(
+    visual: Visual, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(9)]
+    paths.insert(4, tmp_path / "missing.mp4")
+    paths.insert(7, write_broken(tmp_path / "broken.mp4"))
+    monkeypatch.setattr(module, "frames_together", lambda device: 2)
+    found = frame_features(visual, paths, choose, PIXELS, cache=None, workers=workers)
+    for i, (path, entry) in enumerate(zip(paths, found, strict=True)):
+        if i in (4, 7):
+            assert isinstance(entry, MediaError)
+            assert entry.path == path
+            continue
+        assert isinstance(entry, FrameFeatures)
+        (alone,) = read(visual, [path])
+        torch.testing.assert_close(entry.features, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_training_encoder_is_read_in_evaluation_mode_and_left_training(videos: list[Path]) -> None:
+    visual = tiny_visual()
+    (expected,), before = read(visual, videos[:1]), copied(visual)
+    visual.train()
+    (found,) = read(visual, videos[:1])
+    assert torch.equal(found, expected)
+    assert visual.training
+    assert_same_weights(visual.state_dict(), before)
+
+
+@pytest.mark.parametrize("reopen", [False, True])
+def test_a_hit_is_bit_identical_and_opens_no_file(
+    visual: Visual,
+    videos: list[Path],
+    cache: FeatureCache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reopen: bool,
+) -> None:
+    """Also the same bytes under another name, and in a process that opens the cache anew."""
+    (tmp_path / "another name.mp4").write_bytes(videos[0].read_bytes())
+    first = frame_features(visual, videos, choose, PIXELS, cache=cache)
+    if reopen:
+        cache.close()
+        cache = FeatureCache(encoder_key(visual, PIXELS), cache.path.parent)
+    forbid_decoding(monkeypatch)
+    monkeypatch.setattr(visual, "forward", lambda frames: pytest.fail("the encoder ran"))
+    again = frame_features(visual, [*videos, tmp_path / "another name.mp4"], choose, PIXELS, cache=cache)
+    for a, b in zip([*first, first[0]], again, strict=True):
+        assert isinstance(a, FrameFeatures)
+        assert isinstance(b, FrameFeatures)
+        assert (a.length, a.indices) == (b.length, b.indices)
+        assert torch.equal(a.features, b.features)
+        assert b.features.dtype == torch.float32
+
+
+def test_a_subset_of_kept_frames_hits_and_other_frames_are_computed(
+    visual: Visual, videos: list[Path], cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (four,) = read(visual, videos[2:], cache, lambda n: [0, 2, 4, 6])
+    opened: list[Path] = []
+
+    def counted(path: str):
+        opened.append(Path(path))
+        return open_media(path)
+
+    monkeypatch.setattr(module, "open_media", counted)
+    (two,) = read(visual, videos[2:], cache, lambda n: [2, 6])
+    assert torch.equal(two, four[[1, 3]])
+    assert opened == []
+    (mixed,) = read(visual, videos[2:], cache, lambda n: [2, 3])
+    assert opened == videos[2:]
+    torch.testing.assert_close(mixed[0], four[1], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(mixed[1], four[1], atol=1e-4)
+
+
+def test_only_what_is_missing_is_computed(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
+    (red,) = read(visual, videos[:1], cache)
+    seen: list[tuple[int, int]] = []
+    found = read(visual, videos, cache, progress=lambda *done: seen.append(done))
+    assert torch.equal(found[0], red)
+    assert seen == [(2, 3), (3, 3)], "the kept file counts as done from the start"
+
+
+def test_other_weights_sizes_or_interpolation_are_other_addresses(visual: Visual) -> None:
+    nearly = tiny_visual()
+    with torch.no_grad():
+        nearly.get_parameter("net.conv_stem.weight").view(-1)[5].add_(1e-6)
+    statistics = tiny_visual()
+    statistics.get_buffer("net.bn1.running_mean").view(-1)[0].add_(1e-6)
+    keys = [
+        encoder_key(visual, PIXELS),
+        encoder_key(nearly, PIXELS),
+        encoder_key(statistics, PIXELS),
+        encoder_key(tiny_visual(seed=1), PIXELS),
+        encoder_key(visual, replace(PIXELS, size=31)),
+        encoder_key(visual, replace(PIXELS, resize=40)),
+        encoder_key(visual, replace(PIXELS, interpolation="bicubic")),
+        encoder_key(tiny_visual(spec=replace(SPEC, mean=(0.4, 0.5, 0.5))), PIXELS),
+        encoder_key(tiny_visual(spec=replace(SPEC, std=(0.25, 0.25, 0.3))), PIXELS),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert encoder_key(tiny_visual(), PIXELS) == keys[0], "the same weights, the same address"
+
+
+def test_other_weights_or_sizes_have_a_cache_of_their_own(
+    visual: Visual, videos: list[Path], cache: FeatureCache
+) -> None:
+    frame_features(visual, videos[:1], choose, PIXELS, cache=cache)
+    wider = replace(PIXELS, resize=44)
+    other = FeatureCache(encoder_key(visual, wider), cache.path.parent)
+    assert other.length(other.digest(videos[0])) is None
+    (found,) = read(visual, videos[:1], other, pixels=wider)
+    (expected,) = read(visual, videos[:1], pixels=wider)
+    (before,) = read(visual, videos[:1], cache)
+    assert torch.equal(found, expected)
+    assert not torch.allclose(found, before, atol=1e-4)
+    for encoder, pixels in ((tiny_visual(seed=5), PIXELS), (visual, wider)):
+        with refuses(TextheadError, cache.path, volatile=[cache.key]):
+            frame_features(encoder, videos, choose, pixels, cache=cache)
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+@pytest.mark.parametrize("name", ["picture.bmp", "img_{:05d}.bmp"])
+def test_a_changed_picture_misses(
+    visual: Visual, cache: FeatureCache, tmp_path: Path, name: str, keep_time: bool
+) -> None:
+    """Also as a frame of a folder, and where a copy keeps size and modification time, as `rsync -t` and `cp -p` do."""
+    path = write_frames(tmp_path / name, "red", 9)
+    changed = tmp_path / name.format(6)
+    (red,) = read(visual, [path], cache)
+    before, digest = changed.stat(), cache.digest(path)
+    time.sleep(0.02)  # File systems stamp in steps of a few milliseconds.
+    write_image(changed, "blue")
+    assert changed.stat().st_size == before.st_size
+    if keep_time:
+        os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert cache.digest(path) != digest
+    (blue,) = read(visual, [path], cache)
+    (expected,) = read(visual, [path])
+    assert torch.equal(blue, expected)
+    assert blue.shape == red.shape
+    assert not torch.allclose(blue, red, atol=1e-3)
+
+
+def test_a_copied_folder_of_frames_hits(visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch) -> None:
+    path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 9)
+    other = write_frames(tmp_path / "elsewhere" / "{:d}.png", "red", 9, first=0)
+    (before,) = read(visual, [path], cache)
+    forbid_decoding(monkeypatch)
+    assert cache.digest(path) == cache.digest(other)
+    assert all(torch.equal(features, before) for features in read(visual, [path, other], cache))
+
+
+def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
+    visual: Visual, cache: FeatureCache, tmp_path: Path
+) -> None:
+    path, third = write_frames(tmp_path / "img_{:05d}.png", "red", 5), tmp_path / "img_00003.png"
+    third.unlink()
+    (gap,) = frame_features(visual, [path], choose, PIXELS, cache=cache)
+    os.mkfifo(third)
+    (pipe,) = frame_features(visual, [path], choose, PIXELS, cache=cache)
+    for error, named in ((gap, path), (pipe, third)):
+        assert isinstance(error, MediaError)
+        assert error.path == named
+        prints(str(error), third.name)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_unreadable_files_are_values(
+    visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path, cached: bool
+) -> None:
+    missing, broken = tmp_path / "missing.mp4", write_broken(tmp_path / "broken.mp4")
+    paths = [missing, videos[0], broken, videos[1]]
+    entries = frame_features(visual, paths, choose, PIXELS, cache=cache if cached else None)
+    errors = [entry for entry in entries if isinstance(entry, MediaError)]
+    assert [error.path for error in errors] == [missing, broken]
+    assert all(str(error).startswith(f"{error.path}: ") for error in errors)
+    assert readable(entries, skip=True) == ([1, 3], errors)
+    with refuses(MediaError, missing, "1 more", "--skip-unreadable") as caught:
+        readable(entries, skip=False)
+    assert caught.value.path == missing  # pyright: ignore[reportAttributeAccessIssue]
+    read(visual, [write_video(broken, "red")], cache)  # A file that could not be read is tried again.
+
+
+def test_a_damaged_cache_file_or_folder_is_a_clear_error(tmp_path: Path) -> None:
+    cache = FeatureCache("key", tmp_path)
+    cache.put("a", 300, range(300), torch.arange(300.0 * 64).view(300, 64))
+    cache.close()  # The write-ahead log goes into the file.
+    whole = cache.path.read_bytes()
+    assert len(whole) > 300 * 64 * 4
+    for part in (whole[: len(whole) // 3], whole[: len(whole) // 2]):
+        cache.path.write_bytes(part)
+        assert_unusable(tmp_path, lambda: FeatureCache("key", tmp_path).get("a", range(300)))
+    for content in (b"this is no database " * 400, b"SQLite format 3\x00" + bytes(4000)):
+        cache.path.write_bytes(content)
+        assert_unusable(tmp_path, lambda: FeatureCache("key", tmp_path).digest(Path(__file__)))
+    assert_unusable(cache.path / "cache", lambda: FeatureCache("key", cache.path / "cache"))
+
+
+def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "here"))
+    cache = FeatureCache("key")
+    cache.put("a", 1, [0], torch.ones(1, 3))
+    assert cache.path == tmp_path / "here" / "features" / "key.sqlite"
+    assert cache.path.is_file()
+
+
+def test_a_full_disk_is_a_clear_error_and_keeps_what_is_there(tmp_path: Path) -> None:
+    cache = FeatureCache("key", tmp_path)
+    cache.put("kept", 1, [0], torch.ones(1, 64))
+    # SQLite's own limit raises what a full disk does.
+    cache._db.execute(f"PRAGMA max_page_count = {cache._db.execute('PRAGMA page_count').fetchone()[0]}")
+    assert_unusable(tmp_path, lambda: cache.put("new", 64, range(64), torch.ones(64, 4096)))
+    assert torch.equal(cache.get("kept", [0]), torch.ones(1, 64))
+    assert cache.length("new") is None, "half of a file's rows is never kept"
+
+
+def test_opening_waits_for_a_process_that_writes(tmp_path: Path) -> None:
+    """The switch to write-ahead logging fails at once, whatever the timeout, while another process writes."""
+    other = sqlite3.connect(tmp_path / "key.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE theirs(x)")
+    other.execute("BEGIN IMMEDIATE")
+    later = threading.Timer(0.3, other.execute, ["COMMIT"])
+    later.start()
+    cache = FeatureCache("key", tmp_path)
+    later.join()
+    cache.put("a", 1, [0], torch.ones(1, 3))
+    assert torch.equal(cache.get("a", [0]), torch.ones(1, 3))
+
+
+def _write_many(folder: Path, name: int, barrier, errors) -> None:
+    try:
+        barrier.wait()
+        cache = FeatureCache("key", folder)
+        for i in range(30):
+            cache.put(f"{name} {i}", 2, [0, 1], torch.full((2, 8), float(100 * name + i)))
+            cache.put("shared", 2, [0, 1], torch.full((2, 8), 7.0))
+        errors.put(None)
+    except Exception as error:
+        errors.put(repr(error))
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier, errors = context.Barrier(3), context.Queue()
+    writers = [context.Process(target=_write_many, args=(tmp_path, name, barrier, errors)) for name in range(3)]
+    for writer in writers:
+        writer.start()
+    assert [errors.get(timeout=60) for _ in writers] == [None, None, None]
+    for writer in writers:
+        writer.join()
+    cache = FeatureCache("key", tmp_path)
+    for name in range(3):
+        for i in range(30):
+            assert torch.equal(cache.get(f"{name} {i}", [1, 0]), torch.full((2, 8), float(100 * name + i)))
+    assert torch.equal(cache.get("shared", [0]), torch.full((1, 8), 7.0))
+
+
+def _write_until_killed(folder: Path, started) -> None:
+    cache = FeatureCache("key", folder)
+    for i in range(100_000):
+        cache.put(str(i), 16, range(16), torch.full((16, 64), float(i)))
+        if i == 20:
+            started.set()
+
+
+def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    writer = context.Process(target=_write_until_killed, args=(tmp_path, started))
+    writer.start()
+    assert started.wait(60)
+    assert writer.pid is not None
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    cache = FeatureCache("key", tmp_path)
+    kept = list(itertools.takewhile(lambda i: cache.length(str(i)) is not None, itertools.count()))
+    assert len(kept) > 20
+    for i in kept[:10] + kept[-10:]:
+        assert torch.equal(cache.get(str(i), range(16)), torch.full((16, 64), float(i)))
+
+
+def test_the_bytes_of_a_video_under_other_names(
+    visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path
+) -> None:
+    """One name is not UTF-8; under a picture's name the cached features of the video are not used."""
+    names = [tmp_path / os.fsdecode(b"caf\xe9.mp4"), tmp_path / "video.jpg"]
+    for name in names:
+        name.write_bytes(videos[0].read_bytes())
+    for _ in range(2):
+        video, picture = frame_features(visual, names, choose, PIXELS, cache=cache)
+        assert isinstance(video, FrameFeatures)
+        assert isinstance(picture, MediaError)

@@ -1,0 +1,91 @@
+"""Templates find their files by number, whole and in order, or the error names what is wrong with the folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from messages import refuses
+from texthead.errors import MediaError
+from texthead.media.frame_folder import frame_file, frame_files, is_template
+
+
+def touch(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def test_a_template_has_one_place_for_a_number():
+    assert all(map(is_template, ["img_{:05d}.jpg", "a/b/{:d}.png", "{:010d}x.bmp", Path("v/{:04d}.JPG")]))
+    assert not any(map(is_template, ["a.jpg", "{}.jpg", "{:05d}/a.jpg", "{:05d}_{:05d}.jpg", "%05d.jpg", ""]))
+    assert not any(map(is_template, ["{:5d}.jpg", "{:0d}.jpg", "{:05f}.jpg"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "file"),
+    [
+        ("img_{:05d}.jpg", 7, "img_00007.jpg"),
+        ("{:d}.png", 7, "7.png"),
+        ("{:02d}.png", 123, "123.png"),
+        ("a{b}{:02d}", 1, "a{b}01"),
+    ],
+)
+def test_the_file_of_a_frame(tmp_path, name, number, file):
+    assert frame_file(tmp_path / name, number) == tmp_path / file
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_files_come_by_number_and_others_are_passed_over(tmp_path, first):
+    names = [f"img_{number:02d}.jpg" for number in range(first, 112)]
+    others = ["img_1.jpg", "img_003.jpg", "img_05.JPG", "img_-1.jpg", "ximg_01.jpg", "img_٠١.jpg", "notes.txt"]
+    touch(tmp_path, *names, *others)
+    assert frame_files(tmp_path / "img_{:02d}.jpg") == [tmp_path / name for name in names]
+
+
+def test_numbers_without_zeros_and_signs_of_regular_expressions(tmp_path):
+    touch(tmp_path, *(f"{number}.png" for number in range(12)), "01.png", "00.png")
+    assert [file.name for file in frame_files(tmp_path / "{:d}.png")] == [f"{number}.png" for number in range(12)]
+    touch(tmp_path, "a.(b)[1]+_01.png", "aX(b)[1]+_02.png")
+    assert [file.name for file in frame_files(tmp_path / "a.(b)[1]+_{:02d}.png")] == ["a.(b)[1]+_01.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        ([], ["0 files"]),
+        (["a.jpg", "img_1.jpg"], ["2 files"]),
+        (["img_02.jpg", "img_03.jpg"], ["img_02.jpg"]),
+        (["img_01.jpg", "img_02.jpg", "img_05.jpg"], ["img_03.jpg", "img_05.jpg"]),
+        (["img_00.jpg", "img_02.jpg"], ["img_01.jpg"]),
+    ],
+)
+def test_a_folder_that_does_not_fit(tmp_path, names, parts):
+    path = touch(tmp_path, *names) / "img_{:02d}.jpg"
+    with refuses(MediaError, path, *parts) as caught:
+        frame_files(path)
+    assert caught.value.path == path
+
+
+def test_no_folder(tmp_path):
+    touch(tmp_path, "file")
+    for path in (tmp_path / "gone" / "{:05d}.jpg", tmp_path / "file" / "{:05d}.jpg"):
+        with pytest.raises(MediaError) as caught:
+            frame_files(path)
+        assert caught.value.path == path
+
+
+def test_a_folder_is_listed_once_and_no_file_is_looked_at(tmp_path, monkeypatch):
+    touch(tmp_path, *(f"{number:05d}.jpg" for number in range(50)))
+    listed, real = [], os.scandir
+
+    def scandir(path):
+        listed.append(path)
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        patch.setattr(Path, "stat", lambda *_, **__: pytest.fail("a file was looked at"))
+        assert len(frame_files(tmp_path / "{:05d}.jpg")) == 50
+    assert listed == [tmp_path]

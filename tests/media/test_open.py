@@ -1,0 +1,544 @@
+"""Every frame bit for bit as sequential decoding gives it, and a MediaError for what is not whole.
+
+The small videos are made here; the real ones, from phones, webcams and old cameras, are in the shared folder.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from made import sound, write_frames, write_image
+from media_files import HEIGHT, RATE, WIDTH, X264, damage, encode, lossless, packet_place, scene, truncate, turn, x264
+from messages import refuses
+from texthead.errors import DataError, MediaError
+from texthead.media import image as images
+from texthead.media import limits, video_stream
+from texthead.media import video as videos
+from texthead.media.image import IMAGE_SUFFIXES, FrameFolder, Image
+from texthead.media.open import check, is_image, is_media, open_media, suffix_of
+from texthead.media.video import VIDEO_SUFFIXES, Video
+
+
+def sequential(path: Path) -> list[np.ndarray]:
+    """Every picture in the order in which FFmpeg shows them."""
+    with av.open(str(path)) as container:
+        frames = container.decode(container.streams.best("video"))
+        return [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in frames]
+
+
+def pictures(media: Video | Image, indices: list[int]) -> list[np.ndarray]:
+    return [*media.frames_at(indices).permute(0, 2, 3, 1).numpy()]
+
+
+def catch(read: Callable[..., object], *arguments: object) -> MediaError:
+    """Return the error of a call; its wording is partly that of FFmpeg, Pillow or the system."""
+    with pytest.raises(MediaError) as caught:
+        read(*arguments)
+    return caught.value
+
+
+def assert_random_access_is_exact(path: Path, each: bool = False) -> None:
+    """Frames read in ones, pairs, eights and all at once equal those decoded in sequence.
+
+    With `each`, every frame is read alone too: each stretch starts where it would for that frame.
+    """
+    with open_media(path) as media:
+        assert isinstance(media, Video)
+        reference = sequential(path)
+        n = media.num_frames
+        assert n == len(reference)
+        assert len(media.pts_seconds) == n
+        assert media.pts_seconds == sorted(media.pts_seconds)
+        assert media.pts_seconds[0] == 0
+        rng = np.random.default_rng(0)
+        requests = [[n - 1], [n // 2], [n // 2, n // 2 - 1], [i * n // 8 for i in range(8)], [n - 1, 0, n - 1]]
+        requests += [rng.integers(0, n, 3).tolist() for _ in range(3)] + [list(range(min(n, 64)))]
+        requests += [[i] for i in range(n)] if each else []
+        for indices in [[max(0, i) for i in request] for request in requests]:
+            for index, picture in zip(indices, pictures(media, indices), strict=True):
+                assert np.array_equal(picture, reference[index]), (path.name, index, indices)
+
+
+# ---- names
+
+
+def test_a_name_says_whether_it_is_media_or_an_image():
+    assert all(map(is_media, ["a.mp4", "A.MP4", "x/y.JPEG", "b.gif", Path("c.webm"), "v1/img_{:05d}.jpg"]))
+    assert not any(map(is_media, ["a.txt", "mp4", ".mp4", "a.mp4.part", "a", ""]))
+    assert is_image("a/img_00001.JPG")
+    assert not any(map(is_image, ["a/img_{:05d}.jpg", "a.mp4", "a.gif", "a"]))
+    assert not VIDEO_SUFFIXES & IMAGE_SUFFIXES
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES)
+
+
+# ---- videos: exactness
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("videos")
+
+
+RECIPES = {
+    "h264.mp4": lambda path: x264(path),
+    "one_gop.mp4": lambda path: x264(path, ":keyint=250:b-pyramid=normal"),
+    "open_gop.mp4": lambda path: x264(path, ":open-gop=1"),
+    "intra_refresh.mp4": lambda path: x264(path, ":intra-refresh=1:keyint=12:bframes=0", size=(160, 120)),
+    "open_gop.ts": lambda path: x264(path, ":open-gop=1"),
+    "interlaced.ts": lambda path: x264(path, ":interlaced=1"),
+    "h264.avi": lambda path: x264(path),
+    "h264.mkv": lambda path: x264(path),
+    "raw.h264": lambda path: x264(path),
+    "mpeg4.mp4": lambda path: encode(path, "mpeg4", gop=12),
+    "mpeg4_b.mp4": lambda path: encode(path, "mpeg4", gop=12, b_frames=2),
+    "mpeg4_b.avi": lambda path: encode(path, "mpeg4", gop=12, b_frames=2),
+    "intra.avi": lambda path: encode(path, "mpeg4", gop=0),
+    "mpeg2_open.ts": lambda path: encode(path, "mpeg2video", gop=12, b_frames=2),
+    "mpeg2.mpg": lambda path: encode(path, "mpeg2video", gop=12, b_frames=2),
+    "vp8.webm": lambda path: encode(path, "libvpx", {"deadline": "realtime", "cpu-used": "8"}),
+    "hevc_open.mp4": lambda path: encode(path, "libx265", {"x265-params": f"open-gop=1:{X264}"}),
+    "vfr.mp4": lambda path: x264(path, times=[i + i * i // 8 for i in range(36)]),
+    "turned.mp4": lambda path: turn(x264(path.with_suffix(".mov")), path, 90),
+    "one_frame.mp4": lambda path: x264(path, count=1),
+    "gaps.avi": lambda path: encode(path, "mpeg4", times=[i if i < 20 else i + 7 for i in range(36)]),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("held", [True, False])
+def test_random_access_is_exact(folder, monkeypatch, name, held):
+    path = folder / name
+    if not path.exists():
+        RECIPES[name](path)
+    if not held:
+        monkeypatch.setattr(videos, "_HELD_BYTES", 0)
+    assert_random_access_is_exact(path, each=True)
+    assert check(path) == len(sequential(path))
+
+
+def test_shape_order_type_and_memory(folder):
+    path = x264(folder / "plain.mp4")
+    with open_media(path) as media:
+        frames = media.frames_at([5, 0, 5])
+    assert frames.shape == (3, 3, HEIGHT, WIDTH)
+    assert frames.dtype == torch.uint8
+    assert frames.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(frames[0], frames[2])
+    assert not torch.equal(frames[0], frames[1])
+    picture = scene(1)[0].astype(int)
+    assert np.abs(frames[1].permute(1, 2, 0).numpy() - picture).mean() < 25
+
+
+def test_times_of_a_variable_rate_and_a_duration_that_counts_the_last_frame(folder):
+    times = [0, 1, 2, 10, 11, 30]
+    with open_media(x264(folder / "times.mp4", count=6, times=times)) as media:
+        assert media.pts_seconds == pytest.approx([time / RATE for time in times])
+        assert media.duration_seconds >= media.pts_seconds[-1]
+    with open_media(x264(folder / "second.mp4", count=25)) as media:
+        assert media.duration_seconds == pytest.approx(1.0)
+
+
+def test_rotation_turns_the_picture(folder):
+    plain = x264(folder / "upright.mp4")
+    with open_media(plain) as upright:
+        here = upright.frames_at([3])[0]
+    for degrees in (90, 180, -90):
+        with open_media(turn(plain, folder / "turned_again.mp4", degrees)) as lying:
+            there = lying.frames_at([3])[0]
+        assert torch.equal(there, torch.rot90(here, degrees // 90, (1, 2)))
+    with open_media(turn(plain, folder / "askew.mp4", 30)) as askew:
+        assert re.search(r"\b\d+\D+90\b", catch(askew.frames_at, [0]).problem)
+
+
+def test_each_wanted_frame_is_decoded_once_and_only_what_is_needed(folder, monkeypatch):
+    path = x264(folder / "count.mp4", ":bframes=0")
+    with open_media(path) as media:
+        spans: list[tuple[int, int]] = []
+        decode = Video._decode
+
+        def spy(self: Video, start: int, stop: int, needed=None) -> Iterator[av.VideoFrame]:
+            spans.append((start, stop))
+            return decode(self, start, stop, needed)
+
+        monkeypatch.setattr(Video, "_decode", spy)
+        media.frames_at([25, 3, 25, 22, 0])
+        # Keyframes lie at 0, 10, 20, 30: packets 4..19 and 26..35 are not touched.
+        assert spans == [(0, 4), (20, 26)]
+
+
+def test_vp8_pictures_that_are_never_shown_are_no_frames(tmp_path):
+    path = encode(tmp_path / "a.webm", "libvpx", {"deadline": "realtime", "cpu-used": "8"}, count=8)
+    with av.open(str(path)) as container:
+        packet = [bytes(packet) for packet in container.demux(video=0) if packet.size][4]
+    hidden = bytes([packet[0] & 0xEF]) + packet[1:]  # Bit 4 says: show this picture.
+    path.write_bytes(path.read_bytes().replace(packet, hidden))
+    with open_media(path) as media:
+        assert media.num_frames == 7
+    assert_random_access_is_exact(path)
+
+
+@pytest.mark.parametrize("name", ["open_gop.ts", "mpeg2_open.ts"])
+def test_a_stream_cut_at_the_front_starts_at_its_first_keyframe(tmp_path, name):
+    path = RECIPES[name](tmp_path / name)
+    whole, data = len(sequential(path)), path.read_bytes()
+    path.write_bytes(data[188 * (len(data) // 188 // 3) :])
+    with open_media(path) as media:
+        assert 0 < media.num_frames < whole
+    assert_random_access_is_exact(path)
+
+
+# ---- videos: faults
+
+
+PLAYLIST = b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.mp4", b""),
+        ("text.mp4", b"this is no video\n" * 50),
+        ("random.mp4", np.random.default_rng(0).bytes(20_000)),
+        ("list.mp4", PLAYLIST),
+        ("list.m3u8", PLAYLIST),
+        ("notes.txt", b"FFmpeg would draw this text as a video\n" * 50),
+        ("text.jpg", b"this is no image\n" * 50),
+    ],
+)
+def test_other_content_is_an_error(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    error = catch(open_media, path)
+    assert (error.path, error.fault) == (path, "unreadable" if content else "empty")
+    assert "\n" not in str(error)
+
+
+def test_missing_file_folder_and_sound(tmp_path):
+    (tmp_path / "b.mp4").mkdir()
+    faults = {
+        tmp_path / "a.mp4": "missing",
+        Path("http://127.0.0.1/a.mp4"): "missing",
+        tmp_path / "b.mp4": "unreadable",
+        sound(tmp_path / "sound.mp4"): "sound only",
+    }
+    for path, fault in faults.items():
+        with refuses(MediaError, path) as caught:
+            open_media(path)
+        assert caught.value.fault == fault
+
+
+def test_cut_short_gives_both_numbers(tmp_path):
+    path = truncate(x264(tmp_path / "a.mp4", container_options={"movflags": "faststart"}), 0.6)
+    assert re.search(r"\b36 frames\D+\d+\b", catch(open_media, path).problem)
+    path = encode(tmp_path / "a.avi", "mpeg4")
+    place, size = packet_place(path, 20)
+    path.write_bytes(path.read_bytes()[: place + size // 2])
+    with refuses(MediaError, "36 frames", 20) as caught:
+        open_media(path)
+    assert caught.value.fault == "cut short"
+    # Cut between two packets, where no packet is incomplete.
+    path.write_bytes(path.read_bytes()[: place - 8])
+    with refuses(MediaError, "1.4 s", "0.8 s"):
+        open_media(path)
+    path = truncate(x264(tmp_path / "a.mkv"), 0.5)
+    assert re.search(r"\b1\.4 s\D+0\.\d s\b", catch(open_media, path).problem)
+    path = truncate(x264(tmp_path / "b.mp4"), 0.5)
+    assert catch(open_media, path).fault == "unreadable"
+    # Cut inside the index: FFmpeg opens it, but finds no stream.
+    data = x264(path).read_bytes()
+    path.write_bytes(data[: data.index(b"moov") + 40])
+    with refuses(MediaError, path):
+        open_media(path)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_damage_is_seen_where_it_matters(tmp_path, codec):
+    path = tmp_path / "a.mp4"
+    encode(path, codec, {"x264-params": f"{X264}:bframes=0"} if codec == "libx264" else {}, gop=10)
+    damage(path, 13)
+    with open_media(path) as media:
+        assert media.num_frames == 36
+        media.frames_at([0, 9, 20, 35])
+        for index in (13, 19):
+            assert catch(media.frames_at, [index]).fault == "damaged"
+        # A fault leaves nothing behind.
+        media.frames_at([0, 9, 20, 35])
+    error = catch(check, path)
+    assert error.fault == "damaged"
+    assert "0.52 s" in error.problem
+
+
+def test_giant_pictures_are_refused_by_their_claim_and_by_the_decoder(tmp_path, monkeypatch):
+    path = x264(tmp_path / "a.mp4")
+    for name, limit in (("MAX_SIDE", 50), ("MAX_PIXELS", 1000)):
+        with monkeypatch.context() as patch, refuses(MediaError, "64x48", limit):
+            patch.setattr(limits, name, limit)
+            open_media(path)
+    # A picture may also grow in mid-stream, where nothing was claimed beforehand.
+    monkeypatch.setattr(video_stream, "MAX_PIXELS", 1000)
+    for module in (videos, video_stream):
+        monkeypatch.setattr(module, "check_size", lambda path, width, height: None)
+    with open_media(path) as media:
+        assert catch(media.frames_at, [0]).fault == "damaged"
+
+
+def test_giant_pictures_inside_a_modest_container_are_refused(tmp_path):
+    # An .avi says 64x48; the JPEG pictures in it say 12000x12000, half a gigabyte each.
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        for picture in scene(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    start = b"\xff\xc0\x00\x11\x08"
+    assert start in data
+    path.write_bytes(data.replace(start + struct.pack(">HH", HEIGHT, WIDTH), start + struct.pack(">HH", 12000, 12000)))
+    with open_media(path) as media:
+        assert catch(media.frames_at, [0]).fault == "damaged"
+
+
+def test_wrong_indices(folder):
+    path = x264(folder / "indices.mp4", count=12)
+    with open_media(path) as media:
+        for indices in ([12], [-1], [0, 99]):
+            with refuses(DataError, indices[-1], "0..11"):
+                media.frames_at(indices)
+        with refuses(DataError, path):
+            media.frames_at([])
+
+
+# ---- images
+
+
+def save_picture(path: Path, picture: np.ndarray, **kwargs) -> Path:
+    PIL.Image.fromarray(picture).save(path, **kwargs)
+    return path
+
+
+def test_an_image_is_a_clip_of_one_frame(tmp_path):
+    path = save_picture(tmp_path / "a.png", scene(1)[0])
+    with open_media(path) as media:
+        assert isinstance(media, Image)
+        assert media.num_frames == 1
+        assert np.array_equal(pictures(media, [0, 0]), scene(1) * 2)
+        with refuses(DataError, 1, "0..0"):
+            media.frames_at([1])
+    assert check(path) == 1
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "1"])
+def test_every_kind_of_image_becomes_rgb(tmp_path, suffix, mode):
+    image = PIL.Image.fromarray(scene(1)[0]).convert(mode)
+    path = tmp_path / f"a{suffix}"
+    try:
+        image.save(path)
+    except (OSError, KeyError):
+        pytest.skip(f"{suffix} has no {mode}")
+    with open_media(path) as media:
+        assert media.frames_at([0]).shape == (1, 3, HEIGHT, WIDTH)
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    with open_media(save_picture(tmp_path / "a.png", scene(1)[0], exif=exif)) as media:
+        assert np.array_equal(pictures(media, [0])[0], np.rot90(scene(1)[0], -1))
+
+
+def test_sixteen_bit_grey_keeps_its_range(tmp_path):
+    ramp = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
+    with open_media(save_picture(tmp_path / "a.png", ramp)) as media:
+        assert np.array_equal(pictures(media, [0])[0][..., 0].ravel(), np.arange(256))
+    path = save_picture(tmp_path / "a.tif", ramp.astype(np.float32))
+    with open_media(path) as media, refuses(MediaError, path, "mode F"):
+        media.frames_at([0])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
+def test_truncated_images_are_errors(tmp_path, suffix):
+    path = truncate(save_picture(tmp_path / f"a{suffix}", scene(1)[0]), 0.5)
+    assert catch(check, path).fault in ("cut short", "unreadable")
+
+
+def test_an_image_that_claims_to_be_giant_is_refused(tmp_path):
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    for side in (60_000, 17_000):
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, 1 if side < 20_000 else side, 8, 2, 0, 0, 0))
+        path = tmp_path / f"{side}.png"
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b""))
+        assert catch(open_media, path).fault == "unreadable"
+
+
+def test_scripts_in_image_clothing_are_refused(tmp_path):
+    # Pillow would hand PostScript to an interpreter.
+    path = save_picture(tmp_path / "a.jpg", scene(1)[0], format="EPS")
+    assert catch(open_media, path).fault == "unreadable"
+
+
+# ---- the shared folder
+
+BROKEN = {
+    "audio_only.m4a": "sound only",
+    "bitflips.mp4": "damaged",
+    "random_bytes.mp4": "unreadable",
+    "text.avi": "unreadable",
+    "truncated_faststart.mp4": "cut short",
+    "truncated_no_moov.mp4": "unreadable",
+    "zero_bytes.mp4": "empty",
+    "decord_corrupted.mp4": "damaged",
+}
+
+
+@pytest.fixture
+def real_files(shared) -> list[Path]:
+    return [path for path in sorted((shared / "decode").glob("*/*")) if path.name not in BROKEN]
+
+
+def test_real_files_are_exact(shared, real_files):
+    # The large phone videos take seconds each in sequence.
+    small = [path for path in real_files if path.stat().st_size < 300_000]
+    for path in [*small, *sorted((shared / "video").rglob("*.mp4"))[::60]]:
+        assert_random_access_is_exact(path)
+
+
+@pytest.mark.slow
+def test_real_files_are_exact_when_read_again(real_files, monkeypatch):
+    monkeypatch.setattr(videos, "_HELD_BYTES", 0)
+    for path in real_files:
+        if path.suffix == ".mpg" or path.stat().st_size < 30_000:
+            # After a seek, .mpg packets may come in other pieces: read each frame alone.
+            assert_random_access_is_exact(path, each=path.suffix == ".mpg")
+
+
+@pytest.mark.slow
+def test_real_files_are_whole(real_files):
+    counts = {path.name: check(path) for path in real_files}
+    assert len(counts) == 40
+    # Fewer than the header says, and whole: frames dropped in recording, frames hidden by an edit list.
+    assert counts["zamba_cameratrap_4.avi"] == 60
+    assert counts["skate_1270x720.mov"] == 30
+    assert counts["skate_phone_828x1792_rot90_vfr_fullrange.mov"] == 217
+
+
+@pytest.mark.parametrize(("name", "fault"), BROKEN.items())
+def test_real_broken_files_are_errors(shared, name, fault):
+    (path,) = (shared / "decode").glob(f"*/{name}")
+    error = catch(check, path)
+    assert error.fault == fault
+    assert fault != "cut short" or re.search(r"\b58 frames\D+13\b", error.problem)
+
+
+def test_damage_elsewhere_may_go_unseen(shared):
+    with open_media(shared / "decode" / "real" / "decord_corrupted.mp4") as media:
+        assert media.frames_at([0, 3]).shape[:2] == (2, 3)
+
+
+def test_phones_held_upright_give_portraits(shared):
+    for name in ["skate_phone_hevc_1080p_rot-90.mov", "decord_rot90.mov", "decord_rot270.mov"]:
+        with open_media(shared / "decode" / "real" / name) as media:
+            height, width = media.frames_at([0]).shape[-2:]
+            assert height > width
+
+
+# ---- folders of frames
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_folder_of_frames_is_what_a_lossless_video_of_them_is(tmp_path, first):
+    reference = scene(12)
+    for number, picture in enumerate(reference, first):
+        PIL.Image.fromarray(picture).save(tmp_path / f"img_{number:05d}.png")
+    indices = [7, 0, 7, 11, 3]
+    with (
+        open_media(str(tmp_path / "img_{:05d}.png")) as media,
+        open_media(lossless(tmp_path / "v.mkv", reference)) as video,
+    ):
+        assert isinstance(media, FrameFolder)
+        assert media.num_frames == video.num_frames == 12
+        frames = media.frames_at(indices)
+        assert torch.equal(frames, video.frames_at(indices))
+        assert (frames.shape, frames.dtype) == ((5, 3, HEIGHT, WIDTH), torch.uint8)
+        assert frames.is_contiguous(memory_format=torch.channels_last)
+        for bad in ([12], [-1], []):
+            with pytest.raises(DataError):
+                media.frames_at(bad)
+    assert check(tmp_path / "img_{:05d}.png") == 12
+
+
+def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
+    path = write_frames(tmp_path / "{:03d}.png", "red", 9)
+    opened = []
+
+    class Counted(Image):
+        def __init__(self, path: Path):
+            opened.append(path.name)
+            super().__init__(path)
+
+    monkeypatch.setattr(images, "Image", Counted)
+    with open_media(path) as media:
+        assert opened == []
+        media.frames_at([8, 2, 8, 2])
+    assert opened == ["003.png", "009.png"]
+
+
+def test_a_damaged_frame_is_an_error_of_the_clip(tmp_path):
+    path = write_frames(tmp_path / "{:03d}.png", "red", 5)
+    (tmp_path / "003.png").write_bytes(b"")
+    (tmp_path / "004.png").write_bytes(b"no picture")
+    with open_media(path) as media:
+        assert media.frames_at([0, 1, 4]).shape[0] == 3
+        with refuses(MediaError, "003.png") as caught:
+            media.frames_at([2])
+        assert (caught.value.path, caught.value.fault) == (path, "empty")
+        assert "004.png" in catch(media.frames_at, [3]).problem
+    with refuses(MediaError, "003.png"):
+        check(path)
+
+
+def test_frames_of_two_sizes_of_which_one_is_missing_or_of_another_kind(tmp_path):
+    path = write_frames(tmp_path / "{:03d}.png", "red", 5)
+    PIL.Image.new("RGB", (32, 48)).save(tmp_path / "004.png")
+    with open_media(path) as media:
+        for read in (lambda: media.frames_at([0, 3]), lambda: check(path)):
+            with refuses(MediaError, "48x48", "32x48", "004.png"):
+                read()
+    (tmp_path / "003.png").unlink()
+    with refuses(MediaError, "003.png"):
+        open_media(path)
+    with refuses(MediaError, "'.mp4'"):
+        open_media(tmp_path / "{:03d}.mp4")
+
+
+# ---- suffixes from content
+
+
+@pytest.mark.parametrize(
+    "suffix", [".png", ".jpg", ".bmp", ".webp", ".tif", ".gif", ".mp4", ".mkv", ".avi", ".ts", ".mpg"]
+)
+def test_the_suffix_that_fits_a_content(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    if suffix in VIDEO_SUFFIXES - {".gif"}:
+        encode(path, "mpeg2video" if suffix == ".mpg" else "mpeg4", count=4)
+    else:
+        write_image(path, "red")
+    assert suffix_of(path.read_bytes()) == suffix
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no media at all", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", b"\x89PNG\r\n\x1a\n"]
+)
+def test_what_is_no_media_has_no_suffix(content):
+    assert suffix_of(content) is None

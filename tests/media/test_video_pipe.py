@@ -1,0 +1,165 @@
+"""A video through a pipe gives the frames and times of the file, bit for bit, or an error."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from io import BufferedReader
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from made import pictures, sound, write_timed
+from messages import refuses
+from texthead.errors import MediaError
+from texthead.media.video import VIDEO_SUFFIXES
+from texthead.media.video_pipe import PipedVideo
+from texthead.prediction.timeline import Source, open_timed
+
+UNEVEN = [0.0, 0.04, 0.4, 0.48, 1.2, 1.24, 2.0, 2.5]
+
+
+@contextmanager
+def piped(*paths: Path) -> Iterator[PipedVideo]:
+    """What `cat` writes of the files, read by another process than wrote it."""
+    with subprocess.Popen(["cat", *map(str, paths)], stdout=subprocess.PIPE) as cat:
+        assert isinstance(cat.stdout, BufferedReader)
+        with PipedVideo(cat.stdout, Path("pipe")) as video:
+            yield video
+
+
+def read_all(video: Source) -> tuple[list[tuple[float, bytes, tuple[int, ...]]], float]:
+    frames = [(seconds, picture.tobytes(), picture.shape) for seconds, take in video.in_order() for picture in [take()]]
+    return frames, video.duration_seconds
+
+
+def read(*paths: Path) -> None:
+    with piped(*paths) as video:
+        read_all(video)
+
+
+def remux(source: Path, target: Path, kind: str = "video") -> Path:
+    """The same packets in another container; the index of an .mp4 or .mov stands in front."""
+    options = {"movflags": "+faststart"} if target.suffix in (".mov", ".mp4") else {}
+    with av.open(str(source)) as opened, av.open(str(target), "w", options=options) as container:
+        (taken,) = opened.streams.get({kind: 0})
+        stream = container.add_stream_from_template(taken)
+        for packet in opened.demux(taken):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    return target
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of eight frames at uneven times."""
+    return write_timed(tmp_path_factory.mktemp("uneven") / "a.mp4", pictures("red", 8, 0), UNEVEN)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mov", ".mp4"])
+def test_a_pipe_gives_frames_and_times_of_the_file(uneven: Path, tmp_path: Path, suffix: str):
+    path = remux(uneven, tmp_path / f"b{suffix}")
+    with open_timed(path) as video, piped(path) as stream:
+        whole = read_all(video)
+        assert read_all(stream) == whole
+    assert [seconds for seconds, _, _ in whole[0]] == pytest.approx(UNEVEN, abs=0.001)
+    assert video.has_times
+
+
+def test_frames_in_order_are_those_at_all_indices(uneven: Path):
+    with open_timed(uneven) as video:
+        expected = video.frames_at(range(video.num_frames)).permute(0, 2, 3, 1).numpy()
+        found = [(seconds, np.array(take())) for seconds, take in video.in_order()]
+    assert [seconds for seconds, _ in found] == video.pts_seconds
+    assert np.array_equal(np.stack([picture for _, picture in found]), expected)
+
+
+@pytest.mark.slow
+def test_real_files_through_a_pipe(shared: Path):
+    """Most can be read through a pipe; the others need to seek or have no time stamps in order."""
+    same, reasons = 0, []
+    for path in sorted((shared / "decode").rglob("*")):
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            continue
+        try:
+            with open_timed(path) as video:
+                expected = read_all(video)
+        except MediaError:
+            with pytest.raises(MediaError):
+                read(path)
+            continue
+        try:
+            with piped(path) as stream:
+                assert read_all(stream) == expected, path.name
+                same += 1
+        except MediaError as error:
+            reasons.append(error.problem)
+    assert (same, len(reasons)) == (28, 12)
+    assert all("through a pipe" in reason or "step back" in reason for reason in reasons), reasons
+
+
+def test_what_no_pipe_can_give(tmp_path: Path):
+    (tmp_path / "text").write_text("no video at all\n" * 1000)
+    (tmp_path / "empty").touch()
+    index_at_the_end = write_noise(tmp_path / "a.mp4")
+    twice = remux(index_at_the_end, tmp_path / "a.ts")
+    sound_alone = remux(sound(tmp_path / "b.mp4"), tmp_path / "b.mkv", kind="audio")
+    for paths, part in [
+        ([index_at_the_end], "faststart"),
+        ([twice, twice], "time stamps"),
+        ([sound_alone], "sound"),
+        ([tmp_path / "text"], "video"),
+        ([tmp_path / "empty"], "video"),
+    ]:
+        with pytest.raises(MediaError, match=part) as caught:
+            read(*paths)
+        assert "\n" not in str(caught.value)
+
+
+def write_noise(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(60)]
+    return write_timed(path, noise, [i / 25 for i in range(60)])
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_stream_that_breaks_off_is_no_whole_video(tmp_path: Path, suffix: str):
+    whole = remux(write_noise(tmp_path / "a.mp4"), tmp_path / f"b{suffix}").read_bytes()
+    half = tmp_path / f"half{suffix}"
+    half.write_bytes(whole[: len(whole) // 2])
+    came = 0
+    with pytest.raises(MediaError) as caught, piped(half) as video:
+        for _ in video.in_order():
+            came += 1
+    assert 10 < came < 50
+    assert caught.value.fault in ("cut short", "damaged")
+
+
+def test_a_file_whose_times_step_back_is_not_put_in_another_order(tmp_path: Path):
+    path = remux(write_noise(tmp_path / "a.mp4"), tmp_path / "a.ts")
+    twice = tmp_path / "twice.ts"
+    twice.write_bytes(path.read_bytes() * 2)
+    with open_timed(twice) as video:
+        if video.has_times:
+            with pytest.raises(MediaError, match=str(twice)):
+                read_all(video)
+
+
+def test_frames_without_times(tmp_path: Path):
+    """A raw h264 stream has none: those of a file are counted from its frame rate, and `has_times` is False."""
+    path = tmp_path / "a.h264"
+    with av.open(str(path), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=Fraction(25), options={"x264-params": "log-level=none:bframes=0"})
+        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
+        for picture in pictures("blue", 6, 0):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    with refuses(MediaError, "pipe", "time stamps"):
+        read(path)
+    with open_timed(path.rename(tmp_path / "a.mpg")) as video:
+        frames, _ = read_all(video)
+    assert not video.has_times
+    assert [seconds for seconds, _, _ in frames] == pytest.approx([i / 25 for i in range(6)], abs=0.001)

@@ -1,0 +1,87 @@
+"""The counts are those of the layers' definitions, and the paper's numbers come out of its convention."""
+
+import open_clip
+import pytest
+import torch
+from torch import nn
+
+from texthead.encoders.encoder import build_visual
+from texthead.encoders.openclip import tower_spec
+from texthead.models.cost import count
+from texthead.models.heads import FrozenHead, LinearHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool, make_temporal
+
+
+def model(name: str, temporal: str = "mean", classes: int = 0) -> Recognizer:
+    spec = tower_spec(f"openclip:{name}", open_clip.get_model_config(name) or {}, {})
+    with torch.device("meta"):
+        visual = build_visual(spec)
+        head = LinearHead(spec.dim, names=[str(i) for i in range(classes)]) if classes else nn.Identity()
+        options = {"dim": spec.dim} if temporal == "transformer" else {}
+        return Recognizer(visual, make_temporal({"kind": temporal, **options}, visual), head)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "true", "paper"),
+    [
+        ("ViT-B-32", 224, (4.41, 87.85), (2.95, 59.03)),
+        ("ViT-B-16", 224, (17.56, 86.19), (11.27, 57.26)),
+        ("ViT-L-14", 224, (81.01, 303.97), (51.90, 202.05)),
+        ("ViT-L-14-336", 336, (190.96, 304.29), (116.51, 202.05)),
+        ("RN50", 224, (6.11, 38.32), (5.42, 23.53)),
+    ],
+)
+def test_the_paper_s_towers(name: str, size: int, true: tuple, paper: tuple) -> None:
+    """Table 12 prints 11.3 / 57.3, 51.9 / 202.1 and 116.5 / 202.1, in billions and millions."""
+    found = count(model(name), frames=1, size=size)
+    assert (found.multiply_adds / 1e9, found.parameters / 1e6) == pytest.approx(true, abs=0.01)
+    assert (found.paper_multiply_adds / 1e9, found.paper_parameters / 1e6) == pytest.approx(paper, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "paper"), [("ViT-L-14", 224, (1661.5, 230.69)), ("ViT-L-14-336", 336, (3729.3, 230.69))]
+)
+def test_the_paper_s_largest_models(name: str, size: int, paper: tuple) -> None:
+    """Table 7 prints 1662 / 230.7, and 3829 where its own convention gives 3729."""
+    found = count(model(name, temporal="transformer", classes=400), frames=32, size=size)
+    assert found.paper_multiply_adds / 1e9 == pytest.approx(paper[0], abs=0.5)
+    assert found.paper_parameters / 1e6 == pytest.approx(paper[1], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "temporal", "channels", "values"),
+    [
+        # 12 blocks of 768 channels, twice a block.
+        ("ViT-B-16", "token-conv", 12 * 768, 12 * 768 * 2),
+        # res4 at 28x28 and res5 at 14x14 on their way in, then 14x14 and 7x7.
+        (
+            "RN50",
+            "conv",
+            512 + 5 * 1024 + 1024 + 2 * 2048,
+            512 * 28**2 + 5 * 1024 * 14**2 + 1024 * 14**2 + 2 * 2048 * 7**2,
+        ),
+    ],
+)
+def test_convolutions_inside_the_encoder_are_counted(name: str, temporal: str, channels: int, values: int) -> None:
+    plain, found = (count(model(name, kind), frames=8, size=224) for kind in ("mean", temporal))
+    assert found.parameters - plain.parameters == found.paper_parameters - plain.paper_parameters == 3 * channels
+    added = found.paper_multiply_adds - plain.paper_multiply_adds
+    assert added == found.multiply_adds - plain.multiply_adds == 8 * 3 * values
+
+
+def test_a_model_that_can_be_counted_by_hand() -> None:
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.out = nn.Conv2d(3, 4, 3, padding=1), nn.LayerNorm(4), nn.Linear(4, 5, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(self.norm(self.conv(x).mean((2, 3))))
+
+    for head, rows in ((FrozenHead(torch.ones(7, 5), names=list("abcdefg")), 35), (nn.Identity(), 0)):
+        found = count(Recognizer(Net(), MeanPool(), head), frames=2, size=6)
+        conv, linear = 2 * 36 * 4 * 27, 2 * 4 * 5
+        assert found.multiply_adds == found.paper_multiply_adds == conv + linear + rows
+        assert found.paper_parameters == (4 * 27 + 4) + 20 + rows
+        assert found.parameters == (4 * 27 + 4) + 8 + 20 + rows + (1 if rows else 0)

@@ -1,0 +1,472 @@
+"""The rows of Sec. 2.2 are what they say they are, frozen rows stay, and the linear head is Eq. 1 to the letter."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.covariance import shrunk_covariance
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from torch import nn
+
+from made import noise
+from messages import refuses
+from texthead.errors import DataError
+from texthead.models.head_rows import (
+    class_correlation,
+    lda_weights,
+    orthogonal_weights,
+    random_weights,
+    text_head,
+    text_rows,
+    text_weights,
+)
+from texthead.models.heads import CosineHead, FrozenHead, LinearHead, TemplatesHead, TrainableHead, mean_probability
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool, TemporalTransformer
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def names(count: int) -> list[str]:
+    return [f"class {i}" for i in range(count)]
+
+
+# ---- rows of any kind of number
+
+
+@pytest.mark.parametrize("make", [FrozenHead, TrainableHead])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float16, torch.float64])
+def test_rows_of_any_real_kind_are_normalised_and_the_given_ones_left_alone(make, dtype):
+    rows = torch.tensor([[3, 4], [0, 2]], dtype=dtype)
+    head = make(rows, names=names(2))
+    assert head.weight.dtype == torch.float32
+    torch.testing.assert_close(head.weight.detach(), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
+    assert torch.equal(rows, torch.tensor([[3, 4], [0, 2]], dtype=dtype))
+    with refuses(DataError, "class 1"):
+        make(rows * torch.tensor([[1], [0]], dtype=dtype), names=names(2))
+
+
+# ---- random and orthogonal rows
+
+
+def test_random_rows_are_standard_normal():
+    weight = random_weights(400, 512, generator=seeded())
+    n = weight.numel()
+    assert weight.shape == (400, 512)
+    # Four standard errors of each of the first four moments.
+    assert abs(weight.mean()) < 4 / math.sqrt(n)
+    assert abs(weight.var() - 1) < 4 * math.sqrt(2 / n)
+    assert abs(weight.pow(3).mean()) < 4 * math.sqrt(15 / n)
+    assert abs(weight.pow(4).mean() - 3) < 4 * math.sqrt(96 / n)
+
+
+@pytest.mark.parametrize("make", [random_weights, orthogonal_weights])
+def test_the_same_generator_gives_the_same_matrix(make):
+    first = make(5, 16, generator=seeded(1))
+    assert torch.equal(first, make(5, 16, generator=seeded(1)))
+    assert not torch.allclose(first, make(5, 16, generator=seeded(2)))
+    generator = seeded(1)
+    make(5, 16, generator=generator)
+    assert not torch.allclose(first, make(5, 16, generator=generator))
+
+
+@pytest.mark.parametrize(("classes", "dim"), [(1, 1), (3, 8), (101, 512), (256, 256)])
+def test_orthogonal_rows(classes, dim):
+    weight = orthogonal_weights(classes, dim, generator=seeded())
+    assert weight.dtype == torch.float32
+    assert (weight @ weight.T - torch.eye(classes)).abs().max() < 1e-5
+
+
+def test_fewer_orthogonal_rows_are_the_first_of_more():
+    assert torch.equal(orthogonal_weights(8, 8, generator=seeded())[:3], orthogonal_weights(3, 8, generator=seeded()))
+    with refuses(DataError, 1000, 512):
+        orthogonal_weights(1000, 512, generator=seeded())
+
+
+# ---- linear discriminant
+
+
+def groups(classes: int, each: int, dim: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of classes that differ in mean, with another spread along every axis; items interleaved."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.repeat(np.arange(classes), each))
+    x = rng.normal(size=(len(y), dim)) * rng.uniform(0.2, 3, dim) + rng.normal(size=(classes, dim))[y] + 7
+    return torch.from_numpy(x).float(), torch.from_numpy(y)
+
+
+def closed_form(features: torch.Tensor, labels: torch.Tensor, scatter) -> np.ndarray:
+    """pinv(scatter(x, y)) (mu_c - mu), a row a class."""
+    x, y = features.numpy().astype(float), labels.numpy()
+    means = np.stack([x[y == c].mean(0) for c in range(y.max() + 1)])
+    return (means - x.mean(0)) @ np.linalg.pinv(scatter(x, y), hermitian=True)
+
+
+def by_class(estimate):
+    """The covariance of each class by an estimate of its own, weighted by its share of the items."""
+
+    def scatter(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        parts = [estimate(x[y == c] - x[y == c].mean(0)) * (y == c).mean() for c in range(y.max() + 1)]
+        return np.sum(parts, axis=0)
+
+    return scatter
+
+
+def empirical(centred: np.ndarray) -> np.ndarray:
+    return centred.T @ centred / len(centred)
+
+
+def ledoit_wolf_of_all(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Ledoit and Wolf's estimate (2004, lemma 3.3) from the items minus their class means, written out."""
+    centred = np.concatenate([x[y == c] - x[y == c].mean(0) for c in range(y.max() + 1)])
+    n, p = centred.shape
+    sample = centred.T @ centred / n
+    mu = np.trace(sample) / p
+    distance = np.square(sample - mu * np.eye(p)).sum() / p
+    noise = sum(np.square(np.outer(row, row) - sample).sum() for row in centred) / n**2 / p
+    part = min(noise, distance) / distance
+    return (1 - part) * sample + part * mu * np.eye(p)
+
+
+def assert_same_directions(rows: torch.Tensor, reference: np.ndarray) -> None:
+    assert rows.shape == reference.shape
+    cosines = F.cosine_similarity(rows.double(), torch.from_numpy(reference))
+    assert cosines.min() > 1 - 1e-5, cosines
+
+
+def reference(features: torch.Tensor, labels: torch.Tensor, shrinkage: float | str | None) -> np.ndarray:
+    if shrinkage == "auto":
+        return closed_form(features, labels, ledoit_wolf_of_all)
+    return closed_form(features, labels, by_class(lambda x: shrunk_covariance(empirical(x), shrinkage or 0.0)))
+
+
+SHAPES = [(2, 30, 6), (4, 30, 6), (5, 4, 40), (3, 60, 20), (5, 2, 20), (2, 60, 10), (4, 60, 10), (2, 4, 40), (2, 2, 20)]
+
+
+@pytest.mark.parametrize("shrinkage", [None, 0.1, 0.5, 1.0, "auto"])
+@pytest.mark.parametrize(("classes", "each", "dim"), SHAPES)
+def test_lda_is_the_closed_form_of_its_covariance(classes, each, dim, shrinkage):
+    features, labels = groups(classes, each, dim)
+    rows = lda_weights(features, labels, shrinkage=shrinkage)
+    assert_same_directions(rows, reference(features, labels, shrinkage))
+
+
+@pytest.mark.parametrize("shrinkage", [None, 0.0])
+def test_lda_is_scikit_learn_s_without_the_intercept(shrinkage):
+    features, labels = groups(4, 30, 6)
+    keep = (labels != 1) | (torch.arange(len(labels)) % 2 == 0)
+    x, y = features[keep].double().numpy(), labels[keep].numpy()
+    known = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x, y)
+    rows = lda_weights(features[keep], labels[keep], shrinkage=shrinkage)
+    # It leaves mu in all of its rows, which is nothing between classes.
+    assert np.allclose(rows, known.coef_ - known.priors_ @ known.coef_, atol=1e-4)
+    assert ((x @ rows.double().numpy().T + known.intercept_).argmax(1) == known.predict(x)).all()
+    # What is dropped is not nothing: half of the class means' lengths and the shares of the items.
+    assert np.ptp(known.intercept_) > 0.1
+
+
+@pytest.mark.parametrize("shrinkage", [None, 0.2])
+def test_lda_of_unequal_classes(shrinkage):
+    features, labels = groups(3, 40, 6)
+    keep = (labels != 0) | (torch.arange(len(labels)) % 3 == 0)
+    features, labels = features[keep], labels[keep]
+    rows = lda_weights(features, labels, shrinkage=shrinkage)
+    assert_same_directions(rows, reference(features, labels, shrinkage))
+
+
+def share_right(each: int, **options) -> float:
+    """Share of fresh items that LDA rows from `each` items a class put in the right of ten classes."""
+    rng = np.random.default_rng(0)
+    means, y = rng.normal(size=(10, 100)), np.repeat(np.arange(10), each)
+    few = torch.from_numpy(means[y] + rng.normal(size=(len(y), 100))).float()
+    fresh, truth = torch.from_numpy(means + rng.normal(size=(20, 10, 100))).float(), torch.arange(10)
+    head = FrozenHead(lda_weights(few, torch.from_numpy(y), **options), names=names(10), center=few.mean(0), kind="lda")
+    return float((head(fresh).argmax(-1) == truth).float().mean())
+
+
+@pytest.mark.parametrize("each", [2, 3, 5, 60])
+def test_lda_tells_classes_apart(each):
+    assert share_right(each) > 0.9
+    assert share_right(each, shrinkage=0.5) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("labels", "parts"), [([0, 0, 1], (1, 2)), ([0, 0, 2, 2], (1, 0)), ([0, 1], (0, 1)), ([0, 0, 0], (1, 2))]
+)
+def test_lda_needs_two_classes_of_two_items(labels, parts):
+    with refuses(DataError, "LDA", *parts):
+        lda_weights(noise(len(labels), 4), torch.tensor(labels))
+
+
+# ---- cosine heads
+
+
+def test_a_cosine_head_is_scale_times_cosine():
+    weight, features = noise(5, 16), noise(3, 16, seed=1)
+    head = FrozenHead(weight, names=names(5), scale=30.0)
+    expected = 30 * F.cosine_similarity(features[:, None], weight[None], dim=-1)
+    assert torch.allclose(head(features), expected, atol=1e-4)
+    assert torch.equal(head.eval()(features), head.train()(features))
+    assert torch.allclose(head(7 * features), expected, atol=1e-4)
+    assert head(features[None, :, None]).shape == (1, 3, 1, 5)
+    assert head.scale == pytest.approx(30)
+    assert FrozenHead(weight, names=names(5)).scale == pytest.approx(100)
+
+
+def test_a_center_is_taken_off_the_features():
+    weight, features, center = noise(4, 8), noise(3, 8, seed=1), noise(8, seed=2)
+    plain, centred = FrozenHead(weight, names=names(4)), FrozenHead(weight, names=names(4), center=center)
+    assert torch.allclose(centred(features + center), plain(features), atol=1e-4)
+    assert not torch.allclose(centred(features), plain(features), atol=1e-1)
+    assert torch.equal(centred.state_dict()["center"], center)
+    assert "center" not in plain.state_dict()
+    center.zero_()
+    assert centred.center.abs().sum() > 0
+
+
+def test_the_state_dict_holds_the_rows_and_rebuilds_the_head():
+    head = FrozenHead(noise(4, 8), names=names(4), scale=30.0, center=noise(8, seed=2))
+    assert set(head.state_dict()) == {"weight", "center", "log_scale"}
+    other = FrozenHead(torch.ones(4, 8), names=names(4), center=torch.zeros(8))
+    other.load_state_dict(head.state_dict())
+    assert torch.equal(other(noise(3, 8)), head(noise(3, 8)))
+
+
+def test_the_rows_of_a_frozen_head_are_no_parameter():
+    frozen, trainable = (make(noise(4, 8), names=names(4)) for make in (FrozenHead, TrainableHead))
+    assert [name for name, _ in frozen.named_parameters()] == ["log_scale"]
+    assert [name for name, _ in frozen.named_buffers()] == ["weight"]
+    assert {name for name, _ in trainable.named_parameters()} == {"log_scale", "weight"}
+    assert set(frozen.state_dict()) == set(trainable.state_dict())
+    assert isinstance(frozen, CosineHead)
+    assert isinstance(trainable, CosineHead)
+    assert not isinstance(frozen, TrainableHead)
+    weight = noise(3, 8).requires_grad_()
+    FrozenHead(weight, names=names(3))(noise(2, 8)).sum().backward()
+    assert weight.grad is None
+
+
+def test_names_prompts_and_kind_are_kept():
+    head = FrozenHead(noise(2, 8), names=["a", "b"], kind="lda", prompts=["an a", "a b"])
+    assert (head.names, head.kind, head.prompts) == (("a", "b"), "lda", ("an a", "a b"))
+    assert FrozenHead(noise(2, 8), names=["a", "b"]).prompts is None
+
+
+@pytest.mark.parametrize(
+    ("weight", "options", "parts"),
+    [
+        (noise(3, 8), {}, (2, 3)),
+        (noise(2, 8), {"names": ["a", "a"]}, ("'a'", 2)),
+        (noise(2, 8), {"names": ["a", " "]}, ("2 of 2",)),
+        (torch.eye(3)[:2] * torch.tensor([[1.0], [0.0]]), {}, ("'b'",)),
+        (noise(2, 8), {"scale": 0.0}, ("scale", 0)),
+        (noise(2, 8), {"scale": -1.0}, ("scale", -1)),
+    ],
+)
+def test_a_head_that_cannot_be(weight, options, parts):
+    with refuses(DataError, *parts):
+        FrozenHead(weight, **{"names": ["a", "b"], **options})
+
+
+# ---- Eq. 3: what training moves
+
+
+def trained(head: nn.Module, temporal: nn.Module) -> tuple[dict, dict]:
+    """All tensors of a tiny recogniser before and after ten steps."""
+    torch.manual_seed(0)
+    parts = nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(128, 8), nn.Tanh()
+    model = Recognizer(nn.Sequential(*parts), temporal, head)
+    clips, labels = noise(12, 4, 3, 6, 6), torch.arange(12) % 3
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    # No weight decay: a parameter moves only if a gradient reaches it.
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2, weight_decay=0)
+    for _ in range(10):
+        loss = F.cross_entropy(model(clips), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return before, model.state_dict()
+
+
+@pytest.mark.parametrize("temporal", [MeanPool(), TemporalTransformer(8, 1), TemporalTransformer(8, 1, 4, heads=2)])
+def test_frozen_rows_are_bit_identical_after_training_and_all_else_moves(temporal):
+    before, after = trained(FrozenHead(noise(3, 8), names=names(3), center=noise(8, seed=1)), temporal)
+    for key in before:
+        moved = not torch.equal(before[key], after[key])
+        assert moved == (key not in ("head.weight", "head.center")), key
+    assert before["head.weight"].numpy().tobytes() == after["head.weight"].numpy().tobytes()
+
+
+@pytest.mark.parametrize("head", [TrainableHead(noise(3, 8), names=names(3)), LinearHead(8, names=names(3))])
+def test_trainable_rows_and_the_encoder_move(head):
+    before, after = trained(head, MeanPool())
+    assert all(not torch.equal(before[key], after[key]) for key in before)
+
+
+# ---- Eq. 1
+
+
+def test_the_linear_head_is_the_product_and_nothing_else():
+    head, features = LinearHead(8, names=names(3), generator=seeded()), noise(5, 8)
+    assert torch.allclose(head(features), features @ head.weight.T, rtol=1e-6, atol=1e-6)
+    assert torch.allclose(head(3 * features), 3 * head(features), atol=1e-5)
+    assert not head(torch.zeros(1, 8)).any()
+    assert [name for name, _ in head.named_parameters()] == ["weight"]
+    assert set(head.state_dict()) == {"weight"}
+    assert (head.kind, head.names) == ("linear", tuple(names(3)))
+
+
+def test_the_linear_head_starts_as_torch_does_from_the_generator():
+    head = LinearHead(400, names=names(50), generator=seeded(1))
+    assert head.weight.abs().max() <= 1 / 20
+    assert head.weight.std().item() == pytest.approx(1 / 20 / math.sqrt(3), rel=0.03)
+    assert torch.equal(head.weight, LinearHead(400, names=names(50), generator=seeded(1)).weight)
+    assert not torch.equal(head.weight, LinearHead(400, names=names(50), generator=seeded(2)).weight)
+    with refuses(DataError, "'a'", 2):
+        LinearHead(8, names=["a", "a"])
+
+
+# ---- text rows (with real text encoders: test_encoders.py)
+
+
+class Letters:
+    """An encoder whose row counts the letters of a prompt."""
+
+    scale, center, text_source, text_map = 12.0, torch.arange(26.0), None, None
+
+    def __init__(self):
+        self.asked: list[str] = []
+
+    def encode_text(self, prompts: list[str]) -> torch.Tensor:
+        self.asked += prompts
+        letters = [[prompt.lower().count(chr(97 + i)) for i in range(26)] for prompt in prompts]
+        return torch.tensor(letters, dtype=torch.float32, requires_grad=True)
+
+
+@pytest.fixture
+def letters(monkeypatch):
+    # The annotation names Encoder; the function needs no more than these three.
+    monkeypatch.setattr("texthead.models.heads.Encoder", Letters, raising=False)
+    return Letters()
+
+
+def test_text_rows_are_the_normalised_embeddings_of_the_prompts(letters):
+    rows = text_weights(letters, ["aab", "c"], template="z{}")
+    assert letters.asked == ["zaab", "zc"]
+    expected = torch.zeros(2, 26)
+    expected[0, [0, 1, 25]] = torch.tensor([2.0, 1.0, 1.0]) / 6**0.5
+    expected[1, [2, 25]] = 1 / 2**0.5
+    assert torch.allclose(rows, expected)
+    assert not rows.requires_grad
+
+
+def test_text_rows_follow_their_names(letters):
+    given = ["run", "jump", "swim", "a bird"]
+    rows = text_weights(letters, given, template="{} now")
+    order = [2, 0, 3, 1]
+    assert torch.equal(text_weights(letters, [given[i] for i in order], template="{} now"), rows[order])
+    assert torch.equal(text_weights(letters, given[1:2], template="{} now"), rows[1:2])
+
+
+@pytest.mark.parametrize(("given", "template"), [(["a", "a"], "{}"), ([], "{}"), (["a"], "no place")])
+def test_text_rows_need_names_and_a_template(letters, given, template):
+    with pytest.raises(DataError):
+        text_weights(letters, given, template=template)
+    assert not letters.asked
+
+
+def test_a_row_of_several_prompts_is_the_mean_of_their_directions(letters):
+    rows = text_rows(letters, ["run", ["run", "jump", "aaa"]])
+    each = F.normalize(letters.encode_text(["run", "jump", "aaa"]), dim=-1)
+    assert torch.allclose(rows[0], each[0])
+    assert torch.allclose(rows[1], each.sum(0) / each.sum(0).norm())
+    with refuses(DataError, "class 2 of 2"):
+        text_rows(letters, ["run", []])
+
+
+def test_a_text_head_takes_the_encoder_s_scale_and_center(letters):
+    head = text_head(letters, ["run", "jump"], template="a {}.")
+    assert isinstance(head, FrozenHead)
+    assert head.scale == pytest.approx(12)
+    assert torch.equal(head.center, Letters.center)
+    assert (head.names, head.prompts, head.kind) == (("run", "jump"), ("a run.", "a jump."), "text")
+    assert torch.allclose(head.weight, text_weights(letters, ["run", "jump"], template="a {}."))
+    other = text_head(letters, ["run"], scale=5.0, center=torch.ones(26))
+    assert other.scale == pytest.approx(5)
+    assert torch.equal(other.center, torch.ones(26))
+    assert other.prompts == ("run",)
+
+
+# ---- several templates
+
+
+def test_a_head_of_several_templates_scores_with_mean_rows_or_mean_probabilities():
+    variants, features = noise(3, 4, 8), noise(5, 8, seed=1)
+    rows = F.normalize(variants, dim=-1)
+    options = {"names": names(4), "scale": 7.0, "center": noise(8, seed=2)}
+    plain = FrozenHead(rows.mean(0), **options)
+    head = TemplatesHead(variants, **options)
+    assert torch.equal(head(features), plain(features))
+    apart = TemplatesHead(variants, pooling="probabilities", **options)
+    assert torch.equal(apart.train()(features), plain(features)), "that is for testing"
+    apart.eval()
+    each = torch.stack([FrozenHead(one, **options)(features).softmax(-1) for one in variants])
+    assert torch.allclose(apart(features).softmax(-1), each.mean(0), atol=1e-6)
+    assert torch.allclose(apart(features.unflatten(0, (5, 1)))[:, 0], apart(features))
+    assert not [name for name, _ in head.named_parameters() if name != "log_scale"]
+
+
+def test_no_probability_is_too_small_for_the_mean():
+    scores = torch.tensor([[0.0, -50.0, -300.0, -301.0], [0.0, -60.0, -299.0, -310.0]])
+    mean = mean_probability(scores, dim=0)
+    assert mean.argsort(descending=True).tolist() == [0, 1, 2, 3]
+    expected = (scores.double().softmax(-1).mean(0)).log()
+    assert torch.allclose(mean.double(), expected, atol=1e-4)
+
+
+def test_templates_are_drawn_for_each_class_in_training_only():
+    variants, features = noise(3, 4, 8), noise(1, 8, seed=1)
+    head = TemplatesHead(variants, draw=True, names=names(4)).train()
+    each = torch.stack([FrozenHead(one, names=names(4))(features)[0] for one in variants])
+    seen = set()
+    for seed in range(60):
+        torch.manual_seed(seed)
+        drawn = head(features)[0]
+        torch.manual_seed(seed)
+        assert torch.equal(head(features)[0], drawn)
+        which = [int((each[:, c] - drawn[c]).abs().argmin()) for c in range(4)]
+        assert torch.allclose(each[which, range(4)], drawn, atol=1e-4)
+        seen.add(tuple(which))
+    assert len(seen) > 30, "each class draws for itself"
+    assert torch.equal(head.eval()(features), TemplatesHead(variants, names=names(4))(features))
+
+
+def test_a_text_head_of_several_templates(letters):
+    given, templates = ["run", "jump"], ("a {}.", "{} now")
+    head = text_head(letters, given, template=templates)
+    each = [text_weights(letters, given, template=one) for one in templates]
+    assert torch.allclose(head.weight, F.normalize(each[0] + each[1], dim=-1), atol=1e-6)
+    assert head.prompts == (("a run.", "run now"), ("a jump.", "jump now"))
+    assert isinstance(head, FrozenHead)
+    apart = text_head(letters, given, template=templates, pooling="probabilities")
+    assert isinstance(apart, TemplatesHead)
+    assert torch.allclose(apart.variants, torch.stack(each), atol=1e-6)
+    assert (apart.kind, apart.prompts) == ("text", head.prompts)
+
+
+# ---- Fig. 1
+
+
+def test_class_correlation_is_pearson_s():
+    weight = noise(6, 40) + 3
+    matrix = class_correlation(weight)
+    assert torch.equal(matrix, matrix.T)
+    assert torch.equal(matrix.diagonal(), torch.ones(6))
+    assert np.allclose(matrix, np.corrcoef(weight.numpy()), atol=1e-6)
+    # Neither the length of a row nor a shift of all its numbers matters.
+    changed = weight * torch.arange(1, 7)[:, None] + torch.arange(6)[:, None]
+    assert torch.allclose(class_correlation(changed), matrix, atol=1e-5)
+    assert class_correlation(torch.cat([weight[:1], -weight[:1]]))[0, 1] == pytest.approx(-1)

@@ -1,0 +1,474 @@
+"""MeanPool is blind to order; the transformer starts at it, has the published keys and sizes, and can learn order.
+
+Convolutions inside an encoder are what an encoder written out with them computes.
+"""
+
+import copy
+from functools import cache
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from made import SPEC, noise
+from messages import refuses
+from texthead.encoders.encoder import Visual, VisualSpec, build_visual
+from texthead.errors import RunError
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import FrameConv, MeanPool, TemporalConv, TemporalTransformer, TokenConv, make_temporal
+
+
+def moved(module: nn.Module, seed: int = 5, by: float = 0.3) -> nn.Module:
+    """Every parameter away from where it started."""
+    with torch.no_grad():
+        for i, parameter in enumerate(module.parameters()):
+            parameter.add_(by * noise(*parameter.shape, seed=seed + i))
+    return module
+
+
+def test_mean_pool_is_the_mean_in_any_order():
+    features = noise(3, 5, 8)
+    pooled = MeanPool()(features)
+    assert torch.allclose(pooled, features.sum(1) / 5)
+    assert torch.allclose(MeanPool()(features[:, [4, 2, 0, 1, 3]]), pooled, atol=1e-6)
+    assert torch.equal(MeanPool()(features[:, :1]), features[:, 0])
+    assert not list(MeanPool().parameters())
+
+
+def test_without_positions_and_outputs_the_transformer_is_twice_the_mean():
+    module, features = TemporalTransformer(128, 3), noise(4, 6, 128)
+    with torch.no_grad():
+        module.frame_position_embeddings.weight.zero_()
+        for name, parameter in module.named_parameters():
+            if ".attn.out_proj." in name or ".mlp.c_proj." in name:
+                parameter.zero_()
+    mean = MeanPool()(features)
+    assert torch.allclose(module(features), 2 * mean, atol=1e-6)
+    head = FrozenHead(noise(7, 128, seed=1), names=[f"class {i}" for i in range(7)])
+    assert torch.allclose(head(module(features)), head(mean), atol=1e-4)
+    # The blocks see positions beside the features.
+    positions = noise(77, 128, seed=1)
+    with torch.no_grad():
+        module.frame_position_embeddings.weight.copy_(positions)
+    assert torch.allclose(module(features), 2 * mean + positions[:6].mean(0), atol=1e-6)
+
+
+def test_the_narrow_transformer_starts_as_mean_pool_exactly():
+    features = noise(4, 8, 96)
+    for module in (TemporalTransformer(96, 2, 32, heads=2), TemporalTransformer(96, 2, 128)):
+        assert torch.equal(module(features), MeanPool()(features))
+        module.reset(torch.Generator().manual_seed(3))
+        assert torch.equal(module(features), MeanPool()(features))
+        module(features).square().sum().backward()
+        assert module.project_out.weight.grad.abs().max() > 0, "it can leave its start"
+
+
+def test_keys_are_the_published_ones():
+    module = TemporalTransformer(64, 2)
+    block = ["attn.in_proj_weight", "attn.in_proj_bias", "attn.out_proj.weight", "attn.out_proj.bias"]
+    block += [f"{layer}.{kind}" for layer in ("ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj") for kind in ("weight", "bias")]
+    expected = {f"transformer.resblocks.{i}.{key}" for i in range(2) for key in block}
+    assert set(module.state_dict()) == {"frame_position_embeddings.weight", *expected}
+    assert module.state_dict()["frame_position_embeddings.weight"].shape == (77, 64)
+    assert module.state_dict()["transformer.resblocks.0.mlp.c_fc.weight"].shape == (256, 64)
+    assert module.state_dict()["transformer.resblocks.0.attn.in_proj_weight"].shape == (192, 64)
+
+
+@pytest.mark.parametrize(
+    ("dim", "heads", "millions"), [(512, 8, 18.95), (512, None, 18.95), (768, 12, 42.59), (1024, 8, 75.66)]
+)
+def test_sizes_are_the_published_ones(dim, heads, millions):
+    with torch.device("meta"):
+        module = TemporalTransformer(dim, heads=heads)
+    count = sum(parameter.numel() for parameter in module.parameters())
+    assert round(count / 1e6, 2) == millions
+    # Positions, and a block's 12 d^2 weights and 13 d biases and norms.
+    assert count == 77 * dim + 6 * (12 * dim**2 + 13 * dim)
+
+
+def test_one_block_is_computed_as_written():
+    module = moved(TemporalTransformer(16, 1, heads=2))
+    block = module.transformer.resblocks[0]
+    features = noise(2, 5, 16)
+    x = features + module.frame_position_embeddings.weight[:5]
+    y = F.layer_norm(x, (16,), block.ln_1.weight, block.ln_1.bias, eps=1e-12)
+    q, k, v = (y @ block.attn.in_proj_weight.T + block.attn.in_proj_bias).unflatten(-1, (3, 2, 8)).unbind(2)
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / 8**0.5
+    seen = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v).flatten(2)
+    x = x + seen @ block.attn.out_proj.weight.T + block.attn.out_proj.bias
+    y = F.layer_norm(x, (16,), block.ln_2.weight, block.ln_2.bias, eps=1e-12)
+    y = y @ block.mlp.c_fc.weight.T + block.mlp.c_fc.bias
+    x = x + (y * torch.sigmoid(1.702 * y)) @ block.mlp.c_proj.weight.T + block.mlp.c_proj.bias
+    assert torch.allclose(module(features), (features + x).mean(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"width": 32, "heads": 2}])
+def test_order_matters_once_the_weights_have_moved(options):
+    module = moved(TemporalTransformer(64, 2, **options))
+    features = noise(2, 6, 64)
+    there, back = module(features), module(features.flip(1))
+    assert (there - back).abs().max() > 1e-2
+    assert torch.allclose(features.mean(1), features.flip(1).mean(1), atol=1e-6)
+
+
+def test_training_teaches_the_order_that_the_mean_cannot_see():
+    features = noise(8, 4, 16)
+    clips, labels = torch.cat([features, features.flip(1)]), torch.arange(2).repeat_interleave(8)
+    module = TemporalTransformer(16, 2, 16, heads=2)
+    module.reset(torch.Generator().manual_seed(0))
+    head = FrozenHead(torch.eye(2, 16), names=["there", "back"], scale=20.0)
+    optimizer = torch.optim.AdamW(module.parameters(), 1e-2)
+    for _ in range(60):
+        loss = F.cross_entropy(head(module(clips)), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (head(module(clips)).argmax(1) == labels).all()
+
+
+def test_frames_fit_the_positions_and_heads_the_width():
+    module = TemporalTransformer(64, 1)
+    assert module(noise(1, 77, 64)).shape == (1, 64)
+    with refuses(RunError, 78, 77):
+        module(noise(1, 78, 64))
+    with refuses(RunError, "width", 66, "heads", 4):
+        TemporalTransformer(66, 1, heads=4)
+
+
+@pytest.mark.parametrize("options", [{}, {"width": 32, "heads": 2}])
+def test_reset_depends_on_the_generator_alone(options):
+    fresh, used = TemporalTransformer(64, 2, **options), moved(TemporalTransformer(64, 2, **options))
+    for module in (fresh, used):
+        module.reset(torch.Generator().manual_seed(5))
+    for (key, a), b in zip(fresh.state_dict().items(), used.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+    used.reset(torch.Generator().manual_seed(6))
+    assert not torch.equal(fresh.frame_position_embeddings.weight, used.frame_position_embeddings.weight)
+    block = "transformer.resblocks.1.mlp.c_fc.weight"
+    assert not torch.equal(fresh.state_dict()[block], used.state_dict()[block])
+
+
+def test_the_start_is_the_published_one():
+    state = TemporalTransformer(256, 2).state_dict()
+    for key, tensor in state.items():
+        if key.endswith("bias"):
+            assert not tensor.any(), key
+        elif ".ln_" in key:
+            assert (tensor == 1).all(), key
+        elif key.endswith("in_proj_weight"):
+            # Xavier: uniform within sqrt(6 / (in + out)).
+            bound = (6 / (256 + 768)) ** 0.5
+            assert tensor.abs().max() <= bound
+            assert tensor.std() == pytest.approx(bound / 3**0.5, rel=0.02)
+        else:
+            assert tensor.std() == pytest.approx(0.02, rel=0.02), key
+            assert tensor.mean().abs() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "module", [MeanPool(), TemporalTransformer(64, 2), TemporalTransformer(64, 1, 32, heads=4, dropout=0.25)]
+)
+def test_the_config_rebuilds_the_module(module):
+    again = make_temporal(module.config(), nn.Identity()).eval()
+    assert type(again) is type(module)
+    assert again.config() == module.config()
+    again.load_state_dict(module.state_dict())
+    assert torch.equal(again(noise(2, 6, 64)), module.eval()(noise(2, 6, 64)))
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"kind": "Mean"}, {"kind": "mean", "dim": 3}, {"kind": "transformer"}, {"kind": "conv", "x": 1}]
+)
+def test_a_config_of_no_module_is_refused(config):
+    with pytest.raises(RunError, match=config.get("kind", "None")):
+        make_temporal(config, tower("resnet"))
+
+
+def test_dropout_is_for_training_only():
+    module = moved(TemporalTransformer(64, 1, dropout=0.5))
+    features = noise(2, 6, 64)
+    module.eval()
+    assert torch.equal(module(features), module(features))
+    module.train()
+    assert not torch.equal(module(features), module(features))
+
+
+# --- convolutions over frames inside the encoder
+
+VIT = {
+    "embed_dim": 24,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 16},
+}
+RESNET = {"embed_dim": 24, "vision_cfg": {"image_size": 64, "layers": [1, 1, 2, 1], "width": 8, "patch_size": None}}
+
+
+def spec(architecture: str, config: str = "{}", size: int = 32) -> VisualSpec:
+    values = {**SPEC.to_json(), "architecture": architecture, "size": size}
+    return VisualSpec(**{**values, "mean": SPEC.mean, "std": SPEC.std, "config": config})
+
+
+SPECS = {
+    "vit": spec("openclip", str(VIT).replace("'", '"').replace("True", "true")),
+    "resnet": spec("openclip", str(RESNET).replace("'", '"').replace("None", "null"), 64),
+    "timm vit": spec("timm:test_vit", size=160),
+    "timm resnet": spec("timm:test_resnet"),
+    "timm efficientnet": spec("timm:test_efficientnet"),
+    "timm convnext": spec("timm:test_convnext"),
+    "timm regnet": spec("timm:regnetx_002"),
+}
+CONVS = [(TokenConv, "vit"), (TokenConv, "timm vit")]
+CONVS += [(TemporalConv, name) for name in SPECS if "vit" not in name]
+
+
+@cache
+def built(name: str) -> Visual:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        # Away from the start, where most networks hardly see their input.
+        visual = moved(build_visual(SPECS[name]), by=0.1)
+        for frames in clips(name, 4, 4):  # batch norms that have seen pictures
+            visual.train()(frames)
+    return visual.eval()
+
+
+def tower(name: str) -> Visual:
+    return copy.deepcopy(built(name))
+
+
+def clips(name: str, batch: int, frames: int, seed: int = 0) -> Tensor:
+    """Frames of coarse noise, each unlike its neighbours."""
+    each = SPECS[name].size // 4
+    return 2 * noise(batch, frames, 3, 4, 4, seed=seed).repeat_interleave(each, -1).repeat_interleave(each, -2)
+
+
+def differ(a: Tensor, b: Tensor) -> bool:
+    return float((a - b).norm() / a.norm()) > 1e-3
+
+
+def along_frames(x: Tensor, kernel: Tensor, frames: int) -> Tensor:
+    """The convolution written out, frame by frame and tap by tap."""
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    before, here, after = (kernel[:, 0, tap].reshape(shape) for tap in range(3))
+    out = []
+    for clip in x.split(frames):
+        for t in range(frames):
+            y = here * clip[t : t + 1]
+            y = y + before * clip[t - 1 : t] if t else y
+            out.append(y + after * clip[t + 1 : t + 2] if t + 1 < frames else y)
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (6, 8, 5, 4), (12, 8, 1, 1)])
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_frame_conv_is_the_sum_over_its_taps(shape, frames):
+    module, x = moved(FrameConv(8, "shift")), noise(*shape)
+    assert torch.allclose(module(x, frames), along_frames(x, module.weight, frames), atol=1e-5)
+
+
+def test_the_shift_takes_a_quarter_from_the_next_frame_and_one_from_the_last():
+    x = noise(3, 8)
+    y = FrameConv(8, "shift")(x, 3)
+    assert torch.equal(y[:, :2], torch.cat([x[1:, :2], torch.zeros(1, 2)]))
+    assert torch.equal(y[:, 2:4], torch.cat([torch.zeros(1, 2), x[:2, 2:4]]))
+    assert torch.equal(y[:, 4:], x[:, 4:])
+    assert torch.equal(FrameConv(8, "identity")(x, 3), x)
+
+
+def written_out_vit(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
+    """open_clip's ViT by hand, with a convolution of the class token before attention and before the MLP."""
+    net, frames = visual.net, clips.shape[1]
+    x = net.conv1(clips.flatten(0, 1)).flatten(2).transpose(1, 2)
+    x = torch.cat([net.class_embedding.expand(len(x), 1, -1), x], 1) + net.positional_embedding
+    x = net.ln_pre(x)
+    for block, kernel in zip(net.transformer.resblocks, kernels, strict=True):
+        x = torch.cat([along_frames(x[:, 0], kernel, frames)[:, None], x[:, 1:]], 1)
+        y = block.ln_1(x)
+        x = x + block.attn(y, y, y, need_weights=False)[0]
+        x = torch.cat([along_frames(x[:, 0], kernel, frames)[:, None], x[:, 1:]], 1)
+        x = x + block.mlp(block.ln_2(x))
+    return (net.ln_post(x[:, 0]) @ net.proj).unflatten(0, clips.shape[:2]).mean(1)
+
+
+def written_out_timm_vit(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
+    net, frames = visual.net, clips.shape[1]
+    x = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(clips.flatten(0, 1)))))
+    for block, kernel in zip(net.blocks, kernels, strict=True):
+        x = torch.cat([along_frames(x[:, 0], kernel, frames)[:, None], x[:, 1:]], 1)
+        x = x + block.ls1(block.attn(block.norm1(x)))
+        x = torch.cat([along_frames(x[:, 0], kernel, frames)[:, None], x[:, 1:]], 1)
+        x = x + block.ls2(block.mlp(block.norm2(x)))
+    return net.forward_head(net.norm(x)).unflatten(0, clips.shape[:2]).mean(1)
+
+
+def written_out_resnet(visual: Visual, kernels: list[Tensor], clips: Tensor) -> Tensor:
+    """open_clip's ResNet by hand, with a convolution over frames before the first of every block of res4 and res5."""
+    net, frames = visual.net, clips.shape[1]
+    kernels = list(kernels)
+    x = net.layer2(net.layer1(net.stem(clips.flatten(0, 1))))
+    for block in (*net.layer3, *net.layer4):
+        y = block.act1(block.bn1(block.conv1(along_frames(x, kernels.pop(0), frames))))
+        y = block.bn3(block.conv3(block.avgpool(block.act2(block.bn2(block.conv2(y))))))
+        x = block.act3(y + (block.downsample(x) if block.downsample else x))
+    assert not kernels
+    return net.attnpool(x).unflatten(0, clips.shape[:2]).mean(1)
+
+
+@pytest.mark.parametrize("frames", [2, 5])
+@pytest.mark.parametrize(
+    ("make", "name", "by_hand"),
+    [
+        (TokenConv, "vit", written_out_vit),
+        (TokenConv, "timm vit", written_out_timm_vit),
+        (TemporalConv, "resnet", written_out_resnet),
+    ],
+)
+@torch.no_grad()
+def test_the_encoder_is_the_one_written_out_with_convolutions(make, name, by_hand, frames):
+    visual = tower(name)
+    temporal = moved(make(visual))
+    given = clips(name, 2, frames)
+    expected = by_hand(visual, [conv.weight for conv in temporal.convs], given)
+    assert torch.allclose(Recognizer(visual, temporal, nn.Identity())(given), expected, atol=2e-5)
+    assert differ(expected, visual(given.flatten(0, 1)).unflatten(0, (2, frames)).mean(1))
+
+
+@pytest.mark.parametrize(("make", "name"), CONVS)
+@torch.no_grad()
+def test_the_identity_is_the_plain_encoder_and_the_shift_is_not(make, name):
+    visual, given = tower(name), clips(name, 2, 3)
+    keys = list(visual.state_dict())
+    plain = visual(given.flatten(0, 1)).unflatten(0, (2, 3)).mean(1)
+    same = Recognizer(visual, make(visual, "identity"), nn.Identity())
+    assert torch.allclose(same(given), plain, atol=1e-5)
+    other = Recognizer(visual, make(visual), nn.Identity())
+    assert differ(other(given), plain)
+    # Two modules on one encoder do not disturb each other, nor the encoder alone.
+    assert torch.allclose(same(given), plain, atol=1e-5)
+    assert torch.equal(visual(given.flatten(0, 1)).unflatten(0, (2, 3)).mean(1), plain)
+    assert list(visual.state_dict()) == keys
+    assert [key for key in other.state_dict() if key.startswith("temporal.")] == [
+        f"temporal.convs.{i}.weight" for i in range(len(other.temporal.convs))
+    ]
+
+
+@pytest.mark.parametrize(("make", "name"), CONVS)
+@torch.no_grad()
+def test_clips_of_a_batch_do_not_see_each_other_and_any_length_will_do(make, name):
+    visual = tower(name)
+    model = Recognizer(visual, moved(make(visual)), nn.Identity())
+    given = clips(name, 3, 4)
+    together = model(given)
+    assert torch.allclose(together, torch.cat([model(clip[None]) for clip in given]), atol=2e-5)
+    assert model(clips(name, 1, 7)).shape == together[:1].shape
+    assert differ(model(given.flip(1)), together)
+
+
+def gradients(model: Recognizer, given: Tensor) -> list[Tensor]:
+    model.zero_grad()
+    loss = model(given).square().sum()
+    # What is scored between the passes does not count.
+    with torch.no_grad():
+        model(given[:1, :2] + 1)
+    loss.backward()
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def assert_same_gradients_when_blocks_run_again(model: Recognizer, given: Tensor) -> None:
+    plain = gradients(model, given)
+    model.visual.net.set_grad_checkpointing(True)
+    again = gradients(model, given)
+    assert len(plain) == len(again) > len(list(model.temporal.parameters()))
+    for a, b in zip(plain, again, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max()) + 1e-7)
+
+
+@pytest.mark.parametrize(("make", "name"), [case for case in CONVS if case[1] != "resnet"])
+def test_gradient_checkpointing_gives_the_same_gradients(make, name):
+    visual = tower(name)
+    model = Recognizer(visual, moved(make(visual)), nn.Identity())
+    given = clips(name, 2, 3)
+
+    assert_same_gradients_when_blocks_run_again(model, given)
+    assert any(getattr(m, "grad_checkpointing", False) for m in visual.modules())
+
+
+@pytest.mark.parametrize("name", ["resnet", "timm resnet"])
+@torch.no_grad()
+def test_the_model_can_be_exported(name):
+    """One with a TokenConv: test_exporting.py."""
+    visual = tower(name)
+    model = Recognizer(visual, moved(TemporalConv(visual)), nn.Identity()).eval()
+    given = clips(name, 2, 4)
+    program = torch.export.export(model, (given,))
+    assert torch.allclose(program.module()(given), model(given), atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_copy_has_convolutions_of_its_own():
+    visual = tower("vit")
+    model = Recognizer(visual, moved(TokenConv(visual)), nn.Identity())
+    given = clips("vit", 1, 3)
+    before = model(given)
+    copied = model.frozen_copy()
+    moved(model.temporal, seed=50)
+    assert torch.allclose(copied(given), before, atol=1e-5)
+    assert differ(model(given), before)
+
+
+def test_an_encoder_of_another_build_is_refused():
+    with refuses(RunError, "VisionTransformer"):
+        TemporalConv(tower("vit"))
+    with refuses(RunError, "ModifiedResNet"):
+        TokenConv(tower("resnet"))
+    with refuses(RunError, "shift", "identity", "'zero'"):
+        make_temporal({"kind": "token-conv", "start": "zero"}, tower("vit"))
+    visual = tower("vit")
+    with refuses(RunError, "TokenConv", "temporal"):  # Frames have no features of their own there.
+        Recognizer(visual, TokenConv(visual), nn.Identity()).on_features()
+
+
+@pytest.mark.parametrize("name", ["volo_d1_224", "xcit_nano_12_p16_224", "pit_ti_224", "vit_base_patch16_siglip_224"])
+def test_blocks_that_see_no_class_token_are_refused(name):
+    with torch.device("meta"):
+        net = timm.create_model(name, num_classes=0)
+        with refuses(RunError, type(net).__name__):
+            TokenConv(net)
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "beit_base_patch16_224", "eva02_tiny_patch14_224"])
+def test_blocks_of_other_vits_are_known(name):
+    with torch.device("meta"):
+        assert len(TokenConv(timm.create_model(name, num_classes=0)).convs) == 12
+
+
+@pytest.mark.parametrize(
+    "name", ["resnetv2_50", "resnet50_clip", "gernet_s", "dm_nfnet_f0", "xception41", "resnext26ts"]
+)
+def test_shortcuts_are_left_alone(name):
+    with torch.device("meta"):
+        net = timm.create_model(name, num_classes=0)
+        TemporalConv(net)
+    hooked = [key for key, module in net.named_modules() if module._forward_pre_hooks]
+    assert hooked
+    assert not [key for key in hooked if "downsample" in key or "shortcut" in key or "skip" in key]
+
+
+def test_an_earlier_module_does_not_disturb_a_later_one():
+    visual, given = tower("vit"), clips("vit", 2, 3)
+    Recognizer(visual, moved(TokenConv(visual)), nn.Identity())(given).square().sum().backward()
+    assert_same_gradients_when_blocks_run_again(Recognizer(visual, MeanPool(), nn.Identity()), given)
+
+
+def test_an_interrupted_pass_leaves_nothing_behind():
+    visual = tower("vit")
+    model = Recognizer(visual, TokenConv(visual), nn.Identity())
+    handle = visual.net.transformer.resblocks[1].mlp.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model(clips("vit", 1, 2))
+    handle.remove()
+    copy.deepcopy(model)
+    assert model(clips("vit", 1, 2)).shape == (1, 24)

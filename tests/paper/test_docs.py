@@ -1,0 +1,46 @@
+"""docs/paper.md names every equation, table and figure of the paper, and every name in it can be imported."""
+
+import json
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+from paper.experiments import NAMES, label, module
+from texthead.data.splits import unseen_classes
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+DOTTED = sorted(set(re.findall(r"`((?:texthead|paper)\.[\w.]+)`", PAGE)))
+
+
+@pytest.mark.parametrize("dotted", DOTTED)
+def test_every_name_imports(dotted):
+    assert pkgutil.resolve_name(dotted).__doc__
+
+
+@pytest.mark.parametrize(("kind", "last"), [("Eq.", 6), ("Fig.", 4), ("Table", 12)])
+def test_every_equation_table_and_figure_has_a_line(kind, last):
+    lines = [int(number) for number in re.findall(rf"^\| {re.escape(kind)} (\d+) \|", PAGE, re.MULTILINE)]
+    assert {*range(1, last + 1)} <= {*lines}
+
+
+def test_every_experiment_is_on_the_page():
+    assert {name.removeprefix("paper.") for name in DOTTED} >= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_has_a_lab_label(name):
+    text = label(name)
+    assert f"python -m paper run {name} --scale full" in text
+    assert all(f"\n{word}" in text for word in ("Files", "Paper:", "Mini:"))
+    assert module(name).TITLE
+
+
+@pytest.mark.parametrize(("file", "classes", "unseen"), [("k300-k100", 400, 100), ("in600-in400", 1000, 400)])
+def test_saved_splits_are_what_the_draw_gives(file, classes, unseen):
+    saved = json.loads((ROOT / "paper" / "splits" / f"{file}.json").read_text())
+    seen, left_out = unseen_classes([f"{i:04d}" for i in range(classes)], unseen, seed=saved["seed"])
+    assert (saved["seen"], saved["unseen"]) == ([int(n) for n in seen], [int(n) for n in left_out])
+    assert "not the paper's split" in saved["note"].lower()

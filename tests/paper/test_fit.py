@@ -1,0 +1,113 @@
+"""A row with a seed, on the smoke scale: what is trained on, what is scored, and that looking changes nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from paper import data, fit, worlds
+from paper.data import Place
+from paper.rows import Job, Row
+from texthead.data.splits import half_classes
+from texthead.evaluation.evaluate import Evaluation
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Place:
+    return Place("smoke", kept=tmp_path_factory.mktemp("kept"))
+
+
+def result(row: Row, place: Place, seed: int = 0) -> dict:
+    return fit.fit(Job("row", seed, row), place)
+
+
+def test_a_row_trains_and_is_scored_on_every_test_item(place):
+    other = result(replace(worlds.CLOTHING, scored="airborne"), place)
+    assert other["count"] == len(data.test_items(data.read("airborne", place)))
+    found = result(worlds.CLOTHING, place)
+    assert found["count"] == len(data.test_items(data.read("clothing", place))) == 10
+    assert (found["steps"], found["rows_moved"]) == (2, False)
+    assert found["views"]["1x1"]["top1"] == found["top1"]
+    assert len(found["halves"]) == 10
+
+
+def test_the_seed_decides_the_numbers_and_looking_at_validation_items_no_loss(place):
+    row = replace(worlds.CLOTHING, watch=1)
+    curve = result(row, place)["curve"]
+    assert result(row, place)["curve"] == curve
+    assert result(row, place, 1)["curve"] != curve
+    bench = fit.prepare(worlds.smoke(worlds.CLOTHING), 0, place)
+    unwatched = [record for record in fit.train(bench, bench.model()) if record["kind"] == "train"]
+    assert [loss for _, loss, _ in curve] == [loss for _, loss, _ in fit.curve_of(unwatched)]
+    # A second training starts from the first.
+    assert result(replace(row, after="airborne"), place)["curve"][0][1] != curve[0][1]
+
+
+def test_a_learned_head_moves_and_its_rate_is_the_row_s(place):
+    row = replace(worlds.CLOTHING, head="linear", head_rate=30.0)
+    assert result(row, place)["rows_moved"]
+    assert fit.recipe_for(row, 16, 0).lr_new == pytest.approx(30 * fit.recipe_for(row, 16, 0).lr)
+
+
+def test_a_k_shot_row_sees_exactly_k_items_a_class_and_the_published_draw_more(place):
+    for k in (1, 3):
+        assert result(replace(worlds.CLOTHING, k=k), place)["different_items_a_class"] == (k, k)
+    least, most = result(replace(worlds.CLOTHING, k=1, drawing_processes=8), place)["different_items_a_class"]
+    assert 1 <= least <= most <= 8
+    assert most > 1
+
+
+def test_zero_shots_train_nothing(place):
+    for head in ("text", "linear"):
+        found = result(replace(worlds.CLOTHING, k=0, head=head), place)
+        assert (found["steps"], found["rows_moved"]) == (0, False)
+
+
+def test_what_is_held_out_is_of_training_items_and_not_trained_on(place):
+    whole = data.read("clothing", place)
+    train, _, held = fit.chosen(replace(worlds.CLOTHING, score="held-out"), whole, 0)
+    trained, scored, every = ({item.path for item in part.items} for part in (train, held, whole.split("train")))
+    assert trained | scored == every
+    assert not trained & scored
+    assert held.classes == train.classes
+    # Of few shots they come out of the shots.
+    train, _, held = fit.chosen(replace(worlds.CLOTHING, k=3, score="held-out"), whole, 0)
+    assert len(train) + len(held) == 30
+
+
+def test_unseen_classes_are_scored_among_themselves(place):
+    row = replace(worlds.CLOTHING, unseen=0.4, score="unseen")
+    train, _, test = fit.chosen(row, data.read("clothing", place), 0)
+    assert len(test.classes) == 4
+    assert not set(test.classes) & set(train.classes)
+    bench = fit.prepare(worlds.smoke(row), 0, place)
+    model = bench.model()
+    other = model.with_head(bench.text_head(model, test.classes))  # pyright: ignore[reportArgumentType]
+    assert bench.evaluate(other, test).scores.shape[1] == 4
+
+
+def test_lda_and_maps(place):
+    names = tuple(data.read("emoji", place).classes[:3])
+    found = result(replace(worlds.MOTION, head="lda", lda_items=3, maps=names), place)
+    assert [round(found["map"][i][i], 3) for i in range(3)] == [1.0, 1.0, 1.0]
+    assert found["map"][0][1] == found["map"][1][0]
+
+
+def test_halves_are_the_published_ones():
+    scores = torch.eye(10)
+    taken, other = half_classes(10, 0)[:2]
+    scores[taken, other] = 2.0  # one class is taken for another wherever both are candidates
+    found = fit.half_scores(Evaluation(tuple("abcdefghij"), [Path("x")] * 10, torch.arange(10), scores))
+    for seed, top1 in enumerate(found):
+        half = half_classes(10, seed)
+        assert top1 == pytest.approx(100 * (len(half) - ({taken, other} <= {*half})) / len(half))
+    assert {round(value) for value in found} == {80, 100}
+
+
+def test_smoke_needs_no_data_of_the_user(place):
+    for name in ("clothing", "airborne", "emoji", "shapes", "imagenet"):
+        assert data.has(name, place)
+    assert not data.has("clothing", Place("mini"))

@@ -1,0 +1,232 @@
+"""Rows, their addresses, kept results, plans: what decides which numbers stand in the report."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
+
+import pytest
+
+from messages import prints, refuses
+from paper import data, head_rate, section, table8, worlds
+from paper.__main__ import main
+from paper.data import Place
+from paper.experiments import NAMES, module
+from paper.fit import recipe_for
+from paper.results import Results, Store
+from paper.rows import Job, Row
+from paper.running import Setting, follow, outline
+from texthead.encoders.load import spec_of
+from texthead.errors import DataError
+
+PLACE = Place("smoke")
+ROOT = Path(__file__).parents[2]
+HOLDS, REFUTED, UNCLEAR = get_args(section.Answer)
+
+
+def setting(**digests: str) -> Setting:
+    return Setting(PLACE, (0, 1, 2, 3, 4), digests=digests)
+
+
+def test_an_address_depends_on_what_decides_the_numbers_and_on_nothing_else():
+    job = Job("text", 0, Row("emoji", changes={"frames": 8, "batch": 4}))
+    others = [
+        job._replace(seed=1),
+        job._replace(row=replace(job.row, head="normal")),
+        job._replace(row=job.row.changed(frames=4)),
+        job._replace(row=replace(job.row, data="shapes")),
+        job._replace(row=replace(job.row, k=1)),
+    ]
+    keys = {job.key("full", "abc"), job.key("mini", "abd"), *(each.key("mini", "abc") for each in (job, *others))}
+    assert len(keys) == 3 + len(others)
+    same = Job("another title", 0, Row("emoji", changes={"batch": 4, "frames": 8}))
+    assert same.key("mini", "abc") == job.key("mini", "abc")
+    # Without defaults, so that new fields leave the addresses of old results alone.
+    assert Row("emoji").to_json() == {"data": "emoji", "changes": {}}
+
+
+RESULT = {"top1": 50.0, "top5": 90.0, "views": {"1x1": {"top1": 50.0}}}
+
+
+def test_a_finished_row_is_read_back_in_a_new_process(tmp_path):
+    job = Job("text", 3, Row("emoji", changes={"area": (0.5, 1.0)}))
+    Store(tmp_path, "mini").add("table1", job, "k1", RESULT, 1.25)
+    store = Store(tmp_path, "mini")
+    assert store.results([(job, "k1")]).values("text") == [50.0]
+    assert store.about(["k1"])[2] == 1.2
+    assert not Store(tmp_path, "full").lines
+    line = json.loads((tmp_path / "mini" / "table1.jsonl").read_text())
+    assert line["commit"]
+    assert line["row"]["changes"] == {"area": [0.5, 1.0]}
+
+
+def test_results_come_by_ascending_seed_and_views():
+    found = Results({("a", seed): {"top1": float(seed), "views": {"4x3": {"top1": 10.0 * seed}}} for seed in (2, 0, 1)})
+    assert found.values("a") == [0.0, 1.0, 2.0]
+    assert found.values("a", views="4x3") == [0.0, 10.0, 20.0]
+    assert found.values("b") == []
+
+
+def test_follow_finds_a_row_under_two_titles_once():
+    jobs, results, batches = [Job(title, 0, Row("emoji")) for title in ("one", "two")], [], []
+
+    def plan():
+        results.append((yield jobs))
+        return section.Section("x", "X")
+
+    store, here = Store(Path("nowhere"), "smoke"), setting(emoji="d")
+    key = here.key(jobs[0])
+    store.lines[key] = {"result": RESULT}
+    follow(plan(), here, store, batches.append)
+    assert [list(batch) for batch in batches] == [[key]]
+    assert results[0].values("one") == results[0].values("two") == [50.0]
+
+
+def test_rows_without_their_data_are_left_out():
+    rows = {"a": Row("emoji"), "b": Row("clothing"), "c": Row("emoji", after="clothing")}
+    assert {job.title for job in setting(emoji="d").jobs(rows)} == {"a"}
+
+
+def drive(plan, answer):
+    jobs = next(plan)
+    try:
+        plan.send(Results({(job.title, job.seed): answer(job) for job in jobs}))
+    except StopIteration as stop:
+        return jobs, stop.value
+    raise AssertionError("the plan has a second batch of jobs")
+
+
+def test_the_head_rate_is_the_best_on_held_out_training_items():
+    plan = head_rate.chosen_rate(setting(clothing="d"), worlds.CLOTHING, "x", draws=2)
+    jobs, rate = drive(plan, lambda job: {"top1": 70.0 if job.row.head_rate == 30 else 60.0})
+    assert rate == 30
+    assert {(job.row.score, job.row.head) for job in jobs} == {("held-out", "linear")}
+    assert {job.row.head_rate for job in jobs} == set(head_rate.RATES)
+    assert len(head_rate.RATES) >= 5
+    assert {job.seed for job in jobs} == {0, 1}
+    # Of equal rates the lowest.
+    plan = head_rate.chosen_rate(setting(clothing="d"), worlds.CLOTHING, "x")
+    assert drive(plan, lambda job: {"top1": 60.0})[1] == min(head_rate.RATES)
+
+
+UP, DOWN, FLAT = (
+    ([5.0, 6.0, 7.0], [1.0, 2.0, 3.1]),
+    ([1.0, 2.0, 3.1], [5.0, 6.0, 7.0]),
+    ([1.0, 9.0, 4.0], [4.0, 2.0, 5.0]),
+)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "answer"),
+    [
+        ([UP], HOLDS),
+        ([DOWN], REFUTED),
+        ([FLAT], UNCLEAR),
+        ([([], [])], UNCLEAR),
+        ([([5.0], [1.0])], UNCLEAR),
+        ([UP, ([1.0, 9.0], [4.0, 2.0])], UNCLEAR),
+        ([UP, DOWN], REFUTED),
+    ],
+)
+def test_a_verdict_follows_the_paired_intervals(pairs, answer):
+    assert section.judged(3, "x", [("pair", *pair) for pair in pairs]).answer == answer
+
+
+def test_cells_show_mean_and_interval():
+    assert section.cell([1.0, 2.0, 3.0]) == "2.0 ±2.5"
+    assert section.cell([1.25]) == "1.2"
+    assert section.cell([]) == "-"
+    assert section.gap([2.0, 3.0], [1.0, 1.0]) == "+1.5 ±6.4"
+
+
+@pytest.fixture
+def uncounted(monkeypatch):
+    """Multiply-adds take seconds to count; the slow tests count them."""
+    counts = SimpleNamespace(multiply_adds=1, parameters=1, paper_multiply_adds=1, paper_parameters=1)
+    for name in ("table7", "table12"):
+        monkeypatch.setattr(module(name), "costs", lambda encoder, **_: spec_of(encoder) and counts)
+
+
+@pytest.mark.usefixtures("uncounted")
+@pytest.mark.parametrize("scale", ["mini", "full"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_lists_what_it_would_run(name, scale):
+    jobs = outline(module(name).plan, Setting(Place(scale), (0,)))
+    assert jobs
+    assert all(job.row.to_json() for job in jobs)
+    assert {job.row.recipe for job in jobs} == {"paper" if scale == "full" else "small"}
+
+
+@pytest.mark.usefixtures("uncounted")
+def test_full_scale_rows_are_the_paper_s_own():
+    def rows(name):
+        return {job.title: job.row for job in outline(module(name).plan, Setting(Place("full"), (0,)))}
+
+    text = recipe_for(rows("table1")["K400: text"], 240_000, 0)
+    assert (text.epochs, text.warmup, text.batch, text.lr) == (30, 5, 128, 5e-6)
+    assert (text.frames, text.temporal) == (8, "transformer")
+    shot = recipe_for(rows("table8")["UCF-101, K = 3"], 303, 0)
+    assert (shot.epochs, shot.temporal) == (200, "mean")
+    image = recipe_for(rows("table12")["ViT-L/14, 336"], 1_281_167, 0)
+    assert (image.epochs, image.frames) == (10, 1)
+    assert rows("table12")["ViT-L/14, 336"].encoder == "openclip:ViT-L-14-336/openai"
+    assert rows("table9")["K400 -> UCF: 1 epoch"].scored == "ucf101"
+    assert len([title for title in rows("table5") if title.startswith("ViT-L/14, 336")]) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("run table7 --scale smoke --workers 0", ("workers", 0)),
+        ("run table7 --scale smoke --workers -1", ("workers", -1)),
+        ("run table7 --scale smoke --accumulate 0", ("accumulate", 0)),
+        ("run table7 --scale smoke --emulate-per-process-draw -1", ("draw", -1)),
+        ("run table7 --scale smoke --seeds 0", ("seeds", 0)),
+        ("run table7 --scale smoke --seeds -1", ("seeds", -1)),
+        ("run table10 --data nowhere", ("nowhere",)),
+        ("run table99 --scale smoke", ("table99", "table12")),
+        ("report --results nowhere", ("nowhere", "run all")),
+        ("report --results TMP", ("mini", "run all")),
+    ],
+)
+def test_mistakes_are_one_line(words, parts, tmp_path, capsys):
+    assert main(words.replace("TMP", str(tmp_path)).split()) == 2
+    error = capsys.readouterr().err
+    prints(error, *parts)
+    assert error.count("\n") == 1
+
+
+def test_a_result_that_a_stop_has_cut_is_named_with_its_line(tmp_path, capsys):
+    Store(tmp_path, "mini").add("table1", Job("text", 0, Row("emoji")), "k1", RESULT, 1.0)
+    file = tmp_path / "mini" / "table1.jsonl"
+    file.write_text(file.read_text() + '{"key": "k2", "tit')
+    assert main(["report", "--results", str(tmp_path)]) == 2
+    prints(capsys.readouterr().err, f"{file}:2")
+
+
+def test_without_the_defect_s_rows_table_8_has_no_table_of_them(tmp_path):
+    captions = []
+    for processes in (0, 8):
+        here = Setting(PLACE, (0,), digests={}, processes_drawing=processes)
+        found, _ = follow(table8.plan(here), here, Store(tmp_path, "smoke"), lambda _: None)
+        captions.append(" ".join(table.caption for table in found.tables))
+    assert ["8 processes" in caption for caption in captions] == [False, True]
+
+
+@pytest.mark.slow
+def test_a_list_whose_reader_has_gone_ends_without_a_word():
+    command = [sys.executable, "-m", "paper", "list"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_an_unknown_data_set_names_those_that_are_known():
+    with refuses(DataError, "imagenett", "clothing"):
+        data.read("imagenett", Place("mini", Path()))

@@ -1,0 +1,169 @@
+"""The drawn shapes: balanced pairs, true captions, pictures and videos that follow their seed."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from messages import refuses
+from paper import shapes
+from paper.shapes import Pair
+from texthead.demo.drawn_videos import MOTIONS, Placement
+from texthead.errors import DataError
+
+SMALL: dict[str, Any] = {"pairs": 2, "train": 2, "test": 1, "frames": 3, "size": 48}
+RED_CIRCLE = Pair("red", "circle")
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_144_pairs_with_their_article():
+    assert len({pair.name for pair in shapes.all_pairs()}) == 144
+    assert RED_CIRCLE.name == "a red circle"
+    assert Pair("orange", "star").name == "an orange star"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_seen_and_unseen_pairs_are_disjoint_and_balanced(seed: int):
+    seen, unseen = shapes.seen_pairs(seed), shapes.unseen_pairs(seed)
+    assert set(seen) | set(unseen) == set(shapes.all_pairs())
+    assert not set(seen) & set(unseen)
+    for part, times in ((seen, 8), (unseen, 4)):
+        assert len(part) == 12 * times
+        assert set(Counter(pair.colour for pair in part).values()) == {times}
+        assert set(Counter(pair.shape for pair in part).values()) == {times}
+    assert shapes.unseen_pairs(seed) == unseen
+    assert set(shapes.unseen_pairs(seed + 1)) != set(unseen)
+
+
+def test_videos_show_unseen_pairs_of_different_colours_and_shapes():
+    pairs = shapes.video_pairs(8)
+    assert set(pairs) <= set(shapes.unseen_pairs())
+    assert len({pair.colour for pair in pairs}) == len({pair.shape for pair in pairs}) == 8
+    assert len(set(shapes.video_names())) == 48
+    with refuses(DataError, "pairs", 48, 49):
+        shapes.video_pairs(49)
+
+
+def test_a_draw_is_a_function_of_its_generator():
+    for draw in (
+        lambda rng: shapes.draw_picture(RED_CIRCLE, rng=rng),
+        lambda rng: shapes.draw_exposure(RED_CIRCLE, "jumping", rng=rng),
+        lambda rng: shapes.draw_twins(RED_CIRCLE, rng=rng)[1].pixels,
+    ):
+        assert draw(rng(1)).shape == (64, 64, 3)
+        np.testing.assert_array_equal(draw(rng(1)), draw(rng(1)))
+        assert (draw(rng(1)) != draw(rng(2))).mean() > 0.5
+
+
+def test_every_pair_is_drawn_in_its_colour_and_no_two_shapes_are_alike():
+    masks = {}
+    for pair in shapes.all_pairs():
+        sprite = np.asarray(shapes.draw_sprite(pair, pixels=80, rng=rng()).convert("RGBA").resize((40, 40))).astype(int)
+        near = np.abs(sprite[..., :3] - shapes.COLOURS[pair.colour]).max(axis=-1) < 25
+        assert (near & (sprite[..., 3] > 200)).sum() > 100, pair
+        masks[pair.shape] = sprite[..., 3] > 128
+    for shape in shapes.SHAPES:
+        others = [(masks[shape] ^ masks[other]).mean() for other in shapes.SHAPES if other != shape]
+        assert min(others) > 0.05, shape
+
+
+def test_a_sprite_leaves_room_to_turn():
+    for shape in shapes.SHAPES:
+        alpha = np.asarray(shapes.draw_sprite(Pair("blue", shape), pixels=80, rng=rng()).convert("RGBA"))[..., 3]
+        half = len(alpha) / 2
+        ys, xs = np.nonzero(alpha > 8)
+        assert half - 2 <= np.hypot(xs + 0.5 - half, ys + 0.5 - half).max() <= half + 0.5
+
+
+def test_an_unknown_shape_is_an_error():
+    with refuses(DataError, "shape", "circle", "blob"):
+        shapes.draw_sprite(Pair("red", "blob"), pixels=40, rng=rng())
+
+
+def test_pictures_to_score_come_with_the_index_of_their_pair():
+    pictures, labels = shapes.draw_shape_pictures(shapes.unseen_pairs()[:3], 2, rng=rng(), size=48)
+    assert (pictures.shape, pictures.dtype) == ((6, 48, 48, 3), np.uint8)
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_captions_say_what_is_true_of_the_place():
+    assert shapes.words_of(Placement(0.3, 0.7, 0.2, 0.0)) == ["small", "on the left", "at the bottom"]
+    assert shapes.words_of(Placement(0.7, 0.5, 0.4, 0.0)) == ["large", "on the right"]
+    assert shapes.words_of(Placement(0.5, 0.5, 0.3, 0.0)) == []
+
+
+def test_captions_take_many_forms_and_all_name_the_pair():
+    words = ["large", "on the left"]
+    forms = {shapes.caption(Pair("orange", "star"), words, rng(seed)) for seed in range(300)}
+    assert len(forms) > 25
+    assert {"an orange star", "a video of an orange star.", "a large orange star on the left"} <= forms
+    assert all("an orange star" in text or "a large orange star" in text for text in forms)
+    captions = [shapes.caption(RED_CIRCLE, words, rng(seed), told="large") for seed in range(50)]
+    assert all("a large red circle" in text for text in captions)
+    assert not all("left" in text for text in captions)
+
+
+def test_twins_differ_in_what_their_captions_name():
+    motions = Counter()
+    for seed in range(60):
+        first, second = shapes.draw_twins(RED_CIRCLE, rng=rng(seed), size=32)
+        for twin, other in ((first, second), (second, first)):
+            assert twin.told in twin.words
+            assert twin.told not in other.words
+        motions[first.told in MOTIONS] += 1
+        assert {first.told, second.told} <= set(MOTIONS) or (first.told, second.told) in shapes.OPPOSITES
+    assert min(motions.values()) > 15
+
+
+def test_a_long_exposure_tells_left_from_right():
+    """The end of the way is clearer than its beginning: played on, the trail is behind."""
+    for motion, side in (("moving left", slice(0, 32)), ("moving right", slice(32, 64))):
+        right = 0
+        for seed in range(12):
+            picture = shapes.draw_exposure(Pair("black", "square"), motion, rng=rng(seed))
+            dark = (picture.max(axis=-1) < 100).sum(axis=0)
+            right += dark[side].sum() > dark.sum() / 2
+        assert right >= 9
+
+
+def test_videos_are_listed_with_their_classes(tmp_path: Path):
+    manifest = shapes.draw_shape_videos(tmp_path / "draw", **SMALL)
+    with manifest.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == shapes.COLUMNS
+    assert Counter((row["label"], row["split"]) for row in rows) == {
+        (name, split): SMALL[split] for name in shapes.video_names(2) for split in ("train", "test")
+    }
+    for row in rows:
+        assert row["label"] == f"{Pair(row['colour'], row['shape']).name} {row['motion']}"
+        with av.open(str(tmp_path / "draw" / row["path"])) as container:
+            clip = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert np.stack(clip).shape == (3, 48, 48, 3)
+    assert len({row["path"] for row in rows}) == len(rows) == len(list(tmp_path.rglob("*.mp4")))
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert shapes.draw_shape_videos(tmp_path / "draw", **SMALL) == manifest
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with refuses(DataError, tmp_path / "draw"):
+        shapes.draw_shape_videos(tmp_path / "draw", **{**SMALL, "seed": 1})
+
+
+def test_the_first_clips_of_a_larger_draw_are_those_of_a_smaller_one(tmp_path: Path):
+    shapes.draw_shape_videos(tmp_path / "few", **SMALL)
+    shapes.draw_shape_videos(tmp_path / "more", **{**SMALL, "train": 3, "pairs": 3})
+    for path in (tmp_path / "few").rglob("*.mp4"):
+        assert path.read_bytes() == (tmp_path / "more" / path.relative_to(tmp_path / "few")).read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"train": 0}, {"seed": -1}, {"frames": 1}, {"size": 33}, {"pairs": 0}])
+def test_numbers_out_of_range_are_errors(tmp_path: Path, change: dict[str, int]):
+    with refuses(DataError, *change, *change.values()):
+        shapes.draw_shape_videos(tmp_path / "draw", **{**SMALL, **change})
+    assert not list(tmp_path.rglob("*.mp4"))

@@ -1,0 +1,50 @@
+"""Every row of every experiment, two steps each, as `python -m paper run all --scale smoke` runs them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paper.data import Place
+from paper.experiments import NAMES, module
+from paper.report import html, markdown
+from paper.results import Store
+from paper.running import Setting, follow
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_all(folder: Path) -> str:
+    words = ["run", "all", "--scale", "smoke", "--kept", folder / "kept", "--results", folder / "results"]
+    command = [sys.executable, "-m", "paper", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_every_row_runs_and_is_kept(tmp_path):
+    run_all(tmp_path)
+    store = Store(tmp_path / "results", "smoke")
+    setting = Setting(Place("smoke"), (0,), digests=store.digests)
+    sections = []
+    for name in NAMES:
+        section, keys = follow(module(name).plan(setting), setting, store, lambda _: None)
+        sections.append(section)
+        assert keys
+        assert set(keys) <= set(store.lines), name
+        for key in keys:
+            found = store.lines[key]["result"]
+            assert 0 <= found["top1"] <= found["top5"] <= 100
+            assert found["count"] > 0
+            zero_shot = store.lines[key]["row"].get("k") == 0
+            assert found["steps"] == (0 if zero_shot else 2), store.lines[key]
+        assert section.tables
+    # What one seed of two steps gives is no number for a report; but all of it can be written.
+    counts = dict.fromkeys(NAMES, (1, 1, 0))
+    text = markdown(sections, ["head"], counts, "smoke")
+    assert all(f"## {section.title}" in text for section in sections)
+    assert html(sections, ["head"], counts, "smoke").html().count("<h2") == len(NAMES) + 1
+    # Nothing is run twice.
+    assert ", seed 0:" not in run_all(tmp_path)

@@ -1,0 +1,156 @@
+"""The small CLIP: it loads as any other, its text tower takes gradients, it is trained once, and its ViT changes size."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from messages import refuses
+from paper import tinyclip
+from paper.shapes import FORMS, OPPOSITES, all_pairs, draw_shape_pictures, unseen_pairs
+from texthead.demo.drawn_videos import MOTIONS
+from texthead.encoders.encoder import Encoder
+from texthead.encoders.load import load_encoder
+from texthead.errors import EncoderError
+
+WEIGHTS = "open_clip_model.safetensors"
+TOWERS: tuple[tinyclip.Tower, ...] = ("vit", "resnet")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Both towers after two steps, not to be changed."""
+    base = tmp_path_factory.mktemp("tinyclip")
+    return {tower: tinyclip.kept(tower, base, steps=2) for tower in TOWERS}
+
+
+def load(folder: Path, *, keep_text: bool = False) -> Encoder:
+    return load_encoder(f"openclip:local-dir:{folder}", keep_text=keep_text)
+
+
+def pictures(size: int = 64) -> torch.Tensor:
+    pixels, _ = draw_shape_pictures(unseen_pairs()[:3], 1, rng=np.random.default_rng(0), size=size)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_the_folder_is_read_as_any_open_clip(folders: dict[str, Path], tower: tinyclip.Tower):
+    mark = json.loads((folders[tower] / tinyclip.MARK).read_text())
+    assert (mark["tower"], mark["setting"]["steps"]) == (tower, 2)
+    encoder = load(folders[tower])
+    assert encoder.scale == pytest.approx(14.3, rel=0.05)
+    assert encoder.visual(pictures()).shape == (3, 128)
+    rows = encoder.encode_text(["a red circle", "a blue star moving left"])
+    assert rows.shape == (2, encoder.dim) == (2, 128)
+    torch.testing.assert_close(load(folders[tower]).encode_text(["a red circle"])[0], rows[0])
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_gradients_reach_the_token_embeddings(folders: dict[str, Path], tower: tinyclip.Tower):
+    text = load(folders[tower], keep_text=True).text
+    embedded = []
+    text.embedding.register_forward_hook(lambda module, _, out: embedded.append(out.requires_grad_()) or out)
+    text(["a red circle"]).pow(2).sum().backward()
+    # Start, three words, end: what stands behind the end is not seen.
+    moved = embedded[0].grad[0].abs().sum(dim=-1) > 0
+    assert moved.tolist() == [True] * 5 + [False] * (len(moved) - 5)
+
+
+def test_every_caption_fits_and_every_word_of_it_is_trained():
+    words = tinyclip._Words()
+    longest = f"a small {all_pairs()[0].colour} circle {OPPOSITES[1][1]} {OPPOSITES[2][1]}"
+    numbers = words([form.format(longest) for form in FORMS])
+    assert (numbers == len(words) - 1).any(dim=-1).all(), "each ends within the trained length"
+    tokens = tinyclip.openai_tokenizer()([f"a video of {all_pairs()[5].name} {motion}" for motion in MOTIONS])
+    assert set(tokens.flatten().tolist()) <= set(words.tokens.tolist())
+
+
+def test_a_batch_has_no_caption_twice_and_twins_share_their_pair():
+    rng = np.random.default_rng(0)
+    pool = tinyclip._draw_pool(all_pairs()[:12], 2, rng)
+    for share in (0.0, 1.0):
+        setting = tinyclip.Setting(steps=1, rate=0.1, varied=0.0, batch=12, twin_share=share)
+        pixels, captions = tinyclip._draw_batch(pool, setting, rng)
+        assert len(pixels) == len(set(captions)) == 12
+        named = {pair.name for pair in all_pairs() for text in captions if pair.name[2:].strip() in text}
+        assert len(named) == (6 if share else 12)
+
+
+def test_frames_varied_by_nothing_stay_as_they_are():
+    frames = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(tinyclip._varied(frames, 0.0), frames, atol=1e-5, rtol=0)
+    assert (tinyclip._varied(frames, 1.0) - frames).abs().mean() > 0.01
+
+
+@pytest.mark.slow
+def test_training_follows_its_seed_and_lowers_the_loss(folders: dict[str, Path], tmp_path: Path):
+    seen: list[tuple[int, int, float]] = []
+    one = tinyclip.pretrain("vit", tmp_path / "one", steps=4, progress=lambda *step: seen.append(step))
+    assert [step[:2] for step in seen] == [(number, 4) for number in range(1, 5)]
+    assert seen[-1][2] < seen[0][2]
+    threads = torch.get_num_threads()
+    again = tinyclip.pretrain("vit", tmp_path / "again", steps=4)
+    assert torch.get_num_threads() == threads
+    content = [(folder / WEIGHTS).read_bytes() for folder in (one, again)]
+    assert content[0] == content[1]
+    # Of the words in no caption the embeddings stay as the seed drew them.
+    rows = [load_file(folder / WEIGHTS)["token_embedding.weight"] for folder in (one, folders["vit"])]
+    assert rows[0].shape == (49408, 128)
+    moved = set((rows[0] != rows[1]).any(dim=-1).nonzero().flatten().tolist())
+    trained = set(tinyclip._Words().tokens.tolist())
+    assert moved <= trained
+    assert len(moved) > len(trained) / 2
+    other = tinyclip.pretrain("vit", tmp_path / "other", steps=4, seed=1)
+    assert content[0] != (other / WEIGHTS).read_bytes()
+
+
+def test_a_finished_tower_is_kept(folders: dict[str, Path]):
+    folder = folders["vit"]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert tinyclip.kept("vit", folder.parent, steps=2) == folder
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert len({path.name for path in folder.parent.iterdir()}) == 2
+
+
+def test_an_unfinished_or_another_tower_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trained: list[Path] = []
+    monkeypatch.setattr(tinyclip, "pretrain", lambda tower, out, **options: trained.append(out) or out)
+    monkeypatch.setitem(os.environ, "TEXTHEAD_CACHE", str(tmp_path))
+    same = [tinyclip.kept("vit"), tinyclip.kept("vit")]
+    assert same[0] == same[1]
+    assert same[0].parent == tmp_path / "paper"
+    others = [tinyclip.kept("resnet"), tinyclip.kept("vit", seed=1), tinyclip.kept("vit", steps=3)]
+    assert len({*same, *others}) == 4
+    assert len(trained) == 5
+
+
+@pytest.mark.parametrize(("size", "patches"), [(64, 16), (48, 9), (96, 36)])
+def test_the_vit_at_another_size(folders: dict[str, Path], tmp_path: Path, size: int, patches: int):
+    out = tinyclip.at_size(folders["vit"], size, tmp_path / "other")
+    encoder = load(out)
+    assert encoder.visual.spec.size == size
+    assert load_file(out / WEIGHTS)["visual.positional_embedding"].shape == (patches + 1, 128)
+    features = encoder.visual(pictures(size))
+    assert features.shape == (3, 128)
+    if size == 64:
+        assert torch.equal(features, load(folders["vit"]).visual(pictures()))
+
+
+def test_the_score_of_an_untrained_tower_is_near_chance(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tinyclip, "_SCORED", 2)
+    assert 0 <= tinyclip.zero_shot(folders["vit"]) < 15
+
+
+def test_what_cannot_be_resized_or_trained_is_an_error(folders: dict[str, Path], tmp_path: Path):
+    for tower, size in (("vit", 50), ("resnet", 96)):
+        with refuses(EncoderError, "size", size, volatile=[folders[tower].name]):
+            tinyclip.at_size(folders[tower], size, tmp_path / "other")
+    with refuses(EncoderError, "tower", "lstm"):
+        tinyclip.kept("lstm", tmp_path)  # pyright: ignore[reportArgumentType]
+    with refuses(EncoderError, "steps", 0):
+        tinyclip.pretrain("vit", tmp_path, steps=0)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,493 @@
+"""Several processes do what one does: the parts, then training and evaluation on two real processes."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import ranked
+from facts import own_facts
+from made import PIXELS, write_broken, write_video
+from texthead.data.batches import EpochBatches
+from texthead.data.clips import TrainClips
+from texthead.data.dataset import Dataset, Item
+from texthead.errors import MediaError, RunError
+from texthead.parallel.distributed import (
+    check_same,
+    gather_list,
+    gather_rows,
+    rank,
+    ranks,
+    same_as_first,
+    share,
+    sum_gradients,
+    sum_numbers,
+    together,
+)
+from texthead.parallel.testing import processes
+from texthead.runs.run import load_run
+from texthead.training.step import Shard
+from texthead.training.train import augmentation_for
+from training_runs import assert_close, free_port, losses, on_disk
+
+pytestmark = pytest.mark.slow
+
+Two = Callable[..., list]
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Two]:
+    """Runs a function of `ranked` in two processes."""
+    with processes(2) as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Nine items: in batches of 4 the last one is a batch of 1, smaller than two processes."""
+    return ranked.write_media(tmp_path_factory.mktemp("media"), 9)
+
+
+@pytest.fixture(scope="module")
+def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return ranked.write_media(tmp_path_factory.mktemp("val"), 5, first=20)
+
+
+# --- one process
+
+
+def test_without_a_group_all_is_for_one_process() -> None:
+    assert (rank(), ranks()) == (0, 1)
+    rows = torch.ones(2, 3, requires_grad=True)
+    assert gather_rows(rows) is rows
+    assert gather_list((1, 2)) == [1, 2]
+    assert sum_numbers(1, 2.5) == (1, 2.5)
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.sum().backward()
+    before = weight.grad
+    sum_gradients([torch.nn.Parameter(torch.zeros(1)), weight])
+    assert weight.grad is before
+    same_as_first([rows])
+    check_same("words", "any")
+    with pytest.raises(KeyError), together():
+        raise KeyError
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 10, 64])
+@pytest.mark.parametrize("many", [1, 2, 3, 8])
+def test_shares_are_all_of_it_in_order_and_of_nearly_one_size(count: int, many: int) -> None:
+    things = list(range(count))
+    parts = [things[share(count, number, many)] for number in range(many)]
+    assert [thing for part in parts for thing in part] == things
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) == math.ceil(count / many)
+
+
+@pytest.mark.parametrize("many", [2, 3, 5])
+@pytest.mark.parametrize(("length", "batch", "accumulate"), [(10, 4, 1), (9, 4, 2), (3, 16, 1), (13, 6, 3), (1, 1, 1)])
+def test_processes_share_each_batch_of_one_process(length: int, batch: int, accumulate: int, many: int) -> None:
+    part = math.ceil(batch / accumulate)
+    one = EpochBatches(length, batch, batch, seed=5)
+    crew = [EpochBatches(length, batch, part, seed=5, rank=number, ranks=many) for number in range(many)]
+    for epoch in range(2):
+        for each in (one, *crew):
+            each.epoch = epoch
+        steps = list(crew[0].steps())
+        assert all(list(each.steps()) == steps for each in crew), "no process waits for a part that others do not have"
+        left = [list(each) for each in crew]
+        assert [len(parts) for parts in left] == [len(each) for each in crew]
+        for (items, micro), whole in zip(steps, one, strict=True):
+            own = [[key for keys in parts[:micro] for key in keys] for parts in left]
+            left = [parts[micro:] for parts in left]
+            assert [key for keys in own for key in keys] == whole
+            assert len(whole) == items
+            assert max(map(len, own)) - min(map(len, own)) <= 1
+        assert not any(left)
+
+
+# --- two processes: the parts
+
+
+@pytest.mark.parametrize("counts", [(3, 2), (1, 4), (2, 2), (0, 2)])
+def test_rows_and_lists_are_gathered_in_rank_order_with_gradients(two: Two, counts: tuple[int, int]) -> None:
+    rows = [torch.arange(float(3 * count)).view(-1, 3) + 100 * number for number, count in enumerate(counts)]
+    found = two(ranked.gathered, counts)
+    for number, each in enumerate(found):
+        assert each["list"] == [f"{n}-{i}" for n in (0, 1) for i in range(counts[n])]
+        assert torch.equal(each["rows"], torch.cat(rows))
+        assert each["numbers"].tolist() == [0] * counts[0] + [1] * counts[1]
+        # Both processes go backward, with the weights 1 and 2 times the row's number.
+        first = sum(counts[:number])
+        expected = 3 * torch.arange(first + 1.0, first + counts[number] + 1)[:, None].expand(-1, 3)
+        assert torch.equal(each["grad"], expected)
+
+
+def test_gradients_are_summed_and_what_has_none_stays_without(two: Two) -> None:
+    for kernel, of_first, of_none, frozen in two(ranked.summed):
+        assert torch.equal(kernel, 3 * torch.arange(96.0).view(2, 3, 4, 4))
+        assert of_first.tolist() == [1, 2]
+        assert of_none is None
+        assert frozen is None
+
+
+def test_values_of_the_first_process_go_to_all(two: Two) -> None:
+    for matrix, number, kernel in two(ranked.first_values):
+        assert matrix.tolist() == [[7, 7, 7], [7, 7, 7]]
+        assert number.item() == 3
+        assert torch.equal(kernel, torch.arange(24.0).view(1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_error_in_one_process_is_one_in_all(two: Two, number: int) -> None:
+    messages = two(ranked.message_of, ranked.fails_in, number)
+    assert messages[number] == "ValueError: no such thing"
+    assert all(part in messages[1 - number] for part in ("RunError", f"{number} of 2", "no such thing"))
+
+
+def test_what_a_function_raises_is_raised_here(two: Two) -> None:
+    with pytest.raises(ValueError, match="no 1"):
+        two(ranked.raises, 1)
+    assert two(ranked.threads) == [1, 1], "the next one runs, with one thread each"
+
+
+# --- two processes: evaluation
+
+
+@pytest.mark.parametrize(("count", "batch"), [(5, 1), (5, 2), (5, 100), (1, 1)])
+def test_every_item_counts_once_on_two_processes(two: Two, val: Dataset, count: int, batch: int) -> None:
+    items = val.pick(range(5 - count, 5))
+    expected = ranked.evaluated(items, batch=batch)
+    for paths, targets, scores, unreadable in two(ranked.evaluated, items, None, False, batch):
+        assert paths == expected[0] == [item.path for item in items.items]
+        assert torch.equal(targets, expected[1])
+        assert torch.equal(scores, expected[2]), "to the bit: each item is encoded beside the same others"
+        assert unreadable == []
+
+
+def test_the_feature_cache_is_shared_by_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
+    expected = ranked.evaluated(val)
+    for _ in range(2):  # written, then read
+        for _, _, scores, _ in two(ranked.evaluated, val, tmp_path):
+            torch.testing.assert_close(scores, expected[2], rtol=0, atol=1e-5)
+
+
+def test_unreadable_items_are_listed_or_an_error_in_all_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
+    broken = write_broken(tmp_path / "broken.mp4")
+    odd = Dataset((*val.items[:4], Item(broken, "red"), val.items[4]), "made here")
+    expected = ranked.evaluated(odd, None, True)
+    for paths, targets, scores, unreadable in two(ranked.evaluated, odd, None, True):
+        assert paths == expected[0] == [item.path for item in val.items]
+        assert torch.equal(targets, expected[1])
+        assert torch.equal(scores, expected[2])
+        assert unreadable == [broken]
+    for message in two(ranked.message_of, ranked.evaluated, odd):
+        assert message.startswith(f"MediaError: {broken}")
+    with pytest.raises(MediaError, match=str(broken)):
+        ranked.encoded(odd)
+
+
+def test_features_of_items_are_all_on_each_process(two: Two, val: Dataset) -> None:
+    expected = ranked.encoded(val)
+    for found in two(ranked.encoded, val):
+        assert torch.equal(found, expected)
+
+
+def test_processes_that_were_given_different_things_all_refuse(two: Two, data: Dataset, tmp_path: Path) -> None:
+    for things, job, args in (
+        ("words", ranked.differs, ()),
+        ("files", ranked.evaluate_own, (data,)),
+        ("recipes", ranked.train_own_batch, (data, tmp_path / "run")),
+    ):
+        first, second = two(ranked.message_of, job, *args)
+        assert first == second
+        assert first.startswith("RunError: 2 ")
+        assert things in first
+    assert not (tmp_path / "run").exists()
+
+
+# --- two processes: training
+
+KINDS = {
+    "blocks run again": ({"grad_checkpointing": True}, "ddp"),
+    "cut, blocks run again": ({"grad_checkpointing": True}, "fsdp"),
+    "fine-tuned": ({}, "ddp"),
+    "accumulated": ({"accumulate": 2}, "ddp"),
+    "more processes than items": ({"batch": 1, "epochs": 1}, "ddp"),
+    "encoder frozen": ({"freeze_encoder": True}, "ddp"),
+    "cut": ({}, "fsdp"),
+    "cut, accumulated": ({"accumulate": 2}, "fsdp"),
+    "cut, more processes than items": ({"batch": 1, "epochs": 1}, "fsdp"),
+    "cut, convolutions inside": ({"temporal": "conv", "clip_norm": 0.1}, "fsdp"),
+}
+
+
+@pytest.mark.parametrize(("changes", "shard"), KINDS.values(), ids=KINDS.keys())
+def test_two_processes_train_as_one(
+    two: Two, data: Dataset, val: Dataset, tmp_path: Path, changes: dict, shard: Shard
+) -> None:
+    expected, weights, lines = ranked.trained(data, val, changes, tmp_path / "one")
+    found = two(ranked.trained, data, val, changes, tmp_path / "two", {"shard": shard})
+    (records, own, printed), (others, other, silent) = found
+    assert [r["kind"] for r in records] == [r["kind"] for r in expected]
+    for now, before in zip(records, expected, strict=True):
+        for key in set(before) - {"clips_per_second"}:
+            assert now[key] == pytest.approx(before[key], abs=1e-5), key
+    assert [r.get("loss") for r in records] == [r.get("loss") for r in others]
+    assert_close(own, weights, 1e-5)
+    assert all(torch.equal(own[key], other[key]) for key in own), "to the bit"
+    assert len(printed) == len(lines)
+    assert silent == []
+    assert on_disk(tmp_path / "two") == records, "written by one of them, once"
+    state = load_run(tmp_path / "two").model.state_dict()
+    assert_close({f"0.{key}": tensor for key, tensor in state.items()}, own, 1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"batch": 9, "accumulate": 2}], ids=["one part", "two parts"])
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+def test_gradients_are_those_of_one_process_on_the_joined_batch(
+    two: Two, data: Dataset, tmp_path: Path, shard: Shard, changes: dict
+) -> None:
+    """The rows' cosines are rounded to single precision in the cross-entropy, all else is double."""
+    changes = {**changes, "clip_norm": 0.0}
+    expected = ranked.first_gradients(ranked.trained, data, None, changes, tmp_path / "one")
+    args = (ranked.trained, data, None, changes, tmp_path / "two", {"shard": shard})
+    assert len(expected) > 40
+    for found in two(ranked.first_gradients, *args):
+        largest = max(float(grad.abs().max()) for grad in expected.values())
+        assert_close(found, expected, 1e-6 * largest)
+
+
+@pytest.fixture(scope="module")
+def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], dict[str, Tensor]]:
+    """(records, weights) of one process that was never stopped."""
+    records, weights, _ = ranked.trained(data, None, {}, tmp_path_factory.mktemp("whole") / "run")
+    return records, weights
+
+
+@pytest.fixture(scope="module")
+def four() -> Iterator[Two]:
+    """Runs a function of `ranked` in four processes."""
+    with processes(4) as run:
+        yield run
+
+
+MOVES = {
+    "2 to 1": (2, "ddp", 1, "ddp"),
+    "1 to 2": (1, "ddp", 2, "ddp"),
+    "2 to 4": (2, "ddp", 4, "ddp"),
+    "2 cut to 1": (2, "fsdp", 1, "ddp"),
+    "2 cut to 2": (2, "fsdp", 2, "ddp"),
+    "2 cut to 4 cut": (2, "fsdp", 4, "fsdp"),
+    "1 to 4 cut": (1, "ddp", 4, "fsdp"),
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES.keys())
+def test_a_run_goes_on_with_another_number_of_processes(
+    two: Two, four: Two, data: Dataset, whole: tuple[list[dict], dict[str, Tensor]], tmp_path: Path, move: tuple
+) -> None:
+    """Within the second epoch. Sums come in another order: losses and weights are 1e-5 away at most."""
+    crews = {1: lambda run, *args: [run(*args)], 2: two, 4: four}
+    run, (before, shard, after, then) = tmp_path / "run", move
+    begun = {"shard": shard, "checkpoint_every": 2}
+    crews[before](ranked.stopped, 5, ranked.trained, data, None, {}, run, begun)
+    assert json.loads((run / "state" / "last.json").read_text())["step"] == 4
+    for records, weights, lines in crews[after](
+        ranked.trained, data, None, {}, run, {**begun, "shard": then, "resume": True}
+    ):
+        assert all("1 of 3" in line for line in lines[:1]), "the step after which it goes on"
+        notes = [record["text"] for record in records if record["kind"] == "note"]
+        assert [re.findall(r"\d+", note) for note in notes] == ([[str(after), str(before)]] if before != after else [])
+        assert losses(records) == pytest.approx(losses(whole[0]), abs=1e-5)
+        assert_close(weights, whole[1], 1e-5)
+    assert_close({f"0.{k}": v for k, v in load_run(run).model.state_dict().items()}, whole[1], 1e-5)
+
+
+def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path) -> None:
+    """Each process sees its own share, and one of two none of the last batch; the first one's statistics are kept."""
+    (_, first, _), (_, second, _) = two(ranked.trained, data, None, {"freeze_batchnorm": False}, tmp_path / "run")
+    start = ranked.weights(ranked.plain_model())
+    moved = [key for key in first if "running_" in key and not torch.equal(first[key].float(), start[key])]
+    assert len(moved) > 10
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_top_1_of_a_step_is_that_of_its_items(two: Two, data: Dataset, tmp_path: Path) -> None:
+    augmentation = augmentation_for(ranked.RECIPE, PIXELS)
+    clips = TrainClips(data, ranked.NAMES, frames=2, augmentation=augmentation, seed=3)
+    batch = [clips[0, position] for position in range(9)]
+    model = ranked.plain_model().double().eval()
+    best = model(torch.stack([clip for clip, _, _ in batch])).argmax(1)
+    right = int((best == torch.tensor([target for _, target, _ in batch])).sum())
+    assert 0 < right < 9
+    for records, _, _ in two(ranked.trained, data, None, {"epochs": 1, "batch": 9}, tmp_path / "run"):
+        assert records[0]["train_top1"] == pytest.approx(100 * right / 9)
+
+
+def test_a_stopped_run_of_two_processes_goes_on_bit_for_bit(two: Two, data: Dataset, tmp_path: Path) -> None:
+    whole = two(ranked.trained, data, None, {}, tmp_path / "whole")
+    two(ranked.stopped, 4, ranked.trained, data, None, {}, tmp_path / "cut")
+    found = two(ranked.trained, data, None, {}, tmp_path / "cut", {"resume": True})
+    for (records, weights, _), (expected, kept, _) in zip(found, whole, strict=True):
+        assert losses(records) == losses(expected)
+        assert all(torch.equal(weights[key], kept[key]) for key in kept)
+
+
+def test_dropout_draws_apart(two: Two) -> None:
+    first, second = two(ranked.drawn, 5)
+    assert first != second
+    assert first == ranked.drawn(5), "the first process draws as one process does"
+
+
+def test_an_unreadable_item_of_one_process_stops_both(two: Two, data: Dataset, tmp_path: Path) -> None:
+    broken = write_broken(tmp_path / "broken.mp4")
+    odd = Dataset((*data.items[:4], Item(broken, "red"), *data.items[4:]), "made here")
+    for changes in ({}, {"freeze_encoder": True}):
+        begun = time.perf_counter()
+        messages = two(ranked.message_of, ranked.train_plain, odd, tmp_path / f"run{len(changes)}", changes)
+        assert all(str(broken) in message for message in messages)
+        assert any(message.startswith("MediaError") for message in messages)
+        assert time.perf_counter() - begun < 30
+
+
+def test_a_loss_that_is_not_finite_stops_both(two: Two, data: Dataset, tmp_path: Path) -> None:
+    changes = {"lr_new": 1e200, "clip_norm": 0.0}
+    first, second = two(ranked.message_of, ranked.train_plain, data, tmp_path / "run", changes)
+    assert first == second
+    assert re.match(r"RunError: .* step \d", first)
+
+
+def test_a_folder_that_holds_a_run_is_refused_by_both(two: Two, data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text("{}")
+    first, second = two(ranked.message_of, ranked.train_plain, data, tmp_path, {})
+    assert first.startswith(f"RunError: {tmp_path}: ")
+    assert second.startswith("RunError: ")
+    assert second.endswith(first.removeprefix("RunError: "))
+
+
+# --- processes that decode for them
+
+
+def test_processes_that_decode_are_not_forked_from_one_with_a_group(two: Two) -> None:
+    """Its group has threads, and what they hold at a fork would be held for ever."""
+    for pid, grouped, found in two(own_facts, 2):
+        assert grouped
+        assert len({fact.pid for fact in found}) == 2
+        for fact in found:
+            assert pid not in (fact.pid, fact.parent)
+            assert "forkserver" in fact.command
+            assert not fact.grouped
+
+
+# --- processes that do not come
+
+
+def test_a_process_that_is_late_or_gone_is_an_error_in_time() -> None:
+    with processes(2, timeout=2.0) as run:
+        run(ranked.threads)
+        begun = time.perf_counter()
+        message, _ = run(ranked.message_of, ranked.comes_late, 4.0)
+        assert message.startswith("RunError: process 0 of 2")
+        with pytest.raises(RunError, match="1 of 2"):
+            run(ranked.ends, 1)
+        assert time.perf_counter() - begun < 20
+
+
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+def test_a_process_that_is_killed_in_a_step_is_an_error_in_the_other(
+    data: Dataset, tmp_path: Path, shard: Shard
+) -> None:
+    with processes(2, timeout=10.0) as run, pytest.raises(RunError, match="1 of 2"):
+        run(ranked.ends_in_a_step, data, tmp_path / "run", shard)
+    message = (tmp_path / "message-0").read_text()
+    assert message.startswith("RunError: process 0 of 2")
+    assert "\n" not in message
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_what_cannot_be_cut_is_refused_before_a_run_begins(two: Two, data: Dataset, tmp_path: Path) -> None:
+    args = (ranked.train_plain, data, tmp_path / "run")
+    frozen = two(ranked.message_of, *args, {"freeze_encoder": True}, "fsdp")
+    for message in (ranked.message_of(*args, {}, "fsdp"), *frozen):
+        assert message.startswith("RunError: ")
+        assert "shard fsdp" in message
+    assert not (tmp_path / "run").exists()
+
+
+# --- torchrun
+
+
+def run_command(*words: str, processes: int) -> subprocess.CompletedProcess:
+    """Run a command in one process of one thread, or in several under torchrun."""
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", free_port()]
+    program = [sys.executable, *(launcher if processes > 1 else []), "-m", "texthead", *words]
+    quiet = {"OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
+    return subprocess.run(program, capture_output=True, text=True, env={**os.environ, **quiet}, timeout=300)
+
+
+def write_classes(folder: Path, count: int) -> None:
+    for number in range(count):
+        colour = ranked.NAMES[number % 3]
+        write_video(folder / colour / f"{number}.mp4", colour, seed=number)
+
+
+def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
+    write_classes(tmp_path / "data", 12)
+    logs, tables = [], []
+    for count in (1, 2):
+        run = tmp_path / f"run{count}"
+        words = ("train", str(tmp_path / "data"), "--out", str(run), "--size", "32", "--frames", "2", "--epochs", "2")
+        trained = run_command(*words, "--batch", "4", "--workers", "2", "--flip", "0", processes=count)
+        assert trained.returncode == 0, trained.stderr
+        assert trained.stdout.count("report: ") == 1, "the first process speaks for all"
+        words = ("eval", str(run), str(tmp_path / "data"), "--split", "train", "--workers", "2")
+        scored = run_command(*words, processes=count)
+        assert scored.returncode == 0, scored.stderr
+        logs.append(on_disk(run))
+        tables.append(scored.stdout.replace(run.name, "RUN"))
+        assert (run / "report.html").is_file()
+    for a, b in zip(*logs, strict=True):
+        assert a["kind"] == b["kind"]
+        assert b.get("loss") == pytest.approx(a.get("loss"), abs=1e-4)
+        assert b.get("top1") == a.get("top1")
+    assert tables[0] == tables[1]
+
+
+def test_torchrun_trains_a_cut_and_a_compiled_model_as_one_process(tmp_path: Path) -> None:
+    """Two processes cut a ViT, one compiles it: losses of the first step alike, weights under the same names."""
+    source = ranked.write_encoder(tmp_path)
+    write_classes(tmp_path / "data", 9)
+    kinds = {"plain": (1, []), "cut": (2, ["--shard", "fsdp"]), "compiled": (1, ["--compile"])}
+    values, names = {}, {}
+    for kind, (count, options) in kinds.items():
+        run = tmp_path / kind
+        words = ("train", str(tmp_path / "data"), "--out", str(run), "--encoder", source, "--size", "32")
+        words += ("--frames", "2", "--epochs", "2", "--batch", "4", "--workers", "0", "--baselines", "never", *options)
+        trained = run_command(*words, processes=count)
+        assert trained.returncode == 0, trained.stderr
+        assert "Warning" not in trained.stderr
+        values[kind] = losses(on_disk(run))
+        names[kind] = {key: tensor.shape for key, tensor in load_file(run / "model.safetensors").items()}
+        assert load_run(run).labels == ranked.NAMES
+    assert values["cut"] == pytest.approx(values["plain"], abs=1e-4)
+    assert values["compiled"] == pytest.approx(values["plain"], abs=1e-3)
+    assert values["compiled"] != values["plain"], "it was compiled"
+    assert names["plain"] == names["cut"] == names["compiled"]
+
+
+def test_a_command_for_one_process_is_refused_in_several(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", "red")
+    run = run_command("predict", str(path), "--classes", "red, blue", processes=2)
+    assert run.returncode != 0
+    assert "texthead: predict " in run.stderr

@@ -1,0 +1,133 @@
+"""Tasks that hang, die and fail, in real processes."""
+
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from messages import prints, refuses
+from texthead.errors import DataError, RunError
+from texthead.parallel.worker_pool import Held, watched
+
+
+def behave(task: str) -> str:
+    """What the task says; some of them never come back."""
+    if task == "hang":
+        time.sleep(600)
+    if task == "hang deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
+    if task == "die":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if task == "leave":
+        os._exit(3)
+    if task == "fail":
+        raise ZeroDivisionError("of a library")
+    return task.upper()
+
+
+@pytest.mark.slow
+def test_every_task_has_its_outcome_and_the_others_go_on() -> None:
+    tasks = ["a", "hang", "b", "die", "c", "leave", "d", "fail", "hang deaf", "e"]
+    began = time.monotonic()
+    found = dict(watched(behave, tasks, workers=2, seconds=1.0))
+    assert sorted(found) == list(range(len(tasks)))
+    assert {i: found[i] for i in (0, 2, 4, 6, 9)} == {0: "A", 2: "B", 4: "C", 6: "D", 9: "E"}
+    assert [place for place in (1, 3, 5, 7, 8) if found[place].late] == [1, 8]
+    reasons = {1: "1 s", 3: "exit code -11", 5: "exit code 3", 7: "ZeroDivisionError: of a library", 8: "1 s"}
+    for place, part in reasons.items():
+        prints(found[place].reason, part)
+    assert time.monotonic() - began < 60
+
+
+def test_no_task_and_no_worker() -> None:
+    assert list(watched(behave, [], workers=2, seconds=1.0)) == []
+    assert list(watched(behave, ["a"], workers=0, seconds=5.0)) == [(0, "A")]
+
+
+@pytest.mark.slow
+def test_who_stops_asking_leaves_no_process_behind() -> None:
+    others = set(multiprocessing.active_children())
+    asked = watched(behave, ["a", "hang", "hang"], workers=2, seconds=300.0)
+    assert next(asked) == (0, "A")
+    processes = set(multiprocessing.active_children()) - others
+    assert processes
+    asked.close()
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_the_error_of_a_process_that_does_not_begin_holds_the_time_limit(monkeypatch) -> None:
+    monkeypatch.setattr("texthead.parallel.worker_pool._START_SECONDS", 0.01)
+    with refuses(RunError, "0.01 s"):
+        list(watched(behave, ["a"], workers=1, seconds=20.0))
+    with Held(counter) as held, refuses(RunError, "0.01 s"):
+        held.begin()
+
+
+def test_a_function_that_another_process_cannot_find_is_an_error() -> None:
+    with refuses(RunError, "exit code 9"):
+        list(watched(_hidden, ["a"], workers=1, seconds=1.0))
+
+
+def counter():
+    """A function that counts what it was asked, with `behave` for the rest."""
+    asked = []
+
+    def answer(task: str) -> str:
+        asked.append(task)
+        return f"{behave(task)} {len(asked)}"
+
+    return answer
+
+
+def raise_data_error():
+    raise DataError("no model of that name")
+
+
+@pytest.mark.slow
+def test_a_held_function_keeps_what_it_has_until_it_is_lost() -> None:
+    others = set(multiprocessing.active_children())
+    with Held(counter) as held:
+        held.begin()
+        assert [held.ask("a", 30.0), held.ask("b", 30.0)] == ["A 1", "B 2"]
+        prints(held.ask("fail", 30.0).reason, "ZeroDivisionError: of a library")
+        assert held.ask("c", 30.0) == "C 4"
+        began = time.monotonic()
+        lost = held.ask("hang", 1.0)
+        assert lost.late
+        prints(lost.reason, "1 s")
+        assert time.monotonic() - began < 30
+        assert held.ask("d", 30.0) == "D 1"
+        prints(held.ask("leave", 30.0).reason, "exit code 3")
+        assert held.ask("e", 30.0) == "E 1"
+        processes = set(multiprocessing.active_children()) - others
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_a_held_function_that_cannot_be_made_is_an_error_each_time() -> None:
+    with Held(raise_data_error) as held:
+        for ask in (held.begin, lambda: held.ask("a", 30.0)):
+            with refuses(DataError, "no model of that name"):
+                ask()
+
+
+def test_threads_that_ask_take_turns() -> None:
+    with Held(counter) as held, ThreadPoolExecutor(4) as pool:
+        answers = [*pool.map(lambda _: held.ask("a", 30.0), range(8))]
+    assert sorted(answers) == [f"A {i}" for i in range(1, 9)]
+
+
+class _Unknown:
+    """A function that only this process can make."""
+
+    def __call__(self, task: str) -> str:
+        return task
+
+    def __reduce__(self) -> tuple:
+        return os._exit, (9,)
+
+
+_hidden = _Unknown()

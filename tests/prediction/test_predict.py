@@ -1,0 +1,211 @@
+"""Predictions for files: each file once, in order, with the model's own probabilities."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_frames, write_image, write_video
+from messages import refuses
+from texthead.data.protocol import Pixels, Views
+from texthead.data.transforms import view_crops
+from texthead.errors import DataError, MediaError
+from texthead.media.find import find_media
+from texthead.media.open import open_media
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.prediction.predict import predict
+from texthead.recipes import Recipe
+from texthead.runs.run import Run
+
+NAMES = ("red", "green", "blue", "violet", "none")
+CENTRE = Views(origin="centre")
+
+
+def make_model() -> Recognizer:
+    return Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(5, SPEC.dim), names=NAMES, scale=8.0)).eval()
+
+
+def make_run(frames: int, origin: str = "centre") -> Run:
+    recipe = Recipe(name="test", frames=frames, size=32, resize=36, origin=origin)
+    return Run(Path("run"), make_model(), recipe, SPEC, PIXELS, frozenset(), (), frozenset(), frozenset())
+
+
+def predict_by_hand(
+    model: Recognizer, path: Path, frames: int, views: Views = CENTRE, pixels: Pixels = PIXELS
+) -> dict[str, float]:
+    """Return the probability of each name, view by view."""
+    features = []
+    with open_media(path) as media, torch.no_grad():
+        for indices in views.frame_indices(media.num_frames, frames):
+            clips = view_crops(media.frames_at(indices), pixels.size, pixels.resize, views.crops, pixels.interpolation)
+            features += [model.features(clip[None])[0] for clip in clips]
+        row = model.head(torch.stack(features).mean(0)).softmax(-1)
+    return dict(zip(NAMES, row.tolist(), strict=True))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder with media at three depths and other files between them."""
+    root = tmp_path / "tree"
+    write_video(root / "b.mp4", "red", frames=8)
+    write_image(root / "deep" / "er" / "c.PNG", "blue")
+    write_video(root / "deep" / "a.mkv", "green", frames=3)
+    write_image(root / "z.jpg", "green")
+    (root / "notes.txt").write_text("no media")
+    (root / "empty").mkdir()
+    return root
+
+
+# --- which files ----------------------------------------------------------------------------------------------------
+
+
+def test_inputs_stay_in_order_and_folders_are_read_below_and_sorted(tree: Path) -> None:
+    video, image, text = tree / "b.mp4", tree / "z.jpg", tree / "notes.txt"
+    deep = [tree / "deep" / "a.mkv", tree / "deep" / "er" / "c.PNG"]
+    assert find_media([tree]) == find_media([str(tree)]) == [video, *deep, image]
+    assert find_media([image, tree / "deep", video]) == [image, *deep, video]
+    assert find_media([text]) == [text], "a named file is taken whatever its suffix"
+
+
+def test_hidden_files_are_found_only_by_name(tmp_path: Path) -> None:
+    for name in (".a.mp4", ".trash/b.mp4", "c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert find_media([tmp_path]) == [tmp_path / "c.mp4"]
+    assert find_media([tmp_path / ".trash"]) == [tmp_path / ".trash" / "b.mp4"]
+    assert find_media([tmp_path / ".a.mp4"]) == [tmp_path / ".a.mp4"]
+
+
+def test_names_without_a_file_behind_them_are_errors_where_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "lost.mp4").symlink_to("nowhere.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    write_video(tmp_path / "there.mp4", "red", frames=2)
+    assert find_media([tmp_path]) == [tmp_path / name for name in ("lost.mp4", "pipe.mp4", "there.mp4")]
+    found = predict(make_run(1), [tmp_path], skip_unreadable=True)
+    assert [bool(each.error) for each in found] == [True, True, False]
+    for inputs, name in ((tmp_path, "lost.mp4"), (tmp_path / "pipe.mp4", "pipe.mp4")):
+        with refuses(MediaError, tmp_path / name):
+            predict(make_run(1), [inputs])
+
+
+def test_what_is_not_there(tree: Path) -> None:
+    for name in ("gone.mp4", "gone/img_{:05d}.png", "empty"):
+        with refuses(DataError, tree / name):
+            find_media([tree / "b.mp4", tree / name])
+    with refuses(DataError, tree / "gone.mp4"):
+        predict(make_run(2), [tree / "gone.mp4"], skip_unreadable=True)
+
+
+# --- what comes back ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", [8, 1])
+@pytest.mark.parametrize("origin", ["first", "centre"])
+def test_videos_and_images_with_models_of_many_frames_and_of_one(tree: Path, frames: int, origin: str) -> None:
+    run = make_run(frames, origin)
+    found = predict(run, [tree], top=5)
+    assert [prediction.path for prediction in found] == find_media([tree])
+    for prediction in found:
+        expected = predict_by_hand(run.model, prediction.path, frames, Views(origin=origin))
+        assert prediction.error is None
+        assert dict(prediction.top) == pytest.approx(expected, abs=1e-5)
+        assert sum(value for _, value in prediction.top) == pytest.approx(1, abs=1e-5)
+        values = [value for _, value in prediction.top]
+        assert values == sorted(values, reverse=True)
+    # A clip of one picture many times over is the picture, where the temporal module is a mean.
+    assert dict(found[-1].top) == pytest.approx(predict_by_hand(run.model, tree / "z.jpg", 1), abs=1e-5)
+    assert len({tuple(round(v, 6) for _, v in sorted(prediction.top)) for prediction in found}) == 4, "files differ"
+
+
+def test_a_folder_of_frames_is_a_video(tree: Path) -> None:
+    path = write_frames(tree / "clips" / "v1" / "img_{:05d}.png", "red", 7)
+    assert find_media([path, tree / "b.mp4"]) == [path, tree / "b.mp4"]
+    for views in (Views(1, 1), Views(2, 3)):
+        (found,) = predict(make_run(3), [str(path)], views=views, top=5)
+        assert found.path == path
+        assert dict(found.top) == pytest.approx(predict_by_hand(make_model(), path, 3, views), abs=1e-5)
+    (tree / "clips" / "v1" / "img_00004.png").unlink()
+    with refuses(MediaError, path, "img_00004.png"):
+        predict(make_run(3), [path])
+
+
+@pytest.mark.parametrize("top", [1, 2, 5, 9])
+def test_the_best_names_come_first(tree: Path, top: int) -> None:
+    run = make_run(4)
+    (prediction,) = predict(run, [tree / "b.mp4"], top=top)
+    expected = sorted(predict_by_hand(run.model, tree / "b.mp4", 4).items(), key=lambda pair: -pair[1])
+    assert [name for name, _ in prediction.top] == [name for name, _ in expected[:top]]
+    assert len(prediction.top) == min(top, 5)
+    assert prediction.top[0][1] == pytest.approx(expected[0][1], abs=1e-5), "of all names, not of the best alone"
+
+
+def test_frames_pixels_and_views_are_the_run_s_unless_given(tree: Path) -> None:
+    """A bare model takes eight centred frames at its encoder's own size."""
+    model, views, pixels = make_model(), Views(2, 3, "centre"), Pixels(40, 44, "bicubic")
+    own = Pixels(32, 37, "bilinear")  # 32 / 0.875 = 36.6
+    for source, options, expected in [
+        (make_run(4), {"views": views}, (4, views)),
+        (make_run(8), {"frames": 3, "pixels": pixels}, (3, CENTRE, pixels)),
+        (model, {}, (8, CENTRE, own)),
+        (model, {"frames": 2, "pixels": PIXELS, "views": Views(origin="first")}, (2, Views())),
+    ]:
+        (prediction,) = predict(source, [tree / "b.mp4"], top=5, **options)
+        assert dict(prediction.top) == pytest.approx(predict_by_hand(model, tree / "b.mp4", *expected), abs=1e-5)
+
+
+def test_pooling_is_passed_on(tree: Path) -> None:
+    options = {"top": 5, "views": Views(2, 3, "centre")}
+    (by_feature,) = predict(make_run(4), [tree / "b.mp4"], **options)
+    (by_probability,) = predict(make_run(4), [tree / "b.mp4"], **options, pooling="probabilities")
+    assert sum(value for _, value in by_probability.top) == pytest.approx(1, abs=1e-5)
+    assert dict(by_probability.top) != pytest.approx(dict(by_feature.top), abs=1e-6)
+
+
+def test_a_model_left_in_training_mode_predicts_the_same(tree: Path) -> None:
+    run = make_run(4)
+    run.model.temporal = TemporalTransformer(SPEC.dim, 1, 32, heads=2, dropout=0.5)
+    torch.nn.init.normal_(run.model.temporal.project_out.weight, std=0.1)
+    run.model.eval()
+    (expected,) = predict(run, [tree / "b.mp4"])
+    run.model.train()
+    (found,) = predict(run, [tree / "b.mp4"])
+    assert found == expected
+
+
+def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
+    names = [f"{i:02}.png" for i in range(11)]
+    for i, name in enumerate(names):
+        write_image(tmp_path / name, ["red", "green", "blue"][i % 3], seed=i)
+    seen: list[tuple[int, int]] = []
+    run = make_run(1)
+    first = tmp_path / names[0]
+    found = predict(run, [first, tmp_path], workers=2, progress=lambda *done: seen.append(done))
+    assert [prediction.path.name for prediction in found] == [first.name, *names]
+    assert found[0] == found[1], "a file that is named twice is answered twice"
+    assert seen[-1] == (12, 12)
+    for prediction, alone in zip(found[1:], (predict(run, [tmp_path / name])[0] for name in names), strict=True):
+        assert dict(prediction.top) == pytest.approx(dict(alone.top), abs=1e-5)
+
+
+# --- files that cannot be read --------------------------------------------------------------------------------------
+
+
+def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> None:
+    broken, text = write_broken(tree / "c.mp4"), tree / "notes.txt"
+    with pytest.raises(MediaError, match="--skip-unreadable") as caught:  # The message quotes the decoder.
+        predict(make_run(2), [tree])
+    assert caught.value.path == broken
+    with pytest.raises(DataError, match=r"1 .*c\.mp4: "):
+        predict(make_run(2), [broken], skip_unreadable=True)
+    inputs = [tree, text, tree / "b.mp4"]
+    found = predict(make_run(2), inputs, skip_unreadable=True)
+    assert [prediction.path for prediction in found] == find_media(inputs)
+    assert [prediction.path for prediction in found if prediction.error] == [broken, text]
+    for prediction in found:
+        assert bool(prediction.error) != bool(prediction.top)
+        assert str(prediction.path) not in (prediction.error or "")
+    expected = {prediction.path: prediction for prediction in predict(make_run(2), [tree / "b.mp4", tree / "z.jpg"])}
+    assert all(dict(p.top) == pytest.approx(dict(expected[p.path].top), abs=1e-5) for p in found if p.path in expected)

@@ -1,0 +1,278 @@
+"""The plots: they draw the given numbers, at every number of classes, with any name."""
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+
+from messages import prints, refuses
+from plots import HOSTILE, draw, read_texts
+from texthead.errors import TextheadError
+from texthead.report import figures
+from texthead.report.class_maps import colour_limit, plot_confusion, plot_correlation, plot_correlations
+from texthead.report.figures import without_glyph
+
+
+def records(steps: int = 100, per_epoch: int = 20, base: float = 2.0) -> list[dict[str, object]]:
+    """The lines of a made-up run: a falling loss, and a validation after each epoch."""
+    lines: list[dict[str, object]] = []
+    for step in range(steps):
+        epoch = step // per_epoch
+        lines.append({"kind": "train", "epoch": epoch, "step": step, "loss": base / (step + 1), "lr": 1e-4})
+        if step % per_epoch == per_epoch - 1:
+            lines.append({"kind": "val", "epoch": epoch, "step": step, "top1": 50.0 + epoch, "count": 80})
+    return lines
+
+
+def names_of(classes: int) -> list[str]:
+    return [f"class number {index}" for index in range(classes)]
+
+
+def test_curves_hold_the_recorded_numbers():
+    lines = records()
+    loss, top1 = figures.plot_curves(lines).axes
+    raw, smooth = loss.lines
+    np.testing.assert_array_equal(raw.get_xdata(), np.arange(100))
+    np.testing.assert_allclose(raw.get_ydata(), 2.0 / np.arange(1, 101))
+    np.testing.assert_allclose(smooth.get_ydata(), figures.running_mean(np.asarray(raw.get_ydata()), 5))
+    np.testing.assert_array_equal(top1.lines[0].get_xdata(), [19, 39, 59, 79, 99])
+    np.testing.assert_array_equal(top1.lines[0].get_ydata(), [50, 51, 52, 53, 54])
+    assert read_texts(top1) == ["54.0"]
+    prints(loss.get_title(loc="left"), "loss", 5)
+    prints(top1.get_title(loc="left"), "top-1", "%")
+    assert top1.get_xlabel() == "step"
+
+
+def test_short_curves_and_learning_rates_are_not_smoothed():
+    (loss,) = figures.plot_curves(records(39, per_epoch=50)).axes
+    assert len(loss.lines) == 1
+    assert loss.lines[0].get_marker() == "o"
+    rate, loss = figures.plot_curves(records(), keys=["lr", "loss"]).axes
+    assert [len(rate.lines), len(loss.lines)] == [1, 2]
+    assert rate.get_title(loc="left") == "learning rate"
+
+
+def test_over_epochs_the_losses_of_an_epoch_are_averaged():
+    loss, _ = figures.plot_curves(records(), x="epoch").axes
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), (2.0 / np.arange(1, 101)).reshape(5, 20).mean(axis=1))
+
+
+def test_several_runs_share_a_panel_and_differ_without_colour():
+    runs = {"Vision-Text": records(), "_Vision-Only $x": records(base=3.0)}
+    figure = draw(figures.plot_curves(runs, keys=["loss"], title="Training loss"))
+    (panel,) = figure.axes
+    smooth = panel.lines[1::2]
+    assert len({line.get_color() for line in smooth}) == 2
+    assert len({line.get_linestyle() for line in smooth}) == 2
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == list(runs)
+    assert figure.get_suptitle() == "Training loss"
+
+
+def test_accuracy_stays_within_percent_and_a_lost_loss_is_a_gap():
+    (panel,) = figures.plot_curves([{"kind": "val", "step": step, "top1": 100.0} for step in range(3)]).axes
+    assert panel.get_ylim()[1] == 100
+    lines = records(10)
+    lines[4]["loss"] = None
+    (panel,) = figures.plot_curves(lines).axes
+    assert np.isnan(np.asarray(panel.lines[0].get_ydata())).nonzero()[0].tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "parts"),
+    [
+        (records(), {"keys": ["los"]}, ("'los'", "loss,")),
+        ([], {}, ("'loss'", "'top1'")),
+        (records(), {"x": "hour"}, ("'hour'",)),
+    ],
+)
+def test_curves_name_what_is_missing(lines, options, parts):
+    with refuses(TextheadError, *parts):
+        figures.plot_curves(lines, **options)
+
+
+def test_running_mean_skips_what_is_not_finite():
+    values = np.array([1.0, np.nan, 3.0, np.inf, 5.0])
+    np.testing.assert_allclose(figures.running_mean(values, 3), [1.0, 2.0, 3.0, 4.0, 5.0])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=30), st.integers(0, 5))
+def test_running_mean_is_the_mean_of_the_neighbours(values, reach):
+    expected = [np.mean(values[max(0, i - reach) : i + reach + 1]) for i in range(len(values))]
+    np.testing.assert_allclose(figures.running_mean(np.array(values), 2 * reach + 1), expected, atol=1e-9)
+
+
+def test_confusion_is_row_normalised_and_counted():
+    matrix = np.array([[8, 2, 0], [0, 5, 0], [0, 0, 0]])
+    axes, bar = plot_confusion(matrix, ["a", "b", "c"]).axes
+    shown = axes.images[0].get_array()
+    np.testing.assert_allclose(shown[:2], [[80, 20, 0], [0, 100, 0]])
+    assert np.ma.getmaskarray(shown)[2].all()
+    assert read_texts(axes) == ["8", "2", "·", "·", "5", "·", "·", "·", "·"]
+    assert axes.images[0].get_clim() == (0, 100)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+    prints(bar.get_ylabel(), "grey")
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "counts"), [(2, 2, 4), (12, 12, 144), (13, 13, 0), (48, 48, 0), (400, 0, 0)]
+)
+def test_confusion_shows_names_while_they_fit(classes, labels, counts):
+    figure = draw(plot_confusion(np.eye(classes, dtype=np.int64), names_of(classes)))
+    axes = figure.axes[0]
+    shown = [label for label in axes.get_yticklabels() if label.get_text().startswith("class")]
+    assert (len(shown), len(axes.texts)) == (labels, counts)
+    assert all(label.get_fontsize() >= 6 for label in axes.get_yticklabels())
+    assert figure.get_figwidth() <= 7
+
+
+@pytest.mark.parametrize("classes", [2, 10, 11, 20, 48])
+def test_names_beside_a_map_do_not_touch(classes):
+    figure = draw(plot_correlation(np.eye(classes), names_of(classes)))
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    tops = sorted((box.y0, box.y1) for box in boxes)
+    # A line of text has a little room above and below the letters, which may overlap.
+    assert all(below[1] <= above[0] + 0.25 * (above[1] - above[0]) for below, above in pairwise(tops))
+    assert min(box.x0 for box in boxes) >= 0
+
+
+def test_correlation_is_centred_and_limited_off_the_diagonal():
+    matrix = np.array([[1.0, 0.2, -0.31], [0.2, 1.0, 0.1], [-0.31, 0.1, 1.0]])
+    axes, bar = plot_correlation(matrix, ["a", "b", "c"], "text vectors").axes
+    (image,) = axes.images
+    np.testing.assert_allclose(image.get_array(), matrix)
+    assert image.get_clim() == (-0.31, 0.31)
+    prints(bar.get_ylabel(), "±0.31")
+    assert axes.get_title(loc="left") == "text vectors"
+    assert to_hex(image.cmap(image.norm(0.0))) == "#f7f6f6"
+
+
+def test_few_correlations_are_written_since_the_most_alike_pair_is_as_dark_as_the_diagonal():
+    axes, bar = plot_correlation(np.array([[1.0, 0.8], [0.8, 1.0]]), ["a", "b"], center=0.7).axes
+    assert read_texts(axes) == ["1.00", "0.80", "0.80", "1.00"]
+    assert not plot_correlation(np.eye(13), names_of(13)).axes[0].texts
+    # Around another centre.
+    np.testing.assert_allclose(axes.images[0].get_clim(), (0.6, 0.8))
+    prints(bar.get_ylabel(), 0.6, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "limit"),
+    [
+        (np.eye(3) + 1e-8, 0.05),  # noise stays pale
+        (np.eye(1), 1.0),  # no pair at all
+        (np.full((3, 3), 0.342), 0.35),
+        (np.array([[1.0, np.nan], [0.4, 1.0]]), 0.4),
+        (np.where(np.arange(1600).reshape(40, 40) == 1, 0.99, 0.2), 0.2),  # the last percent is ignored
+    ],
+)
+def test_colour_limit(matrix, limit):
+    assert colour_limit([matrix]) == pytest.approx(limit)
+
+
+def test_maps_side_by_side_share_names_and_colours():
+    maps = {"text": np.full((3, 3), 0.1), "learned": np.full((3, 3), 0.6), "random": np.zeros((3, 3))}
+    figure = draw(plot_correlations(maps, ["a", "b", "c"]))
+    text, learned, random, unused, _ = figure.axes
+    assert [axes.get_title(loc="left") for axes in (text, learned, random)] == list(maps)
+    assert {axes.images[0].get_clim() for axes in (text, learned, random)} == {(-0.6, 0.6)}
+    assert not unused.axison
+    shows_rows = [axes.yaxis.get_tick_params()["labelleft"] for axes in (text, learned, random)]
+    shows_columns = [axes.xaxis.get_tick_params()["labelbottom"] for axes in (text, learned, random)]
+    assert shows_rows == [True, False, True]
+    assert shows_columns == [False, True, True]
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"]])
+def test_a_map_needs_a_name_a_class(names):
+    with refuses(TextheadError, "2 x 2", len(names)):
+        plot_confusion(np.eye(2, dtype=np.int64), names)
+    with refuses(TextheadError, "2 x 2", len(names)):
+        plot_correlations({"text": np.eye(2)}, names)
+
+
+def test_a_figure_of_nothing_is_an_error():
+    with refuses(TextheadError, "correlation"):
+        plot_correlations({}, ["a"])
+    with refuses(TextheadError, "rows"):
+        figures.plot_bars([])
+
+
+def test_reliability_shows_each_bin_with_what_chance_allows():
+    confidences = np.array([0.25] * 8 + [0.95] * 4)
+    correct = np.array([True] * 2 + [False] * 6 + [True, False, False, False])
+    axes, below = draw(figures.plot_reliability(confidences, correct, 10, title="all $5")).axes
+    diagonal, points = axes.lines
+    np.testing.assert_allclose(points.get_xydata(), [[25, 25], [95, 25]])
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    # Bin 3 is as right as it says (gap 0), bin 10 is 70 points off: 4 of 12 items.
+    prints(axes.get_title(loc="left"), "all $5", "ECE", 23.3, 12)
+    assert [bar.get_height() for bar in below.patches] == [0, 0, 8, 0, 0, 0, 0, 0, 0, 4]
+    (segments,) = (each.get_segments() for each in axes.collections)
+    ends = [(float(low[1]), float(high[1])) for low, high in segments]
+    # Of 8 items that are right at 0.25, at most 5 are in 95 % of cases; of 4 at 0.95 at least 3.
+    np.testing.assert_allclose(ends, [(0, 62.5), (75, 100)])
+
+
+@pytest.mark.parametrize("confidences", [[], [0.5, 1.2], [-0.1, 0.5]])
+def test_reliability_needs_probabilities(confidences):
+    with refuses(TextheadError, "confidences"):
+        figures.plot_reliability(np.array(confidences, dtype=float), np.full(len(confidences), True))
+
+
+def test_bars_hold_numbers_intervals_and_chance():
+    rows = [("zero-shot", 61.25, 3.1), ("text head", 82.0, None)]
+    (axes,) = draw(figures.plot_bars(rows, chance=2.5, title="Methods")).axes
+    assert [bar.get_width() for bar in axes.patches] == [61.25, 82.0]
+    *values, chance = read_texts(axes)
+    assert values == ["61.2 ± 3.1", "82.0"]
+    assert "2.5" in chance
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["zero-shot", "text head"]
+    assert len(axes.containers) == 2  # the bars and one whisker
+    (whisker,) = axes.collections
+    np.testing.assert_allclose(whisker.get_segments()[0][:, 0], [58.15, 64.35])
+    low, high = axes.get_ylim()
+    assert low > high  # the first row stands on top
+    assert axes.get_xlim()[0] == 0
+    assert max(axes.get_xticks()) <= 100
+
+
+def test_names_are_text_not_formulas():
+    count = len(HOSTILE)
+    confusion = draw(plot_confusion(np.eye(count, dtype=np.int64), HOSTILE, title=HOSTILE[0]))
+    draw(plot_correlations({name: np.eye(count) for name in HOSTILE[:2]}, HOSTILE))
+    draw(figures.plot_bars([(name, 50.0, 1.0) for name in HOSTILE], label=HOSTILE[0]))
+    draw(figures.plot_curves({name: records(5, 1) for name in HOSTILE}, title=HOSTILE[0]))
+    # On one line, and cut.
+    labels = [label.get_text() for label in confusion.axes[0].get_xticklabels()]
+    assert (labels[1], labels[4]) == ("a b", "x" * 23 + "…")
+
+
+def test_matplotlib_is_imported_when_something_is_drawn_and_pyplot_never():
+    code = """
+import sys
+from texthead import figures, report
+print("matplotlib" in sys.modules)
+report.picture(figures.plot_bars([("a", 50.0, 1.0)]))
+print("matplotlib.figure" in sys.modules, "matplotlib.pyplot" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.split() == ["False", "True", "False"]
+
+
+def test_nothing_global_changes():
+    before = dict(matplotlib.rcParams)
+    draw(figures.plot_curves(records()))
+    draw(plot_confusion(np.eye(3, dtype=np.int64), ["a", "b", "c"]))
+    assert dict(matplotlib.rcParams) == before
+    assert matplotlib.colormaps["Blues"].get_bad().tolist() == [0, 0, 0, 0]
+
+
+def test_letters_that_the_font_lacks_are_known():
+    assert without_glyph(["a cat", "чайка", "πουλί", "猫", "über"]) == ["猫"]

@@ -1,0 +1,169 @@
+"""The page: complete, self-contained, and inert with any names in it."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from messages import refuses
+from pages import SCRIPT, Page, assert_self_contained
+from texthead.errors import TextheadError
+from texthead.report import figures
+from texthead.report.html import Report, picture
+
+
+def small_figure() -> Figure:
+    return figures.plot_bars([("a", 50.0, 1.0)])
+
+
+def test_blocks_appear_in_order():
+    report = Report(title="Run 7", subtitle="two classes")
+    report.text("first")
+    report.section("Seen classes")
+    report.code("texthead predict run\n  video.mp4")
+    report.numbers([("top-1", "87.3%", "of 400 items")])
+    page = Page(report.html())
+    assert page.strings == [
+        *("Run 7", "Run 7", "two classes", "first", "Seen classes"),
+        *("texthead predict run\n  video.mp4", "top-1", "87.3%", "of 400 items"),
+    ]
+
+
+def test_page_suits_phones_and_dark_screens_and_fetches_nothing():
+    html = Report(title="a").html()
+    page = Page(html)
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+    assert "default-src 'none'" in str(page.attributes("content"))
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_sections_are_linked_from_three_on():
+    report = Report(title="a")
+    for number in range(3):
+        assert Page(report.html()).attributes("href") == []
+        report.section(f"part {number}")
+    page = Page(report.html())
+    assert page.attributes("href") == ["#section-1", "#section-2", "#section-3"]
+    assert page.attributes("id") == ["section-1", "section-2", "section-3"]
+
+
+def test_table_shows_numbers_as_given_and_to_the_right():
+    report = Report(title="a")
+    rows = [["x", 12, 55.0, None], ["y", 3, np.float64(0.125), None], ["z", None, 5e-06, None]]
+    report.table(["name", "items", "value", "none"], rows, caption="The caption", highlight_row=1)
+    page = Page(report.html())
+    assert page.rows == [
+        ["name", "items", "value", "none"],
+        ["x", "12", "55.0", "–"],
+        ["y", "3", "0.125", "–"],
+        ["z", "–", "5e-06", "–"],
+    ]
+    cells = [attributes["class"] for tag, attributes in page.tags if tag in ("td", "th")]
+    assert cells == ["left", "right", "right", "left"] * 4
+    assert [row.get("class") for row in page.all("tr")] == [None, None, "highlight", None]
+    assert "The caption" in page.strings
+    report.table(["a", "b"], [[1, "x"]], align=["center", "right"])
+    assert [cell["class"] for cell in Page(report.html()).all("td")][-2:] == ["center", "right"]
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "parts"),
+    [
+        (["x"], {}, ("row 0", 1, 2)),
+        (["x", "y"], {"align": ["left"]}, ("align", 2)),
+        (["x", "y"], {"align": ["left", "up"]}, ("align", "'up'")),
+        (["x", "y"], {"highlight_row": 1}, ("highlight_row", 1)),
+    ],
+)
+def test_table_rejects(row, options, parts):
+    with refuses(TextheadError, *parts):
+        Report(title="a").table(["a", "b"], [row], **options)
+
+
+def test_figures_are_embedded_at_their_size():
+    report = Report(title="a")
+    report.figures([(small_figure(), "left one"), (small_figure(), "right one")])
+    page = Page(report.html())
+    assert page.attributes("alt") == ["left one", "right one"]
+    assert page.strings[-2:] == ["left one", "right one"]
+    assert page.attributes("style") == ["width:580px"] * 2
+    kind, data = str(page.attributes("src")[0]).removeprefix("data:").split(";base64,")
+    assert base64.b64decode(data, validate=True).startswith(b"<?xml" if kind == "image/svg+xml" else b"\x89PNG")
+
+
+def test_the_smallest_format_is_taken():
+    lines, points, photo = (Figure(figsize=(3, 2)) for _ in range(3))
+    rng = np.random.default_rng(0)
+    lines.add_subplot().plot([0, 1])
+    points.add_subplot().plot(*rng.normal(size=(2, 20_000)), "o")
+    photo.add_subplot().imshow(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8))
+    written = [picture(figure) for figure in (lines, points, photo)]
+    assert [kind for kind, _ in written] == ["image/svg+xml", "image/png", "image/jpeg"]
+    # Twice the 100 pixels an inch that the page shows.
+    assert [Image.open(io.BytesIO(data)).size for _, data in written[1:]] == [(600, 400)] * 2
+
+
+def test_tiles_are_small_pictures_in_groups():
+    file = io.BytesIO()
+    Image.new("RGB", (9, 6)).save(file, "jpeg")
+    report = Report(title="a")
+    report.tiles([("kite", [("kite/0.mp4", file.getvalue()), ("kite/1.mp4", file.getvalue())]), ("bird", [])])
+    html = report.html()
+    page = Page(html)
+    assert_self_contained(html, page)
+    assert page.attributes("title") == page.attributes("alt") == ["kite/0.mp4", "kite/1.mp4"]
+    assert page.strings[-2:] == ["kite", "bird"]
+    data = str(page.attributes("src")[0]).removeprefix("data:image/jpeg;base64,")
+    assert base64.b64decode(data, validate=True) == file.getvalue()
+
+
+def test_every_string_is_escaped():
+    report = Report(title=SCRIPT, subtitle=SCRIPT)
+    for name in (SCRIPT, "b", "c"):
+        report.section(name)
+    report.text(SCRIPT)
+    report.code(SCRIPT)
+    report.numbers([(SCRIPT, SCRIPT, SCRIPT)])
+    report.table([SCRIPT], [[SCRIPT]], caption=SCRIPT)
+    report.figure(small_figure(), SCRIPT)
+    report.tiles([(SCRIPT, [(SCRIPT, b"")])])
+    html = report.html()
+    page = Page(html)
+    assert "<script" not in html
+    assert_self_contained(html, page)
+    # Title twice, subtitle, link, heading, text, code, three in the numbers, three in the table, caption, below the tile.
+    assert page.strings.count(SCRIPT) == 15
+    assert page.attributes("alt") == [SCRIPT, SCRIPT]
+    assert page.attributes("title") == [SCRIPT]
+
+
+# The surrogate stands for a byte that is no UTF-8, as in the file names of os.fsdecode.
+@pytest.mark.parametrize(("title", "written"), [("Größe ✓", "Größe ✓"), ("clip \udcff.mp4", "clip ?.mp4")])
+def test_write_replaces_and_leaves_nothing_beside(tmp_path, title, written):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    Report(title=title).write(path)
+    assert path.read_text(encoding="utf-8") == Report(title=written).html()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace"])
+def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch, broken):
+    def fail(*_):
+        raise OSError("disk full")
+
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    monkeypatch.setattr(broken, fail)
+    with refuses(TextheadError, path, "disk full"):
+        Report(title="new").write(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_names_the_missing_folder(tmp_path):
+    with refuses(TextheadError, tmp_path / "missing"):
+        Report(title="a").write(str(tmp_path / "missing" / "report.html"))

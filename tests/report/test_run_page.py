@@ -1,0 +1,190 @@
+"""The page of a run: its parts, its sentences, which follow the numbers, and no name that runs in a browser."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from messages import prints
+from pages import SCRIPT, Page, assert_self_contained
+from texthead.evaluation.calibration import calibrate, measure
+from texthead.evaluation.confusions import Relation, class_rows
+from texthead.evaluation.evaluate import Evaluation
+from texthead.evaluation.frame_order import OrderTest, Reordered
+from texthead.evaluation.reliability import confidences, expected_calibration_error
+from texthead.report.probabilities import how_sure
+from texthead.report.run_page import Edit, Strip, relation_text, run_report
+
+NAMES = ["archery", SCRIPT, "yoga"]
+FRAMES = np.zeros((2, 6, 8, 3), dtype=np.uint8)
+CONFUSION = np.array([[8, 2, 0], [1, 4, 5], [0, 0, 0]])
+RECORDS: list[dict[str, object]] = [
+    {"kind": "train", "epoch": 0, "step": 1, "loss": 2.5, "lr": 1e-4, "clips_per_second": 80.0},
+    {"kind": "train", "epoch": 0, "step": 2, "loss": 1.25, "lr": 1e-4, "clips_per_second": 90.0},
+    {"kind": "val", "epoch": 0, "step": 2, "top1": 55.0, "top5": 90.0, "count": 20},
+]
+
+
+def build_page(**parts) -> Page:
+    """Parse the report of a run of two classes with these parts."""
+    empty = {"recipe": {}, "records": [], "confusion": None, "correlation": None, "names": ["a", "b"]}
+    empty |= {"comparisons": [], "strips": [], "strings": {}}
+    return Page(run_report("run", **{**empty, **parts}).html())
+
+
+@pytest.fixture(scope="module")
+def full_page() -> str:
+    return run_report(
+        run_folder_name="runs/demo",
+        recipe={"seed": 7, "optimiser": {"lr": 5e-06, "betas": (0.9, 0.98)}},
+        records=RECORDS,
+        confusion=CONFUSION,
+        correlation=np.eye(3, dtype=np.float32),
+        names=NAMES,
+        classes=class_rows(*np.indices((3, 3)).reshape(2, -1).repeat(CONFUSION.ravel(), 1), NAMES),
+        comparisons=[("zero-shot", "61.2 ± 3.1"), ("this run", "82.5 ± 2.2")],
+        strips=[
+            Strip("clip.mp4", FRAMES, [("archery", 0.75)], "archery"),
+            Strip("other.mp4", FRAMES, [("archery", 0.75)], SCRIPT, 9, {f"said: {SCRIPT}": np.ones((2, 7, 7))}, SCRIPT),
+        ],
+        strings={name: f"a video of a person {name}." for name in NAMES},
+        order=OrderTest(20, 60.0, (0, 1), (Reordered("reversed", 20.0, 40.0, 15.5, 60.25, 50.0),)),
+        edits=[Edit("2026-11-25", "rename", f"old: a; new: {SCRIPT}")],
+    ).html()
+
+
+def test_run_report_holds_everything_and_runs_nothing(full_page):
+    page = Page(full_page)
+    assert_self_contained(full_page, page)
+    assert page.attributes("href") == [f"#section-{number}" for number in range(1, 10)]
+    links = page.strings[3:12]
+    prints(" | ".join(links), "Training", "Recipe")
+    assert [string for string in page.strings if string in links] == links * 2
+    assert {"60.0%", "33.3%", "55.0%", "85 clips/s", "1.25", "clip.mp4", "other.mp4"} <= set(page.strings)
+    prints(page.text, "12 of 20", "38.7", "78.1")
+    for row in (
+        ["zero-shot", "61.2 ± 3.1"],
+        [SCRIPT, "yoga", "5 of 10", "0.00", "1 of 3"],
+        ["optimiser.lr", "5e-06"],
+        ["optimiser.betas", "(0.9, 0.98)"],
+        [SCRIPT, f"a video of a person {SCRIPT}."],
+    ):
+        assert row in page.rows
+    assert len(page.attributes("src")) == 6
+    # The classes, the least recognised first.
+    place = page.rows.index(["archery", "10", "80.0 (49 to 94)", "9", "88.9 (57 to 98)", f"{SCRIPT} (2)"])
+    assert [page.rows[place + step][:2] for step in (-1, 1)] == [[SCRIPT, "10"], ["yoga", "0"]]
+
+
+def test_run_report_leaves_out_missing_parts():
+    page = build_page()
+    assert (page.all("h2"), len(page.strings)) == ([], 6)
+    prints(" | ".join(page.strings), "run | run", "a, b", "50%")
+
+
+def test_a_diverged_run_can_be_reported():
+    records = [RECORDS[0], {**RECORDS[1], "loss": None}, {**RECORDS[2], "top1": None}]
+    prints(build_page(records=records).text, "step 1", 2.5)
+
+
+def draw_answers(items: int = 60, seed: int = 0) -> Evaluation:
+    """Draw items of three classes and overconfident scores."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = 2 * torch.randn(items, 3, generator=generator)
+    targets = torch.multinomial(scores.softmax(1), 1, generator=generator)[:, 0]
+    return Evaluation(("a", "b", "c"), [Path(f"{i}.png") for i in range(items)], targets, 3 * scores)
+
+
+def test_a_page_without_calibration_shows_raw_probabilities_and_the_command_to_run():
+    result = draw_answers()
+    sure = how_sure(result)
+    page = build_page(names=["a", "b", "c"], sure=sure)
+    assert len(page.attributes("src")) == 1
+    assert sure.raw.bins.error == pytest.approx(result.calibration_error)
+    measured = [f"{value:.1f}" for value in (sure.raw.bins.error, sure.raw.low, sure.raw.high)]
+    prints(page.text, *measured, volatile=(*measured, f"{sure.raw.chance:.1f}"))
+    prints(page.text, "texthead calibrate RUN DATA --unknown OTHERS")
+    assert not page.rows
+
+
+def test_intervals_on_the_page_take_groups_into_account():
+    own = draw_answers(seed=1)
+    made = calibrate(own.scores, own.targets, unknown=draw_answers(40, seed=2).scores, false_accept=0.1)
+    # Each item four times: takes of one scene.
+    result = draw_answers(30)
+    again = torch.arange(30).repeat(4)
+    scenes = [str(scene) for scene in again.tolist()]
+    result = replace(result, paths=result.paths * 4, targets=result.targets[again], scores=result.scores[again])
+    alone, grouped = (how_sure(replace(result, groups=groups), calibration=made) for groups in (None, scenes))
+    for name in ("turned_away", "held"):
+        (low, high), (lower, higher) = alone.intervals[name], grouped.intervals[name]
+        assert lower < low < high < higher
+    low, high = grouped.intervals["held"]
+    assert f"({low:.0f} to {high:.0f})" in build_page(sure=grouped).rows[-2][-1]
+
+
+def test_a_calibrated_page_states_and_measures():
+    own, result, unknown = draw_answers(seed=1), draw_answers(), draw_answers(40, seed=2).scores
+    made = calibrate(own.scores, own.targets, unknown=unknown, false_accept=0.1, source="clips (val)")
+    made = replace(made, measured=measure(made, own.scores, own.targets, unknown=unknown))
+    others = draw_answers(30, seed=3).scores
+    page = build_page(sure=how_sure(result, calibration=made, unknown=others))
+    assert len(page.attributes("src")) == 2
+    numbers = f"{made.temperature:.3g}", f"{made.threshold.probability:.3f}"
+    prints(page.text, *numbers, 60, "clips (val)", 40, volatile=numbers)
+    header, _, after, _, named, _, held, _ = page.rows
+    prints(" | ".join(header), "calibration", 60)
+    accepted = int(made.is_known(others).sum())
+    prints(" | ".join(named[:3]), "10 %", "3 of 40: 7.5 %")
+    assert named[3].startswith(f"{accepted} of 30: {100 * accepted / 30:.1f} % (")
+    right = int(made.sets(result.scores).gather(1, result.targets[:, None]).sum())
+    prints(" | ".join(held[:3]), "90 %", "91.7 %")
+    assert held[3].startswith(f"{100 * right / 60:.1f} % (")
+    error = expected_calibration_error(
+        confidences(made.apply(result.scores)).numpy(), (result.scores.argmax(1) == result.targets).numpy()
+    )
+    assert after[3].startswith(f"{error:.1f} (")
+    # Without a measurement, a threshold and sets.
+    page = build_page(sure=how_sure(result, calibration=made.without_promises(), lines=["edited."]))
+    assert [len(row) for row in page.rows] == [3] * 4
+    assert "edited." in page.strings
+
+
+@pytest.mark.parametrize("low", [0.5, -0.5])
+def test_the_sentence_on_order_follows_the_interval(low):
+    page = build_page(order=OrderTest(40, 60.0, (0,), (Reordered("reversed", 47.5, 12.5, low, 24.0, 30.0),)))
+    assert ("12.5" in prints(page.strings[7])) == (low > 0)
+    prints(page.text, 40, "seeds 0")
+    assert build_page(order="The reason for no test.").strings[7] == "The reason for no test."
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 0.6), (-0.6, -0.2), (-0.1, 0.6)])
+def test_the_sentence_on_language_follows_the_interval(low, high):
+    text = relation_text(Relation(12, (low + high) / 2, low, high, 0.25), rows_are_text=True)
+    prints(text, 12, f"{low:.2f} to {high:.2f}", "p = 0.250")
+
+
+def test_rows_that_are_not_text_are_not_called_language():
+    prints(relation_text(Relation(12, 0.4, 0.2, 0.6, 0.01), rows_are_text=False), 12, "p = 0.010")
+    prints(relation_text(None, rows_are_text=True), 5)
+
+
+def test_a_page_of_noisy_frames_can_still_be_sent():
+    """Noise is what compresses worst; a page holds 24 strips at most, so 18 MB."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
+    heats = {"said: a": rng.random((8, 7, 7)), "true: b": rng.random((8, 7, 7))}
+    strip = Strip("x.mp4", frames, [("a", 0.6), ("b", 0.4)], "b", 2, heats)
+    report = run_report("run", {}, [], None, None, ["a", "b"], [], [strip], {})
+    assert len(report.html()) < 750_000
+
+
+def test_only_names_in_letters_that_the_font_lacks_have_a_note(full_page):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = build_page(names=["a cat", "鳥", "yoga"], confusion=CONFUSION, correlation=np.eye(3, dtype=np.float32))
+    (note,) = [string for string in page.strings[6:] if "鳥" in string and string != "鳥"]
+    assert prints(note).partition("鳥")[0] not in full_page

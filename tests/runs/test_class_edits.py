@@ -1,0 +1,554 @@
+"""Edits leave every other row to the bit, and a folder holds an edit whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from made import PIXELS, SPEC, held_by_another, noise, tiny_visual
+from messages import refuses
+from run_folders import RECIPE, changed, put
+from text_models import bert, image_only
+from texthead.encoders.load import load_encoder
+from texthead.encoders.pairing import pair
+from texthead.errors import DataError, RunError
+from texthead.files import read_json, write_json
+from texthead.models.head_rows import text_rows, variant_rows
+from texthead.models.heads import FrozenHead, LinearHead, TemplatesHead, TrainableHead
+from texthead.models.prompt_head import PromptHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.runs import run as runs
+from texthead.runs.class_edits import (
+    add_classes,
+    followed,
+    followed_split,
+    merge_classes,
+    remove_classes,
+    rename_class,
+    row_source,
+    save_classes,
+)
+from texthead.runs.folder import describe, load_weights
+from texthead.runs.run import Run, begun_with, load_run
+from texthead.text.prompts import fill_templates
+from texthead.training.checkpoints import begin
+
+NAMES = ("a cat", "a dog", "a boat")
+WIDTH = 288  # wider than the features: the run keeps a map
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return bert(tmp_path_factory.mktemp("text") / "bert", WIDTH)
+
+
+@pytest.fixture
+def make(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes a finished run whose head has text rows, behind a center, a scale and a map."""
+
+    def load(
+        source: str, *, text: str | None = None, text_map: torch.Tensor | None = None, keep_text: bool = False
+    ) -> object:
+        assert source == "tiny"
+        return pair(image_only(), text, text_map=text_map) if text else load_encoder(source)
+
+    monkeypatch.setattr(runs, "load_encoder", load)
+    encoder = pair(image_only(), text, prompts=[f"a {name}." for name in NAMES])
+
+    def made(head: type = FrozenHead, kind: str = "text", folder: str = "run") -> Path:
+        if head is LinearHead:
+            layer = LinearHead(encoder.dim, names=NAMES)
+        else:
+            own = {"text_source": encoder.text_source, "text_map": encoder.text_map} if kind == "text" else {}
+            prompts = [f"a {name}." for name in NAMES] if kind == "text" else None
+            rows = text_rows(encoder, [f"a {name}." for name in NAMES])
+            layer = head(rows, names=NAMES, scale=17.0, center=noise(encoder.dim), kind=kind, prompts=prompts, **own)
+        if head is not FrozenHead:  # Training moves rows and gives them lengths that are not 1.
+            with torch.no_grad():
+                layer.weight.mul_(noise(3, 1).abs() + 0.5).add_(0.02 * noise(3, encoder.dim, seed=1))
+        path = put(tmp_path / folder, Recognizer(tiny_visual(), MeanPool(), layer))
+        labels = {"train_labels": ["a cat", "a dog"], "held_out_labels": ["a boat"]}
+        changed(path, "split.json", lambda split: split.update(labels))
+        return path
+
+    return made
+
+
+@pytest.fixture
+def folder(make: Callable[..., Path]) -> Path:
+    return make()
+
+
+FEATURES = noise(64, 256, seed=5)
+
+
+@torch.no_grad()
+def logits(run: Run) -> dict[str, torch.Tensor]:
+    """Each label's scores of features."""
+    return dict(zip(run.labels, run.model.head(FEATURES).T, strict=True))
+
+
+def same(before: Run, after: Run, labels: dict[str, str] | tuple[str, ...]) -> None:
+    """The rows of the labels are the same to the bit, and their scores to 1e-6 of the scale."""
+    names = labels if isinstance(labels, dict) else {label: label for label in labels}
+    old, new = logits(before), logits(after)
+    rows = [run.model.head.weight for run in (before, after)]
+    for was, now in names.items():
+        assert torch.equal(rows[0][before.labels.index(was)], rows[1][after.labels.index(now)])
+        assert torch.allclose(old[was], new[now], rtol=0, atol=17 * 1e-6)
+
+
+def edits(run: Run) -> list[dict]:
+    assert run.classes is not None
+    return run.classes["history"]
+
+
+def entry(run: Run, label: str) -> dict:
+    assert run.classes is not None
+    (found,) = [each for each in run.classes["classes"] if each["label"] == label]
+    return found
+
+
+# --- rows and scores -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", [FrozenHead, TrainableHead])
+def test_added_classes_stand_behind_the_others(make, head):
+    before = load_run(make(head))
+    several = ["a dog on a lake", "a tree"]
+    after = add_classes(before, ["tree", "lake dog"], names=["tree", "x"], prompts=[None, several])
+    assert before.labels == NAMES, "the run that was there is left alone"
+    assert after.labels == (*NAMES, "tree", "lake dog")
+    same(before, after, NAMES)
+    # What with_classes makes of the same prompts, behind the same center, scale and map.
+    other = before.with_classes(["tree", "lake dog"], names=["tree", "x"], prompts=[None, several])
+    assert torch.allclose(logits(after)["tree"], logits(other)["tree"], atol=1e-5)
+    assert torch.allclose(logits(after)["lake dog"], logits(other)["lake dog"], atol=1e-5)
+    each = before.encoder().encode_text(several).detach()
+    mean = F.normalize(F.normalize(each, dim=-1).mean(0), dim=-1)
+    assert torch.allclose(after.model.head.weight[4], mean, atol=1e-6)
+    # The run's own template made the first.
+    assert [entry(after, label)["prompt"] for label in ("tree", "lake dog")] == ["a tree.", several]
+    assert row_source(after, entry(after, "tree")) == "text"
+    assert row_source(after, entry(after, "a cat")) == ("text" if head is FrozenHead else "text, trained")
+    again = load_run(save_classes(after).folder)
+    assert again.labels == after.labels
+    assert torch.equal(again.model.head.weight, after.model.head.weight)
+    assert again.model.head.prompts == (*(f"a {name}." for name in NAMES), "a tree.", tuple(several))
+    assert all(p.requires_grad for p in again.model.head.parameters())
+    assert type(again.model.head) is head
+
+
+@pytest.mark.parametrize("head", [FrozenHead, TrainableHead, LinearHead])
+def test_a_renamed_class_keeps_its_row_and_prompt(make, head):
+    before = load_run(make(head, "text" if head is not LinearHead else "linear"))
+    after = save_classes(rename_class(before, "a dog", "hound"))
+    assert after.labels == ("a cat", "hound", "a boat")
+    same(before, after, {"a cat": "a cat", "a dog": "hound", "a boat": "a boat"})
+    now, was = entry(after, "hound"), entry(before, "a dog")
+    assert now["prompt"] == was["prompt"]
+    # Where nothing was encoded, the class name is what the class is called.
+    assert now["name"] == ("hound" if head is LinearHead else "a dog")
+    assert load_run(after.folder).labels == after.labels
+
+
+@pytest.mark.parametrize("head", [FrozenHead, TrainableHead])
+def test_a_class_that_is_encoded_anew_changes_alone(make, head):
+    before, prompts = load_run(make(head)), ["a tree", "a tree on a lake"]
+    after = save_classes(rename_class(before, "a dog", "tree", prompt=prompts))
+    same(before, after, {"a cat": "a cat", "a boat": "a boat"})
+    assert after.labels == ("a cat", "tree", "a boat")
+    assert torch.allclose(after.model.head.weight[1], text_rows(before.encoder(), [prompts])[0], atol=1e-6)
+    assert entry(after, "tree") == {"label": "tree", "name": "tree", "prompt": prompts, "row": "text"}
+    other = rename_class(load_run(after.folder), "tree", "tree", prompt="a boat on a lake")
+    assert other.labels == after.labels
+    assert not torch.allclose(logits(other)["tree"], logits(after)["tree"], atol=1e-3)
+
+
+@pytest.mark.parametrize("head", [FrozenHead, TrainableHead, LinearHead])
+def test_removed_classes(make, head):
+    before = load_run(make(head, "text" if head is not LinearHead else "linear"))
+    after = save_classes(remove_classes(before, ["a dog", "a cat"]))
+    same(before, after, ("a boat",))
+    assert after.labels == load_run(after.folder).labels == ("a boat",)
+    with refuses(DataError, 1):
+        remove_classes(after, ["a boat"])
+
+
+@pytest.mark.parametrize(("head", "kind"), [(FrozenHead, "text"), (TrainableHead, "text"), (FrozenHead, "normal")])
+@pytest.mark.parametrize(
+    ("merged", "into", "order"),
+    [
+        (["a cat", "a dog"], "pet", ("a boat", "pet")),
+        (["a dog", "a cat"], "a dog", ("a dog", "a boat")),
+        (["a boat", "a cat"], "a boat", ("a dog", "a boat")),
+        (["a cat", "a boat", "a dog"], "a dog", ("a dog",)),
+    ],
+)
+def test_merged_classes(make, head, kind, merged, into, order):
+    before = load_run(make(head, kind))
+    after = save_classes(merge_classes(before, merged, into))
+    assert after.labels == load_run(after.folder).labels == order
+    same(before, after, tuple(label for label in NAMES if label not in merged))
+    rows = F.normalize(before.model.head.weight.detach(), dim=-1)[[NAMES.index(label) for label in merged]]
+    expected = F.normalize(rows.mean(0), dim=-1)
+    assert torch.allclose(after.model.head.weight[order.index(into)], expected, atol=1e-6)
+    prompts = [f"a {label}." for label in merged] if kind == "text" else None
+    assert entry(after, into)["prompt"] == prompts
+    assert entry(after, into)["row"] == f"mean of {', '.join(merged)}"
+    assert entry(after, into)["name"] == into
+
+
+def test_prompts_of_merged_classes_are_one_list(folder):
+    run = rename_class(load_run(folder), "a cat", "cats", prompt=["a cat", "cat cat"])
+    assert entry(merge_classes(run, ["cats", "a dog"], "pets"), "pets")["prompt"] == ["a cat", "cat cat", "a a dog."]
+
+
+def test_edits_of_edits_and_their_history(folder):
+    before = load_run(folder)
+    run = add_classes(before, ["tree"])
+    run = rename_class(run, "tree", "oak")
+    run = save_classes(remove_classes(run, ["a dog"]))
+    run = save_classes(merge_classes(run, ["a cat", "oak"], "a cat"))
+    history = read_json(folder / "classes.json")["history"]
+    assert [edit["action"] for edit in history] == ["add", "rename", "remove", "merge"]
+    assert history[0]["arguments"] == {"labels": ["tree"], "prompts": ["a tree."]}
+    assert history[1]["arguments"] == {"old": "tree", "new": "oak"}
+    assert history[2]["before"] == [{"label": "a dog", "name": "a dog", "prompt": "a a dog."}]
+    assert [each["label"] for each in history[3]["before"]] == ["a cat", "oak"]
+    assert all(edit["date"].endswith("+00:00") for edit in history)
+    assert edits(load_run(folder)) == history
+    same(before, load_run(folder), ("a boat",))
+    other = {k: v for k, v in load_file(folder / "model.safetensors").items() if k != "head.weight"}
+    state = before.model.state_dict()
+    assert len(other) == len(state) - 1
+    assert all(torch.equal(state[key], other[key]) for key in other)
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [*((FrozenHead, kind) for kind in ("normal", "lda", "own")), (TrainableHead, "cosine"), (LinearHead, "linear")],
+)
+def test_no_text_row_beside_rows_that_are_none(make, head, kind):
+    run = load_run(make(head, kind))
+    for edit in (lambda: add_classes(run, ["tree"]), lambda: rename_class(run, "a cat", "tree", prompt="a tree")):
+        with refuses(RunError, run.folder, repr(kind)):
+            edit()
+    assert row_source(run, entry(run, "a cat")) == ("trained" if kind in ("cosine", "linear") else kind)
+    if head is LinearHead:
+        with refuses(RunError, run.folder, "linear"):
+            merge_classes(run, ["a cat", "a dog"], "pet")
+
+
+@pytest.mark.parametrize(
+    ("edit", "parts"),
+    [
+        (lambda run: add_classes(run, ["a dog"]), ["'a dog'"]),
+        (lambda run: add_classes(run, ["tree", "tree"]), ["'tree'", 2]),
+        (lambda run: add_classes(run, []), []),
+        (lambda run: add_classes(run, ["hound"], names=["a dog"]), ["'hound'", "'a dog'"]),
+        (lambda run: add_classes(run, ["x", "y"], prompts=["a tree"] * 2), ["'y'", "'x'"]),
+        (lambda run: add_classes(run, ["x"], prompts=[[]]), ["'x'"]),
+        (lambda run: add_classes(run, ["x"], prompts=[" "]), ["'x'"]),
+        (lambda run: add_classes(run, ["x"], template="a"), ["template", "'a'"]),
+        (lambda run: rename_class(run, "a dgo", "x"), ["'a dgo'", "'a dog'"]),
+        (lambda run: rename_class(run, "zebra", "x"), ["'zebra'", "a cat, a dog, a boat"]),
+        (lambda run: rename_class(run, "a dog", "a cat"), ["'a cat'"]),
+        (lambda run: rename_class(run, "a dog", "a dog"), ["'a dog'"]),
+        (lambda run: rename_class(run, "a dog", ""), []),
+        (lambda run: rename_class(run, "a dog", "x", prompt="a a cat."), ["'x'", "'a cat'"]),
+        (lambda run: remove_classes(run, ["a cta"]), ["'a cat'"]),
+        (lambda run: remove_classes(run, list(NAMES)), [3]),
+        (lambda run: merge_classes(run, ["a cat"], "x"), ["'a cat'"]),
+        (lambda run: merge_classes(run, ["a cat", "a cat"], "x"), ["'a cat'", 2]),
+        (lambda run: merge_classes(run, ["a cat", "a dog"], "a boat"), ["'a boat'"]),
+        (lambda run: merge_classes(run, ["a cat", "a doge"], "x"), ["'a dog'"]),
+    ],
+)
+def test_what_cannot_be_edited(folder, edit, parts):
+    with refuses(DataError, *parts):
+        edit(load_run(folder))
+
+
+def test_a_head_with_more_than_rows_is_not_edited(folder):
+    class PrototypeHead(FrozenHead):
+        """Something of each class beside its row, which an edit would have to know of."""
+
+    run = load_run(folder)
+    run.model.head.__class__ = PrototypeHead
+    for change in (lambda: remove_classes(run, ["cat"]), lambda: merge_classes(run, ["cat", "dog"], "pet")):
+        with refuses(RunError, folder, "PrototypeHead"):
+            change()
+
+
+def test_opposite_rows_have_no_mean(make, tmp_path):
+    row = noise(1, 256)
+    head = FrozenHead(torch.cat([row, -row, noise(1, 256, seed=2)]), names=NAMES)
+    run = load_run(put(tmp_path / "own", Recognizer(tiny_visual(), MeanPool(), head)))
+    with refuses(DataError, "'a cat', 'a dog'"):
+        merge_classes(run, ["a cat", "a dog"], "x")
+
+
+def test_other_classes_are_not_the_folder_s(folder):
+    run = load_run(folder)
+    other = run.with_classes(["tree"])
+    assert other.classes is None
+    for edit in (lambda: add_classes(other, ["lake"]), lambda: save_classes(other)):
+        with refuses(RunError, folder, "with_classes"):
+            edit()
+    with refuses(RunError, folder):
+        save_classes(run)
+
+
+def test_an_edited_run_is_not_resumed(folder):
+    changed(folder, "recipe.json", lambda about: about.update(command={}))
+    assert begun_with(folder) == {}
+    save_classes(rename_class(load_run(folder), "a dog", "hound"))
+    with refuses(RunError, folder, "1 edit", "classes.json"):
+        begun_with(folder)
+    about = json.loads(json.dumps(describe(load_run(folder).model, RECIPE, PIXELS)))
+    with refuses(RunError, folder, "1 edit", "classes.json"):
+        begin(folder, about, {}, {}, resume=True)
+
+
+# --- labels of items -------------------------------------------------------------------------------------------------
+
+
+def edit(action: str, **arguments: object) -> dict:
+    return {"action": action, "arguments": arguments}
+
+
+def test_labels_follow_the_edits():
+    history = [
+        edit("rename", old="a", new="b"),
+        edit("merge", labels=["b", "c"], into="d"),
+        edit("remove", labels=["e"]),
+        edit("add", labels=["e"]),
+    ]
+    assert [followed(label, history) for label in ("a", "b", "c", "d", "e", "f", None)] == [*"dddd", None, "f", None]
+    assert followed("e", history[3:]) == "e"
+
+
+def test_the_split_knows_what_the_items_are_called_now(folder):
+    run = save_classes(rename_class(load_run(folder), "a cat", "hound"))
+    assert read_json(folder / "split.json")["train_labels"] == ["hound", "a dog"]
+    # The name of a class that is gone is free for another: its items are not that one's.
+    run = save_classes(rename_class(remove_classes(run, ["a dog"]), "hound", "a dog"))
+    split = read_json(folder / "split.json")
+    assert (split["train_labels"], split["held_out_labels"], split["edits"]) == (["a dog", None], ["a boat"], 3)
+    assert followed_split(folder, edits(run)) == split
+    assert load_run(folder).trained_on == run.trained_on
+
+
+# --- whole or not at all ---------------------------------------------------------------------------------------------
+
+EDITS = {
+    "encode": (lambda run: rename_class(run, "a dog", "tree", prompt="a tree"), ("a cat", "tree", "a boat")),
+    "add": (lambda run: add_classes(run, ["tree"]), (*NAMES, "tree")),
+    "same size": (
+        lambda run: add_classes(merge_classes(run, ["a cat", "a dog"], "pet"), ["tree"]),
+        ("a boat", "pet", "tree"),
+    ),
+    "swap": (
+        lambda run: rename_class(rename_class(rename_class(run, "a cat", "x"), "a dog", "a cat"), "x", "a dog"),
+        ("a dog", "a cat", "a boat"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("lost", ["classes.json", "model.safetensors", "split.json"])
+@pytest.mark.parametrize(
+    "saved",
+    [pytest.param(True, id="edited before"), pytest.param(False, id="never edited", marks=pytest.mark.slow)],
+)
+def test_a_crash_between_two_files_leaves_a_true_pair(folder, monkeypatch, name, lost, saved):
+    if saved:
+        save_classes(rename_class(load_run(folder), "a boat", "boats", prompt="boat boat"))
+        save_classes(rename_class(load_run(folder), "boats", "a boat"))
+    before = load_run(folder)
+    change, labels = EDITS[name]
+    after = change(before)
+    real = Path.replace
+
+    def crash(self: Path, target: Path) -> Path:
+        if Path(target).name == lost:
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", crash)
+        if name == "swap" and lost == "model.safetensors":
+            save_classes(after)  # Rows that stay are not written.
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                save_classes(after)
+    assert not [path for path in os.listdir(folder) if path.startswith(".") and path != ".lock"]
+    found = load_run(folder)
+    done = lost == "split.json" or (name == "swap" and lost == "model.safetensors")
+    expected = after if done else before
+    assert found.labels == expected.labels == (labels if done else NAMES)
+    assert torch.equal(found.model.head.weight, expected.model.head.weight)
+    assert found.model.head.prompts == expected.model.head.prompts
+    history, own = ((each.classes or {}).get("history", []) for each in (found, expected))
+    assert [each["action"] for each in history] == [each["action"] for each in own]
+    # Items are called what their classes are called, and the next edit goes on from there.
+    renamed = [followed(label, edits(after)[2 * saved :]) for label in NAMES[:2]]
+    assert followed_split(folder, history)["train_labels"] == (renamed if done else list(NAMES[:2]))
+    if not done:
+        save_classes(change(found))
+        assert load_run(folder).labels == labels
+        assert read_json(folder / "split.json")["train_labels"] == renamed
+
+
+def test_rows_of_another_run_are_refused(make):
+    ours, theirs = make(), make(folder="other")
+    save_classes(rename_class(load_run(ours), "a dog", "x", prompt="a tree"))
+    save_classes(rename_class(load_run(theirs), "a dog", "x", prompt="a lake"))
+    (theirs / "model.safetensors").replace(ours / "model.safetensors")
+    with refuses(RunError, ours, "classes.json", "model.safetensors"):
+        load_run(ours)
+
+
+@pytest.mark.parametrize("moment", ["saved_classes", "load_weights"])
+def test_a_reader_that_an_edit_overtakes_is_refused(folder, monkeypatch, moment):
+    edited = rename_class(load_run(folder), "a dog", "tree", prompt="a tree")
+    real = getattr(runs, moment)
+
+    def overtaken(*given: object) -> object:
+        monkeypatch.undo()
+        save_classes(edited)
+        return real(*given)
+
+    monkeypatch.setattr(runs, moment, overtaken)
+    with refuses(RunError, folder):
+        load_run(folder)
+    assert load_run(folder).labels == edited.labels
+
+
+def test_a_reader_between_the_two_files_is_refused(make, monkeypatch):
+    """It read the new classes.json beside the old rows; then the new rows came."""
+    folder, later = make(), make(folder="later")
+    save_classes(rename_class(load_run(later), "a dog", "tree", prompt="a tree"))
+    shutil.copy(later / "classes.json", folder)
+    assert load_run(folder).labels == NAMES
+    real = load_weights
+
+    def overtaken(*given: object) -> object:
+        shutil.copy(later / "model.safetensors", folder)
+        return real(*given)
+
+    monkeypatch.setattr(runs, "load_weights", overtaken)
+    with refuses(RunError, folder):
+        load_run(folder)
+    monkeypatch.setattr(runs, "load_weights", real)
+    assert load_run(folder).labels == ("a cat", "tree", "a boat")
+
+
+def test_two_editors_and_a_run_that_was_trained_again(folder, make):
+    first, second = load_run(folder), load_run(folder)
+    save_classes(rename_class(first, "a dog", "hound"))
+    with refuses(RunError, folder):
+        save_classes(remove_classes(second, ["a cat"]))
+    assert load_run(folder).labels == ("a cat", "hound", "a boat")
+    with held_by_another(folder), refuses(RunError, folder):
+        save_classes(remove_classes(load_run(folder), ["a cat"]))
+    run = rename_class(load_run(make(folder="again")), "a dog", "hound")
+    make(TrainableHead, folder="again")
+    with refuses(RunError, run.folder):
+        save_classes(run)
+
+
+# --- heads of several templates, and of a learned one
+
+
+def scores(run: Run) -> torch.Tensor:
+    return run.model.head(noise(5, SPEC.dim, seed=11))
+
+
+TEMPLATES = ("a {}", "{} on a lake")
+
+
+def behind(encoder) -> dict:
+    text = {"text_source": encoder.text_source, "text_map": encoder.text_map}
+    return {"scale": 17.0, "center": noise(encoder.dim), **text}
+
+
+@torch.no_grad()
+def test_a_head_of_several_templates_is_edited_in_all_of_them(make, text: str, tmp_path: Path) -> None:
+    names = ("cat", "dog", "boat")
+    encoder = pair(image_only(), text, prompts=[*NAMES, "tree"])
+    prompts = fill_templates(TEMPLATES, names)
+    head = TemplatesHead(
+        variant_rows(encoder, prompts),
+        pooling="probabilities",
+        names=names,
+        kind="text",
+        prompts=prompts,
+        **behind(encoder),
+    )
+    folder = put(tmp_path / "several", Recognizer(tiny_visual(), MeanPool(), head))
+    run = load_run(folder)
+    before = scores(run).exp()
+    added = add_classes(run, ["tree"], template=TEMPLATES)
+    expected = variant_rows(encoder, fill_templates(TEMPLATES, ["tree"]))
+    assert torch.allclose(added.model.head.variants[:, 3:], expected, atol=1e-6)
+    # What is left of the probabilities keeps its proportions in each template; rows stay to the bit.
+    assert torch.equal(added.model.head.variants[:, :3], run.model.head.variants)
+    save_classes(added)
+    again = load_run(folder)
+    assert torch.allclose(scores(again), scores(added), atol=1e-6)
+    back = save_classes(remove_classes(again, ["tree"]))
+    assert torch.allclose(scores(load_run(folder)).exp(), before, atol=1e-6)
+    merged = save_classes(merge_classes(back, ["cat", "dog"], "pet"))
+    rows = F.normalize(run.model.head.variants[:, :2].mean(1), dim=-1)
+    assert torch.allclose(F.normalize(merged.model.head.variants[:, -1], dim=-1), rows, atol=1e-6)
+    assert load_run(folder).labels == ("boat", "pet")
+    with refuses(DataError, folder, 2, "got 1"):
+        add_classes(load_run(folder), ["tree"], prompts=["a tree"])
+
+
+@torch.no_grad()
+def test_a_learned_template_is_put_before_added_names(make, text: str, tmp_path: Path) -> None:
+    names = ("cat", "dog", "boat")
+    encoder = pair(image_only(), text, prompts=[*NAMES, "tree"])
+    head = PromptHead(encoder.text, names, context=0.3 * noise(3, WIDTH), after=" on a lake", **behind(encoder))
+    folder = put(tmp_path / "learned", Recognizer(tiny_visual(), MeanPool(), head.eval()))
+    run = load_run(folder)
+    before = scores(run)
+    added = save_classes(add_classes(run, ["tree"]))
+    assert torch.allclose(added.model.head.weight[3:], head.for_names(encoder.text, ["tree"]).weight, atol=1e-6)
+    assert torch.allclose(scores(load_run(folder))[:, :3], before, atol=1e-6 * 17)
+    assert load_run(folder).model.head.prompts[3] == "[3 learned vectors] tree on a lake"
+    anew = save_classes(rename_class(load_run(folder), "tree", "a", encode=True))
+    assert torch.allclose(anew.model.head.weight[3:], head.for_names(encoder.text, ["a"]).weight, atol=1e-6)
+    with refuses(DataError, folder, "template"):
+        add_classes(load_run(folder), ["tree"], prompts=["a tree"])
+
+
+def test_rows_of_a_tuned_text_encoder_get_no_row_of_the_untuned_one_beside_them(make):
+    run = replace(load_run(make()), text_tuned=True)
+    for edit in (lambda: add_classes(run, ["a kite"]), lambda: rename_class(run, "a cat", "a kite", encode=True)):
+        with refuses(RunError, run.folder, "text encoder"):
+            edit()
+    assert remove_classes(run, run.labels[:1]).labels == run.labels[1:]
+
+
+@pytest.mark.parametrize("part", ["train", "held_out"])
+def test_a_split_whose_lists_differ_in_length(folder, part):
+    split = read_json(folder / "split.json")
+    split |= {part: ["a.png", "b.png"], f"{part}_labels": ["a cat"]}
+    write_json(folder / "split.json", split)
+    with refuses(RunError, folder / "split.json", part, 2, 1):
+        followed_split(folder, [])

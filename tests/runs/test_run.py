@@ -1,0 +1,347 @@
+"""A run folder gives back the recogniser that was put there, bit for bit, or says in one line why it cannot."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save_file
+
+from made import PIXELS, SPEC, disk_of, frames, held_by_another, noise, tiny_visual
+from messages import refuses
+from run_folders import RECIPE, changed, put
+from texthead.encoders import mini
+from texthead.errors import RunError, TextheadError
+from texthead.files import locked, write_json
+from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.runs import run as runs
+from texthead.runs.folder import describe, load_weights, save_model
+from texthead.runs.metrics import MetricsLog
+from texthead.runs.run import is_run, load_run
+from texthead.training.checkpoints import load_state, restore, save_state
+from training_runs import assert_same_weights, copied
+
+NAMES = ("archery", "juggling balls", "señal — 信号")
+
+
+def make_head(**options: Any) -> FrozenHead:
+    return FrozenHead(noise(3, SPEC.dim), names=NAMES, scale=17.0, **options)
+
+
+def make_temporal(dropout: float = 0.0) -> TemporalTransformer:
+    module = TemporalTransformer(SPEC.dim, 1, 32, heads=2, mlp_ratio=2, dropout=dropout)
+    with torch.no_grad():  # Its output projection starts at zero, and must count here.
+        assert isinstance(module.project_out, torch.nn.Linear)
+        module.project_out.weight.copy_(0.1 * noise(SPEC.dim, 32, seed=4))
+    return module
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return put(tmp_path / "run", Recognizer(tiny_visual(), make_temporal(), make_head()))
+
+
+def assert_refused(folder: Path, *parts: object) -> None:
+    """Fail unless `load_run` refuses the folder in one line; what it quotes of a library's error is not compared."""
+    quoted: list[str] = []
+    with refuses(RunError, *parts, volatile=quoted) as caught:
+        try:
+            load_run(folder)
+        except RunError as error:
+            cause = " ".join(str(error.__context__ or "").split())[:200]
+            if cause and not isinstance(error.__context__, TextheadError):
+                quoted.append(cause)
+            raise
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(folder))
+
+
+# --- there and back -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("temporal", "head"),
+    [
+        (MeanPool, lambda: make_head(prompts=[f"a {name}." for name in NAMES])),
+        (MeanPool, lambda: make_head(center=noise(SPEC.dim, seed=3), kind="class-means")),
+        (
+            lambda: make_temporal(dropout=0.5),
+            lambda: TrainableHead(
+                noise(3, SPEC.dim), names=NAMES, scale=9.0, center=noise(SPEC.dim, seed=1), kind="cosine"
+            ),
+        ),
+        (lambda: TemporalTransformer(SPEC.dim, 1), lambda: LinearHead(SPEC.dim, names=NAMES)),
+    ],
+    ids=["mean-frozen", "mean-frozen-center", "narrow-trainable", "full-linear"],
+)
+def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
+    tmp_path: Path, temporal: Callable, head: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = frames(6, 32).unflatten(0, (2, 3))
+    model = Recognizer(tiny_visual(seed=5), temporal(), head()).eval()
+    with torch.no_grad():
+        if not isinstance(model.head, LinearHead):
+            model.head.log_scale.add_(0.123)  # Training moves it off what the constructor makes.
+        expected = model(clips)
+    put(tmp_path / "run", model)
+    moved = shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    assert (is_run(moved), is_run(tmp_path / "run")) == (True, False)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("neither a text encoder nor pretrained weights are needed")
+
+    monkeypatch.setattr(runs, "load_encoder", refuse)
+    for name in ("Sentences", "_published_weights", "_load_bridge"):
+        monkeypatch.setattr(mini, name, refuse)
+    run = load_run(moved)
+    with torch.no_grad():
+        assert torch.equal(run.model(clips), expected)
+    assert not run.model.training
+    assert (run.recipe, run.spec, run.pixels, run.labels) == (RECIPE, SPEC, PIXELS, NAMES)
+    assert (run.trained_on, run.held_out) == ({"/a.mp4", "/c.mp4"}, ("/b.mp4",))
+    assert type(run.model.head) is type(model.head)
+    assert run.model.head.kind == model.head.kind
+    assert getattr(run.model.head, "prompts", None) == getattr(model.head, "prompts", None)
+    assert run.model.temporal.config() == model.temporal.config()
+    assert_same_weights(model.state_dict(), run.model.state_dict())
+    trainable = [[name for name, p in each.named_parameters() if p.requires_grad] for each in (model, run.model)]
+    assert trainable[0] == trainable[1]
+
+
+@pytest.mark.slow
+def test_a_loaded_run_has_no_library_of_text_or_of_data_sets(run: Path) -> None:
+    """In a fresh process: transformers is what takes seconds, and it is not imported."""
+    program = (
+        f"import sys, texthead.datasets; from texthead.runs import load_run; load_run({str(run)!r}); "
+        "print({'transformers', 'datasets', 'pyarrow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_copy_of_a_training_item_is_known(run: Path, tmp_path: Path) -> None:
+    again = load_run(run)
+    for name in "abd":
+        (tmp_path / name).write_text(name)
+    paths = [*(tmp_path / name for name in "abd"), Path("/a.mp4"), Path("/b.mp4"), tmp_path / "gone"]
+    assert [again.was_trained_on(path) for path in paths] == [True, False, False, True, False, False]
+    assert [again.was_held_out(path) for path in paths] == [False, True, False, False, True, False]
+
+
+def test_an_own_head_or_module_is_refused_before_anything_is_written() -> None:
+    class Means(FrozenHead):
+        pass
+
+    class Last(MeanPool):
+        pass
+
+    own = Means(noise(3, SPEC.dim), names=NAMES)
+    with refuses(RunError, "Means", "FrozenHead(rows, names="):
+        describe(Recognizer(tiny_visual(), MeanPool(), own), RECIPE, PIXELS)
+    with refuses(RunError, "Last", "MeanPool, TemporalTransformer"):
+        describe(Recognizer(tiny_visual(), Last(), make_head()), RECIPE, PIXELS)
+
+
+# --- what does not fit ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "recipe.json", "classes.json", "split.json"])
+def test_a_missing_file_and_a_pipe_in_its_place(run: Path, name: str) -> None:
+    """The pipe is not waited for."""
+    (run / name).unlink()
+    assert_refused(run, name)
+    assert_refused(run / "missing", "recipe.json")
+    os.mkfifo(run / name)
+    assert_refused(run)
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "classes.json", "split.json"])
+@pytest.mark.parametrize("content", [b'{"format": 1, ', b"", b"\xff\xfe\x00", b"[1, 2]", b"3"])
+def test_a_file_that_is_no_json_object(run: Path, name: str, content: bytes) -> None:
+    (run / name).write_bytes(content)
+    assert_refused(run, name, "JSON")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 400, -1])
+def test_a_truncated_weights_file(run: Path, keep: int) -> None:
+    path = run / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert_refused(run, "model.safetensors")
+
+
+@pytest.mark.parametrize("key", ["visual.net.conv_stem.weight", "head.weight", "temporal.project_in.1.bias"])
+def test_a_missing_and_a_surplus_key(run: Path, key: str) -> None:
+    path = run / "model.safetensors"
+    tensors = load(path.read_bytes())  # Not mapped from the file that is written next.
+    taken = tensors.pop(key)
+    save_file(tensors, path)
+    assert_refused(run, repr(key), "none")
+    save_file({**tensors, key: taken, "more": torch.zeros(2)}, path)
+    assert_refused(run, "'more'", (2,), "none")
+
+
+def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> None:
+    other = Recognizer(tiny_visual(seed=2), MeanPool(), make_head())
+    before = copied(other)
+    with refuses(RunError, run / "model.safetensors", "'temporal."):
+        load_weights(run / "model.safetensors", other)
+    assert_same_weights(before, other.state_dict())
+    save_model(
+        run / "model.safetensors",
+        Recognizer(tiny_visual(), make_temporal(), FrozenHead(noise(4, SPEC.dim), names="abcd")),
+    )
+    assert_refused(run, "'head.weight'", (4, 256), (3, 256))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(run: Path, value: float) -> None:
+    path = run / "model.safetensors"
+    tensors = load(path.read_bytes())
+    tensors["visual.net.conv_stem.weight"][0, 0] = value
+    save_file(tensors, path)
+    assert_refused(run, "'visual.net.conv_stem.weight'")
+
+
+def test_a_run_of_the_format_before_had_no_patch_dropout(run: Path) -> None:
+    expected = load_run(run)
+    changed(run, "recipe.json", lambda v: (v.update(format=2), v["recipe"].pop("patch_dropout")))
+    old = load_run(run)
+    assert old.recipe == expected.recipe
+    assert old.recipe.patch_dropout == 0.0
+    assert_same_weights(old.model.state_dict(), expected.model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "parts"),
+    [
+        ("recipe.json", lambda v: v.update(format=1), ["format 1", "2 and 3"]),
+        ("recipe.json", lambda v: v.pop("format"), ["format None"]),
+        ("recipe.json", lambda v: v["pixels"].update(sise=3), ["sise"]),
+        ("recipe.json", lambda v: v["pixels"].pop("size"), ["size"]),
+        ("recipe.json", lambda v: v.pop("encoder"), ["encoder"]),
+        ("recipe.json", lambda v: v.pop("head"), ["head"]),
+        ("recipe.json", lambda v: v["head"].update(type="OtherHead"), ["OtherHead"]),
+        ("classes.json", lambda v: v.pop("classes"), ["classes"]),
+        ("classes.json", lambda v: v["classes"][0].pop("label"), ["label"]),
+        ("classes.json", lambda v: v["classes"].pop(), ["head.weight"]),
+        ("split.json", lambda v: v.pop("train"), ["train"]),
+        ("recipe.json", lambda v: v["recipe"].pop("patch_dropout"), ["patch_dropout"]),
+        ("recipe.json", lambda v: v["recipe"].update(frames=0), ["frames", "1,024", "got 0"]),
+        # Clips that would take all memory.
+        ("recipe.json", lambda v: v["recipe"].update(frames=10**9), ["frames", "1,024"]),
+        ("recipe.json", lambda v: v["pixels"].update(size=10**6), ["4,096", 10**6]),
+        ("recipe.json", lambda v: v["pixels"].update(resize=0), ["4,096", "0"]),
+        ("recipe.json", lambda v: (v["recipe"].update(frames=1024), v["pixels"].update(size=4096)), ["1,024", "4,096"]),
+    ],
+)
+def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: list[object]) -> None:
+    changed(run, name, change)
+    assert_refused(run, *parts)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda v: v["recipe"].update(learning_rate=1), "'learning_rate'"),
+        (lambda v: v["temporal"].update(kind="lstm"), "'lstm'"),
+        (lambda v: v["temporal"].update(depth=3), "depth"),
+        (lambda v: v["encoder"].update(pool="max"), "pool"),
+        (lambda v: v["encoder"].pop("mean"), "mean"),
+        (lambda v: v["encoder"].update(architecture="keras:x"), "keras:x"),
+        (lambda v: v["encoder"].update(architecture="timm:no_such_network"), "no_such_network"),
+    ],
+)
+def test_a_part_that_cannot_be_built(run: Path, change: Callable, part: str) -> None:
+    changed(run, "recipe.json", change)
+    with pytest.raises(TextheadError) as caught:  # The message quotes Python, or lists all options.
+        load_run(run)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace"), (runs, "save_file")])
+def test_a_disk_fault_keeps_the_old_weights(
+    tmp_path: Path, owner: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, module = tmp_path / "model.safetensors", torch.nn.Linear(3, 2)
+    save_model(path, module)
+    before = path.read_bytes()
+
+    def fail(*args: object) -> None:
+        if name == "save_file":
+            Path(str(args[1])).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(owner, name, fail)
+    with refuses(RunError, path, "No space left"):
+        save_model(path, torch.nn.Linear(3, 2))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
+    with disk_of(tmp_path / "disk", kilobytes=256) as disk:
+        save_model(disk / "model.safetensors", torch.nn.Linear(100, 100))
+        before = (disk / "model.safetensors").read_bytes()
+        with refuses(RunError, disk / "model.safetensors", "No space left"):
+            save_model(disk / "model.safetensors", torch.nn.Linear(1000, 1000))
+        with refuses(RunError, disk / "a.json", "No space left"):
+            write_json(disk / "a.json", ["x" * 1_000_000])
+        assert os.listdir(disk) == ["model.safetensors"]
+        assert (disk / "model.safetensors").read_bytes() == before
+
+
+def test_tied_weights_and_parts_of_larger_tensors_are_checkpointed(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    module[1].weight = module[0].weight
+    module.register_buffer("rows", torch.arange(12.0).view(4, 3)[1:3])
+    module.register_buffer("turned", torch.arange(6.0).view(2, 3).T)
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    before = copied(module)
+    average = optimizer.state[module[0].weight]["exp_avg"].clone()
+    save_state(tmp_path, module, optimizer, epoch=1, step=1, records=0)
+    (tmp_path / "metrics.jsonl").write_text("")
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            tensor.zero_()
+    optimizer = torch.optim.AdamW(module.parameters())
+    state = load_state(tmp_path)
+    assert state is not None
+    assert restore(state, module, optimizer, MetricsLog(tmp_path / "metrics.jsonl"), tmp_path) == (1, 1)
+    assert_same_weights(module.state_dict(), before)
+    assert torch.equal(optimizer.state[module[0].weight]["exp_avg"], average)
+    assert module[1].weight is module[0].weight
+
+
+def test_a_folder_that_cannot_be_made_or_is_held_by_another_process(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with refuses(RunError, tmp_path / "file" / "run" / "a.json"):
+        write_json(tmp_path / "file" / "run" / "a.json", {})
+    with refuses(RunError, tmp_path / "file"), locked(tmp_path / "file"):
+        pass
+    with locked(tmp_path):
+        pass
+    with held_by_another(tmp_path) as other:
+        with refuses(RunError, tmp_path), locked(tmp_path):
+            pass
+        other.kill()  # A process that dies lets go.
+        other.wait()
+        with locked(tmp_path):
+            pass
+    with locked(tmp_path), refuses(RunError, tmp_path), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass

@@ -1,0 +1,257 @@
+"""Labels become words, templates are filled once, and names that a mirror makes false are found."""
+
+import sys
+from pathlib import Path
+from subprocess import run
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messages import refuses
+from texthead.errors import DataError
+from texthead.text.class_names import check_names, clean_name, clean_names, mirrored_names, read_names, typed_names
+from texthead.text.prompts import (
+    check_template,
+    class_prompts,
+    fill_template,
+    fill_templates,
+    flat,
+    has_two_articles,
+    read_classes,
+    read_template,
+)
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("ApplyEyeMakeup", "apply eye makeup"),
+        ("push_up", "push up"),
+        ("t-shirt", "t-shirt"),
+        ("Tai Chi", "Tai Chi"),
+        ("BMXRiding", "bmx riding"),
+        ("YoYo", "yo yo"),
+        ("HandstandPushups", "handstand pushups"),
+        ("Push_Up", "Push Up"),
+        ("playing  the\tviolin ", "playing the violin"),
+        ("__brush__hair_", "brush hair"),
+        ("TV", "TV"),
+        ("Kick3Balls", "kick3 balls"),
+        ("élan", "élan"),
+    ],
+)
+def test_a_label_is_read_as_words(label, name):
+    assert clean_name(label) == name
+
+
+@given(st.text(st.sampled_from("abXYZ09_- "), max_size=20))
+def test_cleaning_twice_changes_nothing_and_loses_no_letter(label):
+    name = clean_name(label)
+    assert clean_name(name) == name
+    assert name.replace(" ", "").lower() == label.replace("_", "").replace(" ", "").lower()
+
+
+def test_names_keep_their_order_and_verbatim_ones_may_differ_in_what_cleaning_removes():
+    assert clean_names(["push_up", "ApplyEyeMakeup", "run"]) == ["push up", "apply eye makeup", "run"]
+    check_names(["push_up", "push up"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "parts"),
+    [
+        (["run", "push_up", "push up"], ["'push_up'", "'push up'", "verbatim"]),
+        (["PushUp", "push_up"], ["'PushUp'", "'push_up'", "verbatim"]),
+        (["run", "_"], ["'_'", "verbatim"]),
+        (["run", " "], ["2 of 2"]),
+        (["run", "jump", "run"], ["'run'", 2]),
+        ([], []),
+        (["run", "jump\n\n2\n00:00:00,000 --> 00:00:09,000\nfly"], ["'jump\\n"]),
+    ],
+)
+def test_labels_that_cannot_be_classes(labels, parts):
+    with refuses(DataError, *parts):
+        clean_names(labels)
+
+
+def test_a_template_is_filled_in_order():
+    assert fill_template("a video of a person {}.", ["running", "{}", "50% {x}"]) == [
+        "a video of a person running.",
+        "a video of a person {}.",
+        "a video of a person 50% {x}.",
+    ]
+
+
+@pytest.mark.parametrize("template", ["", "a video", "{} and {}", "{name}", "{ }"])
+def test_a_template_needs_one_place(template):
+    for check in (check_template, lambda template: fill_template(template, ["run"])):
+        with refuses(DataError, "template", "'{}'", repr(template)):
+            check(template)
+
+
+def test_sides_are_found_as_words_only():
+    sided = ["moving left", "Right turn", "turn_left", "left-handed", "TurnRight", "LEFT", "a left2right pass"]
+    plain = ["a bright light", "leftover rice", "Copyright", "upright", "BrightLight", "cleft", "go up"]
+    assert mirrored_names([*plain, *sided]) == sided
+
+
+# ---- names from a file or the command line
+
+
+def test_names_from_a_string():
+    assert read_names("cat, a dog ,bird") == ["cat", "a dog", "bird"]
+    assert read_names("cat") == ["cat"]
+    # A long one is not taken for a file, nor is one with a dot.
+    names = [f"a class with a long name {i}" for i in range(20)]
+    assert read_names(", ".join(names)) == names
+    assert read_names("St. Bernard") == ["St. Bernard"]
+    assert read_names("node.js, t-shirt") == ["node.js", "t-shirt"]
+    for source, parts in (("", []), ("cat,,dog", ["2 of 3"]), ("cat, cat", ["'cat'", 2])):
+        with refuses(DataError, *parts):
+            read_names(source)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("name", ["names.txt", "classes"])
+def test_names_from_a_file(tmp_path, monkeypatch, name, newline, mark):
+    (tmp_path / name).write_bytes(mark + newline.join(["cat, big", " dog", "", "vélo", ""]).encode())
+    monkeypatch.chdir(tmp_path)
+    assert read_names(name) == ["cat, big", "dog", "vélo"]
+    assert read_names(str(tmp_path / name)) == ["cat, big", "dog", "vélo"]
+
+
+def test_names_come_from_a_csv_in_the_order_of_its_rows(tmp_path):
+    path = tmp_path / "names.csv"
+    path.write_text('id,name\n1,run\n0,"jump, high"\n')
+    assert read_names(str(path)) == ["run", "jump, high"]
+
+
+@pytest.mark.parametrize("source", ["more.txt", "more.jsn", "missing.csv", "names.tsv", "a/b/names.yaml"])
+def test_the_name_of_a_file_that_is_not_there_is_no_class(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with refuses(DataError, source):
+        read_names(source)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"caf\xe9\n", b"cat\ndog\ncat\n", None])
+def test_a_file_without_usable_names(tmp_path, content):
+    path = tmp_path / "names.txt"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError):
+        read_names(str(path))
+
+
+# ---- several sentences a class
+
+
+def test_classes_with_sentences_from_a_file(tmp_path):
+    path = tmp_path / "Classes.JSON"
+    text = '{"archery": [" a bow ", "archery"], "a kite": null, "vélo, big": "a bicycle"}'
+    path.write_text(text, encoding="utf-8-sig")
+    classes = read_classes(str(path))
+    assert [*classes.items()] == [("archery", ("a bow", "archery")), ("a kite", None), ("vélo, big", ("a bicycle",))]
+    assert read_classes("cat, a dog") == {"cat": None, "a dog": None}
+    names = tmp_path / "names.txt"
+    names.write_text("cat\n")
+    assert read_classes(str(names)) == {"cat": None}
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ('{"a": []}', ["'a'", "[]"]),
+        ('{"a": ""}', ["'a'", '""']),
+        ('{"a": ["x", " "]}', ["'a'", '" "']),
+        ('{"a": ["x", null]}', ["'a'", "null"]),
+        ('{"a": 3}', ["'a'", 3]),
+        ('{"a": {"b": "c"}}', ["'a'", '{"b": "c"}']),
+        ('{"a": "x", "a": "y"}', ["'a'"]),
+        ('{"": "x"}', ["1 of 1"]),
+        ("{}", []),
+        ('["a"]', ["list"]),
+        ("null", ["NoneType"]),
+    ],
+)
+def test_a_file_without_usable_classes(tmp_path, content, parts):
+    path = tmp_path / "classes.json"
+    path.write_text(content)
+    with refuses(DataError, path, *parts) as caught:
+        read_classes(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_or_odd_file_of_classes(tmp_path):
+    with refuses(DataError, tmp_path / "gone.json"):
+        read_classes(str(tmp_path / "gone.json"))
+    (tmp_path / "open.json").write_text('{"a": "x"')
+    (tmp_path / "latin.json").write_bytes(b'{"caf\xe9": null}')
+    (tmp_path / "folder.json").mkdir()
+    for name in ("open.json", "latin.json", "folder.json"):
+        with pytest.raises(DataError, match=f"{tmp_path}/{name}"):
+            read_classes(str(tmp_path / name))
+
+
+def test_prompts_are_own_sentences_or_the_template():
+    sentences = [None, ("a hound", "a puppy"), ("a bird",), "a fish"]
+    prompts = class_prompts("a {}.", ["cat", "dog", "bird", "fish"], sentences)
+    assert prompts == ["a cat.", ("a hound", "a puppy"), "a bird", "a fish"]
+    assert flat(prompts) == ["a cat.", "a hound", "a puppy", "a bird", "a fish"]
+    for wrong in ((), "", ("a", " ")):
+        with refuses(DataError, "'cat'"):
+            class_prompts("{}", ["cat"], [wrong])
+    with refuses(DataError, "template", "'a'"):
+        class_prompts("a", ["cat"], ["a cat"])
+
+
+def test_prompts_need_no_torch():
+    source = Path(__file__).parents[2] / "src"
+    code = "import sys, texthead.prompts, texthead.recipes, texthead.sampling; sys.exit('torch' in sys.modules)"
+    assert run([sys.executable, "-c", code], env={"PYTHONPATH": str(source)}).returncode == 0
+
+
+# --- several templates
+
+
+def test_several_templates_give_every_name_a_prompt_each():
+    assert fill_templates(["a {}.", "{}"], ["cat", "dog"]) == [("a cat.", "cat"), ("a dog.", "dog")]
+    assert fill_templates("a {}.", ["cat", "dog"]) == ["a cat.", "a dog."]
+    assert flat(["a", ("b", "c"), ["d"]]) == ["a", "b", "c", "d"]
+    for wrong in ([], ["a {}", "a {}"], ["a {}", "b"]):
+        with refuses(DataError, "template"):
+            fill_templates(wrong, ["cat"])
+
+
+def test_templates_are_read_from_a_file_or_are_what_is_given(tmp_path):
+    path = tmp_path / "templates.txt"
+    path.write_text("a photo of {}.\n\n{} in motion\n")
+    assert read_template(str(path)) == ("a photo of {}.", "{} in motion")
+    assert read_template("a {}.") == "a {}."
+    assert read_template("{}.txt") == "{}.txt"
+    path.write_text("a photo\n")
+    for source, parts in [
+        (path, ["template", "'a photo'"]),
+        (tmp_path / "none.txt", [tmp_path / "none.txt"]),
+        ("no place", ["template", "'no place'"]),
+    ]:
+        with refuses(DataError, *parts):
+            read_template(str(source))
+
+
+def test_two_articles_are_seen():
+    assert has_two_articles("a photo of a a bird.")
+    assert has_two_articles("The an owl")
+    assert not has_two_articles("a photo of a bird, a kite")
+    assert not has_two_articles("banana a day")
+
+
+def test_typed_names_are_lines_or_stand_between_commas(tmp_path, monkeypatch):
+    assert typed_names("a cat, a dog\n\n  a kite \n") == ["a cat", "a dog", "a kite"]
+    # A file of that name is not read, and one that is not there is not missed.
+    (tmp_path / "names.txt").write_text("a bird")
+    monkeypatch.chdir(tmp_path)
+    names = ["names.txt", str(tmp_path / "names.txt"), "other.csv"]
+    assert typed_names("\n".join([names[0], ", ".join(names[1:])])) == names
+    for text, parts in (("", []), ("a,,b", ["2 of 3"]), ("a\nb, a", ["'a'", 2])):
+        with refuses(DataError, *parts):
+            typed_names(text)

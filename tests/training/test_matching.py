@@ -1,0 +1,454 @@
+"""Eq. 2: both kinds of targets by hand, text online and offline, and two real processes that match as one."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+import ranked
+from made import frames, noise
+from messages import refuses
+from ranked import NAMES, RECIPE, objective_for, pair, weights
+from texthead.data.dataset import Dataset
+from texthead.encoders.load import load_encoder
+from texthead.errors import RunError
+from texthead.evaluation.evaluate import evaluate
+from texthead.models.head_rows import text_rows
+from texthead.models.heads import FrozenHead, LinearHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.parallel.distributed import share
+from texthead.parallel.testing import processes
+from texthead.prediction.predict import predict
+from texthead.runs.run import load_run
+from texthead.training.matching import Matching, matching_loss, target_mass
+from texthead.training.step import Shard
+from texthead.training.train import parameter_groups, train
+from training_runs import Stop, assert_close, assert_same_weights, losses, stop_after, timeless
+
+Two = Callable[..., list]
+TARGETS = ("one_hot", "multi_positive")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return ranked.write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Nine items: in batches of 4 the last one is a batch of 1."""
+    return ranked.write_media(tmp_path_factory.mktemp("media"), 9)
+
+
+@pytest.fixture(scope="module")
+def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return ranked.write_media(tmp_path_factory.mktemp("val"), 5, first=20)
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Two]:
+    """Runs a function of `ranked` in two processes."""
+    with processes(2) as run:
+        yield run
+
+
+# --- the loss by hand
+
+
+def test_one_hot_is_the_cross_entropy_of_each_video_over_the_texts_of_the_batch() -> None:
+    video = torch.tensor([[7.0, 0.0], [0.0, 0.5]])
+    text = torch.tensor([[3.0, 4.0], [0.0, 2.0]])  # cosines 0.6 and 0 with the first video, 0.8 and 1 with the second
+    expected = (math.log(1 + math.exp(2 * (0.0 - 0.6))) + math.log(1 + math.exp(2 * (0.8 - 1.0)))) / 2
+    found = matching_loss(video, text, torch.tensor([0, 1]), scale=2.0)
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+    turned = matching_loss(text, video, torch.tensor([0, 1]), scale=2.0)
+    assert turned.item() != pytest.approx(expected, rel=1e-2), "one direction: video to text"
+
+
+def by_hand(video: np.ndarray, text: np.ndarray, labels: list[int], scale: float) -> float:
+    """The published code's loss, spelled out entry by entry."""
+    video, text = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (video, text))
+    logits, count, total = scale * video @ text.T, len(labels), 0.0
+    for side in (logits, logits.T):
+        for i in range(count):
+            wanted = [math.exp(10.0 * (labels[i] == label)) for label in labels]
+            found = [math.exp(value) for value in side[i]]
+            for want, find in zip(wanted, found, strict=True):
+                p, q = want / sum(wanted), find / sum(found)
+                total += p * (math.log(p) - math.log(q))
+    return total / count / 2
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3, 4], [0, 1, 1, 2, 0], [3, 3, 3, 3, 3], [5]])
+def test_multi_positive_is_the_divergence_of_both_directions(labels: list[int]) -> None:
+    video, text = noise(len(labels), 6, seed=1), noise(len(labels), 6, seed=2)
+    found = matching_loss(video, text, torch.tensor(labels), scale=3.0, targets="multi_positive")
+    assert found.item() == pytest.approx(by_hand(video.numpy(), text.numpy(), labels, 3.0), rel=1e-5, abs=1e-6)
+
+
+def test_the_targets_leave_the_published_mass_on_the_positive() -> None:
+    for count, mass in ((128, 0.994), (256, 0.989), (1024, 0.956)):
+        assert target_mass(torch.arange(count)).diagonal().numpy() == pytest.approx(mass, abs=5e-4)
+    found = target_mass(torch.tensor([0, 0, 1]))
+    expected = [[0.49999, 0.49999, 0.00002], [0.49999, 0.49999, 0.00002], [0.00005, 0.00005, 0.99991]]
+    assert found.numpy() == pytest.approx(np.array(expected), abs=5e-6)
+
+
+def test_two_of_one_label_are_negatives_of_one_hot_and_positives_of_multi_positive() -> None:
+    """Two pairs of one label with equal rows, perfectly told from a third one."""
+    rows, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([4, 4, 1])
+    assert matching_loss(rows, rows, labels, scale=100.0).item() == pytest.approx(2 / 3 * math.log(2), abs=1e-6)
+    # At a scale of 10 the prediction is softmax(10 G) itself.
+    assert matching_loss(rows, rows, labels, scale=10.0, targets="multi_positive").item() == pytest.approx(0, abs=1e-6)
+    other = torch.tensor([4, 5, 1])
+    assert matching_loss(rows, rows, other, scale=100.0).item() == pytest.approx(2 / 3 * math.log(2), abs=1e-6)
+    assert matching_loss(rows, rows, other, scale=10.0, targets="multi_positive").item() > 0.4
+
+
+def test_a_batch_of_every_class_once_is_the_recognition_loss() -> None:
+    """What connects Eq. 2 with Eq. 3: the batch's texts are the classifier."""
+    head = FrozenHead(noise(3, 8), names=NAMES, scale=20.0, center=noise(8, seed=2))
+    features, labels = noise(3, 8, seed=1), torch.tensor([2, 0, 1])
+    found = matching_loss(head.directions(features), head.weight[labels], labels, scale=20.0)
+    assert found.item() == pytest.approx(F.cross_entropy(head(features), labels).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3], [0, 1, 1, 0]])
+def test_gradients_are_those_of_finite_differences(targets: str, labels: list[int]) -> None:
+    video, text = (noise(4, 3, seed=seed).double().requires_grad_(True) for seed in (1, 2))
+    scale = torch.tensor(4.0, dtype=torch.float64, requires_grad=True)
+
+    def loss(video: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+        return matching_loss(video, text, torch.tensor(labels), scale=scale, targets=targets)
+
+    assert torch.autograd.gradcheck(loss, (video, text, scale))
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+def test_neither_lengths_nor_half_precision_around_it_matter(targets: str) -> None:
+    video, text, labels = noise(4, 6, seed=1), noise(4, 6, seed=2), torch.tensor([0, 1, 2, 1])
+    expected = matching_loss(video, text, labels, scale=100.0, targets=targets)
+    other = matching_loss(3 * video, 0.1 * text, labels, scale=100.0, targets=targets)
+    assert other.item() == pytest.approx(expected.item(), rel=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(matching_loss(video, text, labels, scale=100.0, targets=targets), expected)
+    half = matching_loss(video.bfloat16(), text, labels, scale=100.0, targets=targets)
+    assert half.dtype == torch.float32
+    assert half.item() == pytest.approx(expected.item(), rel=0.1)
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+def test_an_empty_batch_has_no_loss(targets: str) -> None:
+    rows = torch.zeros(0, 6, requires_grad=True)
+    loss = matching_loss(rows, rows, torch.zeros(0, dtype=torch.long), scale=2.0, targets=targets)
+    loss.backward()
+    assert loss.item() == 0
+    assert rows.grad is not None
+
+
+def test_what_does_not_fit_is_an_error() -> None:
+    with refuses(RunError, 3, 2):
+        matching_loss.__wrapped__(noise(3, 4), noise(2, 4), torch.arange(3), scale=1.0)
+    with refuses(RunError, "targets", *TARGETS, "'nce'"):
+        Matching.__init__.__wrapped__(Matching.__new__(Matching), None, targets="nce")
+
+
+# --- the objective
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
+def test_the_objective_is_the_loss_of_the_head_s_own_comparison(source: str, targets: str, online: bool) -> None:
+    model, encoder = pair(source)
+    clips, labels = frames(8, 32).unflatten(0, (4, 2)), torch.tensor([1, 0, 1, 2])
+    objective = objective_for(encoder, online=online, targets=targets)
+    loss = objective(model, clips, labels)
+    prompts = [f"a video of {NAMES[label]}." for label in labels]
+    rows = load_encoder(source, keep_text=True).text.double()(prompts) if online else model.head.weight[labels]
+    video = F.normalize(model.features(clips) - model.head.center, dim=-1)
+    expected = matching_loss(video, rows, labels, scale=model.head.scale, targets=targets)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
+    loss.backward()
+    trained = {name for name, parameter in objective.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name, _ in objective.named_parameters()}
+    assert bool(trained) == online
+    assert all(parameter.grad.abs().max() > 0 for parameter in objective.parameters())
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert model.head.weight.grad is None
+
+
+def test_a_label_is_encoded_once_a_batch(source: str) -> None:
+    model, encoder = pair(source)
+    objective, seen = objective_for(encoder, online=True), []
+    assert objective.text is not None
+    encode = objective.text.tokenize
+    objective.text.tokenize = lambda prompts: seen.append(list(prompts)) or encode(prompts)
+    objective(model, frames(8, 32).unflatten(0, (4, 2)), torch.tensor([2, 0, 2, 2]))
+    assert seen == [["a video of blue.", "a video of red."]]
+
+
+def test_several_prompts_a_class_are_averaged(source: str) -> None:
+    encoder = load_encoder(source)
+    prompts = [(f"a {name} thing", f"a video of {name}") for name in NAMES]
+    head = FrozenHead(text_rows(encoder, prompts), names=NAMES, prompts=prompts, kind="text")
+    model = Recognizer(encoder.visual, MeanPool(), head)
+    before = head.weight.clone()
+    Matching().refresh(model)
+    assert torch.equal(head.weight, before), "offline rows stay"
+    objective = Matching(encoder.text)
+    objective.refresh(model)
+    torch.testing.assert_close(head.weight, before, rtol=0, atol=1e-6)
+    with torch.no_grad():
+        for parameter in objective.parameters():
+            parameter.add_(0.05 * noise(*parameter.shape))
+    objective.refresh(model)
+    each = F.normalize(objective.text([text for pair in prompts for text in pair]).detach(), dim=-1)  # pyright: ignore
+    torch.testing.assert_close(head.weight, F.normalize(each.view(3, 2, -1).mean(1), dim=-1), rtol=0, atol=1e-6)
+    assert (head.weight - before).abs().max() > 1e-2
+
+
+def test_text_is_trained_at_the_rate_of_what_was_pretrained(source: str) -> None:
+    model, encoder = pair(source)
+    objective = objective_for(encoder, online=True)
+    (group,) = parameter_groups(model, RECIPE, objective)
+    assert group["name"] == "lr"
+    assert {*map(id, objective.parameters())} < {*map(id, group["params"])}
+    assert len(group["params"]) == len([*model.parameters(), *objective.parameters()])
+
+
+def test_a_model_that_cannot_be_matched_is_refused_before_a_run_begins(
+    source: str, data: Dataset, tmp_path: Path
+) -> None:
+    model, encoder = pair(source)
+    linear = model.with_head(LinearHead(24, names=NAMES))
+    bare = model.with_head(FrozenHead(noise(3, 24), names=NAMES))
+    cut = replace(RECIPE, accumulate=2)
+    for odd, recipe, objective, parts in (
+        (linear, RECIPE, Matching(), ("FrozenHead", "LinearHead")),
+        (bare, RECIPE, Matching(encoder.text), ("own", "Matching(None)")),
+        (model, cut, Matching(gather=True), ("accumulate 2", "gather")),
+    ):
+        with refuses(RunError, *parts):
+            train(odd, data, None, recipe, out=tmp_path / "run", objective=objective)
+    assert not (tmp_path / "run").exists()
+
+
+# --- training
+
+
+@pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
+def test_a_matching_run_is_read_back_as_any_other(
+    source: str, data: Dataset, val: Dataset, tmp_path: Path, online: bool
+) -> None:
+    encoder = load_encoder(source)
+    model, _ = pair(source)
+    model = model.float()
+    objective = Matching(encoder.text if online else None, targets="multi_positive")
+    before, text = weights(model), weights(objective)
+    recipe = replace(RECIPE, weight_decay=0.0, clip_norm=0.0)
+    records = train(model, data, val, recipe, out=tmp_path, objective=objective)
+    after = weights(model)
+    moved = [key for key in before if not torch.equal(before[key], after[key])]
+    assert len(moved) > 10
+    assert ("0.head.weight" in moved) == online
+    assert any(not torch.equal(value, text[key]) for key, value in weights(objective).items()) == online
+    assert all("train_top1" not in record for record in records)
+    about = json.loads((tmp_path / "recipe.json").read_text())
+    kind = {"kind": "matching", "text": "online" if online else "offline", "targets": "multi_positive"}
+    assert about["objective"] == {**kind, "gather": False}
+
+    if online:
+        assert objective.text is not None
+        rows = F.normalize(objective.text([f"a video of {name}." for name in NAMES]).detach(), dim=-1)
+        torch.testing.assert_close(model.head.weight, rows, rtol=0, atol=1e-6)
+    run = load_run(tmp_path)
+    assert run.text_tuned == online
+    scored = [evaluate(each, val, frames=2, pixels=run.pixels) for each in (model, run.model)]
+    assert torch.equal(scored[0].scores, scored[1].scores)
+    assert records[-1]["top1"] == scored[0].top1, "the rows were put right before the last validation"
+    paths, options = [item.path for item in val.items], {"frames": 2, "pixels": run.pixels, "views": ranked.FIRST}
+    assert [p.top[0] for p in predict(run, paths)] == [p.top[0] for p in predict(model, paths, **options)]
+    if online:
+        with refuses(RunError, tmp_path):
+            run.with_classes(["a kite"])
+    else:
+        assert run.with_classes(["a kite", "red"]).labels == ("a kite", "red")
+
+
+@pytest.mark.parametrize("online", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_matching_learns(source: str, data: Dataset, tmp_path: Path, online: bool) -> None:
+    model, encoder = pair(source)
+    recipe = replace(RECIPE, epochs=6, lr=3e-3, batch=9)
+    objective = objective_for(encoder, online=online, targets="multi_positive")
+    values = losses(train(model, data, None, recipe, out=tmp_path, objective=objective, checkpoint_every=100))
+    assert np.mean(values[-2:]) < 0.7 * np.mean(values[:2])
+
+
+def train_online(source: str, data: Dataset, val: Dataset, out: Path, **options):
+    encoder = load_encoder(source)
+    model, objective = pair(source)[0].float(), Matching(encoder.text)
+    return train(model, data, val, RECIPE, out=out, objective=objective, **options), weights(model, objective)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
+    source: str, data: Dataset, val: Dataset, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected, tuned = train_online(source, data, val, whole)
+    with pytest.raises(Stop):
+        train_online(source, data, val, cut, progress=stop_after(9 + 4))
+    found, again = train_online(source, data, val, cut, resume=True)
+    assert timeless(found) == timeless(expected)
+    assert_same_weights(again, tuned)
+    assert_same_weights(*(load_file(out / "model.safetensors") for out in (whole, cut)))
+    (shard,) = (cut / "state").glob("step-*/*.safetensors")
+    assert any(key.startswith("objective.text.") for key in load_file(shard))
+
+
+def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        train_online(source, data, val, tmp_path, progress=stop_after(9 + 4))
+    model, encoder = pair(source)
+    for other, part in (
+        (None, "cross-entropy"),
+        (Matching(), "'text': 'offline'"),
+        (Matching(encoder.text, targets="multi_positive"), "'targets': 'multi_positive'"),
+        (Matching(encoder.text, gather=True), "'gather': True"),
+    ):
+        with refuses(RunError, tmp_path, "objective", part):
+            train(model.float(), data, val, RECIPE, out=tmp_path, objective=other, resume=True)
+
+
+def test_a_frozen_encoder_is_matched_on_its_features(source: str, data: Dataset, tmp_path: Path) -> None:
+    """Text alone is trained."""
+    model, objective = pair(source)[0].float(), Matching(load_encoder(source).text)
+    before = weights(model.visual)
+    recipe = replace(RECIPE, freeze_encoder=True, learn_scale=False)
+    train(model, data, None, recipe, out=tmp_path, objective=objective)
+    assert_same_weights(weights(model.visual), before)
+    rows = F.normalize(objective.text(["a video of red."]).detach(), dim=-1)  # pyright: ignore[reportOptionalCall]
+    torch.testing.assert_close(model.head.weight[2:], rows, rtol=0, atol=1e-6)
+
+
+def test_without_gather_the_parts_of_a_batch_are_matched_apart(source: str, data: Dataset, tmp_path: Path) -> None:
+    """The first step's loss is the mean of those of its halves; their clips do not change with the parts."""
+    found = {}
+    for name, changes in {"whole": {}, "parts": {"accumulate": 2}}.items():
+        model, encoder = pair(source)
+        recipe = replace(RECIPE, batch=8, epochs=1, **changes)
+        objective, seen = objective_for(encoder, online=False), []
+        objective.register_forward_hook(lambda _, __, loss, seen=seen: seen.append(loss.item()))
+        records = train(model, data, None, recipe, out=tmp_path / name, objective=objective)
+        found[name] = losses(records)[0], seen
+    assert found["parts"][0] == pytest.approx(np.mean(found["parts"][1][:2]), rel=1e-9)
+    assert found["parts"][0] < found["whole"][0] - 0.2, "fewer negatives"
+
+
+# --- two processes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("counts", [(3, 2), (1, 4), (5, 0), (0, 5)])
+def test_with_gather_two_processes_match_as_one_on_the_joined_batch(
+    two: Two, source: str, targets: str, online: bool, counts: tuple[int, int]
+) -> None:
+    loss, grads = ranked.matched(source, (5,), targets, online, False)
+    assert any(key.startswith("1.") for key in grads) == online
+    assert max(float(grad.abs().max()) for grad in grads.values()) > 1e-2
+    for found, own in two(ranked.matched, source, counts, targets, online, True):
+        assert found == pytest.approx(loss, abs=1e-9)
+        assert_close(own, grads, 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("targets", TARGETS)
+def test_without_gather_each_process_sees_its_own_batch_only(two: Two, targets: str) -> None:
+    video, text, labels = noise(5, 6, seed=1), noise(5, 6, seed=2), torch.tensor([0, 1, 1, 2, 0])
+    parts = [share(5, number, 2) for number in (0, 1)]
+    expected = [ranked.loss_of_rows(video[own], text[own], labels[own], targets, False) for own in parts]
+    found = two(ranked.loss_of_rows, video, text, labels, targets, False)
+    for (loss, grad), (alone, own) in zip(found, expected, strict=True):
+        assert loss == pytest.approx(alone, abs=1e-6)
+        torch.testing.assert_close(grad, own, rtol=0, atol=1e-6)
+    joined, _ = ranked.loss_of_rows(video, text, labels, targets, True)
+    for loss, _ in two(ranked.loss_of_rows, video, text, labels, targets, True):
+        assert loss == pytest.approx(joined, abs=1e-6)
+        assert all(abs(alone - joined) > 1e-2 for alone, _ in expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+@pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
+@pytest.mark.parametrize("targets", TARGETS)
+def test_two_processes_train_with_gather_as_one(
+    two: Two, source: str, data: Dataset, val: Dataset, tmp_path: Path, targets: str, online: bool, shard: Shard
+) -> None:
+    settings, recipe = {"targets": targets, "gather": True}, replace(RECIPE, epochs=1)
+    expected, tuned = ranked.trained_matching(source, data, val, recipe, tmp_path / "one", online, settings)
+    found = two(
+        ranked.trained_matching, source, data, val, recipe, tmp_path / "two", online, settings, {"shard": shard}
+    )
+    for records, own in found:
+        assert losses(records) == pytest.approx(losses(expected), abs=1e-5)
+        assert records[-1]["top1"] == expected[-1]["top1"]
+        assert_close(own, tuned, 1e-5)
+    assert_same_weights(found[0][1], found[1][1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+@pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
+def test_gathered_gradients_are_those_of_one_process_on_the_joined_batch(
+    two: Two, source: str, data: Dataset, tmp_path: Path, online: bool, shard: Shard
+) -> None:
+    settings, recipe = {"gather": True}, replace(RECIPE, epochs=1, clip_norm=0.0)
+    args = (source, data, None, recipe)
+    expected = ranked.first_gradients(ranked.trained_matching, *args, tmp_path / "one", online, settings)
+    found = two(
+        ranked.first_gradients, ranked.trained_matching, *args, tmp_path / "two", online, settings, {"shard": shard}
+    )
+    assert any(key.startswith("objective.text.") for key in expected) == online
+    for own in found:
+        assert_close(own, expected, 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
+def test_a_run_with_online_text_goes_on_within_an_epoch_with_another_number_of_processes(
+    two: Two, source: str, data: Dataset, tmp_path: Path, shard: Shard
+) -> None:
+    recipe, settings = replace(RECIPE, epochs=2, warmup=0.5), {"gather": True}
+    expected, tuned = ranked.trained_matching(source, data, None, recipe, tmp_path / "one", True, settings)
+    args = (source, data, None, recipe, tmp_path / "run", True, settings)
+    two(ranked.stopped, 5, ranked.trained_matching, *args, {"shard": shard, "checkpoint_every": 2})
+    assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["step"] == 4
+    found, own = ranked.trained_matching(*args, {"resume": True})
+    assert losses(found) == pytest.approx(losses(expected), abs=1e-9)
+    assert_close(own, tuned, 1e-7)
+
+
+@pytest.mark.slow
+def test_two_processes_without_gather_train_as_the_two_parts_of_one(
+    two: Two, source: str, data: Dataset, tmp_path: Path
+) -> None:
+    """Table 6's rows without gather: on one process, `accumulate` stands for the processes."""
+    eight = data.pick(range(8))  # both halves of each batch have two items
+    recipe = replace(RECIPE, accumulate=2)
+    expected, tuned = ranked.trained_matching(source, eight, None, recipe, tmp_path / "one", True, {})
+    found = two(ranked.trained_matching, source, eight, None, RECIPE, tmp_path / "two", True, {})
+    for records, own in found:
+        assert losses(records) == pytest.approx(losses(expected), abs=1e-5)
+        assert_close(own, tuned, 1e-5)

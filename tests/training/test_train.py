@@ -1,0 +1,822 @@
+"""The loop: W~ stays, everything else moves, and the same run comes out however it was cut up.
+
+Encoders are small but real (timm's networks for tests, `mini` at 32 pixels), and so are the files.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import pickle
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from made import PIXELS, SPEC, Trap, disk_of, held_by_another, tiny_visual, write_broken, write_image, write_video
+from messages import prints, refuses
+from texthead.data.batches import EpochBatches
+from texthead.data.clips import TrainClips
+from texthead.data.dataset import Dataset, Item
+from texthead.data.protocol import Views
+from texthead.data.transforms import Augmentation
+from texthead.encoders.load import load_encoder
+from texthead.errors import DataError, MediaError, RunError
+from texthead.evaluation.evaluate import evaluate
+from texthead.features import frames as features_module
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.models.build import make_temporal_for
+from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.recipes import Recipe, paper
+from texthead.runs.metrics import MetricsLog
+from texthead.runs.run import load_run
+from texthead.training import train as training
+from texthead.training.train import augmentation_for, parameter_groups, set_training, train
+from training_runs import (
+    NAMES,
+    RECIPE,
+    Stop,
+    assert_same_weights,
+    copied,
+    draw,
+    losses,
+    make_model,
+    on_disk,
+    stop_after,
+    timeless,
+)
+
+ONE = replace(RECIPE, epochs=1, warmup=0.5)
+SHORT = replace(RECIPE, epochs=2)
+STEPS = 3  # an epoch of 10 items in batches of 4
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Ten items, videos and an image of two colours."""
+    folder, items = tmp_path_factory.mktemp("media"), []
+    for i in range(9):
+        path = write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=3 + i % 4, seed=i)
+        items.append(Item(path, NAMES[i % 2], "train"))
+    return Dataset((*items, Item(write_image(folder / "9.png", "red", seed=9), "red", "train")), "made here")
+
+
+@pytest.fixture(scope="module")
+def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("val")
+    paths = [write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=4, seed=i) for i in range(20, 24)]
+    return Dataset(tuple(Item(path, NAMES[i % 2], "val") for i, path in enumerate(paths)), "made here")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def assert_same_run(out: Path, expected: Path) -> None:
+    assert timeless(on_disk(out)) == timeless(on_disk(expected))
+    assert_same_weights(*(load_file(run / "model.safetensors") for run in (out, expected)))
+
+
+def spy_on_adamw(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """What every optimiser step was given: the groups' rates, each parameter's gradient in order, and their norm."""
+    seen: list[dict] = []
+
+    class Spy(torch.optim.AdamW):
+        def step(self, closure=None):
+            grads = [p.grad.clone() for group in self.param_groups for p in group["params"] if p.grad is not None]
+            norm = math.sqrt(sum(float(grad.square().sum()) for grad in grads))
+            seen.append({"rates": [group["lr"] for group in self.param_groups], "grads": grads, "norm": norm})
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Spy)
+    return seen
+
+
+# --- Eq. 3: W~ stays, the encoder learns ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mini", [False, True], ids=["tiny", "mini"])
+def test_the_frozen_rows_stay_and_every_encoder_parameter_moves(data: Dataset, tmp_path: Path, mini: bool) -> None:
+    if mini:
+        encoder = load_encoder("mini")
+        head = FrozenHead(draw(2, encoder.dim), names=NAMES, scale=10.0, center=0.1 * draw(encoder.dim, seed=1))
+        model = Recognizer(encoder.visual, MeanPool(), head)
+    else:
+        model = make_model(head=FrozenHead(draw(2, SPEC.dim), names=NAMES, center=0.1 * draw(SPEC.dim, seed=1)))
+    before, parameters = copied(model), dict(model.named_parameters())
+    # No weight decay: what moves was moved by a gradient.
+    train(model, data, None, replace(ONE, weight_decay=0.0, clip_norm=0.0), out=tmp_path)
+    after = copied(model)
+    assert torch.equal(after["head.weight"], before["head.weight"])
+    assert torch.equal(after["head.center"], before["head.center"])
+    still = [name for name in parameters if torch.equal(after[name], before[name])]
+    # Only the first frames' positions are used, but they are rows of one parameter.
+    assert still == []
+    assert torch.equal(load_file(tmp_path / "model.safetensors")["head.weight"], before["head.weight"])
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_logit_scale_and_batch_norms_move_where_the_recipe_says_so(data: Dataset, tmp_path: Path, on: bool) -> None:
+    model = make_model()
+    before = copied(model)
+    train(model, data, None, replace(ONE, learn_scale=on, freeze_batchnorm=not on), out=tmp_path)
+    after = copied(model)
+    statistics = [name for name in before if "running_" in name]
+    assert len(statistics) > 10
+    assert all(torch.equal(before[name], after[name]) != on for name in [*statistics, "head.log_scale"])
+    assert load_run(tmp_path).model.head.scale == model.head.scale
+
+
+def test_set_training_reaches_dropout_but_not_frozen_batch_norms() -> None:
+    model = make_model(dropout=0.5).eval()
+    set_training(model, RECIPE)
+    modes = {type(module).__name__: module.training for module in model.modules()}
+    assert modes["Dropout"]
+    assert not modes["BatchNormAct2d"]
+    set_training(model, replace(RECIPE, freeze_batchnorm=False))
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("kind", [FrozenHead, TrainableHead])
+def test_a_frozen_encoder_is_left_as_it_is(data: Dataset, tmp_path: Path, kind: type[nn.Module]) -> None:
+    model = make_model(head=kind(draw(2, SPEC.dim), names=NAMES))
+    before = copied(model)
+    train(model, data, None, replace(ONE, freeze_encoder=True), out=tmp_path)
+    after = copied(model)
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"temporal", "head"}
+    assert torch.equal(after["head.weight"], before["head.weight"]) == (kind is FrozenHead)
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["fine-tuned", "frozen"])
+def test_it_learns(data: Dataset, val: Dataset, tmp_path: Path, frozen: bool) -> None:
+    recipe = replace(RECIPE, epochs=10 if frozen else 4, freeze_encoder=frozen)
+    records = train(make_model(), data, val, recipe, out=tmp_path)
+    values = losses(records)
+    assert np.mean(values[-3:]) < 0.25 * np.mean(values[:3])
+    assert (records[-1]["kind"], records[-1]["top1"]) == ("val", 100)
+
+
+# --- against a loop without any of our machinery --------------------------------------------------------------------
+
+
+def bare_losses(model: Recognizer, data: Dataset) -> list[float]:
+    """The losses of RECIPE in plain PyTorch, the rates from Sec. 4.1 spelled out."""
+    picture = Augmentation(32, 36, "resized", (0.5, 1.0), (3 / 4, 4 / 3), flip=0.5, gray=0.0, interpolation="bilinear")
+    clips = TrainClips(data, NAMES, frames=2, augmentation=picture, seed=3)
+    old, new = [*model.visual.parameters(), model.head.log_scale], [*model.temporal.parameters()]
+    optimizer = torch.optim.AdamW([{"params": old}, {"params": new}], betas=(0.9, 0.999), weight_decay=0.2)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    values: list[float] = []
+    for epoch in range(4):
+        order = np.random.default_rng([3, epoch]).permutation(10)
+        for picked in (order[0:4], order[4:8], order[8:10]):
+            at = (len(values) + 0.5) / 3
+            factor = at if at < 1 else 0.5 + 0.5 * math.cos(math.pi * (at - 1) / 3)
+            optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = 1e-3 * factor, 2e-3 * factor
+            batch = [clips[epoch, int(i)] for i in picked]
+            loss = F.cross_entropy(
+                model(torch.stack([clip for clip, _, _ in batch])), torch.tensor([t for _, t, _ in batch])
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_([*old, *new], 1.0)
+            optimizer.step()
+            values.append(loss.item())
+    return values
+
+
+def test_losses_and_rates_are_those_of_a_bare_loop(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spy_on_adamw(monkeypatch)
+    records = train(make_model(), data, None, RECIPE, out=tmp_path)
+    expected = bare_losses(make_model(), data)
+    assert losses(records) == pytest.approx(expected, abs=1e-6)
+    assert expected[-1] != pytest.approx(expected[0], abs=1e-2), "the weights have moved between"
+    steps = 4 * STEPS
+    rates = [step["rates"] for step in seen]
+    assert rates[:steps] == [pytest.approx(bare, rel=1e-9) for bare in rates[steps:]]
+    assert max(step["norm"] for step in seen[:steps]) == pytest.approx(RECIPE.clip_norm, rel=1e-3)
+    assert [[record["lr"], record["lr_new"]] for record in records] == rates[:steps]
+    assert [(record["epoch"], record["step"]) for record in records] == [(i // STEPS, i + 1) for i in range(steps)]
+
+
+def test_bf16_is_the_forward_pass_and_weights_stay_float32(data: Dataset, tmp_path: Path) -> None:
+    model = make_model()
+    seen: list[torch.dtype] = []
+    model.temporal.register_forward_hook(lambda _module, _inputs, out: seen.append(out.dtype))
+    half = losses(train(model, data, None, replace(ONE, precision="bf16"), out=tmp_path / "bf16"))
+    full = losses(train(make_model(), data, None, ONE, out=tmp_path / "fp32"))
+    assert set(seen) == {torch.bfloat16}
+    assert half != full
+    assert half == pytest.approx(full, rel=0.1)
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+
+
+# --- the same run, however it is cut up -----------------------------------------------------------------------------
+
+
+def train_short(data: Dataset, out: Path, *, seed: int = SHORT.seed, **options) -> list[dict]:
+    return train(make_model(dropout=0.4), data, None, replace(SHORT, seed=seed), out=out, **options)
+
+
+@pytest.fixture(scope="module")
+def uncut(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing has stopped."""
+    out = tmp_path_factory.mktemp("uncut") / "run"
+    train_short(data, out)
+    return out
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_losses_do_not_depend_on_the_number_of_workers(
+    data: Dataset, uncut: Path, tmp_path: Path, workers: int
+) -> None:
+    torch.manual_seed(workers)  # What came before in the process doesn't matter either.
+    train_short(data, tmp_path, workers=workers)
+    assert_same_run(tmp_path, uncut)
+
+
+def test_another_seed_is_another_run(data: Dataset, uncut: Path, tmp_path: Path) -> None:
+    assert len({*losses(on_disk(uncut)), *losses(train_short(data, tmp_path, seed=4))}) == 4 * STEPS
+
+
+RESUMED = [
+    pytest.param({}, id="fine-tuned"),
+    pytest.param({"accumulate": 2}, id="accumulated"),
+    pytest.param({"freeze_encoder": True, "precision": "bf16", "clip_norm": 0.0}, id="encoder frozen, bf16"),
+    pytest.param({"freeze_batchnorm": False}, id="batch norms move", marks=pytest.mark.slow),
+    pytest.param({"precision": "bf16"}, id="bf16", marks=pytest.mark.slow),
+    pytest.param({"freeze_encoder": True}, id="encoder frozen", marks=pytest.mark.slow),
+]
+
+
+def make_free_model() -> Recognizer:
+    return make_model(dropout=0.4, head=TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0))
+
+
+@pytest.fixture(scope="module", params=RESUMED)
+def whole(
+    request: pytest.FixtureRequest, data: Dataset, val: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Recipe, Path, dict[str, Tensor]]:
+    """(recipe, run folder, weights) of three epochs that nothing has stopped."""
+    recipe, out, model = replace(RECIPE, epochs=3, **request.param), tmp_path_factory.mktemp("whole"), make_free_model()
+    train(model, data, val, recipe, out=out)
+    return recipe, out, copied(model)
+
+
+@pytest.mark.parametrize("every", [None, 2], ids=["between epochs", "within an epoch"])
+def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
+    whole: tuple[Recipe, Path, dict[str, Tensor]],
+    data: Dataset,
+    val: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    every: int | None,
+) -> None:
+    recipe, uncut, weights = whole
+    with pytest.raises(Stop):  # in the third step of the second epoch
+        train(make_free_model(), data, val, recipe, out=tmp_path, progress=stop_after(20), checkpoint_every=every)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert len(losses(on_disk(tmp_path))) == 2 * STEPS
+
+    torch.manual_seed(12345)
+    model, seen, drawn, lines, draw_all = make_free_model(), [], [], [], EpochBatches.__iter__
+    monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
+    options = {"progress": lambda *done: seen.append(done), "say": lines.append, "workers": 0 if every else 1}
+    records = train(model, data, val, recipe, out=tmp_path, resume=True, **options)
+    done = 4 if every else 0  # items of the second epoch at the last checkpoint
+    ends = [4, 8, 10] if recipe.accumulate == 1 else [2, 4, 6, 8, 10]
+    assert seen == [(10 * epoch + end, 30) for epoch in (1, 2) for end in ends if 10 * epoch + end > 10 + done]
+    order = np.random.default_rng([recipe.seed, 1]).permutation(10).tolist()
+    assert [position for batch in drawn for epoch, position in batch if epoch == 1] == order[done:]
+    if every:
+        prints(lines[0], "step 1", 3)
+    assert records == on_disk(tmp_path)
+    assert [record["kind"] for record in records] == 3 * ["train", "train", "train", "val"]
+    assert_same_run(tmp_path, uncut)
+    assert_same_weights(copied(model), weights)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 100])
+def test_checkpoints_within_epochs_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
+    train_short(data, tmp_path, checkpoint_every=every)
+    assert_same_run(tmp_path, uncut)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, uncut: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        train_short(data, tmp_path, progress=stop_after(8))
+    train_short(data, tmp_path, resume=True)
+    assert_same_run(tmp_path, uncut)
+
+
+def test_resuming_a_finished_run_changes_nothing(data: Dataset, uncut: Path) -> None:
+    before, model = contents(uncut), make_model(dropout=0.4)
+    options = {"out": uncut, "resume": True, "progress": lambda *_: pytest.fail("a step was made")}
+    assert train(model, data, None, SHORT, **options) == on_disk(uncut)
+    assert contents(uncut) == before
+    assert_same_weights(copied(model), load_file(uncut / "model.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def stopped(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with one checkpoint of two; copy it before changing it."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(Stop):
+        train_short(data, out, progress=stop_after(14))
+    return out
+
+
+@pytest.fixture
+def again(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of the stopped run."""
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
+
+
+def test_another_number_of_threads_is_written_down(data: Dataset, again: Path) -> None:
+    pointer = again / "state" / "last.json"
+    counts = json.loads(pointer.read_text())
+    assert counts["threads"] == torch.get_num_threads()
+    pointer.write_text(json.dumps({**counts, "threads": 7}))
+    records = train_short(data, again, resume=True)
+    (note,) = (record for record in records if record["kind"] == "note")
+    prints(note["text"], torch.get_num_threads(), 7)
+    assert on_disk(again) == records
+    assert len(losses(records)) == 2 * STEPS
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "parts"),
+    [
+        ("data", lambda data: data.pick(range(9)), ()),
+        ("data", lambda data: data.pick([1, 0, *range(2, 10)]), ()),
+        ("data", lambda data: replace(data, items=(replace(data.items[0], label="red"), *data.items[1:])), ()),
+        ("recipe", lambda recipe: replace(recipe, lr=2e-3), ("lr", 0.001, 0.002)),
+        ("recipe", lambda recipe: replace(recipe, epochs=3), ("epochs", 2, 3)),
+        ("recipe", lambda recipe: replace(recipe, area=(0.4, 1.0)), ("area", [0.5, 1.0], [0.4, 1.0])),
+        ("recipe", lambda recipe: replace(recipe, freeze_encoder=True), ("freeze_encoder", False, True)),
+        ("visual", lambda _: tiny_visual(spec=replace(SPEC, mean=(0.4, 0.5, 0.5))), ()),
+        ("temporal", lambda _: MeanPool(), ()),
+        ("head", lambda _: TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0), ()),
+        ("head", lambda _: FrozenHead(draw(2, SPEC.dim), names=NAMES[::-1], scale=10.0), ()),
+    ],
+)
+def test_a_run_is_resumed_as_it_was_begun_only(
+    stopped: Path, data: Dataset, part: str, change: Callable, parts: tuple
+) -> None:
+    before, model = contents(stopped), make_model(dropout=0.4)
+    begun = {"data": data, "recipe": SHORT, "visual": model.visual, "temporal": model.temporal, "head": model.head}
+    begun[part] = change(begun[part])
+    model = Recognizer(begun["visual"], begun["temporal"], begun["head"])
+    with refuses(RunError, stopped, *parts):
+        train(model, begun["data"], None, begun["recipe"], out=stopped, resume=True)
+    assert contents(stopped) == before
+
+
+def test_resume_is_for_a_folder_with_a_run_and_needed_there(stopped: Path, data: Dataset, tmp_path: Path) -> None:
+    before = contents(stopped)
+    with refuses(RunError, tmp_path / "run", "resume"):
+        train_short(data, tmp_path / "run", resume=True)
+    with refuses(RunError, stopped, "resume"):
+        train_short(data, stopped)
+    assert contents(stopped) == before
+
+
+def test_a_run_with_the_checkpoints_of_an_earlier_version_is_not_resumed(data: Dataset, again: Path) -> None:
+    shutil.rmtree(again / "state")
+    (again / "state").mkdir()
+    torch.save({"model": {}, "optimizer": {}}, again / "state" / "last.pt")
+    about = json.loads((again / "recipe.json").read_text())
+    about["recipe"].pop("patch_dropout")
+    (again / "recipe.json").write_text(json.dumps({**about, "format": 2}))
+    before = contents(again)
+    with refuses(RunError, again, "format 2", 3):
+        train_short(data, again, resume=True)
+    assert contents(again) == before
+
+
+def edit(shard: Path, *, drop: str = "", **tensors: Tensor) -> None:
+    # Copies: they lie in the file that is written over.
+    others = {key: tensor.clone() for key, tensor in load_file(shard).items() if key != drop}
+    save_file({**others, **tensors}, shard)
+
+
+def point(pointer: Path, step: str) -> None:
+    pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "step": step}))
+
+
+# Pickles: faults/test_untrusted_code.py.
+SPOILED: dict[str, Callable[[Path, Path], object]] = {
+    "empty": lambda shard, _: shard.write_bytes(b""),
+    "cut short": lambda shard, _: shard.write_bytes(shard.read_bytes()[:-100]),
+    "text": lambda shard, _: shard.write_text("no checkpoint at all"),
+    "no file": lambda shard, _: shard.unlink(),
+    "no folder": lambda shard, _: shutil.rmtree(shard.parent),
+    "a tensor is missing": lambda shard, _: edit(shard, drop="model.head.weight"),
+    "a tensor too many": lambda shard, _: edit(shard, more=torch.zeros(1)),
+    "another shape": lambda shard, _: edit(shard, **{"model.head.weight": torch.zeros(7, 7)}),
+    "another optimiser": lambda shard, _: edit(shard, **{"optimizer.model.none.exp_avg": torch.zeros(1)}),
+    "another model": lambda shard, _: save_file(nn.Linear(2, 2).state_dict(), shard),
+    "a pointer of text": lambda _, pointer: pointer.write_text("step 3"),
+    "a pointer without a number": lambda _, pointer: point(pointer, "3"),
+    "a pointer with a place": lambda _, pointer: point(pointer, "../step-3"),
+    "half a pointer": lambda _, pointer: pointer.write_text('{"step": 3}'),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
+def test_a_checkpoint_that_is_none_is_refused(
+    data: Dataset, again: Path, spoil: Callable[[Path, Path], object], request: pytest.FixtureRequest
+) -> None:
+    pointer, (shard,) = again / "state" / "last.json", again.glob("state/step-*/*.safetensors")
+    spoil(shard, pointer)
+    wrong = pointer if "pointer" in request.node.name else shard.parent
+    with refuses(RunError, wrong) as caught:
+        train_short(data, again, resume=True)
+    assert "\n" not in str(caught.value)
+    assert not (again / "model.safetensors").exists()
+
+
+def test_what_lies_beside_a_checkpoint_is_neither_read_nor_kept(
+    data: Dataset, uncut: Path, again: Path, tmp_path: Path
+) -> None:
+    """Half of the next checkpoint, what a killed process was writing, and what torch would unpickle."""
+    state = again / "state"
+    shutil.copytree(state / "step-3", state / "step-6")
+    (state / "step-6" / "shard-00002-model-00001-of-00001.safetensors").write_bytes(b"half")
+    (state / "step-4").mkdir()
+    (state / ".last.json.vm.20780").write_text('{"step"')
+    (state / "step-3" / ".metadata").write_bytes(pickle.dumps(Trap(tmp_path / "executed")))
+    train_short(data, again, resume=True)
+    assert_same_run(again, uncut)
+    assert sorted(path.name for path in state.iterdir()) == ["last.json", "step-6"]
+    assert len([*(state / "step-6").iterdir()]) == 1
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "split.json", "classes.json", "metrics.jsonl"])
+@pytest.mark.parametrize("content", [b'{"half": ', b"[]", None], ids=["cut", "list", "missing"])
+def test_a_damaged_file_is_one_line_when_resuming(data: Dataset, again: Path, name: str, content: bytes | None) -> None:
+    (again / name).unlink()
+    if content is not None:
+        (again / name).write_bytes(content)
+    with refuses(RunError, name) as caught:
+        train_short(data, again, resume=True)
+    assert "\n" not in str(caught.value)
+    assert not (again / "model.safetensors").exists()
+
+
+# --- batches, rates, groups -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+@pytest.mark.parametrize(("length", "batch"), [(10, 4), (8, 4), (3, 16), (1, 1), (13, 5), (7, 1)])
+def test_every_item_comes_exactly_once_an_epoch(length: int, batch: int, accumulate: int) -> None:
+    part = math.ceil(batch / accumulate)
+    batches = EpochBatches(length, batch, part, seed=5)
+    orders = []
+    for epoch in range(3):
+        batches.epoch = epoch
+        parts = list(batches)
+        assert Counter(key for keys in parts for key in keys) == Counter((epoch, i) for i in range(length))
+        assert len(parts) == len(batches)
+        orders.append([position for keys in parts for _, position in keys])
+        steps = list(batches.steps())
+        assert len(steps) == batches.steps_per_epoch == math.ceil(length / batch)
+        assert [items for items, _ in steps] == [batch] * (length // batch) + [length % batch] * (length % batch > 0)
+        assert sum(micro for _, micro in steps) == len(parts)
+        for items, micro in steps:
+            taken, parts = parts[:micro], parts[micro:]
+            assert sum(map(len, taken)) == items
+            assert all(len(keys) == part for keys in taken[:-1])
+            assert 1 <= len(taken[-1]) <= part
+    if length > 6:
+        assert orders[0] != orders[1]
+        assert orders[1] != orders[2]
+    batches.epoch = 0
+    assert [position for keys in batches for _, position in keys] == orders[0]
+    again, other = (EpochBatches(length, batch, batch, seed=seed) for seed in (5, 6))
+    assert [position for keys in again for _, position in keys] == orders[0], "parts do not change the order"
+    assert length <= 6 or [position for keys in other for _, position in keys] != orders[0]
+
+
+def test_the_published_schedule_changes_at_every_tenth_step_only(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12 steps an epoch: the first nine idle, then set at the tenth; and so again from each epoch's start."""
+    seen = spy_on_adamw(monkeypatch)
+    twelve = replace(data, items=(*data.items, *(replace(item, path=item.path) for item in data.items[:2])))
+    recipe = replace(RECIPE, schedule_every=10, epochs=2, batch=1, freeze_encoder=True, lr_new=0.5, learn_scale=False)
+    records = train(make_model(), twelve, None, recipe, out=tmp_path)
+    # Warm-up ends after epoch 1; from there half a cosine over the second.
+    late = 0.5 * (1 + math.cos(math.pi * 9 / 12)) / 2
+    expected = 9 * [0.0] + 3 * [0.5 * 9 / 12] + 9 * [0.5] + 3 * [late]
+    assert [step["rates"] for step in seen] == [[pytest.approx(rate)] for rate in expected]
+    assert [record["lr_new"] for record in records] == pytest.approx(expected)
+    assert not any("lr" in record for record in records), "no parameter has that rate"
+
+
+def test_groups_hold_each_parameter_once_at_its_own_rate() -> None:
+    model = make_model(head=TrainableHead(draw(2, SPEC.dim), names=NAMES))
+    old, new = parameter_groups(model, RECIPE)
+    assert (old["lr"], old["peak_lr"], new["lr"], new["peak_lr"]) == (1e-3, 1e-3, 2e-3, 2e-3)
+    assert set(map(id, old["params"])) == {*map(id, model.visual.parameters()), id(model.head.log_scale)}
+    assert set(map(id, new["params"])) == {*map(id, model.temporal.parameters()), id(model.head.weight)}
+    assert len(old["params"]) + len(new["params"]) == len(list(model.parameters()))
+
+
+def test_a_learned_head_has_a_rate_of_its_own() -> None:
+    """Eq. 1: that of new modules in the paper's recipe; a tuned one leaves the encoder's alone."""
+    model = make_model(head=LinearHead(SPEC.dim, names=NAMES), temporal=MeanPool())
+    for recipe, rate in ((paper(), 5e-5), (paper(lr_new=5e-3), 5e-3)):
+        old, new = parameter_groups(model, recipe)
+        assert (old["peak_lr"], new["peak_lr"]) == (5e-6, rate)
+        assert set(map(id, old["params"])) == set(map(id, model.visual.parameters()))
+        assert list(map(id, new["params"])) == [id(model.head.weight)]
+
+
+def test_groups_leave_out_what_is_not_trained() -> None:
+    model = make_model()
+    old, new = parameter_groups(model, replace(RECIPE, learn_scale=False))
+    assert id(model.head.log_scale) not in map(id, [*old["params"], *new["params"]])
+    (scale, new) = parameter_groups(model.on_features(), RECIPE)
+    assert list(map(id, scale["params"])) == [id(model.head.log_scale)]
+    (only,) = parameter_groups(Recognizer(nn.Identity(), MeanPool(), LinearHead(SPEC.dim, names=NAMES)), RECIPE)
+    assert only["peak_lr"] == 2e-3
+
+
+def test_augmentation_is_the_recipes() -> None:
+    recipe = replace(RECIPE, crop="random", area=(0.2, 0.9), ratio=(0.5, 2.0), flip=0.25, gray=0.125)
+    expected = Augmentation(32, 36, "random", (0.2, 0.9), (0.5, 2.0), 0.25, 0.125, "bilinear")
+    assert augmentation_for(recipe, PIXELS) == expected
+
+
+@pytest.mark.parametrize(("batch", "accumulate"), [(4, 2), (4, 4), (5, 2), (10, 3)])
+def test_accumulated_parts_make_the_gradient_of_the_whole_batch(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, accumulate: int
+) -> None:
+    seen = spy_on_adamw(monkeypatch)
+    recipe = replace(ONE, batch=batch, clip_norm=0.0)
+    whole = train(make_model(), data, None, recipe, out=tmp_path / "whole")
+    parts = train(make_model(), data, None, replace(recipe, accumulate=accumulate), out=tmp_path / "parts")
+    assert losses(parts) == pytest.approx(losses(whole), rel=1e-3)
+    assert losses(parts)[0] == pytest.approx(losses(whole)[0], rel=1e-5)
+    steps = len(whole)
+    assert len(seen) == 2 * steps
+    assert len(seen[0]["grads"]) > 40
+    assert max(step["norm"] for step in seen) > 1, "a clip_norm of 0 cuts nothing"
+    for one, several in zip(seen[0]["grads"], seen[steps]["grads"], strict=True):
+        torch.testing.assert_close(several, one, rtol=1e-3, atol=1e-4 * float(one.abs().max()))
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+def assert_is_the_checkpoint_of_the_first_epoch(state: Path) -> None:
+    counts = json.loads((state / "last.json").read_text())
+    assert (counts["epoch"], counts["step"]) == (1, STEPS)
+    (shard,) = (state / f"step-{STEPS}").iterdir()
+    assert all(bool(tensor.isfinite().all()) for tensor in load_file(shard).values())
+
+
+def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_checkpoint(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The second epoch's first update throws the weights away; its second loss shows it.
+    monkeypatch.setattr(training, "lr_factor", lambda at, **_: 0.5 if at < 1 else 1e35)
+    batches = EpochBatches(10, 4, 4, seed=3)
+    batches.epoch = 1
+    _, second, _ = batches
+    items = [data.items[position].path for _, position in second[:3]]
+    with refuses(RunError, "step 5", "1e+32, 2e+32", *items, volatile=("nan", "inf")) as caught:
+        train(make_model(), data, None, replace(RECIPE, clip_norm=0.0), out=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "run" / "state")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert len(on_disk(tmp_path / "run")) == STEPS + 1, "no number that JSON can't hold is logged"
+
+
+def test_weights_that_overflow_in_an_epoch_s_last_step_are_not_saved(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No loss has shown them yet."""
+    step, done = torch.optim.AdamW.step, []
+
+    def overflow(self: torch.optim.AdamW) -> None:
+        step(self)
+        done.append(1)
+        if len(done) == 2 * STEPS:
+            self.param_groups[0]["params"][0].data.mul_(torch.inf)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", overflow)
+    with refuses(RunError, "step 6", tmp_path / "state"):
+        train(make_model(), data, None, RECIPE, out=tmp_path)
+    assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "state")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("frozen", [False, True], ids=["fine-tuned", "frozen"])
+def test_an_unreadable_item_is_an_error_with_its_path(
+    data: Dataset, tmp_path: Path, workers: int, frozen: bool
+) -> None:
+    broken = write_broken(tmp_path / "broken.mp4")
+    items = (*data.items[:4], Item(broken, "red"), *data.items[4:])
+    recipe = replace(RECIPE, freeze_encoder=frozen)
+    path, message = None, ""
+    try:
+        train(make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", workers=workers)
+    except MediaError as error:
+        # Not kept as pytest.raises does: with its frames the workers would live on, and die slowly.
+        path, message = error.path, str(error)
+    assert path == broken
+    assert message.startswith(f"{broken}: ")
+    assert "skip" in message
+
+
+def test_an_unreadable_item_to_look_at_costs_no_epoch(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "late.mp4"
+    late = replace(val, items=(*val.items, Item(path, "red")))
+    with pytest.raises(MediaError, match=str(path)):
+        train(make_model(), data, late, SHORT, out=tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["epoch"] == 1
+    shutil.copy(val.items[0].path, path)
+    train(make_model(), data, late, SHORT, out=tmp_path / "run", resume=True)
+    train(make_model(), data, late, SHORT, out=tmp_path / "whole")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_what_cannot_be_trained_is_refused_before_a_run_begins(data: Dataset, tmp_path: Path) -> None:
+    def refuse(kind: type[Exception], *parts: object, model: Recognizer | None = None, **options) -> None:
+        given = {"train_set": data, "val_set": None, "recipe": RECIPE, **options}
+        with refuses(kind, *parts):
+            train(model or make_model(), **given, out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    refuse(DataError, data.source, train_set=data.pick([]))
+    odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
+    for name in ("train_set", "val_set"):
+        refuse(DataError, "violet", 2, **{name: odd})
+    refuse(RunError, "checkpoint_every", 0, checkpoint_every=0)
+    for learn_scale in (False, True):  # A logit scale alone moves no answer.
+        recipe = replace(RECIPE, freeze_encoder=True, learn_scale=learn_scale, temporal="mean")
+        refuse(RunError, "temporal", model=make_model(temporal=MeanPool()), recipe=recipe)
+    model, recipe = convolved(grad_checkpointing=True)
+    model.visual.net.set_grad_checkpointing = lambda on: None
+    refuse(RunError, "tiny", "checkpointing", model=model, recipe=recipe)
+    model, recipe = convolved(freeze_encoder=True)
+    refuse(RunError, "TemporalConv", "temporal", model=model, recipe=recipe)
+
+
+def test_a_folder_that_another_process_holds_is_left_alone(data: Dataset, tmp_path: Path) -> None:
+    with held_by_another(tmp_path), refuses(RunError, tmp_path):
+        train(make_model(), data, None, RECIPE, out=tmp_path)
+    assert list(contents(tmp_path)) == [".lock"]
+
+
+def test_a_disk_that_fills_up_while_a_checkpoint_is_written_keeps_the_one_before(
+    data: Dataset, uncut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, saved = safetensors.torch.save, []
+
+    def fill(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+        if saved:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saved.append(save(tensors, metadata))
+        return saved[0]
+
+    monkeypatch.setattr(safetensors.torch, "save", fill)
+    with refuses(RunError, tmp_path / "state" / "step-6", "No space left on device") as caught:
+        train_short(data, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["last.json", "step-3"]
+    (shard,) = (tmp_path / "state" / "step-3").iterdir()
+    assert shard.read_bytes() == saved[0]
+    monkeypatch.undo()
+    train_short(data, tmp_path, resume=True)
+    assert_same_run(tmp_path, uncut)
+
+
+def test_a_run_on_a_full_disk_goes_on_elsewhere(data: Dataset, tmp_path: Path) -> None:
+    """A real full file system: the head's checkpoints fit, the whole model does not."""
+    recipe = replace(RECIPE, epochs=2, freeze_encoder=True, temporal="mean")
+
+    def fresh() -> Recognizer:
+        return make_model(temporal=MeanPool(), head=TrainableHead(draw(2, SPEC.dim), names=NAMES))
+
+    train(fresh(), data, None, recipe, out=tmp_path / "whole")
+    with disk_of(tmp_path / "disk", kilobytes=128) as disk:
+        with pytest.raises(RunError, match=r"/model\.safetensors"):
+            train(fresh(), data, None, recipe, out=disk / "run")
+        names = {path.name for path in (disk / "run").rglob("*") if path.is_file()}
+        shard = "shard-00001-model-00001-of-00001.safetensors"
+        assert names == {".lock", "classes.json", "last.json", shard, "metrics.jsonl", "recipe.json", "split.json"}
+        shutil.copytree(disk / "run", tmp_path / "larger")
+    train(fresh(), data, None, recipe, out=tmp_path / "larger", resume=True)
+    assert_same_run(tmp_path / "larger", tmp_path / "whole")
+
+
+def test_metrics_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "no folder" / "metrics.jsonl")
+    with pytest.raises(RunError, match=str(log.path)):
+        log.add(kind="train")
+
+
+# --- what a run folder says -----------------------------------------------------------------------------------------
+
+
+def test_the_folder_holds_what_prediction_needs(
+    data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict] = []
+    monkeypatch.setattr(
+        training, "evaluate", lambda *args, **options: seen.append(options) or evaluate(*args, **options)
+    )
+    head = FrozenHead(draw(2, SPEC.dim), names=NAMES, prompts=["a blue thing", "a red thing"])
+    model = make_model(head=head)
+    recipe = replace(ONE, origin="centre")
+    records = train(model, data, val, recipe, out=tmp_path, held_out=val, names=["Blue", "Red"])
+    run = load_run(tmp_path)
+    assert (run.recipe, run.spec, run.pixels, run.labels) == (recipe, SPEC, PIXELS, NAMES)
+    assert run.trained_on == {str(item.path.resolve()) for item in data.items}
+    assert run.held_out == tuple(str(item.path.resolve()) for item in val.items)
+    split, classes = (json.loads((tmp_path / name).read_text()) for name in ("split.json", "classes.json"))
+    assert (split["source"], split["train_labels"]) == ("made here", data.labels)
+    assert classes["classes"][1] == {"label": "red", "name": "Red", "prompt": "a red thing"}
+    scored = evaluate(run.model, val, frames=2, pixels=run.pixels, views=Views(origin="centre"))
+    expected = evaluate(model, val, frames=2, pixels=PIXELS, views=Views(origin="centre"))
+    assert torch.equal(scored.scores, expected.scores)
+    last = timeless(records)[-1]
+    assert last == {"kind": "val", "epoch": 0, "step": 3, "top1": scored.top1, "top5": scored.top5, "count": 4}
+    assert on_disk(tmp_path) == records
+    (options,) = seen
+    assert (options["frames"], options["pixels"], options["views"]) == (2, PIXELS, Views(origin="centre"))
+
+
+def test_features_for_a_frozen_encoder_are_kept(
+    data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, epochs=2, freeze_encoder=True)
+    cache = FeatureCache(encoder_key(make_model().visual, PIXELS), tmp_path / "cache")
+    plain = train(make_model(), data, val, recipe, out=tmp_path / "plain")
+    first = train(make_model(), data, val, recipe, out=tmp_path / "first", cache=cache)
+    monkeypatch.setattr(features_module, "open_media", lambda path: pytest.fail(f"{path} was opened"))
+    again = train(make_model(), data, val, recipe, out=tmp_path / "again", cache=cache)
+    assert timeless(again) == timeless(first)
+    assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
+
+
+# --- convolutions inside the encoder, and blocks that run again
+
+
+def convolved(**changes: object) -> tuple[Recognizer, Recipe]:
+    visual, recipe = tiny_visual(), replace(RECIPE, temporal="conv", epochs=2, **changes)
+    head = FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
+    return Recognizer(visual, make_temporal_for(recipe, visual), head), recipe
+
+
+def test_convolutions_inside_the_encoder_are_trained_and_read_back(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+    model, recipe = convolved()
+    before = copied(model.temporal)
+    assert all(key.startswith("convs.") for key in before)
+    train(model, data, val, recipe, out=tmp_path / "run")
+    assert not any(torch.equal(before[key], tensor) for key, tensor in copied(model.temporal).items())
+    run = load_run(tmp_path / "run")
+    assert run.model.temporal.config() == {"kind": "conv", "start": "shift"}
+    for frames in (2, 5):
+        first, again = (evaluate(m, val, frames=frames, pixels=PIXELS) for m in (model, run.model))
+        assert torch.equal(first.scores, again.scores)
+    plain = Recognizer(run.model.visual, MeanPool(), run.model.head)
+    assert not torch.allclose(evaluate(plain, val, frames=2, pixels=PIXELS).scores, again.scores, atol=1e-3)
+
+
+def test_blocks_that_run_again_give_the_same_losses(data: Dataset, tmp_path: Path) -> None:
+    values = []
+    for again in (False, True):
+        model, recipe = convolved(grad_checkpointing=again)
+        values.append(losses(train(model, data, None, recipe, out=tmp_path / str(again))))
+        assert any(getattr(m, "grad_checkpointing", False) for m in model.visual.modules()) == again
+    assert values[0] == pytest.approx(values[1], rel=1e-3)
+
+
+def test_features_are_not_kept_of_frames_that_see_their_neighbours(data: Dataset, val: Dataset, tmp_path: Path) -> None:
+    model, _ = convolved()
+    cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path / "cache")
+    plain = evaluate(model, val, frames=2, pixels=PIXELS)
+    assert torch.equal(evaluate(model, val, frames=2, pixels=PIXELS, cache=cache).scores, plain.scores)

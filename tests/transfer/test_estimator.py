@@ -1,0 +1,175 @@
+"""TextHeadClassifier in scikit-learn's own tools, on lists and arrays of paths of real files."""
+
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from made import COLOURS, write_broken, write_image, write_video
+from texthead import TextHeadClassifier
+from texthead.errors import DataError, MediaError
+from texthead.features import frames
+from texthead.media.open import open_media
+
+METHODS = ["tuned", "means", "text", "probe"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
+    """Six files of each of three colours, images and videos."""
+    root = tmp_path_factory.mktemp("files")
+    paths, labels = [], []
+    for colour in COLOURS:
+        for i in range(6):
+            make = write_video if i % 3 == 0 else write_image
+            paths.append(str(make(root / colour / f"{i}{'.mp4' if i % 3 == 0 else '.png'}", colour, seed=i)))
+            labels.append(colour)
+    return paths, labels
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("features")
+
+
+def classifier(cache: Path, method: str = "tuned", **changes) -> TextHeadClassifier:
+    return TextHeadClassifier(method, size=32, frames=2, cache=cache, **changes)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fit_and_predict(files, cache, method):
+    paths, labels = files
+    made = classifier(cache, method)
+    assert made.fit(paths, labels) is made
+    assert made.classes_.tolist() == ["blue", "green", "red"]
+    found, sure, scores = made.predict(paths), made.predict_proba(paths), made.decision_function(paths)
+    assert sure.shape == scores.shape == (18, 3)
+    assert np.allclose(sure.sum(1), 1, atol=1e-5)
+    assert (found == made.classes_[sure.argmax(1)]).all()
+    assert (found == made.classes_[scores.argmax(1)]).all()
+    assert made.score(paths, labels) == (found == np.array(labels)).mean()
+    if method != "text":
+        assert made.score(paths, labels) == 1.0
+
+
+def test_two_classes_have_one_score_and_labels_of_any_kind(files, cache):
+    paths, labels = files[0][:12], np.array([7] * 6 + [3] * 6)
+    made = classifier(cache, class_names={7: "a red picture", 3: ["something green", "a lawn"]}).fit(
+        np.array(paths), labels
+    )
+    assert made.prompts_ == [("something green", "a lawn"), "a red picture"]
+    assert made.decision_function(paths).shape == (12,)
+    assert (made.predict(paths) == np.where(made.decision_function(paths) > 0, 7, 3)).all()
+    assert made.score(paths, labels) == 1.0
+
+
+def test_parameters_and_clone(files, cache):
+    made = classifier(cache, "probe", template="a {} thing").fit(*files)
+    again = clone(made)
+    assert again.get_params() == made.get_params()
+    assert not hasattr(again, "head_")
+    assert again.set_params(method="means", frames=1).get_params()["method"] == "means"
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        again.set_params(methods="probe")
+    with pytest.raises(NotFittedError):
+        again.predict(files[0])
+
+
+def test_cross_validation_encodes_each_file_once(files, tmp_path, monkeypatch):
+    opened: list[Path] = []
+    real = open_media
+
+    def counted(path: Path):
+        opened.append(path)
+        return real(path)
+
+    monkeypatch.setattr(frames, "open_media", counted)
+    scores = cross_val_score(classifier(tmp_path), *files, cv=3, error_score="raise")
+    assert scores.tolist() == [1.0, 1.0, 1.0]
+    assert sorted(map(str, opened)) == sorted(files[0])
+
+
+@pytest.mark.slow
+def test_grid_search_over_methods_and_templates(files, cache):
+    grid = {"method": METHODS, "template": ["{}", "a {} picture"]}
+    search = GridSearchCV(
+        classifier(cache), grid, cv=3, error_score="raise", scoring=["accuracy", "neg_log_loss"], refit="accuracy"
+    )
+    search.fit(*files)
+    assert len(search.cv_results_["params"]) == 8
+    assert search.best_score_ == 1.0
+    assert (search.predict(files[0]) == np.array(files[1])).all()
+    spread = search.cv_results_["mean_test_neg_log_loss"]
+    assert len(set(np.round(spread, 6))) > 2, "the parameters change nothing"
+
+
+@pytest.mark.slow
+def test_pipeline(files, cache, tmp_path):
+    """A step in front makes paths out of what the table holds."""
+    names = [str(Path(path).relative_to(Path(files[0][0]).parents[1])) for path in files[0]]
+    root = Path(files[0][0]).parents[1]
+    line = make_pipeline(FunctionTransformer(lambda some: [root / name for name in some]), classifier(cache))
+    found = cross_val_predict(line, names, files[1], cv=3, method="predict_proba")
+    assert (found.argmax(1) == np.array([["blue", "green", "red"].index(label) for label in files[1]])).all()
+    search = GridSearchCV(line, {"textheadclassifier__method": ["means", "probe"]}, cv=2, error_score="raise").fit(
+        names, files[1]
+    )
+    assert search.best_score_ == 1.0
+
+
+@pytest.mark.slow
+def test_two_processes(files, cache):
+    alone = cross_val_score(classifier(cache), *files, cv=3, scoring="neg_log_loss", error_score="raise")
+    shared = cross_val_score(classifier(cache), *files, cv=3, scoring="neg_log_loss", n_jobs=2, error_score="raise")
+    assert shared.tolist() == pytest.approx(alone.tolist(), rel=1e-5)
+
+
+def test_it_is_kept_without_its_encoder(files, cache, tmp_path):
+    made = classifier(cache).fit(*files)
+    joblib.dump(made, tmp_path / "made.joblib")
+    assert (tmp_path / "made.joblib").stat().st_size < 200_000
+    again = joblib.load(tmp_path / "made.joblib")
+    assert np.array_equal(again.predict_proba(files[0]), made.predict_proba(files[0]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_files_give_the_same_model(files, cache, method):
+    first, second = (classifier(cache, method).fit(*files) for _ in range(2))
+    for (name, ours), (_, theirs) in zip(
+        first.head_.state_dict().items(), second.head_.state_dict().items(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+
+
+def test_tables_and_columns(files, cache):
+    column = np.array(files[0], dtype=object)[:, None]
+    assert classifier(cache).fit(column, files[1]).score(column, files[1]) == 1.0
+
+
+def test_mistakes_say_the_rule(files, cache, tmp_path):
+    paths, labels = files
+    for given, kept, words in (
+        (paths[0], labels, "single path"),
+        ([], [], "list of paths"),
+        ([1, 2], ["a", "b"], "files must be paths, got int"),
+        (paths, labels[:-1], "one label a path"),
+        (paths, ["a"] * 18, "all labels are 'a': a classifier needs 2 classes at least"),
+        (paths, [None, *labels[1:]], "path 1 of 18 has no label"),
+        (paths, [*([1.0] * 17), float("nan")], "path 18 of 18 has no label"),
+    ):
+        with pytest.raises(DataError, match=words):
+            classifier(cache).fit(given, kept)
+    with pytest.raises(DataError, match="method must be one of tuned, means, text, probe, got 'x'"):
+        classifier(cache).set_params(method="x").fit(paths, labels)
+    with pytest.raises(DataError, match="no entry for label 'blue'"):
+        classifier(cache, class_names={"red": "a", "green": "b"}).fit(paths, labels)
+    broken = write_broken(tmp_path / "a.mp4")
+    with pytest.raises(MediaError, match=r"a\.mp4: .*; leave out what cannot be read$"):
+        classifier(cache).fit([*paths, str(broken)], [*labels, "red"])
