@@ -21,6 +21,7 @@ SHOWN, _ON_PAGE = 3, 1000
 
 
 def headline(dataset: Dataset, findings: Sequence[Finding]) -> str:
+    """Return one line: items, classes, and how many findings of each severity."""
     items = counted(len(dataset), "item")
     few = len(dataset.classes)
     return f"{items} of {few:,} class{'es' * (few != 1)}: {', '.join(_severities(findings))}"
@@ -33,6 +34,7 @@ def _severities(findings: Sequence[Finding]) -> list[str]:
 
 
 def grouped_findings(findings: Sequence[Finding]) -> dict[tuple[Severity, str], list[Finding]]:
+    """Return the findings by severity and fault."""
     groups: dict[tuple[Severity, str], list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.severity, finding.fault), []).append(finding)
@@ -84,6 +86,7 @@ def write_page(
     gone: dict[int, str],
     how: str,
 ) -> None:
+    """Write doctor.html."""
     report = Report(f"Doctor: {Path(dataset.source).name}", headline(dataset, findings))
     report.text(f"{how} Paths are as seen from {_folder(dataset).absolute()}.")
     for line in dataset.notes:

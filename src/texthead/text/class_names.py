@@ -116,6 +116,7 @@ def mirrored_names(names: Sequence[str]) -> list[str]:
 
 
 def text_lines(path: Path, what: str) -> list[str]:
+    """Return the lines of a text file; `what` they are is named in the error."""
     try:
         return read_text(path).splitlines()
     except FileNotFoundError:

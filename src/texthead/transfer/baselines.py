@@ -140,6 +140,7 @@ def baselines(
 
 
 def listed_values(value: object) -> str:
+    """Return a value as text, a list with commas."""
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
