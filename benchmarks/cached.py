@@ -56,7 +56,9 @@ class Experiment:
             with tempfile.TemporaryDirectory() as out:
                 if task == TRAINED:
                     th.train(model, self.train_set, None, self.recipe, out=out, cache=cache)
-                scored = th.evaluate(model, self.test_set, frames=self.recipe.frames, pixels=self.pixels, cache=cache)
+                scored = th.evaluate(
+                    model, self.test_set, th.Protocol(self.recipe.frames, self.pixels), th.Reading(cache=cache)
+                )
             cache.close()
             costs.setdefault(f"{task}: {which}", []).append(since(start))
             found[task] = scored.scores

@@ -68,7 +68,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             th.train(model, train_set, None, own, out=folder, workers=1)
         rows[title] = th.evaluate(
-            model, test, frames=own.frames, pixels=pixels, views=th.Views(origin=own.origin), workers=1
+            model, test, th.Protocol(own.frames, pixels, th.Views(origin=own.origin)), th.Reading(workers=1)
         ).top1
     return rows
 

@@ -83,7 +83,7 @@ def experiment(folder: Path) -> tuple[Cost, float]:
     with tempfile.TemporaryDirectory() as name:
         cache = th.FeatureCache(encoder_key(visual, pixels), Path(name) / "kept")
         th.train(model, data, None, recipe, out=Path(name) / "run", cache=cache)
-        th.evaluate(model, data, frames=1, pixels=pixels, cache=cache)
+        th.evaluate(model, data, th.Protocol(1, pixels), th.Reading(cache=cache))
         cache.close()
     return since(start), own_peak_mb()
 

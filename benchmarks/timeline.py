@@ -171,7 +171,9 @@ def trained(data: Dataset, out: Path) -> Run:
     encoder = th.load_encoder("mini")
     recipe = th.recipes.small(freeze_encoder=True)
     pixels = pixels_for(recipe, encoder.visual.spec)
-    center = th.encode_items(encoder.visual, data, frames=recipe.frames, pixels=pixels).mean(0)
+    center = th.encode_items(encoder.visual, data, th.Protocol(recipe.frames, pixels, th.Views(origin="centre"))).mean(
+        0
+    )
     head = th.text_head(encoder, data.classes, center=center)
     temporal = th.TemporalTransformer(encoder.dim, layers=recipe.layers, width=recipe.width)
     temporal.reset(torch.Generator().manual_seed(0))

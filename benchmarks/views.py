@@ -65,7 +65,7 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
                 model(clip)
 
         def evaluation(views: th.Views) -> None:
-            th.evaluate(model, data, frames=FRAMES, pixels=pixels, views=views)
+            th.evaluate(model, data, th.Protocol(FRAMES, pixels, views))
 
         ways = {FORWARD: forward, ONE: lambda: evaluation(th.Views()), ALL: lambda: evaluation(MANY)}
         costs = interleaved({title: timed(run, per=clips) for title, run in ways.items()}, rounds)

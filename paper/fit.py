@@ -22,13 +22,14 @@ from paper.worlds import smoke
 from texthead import recipes
 from texthead.data import splits
 from texthead.data.dataset import Dataset, label_indices
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import as_visual
 from texthead.encoders.mini import minilm_folder
 from texthead.evaluation.evaluate import Evaluation, mean_average_precision
 from texthead.features import frames
 from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.features.views import readable_items
 from texthead.models.build import make_head, make_temporal_for, pixels_for
 from texthead.models.head_rows import class_correlation
@@ -132,12 +133,16 @@ class Bench:
         return th.evaluate(
             model,
             dataset,
-            frames=self.recipe.frames,
-            pixels=self.pixels,
-            views=Views.parse(views, origin=self.recipe.origin, along=self.recipe.crops_along),
-            pooling=self.recipe.pooling,
-            cache=self.cache if self.recipe.freeze_encoder else None,
-            batch=max(1, FRAMES_TOGETHER // (self.recipe.frames * Views.parse(views).count)),
+            Protocol(
+                self.recipe.frames,
+                self.pixels,
+                Views.parse(views, origin=self.recipe.origin, along=self.recipe.crops_along),
+                self.recipe.pooling,
+            ),
+            Reading(
+                batch=max(1, FRAMES_TOGETHER // (self.recipe.frames * Views.parse(views).count)),
+                cache=self.cache if self.recipe.freeze_encoder else None,
+            ),
         )
 
     def top1(self, model: th.Recognizer, dataset: Dataset) -> float:
@@ -168,11 +173,8 @@ def prepare(row: Row, seed: int, place: Place) -> Bench:
         found, _, _ = readable_items(
             encoder.visual.to(device()),
             train,
-            frames=recipe.frames,
-            pixels=pixels,
-            views=Views(origin=recipe.origin),
-            skip=False,
-            cache=kept,
+            Protocol(recipe.frames, pixels, Views(origin=recipe.origin)),
+            Reading(cache=kept),
         )
     if row.full_length:
         train = train.repeat(max(1, len(data.read(row.data, place).split("train")) // len(train)))
@@ -341,7 +343,7 @@ def encode_part(row: Row, place: Place, part: int, parts: int) -> None:
     kept = feature_cache(encoder, pixels, place)
     paths = [item.path for item in whole.items][part::parts]
     most = partial(evenly, most=2 * recipe.frames)
-    frames.frame_features(encoder.visual, paths, most, pixels, cache=kept)
+    frames.frame_features(encoder.visual, paths, most, pixels, Reading(cache=kept))
 
 
 def tiny_folder(name: Any, place: Place) -> Path:

@@ -14,7 +14,7 @@ add_classes, rename_class, remove_classes, merge_classes, save_classes
 text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_correlation
 MeanPool, TemporalTransformer, TemporalConv, TokenConv
 Matching, matching_loss                  texts of a batch instead of all classes, to compare with
-Views, average_views, encode_items, FeatureCache, mean_average_precision
+Protocol, Reading, Views, average_views, encode_items, FeatureCache, mean_average_precision
 order_test                               does an answer need the order of frames
 
 The public names; each is loaded when it is first used.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from texthead.data.dataset import Item as Item
     from texthead.data.prepare import ShardOptions as ShardOptions
     from texthead.data.prepare import prepare as prepare
+    from texthead.data.protocol import Protocol as Protocol
     from texthead.data.protocol import Views as Views
     from texthead.data.reading import read_dataset as read_dataset
     from texthead.encoders.encoder import Encoder as Encoder
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from texthead.evaluation.reliability import expected_calibration_error as expected_calibration_error
     from texthead.export.export import export as export
     from texthead.features.cache import FeatureCache as FeatureCache
+    from texthead.features.reading import Reading as Reading
     from texthead.features.views import encode_items as encode_items
     from texthead.models.head_rows import class_correlation as class_correlation
     from texthead.models.head_rows import lda_weights as lda_weights
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from texthead.models.temporal import TemporalConv as TemporalConv
     from texthead.models.temporal import TemporalTransformer as TemporalTransformer
     from texthead.models.temporal import TokenConv as TokenConv
+    from texthead.prediction.bulk import PartOptions as PartOptions
     from texthead.prediction.bulk import open_parts as open_parts
     from texthead.prediction.bulk import predict_parts as predict_parts
     from texthead.prediction.bulk_on_ray import predict_on_ray as predict_on_ray
@@ -97,7 +100,10 @@ _HOMES = {
     "LinearHead": "models.heads",
     "Matching": "training.matching",
     "MeanPool": "models.temporal",
+    "PartOptions": "prediction.bulk",
     "PromptHead": "models.prompt_head",
+    "Protocol": "data.protocol",
+    "Reading": "features.reading",
     "Recipe": "recipes",
     "Recognizer": "models.recognizer",
     "ShardOptions": "data.prepare",

@@ -20,4 +20,5 @@ encoders    texthead encoders
 profile     texthead profile
 ui          texthead ui
 demo        texthead demo
+score_table  the table of a run's score and the baselines
 """

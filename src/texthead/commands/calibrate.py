@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from texthead.commands.console import as_asked, bar, notes, read_data, results
+from texthead.commands.console import bar, notes, protocol_with, read_data, results
 from texthead.commands.eval import check_order
 from texthead.data import dataset as datasets
 from texthead.data.dataset import Dataset, splits_of
-from texthead.data.protocol import Look
+from texthead.data.protocol import Protocol
 from texthead.errors import DataError
 from texthead.evaluation import calibration, evaluate
 from texthead.evaluation.intervals import share
+from texthead.features.reading import Reading
 from texthead.media.fingerprints import fingerprint, fingerprints
 from texthead.parallel.device import pick_device
 from texthead.runs import run as runs
@@ -30,11 +31,10 @@ def calibrate(options: Any) -> None:
             raise DataError(f"--{name.replace('_', '-')} must lie between 0 and 1, got {options[name]:g}")
     check_order("calibrate", options)
     run = runs.load_run(options.run)
-    views, pooling, pixels = as_asked(options, run.recipe, run.pixels)
-    look = Look(options.frames or run.recipe.frames, pixels, views, pooling)
+    protocol = protocol_with(options, run.protocol)
     run.model.to(pick_device(options.device))
     known, unknown, split = _items(run, options)
-    take = partial(scores_of, run, look, options)
+    take = partial(scores_of, run, protocol, options)
     scores, known = take(known, "score items")
     targets = torch.tensor(datasets.label_indices(known, run.labels))
     others = take(unknown, "score unknown items")[0] if len(unknown) else None
@@ -46,7 +46,7 @@ def calibrate(options: Any) -> None:
         false_accept=options.false_accept,
         coverage=options.coverage if promises["sets"] else None,
         classes=rows_digest(run.model.head.weight),  # pyright: ignore[reportArgumentType]
-        look=look.to_json(),
+        protocol=protocol.to_json(),
         source=f"{known.source} ({split})",
         content=frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""},
     )
@@ -124,20 +124,13 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str]:
     return left, "train, not drawn"
 
 
-def scores_of(run: runs.Run, look: Look, options: Any, dataset: Dataset, title: str) -> tuple[torch.Tensor, Dataset]:
+def scores_of(
+    run: runs.Run, protocol: Protocol, options: Any, dataset: Dataset, title: str
+) -> tuple[torch.Tensor, Dataset]:
     """(the scores of the readable items, those items)."""
     with bar(title, "files") as progress:
-        found = evaluate.score(
-            run.model,
-            [item.path for item in dataset.items],
-            frames=look.frames,
-            pixels=look.pixels,
-            views=look.views,
-            pooling=look.pooling,
-            skip_unreadable=options.skip_unreadable,
-            workers=options.workers,
-            progress=progress,
-        )
+        reading = Reading(workers=options.workers, skip_unreadable=options.skip_unreadable)
+        found = evaluate.score(run.model, [item.path for item in dataset.items], protocol, reading, progress)
     for error in found.skipped:
         notes().print(f"skipped: {error}")
     return found.scores, dataset.pick(found.positions)
@@ -204,7 +197,7 @@ def _promised(
         if found.turned_away and found.turned_away > count / 2:
             lines.append(
                 f"  that is most of them, so `predict` will mostly say {calibration.NONE!r}: to the run the unknown "
-                "items look like its classes; train it further, give them a class of their own, or allow a larger "
+                "items protocol like its classes; train it further, give them a class of their own, or allow a larger "
                 "--false-accept"
             )
     if made.coverage:

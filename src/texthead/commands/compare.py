@@ -1,6 +1,7 @@
 """`texthead compare`: recognisers on a frozen encoder side by side, and the best of them as a run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from texthead.commands.train import check_out
 from texthead.data import dataset as datasets
 from texthead.data.dataset import Dataset, splits_of
 from texthead.data.division import divide
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.encoders.mini import minilm_folder
 from texthead.errors import DataError, RunError
 from texthead.evaluation.intervals import grouped_interval
 from texthead.features import frames as features
 from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.files import locked
 from texthead.models.build import pixels_for
@@ -47,25 +49,22 @@ class FramesApart(nn.Module):
         return frames.flatten(1)
 
 
-def encoded(ground: Ground, dataset: Dataset, pixels: Pixels, *, skip: bool, workers: int, title: str) -> FrozenItems:
+def encoded(ground: Ground, dataset: Dataset, pixels: Pixels, reading: Reading, title: str) -> FrozenItems:
     """The readable items of a dataset with the features of their frames.
 
     Raises:
         DataError: no item can be read, or a label that is not among those of the training items.
-        MediaError: an item cannot be read, unless `skip`.
+        MediaError: an item cannot be read, unless the reading skips such items.
     """
     with bar(title, "files") as progress:
         entries = item_features(
             Recognizer(ground.encoder.visual, FramesApart(), nn.Identity()),
             [item.path for item in dataset.items],
-            frames=ground.recipe.frames,
-            pixels=pixels,
-            views=Views(origin=ground.recipe.origin),
-            cache=ground.cache,
-            workers=workers,
-            progress=progress,
+            Protocol(ground.recipe.frames, pixels, Views(origin=ground.recipe.origin)),
+            replace(reading, cache=ground.cache),
+            progress,
         )
-    positions, errors = features.readable(entries, skip=skip)
+    positions, errors = features.readable(entries, skip=reading.skip_unreadable)
     for error in errors:
         notes().print(f"skipped: {error}")
     if not positions:
@@ -136,9 +135,9 @@ def compare(options: Any) -> None:
     )
     say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
     pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
-    how = {"skip": options.skip_unreadable, "workers": options.workers}
-    items = encoded(ground, train_set, pixels, title="encode training items", **how)
-    tests = encoded(ground, scored, pixels, title="encode held-out items", **how) if len(scored) else None
+    reading = Reading(workers=options.workers, skip_unreadable=options.skip_unreadable)
+    items = encoded(ground, train_set, pixels, reading, "encode training items")
+    tests = encoded(ground, scored, pixels, reading, "encode held-out items") if len(scored) else None
     if items.data.classes != list(ground.labels):
         lost = sorted(set(ground.labels) - set(items.data.classes))
         raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")

@@ -12,14 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from texthead.data.dataset import Dataset
-from texthead.data.protocol import Pixels, Pooling, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import read_dataset
 from texthead.encoders.pairing import residual
 from texthead.errors import DataError, printable
 from texthead.models.heads import CosineHead
 from texthead.models.prompt_head import PromptHead
 from texthead.parallel.distributed import rank
-from texthead.recipes import Recipe
 from texthead.runs.run import Run
 from texthead.text import prompts
 
@@ -148,19 +147,20 @@ def say_residual(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
     notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")
 
 
-def as_asked(options: Any, recipe: Recipe, pixels: Pixels) -> tuple[Views, Pooling, Pixels]:
-    """The views, what is averaged over them, and the sizes: as the options say, else the recipe and the given sizes.
+def protocol_with(options: Any, own: Protocol) -> Protocol:
+    """Return the protocol that the options ask for; what they leave out is `own`.
 
     Raises:
-        DataError: views of another form, or a short side below the crop.
+        DataError: views of another form, or options that do nothing together.
     """
-    along = options.crops_along or recipe.crops_along
-    views = Views.parse(options.views, origin=options.origin or recipe.origin, along=along)
+    along = options.crops_along or own.views.along
+    views = Views.parse(options.views, origin=options.origin or own.views.origin, along=along)
     if options.pooling is not None and views.count == 1:
         raise DataError(f"--pooling {options.pooling} does nothing with one view: give --views too, as 4x3")
     if options.crops_along is not None and views.crops != 3:
         raise DataError(f"--crops-along {options.crops_along} is for three crops: give --views too, as 1x3")
-    return views, options.pooling or recipe.pooling, resized(pixels, options.resize)
+    pixels = resized(own.sizes, options.resize)
+    return Protocol(options.frames or own.frames, pixels, views, options.pooling or own.pooling)
 
 
 def resized(pixels: Pixels, resize: int | None) -> Pixels:
@@ -179,12 +179,12 @@ def given_template(options: Any) -> str | tuple[str, ...] | None:
     return None if options.template is None else prompts.read_template(options.template)
 
 
-def changed_by(options: Any, recipe: Recipe, pixels: Pixels) -> list[tuple[str, object]]:
+def changed_by(options: Any, own: Protocol) -> list[tuple[str, object]]:
     """(what, to what) of each way of looking that the options change, for the line of a result."""
     ways = (
-        ("origin", options.origin, recipe.origin),
-        ("crops along", options.crops_along, recipe.crops_along),
-        ("short side", options.resize, pixels.resize),
+        ("origin", options.origin, own.views.origin),
+        ("crops along", options.crops_along, own.views.along),
+        ("short side", options.resize, own.sizes.resize),
     )
     return [(name, value) for name, value, own in ways if value not in (None, own)]
 

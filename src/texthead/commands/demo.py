@@ -14,7 +14,7 @@ from texthead import recipes
 from texthead.commands.console import bar, notes, results
 from texthead.data import dataset as datasets
 from texthead.data.dataset import Dataset
-from texthead.data.protocol import Look, Pixels, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import read_dataset
 from texthead.data.sampling import evenly
 from texthead.demo import drawn_videos
@@ -24,6 +24,7 @@ from texthead.errors import MediaError
 from texthead.evaluation import evaluate as evaluation
 from texthead.features import frames as features
 from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.models.build import make_head, make_temporal_for, pixels_for
 from texthead.models.head_rows import class_correlation, text_head
@@ -69,6 +70,11 @@ class Bench:
     center: torch.Tensor
 
     @property
+    def protocol(self) -> Protocol:
+        """How clips are scored."""
+        return Protocol(self.recipe.frames, self.pixels, Views(origin=self.recipe.origin))
+
+    @property
     def seen(self) -> list[str]:
         """The classes that are trained."""
         return self.train.classes
@@ -83,23 +89,13 @@ class Bench:
         return evaluation.evaluate(
             model,
             dataset,
-            frames=self.recipe.frames,
-            pixels=self.pixels,
-            views=Views(origin=self.recipe.origin),
-            cache=self.cache if cached else None,
-            workers=self.workers,
+            self.protocol,
+            Reading(workers=self.workers, cache=self.cache if cached else None),
         )
 
     def mean_features(self, model: Recognizer, paths: Sequence[Path]) -> torch.Tensor:
         """One feature a clip, from the cache."""
-        entries = item_features(
-            model,
-            paths,
-            frames=self.recipe.frames,
-            pixels=self.pixels,
-            views=Views(origin=self.recipe.origin),
-            cache=self.cache,
-        )
+        entries = item_features(model, paths, self.protocol, Reading(cache=self.cache))
         return torch.stack([entry[0] for entry in entries if not isinstance(entry, MediaError)])
 
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
@@ -191,9 +187,8 @@ def _prepare(out: Path, seed: int, workers: int, device: str) -> Bench:
             paths,
             partial(evenly, most=2 * recipe.frames),
             pixels,
-            cache=cache,
-            workers=workers,
-            progress=progress,
+            Reading(workers=workers, cache=cache),
+            progress,
         )
     features.readable(entries, skip=False)
     frames = [entry.features.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
@@ -317,9 +312,8 @@ def _print_table(bench: Bench, rows: Sequence[Row]) -> None:
 
 def _predict_one(bench: Bench, model: Recognizer, item: datasets.Item) -> list[tuple[str, float]]:
     """One file of a combination that no training clip showed, among all classes."""
-    found = predict(
-        bench.with_text(model, bench.every), [item.path], frames=bench.recipe.frames, pixels=bench.pixels, top=3
-    )
+    protocol = Protocol(bench.recipe.frames, bench.pixels, Views(origin="centre"))
+    found = predict(bench.with_text(model, bench.every), [item.path], protocol, top=3)
     show = results()
     show.print(f"predict {item.path.parent.name}/{item.path.name} (never seen in training: {item.label!r})")
     for name, value in found[0].top:
@@ -374,8 +368,8 @@ def _report(
     report.figure(
         plot_strip(_frames_of(item.path), best, truth=item.label), f"{item.path.parent.name}/{item.path.name}"
     )
-    look = Look(bench.recipe.frames, bench.pixels, Views(origin=bench.recipe.origin))
-    for strip in strips(unseen, look):
+    protocol = Protocol(bench.recipe.frames, bench.pixels, Views(origin=bench.recipe.origin))
+    for strip in strips(unseen, protocol):
         figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
         report.figure(figure, f"never seen in training: {strip.truth}")
     report.section("How to use it")

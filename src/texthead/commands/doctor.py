@@ -10,6 +10,7 @@ from rich.table import Table
 
 from texthead.commands.console import bar, given_template, notes, read_data, results
 from texthead.data.dataset import Dataset
+from texthead.data.protocol import Protocol, Views
 from texthead.doctor import encoder_findings, near_duplicates, overview
 from texthead.doctor import findings as doctor
 from texthead.doctor.facts import Facts, read_facts
@@ -18,6 +19,8 @@ from texthead.doctor.overview import Overview
 from texthead.doctor.page import SHOWN, described, grouped_findings, headline, shorter, write_page
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.errors import DataError
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.files import write_csv, write_json
 from texthead.media.paths import address
 from texthead.models.build import pixels_for
@@ -45,7 +48,7 @@ def examine(options: Any) -> None:
         notes().print(f"note: {line}")
     given = prompts.read_classes(options.classes) if options.classes else dict.fromkeys(dataset.classes)
     pictured = overview.candidates(dataset.labels) if out else ()
-    facts = read_facts(dataset, workers=options.workers, seconds=float(options.limit), pictured=pictured)
+    facts = read_facts(dataset, workers=options.workers, seconds=float(options.limit), pictured=pictured, bar=bar)
     there = overview.overview_of(dataset.items, facts)
     findings = _plain_findings(dataset, facts, list(given), options)
     alike = near_duplicates.alike_by_hash(facts)
@@ -59,6 +62,7 @@ def examine(options: Any) -> None:
         how = "Without an encoder (--quick)." if options.quick else f"With the encoder {options.encoder}."
         write_json(out / "doctor.json", described(dataset, there, findings, gone))
         write_page(out / "doctor.html", dataset, there, facts, findings, gone, how)
+        notes().print(f"report: {out / 'doctor.html'}")
     if options.json:
         print(json.dumps(described(dataset, there, findings, gone), indent=1, ensure_ascii=False))
     else:
@@ -91,15 +95,15 @@ def _encoder_findings(
     encoder = load_encoder(options.encoder, keep_text=True)
     encoder.visual.to(pick_device(options.device)).eval()
     readable = [place for place, fact in enumerate(facts) if fact.fault is None]
+    pixels = pixels_for(small(size=options.size), encoder.visual.spec)
+    cache = None if options.cache is None else Path(options.cache)
     with bar("encode", "files") as progress:
         seen = encoder_findings.mean_features(
             encoder,
             [dataset.items[place].path for place in readable],
-            frames=1 if dataset.only_images else min(options.frames, _ENCODED),
-            pixels=pixels_for(small(size=options.size), encoder.visual.spec),
-            cache=None if options.cache is None else Path(options.cache),
-            workers=options.workers,
-            progress=progress,
+            Protocol(1 if dataset.only_images else min(options.frames, _ENCODED), pixels, Views(origin="centre")),
+            Reading(workers=options.workers, cache=FeatureCache(encoder_key(encoder.visual, pixels), cache)),
+            progress,
         )
     seen = {readable[own]: feature for own, feature in seen.items()}
     alike = near_duplicates.alike_by_feature(facts, seen)

@@ -7,28 +7,30 @@ from typing import Any
 from rich.table import Table
 
 from texthead.commands.console import (
-    as_asked,
     bar,
     changed_by,
     check_template_fills,
     check_template_is_used,
     given_template,
     notes,
+    protocol_with,
     read_data,
     results,
     say_names,
     say_other_classes,
     say_prompts,
 )
+from texthead.commands.score_table import show_table
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division
-from texthead.data.protocol import Look
+from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
 from texthead.errors import DataError
 from texthead.evaluation import confusions
 from texthead.evaluation import evaluate as evaluation
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.intervals import share
+from texthead.features.reading import Reading
 from texthead.files import write_csv
 from texthead.media.fingerprints import fingerprint
 from texthead.parallel.device import pick_device
@@ -60,8 +62,11 @@ def evaluate(options: Any) -> None:
     check_order("eval", options)
     template = given_template(options)
     run = runs.load_run(options.run)
-    views, pooling, pixels = as_asked(options, run.recipe, run.pixels)
-    device = pick_device(options.device)
+    protocol = protocol_with(options, run.protocol)
+    device, reading = (
+        pick_device(options.device),
+        Reading(workers=options.workers, skip_unreadable=options.skip_unreadable),
+    )
     run.model.to(device)
     dataset, say = read_data(options, options.data), notes()
     for line in dataset.notes:
@@ -86,35 +91,28 @@ def evaluate(options: Any) -> None:
         model = run.with_classes(labels, names=names, template=template, prompts=sentences).model.to(device)
         say_prompts(labels, model.head.prompts)  # pyright: ignore
     with bar("score", "files") as progress:
-        result = evaluation.evaluate(
-            model,
-            chosen,
-            frames=options.frames or run.recipe.frames,
-            pixels=pixels,
-            views=views,
-            pooling=pooling,
-            skip_unreadable=options.skip_unreadable,
-            workers=options.workers,
-            progress=progress,
-        )
+        result = evaluation.evaluate(model, chosen, protocol, reading, progress=progress)
     warmth, said = "", []
     if not other:
-        look = Look(options.frames or run.recipe.frames, pixels, views, pooling)
-        result, warmth, said = calibrated(run, look, result, chosen)
+        result, warmth, said = calibrated(run, protocol, result, chosen)
     parts = Division(chosen, None, chosen, split_name)
-    table = before_training(run, model, parts, labels, options) if other else eval_baselines(run, parts, options)
+    cache = None if options.cache is None else Path(options.cache)
+    if other:
+        table = before_training(run, model, parts, labels, options.baselines, cache, reading, bar)
+    else:
+        table = eval_baselines(run, parts, options.baselines, cache, reading, bar)
     frames, beside, own = run.recipe.frames, "", ""
-    if views.count > 1:
-        beside, own = ", 1 view", f", {options.views} views, mean of {pooling}"
+    if protocol.views.count > 1:
+        beside, own = ", 1 view", f", {options.views} views, mean of {protocol.pooling}"
     if options.frames not in (None, frames):
         beside, own = f"{beside}, {frames} frames", f"{own}, {options.frames} frames"
-    own += warmth + "".join(f", {name} {value}" for name, value in changed_by(options, run.recipe, run.pixels))
+    own += warmth + "".join(f", {name} {value}" for name, value in changed_by(options, run.protocol))
     table.rows = [(f"{method}{beside}", found) for method, found in table.rows]
     title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
     table.add(f"{title}{own}", result)
     note = zero_shot_note(run.spec.source) if other else None
     table.lines += [*said, *([note] if note else [])]
-    table.show()
+    show_table(table)
     if options.per_class:
         _show_classes(result)
     if options.out and rank() == 0:
@@ -135,10 +133,10 @@ def _other_classes(options: Any, chosen: Dataset) -> prompts.LabelledClasses:
 
 
 def calibrated(
-    run: runs.Run, look: Look, result: evaluation.Evaluation, chosen: Dataset
+    run: runs.Run, protocol: Protocol, result: evaluation.Evaluation, chosen: Dataset
 ) -> tuple[evaluation.Evaluation, str, list[str]]:
     """(the result after the run's temperature, what to add to its title, what to say of threshold and sets)."""
-    calibration, why = calibration_for(run, look)
+    calibration, why = calibration_for(run, protocol)
     if calibration is None:
         return result, "", []
     if why:

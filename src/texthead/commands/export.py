@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from texthead.commands.console import as_asked, bar, check_template_is_used, notes, results
+from texthead.commands.console import bar, check_template_is_used, notes, protocol_with, results
 from texthead.commands.predict import with_given_classes
 from texthead.export.export import check_out
 from texthead.export.export import export as export_run
@@ -17,11 +17,10 @@ def export(options: Any) -> None:
     check_template_is_used(options, options.classes is not None, "--classes")
     check_out(out, options.to, int8=options.int8)
     run = with_given_classes(runs.load_run(options.run), options)
-    views, pooling, pixels = as_asked(options, run.recipe, run.pixels)
-    asked = {"views": views, "pooling": pooling, "pixels": pixels, "frames": options.frames}
+    protocol = protocol_with(options, run.protocol)
     notes().print("writing the model takes a minute or so")
     with bar("compare with the run", "files") as progress:
-        found = export_run(run, out, to=options.to, int8=options.int8, progress=progress, **asked)
+        found = export_run(run, out, to=options.to, int8=options.int8, protocol=protocol, progress=progress)
     for line in said(found, int8=options.int8):
         results().print(line)
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from texthead.commands.console import check_template_fills, notes, read_data, results, say_names, say_prompts
+from texthead.commands.console import bar, check_template_fills, notes, read_data, results, say_names, say_prompts
 from texthead.data import dataset as datasets
 from texthead.data.dataset import splits_of
+from texthead.data.protocol import Protocol, Views
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.features.views import Pretrained, own_pixels
 from texthead.files import replacing
 from texthead.models.build import make_head
@@ -86,9 +88,10 @@ def _lda_ground(options: Any, labels: Sequence[str], encoder: Encoder) -> tuple[
     items = dataset.split("train") if splits_of(dataset) else dataset
     targets = torch.tensor(datasets.label_indices(items, labels))
     pixels = own_pixels(encoder.visual.spec)
+    protocol = Protocol(1 if items.only_images else 8, pixels, Views(origin="centre"))
     cache = FeatureCache(encoder_key(encoder.visual, pixels))
-    ground = Pretrained(encoder, pixels, 1 if items.only_images else 8, "centre", cache, options.workers)
-    found, positions, errors = ground.features(items, skip=options.skip_unreadable, title="encode items")
+    reading = Reading(workers=options.workers, cache=cache, skip_unreadable=options.skip_unreadable)
+    found, positions, errors = Pretrained(encoder, protocol, reading, bar).features(items, "encode items")
     for error in errors:
         notes().print(f"skipped: {error}")
     return found, targets[positions]

@@ -12,32 +12,30 @@ from typing import Any
 import torch
 
 from texthead.commands.console import (
-    as_asked,
     bar,
     check_template_fills,
     check_template_is_used,
     given_template,
     notes,
+    protocol_with,
     results,
     say_other_classes,
     say_prompts,
 )
-from texthead.data.protocol import Look, Pixels, Pooling, Views
-from texthead.encoders.encoder import as_visual
+from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.evaluation.calibration import NONE, Calibration
-from texthead.features.views import own_pixels
+from texthead.features.reading import Reading
 from texthead.media.frame_folder import clips_below, is_template
 from texthead.media.shard import has_shards
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.device import pick_device
-from texthead.prediction.bulk import Part, check_rank, open_parts, predict_parts
+from texthead.prediction.bulk import Part, PartOptions, check_rank, open_parts, predict_parts
 from texthead.prediction.bulk_on_ray import predict_on_ray
 from texthead.prediction.formats import csv_columns, csv_rows, json_entry
-from texthead.prediction.predict import Prediction, calibration_for, look_of, zero_shot, zero_shot_line
+from texthead.prediction.predict import Prediction, calibration_for, protocol_of, zero_shot, zero_shot_line
 from texthead.prediction.predict import predict as predict_files
-from texthead.recipes import Recipe
 from texthead.runs import run as runs
 from texthead.text import prompts
 from texthead.text.class_names import clean_names
@@ -59,24 +57,13 @@ def predict(options: Any) -> None:
         _predict_many(options, run_folder)
         return
     model = predictor(run_folder, options)
-    views, pooling, pixels = _asked(model, options)
+    protocol = protocol_with(options, protocol_of(model)[1])
     note = zero_shot_line(model, options)
-    _, look = look_of(model, frames=options.frames, views=views, pooling=pooling, pixels=pixels)
-    calibration = told_calibration(model, look)
+    calibration = told_calibration(model, protocol)
+    workers = options.workers if _are_many(options.inputs) else 0
+    reading = Reading(workers=workers, skip_unreadable=options.skip_unreadable)
     with bar("predict", "files") as progress:
-        found = predict_files(
-            model,
-            inputs,
-            top=options.top,
-            frames=options.frames,
-            views=views,
-            pooling=pooling,
-            pixels=pixels,
-            sets=options.sets,
-            skip_unreadable=options.skip_unreadable,
-            workers=options.workers if _are_many(options.inputs) else 0,
-            progress=progress,
-        )
+        found = predict_files(model, inputs, protocol, reading, top=options.top, sets=options.sets, progress=progress)
     _print_predictions(found, calibration, options)
     if note:
         notes().print(note)
@@ -143,14 +130,6 @@ def _check_goes_together(options: Any) -> None:
         raise DataError("--rank and --ranks go together: the number of this process, from 0, and how many there are")
 
 
-def _asked(model: runs.Run | Recognizer, options: Any) -> tuple[Views, Pooling, Pixels]:
-    """The views, what is averaged over them, and the sizes."""
-    if isinstance(model, runs.Run):
-        return as_asked(options, model.recipe, model.pixels)
-    own = own_pixels(as_visual(model.visual).spec)
-    return as_asked(options, Recipe(name="zero-shot", origin="centre"), own)
-
-
 def _predict_many(options: Any, run_folder: str | None) -> None:
     """Make this process's parts, with a line each, and say how far all processes are."""
     rank, ranks = _place(options)
@@ -158,22 +137,16 @@ def _predict_many(options: Any, run_folder: str | None) -> None:
     if options.ray is not None and ranks > 1:
         raise DataError(f"--ray shares the parts by itself, and this is process {rank} of {ranks}: start one alone")
     model = predictor(run_folder, options)
-    views, pooling, pixels = _asked(model, options)
-    parts = open_parts(
-        model,
-        options.manifest,
-        options.out,
+    wanted = PartOptions(
         part=options.part or 1000,
         top=options.top,
         scores=bool(options.scores),
         batch=options.batch or 1,
-        views=views,
-        pooling=pooling,
-        frames=options.frames,
-        pixels=pixels,
         sets=options.sets,
     )
-    told_calibration(model, parts.look)
+    protocol = protocol_with(options, protocol_of(model)[1])
+    parts = open_parts(model, options.manifest, options.out, protocol, wanted)
+    told_calibration(model, parts.protocol)
     say, skip, began = notes(), options.skip_unreadable, time.perf_counter()
     made: list[int] = []
 
@@ -267,9 +240,9 @@ def _given_classes(options: Any) -> tuple[list[str], list[str], list[Any]]:
     return labels, clean_names(labels) if options.names == "clean" else labels, list(given.values())
 
 
-def told_calibration(model: runs.Run | Recognizer, look: Look) -> Calibration | None:
+def told_calibration(model: runs.Run | Recognizer, protocol: Protocol) -> Calibration | None:
     """What of a run's calibration holds for what is looked at in this way, after a note on it."""
-    found, why = calibration_for(model, look)
+    found, why = calibration_for(model, protocol)
     if found is None:
         return None
     told = f"probabilities are after temperature {found.temperature:.3g} (calibration.json, {found.items} items)"

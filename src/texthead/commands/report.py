@@ -6,17 +6,19 @@ from typing import Any
 from texthead.commands.calibrate import scores_of
 from texthead.commands.console import bar, notes, read_data, results
 from texthead.commands.eval import calibrated
+from texthead.commands.score_table import show_table
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division
-from texthead.data.protocol import Look
+from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError
 from texthead.evaluation import evaluate
 from texthead.evaluation.frame_order import OrderTest, blind_to_order, order_test
 from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.media.fingerprints import fingerprints
 from texthead.parallel.device import pick_device
-from texthead.prediction.predict import calibration_for, look_of
+from texthead.prediction.predict import calibration_for
 from texthead.report.mistakes import strips
 from texthead.report.probabilities import HowSure, how_sure
 from texthead.report.run_page import write_report
@@ -45,34 +47,26 @@ def report(options: Any) -> None:
     for line in lines:
         say.print(f"note: {line}")
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
-    _, look = look_of(run)
+    protocol = run.protocol
     # Of the run's own encoder, so that the test of the frames' order and the next report encode nothing again.
     key = encoder_key(as_visual(run.model.visual), run.pixels)
     cache = FeatureCache(key, options.cache and Path(options.cache))
+    reading = Reading(workers=options.workers, cache=cache, skip_unreadable=options.skip_unreadable)
     with bar("score", "files") as progress:
-        result = evaluate.evaluate(
-            run.model,
-            chosen,
-            frames=look.frames,
-            pixels=look.pixels,
-            views=look.views,
-            pooling=look.pooling,
-            cache=cache,
-            skip_unreadable=options.skip_unreadable,
-            workers=options.workers,
-            progress=progress,
-        )
-    sure = _sure(run, result, look, others, options)
-    table = eval_baselines(run, Division(chosen, None, chosen, split_name), options)
-    own, warmth, said = calibrated(run, look, result, chosen)
+        result = evaluate.evaluate(run.model, chosen, protocol, reading, progress=progress)
+    sure = _sure(run, result, protocol, others, options)
+    folder = None if options.cache is None else Path(options.cache)
+    parts = Division(chosen, None, chosen, split_name)
+    table = eval_baselines(run, parts, options.baselines, folder, reading, bar)
+    own, warmth, said = calibrated(run, protocol, result, chosen)
     table.add(f"this run ({run.model.head.kind} head){warmth}", own)
     table.lines += said
-    table.show()
-    order = _order(run, chosen, look, cache, options)
+    show_table(table)
+    order = _order(run, chosen, protocol, reading)
     with bar("look", "clips") as progress:
         shown = strips(
             result,
-            look,
+            protocol,
             mistakes=options.mistakes,
             hits=options.hits,
             lit=options.saliency,
@@ -91,7 +85,7 @@ def check_unknown_is_used(run: runs.Run, unknown: str | None) -> None:
     """
     if unknown is None:
         return
-    made, why = calibration_for(run, look_of(run)[1])
+    made, why = calibration_for(run, run.protocol)
     if made is None or made.threshold is None:
         told = why or "the run has none"
         raise DataError(
@@ -100,9 +94,11 @@ def check_unknown_is_used(run: runs.Run, unknown: str | None) -> None:
         )
 
 
-def _sure(run: runs.Run, result: evaluate.Evaluation, look: Look, unknown: Dataset | None, options: Any) -> HowSure:
+def _sure(
+    run: runs.Run, result: evaluate.Evaluation, protocol: Protocol, unknown: Dataset | None, options: Any
+) -> HowSure:
     """How far the probabilities can be taken at their word; a threshold is measured by unknown items, where given."""
-    made, why = calibration_for(run, look)
+    made, why = calibration_for(run, protocol)
     lines, others = [f"{runs.CALIBRATION}: {why}."] if why else [], None
     if made is not None and unknown is not None:
         prints = fingerprints([item.path for item in unknown.items])
@@ -115,24 +111,14 @@ def _sure(run: runs.Run, result: evaluate.Evaluation, look: Look, unknown: Datas
             lines.append(
                 f"{len(unknown) - len(fresh)} of the {len(unknown)} unknown items set the threshold and are left out."
             )
-        others, _ = scores_of(run, look, options, fresh, "score unknown items")
+        others, _ = scores_of(run, protocol, options, fresh, "score unknown items")
     return how_sure(result, calibration=made, unknown=others, lines=lines)
 
 
-def _order(run: runs.Run, chosen: Dataset, look: Look, cache: FeatureCache, options: Any) -> OrderTest | str:
+def _order(run: runs.Run, chosen: Dataset, protocol: Protocol, reading: Reading) -> OrderTest | str:
     """The test of the frames' order, or why there is none."""
-    blind = blind_to_order(run.model, look.frames)
+    blind = blind_to_order(run.model, protocol.frames)
     if blind:
         return blind
     with bar("other orders", "files") as progress:
-        return order_test(
-            run.model,
-            chosen,
-            frames=look.frames,
-            pixels=look.pixels,
-            views=look.views,
-            cache=cache,
-            skip_unreadable=options.skip_unreadable,
-            workers=options.workers,
-            progress=progress,
-        )
+        return order_test(run.model, chosen, protocol, reading, progress=progress)

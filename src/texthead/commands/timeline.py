@@ -11,7 +11,7 @@ from typing import Any
 
 from texthead.commands.console import bar, check_template_is_used, notes, results
 from texthead.commands.predict import predictor, told_calibration
-from texthead.data.protocol import Look
+from texthead.data.protocol import Protocol
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.calibration import NONE, Calibration
 from texthead.files import replacing
@@ -19,7 +19,7 @@ from texthead.media.video_pipe import PipedVideo
 from texthead.models.recognizer import Recognizer
 from texthead.prediction.events import CSV_COLUMNS, Event, EventFinder, Hysteresis, Stretch, csv_row, in_order, srt
 from texthead.prediction.overlay import Curve, codec, write_overlay
-from texthead.prediction.predict import look_of, zero_shot_line
+from texthead.prediction.predict import protocol_of, zero_shot_line
 from texthead.prediction.timeline import Sliding, Source, open_timed, scores_over_time, timeline_json
 from texthead.report.figures import without_glyph
 from texthead.runs import run
@@ -36,10 +36,10 @@ def timeline(options: Any) -> None:
     _check_outputs(options, path)
     with _opened(path) as video:
         model = predictor(run_folder, options)
-        (recognizer, look) = look_of(model)
+        (recognizer, protocol) = protocol_of(model)
         names = recognizer.names
-        _say_how(recognizer, look, sliding, video)
-        calibration = _told_calibration(model, look)
+        _say_how(recognizer, protocol, sliding, video)
+        calibration = _told_calibration(model, protocol)
         printer = _Printer(options, live=path == PIPE)
         curve = Curve() if options.overlay else None
         best = _watch(model, video, sliding, EventFinder(names, rule), printer, curve)
@@ -122,9 +122,9 @@ def _opened(path: str) -> Source:
     return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
 
 
-def _told_calibration(model: run.Run | Recognizer, look: Look) -> Calibration | None:
+def _told_calibration(model: run.Run | Recognizer, protocol: Protocol) -> Calibration | None:
     """What of the run's calibration is used, after a note on it."""
-    found = told_calibration(model, look)
+    found = told_calibration(model, protocol)
     if found is not None and found.threshold is not None:
         notes().print(
             f"note: a window whose best probability is not above {found.threshold.probability:.3f} is {NONE} and makes "
@@ -133,18 +133,19 @@ def _told_calibration(model: run.Run | Recognizer, look: Look) -> Calibration | 
     return found
 
 
-def _say_how(recognizer: Recognizer, look: Look, sliding: Sliding, video: Source) -> None:
+def _say_how(recognizer: Recognizer, protocol: Protocol, sliding: Sliding, video: Source) -> None:
     """What is done with the video, and what is not as usual."""
     say = notes()
-    views = sliding.views(look.frames)
+    views = sliding.views(protocol.frames)
     clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
     say.print(
-        f"{sliding.rate:g} frames a second, encoded once; windows of {sliding.window:g} s are {clips} of {look.frames}"
+        f"{sliding.rate:g} frames a second, encoded once; windows of {sliding.window:g} s are {clips} "
+        f"of {protocol.frames}"
     )
     if not recognizer.sees_frames_apart:
         say.print(
             f"note: {type(recognizer.temporal).__name__} works inside the encoder, so each window is encoded whole: "
-            f"{views.clips * look.frames} times as much to do"
+            f"{views.clips * protocol.frames} times as much to do"
         )
     if not video.has_times:
         say.print(f"note: {video.path} has no time stamps: times are counted from its frame rate")

@@ -9,15 +9,17 @@ from typing import Any
 import torch
 
 from texthead.commands.console import bar, check_template_fills, notes, read_data, results, say_names, say_prompts
+from texthead.commands.score_table import show_table
 from texthead.data import dataset as datasets
 from texthead.data.dataset import Dataset, splits_of
 from texthead.data.division import HELD_OUT, Division, divide, with_validation
-from texthead.data.protocol import Look, Views
+from texthead.data.protocol import Protocol, Views
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.evaluation import evaluate
 from texthead.evaluation.frame_order import blind_to_order, order_test
 from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.features.views import Pretrained
 from texthead.models.build import make_head, make_temporal_for, pixels_for
 from texthead.models.recognizer import Recognizer
@@ -72,11 +74,13 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
     pixels = pixels_for(recipe, encoder.visual.spec)
     temporal = make_temporal_for(recipe, encoder.visual)
     cache = FeatureCache(encoder_key(encoder.visual, pixels), options.cache and Path(options.cache))
-    ground = Pretrained(encoder, pixels, recipe.frames, recipe.origin, cache, options.workers)
+    protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
+    reading = Reading(workers=options.workers, cache=cache, skip_unreadable=options.skip_unreadable)
+    ground = Pretrained(encoder, protocol, reading, bar)
     compare = are_few(options.baselines, len(parts.train))
     found = None
     if compare or recipe.center or options.head == "lda" or options.skip_unreadable:
-        found, parts = _readable(ground, parts, skip=options.skip_unreadable)
+        found, parts = _readable(ground, parts)
     targets = torch.tensor(datasets.label_indices(parts.train, labels))
     head = make_head(
         options.head,
@@ -93,7 +97,7 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
         say_prompts(labels, head.prompts)  # pyright: ignore
     table = Comparison(parts, labels)
     if compare and found is not None and len(parts.scored):
-        baselines(ground, table, names, recipe, found, targets, skip=options.skip_unreadable, prompts=shown)
+        baselines(ground, table, names, recipe, found, targets, prompts=shown)
     model = Recognizer(encoder.visual, temporal, head).to(device)
     with bar("train", "clips") as progress, board or nullcontext():
         records = training.train(
@@ -115,9 +119,10 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
             say=progress.say,
             follow=board and board.add,
         )
-    look, kept = Look(recipe.frames, pixels, Views(origin=recipe.origin)), cache if recipe.freeze_encoder else None
-    _score(out, model, table, look, kept, options)
-    _report(out, model, records, table, look, kept, options)
+    # An encoder that was trained has other features than the cache.
+    reading = reading if recipe.freeze_encoder else replace(reading, cache=None)
+    _score(out, model, table, protocol, reading, options.head)
+    _report(out, model, records, table, protocol, reading)
 
 
 def named(options: Any, train_set: Dataset) -> tuple[list[str], list[tuple[str, ...] | None], list[str]]:
@@ -176,13 +181,13 @@ def _announce(parts: Division, lines: Sequence[str], drawn: str) -> None:
     )
 
 
-def _readable(ground: Pretrained, parts: Division, *, skip: bool) -> tuple[torch.Tensor, Division]:
+def _readable(ground: Pretrained, parts: Division) -> tuple[torch.Tensor, Division]:
     """The pretrained features of the readable training items, and the division without the others.
 
-    What cannot be read is an error, or left out if `skip`. The scored items keep theirs: they are listed and counted
-    beside the result.
+    What cannot be read is an error, or left out where the reading skips it. The scored items keep theirs: they are
+    listed and counted beside the result.
     """
-    found, positions, errors = ground.features(parts.train, skip=skip, title="encode training items")
+    found, positions, errors = ground.features(parts.train, "encode training items")
     for error in errors:
         notes().print(f"skipped: {error}")
     train = parts.train.pick(positions) if errors else parts.train
@@ -190,35 +195,20 @@ def _readable(ground: Pretrained, parts: Division, *, skip: bool) -> tuple[torch
         lost = sorted(set(parts.train.classes) - set(train.classes))
         raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
     val = parts.val
-    if skip and val is not None:
-        val = val.pick(ground.features(val, skip=True, title="encode held-out items")[1])
+    if ground.reading.skip_unreadable and val is not None:
+        val = val.pick(ground.features(val, "encode held-out items")[1])
     return found, replace(parts, train=train, val=val if val is not None and len(val) else None)
 
 
-def _score(
-    out: Path, model: Recognizer, table: Comparison, look: Look, kept: FeatureCache | None, options: Any
-) -> None:
-    """The run's own score, printed with what stands beside it and kept in the run folder.
-
-    `kept` are the features of an encoder that was not trained.
-    """
+def _score(out: Path, model: Recognizer, table: Comparison, protocol: Protocol, reading: Reading, head: str) -> None:
+    """Print the run's own score beside the baselines, and write it into the run folder."""
     if not len(table.parts.scored):
         notes().print("note: no held-out item, so nothing was scored")
         return
     with bar("score", "files") as progress:
-        result = evaluate.evaluate(
-            model,
-            table.parts.scored,
-            frames=look.frames,
-            pixels=look.pixels,
-            views=look.views,
-            cache=kept,
-            skip_unreadable=options.skip_unreadable,
-            workers=options.workers,
-            progress=progress,
-        )
-    table.add(f"this run ({options.head} head)", result)
-    table.show()
+        result = evaluate.evaluate(model, table.parts.scored, protocol, reading, progress=progress)
+    table.add(f"this run ({head} head)", result)
+    show_table(table)
     if rank() == 0:
         write_scores(out, Scores(table.parts.scored_name, tuple(Score.of(*row) for row in table.rows)))
 
@@ -228,29 +218,19 @@ def _report(
     model: Recognizer,
     records: Sequence[dict],
     table: Comparison,
-    look: Look,
-    kept: FeatureCache | None,
-    options: Any,
+    protocol: Protocol,
+    reading: Reading,
 ) -> None:
     """`report.html` in the run folder, with what takes no more than seconds: no frame is encoded for it again."""
     shown, order, sure = [], "", None
     if table.rows:
-        blind = blind_to_order(model, look.frames)
+        blind = blind_to_order(model, protocol.frames)
         order = blind or f"Not tested here; `texthead report {out}` does."
-        if not blind and kept is not None and len(table.parts.scored) <= FEW_TO_REORDER:
-            order = order_test(
-                model,
-                table.parts.scored,
-                frames=look.frames,
-                pixels=look.pixels,
-                views=look.views,
-                cache=kept,
-                skip_unreadable=options.skip_unreadable,
-                workers=options.workers,
-            )
+        if not blind and reading.cache is not None and len(table.parts.scored) <= FEW_TO_REORDER:
+            order = order_test(model, table.parts.scored, protocol, reading)
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]
-            shown, sure = strips(own, look), how_sure(own)
+            shown, sure = strips(own, protocol), how_sure(own)
         write_report(out / "report.html", out, model, records, table, shown, order, sure)
     results().print(f"run: {out}   report: {out / 'report.html'}")

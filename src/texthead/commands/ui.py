@@ -1,11 +1,12 @@
 """`texthead ui`: a page on this machine that names what is in files."""
 
 import importlib.util
+import sys
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from texthead.commands.console import given_template, notes
+from texthead.commands.console import given_template, notes, results
 from texthead.errors import DataError, RunError
 from texthead.parallel.device import pick_device
 from texthead.parallel.worker_pool import Held
@@ -38,7 +39,12 @@ def ui(options: Any) -> None:
         hosts = LOCAL if options.host in LOCAL else None
         guard = Guard(app, hosts, folder, most_bytes=UPLOADS_KEPT * one, most_bytes_of_one=one)
         with suppress(KeyboardInterrupt):
-            serve(listening, guard, options.host)
+            serve(listening, guard, options.host, _show_address)
+
+
+def _show_address(address: str) -> None:
+    results().print(f"page: {address}  (Ctrl-C ends it)")
+    sys.stdout.flush()
 
 
 def _source(options: Any) -> Source:

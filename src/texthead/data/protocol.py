@@ -1,7 +1,7 @@
-"""How items are looked at in testing: sizes, views, and what is averaged over them."""
+"""How a model looks at items in testing: frames, sizes, views, and what is averaged over them."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 from texthead.data.sampling import CROP_COUNTS, Along, Origin, centre_in_segment, clips_in_segments, dense_clips
 from texthead.errors import DataError
@@ -74,9 +74,6 @@ class Views:
         return [parts[k :: self.clips] for k in range(self.clips)]
 
 
-# --- clips: one item's frames, as training and testing take them -----------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Pixels:
     """How frames become the encoder's input in testing: short side `resize`, crops of `size`, in pixels.
@@ -90,19 +87,43 @@ class Pixels:
     squash: bool = False
 
 
-class Look(NamedTuple):
-    """How files are looked at: frames of a clip, sizes, views, and what is averaged over them."""
+@dataclass(frozen=True)
+class Protocol:
+    """How a model looks at an item in testing.
 
-    frames: int
-    pixels: Pixels
-    views: Views
+    Args:
+        frames: frames per clip.
+        pixels: sizes in pixels; the encoder's own if None.
+        views: clips in time and crops in space.
+        pooling: what is averaged over the views.
+
+    Source: Sec. 4.1; Tables 5 and 7.
+    Raises: DataError for frames below 1 or an unknown pooling.
+    """
+
+    frames: int = 8
+    pixels: Pixels | None = None
+    views: Views = Views()
     pooling: Pooling = "features"
 
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise DataError(f"frames must be at least 1, got {self.frames}")
+        if self.pooling not in get_args(Pooling):
+            raise DataError(f"pooling must be one of {', '.join(get_args(Pooling))}, got {self.pooling!r}")
+
+    @property
+    def sizes(self) -> Pixels:
+        """Return the sizes.
+
+        Raises: DataError if they are left to the encoder.
+        """
+        if self.pixels is None:
+            raise DataError(
+                "pixels is None, the encoder's own sizes, which are not known here: give Pixels(size, resize, ...)"
+            )
+        return self.pixels
+
     def to_json(self) -> dict[str, Any]:
-        """The same in what JSON knows."""
-        return {
-            "frames": self.frames,
-            "pixels": asdict(self.pixels),
-            "views": asdict(self.views),
-            "pooling": self.pooling,
-        }
+        """Return the protocol as JSON values."""
+        return asdict(self)

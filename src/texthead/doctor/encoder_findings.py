@@ -10,19 +10,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.data.dataset import Item
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Protocol
 from texthead.doctor import findings, swapped_names
 from texthead.doctor.findings import Finding
 from texthead.doctor.swapped_names import Swap
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import imagenet_texts
 from texthead.errors import EncoderError
-from texthead.features.cache import FeatureCache, encoder_key
-from texthead.features.frames import Progress
+from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.models.head_rows import text_rows
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Progress
 from texthead.text import prompts
 from texthead.text.class_names import clean_name
 
@@ -38,27 +38,11 @@ Rows = Float[np.ndarray, "items dim"]
 
 
 def mean_features(
-    encoder: Encoder,
-    paths: Sequence[Path],
-    *,
-    frames: int,
-    pixels: Pixels,
-    cache: Path | None,
-    workers: int,
-    progress: Progress,
+    encoder: Encoder, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None = None
 ) -> dict[int, Float[np.ndarray, " dim"]]:
-    """The mean feature of each file's frames, by its place; a file that cannot be read has none."""
-    kept = FeatureCache(encoder_key(encoder.visual, pixels), cache)
-    entries = item_features(
-        Recognizer(encoder.visual, MeanPool(), nn.Identity()),
-        paths,
-        frames=frames,
-        pixels=pixels,
-        views=Views(origin="centre"),
-        cache=kept,
-        workers=workers,
-        progress=progress,
-    )
+    """Return the mean feature of each file's frames, by its position; a file that cannot be read has none."""
+    model = Recognizer(encoder.visual, MeanPool(), nn.Identity())
+    entries = item_features(model, paths, protocol, reading, progress)
     return {place: entry[0].numpy() for place, entry in enumerate(entries) if isinstance(entry, Tensor)}
 
 

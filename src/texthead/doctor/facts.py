@@ -13,7 +13,6 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float, UInt8
 
-from texthead.commands.console import bar
 from texthead.data.dataset import Dataset
 from texthead.data.sampling import centre_in_segment, evenly
 from texthead.errors import MediaError
@@ -21,6 +20,7 @@ from texthead.media.fingerprints import content_digest
 from texthead.media.image import FrameFolder, Image
 from texthead.media.open import Media, open_media
 from texthead.media.video import Video
+from texthead.parallel.progress import Bar, no_bar
 from texthead.parallel.worker_pool import Lost, watched
 
 # The file is of no use.
@@ -218,7 +218,9 @@ def difference_hash(grey: Float[np.ndarray, "64 64"]) -> Bool[np.ndarray, " bits
     return (np.diff(np.asarray(shrunk), axis=1) > 0).ravel()
 
 
-def read_facts(dataset: Dataset, *, workers: int, seconds: float, pictured: Collection[int] = ()) -> list[Facts]:
+def read_facts(
+    dataset: Dataset, *, workers: int, seconds: float, pictured: Collection[int] = (), bar: Bar = no_bar
+) -> list[Facts]:
     """The facts of each item's file, read by processes of which none can hold up the rest.
 
     Args:

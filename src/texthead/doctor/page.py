@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from texthead.commands.console import notes
 from texthead.data.dataset import Dataset
 from texthead.doctor import overview
 from texthead.doctor.facts import Facts
@@ -108,7 +107,6 @@ def write_page(
             report, "path", [(str(dataset.items[position].path), why) for position, why in gone.items()], dataset
         )
     report.write(path)
-    notes().print(f"report: {path}")
 
 
 def _add_overview(report: Report, dataset: Dataset, there: Overview, facts: Sequence[Facts]) -> None:

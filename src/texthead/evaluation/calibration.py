@@ -96,7 +96,7 @@ class Calibration:
         temperature: scores are divided by it; above 1 the model was too sure of itself.
         items: how many items it was learned from, of which `content` has the fingerprints.
         classes: a digest of the head's rows.
-        look: how the items were looked at, views and sizes.
+        protocol: how the items were looked at, views and sizes.
         source: where the items came from.
         measured: what it does to these items, each by a temperature that was fitted to others; None if not measured.
     """
@@ -106,7 +106,7 @@ class Calibration:
     threshold: Threshold | None = None
     coverage: Coverage | None = None
     classes: str = ""
-    look: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     content: frozenset[str] = frozenset()
     measured: Measured | None = None
@@ -156,7 +156,7 @@ class Calibration:
             "temperature": self.temperature,
             "threshold": None if self.threshold is None else self.threshold._asdict(),
             "coverage": None if self.coverage is None else self.coverage._asdict(),
-            "look": dict(self.look),
+            "look": dict(self.protocol),
             **items,
         }
 
@@ -177,7 +177,7 @@ class Calibration:
                 None if threshold is None else Threshold(*(threshold[key] for key in Threshold._fields)),
                 None if coverage is None else Coverage(*(coverage[key] for key in Coverage._fields)),
                 classes=str(value["classes"]),
-                look=dict(value["look"]),
+                protocol=dict(value["look"]),
                 source=str(value["source"]),
                 content=frozenset(map(str, value["content"])),
                 # Not in the files of earlier versions.
@@ -201,7 +201,7 @@ def calibrate(
     false_accept: float = 0.05,
     coverage: float | None = 0.9,
     classes: str = "",
-    look: Mapping[str, Any] | None = None,
+    protocol: Mapping[str, Any] | None = None,
     source: str = "",
     content: frozenset[str] = frozenset(),
 ) -> Calibration:
@@ -211,7 +211,7 @@ def calibrate(
         unknown: scores of items that are of none of the classes; without them there is no threshold.
         false_accept: the rate (0-1) at which such items may get an answer.
         coverage: the rate (0-1) at which the sets shall hold the label; None for no sets.
-        classes, look, source, content: as of `Calibration`.
+        classes, protocol, source, content: as of `Calibration`.
 
     Raises:
         DataError: too few items for what is asked; `fewest` says how many it needs.
@@ -223,7 +223,7 @@ def calibrate(
         threshold = Threshold(false_accept, limit, len(unknown))
     if coverage is not None:
         sets = Coverage(coverage, conformal_quantile(scores, targets, coverage=coverage))
-    return Calibration(temperature, len(scores), threshold, sets, classes, look or {}, source, content)
+    return Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source, content)
 
 
 def measure(

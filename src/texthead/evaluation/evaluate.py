@@ -11,16 +11,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset, label_indices
-from texthead.data.protocol import Pixels, Pooling, Views
+from texthead.data.protocol import Pooling, Protocol
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.confusions import ClassRow, class_rows
 from texthead.evaluation.intervals import grouped_interval
 from texthead.evaluation.reliability import confidences, expected_calibration_error
-from texthead.features.cache import FeatureCache
-from texthead.features.frames import Progress, check_any, readable
+from texthead.features.frames import check_any, readable
+from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.models.heads import mean_probability
 from texthead.models.recognizer import Recognizer
+from texthead.parallel.progress import Progress
 
 # So many items' features are scored at once.
 _PART = 256
@@ -99,6 +100,11 @@ class Evaluation:
         return grouped_interval(self.right, self.groups)
 
     @property
+    def interval_text(self) -> str:
+        """The interval in percent, as `41.7-84.8`."""
+        return "{:.1f}-{:.1f}".format(*self.interval)
+
+    @property
     def classes(self) -> list[ClassRow]:
         """How each class fared, in the order of the names."""
         return class_rows(self.targets.numpy(), self.scores.argmax(1).numpy(), self.names, self.groups)
@@ -118,46 +124,23 @@ class Evaluation:
 def score(
     model: Recognizer,
     paths: Sequence[Path],
-    *,
-    frames: int,
-    pixels: Pixels,
-    views: Views | None = None,
-    pooling: Pooling = "features",
-    cache: FeatureCache | None = None,
-    skip_unreadable: bool = False,
-    workers: int = 0,
-    batch: int = 1,
+    protocol: Protocol,
+    reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> Scores:
-    """The scores of each file; with a cache and one crop, frames that were encoded before are not decoded again.
+    """Return the scores of each file.
 
-    Of several processes all must call it, and each gets the whole result.
-
-    Args:
-        batch: files that are encoded at once where no cache is used. Of 1, a file's features depend on no other file;
-            of more, which is faster, their last bits depend on which files stand beside, though not on the processes.
-            The head takes 256 files at once, so the last bits of scores depend on those in any case.
+    With several processes all must call it, and each gets the whole result.
 
     Raises:
-        MediaError: a file that cannot be read, unless `skip_unreadable`.
-        DataError: no file at all that can be read.
+        MediaError: a file cannot be read, unless the reading skips such files.
+        DataError: no file can be read.
     """
-    views = views or Views()
-    entries = item_features(
-        model,
-        paths,
-        frames=frames,
-        pixels=pixels,
-        views=views,
-        cache=cache,
-        workers=workers,
-        batch=batch,
-        progress=progress,
-    )
-    positions, errors = readable(entries, skip=skip_unreadable)
+    entries = item_features(model, paths, protocol, reading, progress)
+    positions, errors = readable(entries, skip=reading.skip_unreadable)
     check_any(paths, positions, errors)
     features = torch.stack([entry for entry in entries if not isinstance(entry, MediaError)])
-    rows = head_scores(model, features, pooling=pooling)
+    rows = head_scores(model, features, pooling=protocol.pooling)
     return Scores([paths[i] for i in positions], rows, positions, errors)
 
 
@@ -196,46 +179,27 @@ def check_scores(scores: Float[Tensor, "items classes"]) -> None:
 def evaluate(
     model: Recognizer,
     dataset: Dataset,
+    protocol: Protocol = Protocol(),
+    reading: Reading = Reading(),
     *,
     labels: Sequence[str] | None = None,
-    frames: int,
-    pixels: Pixels,
-    views: Views | None = None,
-    pooling: Pooling = "features",
-    cache: FeatureCache | None = None,
-    skip_unreadable: bool = False,
-    workers: int = 0,
-    batch: int = 1,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Scores and exact counts of the model on every readable item, once each on any number of processes.
+    """Return scores and exact counts of the model on every readable item, once each on any number of processes.
 
     Each process gets the whole result; all must call it, with the same model and data.
 
     Args:
         labels: the data's label of each row of the head; the model's own names if None.
-        batch: as of `score`.
 
     Raises:
-        DataError: a label that the head has no row for.
-        MediaError: an item that cannot be read, unless `skip_unreadable`.
+        DataError: a label for which the head has no row.
+        MediaError: an item cannot be read, unless the reading skips such items.
     """
     targets = torch.tensor(label_indices(dataset, labels or model.names))
-    found = score(
-        model,
-        [item.path for item in dataset.items],
-        frames=frames,
-        pixels=pixels,
-        views=views,
-        pooling=pooling,
-        cache=cache,
-        skip_unreadable=skip_unreadable,
-        workers=workers,
-        batch=batch,
-        progress=progress,
-    )
-    kept = dataset.pick(found.positions)
-    return Evaluation(model.names, found.paths, targets[found.positions], found.scores, found.skipped, kept.groups)
+    scored = score(model, [item.path for item in dataset.items], protocol, reading, progress)
+    kept = dataset.pick(scored.positions)
+    return Evaluation(model.names, scored.paths, targets[scored.positions], scored.scores, scored.skipped, kept.groups)
 
 
 def mean_average_precision(

@@ -8,13 +8,14 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset, label_indices
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Protocol
 from texthead.evaluation.intervals import lead_interval
-from texthead.features.cache import FeatureCache
-from texthead.features.frames import Progress, readable
+from texthead.features.frames import readable
+from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Progress
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -75,15 +76,11 @@ def shuffled(frames: int, seed: int) -> list[int]:
 def order_test(
     model: Recognizer,
     dataset: Dataset,
+    protocol: Protocol,
+    reading: Reading = Reading(),
     *,
     labels: Sequence[str] | None = None,
-    frames: int,
-    pixels: Pixels,
-    views: Views | None = None,
-    cache: FeatureCache | None = None,
     seeds: Sequence[int] = SEEDS,
-    skip_unreadable: bool = False,
-    workers: int = 0,
     progress: Progress | None = None,
 ) -> OrderTest:
     """The score with frames shuffled and reversed beside the score with frames as they are, on the same items.
@@ -94,27 +91,24 @@ def order_test(
 
     Args:
         labels: the data's label of each row of the head; the model's own names if None.
-        views: of one clip and one crop.
-        cache: of the model's encoder, as `evaluate` takes it.
+        protocol: of one clip and one crop.
         seeds: one order each, the same for all items.
 
     Raises:
         DataError: a label that the head has no row for.
-        MediaError: an item that cannot be read, unless `skip_unreadable`.
+        MediaError: an item that cannot be read, unless the reading skips such items.
     """
+    frames = protocol.frames
     orders = [list(range(frames)), list(reversed(range(frames))), *(shuffled(frames, seed) for seed in seeds)]
     targets = torch.tensor(label_indices(dataset, labels or model.names))
     entries = item_features(
         _in_orders(model, orders),
         [item.path for item in dataset.items],
-        frames=frames,
-        pixels=pixels,
-        views=views or Views(),
-        cache=cache,
-        workers=workers,
-        progress=progress,
+        protocol,
+        reading,
+        progress,
     )
-    positions, _ = readable(entries, skip=skip_unreadable)
+    positions, _ = readable(entries, skip=reading.skip_unreadable)
     scores = torch.stack([entry[0] for entry in entries if not isinstance(entry, Exception)])
     answers = scores.unflatten(-1, (len(orders), -1)).argmax(-1)
     right = answers == targets[positions][:, None]

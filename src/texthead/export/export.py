@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from texthead.data.protocol import Look
+from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError, RunError
@@ -34,12 +34,12 @@ from texthead.export import standalone
 from texthead.export.int8 import FRAMES, quantise, way_for
 from texthead.export.model_card import model_card
 from texthead.export.parity import Parity, check_parity, item_clips, parity
-from texthead.features.frames import Progress
 from texthead.files import write_json
 from texthead.media.shard import is_member
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalTransformer
-from texthead.prediction.predict import calibration_for, look_of
+from texthead.parallel.progress import Progress
+from texthead.prediction.predict import calibration_for, protocol_of
 from texthead.runs.folder import classes_json
 from texthead.runs.run import Run
 
@@ -68,8 +68,8 @@ def export(
     *,
     to: To = "onnx",
     int8: bool = False,
+    protocol: Protocol | None = None,
     progress: Progress | None = None,
-    **asked: Any,
 ) -> Parity:
     """How far the exported model is from the run, after writing its folder; the folder is there whole or not at all.
 
@@ -79,7 +79,7 @@ def export(
         to: an ONNX model for onnxruntime, or a torch.export program for torch alone.
         int8: weights of eight bits; what that costs is in the model card. Threshold and sets of a calibrated run are
             left out then, since they hold for the run's own scores.
-        asked: `frames`, `pixels`, `views` and `pooling` as of `predict`.
+        protocol: how files are read; the run's own if None.
 
     Raises:
         RunError: a folder that is there, a package that is missing, a model that cannot be exported, or whose scores
@@ -87,19 +87,19 @@ def export(
     """
     out = Path(out)
     check_out(out, to, int8=int8)
-    model, look = look_of(run, **asked)
-    scorer = Scorer(model.cpu().eval(), look.pooling).eval()
+    model, protocol = protocol_of(run, protocol)
+    scorer = Scorer(model.cpu().eval(), protocol.pooling).eval()
     with _folder(out) as folder:
-        way = _write_model(folder, scorer, run, look, to, int8)
-        write_json(folder / "preprocessing.json", preprocessing(scorer, look, to))
+        way = _write_model(folder, scorer, run, protocol, to, int8)
+        write_json(folder / "preprocessing.json", preprocessing(scorer, protocol, to))
         write_json(folder / "classes.json", _classes(run))
-        made, why = kept_calibration(run, look, promises=not int8)
+        made, why = kept_calibration(run, protocol, promises=not int8)
         write_json(folder / "thresholds.json", thresholds(made, why))
         shutil.copyfile(standalone.__file__, folder / "predict.py")
-        found = parity(folder, scorer, run, look, progress)
+        found = parity(folder, scorer, run, protocol, progress)
         if not int8:
             check_parity(found)
-        card = model_card(run, look, out.name, found, made=made, file=MODELS[to], int8=way)
+        card = model_card(run, protocol, out.name, found, made=made, file=MODELS[to], int8=way)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return found
 
@@ -142,9 +142,9 @@ def _folder(out: Path) -> Iterator[Path]:
 # ---- what is in the folder
 
 
-def _write_model(folder: Path, scorer: Scorer, run: Run, look: Look, to: To, int8: bool) -> str | None:
+def _write_model(folder: Path, scorer: Scorer, run: Run, protocol: Protocol, to: To, int8: bool) -> str | None:
     """How it was quantised, if it was; the model is written."""
-    program = traced(scorer, look)
+    program = traced(scorer, protocol)
     file = folder / MODELS[to]
     if to == "torch":
         torch.export.save(program, file)
@@ -159,27 +159,27 @@ def _write_model(folder: Path, scorer: Scorer, run: Run, look: Look, to: To, int
         full = Path(scratch) / "full.onnx"
         written.save(full)
         way = way_for(full)
-        quantise(full, file, way, _training_clips(run, look) if way == "static" else [])
+        quantise(full, file, way, _training_clips(run, protocol) if way == "static" else [])
     return way
 
 
-def _training_clips(run: Run, look: Look) -> list[np.ndarray]:
+def _training_clips(run: Run, protocol: Protocol) -> list[np.ndarray]:
     """Clips of training files that are still there, evenly placed."""
     there = [path for path in map(Path, sorted(run.trained_on)) if path.is_file() and not is_member(path)]
-    most = max(4, FRAMES // (look.frames * look.views.count))
-    found = item_clips([there[place] for place in evenly(len(there), most)], look)
+    most = max(4, FRAMES // (protocol.frames * protocol.views.count))
+    found = item_clips([there[place] for place in evenly(len(there), most)], protocol)
     return [clips for clips in found if not isinstance(clips, MediaError)]
 
 
-def traced(scorer: Scorer, look: Look) -> torch.export.ExportedProgram:
+def traced(scorer: Scorer, protocol: Protocol) -> torch.export.ExportedProgram:
     """The model as a program of plain operations, for any number of items and of frames.
 
     Raises:
         RunError: a model with steps that depend on its input's values.
     """
-    temporal, size = scorer.model.temporal, look.pixels.size
+    temporal, size = scorer.model.temporal, protocol.sizes.size
     most = temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer) else None
-    example = torch.zeros(2, look.views.count, min(3, most or 3), 3, size, size, dtype=torch.uint8)
+    example = torch.zeros(2, protocol.views.count, min(3, most or 3), 3, size, size, dtype=torch.uint8)
     frames = torch.export.Dim("frames", max=most)  # pyright: ignore[reportArgumentType]
     free = {0: torch.export.Dim("batch"), 2: frames}
     try:
@@ -190,7 +190,7 @@ def traced(scorer: Scorer, look: Look) -> torch.export.ExportedProgram:
         raise RunError(f"{as_visual(scorer.model.visual).spec.source}: cannot be exported ({told})") from error
 
 
-def preprocessing(scorer: Scorer, look: Look, to: To) -> dict[str, object]:
+def preprocessing(scorer: Scorer, protocol: Protocol, to: To) -> dict[str, object]:
     """What `preprocessing.json` holds: all that `predict.py` does to a file, and what the model does itself."""
     spec, temporal = as_visual(scorer.model.visual).spec, scorer.model.temporal
     return {
@@ -200,15 +200,15 @@ def preprocessing(scorer: Scorer, look: Look, to: To) -> dict[str, object]:
             "name": "clips",
             "type": "uint8, RGB, 0-255",
             "axes": ["batch", "views", "frames", "channels", "height", "width"],
-            "shape": ["any", look.views.count, "any", 3, look.pixels.size, look.pixels.size],
+            "shape": ["any", protocol.views.count, "any", 3, protocol.sizes.size, protocol.sizes.size],
             "most_frames": temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer) else None,
         },
         "output": {"name": "scores", "axes": ["batch", "classes"]},
-        "frames": look.frames,
-        "views": asdict(look.views),
-        **asdict(look.pixels),
+        "frames": protocol.frames,
+        "views": asdict(protocol.views),
+        **asdict(protocol.sizes),
         "antialias": True,
-        "in_the_model": {"mean": spec.mean, "std": spec.std, "views_averaged": look.pooling},
+        "in_the_model": {"mean": spec.mean, "std": spec.std, "views_averaged": protocol.pooling},
     }
 
 
@@ -219,9 +219,9 @@ def _classes(run: Run) -> dict[str, object]:
     return classes_json(run.model.head, None, run.recipe.template)  # pyright: ignore[reportArgumentType]
 
 
-def kept_calibration(run: Run, look: Look, *, promises: bool) -> tuple[Calibration | None, str | None]:
+def kept_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:
     """(what of the run's calibration goes along, why not all of it); of int8, without `promises`, the temperature."""
-    found, why = calibration_for(run, look)
+    found, why = calibration_for(run, protocol)
     if found is not None and why is None and not promises:
         return found.without_promises(), "threshold and sets hold for scores without int8"
     return found, why

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from texthead.data.protocol import Look
+from texthead.data.protocol import Protocol
 from texthead.evaluation.calibration import NONE, Calibration
 from texthead.evaluation.intervals import wilson_interval
 from texthead.export.parity import Parity
@@ -15,12 +15,12 @@ from texthead.runs.scores import NAME, read_scores
 
 
 def model_card(
-    run: Run, look: Look, name: str, parity: Parity, *, made: Calibration | None, file: str, int8: str | None
+    run: Run, protocol: Protocol, name: str, parity: Parity, *, made: Calibration | None, file: str, int8: str | None
 ) -> str:
     """The card as Markdown; `made` is what of the run's calibration goes along."""
     sections = [
-        f"# {name}\n\n{_what(run, look, made)}",
-        f"## Use\n\n{_use(look, file)}",
+        f"# {name}\n\n{_what(run, protocol, made)}",
+        f"## Use\n\n{_use(protocol, file)}",
         f"## Numbers\n\n{_numbers(run)}\n\n{_calibrated(made)}\n\n{_parity(parity, int8)}",
         f"## Classes\n\n{_classes(run)}",
         f"## Made by\n\n{_made_by(run)}",
@@ -28,12 +28,12 @@ def model_card(
     return "\n\n".join(sections) + "\n"
 
 
-def _what(run: Run, look: Look, made: Calibration | None) -> str:
+def _what(run: Run, protocol: Protocol, made: Calibration | None) -> str:
     recipe, head = run.recipe, run.model.head
-    clip = "1 frame" if look.frames == 1 else f"{look.frames} frames of a clip"
+    clip = "1 frame" if protocol.frames == 1 else f"{protocol.frames} frames of a clip"
     return (
         f"Names what is in videos and images: one of {len(run.labels)} classes. Encoder `{run.spec.source}` "
-        f"({run.spec.architecture}), {clip} of {look.pixels.size}x{look.pixels.size} pixels, temporal module "
+        f"({run.spec.architecture}), {clip} of {protocol.sizes.size}x{protocol.sizes.size} pixels, temporal module "
         f"{recipe.temporal}, head {head.kind}. {_for_any(made)}"
     )
 
@@ -70,13 +70,13 @@ def _calibrated(made: Calibration | None) -> str:
     return f"{told}."
 
 
-def _use(look: Look, file: str) -> str:
+def _use(protocol: Protocol, file: str) -> str:
     runtime = "torch" if file.endswith(".pt2") else "onnxruntime"
     lines = [
         f"    pip install numpy {runtime} av      # and pillow for JPEG; PNG and videos do without",
         "    python predict.py clip.mp4 photo.png",
     ]
-    views = f"{look.views} views (clips x crops), {look.pooling} averaged in the model"
+    views = f"{protocol.views} views (clips x crops), {protocol.pooling} averaged in the model"
     told = (
         f"`{file}` takes `clips`: uint8 RGB, axes batch, views, frames, channels, height, width; any batch and any "
         f"number of frames; {views}. It gives `scores`, batch by classes in the order of `classes.json`; "

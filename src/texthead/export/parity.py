@@ -11,13 +11,13 @@ from jaxtyping import UInt8
 from torch import nn
 
 from texthead.data.clips import ViewClips
-from texthead.data.protocol import Look
+from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.errors import MediaError, RunError
 from texthead.export import standalone
-from texthead.features.frames import Progress
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
 from texthead.media.shard import is_member
+from texthead.parallel.progress import Progress
 from texthead.runs.run import Run
 
 # What the exported model's probabilities may differ by.
@@ -47,18 +47,18 @@ class Parity:
     right_before: int
 
 
-def parity(folder: Path, scorer: nn.Module, run: Run, look: Look, progress: Progress | None = None) -> Parity:
+def parity(folder: Path, scorer: nn.Module, run: Run, protocol: Protocol, progress: Progress | None = None) -> Parity:
     """How far the model in the folder is from the run: on coarse noise, and on held-out files that are there."""
     predictor = standalone.Predictor(folder)
     limit = predictor.settings["input"]["most_frames"]
-    counts = sorted({min(count, limit or count) for count in (1, 2, look.frames, 2 * look.frames)})
+    counts = sorted({min(count, limit or count) for count in (1, 2, protocol.frames, 2 * protocol.frames)})
     ours, theirs = [], []
     for count in counts:
-        clips = noise_clips(2 if count == look.frames else 1, count, look)
+        clips = noise_clips(2 if count == protocol.frames else 1, count, protocol)
         ours.append(_scores(scorer, clips))
         theirs.append(predictor.model(clips))
     files, labels = _held_out(run)
-    found, same, known = _on_files(predictor, scorer, files, look, progress)
+    found, same, known = _on_files(predictor, scorer, files, protocol, progress)
     ours += [own for own, _ in found]
     theirs += [their for _, their in found]
     targets = [labels[i] for i in known]
@@ -76,11 +76,15 @@ def parity(folder: Path, scorer: nn.Module, run: Run, look: Look, progress: Prog
 
 
 def _on_files(
-    predictor: standalone.Predictor, scorer: nn.Module, files: Sequence[Path], look: Look, progress: Progress | None
+    predictor: standalone.Predictor,
+    scorer: nn.Module,
+    files: Sequence[Path],
+    protocol: Protocol,
+    progress: Progress | None,
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], bool, list[int]]:
     """(scores of the run and of the folder, whether all inputs were the same, which files could be read)."""
     pairs, same, known = [], True, []
-    for i, clips in enumerate(item_clips(files, look)):
+    for i, clips in enumerate(item_clips(files, protocol)):
         if not isinstance(clips, MediaError):
             alone = standalone.views_of(files[i], predictor.settings)[None]
             same = same and np.array_equal(clips, alone)
@@ -92,10 +96,10 @@ def _on_files(
 
 
 def item_clips(
-    files: Sequence[Path], look: Look
+    files: Sequence[Path], protocol: Protocol
 ) -> Iterator[UInt8[np.ndarray, "1 views frames 3 size size"] | MediaError]:
     """The model's input for each file, as the library reads it."""
-    clips = ViewClips(files, [0] * len(files), frames=look.frames, views=look.views, pixels=look.pixels)
+    clips = ViewClips(files, [0] * len(files), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
     for place in range(len(files)):
         views = clips[place][0]
         yield views if isinstance(views, MediaError) else views[None].numpy()
@@ -110,10 +114,10 @@ def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     return [path for path, _ in chosen], [label for _, label in chosen]
 
 
-def noise_clips(items: int, frames: int, look: Look) -> UInt8[np.ndarray, "items views frames 3 size size"]:
+def noise_clips(items: int, frames: int, protocol: Protocol) -> UInt8[np.ndarray, "items views frames 3 size size"]:
     """Coarse noise, in which an encoder sees something; the same for the same shape."""
-    rng, size = np.random.default_rng([items, frames]), look.pixels.size
-    coarse = rng.integers(0, 256, (items, look.views.count, frames, 3, 8, 8), dtype=np.uint8)
+    rng, size = np.random.default_rng([items, frames]), protocol.sizes.size
+    coarse = rng.integers(0, 256, (items, protocol.views.count, frames, 3, 8, 8), dtype=np.uint8)
     places = np.arange(size) * 8 // size
     return np.ascontiguousarray(coarse[..., places, :][..., places])
 

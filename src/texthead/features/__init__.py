@@ -3,4 +3,5 @@
 cache   features on disk, by content
 frames  files -> features of their frames
 views   files -> features of their views
+reading   how files are read: workers, batch, cache, unreadable files
 """

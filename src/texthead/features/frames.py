@@ -16,13 +16,13 @@ from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual
 from texthead.errors import DataError, MediaError, TextheadError
-from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.cache import encoder_key
+from texthead.features.reading import Reading
 from texthead.media.open import is_image, open_media
 from texthead.parallel.loaders import data_loader, watched
+from texthead.parallel.progress import Progress
 
 Choose = Callable[[int], list[int]]
-
-Progress = Callable[[int, int], None]
 
 
 class FrameFeatures(NamedTuple):
@@ -67,19 +67,19 @@ def frame_features(
     paths: Sequence[Path],
     choose: Choose,
     pixels: Pixels,
-    *,
-    cache: FeatureCache | None,
-    workers: int = 0,
+    reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> list[FrameFeatures | MediaError]:
     """For each file, the sorted frame indices that `choose` picks of its length, and their features.
 
     The centre crop of each frame is encoded, once; what the cache holds is not decoded again. A file that cannot be
-    read gives its MediaError. `choose` must be picklable where `workers` is above 0.
+    read gives its MediaError. `choose` must be picklable where the reading has workers. The reading's batch and
+    `skip_unreadable` do not matter here.
 
     Raises:
         TextheadError: the cache is of another encoder or preprocessing, or its file cannot be used.
     """
+    cache = reading.cache
     if cache and cache.key != encoder_key(visual, pixels):
         raise TextheadError(
             f"{cache.path}: holds features of other weights or another size: make the cache with "
@@ -100,7 +100,7 @@ def frame_features(
         features = cache.get(digests[position], indices) if indices else None
         found[position] = FrameFeatures(length, indices, features) if length and features is not None else None
     missing = [position for position, entry in enumerate(found) if entry is None]
-    loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), workers, batch_size=None)
+    loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), reading.workers, batch_size=None)
     for position, entry in zip(missing, _encoded(visual, loader), strict=True):
         found[position] = entry
         if cache and isinstance(entry, FrameFeatures):

@@ -5,151 +5,101 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from texthead.commands.console import bar
 from texthead.data.clips import ViewClips
 from texthead.data.dataset import Dataset
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder, VisualSpec, as_visual
-from texthead.errors import DataError, MediaError
-from texthead.features.cache import FeatureCache
-from texthead.features.frames import Progress, frame_features, frames_together, readable
+from texthead.errors import MediaError
+from texthead.features.frames import frame_features, frames_together, readable
+from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, watched
+from texthead.parallel.progress import Bar, Progress, no_bar
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What the pretrained encoder makes of the training items: the ground for centers, LDA and the probe."""
+    """A pretrained encoder and how it reads items: the source of centers, LDA rows and probes."""
 
     encoder: Encoder
-    pixels: Pixels
-    frames: int
-    origin: Any
-    cache: FeatureCache
-    workers: int
+    protocol: Protocol
+    reading: Reading
+    bar: Bar = no_bar
 
-    def features(self, dataset: Dataset, *, skip: bool, title: str) -> tuple[torch.Tensor, list[int], list[MediaError]]:
-        """(one mean feature a readable item, their positions, the errors of the others)."""
-        with bar(title, "files") as progress:
-            return readable_items(
-                self.encoder.visual,
-                dataset,
-                frames=self.frames,
-                pixels=self.pixels,
-                views=Views(origin=self.origin),
-                skip=skip,
-                cache=self.cache,
-                workers=self.workers,
-                progress=progress,
-            )
+    def features(self, dataset: Dataset, title: str) -> tuple[torch.Tensor, list[int], list[MediaError]]:
+        """Return (one mean feature per readable item, their positions, the errors of the others)."""
+        with self.bar(title, "files") as progress:
+            return readable_items(self.encoder.visual, dataset, self.protocol, self.reading, progress)
 
 
 def item_features(
     model: Recognizer,
     paths: Sequence[Path],
-    *,
-    frames: int,
-    pixels: Pixels,
-    views: Views,
-    cache: FeatureCache | None,
-    workers: int = 0,
-    batch: int = 1,
+    protocol: Protocol,
+    reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
-    """The feature of each view of each file (behind the temporal module, before the head), or its MediaError.
+    """Return the feature of each view of each file (after the temporal module, before the head), or its MediaError.
 
-    Of several processes each takes a share of the batches, and all get the whole list; the first one's `progress` is
-    that of its share.
+    With several processes each takes a share of the batches, and all get the whole list; `progress` then counts the
+    share of the first process.
 
     Raises:
-        DataError: a batch below 1.
         RunError: another process has stopped.
     """
-    if batch < 1:
-        raise DataError(f"batch must be at least 1, got {batch}")
-    kept = cache if views.crops == 1 and model.sees_frames_apart else None
-    take = partial(_view_features, batch=batch) if kept is None else partial(_cached_features, cache=kept)
+    kept = protocol.views.crops == 1 and model.sees_frames_apart and reading.cache is not None
+    encode = _cached_features if kept else _view_features
     check_same("files", paths)
-    # Whole batches, so that a file stands beside the same others on any number of processes.
-    batches = share(math.ceil(len(paths) / batch), rank(), ranks())
-    own, seen = paths[batch * batches.start : batch * batches.stop], progress if rank() == 0 else None
+    # Whole batches, so that a file is encoded beside the same others on any number of processes.
+    batches = share(math.ceil(len(paths) / reading.batch), rank(), ranks())
+    own = paths[reading.batch * batches.start : reading.batch * batches.stop]
     with together():
-        found = take(model, own, frames=frames, pixels=pixels, views=views, workers=workers, progress=seen)
-    return gather_list(found)
+        features = encode(model, own, protocol, reading, progress if rank() == 0 else None)
+    return gather_list(features)
 
 
 def readable_items(
     visual: nn.Module,
     dataset: Dataset,
-    *,
-    frames: int,
-    pixels: Pixels,
-    views: Views,
-    skip: bool,
-    cache: FeatureCache | None = None,
-    workers: int = 0,
+    protocol: Protocol,
+    reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> tuple[Float[Tensor, "items dim"], list[int], list[MediaError]]:
-    """(the mean feature of each readable item, their positions, the errors of the others).
+    """Return (the mean feature of each readable item, their positions, the errors of the others).
 
     Raises:
-        MediaError: an item that cannot be read, unless `skip`.
+        MediaError: an item cannot be read, unless the reading skips such items.
     """
-    entries = item_features(
-        Recognizer(visual, MeanPool(), nn.Identity()),
-        [item.path for item in dataset.items],
-        frames=frames,
-        pixels=pixels,
-        views=views,
-        cache=cache,
-        workers=workers,
-        progress=progress,
-    )
-    positions, errors = readable(entries, skip=skip)
-    found = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
-    return torch.stack(found) if found else torch.empty(0, as_visual(visual).spec.dim), positions, errors
+    model = Recognizer(visual, MeanPool(), nn.Identity())
+    entries = item_features(model, [item.path for item in dataset.items], protocol, reading, progress)
+    positions, errors = readable(entries, skip=reading.skip_unreadable)
+    means = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
+    return torch.stack(means) if means else torch.empty(0, as_visual(visual).spec.dim), positions, errors
 
 
 def encode_items(
     visual: nn.Module,
     dataset: Dataset,
-    *,
-    frames: int = 8,
-    pixels: Pixels | None = None,
-    views: Views | None = None,
-    cache: FeatureCache | None = None,
-    workers: int = 0,
+    protocol: Protocol = Protocol(views=Views(origin="centre")),
+    reading: Reading = Reading(),
     progress: Progress | None = None,
 ) -> Float[Tensor, "items dim"]:
-    """The mean feature of each item, not normalised: the ground for rows and probes of your own.
+    """Return the mean feature of each item, not normalised: the input of your own rows and probes.
 
-    Args:
-        pixels: the encoder's own sizes if None.
-        views: one clip of segment centres and one centre crop if None; of several views the mean comes back.
+    Several views are averaged.
 
     Raises:
-        MediaError: an item that cannot be read.
+        MediaError: an item cannot be read, unless the reading skips such items.
     """
-    found, _, _ = readable_items(
-        visual,
-        dataset,
-        frames=frames,
-        pixels=pixels or own_pixels(as_visual(visual).spec),
-        views=views or Views(origin="centre"),
-        skip=False,
-        cache=cache,
-        workers=workers,
-        progress=progress,
-    )
-    return found
+    features, _, _ = readable_items(visual, dataset, protocol, reading, progress)
+    return features
 
 
 def own_pixels(spec: VisualSpec) -> Pixels:
@@ -157,26 +107,24 @@ def own_pixels(spec: VisualSpec) -> Pixels:
     return Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation, spec.squash)
 
 
+def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
+    """Return the sizes of the protocol, or the encoder's own."""
+    return protocol.pixels or own_pixels(as_visual(model.visual).spec)
+
+
 @watched()
 def _view_features(
-    model: Recognizer,
-    paths: Sequence[Path],
-    *,
-    frames: int,
-    pixels: Pixels,
-    views: Views,
-    workers: int,
-    progress: Progress | None,
-    batch: int,
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
-    """The feature of each view of each file, decoded now."""
-    clips = ViewClips(paths, [0] * len(paths), frames=frames, views=views, pixels=pixels)
-    found: list[Tensor | MediaError] = []
-    for entries in data_loader(clips, workers, batch_size=batch, collate_fn=list):
-        found += encode_views(model, [clip for clip, _, _ in entries])
+    """Return the feature of each view of each file, decoded now."""
+    pixels = pixels_of(model, protocol)
+    clips = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=pixels)
+    features: list[Tensor | MediaError] = []
+    for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list):
+        features += encode_views(model, [clip for clip, _, _ in entries])
         if progress:
-            progress(len(found), len(paths))
-    return found
+            progress(len(features), len(paths))
+    return features
 
 
 def _encoded(
@@ -202,38 +150,24 @@ def encode_views(
 
 @torch.inference_mode()
 def _cached_features(
-    model: Recognizer,
-    paths: Sequence[Path],
-    *,
-    cache: FeatureCache,
-    frames: int,
-    pixels: Pixels,
-    views: Views,
-    workers: int,
-    progress: Progress | None,
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
-    """The same through the feature cache."""
+    """Return the feature of each view of each file, from the feature cache where it holds the frames."""
     model.eval()
-    choose = partial(_view_indices, frames=frames, views=views)
-    entries = frame_features(
-        as_visual(model.visual),
-        paths,
-        choose,
-        pixels,
-        cache=cache,
-        workers=workers,
-        progress=progress,  # pyright: ignore[reportArgumentType]
-    )
+    choose = partial(_view_indices, frames=protocol.frames, views=protocol.views)
+    entries = frame_features(as_visual(model.visual), paths, choose, pixels_of(model, protocol), reading, progress)
     device = next(model.parameters()).device
-    found: list[Tensor | MediaError] = []
+    features: list[Tensor | MediaError] = []
     for entry in entries:
         if isinstance(entry, MediaError):
-            found.append(entry)
+            features.append(entry)
             continue
         place = {index: i for i, index in enumerate(entry.indices)}
-        clips = [[place[index] for index in clip] for clip in views.frame_indices(entry.length, frames)]
-        found.append(model.temporal(entry.features[torch.tensor(clips)].to(device)).cpu())
-    return found
+        clips = [
+            [place[index] for index in clip] for clip in protocol.views.frame_indices(entry.length, protocol.frames)
+        ]
+        features.append(model.temporal(entry.features[torch.tensor(clips)].to(device)).cpu())
+    return features
 
 
 def _view_indices(length: int, *, frames: int, views: Views) -> list[int]:

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from texthead.data.protocol import Look, Pixels, Pooling, Views
+from texthead.data.protocol import Pooling, Protocol
 from texthead.data.reading import manifest_rows
 from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError, RunError
@@ -33,6 +33,7 @@ from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
 from texthead.features.cache import weights_key
 from texthead.features.frames import readable
+from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.files import lines, read_json, replacing, write_csv, write_json
 from texthead.media.find import find_media
@@ -41,7 +42,7 @@ from texthead.media.shard import has_shards
 from texthead.models.recognizer import Recognizer
 from texthead.parallel import distributed
 from texthead.prediction.formats import csv_columns, csv_rows
-from texthead.prediction.predict import calibration_for, check_has_sets, entry_scores, look_of, named
+from texthead.prediction.predict import calibration_for, check_has_sets, entry_scores, named, protocol_of
 from texthead.runs.run import Run
 
 FORMAT = 1
@@ -67,11 +68,38 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
+class PartOptions:
+    """What is in the parts.
+
+    Args:
+        part: files per part.
+        top: predictions per file.
+        scores: also keep the scores of all classes, before any temperature.
+        batch: files encoded together. With 1, a file's scores are those of `predict`; more is faster, and their last
+            bits then depend on the other files of its batch.
+        sets: also write the prediction sets of a calibrated run.
+
+    Raises: DataError for a number below 1.
+    """
+
+    part: int = 1000
+    top: int = 5
+    scores: bool = False
+    batch: int = 1
+    sets: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("part", "top", "batch"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class Parts:
     """What is asked, and the folder that holds what is finished of it. `open_parts` makes it."""
 
     model: Recognizer
-    look: Look
+    protocol: Protocol
     files: "_Files"
     out: Path
     asked: dict[str, Any]
@@ -141,16 +169,8 @@ def open_parts(
     run: Run | Recognizer,
     source: str | Path,
     out: str | Path,
-    *,
-    part: int = 1000,
-    top: int = 5,
-    scores: bool = False,
-    batch: int = 1,
-    views: Views | None = None,
-    pooling: Pooling | None = None,
-    frames: int | None = None,
-    pixels: Pixels | None = None,
-    sets: bool = False,
+    protocol: Protocol | None = None,
+    options: PartOptions = PartOptions(),
 ) -> Parts:
     """The request for the names of many files, and the folder `out`, begun or gone on with.
 
@@ -159,22 +179,15 @@ def open_parts(
         source: a CSV or TSV with a column `path`, or a `.txt` with one path a line, each relative to where it lies; a
             folder of videos and images; or prepared shards, here or remote. Manifests are read line by line and never
             held.
-        part: files of a part.
-        scores: also keep the scores of all classes, as they are before any temperature.
-        batch: files that are encoded at once. Of 1, a file's scores are those of `predict`; of more, which is faster,
-            their last bits depend on which files stand beside it in its part.
 
     Raises:
         DataError: no such source, or one that lists no file or breaks a rule; a number out of range; `out` holds
             anything else than predictions of this very request.
         RunError: `out` cannot be written.
     """
-    for name, value in (("part", part), ("top", top), ("batch", batch)):
-        if value < 1:
-            raise DataError(f"{name} must be at least 1, got {value}")
-    model, look = look_of(run, frames=frames, pixels=pixels, views=views, pooling=pooling)
-    calibration, _ = calibration_for(run, look)
-    if sets:
+    model, protocol = protocol_of(run, protocol)
+    calibration, _ = calibration_for(run, protocol)
+    if options.sets:
         check_has_sets(calibration)
     files, out = _listed(resolved(Path(source))), Path(out)
     count, digest = 0, hashlib.sha256()
@@ -187,18 +200,18 @@ def open_parts(
         "format": FORMAT,
         "manifest": digest.hexdigest()[:32],
         "files": count,
-        "part": part,
+        "part": options.part,
         "model": _model_key(model),
         "labels": list(model.names),
-        "head": _probed(model, look.pooling),
-        **look.to_json(),
-        "batch": batch,
-        "top": top,
-        "scores": scores,
-        "calibration": None if calibration is None else {**calibration.to_json(with_items=False), "sets": sets},
+        "head": _probed(model, protocol.pooling),
+        **protocol.to_json(),
+        "batch": options.batch,
+        "top": options.top,
+        "scores": options.scores,
+        "calibration": None if calibration is None else {**calibration.to_json(with_items=False), "sets": options.sets},
     }
     _begin(out, asked)
-    return Parts(model, look, files, out, asked, calibration, sets)
+    return Parts(model, protocol, files, out, asked, calibration, options.sets)
 
 
 def predict_parts(
@@ -230,18 +243,10 @@ def predict_parts(
     if distributed.ranks() > 1:
         raise RunError("predict_parts works without a process group: give it rank and ranks, and start none")
     for number, paths in parts.unfinished(rank, ranks):
-        entries = item_features(
-            parts.model,
-            paths,
-            frames=parts.look.frames,
-            pixels=parts.look.pixels,
-            views=parts.look.views,
-            cache=None,
-            workers=workers,
-            batch=parts.asked["batch"],
-        )
+        reading = Reading(workers=workers, batch=parts.asked["batch"])
+        entries = item_features(parts.model, paths, parts.protocol, reading)
         _, errors = readable(entries, skip=skip_unreadable)
-        parts.write(number, paths, *entry_scores(parts.model, entries, parts.look.pooling))
+        parts.write(number, paths, *entry_scores(parts.model, entries, parts.protocol.pooling))
         if done:
             done(Part(number, len(paths), len(errors)))
     return parts.state()

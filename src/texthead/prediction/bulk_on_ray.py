@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from texthead.data.clips import ViewClips
-from texthead.data.protocol import Look
+from texthead.data.protocol import Protocol
 from texthead.errors import MediaError, RunError
 from texthead.features.frames import readable
 from texthead.features.views import encode_views
@@ -59,10 +59,10 @@ def predict_on_ray(
         rows = (
             # One part a block, so that few parts are half done at a time.
             ray.data.from_items(chunks, override_num_blocks=len(sizes))
-            .map(_decoded, fn_kwargs={"look": parts.look})
+            .map(_decoded, fn_kwargs={"protocol": parts.protocol})
             .map(
                 _Encoder,
-                fn_constructor_args=(parts.model.frozen_copy().cpu(), parts.look, gpus > 0),
+                fn_constructor_args=(parts.model.frozen_copy().cpu(), parts.protocol, gpus > 0),
                 num_gpus=gpus,
                 compute=ray.data.ActorPoolStrategy(size=actors),
             )
@@ -115,10 +115,10 @@ def _chunks(parts: Parts) -> tuple[list[dict[str, Any]], dict[int, int]]:
 # ---- on the cluster: rows of a table, whose columns Arrow knows
 
 
-def _decoded(row: dict[str, Any], look: Look) -> dict[str, Any]:
+def _decoded(row: dict[str, Any], protocol: Protocol) -> dict[str, Any]:
     """The chunk with the bytes of the views of all files that can be read; "" is no problem."""
     paths = [Path(path) for path in row["paths"]]
-    clips = ViewClips(paths, [0] * len(paths), frames=look.frames, views=look.views, pixels=look.pixels)
+    clips = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
     found = [clips[i][0] for i in range(len(paths))]
     read = [clip.numpy().tobytes() for clip in found if not isinstance(clip, MediaError)]
     problems = [clip.problem if isinstance(clip, MediaError) else "" for clip in found]
@@ -128,16 +128,16 @@ def _decoded(row: dict[str, Any], look: Look) -> dict[str, Any]:
 class _Encoder:
     """Chunks of clips -> chunks of scores, with a model that is loaded once."""
 
-    def __init__(self, model: Recognizer, look: Look, cuda: bool):
+    def __init__(self, model: Recognizer, protocol: Protocol, cuda: bool):
         self.model = model.to("cuda" if cuda else "cpu")
-        self.look = look
+        self.protocol = protocol
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        side = self.look.pixels.size
-        shape = -1, self.look.views.count, self.look.frames, 3, side, side
+        side = self.protocol.sizes.size
+        shape = -1, self.protocol.views.count, self.protocol.frames, 3, side, side
         read = iter(torch.from_numpy(np.frombuffer(row.pop("clips"), np.uint8).copy()).view(shape))
         clips = [MediaError(path, why) if why else next(read) for path, why in _told(row)]
-        scores, _ = entry_scores(self.model, encode_views(self.model, clips), self.look.pooling)
+        scores, _ = entry_scores(self.model, encode_views(self.model, clips), self.protocol.pooling)
         return {**row, "scores": scores.numpy().tobytes()}
 
 

@@ -15,9 +15,9 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from texthead.features.frames import Progress
 from texthead.files import replacing
 from texthead.media.video import Video
+from texthead.parallel.progress import Progress
 from texthead.prediction.events import Event
 from texthead.prediction.soundtrack import Sound
 from texthead.report.figures import COLOURS, font_file

@@ -1,7 +1,7 @@
 """Files in, names out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.protocol import Look, Pixels, Pooling, Views
+from texthead.data.protocol import Pooling, Protocol, Views
 from texthead.encoders.encoder import Encoder, Visual, as_visual
 from texthead.encoders.load import zero_shot_note
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
-from texthead.features.frames import Progress, check_any, readable
+from texthead.features.frames import check_any, readable
+from texthead.features.reading import Reading
 from texthead.features.views import item_features, own_pixels
 from texthead.media.find import find_media
 from texthead.models.head_rows import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Progress
 from texthead.runs import run as runs
 from texthead.runs.folder import rows_digest
 from texthead.runs.run import Run
@@ -41,26 +43,19 @@ class Prediction:
     set_size: int | None = None
 
 
-def look_of(
-    run: Run | Recognizer,
-    *,
-    frames: int | None = None,
-    pixels: Pixels | None = None,
-    views: Views | None = None,
-    pooling: Pooling | None = None,
-) -> tuple[Recognizer, Look]:
-    """The model, and how it looks at files: what is not given is the run's, or a bare model's as `predict` says."""
+def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tuple[Recognizer, Protocol]:
+    """Return the model, and how it looks at files: given, the run's, or 8 centre frames."""
     if isinstance(run, Run):
-        recipe = run.recipe
-        own = Look(recipe.frames, run.pixels, Views(origin=recipe.origin, along=recipe.crops_along), recipe.pooling)
-        model = run.model
+        model, own = run.model, run.protocol
     else:
-        own = Look(8, own_pixels(as_visual(run.visual).spec), Views(origin="centre"), "features")
         model = run
-    return model, Look(frames or own.frames, pixels or own.pixels, views or own.views, pooling or own.pooling)
+        own = Protocol(pixels=own_pixels(as_visual(run.visual).spec), views=Views(origin="centre"))
+    if protocol is None:
+        return model, own
+    return model, protocol if protocol.pixels else replace(protocol, pixels=own.pixels)
 
 
-def calibration_for(run: Run | Recognizer, look: Look) -> tuple[Calibration | None, str | None]:
+def calibration_for(run: Run | Recognizer, protocol: Protocol) -> tuple[Calibration | None, str | None]:
     """(what of the run's calibration holds here, and why only the temperature, where that is so).
 
     Threshold and sets are ranks among the scores of these very rows, looked at in this way. Where the classes were
@@ -75,7 +70,7 @@ def calibration_for(run: Run | Recognizer, look: Look) -> tuple[Calibration | No
     why = None
     if found.classes != rows_digest(rows):
         why = "its classes were edited"
-    elif found.look != look.to_json():
+    elif found.protocol != protocol.to_json():
         why = "it was made with other frames, views or sizes"
     if why is None:
         return found, None
@@ -104,47 +99,35 @@ def zero_shot(
 def predict(
     run: Run | Recognizer,
     inputs: Sequence[str | Path],
+    protocol: Protocol | None = None,
+    reading: Reading = Reading(),
     *,
     top: int = 5,
-    views: Views | None = None,
-    pooling: Pooling | None = None,
-    frames: int | None = None,
-    pixels: Pixels | None = None,
     sets: bool = False,
-    skip_unreadable: bool = False,
-    workers: int = 0,
     progress: Progress | None = None,
 ) -> list[Prediction]:
     """The best `top` names of each file, in the order of `find_media`; of a calibrated run as `calibration_for` says.
 
     Args:
-        run: a run from `load_run`, which knows its frames, sizes, sampling and what is averaged over views; or a bare
-            model, with `frames` (8 if None) and `pixels` (the visual encoder's own if None).
+        run: a run from `load_run`, or a bare model.
+        protocol: how files are read in time and space; None as `protocol_of` says.
         sets: say how many of the best names are in the label set; `top` grows to hold them.
 
     Raises:
         DataError: a path that does not exist, a folder without media, no file at all that can be read, or `sets` of
             what has none.
-        MediaError: a file that cannot be read, unless `skip_unreadable`: then its prediction holds the error.
+        MediaError: a file that cannot be read, unless the reading skips such files: then its
+            prediction holds the error.
     """
-    model, look = look_of(run, frames=frames, pixels=pixels, views=views, pooling=pooling)
-    calibration, _ = calibration_for(run, look)
+    model, protocol = protocol_of(run, protocol)
+    calibration, _ = calibration_for(run, protocol)
     if sets:
         check_has_sets(calibration)
     paths = find_media(inputs)
-    entries = item_features(
-        model,
-        paths,
-        frames=look.frames,
-        pixels=look.pixels,
-        views=look.views,
-        cache=None,
-        workers=workers,
-        progress=progress,
-    )
-    positions, errors = readable(entries, skip=skip_unreadable)
+    entries = item_features(model, paths, protocol, reading, progress)
+    positions, errors = readable(entries, skip=reading.skip_unreadable)
     check_any(paths, positions, errors)
-    scores, problems = entry_scores(model, entries, look.pooling)
+    scores, problems = entry_scores(model, entries, protocol.pooling)
     return named(model.names, paths, scores, problems, top=top, calibration=calibration, sets=sets)
 
 

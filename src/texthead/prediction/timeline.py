@@ -19,18 +19,18 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from texthead.data.protocol import Pixels, Pooling, Views
+from texthead.data.protocol import Pooling, Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import average_views, check_scores
-from texthead.features.frames import Progress
 from texthead.media.open import open_media
 from texthead.media.video import Take, Video
 from texthead.media.video_pipe import PipedVideo
 from texthead.models.recognizer import Recognizer
+from texthead.parallel.progress import Progress
 from texthead.prediction.events import Event, Hysteresis, Stretch, events_in, json_entry
-from texthead.prediction.predict import answered, calibration_for, look_of
+from texthead.prediction.predict import answered, calibration_for, protocol_of
 from texthead.runs.run import Run
 
 # A picture that stays longer is more likely a wrong time stamp, and each of its points would be scored.
@@ -89,21 +89,18 @@ class Timeline:
     def __init__(
         self,
         model: Recognizer,
-        *,
-        frames: int,
-        pixels: Pixels,
+        protocol: Protocol,
         sliding: Sliding,
-        pooling: Pooling = "features",
         calibration: Calibration | None = None,
     ):
         self._visual = model.eval().visual if model.sees_frames_apart else nn.Identity()
         self._scorer = model.on_features() if model.sees_frames_apart else model
         self._device = next(model.parameters()).device
-        self._frames = frames
-        self._pixels = pixels
+        self._frames = protocol.frames
+        self._pixels = protocol.sizes
         self._sliding = sliding
-        self._views = sliding.views(frames)
-        self._pooling: Pooling = pooling
+        self._views = sliding.views(protocol.frames)
+        self._pooling: Pooling = protocol.pooling
         self._calibration = calibration
         self._shown: tuple[float, Take] | None = None
         self._points = 0
@@ -220,8 +217,7 @@ def scores_over_time(
     video: Source,
     *,
     sliding: Sliding | None = None,
-    frames: int | None = None,
-    pixels: Pixels | None = None,
+    protocol: Protocol | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Stretch]:
     """The probability of each class over time, from the first frame to the end of the last without a gap.
@@ -230,23 +226,16 @@ def scores_over_time(
     clips, and not of windows.
 
     Args:
-        run: a run, which knows its frames and sizes, or a bare model, as in `predict`.
+        run: a run or a bare model, as in `predict`; so the protocol, whose views do not matter here.
         video: of a file, from `open_timed`, or of a pipe: the same frames give the same stretches, to the bit.
         progress: is called with whole seconds done, and those of the whole video (0 where that is not known yet).
 
     Raises:
         MediaError: a frame that cannot be read, or whose time is not behind the last one's, when it is come to.
     """
-    model, look = look_of(run, frames=frames, pixels=pixels)
-    calibration, _ = calibration_for(run, look)
-    timeline = Timeline(
-        model,
-        frames=look.frames,
-        pixels=look.pixels,
-        sliding=sliding or Sliding(),
-        pooling=look.pooling,
-        calibration=calibration,
-    )
+    model, protocol = protocol_of(run, protocol)
+    calibration, _ = calibration_for(run, protocol)
+    timeline = Timeline(model, protocol, sliding or Sliding(), calibration)
     whole = math.ceil(video.duration_seconds) if isinstance(video, Video) else 0
     for seconds, take in video.in_order():
         yield from _of(video, timeline.feed, seconds, take)
@@ -269,8 +258,7 @@ def find_events(
     *,
     rule: Hysteresis | None = None,
     sliding: Sliding | None = None,
-    frames: int | None = None,
-    pixels: Pixels | None = None,
+    protocol: Protocol | None = None,
 ) -> list[Event]:
     """What happens in a video, and when: events with start and end in seconds, by their start.
 
@@ -279,9 +267,9 @@ def find_events(
     Raises:
         MediaError: the file is no video, or cannot be read to its end.
     """
-    names = look_of(run)[0].names
+    names = protocol_of(run)[0].names
     with open_timed(path) as video:
-        stretches = scores_over_time(run, video, sliding=sliding, frames=frames, pixels=pixels)
+        stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol)
         return events_in(stretches, names, rule or Hysteresis())
 
 

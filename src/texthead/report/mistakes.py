@@ -8,13 +8,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from texthead.data.clips import ViewClips
-from texthead.data.protocol import Look
+from texthead.data.protocol import Protocol
 from texthead.data.transforms import short_side
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.saliency import cover
-from texthead.features.frames import Progress
 from texthead.models.recognizer import Recognizer
+from texthead.parallel.progress import Progress
 from texthead.report.run_page import Strip
 from texthead.report.strips import percent
 
@@ -23,13 +23,13 @@ SIDE = 128  # pixels of a shown frame's short side
 FAINT = 0.2  # log-odds that a region must at least take from a name, for its heat to be shown
 
 
-def clip_of(path: Path, look: Look) -> UInt8[Tensor, "frames 3 size size"]:
+def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size"]:
     """The clip of a file as the model takes it: its first view.
 
     Raises:
         MediaError: the file cannot be read.
     """
-    clips = ViewClips([path], [0], frames=look.frames, views=look.views, pixels=look.pixels)
+    clips = ViewClips([path], [0], frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
     views, _, _ = clips[0]
     if isinstance(views, MediaError):
         raise views
@@ -46,7 +46,7 @@ def surest(result: Evaluation, *, mistakes: int, hits: int) -> list[int]:
 
 def strips(
     result: Evaluation,
-    look: Look,
+    protocol: Protocol,
     *,
     mistakes: int = 4,
     hits: int = 2,
@@ -65,7 +65,7 @@ def strips(
     made = []
     chosen = surest(result, mistakes=mistakes, hits=hits)
     for number, item in enumerate(chosen):
-        clip = clip_of(result.paths[item], look)
+        clip = clip_of(result.paths[item], protocol)
         strip = _strip(result, item, clip)
         made.append(_lit(strip, result.names, model, clip) if model is not None and number < lit else strip)
         if progress:

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
-from texthead.data.protocol import Pixels
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder, Visual, VisualSpec, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.encoders.weights import sized_as
@@ -127,6 +127,12 @@ class Run:
             return fingerprint(path) in contents
         name = str(resolved(path))
         return name in paths or (name not in others and fingerprint(path) in contents)
+
+    @property
+    def protocol(self) -> Protocol:
+        """How the run was scored in training: one view, with the recipe's frames, origin and pooling."""
+        r = self.recipe
+        return Protocol(r.frames, self.pixels, Views(origin=r.origin, along=r.crops_along), r.pooling)
 
     @property
     def labels(self) -> tuple[str, ...]:

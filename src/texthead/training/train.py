@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from texthead.data.batches import EpochBatches, epoch_batches, loader, read
 from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.data.dataset import Dataset, Item, label_indices
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.sampling import evenly
 from texthead.data.transforms import Augmentation
 from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.cache import FeatureCache
-from texthead.features.frames import Progress, frame_features, readable
+from texthead.features.frames import frame_features, readable
+from texthead.features.reading import Reading
 from texthead.files import locked, write_json
 from texthead.media.fingerprints import fingerprints
 from texthead.media.paths import resolved
@@ -38,6 +39,7 @@ from texthead.parallel.distributed import (
     together,
 )
 from texthead.parallel.loaders import watched
+from texthead.parallel.progress import Progress
 from texthead.recipes import Recipe, lr_factor, step_epoch
 from texthead.runs.folder import classes_json, describe, save_model
 from texthead.runs.metrics import MetricsLog
@@ -420,11 +422,8 @@ def _validate(
     scored = evaluate(
         model,
         val_set,
-        frames=recipe.frames,
-        pixels=pixels,
-        views=Views(origin=recipe.origin),
-        cache=cache if recipe.freeze_encoder else None,
-        workers=workers,
+        Protocol(recipe.frames, pixels, Views(origin=recipe.origin)),
+        Reading(workers=workers, cache=cache if recipe.freeze_encoder else None),
     )
     with together():
         log.add(kind="val", epoch=epoch, step=step, top1=scored.top1, top5=scored.top5, count=scored.count)
@@ -448,8 +447,7 @@ def _feature_clips(
             paths[share(len(paths), rank(), ranks())],
             partial(evenly, most=2 * recipe.frames),
             pixels,
-            cache=cache,
-            workers=workers,
+            Reading(workers=workers, cache=cache),
         )
     # Rows of one large tensor would each be sent with all of it.
     entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in own])

@@ -11,12 +11,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from texthead.data.protocol import Views
+from texthead.data.protocol import Protocol, Views
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import readable
+from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.models.build import pixels_for
 from texthead.models.head_rows import text_head, text_rows
@@ -152,11 +153,8 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             entries = item_features(
                 Recognizer(encoder.visual, MeanPool(), nn.Identity()),
                 paths,
-                frames=self.frames,
-                pixels=pixels,
-                views=Views(origin="centre"),
-                cache=kept,
-                workers=self.workers,
+                Protocol(self.frames, pixels, Views(origin="centre")),
+                Reading(workers=self.workers, cache=kept),
             )
         finally:
             kept.close()

@@ -21,7 +21,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.device import pick_device
 from texthead.prediction.events import Event, EventFinder, Hysteresis, Stretch, in_order
-from texthead.prediction.predict import Prediction, calibration_for, look_of, predict, zero_shot
+from texthead.prediction.predict import Prediction, calibration_for, predict, protocol_of, zero_shot
 from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
 from texthead.report.mistakes import FAINT, clip_of
 from texthead.runs.run import Run, load_run
@@ -157,7 +157,7 @@ class Answerer:
         (found,) = predict(model, [question.path], top=TOP)
         recognizer = model.model if isinstance(model, Run) else model
         prompts = getattr(recognizer.head, "prompts", None) or ()
-        calibration, _ = calibration_for(model, look_of(model)[1])
+        calibration, _ = calibration_for(model, protocol_of(model)[1])
         notes = self._notes(recognizer) if question.names else ()
         return Named(found, seconds, frames, tuple(flat(prompts)), notes, calibration)
 
@@ -175,7 +175,7 @@ class Answerer:
         """
         measured(question.path, self._limits)
         model, sliding, rule = self.model(question.names), Sliding(), Hysteresis()
-        names = look_of(model)[0].names
+        names = protocol_of(model)[0].names
         finder, events, stretches = EventFinder(names, rule), [], []
         with open_timed(question.path) as video:
             for stretch in scores_over_time(model, video, sliding=sliding):
@@ -191,9 +191,9 @@ class Answerer:
         """
         _, length = measured(question.path, self._limits)
         asked = self.model(question.names)
-        model, look = look_of(asked)
-        calibration, _ = calibration_for(asked, look)
-        clip = clip_of(question.path, look)
+        model, protocol = protocol_of(asked)
+        calibration, _ = calibration_for(asked, protocol)
+        clip = clip_of(question.path, protocol)
         if length == 1 and isinstance(model.temporal, MeanPool):
             clip = clip[:1]  # The mean of a picture over and over is that of one, and covering one of many does little.
         seen = cover(model, clip)

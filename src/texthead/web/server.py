@@ -6,13 +6,12 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from texthead.commands.console import results
 from texthead.errors import RunError, TextheadError
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
@@ -81,8 +80,8 @@ def application(held: Held, rules: Rules, limits: Limits) -> App:
     return application(build(held, about, rules, limits), rules)
 
 
-def serve(listening: socket.socket, app: App, host: str) -> None:
-    """Answer until interrupted."""
+def serve(listening: socket.socket, app: App, host: str, ready: Callable[[str], object]) -> None:
+    """Answer until interrupted; `ready` is called with the page's address once it answers."""
     import uvicorn
 
     shown = f"[{host}]" if ":" in host else host
@@ -94,8 +93,7 @@ def serve(listening: socket.socket, app: App, host: str) -> None:
             await super().startup(sockets)
             # From here on the server itself heeds the signals that end it.
             if self.started:
-                results().print(f"page: http://{shown}:{listening.getsockname()[1]}  (Ctrl-C ends it)")
-                sys.stdout.flush()
+                ready(f"http://{shown}:{listening.getsockname()[1]}")
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

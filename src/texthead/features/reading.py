@@ -1,0 +1,32 @@
+"""How files are read while a model scores them."""
+
+from dataclasses import dataclass
+
+from texthead.errors import DataError
+from texthead.features.cache import FeatureCache
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Args:
+        workers: data-loader workers; 0 decodes in this process.
+        batch: files encoded together where no cache is used. With 1, a file's features depend on no other file; more
+            is faster, and the last bits of a file's features then depend on its batch, though not on the number of
+            processes. The head scores 256 files at a time, so the last bits of scores depend on those in any case.
+        cache: frame features on disk. With one crop and an encoder that sees frames apart, frames that were encoded
+            before are not decoded again.
+        skip_unreadable: leave out files that cannot be read instead of raising MediaError.
+
+    Raises: DataError for a batch below 1.
+    """
+
+    workers: int = 0
+    batch: int = 1
+    cache: FeatureCache | None = None
+    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise DataError(f"batch must be at least 1, got {self.batch}")
