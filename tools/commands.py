@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from jsonargparse import ArgumentParser
 
-from texthead.commands.options import command_line
+from texthead.cli import command_line
 
 _HEAD = """# Commands
 

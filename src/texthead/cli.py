@@ -1,84 +1,61 @@
-"""The command line: parses, calls, prints. Torch is imported by the commands, not by the parser."""
+"""The command line: a name -> a command. Torch is imported by the commands, not by their parsers."""
 
 import os
 import sys
-from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from texthead.commands.options import command_line, train_parser
+from texthead.commands.parser import Parser, build, parser_of
 from texthead.errors import RunError, TextheadError
 from texthead.parallel.startup import begin_server, keep_freed_memory
-from texthead.recipes import RECIPES, Recipe
-from texthead.text.prompts import read_template
+
+# In the order of `texthead --help`.
+COMMANDS = {
+    "train": "texthead.commands.train:Train",
+    "prepare": "texthead.commands.prepare:Prepare",
+    "compare": "texthead.commands.compare:Compare",
+    "doctor": "texthead.commands.doctor:Doctor",
+    "eval": "texthead.commands.eval:Eval",
+    "report": "texthead.commands.report:Report",
+    "calibrate": "texthead.commands.calibrate:Calibrate",
+    "predict": "texthead.commands.predict:Predict",
+    "timeline": "texthead.commands.timeline:Timeline",
+    "classes": "",
+    "head": "texthead.commands.head:Head",
+    "import": "texthead.commands.import_run:Import",
+    "export": "texthead.commands.export:Export",
+    "encoders": "texthead.commands.encoders:Encoders",
+    "profile": "texthead.commands.profile:Profile",
+    "ui": "texthead.commands.ui:Ui",
+    "demo": "texthead.commands.demo:Demo",
+}
 
 
-def recipe_from(options: Namespace, given: Namespace) -> Recipe:
-    """The recipe that the options name, changed by those that were given and by nothing else."""
-    return RECIPES[options.recipe](**_given_recipe_values(given))
+def command_of(name: str) -> type:
+    """Return the dataclass of a command."""
+    module, _, own = COMMANDS[name].partition(":")
+    return getattr(import_module(module), own)
 
 
-def _given_recipe_values(given: Namespace) -> dict[str, Any]:
-    values = {f.name: given[f.name] for f in fields(Recipe) if f.name != "name" and f.name in given}
-    if isinstance(values.get("template"), str):
-        values["template"] = read_template(values["template"])
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+def command_line(only: str | None = None) -> ArgumentParser:
+    """Return the parser of `texthead` and its commands, or of one of them: all take a while to make."""
+    parser = Parser(prog="texthead", description="Class names in, recogniser out.")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subcommands(required=False, dest="command")
+    for name in [only] if only in COMMANDS else COMMANDS:
+        if name == "classes":
+            from texthead.commands.options import add_classes_parser
 
-
-# What a run is begun with and has to be resumed with, beside the recipe's values.
-_KEPT = ("baselines", "skip_unreadable", "checkpoint_every")  # these may also be given anew
-
-_TEXTS = ("encoder", "text", "classes", "val", "labels", "root", "frame_template", "suffix")
-
-_FIXED = (*_KEPT, *_TEXTS, "head", "train_head", "names", "k", "held_out", "recipe")
-
-
-def _check_begun(begun: dict[str, Any], folder: Path) -> None:
-    """Nothing, if a run can have been begun with these options."""
-    told = f"{folder / 'recipe.json'}: no run is begun with"
-    for key in set(begun) - {*_FIXED, *(field.name for field in fields(Recipe))}:
-        raise RunError(f"{told} {key!r}: restore it from a copy")
-    # The parser takes anything for an option without a type.
-    kinds = {**dict.fromkeys(_TEXTS, str | None), **dict.fromkeys(("train_head", "skip_unreadable"), bool)}
-    for key in kinds.keys() & begun:
-        if not isinstance(begun[key], kinds[key]):
-            raise RunError(f"{told} {key!r} {begun[key]!r}: restore it from a copy")
-    # The templates of a file are kept as they were read.
-    values, templates = {**begun}, begun.get("template", "")
-    if isinstance(templates, list) and all(isinstance(each, str) for each in templates):
-        del values["template"]
-    try:
-        train_parser(exit_on_error=False).parse_object({**values, "data": "", "out": ""}, defaults=False)
-    except (ArgumentError, KeyError) as error:
-        raise RunError(f"{told} such options ({error}): restore it from a copy") from None
-
-
-def resumed(options: Namespace, given: Namespace) -> None:
-    """Nothing; options that are not given are put to what the run was begun with.
-
-    Raises:
-        RunError: no run to resume, one that no options began, or an option that is given differs from what the run was
-            begun with.
-    """
-    from texthead.runs.run import begun_with
-
-    begun = begun_with(Path(options.out))
-    _check_begun(begun, Path(options.out))
-    for key, value in begun.items():
-        if key in _KEPT and key in given:
+            add_classes_parser(commands)
             continue
-        typed = given.get(key, value)
-        typed = read_template(typed) if key == "template" and isinstance(typed, str) else typed
-        if (list(typed) if isinstance(typed, tuple) else typed) != value:
-            option = f"--{key.replace('_', '-')}"
-            raise RunError(f"{options.out}: was begun with {option} {value}, not {typed}: leave {option} out to resume")
-        options[key] = given[key] = typed
+        command = command_of(name)
+        commands.add_subcommand(name, parser_of(command), help=command.HELP)
+    return parser
 
 
 # Commands that several processes do together.
@@ -110,57 +87,21 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
 
 
 def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: list[str]) -> None:
-    """Do a command."""
+    """Build a command from its options and call it."""
     keep_freed_memory()
     if command in _DECODING and options.workers:
         begin_server()  # It imports what this process does in the meantime.
-    if command == "train":
+    if command == "classes":
+        from texthead.commands.classes import classes
+
+        classes(options)
+    elif command == "train":
+        from texthead.commands.train import from_options
+
         # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
-        given = parser.parse_args(arguments, defaults=False)["train"]
-        if options.resume:
-            resumed(options, given)
-        values = _given_recipe_values(given)
-        kept = {**{key: options[key] for key in _FIXED}, **values}
-        from texthead.commands.train import train
-
-        train(options, recipe_from(options, given), given=frozenset(values), command=kept)
-        return
-    if command == "demo":
-        from texthead.commands.demo import run_demo
-
-        run_demo(Path(options.out), seed=options.seed, workers=options.workers, device=options.device)
-        return
-    if command == "eval":
-        from texthead.commands.eval import evaluate as do
-    elif command == "calibrate":
-        from texthead.commands.calibrate import calibrate as do
-    elif command == "compare":
-        from texthead.commands.compare import compare as do
-    elif command == "doctor":
-        from texthead.commands.doctor import examine as do
-    elif command == "prepare":
-        from texthead.commands.prepare import prepare as do
-    elif command == "import":
-        from texthead.commands.import_run import import_file as do
-    elif command == "classes":
-        from texthead.commands.classes import classes as do
-    elif command == "export":
-        from texthead.commands.export import export as do
-    elif command == "encoders":
-        from texthead.commands.encoders import encoders as do
-    elif command == "profile":
-        from texthead.commands.profile import profile as do
-    elif command == "report":
-        from texthead.commands.report import report as do
-    elif command == "predict":
-        from texthead.commands.predict import predict as do
-    elif command == "ui":
-        from texthead.commands.ui import ui as do
-    elif command == "timeline":
-        from texthead.commands.timeline import timeline as do
+        from_options(options, parser.parse_args(arguments, defaults=False)["train"])()
     else:
-        from texthead.commands.head import head as do
-    do(options)
+        build(command_of(command), options.as_dict())()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -168,8 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")  # Names of files can hold what no terminal can show.
-    parser = command_line()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = command_line(next(iter(arguments), None))
     options = parser.parse_args(arguments)
     if options.version:
         from texthead import __version__

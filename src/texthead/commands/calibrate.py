@@ -1,67 +1,99 @@
 """`texthead calibrate`: how sure a run may be, learned from items that it was not trained on."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-import torch
-
-from texthead.commands.console import bar, notes, protocol_with, read_data, results
-from texthead.commands.eval import check_order
-from texthead.data import dataset as datasets
-from texthead.data.dataset import Dataset, splits_of
-from texthead.data.protocol import Protocol
+from texthead.commands.options import DataOptions, ProtocolOptions, ReadingOptions, Split, check_order
+from texthead.commands.parser import argument, option
 from texthead.errors import DataError
-from texthead.evaluation import calibration, evaluate
-from texthead.evaluation.intervals import share
-from texthead.features.reading import Reading
-from texthead.media.fingerprints import fingerprint, fingerprints
-from texthead.parallel.device import pick_device
-from texthead.runs import run as runs
-from texthead.runs.folder import rows_digest
-from texthead.runs.scored_items import choose_scored, follow_edits, unknown_items
+
+if TYPE_CHECKING:
+    import torch
+
+    from texthead.data.dataset import Dataset
+    from texthead.evaluation import calibration
+    from texthead.runs import run as runs
 
 
-def calibrate(options: Any) -> None:
-    """`texthead calibrate`."""
-    for name in ("false_accept", "coverage"):
-        if not 0 < options[name] < 1:
-            raise DataError(f"--{name.replace('_', '-')} must lie between 0 and 1, got {options[name]:g}")
-    check_order("calibrate", options)
-    run = runs.load_run(options.run)
-    protocol = protocol_with(options, run.protocol)
-    run.model.to(pick_device(options.device))
-    known, unknown, split = _items(run, options)
-    take = partial(scores_of, run, protocol, options)
-    scores, known = take(known, "score items")
-    targets = torch.tensor(datasets.label_indices(known, run.labels))
-    others = take(unknown, "score unknown items")[0] if len(unknown) else None
-    promises, lines = _possible(len(scores), 0 if others is None else len(others), options)
-    made = calibration.calibrate(
-        scores,
-        targets,
-        unknown=others if promises["threshold"] else None,
-        false_accept=options.false_accept,
-        coverage=options.coverage if promises["sets"] else None,
-        classes=rows_digest(run.model.head.weight),  # pyright: ignore[reportArgumentType]
-        protocol=protocol.to_json(),
-        source=f"{known.source} ({split})",
-        content=frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""},
-    )
-    after = calibration.cross_fitted(scores, targets, groups=known.groups)
-    found = calibration.measure(made, scores, targets, after=after, unknown=others, groups=known.groups)
-    runs.save_calibration(run, replace(made, measured=found))
-    right = int((scores.argmax(1) == targets).sum())
-    for line in (*_errors(made, found, right), *_promised(made, found, scores, targets, known.groups), *lines):
-        results().print(line)
-    results().print(f"calibration: {run.folder / runs.CALIBRATION}   `predict` and `eval` use it")
-    if splits_of(known):
-        notes().print(f"note: report no numbers on these {len(known)} items ({split}): the calibration has seen them")
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
+
+    Args:
+        run: a run folder
+        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
+        split: val, else test, else what the run held out, if not given; train: of it what --k did not draw
+        unknown: items that are of no class of the run, beside those of DATA that are of none
+        false_accept: share of unknown items that may get a name (0-1)
+        coverage: share of prediction sets that shall hold the label (0-1)
+    """
+
+    NAME: ClassVar = "calibrate"
+    HELP: ClassVar = "fit a temperature, a rejection threshold and prediction sets on held-out items"
+    USAGE: ClassVar = "texthead calibrate RUN DATA [--unknown DATA2] [options]"
+
+    run: str = argument("RUN")
+    data: str = argument("DATA")
+    labelled: DataOptions = DataOptions()
+    split: Split | None = None
+    unknown: str | None = option(None, "DATA2")
+    false_accept: float = option(0.05, "RATE")
+    coverage: float = option(0.9, "RATE")
+    protocol: ProtocolOptions = ProtocolOptions()
+    files: ReadingOptions = ReadingOptions()
+
+    def __call__(self) -> None:
+        import torch
+
+        from texthead.commands.console import notes, results
+        from texthead.commands.score_table import scores_of
+        from texthead.data import dataset as datasets
+        from texthead.data.dataset import splits_of
+        from texthead.evaluation import calibration
+        from texthead.media.fingerprints import fingerprints
+        from texthead.runs import run as runs
+        from texthead.runs.folder import rows_digest
+
+        for name, rate in (("false-accept", self.false_accept), ("coverage", self.coverage)):
+            if not 0 < rate < 1:
+                raise DataError(f"--{name} must lie between 0 and 1, got {rate:g}")
+        check_order("calibrate", self.run, self.data)
+        run = runs.load_run(self.run)
+        protocol = self.protocol.on(run.protocol)
+        run.model.to(self.files.pick_device())
+        known, unknown, split = _items(run, self)
+        take = partial(scores_of, run, protocol, self.files.reading())
+        scores, known = take(known, "score items")
+        targets = torch.tensor(datasets.label_indices(known, run.labels))
+        others = take(unknown, "score unknown items")[0] if len(unknown) else None
+        promises, lines = _possible(len(scores), 0 if others is None else len(others), self)
+        made = calibration.calibrate(
+            scores,
+            targets,
+            unknown=others if promises["threshold"] else None,
+            false_accept=self.false_accept,
+            coverage=self.coverage if promises["sets"] else None,
+            classes=rows_digest(run.model.head.weight),  # pyright: ignore[reportArgumentType]
+            protocol=protocol.to_json(),
+            source=f"{known.source} ({split})",
+            content=frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""},
+        )
+        after = calibration.cross_fitted(scores, targets, groups=known.groups)
+        found = calibration.measure(made, scores, targets, after=after, unknown=others, groups=known.groups)
+        runs.save_calibration(run, replace(made, measured=found))
+        right = int((scores.argmax(1) == targets).sum())
+        for line in (*_errors(made, found, right), *_promised(made, found, scores, targets, known.groups), *lines):
+            results().print(line)
+        results().print(f"calibration: {run.folder / runs.CALIBRATION}   `predict` and `eval` use it")
+        if splits_of(known):
+            notes().print(
+                f"note: report no numbers on these {len(known)} items ({split}): the calibration has seen them"
+            )
 
 
-def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
+def _items(run: "runs.Run", command: Calibrate) -> "tuple[Dataset, Dataset, str]":
     """(items of the run's classes, items of none of them, what the first are called), none of them trained on.
 
     The split is val where the data has one, so that test is left for numbers to report.
@@ -69,18 +101,23 @@ def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
     Raises:
         DataError: no item of a class of the run, or an unknown item that was trained on or has such a class.
     """
-    dataset, say = read_data(options, options.data), notes()
+    from texthead.commands.console import notes
+    from texthead.data.dataset import splits_of
+    from texthead.media.fingerprints import fingerprint
+    from texthead.runs.scored_items import choose_scored, follow_edits, unknown_items
+
+    dataset, say = command.labelled.read(command.data), notes()
     for line in dataset.notes:
         say.print(f"note: {line}")
-    split = options.split or ("val" if "val" in splits_of(dataset) else None)
+    split = command.split or ("val" if "val" in splits_of(dataset) else None)
     chosen, name = _not_drawn(run, dataset) if split == "train" else choose_scored(run, dataset, split)
     chosen, lines = follow_edits(run, chosen)
     for line in lines:
         say.print(f"note: {line}")
     known = chosen.with_classes(run.labels)
     items = [item for item in chosen.items if item.label not in run.labels]
-    if options.unknown is not None:
-        items += unknown_items(run, read_data(options, options.unknown)).items
+    if command.unknown is not None:
+        items += unknown_items(run, command.labelled.read(command.unknown)).items
     if not len(known):
         raise DataError(f"{dataset.source}: none of {len(chosen)} items is of a class of the run")
     # A copy is no further item.
@@ -103,12 +140,15 @@ def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
     return known, unknown, name
 
 
-def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str]:
+def _not_drawn(run: "runs.Run", dataset: "Dataset") -> "tuple[Dataset, str]":
     """(the training items that the run was not trained on, since `--k` drew others, what they are called).
 
     Raises:
         DataError: there are none.
     """
+    from texthead.commands.console import notes
+    from texthead.data.dataset import splits_of
+
     train = dataset.split("train") if splits_of(dataset) else dataset
     trained = [run.was_trained_on(item.path) for item in train.items]
     left = train.pick([place for place, seen in enumerate(trained) if not seen])
@@ -124,23 +164,13 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str]:
     return left, "train, not drawn"
 
 
-def scores_of(
-    run: runs.Run, protocol: Protocol, options: Any, dataset: Dataset, title: str
-) -> tuple[torch.Tensor, Dataset]:
-    """(the scores of the readable items, those items)."""
-    with bar(title, "files") as progress:
-        reading = Reading(workers=options.workers, skip_unreadable=options.skip_unreadable)
-        found = evaluate.score(run.model, [item.path for item in dataset.items], protocol, reading, progress)
-    for error in found.skipped:
-        notes().print(f"skipped: {error}")
-    return found.scores, dataset.pick(found.positions)
-
-
-def _possible(items: int, unknown: int, options: Any) -> tuple[dict[str, bool], list[str]]:
+def _possible(items: int, unknown: int, command: Calibrate) -> tuple[dict[str, bool], list[str]]:
     """(which promises so many items allow, a line for each that they do not)."""
+    from texthead.evaluation import calibration
+
     lines: list[str] = []
-    needed = calibration.fewest(options.false_accept)
-    rate = f"{100 * options.false_accept:g} %"
+    needed = calibration.fewest(command.false_accept)
+    rate = f"{100 * command.false_accept:g} %"
     if not unknown:
         lines.append(
             f"no threshold for {calibration.NONE!r}: it is set by items of no class of the run; name some by --unknown"
@@ -150,16 +180,18 @@ def _possible(items: int, unknown: int, options: Any) -> tuple[dict[str, bool], 
             f"no threshold for {calibration.NONE!r}: {rate} needs at least {needed} unknown items, got {unknown}, "
             f"which can promise {100 / (unknown + 1):.1f} %"
         )
-    sets = calibration.fewest(1 - options.coverage)
+    sets = calibration.fewest(1 - command.coverage)
     if items < sets:
         lines.append(
-            f"no label sets: a coverage of {100 * options.coverage:g} % needs at least {sets} items, got {items}"
+            f"no label sets: a coverage of {100 * command.coverage:g} % needs at least {sets} items, got {items}"
         )
     return {"threshold": unknown >= needed, "sets": items >= sets}, lines
 
 
-def _errors(made: calibration.Calibration, found: calibration.Measured, right: int) -> list[str]:
+def _errors(made: "calibration.Calibration", found: "calibration.Measured", right: int) -> list[str]:
     """What the temperature is and what it does to the expected calibration error."""
+    from texthead.evaluation import calibration
+
     if right == made.items:
         return [f"temperature 1: all {right} items are named rightly, which does not tell how sure to be"]
     lines = [f"temperature {made.temperature:.3g} ({'too sure' if made.temperature > 1 else 'not sure enough'} before)"]
@@ -173,13 +205,18 @@ def _errors(made: calibration.Calibration, found: calibration.Measured, right: i
 
 
 def _promised(
-    made: calibration.Calibration,
-    found: calibration.Measured,
-    scores: torch.Tensor,
-    targets: torch.Tensor,
+    made: "calibration.Calibration",
+    found: "calibration.Measured",
+    scores: "torch.Tensor",
+    targets: "torch.Tensor",
     groups: Sequence[str],
 ) -> list[str]:
     """What threshold and sets promise, and what they cost on these items."""
+    import numpy as np
+
+    from texthead.evaluation import calibration
+    from texthead.evaluation.intervals import share
+
     lines, count = [], len(scores)
     if made.threshold:
         rate, limit, unknown = made.threshold
@@ -197,7 +234,7 @@ def _promised(
         if found.turned_away and found.turned_away > count / 2:
             lines.append(
                 f"  that is most of them, so `predict` will mostly say {calibration.NONE!r}: to the run the unknown "
-                "items protocol like its classes; train it further, give them a class of their own, or allow a larger "
+                "items look like its classes; train it further, give them a class of their own, or allow a larger "
                 "--false-accept"
             )
     if made.coverage:

@@ -4,16 +4,12 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from texthead.data.dataset import Dataset
-from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.data.reading import read_dataset
 from texthead.encoders.pairing import residual
 from texthead.errors import DataError, printable
 from texthead.models.heads import CosineHead
@@ -89,17 +85,6 @@ def bar(title: str, unit: str) -> Iterator[Bar]:
         yield Bar(progress, title, unit)
 
 
-def read_data(options: Any, source: str) -> Dataset:
-    """The labelled files of a source, read as the command's options say."""
-    return read_dataset(
-        source,
-        labels=options.labels,
-        root=options.root,
-        frame_template=options.frame_template,
-        suffix=options.suffix,
-    )
-
-
 def say_names(labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:
     """The class names and the prompt, as the text encoder reads them."""
     say = notes()
@@ -147,52 +132,9 @@ def say_residual(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
     notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")
 
 
-def protocol_with(options: Any, own: Protocol) -> Protocol:
-    """Return the protocol that the options ask for; what they leave out is `own`.
-
-    Raises:
-        DataError: views of another form, or options that do nothing together.
-    """
-    along = options.crops_along or own.views.along
-    views = Views.parse(options.views, origin=options.origin or own.views.origin, along=along)
-    if options.pooling is not None and views.count == 1:
-        raise DataError(f"--pooling {options.pooling} does nothing with one view: give --views too, as 4x3")
-    if options.crops_along is not None and views.crops != 3:
-        raise DataError(f"--crops-along {options.crops_along} is for three crops: give --views too, as 1x3")
-    pixels = resized(own.sizes, options.resize)
-    return Protocol(options.frames or own.frames, pixels, views, options.pooling or own.pooling)
-
-
-def resized(pixels: Pixels, resize: int | None) -> Pixels:
-    """The sizes with another short side before cropping, if one is given.
-
-    Raises:
-        DataError: a short side below the crop.
-    """
-    if resize is not None and resize < pixels.size:
-        raise DataError(f"--resize {resize}: the crop has {pixels.size} pixels, the short side must not be less")
-    return replace(pixels, resize=resize or pixels.resize)
-
-
 def given_template(options: Any) -> str | tuple[str, ...] | None:
     """The template or templates of --template; None where none is given."""
     return None if options.template is None else prompts.read_template(options.template)
-
-
-def changed_by(options: Any, own: Protocol) -> list[tuple[str, object]]:
-    """(what, to what) of each way of looking that the options change, for the line of a result."""
-    ways = (
-        ("origin", options.origin, own.views.origin),
-        ("crops along", options.crops_along, own.views.along),
-        ("short side", options.resize, own.sizes.resize),
-    )
-    return [(name, value) for name, value, own in ways if value not in (None, own)]
-
-
-def check_template_is_used(options: Any, other: bool, how: str) -> None:
-    """Nothing, unless a template is given for a head that stays as it is."""
-    if options.template is not None and not other:
-        raise DataError(f"--template {options.template!r} makes the prompts of a new head: give {how} too")
 
 
 def check_template_fills(template: str | None, given: Mapping[str, object]) -> None:

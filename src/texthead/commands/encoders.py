@@ -1,17 +1,35 @@
 """`texthead encoders`: what can be loaded, and from where."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-from texthead.commands.console import notes
-from texthead.encoders.load import FORMS, known_encoders
+from texthead.commands.parser import argument
 from texthead.errors import EncoderError
 
 
-def encoders(options: Any) -> None:
-    """Print one line an encoder: its name, a tab, where its weights come from."""
-    found = [(name, place) for name, place in known_encoders() if options.word.lower() in name.lower()]
-    if not found:
-        raise EncoderError(f"no published encoder has {options.word!r} in its name; `texthead encoders` lists them all")
-    notes().print(f"{len(found)} published encoders; --encoder takes {FORMS}")
-    for name, place in found:
-        print(f"{name}\t{place}")
+@dataclass(frozen=True, kw_only=True)
+class Encoders:
+    """List the encoders by name, and where their weights are.
+
+    Args:
+        word: only names that hold this, as ViT-B-16
+    """
+
+    NAME: ClassVar = "encoders"
+    HELP: ClassVar = "list the encoders that can be loaded"
+    USAGE: ClassVar = "texthead encoders [WORD]"
+
+    word: str | None = argument("WORD", nargs="?")
+
+    def __call__(self) -> None:
+        from texthead.commands.console import notes
+        from texthead.encoders.load import FORMS, known_encoders
+
+        found = [(name, place) for name, place in known_encoders() if (self.word or "").lower() in name.lower()]
+        if not found:
+            raise EncoderError(
+                f"no published encoder has {self.word!r} in its name; `texthead encoders` lists them all"
+            )
+        notes().print(f"{len(found)} published encoders; --encoder takes {FORMS}")
+        for name, place in found:
+            print(f"{name}\t{place}")

@@ -1,33 +1,67 @@
 """`texthead export`: a run as a folder that predicts without texthead."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from texthead.commands.console import bar, check_template_is_used, notes, protocol_with, results
-from texthead.commands.predict import with_given_classes
-from texthead.export.export import check_out
-from texthead.export.export import export as export_run
-from texthead.export.parity import Parity
-from texthead.runs import run as runs
+from texthead.commands.options import ProtocolOptions, TemplateOptions
+from texthead.commands.parser import argument, option
 
-
-def export(options: Any) -> None:
-    """Write the folder, and print how far its model is from the run."""
-    out = Path(options.out)
-    check_template_is_used(options, options.classes is not None, "--classes")
-    check_out(out, options.to, int8=options.int8)
-    run = with_given_classes(runs.load_run(options.run), options)
-    protocol = protocol_with(options, run.protocol)
-    notes().print("writing the model takes a minute or so")
-    with bar("compare with the run", "files") as progress:
-        found = export_run(run, out, to=options.to, int8=options.int8, protocol=protocol, progress=progress)
-    for line in said(found, int8=options.int8):
-        results().print(line)
-    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-    results().print(f"{out}: {size:.1f} MB; `python {out}/predict.py FILE...` names files, README.md is the model card")
+if TYPE_CHECKING:
+    from texthead.export.parity import Parity
 
 
-def said(found: Parity, *, int8: bool) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a run as a folder that predicts without texthead.
+
+    The folder holds the model with its text head, the preprocessing, class names, thresholds, a predict.py that needs
+    numpy, av and onnxruntime, and a model card.
+
+    Args:
+        run: a run folder
+        out: the folder to make
+        to: for onnxruntime, or for torch
+        int8: weights of eight bits: smaller; what it costs is measured on held-out files and is in the card
+        classes: other classes: names.txt, classes.json or 'a kite, a bird'
+    """
+
+    NAME: ClassVar = "export"
+    HELP: ClassVar = "a run -> a folder that predicts without texthead"
+    USAGE: ClassVar = "texthead export RUN --out FOLDER [--to onnx|torch] [options]"
+
+    run: str = argument("RUN")
+    out: str = option(metavar="FOLDER")
+    to: Literal["onnx", "torch"] = "onnx"
+    int8: bool = False
+    classes: str | None = None
+    prompts: TemplateOptions = TemplateOptions()
+    protocol: ProtocolOptions = ProtocolOptions()
+
+    def __call__(self) -> None:
+        from texthead.commands.console import bar, notes, results
+        from texthead.commands.model import with_classes
+        from texthead.export.export import check_out
+        from texthead.export.export import export as export_run
+        from texthead.runs.run import load_run
+
+        out = Path(self.out)
+        self.prompts.check_used(self.classes is not None, "--classes")
+        check_out(out, self.to, int8=self.int8)
+        run = with_classes(load_run(self.run), self.classes, self.prompts)
+        protocol = self.protocol.on(run.protocol)
+        notes().print("writing the model takes a minute or so")
+        with bar("compare with the run", "files") as progress:
+            found = export_run(run, out, to=self.to, int8=self.int8, protocol=protocol, progress=progress)
+        for line in said(found, int8=self.int8):
+            results().print(line)
+        size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+        results().print(
+            f"{out}: {size:.1f} MB; `python {out}/predict.py FILE...` names files, README.md is the model card"
+        )
+
+
+def said(found: "Parity", *, int8: bool) -> list[str]:
     """Lines of what was measured."""
     frames = ", ".join(map(str, found.frames))
     lines = [

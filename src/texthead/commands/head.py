@@ -2,87 +2,128 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from rich.table import Table
-
-from texthead.commands.console import bar, check_template_fills, notes, read_data, results, say_names, say_prompts
-from texthead.data import dataset as datasets
-from texthead.data.dataset import splits_of
-from texthead.data.protocol import Protocol, Views
-from texthead.encoders.encoder import Encoder
-from texthead.encoders.load import load_encoder
+from texthead.commands.options import DataOptions, NameOptions, ReadingOptions
+from texthead.commands.parser import argument, option
 from texthead.errors import DataError
-from texthead.features.cache import FeatureCache, encoder_key
-from texthead.features.reading import Reading
-from texthead.features.views import Pretrained, own_pixels
 from texthead.files import replacing
-from texthead.models.build import make_head
-from texthead.models.head_rows import class_correlation, text_rows
 from texthead.recipes import Recipe
 from texthead.text import prompts
 from texthead.text.class_names import clean_names
 
+if TYPE_CHECKING:
+    import torch
 
-def head(options: Any) -> None:
-    """`texthead head`."""
-    if options.plot and Path(options.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise DataError(f"--plot must end in .png, .svg or .pdf, got {Path(options.plot).name!r}")
-    classes = prompts.read_classes(options.classes)
-    given = list(classes)
-    names = clean_names(given) if options.names == "clean" else given
-    if (options.init == "lda") != bool(options.data):
-        raise DataError("--init lda and --data go together: LDA's rows come from the features of labelled items")
-    for option in ("labels", "root", "frame_template", "suffix"):
-        if not options.data and options[option] is not None:
-            flag = f"--{option.replace('_', '-')}"
-            raise DataError(f"{flag} {options[option]!r} says how --data is read: give --data too")
-    if options.init != "text" and any(classes.values()):
-        raise DataError(f"--init {options.init} makes rows without text: leave out the sentences of {options.classes}")
-    check_template_fills(None if options.template == "{}" else options.template, classes)
-    template = prompts.read_template(options.template)
-    shown = prompts.class_prompts(template, names, list(classes.values()))
-    encoder = load_encoder(options.encoder)
-    recipe = Recipe(name="head", template=template, seed=options.seed)
-    found = targets = None
-    if options.init == "lda":
-        found, targets = _lda_ground(options, given, encoder)
-    if options.init == "text":
-        say_names(given, names, None if any(classes.values()) else template)
-        if any(classes.values()):
-            say_prompts(given, shown)
-        rows = text_rows(encoder, shown)
-    else:
-        made = make_head(options.init, encoder, given, recipe, features=found, targets=targets)
-        rows = made.weight.detach()  # pyright: ignore[reportCallIssue]
-    correlation = class_correlation(rows)
-    show = results()
-    show.print(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} of {rows.shape[1]} numbers ({options.init})")
-    upper = torch.triu_indices(len(rows), len(rows), 1)
-    order = correlation[upper[0], upper[1]].argsort(descending=True)
-    table = Table("correlation", "class", "class", title="most alike pairs")
-    for pair in order[:10].tolist():
-        a, b = int(upper[0, pair]), int(upper[1, pair])
-        table.add_row(f"{correlation[a, b]:.3f}", given[a], given[b])
-    if len(rows) > 1:
-        show.print(table)
-    if options.plot:
-        _save_plot(Path(options.plot), correlation, given, options.init)
-    if options.out:
-        with replacing(Path(options.out)) as beside:
-            from safetensors.torch import save_file
-
-            save_file(
-                {"weight": rows.contiguous()}, beside, metadata={"names": json.dumps(given), "init": options.init}
-            )
-        show.print(f"rows: {options.out}")
+    from texthead.encoders.encoder import Encoder
 
 
-def _lda_ground(options: Any, labels: Sequence[str], encoder: Encoder) -> tuple[torch.Tensor, torch.Tensor]:
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """Make the rows of a head, and print how alike they are.
+
+    Args:
+        classes: names.txt, classes.json or 'a, b, c'
+        init: where rows come from
+        data: labelled data, for lda
+        encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
+        template: prompt with exactly one {}, or a .txt of them
+        plot: write the correlation map as PNG, SVG or PDF
+        out: write the rows as safetensors
+        seed: random seed of random rows
+    """
+
+    NAME: ClassVar = "head"
+    HELP: ClassVar = "make and look at the rows of a head"
+    USAGE: ClassVar = "texthead head CLASSES [options]"
+
+    classes: str = argument("CLASSES")
+    init: Literal["text", "normal", "orthogonal", "lda"] = "text"
+    data: str | None = None
+    labelled: DataOptions = DataOptions()
+    encoder: str = "mini"
+    template: str = "{}"
+    naming: NameOptions = NameOptions()
+    plot: str | None = option(None, "FILE")
+    out: str | None = option(None, "FILE")
+    seed: int = 0
+    files: ReadingOptions = ReadingOptions()
+
+    def __call__(self) -> None:
+        import torch
+        from rich.table import Table
+
+        from texthead.commands.console import check_template_fills, results, say_names, say_prompts
+        from texthead.encoders.load import load_encoder
+        from texthead.models.build import make_head
+        from texthead.models.head_rows import class_correlation, text_rows
+
+        if self.plot and Path(self.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise DataError(f"--plot must end in .png, .svg or .pdf, got {Path(self.plot).name!r}")
+        classes = prompts.read_classes(self.classes)
+        given = list(classes)
+        names = clean_names(given) if self.naming.clean else given
+        if (self.init == "lda") != bool(self.data):
+            raise DataError("--init lda and --data go together: LDA's rows come from the features of labelled items")
+        for name, value in asdict(self.labelled).items():
+            if not self.data and value is not None:
+                raise DataError(f"--{name.replace('_', '-')} {value!r} says how --data is read: give --data too")
+        if self.init != "text" and any(classes.values()):
+            raise DataError(f"--init {self.init} makes rows without text: leave out the sentences of {self.classes}")
+        check_template_fills(None if self.template == "{}" else self.template, classes)
+        template = prompts.read_template(self.template)
+        shown = prompts.class_prompts(template, names, list(classes.values()))
+        encoder = load_encoder(self.encoder)
+        recipe = Recipe(name="head", template=template, seed=self.seed)
+        found = targets = None
+        if self.init == "lda":
+            found, targets = _lda_ground(self, given, encoder)
+        if self.init == "text":
+            say_names(given, names, None if any(classes.values()) else template)
+            if any(classes.values()):
+                say_prompts(given, shown)
+            rows = text_rows(encoder, shown)
+        else:
+            made = make_head(self.init, encoder, given, recipe, features=found, targets=targets)
+            rows = made.weight.detach()  # pyright: ignore[reportCallIssue]
+        correlation = class_correlation(rows)
+        show = results()
+        show.print(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} of {rows.shape[1]} numbers ({self.init})")
+        upper = torch.triu_indices(len(rows), len(rows), 1)
+        order = correlation[upper[0], upper[1]].argsort(descending=True)
+        table = Table("correlation", "class", "class", title="most alike pairs")
+        for pair in order[:10].tolist():
+            a, b = int(upper[0, pair]), int(upper[1, pair])
+            table.add_row(f"{correlation[a, b]:.3f}", given[a], given[b])
+        if len(rows) > 1:
+            show.print(table)
+        if self.plot:
+            _save_plot(Path(self.plot), correlation, given, self.init)
+        if self.out:
+            with replacing(Path(self.out)) as beside:
+                from safetensors.torch import save_file
+
+                save_file(
+                    {"weight": rows.contiguous()}, beside, metadata={"names": json.dumps(given), "init": self.init}
+                )
+            show.print(f"rows: {self.out}")
+
+
+def _lda_ground(command: Head, labels: Sequence[str], encoder: "Encoder") -> "tuple[torch.Tensor, torch.Tensor]":
     """Pretrained features and label places of the training items (of all, where the data has no splits)."""
-    dataset = read_data(options, options.data)
+    import torch
+
+    from texthead.commands.console import bar, notes
+    from texthead.data import dataset as datasets
+    from texthead.data.dataset import splits_of
+    from texthead.data.protocol import Protocol, Views
+    from texthead.features.cache import FeatureCache, encoder_key
+    from texthead.features.views import Pretrained, own_pixels
+
+    assert command.data is not None
+    dataset = command.labelled.read(command.data)
     for line in dataset.notes:
         notes().print(f"note: {line}")
     items = dataset.split("train") if splits_of(dataset) else dataset
@@ -90,14 +131,15 @@ def _lda_ground(options: Any, labels: Sequence[str], encoder: Encoder) -> tuple[
     pixels = own_pixels(encoder.visual.spec)
     protocol = Protocol(1 if items.only_images else 8, pixels, Views(origin="centre"))
     cache = FeatureCache(encoder_key(encoder.visual, pixels))
-    reading = Reading(workers=options.workers, cache=cache, skip_unreadable=options.skip_unreadable)
+    reading = command.files.reading(cache)
     found, positions, errors = Pretrained(encoder, protocol, reading, bar).features(items, "encode items")
     for error in errors:
         notes().print(f"skipped: {error}")
     return found, targets[positions]
 
 
-def _save_plot(path: Path, correlation: torch.Tensor, names: Sequence[str], init: str) -> None:
+def _save_plot(path: Path, correlation: "torch.Tensor", names: Sequence[str], init: str) -> None:
+    from texthead.commands.console import results
     from texthead.report.class_maps import plot_correlation
 
     figure = plot_correlation(correlation.numpy(), names, f"inter-class correlation, {init} rows")

@@ -1,16 +1,48 @@
-"""How a command line is read: help that is short, and mistakes in one line. Torch is not imported here."""
+"""A command is a frozen dataclass: its fields are options, their docs the help, and `__call__` does it.
 
+    @dataclass(frozen=True)
+    class Evaluate:
+        '''Score a run on labelled data.
+
+        Args:
+            run: a run folder
+        '''
+
+        run: str = argument("RUN")
+        files: ReadingOptions = ReadingOptions()
+
+Fields that are dataclasses are groups of options that commands share; their flags stay flat (`--workers`). Torch is not
+imported here, and a command imports it inside its functions, so that help is quick.
+"""
+
+import dataclasses
 import difflib
 import re
 import shutil
 import sys
+import typing
 from argparse import SUPPRESS, Action, ArgumentError
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from docstring_parser.google import parse
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from texthead.files import check_options
+
+# Numbers with a rule, which the parser checks.
+if typing.TYPE_CHECKING:
+    NonNegativeInt = PositiveInt = UpTo12 = int
+    PositiveFloat = float
+else:
+    from jsonargparse.typing import NonNegativeInt as NonNegativeInt
+    from jsonargparse.typing import PositiveFloat as PositiveFloat
+    from jsonargparse.typing import PositiveInt as PositiveInt
+    from jsonargparse.typing import restricted_number_type
+
+    # A page that can still be sent on.
+    UpTo12 = restricted_number_type("UpTo12", int, [(">=", 0), ("<=", 12)])
 
 _KINDS = {
     "int": "a whole number",
@@ -20,6 +52,107 @@ _KINDS = {
     "PositiveFloat": "a number above 0",
     "PositiveInt": "a whole number, 1 or more",
 }
+
+
+def argument(metavar: str, *, nargs: str | None = None) -> Any:
+    """Return a field that is given by its place, without a flag.
+
+    Args:
+        metavar: its name in the help and in messages.
+        nargs: "?" for one that may be left out (None), "*" for any number (a list).
+    """
+    defaults: dict[str | None, Any] = {"?": None, "*": ()}
+    default = defaults.get(nargs, dataclasses.MISSING)
+    return dataclasses.field(default=default, metadata={"place": True, "metavar": metavar, "nargs": nargs})
+
+
+def option(default: Any = dataclasses.MISSING, metavar: str | None = None) -> Any:
+    """Return a field with a flag.
+
+    Args:
+        default: its value where it is left out, or a function that returns it; without one the option is required.
+        metavar: what its value is called in the help.
+    """
+    if isinstance(default, Callable):
+        return dataclasses.field(default_factory=default, metadata={"metavar": metavar})
+    return dataclasses.field(default=default, metadata={"metavar": metavar})
+
+
+def extra() -> Any:
+    """Return a field, a dict, that no option fills; `build` takes it by name."""
+    return dataclasses.field(default_factory=dict, metadata={"extra": True})
+
+
+def parser_of(command: type, *, exit_on_error: bool = True) -> "Parser":
+    """Return the parser of a command; a mistake ends the program, or is an `argparse.ArgumentError`."""
+    about = parse(command.__doc__ or "")
+    parser = Parser(
+        prog=f"texthead {command.NAME}",
+        usage=command.USAGE,
+        description=" ".join(filter(None, (about.short_description, about.long_description))),
+        exit_on_error=exit_on_error,
+    )
+    _add_options(parser, command, parser)
+    if hasattr(command, "extend"):
+        command.extend(parser)
+    return parser
+
+
+def groups_of(command: type) -> dict[str, type]:
+    """Return the fields of a command that are groups of options."""
+    hints = typing.get_type_hints(command)
+    return {f.name: hints[f.name] for f in dataclasses.fields(command) if dataclasses.is_dataclass(hints[f.name])}
+
+
+def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
+    """Return the command with its options; groups take theirs, and `more` are fields that no option fills."""
+    groups = groups_of(command)
+    parts = {
+        name: group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
+        for name, group in groups.items()
+    }
+    own = {
+        field.name: values[field.name] for field in dataclasses.fields(command) if field.name not in (*groups, *more)
+    }
+    return command(**own, **parts, **more)
+
+
+def _add_options(parser: ArgumentParser, holder: type, target: Any) -> None:
+    """Add the options of a command, or of a group, to a parser or to a titled section of its help."""
+    hints, groups = typing.get_type_hints(holder, include_extras=True), groups_of(holder)
+    about = parse(holder.__doc__ or "")
+    texts = {each.arg_name: " ".join((each.description or "").split()) for each in about.params}
+    for field in dataclasses.fields(holder):
+        if field.name in groups:
+            group = groups[field.name]
+            title = getattr(group, "TITLE", None)
+            summary = (group.__doc__ or "").partition("\n")[0]
+            _add_options(parser, group, parser.add_argument_group(title, summary) if title else target)
+        elif not field.metadata.get("extra"):
+            _add_option(target, field, hints[field.name], texts[field.name])
+
+
+def _add_option(target: Any, field: dataclasses.Field, hint: Any, text: str) -> None:
+    """Add one field to a parser; an option without a type takes any text."""
+    how: dict[str, Any] = {"help": text}
+    if field.metadata.get("metavar"):
+        how["metavar"] = field.metadata["metavar"]
+    if field.metadata.get("place"):
+        if field.metadata["nargs"]:
+            how["nargs"] = field.metadata["nargs"]
+        target.add_argument(field.name, **how)
+        return
+    factory = field.default_factory
+    default = field.default if factory is dataclasses.MISSING else factory()
+    flag = f"--{field.name.replace('_', '-')}"
+    if default is dataclasses.MISSING:
+        target.add_argument(flag, required=True, **how)
+    elif hint is bool:
+        target.add_argument(flag, action="store_true", default=default, **how)
+    else:
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        kind = kinds[0] if type(None) in typing.get_args(hint) else hint
+        target.add_argument(flag, default=default, **how, **({} if kind is str else {"type": kind}))
 
 
 def _plain(message: str) -> str:

@@ -6,95 +6,143 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
-from texthead.commands.console import (
-    bar,
-    check_template_fills,
-    check_template_is_used,
-    given_template,
-    notes,
-    protocol_with,
-    results,
-    say_other_classes,
-    say_prompts,
+from texthead.commands.options import (
+    EncoderOptions,
+    ProtocolOptions,
+    ReadingOptions,
+    TemplateOptions,
 )
-from texthead.data.protocol import Protocol
-from texthead.encoders.load import load_encoder
+from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import DataError
-from texthead.evaluation.calibration import NONE, Calibration
-from texthead.features.reading import Reading
-from texthead.media.frame_folder import clips_below, is_template
-from texthead.media.shard import has_shards
-from texthead.models.recognizer import Recognizer
-from texthead.parallel.device import pick_device
-from texthead.prediction.bulk import Part, PartOptions, check_rank, open_parts, predict_parts
-from texthead.prediction.bulk_on_ray import predict_on_ray
-from texthead.prediction.formats import csv_columns, csv_rows, json_entry
-from texthead.prediction.predict import Prediction, calibration_for, protocol_of, zero_shot, zero_shot_line
-from texthead.prediction.predict import predict as predict_files
-from texthead.runs import run as runs
-from texthead.text import prompts
-from texthead.text.class_names import clean_names
+
+if TYPE_CHECKING:
+    from texthead.evaluation.calibration import Calibration
+    from texthead.prediction.predict import Prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManyFiles:
+    """In parts that any number of processes make, each by itself; the same command goes on after a stop.
+
+    Args:
+        manifest: CSV or TSV with a column path, .txt with one path a line, a folder, or prepared SHARDS
+        out: where the parts are, one CSV each
+        part: files of a part (default: 1000)
+        scores: keep the scores of all classes too
+        batch: files that are encoded at once (default: 1); more is faster and may change last digits
+        rank: the number of this process, from 0; torchrun's RANK if not given
+        ranks: how many processes share the parts; torchrun's WORLD_SIZE if not given
+        ray: on a Ray cluster instead, with so many processes that encode
+    """
+
+    TITLE: ClassVar = "many files"
+
+    manifest: str | None = option(None, "FILE")
+    out: str | None = option(None, "FOLDER")
+    part: PositiveInt | None = None
+    scores: bool = False
+    batch: PositiveInt | None = None
+    rank: NonNegativeInt | None = None
+    ranks: PositiveInt | None = None
+    ray: PositiveInt | None = option(None, "ACTORS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Predict classes for files: a run's own classes or new ones, or without a run --classes by text.
+
+    Args:
+        inputs: a run folder first, or only files and folders
+        classes: names.txt, classes.json or 'a helicopter, a bird'
+        top: names a file
+        sets: the set of names that holds the right one at the rate that a calibrated run promises
+        frame_template: folders are clips of frames, as img_{:05d}.jpg, or hold such folders
+        json: JSON on standard output
+        csv: CSV on standard output
+    """
+
+    NAME: ClassVar = "predict"
+    HELP: ClassVar = "predict classes for files"
+    USAGE: ClassVar = (
+        "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]\n"
+        "       texthead predict [RUN] --manifest FILE --out FOLDER [--classes NAMES] [options]"
+    )
+
+    inputs: list[str] = argument("RUN_OR_FILE", nargs="*")
+    classes: str | None = None
+    source: EncoderOptions = EncoderOptions()
+    prompts: TemplateOptions = TemplateOptions()
+    top: int = 5
+    sets: bool = False
+    frame_template: str | None = option(None, "NAME")
+    protocol: ProtocolOptions = ProtocolOptions()
+    json: bool = False
+    csv: bool = False
+    files: ReadingOptions = ReadingOptions()
+    many: ManyFiles = ManyFiles()
+
+    def __call__(self) -> None:
+        from texthead.commands.console import bar, notes
+        from texthead.commands.model import noted_calibration, predictor
+        from texthead.features.reading import Reading
+        from texthead.prediction.predict import predict as predict_files
+        from texthead.prediction.predict import protocol_of, zero_shot_line
+
+        run_folder, inputs = _run_and_inputs(self)
+        if self.top < 1:
+            raise DataError(f"--top must be at least 1, got {self.top}")
+        self.prompts.check_used(self.classes is not None, "--classes")
+        if self.many.manifest is not None:
+            _predict_many(self, run_folder)
+            return
+        model = predictor(run_folder, self.classes, self.prompts, self.source, self.files.pick_device())
+        protocol = self.protocol.on(protocol_of(model)[1])
+        note = zero_shot_line(model, self.classes)
+        calibration = noted_calibration(model, protocol)
+        workers = self.files.workers if _are_many(self.inputs) else 0
+        reading = Reading(workers=workers, skip_unreadable=self.files.skip_unreadable)
+        with bar("predict", "files") as progress:
+            found = predict_files(model, inputs, protocol, reading, top=self.top, sets=self.sets, progress=progress)
+        _print_predictions(found, calibration, self)
+        if note:
+            notes().print(note)
+
 
 # Files with these ends are lists of files, and no media.
 _LISTS = (".csv", ".tsv", ".txt")
 
-# What is for `--manifest` alone.
-_MANY = ("out", "part", "scores", "batch", "rank", "ranks", "ray")
 
-
-def predict(options: Any) -> None:
-    """`texthead predict`."""
-    run_folder, inputs = _run_and_inputs(options)
-    if options.top < 1:
-        raise DataError(f"--top must be at least 1, got {options.top}")
-    check_template_is_used(options, options.classes is not None, "--classes")
-    if options.manifest is not None:
-        _predict_many(options, run_folder)
-        return
-    model = predictor(run_folder, options)
-    protocol = protocol_with(options, protocol_of(model)[1])
-    note = zero_shot_line(model, options)
-    calibration = told_calibration(model, protocol)
-    workers = options.workers if _are_many(options.inputs) else 0
-    reading = Reading(workers=workers, skip_unreadable=options.skip_unreadable)
-    with bar("predict", "files") as progress:
-        found = predict_files(model, inputs, protocol, reading, top=options.top, sets=options.sets, progress=progress)
-    _print_predictions(found, calibration, options)
-    if note:
-        notes().print(note)
-
-
-def _run_and_inputs(options: Any) -> tuple[str | None, list[str | Path]]:
+def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
     """(the run, if one is named; the files and folders, where no manifest lists them).
 
     Raises:
         DataError: what is named does not go together.
     """
-    _check_goes_together(options)
-    if not options.inputs and options.manifest is None:
+    from texthead.runs import run as runs
+
+    _check_goes_together(command)
+    if not command.inputs and command.many.manifest is None:
         raise DataError("predict needs RUN_OR_FILE (see texthead predict --help)")
-    with_run = bool(options.inputs) and runs.is_run(options.inputs[0])
-    first, rest = (options.inputs[0], options.inputs[1:]) if with_run else (None, options.inputs)
+    with_run = bool(command.inputs) and runs.is_run(command.inputs[0])
+    first, rest = (command.inputs[0], command.inputs[1:]) if with_run else (None, command.inputs)
     for path in rest:
         if runs.is_run(path):
             raise DataError(f"{path} is a run: name one run, before all files")
-    for option in ("encoder", "text"):
-        if with_run and options[option] is not None:
-            raise DataError(f"--{option} {options[option]}: run {first} has its own encoder; leave it out")
-    if options.manifest is not None and rest:
+    if first is not None:
+        command.source.check_no_run(first)
+    if command.many.manifest is not None and rest:
         raise DataError(f"{rest[0]} is no run (no recipe.json in it), and --manifest names the files: leave it out")
-    if with_run and not rest and options.manifest is None:
+    if with_run and not rest and command.many.manifest is None:
         raise DataError(f"{first} is a run: name files or folders behind it")
-    if not with_run and options.classes is None:
-        what = f"{options.inputs[0]} is no run (no recipe.json in it)" if options.inputs else "no run is named"
+    if not with_run and command.classes is None:
+        what = f"{command.inputs[0]} is no run (no recipe.json in it)" if command.inputs else "no run is named"
         raise DataError(f"{what}, so --classes is required: name a run first, or the classes")
     _check_no_list(rest)
-    return first, _inputs(rest, options.frame_template)
+    return first, _inputs(rest, command.frame_template)
 
 
 def _check_no_list(inputs: Sequence[str]) -> None:
@@ -111,43 +159,49 @@ def _check_no_list(inputs: Sequence[str]) -> None:
             )
 
 
-def _check_goes_together(options: Any) -> None:
-    if options.json and options.csv:
+def _check_goes_together(command: Predict) -> None:
+    if command.json and command.csv:
         raise DataError("--json and --csv both say what is printed: give one")
-    if options.manifest is None:
-        given = [name for name in _MANY if options[name] is not None]
+    if command.many.manifest is None:
+        given = [name for name, value in asdict(command.many).items() if value not in (None, False)]
         if given:
             raise DataError(f"--{given[0]} is for many files: give --manifest too")
         return
-    for name in ("json", "csv", "frame_template"):
-        if options[name]:
-            raise DataError(
-                f"--{name.replace('_', '-')} is not for --manifest, whose parts are CSV files of single paths"
-            )
-    if options.out is None:
-        raise DataError(f"--manifest {options.manifest} needs --out, the folder for its parts")
-    if (options.rank is None) != (options.ranks is None):
+    single = {"json": command.json, "csv": command.csv, "frame-template": command.frame_template}
+    for name, value in single.items():
+        if value:
+            raise DataError(f"--{name} is not for --manifest, whose parts are CSV files of single paths")
+    if command.many.out is None:
+        raise DataError(f"--manifest {command.many.manifest} needs --out, the folder for its parts")
+    if (command.many.rank is None) != (command.many.ranks is None):
         raise DataError("--rank and --ranks go together: the number of this process, from 0, and how many there are")
 
 
-def _predict_many(options: Any, run_folder: str | None) -> None:
+def _predict_many(command: Predict, run_folder: str | None) -> None:
     """Make this process's parts, with a line each, and say how far all processes are."""
-    rank, ranks = _place(options)
+    from texthead.commands.console import notes, results
+    from texthead.commands.model import noted_calibration, predictor
+    from texthead.prediction.bulk import Part, PartOptions, check_rank, open_parts, predict_parts
+    from texthead.prediction.bulk_on_ray import predict_on_ray
+    from texthead.prediction.predict import protocol_of, zero_shot_line
+
+    rank, ranks = _place(command)
     check_rank(rank, ranks)
-    if options.ray is not None and ranks > 1:
+    if command.many.ray is not None and ranks > 1:
         raise DataError(f"--ray shares the parts by itself, and this is process {rank} of {ranks}: start one alone")
-    model = predictor(run_folder, options)
+    model = predictor(run_folder, command.classes, command.prompts, command.source, command.files.pick_device())
     wanted = PartOptions(
-        part=options.part or 1000,
-        top=options.top,
-        scores=bool(options.scores),
-        batch=options.batch or 1,
-        sets=options.sets,
+        part=command.many.part or 1000,
+        top=command.top,
+        scores=command.many.scores,
+        batch=command.many.batch or 1,
+        sets=command.sets,
     )
-    protocol = protocol_with(options, protocol_of(model)[1])
-    parts = open_parts(model, options.manifest, options.out, protocol, wanted)
-    told_calibration(model, parts.protocol)
-    say, skip, began = notes(), options.skip_unreadable, time.perf_counter()
+    protocol = command.protocol.on(protocol_of(model)[1])
+    assert command.many.manifest is not None and command.many.out is not None  # noqa: PT018
+    parts = open_parts(model, command.many.manifest, command.many.out, protocol, wanted)
+    noted_calibration(model, parts.protocol)
+    say, skip, began = notes(), command.files.skip_unreadable, time.perf_counter()
     made: list[int] = []
 
     def done(part: Part) -> None:
@@ -156,16 +210,18 @@ def _predict_many(options: Any, run_folder: str | None) -> None:
         say.print(f"part {part.number} of {parts.count}: {part.files} files{_lost(part.unreadable)}; {speed}")
 
     whole = f"{parts.asked['files']} files in {parts.count} parts"
-    if options.ray is not None:
-        say.print(f"Ray, {options.ray} encoding; {whole}")
-        gpus = 0 if options.device == "cpu" else None
-        state = predict_on_ray(parts, actors=options.ray, gpus=gpus, skip_unreadable=skip, done=done)
+    if command.many.ray is not None:
+        say.print(f"Ray, {command.many.ray} encoding; {whole}")
+        gpus = 0 if command.files.device == "cpu" else None
+        state = predict_on_ray(parts, actors=command.many.ray, gpus=gpus, skip_unreadable=skip, done=done)
     else:
         say.print(f"process {rank} of {ranks}; {whole}")
-        state = predict_parts(parts, rank=rank, ranks=ranks, skip_unreadable=skip, workers=options.workers, done=done)
+        state = predict_parts(
+            parts, rank=rank, ranks=ranks, skip_unreadable=skip, workers=command.files.workers, done=done
+        )
     finished = f"{state.finished} of {state.parts} parts are finished"
-    results().print(f"{options.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
-    note = zero_shot_line(model, options)
+    results().print(f"{command.many.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
+    note = zero_shot_line(model, command.classes)
     if note:
         say.print(note)
 
@@ -174,10 +230,12 @@ def _lost(unreadable: int) -> str:
     return f", {unreadable} of them could not be read" if unreadable else ""
 
 
-def _place(options: Any) -> tuple[int, int]:
+def _place(command: Predict) -> tuple[int, int]:
     """(the number of this process, how many there are): as the options say, else torchrun's environment, else alone."""
-    if options.ranks is not None:
-        return options.rank, options.ranks
+    import torch
+
+    if command.many.rank is not None and command.many.ranks is not None:
+        return command.many.rank, command.many.ranks
     if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -185,11 +243,15 @@ def _place(options: Any) -> tuple[int, int]:
 
 def _are_many(inputs: Sequence[str]) -> bool:
     """Whether it is worth while to start processes that decode."""
+    from texthead.media.shard import has_shards
+
     return len(inputs) > 2 or Path(inputs[-1]).is_dir() or has_shards(inputs[-1])
 
 
 def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     """What is named; with a template, its folders as clips of frames."""
+    from texthead.media.frame_folder import clips_below, is_template
+
     if template is None:
         return [*inputs]
     if not is_template(template):
@@ -200,62 +262,16 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     return found
 
 
-def predictor(run_folder: str | None, options: Any) -> runs.Run | Recognizer:
-    """The run with its own or new classes, or a zero-shot model, on the device that is asked for."""
-    device = pick_device(options.device)
-    if run_folder is not None:
-        run = with_given_classes(runs.load_run(run_folder), options)
-        run.model.to(device)
-        return run
-    labels, names, sentences = _given_classes(options)
-    shown = prompts.class_prompts(given_template(options) or "{}", names, sentences)
-    encoder = load_encoder(options.encoder or "mini", text=options.text, prompts=prompts.flat(shown))
-    model = zero_shot(encoder, names, labels=labels, prompts=shown)
-    say_prompts(labels, shown)
-    return model.to(device)
+def _print_predictions(found: "Sequence[Prediction]", calibration: "Calibration | None", command: Predict) -> None:
+    from texthead.commands.console import results
+    from texthead.evaluation.calibration import NONE
+    from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 
-
-def with_given_classes(run: runs.Run, options: Any) -> runs.Run:
-    """The run with the classes of --classes, after a line on their prompts; itself where none are given."""
-    if options.classes is None:
-        return run
-    labels, names, sentences = _given_classes(options)
-    template = given_template(options)
-    say_other_classes(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
-    run = run.with_classes(labels, names=names, template=template, prompts=sentences)
-    say_prompts(labels, run.model.head.prompts)  # pyright: ignore
-    return run
-
-
-def _given_classes(options: Any) -> tuple[list[str], list[str], list[Any]]:
-    """(labels of --classes, their names as a text encoder reads them, their sentences where they have them).
-
-    A name that is alone is noted.
-    """
-    given = prompts.read_classes(options.classes)
-    check_template_fills(options.template, given)
-    labels = list(given)
-    if len(labels) == 1:
-        notes().print("note: one name alone is always 100 %: give others to compare it with")
-    return labels, clean_names(labels) if options.names == "clean" else labels, list(given.values())
-
-
-def told_calibration(model: runs.Run | Recognizer, protocol: Protocol) -> Calibration | None:
-    """What of a run's calibration holds for what is looked at in this way, after a note on it."""
-    found, why = calibration_for(model, protocol)
-    if found is None:
-        return None
-    told = f"probabilities are after temperature {found.temperature:.3g} (calibration.json, {found.items} items)"
-    notes().print(f"note: {told}{f'; {why}' if why else ''}")
-    return found
-
-
-def _print_predictions(found: Sequence[Prediction], calibration: Calibration | None, options: Any) -> None:
-    if options.json:
+    if command.json:
         print(json.dumps([json_entry(each, calibration) for each in found], indent=1, ensure_ascii=False))
         return
-    if options.csv:
-        columns = csv_columns(calibration, sets=options.sets)
+    if command.csv:
+        columns = csv_columns(calibration, sets=command.sets)
         writer = csv.writer(sys.stdout)
         writer.writerow(columns)
         writer.writerows(csv_rows(found, columns))

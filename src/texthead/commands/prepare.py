@@ -1,34 +1,69 @@
 """`texthead prepare`: decodes every video once and says what came of it."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from texthead.commands.console import bar, notes, read_data, results
-from texthead.data import prepare as shards
-from texthead.media.shard import INDEX
+from texthead.commands.options import DataOptions, default_workers
+from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 
 
-def prepare(options: Any) -> None:
-    """Write the shards, and print how many clips, bytes and shards there are and which files are in none."""
-    say, out = notes(), Path(options.out)
-    wanted = shards.ShardOptions(options.frames, options.short_side, options.quality, options.clips)
-    dataset = read_data(options, options.data)
-    for line in dataset.notes:
-        say.print(line)
-    with bar("prepare", "clips") as progress:
-        done = shards.prepare(
-            dataset,
-            out,
-            wanted,
-            workers=options.workers,
-            skip_unreadable=options.skip_unreadable,
-            progress=progress,
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """Decode once: write some frames of every video, all key frames, into tar shards.
+
+    train, eval and predict take the shards as DATA. Finished shards are left alone, so the same command goes on after
+    a stop.
+
+    Args:
+        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
+        out: the folder of shards to make, or to go on with
+        frames: frames per clip, evenly placed
+        short_side: larger frames are scaled down to this short side, in pixels
+        quality: JPEG quality, 1-95
+        clips: clips per shard
+        skip_unreadable: leave out and list files that cannot be read
+        workers: processes, each of which writes a shard at a time
+    """
+
+    NAME: ClassVar = "prepare"
+    HELP: ClassVar = "decode once: videos -> shards that read fast"
+    USAGE: ClassVar = "texthead prepare DATA --out SHARDS [options]"
+
+    data: str = argument("DATA")
+    labelled: DataOptions = DataOptions()
+    out: str = option(metavar="SHARDS")
+    frames: PositiveInt = 32
+    short_side: PositiveInt = 256
+    quality: PositiveInt = 90
+    clips: PositiveInt = 256
+    skip_unreadable: bool = False
+    workers: NonNegativeInt = option(default_workers)
+
+    def __call__(self) -> None:
+        from texthead.commands.console import bar, notes, results
+        from texthead.data import prepare as shards
+        from texthead.media.shard import INDEX
+
+        say, out = notes(), Path(self.out)
+        wanted = shards.ShardOptions(self.frames, self.short_side, self.quality, self.clips)
+        dataset = self.labelled.read(self.data)
+        for line in dataset.notes:
+            say.print(line)
+        with bar("prepare", "clips") as progress:
+            done = shards.prepare(
+                dataset,
+                out,
+                wanted,
+                workers=self.workers,
+                skip_unreadable=self.skip_unreadable,
+                progress=progress,
+            )
+        for path, problem in done.unreadable:
+            say.print(f"not prepared: {path}: {problem}")
+        there = f", {done.skipped} of them were finished before" if done.skipped else ""
+        lost = f"; {len(done.unreadable)} files could not be read" if done.unreadable else ""
+        results().print(
+            f"{done.clips} clips, {done.bytes / 1e6:.1f} MB ({done.bytes / max(1, done.clips) / 1e3:.0f} kB a clip), "
+            f"in {done.shards} shards{there}{lost}: {out / INDEX}"
         )
-    for path, problem in done.unreadable:
-        say.print(f"not prepared: {path}: {problem}")
-    there = f", {done.skipped} of them were finished before" if done.skipped else ""
-    lost = f"; {len(done.unreadable)} files could not be read" if done.unreadable else ""
-    results().print(
-        f"{done.clips} clips, {done.bytes / 1e6:.1f} MB ({done.bytes / max(1, done.clips) / 1e3:.0f} kB a clip), "
-        f"in {done.shards} shards{there}{lost}: {out / INDEX}"
-    )

@@ -1,10 +1,21 @@
-"""The table of a run's score beside the baselines."""
+"""Scores of a run, scaled by its calibration, and the table of them beside the baselines."""
+
+from dataclasses import replace
 
 from rich.table import Table
+from torch import Tensor
 
-from texthead.commands.console import notes, results
-from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import lead_interval
+from texthead.commands.console import bar, notes, results
+from texthead.data.dataset import Dataset
+from texthead.data.protocol import Protocol
+from texthead.evaluation.calibration import Calibration
+from texthead.evaluation.confusions import wrong_pairs
+from texthead.evaluation.evaluate import Evaluation, score
+from texthead.evaluation.intervals import lead_interval, share
+from texthead.features.reading import Reading
+from texthead.media.fingerprints import fingerprint
+from texthead.prediction.predict import calibration_for
+from texthead.runs.run import CALIBRATION, Run
 from texthead.transfer.baselines import Comparison
 
 
@@ -43,3 +54,71 @@ def _lead(method: str, ahead: Evaluation, own: Evaluation) -> str:
         return lead
     low, high = lead_interval(ahead.right & ~own.right, own.right & ~ahead.right, own.groups or range(own.count))
     return f"{lead} (95 % interval {low:.1f} to {high:.1f}{', so perhaps by chance' if low <= 0 else ''})"
+
+
+def calibrated(
+    run: Run, protocol: Protocol, result: Evaluation, chosen: "Dataset"
+) -> tuple[Evaluation, str, list[str]]:
+    """(the result after the run's temperature, what to add to its title, what to say of threshold and sets)."""
+    calibration, why = calibration_for(run, protocol)
+    if calibration is None:
+        return result, "", []
+    if why:
+        notes().print(f"note: {run.folder / CALIBRATION}: {why}")
+    after = replace(result, scores=calibration.apply(result.scores))
+    return after, f", temperature {calibration.temperature:.3g}", _promises(calibration, result, chosen)
+
+
+def _promises(calibration: Calibration, result: Evaluation, chosen: Dataset) -> list[str]:
+    """What threshold and sets do to these items; a note where the calibration was learned from them."""
+    lines: list[str] = []
+    seen = sum(fingerprint(item.path) in calibration.content for item in chosen.items)
+    if seen:
+        lines.append(
+            f"{seen} of these {len(chosen)} items are those that the calibration was learned from: its numbers (ECE, "
+            "threshold, sets) flatter it here; report them on others"
+        )
+    if calibration.threshold:
+        away = ~calibration.is_known(result.scores)
+        right = int((away & (result.scores.argmax(1) == result.targets)).sum())
+        lines.append(
+            f"none of these: {share(away, result.groups)} of the items are turned away (best probability not above "
+            f"{calibration.threshold.probability:.3f}), {right} of which are named rightly without it"
+        )
+    if calibration.coverage:
+        sets, held = calibration.sets(result.scores), calibration.holds(result.scores, result.targets)
+        lines.append(
+            f"label sets: {share(held, result.groups)} hold the label "
+            f"({100 * calibration.coverage.level:g} % promised), "
+            f"{float(sets.sum(1).float().mean()):.2f} labels on average"
+        )
+    return lines
+
+
+def show_classes(result: Evaluation, most: int = 10) -> None:
+    """Print precision and recall of each class, and which classes are taken for which: the most frequent pairs."""
+
+    confusion = result.confusion()
+    table = Table("class", "items", "recall", "named so", "precision", title="each class, in percent (95 % interval)")
+    for row in result.classes:
+        recall, precision = (
+            "{:.1f} ({:.1f}-{:.1f})".format(*rate) if rate else "-" for rate in (row.recall, row.precision)
+        )
+        table.add_row(row.name, str(row.items), recall, str(row.said), precision)
+    results().print(table)
+    pairs = wrong_pairs(confusion)
+    for truth, said, count in pairs[:most]:
+        whole = int(confusion[truth].sum())
+        results().print(f"{result.names[truth]} taken for {result.names[said]}: {count} of {whole}")
+    if len(pairs) > most:
+        more = len(pairs) - most
+        results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes what each item is taken for)")
+
+
+def scores_of(run: Run, protocol: Protocol, reading: Reading, dataset: Dataset, title: str) -> tuple[Tensor, Dataset]:
+    """(the scores of the readable items, those items)."""
+    with bar(title, "files") as progress:
+        found = score(run.model, [item.path for item in dataset.items], protocol, reading, progress)
+    for error in found.skipped:
+        notes().print(f"skipped: {error}")
+    return found.scores, dataset.pick(found.positions)

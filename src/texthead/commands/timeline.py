@@ -6,67 +6,123 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.console import bar, check_template_is_used, notes, results
-from texthead.commands.predict import predictor, told_calibration
-from texthead.data.protocol import Protocol
+from texthead.commands.options import EncoderOptions, TemplateOptions
+from texthead.commands.parser import PositiveInt, argument, option
 from texthead.errors import DataError, MediaError, RunError
-from texthead.evaluation.calibration import NONE, Calibration
 from texthead.files import replacing
-from texthead.media.video_pipe import PipedVideo
-from texthead.models.recognizer import Recognizer
-from texthead.prediction.events import CSV_COLUMNS, Event, EventFinder, Hysteresis, Stretch, csv_row, in_order, srt
-from texthead.prediction.overlay import Curve, codec, write_overlay
-from texthead.prediction.predict import protocol_of, zero_shot_line
-from texthead.prediction.timeline import Sliding, Source, open_timed, scores_over_time, timeline_json
-from texthead.report.figures import without_glyph
-from texthead.runs import run
+
+if TYPE_CHECKING:
+    from texthead.data.protocol import Protocol
+    from texthead.evaluation.calibration import Calibration
+    from texthead.models.recognizer import Recognizer
+    from texthead.prediction.events import Event, EventFinder, Hysteresis, Stretch
+    from texthead.prediction.overlay import Curve
+    from texthead.prediction.timeline import Sliding, Source
+    from texthead.runs import run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """Find when things happen: events of each class with start and end in seconds.
+
+    A window slides over the video; each frame is encoded once. '-' reads a video from a pipe and prints events as they
+    end.
+
+    Args:
+        inputs: a run folder first, or only a video; - is a pipe
+        classes: names.txt, classes.json or 'a helicopter, a bird'
+        window: length of the window that a score is made of, in seconds
+        rate: frames per second that are encoded
+        batch: frames that are encoded at once; more is faster on a GPU and may change last digits
+        enter: an event begins where its probability is this or more
+        leave: and ends where it falls below this
+        min_length: shorter gaps in an event are bridged, then shorter events are dropped; in seconds
+        json: JSON on standard output, when all is known
+        csv: CSV on standard output
+        srt: write the events as subtitles
+        overlay: write the video with names and bars drawn in, and its first sound
+        device: auto, cpu, cuda or cuda:N
+    """
+
+    NAME: ClassVar = "timeline"
+    HELP: ClassVar = "when it happens: events in a video or a stream"
+    USAGE: ClassVar = (
+        "texthead timeline [RUN] VIDEO [--classes NAMES] [options]\n"
+        "       ... | texthead timeline [RUN] - [--classes NAMES] [options]"
+    )
+
+    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*")
+    classes: str | None = None
+    source: EncoderOptions = EncoderOptions()
+    prompts: TemplateOptions = TemplateOptions()
+    window: float = option(1.0, "SECONDS")
+    rate: float = option(8.0, "FRAMES")
+    batch: PositiveInt = 1
+    enter: float = option(0.7, "PROBABILITY")
+    leave: float = option(0.4, "PROBABILITY")
+    min_length: float = option(1.0, "SECONDS")
+    json: bool = False
+    csv: bool = False
+    srt: str | None = option(None, "FILE")
+    overlay: str | None = option(None, "FILE.mp4")
+    device: str = "auto"
+
+    def __call__(self) -> None:
+        from texthead.commands.console import notes
+        from texthead.commands.model import predictor
+        from texthead.parallel.device import pick_device
+        from texthead.prediction.events import EventFinder, Hysteresis, in_order
+        from texthead.prediction.overlay import Curve
+        from texthead.prediction.predict import protocol_of, zero_shot_line
+        from texthead.prediction.timeline import Sliding, timeline_json
+
+        run_folder, path = _run_and_video(self)
+        sliding = Sliding(self.window, self.rate, self.batch)
+        rule = Hysteresis(self.enter, self.leave, self.min_length)
+        self.prompts.check_used(self.classes is not None, "--classes")
+        _check_outputs(self, path)
+        with _opened(path) as video:
+            model = predictor(run_folder, self.classes, self.prompts, self.source, pick_device(self.device))
+            (recognizer, protocol) = protocol_of(model)
+            names = recognizer.names
+            _say_how(recognizer, protocol, sliding, video)
+            calibration = _told_calibration(model, protocol)
+            printer = _Printer(self, live=path == PIPE)
+            curve = Curve() if self.overlay else None
+            best = _watch(model, video, sliding, EventFinder(names, rule), printer, curve)
+            seconds = video.duration_seconds
+        events = in_order(printer.events)
+        if self.json:
+            found = timeline_json(path, seconds, sliding, rule, events, calibration)
+            print(json.dumps(found, indent=1, ensure_ascii=False))
+        else:
+            printer.rest(events)
+        events = [event for event in events if event.known]
+        if not events and not self.json:
+            notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
+        _write_files(self, path, events, names, curve)
+        note = zero_shot_line(model, self.classes)
+        if note:
+            notes().print(note)
+
 
 PIPE = "-"
 
 
-def timeline(options: Any) -> None:
-    """`texthead timeline`."""
-    run_folder, path = _run_and_video(options)
-    sliding = Sliding(options.window, options.rate, options.batch)
-    rule = Hysteresis(options.enter, options.leave, options.min_length)
-    check_template_is_used(options, options.classes is not None, "--classes")
-    _check_outputs(options, path)
-    with _opened(path) as video:
-        model = predictor(run_folder, options)
-        (recognizer, protocol) = protocol_of(model)
-        names = recognizer.names
-        _say_how(recognizer, protocol, sliding, video)
-        calibration = _told_calibration(model, protocol)
-        printer = _Printer(options, live=path == PIPE)
-        curve = Curve() if options.overlay else None
-        best = _watch(model, video, sliding, EventFinder(names, rule), printer, curve)
-        seconds = video.duration_seconds
-    events = in_order(printer.events)
-    if options.json:
-        found = timeline_json(path, seconds, sliding, rule, events, calibration)
-        print(json.dumps(found, indent=1, ensure_ascii=False))
-    else:
-        printer.rest(events)
-    events = [event for event in events if event.known]
-    if not events and not options.json:
-        notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
-    _write_files(options, path, events, names, curve)
-    note = zero_shot_line(model, options)
-    if note:
-        notes().print(note)
-
-
-def _run_and_video(options: Any) -> tuple[str | None, str]:
+def _run_and_video(command: Timeline) -> tuple[str | None, str]:
     """(the run, if one is named; the video).
 
     Raises:
         DataError: what is named does not go together.
     """
-    with_run = bool(options.inputs) and run.is_run(options.inputs[0])
-    first, rest = (options.inputs[0], options.inputs[1:]) if with_run else (None, options.inputs)
+    from texthead.runs import run
+
+    with_run = bool(command.inputs) and run.is_run(command.inputs[0])
+    first, rest = (command.inputs[0], command.inputs[1:]) if with_run else (None, command.inputs)
     if not rest:
         before = f"{first} is a run: name a video behind it" if with_run else "timeline needs VIDEO"
         raise DataError(f"{before}, or - for a pipe (see texthead timeline --help)")
@@ -75,29 +131,28 @@ def _run_and_video(options: Any) -> tuple[str | None, str]:
     if len(rest) > 1:
         no_run = "" if with_run else f" ({rest[0]} is no run: no recipe.json in it)"
         raise DataError(f"timeline takes one video, got {len(rest)}{no_run}: start it once for each")
-    for option in ("encoder", "text"):
-        if with_run and options[option] is not None:
-            raise DataError(f"--{option} {options[option]}: run {first} has its own encoder; leave it out")
-    if not with_run and options.classes is None:
+    if first is not None:
+        command.source.check_no_run(first)
+    if not with_run and command.classes is None:
         raise DataError("no run is named, so --classes is required: name a run first, or the classes")
     return first, rest[0]
 
 
-def _check_outputs(options: Any, path: str) -> None:
+def _check_outputs(command: Timeline, path: str) -> None:
     """Nothing, if what is asked for goes together and can be written; folders are made.
 
     Raises:
         DataError, RunError: what is to be changed.
     """
-    if options.json and options.csv:
+    if command.json and command.csv:
         raise DataError("--json and --csv both say what is printed: give one")
-    if options.overlay and path == PIPE:
+    if command.overlay and path == PIPE:
         raise DataError("--overlay needs the frames again when their events are known: save the stream, name the file")
-    if options.overlay and Path(options.overlay).suffix.lower() != ".mp4":
-        raise DataError(f"--overlay {options.overlay} must be named .mp4")
-    for option in ("srt", "overlay"):
-        if options[option]:
-            _check_place(f"--{option}", Path(options[option]), path)
+    if command.overlay and Path(command.overlay).suffix.lower() != ".mp4":
+        raise DataError(f"--overlay {command.overlay} must be named .mp4")
+    for name, out in (("--srt", command.srt), ("--overlay", command.overlay)):
+        if out:
+            _check_place(name, Path(out), path)
 
 
 def _check_place(option: str, out: Path, video: str) -> None:
@@ -114,7 +169,10 @@ def _check_place(option: str, out: Path, video: str) -> None:
         raise RunError(f"{option} {out}: its folder cannot be written to; name another")
 
 
-def _opened(path: str) -> Source:
+def _opened(path: str) -> "Source":
+    from texthead.media.video_pipe import PipedVideo
+    from texthead.prediction.timeline import open_timed
+
     if path != PIPE:
         return open_timed(path)
     if sys.stdin.isatty():
@@ -122,9 +180,13 @@ def _opened(path: str) -> Source:
     return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
 
 
-def _told_calibration(model: run.Run | Recognizer, protocol: Protocol) -> Calibration | None:
+def _told_calibration(model: "run.Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
     """What of the run's calibration is used, after a note on it."""
-    found = told_calibration(model, protocol)
+    from texthead.commands.console import notes
+    from texthead.commands.model import noted_calibration
+    from texthead.evaluation.calibration import NONE
+
+    found = noted_calibration(model, protocol)
     if found is not None and found.threshold is not None:
         notes().print(
             f"note: a window whose best probability is not above {found.threshold.probability:.3f} is {NONE} and makes "
@@ -133,8 +195,10 @@ def _told_calibration(model: run.Run | Recognizer, protocol: Protocol) -> Calibr
     return found
 
 
-def _say_how(recognizer: Recognizer, protocol: Protocol, sliding: Sliding, video: Source) -> None:
+def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "Source") -> None:
     """What is done with the video, and what is not as usual."""
+    from texthead.commands.console import notes
+
     say = notes()
     views = sliding.views(protocol.frames)
     clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
@@ -154,19 +218,19 @@ def _say_how(recognizer: Recognizer, protocol: Protocol, sliding: Sliding, video
 class _Printer:
     """Prints events, those of a pipe when they are settled, and keeps all of them."""
 
-    def __init__(self, options: Any, *, live: bool):
+    def __init__(self, command: Timeline, *, live: bool):
         self.events: list[Event] = []
-        self._csv = options.csv
-        self._live = live and not options.json
+        self._csv = command.csv
+        self._live = live and not command.json
         self._begun = False
 
-    def add(self, events: Sequence[Event]) -> None:
+    def add(self, events: "Sequence[Event]") -> None:
         """Take settled events."""
         self.events += events
         if self._live and events:
             self._print(events)
 
-    def rest(self, events: Sequence[Event]) -> None:
+    def rest(self, events: "Sequence[Event]") -> None:
         """Print what was not printed yet: all events, in their order, unless they were printed as they came."""
         if not self._live or not self._begun:
             self._print(events)
@@ -176,7 +240,10 @@ class _Printer:
         """Whether something is on standard output already."""
         return self._begun
 
-    def _print(self, events: Sequence[Event]) -> None:
+    def _print(self, events: "Sequence[Event]") -> None:
+        from texthead.commands.console import results
+        from texthead.prediction.events import CSV_COLUMNS, csv_row
+
         if self._csv:
             writer = csv.writer(sys.stdout)
             writer.writerows(([] if self._begun else [CSV_COLUMNS]) + [csv_row(event) for event in events])
@@ -197,13 +264,13 @@ def _percent(share: float) -> str:
 
 
 def _watch(
-    model: run.Run | Recognizer,
-    video: Source,
-    sliding: Sliding,
-    finder: EventFinder,
+    model: "run.Run | Recognizer",
+    video: "Source",
+    sliding: "Sliding",
+    finder: "EventFinder",
     printer: _Printer,
-    curve: Curve | None,
-) -> Stretch:
+    curve: "Curve | None",
+) -> "Stretch":
     """The stretch with the highest score, of those that are known where there are some.
 
     Before, all of them go to the finder, the printer and the curve.
@@ -211,6 +278,11 @@ def _watch(
     Raises:
         MediaError: the video cannot be read to its end.
     """
+    from texthead.commands.console import bar
+    from texthead.media.video_pipe import PipedVideo
+    from texthead.prediction.events import Stretch
+    from texthead.prediction.timeline import scores_over_time
+
     best: Stretch | None = None
     try:
         # Of a pipe no end is known, and its events are printed meanwhile: no bar.
@@ -231,11 +303,11 @@ def _watch(
     return best
 
 
-def _height(stretch: Stretch) -> tuple[bool, float]:
+def _height(stretch: "Stretch") -> tuple[bool, float]:
     return stretch.known, max(stretch.scores)
 
 
-def _why_none(names: Sequence[str], best: Stretch, rule: Hysteresis, calibration: Calibration | None) -> str:
+def _why_none(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibration: "Calibration | None") -> str:
     """Why there is no event."""
     top = max(best.scores)
     if not best.known and calibration is not None and calibration.threshold is not None:
@@ -249,19 +321,27 @@ def _why_none(names: Sequence[str], best: Stretch, rule: Hysteresis, calibration
     return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
 
 
-def _write_files(options: Any, path: str, events: Sequence[Event], names: Sequence[str], curve: Curve | None) -> None:
+def _write_files(
+    command: Timeline, path: str, events: "Sequence[Event]", names: Sequence[str], curve: "Curve | None"
+) -> None:
     """The subtitles and the video with events drawn in, where they are asked for."""
+    from texthead.commands.console import bar, notes
+    from texthead.prediction.events import srt
+    from texthead.prediction.overlay import codec, write_overlay
+    from texthead.prediction.timeline import open_timed
+    from texthead.report.figures import without_glyph
+
     say = notes()
-    if options.srt:
-        with replacing(Path(options.srt)) as beside:
+    if command.srt:
+        with replacing(Path(command.srt)) as beside:
             beside.write_text(srt(events), encoding="utf-8")
-        say.print(f"subtitles: {options.srt}")
-    if curve is None:
+        say.print(f"subtitles: {command.srt}")
+    if curve is None or command.overlay is None:
         return
     missing = without_glyph(sorted({event.name for event in events}))
     if missing:
         say.print(f"note: the overlay's font has no letters for {', '.join(missing)}: boxes stand there")
     with open_timed(path) as video, bar("overlay", "frames") as progress:
-        said = write_overlay(Path(options.overlay), video, events, names, curve, progress=progress)
+        said = write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
     other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
-    say.print(f"overlay: {options.overlay}{other}{f'; {said}' if said else ''}")
+    say.print(f"overlay: {command.overlay}{other}{f'; {said}' if said else ''}")

@@ -3,67 +3,125 @@
 import importlib.util
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.console import given_template, notes, results
+from texthead.commands.options import TemplateOptions
+from texthead.commands.parser import NonNegativeInt, PositiveFloat, PositiveInt, argument, option
 from texthead.errors import DataError, RunError
-from texthead.parallel.device import pick_device
-from texthead.parallel.worker_pool import Held
-from texthead.runs import run
-from texthead.web.answers import Answerer, Limits, Source
-from texthead.web.guard import Guard
-from texthead.web.server import LOCAL, UPLOADS_KEPT, application, listening_socket, serve, uploads_folder
-from texthead.web.session import Rules
+
+if TYPE_CHECKING:
+    from texthead.web.answers import Source
 
 
-def ui(options: Any) -> None:
-    """`texthead ui`."""
-    if importlib.util.find_spec("gradio") is None:
-        raise RunError("texthead ui needs gradio, which is not installed: pip install 'texthead[ui]'")
-    source = _source(options)
-    limits = Limits(options.most_seconds, options.most_frames)
-    pick_device(options.device)
-    with (
-        listening_socket(options.host, options.port) as listening,
-        uploads_folder() as folder,
-        Held(partial(Answerer, source, limits)) as held,
-    ):
-        if options.host not in LOCAL:
-            notes().print(
-                f"warning: --host {options.host}: whoever reaches this machine can use the page; it has no password"
-            )
-        rules = Rules(folder, options.most_mb, options.limit, options.waiting)
-        app = application(held, rules, limits)
-        one = rules.megabytes * 2**20
-        hosts = LOCAL if options.host in LOCAL else None
-        guard = Guard(app, hosts, folder, most_bytes=UPLOADS_KEPT * one, most_bytes_of_one=one)
-        with suppress(KeyboardInterrupt):
-            serve(listening, guard, options.host, _show_address)
+@dataclass(frozen=True, kw_only=True)
+class PageLimits:
+    """Requests beyond these limits are refused in one line.
+
+    Args:
+        most_mb: largest file, in MB
+        most_seconds: longest video, in seconds
+        most_frames: most frames of a video
+        limit: time limit per answer, in seconds
+        waiting: questions that may wait while one is answered
+    """
+
+    TITLE: ClassVar = "limits"
+
+    most_mb: PositiveInt = option(200, "MB")
+    most_seconds: PositiveFloat = option(300.0, "SECONDS")
+    most_frames: PositiveInt = option(20_000, "FRAMES")
+    limit: PositiveFloat = option(300.0, "SECONDS")
+    waiting: PositiveInt = option(4, "N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ui:
+    """Open a page in the browser: drop a video or an image, type names, see which fit.
+
+    It works offline, is for this machine alone if no other --host is given, and reads nothing but what is dropped
+    there.
+
+    Args:
+        run: a run folder; without one, names alone
+        encoder: without a run: mini (the default), openclip:..., hf:...
+        host: another lets others in, without a password
+        port: 0: any free one
+        device: auto, cpu, cuda or cuda:N
+    """
+
+    NAME: ClassVar = "ui"
+    HELP: ClassVar = "a page on this machine: drop a file, type names, look"
+    USAGE: ClassVar = "texthead ui [RUN] [options]"
+
+    run: str | None = argument("RUN", nargs="?")
+    encoder: str | None = None
+    prompts: TemplateOptions = TemplateOptions()
+    host: str = "127.0.0.1"
+    port: NonNegativeInt = 7860
+    limits: PageLimits = PageLimits()
+    device: str = "auto"
+
+    def __call__(self) -> None:
+        from texthead.commands.console import notes
+        from texthead.parallel.device import pick_device
+        from texthead.parallel.worker_pool import Held
+        from texthead.web.answers import Answerer, Limits
+        from texthead.web.guard import Guard
+        from texthead.web.server import LOCAL, UPLOADS_KEPT, application, listening_socket, serve, uploads_folder
+        from texthead.web.session import Rules
+
+        if importlib.util.find_spec("gradio") is None:
+            raise RunError("texthead ui needs gradio, which is not installed: pip install 'texthead[ui]'")
+        source = _source(self)
+        limits = Limits(self.limits.most_seconds, self.limits.most_frames)
+        pick_device(self.device)
+        with (
+            listening_socket(self.host, self.port) as listening,
+            uploads_folder() as folder,
+            Held(partial(Answerer, source, limits)) as held,
+        ):
+            if self.host not in LOCAL:
+                notes().print(
+                    f"warning: --host {self.host}: whoever reaches this machine can use the page; it has no password"
+                )
+            rules = Rules(folder, self.limits.most_mb, self.limits.limit, self.limits.waiting)
+            app = application(held, rules, limits)
+            one = rules.megabytes * 2**20
+            hosts = LOCAL if self.host in LOCAL else None
+            guard = Guard(app, hosts, folder, most_bytes=UPLOADS_KEPT * one, most_bytes_of_one=one)
+            with suppress(KeyboardInterrupt):
+                serve(listening, guard, self.host, _show_address)
 
 
 def _show_address(address: str) -> None:
+    from texthead.commands.console import results
+
     results().print(f"page: {address}  (Ctrl-C ends it)")
     sys.stdout.flush()
 
 
-def _source(options: Any) -> Source:
+def _source(command: Ui) -> "Source":
     """What the model is loaded from.
 
     Raises:
         DataError, RunError: what is named does not go together, or is no run.
     """
-    if options.run is not None:
-        if not run.is_run(options.run):
+    from texthead.runs import run
+    from texthead.web.answers import Source
+
+    if command.run is not None:
+        if not run.is_run(command.run):
             raise RunError(
-                f"{options.run} is no run (no recipe.json in it): name a run folder, or none for names alone"
+                f"{command.run} is no run (no recipe.json in it): name a run folder, or none for names alone"
             )
-        if options.encoder is not None:
-            raise DataError(f"--encoder {options.encoder}: run {options.run} has its own encoder; leave it out")
+        if command.encoder is not None:
+            raise DataError(f"--encoder {command.encoder}: run {command.run} has its own encoder; leave it out")
     return Source(
-        run=options.run,
-        encoder=options.encoder or "mini",
-        template=given_template(options),
-        clean=options.names == "clean",
-        device=options.device,
+        run=command.run,
+        encoder=command.encoder or "mini",
+        template=command.prompts.read_template(),
+        clean=command.prompts.clean,
+        device=command.device,
     )

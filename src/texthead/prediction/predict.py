@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -178,9 +177,9 @@ def answered(
     return calibration.apply(scores).softmax(dim=-1), calibration.is_known(scores).tolist()
 
 
-def zero_shot_line(model: runs.Run | Recognizer, options: Any) -> str | None:
-    """What is to be said of a head of new names; None where the classes are the run's own."""
-    if options.classes is None:
+def zero_shot_line(model: runs.Run | Recognizer, classes: str | None) -> str | None:
+    """Return the note that a head of new classes needs; None where the classes are the run's own."""
+    if classes is None:
         return None
     visual = model.model.visual if isinstance(model, runs.Run) else model.visual
     assert isinstance(visual, Visual)
