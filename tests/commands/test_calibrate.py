@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,13 @@ from texthead.media.fingerprints import fingerprint
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.prediction.predict import calibration_for, look_of
+from texthead.prediction.predict import calibration_for
 from texthead.recipes import Recipe
 from texthead.runs.class_edits import remove_classes, rename_class
 from texthead.runs.folder import write_run
 from texthead.runs.run import load_run
 
+PROTOCOL = th.Protocol(1, PIXELS)
 HUES = {"sea": (30, 60, 200), "grass": (50, 180, 60), "fire": (220, 70, 30), "sand": (215, 190, 120)}
 
 
@@ -60,7 +62,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of sea, grass and fire whose rows are the means of its training items, far too sure of itself."""
     train = th.read_dataset(data).split("train")
     visual = tiny_visual()
-    features = th.encode_items(visual, train, frames=1, pixels=PIXELS)
+    features = th.encode_items(visual, train, PROTOCOL)
     center, names = features.mean(0), train.classes
     rows = [F.normalize(features[[label == name for label in train.labels]] - center, dim=-1).mean(0) for name in names]
     head = FrozenHead(torch.stack(rows), names=names, scale=40.0, center=center, kind="text", prompts=names)
@@ -108,8 +110,8 @@ def test_calibrate_writes_what_the_scores_of_val_say(run, data, say):
     made, whole = load_run(run).calibration, th.read_dataset(data)
     model = load_run(run).model
     known, sand = (whole.split("val").with_classes(names) for names in (["sea", "grass", "fire"], ["sand"]))
-    found = th.evaluate(model, known, frames=1, pixels=PIXELS)
-    others = [dict(p.top) for p in th.predict(model, [i.path for i in sand.items], frames=1, pixels=PIXELS)]
+    found = th.evaluate(model, known, PROTOCOL)
+    others = [dict(p.top) for p in th.predict(model, [i.path for i in sand.items], PROTOCOL)]
     assert made.temperature == pytest.approx(calibration.fit_temperature(found.scores, found.targets))
     assert made.temperature > 1.5
     assert f"temperature {made.temperature:.3g} (too sure before)" in out
@@ -127,7 +129,7 @@ def test_calibrate_writes_what_the_scores_of_val_say(run, data, say):
 
 def test_the_temperature_makes_the_test_split_likelier(calibrated, data):
     run = load_run(calibrated)
-    found = th.evaluate(run.model, th.read_dataset(data).split("test"), frames=1, pixels=PIXELS)
+    found = th.evaluate(run.model, th.read_dataset(data).split("test"), PROTOCOL)
     loss = [
         float(F.cross_entropy(s, found.targets)) for s in (found.scores.double(), run.calibration.apply(found.scores))
     ]
@@ -300,7 +302,7 @@ def test_sets_need_a_calibration(run, data, wrong):
     item = data.parent / "fire" / "val0.png"
     assert "texthead calibrate RUN DATA" in wrong("predict", run, item, "--sets", "--workers", 0)
     with pytest.raises(DataError, match="label sets need a run that is calibrated"):
-        th.open_parts(load_run(run), data, run.parent / "parts", sets=True)
+        th.open_parts(load_run(run), data, run.parent / "parts", options=th.PartOptions(sets=True))
 
 
 def test_parts_of_before_and_after_are_not_mixed(run, data, say, wrong, tmp_path):
@@ -345,8 +347,8 @@ def test_eval_says_what_is_promised_and_where_it_flatters(calibrated, data, say,
     assert "temperature" in flat
     run = load_run(calibrated)
     test = th.read_dataset(data).split("test")
-    found = th.evaluate(run.model, test, frames=1, pixels=PIXELS)
-    after = th.evaluation.Evaluation(found.names, found.paths, found.targets, run.calibration.apply(found.scores))
+    found = th.evaluate(run.model, test, PROTOCOL)
+    after = replace(found, scores=run.calibration.apply(found.scores))
     assert "ECE: expected calibration error, in points" in flat
     assert f" {after.calibration_error:.1f} │ {after.count} │" in flat
     rows = list(csv.DictReader((tmp_path / "items.csv").open(newline="")))
@@ -361,7 +363,7 @@ def test_eval_per_class_counts_items_and_names(trained, data, say):
     (data.parent / "known.csv").write_text("\n".join(lines) + "\n")
     _, out, _ = say("eval", trained, data.parent / "known.csv", "--workers", 0, "--baselines", "never", "--per-class")
     run, test = load_run(trained), th.read_dataset(data).split("test")
-    found = th.evaluate(run.model, test, frames=1, pixels=PIXELS)
+    found = th.evaluate(run.model, test, PROTOCOL)
     named = [found.names[place] for place in found.scores.argmax(1)]
     for label in found.names:
         (line,) = (each for each in out.splitlines() if each.startswith(f"│ {label} "))
@@ -381,17 +383,17 @@ def test_eval_per_class_counts_items_and_names(trained, data, say):
 
 def test_edited_classes_keep_the_temperature_alone(calibrated):
     run = load_run(calibrated)
-    made, look = run.calibration, look_of(run)[1]
-    assert calibration_for(run, look) == (made, None)
-    assert calibration_for(rename_class(run, "sea", "lake"), look) == (made, None)  # The rows are the same.
+    made, protocol = run.calibration, run.protocol
+    assert calibration_for(run, protocol) == (made, None)
+    assert calibration_for(rename_class(run, "sea", "lake"), protocol) == (made, None)  # The rows are the same.
     for edited in (remove_classes(run, ["sea"]),):
-        found, why = calibration_for(edited, look)
+        found, why = calibration_for(edited, protocol)
         assert (found.temperature, found.threshold, found.coverage) == (made.temperature, None, None)
         assert "its classes were edited" in why
         assert "threshold and sets are left out" in why
-    found, why = calibration_for(run, look._replace(frames=2))
+    found, why = calibration_for(run, replace(protocol, frames=2))
     assert (found.threshold, "other frames, views or sizes" in why) == (None, True)
-    assert calibration_for(run.model, look) == (None, None)
+    assert calibration_for(run.model, protocol) == (None, None)
 
 
 def test_a_run_that_was_edited_says_so(calibrated, data, say, wrong):
@@ -438,7 +440,7 @@ def test_a_report_of_others_measures_what_is_stated(calibrated, data, tmp_path, 
         picture(tmp_path / "strange" / "sand" / f"{seed}.png", "sand", seed)
     text, rows = reported(say, calibrated, data, "--unknown", tmp_path / "strange")
     made = load_run(calibrated).calibration
-    found = th.evaluate(load_run(calibrated).model, th.read_dataset(data).split("test"), frames=1, pixels=PIXELS)
+    found = th.evaluate(load_run(calibrated).model, th.read_dataset(data).split("test"), PROTOCOL)
     held = int(made.sets(found.scores).gather(1, found.targets[:, None]).sum())
     assert rows[""] == ["stated", "calibration, 42 items", "here, 42 items"]
     assert rows["sets that hold the label"][2].startswith(f"{100 * held / 42:.1f} % (")

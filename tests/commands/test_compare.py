@@ -90,7 +90,7 @@ def test_pictures_from_the_table_to_a_run_that_predicts(
     # The run is what was in the table: its score on the test items, by another way.
     line = next(line for line in out.splitlines() if f"{about['chosen']} *" in line)
     data = th.read_dataset(images).split("test")
-    found = th.evaluate(loaded.model, data, frames=1, pixels=loaded.pixels, views=th.Views(origin="centre"))
+    found = th.evaluate(loaded.model, data, th.Protocol(1, loaded.pixels, th.Views(origin="centre")))
     assert line.split("│")[3].split("(")[0].strip() == f"{found.top1:.1f}".replace("100.0", "100")
     # And so is what the run keeps, beside the other methods.
     kept = read_scores(run)

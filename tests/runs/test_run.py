@@ -120,7 +120,7 @@ def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
 def test_a_loaded_run_has_no_library_of_text_or_of_data_sets(run: Path) -> None:
     """In a fresh process: transformers is what takes seconds, and it is not imported."""
     program = (
-        f"import sys, texthead.datasets; from texthead.runs import load_run; load_run({str(run)!r}); "
+        f"import sys, texthead.data.reading; from texthead.runs.run import load_run; load_run({str(run)!r}); "
         "print({'transformers', 'datasets', 'pyarrow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from made import items
+from texthead.commands.score_table import show_table
 from texthead.data.division import Division
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import wilson_interval
@@ -23,12 +24,12 @@ def test_comparison_says_who_is_ahead(capsys):
     table = Comparison(Division(data, None, data, "test"), ["a", "b"])
     table.add("simple", result([[1.0, 0.0], [0.0, 1.0]], [0, 1]))
     table.add("this run", result([[1.0, 0.0], [1.0, 0.0]], [0, 1]))
-    table.show()
+    show_table(table)
     out = capsys.readouterr().out
     assert "simple is ahead of this run by 50.0 points on these items" in out
     assert "test items" in out
     table.rows.reverse()
-    table.show()
+    show_table(table)
     assert "ahead" not in capsys.readouterr().out
     assert table.pairs()[1][1].startswith("100.0 % of 2 (95 % interval ")
 
@@ -38,7 +39,7 @@ def test_a_lead_that_the_table_does_not_show_is_not_said(capsys):
     table = Comparison(Division(data, None, data, "test"), ["a", "b"])
     table.add("simple", result([[1.0, 0.0]] * 3000, [0] * 3000))
     table.add("this run", result([[1.0, 0.0]] * 3000, [0] * 2999 + [1]))
-    table.show()
+    show_table(table)
     assert "ahead" not in capsys.readouterr().out
 
 
@@ -49,7 +50,7 @@ def test_intervals_count_scenes_and_say_so(capsys):
     table = Comparison(Division(scenes, None, scenes, "test"), ["a", "b"])
     table.add("alone", found)
     table.add("in scenes", replace(found, groups=scenes.groups))
-    table.show()
+    show_table(table)
     out = capsys.readouterr().out
     assert "the intervals take the 4 groups of these items into account" in out
     # Six right of eight; or three of four scenes, whose error is that of three items alone.
