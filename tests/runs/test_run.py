@@ -22,6 +22,7 @@ from texthead.files import locked, write_json
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.runs import folder as run_files
 from texthead.runs import run as runs
 from texthead.runs.folder import describe, load_weights, save_model
 from texthead.runs.metrics import MetricsLog
@@ -270,7 +271,7 @@ def test_a_part_that_cannot_be_built(run: Path, change: Callable, part: str) -> 
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace"), (runs, "save_file")])
+@pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace"), (run_files, "save_file")])
 def test_a_disk_fault_keeps_the_old_weights(
     tmp_path: Path, owner: object, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
