@@ -24,13 +24,13 @@ import scipy.stats
 import torch
 
 import texthead as th
-from texthead.commands.compare import encoded, judged, make_ground
 from texthead.data.dataset import Dataset
 from texthead.demo.drawn_videos import draw_videos
 from texthead.models.build import pixels_for
 from texthead.models.head_rows import text_rows
 from texthead.transfer import methods
 from texthead.transfer.closed_form import text_and_means
+from texthead.transfer.comparison import Setting, encoded, judged, make_ground
 from texthead.transfer.methods import FrozenItems, Ground
 
 SETS = {
@@ -45,13 +45,13 @@ CENTRED = f"{methods.ZERO_SHOT}, centred"
 
 def ground_of(dataset: Dataset, seed: int) -> Ground:
     """What `texthead compare` makes of its defaults."""
-    return make_ground("mini", dataset, th.recipes.small(seed=seed), clean=True, cache=None, device="cpu")
+    return make_ground(dataset, th.recipes.small(seed=seed), Setting("mini"))[0]
 
 
 def items_of(ground: Ground, dataset: Dataset) -> FrozenItems:
     """The items with their frames' features."""
     pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
-    return encoded(ground, dataset, pixels, skip=False, workers=0, title="encode")
+    return encoded(ground, dataset, pixels, th.Reading(), "encode")[0]
 
 
 def one_seed(dataset: Dataset, k: int | None, seed: int) -> dict[str, float | str]:
