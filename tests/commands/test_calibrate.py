@@ -303,9 +303,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
     refused((sure, "calibration"), *many, sure, "--sets")
     works(*many, tmp_path / "sets", "--sets")
     rows = [row for part in sorted((tmp_path / "sets").glob("part-*.csv")) for row in table(part.read_text())]
-    predictions = th.predict(
-        load_run(run), [item.path for item in th.read_dataset(few).items], options=th.PartOptions(sets=True)
-    )
+    predictions = th.predict(load_run(run), [item.path for item in th.read_dataset(few).items], sets=True)
     # `predict` sorts no files that are named one by one, nor does the manifest.
     assert [(r["path"], r["name"], r["in_set"] == "yes") for r in rows] == [
         (str(p.path), name, place < p.set_size) for p in predictions for place, (name, _) in enumerate(p.top)
