@@ -11,10 +11,29 @@ from jaxtyping import install_import_hook
 from messages import GOLDEN, RECORDER, merge, write
 
 # All packages but commands/, whose annotations name what is imported when a command runs.
-_PACKAGES = (
-    "cli errors files recipes parallel text media data encoders models features evaluation runs training transfer report "
-    "doctor prediction export web demo"
-).split()
+_PACKAGES = [
+    "cli",
+    "errors",
+    "files",
+    "recipes",
+    "parallel",
+    "text",
+    "media",
+    "data",
+    "encoders",
+    "models",
+    "features",
+    "evaluation",
+    "runs",
+    "training",
+    "transfer",
+    "report",
+    "doctor",
+    "prediction",
+    "export",
+    "web",
+    "demo",
+]
 install_import_hook([f"texthead.{name}" for name in _PACKAGES], "beartype.beartype")
 
 # As in the processes that results are compared with. For the whole run: kernels that oneDNN has prepared under another

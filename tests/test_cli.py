@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from argparse import _HelpAction, _SubParsersAction
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from jsonargparse import ArgumentParser
 from PIL import Image
 from rich.progress import Progress
 from safetensors import safe_open
@@ -27,8 +29,7 @@ from messages import prints
 from pages import Page, assert_self_contained
 from text_models import bert
 from texthead import cli, recipes
-from texthead.commands import options
-from texthead.commands import train as train_job
+from texthead.commands import console, train
 from texthead.commands.console import Bar, bar
 from texthead.data.reading import read_dataset
 from texthead.files import read_json
@@ -403,9 +404,11 @@ def test_head_mistakes(world, refused, tmp_path):
 
 def recipe_of(*arguments: str) -> recipes.Recipe:
     """The recipe that a `train` command line means."""
-    parser = options.command_line()
+    parser = cli.command_line("train")
     typed = ["train", "DATA", "--out", "run", *arguments]
-    return cli.recipe_from(parser.parse_args(typed)["train"], parser.parse_args(typed, defaults=False)["train"])
+    options, given = (parser.parse_args(typed, defaults=defaults)["train"] for defaults in (True, False))
+    command = train.from_options(options, given)
+    return recipes.RECIPES[command.recipe](**command.overrides)
 
 
 def test_recipe_precedence(tmp_path):
@@ -422,7 +425,7 @@ def test_recipe_precedence(tmp_path):
     config.write_text("recipe: text4vis\nepochs: 9\nbatch: 4\n")
     assert recipe_of("--config", str(config), "--batch", "8") == recipes.text4vis(epochs=9, warmup=1.5, batch=8)
     # Every value has an option and a help text.
-    assert set(options._RECIPE_HELP) == set(asdict(recipes.small())) - {"name"}
+    assert set(train._RECIPE_HELP) == set(asdict(recipes.small())) - {"name"}
 
 
 def test_config_round_trip(world, works, tmp_path):
@@ -514,8 +517,8 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("texthead.commands.head.head", stop)
-    monkeypatch.setattr("texthead.commands.train.train", stop)
+    monkeypatch.setattr("texthead.commands.head.Head.__call__", stop)
+    monkeypatch.setattr("texthead.commands.train.Train.__call__", stop)
     # Before the run folder is begun there is nothing to resume.
     for command in (("head", "a, b"), ("train", "data", "--out", tmp_path)):
         code, out, err = say(*command)
@@ -594,7 +597,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
 
     train = ["train", world.images, *world.fast(run)]
     with monkeypatch.context() as patch:
-        patch.setattr(train_job, "bar", stopping)
+        patch.setattr(console, "bar", stopping)
         code, _, err = say(*train)
     assert code == 130
     assert "--resume" in err.splitlines()[-1]
@@ -913,3 +916,30 @@ def test_a_run_to_resume_that_names_options_of_its_own(tmp_path, refused, key, v
     (run / "recipe.json").write_text(json.dumps({"command": {key: value}}))
     (run / "classes.json").write_text("{}")
     refused(run / "recipe.json", "train", tmp_path, "--out", run, "--resume")
+
+
+# --- the options of every command -----------------------------------------------------------------------------------
+
+FLAGS = Path(__file__).parent / "golden" / "flags.txt"
+
+
+def flags_of(parser: ArgumentParser, command: str = "") -> list[str]:
+    """Return a line for each option and argument of the commands, with its default."""
+    lines: list[str] = []
+    for action in parser._actions:
+        if isinstance(action, _SubParsersAction):
+            for name, inner in action.choices.items():
+                lines += flags_of(inner, f"{command} {name}".strip())
+        elif not isinstance(action, _HelpAction):
+            name = " ".join(action.option_strings) or action.dest.rpartition(".")[2]
+            default = "" if action.dest == "workers" else f" = {action.default}"
+            lines.append(f"{command} {name}{default}".strip())
+    return lines
+
+
+def test_options_keep_their_names(pytestconfig):
+    """What goes or comes is in CHANGELOG; `--rewrite-messages` writes the list."""
+    flags = "\n".join(sorted(flags_of(cli.command_line()))) + "\n"
+    if pytestconfig.getoption("--rewrite-messages"):
+        FLAGS.write_text(flags)
+    assert flags == FLAGS.read_text()

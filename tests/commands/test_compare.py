@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 import texthead as th
 from made import write_broken, write_image, write_video
 from messages import prints
-from texthead.commands.compare import FramesApart
 from texthead.runs.scores import Score, read_scores
+from texthead.transfer.comparison import FramesApart
 
 COLOURS = ("red", "green", "blue")
 SMALL = ("--size", 32, "--workers", 0)

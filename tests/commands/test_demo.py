@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from texthead.commands.demo import run_demo
+from texthead.commands.demo_run import run_demo
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 

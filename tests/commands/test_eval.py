@@ -9,7 +9,7 @@ import torch
 
 from made import PIXELS, SPEC, items, noise, tiny_visual, write_image
 from messages import prints, refuses
-from texthead.commands.eval import _show_classes
+from texthead.commands.score_table import show_classes
 from texthead.data.dataset import Dataset
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
@@ -92,7 +92,7 @@ def test_more_confused_pairs_than_are_shown_are_counted(classes, more, capsys):
     names = tuple(f"class {i}" for i in range(classes))
     # Each is mistaken for the next.
     scores = torch.eye(classes).roll(1, 1)
-    _show_classes(Evaluation(names, [Path(name) for name in names], torch.arange(classes), scores))
+    show_classes(Evaluation(names, [Path(name) for name in names], torch.arange(classes), scores))
     out = capsys.readouterr().out
     assert sum(len(re.findall(r"class \d", line)) == 2 for line in out.splitlines()) == 10
     if more:

@@ -1,16 +1,17 @@
 """Which items train and which are held out, and how the recipe is fitted to the data."""
 
 import json
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
 from made import items, write_frames, write_image
 from messages import prints, refuses
 from texthead import recipes
-from texthead.commands.train import named
+from texthead.commands.options import NameOptions
+from texthead.commands.train import Train, named
 from texthead.data.dataset import Dataset
 from texthead.data.division import divide, with_validation
 from texthead.data.reading import read_dataset
@@ -123,8 +124,9 @@ def test_copies_and_classes_without_training_items_are_noted(tmp_path):
 # --- suit -----------------------------------------------------------------------------------------------------------
 
 
-def options(**changes) -> Namespace:
-    return Namespace(**{"classes": None, "names": "clean", "head": "text", "template": None, **changes})
+def options(*, names: Literal["clean", "verbatim"] = "clean", template: str | None = None, **changes) -> Train:
+    overrides = {} if template is None else {"template": template}
+    return Train(data="", out="", naming=NameOptions(names=names), overrides=overrides, **changes)
 
 
 def test_names_come_from_the_labels_or_from_given_classes(tmp_path):
