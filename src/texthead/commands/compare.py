@@ -34,7 +34,7 @@ from texthead.runs.scores import Score, Scores, write_scores
 from texthead.text import prompts
 from texthead.text.class_names import clean_names
 from texthead.training.fit_recipe import suit
-from texthead.training.train import split_json
+from texthead.training.start import split_json
 from texthead.transfer import methods
 from texthead.transfer.methods import FrozenItems, Ground, Method
 

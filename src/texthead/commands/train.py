@@ -34,6 +34,7 @@ from texthead.runs.scores import Score, Scores, write_scores
 from texthead.text import prompts
 from texthead.text.class_names import clean_names
 from texthead.training import train as training
+from texthead.training.execution import Callbacks, Execution, RunInfo
 from texthead.training.fit_recipe import check_given_is_used, suit
 from texthead.training.tensorboard import TensorBoardLog
 from texthead.transfer.baselines import Comparison, are_few, baselines
@@ -106,18 +107,10 @@ def train(options: Any, recipe: Recipe, *, given: frozenset[str], command: dict[
             parts.val,
             recipe,
             out=out,
-            held_out=parts.scored,
-            names=names,
-            shard=options.shard,
-            compiled=options.compile,
-            cache=cache,
-            workers=options.workers,
             resume=options.resume,
-            checkpoint_every=options.checkpoint_every,
-            command=command,
-            progress=progress,
-            say=progress.say,
-            follow=board and board.add,
+            execution=Execution(options.workers, cache, options.shard, options.compile, options.checkpoint_every),
+            info=RunInfo(names, parts.scored, command),
+            callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),
         )
     # An encoder that was trained has other features than the cache.
     reading = reading if recipe.freeze_encoder else replace(reading, cache=None)
