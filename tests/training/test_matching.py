@@ -312,7 +312,7 @@ def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected, tuned = train_online(source, data, val, whole)
     with pytest.raises(Stop):
-        train_online(source, data, val, cut, progress=stop_after(9 + 4))
+        train_online(source, data, val, cut, callbacks=Callbacks(stop_after(9 + 4)))
     found, again = train_online(source, data, val, cut, resume=True)
     assert timeless(found) == timeless(expected)
     assert_same_weights(again, tuned)
@@ -323,7 +323,7 @@ def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
 
 def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        train_online(source, data, val, tmp_path, progress=stop_after(9 + 4))
+        train_online(source, data, val, tmp_path, callbacks=Callbacks(stop_after(9 + 4)))
     model, encoder = pair(source)
     for other, part in (
         (None, "cross-entropy"),
