@@ -66,7 +66,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
         head = make_head(kind, encoder, labels, own, features=found, targets=targets)
         model = th.Recognizer(encoder.visual, MeanPool(), head)
         with tempfile.TemporaryDirectory() as folder:
-            th.train(model, train_set, None, own, out=folder, workers=1)
+            th.train(model, train_set, None, own, out=folder, execution=th.Execution(workers=1))
         rows[title] = th.evaluate(
             model, test, th.Protocol(own.frames, pixels, th.Views(origin=own.origin)), th.Reading(workers=1)
         ).top1

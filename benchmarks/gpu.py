@@ -483,8 +483,8 @@ def texthead_loop(row: Row, setting: Setting) -> Measured:
             None,
             recipe,
             out=out,
-            workers=workers,
-            progress=lambda done, _: marks.append((time.perf_counter(), done)),
+            execution=th.Execution(workers=workers),
+            callbacks=th.Callbacks(lambda done, _: marks.append((time.perf_counter(), done))),
         )
     # The last batch is smaller.
     (begun, before), (ended, after) = marks[first], marks[-2]

@@ -45,7 +45,7 @@ from texthead.encoders.openclip import tower_spec
 from texthead.features.cache import encoder_key
 from texthead.models.build import pixels_for
 from texthead.models.temporal import MeanPool
-from texthead.training import train
+from texthead.training.step import set_training
 
 SIDE, KINDS, TIMES = 64, 10, (1, 2, 4, 8)
 VISION = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1, "head_width": 32}
@@ -82,7 +82,7 @@ def experiment(folder: Path) -> tuple[Cost, float]:
     model = th.Recognizer(visual, MeanPool(), th.LinearHead(visual.spec.dim, names=data.classes))
     with tempfile.TemporaryDirectory() as name:
         cache = th.FeatureCache(encoder_key(visual, pixels), Path(name) / "kept")
-        th.train(model, data, None, recipe, out=Path(name) / "run", cache=cache)
+        th.train(model, data, None, recipe, out=Path(name) / "run", execution=th.Execution(cache=cache))
         th.evaluate(model, data, th.Protocol(1, pixels), th.Reading(cache=cache))
         cache.close()
     return since(start), own_peak_mb()
@@ -140,7 +140,7 @@ def step_with(visual: Visual, classes: int, clips: torch.Tensor) -> Callable[[],
     """What takes one step of training behind a frozen head of so many rows."""
     weight = th.random_weights(classes, visual.spec.dim, generator=torch.Generator().manual_seed(0))
     model = th.Recognizer(visual, MeanPool(), th.FrozenHead(weight, names=[f"class {i}" for i in range(classes)]))
-    train.set_training(model, th.recipes.small())
+    set_training(model, th.recipes.small())
     optimizer = torch.optim.AdamW(visual.parameters(), lr=1e-6)
     targets = torch.arange(len(clips))
 

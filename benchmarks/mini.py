@@ -11,7 +11,7 @@ import torch
 
 import texthead as th
 from benchmarks.rounds import interleaved, own_peak_mb, parser, spread, table, timed
-from texthead.training import train
+from texthead.training.step import set_training
 
 BATCH, SIZES = 32, (112, 224)
 
@@ -41,7 +41,7 @@ def forward(visual: torch.nn.Module, frames: torch.Tensor) -> None:
 
 def train_step(visual: torch.nn.Module, frames: torch.Tensor) -> None:
     """A forward pass, a backward pass and a step of AdamW."""
-    train.set_training(visual, th.recipes.small())
+    set_training(visual, th.recipes.small())
     optimizer = torch.optim.AdamW(visual.parameters(), lr=1e-6)
     visual(frames).square().mean().backward()
     optimizer.step()

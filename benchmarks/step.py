@@ -42,7 +42,7 @@ from texthead.data.clips import TrainClips
 from texthead.models.temporal import MeanPool
 from texthead.parallel.testing import Run as distributed_Run
 from texthead.parallel.testing import processes
-from texthead.training import train as training
+from texthead.training.step import set_training
 
 CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
 # A run of so few steps reaches the peak of its memory.
@@ -110,7 +110,7 @@ def bare(folder: Path, steps: int) -> Cost:
     _, model = make_model()
     marks = watched(model)
     model.head.log_scale.requires_grad_(False)  # pyright: ignore[reportCallIssue]
-    training.set_training(model, chosen)
+    set_training(model, chosen)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=chosen.lr, weight_decay=chosen.weight_decay)
     targets, batch = torch.arange(len(data)) % CLASSES, torch.stack([clip] * BATCH)
@@ -138,7 +138,7 @@ class WithLoss(nn.Module):
         """Training mode as texthead has it."""
         super().train(mode)
         if mode:
-            training.set_training(self.model, self.chosen)
+            set_training(self.model, self.chosen)
         return self
 
 

@@ -229,11 +229,10 @@ def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> l
             None,
             bench.recipe,
             out=Path(folder) / "run",
-            cache=bench.cache,
             objective=objective,
             # Nobody goes on in a folder that is thrown away: the checkpoint at the end is enough.
-            checkpoint_every=bench.recipe.epochs * len(bench.train),
-            progress=watch,
+            execution=th.Execution(cache=bench.cache, checkpoint_every=bench.recipe.epochs * len(bench.train)),
+            callbacks=th.Callbacks(watch) if watch else th.Callbacks(),
         )
 
 

@@ -41,9 +41,11 @@ from texthead.parallel.distributed import (
     together,
 )
 from texthead.recipes import Recipe
+from texthead.training.execution import Callbacks, Execution, Shard
 from texthead.training.matching import Matching, matching_loss
-from texthead.training.step import Shard, StepLoss, is_cut
-from texthead.training.train import _begin_step, train
+from texthead.training.optimizer import begin_step
+from texthead.training.step import Trained, is_cut
+from texthead.training.train import train
 from training_runs import make_model
 
 NAMES = ("blue", "green", "red")
@@ -163,7 +165,8 @@ def trained(
     if not changes.get("freeze_encoder"):
         model = model.double()
     lines: list[str] = []
-    records = train(model, data, val, replace(RECIPE, **changes), out=out, say=lines.append, **(options or {}))
+    callbacks = Callbacks(message=lines.append)
+    records = train(model, data, val, replace(RECIPE, **changes), out=out, callbacks=callbacks, **(options or {}))
     return records, weights(model), lines
 
 
@@ -188,11 +191,11 @@ def stopped(steps: int, run: Callable, *args: object) -> None:
 
 def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
     """The gradients that the first update of a training is made with, whole."""
-    step, make, found, made = torch.optim.AdamW.step, StepLoss.__init__, {}, []
+    step, make, found, made = torch.optim.AdamW.step, Trained.__init__, {}, []
 
-    def see(loss: StepLoss, *parts: object) -> None:
-        make(loss, *parts)  # pyright: ignore[reportArgumentType]
-        made.append(loss)
+    def see(trained: Trained, *parts: object) -> None:
+        make(trained, *parts)  # pyright: ignore[reportArgumentType]
+        made.append(trained)
 
     def keep(_: torch.optim.AdamW) -> None:
         for name, parameter in made[0].named_parameters():
@@ -200,25 +203,25 @@ def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
                 found[name] = parameter.grad.full_tensor() if is_cut(parameter) else parameter.grad.clone()
         raise KeyError("seen")
 
-    torch.optim.AdamW.step, StepLoss.__init__ = keep, see  # pyright: ignore[reportAttributeAccessIssue]
+    torch.optim.AdamW.step, Trained.__init__ = keep, see  # pyright: ignore[reportAttributeAccessIssue]
     try:
         run(*args)
     except KeyError:
         return found
     finally:
-        torch.optim.AdamW.step, StepLoss.__init__ = step, make
+        torch.optim.AdamW.step, Trained.__init__ = step, make
     raise AssertionError("no step was made")
 
 
 def drawn(step: int) -> float:
     """A draw in a step, as dropout makes them."""
     optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "peak_lr": 0.1}])
-    _begin_step(optimizer, RECIPE, step, 3)
+    begin_step(optimizer, RECIPE, step, 3)
     return torch.rand(()).item()
 
 
 def train_plain(data: Dataset, out: Path, changes: dict, shard: Shard = "ddp") -> None:
-    train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out, shard=shard)
+    train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out, execution=Execution(shard=shard))
 
 
 def train_own_batch(data: Dataset, out: Path) -> None:

@@ -82,6 +82,9 @@ if TYPE_CHECKING:
     from texthead.runs.class_edits import save_classes as save_classes
     from texthead.runs.run import load_run as load_run
     from texthead.runs.run import save_calibration as save_calibration
+    from texthead.training.execution import Callbacks as Callbacks
+    from texthead.training.execution import Execution as Execution
+    from texthead.training.execution import RunInfo as RunInfo
     from texthead.training.matching import Matching as Matching
     from texthead.training.matching import matching_loss as matching_loss
     from texthead.training.train import train as train
@@ -91,8 +94,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Calibration": "evaluation.calibration",
+    "Callbacks": "training.execution",
     "Dataset": "data.dataset",
     "Encoder": "encoders.encoder",
+    "Execution": "training.execution",
     "FeatureCache": "features.cache",
     "FrozenHead": "models.heads",
     "Hysteresis": "prediction.events",
@@ -106,6 +111,7 @@ _HOMES = {
     "Reading": "features.reading",
     "Recipe": "recipes",
     "Recognizer": "models.recognizer",
+    "RunInfo": "training.execution",
     "ShardOptions": "data.prepare",
     "Sliding": "prediction.timeline",
     "TemplatesHead": "models.heads",

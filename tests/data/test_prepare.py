@@ -43,6 +43,7 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.runs.run import load_run
+from texthead.training.execution import RunInfo
 from texthead.training.train import train
 
 FEW = Options(clips=3)
@@ -572,7 +573,7 @@ def test_a_run_knows_its_items_in_shards_of_them_and_the_other_way_round(source:
     for trained, other in ((originals, shards), (shards, originals)):
         head = FrozenHead(noise(2, SPEC.dim), names=sorted(set(originals.labels)))
         model, out = Recognizer(tiny_visual(), MeanPool(), head), tmp_path / str(trained is shards)
-        train(model, trained.pick(range(3)), None, recipe, out=out, held_out=trained.pick([3]))
+        train(model, trained.pick(range(3)), None, recipe, out=out, info=RunInfo(held_out=trained.pick([3])))
         run = load_run(out)
         for items in (trained.items, other.items):
             assert [run.was_trained_on(item.path) for item in items] == [True, True, True, False]

@@ -101,7 +101,7 @@ def test_the_heat_of_a_vit_lies_on_the_disc(tmp_path):
         Image.fromarray(picture(name, QUARTERS[number % 4], 48, 10 * number + place)).save(path)
         items.append(Item(path, name))
     recipe = replace(SMALL, frames=1, size=48, resize=48, area=(0.7, 1.0), epochs=14, batch=16, lr=1e-3, lr_new=1e-3)
-    log = train(model, Dataset(tuple(items), "drawn"), None, recipe, out=tmp_path / "run", workers=0)
+    log = train(model, Dataset(tuple(items), "drawn"), None, recipe, out=tmp_path / "run")
     assert log[-1]["train_top1"] == 100
     assert_heat_is_on_the_disc(model.eval(), 48)
 

@@ -25,6 +25,7 @@ from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frames import frame_features
 from texthead.features.reading import Reading
+from texthead.training.execution import Callbacks, Execution
 from texthead.training.train import train
 from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
 
@@ -43,13 +44,13 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
     data: Dataset, tmp_path: Path, saving: bool
 ) -> None:
     """Ten kills at random moments: while the folder is begun, within a step, within a checkpoint."""
-    recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
-    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", checkpoint_every=1)
+    recipe, out, every = replace(RECIPE, epochs=8), tmp_path / "run", Execution(checkpoint_every=1)
+    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", execution=every)
     rng = random.Random(f"moments {saving}")
 
     def go_on() -> list[dict]:
         begun = (out / "recipe.json").is_file()
-        return train(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, checkpoint_every=1)
+        return train(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, execution=every)
 
     def wait(process: multiprocessing.process.BaseProcess, before: set[str]) -> None:
         """Until a moment to kill: any, or within 10 ms after the next checkpoint was begun."""
@@ -106,7 +107,8 @@ def test_a_loader_s_process_that_is_killed_ends_training_and_the_run_goes_on(dat
     told = None
     try:
         progress = kill_a_worker(after=14)
-        train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "run", workers=2, progress=progress)
+        callbacks, model = Callbacks(progress), make_model(dropout=0.4)
+        train(model, data, None, recipe, out=tmp_path / "run", execution=Execution(2), callbacks=callbacks)
     except RunError as error:  # Not pytest.raises: it keeps frames, and with them the workers.
         told = str(error)
     assert time.perf_counter() - started < SECONDS
@@ -114,7 +116,8 @@ def test_a_loader_s_process_that_is_killed_ends_training_and_the_run_goes_on(dat
     assert "a process that decodes has ended" in told
     assert "--resume" in told
     assert "\n" not in told
-    found = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "run", workers=2, resume=True)
+    model, out = make_model(dropout=0.4), tmp_path / "run"
+    found = train(model, data, None, recipe, out=out, resume=True, execution=Execution(2))
     assert timeless(found) == timeless(expected)
 
 
@@ -168,7 +171,7 @@ def hangs(data: Dataset, out: Path, what: str) -> None:
     forkserver.ensure_running()
     model, paths = make_model(), [item.path for item in data.items]
     calls = {
-        "train": lambda: train(model, data, None, RECIPE, out=out, workers=2),
+        "train": lambda: train(model, data, None, RECIPE, out=out, execution=Execution(2)),
         "score": lambda: evaluate(model, data, PROTOCOL, READING),
         "encode": lambda: frame_features(model.visual, paths, FIRST, PIXELS, READING),
     }

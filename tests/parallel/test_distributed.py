@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,8 @@ from texthead.parallel.distributed import (
 )
 from texthead.parallel.testing import processes
 from texthead.runs.run import load_run
-from texthead.training.step import Shard
-from texthead.training.train import augmentation_for
+from texthead.training.execution import Execution, Shard
+from texthead.training.inputs import augmentation_for
 from training_runs import assert_close, free_port, losses, on_disk
 
 pytestmark = pytest.mark.slow
@@ -237,7 +238,7 @@ def test_two_processes_train_as_one(
     two: Two, data: Dataset, val: Dataset, tmp_path: Path, changes: dict, shard: Shard
 ) -> None:
     expected, weights, lines = ranked.trained(data, val, changes, tmp_path / "one")
-    found = two(ranked.trained, data, val, changes, tmp_path / "two", {"shard": shard})
+    found = two(ranked.trained, data, val, changes, tmp_path / "two", {"execution": Execution(shard=shard)})
     (records, own, printed), (others, other, silent) = found
     assert [r["kind"] for r in records] == [r["kind"] for r in expected]
     for now, before in zip(records, expected, strict=True):
@@ -261,7 +262,7 @@ def test_gradients_are_those_of_one_process_on_the_joined_batch(
     """The rows' cosines are rounded to single precision in the cross-entropy, all else is double."""
     changes = {**changes, "clip_norm": 0.0}
     expected = ranked.first_gradients(ranked.trained, data, None, changes, tmp_path / "one")
-    args = (ranked.trained, data, None, changes, tmp_path / "two", {"shard": shard})
+    args = (ranked.trained, data, None, changes, tmp_path / "two", {"execution": Execution(shard=shard)})
     assert len(expected) > 40
     for found in two(ranked.first_gradients, *args):
         largest = max(float(grad.abs().max()) for grad in expected.values())
@@ -300,11 +301,11 @@ def test_a_run_goes_on_with_another_number_of_processes(
     """Within the second epoch. Sums come in another order: losses and weights are 1e-5 away at most."""
     crews = {1: lambda run, *args: [run(*args)], 2: two, 4: four}
     run, (before, shard, after, then) = tmp_path / "run", move
-    begun = {"shard": shard, "checkpoint_every": 2}
-    crews[before](ranked.stopped, 5, ranked.trained, data, None, {}, run, begun)
+    begun = Execution(shard=shard, checkpoint_every=2)
+    crews[before](ranked.stopped, 5, ranked.trained, data, None, {}, run, {"execution": begun})
     assert json.loads((run / "state" / "last.json").read_text())["step"] == 4
     for records, weights, lines in crews[after](
-        ranked.trained, data, None, {}, run, {**begun, "shard": then, "resume": True}
+        ranked.trained, data, None, {}, run, {"execution": replace(begun, shard=then), "resume": True}
     ):
         assert all("1 of 3" in line for line in lines[:1]), "the step after which it goes on"
         notes = [record["text"] for record in records if record["kind"] == "note"]

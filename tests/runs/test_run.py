@@ -313,15 +313,16 @@ def test_tied_weights_and_parts_of_larger_tensors_are_checkpointed(tmp_path: Pat
     optimizer.step()
     before = copied(module)
     average = optimizer.state[module[0].weight]["exp_avg"].clone()
-    save_state(tmp_path, module, optimizer, epoch=1, step=1, records=0)
-    (tmp_path / "metrics.jsonl").write_text("")
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.path.write_text("")
+    save_state(tmp_path, module, optimizer, log, epoch=1, step=1)
     with torch.no_grad():
         for tensor in module.state_dict().values():
             tensor.zero_()
     optimizer = torch.optim.AdamW(module.parameters())
     state = load_state(tmp_path)
     assert state is not None
-    assert restore(state, module, optimizer, MetricsLog(tmp_path / "metrics.jsonl"), tmp_path) == (1, 1)
+    assert restore(state, module, optimizer, log, tmp_path) == (1, 1)
     assert_same_weights(module.state_dict(), before)
     assert torch.equal(optimizer.state[module[0].weight]["exp_avg"], average)
     assert module[1].weight is module[0].weight

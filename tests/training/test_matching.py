@@ -30,9 +30,10 @@ from texthead.parallel.distributed import share
 from texthead.parallel.testing import processes
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
+from texthead.training.execution import Callbacks, Execution, Shard
 from texthead.training.matching import Matching, matching_loss, target_mass
-from texthead.training.step import Shard
-from texthead.training.train import parameter_groups, train
+from texthead.training.optimizer import parameter_groups
+from texthead.training.train import train
 from training_runs import Stop, assert_close, assert_same_weights, losses, stop_after, timeless
 
 Two = Callable[..., list]
@@ -292,7 +293,9 @@ def test_matching_learns(source: str, data: Dataset, tmp_path: Path, online: boo
     model, encoder = pair(source)
     recipe = replace(RECIPE, epochs=6, lr=3e-3, batch=9)
     objective = objective_for(encoder, online=online, targets="multi_positive")
-    values = losses(train(model, data, None, recipe, out=tmp_path, objective=objective, checkpoint_every=100))
+    values = losses(
+        train(model, data, None, recipe, out=tmp_path, objective=objective, execution=Execution(checkpoint_every=100))
+    )
     assert np.mean(values[-2:]) < 0.7 * np.mean(values[:2])
 
 
@@ -309,7 +312,7 @@ def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected, tuned = train_online(source, data, val, whole)
     with pytest.raises(Stop):
-        train_online(source, data, val, cut, progress=stop_after(9 + 4))
+        train_online(source, data, val, cut, callbacks=Callbacks(stop_after(9 + 4)))
     found, again = train_online(source, data, val, cut, resume=True)
     assert timeless(found) == timeless(expected)
     assert_same_weights(again, tuned)
@@ -320,7 +323,7 @@ def test_a_resumed_run_with_online_text_is_the_uninterrupted_one_bit_for_bit(
 
 def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        train_online(source, data, val, tmp_path, progress=stop_after(9 + 4))
+        train_online(source, data, val, tmp_path, callbacks=Callbacks(stop_after(9 + 4)))
     model, encoder = pair(source)
     for other, part in (
         (None, "cross-entropy"),
@@ -401,7 +404,15 @@ def test_two_processes_train_with_gather_as_one(
     settings, recipe = {"targets": targets, "gather": True}, replace(RECIPE, epochs=1)
     expected, tuned = ranked.trained_matching(source, data, val, recipe, tmp_path / "one", online, settings)
     found = two(
-        ranked.trained_matching, source, data, val, recipe, tmp_path / "two", online, settings, {"shard": shard}
+        ranked.trained_matching,
+        source,
+        data,
+        val,
+        recipe,
+        tmp_path / "two",
+        online,
+        settings,
+        {"execution": Execution(shard=shard)},
     )
     for records, own in found:
         assert losses(records) == pytest.approx(losses(expected), abs=1e-5)
@@ -420,7 +431,13 @@ def test_gathered_gradients_are_those_of_one_process_on_the_joined_batch(
     args = (source, data, None, recipe)
     expected = ranked.first_gradients(ranked.trained_matching, *args, tmp_path / "one", online, settings)
     found = two(
-        ranked.first_gradients, ranked.trained_matching, *args, tmp_path / "two", online, settings, {"shard": shard}
+        ranked.first_gradients,
+        ranked.trained_matching,
+        *args,
+        tmp_path / "two",
+        online,
+        settings,
+        {"execution": Execution(shard=shard)},
     )
     assert any(key.startswith("objective.text.") for key in expected) == online
     for own in found:
@@ -435,7 +452,7 @@ def test_a_run_with_online_text_goes_on_within_an_epoch_with_another_number_of_p
     recipe, settings = replace(RECIPE, epochs=2, warmup=0.5), {"gather": True}
     expected, tuned = ranked.trained_matching(source, data, None, recipe, tmp_path / "one", True, settings)
     args = (source, data, None, recipe, tmp_path / "run", True, settings)
-    two(ranked.stopped, 5, ranked.trained_matching, *args, {"shard": shard, "checkpoint_every": 2})
+    two(ranked.stopped, 5, ranked.trained_matching, *args, {"execution": Execution(shard=shard, checkpoint_every=2)})
     assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["step"] == 4
     found, own = ranked.trained_matching(*args, {"resume": True})
     assert losses(found) == pytest.approx(losses(expected), abs=1e-9)

@@ -42,8 +42,13 @@ from texthead.models.temporal import MeanPool
 from texthead.recipes import Recipe, paper
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
+from texthead.training import optimizer as optimizing
 from texthead.training import train as training
-from texthead.training.train import augmentation_for, parameter_groups, set_training, train
+from texthead.training.execution import Callbacks, Execution, RunInfo
+from texthead.training.inputs import augmentation_for
+from texthead.training.optimizer import parameter_groups
+from texthead.training.step import set_training
+from texthead.training.train import train
 from training_runs import (
     NAMES,
     RECIPE,
@@ -250,7 +255,7 @@ def test_losses_do_not_depend_on_the_number_of_workers(
     data: Dataset, uncut: Path, tmp_path: Path, workers: int
 ) -> None:
     torch.manual_seed(workers)  # What came before in the process doesn't matter either.
-    train_short(data, tmp_path, workers=workers)
+    train_short(data, tmp_path, execution=Execution(workers))
     assert_same_run(tmp_path, uncut)
 
 
@@ -293,15 +298,16 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
 ) -> None:
     recipe, uncut, weights = whole
     with pytest.raises(Stop):  # in the third step of the second epoch
-        train(make_free_model(), data, val, recipe, out=tmp_path, progress=stop_after(20), checkpoint_every=every)
+        options = {"callbacks": Callbacks(stop_after(20)), "execution": Execution(checkpoint_every=every)}
+        train(make_free_model(), data, val, recipe, out=tmp_path, **options)
     assert not (tmp_path / "model.safetensors").exists()
     assert len(losses(on_disk(tmp_path))) == 2 * STEPS
 
     torch.manual_seed(12345)
     model, seen, drawn, lines, draw_all = make_free_model(), [], [], [], EpochBatches.__iter__
     monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
-    options = {"progress": lambda *done: seen.append(done), "say": lines.append, "workers": 0 if every else 1}
-    records = train(model, data, val, recipe, out=tmp_path, resume=True, **options)
+    callbacks, execution = Callbacks(lambda *done: seen.append(done), lines.append), Execution(0 if every else 1)
+    records = train(model, data, val, recipe, out=tmp_path, resume=True, execution=execution, callbacks=callbacks)
     done = 4 if every else 0  # items of the second epoch at the last checkpoint
     ends = [4, 8, 10] if recipe.accumulate == 1 else [2, 4, 6, 8, 10]
     assert seen == [(10 * epoch + end, 30) for epoch in (1, 2) for end in ends if 10 * epoch + end > 10 + done]
@@ -317,21 +323,21 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
 
 @pytest.mark.parametrize("every", [1, 2, 3, 100])
 def test_checkpoints_within_epochs_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
-    train_short(data, tmp_path, checkpoint_every=every)
+    train_short(data, tmp_path, execution=Execution(checkpoint_every=every))
     assert_same_run(tmp_path, uncut)
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        train_short(data, tmp_path, progress=stop_after(8))
+        train_short(data, tmp_path, callbacks=Callbacks(stop_after(8)))
     train_short(data, tmp_path, resume=True)
     assert_same_run(tmp_path, uncut)
 
 
 def test_resuming_a_finished_run_changes_nothing(data: Dataset, uncut: Path) -> None:
     before, model = contents(uncut), make_model(dropout=0.4)
-    options = {"out": uncut, "resume": True, "progress": lambda *_: pytest.fail("a step was made")}
-    assert train(model, data, None, SHORT, **options) == on_disk(uncut)
+    idle = Callbacks(lambda *_: pytest.fail("a step was made"))
+    assert train(model, data, None, SHORT, out=uncut, resume=True, callbacks=idle) == on_disk(uncut)
     assert contents(uncut) == before
     assert_same_weights(copied(model), load_file(uncut / "model.safetensors"))
 
@@ -341,7 +347,7 @@ def stopped(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with one checkpoint of two; copy it before changing it."""
     out = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Stop):
-        train_short(data, out, progress=stop_after(14))
+        train_short(data, out, callbacks=Callbacks(stop_after(14)))
     return out
 
 
@@ -431,6 +437,8 @@ SPOILED: dict[str, Callable[[Path, Path], object]] = {
     "no file": lambda shard, _: shard.unlink(),
     "no folder": lambda shard, _: shutil.rmtree(shard.parent),
     "a tensor is missing": lambda shard, _: edit(shard, drop="model.head.weight"),
+    "the optimiser lacks a count of steps": lambda shard, _: edit(shard, drop="optimizer.model.head.log_scale.step"),
+    "the optimiser lacks an average": lambda shard, _: edit(shard, drop="optimizer.model.head.log_scale.exp_avg"),
     "a tensor too many": lambda shard, _: edit(shard, more=torch.zeros(1)),
     "another shape": lambda shard, _: edit(shard, **{"model.head.weight": torch.zeros(7, 7)}),
     "another optimiser": lambda shard, _: edit(shard, **{"optimizer.model.none.exp_avg": torch.zeros(1)}),
@@ -601,7 +609,7 @@ def test_a_loss_that_is_not_finite_names_step_and_items_and_keeps_the_last_check
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The second epoch's first update throws the weights away; its second loss shows it.
-    monkeypatch.setattr(training, "lr_factor", lambda at, **_: 0.5 if at < 1 else 1e35)
+    monkeypatch.setattr(optimizing, "lr_factor", lambda at, **_: 0.5 if at < 1 else 1e35)
     batches = EpochBatches(10, 4, 4, seed=3)
     batches.epoch = 1
     _, second, _ = batches
@@ -642,7 +650,9 @@ def test_an_unreadable_item_is_an_error_with_its_path(
     recipe = replace(RECIPE, freeze_encoder=frozen)
     path, message = None, ""
     try:
-        train(make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", workers=workers)
+        train(
+            make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", execution=Execution(workers)
+        )
     except MediaError as error:
         # Not kept as pytest.raises does: with its frames the workers would live on, and die slowly.
         path, message = error.path, str(error)
@@ -674,7 +684,8 @@ def test_what_cannot_be_trained_is_refused_before_a_run_begins(data: Dataset, tm
     odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
     for name in ("train_set", "val_set"):
         refuse(DataError, "violet", 2, **{name: odd})
-    refuse(RunError, "checkpoint_every", 0, checkpoint_every=0)
+    with refuses(RunError, "checkpoint_every", 0):
+        Execution(checkpoint_every=0)
     for learn_scale in (False, True):  # A logit scale alone moves no answer.
         recipe = replace(RECIPE, freeze_encoder=True, learn_scale=learn_scale, temporal="mean")
         refuse(RunError, "temporal", model=make_model(temporal=MeanPool()), recipe=recipe)
@@ -755,7 +766,7 @@ def test_the_folder_holds_what_prediction_needs(
     head = FrozenHead(draw(2, SPEC.dim), names=NAMES, prompts=["a blue thing", "a red thing"])
     model = make_model(head=head)
     recipe = replace(ONE, origin="centre")
-    records = train(model, data, val, recipe, out=tmp_path, held_out=val, names=["Blue", "Red"])
+    records = train(model, data, val, recipe, out=tmp_path, info=RunInfo(["Blue", "Red"], val))
     run = load_run(tmp_path)
     assert (run.recipe, run.spec, run.pixels, run.labels) == (recipe, SPEC, PIXELS, NAMES)
     assert run.trained_on == {str(item.path.resolve()) for item in data.items}
@@ -778,9 +789,9 @@ def test_features_for_a_frozen_encoder_are_kept(
     recipe = replace(RECIPE, epochs=2, freeze_encoder=True)
     cache = FeatureCache(encoder_key(make_model().visual, PIXELS), tmp_path / "cache")
     plain = train(make_model(), data, val, recipe, out=tmp_path / "plain")
-    first = train(make_model(), data, val, recipe, out=tmp_path / "first", cache=cache)
+    first = train(make_model(), data, val, recipe, out=tmp_path / "first", execution=Execution(cache=cache))
     monkeypatch.setattr(features_module, "open_media", lambda path: pytest.fail(f"{path} was opened"))
-    again = train(make_model(), data, val, recipe, out=tmp_path / "again", cache=cache)
+    again = train(make_model(), data, val, recipe, out=tmp_path / "again", execution=Execution(cache=cache))
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
 

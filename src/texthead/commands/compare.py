@@ -215,7 +215,7 @@ def _write(
     from texthead.models.recognizer import Recognizer
     from texthead.runs.folder import write_run
     from texthead.runs.scores import write_scores
-    from texthead.training.train import split_json
+    from texthead.training.start import split_json
 
     fitted = method.fit(items)
     model = Recognizer(ground.encoder.visual, fitted.model.temporal, fitted.model.head)

@@ -41,6 +41,7 @@ from texthead.report.mistakes import strips
 from texthead.report.strips import plot_strip
 from texthead.runs import run
 from texthead.training import train as training
+from texthead.training.execution import Callbacks, Execution, RunInfo
 from texthead.transfer.closed_form import logistic_probe
 
 UNSEEN = 12
@@ -235,7 +236,14 @@ def _train_head(bench: Bench, kind: HeadKind, seed: int, out: Path) -> tuple[Rec
     model.to(next(bench.encoder.visual.parameters()).device)
     with bar(f"train: {kind} head", "clips") as progress:
         log = training.train(
-            model, bench.train, None, recipe, out=out, held_out=bench.seen_test, cache=bench.cache, progress=progress
+            model,
+            bench.train,
+            None,
+            recipe,
+            out=out,
+            execution=Execution(cache=bench.cache),
+            info=RunInfo(held_out=bench.seen_test),
+            callbacks=Callbacks(progress),
         )
     return model, log
 
@@ -269,9 +277,9 @@ def _fine_tune(
             None,
             recipe,
             out=out,
-            held_out=bench.seen_test,
-            workers=bench.workers,
-            progress=progress,
+            execution=Execution(bench.workers),
+            info=RunInfo(held_out=bench.seen_test),
+            callbacks=Callbacks(progress),
         )
     visual = dict(model.visual.named_parameters(prefix="visual"))
     moved = sum(int((value.detach() != before[name]).sum()) for name, value in visual.items())

@@ -177,6 +177,7 @@ class Train:
         from texthead.parallel.distributed import rank
         from texthead.runs.run import check_out
         from texthead.training import train as training
+        from texthead.training.execution import Callbacks, Execution, RunInfo
         from texthead.training.fit_recipe import check_given_is_used, suit
         from texthead.training.tensorboard import TensorBoardLog
         from texthead.transfer.baselines import Comparison, are_few, baselines
@@ -240,18 +241,10 @@ class Train:
                 parts.val,
                 recipe,
                 out=out,
-                held_out=parts.scored,
-                names=names,
-                shard=self.shard,
-                compiled=self.compile,
-                cache=cache,
-                workers=self.files.workers,
                 resume=self.resume,
-                checkpoint_every=self.checkpoint_every,
-                command=self.begun,
-                progress=progress,
-                say=progress.say,
-                follow=board and board.add,
+                execution=Execution(self.files.workers, cache, self.shard, self.compile, self.checkpoint_every),
+                info=RunInfo(names, parts.scored, self.begun),
+                callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),
             )
         # An encoder that was trained has other features than the cache.
         reading = reading if recipe.freeze_encoder else replace(reading, cache=None)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from texthead.errors import RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, sync_folder, write_json
-from texthead.parallel.distributed import rank, ranks, together
+from texthead.parallel.distributed import rank, ranks, same_as_first, together
 from texthead.runs.folder import check_not_edited
 from texthead.runs.metrics import MetricsLog
 
@@ -58,6 +58,8 @@ _COUNTS = {"epoch", "step", "records", "threads", "processes"}
 # In front of the names of what the optimiser remembers; those of weights begin with "model." or "objective.".
 _OPTIMIZER = "optimizer."
 
+_ADAMW = {"step", "exp_avg", "exp_avg_sq"}
+
 
 def load_state(out: Path) -> dict[str, int] | None:
     """The counts of the last checkpoint, or None before the first one.
@@ -97,10 +99,10 @@ def restore(
             raise KeyError(*sorted(set(found) ^ set(wanted))[:1])
         with _quiet():
             load(wanted, storage_reader=reader, no_dist=ranks() == 1)
+        # AdamW expects `step` on a particular device; reloading the state dict moves it there.
+        optimizer.load_state_dict(optimizer.state_dict())
     except (Exception, CheckpointException) as error:  # On damaged files it raises nearly every kind there is.
         raise _no_checkpoint(folder, _first_failure(error)) from None
-    # AdamW has its own mind about where the count of steps lies.
-    optimizer.load_state_dict(optimizer.state_dict())
     log.cut(state["records"])
     here, before = torch.get_num_threads(), state["threads"]
     if here != before:
@@ -111,19 +113,22 @@ def restore(
 
 
 def save_state(
-    out: Path, module: nn.Module, optimizer: torch.optim.Optimizer, *, epoch: int, step: int, records: int
+    out: Path, module: nn.Module, optimizer: torch.optim.Optimizer, log: MetricsLog, *, epoch: int, step: int
 ) -> None:
-    """The checkpoint that --resume continues from, of all processes: each writes a part of it.
+    """Write the checkpoint that --resume continues from; each process writes a part of it.
 
-    It is a folder of safetensors files, begun anew where a stop left one, and a small file beside that says which
-    folder is whole; that one is replaced last.
+    It is a folder of safetensors files, begun anew where a stop left one, and a small file beside it that names the
+    folder that is whole; that file is replaced last. The metrics so far are put on the disk before. All processes take
+    the first one's batch-norm statistics.
 
     Raises:
         RunError: a weight is not finite (a step can overflow without its loss showing it), or the disk is full; the
             checkpoint before stays.
     """
+    same_as_first(module.buffers())
     folder, tensors = _folder(out, step), _tensors(module, optimizer)
     with together():
+        log.sync()
         for name, tensor in module.state_dict().items():
             if not torch.isfinite(_own_part(tensor)).all():
                 raise RunError(
@@ -133,7 +138,7 @@ def save_state(
         if rank() == 0:
             _empty(folder)
     _write(folder, tensors)
-    counts = {"epoch": epoch, "step": step, "records": records}
+    counts = {"epoch": epoch, "step": step, "records": len(log.records)}
     with together():
         if rank() == 0:
             sync_folder(folder)
@@ -201,7 +206,10 @@ def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, T
 
 
 def _remembered(found: Mapping[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Zeros in the optimiser's state, for what a checkpoint has of it, by name."""
+    """Put zeros into AdamW's state for what a checkpoint has of it; return them by name.
+
+    Raises: KeyError for a weight that the checkpoint lacks a part of the state of.
+    """
     parameters, zeros = dict(module.named_parameters()), {}
     for name, about in found.items():
         if not name.startswith(_OPTIMIZER):
@@ -210,6 +218,9 @@ def _remembered(found: Mapping[str, Any], module: nn.Module, optimizer: torch.op
         parameter = parameters[of]
         count = torch.zeros(about.size, dtype=about.properties.dtype)
         zeros[name] = optimizer.state[parameter][key] = count if key == "step" else torch.zeros_like(parameter)
+    for parameter, remembered in optimizer.state.items():
+        if set(remembered) != _ADAMW:
+            raise KeyError(*(name for name, each in parameters.items() if each is parameter))
     return zeros
 
 

@@ -1,13 +1,11 @@
-"""What computes an optimiser step: the loss of a model, on one process, or on several through DDP or FSDP2."""
+"""The forward and backward pass of a step, on one process, or on several through DDP or FSDP2."""
 
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -16,19 +14,17 @@ from texthead.data.batches import NO_ITEM
 from texthead.errors import RunError
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import lost, ranks, sum_gradients
+from texthead.recipes import Recipe
+from texthead.training.execution import Execution
 from texthead.training.matching import Matching
 
-Shard = Literal["ddp", "fsdp"]
 
-
-class StepLoss(nn.Module):
-    """The part of a step's mean loss that some clips make, and how many of them are answered right.
+class Trained(nn.Module):
+    """A model and, if it has one, the objective that it is trained with: one module, as DDP and FSDP take it.
 
     Args:
-        model: on frame features, where the encoder is frozen.
-        objective: a loss of its own (Eq. 2), which has no right answers; None is the cross-entropy of the logits.
-
-    Source: Eq. 3.
+        model: on frame features if the encoder is frozen.
+        objective: a loss of its own (Eq. 2); None if the loss is computed from the logits.
     """
 
     def __init__(self, model: Recognizer, objective: Matching | None):
@@ -37,128 +33,130 @@ class StepLoss(nn.Module):
         self.objective = objective
 
     def forward(
-        self, clips: Shaped[Tensor, "batch frames *frame"], labels: Int[Tensor, " batch"], count: int, items: int
-    ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-        """(loss, right answers); `count` of the clips are items, of `items` in the step of all processes."""
-        if self.objective is not None:
-            return self.objective(self.model, clips, labels) * (count / items), labels.new_zeros(())
-        logits = self.model(clips)
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum", ignore_index=NO_ITEM) / items
-        return loss, (logits.argmax(-1) == labels).sum()
+        self, clips: Shaped[Tensor, "batch frames *frame"], labels: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch classes"] | Float[Tensor, ""]:
+        """Return the logits, or the objective's mean loss of the items."""
+        return self.model(clips) if self.objective is None else self.objective(self.model, clips, labels)
 
 
 class Spread:
-    """A loss whose gradients are those of all processes together: the sum of what each computes.
+    """A model spread over all processes: gradients are the sum of what each process computes.
 
-    Under "fsdp" a copy of the model is trained, each process keeping a part of every tensor, of its gradient and of
-    what AdamW remembers of it; `publish` puts the whole weights into the model that was given, which is there to be
-    evaluated and saved. The blocks of the encoder are cut and put together one by one, the rest as one. The logit
-    scale, a single number, and an objective's text encoder stay whole.
+    With "fsdp" a copy of the model is trained, of which each process keeps a part of every weight, of its gradient and
+    of AdamW's state; `publish` copies the whole weights into the given model, which is evaluated and saved. The
+    encoder's blocks are sharded one by one, the rest together. The logit scale, a single number, and an objective's
+    text encoder stay whole.
 
     Args:
-        blank: a clip, to see what is computed with it.
+        blank: a clip, to find out which weights have a gradient.
 
     Attributes:
-        loss: the loss with the plain names of its weights; under FSDP they are parts.
+        trained: what is trained, with the plain names of its weights; with "fsdp" they are shards.
+        device: where clips and labels must be.
+        factor: what a loss must be multiplied by before its backward pass, since DDP takes the mean over processes.
     """
 
     def __init__(
-        self,
-        model: Recognizer,
-        objective: Matching | None,
-        blank: Tensor,
-        *,
-        shard: Shard,
-        compiled: bool,
-        freeze_encoder: bool,
+        self, model: Recognizer, objective: Matching | None, blank: Tensor, recipe: Recipe, execution: Execution
     ):
-        self._whole = model if shard == "fsdp" else None
-        student = model.on_features() if freeze_encoder else copy.deepcopy(model) if shard == "fsdp" else model
-        self.loss = StepLoss(student, objective)
+        self.device = next(model.parameters()).device
+        self.factor = 1.0
+        self._recipe = recipe
+        self._whole = model if execution.shard == "fsdp" else None
+        student = model.on_features() if recipe.freeze_encoder else copy.deepcopy(model) if self._whole else model
+        self.trained = Trained(student, objective)
         self._uncut: list[nn.Parameter] = []
-        self._run: nn.Module = self.loss
-        self._factor = 1.0
-        if shard == "fsdp":
-            self._uncut = _cut(self.loss)
+        self._run: nn.Module = self.trained
+        if self._whole:
+            self._uncut = _cut(self.trained)
         elif ranks() > 1:
-            unused = not _uses_all(self.loss, blank)
+            unused = not _uses_all(self.trained, blank)
             with warnings.catch_warnings():
-                # Its successor is not there in torch 2.11, and does more than what is wanted.
+                # Its successor does not exist in torch 2.11, and does more than needed.
                 warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-                # Statistics of batch norms are each process's own until a checkpoint.
-                self._run = DistributedDataParallel(self.loss, broadcast_buffers=False, find_unused_parameters=unused)
-            # DDP takes the mean over processes.
-            self._factor = float(ranks())
-        if compiled:  # In place, so that names of weights stay as they are.
+                # Until a checkpoint, each process has batch-norm statistics of its own.
+                self._run = DistributedDataParallel(
+                    self.trained, broadcast_buffers=False, find_unused_parameters=unused
+                )
+            self.factor = float(ranks())
+        if execution.compiled:  # In place, so that names of weights stay as they are.
             student.visual.compile()
 
     @contextmanager
-    def part(self, *, last: bool) -> Iterator[None]:
-        """The forward and the backward pass of a part of a step; gradients are summed in the last one.
+    def part(self, count: int, *, last: bool) -> Iterator[None]:
+        """Enclose the forward and the backward pass of a part of a step with `count` items; the last sums gradients.
 
-        Raises:
-            RunError: another process is gone.
+        Raises: RunError if another process is gone.
         """
         run = self._run
         if self._whole is not None:
             run.set_requires_gradient_sync(last)  # pyright: ignore[reportCallIssue]
+        if not count:
+            keep_statistics(self.trained.model)  # A blank clip is nothing to learn from.
         apart = run.no_sync() if isinstance(run, DistributedDataParallel) and not last else nullcontext()
         with lost(computes=True) if ranks() > 1 else nullcontext(), apart:
             yield
         if last:
             sum_gradients(self._uncut)
+        if not count:
+            set_training(self.trained.model, self._recipe)
 
-    def __call__(self, clips: Tensor, labels: Tensor, count: int, items: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(what to go backward from, the loss, right answers): as `StepLoss`, in a `part`."""
-        loss, right = self._run(clips, labels, count, items)
-        return loss * self._factor, loss, right
+    def __call__(self, clips: Tensor, labels: Tensor) -> Tensor:
+        """Return what `Trained` returns, in the recipe's precision; call it inside `part`."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16"):
+            return self._run(clips, labels)
 
     def publish(self) -> None:
-        """Put the trained weights into the model that was given, where a copy is trained.
+        """Copy the trained weights into the given model, if a copy is trained.
 
-        Raises:
-            RunError: another process is gone.
+        Raises: RunError if another process is gone.
         """
         if self._whole is None:
             return
         with torch.no_grad(), lost(computes=True):
             target = self._whole.state_dict()
-            for name, tensor in self.loss.model.state_dict().items():
+            for name, tensor in self.trained.model.state_dict().items():
                 target[name].copy_(_put_together(tensor))
 
 
-def check_spread(shard: Shard, compiled: bool, *, freeze_encoder: bool) -> None:
-    """Nothing, if a model can be trained so.
-
-    Raises:
-        RunError: FSDP without other processes, or no encoder to cut or to compile.
-    """
-    if shard == "fsdp" and ranks() == 1:
+def check_spread(execution: Execution, *, freeze_encoder: bool) -> None:
+    """Raise RunError for FSDP on one process, or for sharding or compiling an encoder that is frozen."""
+    if execution.shard == "fsdp" and ranks() == 1:
         raise RunError(
             "--shard fsdp cuts a model over processes and this is one: start `torchrun --nproc-per-node N -m texthead "
             "train`, or leave out --shard"
         )
-    for given, option, does in ((shard == "fsdp", "--shard fsdp", "cuts"), (compiled, "--compile", "compiles")):
-        if given and freeze_encoder:
+    for chosen, option, does in (
+        (execution.shard == "fsdp", "--shard fsdp", "cuts"),
+        (execution.compiled, "--compile", "compiles"),
+    ):
+        if chosen and freeze_encoder:
             raise RunError(f"{option} {does} the encoder, which --freeze-encoder leaves out of training: give one")
 
 
-def _uses_all(loss: StepLoss, blank: Tensor) -> bool:
-    """Whether every trained parameter has a part in the loss of every clip.
+def _uses_all(trained: Trained, blank: Tensor) -> bool:
+    """Return whether every trained weight has a gradient whatever the clip.
 
-    DDP waits for all of them, or looks for the others at each step, and complains where it finds none. A tuned text
-    encoder has some that nothing uses, and a process without a clip needs no text at all.
+    DDP waits for all gradients, or looks for the missing ones at each step, and warns if none is missing. A tuned text
+    encoder has weights that nothing uses, and a process without a clip needs no text at all.
     """
-    if loss.objective is not None and loss.objective.text is not None:
+    if trained.objective is not None and trained.objective.text is not None:
         return False
-    loss.model.train()
-    keep_statistics(loss.model)
-    parameters = [parameter for parameter in loss.parameters() if parameter.requires_grad]
+    trained.model.train()
+    keep_statistics(trained.model)
+    parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     device = parameters[0].device
     label = torch.tensor([NO_ITEM], device=device)
-    with lost(computes=True):  # A loss may gather.
-        found, _ = loss(blank[None].to(device), label, 0, 1)
-    return all(grad is not None for grad in torch.autograd.grad(found, parameters, allow_unused=True))
+    with lost(computes=True):  # An objective may gather.
+        output = trained(blank[None].to(device), label)
+    return all(grad is not None for grad in torch.autograd.grad(output.sum(), parameters, allow_unused=True))
+
+
+def set_training(model: nn.Module, recipe: Recipe) -> None:
+    """Set training mode; batch-norm layers stay in evaluation mode if the recipe freezes them."""
+    model.train()
+    if recipe.freeze_batchnorm:
+        keep_statistics(model)
 
 
 def keep_statistics(model: nn.Module) -> None:
@@ -168,18 +166,18 @@ def keep_statistics(model: nn.Module) -> None:
             module.eval()
 
 
-def _cut(loss: StepLoss) -> list[nn.Parameter]:
-    """Cut the parameters of a loss over the processes, in place: those that stay whole."""
+def _cut(trained: Trained) -> list[nn.Parameter]:
+    """Shard the weights over the processes, in place; return those that stay whole."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
-    mesh = init_device_mesh(next(loss.parameters()).device.type, (ranks(),))
-    text = [] if loss.objective is None else [*loss.objective.parameters()]
-    uncut = [*(parameter for parameter in loss.model.parameters() if not parameter.dim()), *text]
+    mesh = init_device_mesh(next(trained.parameters()).device.type, (ranks(),))
+    text = [] if trained.objective is None else [*trained.objective.parameters()]
+    uncut = [*(parameter for parameter in trained.model.parameters() if not parameter.dim()), *text]
     with lost(computes=True):
-        for module in [*encoder_blocks(loss.model.visual), loss]:
+        for module in [*encoder_blocks(trained.model.visual), trained]:
             fully_shard(module, mesh=mesh, ignored_params=set(uncut))
-    for module in loss.modules():
+    for module in trained.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # The sum, not the mean,
             module.set_force_sum_reduction_for_comms(True)  # and by what gloo can do.

@@ -23,6 +23,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.recipes import HeadKind, Recipe
 from texthead.text.prompts import fill_templates
+from texthead.training.execution import Execution
 from texthead.training.train import train
 from texthead.transfer.closed_form import class_center, logistic_head, text_and_means, tuned_projection
 
@@ -178,8 +179,7 @@ def _in_steps(ground: Ground, kind: HeadKind, temporal: str, items: FrozenItems)
             None,
             recipe,
             out=Path(folder) / "run",
-            cache=ground.cache,
-            checkpoint_every=recipe.epochs * len(items.data),
+            execution=Execution(cache=ground.cache, checkpoint_every=recipe.epochs * len(items.data)),
         )
     return Fitted(model.on_features().eval(), recipe, records)
 

@@ -1,0 +1,72 @@
+"""What `train` is given beside model, data and recipe: how to run, whom to call, what to write down."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from texthead.data.dataset import Dataset
+from texthead.errors import RunError
+from texthead.features.cache import FeatureCache
+from texthead.parallel.progress import Progress
+
+Shard = Literal["ddp", "fsdp"]
+
+
+def _silent(*_: object) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is executed. Apart from `compiled`, nothing here changes the trained model.
+
+    Args:
+        workers: data-loader workers; 0 decodes in this process.
+        cache: frame features on disk, used if the recipe freezes the encoder.
+        shard: how several processes share a model: each has all of it ("ddp") or a part of every weight ("fsdp").
+        compiled: run the encoder through `torch.compile`, which changes last bits and the draws of dropout.
+        checkpoint_every: steps between checkpoints, within epochs too; one epoch if None. The last step always writes
+            one. A run can be resumed with another number of processes and another `shard`.
+
+    Raises: RunError for a checkpoint_every below 1.
+    """
+
+    workers: int = 0
+    cache: FeatureCache | None = None
+    shard: Shard = "ddp"
+    compiled: bool = False
+    checkpoint_every: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_every is not None and self.checkpoint_every < 1:
+            raise RunError(f"checkpoint_every must be at least 1 step, got {self.checkpoint_every}")
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Functions that the first process calls as training goes on.
+
+    Args:
+        progress: called with (clips done, clips in all).
+        message: called with a line of text after each epoch.
+        record: called with every record of the metrics; on resume, with those from before the stop too.
+    """
+
+    progress: Progress = _silent
+    message: Callable[[str], None] = _silent
+    record: Callable[[dict], None] = _silent
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run folder holds for later, beside what training needs.
+
+    Args:
+        names: class names of the labels, as a text encoder reads them; the labels themselves if None.
+        held_out: items for a later test.
+        command: options of the command that calls `train`.
+    """
+
+    names: Sequence[str] | None = None
+    held_out: Dataset | None = None
+    command: dict[str, object] | None = None

@@ -1,0 +1,59 @@
+"""Training clips: pixels that are decoded anew each epoch, or features of a frozen encoder, encoded once."""
+
+from functools import partial
+
+from texthead.data.clips import TrainClips, TrainFeatures
+from texthead.data.dataset import Dataset, label_indices
+from texthead.data.protocol import Pixels
+from texthead.data.sampling import evenly
+from texthead.data.transforms import Augmentation
+from texthead.encoders.encoder import as_visual
+from texthead.errors import MediaError
+from texthead.features.frames import frame_features, readable
+from texthead.features.reading import Reading
+from texthead.models.recognizer import Recognizer
+from texthead.parallel.distributed import gather_list, rank, ranks, share, together
+from texthead.recipes import Recipe
+
+
+def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels) -> TrainClips:
+    """Return clips of pixels, decoded and augmented anew in every epoch."""
+    augmentation = augmentation_for(recipe, pixels)
+    return TrainClips(dataset, model.names, frames=recipe.frames, augmentation=augmentation, seed=recipe.seed)
+
+
+def feature_clips(
+    model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels, reading: Reading
+) -> TrainFeatures:
+    """Return clips of frame features, drawn from twice as many frames of each item; each process encodes a share.
+
+    Raises: MediaError for an item that cannot be read.
+    """
+    paths = [item.path for item in dataset.items]
+    with together():
+        own = frame_features(
+            as_visual(model.visual),
+            paths[share(len(paths), rank(), ranks())],
+            partial(evenly, most=2 * recipe.frames),
+            pixels,
+            reading,
+        )
+    # Rows of one large tensor would each be sent with all of it.
+    entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in own])
+    readable(entries, skip=False)
+    bank = [entry.features for entry in entries if not isinstance(entry, MediaError)]
+    return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)
+
+
+def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:
+    """Return the recipe's training crop, flip and gray."""
+    return Augmentation(
+        size=pixels.size,
+        resize=pixels.resize,
+        crop=recipe.crop,
+        area=recipe.area,
+        ratio=recipe.ratio,
+        flip=recipe.flip,
+        gray=recipe.gray,
+        interpolation=pixels.interpolation,
+    )

@@ -1,0 +1,59 @@
+"""AdamW with two learning rates, and what is set at the beginning of each step."""
+
+import torch
+from torch import nn
+
+from texthead.errors import RunError
+from texthead.models.recognizer import Recognizer
+from texthead.parallel.distributed import rank
+from texthead.recipes import Recipe, lr_factor, step_epoch
+from texthead.training.step import Trained, by_kind
+
+
+def make_optimizer(trained: Trained, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return AdamW over the groups of `parameter_groups`."""
+    groups = parameter_groups(trained.model, recipe, trained.objective)
+    return torch.optim.AdamW(
+        [{**group, "params": kind} for group in groups for kind in by_kind(group["params"])],
+        betas=(recipe.beta1, recipe.beta2),
+        weight_decay=recipe.weight_decay,
+        fused=next(trained.parameters()).is_cuda or None,
+    )
+
+
+def parameter_groups(model: Recognizer, recipe: Recipe, objective: nn.Module | None = None) -> list[dict]:
+    """Return AdamW's groups: pretrained weights and the logit scale at `lr`, new weights at `lr_new`.
+
+    The weights of an objective are pretrained ones too.
+
+    Source: Sec. 4.1 (5e-6); the published code (5e-5 for new modules).
+    Raises: RunError if there is nothing to train but a logit scale, which changes no answer.
+    """
+    scale = getattr(model.head, "log_scale", None)
+    if scale is not None:
+        scale.requires_grad_(recipe.learn_scale)
+    old = [*model.visual.parameters(), *([scale] if scale is not None else [])]
+    old += [] if objective is None else objective.parameters()
+    new = [*model.temporal.parameters(), *(p for p in model.head.parameters() if p is not scale)]
+    groups = [
+        {"name": name, "params": [p for p in params if p.requires_grad], "lr": rate, "peak_lr": rate}
+        for name, params, rate in (("lr", old, recipe.lr), ("lr_new", new, recipe.lr_new))
+    ]
+    groups = [group for group in groups if group["params"]]
+    if all(p is scale for group in groups for p in group["params"]):
+        raise RunError(
+            "nothing to train: the encoder is frozen, mean pooling has no parameters and the head is frozen; "
+            "use --temporal transformer, a trainable head, or leave out --freeze-encoder"
+        )
+    return groups
+
+
+def begin_step(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps_per_epoch: int) -> None:
+    """Set the learning rates of a step and the random seed of its dropout."""
+    at = step_epoch(step, steps_per_epoch=steps_per_epoch, schedule_every=recipe.schedule_every)
+    factor = lr_factor(at, epochs=float(recipe.epochs), warmup=float(recipe.warmup))
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+    # Dropout depends on (seed, step) and the process alone. Processes are spaced far apart within 32 bits, which are
+    # all that a CPU's generator takes.
+    torch.manual_seed(recipe.seed * 1_000_003 + step + rank() * 2_654_435_769)

@@ -1,0 +1,118 @@
+"""Before the first step: validate what is to be trained, create the run folder or open it again."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from texthead.data.dataset import Dataset, label_indices
+from texthead.encoders.encoder import as_visual
+from texthead.errors import DataError, RunError
+from texthead.files import locked, write_json
+from texthead.media.fingerprints import fingerprints
+from texthead.media.paths import resolved
+from texthead.models.build import drop_patches, pixels_for
+from texthead.models.recognizer import Recognizer
+from texthead.parallel.distributed import check_same, rank, together
+from texthead.recipes import Recipe
+from texthead.runs.folder import classes_json, describe
+from texthead.training.checkpoints import begin, load_state
+from texthead.training.execution import Execution, RunInfo
+from texthead.training.inputs import augmentation_for
+from texthead.training.matching import Matching
+from texthead.training.optimizer import parameter_groups
+from texthead.training.step import check_spread
+
+
+def check_trainable(
+    model: Recognizer,
+    train_set: Dataset,
+    val_set: Dataset | None,
+    recipe: Recipe,
+    objective: Matching | None,
+    execution: Execution,
+) -> None:
+    """Validate model, data and recipe before the run folder is created.
+
+    Also sets the encoder's switches that matter in training only: gradient checkpointing and patch dropout.
+
+    Raises: as `train`.
+    """
+    if not len(train_set):
+        raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
+    check_spread(execution, freeze_encoder=recipe.freeze_encoder)
+    parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
+    if objective:
+        objective.check(model, accumulate=recipe.accumulate)
+    augmentation_for(recipe, pixels_for(recipe, as_visual(model.visual).spec))
+    _checkpoint_blocks(model, recipe.grad_checkpointing and not recipe.freeze_encoder)
+    drop_patches(model.visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
+    for dataset in [train_set] if val_set is None else [train_set, val_set]:
+        label_indices(dataset, model.names)
+
+
+def _checkpoint_blocks(model: Recognizer, on: bool) -> None:
+    """Switch gradient checkpointing of the encoder's blocks on or off.
+
+    Raises: RunError for an encoder without it.
+    """
+    visual = as_visual(model.visual)
+    switch = getattr(visual.net, "set_grad_checkpointing", None)
+    if switch is not None:
+        switch(on)
+    if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
+        raise RunError(f"{visual.spec.source} cannot run blocks again: leave out --grad-checkpointing")
+
+
+@contextmanager
+def run_folder(
+    out: Path,
+    model: Recognizer,
+    train_set: Dataset,
+    recipe: Recipe,
+    objective: Matching | None,
+    execution: Execution,
+    info: RunInfo,
+    *,
+    resume: bool,
+) -> Iterator[dict[str, int] | None]:
+    """Hold the folder of a run in the first process; yield the state to resume from, None for a new run.
+
+    Raises: RunError as `train`, or if the processes were given different runs or options.
+    """
+    pixels = pixels_for(recipe, as_visual(model.visual).spec)
+    own = {} if objective is None else {"objective": objective.config()}
+    about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": info.command, **own}))
+    classes = classes_json(model.head, info.names, recipe.template)  # pyright: ignore[reportArgumentType]
+    options = (resume, execution.checkpoint_every, execution.shard, execution.compiled)
+    check_same("recipes, models or training items", (about, classes, train_set.items, options))
+    state = None
+    with ExitStack() as held:
+        with together():
+            if rank() == 0:
+                held.enter_context(locked(out))
+                split = split_json(train_set, info.held_out)
+                state = begin(out, about, split, classes, resume=resume)
+                if state is None:
+                    write_json(out / "split.json", split)
+                    write_json(out / "classes.json", classes)
+                    write_json(out / "recipe.json", about)
+                    (out / "metrics.jsonl").unlink(missing_ok=True)
+        if resume and rank() > 0:
+            state = load_state(out)
+        yield state
+
+
+def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
+    """Return what `split.json` holds."""
+    later = held_out.items if held_out else ()
+    return {
+        "source": train_set.source,
+        "train": [str(resolved(item.path)) for item in train_set.items],
+        "train_labels": train_set.labels,
+        "train_content": fingerprints([item.path for item in train_set.items]),
+        "held_out": [str(resolved(item.path)) for item in later],
+        "held_out_labels": held_out.labels if held_out else [],
+        "held_out_content": fingerprints([item.path for item in later]),
+        "held_out_groups": [item.group for item in later],
+    }
