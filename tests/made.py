@@ -32,7 +32,6 @@ from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.prediction.predict import look_of
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
 from texthead.runs.run import load_run, save_calibration
@@ -330,8 +329,8 @@ def calibrate_run(out: Path, *, temperature: float, threshold: float, **changed:
     run = load_run(out)
     rows = run.model.head.weight
     assert isinstance(rows, Tensor)
-    look = {**look_of(run)[1].to_json(), **changed}
-    save_calibration(run, Calibration(temperature, 40, Threshold(0.05, threshold, 19), None, rows_digest(rows), look))
+    protocol, digest = {**run.protocol.to_json(), **changed}, rows_digest(rows)
+    save_calibration(run, Calibration(temperature, 40, Threshold(0.05, threshold, 19), None, digest, protocol))
     return out
 
 

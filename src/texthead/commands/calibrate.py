@@ -21,7 +21,7 @@ from texthead.media.fingerprints import fingerprint, fingerprints
 from texthead.parallel.device import pick_device
 from texthead.runs import run as runs
 from texthead.runs.folder import rows_digest
-from texthead.runs.scored_items import choose_scored, follow_edits, unknown_items
+from texthead.runs.scored_items import choose_scored, unknown_items
 
 
 def calibrate(options: Any) -> None:
@@ -74,9 +74,6 @@ def _items(run: runs.Run, options: Any) -> tuple[Dataset, Dataset, str]:
         say.print(f"note: {line}")
     split = options.split or ("val" if "val" in splits_of(dataset) else None)
     chosen, name = _not_drawn(run, dataset) if split == "train" else choose_scored(run, dataset, split)
-    chosen, lines = follow_edits(run, chosen)
-    for line in lines:
-        say.print(f"note: {line}")
     known = chosen.with_classes(run.labels)
     items = [item for item in chosen.items if item.label not in run.labels]
     if options.unknown is not None:

@@ -37,7 +37,7 @@ from texthead.parallel.device import pick_device
 from texthead.parallel.distributed import rank
 from texthead.prediction.predict import calibration_for
 from texthead.runs import run as runs
-from texthead.runs.scored_items import choose_scored, follow_edits
+from texthead.runs.scored_items import choose_scored
 from texthead.text import prompts
 from texthead.text.class_names import clean_names
 from texthead.transfer.baselines import before_training, eval_baselines
@@ -75,10 +75,6 @@ def evaluate(options: Any) -> None:
     model, labels, names, sentences = run.model, list(run.labels), [], []
     if other:
         labels, names, sentences = _other_classes(options, chosen)
-    else:
-        chosen, lines = follow_edits(run, chosen)
-        for line in lines:
-            say.print(f"note: {line}")
     # Of any other split `choose_scored` has refused them.
     trained = sum(run.was_trained_on(item.path) for item in chosen.items) if options.split == "train" else 0
     if trained:

@@ -24,7 +24,7 @@ from texthead.report.probabilities import HowSure, how_sure
 from texthead.report.run_page import write_report
 from texthead.runs import run as runs
 from texthead.runs.metrics import read_records
-from texthead.runs.scored_items import choose_scored, follow_edits, held_out_items, unknown_items
+from texthead.runs.scored_items import choose_scored, held_out_items, unknown_items
 from texthead.transfer.baselines import eval_baselines
 
 
@@ -43,9 +43,6 @@ def report(options: Any) -> None:
     check_unknown_is_used(run, options.unknown)
     others = None if options.unknown is None else unknown_items(run, read_data(options, options.unknown))
     chosen, split_name = choose_scored(run, dataset, options.split)
-    chosen, lines = follow_edits(run, chosen)
-    for line in lines:
-        say.print(f"note: {line}")
     say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
     protocol = run.protocol
     # Of the run's own encoder, so that the test of the frames' order and the next report encode nothing again.
