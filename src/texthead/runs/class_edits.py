@@ -95,7 +95,7 @@ def rename_class(
     if new != old:
         _check_new(run, [new])
     elif prompt is None and not encode:
-        raise DataError(f"class {old!r} is called that already. Give another name, or encode=True to make its row anew")
+        raise DataError(f"class {old!r} is called that already. Give another name, or set encode to make its row anew")
     was, text = entries[place], f"renamed {old!r} to {new!r}"
     if prompt is not None or encode:
         _check_text(run)
