@@ -1,6 +1,6 @@
 """What several processes do in tests: small real models, and jobs that each process runs.
 
-`texthead.distributed.processes` has them import this file; one process runs the same jobs to be compared with.
+`texthead.parallel.testing.processes` has them import this file; one process runs the same jobs to be compared with.
 """
 
 import json
@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from made import PIXELS, SMALL, SPEC, frames, noise, tiny_visual, write_video
 from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Views
+from texthead.data.protocol import Protocol, Views
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.features.views import encode_items
 from texthead.models.head_rows import text_head
 from texthead.models.heads import TrainableHead
@@ -242,7 +243,8 @@ def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batc
     """(positions' paths, targets, scores, unreadable files) of an evaluation."""
     model = plain_model()
     kept = FeatureCache(encoder_key(model.visual, PIXELS), cache) if cache else None
-    found = evaluate(model, data, frames=2, pixels=PIXELS, cache=kept, skip_unreadable=skip, batch=batch)
+    reading = Reading(batch=batch, cache=kept, skip_unreadable=skip)
+    found = evaluate(model, data, Protocol(2, PIXELS), reading)
     return found.paths, found.targets, found.scores, [error.path for error in found.skipped]
 
 
@@ -252,7 +254,7 @@ def evaluate_own(data: Dataset) -> None:
 
 
 def encoded(data: Dataset) -> Tensor:
-    return encode_items(tiny_visual(), data, frames=2, pixels=PIXELS)
+    return encode_items(tiny_visual(), data, Protocol(2, PIXELS, Views(origin="centre")))
 
 
 # --- the parts

@@ -254,7 +254,7 @@ def test_folders_that_cannot_be_loaded_and_code_that_is_not_run(tmp_path):
 @pytest.mark.slow
 def test_a_hub_that_cannot_be_reached(tmp_path):
     program = (
-        "from texthead.datasets import read_dataset\nfrom texthead.errors import DataError\n"
+        "from texthead.data.reading import read_dataset\nfrom texthead.errors import DataError\n"
         "try:\n    read_dataset('datasets:nobody/nothing')\nexcept DataError as error:\n    print(error)\n"
     )
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}

@@ -240,7 +240,7 @@ def test_importing_it_is_light_and_an_unknown_origin_is_refused():
     # In a process of its own: here the type check would come before the value's own.
     code = """if True:
         import sys
-        from texthead.sampling import Views
+        from texthead.data.protocol import Views
         print([name for name in ("torch", "numpy", "av") if name in sys.modules])
         try:
             Views(origin="middle")

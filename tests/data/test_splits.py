@@ -192,7 +192,7 @@ def test_the_order_within_a_class_does_matter():
 def test_another_process_draws_the_same():
     """Strings hash differently there; nothing may hang on it."""
     code = (
-        "from texthead.splits import *; L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
+        "from texthead.data.splits import *; L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
         "print(k_shot(L, 3, seed=5), fraction(L, .2, seed=5), hold_out(L, .2, seed=5, groups=G), unseen_classes(L[:7], 3, seed=5))\n"
         "print(k_shot_per_process(L, 2, processes=3, seed=5), half_classes(7, 5))"
     )

@@ -10,8 +10,11 @@ from made import PIXELS, write_broken, write_image, write_video
 from messages import prints
 from texthead import load_encoder, read_dataset
 from texthead.data.dataset import Item
+from texthead.data.protocol import Protocol, Views
 from texthead.doctor import encoder_findings, near_duplicates
 from texthead.encoders.encoder import Encoder
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +47,9 @@ def test_features_are_kept_by_place_and_unreadable_files_have_none(mini: Encoder
     found = encoder_findings.mean_features(
         mini,
         [image, write_broken(tmp_path / "b.mp4"), video],
-        frames=2,
-        pixels=PIXELS,
-        cache=tmp_path / "cache",
-        workers=0,
-        progress=lambda *counts: counted.append(counts),
+        Protocol(2, PIXELS, Views(origin="centre")),
+        Reading(cache=FeatureCache(encoder_key(mini.visual, PIXELS), tmp_path / "cache")),
+        lambda *counts: counted.append(counts),
     )
     assert {place: feature.shape for place, feature in found.items()} == {0: (mini.dim,), 2: (mini.dim,)}
     assert counted[-1] == (3, 3)

@@ -189,7 +189,7 @@ def test_sets_and_threshold_hold_on_real_photos(shared: Path, fit: str):
     names = [name for name in data.classes if name not in unknown]
     train = data.split("train").k_shot(5, seed=0).with_classes(names)
     rest = data.pick([i for i, item in enumerate(data.items) if item.split != "train"])
-    features, others = (th.encode_items(encoder.visual, part, frames=1, pixels=size) for part in (train, rest))
+    features, others = (th.encode_items(encoder.visual, part, th.Protocol(1, size)) for part in (train, rest))
     targets = torch.tensor([names.index(label) for label in train.labels])
     if fit == "text":
         head = tuned_projection(th.text_rows(encoder, names), features, targets, names=names, scale=30.0)

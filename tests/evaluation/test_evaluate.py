@@ -1,6 +1,5 @@
 """Exact counts, views averaged as written, and the same scores on every way to them."""
 
-import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,14 @@ from torch import nn
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import refuses
 from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Pooling, Views
+from texthead.data.protocol import Pooling, Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import evaluate as module
 from texthead.evaluation.evaluate import Evaluation, average_views, evaluate, mean_average_precision, score
 from texthead.features import frames
 from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.features.views import encode_items
 from texthead.media.open import open_media
 from texthead.models.heads import FrozenHead
@@ -28,6 +28,7 @@ from texthead.transfer.closed_form import logistic_head, logistic_probe
 from training_runs import assert_same_weights, copied
 
 NAMES = ("red", "green", "blue")
+PROTOCOL = Protocol(4, PIXELS)
 
 
 def make_model(*, temporal: nn.Module | None = None, seed: int = 0) -> Recognizer:
@@ -121,7 +122,7 @@ def test_a_certain_probability_stays_finite() -> None:
 def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None:
     model = make_model(temporal=transformer())
     paths = [item.path for item in data.items]
-    found = score(model, paths, frames=4, pixels=PIXELS, views=views)
+    found = score(model, paths, Protocol(4, PIXELS, views))
     assert (found.positions, found.skipped, found.paths) == (list(range(6)), [], paths)
     for i, path in enumerate(paths):
         features = []
@@ -154,13 +155,13 @@ def test_counts_are_exact(classes: int) -> None:
 
 def test_every_item_counts_once_and_has_its_own_label(data: Dataset) -> None:
     model = make_model()
-    result = evaluate(model, data, frames=4, pixels=PIXELS)
+    result = evaluate(model, data, PROTOCOL)
     assert result.names == NAMES
     assert result.paths == [item.path for item in data.items]
     assert result.targets.tolist() == [0, 1, 2, 0, 2, 1]
     assert int(result.confusion().sum()) == result.count == 6
     assert result.confusion().sum(1).tolist() == [2, 2, 2]
-    backwards = evaluate(model, data.pick([5, 4, 3, 2, 1, 0]), frames=4, pixels=PIXELS)
+    backwards = evaluate(model, data.pick([5, 4, 3, 2, 1, 0]), PROTOCOL)
     torch.testing.assert_close(backwards.scores.flip(0), result.scores, rtol=1e-5, atol=1e-5)
     assert backwards.top1 == result.top1
 
@@ -168,19 +169,19 @@ def test_every_item_counts_once_and_has_its_own_label(data: Dataset) -> None:
 def test_labels_of_the_data_may_differ_from_the_heads_names(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model()
     renamed = replace(data, items=tuple(replace(item, label=f"label {item.label}") for item in data.items))
-    expected = evaluate(model, data, frames=4, pixels=PIXELS)
+    expected = evaluate(model, data, PROTOCOL)
     labels = [f"label {name}" for name in NAMES]
-    result = evaluate(model, renamed, labels=labels, frames=4, pixels=PIXELS)
+    result = evaluate(model, renamed, PROTOCOL, labels=labels)
     assert torch.equal(result.targets, expected.targets)
     assert result.top1 == expected.top1
-    turned = evaluate(model, renamed, labels=labels[::-1], frames=4, pixels=PIXELS)
+    turned = evaluate(model, renamed, PROTOCOL, labels=labels[::-1])
     assert torch.equal(turned.targets, 2 - expected.targets)
     monkeypatch.setattr(module, "score", lambda *_, **__: pytest.fail("labels are checked before anything is decoded"))
     with refuses(DataError, "'label blue'", 3, "2 more"):
-        evaluate(model, renamed, frames=4, pixels=PIXELS)
+        evaluate(model, renamed, PROTOCOL)
     odd = replace(data, items=(*data.items, Item(data.items[0].path, "violet")))
     with refuses(DataError, "'violet'", 3):
-        evaluate(model, odd, frames=4, pixels=PIXELS)
+        evaluate(model, odd, PROTOCOL)
 
 
 @pytest.mark.parametrize("views", [Views(), Views(3), Views(2, 1, "centre"), Views(1, 3)], ids=str)
@@ -188,14 +189,14 @@ def test_the_cache_changes_no_score_and_decodes_once(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Views
 ) -> None:
     model = make_model(temporal=transformer())
-    cached = functools.partial(evaluate, frames=4, pixels=PIXELS, views=views, cache=make_cache(model, tmp_path))
-    plain = evaluate(model, data, frames=4, pixels=PIXELS, views=views)
-    first = cached(model, data)
+    protocol, reading = Protocol(4, PIXELS, views), Reading(cache=make_cache(model, tmp_path))
+    plain = evaluate(model, data, protocol)
+    first = evaluate(model, data, protocol, reading)
     torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
     monkeypatch.setattr(frames, "open_media", lambda path: pytest.fail(f"{path} was opened"))
-    assert torch.equal(cached(model, data).scores, first.scores)
+    assert torch.equal(evaluate(model, data, protocol, reading).scores, first.scores)
     other = model.with_head(FrozenHead(noise(3, SPEC.dim, seed=8), names=NAMES))
-    assert not torch.equal(cached(other, data).scores, first.scores)
+    assert not torch.equal(evaluate(other, data, protocol, reading).scores, first.scores)
 
 
 @pytest.mark.parametrize("views", [Views(), Views(2, 3)])
@@ -203,9 +204,9 @@ def test_the_cache_changes_no_score_and_decodes_once(
 def test_files_that_are_encoded_together_score_as_each_by_itself(
     data: Dataset, with_bad: Dataset, batch: int, views: Views
 ) -> None:
-    model = make_model(temporal=transformer())
-    expected = evaluate(model, data, frames=4, pixels=PIXELS, views=views)
-    result = evaluate(model, with_bad, frames=4, pixels=PIXELS, views=views, batch=batch, skip_unreadable=True)
+    model, protocol = make_model(temporal=transformer()), Protocol(4, PIXELS, views)
+    expected = evaluate(model, data, protocol)
+    result = evaluate(model, with_bad, protocol, Reading(batch=batch, skip_unreadable=True))
     assert result.paths == expected.paths
     assert len(result.skipped) == 2
     torch.testing.assert_close(result.scores, expected.scores, rtol=1e-5, atol=1e-5)
@@ -214,10 +215,10 @@ def test_files_that_are_encoded_together_score_as_each_by_itself(
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_training_model_is_scored_in_evaluation_mode(data: Dataset, tmp_path: Path, cached: bool) -> None:
     model = make_model(temporal=transformer(dropout=0.5))
-    cache = make_cache(model, tmp_path) if cached else None
-    expected, before = evaluate(model, data, frames=4, pixels=PIXELS, cache=cache), copied(model)
+    reading = Reading(cache=make_cache(model, tmp_path) if cached else None)
+    expected, before = evaluate(model, data, PROTOCOL, reading), copied(model)
     model.train()
-    result = evaluate(model, data, frames=4, pixels=PIXELS, cache=cache)
+    result = evaluate(model, data, PROTOCOL, reading)
     assert torch.equal(result.scores, expected.scores)
     assert_same_weights(model.state_dict(), before)
     assert not result.scores.requires_grad
@@ -228,15 +229,15 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(
     data: Dataset, with_bad: Dataset, tmp_path: Path, cached: bool, workers: int
 ) -> None:
     model, seen = make_model(), []
-    options = {"frames": 4, "pixels": PIXELS, "cache": make_cache(model, tmp_path) if cached else None}
+    reading = Reading(cache=make_cache(model, tmp_path) if cached else None)
     broken, missing = with_bad.items[1].path, with_bad.items[2].path
     with pytest.raises(MediaError) as caught:  # The message quotes the decoder.
-        evaluate(model, with_bad, **options)
+        evaluate(model, with_bad, PROTOCOL, reading)
     assert caught.value.path == broken
     assert "1 more" in str(caught.value)
-    options |= {"workers": workers, "progress": lambda *done: seen.append(done)}
-    result = evaluate(model, with_bad, skip_unreadable=True, **options)
-    expected = evaluate(model, data, frames=4, pixels=PIXELS)
+    reading = replace(reading, workers=workers, skip_unreadable=True)
+    result = evaluate(model, with_bad, PROTOCOL, reading, progress=lambda *done: seen.append(done))
+    expected = evaluate(model, data, PROTOCOL)
     assert [error.path for error in result.skipped] == [broken, missing]
     assert result.count == 6
     assert result.paths == expected.paths
@@ -248,15 +249,15 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_nothing_to_score(data: Dataset, tmp_path: Path, skip: bool) -> None:
-    model = make_model()
+def test_nothing_to_score(tmp_path: Path, skip: bool) -> None:
+    model, reading = make_model(), Reading(skip_unreadable=skip)
     with refuses(DataError, "none of 0"):
-        score(model, [], frames=4, pixels=PIXELS, skip_unreadable=skip)
+        score(model, [], PROTOCOL, reading)
     broken = write_broken(tmp_path / "broken.mp4")
     with pytest.raises(DataError if skip else MediaError, match="broken.mp4"):
-        score(model, [broken], frames=4, pixels=PIXELS, skip_unreadable=skip)
+        score(model, [broken], PROTOCOL, reading)
     with refuses(DataError, "batch", 0):
-        evaluate(model, data, frames=4, pixels=PIXELS, batch=0, skip_unreadable=skip)
+        Reading(batch=0, skip_unreadable=skip)
 
 
 def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -296,20 +297,22 @@ def test_a_probe_does_not_depend_on_the_scale_of_features_nor_on_the_order_of_it
 
 def test_items_are_encoded_as_a_mean_of_frames(data: Dataset, with_bad: Dataset) -> None:
     visual = tiny_visual()
-    found = encode_items(visual, data, frames=4, pixels=PIXELS)
+    one, own = Views(origin="centre"), replace(PIXELS, resize=37)  # 32 / 0.875
+    found = encode_items(visual, data, Protocol(4, PIXELS, one))
     model = Recognizer(visual, MeanPool(), nn.Identity())
     for row, item in zip(found, data.items, strict=True):
         with open_media(item.path) as media, torch.no_grad():
-            taken = media.frames_at(Views(origin="centre").frame_indices(media.num_frames, 4)[0])
+            taken = media.frames_at(one.frame_indices(media.num_frames, 4)[0])
             crops = view_crops(taken, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)
             assert torch.allclose(row, model.features(crops)[0], atol=1e-5)
-    own = replace(PIXELS, resize=37)  # 32 / 0.875
-    assert torch.equal(encode_items(visual, data, frames=4), encode_items(visual, data, frames=4, pixels=own))
-    two = encode_items(visual, data, frames=4, views=Views(2, 3))
+    theirs = encode_items(visual, data, Protocol(4, views=one))
+    assert torch.equal(theirs, encode_items(visual, data, Protocol(4, own, one)))
+    assert torch.equal(encode_items(visual, data), encode_items(visual, data, Protocol(8, own, one)))
+    two = encode_items(visual, data, Protocol(4, views=Views(2, 3)))
     assert two.shape == found.shape
     assert not torch.allclose(two, found)
     with pytest.raises(MediaError, match="broken.mp4"):
-        encode_items(visual, with_bad, frames=4)
+        encode_items(visual, with_bad, Protocol(4))
 
 
 def test_a_probe_of_one_item_a_class_warns_of_nothing(recwarn):
@@ -325,7 +328,7 @@ def test_items_are_scored_in_parts(monkeypatch):
     found = []
     for size in (256, 3):
         monkeypatch.setattr(module, "_PART", size)
-        found.append(score(model, [Path(f"{i}") for i in range(7)], frames=1, pixels=PIXELS, pooling="logits").scores)
+        found.append(score(model, [Path(f"{i}") for i in range(7)], Protocol(1, PIXELS, pooling="logits")).scores)
     # Other sizes are other kernels on some processors, with other last bits.
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4)
 

@@ -11,18 +11,20 @@ from made import COLOURS, PIXELS, SPEC, tiny_visual, write_broken
 from messages import prints
 from texthead.data.clips import ViewClips
 from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Views
+from texthead.data.protocol import Protocol, Views
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.frame_order import blind_to_order, order_test, shuffled
 from texthead.evaluation.intervals import paired_interval
 from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer
 
 FRAMES = 4
+PROTOCOL = Protocol(FRAMES, PIXELS)
 
 
 class Mean(nn.Module):
@@ -60,7 +62,7 @@ BY_FIRST_FRAME = Recognizer(Visual(Mean(), replace(SPEC, dim=3)), FirstFrame(), 
 
 
 def test_a_model_of_the_first_frame_loses_all_by_reversing(clips):
-    found = order_test(BY_FIRST_FRAME, clips, frames=FRAMES, pixels=PIXELS, seeds=(0, 1, 2))
+    found = order_test(BY_FIRST_FRAME, clips, PROTOCOL, seeds=(0, 1, 2))
     assert (found.count, found.top1, found.seeds) == (8, 100.0, (0, 1, 2))
     back, mixed = found.rows
     assert (back.order, back.top1, back.lost, back.changed) == ("reversed", 0.0, 100.0, 100.0)
@@ -71,13 +73,13 @@ def test_a_model_of_the_first_frame_loses_all_by_reversing(clips):
     assert mixed.order == "shuffled"
     # Items of one scene count as one in the interval.
     one_scene = replace(clips, items=tuple(replace(item, group="all") for item in clips.items))
-    back, _ = order_test(BY_FIRST_FRAME, one_scene, frames=FRAMES, pixels=PIXELS).rows
+    back, _ = order_test(BY_FIRST_FRAME, one_scene, PROTOCOL).rows
     assert (back.lost, back.low, back.high) == (100.0, -100.0, 100.0)
 
 
 def test_mean_pooling_loses_exactly_nothing_by_construction(clips):
     plain = Recognizer(BY_FIRST_FRAME.visual, MeanPool(), HEAD)
-    found = order_test(plain, clips, frames=FRAMES, pixels=PIXELS)
+    found = order_test(plain, clips, PROTOCOL)
     assert [(row.lost, row.changed) for row in found.rows] == [(0.0, 0.0), (0.0, 0.0)]
     prints(str(blind_to_order(plain, FRAMES)), "mean")
     prints(str(blind_to_order(BY_FIRST_FRAME, 1)), "one frame")
@@ -94,11 +96,12 @@ def test_the_order_as_it_is_scores_as_evaluate_does(clips, kind, tmp_path):
         nn.init.normal_(temporal.project_out.weight)
     model = Recognizer(visual, temporal, LinearHead(256, names=["blue", "red"])).eval()
     cache = FeatureCache(encoder_key(visual, PIXELS), tmp_path) if kind == "transformer" else None
-    look = {"frames": FRAMES, "pixels": PIXELS, "views": Views(origin="centre")}
-    found = order_test(model, clips, cache=cache, **look)
-    assert found.top1 == evaluate(model, clips, **look).top1
+    protocol = Protocol(FRAMES, PIXELS, Views(origin="centre"))
+    found = order_test(model, clips, protocol, Reading(cache=cache))
+    assert found.top1 == evaluate(model, clips, protocol).top1
     # Reversing by hand: the features of the reversed clip, through the model.
-    views = ViewClips([item.path for item in clips.items], [0] * len(clips), **look)
+    paths = [item.path for item in clips.items]
+    views = ViewClips(paths, [0] * len(clips), frames=FRAMES, views=protocol.views, pixels=PIXELS)
     with torch.inference_mode():
         answers = [("blue", "red")[int(model(views[i][0].flip(1)).argmax())] for i in range(len(clips))]
     right = [answer == item.label for answer, item in zip(answers, clips.items, strict=True)]
@@ -116,5 +119,5 @@ def test_an_order_is_another_and_the_same_for_the_same_seed():
 def test_an_unreadable_clip_is_an_error_unless_it_is_left_out(clips, tmp_path):
     broken = Dataset((*clips.items, Item(write_broken(tmp_path / "x.mp4"), "red")), "drawn")
     with pytest.raises(MediaError, match="x.mp4"):
-        order_test(BY_FIRST_FRAME, broken, frames=FRAMES, pixels=PIXELS)
-    assert order_test(BY_FIRST_FRAME, broken, frames=FRAMES, pixels=PIXELS, skip_unreadable=True).count == 8
+        order_test(BY_FIRST_FRAME, broken, PROTOCOL)
+    assert order_test(BY_FIRST_FRAME, broken, PROTOCOL, Reading(skip_unreadable=True)).count == 8

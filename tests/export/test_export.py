@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
-from texthead.data.protocol import Views
+from texthead.data.protocol import Protocol, Views
 from texthead.errors import RunError
 from texthead.evaluation.calibration import Calibration, Coverage, Threshold, measure
 from texthead.export import export as exporting
@@ -29,7 +29,7 @@ from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHe
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer, TokenConv
-from texthead.prediction.predict import look_of, predict
+from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
 from texthead.runs.run import load_run, save_calibration
@@ -79,12 +79,12 @@ def run_of(folder: Path, head: str, temporal: str, *, spec=SPEC, frames: int = 3
     return load_run(folder)
 
 
-def check_scores(folder: Path, run, views: Views | None = None, pooling=None) -> None:
+def check_scores(folder: Path, run, protocol: Protocol | None = None) -> None:
     """The folder's model gives the run's scores for several numbers of clips and frames."""
-    model, look = look_of(run, views=views, pooling=pooling)
-    scorer, predictor = Scorer(model, look.pooling).eval(), standalone.Predictor(folder)
+    protocol = protocol or run.protocol
+    scorer, predictor = Scorer(run.model, protocol.pooling).eval(), standalone.Predictor(folder)
     for items, frames in ((1, 1), (1, 2), (3, 3), (2, 8), (5, 12)):
-        clips = noise_clips(items, frames, look)
+        clips = noise_clips(items, frames, protocol)
         with torch.inference_mode():
             ours = scorer(torch.from_numpy(clips)).numpy()
         theirs = predictor.model(clips)
@@ -133,24 +133,24 @@ def test_every_head_and_temporal_module(tmp_path, head, temporal, to):
 @pytest.mark.parametrize("pooling", ["features", "logits", "probabilities"])
 def test_views_are_averaged_inside(tmp_path, pooling):
     run = run_of(tmp_path / "run", "templates", "mean")
-    views = Views(2, 3, "first")
-    export(run, tmp_path / "out", views=views, pooling=pooling)
-    check_scores(tmp_path / "out", run, views, pooling)
+    protocol = replace(run.protocol, views=Views(2, 3, "first"), pooling=pooling)
+    export(run, tmp_path / "out", protocol=protocol)
+    check_scores(tmp_path / "out", run, protocol)
     path = write_video(tmp_path / "a.mp4", "red", frames=9)
-    (ours,) = predict(run, [path], views=views, pooling=pooling)
+    (ours,) = predict(run, [path], protocol)
     pairs = [{"name": name, "probability": probability} for name, probability in ours.top]
     check_pairs(pairs, standalone.Predictor(tmp_path / "out").named(path, 5)["top"])
 
 
 def calibrated(run, **changes):
     """The run with a calibration, as `texthead calibrate` writes it."""
-    rows, look = rows_digest(run.model.head.weight), look_of(run)[1].to_json()
-    made = Calibration(1.5, 40, Threshold(0.05, 0.6, 40), Coverage(0.9, 1.25), rows, look, "held")
+    rows, protocol = rows_digest(run.model.head.weight), run.protocol.to_json()
+    made = Calibration(1.5, 40, Threshold(0.05, 0.6, 40), Coverage(0.9, 1.25), rows, protocol, "held")
     return save_calibration(run, replace(made, **changes))
 
 
 def thresholds_of(run, *, promises: bool = True) -> dict:
-    return exporting.thresholds(*exporting.kept_calibration(run, look_of(run)[1], promises=promises))
+    return exporting.thresholds(*exporting.kept_calibration(run, run.protocol, promises=promises))
 
 
 def test_a_calibration_comes_along(tmp_path):
@@ -159,15 +159,15 @@ def test_a_calibration_comes_along(tmp_path):
     assert thresholds_of(run)["temperature"] == 1.0
     held = thresholds_of(calibrated(run))
     assert (held["temperature"], held["threshold"]["probability"], held["coverage"]["quantile"]) == (1.5, 0.6, 1.25)
-    for changes in ({"classes": "other"}, {"look": {"frames": 99}}, {}):
+    for changes in ({"classes": "other"}, {"protocol": {"frames": 99}}, {}):
         held = thresholds_of(calibrated(run, **changes), promises=bool(changes))
         assert (held["temperature"], held["threshold"], held["coverage"]) == (1.5, None, None), changes
         assert held["why"]
 
 
 def card_of(run, made: Calibration | None = None) -> str:
-    far, look = Parity((1,), 0.5, 0.25, 0, False, 0, 0, 0), look_of(run)[1]
-    return model_card(run, look, "name", far, made=made, file="model.onnx", int8=None)
+    far = Parity((1,), 0.5, 0.25, 0, False, 0, 0, 0)
+    return model_card(run, run.protocol, "name", far, made=made, file="model.onnx", int8=None)
 
 
 @pytest.mark.parametrize("promises", [True, False])
@@ -176,7 +176,7 @@ def test_the_card_says_what_goes_along_of_a_calibration(tmp_path, promises):
     scores = torch.tensor([[3.0, 0.0]] * 30 + [[0.4, 0.0]] * 10)
     found = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
     run = save_calibration(run, replace(run.calibration, measured=found))
-    made, _ = exporting.kept_calibration(run, look_of(run)[1], promises=promises)
+    made, _ = exporting.kept_calibration(run, run.protocol, promises=promises)
     card = card_of(run, made)
     assert ("0.600" in prints(card, "32x32 pixels")) == promises
     assert ("10 of" in prints(card, "temperature 1.5", 40, "held")) == promises

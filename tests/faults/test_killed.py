@@ -19,14 +19,17 @@ from safetensors.torch import load_file
 
 from made import PIXELS
 from texthead.data.dataset import Dataset
+from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frames import frame_features
+from texthead.features.reading import Reading
 from texthead.training.train import train
 from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
 
 SECONDS = 60.0
+PROTOCOL, READING = Protocol(2, PIXELS), Reading(workers=2)
 
 
 def saves(out: Path) -> set[str]:
@@ -127,16 +130,8 @@ def scoring_ends(data: Dataset, what: str) -> None:
     model, many = make_model(), data.repeat(10)
     paths, progress = [item.path for item in many.items], kill_a_worker(after=3)
     calls = {
-        "score": lambda: evaluate(model, many, frames=2, pixels=PIXELS, workers=2, progress=progress),
-        "encode": lambda: frame_features(
-            model.visual,
-            paths,
-            FIRST,
-            PIXELS,
-            cache=None,
-            workers=2,
-            progress=progress,  # pyright: ignore
-        ),
+        "score": lambda: evaluate(model, many, PROTOCOL, READING, progress=progress),
+        "encode": lambda: frame_features(model.visual, paths, FIRST, PIXELS, READING, progress),
     }
     started = time.perf_counter()
     told = None
@@ -174,8 +169,8 @@ def hangs(data: Dataset, out: Path, what: str) -> None:
     model, paths = make_model(), [item.path for item in data.items]
     calls = {
         "train": lambda: train(model, data, None, RECIPE, out=out, workers=2),
-        "score": lambda: evaluate(model, data, frames=2, pixels=PIXELS, workers=2),
-        "encode": lambda: frame_features(model.visual, paths, FIRST, PIXELS, cache=None, workers=2),
+        "score": lambda: evaluate(model, data, PROTOCOL, READING),
+        "encode": lambda: frame_features(model.visual, paths, FIRST, PIXELS, READING),
     }
     started = time.perf_counter()
     with pytest.raises(RunError, match="a process that decodes has ended.* held up by a file in one call") as caught:

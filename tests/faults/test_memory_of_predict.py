@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from made import COLOURS, write_small_run, write_video
-from texthead.prediction.bulk import Part, open_parts, predict_parts
+from texthead.prediction.bulk import Part, PartOptions, open_parts, predict_parts
 from texthead.runs.run import load_run
 
 CLIPS, PART = 3000, 50
@@ -41,7 +41,8 @@ def test_memory_stays_flat_over_three_thousand_clips(tmp_path: Path, capsys: pyt
     def note(part: Part) -> None:
         seen.append((PART * (part.number + 1), resident()))
 
-    predict_parts(open_parts(run, tmp_path / "list.txt", tmp_path / "named", part=PART), done=note)
+    parts = open_parts(run, tmp_path / "list.txt", tmp_path / "named", options=PartOptions(PART))
+    predict_parts(parts, done=note)
     assert seen[-1][0] == CLIPS
     # The first parts fill what is kept for good.
     count, held = np.array(seen[10:]).T

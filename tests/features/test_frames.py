@@ -24,6 +24,7 @@ from texthead.errors import MediaError, TextheadError
 from texthead.features import frames as module
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import FrameFeatures, frame_features, readable
+from texthead.features.reading import Reading
 from texthead.media.open import open_media
 from training_runs import assert_same_weights, copied
 
@@ -47,9 +48,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [write_video(folder / f"{c}.mp4", c, frames=n) for c, n in zip(colours, (6, 3, 8), strict=True)]
 
 
-def read(visual: Visual, paths: list[Path], cache=None, choose=choose, pixels=PIXELS, **options) -> list[torch.Tensor]:
+def read(
+    visual: Visual, paths: list[Path], cache=None, choose=choose, pixels=PIXELS, progress=None
+) -> list[torch.Tensor]:
     """Return the features of files that can all be read."""
-    entries = frame_features(visual, paths, choose, pixels, cache=cache, **options)
+    entries = frame_features(visual, paths, choose, pixels, Reading(cache=cache), progress)
     assert all(isinstance(entry, FrameFeatures) for entry in entries)
     return [entry.features for entry in entries if isinstance(entry, FrameFeatures)]
 
@@ -82,7 +85,7 @@ def test_evenly_gives_all_frames_or_segment_centres() -> None:
 
 
 def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> None:
-    found = frame_features(visual, videos, choose, PIXELS, cache=None)
+    found = frame_features(visual, videos, choose, PIXELS)
     for path, entry in zip(videos, found, strict=True):
         assert isinstance(entry, FrameFeatures)
         with open_media(path) as media:
@@ -99,7 +102,9 @@ def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> No
 
 def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
     for _ in ("computed", "kept"):
-        (entry,) = frame_features(visual, videos[:1], lambda length: [3, 1, 1, length - 1], PIXELS, cache=cache)
+        (entry,) = frame_features(
+            visual, videos[:1], lambda length: [3, 1, 1, length - 1], PIXELS, Reading(cache=cache)
+        )
         assert isinstance(entry, FrameFeatures)
         assert (entry.length, entry.indices, entry.features.shape) == (6, [1, 3, 5], (3, 256))
 
@@ -112,7 +117,7 @@ def test_many_small_batches_keep_every_file_in_its_place(
     paths.insert(4, tmp_path / "missing.mp4")
     paths.insert(7, write_broken(tmp_path / "broken.mp4"))
     monkeypatch.setattr(module, "frames_together", lambda device: 2)
-    found = frame_features(visual, paths, choose, PIXELS, cache=None, workers=workers)
+    found = frame_features(visual, paths, choose, PIXELS, Reading(workers=workers))
     for i, (path, entry) in enumerate(zip(paths, found, strict=True)):
         if i in (4, 7):
             assert isinstance(entry, MediaError)
@@ -144,13 +149,13 @@ def test_a_hit_is_bit_identical_and_opens_no_file(
 ) -> None:
     """Also the same bytes under another name, and in a process that opens the cache anew."""
     (tmp_path / "another name.mp4").write_bytes(videos[0].read_bytes())
-    first = frame_features(visual, videos, choose, PIXELS, cache=cache)
+    first = frame_features(visual, videos, choose, PIXELS, Reading(cache=cache))
     if reopen:
         cache.close()
         cache = FeatureCache(encoder_key(visual, PIXELS), cache.path.parent)
     forbid_decoding(monkeypatch)
     monkeypatch.setattr(visual, "forward", lambda frames: pytest.fail("the encoder ran"))
-    again = frame_features(visual, [*videos, tmp_path / "another name.mp4"], choose, PIXELS, cache=cache)
+    again = frame_features(visual, [*videos, tmp_path / "another name.mp4"], choose, PIXELS, Reading(cache=cache))
     for a, b in zip([*first, first[0]], again, strict=True):
         assert isinstance(a, FrameFeatures)
         assert isinstance(b, FrameFeatures)
@@ -211,7 +216,7 @@ def test_other_weights_sizes_or_interpolation_are_other_addresses(visual: Visual
 def test_other_weights_or_sizes_have_a_cache_of_their_own(
     visual: Visual, videos: list[Path], cache: FeatureCache
 ) -> None:
-    frame_features(visual, videos[:1], choose, PIXELS, cache=cache)
+    frame_features(visual, videos[:1], choose, PIXELS, Reading(cache=cache))
     wider = replace(PIXELS, resize=44)
     other = FeatureCache(encoder_key(visual, wider), cache.path.parent)
     assert other.length(other.digest(videos[0])) is None
@@ -222,7 +227,7 @@ def test_other_weights_or_sizes_have_a_cache_of_their_own(
     assert not torch.allclose(found, before, atol=1e-4)
     for encoder, pixels in ((tiny_visual(seed=5), PIXELS), (visual, wider)):
         with refuses(TextheadError, cache.path, volatile=[cache.key]):
-            frame_features(encoder, videos, choose, pixels, cache=cache)
+            frame_features(encoder, videos, choose, pixels, Reading(cache=cache))
 
 
 @pytest.mark.parametrize("keep_time", [False, True])
@@ -262,9 +267,9 @@ def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
 ) -> None:
     path, third = write_frames(tmp_path / "img_{:05d}.png", "red", 5), tmp_path / "img_00003.png"
     third.unlink()
-    (gap,) = frame_features(visual, [path], choose, PIXELS, cache=cache)
+    (gap,) = frame_features(visual, [path], choose, PIXELS, Reading(cache=cache))
     os.mkfifo(third)
-    (pipe,) = frame_features(visual, [path], choose, PIXELS, cache=cache)
+    (pipe,) = frame_features(visual, [path], choose, PIXELS, Reading(cache=cache))
     for error, named in ((gap, path), (pipe, third)):
         assert isinstance(error, MediaError)
         assert error.path == named
@@ -277,7 +282,7 @@ def test_unreadable_files_are_values(
 ) -> None:
     missing, broken = tmp_path / "missing.mp4", write_broken(tmp_path / "broken.mp4")
     paths = [missing, videos[0], broken, videos[1]]
-    entries = frame_features(visual, paths, choose, PIXELS, cache=cache if cached else None)
+    entries = frame_features(visual, paths, choose, PIXELS, Reading(cache=cache if cached else None))
     errors = [entry for entry in entries if isinstance(entry, MediaError)]
     assert [error.path for error in errors] == [missing, broken]
     assert all(str(error).startswith(f"{error.path}: ") for error in errors)
@@ -394,6 +399,6 @@ def test_the_bytes_of_a_video_under_other_names(
     for name in names:
         name.write_bytes(videos[0].read_bytes())
     for _ in range(2):
-        video, picture = frame_features(visual, names, choose, PIXELS, cache=cache)
+        video, picture = frame_features(visual, names, choose, PIXELS, Reading(cache=cache))
         assert isinstance(video, FrameFeatures)
         assert isinstance(picture, MediaError)

@@ -349,7 +349,7 @@ class Letters:
 @pytest.fixture
 def letters(monkeypatch):
     # The annotation names Encoder; the function needs no more than these three.
-    monkeypatch.setattr("texthead.models.heads.Encoder", Letters, raising=False)
+    monkeypatch.setattr("texthead.models.head_rows.Encoder", Letters, raising=False)
     return Letters()
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,17 @@ from messages import prints, refuses
 from run_folders import make_run, table, write_manifest, write_media
 from texthead.cli import main
 from texthead.data.prepare import ShardOptions, prepare
-from texthead.data.protocol import Views
+from texthead.data.protocol import Protocol, Views
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, MediaError, RunError
+from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.testing import processes
-from texthead.prediction.bulk import MARK, Part, Parts, State, open_parts, predict_parts
+from texthead.prediction.bulk import MARK, Part, PartOptions, Parts, State, open_parts, predict_parts
 from texthead.prediction.formats import csv_rows
-from texthead.prediction.predict import look_of, predict
+from texthead.prediction.predict import predict
 from texthead.runs.run import Run
 
 
@@ -67,7 +69,7 @@ def finish(parts: Parts, **options: object) -> list[int]:
 def test_parts_of_any_number_of_processes_are_what_predict_gives(
     run: Run, manifest: Path, tmp_path: Path, ranks: int
 ) -> None:
-    parts = open_parts(run, manifest, tmp_path / "out", part=4, top=2)
+    parts = open_parts(run, manifest, tmp_path / "out", options=PartOptions(4, top=2))
     shares = [finish(parts, rank=rank, ranks=ranks) for rank in range(ranks)]
     assert shares == [[number for number in range(3) if number % ranks == rank] for rank in range(ranks)]
     assert table(tmp_path / "out") == predict_rows(run, list_files(manifest), top=2)
@@ -79,7 +81,7 @@ def test_parts_of_any_number_of_processes_are_what_predict_gives(
 def test_a_batch_changes_nothing_but_last_digits_and_not_with_the_processes(
     run: Run, manifest: Path, tmp_path: Path
 ) -> None:
-    one, two = (open_parts(run, manifest, tmp_path / name, part=4, batch=3) for name in ("one", "two"))
+    one, two = (open_parts(run, manifest, tmp_path / name, options=PartOptions(4, batch=3)) for name in ("one", "two"))
     predict_parts(one)
     for rank in (1, 0):
         predict_parts(two, rank=rank, ranks=2)
@@ -93,13 +95,12 @@ def test_options_of_predict_are_passed_on(run: Run, manifest: Path, tmp_path: Pa
     options = ["--frames=2", "--views=2x3", "--pooling=probabilities"]
     assert main(command(run.folder, manifest, tmp_path / "out", *options)[3:]) == 0
     views = Views.parse("2x3", origin=run.recipe.origin, along=run.recipe.crops_along)
-    assert table(tmp_path / "out") == predict_rows(
-        run, list_files(manifest), frames=2, views=views, pooling="probabilities"
-    )
+    protocol = Protocol(2, run.pixels, views, "probabilities")
+    assert table(tmp_path / "out") == predict_rows(run, list_files(manifest), protocol=protocol)
 
 
 def test_scores_of_all_classes_and_a_bare_model(run: Run, manifest: Path, tmp_path: Path) -> None:
-    predict_parts(open_parts(run, manifest, tmp_path / "out", part=6, top=5, scores=True))
+    predict_parts(open_parts(run, manifest, tmp_path / "out", options=PartOptions(6, scores=True)))
     found = torch.cat([load_file(path)["scores"] for path in sorted((tmp_path / "out").glob("*.safetensors"))])
     assert found.shape == (11, 5)
     for row, prediction in zip(found.softmax(-1), predict(run, list_files(manifest)), strict=True):
@@ -120,11 +121,12 @@ def test_files_come_from_tables_lists_folders_and_shards(
     prepare(read_dataset(folder / "labelled.csv"), shards, ShardOptions(clips=2))
     more = [(folder / name, files) for name in ("more.tsv", "more.txt")]
     for source, expected in [*more, (folder, [folder]), (shards, [shards])]:
-        parts = open_parts(run, source, tmp_path / f"out {source.name}", part=2)
-        assert finish(parts, rank=1, ranks=2) + finish(parts, rank=0, ranks=2)
+        parts = open_parts(run, source, tmp_path / f"out {source.name}", options=PartOptions(2))
+        for rank in (1, 0):
+            predict_parts(parts, rank=rank, ranks=2)
         assert table(parts.out) == predict_rows(run, expected)
     monkeypatch.chdir(folder.parent)
-    again = open_parts(run, folder.name, tmp_path / f"out {folder.name}", part=2)
+    again = open_parts(run, folder.name, tmp_path / f"out {folder.name}", options=PartOptions(2))
     assert finish(again) == [], "the same files by another name"
 
 
@@ -166,20 +168,20 @@ def test_a_manifest_is_not_held(run: Run, tmp_path: Path) -> None:
 def test_a_manifest_that_changes_while_it_is_read_is_refused(run: Run, manifest: Path, tmp_path: Path) -> None:
     copy = manifest.with_name("changing.csv")
     copy.write_text(manifest.read_text())
-    parts = open_parts(run, copy, tmp_path / "out", part=4)
+    parts = open_parts(run, copy, tmp_path / "out", options=PartOptions(4))
     with copy.open("a") as file:
         file.write("red/00.mp4\nred/00.mp4\n")
     with refuses(RunError, copy):
         predict_parts(parts)
     with refuses(DataError, tmp_path / "out", "files 11", 13):
-        open_parts(run, copy, tmp_path / "out", part=4)
+        open_parts(run, copy, tmp_path / "out", options=PartOptions(4))
 
 
 def test_what_is_finished_stays_and_the_rest_is_made(run: Run, manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert finish(open_parts(run, manifest, out, part=2), rank=1, ranks=2) == [1, 3, 5]
+    assert finish(open_parts(run, manifest, out, options=PartOptions(2)), rank=1, ranks=2) == [1, 3, 5]
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    parts = open_parts(run, manifest, out, part=2)
+    parts = open_parts(run, manifest, out, options=PartOptions(2))
     assert parts.state().finished == 3
     assert [finish(parts, rank=rank, ranks=3) for rank in range(3)] == [[0], [4], [2]]
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -227,7 +229,7 @@ def test_a_process_that_is_killed_and_others_that_go_on(run: Run, folder: Path, 
         while not (out / "part-000004.json").exists() and process.poll() is None:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
-    parts = open_parts(run, tmp_path / "a.txt", out, part=2)
+    parts = open_parts(run, tmp_path / "a.txt", out, options=PartOptions(2))
     before = {path: path.stat().st_mtime_ns for path in out.glob("part-*.json")}
     assert process.returncode == -signal.SIGKILL
     assert 3 <= len(before) < 38
@@ -269,7 +271,7 @@ def test_a_process_group_is_refused(run: Run, manifest: Path, tmp_path: Path) ->
 def test_numbers_out_of_range(run: Run, manifest: Path, tmp_path: Path) -> None:
     for option in ("part", "top", "batch"):
         with refuses(DataError, option, 0):
-            open_parts(run, manifest, tmp_path / "out", **{option: 0})  # pyright: ignore[reportArgumentType]
+            PartOptions(**{option: 0})
     parts = open_parts(run, manifest, tmp_path / "out")
     for rank, ranks in ((2, 2), (-1, 2), (0, 0)):
         with refuses(DataError, "rank", ranks - 1, rank):
@@ -281,7 +283,7 @@ def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp
     gone = tmp_path / "gone.mp4"
     files = [*good, good[0], broken, broken, gone, good[1]]
     (tmp_path / "a.txt").write_text("\n".join(map(str, files)))
-    parts = open_parts(run, tmp_path / "a.txt", tmp_path / "out", part=2, top=1, scores=True)
+    parts = open_parts(run, tmp_path / "a.txt", tmp_path / "out", options=PartOptions(2, top=1, scores=True))
     with pytest.raises(MediaError, match=r"broken\.mp4: .*--skip-unreadable"):
         predict_parts(parts)
     assert parts.state() == State(1, 4, 2, 0), "what came before stays"
@@ -289,7 +291,9 @@ def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp
     assert state == State(4, 4, 7, 3)
     rows = table(tmp_path / "out")
     assert rows.pop(5)[:4] == [str(gone), "", "", ""]
-    assert rows == predict_rows(run, [path for path in files if path != gone], top=1, skip_unreadable=True)
+    assert rows == predict_rows(
+        run, [path for path in files if path != gone], top=1, reading=Reading(skip_unreadable=True)
+    )
     scores = [load_file(tmp_path / "out" / f"part-{i:06d}.safetensors")["scores"] for i in range(4)]
     assert torch.cat(scores).isnan().all(1).tolist() == [False, False, False, True, True, True, False]
     assert torch.equal(scores[1][0], scores[0][0])
@@ -301,23 +305,27 @@ def other_rows(run: Run, rows: torch.Tensor | None = None, scale: float = 9.0) -
     return FrozenHead(run.model.head.weight if rows is None else rows, names=run.labels, scale=scale)  # pyright: ignore
 
 
-def own(run: Run) -> dict:
-    """How the run looks at files, for a bare model."""
-    return look_of(run)[1]._asdict()
-
-
 OTHERS: list[tuple[Callable[[Run], dict], str]] = [
-    (lambda run: {"top": 3}, "top 5"),
-    (lambda run: {"part": 3}, "part 4"),
-    (lambda run: {"scores": True}, "scores False"),
-    (lambda run: {"batch": 2}, "batch 1"),
-    (lambda run: {"frames": 7}, "frames 3"),
-    (lambda run: {"pooling": "logits"}, "pooling features"),
+    (lambda run: {"options": PartOptions(4, top=3)}, "top 5"),
+    (lambda run: {"options": PartOptions(3)}, "part 4"),
+    (lambda run: {"options": PartOptions(4, scores=True)}, "scores False"),
+    (lambda run: {"options": PartOptions(4, batch=2)}, "batch 1"),
+    (lambda run: {"protocol": replace(run.protocol, frames=7)}, "frames 3"),
+    (lambda run: {"protocol": replace(run.protocol, pooling="logits")}, "pooling features"),
     (lambda run: {"run": run.model}, "pixels"),
-    (lambda run: {"run": run.model.with_head(run.model.head.renamed(list("abcde"))), **own(run)}, "labels"),  # pyright: ignore
-    (lambda run: {"run": Recognizer(tiny_visual(seed=1), MeanPool(), run.model.head), **own(run)}, "model"),
-    (lambda run: {"run": run.model.with_head(other_rows(run, noise(5, SPEC.dim, seed=1))), **own(run)}, "head"),
-    (lambda run: {"run": run.model.with_head(other_rows(run, scale=9.1)), **own(run)}, "head"),
+    (
+        lambda run: {"run": run.model.with_head(run.model.head.renamed(list("abcde"))), "protocol": run.protocol},
+        "labels",
+    ),  # pyright: ignore
+    (
+        lambda run: {"run": Recognizer(tiny_visual(seed=1), MeanPool(), run.model.head), "protocol": run.protocol},
+        "model",
+    ),
+    (
+        lambda run: {"run": run.model.with_head(other_rows(run, noise(5, SPEC.dim, seed=1))), "protocol": run.protocol},
+        "head",
+    ),
+    (lambda run: {"run": run.model.with_head(other_rows(run, scale=9.1)), "protocol": run.protocol}, "head"),
 ]
 
 
@@ -325,10 +333,11 @@ OTHERS: list[tuple[Callable[[Run], dict], str]] = [
 def test_another_request_is_refused_in_the_same_folder(
     run: Run, manifest: Path, tmp_path: Path, other: Callable[[Run], dict], part: str
 ) -> None:
-    predict_parts(open_parts(run, manifest, tmp_path / "out", part=4))
+    predict_parts(open_parts(run, manifest, tmp_path / "out", options=PartOptions(4)))
     before = sorted(path.name for path in (tmp_path / "out").iterdir())
     with refuses(DataError, tmp_path / "out", part):
-        open_parts(**({"run": run, "source": manifest, "out": tmp_path / "out", "part": 4} | other(run)))
+        asked = {"run": run, "source": manifest, "out": tmp_path / "out", "options": PartOptions(4)}
+        open_parts(**(asked | other(run)))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
 
 
@@ -336,7 +345,7 @@ def test_the_same_request_is_the_same_files_and_nearly_the_same_rows(run: Run, m
     """Another processor encodes rows with other last bits; the same manifest elsewhere lists other files."""
     parts = open_parts(run, manifest, tmp_path / "out")
     rows = run.model.head.weight + 1e-7 * noise(5, SPEC.dim, seed=2)  # pyright: ignore[reportOperatorIssue]
-    again = open_parts(run.model.with_head(other_rows(run, rows)), manifest, tmp_path / "out", **own(run))
+    again = open_parts(run.model.with_head(other_rows(run, rows)), manifest, tmp_path / "out", run.protocol)
     assert again.asked["head"] == pytest.approx(parts.asked["head"], abs=1e-4)
     (tmp_path / "clips.csv").write_text(manifest.read_text())
     with refuses(DataError, tmp_path / "out", "manifest"):
@@ -346,9 +355,9 @@ def test_the_same_request_is_the_same_files_and_nearly_the_same_rows(run: Run, m
 def test_a_request_that_came_between_is_noticed_before_a_part_is_written(
     run: Run, manifest: Path, tmp_path: Path
 ) -> None:
-    first = open_parts(run, manifest, tmp_path / "out", part=4)
+    first = open_parts(run, manifest, tmp_path / "out", options=PartOptions(4))
     (tmp_path / "out" / MARK).unlink()
-    open_parts(run, manifest, tmp_path / "out", part=3)
+    open_parts(run, manifest, tmp_path / "out", options=PartOptions(3))
     with refuses(DataError, tmp_path / "out", "part 3", 4):
         predict_parts(first)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [MARK]

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from messages import prints
 from run_folders import make_run, table, write_manifest, write_media
 from texthead.data.protocol import Views
 from texthead.errors import MediaError, RunError
-from texthead.prediction.bulk import Part, State, open_parts, predict_parts
+from texthead.prediction.bulk import Part, PartOptions, State, open_parts, predict_parts
 from texthead.prediction.bulk_on_ray import predict_on_ray
 from texthead.runs.run import Run
 
@@ -52,8 +53,8 @@ def test_a_cluster_that_is_not_there_is_one_line(
 @pytest.mark.parametrize(("actors", "batch"), [(1, 1), (2, 3)])
 def test_a_cluster_makes_the_same_parts(run: Run, manifest: Path, tmp_path: Path, actors: int, batch: int) -> None:
     made: list[Part] = []
-    options = {"part": 4, "batch": batch, "scores": True, "views": Views(2, 3)}
-    alone, ours = (open_parts(run, manifest, tmp_path / name, **options) for name in ("alone", "ours"))  # pyright: ignore
+    protocol, options = replace(run.protocol, views=Views(2, 3)), PartOptions(4, scores=True, batch=batch)
+    alone, ours = (open_parts(run, manifest, tmp_path / name, protocol, options) for name in ("alone", "ours"))
     predict_parts(alone)
     predict_parts(ours, rank=1, ranks=3)
     before = (tmp_path / "ours" / "part-000001.csv").stat().st_mtime_ns
@@ -70,7 +71,10 @@ def test_a_cluster_makes_the_same_parts(run: Run, manifest: Path, tmp_path: Path
 def test_unreadable_files_on_a_cluster(run: Run, tmp_path: Path) -> None:
     good, broken = write_video(tmp_path / "good.mp4", "red"), write_broken(tmp_path / "broken.mp4")
     (tmp_path / "a.txt").write_text(f"{good}\n{good}\n{good}\n{broken}\n{broken}\n{tmp_path}/gone.mp4\n")
-    alone, ours = (open_parts(run, tmp_path / "a.txt", tmp_path / name, part=2, batch=2) for name in ("alone", "ours"))
+    alone, ours = (
+        open_parts(run, tmp_path / "a.txt", tmp_path / name, options=PartOptions(2, batch=2))
+        for name in ("alone", "ours")
+    )
     with pytest.raises(MediaError, match=r"(broken|gone)\.mp4: .*--skip-unreadable"):
         predict_on_ray(ours)
     assert ours.state().unreadable == 0
@@ -85,7 +89,7 @@ def test_the_command_on_a_cluster(
     run: Run, manifest: Path, tmp_path: Path, say: Callable[..., tuple[int, str, str]]
 ) -> None:
     command = ["predict", run.folder, "--manifest", manifest, "--part", 4, "--workers", 0]
-    predict_parts(open_parts(run, manifest, tmp_path / "alone", part=4))
+    predict_parts(open_parts(run, manifest, tmp_path / "alone", options=PartOptions(4)))
     code, out, _ = say(*command, "--out", tmp_path / "ours", "--ray", 1)
     assert code == 0
     prints(out, tmp_path / "ours", "3 of 3", "11 files")

@@ -1,6 +1,7 @@
 """Predictions for files: each file once, in order, with the model's own probabilities."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import refuses
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
+from texthead.features.reading import Reading
 from texthead.media.find import find_media
 from texthead.media.open import open_media
 from texthead.models.heads import FrozenHead
@@ -84,7 +86,7 @@ def test_names_without_a_file_behind_them_are_errors_where_they_are_read(tmp_pat
     os.mkfifo(tmp_path / "pipe.mp4")
     write_video(tmp_path / "there.mp4", "red", frames=2)
     assert find_media([tmp_path]) == [tmp_path / name for name in ("lost.mp4", "pipe.mp4", "there.mp4")]
-    found = predict(make_run(1), [tmp_path], skip_unreadable=True)
+    found = predict(make_run(1), [tmp_path], reading=Reading(skip_unreadable=True))
     assert [bool(each.error) for each in found] == [True, True, False]
     for inputs, name in ((tmp_path, "lost.mp4"), (tmp_path / "pipe.mp4", "pipe.mp4")):
         with refuses(MediaError, tmp_path / name):
@@ -96,7 +98,7 @@ def test_what_is_not_there(tree: Path) -> None:
         with refuses(DataError, tree / name):
             find_media([tree / "b.mp4", tree / name])
     with refuses(DataError, tree / "gone.mp4"):
-        predict(make_run(2), [tree / "gone.mp4"], skip_unreadable=True)
+        predict(make_run(2), [tree / "gone.mp4"], reading=Reading(skip_unreadable=True))
 
 
 # --- what comes back ------------------------------------------------------------------------------------------------
@@ -124,7 +126,7 @@ def test_a_folder_of_frames_is_a_video(tree: Path) -> None:
     path = write_frames(tree / "clips" / "v1" / "img_{:05d}.png", "red", 7)
     assert find_media([path, tree / "b.mp4"]) == [path, tree / "b.mp4"]
     for views in (Views(1, 1), Views(2, 3)):
-        (found,) = predict(make_run(3), [str(path)], views=views, top=5)
+        (found,) = predict(make_run(3), [str(path)], Protocol(3, views=views), top=5)
         assert found.path == path
         assert dict(found.top) == pytest.approx(predict_by_hand(make_model(), path, 3, views), abs=1e-5)
     (tree / "clips" / "v1" / "img_00004.png").unlink()
@@ -142,24 +144,26 @@ def test_the_best_names_come_first(tree: Path, top: int) -> None:
     assert prediction.top[0][1] == pytest.approx(expected[0][1], abs=1e-5), "of all names, not of the best alone"
 
 
-def test_frames_pixels_and_views_are_the_run_s_unless_given(tree: Path) -> None:
+def test_the_protocol_is_the_run_s_unless_given_and_so_are_its_pixels(tree: Path) -> None:
     """A bare model takes eight centred frames at its encoder's own size."""
     model, views, pixels = make_model(), Views(2, 3, "centre"), Pixels(40, 44, "bicubic")
     own = Pixels(32, 37, "bilinear")  # 32 / 0.875 = 36.6
-    for source, options, expected in [
-        (make_run(4), {"views": views}, (4, views)),
-        (make_run(8), {"frames": 3, "pixels": pixels}, (3, CENTRE, pixels)),
-        (model, {}, (8, CENTRE, own)),
-        (model, {"frames": 2, "pixels": PIXELS, "views": Views(origin="first")}, (2, Views())),
+    for source, protocol, expected in [
+        (make_run(4), None, (4, CENTRE)),
+        (make_run(4), Protocol(4, views=views), (4, views)),
+        (make_run(8), Protocol(3, pixels, CENTRE), (3, CENTRE, pixels)),
+        (model, None, (8, CENTRE, own)),
+        (model, Protocol(2, views=views), (2, views, own)),
+        (model, Protocol(2, PIXELS), (2, Views())),
     ]:
-        (prediction,) = predict(source, [tree / "b.mp4"], top=5, **options)
+        (prediction,) = predict(source, [tree / "b.mp4"], protocol, top=5)
         assert dict(prediction.top) == pytest.approx(predict_by_hand(model, tree / "b.mp4", *expected), abs=1e-5)
 
 
 def test_pooling_is_passed_on(tree: Path) -> None:
-    options = {"top": 5, "views": Views(2, 3, "centre")}
-    (by_feature,) = predict(make_run(4), [tree / "b.mp4"], **options)
-    (by_probability,) = predict(make_run(4), [tree / "b.mp4"], **options, pooling="probabilities")
+    protocol = Protocol(4, views=Views(2, 3, "centre"))
+    (by_feature,) = predict(make_run(4), [tree / "b.mp4"], protocol)
+    (by_probability,) = predict(make_run(4), [tree / "b.mp4"], replace(protocol, pooling="probabilities"))
     assert sum(value for _, value in by_probability.top) == pytest.approx(1, abs=1e-5)
     assert dict(by_probability.top) != pytest.approx(dict(by_feature.top), abs=1e-6)
 
@@ -182,7 +186,7 @@ def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     run = make_run(1)
     first = tmp_path / names[0]
-    found = predict(run, [first, tmp_path], workers=2, progress=lambda *done: seen.append(done))
+    found = predict(run, [first, tmp_path], reading=Reading(workers=2), progress=lambda *done: seen.append(done))
     assert [prediction.path.name for prediction in found] == [first.name, *names]
     assert found[0] == found[1], "a file that is named twice is answered twice"
     assert seen[-1] == (12, 12)
@@ -199,9 +203,9 @@ def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> 
         predict(make_run(2), [tree])
     assert caught.value.path == broken
     with pytest.raises(DataError, match=r"1 .*c\.mp4: "):
-        predict(make_run(2), [broken], skip_unreadable=True)
+        predict(make_run(2), [broken], reading=Reading(skip_unreadable=True))
     inputs = [tree, text, tree / "b.mp4"]
-    found = predict(make_run(2), inputs, skip_unreadable=True)
+    found = predict(make_run(2), inputs, reading=Reading(skip_unreadable=True))
     assert [prediction.path for prediction in found] == find_media(inputs)
     assert [prediction.path for prediction in found if prediction.error] == [broken, text]
     for prediction in found:

@@ -26,7 +26,7 @@ from made import (
     write_timed,
 )
 from messages import refuses
-from texthead.data.protocol import Views
+from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.evaluate import average_views
@@ -38,6 +38,8 @@ from texthead.models.temporal import TemporalConv, TemporalTransformer
 from texthead.prediction.events import Hysteresis, Stretch
 from texthead.prediction.timeline import Sliding, Source, Timeline, find_events, open_timed, scores_over_time
 from texthead.runs.run import Run, load_run
+
+PROTOCOL = Protocol(2, PIXELS)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def ordered_model() -> Recognizer:
 
 
 def score(model: Recognizer | Run, video: Source, *, frames: int = 2, **sliding: Any) -> list[Stretch]:
-    options: dict[str, Any] = {} if isinstance(model, Run) else {"frames": frames, "pixels": PIXELS}
+    options: dict[str, Any] = {} if isinstance(model, Run) else {"protocol": Protocol(frames, PIXELS)}
     return list(scores_over_time(model, video, sliding=Sliding(**sliding), **options))
 
 
@@ -117,7 +119,7 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
     red, times = pictures("red", 9, 0), [i / 40 for i in range(40)] + [1.0, 1.75, 2.5, 3.25]
     path = write_timed(tmp_path / "a.mkv", [*(red[i % 9] for i in range(40)), *pictures("blue", 4, 0)], times)
     rule = Hysteresis(min_length=0.5)
-    found = find_events(colour_model(), path, rule=rule, sliding=Sliding(0.5, 8.0), frames=2, pixels=PIXELS)
+    found = find_events(colour_model(), path, rule=rule, sliding=Sliding(0.5, 8.0), protocol=PROTOCOL)
     assert [event.name for event in found] == ["red", "blue"]
     assert found[1].start == pytest.approx(1.0, abs=1 / 8)
     with open_timed(path) as video:
@@ -127,7 +129,7 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
 def test_a_frame_counts_at_the_points_at_which_it_is_on_the_screen():
     decoded: list[float] = []
     picture = np.full((48, 48, 3), 90, np.uint8)
-    line = Timeline(colour_model(), frames=2, pixels=PIXELS, sliding=Sliding(1.0, 4.0))
+    line = Timeline(colour_model(), PROTOCOL, Sliding(1.0, 4.0))
     found: list[Stretch] = []
     # Points at 0, 0.25, 0.5 ...: the frame of 0.1 s is never on at one, that of 0.3 s at 0.5 to 1.25 s.
     for seconds in (0.0, 0.1, 0.2, 0.3, 1.3, 1.5):
@@ -169,12 +171,12 @@ def test_a_batch_changes_last_digits_alone(joined: Path):
 @pytest.mark.parametrize("rate", [10.0, 4.0])
 def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float):
     """A window that lies in one colour is that colour's, so no boundary is off by more than half a window."""
-    found = find_events(colour_model(), joined, sliding=Sliding(0.5, rate), frames=2, pixels=PIXELS)
+    found = find_events(colour_model(), joined, sliding=Sliding(0.5, rate), protocol=PROTOCOL)
     assert [event.name for event in found] == ["red", "blue", "green"]
     assert [event.start for event in found] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
     assert [event.end for event in found] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
     assert all(event.peak > 0.9 for event in found)
-    assert find_events(colour_model(), joined, rule=Hysteresis(min_length=60.0), frames=2, pixels=PIXELS) == []
+    assert find_events(colour_model(), joined, rule=Hysteresis(min_length=60.0), protocol=PROTOCOL) == []
 
 
 def test_windows_are_answered_as_predict_answers_clips(joined: Path, load: Callable[..., Run]):
@@ -215,7 +217,7 @@ def test_a_pipe_gives_the_scores_of_the_file_to_the_bit(joined: Path, load: Call
 @pytest.mark.parametrize("batch", [1, 4])
 def test_stretches_come_as_soon_as_they_are_known(batch: int):
     """Behind a frame by half a window, one point and a batch; one window is held, however long the stream."""
-    line = Timeline(colour_model(), frames=2, pixels=PIXELS, sliding=Sliding(1.0, 10.0, batch))
+    line = Timeline(colour_model(), PROTOCOL, Sliding(1.0, 10.0, batch))
     picture = np.full((48, 48, 3), 90, np.uint8)
     known = 0
     for i in range(500):
@@ -247,12 +249,12 @@ def test_memory_does_not_grow_with_the_stream(tmp_path: Path):
 def test_times_must_rise_and_not_by_hours():
     picture = np.zeros((48, 48, 3), np.uint8)
     for before, after in ((1.0, 1.0), (1.0, 0.5), (0.0, 3601.0)):
-        line = Timeline(colour_model(), frames=2, pixels=PIXELS, sliding=Sliding())
+        line = Timeline(colour_model(), PROTOCOL, Sliding())
         line.feed(before, lambda: picture)
         with refuses(DataError, f"{before:.2f} s", f"{after:.2f} s"):
             line.feed(after, lambda: picture)
     with refuses(DataError, "frame"):
-        Timeline(colour_model(), frames=2, pixels=PIXELS, sliding=Sliding()).finish(1.0)
+        Timeline(colour_model(), PROTOCOL, Sliding()).finish(1.0)
 
 
 @pytest.mark.parametrize(("name", "value"), [("window", 0.0), ("rate", -1.0), ("rate", float("inf")), ("batch", 0)])

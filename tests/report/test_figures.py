@@ -257,9 +257,9 @@ def test_names_are_text_not_formulas():
 def test_matplotlib_is_imported_when_something_is_drawn_and_pyplot_never():
     code = """
 import sys
-from texthead import figures, report
+from texthead.report import figures, html
 print("matplotlib" in sys.modules)
-report.picture(figures.plot_bars([("a", 50.0, 1.0)]))
+html.picture(figures.plot_bars([("a", 50.0, 1.0)]))
 print("matplotlib.figure" in sys.modules, "matplotlib.pyplot" in sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

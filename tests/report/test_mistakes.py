@@ -9,7 +9,7 @@ from made import COLOURS, PIXELS, tiny_visual, write_broken, write_image, write_
 from messages import prints
 from texthead.data.clips import ViewClips
 from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Look, Views
+from texthead.data.protocol import Protocol, Views
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import Evaluation, evaluate
 from texthead.models.heads import LinearHead
@@ -18,7 +18,7 @@ from texthead.models.temporal import MeanPool
 from texthead.report.mistakes import strips, surest
 
 NAMES = ("a", "b", "c", "d", "e")
-LOOK = Look(2, PIXELS, Views(origin="centre"))
+PROTOCOL = Protocol(2, PIXELS, Views(origin="centre"))
 
 
 def result(paths: list[Path], scores: list[list[float]], targets: list[int]) -> Evaluation:
@@ -36,7 +36,7 @@ def test_the_surest_mistakes_come_first_then_the_surest_hits():
 def test_a_mistake_holds_the_true_name_s_probability_wherever_it_stands(tmp_path):
     paths = [write_image(tmp_path / "x" / f"{i}.png", "red", seed=i) for i in range(3)]
     scores = [[5.0, 4, 3, 2, 1]] * 3
-    last, second, right = strips(result(paths, scores, [4, 1, 0]), Look(1, PIXELS, Views()))
+    last, second, right = strips(result(paths, scores, [4, 1, 0]), Protocol(1, PIXELS))
     chances = torch.tensor(scores[0]).softmax(-1).tolist()
     assert last.top == [(name, pytest.approx(chances["abcde".index(name)])) for name in "abce"]
     assert (last.truth, last.place, last.name) == ("e", 5, "x/0.png")
@@ -47,8 +47,8 @@ def test_a_mistake_holds_the_true_name_s_probability_wherever_it_stands(tmp_path
 
 def test_frames_are_those_that_the_model_sees(tmp_path):
     path = write_video(tmp_path / "v.mp4", "green")
-    (strip,) = strips(result([path], [[1.0, 0, 0, 0, 0]], [0]), LOOK)
-    clip = ViewClips([path], [0], frames=2, views=LOOK.views, pixels=PIXELS)[0][0][0]
+    (strip,) = strips(result([path], [[1.0, 0, 0, 0, 0]], [0]), PROTOCOL)
+    clip = ViewClips([path], [0], frames=2, views=PROTOCOL.views, pixels=PIXELS)[0][0][0]
     assert strip.frames.tolist() == clip.permute(0, 2, 3, 1).tolist()
 
 
@@ -57,9 +57,11 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
     torch.manual_seed(0)
     model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(COLOURS)))
     model.head.weight.data.mul_(400)  # pyright: ignore
-    found = evaluate(model, data, frames=2, pixels=PIXELS, views=LOOK.views)
+    found = evaluate(model, data, PROTOCOL)
     calls: list[tuple[int, int]] = []
-    first, *others = strips(found, LOOK, mistakes=3, hits=3, lit=1, model=model, progress=lambda *c: calls.append(c))
+    first, *others = strips(
+        found, PROTOCOL, mistakes=3, hits=3, lit=1, model=model, progress=lambda *c: calls.append(c)
+    )
     assert [strip.note for strip in others] == ["", ""]
     assert calls == [(1, 3), (2, 3), (3, 3)]
     names = {title.rpartition(": ")[2] for title in first.heats}
@@ -73,7 +75,7 @@ def test_a_model_that_looks_nowhere_has_no_heat_to_show(tmp_path):
     path = write_image(tmp_path / "x.png", "red")
     model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(NAMES)))
     model.head.weight.data.zero_()  # pyright: ignore
-    (strip,) = strips(result([path], [[0.0] * 5], [0]), Look(1, PIXELS, Views()), lit=1, model=model)
+    (strip,) = strips(result([path], [[0.0] * 5], [0]), Protocol(1, PIXELS), lit=1, model=model)
     assert strip.heats == {}
     prints(strip.note, "a (20.0%)")
 
@@ -81,4 +83,4 @@ def test_a_model_that_looks_nowhere_has_no_heat_to_show(tmp_path):
 def test_a_file_that_was_broken_since_is_an_error(tmp_path):
     path = write_broken(tmp_path / "x.mp4")
     with pytest.raises(MediaError, match="x.mp4"):
-        strips(result([path], [[1.0, 0, 0, 0, 0]], [0]), LOOK)
+        strips(result([path], [[1.0, 0, 0, 0, 0]], [0]), PROTOCOL)

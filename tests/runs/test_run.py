@@ -22,6 +22,7 @@ from texthead.files import locked, write_json
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.runs import folder as run_files
 from texthead.runs import run as runs
 from texthead.runs.folder import describe, load_weights, save_model
 from texthead.runs.metrics import MetricsLog
@@ -120,7 +121,7 @@ def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
 def test_a_loaded_run_has_no_library_of_text_or_of_data_sets(run: Path) -> None:
     """In a fresh process: transformers is what takes seconds, and it is not imported."""
     program = (
-        f"import sys, texthead.datasets; from texthead.runs import load_run; load_run({str(run)!r}); "
+        f"import sys, texthead.data.reading; from texthead.runs.run import load_run; load_run({str(run)!r}); "
         "print({'transformers', 'datasets', 'pyarrow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -270,7 +271,7 @@ def test_a_part_that_cannot_be_built(run: Path, change: Callable, part: str) -> 
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace"), (runs, "save_file")])
+@pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace"), (run_files, "save_file")])
 def test_a_disk_fault_keeps_the_old_weights(
     tmp_path: Path, owner: object, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

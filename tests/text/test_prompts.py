@@ -206,7 +206,9 @@ def test_prompts_are_own_sentences_or_the_template():
 
 def test_prompts_need_no_torch():
     source = Path(__file__).parents[2] / "src"
-    code = "import sys, texthead.prompts, texthead.recipes, texthead.sampling; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, texthead.text.prompts, texthead.recipes, texthead.data.sampling; sys.exit('torch' in sys.modules)"
+    )
     assert run([sys.executable, "-c", code], env={"PYTHONPATH": str(source)}).returncode == 0
 
 

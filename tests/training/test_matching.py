@@ -18,6 +18,7 @@ from made import frames, noise
 from messages import refuses
 from ranked import NAMES, RECIPE, objective_for, pair, weights
 from texthead.data.dataset import Dataset
+from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
@@ -273,11 +274,12 @@ def test_a_matching_run_is_read_back_as_any_other(
         torch.testing.assert_close(model.head.weight, rows, rtol=0, atol=1e-6)
     run = load_run(tmp_path)
     assert run.text_tuned == online
-    scored = [evaluate(each, val, frames=2, pixels=run.pixels) for each in (model, run.model)]
+    protocol = Protocol(2, run.pixels, ranked.FIRST)
+    scored = [evaluate(each, val, protocol) for each in (model, run.model)]
     assert torch.equal(scored[0].scores, scored[1].scores)
     assert records[-1]["top1"] == scored[0].top1, "the rows were put right before the last validation"
-    paths, options = [item.path for item in val.items], {"frames": 2, "pixels": run.pixels, "views": ranked.FIRST}
-    assert [p.top[0] for p in predict(run, paths)] == [p.top[0] for p in predict(model, paths, **options)]
+    paths = [item.path for item in val.items]
+    assert [p.top[0] for p in predict(run, paths)] == [p.top[0] for p in predict(model, paths, protocol)]
     if online:
         with refuses(RunError, tmp_path):
             run.with_classes(["a kite"])

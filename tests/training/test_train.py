@@ -27,13 +27,14 @@ from messages import prints, refuses
 from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Views
+from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import Augmentation
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features import frames as features_module
 from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
 from texthead.models.build import make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.recognizer import Recognizer
@@ -744,10 +745,13 @@ def test_metrics_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
 def test_the_folder_holds_what_prediction_needs(
     data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[dict] = []
-    monkeypatch.setattr(
-        training, "evaluate", lambda *args, **options: seen.append(options) or evaluate(*args, **options)
-    )
+    seen: list[Protocol] = []
+
+    def watched(model: Recognizer, dataset: Dataset, protocol: Protocol, reading: Reading):
+        seen.append(protocol)
+        return evaluate(model, dataset, protocol, reading)
+
+    monkeypatch.setattr(training, "evaluate", watched)
     head = FrozenHead(draw(2, SPEC.dim), names=NAMES, prompts=["a blue thing", "a red thing"])
     model = make_model(head=head)
     recipe = replace(ONE, origin="centre")
@@ -759,14 +763,13 @@ def test_the_folder_holds_what_prediction_needs(
     split, classes = (json.loads((tmp_path / name).read_text()) for name in ("split.json", "classes.json"))
     assert (split["source"], split["train_labels"]) == ("made here", data.labels)
     assert classes["classes"][1] == {"label": "red", "name": "Red", "prompt": "a red thing"}
-    scored = evaluate(run.model, val, frames=2, pixels=run.pixels, views=Views(origin="centre"))
-    expected = evaluate(model, val, frames=2, pixels=PIXELS, views=Views(origin="centre"))
+    protocol = Protocol(2, PIXELS, Views(origin="centre"))
+    scored, expected = evaluate(run.model, val, protocol), evaluate(model, val, protocol)
     assert torch.equal(scored.scores, expected.scores)
     last = timeless(records)[-1]
     assert last == {"kind": "val", "epoch": 0, "step": 3, "top1": scored.top1, "top5": scored.top5, "count": 4}
     assert on_disk(tmp_path) == records
-    (options,) = seen
-    assert (options["frames"], options["pixels"], options["views"]) == (2, PIXELS, Views(origin="centre"))
+    assert seen == [protocol]
 
 
 def test_features_for_a_frozen_encoder_are_kept(
@@ -800,10 +803,10 @@ def test_convolutions_inside_the_encoder_are_trained_and_read_back(data: Dataset
     run = load_run(tmp_path / "run")
     assert run.model.temporal.config() == {"kind": "conv", "start": "shift"}
     for frames in (2, 5):
-        first, again = (evaluate(m, val, frames=frames, pixels=PIXELS) for m in (model, run.model))
+        first, again = (evaluate(m, val, Protocol(frames, PIXELS)) for m in (model, run.model))
         assert torch.equal(first.scores, again.scores)
     plain = Recognizer(run.model.visual, MeanPool(), run.model.head)
-    assert not torch.allclose(evaluate(plain, val, frames=2, pixels=PIXELS).scores, again.scores, atol=1e-3)
+    assert not torch.allclose(evaluate(plain, val, Protocol(2, PIXELS)).scores, again.scores, atol=1e-3)
 
 
 def test_blocks_that_run_again_give_the_same_losses(data: Dataset, tmp_path: Path) -> None:
@@ -818,5 +821,5 @@ def test_blocks_that_run_again_give_the_same_losses(data: Dataset, tmp_path: Pat
 def test_features_are_not_kept_of_frames_that_see_their_neighbours(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     model, _ = convolved()
     cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path / "cache")
-    plain = evaluate(model, val, frames=2, pixels=PIXELS)
-    assert torch.equal(evaluate(model, val, frames=2, pixels=PIXELS, cache=cache).scores, plain.scores)
+    plain = evaluate(model, val, Protocol(2, PIXELS))
+    assert torch.equal(evaluate(model, val, Protocol(2, PIXELS), Reading(cache=cache)).scores, plain.scores)
