@@ -4,6 +4,7 @@ import csv
 import fcntl
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -68,6 +69,26 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         # There is nothing to remove after the replacement, nor where the folder could not be made.
         with suppress(OSError):
             beside.unlink()
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `out` that becomes `out` when the block ends well.
+
+    Raises:
+        RunError: there is something at `out`, or it cannot be written.
+    """
+    if out.exists():
+        raise RunError(f"{out}: exists already. Choose another folder, or remove it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
+            folder = Path(beside) / "folder"
+            folder.mkdir()
+            yield folder
+            folder.rename(out)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
 def _fault(error: BaseException) -> BaseException:

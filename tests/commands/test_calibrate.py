@@ -371,17 +371,17 @@ def test_edited_classes_keep_the_temperature_alone(calibrated):
     assert calibration_for(run.model, protocol) == (None, None)
 
 
-def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused):
-    item = data.parent / "fire" / "val0.png"
-    predict = ("predict", calibrated, item, "--workers", 0)
-    _, err = works("classes", calibrated, "remove", "sea")
+def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused, tmp_path):
+    item, edited = data.parent / "fire" / "val0.png", tmp_path / "edited"
+    predict = ("predict", edited, item, "--workers", 0)
+    _, err = works("classes", calibrated, "remove", "sea", "--out", edited)
     prints(err, "calibration.json")
     out, err = works(*predict, "--json")
     assert "answer" not in json.loads(out)[0]
-    temperature = f"{load_run(calibrated).calibration.temperature:.3g}"
+    temperature = f"{load_run(edited).calibration.temperature:.3g}"
     prints(err, "note: ", f"temperature {temperature}", "classes", volatile=[temperature])
     refused("texthead calibrate", *predict, "--sets")
-    works("calibrate", calibrated, data, "--workers", 0)
+    works("calibrate", edited, data, "--workers", 0)
     assert "set" in json.loads(works(*predict, "--json", "--sets")[0])[0]
 
 
@@ -451,13 +451,16 @@ def test_a_report_of_the_calibration_s_own_items_shows_what_calibrate_measured(c
 
 
 @pytest.mark.slow
-def test_a_report_tells_what_does_not_hold(run, data, works, refused):
+def test_a_report_tells_what_does_not_hold(run, data, works, refused, tmp_path):
     refused("texthead calibrate", "report", run, data, "--unknown", data)
     assert "texthead calibrate" in reported(works, run, data)[0]
     works("calibrate", run, data, "--workers", 0, "--false-accept", 0.1)
-    works("classes", run, "remove", "fire")
-    text, rows = reported(works, run, data)
+    edited, left = tmp_path / "edited", tmp_path / "left.csv"
+    works("classes", run, "remove", "fire", "--out", edited)
+    items = th.read_dataset(data).split("test").with_classes(["sea", "grass"]).items
+    left.write_text("path,label\n" + "".join(f"{item.path},{item.label}\n" for item in items))
+    text, rows = reported(works, edited, left)
     assert "calibration.json" in text
     assert len(rows[0]) == 3
     assert not any("90 %" in row[1] for row in rows)
-    refused("classes", "report", run, data, "--unknown", data)
+    refused("classes", "report", edited, left, "--unknown", data)

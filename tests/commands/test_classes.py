@@ -51,8 +51,8 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 
 @pytest.fixture
-def run(trained: dict[str, Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(trained["text"], tmp_path / "run"))
+def run(trained: dict[str, Path]) -> Path:
+    return trained["text"]
 
 
 @pytest.fixture
@@ -66,6 +66,19 @@ def works(say: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPa
         return out, err
 
     return run
+
+
+@pytest.fixture
+def edit(works: Callable[..., tuple[str, str]], tmp_path: Path) -> Callable[..., tuple[Path, str, str]]:
+    """Edits a run: the new one, standard output and standard error."""
+
+    def make(run: Path, *arguments: object) -> tuple[Path, str, str]:
+        new = tmp_path / f"edited {len(list(tmp_path.glob('edited *')))}"
+        out, err = works("classes", run, *arguments, "--out", new)
+        assert f"run: {new}" in out
+        return new, out, err
+
+    return make
 
 
 def predicted(works: Callable, run: Path, path: Path) -> dict[str, float]:
@@ -82,119 +95,125 @@ def odds(found: dict[str, float], a: str, b: str) -> float:
 
 
 @pytest.mark.slow
-def test_every_edit_from_start_to_end(run, data, works):
+def test_every_edit_from_start_to_end(run, data, works, edit):
     path = data / "red" / "0.png"
     before = predicted(works, run, path)
     assert max(before, key=before.__getitem__) == "red"
-    out, err = works("classes", run, "add", "archery", "a_kite", "a boat")
+    new, out, err = edit(run, "add", "archery", "a_kite", "a boat")
     prints(out, "'archery', 'a_kite', 'a boat'", 6)
     prints(err, "a_kite -> a kite")
     prints(err, "prompt", "'archery'", "2 more")
-    added = predicted(works, run, path)
+    added = predicted(works, new, path)
     assert set(added) == {*LABELS, "archery", "a_kite", "a boat"}
     assert odds(added, "red", "blue") == pytest.approx(odds(before, "red", "blue"), abs=1e-3)
+    assert predicted(works, run, path) == before, "the run that was edited is as it was"
 
-    out, err = works("classes", run, "add", "bow", "--sentence", "a person shooting a bow", "--sentence", "an archer")
+    new, _, err = edit(new, "add", "bow", "--sentence", "a person shooting a bow", "--sentence", "an archer")
     prints(err, "bow: 'a person shooting a bow', 'an archer'")
-    out, _ = works("classes", run, "rename", "red", "crimson")
+    new, out, _ = edit(new, "rename", "red", "crimson")
     prints(out, "'red'", "'crimson'", 7)
-    renamed = predicted(works, run, path)
+    renamed = predicted(works, new, path)
     assert max(renamed, key=renamed.__getitem__) == "crimson"
     assert odds(renamed, "crimson", "blue") == pytest.approx(odds(before, "red", "blue"), abs=1e-3)
 
-    out, err = works("classes", run, "rename", "archery", "shooting", "--encode", "--template", "a photo of {}")
+    new, out, _ = edit(new, "rename", "archery", "shooting", "--encode", "--template", "a photo of {}")
     prints(out, "'archery'", "'shooting'", "'a photo of shooting'")
-    anew = predicted(works, run, path)
-    assert odds(anew, "bow", "blue") == pytest.approx(odds(predicted(works, run, path), "bow", "blue"), abs=1e-3)
+    anew = predicted(works, new, path)
+    assert odds(anew, "bow", "blue") == pytest.approx(odds(renamed, "bow", "blue"), abs=1e-3)
     assert abs(odds(anew, "shooting", "blue") - odds(renamed, "archery", "blue")) > 1e-3
 
-    prints(works("classes", run, "merge", "blue", "green", "--into", "cold")[0], "'blue', 'green'", "'cold'", 6)
-    prints(works("classes", run, "remove", "bow", "a boat")[0], "'bow', 'a boat'", 4)
-    last = predicted(works, run, path)
+    new, out, _ = edit(new, "merge", "blue", "green", "--into", "cold")
+    prints(out, "'blue', 'green'", "'cold'", 6)
+    merged = new
+    new, out, _ = edit(new, "remove", "bow", "a boat")
+    prints(out, "'bow', 'a boat'", 4)
+    last = predicted(works, new, path)
     assert set(last) == {"crimson", "shooting", "a_kite", "cold"}
     assert odds(last, "crimson", "a_kite") == pytest.approx(odds(added, "red", "a_kite"), abs=1e-3)
 
-    out, _ = works("classes", run, "list")
+    out, _ = works("classes", new, "list")
     assert [line.split("│")[2].strip() for line in out.splitlines() if line.startswith("│")] == [
         "crimson", "shooting", "a_kite", "cold",
     ]  # fmt: skip
-    for value in ("a photo of shooting", "blue | green", "mean of blue, green", "'bow'", "'crimson'"):
-        assert value in out
-    listed = json.loads(works("classes", run, "list", "--json")[0])
+    for value in ("a photo of shooting", "blue | green", "mean of blue, green", "'bow'", merged):
+        assert str(value) in out
+    listed = json.loads(works("classes", new, "list", "--json")[0])
     assert [(c["label"], c["name"], c["row"]) for c in listed["classes"]] == [
         ("crimson", "red", "text"),
         ("shooting", "shooting", "text"),
         ("a_kite", "a kite", "text"),
         ("cold", "cold", "mean of blue, green"),
     ]
-    assert len(listed["history"]) == 6
-    works("classes", run, "rename", "cold", "cold", "--sentence", "something blue", "--sentence", "something green")
-    assert "'something blue | something green'" in works("classes", run, "list")[0]
+    assert listed["edited"] == {"run": str(merged), "edits": ["removed 'bow', 'a boat'"]}
+    assert json.loads(works("classes", run, "list", "--json")[0])["edited"] is None
+    new, _, _ = edit(new, "rename", "cold", "cold", "--sentence", "something blue", "--sentence", "something green")
+    assert "'something blue | something green'" in works("classes", new, "list")[0]
 
 
-def test_classes_from_a_file(run, works, tmp_path, wrong):
+def test_classes_from_a_file(run, edit, tmp_path, wrong):
     (tmp_path / "more.json").write_text('{"archery": ["a bow", "an archer"], "a_kite": null, "boat": "a ship"}')
-    works("classes", run, "add", "--from", tmp_path / "more.json", "--template", "a photo of {}")
+    new, _, _ = edit(run, "add", "--from", tmp_path / "more.json", "--template", "a photo of {}")
     (tmp_path / "names.txt").write_text("null\n[x]\n1: 2\n")
-    works("classes", run, "add", "--from", tmp_path / "names.txt", "--names", "verbatim")
-    prompts = {c["label"]: c["prompt"] for c in json.loads((run / "classes.json").read_text())["classes"]}
+    new, _, _ = edit(new, "add", "--from", tmp_path / "names.txt", "--names", "verbatim")
+    prompts = {c["label"]: c["prompt"] for c in json.loads((new / "classes.json").read_text())["classes"]}
     assert prompts == {
         "blue": "blue", "green": "green", "red": "red",
         "archery": ["a bow", "an archer"], "a_kite": "a photo of a kite", "boat": "a ship",
         "null": "null", "[x]": "[x]", "1: 2": "1: 2",
     }  # fmt: skip
-    assert load_run(run).labels == tuple(prompts)
-    assert "'archery'" in wrong("classes", run, "add", "--from", tmp_path / "more.json")
+    assert load_run(new).labels == tuple(prompts)
+    none = tmp_path / "none"
+    assert "'archery'" in wrong("classes", new, "add", "--from", tmp_path / "more.json", "--out", none)
     (tmp_path / "x.json").write_text("[]")
-    assert "x.json" in wrong("classes", run, "add", "--from", tmp_path / "x.json")
+    assert "x.json" in wrong("classes", new, "add", "--from", tmp_path / "x.json", "--out", none)
+    assert not none.exists()
 
 
 @pytest.mark.slow
-def test_names_that_yaml_would_read_are_names(run, works):
-    works("classes", run, "add", "null", "1", "[x]", "true")
-    works("classes", run, "rename", "1", "2.0")
-    works("classes", run, "remove", "null")
-    assert load_run(run).labels == (*LABELS, "2.0", "[x]", "true")
+def test_names_that_yaml_would_read_are_names(run, edit):
+    new, _, _ = edit(run, "add", "null", "1", "[x]", "true")
+    new, _, _ = edit(new, "rename", "1", "2.0")
+    new, _, _ = edit(new, "remove", "null")
+    assert load_run(new).labels == (*LABELS, "2.0", "[x]", "true")
 
 
 # --- heads that are not frozen text ------------------------------------------------------------------------------------
 
 
-def test_a_trained_head_takes_a_text_row_with_a_note(trained, data, works, tmp_path):
-    run = Path(shutil.copytree(trained["trained"], tmp_path / "run"))
-    _, err = works("classes", run, "add", "a kite")
+def test_a_trained_head_takes_a_text_row_with_a_note(trained, data, works, edit):
+    new, _, err = edit(trained["trained"], "add", "a kite")
     prints(err, "note: ", "text", "encoded")
-    out, _ = works("classes", run, "list")
+    out, _ = works("classes", new, "list")
     assert out.count("text, trained") == 3
-    assert "a kite" in predicted(works, run, data / "red" / "0.png")
+    assert "a kite" in predicted(works, new, data / "red" / "0.png")
 
 
-def test_a_linear_head_is_renamed_and_cut_and_no_more(trained, works, wrong, tmp_path):
-    run = Path(shutil.copytree(trained["linear"], tmp_path / "run"))
-    for edit in (["add", "a kite"], ["rename", "red", "crimson", "--encode"], ["merge", "red", "blue", "--into", "x"]):
-        assert "linear" in wrong("classes", run, *edit)
-    works("classes", run, "rename", "red", "crimson")
-    works("classes", run, "remove", "blue")
-    assert load_run(run).labels == ("green", "crimson")
-    assert json.loads(works("classes", run, "list", "--json")[0])["classes"][1] == {
+def test_a_linear_head_is_renamed_and_cut_and_no_more(trained, works, wrong, edit, tmp_path):
+    run = trained["linear"]
+    for more in (["add", "a kite"], ["rename", "red", "crimson", "--encode"], ["merge", "red", "blue", "--into", "x"]):
+        assert "linear" in wrong("classes", run, *more, "--out", tmp_path / "none")
+    new, _, _ = edit(run, "rename", "red", "crimson")
+    new, _, _ = edit(new, "remove", "blue")
+    assert load_run(new).labels == ("green", "crimson")
+    assert json.loads(works("classes", new, "list", "--json")[0])["classes"][1] == {
         "label": "crimson", "name": "crimson", "prompt": None, "row": "trained",
     }  # fmt: skip
 
 
 @pytest.mark.slow
-def test_the_loss_of_a_saved_map_is_printed(data, works, wrong, tmp_path):
+def test_the_loss_of_a_saved_map_is_printed(data, wrong, edit, tmp_path):
     text = bert(tmp_path / "bert", 1284)
     run = train(data, tmp_path / "run", "--freeze-encoder", "--train-head", "--text", text)
-    _, err = works("classes", run, "add", "a cat on a lake", "--sentence", "a cat", "--sentence", "a lake")
+    new, _, err = edit(run, "add", "a cat on a lake", "--sentence", "a cat", "--sentence", "a lake")
     assert re.search(r" 0\.\d\d ", prints(err, text, "map"))
-    rows = load_run(run).encoder().encode_text(["a cat", "a lake"]).detach()
+    rows = load_run(new).encoder().encode_text(["a cat", "a lake"]).detach()
     mean = torch.nn.functional.normalize(rows, dim=-1).mean(0)
-    assert float(torch.cosine_similarity(load_run(run).model.head.weight[3].detach(), mean, dim=0)) == pytest.approx(
+    assert float(torch.cosine_similarity(load_run(new).model.head.weight[3].detach(), mean, dim=0)) == pytest.approx(
         1, abs=1e-5
     )
     shutil.rmtree(tmp_path / "bert")
-    assert str(tmp_path / "bert") in wrong("classes", run, "add", "a dog")
-    works("classes", run, "rename", "red", "crimson")
+    assert str(tmp_path / "bert") in wrong("classes", new, "add", "a dog", "--out", tmp_path / "none")
+    edit(new, "rename", "red", "crimson")
 
 
 # --- what other commands make of it ----------------------------------------------------------------------------------
@@ -209,55 +228,46 @@ def score(
     return [(row["label"], row["predicted"]) for row in rows], text, err
 
 
+def relabelled(data: Path, labels: dict[str, str], path: Path) -> Path:
+    """Write a manifest of the data's items of these labels, under others."""
+    rows = [f"{item},{now}" for label, now in labels.items() for item in sorted((data / label).iterdir())]
+    path.write_text("\n".join(["path,label", *rows]))
+    return path
+
+
 @pytest.mark.slow
-def test_eval_follows_the_edits(run, data, works, wrong, tmp_path):
+def test_an_edited_run_is_scored_on_data_with_its_names(run, data, works, wrong, edit, tmp_path):
     before, _, _ = score(works, run, data, tmp_path / "0.csv")
     assert [label for label, _ in before] == [*LABELS]
-    works("classes", run, "rename", "red", "crimson")
-    after, out, err = score(works, run, data, tmp_path / "1.csv")
-    crimson = {"red": "crimson"}
-    assert after == [(crimson.get(a, a), crimson.get(b, b)) for a, b in before]
-    prints(err, "note: 'red'", "'crimson'", "1 of its items")
-    assert "logistic probe" in out, "the training items are found under their new label"
-    assert "zero-shot" in out
-    # Data that says it as the run does needs no note.
-    other = tmp_path / "other"
-    shutil.copytree(data / "red", other / "crimson")
-    assert "note: 'red'" not in score(works, run, other, tmp_path / "2.csv", "--split", "train")[2]
-
-    works("classes", run, "merge", "blue", "green", "--into", "cold")
-    merged, out, err = score(works, run, data, tmp_path / "3.csv")
+    new, _, _ = edit(run, "rename", "red", "crimson")
+    assert "'red'" in wrong("eval", new, data, "--workers", 0)
+    new, _, _ = edit(new, "merge", "blue", "green", "--into", "cold")
+    other = relabelled(data, {"blue": "cold", "green": "cold", "red": "crimson"}, tmp_path / "merged.csv")
+    merged, out, _ = score(works, new, other, tmp_path / "1.csv")
     assert [label for label, _ in merged] == ["cold", "cold", "crimson"]
-    assert "logistic probe" in out
-    prints(err, "note: 'green'", "'cold'")
-    works("classes", run, "add", "a kite", "a boat")
-    more, out, _ = score(works, run, data, tmp_path / "4.csv")
-    assert [label for label, _ in more] == ["cold", "cold", "crimson"]
+    assert "logistic probe" in out, "the training items have their new labels"
+    more, _, _ = edit(new, "add", "a kite", "a boat")
+    _, out, _ = score(works, more, other, tmp_path / "2.csv")
     assert "logistic probe" in out, "classes without a training item score minus infinity there"
 
-    works("classes", run, "remove", "cold")
-    left, out, err = score(works, run, data, tmp_path / "5.csv")
-    assert [label for label, _ in left] == ["crimson"]
-    prints(err, "note: 'blue'", "1 of its items")
-    assert "logistic probe" in out
+    left, _, _ = edit(more, "remove", "cold")
+    other = relabelled(data, {"red": "crimson"}, tmp_path / "left.csv")
+    assert [label for label, _ in score(works, left, other, tmp_path / "3.csv")[0]] == ["crimson"]
     # Its name is free: the run's old items of that name are not the new class's.
-    works("classes", run, "rename", "a boat", "cold")
-    assert json.loads((run / "split.json").read_text())["train_labels"].count(None) == 8
-    works("classes", run, "remove", "crimson")
-    assert "all 3 items" in wrong("eval", run, data, "--workers", 0)
-    shutil.copytree(data / "red", other / "a kite")
-    shutil.rmtree(other / "crimson")
-    only, out, _ = score(works, run, other, tmp_path / "7.csv", "--split", "train")
-    assert {label for label, _ in only} == {"a kite"}
+    free, _, _ = edit(left, "rename", "a boat", "cold")
+    assert json.loads((free / "split.json").read_text())["train_labels"].count(None) == 8
+    none, _, _ = edit(free, "remove", "crimson")
+    other = relabelled(data, {"red": "a kite"}, tmp_path / "none.csv")
+    _, out, _ = score(works, none, other, tmp_path / "4.csv", "--split", "train")
     assert "logistic probe" not in out, "no class that is left has a training item"
-    # Other names are other rows: edits have no works in them.
-    assert score(works, run, data, tmp_path / "6.csv", "--zero-shot")[0][2][0] == "red"
+    # Other names are other rows.
+    assert score(works, none, data, tmp_path / "5.csv", "--zero-shot")[0][2][0] == "red"
 
 
-def test_an_edited_run_is_not_resumed(run, data, works, wrong):
-    works("classes", run, "rename", "red", "crimson")
-    assert "1 edit in classes.json" in wrong("train", data, "--out", run, "--resume")
-    assert load_run(run).labels == ("blue", "green", "crimson")
+def test_an_edited_run_is_not_resumed(run, data, edit, wrong):
+    new, _, _ = edit(run, "rename", "red", "crimson")
+    assert "edited" in wrong("train", data, "--out", new, "--resume")
+    assert load_run(new).labels == ("blue", "green", "crimson")
 
 
 @pytest.mark.slow
@@ -316,11 +326,18 @@ def test_several_sentences_a_class_wherever_classes_are_named(run, data, works, 
         (["merge", "red", "blue"], "--into"),
     ],
 )
-def test_mistakes_are_one_line_and_change_nothing(trained, wrong, arguments, part):
-    run = trained["text"]
-    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file() and path.name != ".lock"}
-    assert part in wrong("classes", run, *arguments)
-    assert {p.name: p.read_bytes() for p in run.iterdir() if p.is_file() and p.name != ".lock"} == before
+def test_mistakes_are_one_line_and_write_nothing(run, wrong, tmp_path, arguments, part):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    out = ["--out", tmp_path / "new"] if arguments and arguments[0] != "list" else []
+    assert part in wrong("classes", run, *arguments, *out)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("action", [["add", "x"], ["rename", "red", "x"], ["remove", "red"]])
+def test_an_edit_needs_a_folder_of_its_own(run, wrong, action):
+    assert "--out" in wrong("classes", run, *action)
+    assert str(run) in wrong("classes", run, *action, "--out", run)
 
 
 def test_no_action_and_no_run(trained, say, wrong, data):

@@ -106,14 +106,14 @@ def test_a_run_of_a_probe_is_scored_edited_and_given_other_names(
     before = th.load_run(run)
     assert before.model.head.kind == "tuned projection"
     assert "tuned projection" in works("eval", run, images, "--cache", cache, "--workers", 0)[0]
-    works("classes", run, "rename", "red", "crimson")
-    works("classes", run, "remove", "green")
-    after = th.load_run(run)
+    works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
+    works("classes", tmp_path / "renamed", "remove", "green", "--out", tmp_path / "cut")
+    after = th.load_run(tmp_path / "cut")
     assert after.labels == ("blue", "crimson")
     assert torch.equal(after.model.head.weight, before.model.head.weight[[0, 2]])
     assert torch.equal(after.model.head.bias, before.model.head.bias[[0, 2]])
-    refused("text", "classes", run, "add", "a tie")
-    refused("linear", "classes", run, "merge", "blue", "crimson", "--into", "colour")
+    refused("text", "classes", run, "add", "a tie", "--out", tmp_path / "none")
+    refused("linear", "classes", run, "merge", "blue", "red", "--into", "colour", "--out", tmp_path / "none")
     other = after.with_classes(["a tree", "a house"])
     assert torch.equal(other.model.head.center, before.model.head.center)
 

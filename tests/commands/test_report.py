@@ -97,15 +97,14 @@ def test_a_report_elsewhere_of_other_data(run, tmp_path, works):
 
 
 @pytest.mark.slow
-def test_a_report_after_edits_has_the_new_names(run, works):
-    works("classes", run, "rename", "green", "grass")
-    works("classes", run, "remove", "blue")
-    _, err = works("report", run, *QUICK)
+def test_a_report_after_edits_has_the_new_names(run, works, tmp_path):
+    works("classes", run, "rename", "green", "grass", "--out", tmp_path / "renamed")
+    works("classes", tmp_path / "renamed", "remove", "blue", "--out", tmp_path / "cut")
+    _, err = works("report", tmp_path / "cut", *QUICK)
     prints(err, "note: ", 2)
     prints(err, 4, "2 classes")
-    _, page = page_of(run / "report.html")
-    edits = [row[1:] for row in page.rows if row[1:2] in (["rename"], ["remove"])]
-    assert edits == [["rename", "old: green; new: grass"], ["remove", "labels: blue"]]
+    _, page = page_of(tmp_path / "cut" / "report.html")
+    assert "removed 'blue'" in " ".join(page.strings)
     assert any(row[0] == "grass" and row[1] == "2" for row in page.rows)
     assert not any(row[0] == "blue" for row in page.rows)
 

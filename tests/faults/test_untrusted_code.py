@@ -94,7 +94,7 @@ RUNS = {
     "predict": lambda run, place: ("predict", run, place / "data", "--workers", 0),
     "predict parts": lambda run, place: ("predict", run, "--manifest", place / "data", "--out", run.parent / "parts"),
     "eval": lambda run, place: ("eval", run, place / "data", "--split", "train", "--workers", 0),
-    "classes": lambda run, place: ("classes", run, "rename", "red", "rot"),
+    "classes": lambda run, place: ("classes", run, "rename", "red", "rot", "--out", run.parent / "rot"),
     "report": lambda run, place: ("report", run, place / "data", "--workers", 0),
     "calibrate": lambda run, place: ("calibrate", run, place / "data", "--workers", 0),
     "timeline": lambda run, place: ("timeline", run, write_video(run.parent / "clip.mp4", "red")),

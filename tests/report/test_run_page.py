@@ -16,7 +16,7 @@ from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest, Reordered
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.report.probabilities import how_sure
-from texthead.report.run_page import Edit, Strip, relation_text, run_report
+from texthead.report.run_page import Strip, relation_text, run_report
 
 NAMES = ["archery", SCRIPT, "yoga"]
 FRAMES = np.zeros((2, 6, 8, 3), dtype=np.uint8)
@@ -52,7 +52,7 @@ def full_page() -> str:
         ],
         strings={name: f"a video of a person {name}." for name in NAMES},
         order=OrderTest(20, 60.0, (0, 1), (Reordered("reversed", 20.0, 40.0, 15.5, 60.25, 50.0),)),
-        edits=[Edit("2026-11-25", "rename", f"old: a; new: {SCRIPT}")],
+        edited=f"renamed 'a' to '{SCRIPT}'",
     ).html()
 
 

@@ -1,8 +1,6 @@
-"""Edits leave every other row to the bit, and a folder holds an edit whole or not at all."""
+"""Edits leave every other row to the bit, and are written into a folder of their own."""
 
 import json
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from made import PIXELS, SPEC, held_by_another, noise, tiny_visual
+from made import PIXELS, SPEC, noise, tiny_visual, write_image
 from messages import refuses
 from run_folders import RECIPE, changed, put
 from text_models import bert, image_only
+from texthead.data.dataset import Dataset, Item
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
 from texthead.errors import DataError, RunError
@@ -28,16 +27,15 @@ from texthead.models.temporal import MeanPool
 from texthead.runs import run as runs
 from texthead.runs.class_edits import (
     add_classes,
-    followed,
-    followed_split,
     merge_classes,
     remove_classes,
     rename_class,
     row_source,
     save_classes,
 )
-from texthead.runs.folder import describe, load_weights
+from texthead.runs.folder import describe, rows_digest, saved_split
 from texthead.runs.run import Run, begun_with, load_run
+from texthead.runs.scored_items import choose_scored, held_out_items
 from texthead.text.prompts import fill_templates
 from texthead.training.checkpoints import begin
 
@@ -106,9 +104,9 @@ def same(before: Run, after: Run, labels: dict[str, str] | tuple[str, ...]) -> N
         assert torch.allclose(old[was], new[now], rtol=0, atol=17 * 1e-6)
 
 
-def edits(run: Run) -> list[dict]:
-    assert run.classes is not None
-    return run.classes["history"]
+def saved(run: Run) -> Run:
+    """Write a run beside the one that was edited."""
+    return save_classes(run, run.folder.with_name(f"run {len(list(run.folder.parent.iterdir()))}"))
 
 
 def entry(run: Run, label: str) -> dict:
@@ -139,7 +137,7 @@ def test_added_classes_stand_behind_the_others(make, head):
     assert [entry(after, label)["prompt"] for label in ("tree", "lake dog")] == ["a tree.", several]
     assert row_source(after, entry(after, "tree")) == "text"
     assert row_source(after, entry(after, "a cat")) == ("text" if head is FrozenHead else "text, trained")
-    again = load_run(save_classes(after).folder)
+    again = saved(after)
     assert again.labels == after.labels
     assert torch.equal(again.model.head.weight, after.model.head.weight)
     assert again.model.head.prompts == (*(f"a {name}." for name in NAMES), "a tree.", tuple(several))
@@ -150,25 +148,24 @@ def test_added_classes_stand_behind_the_others(make, head):
 @pytest.mark.parametrize("head", [FrozenHead, TrainableHead, LinearHead])
 def test_a_renamed_class_keeps_its_row_and_prompt(make, head):
     before = load_run(make(head, "text" if head is not LinearHead else "linear"))
-    after = save_classes(rename_class(before, "a dog", "hound"))
+    after = saved(rename_class(before, "a dog", "hound"))
     assert after.labels == ("a cat", "hound", "a boat")
     same(before, after, {"a cat": "a cat", "a dog": "hound", "a boat": "a boat"})
     now, was = entry(after, "hound"), entry(before, "a dog")
     assert now["prompt"] == was["prompt"]
     # Where nothing was encoded, the class name is what the class is called.
     assert now["name"] == ("hound" if head is LinearHead else "a dog")
-    assert load_run(after.folder).labels == after.labels
 
 
 @pytest.mark.parametrize("head", [FrozenHead, TrainableHead])
 def test_a_class_that_is_encoded_anew_changes_alone(make, head):
     before, prompts = load_run(make(head)), ["a tree", "a tree on a lake"]
-    after = save_classes(rename_class(before, "a dog", "tree", prompt=prompts))
+    after = saved(rename_class(before, "a dog", "tree", prompt=prompts))
     same(before, after, {"a cat": "a cat", "a boat": "a boat"})
     assert after.labels == ("a cat", "tree", "a boat")
     assert torch.allclose(after.model.head.weight[1], text_rows(before.encoder(), [prompts])[0], atol=1e-6)
     assert entry(after, "tree") == {"label": "tree", "name": "tree", "prompt": prompts, "row": "text"}
-    other = rename_class(load_run(after.folder), "tree", "tree", prompt="a boat on a lake")
+    other = rename_class(after, "tree", "tree", prompt="a boat on a lake")
     assert other.labels == after.labels
     assert not torch.allclose(logits(other)["tree"], logits(after)["tree"], atol=1e-3)
 
@@ -176,9 +173,9 @@ def test_a_class_that_is_encoded_anew_changes_alone(make, head):
 @pytest.mark.parametrize("head", [FrozenHead, TrainableHead, LinearHead])
 def test_removed_classes(make, head):
     before = load_run(make(head, "text" if head is not LinearHead else "linear"))
-    after = save_classes(remove_classes(before, ["a dog", "a cat"]))
+    after = saved(remove_classes(before, ["a dog", "a cat"]))
     same(before, after, ("a boat",))
-    assert after.labels == load_run(after.folder).labels == ("a boat",)
+    assert after.labels == ("a boat",)
     with refuses(DataError, 1):
         remove_classes(after, ["a boat"])
 
@@ -195,8 +192,8 @@ def test_removed_classes(make, head):
 )
 def test_merged_classes(make, head, kind, merged, into, order):
     before = load_run(make(head, kind))
-    after = save_classes(merge_classes(before, merged, into))
-    assert after.labels == load_run(after.folder).labels == order
+    after = saved(merge_classes(before, merged, into))
+    assert after.labels == order
     same(before, after, tuple(label for label in NAMES if label not in merged))
     rows = F.normalize(before.model.head.weight.detach(), dim=-1)[[NAMES.index(label) for label in merged]]
     expected = F.normalize(rows.mean(0), dim=-1)
@@ -212,22 +209,18 @@ def test_prompts_of_merged_classes_are_one_list(folder):
     assert entry(merge_classes(run, ["cats", "a dog"], "pets"), "pets")["prompt"] == ["a cat", "cat cat", "a a dog."]
 
 
-def test_edits_of_edits_and_their_history(folder):
+def test_edits_of_edits(folder):
     before = load_run(folder)
-    run = add_classes(before, ["tree"])
-    run = rename_class(run, "tree", "oak")
-    run = save_classes(remove_classes(run, ["a dog"]))
-    run = save_classes(merge_classes(run, ["a cat", "oak"], "a cat"))
-    history = read_json(folder / "classes.json")["history"]
-    assert [edit["action"] for edit in history] == ["add", "rename", "remove", "merge"]
-    assert history[0]["arguments"] == {"labels": ["tree"], "prompts": ["a tree."]}
-    assert history[1]["arguments"] == {"old": "tree", "new": "oak"}
-    assert history[2]["before"] == [{"label": "a dog", "name": "a dog", "prompt": "a a dog."}]
-    assert [each["label"] for each in history[3]["before"]] == ["a cat", "oak"]
-    assert all(edit["date"].endswith("+00:00") for edit in history)
-    assert edits(load_run(folder)) == history
-    same(before, load_run(folder), ("a boat",))
-    other = {k: v for k, v in load_file(folder / "model.safetensors").items() if k != "head.weight"}
+    run = remove_classes(rename_class(add_classes(before, ["tree"]), "tree", "oak"), ["a dog"])
+    run = saved(merge_classes(run, ["a cat", "oak"], "a cat"))
+    assert read_json(run.folder / "classes.json")["edited"]["edits"] == [
+        "added 'tree'",
+        "renamed 'tree' to 'oak'",
+        "removed 'a dog'",
+        "merged 'a cat', 'oak' into 'a cat'",
+    ]
+    same(before, run, ("a boat",))
+    other = {k: v for k, v in load_file(run.folder / "model.safetensors").items() if k != "head.weight"}
     state = before.model.state_dict()
     assert len(other) == len(state) - 1
     assert all(torch.equal(state[key], other[key]) for key in other)
@@ -304,170 +297,138 @@ def test_other_classes_are_not_the_folder_s(folder):
     run = load_run(folder)
     other = run.with_classes(["tree"])
     assert other.classes is None
-    for edit in (lambda: add_classes(other, ["lake"]), lambda: save_classes(other)):
+    for edit in (lambda: add_classes(other, ["lake"]), lambda: saved(other)):
         with refuses(RunError, folder, "with_classes"):
             edit()
     with refuses(RunError, folder):
-        save_classes(run)
+        saved(run)
 
 
 def test_an_edited_run_is_not_resumed(folder):
     changed(folder, "recipe.json", lambda about: about.update(command={}))
     assert begun_with(folder) == {}
-    save_classes(rename_class(load_run(folder), "a dog", "hound"))
-    with refuses(RunError, folder, "1 edit", "classes.json"):
-        begun_with(folder)
-    about = json.loads(json.dumps(describe(load_run(folder).model, RECIPE, PIXELS)))
-    with refuses(RunError, folder, "1 edit", "classes.json"):
-        begin(folder, about, {}, {}, resume=True)
+    run = saved(rename_class(load_run(folder), "a dog", "hound"))
+    with refuses(RunError, run.folder, "edited"):
+        begun_with(run.folder)
+    about = json.loads(json.dumps(describe(run.model, RECIPE, PIXELS)))
+    with refuses(RunError, run.folder, "edited"):
+        begin(run.folder, about, {}, {}, resume=True)
 
 
 # --- labels of items -------------------------------------------------------------------------------------------------
 
 
-def edit(action: str, **arguments: object) -> dict:
-    return {"action": action, "arguments": arguments}
-
-
-def test_labels_follow_the_edits():
-    history = [
-        edit("rename", old="a", new="b"),
-        edit("merge", labels=["b", "c"], into="d"),
-        edit("remove", labels=["e"]),
-        edit("add", labels=["e"]),
-    ]
-    assert [followed(label, history) for label in ("a", "b", "c", "d", "e", "f", None)] == [*"dddd", None, "f", None]
-    assert followed("e", history[3:]) == "e"
-
-
 def test_the_split_knows_what_the_items_are_called_now(folder):
-    run = save_classes(rename_class(load_run(folder), "a cat", "hound"))
-    assert read_json(folder / "split.json")["train_labels"] == ["hound", "a dog"]
+    run = saved(rename_class(load_run(folder), "a cat", "hound"))
+    assert read_json(run.folder / "split.json")["train_labels"] == ["hound", "a dog"]
     # The name of a class that is gone is free for another: its items are not that one's.
-    run = save_classes(rename_class(remove_classes(run, ["a dog"]), "hound", "a dog"))
-    split = read_json(folder / "split.json")
-    assert (split["train_labels"], split["held_out_labels"], split["edits"]) == (["a dog", None], ["a boat"], 3)
-    assert followed_split(folder, edits(run)) == split
-    assert load_run(folder).trained_on == run.trained_on
+    last = saved(rename_class(remove_classes(run, ["a dog"]), "hound", "a dog"))
+    split = read_json(last.folder / "split.json")
+    assert (split["train_labels"], split["held_out_labels"]) == (["a dog", None], ["a boat"])
+    assert (last.trained_on, last.trained_content) == (run.trained_on, run.trained_content)
+    merged = saved(merge_classes(run, ["hound", "a boat"], "either"))
+    split = read_json(merged.folder / "split.json")
+    assert (split["train_labels"], split["held_out_labels"]) == (["either", "a dog"], ["either"])
 
 
-# --- whole or not at all ---------------------------------------------------------------------------------------------
-
-EDITS = {
-    "encode": (lambda run: rename_class(run, "a dog", "tree", prompt="a tree"), ("a cat", "tree", "a boat")),
-    "add": (lambda run: add_classes(run, ["tree"]), (*NAMES, "tree")),
-    "same size": (
-        lambda run: add_classes(merge_classes(run, ["a cat", "a dog"], "pet"), ["tree"]),
-        ("a boat", "pet", "tree"),
-    ),
-    "swap": (
-        lambda run: rename_class(rename_class(rename_class(run, "a cat", "x"), "a dog", "a cat"), "x", "a dog"),
-        ("a dog", "a cat", "a boat"),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", EDITS)
-@pytest.mark.parametrize("lost", ["classes.json", "model.safetensors", "split.json"])
-@pytest.mark.parametrize(
-    "saved",
-    [pytest.param(True, id="edited before"), pytest.param(False, id="never edited", marks=pytest.mark.slow)],
-)
-def test_a_crash_between_two_files_leaves_a_true_pair(folder, monkeypatch, name, lost, saved):
-    if saved:
-        save_classes(rename_class(load_run(folder), "a boat", "boats", prompt="boat boat"))
-        save_classes(rename_class(load_run(folder), "boats", "a boat"))
+def test_items_of_removed_classes_are_not_scored_and_stay_known(folder, tmp_path):
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", "red")
+    train, held_out = (str(tmp_path / f"{name}.png") for name in "ab")
+    changed(
+        folder, "split.json", lambda split: split.update(train=[train], train_labels=["a dog"], held_out=[held_out])
+    )
     before = load_run(folder)
-    change, labels = EDITS[name]
-    after = change(before)
-    real = Path.replace
-
-    def crash(self: Path, target: Path) -> Path:
-        if Path(target).name == lost:
-            raise KeyboardInterrupt
-        return real(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", crash)
-        if name == "swap" and lost == "model.safetensors":
-            save_classes(after)  # Rows that stay are not written.
-        else:
-            with pytest.raises(KeyboardInterrupt):
-                save_classes(after)
-    assert not [path for path in os.listdir(folder) if path.startswith(".") and path != ".lock"]
-    found = load_run(folder)
-    done = lost == "split.json" or (name == "swap" and lost == "model.safetensors")
-    expected = after if done else before
-    assert found.labels == expected.labels == (labels if done else NAMES)
-    assert torch.equal(found.model.head.weight, expected.model.head.weight)
-    assert found.model.head.prompts == expected.model.head.prompts
-    history, own = ((each.classes or {}).get("history", []) for each in (found, expected))
-    assert [each["action"] for each in history] == [each["action"] for each in own]
-    # Items are called what their classes are called, and the next edit goes on from there.
-    renamed = [followed(label, edits(after)[2 * saved :]) for label in NAMES[:2]]
-    assert followed_split(folder, history)["train_labels"] == (renamed if done else list(NAMES[:2]))
-    if not done:
-        save_classes(change(found))
-        assert load_run(folder).labels == labels
-        assert read_json(folder / "split.json")["train_labels"] == renamed
+    assert held_out_items(before).labels == ["a boat"]
+    after = saved(remove_classes(before, ["a dog", "a boat"]))
+    with refuses(DataError, after.folder):
+        held_out_items(after)
+    assert after.was_trained_on(Path(train))
+    with refuses(DataError, train):
+        choose_scored(after, Dataset((Item(Path(train), "a cat"),), "all"), None)
 
 
-def test_rows_of_another_run_are_refused(make):
-    ours, theirs = make(), make(folder="other")
-    save_classes(rename_class(load_run(ours), "a dog", "x", prompt="a tree"))
-    save_classes(rename_class(load_run(theirs), "a dog", "x", prompt="a lake"))
-    (theirs / "model.safetensors").replace(ours / "model.safetensors")
-    with refuses(RunError, ours, "classes.json", "model.safetensors"):
-        load_run(ours)
+# --- a folder of its own ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moment", ["saved_classes", "load_weights"])
-def test_a_reader_that_an_edit_overtakes_is_refused(folder, monkeypatch, moment):
-    edited = rename_class(load_run(folder), "a dog", "tree", prompt="a tree")
-    real = getattr(runs, moment)
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    def overtaken(*given: object) -> object:
-        monkeypatch.undo()
-        save_classes(edited)
-        return real(*given)
 
-    monkeypatch.setattr(runs, moment, overtaken)
+def test_an_edit_is_a_new_run_and_the_old_one_stays(folder):
+    for name in ("metrics.jsonl", "scores.json", "report.html", "state/last.json", "tensorboard/events"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    before, new = contents(folder), folder.parent / "new"
+    run = add_classes(load_run(folder), ["tree"])
+    after = save_classes(run, new)
+    assert (after.folder, after.labels, after.edits) == (new, (*NAMES, "tree"), ())
+    assert contents(folder) == before
+    made = {"classes.json", "model.safetensors", "split.json"}
+    copied = {"recipe.json", "metrics.jsonl", "scores.json"}
+    assert set(contents(new)) == made | copied
+    for name in copied:
+        assert contents(new)[name] == before[name]
+        assert (new / name).stat().st_ino != (folder / name).stat().st_ino, "a link would be appended to in both"
+    record = {"run": str(folder), "edits": ["added 'tree'"]}
+    assert read_json(new / "classes.json")["edited"] == record
+    # An edit of that names the run that it was made from, and no other.
+    again = saved(remove_classes(after, ["tree"]))
+    assert read_json(again.folder / "classes.json")["edited"] == {"run": str(new), "edits": ["removed 'tree'"]}
+    old, now = (load_file(path / "model.safetensors") for path in (folder, again.folder))
+    assert old.keys() == now.keys()
+    assert all(torch.equal(old[key], now[key]) for key in old)
+
+
+def test_nothing_is_made_where_something_is(folder, monkeypatch):
+    run = remove_classes(load_run(folder), ["a dog"])
+    before = contents(folder)
+    with refuses(RunError, folder, "exists"):
+        save_classes(run, folder)
+    assert contents(folder) == before
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("texthead.runs.class_edits.save_model", full)
+    with refuses(RunError, folder.parent / "new", "No space left on device"):
+        save_classes(run, folder.parent / "new")
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+# --- runs of versions that edited in place
+
+
+def edited_in_place(folder: Path) -> None:
+    """As an earlier version wrote a run in which it had renamed 'a dog'."""
+    rows = rows_digest(load_file(folder / "model.safetensors")["head.weight"])
+    edit = {"date": "2026-11-25T10:00:00+00:00", "action": "rename", "arguments": {"old": "a dog", "new": "hound"}}
+    changed(folder, "classes.json", lambda value: value["classes"][1].update(label="hound"))
+    changed(folder, "classes.json", lambda value: value.update(rows=rows, history=[{**edit, "before": []}]))
+    changed(folder, "split.json", lambda split: split.update(train_labels=["a cat", "hound"], edits=1))
+
+
+def test_a_run_that_was_edited_in_place_is_read_and_edited(folder):
+    edited_in_place(folder)
+    run = load_run(folder)
+    assert run.labels == ("a cat", "hound", "a boat")
     with refuses(RunError, folder):
+        begun_with(folder)
+    after = saved(rename_class(run, "hound", "wolf"))
+    assert read_json(after.folder / "classes.json").keys() == {"template", "classes", "edited"}
+    split = read_json(after.folder / "split.json")
+    assert (split["train_labels"], "edits" in split) == (["a cat", "wolf"], False)
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("classes.json", {"rows": "0" * 32}), ("split.json", {"edits": 0})],
+)
+def test_an_edit_in_place_that_was_interrupted_is_refused(folder, name, left):
+    edited_in_place(folder)
+    changed(folder, name, lambda value: value.update(left))
+    with refuses(RunError, folder, "classes.json", "split.json", "model.safetensors"):
         load_run(folder)
-    assert load_run(folder).labels == edited.labels
-
-
-def test_a_reader_between_the_two_files_is_refused(make, monkeypatch):
-    """It read the new classes.json beside the old rows; then the new rows came."""
-    folder, later = make(), make(folder="later")
-    save_classes(rename_class(load_run(later), "a dog", "tree", prompt="a tree"))
-    shutil.copy(later / "classes.json", folder)
-    assert load_run(folder).labels == NAMES
-    real = load_weights
-
-    def overtaken(*given: object) -> object:
-        shutil.copy(later / "model.safetensors", folder)
-        return real(*given)
-
-    monkeypatch.setattr(runs, "load_weights", overtaken)
-    with refuses(RunError, folder):
-        load_run(folder)
-    monkeypatch.setattr(runs, "load_weights", real)
-    assert load_run(folder).labels == ("a cat", "tree", "a boat")
-
-
-def test_two_editors_and_a_run_that_was_trained_again(folder, make):
-    first, second = load_run(folder), load_run(folder)
-    save_classes(rename_class(first, "a dog", "hound"))
-    with refuses(RunError, folder):
-        save_classes(remove_classes(second, ["a cat"]))
-    assert load_run(folder).labels == ("a cat", "hound", "a boat")
-    with held_by_another(folder), refuses(RunError, folder):
-        save_classes(remove_classes(load_run(folder), ["a cat"]))
-    run = rename_class(load_run(make(folder="again")), "a dog", "hound")
-    make(TrainableHead, folder="again")
-    with refuses(RunError, run.folder):
-        save_classes(run)
 
 
 # --- heads of several templates, and of a learned one
@@ -506,15 +467,14 @@ def test_a_head_of_several_templates_is_edited_in_all_of_them(make, text: str, t
     assert torch.allclose(added.model.head.variants[:, 3:], expected, atol=1e-6)
     # What is left of the probabilities keeps its proportions in each template; rows stay to the bit.
     assert torch.equal(added.model.head.variants[:, :3], run.model.head.variants)
-    save_classes(added)
-    again = load_run(folder)
+    again = saved(added)
     assert torch.allclose(scores(again), scores(added), atol=1e-6)
-    back = save_classes(remove_classes(again, ["tree"]))
-    assert torch.allclose(scores(load_run(folder)).exp(), before, atol=1e-6)
-    merged = save_classes(merge_classes(back, ["cat", "dog"], "pet"))
+    back = saved(remove_classes(again, ["tree"]))
+    assert torch.allclose(scores(back).exp(), before, atol=1e-6)
+    merged = saved(merge_classes(back, ["cat", "dog"], "pet"))
     rows = F.normalize(run.model.head.variants[:, :2].mean(1), dim=-1)
     assert torch.allclose(F.normalize(merged.model.head.variants[:, -1], dim=-1), rows, atol=1e-6)
-    assert load_run(folder).labels == ("boat", "pet")
+    assert merged.labels == ("boat", "pet")
     with refuses(DataError, folder, 2, "got 1"):
         add_classes(load_run(folder), ["tree"], prompts=["a tree"])
 
@@ -527,11 +487,11 @@ def test_a_learned_template_is_put_before_added_names(make, text: str, tmp_path:
     folder = put(tmp_path / "learned", Recognizer(tiny_visual(), MeanPool(), head.eval()))
     run = load_run(folder)
     before = scores(run)
-    added = save_classes(add_classes(run, ["tree"]))
+    added = saved(add_classes(run, ["tree"]))
     assert torch.allclose(added.model.head.weight[3:], head.for_names(encoder.text, ["tree"]).weight, atol=1e-6)
-    assert torch.allclose(scores(load_run(folder))[:, :3], before, atol=1e-6 * 17)
-    assert load_run(folder).model.head.prompts[3] == "[3 learned vectors] tree on a lake"
-    anew = save_classes(rename_class(load_run(folder), "tree", "a", encode=True))
+    assert torch.allclose(scores(added)[:, :3], before, atol=1e-6 * 17)
+    assert added.model.head.prompts[3] == "[3 learned vectors] tree on a lake"
+    anew = saved(rename_class(added, "tree", "a", encode=True))
     assert torch.allclose(anew.model.head.weight[3:], head.for_names(encoder.text, ["a"]).weight, atol=1e-6)
     with refuses(DataError, folder, "template"):
         add_classes(load_run(folder), ["tree"], prompts=["a tree"])
@@ -551,4 +511,4 @@ def test_a_split_whose_lists_differ_in_length(folder, part):
     split |= {part: ["a.png", "b.png"], f"{part}_labels": ["a cat"]}
     write_json(folder / "split.json", split)
     with refuses(RunError, folder / "split.json", part, 2, 1):
-        followed_split(folder, [])
+        saved_split(folder)

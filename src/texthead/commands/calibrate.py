@@ -104,16 +104,13 @@ def _items(run: "runs.Run", command: Calibrate) -> "tuple[Dataset, Dataset, str]
     from texthead.commands.console import notes
     from texthead.data.dataset import splits_of
     from texthead.media.fingerprints import fingerprint
-    from texthead.runs.scored_items import choose_scored, follow_edits, unknown_items
+    from texthead.runs.scored_items import choose_scored, unknown_items
 
     dataset, say = command.labelled.read(command.data), notes()
     for line in dataset.notes:
         say.print(f"note: {line}")
     split = command.split or ("val" if "val" in splits_of(dataset) else None)
     chosen, name = _not_drawn(run, dataset) if split == "train" else choose_scored(run, dataset, split)
-    chosen, lines = follow_edits(run, chosen)
-    for line in lines:
-        say.print(f"note: {line}")
     known = chosen.with_classes(run.labels)
     items = [item for item in chosen.items if item.label not in run.labels]
     if command.unknown is not None:

@@ -1,4 +1,4 @@
-"""`texthead classes`: shows a run's classes, and adds, renames, removes and merges them."""
+"""`texthead classes`: show the classes of a run, or make a run with classes added, renamed, removed or merged."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from texthead.commands.console import (
     say_prompts,
     say_residual,
 )
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError
 from texthead.models.heads import TrainableHead
 from texthead.runs import class_edits
 from texthead.runs import run as runs
@@ -27,10 +27,14 @@ from texthead.text.class_names import check_names, clean_names
 
 def classes(options: Any) -> None:
     """`texthead classes`."""
-    run, chosen = runs.load_run(options.run), options[options.action]
+    chosen = options[options.action]
+    if options.action == "list":
+        return _list(runs.load_run(options.run), as_json=chosen.json)
+    out = Path(chosen.out)
+    if out.exists():
+        raise RunError(f"--out {out}: exists already. Choose another folder, or remove it")
+    run = runs.load_run(options.run)
     match options.action:
-        case "list":
-            return _list(run, as_json=chosen.json)
         case "add":
             edited = _add(run, chosen)
         case "rename":
@@ -39,18 +43,16 @@ def classes(options: Any) -> None:
             edited = class_edits.remove_classes(run, chosen.classes)
         case _:
             edited = class_edits.merge_classes(run, chosen.classes, chosen.into)
-    class_edits.save_classes(edited)
-    if (run.folder / "report.html").is_file():
-        notes().print("note: report.html shows the classes as they were trained")
+    class_edits.save_classes(edited, out)
     rows = rows_digest(edited.model.head.weight)  # pyright: ignore[reportArgumentType]
     if edited.calibration is not None and edited.calibration.classes != rows:
         notes().print(
             f"note: {runs.CALIBRATION} was made with the classes as they were: its temperature stays, threshold and "
             "sets do not hold; calibrate again"
         )
-    assert edited.classes is not None
-    count = len(edited.labels)
-    results().print(f"{_told(edited.classes['history'][-1])}; {count} {'class' if count == 1 else 'classes'} now")
+    (edit,), count = edited.edits, len(edited.labels)
+    results().print(f"{edit.text}; {count} {'class' if count == 1 else 'classes'} now")
+    results().print(f"run: {out}")
     return None
 
 
@@ -125,40 +127,21 @@ def _say_rows(run: runs.Run, labels: Sequence[str]) -> None:
         notes().print("note: the other rows were trained after they were text; a new one is text as it is encoded")
 
 
-def _told(edit: dict[str, Any]) -> str:
-    """An edit in words."""
-    given = edit["arguments"]
-    named = ", ".join(repr(label) for label in given.get("labels", ()))
-    match edit["action"]:
-        case "add":
-            return f"added {named}"
-        case "rename" if given["old"] == given["new"]:
-            return f"made the row of {given['old']!r} anew from {_strings(given['prompt'])!r}"
-        case "rename" if "prompt" in given:
-            return f"renamed {given['old']!r} to {given['new']!r}, its row made anew from {_strings(given['prompt'])!r}"
-        case "rename":
-            return f"renamed {given['old']!r} to {given['new']!r}"
-        case "remove":
-            return f"removed {named}"
-        case _:
-            return f"merged {named} into {given['into']!r}"
-
-
 def _strings(prompt: str | Sequence[str] | None) -> str:
     return "-" if prompt is None else " | ".join(prompts.flat([prompt]))
 
 
 def _list(run: runs.Run, *, as_json: bool) -> None:
     assert run.classes is not None
-    entries, history = run.classes["classes"], run.classes.get("history", [])
-    rows = [{**entry, "row": class_edits.row_source(run, entry)} for entry in entries]
+    edited = run.classes.get("edited")
+    rows = [{**entry, "row": class_edits.row_source(run, entry)} for entry in run.classes["classes"]]
     if as_json:
-        print(json.dumps({"classes": rows, "history": history}, indent=1, ensure_ascii=False))
+        print(json.dumps({"classes": rows, "edited": edited}, indent=1, ensure_ascii=False))
         return
     table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run.folder}")
     for place, row in enumerate(rows, 1):
         table.add_row(str(place), row["label"], row["name"], _strings(row["prompt"]), row["row"])
     show = results()
     show.print(table)
-    for edit in history:
-        show.print(f"{edit['date']}  {_told(edit)}")
+    if edited:
+        show.print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")

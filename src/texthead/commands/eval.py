@@ -63,7 +63,7 @@ class Eval:
         from texthead.evaluation import evaluate as evaluation
         from texthead.parallel.distributed import rank
         from texthead.runs import run as runs
-        from texthead.runs.scored_items import choose_scored, follow_edits
+        from texthead.runs.scored_items import choose_scored
         from texthead.transfer.baselines import before_training, eval_baselines
 
         if self.classes is not None and self.zero_shot:
@@ -83,10 +83,6 @@ class Eval:
         model, labels, names, sentences = run.model, list(run.labels), [], []
         if other:
             labels, names, sentences = _other_classes(self, chosen)
-        else:
-            chosen, lines = follow_edits(run, chosen)
-            for line in lines:
-                say.print(f"note: {line}")
         # Of any other split `choose_scored` has refused them.
         trained = sum(run.was_trained_on(item.path) for item in chosen.items) if self.split == "train" else 0
         if trained:

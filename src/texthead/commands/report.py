@@ -64,7 +64,7 @@ class Report:
         from texthead.report.run_page import write_report
         from texthead.runs import run as runs
         from texthead.runs.metrics import read_records
-        from texthead.runs.scored_items import choose_scored, follow_edits, held_out_items, unknown_items
+        from texthead.runs.scored_items import choose_scored, held_out_items, unknown_items
         from texthead.transfer.baselines import eval_baselines
 
         run, say = runs.load_run(self.run), notes()
@@ -80,9 +80,6 @@ class Report:
         check_unknown_is_used(run, self.unknown)
         others = None if self.unknown is None else unknown_items(run, self.labelled.read(self.unknown))
         chosen, split_name = choose_scored(run, dataset, self.split)
-        chosen, lines = follow_edits(run, chosen)
-        for line in lines:
-            say.print(f"note: {line}")
         say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
         protocol = run.protocol
         # Of the run's own encoder, so that the test of the frames' order and the next report encode nothing again.

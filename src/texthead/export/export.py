@@ -34,7 +34,7 @@ from texthead.export import standalone
 from texthead.export.int8 import FRAMES, quantise, way_for
 from texthead.export.model_card import model_card
 from texthead.export.parity import Parity, check_parity, item_clips, parity
-from texthead.files import write_json
+from texthead.files import new_folder, write_json
 from texthead.media.shard import is_member
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalTransformer
@@ -89,7 +89,7 @@ def export(
     check_out(out, to, int8=int8)
     model, protocol = protocol_of(run, protocol)
     scorer = Scorer(model.cpu().eval(), protocol.pooling).eval()
-    with _folder(out) as folder:
+    with new_folder(out) as folder:
         way = _write_model(folder, scorer, run, protocol, to, int8)
         write_json(folder / "preprocessing.json", preprocessing(scorer, protocol, to))
         write_json(folder / "classes.json", _classes(run))
@@ -123,20 +123,6 @@ def check_out(out: Path, to: str, *, int8: bool) -> None:
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise RunError(f"export to ONNX needs {error.name}: pip install 'texthead[onnx]'") from None
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """A folder that becomes `out` when the block ends well."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
-            folder = Path(beside) / "folder"
-            folder.mkdir()
-            yield folder
-            folder.rename(out)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror or error}); choose another --out") from error
 
 
 # ---- what is in the folder

@@ -9,6 +9,7 @@ from texthead.evaluation.calibration import NONE, Calibration
 from texthead.evaluation.intervals import wilson_interval
 from texthead.export.parity import Parity
 from texthead.media.fingerprints import fingerprint
+from texthead.runs.folder import was_edited
 from texthead.runs.metrics import read_records
 from texthead.runs.run import Run
 from texthead.runs.scores import NAME, read_scores
@@ -120,7 +121,7 @@ def _changed(run: Run) -> str:
     """What makes the numbers those of other rows than the card's."""
     if run.classes is None:
         return " That is of the run's own classes, not of these."
-    return " The classes were edited since." if run.classes.get("history") else ""
+    return " The classes were edited since." if was_edited(run.classes) else ""
 
 
 def _rate(right: int, count: int) -> str:

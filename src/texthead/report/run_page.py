@@ -19,8 +19,7 @@ from texthead.report.class_maps import plot_confusion, plot_correlation
 from texthead.report.html import Cell, Report
 from texthead.report.probabilities import HowSure, add_how_sure
 from texthead.report.strips import plot_saliency, plot_strip
-from texthead.runs.folder import saved_classes
-from texthead.transfer.baselines import Comparison, listed_values
+from texthead.transfer.baselines import Comparison
 
 
 class Strip(NamedTuple):
@@ -45,14 +44,6 @@ class Strip(NamedTuple):
     note: str = ""
 
 
-class Edit(NamedTuple):
-    """One edit of a run's classes after training."""
-
-    date: str
-    action: str
-    told: str
-
-
 def run_report(
     run_folder_name: str,
     recipe: Mapping[str, object],
@@ -69,7 +60,7 @@ def run_report(
     rows_are_text: bool = True,
     order: OrderTest | str = "",
     sure: HowSure | None = None,
-    edits: Sequence[Edit] = (),
+    edited: str = "",
 ) -> Report:
     """The standard report of a run; a part for which nothing is given is left out.
 
@@ -78,7 +69,7 @@ def run_report(
     shall be read. `strings` maps each class name to the prompt that was encoded for it. `interval` is that of the
     rate in percent; None takes every item for one alone. `classes` says how each class fared. `rows_are_text` says
     whether its rows are what a text encoder gave. `order` is a test of the frames' order, or why there is none; `sure`
-    is how far its probabilities can be taken at their word.
+    is how far its probabilities can be taken at their word. `edited` says which run's classes were edited, and how.
 
     Raises: TextheadError when a matrix doesn't fit the names.
     """
@@ -111,9 +102,9 @@ def run_report(
     if recipe:
         report.section("Recipe")
         report.table(["setting", "value"], [(key, str(value)) for key, value in _flat(recipe)])
-    if edits:
+    if edited:
         report.section("Edits")
-        report.table(["when", "what", "which"], edits, caption="What was done to the classes after training.")
+        report.text(edited)
     if strings:
         report.section("Prompts")
         report.text("The text head was made of exactly these strings.")
@@ -310,7 +301,7 @@ def write_report(
     sure: HowSure | None,
 ) -> None:
     """The report of the run in `folder`, whole or not at all; the last row of the table is the run's own score."""
-    about, classes = read_json(folder / "recipe.json"), saved_classes(folder)
+    about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
     shown = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
     strings = {label: prompt if isinstance(prompt, str) else " | ".join(prompt) for label, prompt in shown.items()}
     weight = model.head.weight.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
@@ -330,7 +321,7 @@ def write_report(
         rows_are_text=about["head"]["kind"] == "text" and about["head"]["type"] != "TrainableHead",
         order=order,
         sure=sure,
-        edits=[_edit(**entry) for entry in classes.get("history", [])],
+        edited=_edited(**classes["edited"]) if "edited" in classes else "",
     )
     report.write(path)
 
@@ -343,8 +334,5 @@ def _settings(about: Mapping[str, Any]) -> dict[str, object]:
     return made | about["recipe"]
 
 
-def _edit(date: str, action: str, arguments: Mapping[str, object], **_: object) -> Edit:
-    told = "; ".join(
-        f"{key}: {listed_values(value)}" for key, value in arguments.items() if value not in (None, [], False)
-    )
-    return Edit(date, action, told)
+def _edited(run: str, edits: Sequence[str]) -> str:
+    return f"The classes are those of the run {Path(run).name} after an edit: {'; '.join(edits)}."

@@ -1,29 +1,30 @@
 """The classes of a finished run, edited as text; the rows of all others stay to the bit.
 
-Each edit gives a new run and leaves the old one and its folder alone; `save_classes` writes what was edited.
+Each edit returns a new run and leaves the old one alone; `save_classes` writes it into a folder of its own.
 """
 
 import copy
 import difflib
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from texthead.errors import DataError, RunError
-from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
+from texthead.files import new_folder, write_json
+from texthead.media.paths import resolved
 from texthead.models.head_rows import text_rows, variant_rows
 from texthead.models.heads import CosineHead, FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
-from texthead.runs.folder import rows_digest, saved_classes
-from texthead.runs.run import Run
+from texthead.runs.folder import save_model, saved_split
+from texthead.runs.run import CALIBRATION, ENCODER, Edit, Run, load_run
+from texthead.runs.scores import NAME as SCORES
 from texthead.text.class_names import check_names
 from texthead.text.prompts import class_prompts, flat
 
@@ -32,6 +33,9 @@ _SAME = 1 - 1e-6
 
 # What these heads have of a class is one row, and nothing else.
 _ONE_ROW = (FrozenHead, TrainableHead, PromptHead, LinearHead)
+
+# What an edited run takes over as it is; a calibration knows which rows it holds for.
+_KEPT_FILES = ("recipe.json", "metrics.jsonl", SCORES, CALIBRATION)
 
 Entry = dict[str, Any]
 
@@ -61,8 +65,7 @@ def add_classes(
     made, shown = _made(run, labels, names, template, prompts or [None] * len(names))
     _check_apart(rows, run.labels, made, labels)
     more = [_entry(*each, row="text") for each in zip(labels, names, shown, strict=True)]
-    arguments = {"labels": list(labels), "prompts": [entry["prompt"] for entry in more]}
-    return _edited(run, torch.cat([rows, made]), [*entries, *more], "add", arguments, [])
+    return _edited(run, torch.cat([rows, made]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
 
 
 def rename_class(
@@ -92,8 +95,8 @@ def rename_class(
     if new != old:
         _check_new(run, [new])
     elif prompt is None and not encode:
-        raise DataError(f"class {old!r} is called that already: give another name, or --encode to make its row anew")
-    was, arguments = entries[place], {"old": old, "new": new}
+        raise DataError(f"class {old!r} is called that already. Give another name, or set encode to make its row anew")
+    was, text = entries[place], f"renamed {old!r} to {new!r}"
     if prompt is not None or encode:
         _check_text(run)
         made, (shown,) = _made(run, [new], [name or new], template, [prompt])
@@ -101,11 +104,12 @@ def rename_class(
         _check_apart(rows[others], [label for label in run.labels if label != old], made, [new])
         rows[place] = made[0]
         now = _entry(new, name or new, shown, row="text")
-        arguments["prompt"] = now["prompt"]
+        source = f"from {' | '.join(flat([shown]))!r}"
+        text = f"made the row of {old!r} anew {source}" if new == old else f"{text}, its row made anew {source}"
     else:
         # Behind a row that is no text, the class name is the label and nothing else.
         now = {**was, "label": new} if was["prompt"] is not None else {**was, "label": new, "name": name or new}
-    return _edited(run, rows, [*entries[:place], now, *entries[place + 1 :]], "rename", arguments, [was])
+    return _edited(run, rows, [*entries[:place], now, *entries[place + 1 :]], Edit(text, {old: new}))
 
 
 def remove_classes(run: Run, labels: Sequence[str]) -> Run:
@@ -120,8 +124,8 @@ def remove_classes(run: Run, labels: Sequence[str]) -> Run:
     kept = [place for place in range(len(entries)) if place not in gone]
     if not kept:
         raise DataError(f"all {len(entries)} classes would be removed: at least one must stay")
-    was = [entries[place] for place in sorted(gone)]
-    return _edited(run, rows[kept], [entries[place] for place in kept], "remove", {"labels": list(labels)}, was)
+    edit = Edit(f"removed {_quoted(labels)}", dict.fromkeys(labels))
+    return _edited(run, rows[kept], [entries[place] for place in kept], edit)
 
 
 def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
@@ -159,7 +163,8 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
     order = [*kept[:at], -1, *kept[at:]]
     rows = torch.stack([merged if place < 0 else rows[place] for place in order])
     left = [now if place < 0 else entries[place] for place in order]
-    return _edited(run, rows, left, "merge", {"labels": list(labels), "into": into}, was)
+    edit = Edit(f"merged {_quoted(labels)} into {into!r}", dict.fromkeys(labels, into))
+    return _edited(run, rows, left, edit)
 
 
 def row_source(run: Run, entry: Entry) -> str:
@@ -269,15 +274,12 @@ def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: st
     return {"label": label, "name": name, "prompt": plain, "row": row}
 
 
-def _edited(
-    run: Run,
-    rows: Float[Tensor, "classes templates dim"],
-    entries: Sequence[Entry],
-    action: str,
-    arguments: dict[str, Any],
-    before: Sequence[Entry],
-) -> Run:
-    """The run with these rows and entries, and the edit in its history."""
+def _quoted(labels: Sequence[str]) -> str:
+    return ", ".join(map(repr, labels))
+
+
+def _edited(run: Run, rows: Float[Tensor, "classes templates dim"], entries: Sequence[Entry], edit: Edit) -> Run:
+    """Return the run with these rows and entries, after an edit more."""
     assert run.classes is not None
     head = copy.deepcopy(run.model.head)
     trained = isinstance(head.weight, nn.Parameter)
@@ -291,91 +293,45 @@ def _edited(
     if isinstance(head, CosineHead):
         shown = [entry["prompt"] for entry in entries]
         head.prompts = None if None in shown else tuple(p if isinstance(p, str) else tuple(p) for p in shown)  # pyright: ignore[reportArgumentType]
-    edit = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "action": action,
-        "arguments": arguments,
-        "before": list(before),
-    }
-    classes = {**run.classes, "classes": list(entries), "history": [*run.classes.get("history", []), edit]}
-    return replace(run, model=run.model.with_head(head), classes=classes)
-
-
-# --- where labels went
-
-
-def followed(label: str | None, history: Sequence[Entry]) -> str | None:
-    """What a label is called after the edits; None once its class was removed."""
-    for edit in history:
-        given = edit["arguments"]
-        if edit["action"] == "rename" and label == given["old"]:
-            label = given["new"]
-        elif edit["action"] == "merge" and label in given["labels"]:
-            label = given["into"]
-        elif edit["action"] == "remove" and label in given["labels"]:
-            return None
-    return label
-
-
-def followed_split(folder: Path, history: Sequence[Entry]) -> dict[str, Any]:
-    """`split.json` with the labels that the classes have after the edits, whether or not it was written since.
-
-    Raises:
-        RunError: it is missing, or its lists of paths and labels are of different lengths.
-    """
-    split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
-    for part in ("train", "held_out"):
-        paths, labels = split.get(part, []), split.get(f"{part}_labels", [])
-        if len(paths) != len(labels) and labels:
-            raise RunError(
-                f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
-            )
-    rest = history[split.get("edits", 0) :]
-    for key in ("train_labels", "held_out_labels"):
-        split[key] = [followed(label, rest) for label in split.get(key, [])]
-    return {**split, "edits": len(history)}
+    edits = (*run.edits, edit)
+    record = {"run": str(resolved(run.folder)), "edits": [each.text for each in edits]}
+    classes = {"template": run.classes["template"], "classes": list(entries), "edited": record}
+    return replace(run, model=run.model.with_head(head), classes=classes, edits=edits)
 
 
 # --- writing
 
 
-def save_classes(run: Run) -> Run:
-    """The run as it now stands in its folder, after its edits were written there.
+def save_classes(run: Run, out: str | Path) -> Run:
+    """Write an edited run into a folder of its own, and return it as read from there.
 
-    Of `model.safetensors` only the head's rows change. It is what makes the edit true: until it takes the place of the
-    old one, readers find the old classes in `classes.json` too (`runs.saved_classes`).
+    The run that was edited stays as it is. Its checkpoints, its report and its TensorBoard files are about the old
+    classes and are not copied. In the new `split.json`, items have the labels of the new classes; those of removed
+    classes have none, but are still known as trained on or held out.
 
     Raises:
-        RunError: no edit to save, or the folder was edited, trained or held by another process since the run was
-            loaded; or the disk is full: then the old classes stand.
+        RunError: no edit to save, there is something at `out`, or it cannot be written.
     """
-    folder, entries = run.folder, _entries(run)
-    assert run.classes is not None
-    history = run.classes.get("history", [])
-    with locked(folder):
-        there = saved_classes(folder)
-        done = there.get("history", [])
-        if there.get("rows") != run.classes["rows"] or history[: len(done)] != done:
-            raise RunError(f"{folder}: was edited or trained since this run was loaded: load it again and edit that")
-        if len(history) == len(done):
-            raise RunError(f"{folder}: no edit to save")
-        head = run.model.head
-        rows = {"head.weight": head.weight.detach().cpu().contiguous()}  # pyright: ignore
-        if isinstance(head, TemplatesHead):
-            rows["head.variants"] = head.variants.cpu().contiguous()
-        if isinstance(head, ProbeHead):
-            rows["head.bias"] = head.bias.detach().cpu().contiguous()
-        digest = rows_digest(rows["head.weight"])
-        classes = {"template": run.classes["template"], "classes": entries, "rows": digest}
-        if classes["rows"] == there["rows"]:
-            classes["history"] = history
-            write_json(folder / "classes.json", classes)
-        else:
-            classes["before"] = {"classes": there["classes"], "rows": there["rows"], "edits": len(done)}
-            classes["history"] = history
-            weights = folder / "model.safetensors"
-            with replacing(weights) as beside:
-                save_file({**load_file(weights), **rows}, beside)
-                write_json(folder / "classes.json", classes)
-        write_json(folder / "split.json", followed_split(folder, history))
-    return replace(run, classes=classes)
+    _entries(run)
+    if not run.edits:
+        raise RunError(f"{run.folder}: no edit to save")
+    split = saved_split(run.folder)
+    split.pop("edits", None)
+    for part in ("train_labels", "held_out_labels"):
+        split[part] = [_label_after(label, run.edits) for label in split.get(part, [])]
+    with new_folder(Path(out)) as folder:
+        write_json(folder / "split.json", split)
+        write_json(folder / "classes.json", run.classes)
+        save_model(folder / "model.safetensors", run.model)
+        for name in _KEPT_FILES:
+            if (run.folder / name).is_file():
+                shutil.copyfile(run.folder / name, folder / name)
+        if run.carries_encoder:
+            shutil.copytree(run.folder / ENCODER, folder / ENCODER)
+    return load_run(out)
+
+
+def _label_after(label: str | None, edits: Sequence[Edit]) -> str | None:
+    for edit in edits:
+        label = None if label is None else edit.labels.get(label, label)
+    return label

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
 from texthead.errors import RunError
-from texthead.files import read_json, replacing, write_json
+from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.models.build import Head
 from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
@@ -113,36 +113,26 @@ def write_run(
 
 
 def rows_digest(rows: Float[Tensor, "classes dim"]) -> str:
-    """A digest of a head's rows, to the bit."""
+    """Return a digest of a head's rows, to the bit: a calibration holds for these rows alone."""
     return hashlib.sha256(rows.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()[:32]
 
 
-def saved_classes(folder: Path) -> dict[str, Any]:
-    """What `classes.json` says of the rows in `model.safetensors`.
+def saved_split(folder: Path) -> dict[str, Any]:
+    """Return what `split.json` holds: the files that were trained on and held out, and their labels.
 
-    An edit of the rows writes `classes.json` first, with the classes of the old rows in it as `before`; the new rows
-    make it true. So where a crash came between, the old classes stand with the old rows.
+    A label is None where an edit removed the item's class.
 
     Raises:
-        RunError: the file is missing or no JSON object, or it speaks of other rows.
+        RunError: it is missing, or its lists of paths and labels are of different lengths.
     """
-    classes = read_json(folder / "classes.json")
-    if not (folder / "model.safetensors").is_file():
-        return classes  # As below. Opening a pipe would wait for its other end.
-    try:
-        with safe_open(folder / "model.safetensors", framework="pt") as file:
-            found = rows_digest(file.get_tensor("head.weight"))
-    except (OSError, MemoryError, RuntimeError, SafetensorError):
-        return classes  # `load_weights` says what is wrong with the file.
-    if classes.get("rows", found) == found:
-        return {**classes, "rows": found}
-    before = classes.get("before")
-    if isinstance(before, dict) and before.get("rows") == found:
-        history = classes.get("history", [])[: before["edits"]]
-        return {**classes, "classes": before["classes"], "history": history, "rows": found}
-    raise RunError(
-        f"{folder}: classes.json is not about the rows in model.safetensors: restore both from the same copy of the run"
-    )
+    split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
+    for part in ("train", "held_out"):
+        paths, labels = split.get(part, []), split.get(f"{part}_labels", [])
+        if len(paths) != len(labels) and labels:
+            raise RunError(
+                f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
+            )
+    return split
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -226,15 +216,30 @@ def check_head_size(about: dict, classes: dict, dim: int, shapes: dict[str, tupl
         raise RunError(f"its head has {asked:,} numbers, model.safetensors {held:,}: they do not belong together")
 
 
-def check_not_edited(out: Path) -> None:
-    """Nothing, if the classes of the run are those that training began with.
+def was_edited(classes: Mapping[str, Any]) -> bool:
+    """Return whether `classes.json` holds other classes than training left.
 
-    Raises:
-        RunError: they were edited since: the checkpoint is of another head.
+    Earlier versions edited a run in place, with a `history` of the edits; now an edit writes another run.
     """
-    edits = len(read_json(out / "classes.json").get("history", []))
-    if edits:
+    return bool(classes.get("edited") or classes.get("history"))
+
+
+def check_not_edited(folder: Path) -> None:
+    """Raise RunError if the classes of a run are not those that training began with."""
+    if was_edited(read_json(folder / "classes.json")):
         raise RunError(
-            f"{out}: its classes were edited after training ({edits} {'edit' if edits == 1 else 'edits'} in "
-            "classes.json), and a resumed run would have the old head: train into another --out"
+            f"{folder}: its classes were edited after training, so it cannot be resumed. Resume the run that it was "
+            "made from, or train into another folder"
+        )
+
+
+def check_edit_is_whole(
+    folder: Path, classes: Mapping[str, Any], split: Mapping[str, Any], rows: Float[Tensor, "classes dim"]
+) -> None:
+    """Raise RunError if an earlier version, which edited classes in place, was stopped while it did."""
+    written = classes.get("rows") in (None, rows_digest(rows))
+    if not written or split.get("edits", 0) != len(classes.get("history", ())):
+        raise RunError(
+            f"{folder}: an edit of its classes was interrupted, so classes.json, split.json and model.safetensors "
+            "disagree. Restore all three from one copy, or repeat the edit with the version of texthead that began it"
         )

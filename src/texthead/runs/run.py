@@ -1,7 +1,7 @@
 """The run folder: what a recogniser needs to live on, written so that a crash never leaves half a file.
 
 recipe.json        hyper-parameters, visual encoder, temporal module, head
-classes.json       one entry a class: label, name, prompt; and how the classes were edited after training
+classes.json       one entry a class: label, name, prompt; in an edited run also which run was edited, and how
 split.json         which files were trained on and which were held out
 metrics.jsonl      one line an optimiser step, one a validation
 model.safetensors  all weights, the head's rows among them
@@ -12,11 +12,11 @@ calibration.json   temperature, threshold and sets, where `texthead calibrate` h
 report.html        the report
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -39,13 +39,13 @@ from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
     FORMAT,
     OLDER_FORMATS,
+    check_edit_is_whole,
     check_head_size,
     check_not_edited,
     empty_head,
     load_weights,
-    rows_digest,
-    saved_classes,
     saved_shapes,
+    saved_split,
 )
 from texthead.text.prompts import class_prompts
 
@@ -77,14 +77,26 @@ def is_run(path: str | Path) -> bool:
     return (Path(path) / "recipe.json").is_file()
 
 
+class Edit(NamedTuple):
+    """An edit of a run's classes, in words.
+
+    Attributes:
+        labels: the labels that it took away, and what the items of each are called now; None if their class is gone.
+    """
+
+    text: str
+    labels: Mapping[str, str | None]
+
+
 @dataclass(frozen=True)
 class Run:
     """A recogniser read back from its folder.
 
-    `classes` is what `classes.json` says of the head's rows: entries, edits so far (`history`), and the digest of the
-    rows in the folder. It is None where the head is not the folder's, after `with_classes`. `text_tuned` says that the
-    rows come from a text encoder that was trained with the run (online matching) and is not in the folder.
-    `calibration` is what the folder holds of it; `prediction.calibration_for` says what of it holds for these rows.
+    `classes` is what `classes.json` says of the head's rows. It is None where the head is not the folder's, after
+    `with_classes`. `edits` are those since the run was loaded, which `class_edits.save_classes` writes into a folder of
+    their own. `text_tuned` says that the rows come from a text encoder that was trained with the run (online matching)
+    and is not in the folder. `calibration` is what the folder holds of it; `prediction.calibration_for` says what of it
+    holds for these rows.
     """
 
     folder: Path
@@ -99,6 +111,7 @@ class Run:
     classes: dict[str, Any] | None = None
     text_tuned: bool = False
     calibration: Calibration | None = None
+    edits: tuple[Edit, ...] = ()
 
     def was_trained_on(self, path: Path) -> bool:
         """Whether the file is a training item: by its path, or as a copy of one elsewhere."""
@@ -208,7 +221,7 @@ class Run:
             if any(prompts or []):
                 raise DataError(f"{self.folder}: has a learned template: give names without sentences, or a template")
             head = old.for_names(encoder.text, labels, read=names).to(old.context.device)
-            return replace(self, model=self.model.with_head(head), classes=None, calibration=None)
+            return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
         center: Tensor | None = getattr(old, "center", None)
         names = names or labels
         head = text_head(
@@ -220,7 +233,7 @@ class Run:
             prompts=class_prompts(template or self.recipe.template, names, prompts or [None] * len(names)),
         )
         head = head.renamed(labels).to(old.weight.device)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        return replace(self, model=self.model.with_head(head), classes=None, calibration=None)
+        return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
 
 
 def _texts(values: object) -> list[str]:
@@ -273,8 +286,7 @@ def load_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not is_run(folder):
         raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
-    about, written = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
-    split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
+    about, classes, split = read_json(folder / "recipe.json"), read_json(folder / "classes.json"), saved_split(folder)
     written_as = about.get("format")
     if written_as not in (FORMAT, *OLDER_FORMATS):
         raise RunError(
@@ -282,7 +294,6 @@ def load_run(folder: str | Path) -> Run:
             "use the version that made it"
         )
     try:
-        classes = saved_classes(folder)
         spec = VisualSpec.from_json(about["encoder"])
         # An imported run carries its encoder; it may have been moved.
         spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
@@ -298,6 +309,9 @@ def load_run(folder: str | Path) -> Run:
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
         # Files that could not be read have no content to be known by.
         contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]
+        load_weights(folder / "model.safetensors", model)
+        rows: Tensor = model.head.weight  # pyright: ignore[reportAssignmentType]
+        check_edit_is_whole(folder, classes, split, rows)
     except TextheadError:
         raise
     except KeyError as error:
@@ -305,10 +319,6 @@ def load_run(folder: str | Path) -> Run:
     except Exception as error:  # timm, open_clip and torch make nearly every kind of values that no run has.
         told = " ".join(str(error).split())[:200]
         raise RunError(f"{folder}: recipe.json, classes.json or split.json holds what no run has ({told})") from None
-    load_weights(folder / "model.safetensors", model)
-    rows: Tensor = model.head.weight  # pyright: ignore[reportAssignmentType]
-    if rows_digest(rows) != classes["rows"] or read_json(folder / "classes.json") != written:
-        raise RunError(f"{folder}: its classes were edited while it was read: try again")
     tuned = (about.get("objective") or {}).get("text") == "online"
     trained = model.eval(), recipe, spec, pixels, trained_on, held_out, *contents
     return Run(folder, *trained, classes=classes, text_tuned=tuned, calibration=_saved_calibration(folder))

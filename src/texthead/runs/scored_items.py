@@ -1,6 +1,5 @@
 """Which items a run may be scored on: held out, and never trained on."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +9,16 @@ from texthead.errors import DataError
 from texthead.media.paths import resolved
 from texthead.media.shard import is_there
 from texthead.runs import run as runs
-from texthead.runs.class_edits import followed, followed_split
+from texthead.runs.folder import saved_split
 
 
 def held_out_items(run: runs.Run) -> Dataset:
-    """The items that a run held out, under the labels that its classes have after their edits.
+    """Return the items that a run held out; those of classes that an edit removed are left out, with a note.
 
     Raises:
         DataError: it held out none, or some are gone from where they were.
     """
-    assert run.classes is not None
-    split = followed_split(run.folder, run.classes.get("history", []))
+    split = saved_split(run.folder)
     paths, labels = split["held_out"], split["held_out_labels"]
     groups = split.get("held_out_groups") or [None] * len(paths)
     every = zip(paths, labels, groups, strict=True)
@@ -75,31 +73,6 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[D
             "name other data, or pass --split train to score training items"
         )
     return chosen, name
-
-
-def follow_edits(run: runs.Run, chosen: Dataset) -> tuple[Dataset, list[str]]:
-    """The items under the labels that the run's classes have after its edits, and a line for each label that changed.
-
-    Items of a class that was removed are left out. A label that is one of the run's is taken as it is.
-
-    Raises:
-        DataError: no item is left.
-    """
-    history = run.classes["history"] if run.classes and "history" in run.classes else []
-    now = {label: label if label in run.labels else followed(label, history) for label in chosen.classes}
-    lines: list[str] = []
-    counts = Counter(chosen.labels)
-    for before, after in now.items():
-        count = counts[before]
-        if after is None:
-            lines.append(f"{before!r} was removed from the run: {count} of its items not scored")
-        elif after != before:
-            lines.append(f"{before!r} is called {after!r} in the run now: {count} of its items scored so")
-    items = ((item, now[item.label]) for item in chosen.items)
-    left = tuple(replace(item, label=label) for item, label in items if label is not None)
-    if not left:
-        raise DataError(f"{chosen.source}: all {len(chosen)} items are of classes that were removed from the run")
-    return replace(chosen, items=left), lines
 
 
 def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:

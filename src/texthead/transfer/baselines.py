@@ -24,7 +24,7 @@ from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Bar, no_bar
 from texthead.recipes import Recipe
 from texthead.runs import run as runs
-from texthead.runs.class_edits import followed_split
+from texthead.runs.folder import saved_split
 from texthead.text import prompts
 from texthead.transfer.closed_form import logistic_probe
 
@@ -100,11 +100,6 @@ def baselines(
         table.lines.append(note)
 
 
-def listed_values(value: object) -> str:
-    """Return a value as text, a list with commas."""
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def _pretrained(run: runs.Run, cache: Path | None, reading: Reading, bar: Bar) -> Pretrained:
     """Return the run's encoder as it was before training; its features are cached in a folder of their own."""
     encoder = run.encoder()
@@ -143,7 +138,7 @@ def eval_baselines(
     """Score zero-shot and a probe on the evaluated items, where the training items are few and still there."""
     table = Comparison(parts, run.labels)
     assert run.classes is not None
-    split = followed_split(run.folder, run.classes.get("history", []))
+    split = saved_split(run.folder)
     pairs = zip(split["train"], split["train_labels"], strict=True)
     known = [(Path(path), label) for path, label in pairs if label in run.labels]
     paths = [path for path, _ in known]
