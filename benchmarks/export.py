@@ -24,14 +24,14 @@ import texthead as th
 from benchmarks.__main__ import machine
 from texthead import cli
 from texthead.data.clips import ViewClips
-from texthead.data.protocol import Look, Pixels
+from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.evaluation.intervals import wilson_interval
 from texthead.export.export import MODELS, Scorer, To
 from texthead.export.parity import noise_clips
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.prediction.predict import look_of
+from texthead.prediction.predict import protocol_of
 from texthead.runs.folder import write_run
 from texthead.runs.run import Run
 
@@ -48,9 +48,9 @@ WAYS: tuple[tuple[str, To, bool], ...] = (
 Score = Callable[[np.ndarray], np.ndarray]
 
 
-def scorer_of(run: Run, look: Look) -> Score:
+def scorer_of(run: Run, protocol: Protocol) -> Score:
     """The run's own model."""
-    model = Scorer(run.model.eval(), look.pooling).eval()
+    model = Scorer(run.model.eval(), protocol.pooling).eval()
 
     def score(clips: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -100,14 +100,14 @@ def row(name: str, way: str, found: np.ndarray, own: np.ndarray, truth: np.ndarr
 
 def rows_of(name: str, data: th.Dataset, run: Run, scratch: Path) -> list[str]:
     """The lines of a set."""
-    _, look = look_of(run)
+    _, protocol = protocol_of(run)
     test = data.split("test")
     views = ViewClips(
-        [i.path for i in test.items], [0] * len(test), frames=look.frames, views=look.views, pixels=look.pixels
+        [i.path for i in test.items], [0] * len(test), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes
     )
     clips = [views[i][0][None].numpy() for i in range(len(test))]  # pyright: ignore
     truth = np.array([run.labels.index(label) for label in test.labels])
-    own, base = scored(scorer_of(run, look), clips)
+    own, base = scored(scorer_of(run, protocol), clips)
     whole = (run.folder / "model.safetensors").stat().st_size / 1e6
     lines = [row(name, "the run, torch", own, own, truth, whole, f"{base:.1f} (1.0x)")]
     for way, to, int8 in WAYS:
@@ -144,9 +144,9 @@ def vit_rows(scratch: Path, clips: int = 12) -> list[str]:
     recipe = th.Recipe(name="random", frames=1, size=224, resize=224)
     write_run(scratch / "vit", Recognizer(build_visual(spec), MeanPool(), head), recipe, pixels, names, nothing)
     run = th.load_run(scratch / "vit")
-    _, look = look_of(run)
-    noise = [noise_clips(1, 1, look)] * clips
-    _, base = scored(scorer_of(run, look), noise)
+    _, protocol = protocol_of(run)
+    noise = [noise_clips(1, 1, protocol)] * clips
+    _, base = scored(scorer_of(run, protocol), noise)
     whole = (run.folder / "model.safetensors").stat().st_size / 1e6
     lines = [f"| ViT-B/32, random | the run, torch | | | | {whole:.1f} | {base:.1f} (1.0x) |"]
     for way, to, int8 in WAYS[:2]:

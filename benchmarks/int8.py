@@ -28,7 +28,7 @@ from paper.tinyclip import kept
 from texthead import cli
 from texthead.data.clips import ViewClips
 from texthead.evaluation.intervals import paired_interval
-from texthead.prediction.predict import look_of
+from texthead.prediction.predict import protocol_of
 
 REAL: Mapping[str, str] = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
 PAIRS, TRAINED, TESTED = 24, 8, 20
@@ -65,13 +65,13 @@ def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out
         raise SystemExit(2)
     run = th.load_run(out / "run")
     th.export(run, out / "int8", to="onnx", int8=True)
-    _, look = look_of(run)
+    _, protocol = protocol_of(run)
     test = th.read_dataset(source).split("test")
     paths = [item.path for item in test.items]
-    views = ViewClips(paths, [0] * len(paths), frames=look.frames, views=look.views, pixels=look.pixels)
+    views = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
     clips = [views[i][0][None].numpy() for i in range(len(paths))]  # pyright: ignore
     truth = np.array([run.labels.index(label) for label in test.labels])
-    own, found = (scored(score, clips)[0] for score in (scorer_of(run, look), folder_of(out / "int8", "onnx")))
+    own, found = (scored(score, clips)[0] for score in (scorer_of(run, protocol), folder_of(out / "int8", "onnx")))
     sizes = (run.folder / "model.safetensors", out / "int8" / "model.onnx")
     return Costs(
         own.argmax(1) == truth,
