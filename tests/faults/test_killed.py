@@ -46,9 +46,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
 ) -> None:
     """Kill it ten times at random moments: while it begins the folder, in a step, while it writes a checkpoint."""
     recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
-    expected = train(
-        make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", execution=Execution(checkpoint_every=1)
-    )
+    every = Execution(checkpoint_every=1)
+    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", execution=every)
     rng = random.Random(f"moments {saving}")
 
     def go_on() -> list[dict]:
