@@ -103,7 +103,11 @@ def rows_of(name: str, data: th.Dataset, run: Run, scratch: Path) -> list[str]:
     _, protocol = protocol_of(run)
     test = data.split("test")
     views = ViewClips(
-        [i.path for i in test.items], [0] * len(test), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes
+        [i.path for i in test.items],
+        [0] * len(test),
+        frames=protocol.frames,
+        views=protocol.views,
+        pixels=protocol.sizes,
     )
     clips = [views[i][0][None].numpy() for i in range(len(test))]  # pyright: ignore
     truth = np.array([run.labels.index(label) for label in test.labels])

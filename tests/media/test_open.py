@@ -22,9 +22,10 @@ from texthead.errors import DataError, MediaError
 from texthead.media import image as images
 from texthead.media import limits, video_stream
 from texthead.media import video as videos
-from texthead.media.image import IMAGE_SUFFIXES, FrameFolder, Image
-from texthead.media.open import check, is_image, is_media, open_media, suffix_of
-from texthead.media.video import VIDEO_SUFFIXES, Video
+from texthead.media.image import FrameFolder, Image
+from texthead.media.open import check, is_image, is_media, media_suffixes, open_media, suffix_of
+from texthead.media.reader import Media
+from texthead.media.video import Video
 
 
 def sequential(path: Path) -> list[np.ndarray]:
@@ -34,7 +35,7 @@ def sequential(path: Path) -> list[np.ndarray]:
         return [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in frames]
 
 
-def pictures(media: Video | Image, indices: list[int]) -> list[np.ndarray]:
+def pictures(media: Media, indices: list[int]) -> list[np.ndarray]:
     return [*media.frames_at(indices).permute(0, 2, 3, 1).numpy()]
 
 
@@ -55,9 +56,9 @@ def assert_random_access_is_exact(path: Path, each: bool = False) -> None:
         reference = sequential(path)
         n = media.num_frames
         assert n == len(reference)
-        assert len(media.pts_seconds) == n
-        assert media.pts_seconds == sorted(media.pts_seconds)
-        assert media.pts_seconds[0] == 0
+        assert len(media.times) == n
+        assert media.times == sorted(media.times)
+        assert media.times[0] == 0
         rng = np.random.default_rng(0)
         requests = [[n - 1], [n // 2], [n // 2, n // 2 - 1], [i * n // 8 for i in range(8)], [n - 1, 0, n - 1]]
         requests += [rng.integers(0, n, 3).tolist() for _ in range(3)] + [list(range(min(n, 64)))]
@@ -75,8 +76,8 @@ def test_a_name_says_whether_it_is_media_or_an_image():
     assert not any(map(is_media, ["a.txt", "mp4", ".mp4", "a.mp4.part", "a", ""]))
     assert is_image("a/img_00001.JPG")
     assert not any(map(is_image, ["a/img_{:05d}.jpg", "a.mp4", "a.gif", "a"]))
-    assert not VIDEO_SUFFIXES & IMAGE_SUFFIXES
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES)
+    assert not Video.suffixes & Image.suffixes
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in media_suffixes())
 
 
 # ---- videos: exactness
@@ -140,8 +141,8 @@ def test_shape_order_type_and_memory(folder):
 def test_times_of_a_variable_rate_and_a_duration_that_counts_the_last_frame(folder):
     times = [0, 1, 2, 10, 11, 30]
     with open_media(x264(folder / "times.mp4", count=6, times=times)) as media:
-        assert media.pts_seconds == pytest.approx([time / RATE for time in times])
-        assert media.duration_seconds >= media.pts_seconds[-1]
+        assert media.times == pytest.approx([time / RATE for time in times])
+        assert media.duration_seconds >= media.times[-1]
     with open_media(x264(folder / "second.mp4", count=25)) as media:
         assert media.duration_seconds == pytest.approx(1.0)
 
@@ -336,7 +337,7 @@ def test_an_image_is_a_clip_of_one_frame(tmp_path):
     assert check(path) == 1
 
 
-@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(Image.suffixes))
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "1"])
 def test_every_kind_of_image_becomes_rgb(tmp_path, suffix, mode):
     image = PIL.Image.fromarray(scene(1)[0]).convert(mode)
@@ -530,7 +531,7 @@ def test_frames_of_two_sizes_of_which_one_is_missing_or_of_another_kind(tmp_path
 )
 def test_the_suffix_that_fits_a_content(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
-    if suffix in VIDEO_SUFFIXES - {".gif"}:
+    if suffix in Video.suffixes - {".gif"}:
         encode(path, "mpeg2video" if suffix == ".mpg" else "mpeg4", count=4)
     else:
         write_image(path, "red")

@@ -14,7 +14,7 @@ import pytest
 from made import pictures, sound, write_timed
 from messages import refuses
 from texthead.errors import MediaError
-from texthead.media.video import VIDEO_SUFFIXES
+from texthead.media.video import Video
 from texthead.media.video_pipe import PipedVideo
 from texthead.prediction.timeline import Source, open_timed
 
@@ -73,7 +73,7 @@ def test_frames_in_order_are_those_at_all_indices(uneven: Path):
     with open_timed(uneven) as video:
         expected = video.frames_at(range(video.num_frames)).permute(0, 2, 3, 1).numpy()
         found = [(seconds, np.array(take())) for seconds, take in video.in_order()]
-    assert [seconds for seconds, _ in found] == video.pts_seconds
+    assert [seconds for seconds, _ in found] == video.times
     assert np.array_equal(np.stack([picture for _, picture in found]), expected)
 
 
@@ -82,7 +82,7 @@ def test_real_files_through_a_pipe(shared: Path):
     """Most can be read through a pipe; the others need to seek or have no time stamps in order."""
     same, reasons = 0, []
     for path in sorted((shared / "decode").rglob("*")):
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
+        if path.suffix.lower() not in Video.suffixes:
             continue
         try:
             with open_timed(path) as video:

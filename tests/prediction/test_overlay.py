@@ -12,7 +12,7 @@ from PIL import ImageColor
 from made import pictures, write_timed
 from messages import refuses
 from texthead.errors import MediaError, RunError
-from texthead.media.video import Video
+from texthead.media.reader import Media
 from texthead.prediction.events import Event
 from texthead.prediction.overlay import Curve, codec, colours, enlarged, write_overlay
 from texthead.prediction.timeline import open_timed
@@ -42,19 +42,19 @@ def bar_length(frame: np.ndarray, row: int, colour: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Video, np.ndarray]]:
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Media, np.ndarray]]:
     """The overlay of EVENTS and its frames."""
     with open_timed(drawn(tmp_path_factory.mktemp("overlay"), EVENTS)) as video:
         yield video, video.frames_at(range(8)).permute(0, 2, 3, 1).numpy()
 
 
-def test_it_has_every_frame_at_its_time(shown: tuple[Video, np.ndarray]):
+def test_it_has_every_frame_at_its_time(shown: tuple[Media, np.ndarray]):
     with open_timed(shown[0].path.parents[1] / "a.mp4") as source:
-        assert shown[0].pts_seconds == pytest.approx(source.pts_seconds, abs=1e-4)
+        assert shown[0].times == pytest.approx(source.times, abs=1e-4)
         assert shown[0].duration_seconds == pytest.approx(source.duration_seconds, abs=1e-4)
 
 
-def test_names_are_there_while_their_event_is_on(shown: tuple[Video, np.ndarray]):
+def test_names_are_there_while_their_event_is_on(shown: tuple[Media, np.ndarray]):
     frames = shown[1]
     cat, dog = colours(EVENTS).values()
     assert [bar_length(frame, 0, cat) for frame in frames] == pytest.approx([0, 0, 0, 0.5, 0.75, 0.75, 0, 0], abs=0.06)
@@ -65,7 +65,7 @@ def test_names_are_there_while_their_event_is_on(shown: tuple[Video, np.ndarray]
     assert np.abs(frames[0][:200].astype(int) - np.array([40, 190, 60])).mean() < 30
 
 
-def test_the_line_at_the_bottom_shows_all_events_and_the_place(shown: tuple[Video, np.ndarray]):
+def test_the_line_at_the_bottom_shows_all_events_and_the_place(shown: tuple[Media, np.ndarray]):
     frames, whole = shown[1], shown[0].duration_seconds
     for frame, seconds in zip(frames, UNEVEN, strict=True):
         white = np.nonzero(frame[-3:].min((0, 2)) > 180)[0]

@@ -78,7 +78,7 @@ def tone(path: Path) -> tuple[str, float, float]:
         frames = video.frames_at(range(video.num_frames))
         # Names and the line of events are drawn above and below this.
         middle = frames[:, :, frames.shape[2] // 3 : frames.shape[2] // 2].float().mean((1, 2, 3))
-        white = video.begin_seconds + video.pts_seconds[int((middle > 128).nonzero()[0])]
+        white = video.begin_seconds + video.times[int((middle > 128).nonzero()[0])]
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         times: list[float] = []

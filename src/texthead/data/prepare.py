@@ -32,8 +32,9 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.files import locked, read_json, replacing, write_json
 from texthead.media.fingerprints import fingerprints
 from texthead.media.limits import MAX_SIDE
-from texthead.media.open import Media, is_image, open_media
+from texthead.media.open import is_image, open_media
 from texthead.media.paths import address, resolved
+from texthead.media.reader import Media
 from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP
 
 # The times of the chosen frames are kept to a millisecond.
@@ -347,13 +348,13 @@ def encoded(path: Path, options: ShardOptions) -> tuple[str, bytes, dict[str, An
             chosen = evenly(media.num_frames, options.frames)
             frames = _small(media, chosen, options.short_side)
             about: dict[str, Any] = {"frames": chosen, "source_frames": media.num_frames}
-            seconds = getattr(media, "pts_seconds", None)
+            seconds = media.times
     except OSError as error:
         raise MediaError(path, f"cannot be read ({error.strerror}); check its rights") from None
     if is_image(path) and len(chosen) == 1:
         suffix, data = ".jpg", jpeg(frames[0], options.quality)
     else:
-        if seconds is not None:
+        if seconds:
             about["seconds"] = [round(seconds[index], _DIGITS) for index in chosen]
         suffix, data = ".avi", motion_jpeg(frames, options.quality, rate=_rate(about.get("seconds")))
     if len(data) > MOST_BYTES_OF_CLIP:

@@ -5,7 +5,7 @@ Every frame is decoded once; sixteen of them, evenly placed, are looked at.
 
 import io
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +17,8 @@ from texthead.data.dataset import Dataset
 from texthead.data.sampling import centre_in_segment, evenly
 from texthead.errors import MediaError
 from texthead.media.fingerprints import content_digest
-from texthead.media.image import FrameFolder, Image
-from texthead.media.open import Media, open_media
-from texthead.media.video import Video
+from texthead.media.open import open_media
+from texthead.media.reader import Media
 from texthead.parallel.progress import Bar, no_bar
 from texthead.parallel.worker_pool import Lost, watched
 
@@ -101,7 +100,14 @@ def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
     try:
         with open_media(path) as media:
             # Only of what opens: a folder has no bytes, and those of a device never end.
-            facts = replace(_with_header(facts, media), digest=content_digest(path))
+            facts = replace(
+                facts,
+                digest=content_digest(path),
+                frames=media.num_frames,
+                listed=media.listed_frames,
+                seconds=media.duration_seconds,
+                uneven=uneven_part(media.times),
+            )
             return _with_frames(facts, media, thumbnail=thumbnail)
     except MediaError as error:
         missing = bytes_missing(path) if error.fault == "unreadable" else 0
@@ -137,47 +143,20 @@ def bytes_missing(path: Path) -> int:
     return max(0, place - size)
 
 
-def _with_header(facts: Facts, media: Media) -> Facts:
-    """The facts, with what is known before a frame is decoded."""
-    facts = replace(facts, frames=media.num_frames)
-    if not isinstance(media, Video):
-        return facts
-    return replace(
-        facts, listed=media.listed_frames, seconds=media.duration_seconds, uneven=uneven_part(media.pts_seconds)
-    )
-
-
 def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
     """The facts, with what is known after all frames are decoded."""
     wanted = evenly(media.num_frames, _LOOKED_AT)
     greys: list[Float[np.ndarray, "64 64"]] = []
-    for index, picture in _pictures(media, wanted):
+    for index, picture in media.checked_frames(wanted):
         height, width = picture.shape[:2]
         if thumbnail and index == wanted[len(wanted) // 2]:
             facts = replace(facts, thumbnail=_thumbnail(picture))
         greys.append(_grey(picture, 64, 64))
         facts = replace(facts, width=width, height=height)
-    return replace(facts, turned=_turned(media), look=_look(greys))
+    return replace(facts, turned=media.turned, look=_look(greys))
 
 
-def _pictures(media: Media, wanted: list[int]) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
-    """(index, picture) of each wanted frame, while or after every frame is decoded."""
-    if isinstance(media, Video):
-        yield from media.checked_frames(set(wanted))
-        return
-    if isinstance(media, FrameFolder):
-        media.check()
-    for index in wanted:
-        yield index, media.frames_at([index])[0].permute(1, 2, 0).numpy()
-
-
-def _turned(media: Media) -> bool:
-    if isinstance(media, Video):
-        return media.rotation != 0
-    return isinstance(media, Image) and media.orientation != 1
-
-
-def uneven_part(seconds: list[float]) -> float:
+def uneven_part(seconds: Sequence[float]) -> float:
     """The part of the gaps between times, in seconds, that are off the median gap by more than a quarter of it.
 
     Worked example: 0 1 2 3 5 has the gaps 1 1 1 2, and a quarter of them is off.

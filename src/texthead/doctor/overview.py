@@ -3,17 +3,12 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median_low
 
 from texthead.data.dataset import Item
 from texthead.data.sampling import evenly
 from texthead.doctor.facts import Facts
-from texthead.media.frame_folder import is_template
-from texthead.media.open import is_image
-
-# One, and several, of each kind.
-_KINDS = {"video": "videos", "image": "images", "frame folder": "frame folders"}
+from texthead.media.open import kind_of
 
 _SPLITS = ("train", "val", "test", "none")
 
@@ -40,7 +35,7 @@ class Summary:
 
     Attributes:
         splits: how many items are in train, val, test and none of them; those that occur.
-        kinds: how many items are videos, images and folders of frames; those that occur.
+        kinds: how many items there are of each kind that occurs ("video", "image", ...).
         unreadable: how many items cannot be read whole; what follows is of the others.
         frames: of an item; `all_frames` is their sum.
         seconds: of a video; `all_seconds` is their sum.
@@ -88,13 +83,12 @@ def _summary(name: str, items: Sequence[Item], facts: Sequence[Facts]) -> Summar
     whole = [fact for fact in facts if fact.fault is None]
     seconds = [fact.seconds for fact in whole if fact.seconds > 0]
     splits = Counter(item.split or "none" for item in items)
-    kinds = Counter(kind_of(item.path) for item in items)
     sizes = Counter((fact.width, fact.height) for fact in whole)
     return Summary(
         name=name,
         items=len(items),
         splits={split: splits[split] for split in _SPLITS if splits[split]},
-        kinds={kind: kinds[kind] for kind in _KINDS if kinds[kind]},
+        kinds=dict(Counter(kind_of(item.path) for item in items).most_common()),
         unreadable=len(facts) - len(whole),
         frames=_spread([fact.frames for fact in whole]),
         all_frames=sum(fact.frames for fact in whole),
@@ -103,13 +97,6 @@ def _summary(name: str, items: Sequence[Item], facts: Sequence[Facts]) -> Summar
         size=sizes.most_common(1)[0][0] if sizes else None,
         sizes=len(sizes),
     )
-
-
-def kind_of(path: Path) -> str:
-    """What an item is, by its name: a video, an image or a folder of frames."""
-    if is_template(path):
-        return "frame folder"
-    return "image" if is_image(path) else "video"
 
 
 def _spread(numbers: Sequence[int] | Sequence[float]) -> Spread | None:
@@ -145,7 +132,7 @@ def unreadable_text(whole: Summary) -> str:
 
 def kinds_text(kinds: dict[str, int]) -> str:
     """As in `12 videos, 1 image`."""
-    return ", ".join(f"{count:,} {kind if count == 1 else _KINDS[kind]}" for kind, count in kinds.items())
+    return ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in kinds.items())
 
 
 def duration(seconds: float) -> str:

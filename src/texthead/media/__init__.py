@@ -1,6 +1,7 @@
 """Files -> frames.
 
-open          open any file by its name, the only door to the decoders
+open          open any file by its name, the only door to the decoders; the table of readers
+reader        what every reader offers: the base class Media
 video         the frames of a video, by number
 video_stream  a video stream as it is stored, and whether it is complete
 video_pipe    a pipe -> frames with their times

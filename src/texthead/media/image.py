@@ -1,7 +1,7 @@
 """Pictures as clips: an image is a clip of one frame, a folder of images under a template one of many."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,74 +9,67 @@ import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from texthead.errors import Fault, MediaError
-from texthead.media.frame_folder import frame_files
-from texthead.media.limits import changed_size, check_file, check_indices, check_size
+from texthead.media.frame_folder import frame_files, is_template
+from texthead.media.limits import changed_size, check_file, check_size
+from texthead.media.reader import Media, Picture
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-
-# What Pillow may take a file for.
-IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+# What Pillow may take a file for, and the usual suffix of each.
+_FORMATS = {"BMP": ".bmp", "GIF": ".gif", "JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 
 
-class Image:
+class Image(Media):
     """One picture as a clip of one frame, upright by its EXIF orientation, in RGB.
 
     Transparency is dropped, not blended; 16-bit grey keeps its upper eight bits; an animated file gives its
     first picture (but .gif is a video).
     """
 
+    kind = "image"
+    suffixes = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
     num_frames = 1
 
     def __init__(self, path: Path, data: bytes | None = None):
-        self.path = path
+        super().__init__(path)
         with _pillow_faults(path):
-            self._image = PIL.Image.open(path if data is None else io.BytesIO(data), formats=IMAGE_FORMATS)
+            self._image = PIL.Image.open(path if data is None else io.BytesIO(data), formats=tuple(_FORMATS))
         check_size(path, *self._image.size)
 
-    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
-        """The picture, once for every index; each index must be 0.
+    @classmethod
+    def suffix_of(cls, content: bytes) -> str | None:
+        """Return the suffix of the format that Pillow finds."""
+        try:
+            with PIL.Image.open(io.BytesIO(content), formats=tuple(_FORMATS)) as image:
+                # Of JPEG files with several pictures Pillow says MPO.
+                return {**_FORMATS, "MPO": ".jpg"}.get(image.format or "")
+        except Exception:  # On what is no image Pillow's readers raise nearly every kind there is.
+            return None
 
-        Raises: DataError for another index; MediaError for a damaged picture.
+    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+        """Yield the picture, if it is wanted.
+
+        Raises: MediaError for a damaged picture.
         """
-        check_indices(self.path, indices, self.num_frames)
         with _pillow_faults(self.path):
             picture = np.asarray(_upright_rgb(self._image))
-        # `repeat` also makes the memory our own: Pillow's is read-only.
-        return torch.from_numpy(picture[None].repeat(len(indices), axis=0)).permute(0, 3, 1, 2)
+        yield from ((index, picture) for index in wanted)
 
     @property
-    def orientation(self) -> int:
-        """How EXIF says that the picture lies, 1 to 8; 1 is upright.
+    def turned(self) -> bool:
+        """Whether EXIF says that the picture is not upright as it is stored.
 
         Raises: MediaError for EXIF that cannot be read.
         """
         with _pillow_faults(self.path):
-            return int(self._image.getexif().get(PIL.ExifTags.Base.Orientation, 1))
-
-    def check(self) -> int:
-        """1, after decoding the picture.
-
-        Raises: MediaError for a damaged picture.
-        """
-        self.frames_at([0])
-        return self.num_frames
+            return self._image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1
 
     def close(self) -> None:
+        """Release the file."""
         self._image.close()
 
-    def __enter__(self) -> "Image":
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class FrameFolder:
+class FrameFolder(Media):
     """The pictures of a folder that fit a template, by ascending number, as the frames of one clip.
 
     `path` is the folder and the template, as `v1/img_{:05d}.jpg`. Pictures are opened when they are asked for.
@@ -84,67 +77,43 @@ class FrameFolder:
     Source: the published code's `image_tmpl`.
     """
 
+    kind = "frame folder"
+    suffixes = Image.suffixes
+    one_file = False
+
     def __init__(self, path: Path):
-        self.path = path
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        super().__init__(path)
+        if path.suffix.lower() not in self.suffixes:
             raise MediaError(path, f"frames must be images, and {path.suffix or 'no suffix'!r} is none of theirs")
         self._files = frame_files(path)
+        self._shape: tuple[int, ...] | None = None
         self.num_frames = len(self._files)
 
-    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
-        """The frames at `indices`, in that order; an index may come twice, its picture is read once.
+    @classmethod
+    def takes(cls, path: Path) -> bool:
+        """Return whether the name is a template."""
+        return is_template(path)
 
-        Raises: DataError for an index outside 0..num_frames-1; MediaError for a damaged picture, or one of
-        another size.
+    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+        """Yield (index, picture) of each wanted frame by ascending number.
+
+        Raises: MediaError for a damaged picture, or one of another size than the first that was read.
         """
-        check_indices(self.path, indices, self.num_frames)
-        places: dict[int, list[int]] = {}
-        for place, index in enumerate(indices):
-            places.setdefault(index, []).append(place)
-        out: np.ndarray | None = None
-        for index in sorted(places):
-            picture = self._picture(index)
-            if out is None:
-                out = np.empty((len(indices), *picture.shape), np.uint8)
-            self._check_same_size(out.shape[1:], picture.shape, index)
-            out[places[index]] = picture
-        assert out is not None, "check_indices lets no empty request through"
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
+        for index in sorted(wanted):
+            picture = self._read(self._files[index])
+            self._shape = self._shape or picture.shape
+            if picture.shape != self._shape:
+                problem = f"{changed_size(self._shape, picture.shape)} (at {self._files[index].name})"
+                raise MediaError(self.path, problem, "changing size")
+            yield index, picture
 
-    def check(self) -> int:
-        """The number of frames, after decoding every one of them; none is kept.
-
-        Raises: MediaError for the first fault.
-        """
-        shape: tuple[int, ...] | None = None
-        for index in range(self.num_frames):
-            here = self._picture(index).shape
-            shape = shape or here
-            self._check_same_size(shape, here, index)
-        return self.num_frames
-
-    def _picture(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
-        file = self._files[index]
+    def _read(self, file: Path) -> Picture:
         try:
             check_file(file)
             with Image(file) as image:
-                return image.frames_at([0])[0].permute(1, 2, 0).numpy()
+                return dict(image.pictures({0}))[0]
         except MediaError as error:
             raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
-
-    def _check_same_size(self, before: tuple[int, ...], here: tuple[int, ...], index: int) -> None:
-        if here != before:
-            problem = f"{changed_size(before, here)} (at {self._files[index].name})"
-            raise MediaError(self.path, problem, "changing size")
-
-    def close(self) -> None:
-        """Nothing: no picture stays open."""
-
-    def __enter__(self) -> "FrameFolder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
@@ -159,7 +128,7 @@ def _upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 @contextmanager
 def _pillow_faults(path: Path) -> Iterator[None]:
-    """Turns what Pillow raises into MediaError."""
+    """Turn what Pillow raises into MediaError."""
     try:
         yield
     except Exception as error:  # On damaged files Pillow's readers raise nearly every kind there is.

@@ -8,30 +8,29 @@ thread a file: run several files side by side instead.
 import io
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import dropwhile, islice
 from pathlib import Path
 
-import numpy as np
-import torch
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
-from jaxtyping import UInt8
-from torch import Tensor
 
 from texthead.errors import MediaError
-from texthead.media.limits import changed_size, check_indices, check_size
+from texthead.media.limits import check_size
 from texthead.media.mp4_header import claimed_samples
+from texthead.media.reader import Media, Picture, Take
 from texthead.media.video_stream import (
     Tally,
     check_whole,
     decoder_faults,
     one_thread,
+    open_container,
     open_stream,
     seconds_from,
     stored_packets,
@@ -40,10 +39,17 @@ from texthead.media.video_stream import (
     whole_frames,
 )
 
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
-    | {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
-)
+# What FFmpeg calls a container, and its usual suffix.
+_SUFFIXES = {
+    "asf": ".wmv",
+    "avi": ".avi",
+    "flv": ".flv",
+    "matroska,webm": ".mkv",
+    "mov,mp4,m4a,3gp,3g2,mj2": ".mp4",
+    "mpeg": ".mpg",
+    "mpegts": ".ts",
+    "ogg": ".ogv",
+}
 
 # Frames of a video, with what else its header lists: 38 hours at 30 frames a second.
 MAX_SAMPLES = 2**22
@@ -57,23 +63,21 @@ _HELD_BYTES = 256 * 2**20
 # What a packet takes beside its bytes.
 _PACKET_BYTES = 512
 
-# What gives a frame's picture, upright: only those that are looked at are turned into RGB.
-Take = Callable[[], UInt8[np.ndarray, "height width 3"]]
 
-
-class Video:
+class Video(Media):
     """The frames of a file's best video stream in presentation order, upright by the container's rotation.
 
-    `num_frames` is the number of frames that a player shows; `pts_seconds` says when it shows each of them, counted
-    from the first, which is at `begin_seconds` on the file's clock; `duration_seconds` is the end of the last one;
-    `has_times` is False where the file says no times and they were counted from its frame rate. Not applied: a sample
-    aspect ratio other than 1:1, and mirroring in the container's matrix.
+    Not applied: a sample aspect ratio other than 1:1, and mirroring in the container's matrix.
     """
 
+    suffixes = frozenset(
+        {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
+        | {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+    )
+
     def __init__(self, path: Path, data: bytes | None = None):
-        self.path = path
+        super().__init__(path)
         self._data = data
-        self.has_times = True
         self._until = time.thread_time() + MAX_SECONDS
         check_claims(path, data)
         self._container, self._stream = open_stream(path, data)
@@ -91,53 +95,35 @@ class Video:
             ticks = self._count_frames() if self._order is None else [self._pts(i) for i in self._order]
             if not ticks:
                 raise MediaError(path, "no frame of its video stream decodes; fetch or encode the file again")
-            self.pts_seconds = seconds_from(ticks[0], ticks, self._stream)
+            self.times = seconds_from(ticks[0], ticks, self._stream)
             (self.begin_seconds,) = seconds_from(0, ticks[:1], self._stream)
             self.num_frames = len(ticks)
-            self.duration_seconds = self.pts_seconds[-1] + self._last_frame_seconds()
+            self.listed_frames = self._stream.frames
+            self.duration_seconds = self.times[-1] + self._last_frame_seconds()
         except BaseException:
             self.close()
             raise
 
-    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
-        """The frames at `indices`, in that order; an index may come twice, its frame is decoded once.
+    @classmethod
+    def suffix_of(cls, content: bytes) -> str | None:
+        """Return the suffix of the container that FFmpeg finds."""
+        try:
+            check_claims(Path(), content)
+            with open_container(io.BytesIO(content)) as container:
+                return _SUFFIXES.get(container.format.name)
+        except (FFmpegError, MediaError):
+            return None
 
-        The memory is channels-last (rows of RGB triples), which torchvision resizes fastest.
+    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+        """Yield (index, picture) of each wanted frame, in the order of decoding.
 
-        Raises: DataError for an index outside 0..num_frames-1; MediaError for damage on the way to a wanted
-        frame.
+        Raises: MediaError for damage on the way to a wanted frame.
         """
-        check_indices(self.path, indices, self.num_frames)
         self._until = time.thread_time() + MAX_SECONDS
-        places: dict[int, list[int]] = {}
-        for place, index in enumerate(indices):
-            places.setdefault(index, []).append(place)
-        out: np.ndarray | None = None
-        for index, frame in self._frames(set(places)):
-            picture = self._rgb(frame)
-            if out is None:
-                out = np.empty((len(indices), *picture.shape), np.uint8)
-            if picture.shape != out.shape[1:]:
-                raise MediaError(self.path, changed_size(out.shape[1:], picture.shape), "changing size")
-            for place in places.pop(index):
-                out[place] = picture
-        if out is None or places:
-            missing = min(places)
-            problem = f"frame {missing} of {self.num_frames} is listed but does not decode; encode it again"
-            raise MediaError(self.path, problem, "damaged")
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
+        yield from ((index, self._rgb(frame)) for index, frame in self._frames(wanted))
 
-    def check(self) -> int:
-        """The number of frames, after decoding every one of them; none is kept.
-
-        Raises: MediaError for the first fault, even one that `frames_at` would pass by.
-        """
-        for _ in self.checked_frames(()):
-            pass
-        return self.num_frames
-
-    def checked_frames(self, wanted: Container[int]) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
-        """(index, picture) of each wanted frame in order, while every frame of the file is decoded.
+    def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+        """Yield (index, picture) of each wanted frame in order, while every frame of the file is decoded once.
 
         Raises: MediaError for the first fault, even one that `frames_at` would pass by.
         """
@@ -147,26 +133,25 @@ class Video:
         for frame in self._decode(self._keys[0], len(self._entries)):
             here = (frame.height, frame.width)
             shape = shape or here
-            if here != shape:
-                raise MediaError(self.path, changed_size(shape, here), "changing size")
+            self._check_same_size(shape, here)
             if count in wanted:
                 yield count, self._rgb(frame)
             count += 1
         self._check_count(count)
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
-        """(seconds, what gives the picture) of every frame, first shown first; none is kept, however long the video.
+        """Yield (seconds, what gives the picture) of every frame, first shown first; none is kept.
 
         The time limit is one frame's here, not the call's: whoever asks works between the frames.
 
-        Raises: MediaError for the first fault, when it is come to.
+        Raises: MediaError for the first fault, when the iteration reaches it.
         """
         count = 0
         self._until = time.thread_time() + MAX_SECONDS
         for frame in self._decode(self._keys[0], len(self._entries)):
             if count < self.num_frames:
                 self._check_time(frame, count)
-                yield self.pts_seconds[count], partial(self._rgb, frame)
+                yield self.times[count], partial(self._rgb, frame)
             count += 1
             self._until = time.thread_time() + MAX_SECONDS
         self._check_count(count)
@@ -174,7 +159,7 @@ class Video:
     def _check_time(self, frame: VideoFrame, index: int) -> None:
         """Nothing, unless the frame that is decoded next is not the one that is shown next."""
         if self._order is not None and frame.pts != self._pts(self._order[index]):
-            told = f"{self._where(frame.pts)} comes where that at {self.pts_seconds[index]:.2f} s is due"
+            told = f"{where_is(frame.pts, self._stream)} comes where that at {self.times[index]:.2f} s is due"
             raise MediaError(self.path, f"the frame {told}; its time stamps step back: encode it again", "damaged")
 
     def _check_count(self, count: int) -> None:
@@ -183,23 +168,13 @@ class Video:
             raise MediaError(self.path, problem, "damaged")
 
     @property
-    def listed_frames(self) -> int:
-        """The number of frames that the header claims; 0 where it claims none."""
-        return self._stream.frames
-
-    @property
-    def rotation(self) -> int:
-        """Degrees that the container turns the picture by, counter-clockwise; the first frame is decoded for it."""
-        return next((frame.rotation for frame in self._decode(self._keys[0], len(self._entries))), 0)
+    def turned(self) -> bool:
+        """Whether the container turns the picture; the first frame is decoded for it."""
+        return any(frame.rotation for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
 
     def close(self) -> None:
+        """Release the decoder and the file."""
         self._container.close()
-
-    def __enter__(self) -> "Video":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # ---- which packet is which frame
 
@@ -243,11 +218,11 @@ class Video:
         last = self._entries[self._order[-1] if self._order else -1].duration
         if last and self._stream.time_base:
             return float(last * self._stream.time_base)
-        return self.pts_seconds[-1] - self.pts_seconds[-2] if self.num_frames > 1 else 0.0
+        return self.times[-1] - self.times[-2] if self.num_frames > 1 else 0.0
 
     # ---- packets in, pictures out
 
-    def _frames(self, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+    def _frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
         """(index, frame) for every wanted index once, in the order of decoding."""
         if self._order is None:
             shown = self._decode(self._keys[0], len(self._entries))
@@ -307,9 +282,6 @@ class Video:
             raise MediaError(self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it up or scale it down")
         yield from whole_frames(self.path, self._stream, self._context, packet, first)
 
-    def _where(self, pts: int | None) -> str:
-        return where_is(pts, self._stream)
-
     def _packets(self, start: int, stop: int) -> Iterator[Packet]:
         """The packets start..stop-1: those held in memory, or those of a long video again from the file."""
         if self._held is not None:
@@ -338,7 +310,7 @@ class Video:
             wanted = (entry.pts, entry.dts, entry.size)
             yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, packets)
 
-    def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+    def _rgb(self, frame: VideoFrame) -> Picture:
         return upright_rgb(self.path, frame, self._to_rgb)
 
 

@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from texthead.errors import MediaError
-from texthead.media.video import Take
+from texthead.media.reader import Take
 from texthead.media.video_stream import (
     Tally,
     check_whole,

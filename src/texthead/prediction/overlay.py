@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from texthead.files import replacing
-from texthead.media.video import Video
+from texthead.media.reader import Media
 from texthead.parallel.progress import Progress
 from texthead.prediction.events import Event
 from texthead.prediction.soundtrack import Sound
@@ -72,7 +72,7 @@ def colours(events: Sequence[Event]) -> dict[str, str]:
 
 def write_overlay(
     out: Path,
-    video: Video,
+    video: Media,
     events: Sequence[Event],
     names: Sequence[str],
     curve: Curve,
@@ -203,7 +203,7 @@ def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     return text
 
 
-def _rate(video: Video) -> Fraction:
+def _rate(video: Media) -> Fraction:
     """One over the time of the last frame, which the encoder does not know otherwise; the rest have their own times."""
-    last = video.duration_seconds - video.pts_seconds[-1]
+    last = video.duration_seconds - video.times[-1]
     return Fraction(1 / last).limit_denominator(TICKS) if last > 1 / TICKS else Fraction(25)

@@ -25,7 +25,7 @@ from texthead.errors import DataError, MediaError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import average_views, check_scores
 from texthead.media.open import open_media
-from texthead.media.video import Take, Video
+from texthead.media.reader import Media, Take
 from texthead.media.video_pipe import PipedVideo
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Progress
@@ -197,16 +197,16 @@ class Timeline:
         return [] if before is None else [before]
 
 
-Source = Video | PipedVideo
+Source = Media | PipedVideo
 
 
-def open_timed(path: str | Path) -> Video:
+def open_timed(path: str | Path) -> Media:
     """The video at `path`, open.
 
     Raises: MediaError for a picture or a folder of pictures, which have no times, and as `open_media`.
     """
     media = open_media(path)
-    if not isinstance(media, Video):
+    if not media.times:
         media.close()
         raise MediaError(path, "pictures have no times, so there is no timeline: name a video; predict names pictures")
     return media
@@ -236,7 +236,7 @@ def scores_over_time(
     model, protocol = protocol_of(run, protocol)
     calibration, _ = calibration_for(run, protocol)
     timeline = Timeline(model, protocol, sliding or Sliding(), calibration)
-    whole = math.ceil(video.duration_seconds) if isinstance(video, Video) else 0
+    whole = math.ceil(video.duration_seconds) if isinstance(video, Media) else 0
     for seconds, take in video.in_order():
         yield from _of(video, timeline.feed, seconds, take)
         if progress:

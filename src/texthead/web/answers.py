@@ -16,7 +16,6 @@ from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.saliency import cover
 from texthead.media.open import open_media
-from texthead.media.video import Video
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.device import pick_device
@@ -247,7 +246,7 @@ def measured(path: Path, limits: Limits) -> tuple[float, int]:
         MediaError: the file cannot be read, or is longer than the limits say.
     """
     with open_media(path) as media:
-        seconds = media.duration_seconds if isinstance(media, Video) else 0.0
+        seconds = media.duration_seconds
         if seconds > limits.seconds:
             problem = f"{seconds:.0f} s long, and this page takes videos of {limits.seconds:g} s: cut a part out of it"
             raise MediaError(path, problem)

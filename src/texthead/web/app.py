@@ -10,8 +10,7 @@ from gradio import themes
 from gradio.components import Component
 
 from texthead.errors import DataError
-from texthead.media.image import IMAGE_SUFFIXES
-from texthead.media.video import VIDEO_SUFFIXES
+from texthead.media.open import media_suffixes
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
 from texthead.web.html import heading_html
@@ -29,7 +28,7 @@ def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=280):
                 size = f"up to {rules.megabytes} MB, {limits.seconds:g} s"
-                kinds = sorted(VIDEO_SUFFIXES | IMAGE_SUFFIXES)
+                kinds = sorted(media_suffixes())
                 file = gr.File(label=f"Video or image, {size}", file_types=kinds, elem_id="file")
                 names = gr.Textbox(
                     label="Names to choose from",

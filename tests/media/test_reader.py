@@ -1,0 +1,122 @@
+"""A reader of a new file type is one class and one line in the table of readers."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import texthead as th
+from made import PIXELS, pictures, tiny_visual, write_video
+from messages import refuses
+from texthead.doctor.facts import facts_of
+from texthead.errors import DataError, MediaError
+from texthead.features.frames import frame_features
+from texthead.media import open as opening
+from texthead.media.find import find_media
+from texthead.media.reader import Media, Picture
+from texthead.prediction.timeline import open_timed
+
+RATE = 4
+
+
+class Arrays(Media):
+    """Clips that numpy saved: an array (frames, height, width, 3) of uint8, at four frames a second."""
+
+    kind = "array"
+    suffixes = frozenset({".npy"})
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        try:
+            self._frames = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise MediaError(path, f"cannot be read as an array ({type(error).__name__}); save it again") from None
+        self.num_frames = len(self._frames)
+        self.times = [index / RATE for index in range(self.num_frames)]
+        self.duration_seconds = self.num_frames / RATE
+
+    @classmethod
+    def suffix_of(cls, content: bytes) -> str | None:
+        return ".npy" if content.startswith(b"\x93NUMPY") else None
+
+    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+        for index in sorted(wanted):
+            yield index, self._frames[index]
+
+
+@pytest.fixture(autouse=True)
+def table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "READERS", (*opening.READERS, Arrays))
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Two classes, each with a video and the frames of another as an array."""
+    for label, colour in (("a kite", "red"), ("a bird", "green")):
+        write_video(tmp_path / label / "0.mp4", colour, frames=6)
+        np.save(tmp_path / label / "1.npy", np.stack(pictures(colour, 9, 1)))
+    return tmp_path
+
+
+def test_a_dataset_with_arrays_is_read_and_encoded(clips: Path):
+    dataset = th.read_dataset(clips)
+    assert [item.path.name for item in dataset.items] == ["0.mp4", "1.npy"] * 2
+    assert find_media([clips]) == sorted(item.path for item in dataset.items)
+    path = clips / "a bird" / "1.npy"
+    visual = tiny_visual().eval()
+    (features,) = frame_features(visual, [path], lambda length: [0, length - 1], PIXELS)
+    assert not isinstance(features, MediaError)
+    assert (features.length, features.indices) == (9, [0, 8])
+    first, last = (pictures("green", 9, 1)[index] for index in (0, 8))
+    with opening.open_media(path) as media:
+        frames = media.frames_at([8, 0, 8]).permute(0, 2, 3, 1)
+        assert torch.equal(frames, torch.from_numpy(np.stack([last, first, last])))
+        with refuses(DataError, path, 9):
+            media.frames_at([9])
+    assert opening.check(path) == 9
+
+
+def test_names_and_content_of_arrays_are_known(clips: Path):
+    path = clips / "a kite" / "1.npy"
+    assert (opening.kind_of(path), opening.is_image(path), opening.is_media(path)) == ("array", False, True)
+    assert ".npy" in opening.media_suffixes()
+    assert opening.suffix_of(path.read_bytes()) == ".npy"
+    facts = facts_of(path)
+    assert (facts.fault, facts.frames, facts.seconds, facts.uneven) == (None, 9, 9 / RATE, 0)
+    with open_timed(path) as media:
+        found = [(seconds, take()) for seconds, take in media.in_order()]
+    assert [seconds for seconds, _ in found] == [index / RATE for index in range(9)]
+    assert np.array_equal(found[3][1], pictures("red", 9, 1)[3])
+
+
+def test_arrays_that_are_damaged_or_missing(clips: Path):
+    path = clips / "a kite" / "1.npy"
+    path.write_bytes(path.read_bytes()[:100])
+    with refuses(MediaError, path, "save it again"):
+        opening.open_media(path)
+    for content, fault in ((b"", "empty"), (None, "missing")):
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(MediaError) as caught:
+            opening.open_media(path)
+        assert caught.value.fault == fault
+
+
+def test_a_frame_that_a_reader_does_not_give_or_of_another_size(tmp_path: Path):
+    class Odd(Arrays):
+        def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+            for index, picture in super().pictures(wanted):
+                if index != 1:
+                    yield index, picture[: -index or None]
+
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((4, 8, 6, 3), np.uint8))
+    media = Odd(path)
+    with refuses(MediaError, "frame 1 of 4"):
+        media.frames_at([0, 1])
+    for read in (lambda: media.frames_at([0, 2]), media.check):
+        with refuses(MediaError, "6x8", "6x6"):
+            read()
