@@ -12,6 +12,7 @@ import pytest
 
 from made import write_image, write_video
 from ranked import write_encoder
+from tools import tree
 from tools.commands import page
 
 ROOT = Path(__file__).parents[1]
@@ -121,3 +122,8 @@ def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> Non
         html = built.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:link|script|img|iframe)[^>]+(?:href|src)=\"?(https?:[^\" >]+)", html)
         assert not loaded, built.name
+
+
+def test_the_tree_of_packages_is_as_it_is():
+    """`python -m tools.tree` writes it."""
+    assert tree.page() == tree.PAGE.read_text(encoding="utf-8")

@@ -1,0 +1,49 @@
+"""The tree of the packages in docs/contributing.md, from their own docstrings: python -m tools.tree
+
+A package's `__init__.py` says in one sentence what it is for and lists its modules, a line each.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "contributing.md"
+# In the order in which a package may import the ones above it.
+TOP = ("errors", "files", "recipes")
+PACKAGES = (
+    "parallel text media data encoders models features evaluation runs training transfer report doctor prediction export "
+    "web demo commands"
+).split()
+
+
+def docstring(path: Path) -> str:
+    """Return the docstring of a module."""
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def tree() -> str:
+    """Return the packages with their modules, as a block of text."""
+    source = ROOT / "src" / "texthead"
+    lines = ["src/texthead/"]
+    for name in TOP:
+        lines.append(f"  {name + '.py':<14}{docstring(source / f'{name}.py').partition('.')[0]}.")
+    for name in PACKAGES:
+        about, _, *modules = docstring(source / name / "__init__.py").splitlines()
+        lines.append(f"  {name + '/':<14}{about}")
+        for line in modules:
+            module, _, text = line.partition(" ")
+            lines.append(f"    {module:<20}{text.strip()}")
+    lines.append(f"  {'cli.py':<14}{docstring(source / 'cli.py').partition('.')[0]}.")
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """Return the page with the tree as it is now."""
+    text = PAGE.read_text(encoding="utf-8")
+    block = f"<!-- tree: python -m tools.tree -->\n```text\n{tree()}\n```\n<!-- end of tree -->"
+    return re.sub(r"<!-- tree: .*<!-- end of tree -->", lambda _: block, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
