@@ -27,8 +27,8 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.evaluation.intervals import wilson_interval
-from texthead.export.export import MODELS, Scorer, To
-from texthead.export.parity import noise_clips
+from texthead.exporting.export import MODELS, Scorer, To
+from texthead.exporting.parity import noise_clips
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.predict import protocol_of

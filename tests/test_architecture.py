@@ -211,6 +211,11 @@ def test_a_type_checker_is_told_the_same_names():
     assert len(set(texthead.__all__)) == len(texthead.__all__)
 
 
+def test_no_public_name_is_that_of_a_package():
+    """Importing a package binds its name, and would hide the function."""
+    assert {package(name) for name in TREES} & set(texthead.__all__) <= {"recipes"}
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'build_model'"):
         texthead.build_model  # noqa: B018

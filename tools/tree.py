@@ -11,10 +11,26 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "contributing.md"
 # In the order in which a package may import the ones above it.
 TOP = ("errors", "files", "recipes")
-PACKAGES = (
-    "parallel text media data encoders models features evaluation runs training transfer report doctor prediction export "
-    "web demo commands"
-).split()
+PACKAGES = [
+    "parallel",
+    "text",
+    "media",
+    "data",
+    "encoders",
+    "models",
+    "features",
+    "evaluation",
+    "runs",
+    "training",
+    "transfer",
+    "report",
+    "doctor",
+    "prediction",
+    "exporting",
+    "web",
+    "demo",
+    "commands",
+]
 
 
 def docstring(path: Path) -> str:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from texthead.evaluation.evaluate import mean_average_precision as mean_average_precision
     from texthead.evaluation.frame_order import order_test as order_test
     from texthead.evaluation.reliability import expected_calibration_error as expected_calibration_error
-    from texthead.export.export import export as export
+    from texthead.exporting.export import export as export
     from texthead.features.cache import FeatureCache as FeatureCache
     from texthead.features.reading import Reading as Reading
     from texthead.features.views import encode_items as encode_items
@@ -132,7 +132,7 @@ _HOMES = {
     "encode_items": "features.views",
     "evaluate": "evaluation.evaluate",
     "expected_calibration_error": "evaluation.reliability",
-    "export": "export.export",
+    "export": "exporting.export",
     "find_events": "prediction.timeline",
     "lda_weights": "models.head_rows",
     "load_encoder": "encoders.load",

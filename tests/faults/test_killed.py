@@ -154,7 +154,7 @@ def test_a_call_that_never_comes_back_ends_the_job(data: Dataset, tmp_path: Path
 def hang(data: Dataset, out: Path, what: str) -> None:
     """Have workers that never return from a call and don't react to Python's signals, as in a decoder's loop."""
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-    forkserver.set_forkserver_preload(["deaf"])
+    forkserver.set_forkserver_preload(["faults.deaf"])
     forkserver.ensure_running()
     ends_in_time(calls(data, out)[what], "file")
 

@@ -8,7 +8,7 @@ from texthead.commands.options import ProtocolOptions, TemplateOptions
 from texthead.commands.parser import argument, option
 
 if TYPE_CHECKING:
-    from texthead.export.parity import Parity
+    from texthead.exporting.parity import Parity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class Export:
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results
         from texthead.commands.model import with_classes
-        from texthead.export.export import check_out
-        from texthead.export.export import export as export_run
+        from texthead.exporting.export import check_out
+        from texthead.exporting.export import export as export_run
         from texthead.runs.run import load_run
 
         out = Path(self.out)

@@ -20,11 +20,11 @@ from messages import prints, refuses
 from texthead.data.protocol import Protocol, Views
 from texthead.errors import RunError
 from texthead.evaluation.calibration import Calibration, Coverage, Threshold, measure
-from texthead.export import export as exporting
-from texthead.export import parity, standalone
-from texthead.export.export import Scorer, export
-from texthead.export.model_card import _code, model_card
-from texthead.export.parity import Parity, noise_clips
+from texthead.exporting import export as exporting
+from texthead.exporting import parity, standalone
+from texthead.exporting.export import Scorer, export
+from texthead.exporting.model_card import _code, model_card
+from texthead.exporting.parity import Parity, noise_clips
 from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer

@@ -18,7 +18,7 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import CROP_COUNTS, Along, Origin, crop_offsets
 from texthead.errors import MediaError
-from texthead.export import standalone
+from texthead.exporting import standalone
 
 FILE = Path(standalone.__file__)
 PIXELS = Pixels(32, 36, "bicubic")

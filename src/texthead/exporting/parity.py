@@ -14,7 +14,7 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.errors import MediaError, RunError
-from texthead.export import standalone
+from texthead.exporting import standalone
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
 from texthead.media.shard import is_member
 from texthead.parallel.progress import Progress

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from texthead.data.protocol import Protocol
 from texthead.evaluation.calibration import NONE, Calibration
 from texthead.evaluation.intervals import wilson_interval
-from texthead.export.parity import Parity
+from texthead.exporting.parity import Parity
 from texthead.media.fingerprints import fingerprint
 from texthead.runs.folder import was_edited
 from texthead.runs.metrics import read_records

@@ -30,10 +30,10 @@ from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError, RunError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import average_views
-from texthead.export import standalone
-from texthead.export.int8 import FRAMES, quantise, way_for
-from texthead.export.model_card import model_card
-from texthead.export.parity import Parity, check_parity, item_clips, parity
+from texthead.exporting import standalone
+from texthead.exporting.int8 import FRAMES, quantise, way_for
+from texthead.exporting.model_card import model_card
+from texthead.exporting.parity import Parity, check_parity, item_clips, parity
 from texthead.files import new_folder, write_json
 from texthead.media.shard import is_member
 from texthead.models.recognizer import Recognizer
