@@ -30,7 +30,7 @@ _PACKAGES = [
     "report",
     "doctor",
     "prediction",
-    "export",
+    "exporting",
     "web",
     "demo",
 ]

@@ -35,7 +35,7 @@ ORDER = [
     "report",
     "doctor",
     "prediction",
-    "export",
+    "exporting",
     "web",
     "demo",
     "commands",
