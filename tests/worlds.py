@@ -1,5 +1,6 @@
 """Labelled media of every kind and one run on them, for tests of the command line."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +77,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = World(root, pictures, root / "videos", manifest, root / "run")
     assert cli.main(["train", str(pictures), *made.fast(made.run)]) == 0
     return made
+
+
+@pytest.fixture
+def works(say: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[str, str]]:
+    """Runs a command that must succeed: (standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[str, str]:
+        code, out, err = say(*arguments)
+        assert code == 0, err
+        return out, err
+
+    return run
