@@ -153,9 +153,11 @@ def test_an_encoder_without_text_starts_from_the_probe(images: Path, compare: Co
     save_file(net.state_dict(), tmp_path / "net.safetensors")
     source = f"timm:test_efficientnet/{tmp_path / 'net.safetensors'}"
     items, rows = images.parent / "with_val.csv", images.read_text().splitlines()
+    # Three training items a class make three folds instead of five.
+    rows = [row for row in rows if "3.png" not in row and "4.png" not in row]
     items.write_text("\n".join(row.replace(",test", ",val") if "8.png" in row else row for row in rows))
     out, err = compare(items, "--encoder", source, "--choose", "--out", tmp_path / "run")
-    prints(err, 15, 3, "9 test")
+    prints(err, "9 training", 3, "9 test")
     prints(err, "note: ", "3 val")
     scores = read_scores(tmp_path / "run")
     assert scores is not None
