@@ -132,12 +132,10 @@ def test_calibrate_writes_what_the_scores_of_val_give(run, data, works):
     assert made.coverage.quantile == pytest.approx(float(gaps[38] + 1e-6 * result.scores.abs().max()), abs=1e-5)
     assert (made.items, made.threshold.unknown_items, len(made.content)) == (42, 22, 64)
     assert "expected calibration error" in out
-
-
-def test_the_temperature_makes_the_test_split_likelier(calibrated, data):
-    found = evaluated(calibrated, th.read_dataset(data).split("test"))
-    after = load_run(calibrated).calibration.apply(found.scores)
-    assert F.cross_entropy(after, found.targets) < F.cross_entropy(found.scores.double(), found.targets)
+    # A threshold that turns away most of the known items is noted.
+    assert ("false-accept" in out, made.measured.turned_away > 21) == (True, True)
+    out, _ = works("calibrate", run, data, "--workers", 0, "--false-accept", 0.7)
+    assert ("false-accept" in out, load_run(run).calibration.measured.turned_away > 21) == (False, False)
 
 
 @pytest.mark.slow
@@ -176,15 +174,6 @@ def test_classes_without_an_item_get_no_promise(run, data, works, tmp_path):
     counts = [int(number) for number in re.findall(r"\d+", sets.partition("(")[2])]
     assert sum(counts[::2]) == 28
     assert set(counts[1::2]) <= {1, 2, 3}
-
-
-def test_a_threshold_that_turns_most_away_is_noted(run, data, works):
-    noted = []
-    for rate in (0.05, 0.7):
-        out, _ = works("calibrate", run, data, "--workers", 0, "--false-accept", rate)
-        noted.append("false-accept" in out)
-        assert noted[-1] == (load_run(run).calibration.measured.turned_away > 21)
-    assert noted == [True, False]
 
 
 def test_training_items_that_were_not_drawn_can_be_calibrated_on(run, data, works):
@@ -236,12 +225,10 @@ def test_predict_gives_no_name_where_the_best_is_not_above_the_threshold(calibra
     best = [entry["top"][0] for entry in entries]
     assert answers == [each["name"] if each["probability"] > made.threshold.probability else None for each in best]
     # Of 22 of sand, which set it at 10 %, all but the best one: ceil(23 x 0.9) is 21.
-    assert [answer is None for answer, e in zip(answers, entries, strict=True) if "/sand/" in e["path"]].count(
-        False
-    ) == 1
+    assert answers[:22].count(None) == 21
     assert {entry["temperature"] for entry in entries} == {made.temperature}
-    out, err = works("predict", calibrated, *files, "--workers", 0)
-    assert out.count(c.NONE) == answers.count(None)
+    out, err = works("predict", calibrated, files[0], "--workers", 0)
+    assert out.count(c.NONE) == 21
     temperature = f"{made.temperature:.3g}"
     prints(err, "note: ", f"temperature {temperature}", 42, volatile=[temperature])
 
@@ -292,9 +279,7 @@ def test_an_unreadable_file_has_neither_answer_nor_set(calibrated, data, works, 
     assert [(r["answer"], r["in_set"]) for r in rows if r["error"]] == [("", "")]
 
 
-def test_sets_need_a_calibration(run, data, refused):
-    item = data.parent / "fire" / "val0.png"
-    refused("texthead calibrate", "predict", run, item, "--sets", "--workers", 0)
+def test_sets_need_a_calibration(run, data):
     with refuses(DataError, "sets", "calibrate"):
         th.open_parts(load_run(run), data, run.parent / "parts", sets=True)
 
@@ -337,6 +322,7 @@ def test_eval_prints_what_is_promised_and_where_it_flatters(calibrated, data, wo
     assert f"{100 * float(made.holds(before.scores, before.targets).float().mean()):.1f} %" in sets
     assert f"temperature {made.temperature:.3g}" in " ".join(out.replace("│", " ").split())
     after = Evaluation(before.names, before.paths, before.targets, made.apply(before.scores))
+    assert F.cross_entropy(after.scores, after.targets) < F.cross_entropy(before.scores.double(), before.targets)
     assert "ECE" in out
     assert f" {after.calibration_error:.1f} │ {after.count} │" in " ".join(out.split())
     best = after.scores.softmax(-1).max(-1).values
@@ -416,7 +402,7 @@ def reported(works, run: Path, *arguments: object) -> tuple[str, list[list[str]]
     works("report", run, *arguments, "--workers", 0, "--saliency", 0, "--mistakes", 0, "--baselines", "never")
     page = Page((run / "report.html").read_text(encoding="utf-8"))
     heads = [place for place, row in enumerate(page.rows) if row and not row[0]]
-    return " ".join(page.strings), page.rows[heads[-1] :]
+    return " ".join(page.strings), page.rows[heads[-1] :] if heads else []
 
 
 def stated(rows: Sequence[Sequence[str]], rate: str) -> Sequence[str]:
