@@ -1,6 +1,7 @@
 """Which items are scored, and never by mistake those that were trained on."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "data", root / "run"
 
 
-def test_choose_scored(trained):
+def test_choose_scored(trained, tmp_path):
     data, folder = trained
     run, dataset = load_run(folder), read_dataset(data)
     own, _ = choose_scored(run, dataset, None)
@@ -55,6 +56,13 @@ def test_choose_scored(trained):
         choose_scored(run, split.split("train"), None)
     with refuses(DataError, "8 of 8", seen.items[0].path):
         choose_scored(run, Dataset(seen.items, "again"), None)
+    # Copies are known by their content.
+    copies = Path(shutil.copytree(data, tmp_path / "copies"))
+    assert [i.path.stem for i in choose_scored(run, read_dataset(copies), None)[0].items] == ["4", "4"]
+    for item in own.items:
+        (copies / item.path.relative_to(data)).unlink()
+    with refuses(DataError, "8 of 8", copies):
+        choose_scored(run, read_dataset(copies), None)
 
 
 def test_items_that_were_trained_on_are_counted(trained, works):

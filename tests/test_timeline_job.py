@@ -241,7 +241,7 @@ def test_names_that_do_not_go_together(world: Path, refused: Refused):
         ("'tiny'", run, video, "--classes", "a bird, a cat"),
         (world / "b.png", run, write_image(world / "b.png", "red")),
     ):
-        refused(parts if isinstance(parts, tuple) else (parts,), "timeline", *arguments)
+        refused(parts, "timeline", *arguments)
 
 
 def test_places_that_cannot_be_written(world: Path, refused: Refused, tmp_path: Path):

@@ -1,6 +1,6 @@
 """Labelled media of every kind and one run on them, for tests of the command line."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +93,11 @@ def works(say: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[str, 
 
 @pytest.fixture
 def refused(wrong: Callable[..., str]) -> Callable[..., str]:
-    """Runs a command that must fail as a user's mistake; its line, which holds all the parts: values and names."""
+    """Runs a command that must fail in a line with a value, or with each value of a tuple; returns the line."""
 
-    def run(parts: str | Sequence[object], *arguments: object, **volatile: object) -> str:
+    def run(parts: object, *arguments: object, **volatile: object) -> str:
         line = wrong(*arguments, **volatile)
-        missing = [part for part in ([parts] if isinstance(parts, str) else parts) if str(part) not in line]
+        missing = [part for part in (parts if isinstance(parts, tuple) else (parts,)) if str(part) not in line]
         assert not missing, f"{missing} not in: {line}"
         return line
 
