@@ -216,19 +216,16 @@ def test_videos_with_temporal_transformer(world, works, refused, tmp_path, monke
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clips as folders of frames and as videos, with the lists and the label file that benchmarks come with."""
     root = tmp_path_factory.mktemp("published")
-    lines: dict[str, list[str]] = {"train": [], "val": []}
-    files: dict[str, list[str]] = {"train": [], "val": []}
-    for label, colour in enumerate(("blue", "red")):
-        for i in range(5):
+    for split, numbers in (("train", range(3)), ("val", range(3, 5))):
+        lines, files = "", ""
+        for label, colour, i in ((label, colour, i) for label, colour in enumerate(("blue", "red")) for i in numbers):
             name = f"{colour}/--v_{colour.title()}_g{i:02d}_c01"
             write_frames(root / "frames" / name / TEMPLATE, colour, 6, seed=i)
             write_video(root / "videos" / f"{name}.avi", colour, 6, seed=i)
-            split = "train" if i < 3 else "val"
-            lines[split].append(f"{name} 6 {label}")
-            files[split].append(f"{name}.avi {label}")
-    for split in ("train", "val"):
-        (root / f"{split}_rgb.txt").write_text("\r\n".join(lines[split]) + "\r\n")
-        (root / f"{split}_video.txt").write_text("\n".join(files[split]) + "\n")
+            lines += f"{name} 6 {label}\r\n"
+            files += f"{name}.avi {label}\n"
+        (root / f"{split}_rgb.txt").write_text(lines)
+        (root / f"{split}_video.txt").write_text(files)
     (root / "labels.csv").write_text("id,name\r\n0,Blue\r\n1,Red\r\n")
     return root
 
@@ -399,14 +396,15 @@ def test_head_of_every_kind(published, works, tmp_path, init):
 
 
 def test_head_mistakes(world, refused, tmp_path):
-    refused(("plot", "map.gif"), "head", "a lake, a tree", "--plot", tmp_path / "map.gif", "--out", tmp_path / "rows")
+    for parts, *arguments in (
+        (("plot", "map.gif"), "a, b", "--plot", tmp_path / "map.gif", "--out", tmp_path / "rows"),
+        (("lda", "data"), "blue, red", "--init", "lda"),
+        (("lda", "data"), "a, b", "--data", world.images),
+        ("'blue'", "red, green", "--init", "lda", "--data", world.images),
+        ((1281, 1280), ", ".join(f"thing {i}" for i in range(1281)), "--init", "orthogonal"),
+    ):
+        refused(parts, "head", *arguments)
     assert list(tmp_path.iterdir()) == []
-    refused(("lda", "data"), "head", "blue, red", "--init", "lda")
-    refused(("lda", "data"), "head", "a, b", "--data", world.images)
-    refused("'blue'", "head", "red, green", "--init", "lda", "--data", world.images)
-    names = tmp_path / "many.txt"
-    names.write_text("".join(f"thing {i}\n" for i in range(1281)))
-    refused((1281, 1280), "head", names, "--init", "orthogonal")
 
 
 # --- options and recipes --------------------------------------------------------------------------------------------
@@ -432,9 +430,7 @@ def test_recipe_precedence(tmp_path):
     assert recipe_of("--config", str(config)) == recipes.paper()
     config.write_text("recipe: text4vis\nepochs: 9\nbatch: 4\n")
     assert recipe_of("--config", str(config), "--batch", "8") == recipes.text4vis(epochs=9, warmup=1.5, batch=8)
-
-
-def test_every_recipe_value_has_an_option_and_a_help_text():
+    # Every value has an option and a help text.
     assert set(options._RECIPE_HELP) == set(asdict(recipes.small())) - {"name"}
 
 
@@ -540,21 +536,18 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     prints(err, f"texthead train data --out {tmp_path} --resume")
 
 
-def test_what_a_command_needs_is_named_as_it_is_typed(refused):
-    for missing, command, *arguments in (
-        ("--out", "train", "data"),
-        ("DATA", "train", "--out", "run"),
-        ("DATA", "eval", "run"),
-        ("RUN_OR_FILE", "predict"),
-        ("CLASSES", "head"),
+def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused):
+    for parts, *command in (
+        (("train", "--out"), "train", "data"),
+        (("train", "DATA"), "train", "--out", "run"),
+        (("eval", "DATA"), "eval", "run"),
+        (("predict", "RUN_OR_FILE"), "predict"),
+        (("head", "CLASSES"), "head"),
+        (("--framse", "--frames?"), "train", "x", "--out", "y", "--framse", 3),
+        (("--epoch 3", "--epochs?"), "train", "x", "--out", "y", "--epoch", 3),
+        ("a.mp4", "predict", "run", "--top", 2, "a.mp4"),
     ):
-        refused((command, missing), command, *arguments)
-
-
-def test_a_mistyped_option_is_guessed_and_not_taken(refused):
-    refused(("--framse", "--frames?"), "train", "x", "--out", "y", "--framse", 3)
-    refused(("--epoch 3", "--epochs?"), "train", "x", "--out", "y", "--epoch", 3)
-    refused("a.mp4", "predict", "run", "--top", 2, "a.mp4")
+        refused(parts, *command)
 
 
 def test_arguments_in_another_order_or_that_do_nothing(world, refused, tmp_path):
@@ -925,16 +918,11 @@ def test_what_speeds_an_encoder_up_needs_one_that_is_trained(world, refused) -> 
         ("workers", -5),
         ("text", 5),
         ("encoder", [1]),
-        ("held_out", "x"),
-        ("checkpoint_every", "x"),
-        ("size", "x"),
         ("epochs", [1]),
-        ("template", 5),
-        ("template", [5]),
-        ("template", {"a": "b"}),
-        ("train_head", "x"),
         ("area", "wide"),
         ("no_such", 1),
+        *(("template", value) for value in (5, [5], {"a": "b"})),
+        *((key, "x") for key in ("held_out", "checkpoint_every", "size", "train_head")),
     ],
 )
 def test_a_run_to_resume_that_names_options_of_its_own(tmp_path, refused, key, value):

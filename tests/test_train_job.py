@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -21,13 +22,13 @@ def mini() -> Encoder:
     return load_encoder("mini")
 
 
-def many(count: int, classes: tuple[str, ...] = ("a", "b"), suffix: str = ".mp4") -> Dataset:
-    """The same number of training items in each class."""
-    return items(*((f"{c}{i}", c, "train") for c in classes for i in range(count)), suffix=suffix)
+def many(count: int, classes: Sequence[str] = "ab", split: str | None = "train", suffix: str = ".mp4") -> Dataset:
+    """The same number of items in each class."""
+    return items(*((f"{c}{i}", c, split) for c in classes for i in range(count)), suffix=suffix)
 
 
 def test_divide_draws_where_there_are_no_splits():
-    data = items(*((f"{c}{i}", c, None) for c in "ab" for i in range(10)))
+    data = many(10, split=None)
     parts = divide(data, seed=0, part=0.2, k=None)
     assert (len(parts.train), len(parts.scored), parts.scored_name) == (16, 4, "val")
     assert parts.val == parts.scored
@@ -55,7 +56,7 @@ def test_divide_takes_the_datas_splits():
 
 
 def test_divide_k_leaves_held_out_items_alone():
-    data = items(*((f"{c}{i}", c, None) for c in "ab" for i in range(10)))
+    data = many(10, split=None)
     whole, few = (divide(data, seed=0, part=0.2, k=k) for k in (None, 3))
     assert sorted(few.train.labels) == ["a"] * 3 + ["b"] * 3
     assert set(few.train.items) < set(whole.train.items)
@@ -71,12 +72,8 @@ def test_a_second_source_is_what_is_validated():
     train_set = replace(items(("a0", "a", None), ("b0", "b", None)), notes=("one", "both"))
     val_set = replace(items(("a1", "a", None), ("b1", "b", None)), source="there", notes=("both", "two"))
     dataset = with_validation(train_set, val_set)
-    assert [(item.path.stem, item.split) for item in dataset.items] == [
-        ("a0", "train"),
-        ("b0", "train"),
-        ("a1", "val"),
-        ("b1", "val"),
-    ]
+    assert [item.path.stem for item in dataset.split("train").items] == ["a0", "b0"]
+    assert [item.path.stem for item in dataset.split("val").items] == ["a1", "b1"]
     assert (dataset.source, dataset.notes) == ("here", ("one", "both", "two"))
     parts = divide(dataset, seed=0, part=None, k=None)
     assert (parts.train.labels, parts.scored.labels, parts.scored_name) == (["a", "b"], ["a", "b"], "val")
@@ -153,10 +150,6 @@ def test_given_classes_that_do_not_fit_are_an_error(tmp_path):
         named(options(classes=str(file), template="a {}"), many(1, ("push_up",)))
 
 
-def test_suit_leaves_a_fitting_recipe(mini):
-    assert suit(recipes.small(), many(100), mini, given=frozenset()) == (recipes.small(), [])
-
-
 def test_suit_images(mini):
     data = many(100, suffix=".png")
     changed, (note,) = suit(recipes.small(), data, mini, given=frozenset())
@@ -168,7 +161,8 @@ def test_suit_images(mini):
     assert suit(one, data, mini, given=frozenset({"frames"}))[0] == recipes.small(frames=1, temporal="mean")
 
 
-def test_suit_flips(mini):
+def test_suit_flips_and_leaves_a_fitting_recipe(mini):
+    assert suit(recipes.small(), many(100), mini, given=frozenset()) == (recipes.small(), [])
     data = many(100, classes=("turn left", "turn right"))
     changed, (note,) = suit(recipes.small(), data, mini, given=frozenset())
     assert changed == recipes.small(flip=0.0)
