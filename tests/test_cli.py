@@ -235,10 +235,10 @@ def frame_options(published: Path) -> list[object]:
 
 
 @pytest.mark.slow
-def test_a_published_list_of_frames_from_train_to_predict(world, published, works, tmp_path):
-    run, rows, how = tmp_path / "run", tmp_path / "rows.csv", frame_options(published)
-    data = [published / "train_rgb.txt", "--val", published / "val_rgb.txt", *how]
-    out, err = works("train", *data, *world.fast(run), "--frames", 3, "--layers", 1)
+def test_a_published_list_of_frames_from_train_to_predict(world, published, works, refused, tmp_path):
+    run, rows, val = tmp_path / "a", tmp_path / "rows.csv", [published / "val_rgb.txt", *frame_options(published)]
+    fast = ["--frames", 3, "--layers", 1]
+    out, err = works("train", published / "train_rgb.txt", "--val", *val, *world.fast(run), *fast)
     prints(err, "6 training", 2, "4 val")
     assert "note: " not in err
     assert "this run (text head)" in out
@@ -250,7 +250,7 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
     assert all(split["train_content"])
     assert split["train"][0] == str((published / "frames/blue/--v_Blue_g00_c01" / TEMPLATE).resolve())
 
-    out, err = works("eval", run, published / "val_rgb.txt", *how, *world.run_options(), "--out", rows)
+    out, err = works("eval", run, *val, *world.run_options(), "--out", rows)
     prints(err, "4 items", "held-out", 2)
     assert "logistic probe" in out, "the training items are found again"
     clip = published / "frames/red/--v_Red_g04_c01" / TEMPLATE
@@ -260,29 +260,21 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
     assert scored[str(clip)]["predicted"] == entry["top"][0]["name"]
     assert float(scored[str(clip)]["probability"]) == pytest.approx(entry["top"][0]["probability"], abs=1e-4)
 
-
-@pytest.mark.slow
-def test_a_manifest_of_the_same_clips_gives_the_same_run_and_scores(world, published, works, refused, tmp_path):
-    """To the bit, from another copy of the frames too; and training items are known under another folder."""
+    # A manifest of copies of the same clips gives the same run and the same scores, to the bit.
     copies = Path(shutil.copytree(published / "frames", tmp_path / "copies"))
-    lines = {split: (published / f"{split}_rgb.txt").read_text().splitlines() for split in ("train", "val")}
-    manifest, rows = copies / "items.csv", []
-    for split, each in lines.items():
-        rows += [f"{path}/{TEMPLATE},{('Blue', 'Red')[int(n)]},{split}" for path, _, n in map(str.split, each)]
-    manifest.write_text("\n".join(["path,label,split", *rows]) + "\n")
-    val = [published / "val_rgb.txt", *frame_options(published)]
-    fast = ["--frames", 3, "--layers", 1, "--baselines", "never"]
-    for run, data in (("a", [published / "train_rgb.txt", "--val", *val]), ("b", [manifest])):
-        works("train", *data, *world.fast(tmp_path / run), *fast)
+    manifest, lines = copies / "items.csv", []
+    for name in ("train", "val"):
+        each = map(str.split, (published / f"{name}_rgb.txt").read_text().splitlines())
+        lines += [f"{path}/{TEMPLATE},{('Blue', 'Red')[int(n)]},{name}" for path, _, n in each]
+    manifest.write_text("\n".join(["path,label,split", *lines]) + "\n")
+    works("train", manifest, *world.fast(tmp_path / "b"), *fast, "--baselines", "never")
     assert_same_weights(*(weights(tmp_path / run) for run in "ab"))
-    scored = []
-    for data in (val, [manifest]):
-        works("eval", tmp_path / "a", *data, "--out", tmp_path / "rows.csv", *NEVER)
-        scored.append([r["label"] + r["predicted"] + r["probability"] for r in table(tmp_path / "rows.csv")])
-    assert scored[0] == scored[1]
-    prints(works("eval", tmp_path / "a", manifest, "--split", "train", *NEVER)[1], "scoring", "6 items", "train")
-    manifest.write_text("\n".join(["path,label", *(row.rsplit(",", 1)[0] for row in rows[:6])]) + "\n")
-    refused("6 of 6", "eval", tmp_path / "a", manifest, "--workers", 0)
+    before = [row["label"] + row["predicted"] + row["probability"] for row in table(rows)]
+    works("eval", run, manifest, "--out", rows, *NEVER)
+    assert [row["label"] + row["predicted"] + row["probability"] for row in table(rows)] == before
+    # Training items are known under another folder.
+    manifest.write_text("\n".join(["path,label", *(line.rsplit(",", 1)[0] for line in lines[:6])]) + "\n")
+    refused("6 of 6", "eval", run, manifest, "--workers", 0)
 
 
 @pytest.mark.slow
@@ -351,17 +343,17 @@ def test_what_hugging_face_saved_from_train_to_eval(world, works, tmp_path, monk
     assert entry["top"][0]["name"] == "red"
 
 
-# --- eval -----------------------------------------------------------------------------------------------------------
-
-
-def test_eval_scores_the_held_out_items_of_a_drawn_split(world, works, tmp_path):
+def test_eval_scores_the_held_out_items_of_a_drawn_split_and_names_its_options(world, works, tmp_path):
     rows = tmp_path / "rows.csv"
-    out, err = works("eval", world.run, world.images, *world.run_options(), "--out", rows)
+    options = ["--origin", "dense", "--views", "1x3", "--crops-along", "long-side", "--resize", "40"]
+    out, err = works("eval", world.run, world.images, *options, *world.run_options(), "--out", rows)
     prints(err, "2 items", "held-out", "2 classes")
     held_out = read_json(world.run / "split.json")["held_out"]
     assert [str(Path(r["path"]).resolve()) for r in table(rows)] == held_out
-    assert "zero-shot" in out
-    assert "logistic probe" in out
+    cells = " ".join(out.replace("│", " ").split())
+    assert "zero-shot" in cells
+    assert "logistic probe" in cells
+    assert "origin dense, crops along long-side, short side 40" in cells
 
 
 @pytest.mark.slow
@@ -378,9 +370,6 @@ def test_eval_of_other_labels(world, works, refused, tmp_path):
     prints(works(*evaluate, *world.run_options(), "--classes", "green, red, a lake")[1], "4 items", "2 classes")
     assert "'blue'" not in refused("'green'", *evaluate, "--classes", "red, a lake")
     refused(("classes", "zero-shot"), *evaluate, "--classes", "red, green", "--zero-shot")
-
-
-# --- head -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("init", ["text", "normal", "orthogonal", "lda"])
@@ -880,15 +869,6 @@ def test_folders_of_frames_are_clips_where_a_template_says_so(world, works, refu
         assert [entry["path"] for entry in entries] == [str(folder / clip / template) for clip in clips]
     refused((folder, "x_{:d}.png"), "predict", world.run, folder, *options, "x_{:d}.png")
     refused("'img.png'", "predict", world.run, folder, *options, "img.png")
-
-
-def test_a_result_names_the_options_that_it_was_made_with(world, works):
-    options = ["--origin", "dense", "--views", "1x3", "--crops-along", "long-side", "--resize", "40"]
-    out = works("eval", world.run, world.images, *options, *world.run_options())[0].replace("│", " ")
-    assert "origin dense, crops along long-side, short side 40" in " ".join(out.split())
-
-
-# --- speed ----------------------------------------------------------------------------------------------------------
 
 
 def test_processes_that_were_not_started_by_torchrun_are_an_error(world, refused, monkeypatch) -> None:

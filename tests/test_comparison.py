@@ -22,30 +22,24 @@ def result(scores: list[list[float]], targets: list[int]) -> Evaluation:
     return Evaluation(("a", "b"), paths, torch.tensor(targets), torch.tensor(scores))
 
 
-def show(table: Comparison, capsys: pytest.CaptureFixture) -> tuple[str, list[str]]:
-    """Print the table; return the output and the lines that name both methods."""
+def leads(capsys: pytest.CaptureFixture, *rows: tuple[str, Evaluation]) -> list[str]:
+    """Print a table; return the lines that name both methods."""
+    table = Comparison(Division(PAIR, None, PAIR, "test"), ["a", "b"])
+    table.rows = list(rows)
     table.show()
-    out = capsys.readouterr().out
-    return out, [line for line in out.splitlines() if "simple" in line and "this run" in line]
+    lines = capsys.readouterr().out.splitlines()
+    assert "test" in lines[0]
+    return [line for line in lines if all(name in line for name, _ in rows)]
 
 
 def test_the_method_that_leads_is_named(capsys):
-    table = Comparison(Division(PAIR, None, PAIR, "test"), ["a", "b"])
-    table.add("simple", result([A, B], [0, 1]))
-    table.add("this run", result([A, A], [0, 1]))
-    out, (lead,) = show(table, capsys)
-    prints(lead, "50.0")
-    assert "test" in out.splitlines()[0]
-    table.rows.reverse()
-    assert not show(table, capsys)[1]
-    assert table.pairs()[1][1].startswith("100.0 % of 2 (")
-
-
-def test_a_lead_below_the_table_s_precision_is_not_named(capsys):
-    table = Comparison(Division(PAIR, None, PAIR, "test"), ["a", "b"])
-    table.add("simple", result([A] * 3000, [0] * 3000))
-    table.add("this run", result([A] * 3000, [0] * 2999 + [1]))
-    assert not show(table, capsys)[1]
+    simple, own = ("simple", result([A, B], [0, 1])), ("this run", result([A, A], [0, 1]))
+    (line,) = leads(capsys, simple, own)
+    prints(line, "50.0")
+    assert leads(capsys, own, simple) == []
+    # A lead that the table is too coarse to show is not named.
+    simple, own = result([A] * 3000, [0] * 3000), result([A] * 3000, [0] * 2999 + [1])
+    assert leads(capsys, ("simple", simple), ("this run", own)) == []
 
 
 def test_intervals_count_scenes(capsys):
@@ -55,8 +49,10 @@ def test_intervals_count_scenes(capsys):
     table = Comparison(Division(scenes, None, scenes, "test"), ["a", "b"])
     table.add("alone", evaluation)
     table.add("in scenes", replace(evaluation, groups=scenes.groups))
-    out, _ = show(table, capsys)
+    table.show()
+    out = capsys.readouterr().out
     prints(out, "intervals", 4)
+    assert table.pairs()[0][1].startswith("75.0 % of 8 (")
     # Six right of eight; or three of four scenes, whose error is that of three items alone.
     for (low, high), (_, text) in zip((wilson_interval(6, 8), wilson_interval(2.25, 3)), table.pairs(), strict=True):
         assert f"{low:.1f}-{high:.1f}" in out

@@ -24,6 +24,8 @@ from texthead.openclip import save_openclip
 from texthead.published import ACTIONCLIP_TEMPLATES, model_config, temporal_heads
 from texthead.runs import load_run
 
+Tensors = dict[str, Tensor]
+
 NAMES = ["ApplyEyeMakeup", "playing guitar", "Archery"]
 
 
@@ -47,11 +49,11 @@ TINY = Sizes()
 B32 = Sizes(768, 12, 32, 224, 512, 512, 12)
 
 
-def norm_layer(name: str, width: int, seed: int) -> dict[str, Tensor]:
+def norm_layer(name: str, width: int, seed: int) -> Tensors:
     return {f"{name}.weight": 1 + 0.1 * noise(width, seed=seed), f"{name}.bias": 0.1 * noise(width, seed=seed + 1)}
 
 
-def block(prefix: str, width: int, seed: int) -> dict[str, Tensor]:
+def block(prefix: str, width: int, seed: int) -> Tensors:
     layers = {"attn.in_proj_": (3, 1), "attn.out_proj.": (1, 1), "mlp.c_fc.": (4, 1), "mlp.c_proj.": (1, 4)}
     tensors = norm_layer(f"{prefix}.ln_1", width, seed) | norm_layer(f"{prefix}.ln_2", width, seed + 2)
     for i, (name, (rows, columns)) in enumerate(layers.items()):
@@ -61,11 +63,11 @@ def block(prefix: str, width: int, seed: int) -> dict[str, Tensor]:
     return tensors
 
 
-def blocks_of(prefix: str, width: int, layers: int, seed: int) -> dict[str, Tensor]:
+def blocks_of(prefix: str, width: int, layers: int, seed: int) -> Tensors:
     return {k: v for i in range(layers) for k, v in block(f"{prefix}.{i}", width, seed + 100 * (i + 1)).items()}
 
 
-def image_tower(s: Sizes, seed: int) -> dict[str, Tensor]:
+def image_tower(s: Sizes, seed: int) -> Tensors:
     tokens = (s.image // s.patch) ** 2 + 1
     return {
         "visual.class_embedding": noise(s.width, seed=seed),
@@ -78,7 +80,7 @@ def image_tower(s: Sizes, seed: int) -> dict[str, Tensor]:
     }
 
 
-def text_tower(s: Sizes, seed: int) -> dict[str, Tensor]:
+def text_tower(s: Sizes, seed: int) -> Tensors:
     return {
         "positional_embedding": 0.1 * noise(77, s.text_width, seed=seed),
         "text_projection": s.text_width**-0.5 * noise(s.text_width, s.dim, seed=seed + 1),
@@ -88,16 +90,16 @@ def text_tower(s: Sizes, seed: int) -> dict[str, Tensor]:
     }
 
 
-def clip(s: Sizes, seed: int) -> dict[str, Tensor]:
+def clip(s: Sizes, seed: int) -> Tensors:
     return {**image_tower(s, seed), **text_tower(s, seed + 5000), "logit_scale": torch.tensor(3.9)}
 
 
-def fusion(s: Sizes, seed: int) -> dict[str, Tensor]:
+def fusion(s: Sizes, seed: int) -> Tensors:
     positions = {"frame_position_embeddings.weight": 0.3 * noise(77, s.dim, seed=seed)}
     return positions | blocks_of("transformer.resblocks", s.dim, 6, seed)
 
 
-def original(s: Sizes, folder: Path) -> tuple[str, dict[str, Tensor]]:
+def original(s: Sizes, folder: Path) -> tuple[str, Tensors]:
     """The model that a file was tuned from."""
     weights = clip(s, seed=90_000)
     save_openclip(folder, model_config(weights, "x"), weights)
@@ -107,28 +109,28 @@ def original(s: Sizes, folder: Path) -> tuple[str, dict[str, Tensor]]:
 OPTIMIZER = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 5e-5}]}
 
 
-def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def prefixed(prefix: str, tensors: Tensors) -> Tensors:
     return {prefix + key: value for key, value in tensors.items()}
 
 
-def save_model(path: Path, model: dict[str, Tensor], **more: object) -> dict[str, Tensor]:
+def save_model(path: Path, model: Tensors, **more: object) -> Tensors:
     torch.save({"epoch": 29, "model_state_dict": model, **more, "optimizer_state_dict": OPTIMIZER}, path)
     return model
 
 
-def text4vis(path: Path, s: Sizes, seed: int = 0, **more: Tensor | None) -> dict[str, Tensor]:
+def text4vis(path: Path, s: Sizes, seed: int = 0, **more: Tensor | None) -> Tensors:
     """As published; keys of `more` that are None are missing."""
     model = {**image_tower(s, seed), "logit_scale": torch.tensor(4.2), **prefixed("fusion_model.", fusion(s, seed + 9))}
     return save_model(path, {key: value for key, value in {**model, **more}.items() if value is not None})
 
 
-def half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def half(tensors: Tensors) -> Tensors:
     """As ActionCLIP stores them: linear and convolution weights in half precision."""
     halved = ("attn.", "mlp.", "conv1.weight", "visual.proj", "text_projection")
     return {k: v.half() if any(part in k for part in halved) else v for k, v in tensors.items()}
 
 
-def actionclip(path: Path, s: Sizes, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def actionclip(path: Path, s: Sizes, seed: int = 0) -> tuple[Tensors, Tensors]:
     head = prefixed("module.", fusion(s, seed + 9))
     return save_model(path, half(clip(s, seed)), fusion_model_state_dict=head), head
 
@@ -139,13 +141,13 @@ def save_with_settings(path: Path, content: dict) -> None:
     node = type("CfgNode", (dict,), {"__module__": "yacs.config"})
     module.CfgNode = node  # pyright: ignore[reportAttributeAccessIssue]
     package.config = module  # pyright: ignore[reportAttributeAccessIssue]
-    made = node(MODEL=node(ARCH="ViT-B/32"))
-    made.__dict__["__immutable__"] = True
+    config = node(MODEL=node(ARCH="ViT-B/32"))
+    config.__dict__["__immutable__"] = True
     with mock.patch.dict(sys.modules, {"yacs": package, "yacs.config": module}):
-        torch.save({**content, "config": made}, path)
+        torch.save({**content, "config": config}, path)
 
 
-def vifi(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> dict[str, Tensor]:
+def vifi(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> Tensors:
     image, text = image_tower(s, seed), text_tower(s, seed + 5000)
     del text["token_embedding.weight"]
     model = prefixed("module.image_encoder.", {k.removeprefix("visual."): v for k, v in image.items()})
@@ -159,7 +161,7 @@ def vifi(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> dict[str, Tenso
 # --- a plain reading -------------------------------------------------------------------------------------------------
 
 
-def attention(x: Tensor, w: dict[str, Tensor], p: str, heads: int, mask: Tensor | None = None) -> Tensor:
+def attention(x: Tensor, w: Tensors, p: str, heads: int, mask: Tensor | None = None) -> Tensor:
     batch, length, width = x.shape
     q, k, v = (x @ w[f"{p}.attn.in_proj_weight"].float().T + w[f"{p}.attn.in_proj_bias"].float()).chunk(3, dim=-1)
     q, k, v = (part.view(batch, length, heads, width // heads).transpose(1, 2) for part in (q, k, v))
@@ -169,30 +171,22 @@ def attention(x: Tensor, w: dict[str, Tensor], p: str, heads: int, mask: Tensor 
     return y @ w[f"{p}.attn.out_proj.weight"].float().T + w[f"{p}.attn.out_proj.bias"].float()
 
 
-def norm(x: Tensor, w: dict[str, Tensor], p: str, eps: float = 1e-5) -> Tensor:
-    return (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + eps).sqrt() * w[
-        f"{p}.weight"
-    ].float() + w[f"{p}.bias"].float()
+def norm(x: Tensor, w: Tensors, p: str, eps: float = 1e-5) -> Tensor:
+    x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + eps).sqrt()
+    return x * w[f"{p}.weight"].float() + w[f"{p}.bias"].float()
 
 
-def mlp(x: Tensor, w: dict[str, Tensor], p: str) -> Tensor:
+def mlp(x: Tensor, w: Tensors, p: str) -> Tensor:
     y = x @ w[f"{p}.mlp.c_fc.weight"].float().T + w[f"{p}.mlp.c_fc.bias"].float()
     y = y * torch.sigmoid(1.702 * y)
     return y @ w[f"{p}.mlp.c_proj.weight"].float().T + w[f"{p}.mlp.c_proj.bias"].float()
 
 
-Stream = Callable[[Tensor, int], Tensor]
+Hook = Callable[[Tensor, int], Tensor] | None
 
 
 def blocks(
-    x: Tensor,
-    w: dict[str, Tensor],
-    p: str,
-    heads: int,
-    *,
-    mask: Tensor | None = None,
-    eps: float = 1e-5,
-    on: Stream | None = None,
+    x: Tensor, w: Tensors, p: str, heads: int, *, mask: Tensor | None = None, eps: float = 1e-5, on: Hook = None
 ) -> Tensor:
     for i in range(len({key[len(p) :].split(".")[0] for key in w if key.startswith(p)})):
         x = on(x, i) if on else x
@@ -202,7 +196,7 @@ def blocks(
     return x
 
 
-def encode_image(w: dict[str, Tensor], pixels: Tensor, on: Stream | None = None) -> Tensor:
+def encode_image(w: Tensors, pixels: Tensor, on: Hook = None) -> Tensor:
     kernel = w["visual.conv1.weight"].float()
     x = F.conv2d(pixels, kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
     x = torch.cat([w["visual.class_embedding"].float().expand(len(x), 1, -1), x], 1) + w["visual.positional_embedding"]
@@ -216,7 +210,7 @@ def tokenizer() -> Callable[[list[str]], Tensor]:
     return open_clip.get_tokenizer("ViT-B-32")
 
 
-def encode_text(w: dict[str, Tensor], prompts: list[str]) -> Tensor:
+def encode_text(w: Tensors, prompts: list[str]) -> Tensor:
     tokens = tokenizer()(prompts)
     x = w["token_embedding.weight"][tokens] + w["positional_embedding"]
     mask = torch.full((77, 77), -torch.inf).triu(1)
@@ -224,7 +218,7 @@ def encode_text(w: dict[str, Tensor], prompts: list[str]) -> Tensor:
     return x[torch.arange(len(x)), tokens.argmax(-1)] @ w["text_projection"].float()
 
 
-def transf(w: dict[str, Tensor], frames: Tensor, heads: int) -> Tensor:
+def transf(w: Tensors, frames: Tensor, heads: int) -> Tensor:
     """The temporal transformer of Text4Vis and ActionCLIP."""
     x = frames + w["frame_position_embeddings.weight"][: frames.shape[1]].float()
     return (blocks(x, w, "transformer.resblocks.", heads, eps=1e-12) + frames).mean(1)
@@ -251,11 +245,11 @@ def unit(x: Tensor) -> Tensor:
     return x / x.norm(dim=-1, keepdim=True)
 
 
-def text_rows(w: dict[str, Tensor], template: str) -> Tensor:
+def text_rows(w: Tensors, template: str) -> Tensor:
     return unit(encode_text(w, [template.format(name) for name in NAMES]))
 
 
-def vifi_towers(saved: dict[str, Tensor], tokens: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def vifi_towers(saved: Tensors, tokens: Tensor) -> tuple[Tensors, Tensors]:
     """(image tower, text tower) of ViFi-CLIP's file, which comes without token embeddings."""
     image = {"visual." + k.removeprefix("module.image_encoder."): v for k, v in saved.items() if "image_encoder" in k}
     text = {k.removeprefix("module.text_encoder."): v for k, v in saved.items() if "text_encoder" in k}
@@ -266,7 +260,7 @@ def vifi_towers(saved: dict[str, Tensor], tokens: Tensor) -> tuple[dict[str, Ten
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Tensor]]:
+def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Tensors]:
     """(source, weights) of the model that the tiny files were tuned from."""
     return original(TINY, tmp_path_factory.mktemp("base"))
 
@@ -285,22 +279,17 @@ def classes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def import_file(works: Callable, classes: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Imports a file: the run's folder."""
-
-    def run(path: Path, *options: object) -> Path:
-        works("import", path, "--classes", classes, "--out", tmp_path / "run", *options)
-        return tmp_path / "run"
-
-    return run
+def import_file(works, classes: Path, tmp_path: Path) -> Callable[..., str]:
+    """Imports a file as the run in the folder `run`: standard error."""
+    return lambda path, *options: works("import", path, "--classes", classes, "--out", tmp_path / "run", *options)[1]
 
 
 @pytest.fixture
-def predict(works: Callable, video: Path) -> Callable[..., Tensor]:
-    """Predicts the video: the probabilities of NAMES."""
+def predict(works, video: Path, tmp_path: Path) -> Callable[..., Tensor]:
+    """Predicts the video by the run: the probabilities of NAMES."""
 
-    def run(folder: Path, *options: object) -> Tensor:
-        (entry,) = json.loads(works("predict", folder, video, "--json", "--top", 3, *options)[0])
+    def run(*options: object, folder: str = "run") -> Tensor:
+        (entry,) = json.loads(works("predict", tmp_path / folder, video, "--json", "--top", 3, *options)[0])
         probabilities = {each["name"]: each["probability"] for each in entry["top"]}
         return torch.tensor([probabilities[name] for name in NAMES])
 
@@ -314,14 +303,12 @@ PERSON, PHOTO = "a video of a person {}.", "a photo of a {}."
 
 
 @torch.no_grad()
-def test_text4vis(tmp_path: Path, video: Path, classes: Path, base, works, predict) -> None:
-    source, first = base
-    w, path, out = text4vis(tmp_path / "k400-vitb-16-f4.pt", TINY), tmp_path / "k400-vitb-16-f4.pt", tmp_path / "run"
-    _, err = works("import", path, "--classes", classes, "--encoder", source, "--out", out, "--resize", 48)
-    prints(err, "text4vis")
-    prints(err, "4 frames")
-    prints(err, "logit scale 100")
-    rows = text_rows(first, PERSON)
+def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> None:
+    w = text4vis(tmp_path / "k400-vitb-16-f4.pt", TINY)
+    err = import_file(tmp_path / "k400-vitb-16-f4.pt", "--encoder", base[0], "--resize", 48)
+    for part in ("text4vis", "4 frames", "logit scale 100"):
+        prints(err, part)
+    rows = text_rows(base[1], PERSON)
     head = {key.removeprefix("fusion_model."): value for key, value in w.items() if key.startswith("fusion_model.")}
 
     def expected(clips: list[list[int]], boxes: list[tuple[int, int]]) -> Tensor:
@@ -331,12 +318,13 @@ def test_text4vis(tmp_path: Path, video: Path, classes: Path, base, works, predi
         # file has no text tower; features of 64 numbers have one.
         return (100 * unit(transf(head, frames, 1).mean(0)) @ rows.T).softmax(-1)
 
-    assert torch.allclose(predict(out), expected([FIRST], [(8, 8)]), atol=1e-4)
+    assert torch.allclose(predict(), expected([FIRST], [(8, 8)]), atol=1e-4)
     four = [[start + shift for start in FIRST] for shift in (0, 1, 2, 3)]
     # 16 pixels of room: quarters of 4.
     boxes = [(0, 8), (16, 8), (8, 8)]
-    assert torch.allclose(predict(out, "--views", "4x3"), expected(four, boxes), atol=1e-4)
-    assert (load_run(out).recipe.template, load_run(out).spec.source) == (PERSON, source)
+    assert torch.allclose(predict("--views", "4x3"), expected(four, boxes), atol=1e-4)
+    run = load_run(tmp_path / "run")
+    assert (run.recipe.template, run.spec.source) == (PERSON, base[0])
 
 
 @torch.no_grad()
@@ -345,7 +333,7 @@ def test_text4vis_with_token_convolutions(tmp_path: Path, video: Path, base, imp
     model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0)}
     model |= {f"visual.transformer.resblocks.{i}.control_point.conv.weight": kernels[i] for i in range(2)}
     save_model(tmp_path / "x.pt", model)
-    out = import_file(tmp_path / "x.pt", "--encoder", base[0], *FOUR)
+    import_file(tmp_path / "x.pt", "--encoder", base[0], *FOUR)
 
     def on(x: Tensor, i: int) -> Tensor:
         token = F.conv1d(x[:, 0].T[None], kernels[i], padding=1, groups=64)[0].T
@@ -353,43 +341,42 @@ def test_text4vis_with_token_convolutions(tmp_path: Path, video: Path, base, imp
 
     frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], on)
     expected = (100 * unit(frames.mean(0)) @ text_rows(base[1], PERSON).T).softmax(-1)
-    assert torch.allclose(predict(out), expected, atol=1e-4)
+    assert torch.allclose(predict(), expected, atol=1e-4)
 
 
 @torch.no_grad()
 def test_text4vis_trained_by_matching(tmp_path: Path, video: Path, import_file, predict) -> None:
     head = fusion(TINY, 9)
     w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
-    out = import_file(tmp_path / "x.pt", *FOUR)
+    import_file(tmp_path / "x.pt", *FOUR)
     frames = encode_image(w, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
     expected = (100 * unit(transf(head, frames, 2)) @ text_rows(w, PERSON).T).softmax(-1)[0]
-    assert torch.allclose(predict(out), expected, atol=1e-4)
+    assert torch.allclose(predict(), expected, atol=1e-4)
 
 
 @torch.no_grad()
 def test_actionclip(tmp_path: Path, video: Path, import_file, predict) -> None:
     w, head = actionclip(tmp_path / "vit-32-4f.pt", TINY)
-    out = import_file(tmp_path / "vit-32-4f.pt", "--resize", 48)
+    import_file(tmp_path / "vit-32-4f.pt", "--resize", 48)
     head = {key.removeprefix("module."): value for key, value in head.items()}
     frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
     feature = unit(transf(head, frames, 2))
     assert len(ACTIONCLIP_TEMPLATES) == 16
     each = [(100 * feature @ text_rows(w, one).T).softmax(-1)[0] for one in ACTIONCLIP_TEMPLATES]
     expected = torch.stack(each).mean(0)
-    assert torch.allclose(predict(out), expected, atol=1e-4)
+    assert torch.allclose(predict(), expected, atol=1e-4)
     # Other names go through the file's own text tower, with the same templates.
-    again = predict(out, "--classes", ",".join(NAMES), "--names", "verbatim")
+    again = predict("--classes", ",".join(NAMES), "--names", "verbatim")
     assert torch.allclose(again, expected, atol=1e-4)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("template", [PHOTO, "{}"])
 def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, template: str) -> None:
-    source, first = base
     saved = vifi(tmp_path / "ckpt_epoch_10.pth", TINY)
     own = [] if template == PHOTO else ["--template", template]
-    out = import_file(tmp_path / "ckpt_epoch_10.pth", "--encoder", source, *FOUR, *own)
-    image, text = vifi_towers(saved, first["token_embedding.weight"])
+    import_file(tmp_path / "ckpt_epoch_10.pth", "--encoder", base[0], *FOUR, *own)
+    image, text = vifi_towers(saved, base[1]["token_embedding.weight"])
     rows = text_rows(text, template)
 
     def expected(boxes: list[tuple[int, int]], short: int) -> Tensor:
@@ -397,9 +384,9 @@ def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, temp
         features = encode_image(image, seen.flatten(0, 1)).unflatten(0, (-1, 4)).mean(1)
         return (np.exp(3.5) * unit(features) @ rows.T).softmax(-1).mean(0)
 
-    assert torch.allclose(predict(out), expected([(8, 8)], 48), atol=1e-4)
+    assert torch.allclose(predict(), expected([(8, 8)], 48), atol=1e-4)
     # Three crops lie in a picture whose short side is the crop: of a square all are the whole of it.
-    assert torch.allclose(predict(out, "--views", "1x3"), expected([(0, 0)] * 3, 32), atol=1e-4)
+    assert torch.allclose(predict("--views", "1x3"), expected([(0, 0)] * 3, 32), atol=1e-4)
 
 
 @torch.no_grad()
@@ -417,10 +404,10 @@ def test_openai(tmp_path: Path, video: Path, import_file, predict, archive: bool
     else:
         w = half(w)
         torch.save({**w, "input_resolution": torch.tensor(32)}, path)
-    out = import_file(path, *FOUR)
+    import_file(path, *FOUR)
     frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])
     expected = (np.exp(3.9) * unit(frames.mean(0)) @ text_rows(w, PHOTO).T).softmax(-1)
-    assert torch.allclose(predict(out), expected, atol=1e-4)
+    assert torch.allclose(predict(), expected, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -432,7 +419,8 @@ def test_text4vis_with_a_resnet(tmp_path: Path, import_file) -> None:
     tower = open_clip.CLIP(32, vision, {"width": 64, "heads": 1, "layers": 1}, quick_gelu=True).visual.eval()
     model = {**prefixed("visual.", dict(tower.state_dict())), "logit_scale": torch.tensor(4.0)}
     save_model(tmp_path / "rn-f4.pt", model | prefixed("fusion_model.", fusion(Sizes(dim=32), 9)))
-    run = load_run(import_file(tmp_path / "rn-f4.pt", "--encoder", original(Sizes(dim=32), tmp_path / "base")[0]))
+    import_file(tmp_path / "rn-f4.pt", "--encoder", original(Sizes(dim=32), tmp_path / "base")[0])
+    run = load_run(tmp_path / "run")
     pixels = noise(4, 3, 64, 64)
     assert torch.allclose(run.model.visual(pixels), tower(pixels), atol=1e-5)
     assert (run.pixels.size, run.pixels.resize) == (64, 64)
@@ -460,12 +448,12 @@ def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> No
 def test_an_imported_run_lives_on_its_own(tmp_path: Path, import_file, predict, works) -> None:
     path, moved = tmp_path / "x-4f.pt", tmp_path / "moved"
     actionclip(path, TINY)
-    run = import_file(path)
-    before = predict(run)
+    import_file(path)
+    before = predict()
     path.unlink()
-    run.rename(moved)
-    assert torch.equal(predict(moved), before)
-    own_names = predict(moved, "--classes", ",".join(NAMES), "--names", "verbatim")
+    (tmp_path / "run").rename(moved)
+    assert torch.equal(predict(folder="moved"), before)
+    own_names = predict("--classes", ",".join(NAMES), "--names", "verbatim", folder="moved")
     assert torch.allclose(own_names, before, atol=1e-5)
     for name, colour in zip(NAMES, ("red", "green", "blue"), strict=True):
         write_video(tmp_path / "data" / name / "a.mp4", colour)
@@ -592,8 +580,8 @@ def test_files_of_the_published_size(tmp_path: Path, import_file, predict, kind:
         torch.save(w, path)
         head, scale, templates = {}, float(np.exp(3.9)), [PHOTO]
     needs = ["--encoder", f"openclip:ViT-B-32-quickgelu/{first}"] if kind in ("text4vis", "vifi-clip") else []
-    out = import_file(path, *needs)
-    run = load_run(out)
+    import_file(path, *needs)
+    run = load_run(tmp_path / "run")
     assert (run.pixels.size, run.pixels.resize) == (224, 224 if kind == "openai" else 256)
     clips = torch.randint(0, 256, (1, 8, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     statistics = IMAGENET_PIXELS if kind == "vifi-clip" else CLIP_PIXELS
@@ -605,4 +593,4 @@ def test_files_of_the_published_size(tmp_path: Path, import_file, predict, kind:
     feature = transf(head, frames, 8) if len(head) > 1 else frames.mean(1)
     each = [(scale * unit(feature) @ text_rows(text, one).T).softmax(-1) for one in templates]
     assert torch.allclose(run.model(clips).softmax(-1), torch.stack(each).mean(0), atol=2e-4)
-    assert predict(out).sum() == pytest.approx(1, abs=1e-4)
+    assert predict().sum() == pytest.approx(1, abs=1e-4)

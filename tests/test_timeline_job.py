@@ -10,10 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import av
 import pytest
 
-from made import calibrate_run, joined_colours, write_colour_run, write_image
+from made import calibrate_run, joined_colours, pictures, write_colour_run, write_image, write_timed
 from messages import prints
 from texthead.calibration import NONE
 from texthead.decoding import open_media
@@ -21,9 +20,6 @@ from texthead.events import Event, EventFinder, Hysteresis, csv_row, in_order, j
 from texthead.runs import load_run
 from texthead.timeline import Sliding, open_timed, scores_over_time
 
-Say = Callable[..., tuple[int, str, str]]
-Works = Callable[..., tuple[str, str]]
-Refused = Callable[..., str]
 SHORT = ("--window", 0.5, "--rate", 10)
 
 
@@ -38,7 +34,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def piped(world: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> Say:
+def piped(world: Path, say, monkeypatch) -> Callable[..., tuple[int, str, str]]:
     """Runs the command on what another process writes into its standard input."""
 
     def run(*arguments: object, name: str = "a.mkv") -> tuple[int, str, str]:
@@ -50,12 +46,12 @@ def piped(world: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> Say:
 
 
 @pytest.fixture
-def timeline(world: Path, works: Works) -> Works:
+def timeline(world: Path, works) -> Callable[..., tuple[str, str]]:
     """Runs the command on the video: (standard output, standard error)."""
     return lambda run, *options: works("timeline", world / run, world / "a.mkv", *options)
 
 
-def test_events_are_a_table(timeline: Works):
+def test_events_are_a_table(timeline):
     out, err = timeline("run", *SHORT)
     head, *rows = [line.split() for line in out.splitlines()]
     assert head == ["start", "end", "mean", "peak", "name"]
@@ -65,7 +61,7 @@ def test_events_are_a_table(timeline: Works):
     prints(err, 10, "0.5 s", 2)
 
 
-def test_json_csv_and_subtitles_hold_the_same(world: Path, timeline: Works, tmp_path: Path):
+def test_json_csv_and_subtitles_hold_the_same(world, timeline, tmp_path):
     srt, overlay = tmp_path / "new" / "a.srt", tmp_path / "b.mp4"
     out, err = timeline("run", *SHORT, "--json", "--srt", srt, "--overlay", overlay)
     content = json.loads(out)
@@ -84,7 +80,7 @@ def test_json_csv_and_subtitles_hold_the_same(world: Path, timeline: Works, tmp_
 
 
 @pytest.mark.parametrize("extra", [(), pytest.param(("--json",), marks=pytest.mark.slow)])
-def test_a_pipe_prints_what_a_file_prints(world: Path, timeline: Works, piped: Say, extra: tuple[str, ...]):
+def test_a_pipe_prints_what_a_file_prints(world, timeline, piped, extra):
     expected, _ = timeline("run", *SHORT, *extra)
     code, out, err = piped(world / "run", "-", *SHORT, *extra)
     assert code == 0, err
@@ -92,7 +88,7 @@ def test_a_pipe_prints_what_a_file_prints(world: Path, timeline: Works, piped: S
 
 
 @pytest.mark.slow
-def test_a_pipe_prints_events_while_the_video_still_runs(world: Path):
+def test_a_pipe_prints_events_while_the_video_still_runs(world):
     """The writer ends the stream only when the first event has been read."""
     content = (world / "a.mkv").read_bytes()
     command = [sys.executable, "-m", "texthead", "timeline", world / "run", "-", *SHORT, "--csv", "--device", "cpu"]
@@ -109,7 +105,7 @@ def test_a_pipe_prints_events_while_the_video_still_runs(world: Path):
         assert [line.split(b",")[2] for line in process.stdout.read().splitlines()] == [b"blue", b"green"]
 
 
-def test_zero_shot_needs_no_run(world: Path, works: Works):
+def test_zero_shot_needs_no_run(world, works):
     rule = ("--enter", 0, "--leave", 0, "--window", 2, "--rate", 1)
     out, _ = works("timeline", world / "a.mkv", "--classes", "a bird, a strawberry", *rule, "--csv")
     assert {row["name"] for row in csv.DictReader(io.StringIO(out))} == {"a bird", "a strawberry"}
@@ -120,7 +116,7 @@ def highest(err: str) -> str:
     return err.rstrip().rpartition("'")[2]
 
 
-def test_no_event_is_explained(timeline: Works):
+def test_no_event_is_explained(timeline):
     out, err = timeline("run", *SHORT, "--min-length", 60)
     assert out == ""
     prints(err, "min-length", "60 s", volatile=[highest(err)])
@@ -152,9 +148,7 @@ def unsure(world: Path) -> tuple[Path, list[Event]]:
 HALF = (*SHORT, "--min-length", 0.3)
 
 
-def test_a_calibrated_run_has_events_of_no_class(
-    unsure: tuple[Path, list[Event]], timeline: Works, piped: Say, tmp_path: Path
-):
+def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_path):
     run, expected = unsure
     out, err = timeline(run, *HALF, "--srt", tmp_path / "a.srt")
     rows = [(float(row.split()[0]), row.partition(" %  ")[2].partition(" %  ")[2]) for row in out.splitlines()[1:]]
@@ -176,13 +170,13 @@ def test_a_calibrated_run_has_events_of_no_class(
     assert sorted(rows[1:], key=lambda row: float(row[0])) == [list(csv_row(event)) for event in expected]
 
 
-def test_a_run_without_calibration_prints_nothing_of_one(timeline: Works):
+def test_a_run_without_calibration_prints_nothing_of_one(timeline):
     out, err = timeline("run", *SHORT, "--json")
     assert not {"temperature", "threshold", "none_of_these"} & set(json.loads(out))
     assert "note: " not in err
 
 
-def test_no_event_for_a_threshold_or_after_a_temperature_is_explained(world: Path, timeline: Works):
+def test_no_event_for_a_threshold_or_after_a_temperature_is_explained(world, timeline):
     run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
     out, err = timeline(run, *SHORT)
     assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]
@@ -196,7 +190,7 @@ def test_no_event_for_a_threshold_or_after_a_temperature_is_explained(world: Pat
 # --- mistakes
 
 
-def test_a_broken_file_gives_no_events(world: Path, say: Say, tmp_path: Path):
+def test_a_broken_file_gives_no_events(world, say, tmp_path):
     out = tmp_path / "a.srt"
     code, printed, err = say("timeline", world / "run", world / "broken.mkv", *SHORT, "--csv", "--srt", out)
     assert (code, printed) == (2, "")
@@ -204,7 +198,7 @@ def test_a_broken_file_gives_no_events(world: Path, say: Say, tmp_path: Path):
     assert not out.exists()
 
 
-def test_a_pipe_that_breaks_names_its_events(world: Path, piped: Say, tmp_path: Path):
+def test_a_pipe_that_breaks_names_its_events(world, piped, tmp_path):
     code, out, err = piped(world / "run", "-", *SHORT, "--srt", tmp_path / "a.srt", name="broken.mkv")
     assert code == 2
     assert "red" in out
@@ -213,7 +207,7 @@ def test_a_pipe_that_breaks_names_its_events(world: Path, piped: Say, tmp_path: 
     assert not (tmp_path / "a.srt").exists()
 
 
-def test_a_pipe_that_is_no_video(world: Path, piped: Say):
+def test_a_pipe_that_is_no_video(world, piped):
     (world / "text").write_text("no video\n" * 999)
     code, out, err = piped(world / "run", "-", name="text")
     assert (code, out) == (2, "")
@@ -221,7 +215,7 @@ def test_a_pipe_that_is_no_video(world: Path, piped: Say):
     prints(line, "standard input", volatile=["Invalid data found when processing input"])
 
 
-def test_names_that_do_not_go_together(world: Path, refused: Refused):
+def test_names_that_do_not_go_together(world, refused):
     run, video = world / "run", world / "a.mkv"
     for parts, *arguments in (
         ("VIDEO",),
@@ -244,7 +238,7 @@ def test_names_that_do_not_go_together(world: Path, refused: Refused):
         refused(parts, "timeline", *arguments)
 
 
-def test_places_that_cannot_be_written(world: Path, refused: Refused, tmp_path: Path):
+def test_places_that_cannot_be_written(world, refused, tmp_path):
     run, video, file = world / "run", world / "a.mkv", tmp_path / "file"
     file.write_text("a file")
     refused(("overlay", "b.avi", ".mp4"), "timeline", run, video, "--overlay", tmp_path / "b.avi")
@@ -254,19 +248,13 @@ def test_places_that_cannot_be_written(world: Path, refused: Refused, tmp_path: 
     assert video.read_bytes()[:4] == b"\x1a\x45\xdf\xa3"
 
 
-def test_a_file_that_was_there_is_replaced_whole(timeline: Works, tmp_path: Path):
+def test_a_file_that_was_there_is_replaced_whole(timeline, tmp_path):
     (tmp_path / "a.srt").write_text("as before")
     timeline("run", *SHORT, "--srt", tmp_path / "a.srt")
     assert (tmp_path / "a.srt").read_text().startswith("1\n00:00:00,000")
     assert [path.name for path in tmp_path.iterdir()] == ["a.srt"]
 
 
-def test_a_gap_of_hours_is_an_error(world: Path, refused: Refused):
-    path = world / "gap.mkv"
-    with av.open(str(world / "a.mkv")) as source, av.open(str(path), "w") as container:
-        stream = container.add_stream_from_template(source.streams.video[0])
-        for number, packet in enumerate(p for p in source.demux(video=0) if p.dts is not None):
-            late = 7_200_000 if number > 30 else 0
-            packet.pts, packet.dts, packet.stream = (packet.pts or 0) + late, (packet.dts or 0) + late, stream
-            container.mux(packet)
-    refused((path, "7201.30 s"), "timeline", world / "run", path)
+def test_a_gap_of_hours_is_an_error(world, refused):
+    path = write_timed(world / "gap.mkv", pictures("red", 3, 0), [0, 0.1, 7200.5])
+    refused((path, "0.10 s", "7200.50 s"), "timeline", world / "run", path)
