@@ -38,48 +38,39 @@ def test_three_to_five_folds_score_each_item_once_and_keep_every_class_in_traini
         assert all(not set(train) & set(scored) for train, scored in parts)
         assert all(len(set(items.targets[train].tolist())) == 2 for train, _ in parts)
 
-
-def test_two_items_of_a_class_are_too_few_for_folds() -> None:
     assert folds(few({"a": 2, "b": 9}), seed=0).parts == []
+    assert folds(items, seed=1) == folds(items, seed=1)
+    assert folds(items, seed=1) != folds(items, seed=2)
 
 
-def test_scenes_stay_whole_where_there_are_enough_of_them() -> None:
+def test_scenes_stay_whole_unless_a_class_would_train_on_less_than_two_items() -> None:
     items = few({"a": 10, "b": 10}, [f"scene {i // 2}" for i in range(20)])
     parts, whole = folds(items, seed=0)
     assert whole
     for train, scored in parts:
         assert not {items.groups[i] for i in train} & {items.groups[i] for i in scored}
-
-
-def test_scenes_are_divided_where_a_class_would_be_left_with_less_than_two_items() -> None:
-    items = few({"a": 4, "b": 4}, ["one"] * 3 + ["two"] + ["three"] * 4)
-    parts, whole = folds(items, seed=0)
+    parts, whole = folds(few({"a": 4, "b": 4}, ["one"] * 3 + ["two"] + ["three"] * 4), seed=0)
     assert not whole
     assert sorted(p for _, scored in parts for p in scored) == list(range(8))
 
 
-def test_folds_depend_on_the_seed_alone() -> None:
-    items = few({"a": 9, "b": 9})
-    assert folds(items, seed=1) == folds(items, seed=1)
-    assert folds(items, seed=1) != folds(items, seed=2)
-
-
-def answers(right: int, of: int = 40, start: int = 0) -> np.ndarray:
-    found = np.zeros(of, dtype=bool)
-    found[start : start + right] = True
-    return found
-
-
-def test_a_method_must_lead_by_two_errors_to_be_chosen() -> None:
-    groups = list(range(40))
-    assert choice("first", {"first": answers(20), "second": answers(20)}, groups) == "first"
-    # One item of forty, and three: a lead's error is about its root.
-    assert choice("first", {"first": answers(20), "second": answers(21)}, groups) == "first"
-    assert choice("first", {"first": answers(20), "second": answers(23)}, groups) == "first"
-    assert choice("first", {"first": answers(20), "second": answers(26)}, groups) == "second"
-    assert choice("first", {"first": answers(20), "second": answers(26), "third": answers(30)}, groups) == "third"
-    # The same lead out of two scenes is two observations.
-    assert choice("first", {"first": answers(20), "second": answers(26)}, [i // 20 for i in range(40)]) == "first"
+@pytest.mark.parametrize(
+    ("right", "scenes", "chosen"),
+    [
+        ((20, 20), 40, "first"),
+        # One item of forty, and three: a lead's error is about its root.
+        ((20, 21), 40, "first"),
+        ((20, 23), 40, "first"),
+        ((20, 26), 40, "second"),
+        ((20, 26, 30), 40, "third"),
+        # The same lead out of two scenes is two observations.
+        ((20, 26), 2, "first"),
+    ],
+)
+def test_a_method_must_lead_by_two_errors_to_be_chosen(right: tuple[int, ...], scenes: int, chosen: str) -> None:
+    places = np.arange(40)
+    answers = {name: places < count for name, count in zip(("first", "second", "third"), right, strict=False)}
+    assert choice("first", answers, (places * scenes // 40).tolist()) == chosen
 
 
 def probe(least: int = 1) -> Method:
@@ -97,22 +88,20 @@ def test_an_item_is_named_by_what_was_fitted_without_it() -> None:
     assert right is not None
     assert right.all()
     assert len(steps) == len(parts)
-    # With the labels of one item changed, it is the item that is named wrongly: nobody has seen its label.
+    # With the label of one item changed, that item is named wrongly: no fold that scores it has seen its label.
     items.targets[0] = 1
     changed = cross_validated(probe(), items, parts, lambda: None)
     assert changed is not None
     assert changed.tolist() == [False] + [True] * 11
-
-
-def test_a_method_that_needs_more_items_is_left_out() -> None:
+    # A method that needs more items is left out.
     items = few({"a": 3, "b": 3})
     assert cross_validated(probe(least=3), items, folds(items, seed=0).parts, lambda: None) is None
 
 
 @pytest.mark.parametrize(
-    ("count", "taken"), [(1, choosing.TEXT_AND_MEANS), (2, choosing.TEXT_AND_MEANS), (3, choosing.TEXT_TUNED)]
+    ("count", "chosen"), [(1, choosing.TEXT_AND_MEANS), (2, choosing.TEXT_AND_MEANS), (3, choosing.TEXT_TUNED)]
 )
-def test_what_is_settled_depends_on_the_number_of_items(count: int, taken: str) -> None:
+def test_what_is_settled_depends_on_the_number_of_items(count: int, chosen: str) -> None:
     every = [Method(title, probe().fit) for title in (choosing.TEXT_AND_MEANS, choosing.TEXT_TUNED, choosing.PROBE)]
-    assert choosing.settled(every, few({"a": count, "b": 5})) == taken
+    assert choosing.settled(every, few({"a": count, "b": 5})) == chosen
     assert choosing.settled(every[2:], few({"a": count, "b": 5})) == choosing.PROBE

@@ -1,14 +1,19 @@
-"""Who is ahead is said, whoever it is."""
+"""The table names the method that leads, whichever it is."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from made import items
+from messages import prints
 from texthead.comparison import Comparison, Division
 from texthead.evaluation import Evaluation
 from texthead.intervals import wilson_interval
+
+PAIR = items(("x", "a", "test"), ("y", "b", "test"))
+A, B = [1.0, 0.0], [0.0, 1.0]
 
 
 def result(scores: list[list[float]], targets: list[int]) -> Evaluation:
@@ -17,41 +22,38 @@ def result(scores: list[list[float]], targets: list[int]) -> Evaluation:
     return Evaluation(("a", "b"), paths, torch.tensor(targets), torch.tensor(scores))
 
 
-def test_comparison_says_who_is_ahead(capsys):
-    data = items(("x", "a", "test"), ("y", "b", "test"))
-    table = Comparison(Division(data, None, data, "test"), ["a", "b"])
-    table.add("simple", result([[1.0, 0.0], [0.0, 1.0]], [0, 1]))
-    table.add("this run", result([[1.0, 0.0], [1.0, 0.0]], [0, 1]))
+def leads(capsys: pytest.CaptureFixture, *rows: tuple[str, Evaluation]) -> list[str]:
+    """Print a table; return the lines that name both methods."""
+    table = Comparison(Division(PAIR, None, PAIR, "test"), ["a", "b"])
+    table.rows = list(rows)
     table.show()
-    out = capsys.readouterr().out
-    assert "simple is ahead of this run by 50.0 points on these items" in out
-    assert "test items" in out
-    table.rows.reverse()
-    table.show()
-    assert "ahead" not in capsys.readouterr().out
-    assert table.pairs()[1][1].startswith("100.0 % of 2 (95 % interval ")
+    lines = capsys.readouterr().out.splitlines()
+    assert "test" in lines[0]
+    return [line for line in lines if all(name in line for name, _ in rows)]
 
 
-def test_a_lead_that_the_table_does_not_show_is_not_said(capsys):
-    data = items(("x", "a", "test"), ("y", "b", "test"))
-    table = Comparison(Division(data, None, data, "test"), ["a", "b"])
-    table.add("simple", result([[1.0, 0.0]] * 3000, [0] * 3000))
-    table.add("this run", result([[1.0, 0.0]] * 3000, [0] * 2999 + [1]))
-    table.show()
-    assert "ahead" not in capsys.readouterr().out
+def test_the_method_that_leads_is_named(capsys):
+    simple, own = ("simple", result([A, B], [0, 1])), ("this run", result([A, A], [0, 1]))
+    (line,) = leads(capsys, simple, own)
+    prints(line, "50.0")
+    assert leads(capsys, own, simple) == []
+    # A lead that the table is too coarse to show is not named.
+    simple, own = result([A] * 3000, [0] * 3000), result([A] * 3000, [0] * 2999 + [1])
+    assert leads(capsys, ("simple", simple), ("this run", own)) == []
 
 
-def test_intervals_count_scenes_and_say_so(capsys):
+def test_intervals_count_scenes(capsys):
     data = items(*((f"x{i}", "a" if i < 4 else "b", "test") for i in range(8)))
     scenes = replace(data, items=tuple(replace(item, group=f"scene {i // 2}") for i, item in enumerate(data.items)))
-    found = result([[1.0, 0.0]] * 6 + [[0.0, 1.0]] * 2, [0] * 4 + [1] * 4)
+    evaluation = result([A] * 6 + [B] * 2, [0] * 4 + [1] * 4)
     table = Comparison(Division(scenes, None, scenes, "test"), ["a", "b"])
-    table.add("alone", found)
-    table.add("in scenes", replace(found, groups=scenes.groups))
+    table.add("alone", evaluation)
+    table.add("in scenes", replace(evaluation, groups=scenes.groups))
     table.show()
     out = capsys.readouterr().out
-    assert "the intervals take the 4 groups of these items into account" in out
+    prints(out, "intervals", 4)
+    assert table.pairs()[0][1].startswith("75.0 % of 8 (")
     # Six right of eight; or three of four scenes, whose error is that of three items alone.
-    for (low, high), (_, told) in zip((wilson_interval(6, 8), wilson_interval(2.25, 3)), table.pairs(), strict=True):
+    for (low, high), (_, text) in zip((wilson_interval(6, 8), wilson_interval(2.25, 3)), table.pairs(), strict=True):
         assert f"{low:.1f}-{high:.1f}" in out
-        assert f"{low:.1f}-{high:.1f}" in told
+        assert f"{low:.1f}-{high:.1f}" in text

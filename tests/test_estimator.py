@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from made import COLOURS, write_broken, write_image, write_video
+from messages import refuses
 from texthead import TextHeadClassifier, features
 from texthead.errors import DataError, MediaError
 
@@ -42,19 +43,24 @@ def classifier(cache: Path, method: str = "tuned", **changes) -> TextHeadClassif
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_fit_and_predict(files, cache, method):
+def test_fit_and_predict_and_fit_the_same_again(files, cache, method):
     paths, labels = files
     made = classifier(cache, method)
     assert made.fit(paths, labels) is made
     assert made.classes_.tolist() == ["blue", "green", "red"]
-    found, sure, scores = made.predict(paths), made.predict_proba(paths), made.decision_function(paths)
+    names, sure, scores = made.predict(paths), made.predict_proba(paths), made.decision_function(paths)
     assert sure.shape == scores.shape == (18, 3)
     assert np.allclose(sure.sum(1), 1, atol=1e-5)
-    assert (found == made.classes_[sure.argmax(1)]).all()
-    assert (found == made.classes_[scores.argmax(1)]).all()
-    assert made.score(paths, labels) == (found == np.array(labels)).mean()
+    assert (names == made.classes_[sure.argmax(1)]).all()
+    assert (names == made.classes_[scores.argmax(1)]).all()
+    assert made.score(paths, labels) == (names == np.array(labels)).mean()
     if method != "text":
         assert made.score(paths, labels) == 1.0
+    again = classifier(cache, method).fit(paths, labels)
+    for (name, ours), (_, theirs) in zip(
+        made.head_.state_dict().items(), again.head_.state_dict().items(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
 
 
 def test_two_classes_have_one_score_and_labels_of_any_kind(files, cache):
@@ -74,7 +80,7 @@ def test_parameters_and_clone(files, cache):
     assert again.get_params() == made.get_params()
     assert not hasattr(again, "head_")
     assert again.set_params(method="means", frames=1).get_params()["method"] == "means"
-    with pytest.raises(ValueError, match="Invalid parameter"):
+    with pytest.raises(ValueError, match="methods"):
         again.set_params(methods="probe")
     with pytest.raises(NotFittedError):
         again.predict(files[0])
@@ -89,7 +95,7 @@ def test_cross_validation_encodes_each_file_once(files, tmp_path, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(features, "open_media", counted)
-    scores = cross_val_score(classifier(tmp_path), *files, cv=3, error_score="raise")
+    scores = cross_val_score(classifier(tmp_path, "probe"), *files, cv=3, error_score="raise")
     assert scores.tolist() == [1.0, 1.0, 1.0]
     assert sorted(map(str, opened)) == sorted(files[0])
 
@@ -137,37 +143,28 @@ def test_it_is_kept_without_its_encoder(files, cache, tmp_path):
     assert np.array_equal(again.predict_proba(files[0]), made.predict_proba(files[0]))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_same_files_give_the_same_model(files, cache, method):
-    first, second = (classifier(cache, method).fit(*files) for _ in range(2))
-    for (name, ours), (_, theirs) in zip(
-        first.head_.state_dict().items(), second.head_.state_dict().items(), strict=True
-    ):
-        assert torch.equal(ours, theirs), name
-
-
 def test_tables_and_columns(files, cache):
     column = np.array(files[0], dtype=object)[:, None]
-    assert classifier(cache).fit(column, files[1]).score(column, files[1]) == 1.0
+    assert classifier(cache, "probe").fit(column, files[1]).score(column, files[1]) == 1.0
 
 
-def test_mistakes_say_the_rule(files, cache, tmp_path):
+def test_wrong_arguments(files, cache, tmp_path):
     paths, labels = files
-    for given, kept, words in (
-        (paths[0], labels, "single path"),
-        ([], [], "list of paths"),
-        ([1, 2], ["a", "b"], "files must be paths, got int"),
-        (paths, labels[:-1], "one label a path"),
-        (paths, ["a"] * 18, "all labels are 'a': a classifier needs 2 classes at least"),
-        (paths, [None, *labels[1:]], "path 1 of 18 has no label"),
-        (paths, [*([1.0] * 17), float("nan")], "path 18 of 18 has no label"),
+    for bad_paths, bad_labels, *parts in (
+        (paths[0], labels, repr(paths[0])),
+        ([], [], "(0,)"),
+        ([1, 2], ["a", "b"], "files", "int"),
+        (paths, labels[:-1], 18, "(17,)"),
+        (paths, ["a"] * 18, "labels", "'a'", 2),
+        (paths, [None, *labels[1:]], "1 of 18"),
+        (paths, [*([1.0] * 17), float("nan")], "18 of 18"),
     ):
-        with pytest.raises(DataError, match=words):
-            classifier(cache).fit(given, kept)
-    with pytest.raises(DataError, match="method must be one of tuned, means, text, probe, got 'x'"):
+        with refuses(DataError, *parts):
+            classifier(cache).fit(bad_paths, bad_labels)
+    with refuses(DataError, "method", "'x'"):
         classifier(cache).set_params(method="x").fit(paths, labels)
-    with pytest.raises(DataError, match="no entry for label 'blue'"):
+    with refuses(DataError, "class_names", "'blue'"):
         classifier(cache, class_names={"red": "a", "green": "b"}).fit(paths, labels)
     broken = write_broken(tmp_path / "a.mp4")
-    with pytest.raises(MediaError, match=r"a\.mp4: .*; leave out what cannot be read$"):
+    with pytest.raises(MediaError, match=str(broken)):
         classifier(cache).fit([*paths, str(broken)], [*labels, "red"])

@@ -1,5 +1,6 @@
 """Published checkpoints give what a plain reading of their programs gives, from the video to the probabilities."""
 
+import functools
 import json
 import sys
 import types
@@ -16,11 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made import noise, write_video
-from texthead import cli, published
+from messages import prints
+from texthead import published
 from texthead.decoding import open_media
 from texthead.openclip import save_openclip
 from texthead.published import ACTIONCLIP_TEMPLATES, model_config, temporal_heads
 from texthead.runs import load_run
+
+Tensors = dict[str, Tensor]
 
 NAMES = ["ApplyEyeMakeup", "playing guitar", "Archery"]
 
@@ -45,69 +49,57 @@ TINY = Sizes()
 B32 = Sizes(768, 12, 32, 224, 512, 512, 12)
 
 
-def block(prefix: str, width: int, seed: int) -> dict[str, Tensor]:
-    shapes = {
-        "attn.in_proj_weight": (3 * width, width),
-        "attn.in_proj_bias": (3 * width,),
-        "attn.out_proj.weight": (width, width),
-        "attn.out_proj.bias": (width,),
-        "ln_1.weight": (width,),
-        "ln_1.bias": (width,),
-        "mlp.c_fc.weight": (4 * width, width),
-        "mlp.c_fc.bias": (4 * width,),
-        "mlp.c_proj.weight": (width, 4 * width),
-        "mlp.c_proj.bias": (width,),
-        "ln_2.weight": (width,),
-        "ln_2.bias": (width,),
-    }
-    scale = {2: width**-0.5, 1: 0.1}
-    found = {f"{prefix}.{k}": scale[len(s)] * noise(*s, seed=seed + i) for i, (k, s) in enumerate(shapes.items())}
-    return {k: v + 1 if k.endswith(("ln_1.weight", "ln_2.weight")) else v for k, v in found.items()}
+def norm_layer(name: str, width: int, seed: int) -> Tensors:
+    return {f"{name}.weight": 1 + 0.1 * noise(width, seed=seed), f"{name}.bias": 0.1 * noise(width, seed=seed + 1)}
 
 
-def image_tower(s: Sizes, seed: int) -> dict[str, Tensor]:
+def block(prefix: str, width: int, seed: int) -> Tensors:
+    layers = {"attn.in_proj_": (3, 1), "attn.out_proj.": (1, 1), "mlp.c_fc.": (4, 1), "mlp.c_proj.": (1, 4)}
+    tensors = norm_layer(f"{prefix}.ln_1", width, seed) | norm_layer(f"{prefix}.ln_2", width, seed + 2)
+    for i, (name, (rows, columns)) in enumerate(layers.items()):
+        weight = noise(rows * width, columns * width, seed=seed + 4 + i)
+        tensors[f"{prefix}.{name}weight"] = width**-0.5 * weight
+        tensors[f"{prefix}.{name}bias"] = 0.1 * noise(rows * width, seed=seed + 8 + i)
+    return tensors
+
+
+def blocks_of(prefix: str, width: int, layers: int, seed: int) -> Tensors:
+    return {k: v for i in range(layers) for k, v in block(f"{prefix}.{i}", width, seed + 100 * (i + 1)).items()}
+
+
+def image_tower(s: Sizes, seed: int) -> Tensors:
     tokens = (s.image // s.patch) ** 2 + 1
-    found = {
+    return {
         "visual.class_embedding": noise(s.width, seed=seed),
         "visual.positional_embedding": 0.3 * noise(tokens, s.width, seed=seed + 1),
         "visual.proj": s.width**-0.5 * noise(s.width, s.dim, seed=seed + 2),
         "visual.conv1.weight": 0.05 * noise(s.width, 3, s.patch, s.patch, seed=seed + 3),
-        "visual.ln_pre.weight": 1 + 0.1 * noise(s.width, seed=seed + 4),
-        "visual.ln_pre.bias": 0.1 * noise(s.width, seed=seed + 5),
-        "visual.ln_post.weight": 1 + 0.1 * noise(s.width, seed=seed + 6),
-        "visual.ln_post.bias": 0.1 * noise(s.width, seed=seed + 7),
+        **norm_layer("visual.ln_pre", s.width, seed + 4),
+        **norm_layer("visual.ln_post", s.width, seed + 6),
+        **blocks_of("visual.transformer.resblocks", s.width, s.layers, seed),
     }
-    for i in range(s.layers):
-        found |= block(f"visual.transformer.resblocks.{i}", s.width, seed + 100 * (i + 1))
-    return found
 
 
-def text_tower(s: Sizes, seed: int) -> dict[str, Tensor]:
-    found = {
+def text_tower(s: Sizes, seed: int) -> Tensors:
+    return {
         "positional_embedding": 0.1 * noise(77, s.text_width, seed=seed),
         "text_projection": s.text_width**-0.5 * noise(s.text_width, s.dim, seed=seed + 1),
         "token_embedding.weight": noise(49408, s.text_width, seed=seed + 2),
-        "ln_final.weight": 1 + 0.1 * noise(s.text_width, seed=seed + 3),
-        "ln_final.bias": 0.1 * noise(s.text_width, seed=seed + 4),
+        **norm_layer("ln_final", s.text_width, seed + 3),
+        **blocks_of("transformer.resblocks", s.text_width, s.text_layers, seed),
     }
-    for i in range(s.text_layers):
-        found |= block(f"transformer.resblocks.{i}", s.text_width, seed + 100 * (i + 1))
-    return found
 
 
-def clip(s: Sizes, seed: int) -> dict[str, Tensor]:
-    scale = {"logit_scale": torch.tensor(3.9)}
-    return {**image_tower(s, seed), **text_tower(s, seed + 5000), **scale}
+def clip(s: Sizes, seed: int) -> Tensors:
+    return {**image_tower(s, seed), **text_tower(s, seed + 5000), "logit_scale": torch.tensor(3.9)}
 
 
-def fusion(s: Sizes, seed: int) -> dict[str, Tensor]:
-    found = {"frame_position_embeddings.weight": 0.3 * noise(77, s.dim, seed=seed)}
-    for i in range(6):
-        found |= block(f"transformer.resblocks.{i}", s.dim, seed + 100 * (i + 1))
-    return found
+def fusion(s: Sizes, seed: int) -> Tensors:
+    positions = {"frame_position_embeddings.weight": 0.3 * noise(77, s.dim, seed=seed)}
+    return positions | blocks_of("transformer.resblocks", s.dim, 6, seed)
 
 
-def original(s: Sizes, folder: Path) -> tuple[str, dict[str, Tensor]]:
+def original(s: Sizes, folder: Path) -> tuple[str, Tensors]:
     """The model that a file was tuned from."""
     weights = clip(s, seed=90_000)
     save_openclip(folder, model_config(weights, "x"), weights)
@@ -117,28 +109,30 @@ def original(s: Sizes, folder: Path) -> tuple[str, dict[str, Tensor]]:
 OPTIMIZER = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 5e-5}]}
 
 
-def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def prefixed(prefix: str, tensors: Tensors) -> Tensors:
     return {prefix + key: value for key, value in tensors.items()}
 
 
-def text4vis(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> dict[str, Tensor]:
-    model = {**image_tower(s, seed), "logit_scale": torch.tensor(4.2), **prefixed("fusion_model.", fusion(s, seed + 9))}
-    model |= more
-    torch.save({"epoch": 29, "model_state_dict": model, "optimizer_state_dict": OPTIMIZER}, path)
+def save_model(path: Path, model: Tensors, **more: object) -> Tensors:
+    torch.save({"epoch": 29, "model_state_dict": model, **more, "optimizer_state_dict": OPTIMIZER}, path)
     return model
 
 
-def half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def text4vis(path: Path, s: Sizes, seed: int = 0, **more: Tensor | None) -> Tensors:
+    """As published; keys of `more` that are None are missing."""
+    model = {**image_tower(s, seed), "logit_scale": torch.tensor(4.2), **prefixed("fusion_model.", fusion(s, seed + 9))}
+    return save_model(path, {key: value for key, value in {**model, **more}.items() if value is not None})
+
+
+def half(tensors: Tensors) -> Tensors:
     """As ActionCLIP stores them: linear and convolution weights in half precision."""
     halved = ("attn.", "mlp.", "conv1.weight", "visual.proj", "text_projection")
     return {k: v.half() if any(part in k for part in halved) else v for k, v in tensors.items()}
 
 
-def actionclip(path: Path, s: Sizes, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    model, head = half(clip(s, seed)), prefixed("module.", fusion(s, seed + 9))
-    saved = {"epoch": 49, "model_state_dict": model, "fusion_model_state_dict": head, "optimizer_state_dict": OPTIMIZER}
-    torch.save(saved, path)
-    return model, head
+def actionclip(path: Path, s: Sizes, seed: int = 0) -> tuple[Tensors, Tensors]:
+    head = prefixed("module.", fusion(s, seed + 9))
+    return save_model(path, half(clip(s, seed)), fusion_model_state_dict=head), head
 
 
 def save_with_settings(path: Path, content: dict) -> None:
@@ -147,28 +141,27 @@ def save_with_settings(path: Path, content: dict) -> None:
     node = type("CfgNode", (dict,), {"__module__": "yacs.config"})
     module.CfgNode = node  # pyright: ignore[reportAttributeAccessIssue]
     package.config = module  # pyright: ignore[reportAttributeAccessIssue]
-    made = node(MODEL=node(ARCH="ViT-B/32"))
-    made.__dict__["__immutable__"] = True
+    config = node(MODEL=node(ARCH="ViT-B/32"))
+    config.__dict__["__immutable__"] = True
     with mock.patch.dict(sys.modules, {"yacs": package, "yacs.config": module}):
-        torch.save({**content, "config": made}, path)
+        torch.save({**content, "config": config}, path)
 
 
-def vifi(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> dict[str, Tensor]:
+def vifi(path: Path, s: Sizes, seed: int = 0, **more: Tensor) -> Tensors:
     image, text = image_tower(s, seed), text_tower(s, seed + 5000)
     del text["token_embedding.weight"]
     model = prefixed("module.image_encoder.", {k.removeprefix("visual."): v for k, v in image.items()})
     model |= prefixed("module.text_encoder.", text) | {"module.logit_scale": torch.tensor(3.5)}
-    model["module.prompt_learner.complete_text_embeddings"] = noise(4, 77, s.text_width)
-    model |= more
-    saved = {"model": model, "optimizer": OPTIMIZER, "lr_scheduler": {}, "max_accuracy": 71.0, "epoch": 9}
-    save_with_settings(path, saved)
+    model |= {"module.prompt_learner.complete_text_embeddings": noise(4, 77, s.text_width), **more}
+    content = {"model": model, "optimizer": OPTIMIZER, "lr_scheduler": {}, "max_accuracy": 71.0, "epoch": 9}
+    save_with_settings(path, content)
     return model
 
 
 # --- a plain reading -------------------------------------------------------------------------------------------------
 
 
-def attention(x: Tensor, w: dict[str, Tensor], p: str, heads: int, mask: Tensor | None = None) -> Tensor:
+def attention(x: Tensor, w: Tensors, p: str, heads: int, mask: Tensor | None = None) -> Tensor:
     batch, length, width = x.shape
     q, k, v = (x @ w[f"{p}.attn.in_proj_weight"].float().T + w[f"{p}.attn.in_proj_bias"].float()).chunk(3, dim=-1)
     q, k, v = (part.view(batch, length, heads, width // heads).transpose(1, 2) for part in (q, k, v))
@@ -178,30 +171,22 @@ def attention(x: Tensor, w: dict[str, Tensor], p: str, heads: int, mask: Tensor 
     return y @ w[f"{p}.attn.out_proj.weight"].float().T + w[f"{p}.attn.out_proj.bias"].float()
 
 
-def norm(x: Tensor, w: dict[str, Tensor], p: str, eps: float = 1e-5) -> Tensor:
-    return (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + eps).sqrt() * w[
-        f"{p}.weight"
-    ].float() + w[f"{p}.bias"].float()
+def norm(x: Tensor, w: Tensors, p: str, eps: float = 1e-5) -> Tensor:
+    x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + eps).sqrt()
+    return x * w[f"{p}.weight"].float() + w[f"{p}.bias"].float()
 
 
-def mlp(x: Tensor, w: dict[str, Tensor], p: str) -> Tensor:
+def mlp(x: Tensor, w: Tensors, p: str) -> Tensor:
     y = x @ w[f"{p}.mlp.c_fc.weight"].float().T + w[f"{p}.mlp.c_fc.bias"].float()
     y = y * torch.sigmoid(1.702 * y)
     return y @ w[f"{p}.mlp.c_proj.weight"].float().T + w[f"{p}.mlp.c_proj.bias"].float()
 
 
-Stream = Callable[[Tensor, int], Tensor]
+Hook = Callable[[Tensor, int], Tensor] | None
 
 
 def blocks(
-    x: Tensor,
-    w: dict[str, Tensor],
-    p: str,
-    heads: int,
-    *,
-    mask: Tensor | None = None,
-    eps: float = 1e-5,
-    on: Stream | None = None,
+    x: Tensor, w: Tensors, p: str, heads: int, *, mask: Tensor | None = None, eps: float = 1e-5, on: Hook = None
 ) -> Tensor:
     for i in range(len({key[len(p) :].split(".")[0] for key in w if key.startswith(p)})):
         x = on(x, i) if on else x
@@ -211,7 +196,7 @@ def blocks(
     return x
 
 
-def encode_image(w: dict[str, Tensor], pixels: Tensor, on: Stream | None = None) -> Tensor:
+def encode_image(w: Tensors, pixels: Tensor, on: Hook = None) -> Tensor:
     kernel = w["visual.conv1.weight"].float()
     x = F.conv2d(pixels, kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
     x = torch.cat([w["visual.class_embedding"].float().expand(len(x), 1, -1), x], 1) + w["visual.positional_embedding"]
@@ -220,15 +205,20 @@ def encode_image(w: dict[str, Tensor], pixels: Tensor, on: Stream | None = None)
     return norm(x[:, 0], w, "visual.ln_post") @ w["visual.proj"].float()
 
 
-def encode_text(w: dict[str, Tensor], prompts: list[str]) -> Tensor:
-    tokens = open_clip.get_tokenizer("ViT-B-32")(prompts)
+@functools.cache
+def tokenizer() -> Callable[[list[str]], Tensor]:
+    return open_clip.get_tokenizer("ViT-B-32")
+
+
+def encode_text(w: Tensors, prompts: list[str]) -> Tensor:
+    tokens = tokenizer()(prompts)
     x = w["token_embedding.weight"][tokens] + w["positional_embedding"]
     mask = torch.full((77, 77), -torch.inf).triu(1)
     x = norm(blocks(x, w, "transformer.resblocks.", x.shape[-1] // 64, mask=mask), w, "ln_final")
     return x[torch.arange(len(x)), tokens.argmax(-1)] @ w["text_projection"].float()
 
 
-def transf(w: dict[str, Tensor], frames: Tensor, heads: int) -> Tensor:
+def transf(w: Tensors, frames: Tensor, heads: int) -> Tensor:
     """The temporal transformer of Text4Vis and ActionCLIP."""
     x = frames + w["frame_position_embeddings.weight"][: frames.shape[1]].float()
     return (blocks(x, w, "transformer.resblocks.", heads, eps=1e-12) + frames).mean(1)
@@ -255,7 +245,24 @@ def unit(x: Tensor) -> Tensor:
     return x / x.norm(dim=-1, keepdim=True)
 
 
+def text_rows(w: Tensors, template: str) -> Tensor:
+    return unit(encode_text(w, [template.format(name) for name in NAMES]))
+
+
+def vifi_towers(saved: Tensors, tokens: Tensor) -> tuple[Tensors, Tensors]:
+    """(image tower, text tower) of ViFi-CLIP's file, which comes without token embeddings."""
+    image = {"visual." + k.removeprefix("module.image_encoder."): v for k, v in saved.items() if "image_encoder" in k}
+    text = {k.removeprefix("module.text_encoder."): v for k, v in saved.items() if "text_encoder" in k}
+    return image, {**text, "token_embedding.weight": tokens}
+
+
 # --- a run of a file -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Tensors]:
+    """(source, weights) of the model that the tiny files were tuned from."""
+    return original(TINY, tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture
@@ -271,37 +278,37 @@ def classes(tmp_path: Path) -> Path:
     return path
 
 
-def imported(*arguments: object) -> int:
-    return cli.main(["import", *(str(argument) for argument in arguments)])
+@pytest.fixture
+def import_file(works, classes: Path, tmp_path: Path) -> Callable[..., str]:
+    """Imports a file as the run in the folder `run`: standard error."""
+    return lambda path, *options: works("import", path, "--classes", classes, "--out", tmp_path / "run", *options)[1]
 
 
-def predicted(capsys, run: Path, video: Path, *options: str) -> Tensor:
-    """The probabilities of NAMES."""
-    capsys.readouterr()
-    assert cli.main(["predict", str(run), str(video), "--json", "--top", "3", *options]) == 0
-    (found,) = json.loads(capsys.readouterr().out)
-    values = {each["name"]: each["probability"] for each in found["top"]}
-    return torch.tensor([values[name] for name in NAMES])
+@pytest.fixture
+def predict(works, video: Path, tmp_path: Path) -> Callable[..., Tensor]:
+    """Predicts the video by the run: the probabilities of NAMES."""
+
+    def run(*options: object, folder: str = "run") -> Tensor:
+        (entry,) = json.loads(works("predict", tmp_path / folder, video, "--json", "--top", 3, *options)[0])
+        probabilities = {each["name"]: each["probability"] for each in entry["top"]}
+        return torch.tensor([probabilities[name] for name in NAMES])
+
+    return run
 
 
+FOUR = ("--frames", 4, "--resize", 48)
 FIRST = [i * 19 // 4 for i in range(4)]  # 0 4 9 14
 CENTRE = [2, 7, 11, 16]  # the middle of segments of 4.75 frames
+PERSON, PHOTO = "a video of a person {}.", "a photo of a {}."
 
 
 @torch.no_grad()
-def test_text4vis(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
-    base, first = original(TINY, tmp_path / "base")
+def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> None:
     w = text4vis(tmp_path / "k400-vitb-16-f4.pt", TINY)
-    out = tmp_path / "run"
-    assert (
-        imported(tmp_path / "k400-vitb-16-f4.pt", "--classes", classes, "--encoder", base, "--out", out, "--resize", 48)
-        == 0
-    )
-    said = capsys.readouterr().err
-    assert "text4vis" in said
-    assert "4 frames a clip, by the file's name" in said
-    assert "logit scale 100 (fixed)" in said
-    rows = unit(encode_text(first, [f"a video of a person {name}." for name in NAMES]))
+    err = import_file(tmp_path / "k400-vitb-16-f4.pt", "--encoder", base[0], "--resize", 48)
+    for part in ("text4vis", "4 frames", "logit scale 100"):
+        prints(err, part)
+    rows = text_rows(base[1], PERSON)
     head = {key.removeprefix("fusion_model."): value for key, value in w.items() if key.startswith("fusion_model.")}
 
     def expected(clips: list[list[int]], boxes: list[tuple[int, int]]) -> Tensor:
@@ -311,140 +318,109 @@ def test_text4vis(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
         # file has no text tower; features of 64 numbers have one.
         return (100 * unit(transf(head, frames, 1).mean(0)) @ rows.T).softmax(-1)
 
-    assert torch.allclose(predicted(capsys, out, video), expected([FIRST], [(8, 8)]), atol=1e-4)
+    assert torch.allclose(predict(), expected([FIRST], [(8, 8)]), atol=1e-4)
     four = [[start + shift for start in FIRST] for shift in (0, 1, 2, 3)]
     # 16 pixels of room: quarters of 4.
     boxes = [(0, 8), (16, 8), (8, 8)]
-    assert torch.allclose(predicted(capsys, out, video, "--views", "4x3"), expected(four, boxes), atol=1e-4)
-    assert (load_run(out).recipe.template, load_run(out).spec.source) == ("a video of a person {}.", base)
+    assert torch.allclose(predict("--views", "4x3"), expected(four, boxes), atol=1e-4)
+    run = load_run(tmp_path / "run")
+    assert (run.recipe.template, run.spec.source) == (PERSON, base[0])
 
 
 @torch.no_grad()
-def test_text4vis_with_token_convolutions(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
-    base, first = original(TINY, tmp_path / "base")
-    image = image_tower(TINY, 3)
+def test_text4vis_with_token_convolutions(tmp_path: Path, video: Path, base, import_file, predict) -> None:
     kernels = [noise(64, 1, 3, seed=40 + i) for i in range(2)]
-    model = {**image, "logit_scale": torch.tensor(4.0)}
+    model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0)}
     model |= {f"visual.transformer.resblocks.{i}.control_point.conv.weight": kernels[i] for i in range(2)}
-    torch.save({"epoch": 1, "model_state_dict": model, "optimizer_state_dict": OPTIMIZER}, tmp_path / "x.pt")
-    out = tmp_path / "run"
-    assert (
-        imported(
-            tmp_path / "x.pt", "--classes", classes, "--encoder", base, "--out", out, "--frames", 4, "--resize", 48
-        )
-        == 0
-    )
+    save_model(tmp_path / "x.pt", model)
+    import_file(tmp_path / "x.pt", "--encoder", base[0], *FOUR)
 
     def on(x: Tensor, i: int) -> Tensor:
         token = F.conv1d(x[:, 0].T[None], kernels[i], padding=1, groups=64)[0].T
         return torch.cat([token[:, None], x[:, 1:]], 1)
 
-    rows = unit(encode_text(first, [f"a video of a person {name}." for name in NAMES]))
     frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], on)
-    expected = (100 * unit(frames.mean(0)) @ rows.T).softmax(-1)
-    assert torch.allclose(predicted(capsys, out, video), expected, atol=1e-4)
+    expected = (100 * unit(frames.mean(0)) @ text_rows(base[1], PERSON).T).softmax(-1)
+    assert torch.allclose(predict(), expected, atol=1e-4)
 
 
 @torch.no_grad()
-def test_text4vis_trained_by_matching(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
-    w, head = clip(TINY, 0), fusion(TINY, 9)
-    saved = {"epoch": 1, "model_state_dict": w, "fusion_model_state_dict": head, "optimizer_state_dict": OPTIMIZER}
-    torch.save(saved, tmp_path / "x.pt")
-    out = tmp_path / "run"
-    assert imported(tmp_path / "x.pt", "--classes", classes, "--out", out, "--frames", 4, "--resize", 48) == 0
-    rows = unit(encode_text(w, [f"a video of a person {name}." for name in NAMES]))
+def test_text4vis_trained_by_matching(tmp_path: Path, video: Path, import_file, predict) -> None:
+    head = fusion(TINY, 9)
+    w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
+    import_file(tmp_path / "x.pt", *FOUR)
     frames = encode_image(w, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
-    expected = (100 * unit(transf(head, frames, 2)) @ rows.T).softmax(-1)[0]
-    assert torch.allclose(predicted(capsys, out, video), expected, atol=1e-4)
+    expected = (100 * unit(transf(head, frames, 2)) @ text_rows(w, PERSON).T).softmax(-1)[0]
+    assert torch.allclose(predict(), expected, atol=1e-4)
 
 
 @torch.no_grad()
-def test_actionclip(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
+def test_actionclip(tmp_path: Path, video: Path, import_file, predict) -> None:
     w, head = actionclip(tmp_path / "vit-32-4f.pt", TINY)
-    out = tmp_path / "run"
-    assert imported(tmp_path / "vit-32-4f.pt", "--classes", classes, "--out", out, "--resize", 48) == 0
+    import_file(tmp_path / "vit-32-4f.pt", "--resize", 48)
     head = {key.removeprefix("module."): value for key, value in head.items()}
     frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
     feature = unit(transf(head, frames, 2))
     assert len(ACTIONCLIP_TEMPLATES) == 16
-    each = [unit(encode_text(w, [one.format(name) for name in NAMES])) for one in ACTIONCLIP_TEMPLATES]
-    expected = torch.stack([(100 * feature @ rows.T).softmax(-1)[0] for rows in each]).mean(0)
-    assert torch.allclose(predicted(capsys, out, video), expected, atol=1e-4)
+    each = [(100 * feature @ text_rows(w, one).T).softmax(-1)[0] for one in ACTIONCLIP_TEMPLATES]
+    expected = torch.stack(each).mean(0)
+    assert torch.allclose(predict(), expected, atol=1e-4)
     # Other names go through the file's own text tower, with the same templates.
-    again = predicted(capsys, out, video, "--classes", ",".join(NAMES), "--names", "verbatim")
+    again = predict("--classes", ",".join(NAMES), "--names", "verbatim")
     assert torch.allclose(again, expected, atol=1e-4)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("template", ["a photo of a {}.", "{}"])
-def test_vifi_clip(tmp_path: Path, video: Path, classes: Path, capsys, template: str) -> None:
-    base, first = original(TINY, tmp_path / "base")
-    w = vifi(tmp_path / "ckpt_epoch_10.pth", TINY)
-    out = tmp_path / "run"
-    given = [] if template.startswith("a") else ["--template", template]
-    options = ["--encoder", base, "--frames", 4, "--out", out, "--resize", 48, *given]
-    assert imported(tmp_path / "ckpt_epoch_10.pth", "--classes", classes, *options) == 0
-    image = {"visual." + k.removeprefix("module.image_encoder."): v for k, v in w.items() if "image_encoder" in k}
-    text = {k.removeprefix("module.text_encoder."): v for k, v in w.items() if "text_encoder" in k}
-    text["token_embedding.weight"] = first["token_embedding.weight"]
-    rows = unit(encode_text(text, [template.format(name) for name in NAMES]))
+@pytest.mark.parametrize("template", [PHOTO, "{}"])
+def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, template: str) -> None:
+    saved = vifi(tmp_path / "ckpt_epoch_10.pth", TINY)
+    own = [] if template == PHOTO else ["--template", template]
+    import_file(tmp_path / "ckpt_epoch_10.pth", "--encoder", base[0], *FOUR, *own)
+    image, text = vifi_towers(saved, base[1]["token_embedding.weight"])
+    rows = text_rows(text, template)
 
     def expected(boxes: list[tuple[int, int]], short: int) -> Tensor:
         seen = looked_at(video, CENTRE, boxes, 32, IMAGENET_PIXELS, short)
         features = encode_image(image, seen.flatten(0, 1)).unflatten(0, (-1, 4)).mean(1)
         return (np.exp(3.5) * unit(features) @ rows.T).softmax(-1).mean(0)
 
-    assert torch.allclose(predicted(capsys, out, video), expected([(8, 8)], 48), atol=1e-4)
-    three = predicted(capsys, out, video, "--views", "1x3")
+    assert torch.allclose(predict(), expected([(8, 8)], 48), atol=1e-4)
     # Three crops lie in a picture whose short side is the crop: of a square all are the whole of it.
-    assert torch.allclose(three, expected([(0, 0)] * 3, 32), atol=1e-4)
+    assert torch.allclose(predict("--views", "1x3"), expected([(0, 0)] * 3, 32), atol=1e-4)
 
 
 @torch.no_grad()
-def test_openai(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
-    w = clip(TINY, 0)
-    torch.save({**half(w), "input_resolution": torch.tensor(32)}, tmp_path / "ViT-B-16.pt")
-    w = half(w)
-    out = tmp_path / "run"
-    assert imported(tmp_path / "ViT-B-16.pt", "--classes", classes, "--out", out, "--frames", 4, "--resize", 48) == 0
-    rows = unit(encode_text(w, [f"a photo of a {name}." for name in NAMES]))
-    frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])
-    expected = (np.exp(3.9) * unit(frames.mean(0)) @ rows.T).softmax(-1)
-    assert torch.allclose(predicted(capsys, out, video), expected, atol=1e-4)
-
-
-@torch.no_grad()
+@pytest.mark.parametrize("archive", [False, True])
 @pytest.mark.filterwarnings("ignore")
-def test_openai_s_archive(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
-    """TorchScript, whose program is not run."""
-    w = clip(TINY, 0)
-    config = model_config(w, "x")
-    tower = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"], quick_gelu=True).eval()
-    tower.load_state_dict(w, strict=False)
-    given = (noise(1, 3, 32, 32), torch.ones(1, 77, dtype=torch.long))
-    torch.jit.trace(tower, given, check_trace=False).save(str(tmp_path / "ViT-B-16.pt"))
-    out = tmp_path / "run"
-    assert imported(tmp_path / "ViT-B-16.pt", "--classes", classes, "--out", out, "--frames", 4, "--resize", 48) == 0
-    rows = unit(encode_text(w, [f"a photo of a {name}." for name in NAMES]))
+def test_openai(tmp_path: Path, video: Path, import_file, predict, archive: bool) -> None:
+    """Tensors, or an archive of TorchScript, whose program is not run."""
+    w, path = clip(TINY, 0), tmp_path / "ViT-B-16.pt"
+    if archive:
+        config = model_config(w, "x")
+        tower = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"], quick_gelu=True).eval()
+        tower.load_state_dict(w, strict=False)
+        inputs = (noise(1, 3, 32, 32), torch.ones(1, 77, dtype=torch.long))
+        torch.jit.trace(tower, inputs, check_trace=False).save(str(path))
+    else:
+        w = half(w)
+        torch.save({**w, "input_resolution": torch.tensor(32)}, path)
+    import_file(path, *FOUR)
     frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])
-    expected = (np.exp(3.9) * unit(frames.mean(0)) @ rows.T).softmax(-1)
-    assert torch.allclose(predicted(capsys, out, video), expected, atol=1e-4)
+    expected = (np.exp(3.9) * unit(frames.mean(0)) @ text_rows(w, PHOTO).T).softmax(-1)
+    assert torch.allclose(predict(), expected, atol=1e-4)
 
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_text4vis_with_a_resnet(tmp_path: Path, classes: Path) -> None:
+def test_text4vis_with_a_resnet(tmp_path: Path, import_file) -> None:
     """The architecture is found from the shapes alone; the image tower against open_clip's own."""
     vision = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16, "patch_size": None}
     torch.manual_seed(0)
     tower = open_clip.CLIP(32, vision, {"width": 64, "heads": 1, "layers": 1}, quick_gelu=True).visual.eval()
     model = {**prefixed("visual.", dict(tower.state_dict())), "logit_scale": torch.tensor(4.0)}
-    model |= prefixed("fusion_model.", fusion(Sizes(dim=32), 9))
-    torch.save({"epoch": 1, "model_state_dict": model, "optimizer_state_dict": OPTIMIZER}, tmp_path / "rn-f4.pt")
-    base, _ = original(Sizes(dim=32), tmp_path / "base")
-    out = tmp_path / "run"
-    assert imported(tmp_path / "rn-f4.pt", "--classes", classes, "--encoder", base, "--out", out) == 0
-    run = load_run(out)
+    save_model(tmp_path / "rn-f4.pt", model | prefixed("fusion_model.", fusion(Sizes(dim=32), 9)))
+    import_file(tmp_path / "rn-f4.pt", "--encoder", original(Sizes(dim=32), tmp_path / "base")[0])
+    run = load_run(tmp_path / "run")
     pixels = noise(4, 3, 64, 64)
     assert torch.allclose(run.model.visual(pixels), tower(pixels), atol=1e-5)
     assert (run.pixels.size, run.pixels.resize) == (64, 64)
@@ -469,103 +445,113 @@ def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> No
 
 
 @pytest.mark.slow
-def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, classes: Path, capsys) -> None:
-    actionclip(tmp_path / "x-4f.pt", TINY)
-    assert imported(tmp_path / "x-4f.pt", "--classes", classes, "--out", tmp_path / "run") == 0
-    before = predicted(capsys, tmp_path / "run", video)
-    (tmp_path / "x-4f.pt").unlink()
-    (tmp_path / "run").rename(tmp_path / "moved")
-    assert torch.equal(predicted(capsys, tmp_path / "moved", video), before)
-    assert torch.allclose(
-        predicted(capsys, tmp_path / "moved", video, "--classes", ",".join(NAMES), "--names", "verbatim"),
-        before,
-        atol=1e-5,
-    )
-    data = tmp_path / "data"
-    for i, name in enumerate(NAMES):
-        write_video(data / name / "a.mp4", ["red", "green", "blue"][i])
-    assert cli.main(["eval", str(tmp_path / "moved"), str(data), "--views", "2x3", "--workers", "0"]) == 0
-    assert "2x3 views" in capsys.readouterr().out
-    assert cli.main(["eval", str(tmp_path / "moved"), str(data), "--zero-shot", "--workers", "0"]) == 0
-    # Its encoder is the tuned one: there is none before training to stand beside it.
-    assert "before training" not in capsys.readouterr().out
+def test_an_imported_run_lives_on_its_own(tmp_path: Path, import_file, predict, works) -> None:
+    path, moved = tmp_path / "x-4f.pt", tmp_path / "moved"
+    actionclip(path, TINY)
+    import_file(path)
+    before = predict()
+    path.unlink()
+    (tmp_path / "run").rename(moved)
+    assert torch.equal(predict(folder="moved"), before)
+    own_names = predict("--classes", ",".join(NAMES), "--names", "verbatim", folder="moved")
+    assert torch.allclose(own_names, before, atol=1e-5)
+    for name, colour in zip(NAMES, ("red", "green", "blue"), strict=True):
+        write_video(tmp_path / "data" / name / "a.mp4", colour)
+    assert "2x3 views" in works("eval", moved, tmp_path / "data", "--views", "2x3", "--workers", 0)[0]
+    # Its encoder is the tuned one: there is none before training to compare with.
+    out, _ = works("eval", moved, tmp_path / "data", "--zero-shot", "--workers", 0)
+    assert len([line for line in out.splitlines() if line.startswith("│")]) == 1
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def refused(capsys, tmp_path: Path, classes: Path) -> Callable[..., str]:
-    def run(path: Path, *options: object) -> str:
-        capsys.readouterr()
-        code = imported(path, "--classes", classes, "--out", tmp_path / "run", "--frames", 4, *options)
-        said = capsys.readouterr().err.splitlines()
-        assert code == 2, said
+def refused_file(refused: Callable[..., str], tmp_path: Path, classes: Path) -> Callable[..., None]:
+    """Imports a file that must be refused, in a line that holds the parts."""
+
+    def run(parts: str | tuple[str, ...], path: Path, *options: object, frames: int | None = 4) -> None:
+        clip = () if frames is None else ("--frames", frames)
+        refused(parts, "import", path, "--classes", classes, "--out", tmp_path / "run", *clip, *options)
         assert not (tmp_path / "run").exists(), "nothing is left behind"
-        return said[-1]
 
     return run
 
 
-def test_a_head_that_we_have_not_is_refused_with_its_keys(tmp_path: Path, refused) -> None:
-    path, base = tmp_path / "x.pt", original(TINY, tmp_path / "base")[0]
-    for more, named in (
-        ({"visual.time_embedding": noise(4, 64)}, "visual.time_embedding"),
-        (
-            {"visual.transformer.resblocks.0.net.ln_1.weight": noise(64)},
-            "visual.transformer.resblocks.0.net.ln_1.weight",
-        ),
-        ({"fusion_model.lstm.weight_ih_l0": noise(8, 8)}, "lstm.weight_ih_l0"),
+def test_an_unknown_head_is_refused_with_its_keys(tmp_path: Path, base, refused_file) -> None:
+    path = tmp_path / "x.pt"
+    for key, shape in (
+        ("visual.time_embedding", (4, 64)),
+        ("visual.transformer.resblocks.0.net.ln_1.weight", (64,)),
+        ("fusion_model.lstm.weight_ih_l0", (8, 8)),
     ):
-        text4vis(path, TINY, **more)
-        said = refused(path, "--encoder", base)
-        assert named in said
-        assert "belong to a head that texthead has not" in said
+        text4vis(path, TINY, **{key: noise(*shape)})
+        refused_file(key.removeprefix("fusion_model."), path, "--encoder", base[0])
     text4vis(path, TINY, **{"temporal_head.lstm.weight": noise(3), "classifier.weight": noise(3, 3)})
-    assert "classifier.weight, temporal_head.lstm.weight" in refused(path, "--encoder", base)
-    for heads in ({"module.shift.weight": noise(64, 1, 3)}, {"module.transformer.cls_token": noise(1, 1, 64)}):
-        saved = {"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": heads}
-        torch.save(saved, path)
-        assert next(iter(heads)).removeprefix("module.") in refused(path)
+    refused_file("classifier.weight, temporal_head.lstm.weight", path, "--encoder", base[0])
+    for key, shape in (("shift.weight", (64, 1, 3)), ("transformer.cls_token", (1, 1, 64))):
+        save_model(path, clip(TINY, 0), fusion_model_state_dict={f"module.{key}": noise(*shape)})
+        refused_file(key, path)
     vifi(path, TINY, **{"module.prompt_learner.ctx": noise(4, 128)})
-    assert "prompt_learner.ctx" in refused(path, "--encoder", base)
+    refused_file("prompt_learner.ctx", path, "--encoder", base[0])
 
 
-def test_weights_that_do_not_fit_are_refused_with_their_key(tmp_path: Path, refused) -> None:
-    path, base = tmp_path / "x.pt", original(TINY, tmp_path / "base")[0]
-    for key in ("fusion_model.transformer.resblocks.5.ln_2.bias", "visual.ln_post.weight"):
-        model = text4vis(path, TINY)
-        del model[key]
-        torch.save({"epoch": 1, "model_state_dict": model, "optimizer_state_dict": OPTIMIZER}, path)
-        assert key.removeprefix("fusion_model.").removeprefix("visual.") in refused(path, "--encoder", base)
+def test_weights_that_do_not_fit_are_refused_with_their_key(tmp_path: Path, base, refused_file) -> None:
+    path = tmp_path / "x.pt"
+    for prefix, key in (("fusion_model.", "transformer.resblocks.5.ln_2.bias"), ("visual.", "ln_post.weight")):
+        text4vis(path, TINY, **{prefix + key: None})
+        refused_file(key, path, "--encoder", base[0])
     text4vis(path, TINY, **{"visual.extra": noise(3)})
-    assert "'extra' has shape (3,) in the weights" in refused(path, "--encoder", base)
-    other = original(Sizes(dim=48), tmp_path / "other")[0]
+    refused_file(("'extra'", "(3,)"), path, "--encoder", base[0])
     text4vis(path, TINY)
-    assert "has 48 numbers a feature" in refused(path, "--encoder", other)
+    refused_file(("48", "64"), path, "--encoder", original(Sizes(dim=48), tmp_path / "other")[0])
 
 
-def test_what_is_missing_or_does_nothing_is_said(tmp_path: Path, refused, capsys, classes: Path) -> None:
+def test_options_that_are_missing_or_do_nothing_are_named(tmp_path: Path, refused_file) -> None:
     path = tmp_path / "x.pt"
     text4vis(path, TINY)
-    assert "name the encoder that it was tuned from in --encoder" in refused(path)
-    assert "is a file of text4vis by its keys, not of openai" in refused(path, "--kind", "openai")
-    torch.save({"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": {}}, path)
-    assert "pass --kind actionclip or --kind text4vis-nce" in refused(path)
-    assert "leave it out" in refused(path, "--kind", "actionclip", "--encoder", "mini")
+    refused_file("encoder", path)
+    refused_file(("text4vis", "openai", "kind"), path, "--kind", "openai")
+    save_model(path, clip(TINY, 0), fusion_model_state_dict={})
+    refused_file(("kind", "actionclip", "text4vis-nce"), path)
+    refused_file("encoder", path, "--kind", "actionclip", "--encoder", "mini")
     torch.save({"weight": noise(3)}, path)
-    assert "is none of openai, text4vis" in refused(path)
-    assert "none.pt: no such file" in refused(tmp_path / "none.pt")
-    assert "is a folder, expected a file" in refused(tmp_path)
+    refused_file(("x.pt", "weight"), path)
+    refused_file("none.pt", tmp_path / "none.pt")
+    refused_file(str(tmp_path), tmp_path)
     (tmp_path / "text.pt").write_text("nothing")
-    assert "no weights can be read" in refused(tmp_path / "text.pt")
+    refused_file("text.pt", tmp_path / "text.pt")
     actionclip(path, TINY)
-    assert "--test-scale must be learned or a number above 0, got 'x'" in refused(path, "--test-scale", "x")
-    assert "are for several templates" not in refused(path, "--template", "no place")
-    assert "is for several templates" in refused(path, "--template", "a {}", "--template-pooling", "probabilities")
-    code = imported(path, "--classes", classes, "--out", tmp_path / "run")
-    assert code == 2
-    assert "pass --frames, mostly 8, 16 or 32" in capsys.readouterr().err
+    for value in ("x", "inf"):
+        refused_file(("scale", f"'{value}'"), path, "--test-scale", value)
+    refused_file("'no place'", path, "--template", "no place")
+    refused_file(("pooling", "probabilities"), path, "--template", "a {}", "--template-pooling", "probabilities")
+    refused_file(("resize", "31", "32"), path, "--resize", 31)
+    refused_file("frames", path, frames=None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [
+        ("logit_scale", None, "logit_scale"),
+        ("logit_scale", torch.ones(2), "logit_scale"),
+        ("logit_scale", torch.tensor(float("nan")), "'logit_scale'"),
+        ("visual.class_embedding", torch.full((64,), torch.inf), "'visual.class_embedding'"),
+        ("visual.proj", torch.ones(3), "IndexError"),
+        ("visual.conv1.weight", torch.ones(3), "ValueError"),
+        ("visual.positional_embedding", None, "KeyError"),
+    ],
+)
+def test_a_damaged_file_is_one_line(tmp_path: Path, base, refused_file, key: str, value, part: str) -> None:
+    text4vis(tmp_path / "x.pt", TINY, **{key: value})
+    refused_file(("x.pt", part), tmp_path / "x.pt", "--encoder", base[0])
+
+
+@pytest.mark.parametrize("head", [None, [1], torch.ones(3)])
+def test_other_contents_are_one_line(tmp_path: Path, refused_file, head: object) -> None:
+    content = {1: torch.ones(3)} if head is None else {"model_state_dict": clip(TINY, 0)}
+    torch.save(content if head is None else {**content, "fusion_model_state_dict": head}, tmp_path / "x.pt")
+    refused_file("x.pt", tmp_path / "x.pt")
 
 
 # --- at the published size -------------------------------------------------------------------------------------------
@@ -574,32 +560,27 @@ def test_what_is_missing_or_does_nothing_is_said(tmp_path: Path, refused, capsys
 @pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["text4vis", "actionclip", "vifi-clip", "openai"])
-def test_files_of_the_published_size(tmp_path: Path, classes: Path, capsys, kind: str) -> None:
+def test_files_of_the_published_size(tmp_path: Path, import_file, predict, kind: str) -> None:
     """ViT-B/32: 226 tensors in Text4Vis' file with its transformer, as published."""
     path, weights = tmp_path / "k400-vitb-32-f8.pt", clip(B32, 90_000)
-    base = tmp_path / "ViT-B-32.pt"
-    torch.save(weights, base)
-    encoder = f"openclip:ViT-B-32-quickgelu/{base}"
+    first = tmp_path / "ViT-B-32.pt"
+    torch.save(weights, first)
     if kind == "text4vis":
-        w = text4vis(path, B32)
+        head = w = text4vis(path, B32)
         assert len(w) == 226
-        head, text, scale = w, weights, 100.0
+        text, scale, templates = weights, 100.0, [PERSON]
     elif kind == "actionclip":
         w, head = actionclip(path, B32)
-        text, scale = w, 100.0
+        text, scale, templates = w, 100.0, list(ACTIONCLIP_TEMPLATES)
     elif kind == "vifi-clip":
-        held = vifi(path, B32)
-        w = {"visual." + k.removeprefix("module.image_encoder."): v for k, v in held.items() if "image_encoder" in k}
-        text = {k.removeprefix("module.text_encoder."): v for k, v in held.items() if "text_encoder" in k}
-        text["token_embedding.weight"] = weights["token_embedding.weight"]
-        head, scale = {}, float(np.exp(3.5))
+        w, text = vifi_towers(vifi(path, B32), weights["token_embedding.weight"])
+        head, scale, templates = {}, float(np.exp(3.5)), [PHOTO]
     else:
-        torch.save(half(weights), path)
         w = text = half(weights)
-        head, scale = {}, float(np.exp(3.9))
-    video = write_video(tmp_path / "clip.mp4", "red", frames=19)
-    needs = ["--encoder", encoder] if kind in ("text4vis", "vifi-clip") else []
-    assert imported(path, "--classes", classes, "--out", tmp_path / "run", *needs) == 0
+        torch.save(w, path)
+        head, scale, templates = {}, float(np.exp(3.9)), [PHOTO]
+    needs = ["--encoder", f"openclip:ViT-B-32-quickgelu/{first}"] if kind in ("text4vis", "vifi-clip") else []
+    import_file(path, *needs)
     run = load_run(tmp_path / "run")
     assert (run.pixels.size, run.pixels.resize) == (224, 224 if kind == "openai" else 256)
     clips = torch.randint(0, 256, (1, 8, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -610,42 +591,6 @@ def test_files_of_the_published_size(tmp_path: Path, classes: Path, capsys, kind
         k.split("fusion_model.")[-1].removeprefix("module."): v for k, v in head.items() if not k.startswith("visual")
     }
     feature = transf(head, frames, 8) if len(head) > 1 else frames.mean(1)
-    template = {"text4vis": "a video of a person {}.", "vifi-clip": "a photo of a {}.", "openai": "a photo of a {}."}
-    templates = [template[kind]] if kind in template else list(ACTIONCLIP_TEMPLATES)
-    each = [unit(encode_text(text, [one.format(name) for name in NAMES])) for one in templates]
-    expected = torch.stack([(scale * unit(feature) @ rows.T).softmax(-1) for rows in each]).mean(0)
-    assert torch.allclose(run.model(clips).softmax(-1), expected, atol=2e-4)
-    assert predicted(capsys, tmp_path / "run", video).sum() == pytest.approx(1, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"logit_scale": None}, "holds no logit_scale of one number"),
-        ({"logit_scale": torch.ones(2)}, "holds no logit_scale of one number"),
-        ({"logit_scale": torch.tensor(float("nan"))}, "'logit_scale' is not finite"),
-        ({"visual.class_embedding": torch.full((64,), torch.inf)}, "'visual.class_embedding' is not finite"),
-        ({"visual.proj": torch.ones(3)}, "no image tower of CLIP (IndexError"),
-        ({"visual.conv1.weight": torch.ones(3)}, "no image tower of CLIP (ValueError"),
-        ({"visual.positional_embedding": None}, "no image tower of CLIP (KeyError"),
-    ],
-)
-def test_a_damaged_file_is_one_line(tmp_path: Path, refused, changes: dict, told: str) -> None:
-    path, base = tmp_path / "x.pt", original(TINY, tmp_path / "base")[0]
-    model = {key: value for key, value in (text4vis(path, TINY) | changes).items() if value is not None}
-    torch.save({"epoch": 1, "model_state_dict": model, "optimizer_state_dict": OPTIMIZER}, path)
-    assert told in refused(path, "--encoder", base)
-
-
-def test_other_contents_are_one_line(tmp_path: Path, refused) -> None:
-    path = tmp_path / "x.pt"
-    for content in (
-        {1: torch.ones(3)},
-        {"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": [1]},
-        {"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": torch.ones(3)},
-    ):
-        torch.save(content, path)
-        assert "check the file" in refused(path) or "expected tensors by name" in refused(path)
-    actionclip(path, TINY)
-    assert "above 0, got 'inf'" in refused(path, "--test-scale", "inf")
-    assert "--resize 31: the crop has 32 pixels, the short side must not be less" in refused(path, "--resize", 31)
+    each = [(scale * unit(feature) @ text_rows(text, one).T).softmax(-1) for one in templates]
+    assert torch.allclose(run.model(clips).softmax(-1), torch.stack(each).mean(0), atol=2e-4)
+    assert predict().sum() == pytest.approx(1, abs=1e-4)

@@ -1,4 +1,4 @@
-"""The final score of a run is what was printed, and what is no score is refused."""
+"""The final scores of a run are read back as they were printed; anything else in their file is an error."""
 
 import json
 from pathlib import Path
@@ -11,46 +11,33 @@ from texthead.evaluation import Evaluation
 from texthead.intervals import grouped_interval
 from texthead.scores import Score, Scores, read_scores, write_scores
 
-
-def found() -> Evaluation:
-    scores = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
-    paths = [Path(f"{i}.png") for i in range(4)]
-    return Evaluation(("a", "b"), paths, torch.tensor([0, 0, 1, 1]), scores, groups=["x", "x", "y", "y"])
+SCENES = ["x", "x", "y", "y"]
+EVALUATION = Evaluation(
+    ("a", "b"),
+    [Path(f"{i}.png") for i in range(4)],
+    torch.tensor([0, 0, 1, 1]),
+    torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]),
+    groups=SCENES,
+)
+OWN = Score.of("this run", EVALUATION)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert read_scores(tmp_path) is None
-    own = Score.of("this run", found())
-    assert (own.items, own.top1, own.top5) == (4, 75.0, 100.0)
-    assert (own.low, own.high) == grouped_interval(found().right, ["x", "x", "y", "y"])
-    whole = Scores("test", (own._replace(method="zero-shot"), own))
+    assert (OWN.items, OWN.top1, OWN.top5) == (4, 75.0, 100.0)
+    assert (OWN.low, OWN.high) == grouped_interval(EVALUATION.right, SCENES)
+    whole = Scores("test", (OWN._replace(method="zero-shot"), OWN))
     write_scores(tmp_path, whole)
     assert read_scores(tmp_path) == whole
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{}",
-        "[]",
-        '{"scored": "test", "methods": []}',
-        '{"scored": "test", "methods": [{}]}',
-        '{"scored": "test", "methods": 3}',
-        '{"scored": "test", "methods": [3]}',
-    ],
-)
-def test_what_holds_no_scores_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "scores.json").write_text(text)
+OUT_OF_RANGE = [("top1", 101), ("top1", float("nan")), ("low", -1), ("items", 0), ("items", None)]
+OUT_OF_RANGE += [("items", float("inf")), ("top5", [])]
+METHODS = [[], [{}], 3, [3], *([{**OWN._asdict(), key: value}] for key, value in OUT_OF_RANGE)]
+
+
+@pytest.mark.parametrize("content", [{}, [], *({"scored": "test", "methods": methods} for methods in METHODS)])
+def test_what_holds_no_scores_is_refused(tmp_path: Path, content: object) -> None:
+    (tmp_path / "scores.json").write_text(json.dumps(content))
     with pytest.raises(RunError, match=r"scores\.json"):
-        read_scores(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("top1", 101), ("top1", float("nan")), ("low", -1), ("items", 0), ("items", None), ("items", 1e999), ("top5", [])],
-)
-def test_numbers_out_of_range_are_refused(tmp_path: Path, key: str, value: object) -> None:
-    entry = {**Score.of("this run", found())._asdict(), key: value}
-    (tmp_path / "scores.json").write_text(json.dumps({"scored": "test", "methods": [entry]}))
-    with pytest.raises(RunError, match="holds no scores"):
         read_scores(tmp_path)

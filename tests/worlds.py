@@ -1,5 +1,6 @@
 """Labelled media of every kind and one run on them, for tests of the command line."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +77,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = World(root, pictures, root / "videos", manifest, root / "run")
     assert cli.main(["train", str(pictures), *made.fast(made.run)]) == 0
     return made
+
+
+@pytest.fixture
+def works(say: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[str, str]]:
+    """Runs a command that must succeed: (standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[str, str]:
+        code, out, err = say(*arguments)
+        assert code == 0, err
+        return out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(wrong: Callable[..., str]) -> Callable[..., str]:
+    """Runs a command that must fail in a line with a value, or with each value of a tuple; returns the line."""
+
+    def run(parts: object, *arguments: object, **volatile: object) -> str:
+        line = wrong(*arguments, **volatile)
+        missing = [part for part in (parts if isinstance(parts, tuple) else (parts,)) if str(part) not in line]
+        assert not missing, f"{missing} not in: {line}"
+        return line
+
+    return run
