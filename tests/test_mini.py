@@ -55,7 +55,7 @@ def test_the_bridge_is_kernel_ridge_regression():
     assert np.allclose(bridge(new).numpy(), expected, atol=1e-4)
 
 
-def test_the_bridge_does_not_see_order_or_length_and_without_a_ridge_returns_what_it_was_fitted_to():
+def test_the_bridge_ignores_order_and_length_and_is_exact_without_a_ridge():
     views, rows = bridge_data()
     exact = fit_bridge(views[:1], rows, ridge=1e-9)
     assert torch.allclose(exact(views[0]), F.normalize(rows - rows.mean(0), dim=-1), atol=1e-3)
