@@ -1,6 +1,6 @@
 """Whatever a file holds, reading it gives a value or one of our own errors, in time and without much memory.
 
-`make fuzz` runs each target EXECUTIONS times and says how many it ran; the default suite a few.
+`make fuzz` runs each target EXECUTIONS times and prints how many it ran; the default suite runs a few.
 """
 
 import contextlib
@@ -35,21 +35,20 @@ from texthead.sampling import Views, random_in_segment
 from texthead.shards import ShardOptions, prepare
 from texthead.weights import read_checkpoint, read_tensors
 
-FEW = 15
 EXECUTIONS = int(os.environ.get("FUZZ_EXECUTIONS", "8000"))
 SECONDS = 60.0
 
 
 def survives(call: Callable[[], object]) -> bool:
-    """Whether a call gave a value; what it raises else is one of our errors, in one line."""
-    started, said = time.perf_counter(), ""
+    """Return whether a call gave a value; any error must be one of ours, in one line."""
+    started, message = time.perf_counter(), ""
     try:
         call()
     except TextheadError as error:
-        said = str(error)
-    assert "\n" not in said
+        message = str(error)
+    assert "\n" not in message
     assert time.perf_counter() - started < SECONDS
-    return not said
+    return not message
 
 
 # --- bytes: a corpus of whole files, each execution a few changes away from one of them
@@ -58,7 +57,7 @@ NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x8000000
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """The bytes after one to eight changes: flips, numbers at their limits, cuts, repeats, another place's bytes."""
+    """Change the bytes in one to eight places: flips, numbers at their limits, cuts, repeats, bytes from elsewhere."""
     out = bytearray(data)
     for _ in range(rng.choice([1, 1, 2, 4, 8])):
         if not out:
@@ -91,7 +90,7 @@ ODD = [None, -1, 0, 1, 2**31, 10**30, 0.5, 1e308, "", "../x", "{}", "a" * 1000, 
 
 
 def mutated_json(data: bytes, rng: random.Random) -> bytes:
-    """The JSON with another value, or none, at one place."""
+    """Replace or delete one value of the JSON."""
     value = json.loads(data)
     place, key = value, rng.choice(list(value))
     while isinstance(place[key], dict | list) and place[key] and rng.random() < 0.85:
@@ -105,7 +104,7 @@ def mutated_json(data: bytes, rng: random.Random) -> bytes:
 
 
 def read_media(path: Path) -> None:
-    """A few frames of a file, as a clip takes them."""
+    """Read a few frames of a file, as a clip takes them."""
     with open_media(path) as media:
         media.frames_at(sorted({0, media.num_frames // 2, media.num_frames - 1}))
 
@@ -133,9 +132,9 @@ def weights_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object
 
 
 def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
-    items = [Item(write_video(folder / f"{number}.mp4", "red", seed=number), "red", "train") for number in range(3)]
+    paths = [write_video(folder / f"{number}.mp4", "red", seed=number) for number in range(3)]
     shards = folder / "shards"
-    prepare(Dataset(tuple(items), "here"), shards, ShardOptions(clips=3))
+    prepare(Dataset(tuple(Item(path, "red", "train") for path in paths), "here"), shards, ShardOptions(clips=3))
 
     def read(path: Path) -> None:
         for item in read_dataset(path.parent).items:
@@ -147,8 +146,7 @@ def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]
 
 def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     run = load_run(write_small_run(folder / "run"))
-    made = calibrate(noise(60, 2), torch.arange(60) % 2, unknown=noise(30, 2, seed=1))
-    save_calibration(run, made)
+    save_calibration(run, calibrate(noise(60, 2), torch.arange(60) % 2, unknown=noise(30, 2, seed=1)))
     for name in ("recipe.json", "classes.json", "split.json", "calibration.json"):
         yield folder / "run" / name, lambda path: load_run(path.parent)
 
@@ -159,7 +157,7 @@ SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15}
 
 
 def fuzz(name: str, folder: Path, count: int, seed: int) -> tuple[int, int]:
-    """(executions, those that gave a value) of one corpus. What goes wrong is kept in FUZZ_KEEP, and told at the end."""
+    """Return (executions, those that gave a value) of one corpus; files that fail are copied to FUZZ_KEEP."""
     read_whole, done, wrong = 0, 0, []
     corpus = list(CORPORA[name](folder))
     for number, (path, read) in enumerate(corpus):
@@ -172,9 +170,9 @@ def fuzz(name: str, folder: Path, count: int, seed: int) -> tuple[int, int]:
             try:
                 read_whole += survives(call)
             except Exception as error:
-                kept = Path(os.environ.get("FUZZ_KEEP", folder)) / f"found-{name}-{done}{path.suffix}"
-                shutil.copy(path, kept)
-                wrong.append(f"{kept}: {type(error).__name__}: {str(error)[:200]}")
+                copy = Path(os.environ.get("FUZZ_KEEP", folder)) / f"found-{name}-{done}{path.suffix}"
+                shutil.copy(path, copy)
+                wrong.append(f"{copy}: {type(error).__name__}: {str(error)[:200]}")
         path.write_bytes(whole)
     assert not wrong, "\n".join([f"{len(wrong)} of {done}", *wrong[:20]])
     return done, read_whole
@@ -212,9 +210,9 @@ ROWS = st.lists(st.lists(st.one_of(WORDS, st.integers(-2, 9).map(str)), max_size
 
 
 def every(test: Callable) -> Callable:
-    """Few examples in the default suite; as many as FUZZ_EXECUTIONS says under `make fuzz`."""
-    examples = int(os.environ["FUZZ_TEXT"]) if "FUZZ_TEXT" in os.environ else FEW
+    """Run few examples in the default suite, FUZZ_TEXT under `make fuzz`."""
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    examples = int(os.environ.get("FUZZ_TEXT", "15"))
     return settings(max_examples=examples, deadline=None, suppress_health_check=checks)(test)
 
 
