@@ -1,4 +1,4 @@
-"""No file that is read can run a program: real payloads, through every command that reads a checkpoint or options."""
+"""No input file can run a program: real payloads, through every command that reads a checkpoint or options."""
 
 import json
 import shutil
@@ -34,11 +34,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trapped_run(place: Path, trap: Callable[[Path], object], out: Path, file: str) -> Path:
-    """A copy of the run with the trap in place of one of its files."""
+    """Copy the run and put the trap in place of one of its files."""
     shutil.copytree(place / "run", out)
-    (found,) = out.glob(file)
-    found.unlink()
-    trap(found)
+    (path,) = out.glob(file)
+    path.unlink()
+    trap(path)
     return out
 
 
@@ -69,24 +69,27 @@ def test_a_file_of_weights(
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
+TOWERS = {"vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}, "text_cfg": {}}
+WEIGHTS = ("pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+# The settings are right; the weights are the trap.
+FOLDERS = {
+    "hf": ("config.json", {"model_type": "clip"}),
+    "text": ("config.json", {"model_type": "bert", "hidden_size": 8}),
+    "openclip:local-dir": ("open_clip_config.json", {"model_cfg": {"embed_dim": 8, **TOWERS}}),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["hf", "openclip:local-dir", "text"])
-def test_a_folder_of_weights(place: Path, wrong: Callable[..., str], tmp_path: Path, name: str, kind: str) -> None:
-    """The settings are right; the weights are the trap."""
+@pytest.mark.parametrize("source", FOLDERS)
+def test_a_folder_of_weights(place: Path, wrong: Callable[..., str], tmp_path: Path, source: str, kind: str) -> None:
+    config, settings = FOLDERS[source]
     folder = tmp_path / "strange"
     folder.mkdir()
-    if name == "hf":
-        (folder / "config.json").write_text(json.dumps({"model_type": "clip"}))
-    elif name == "text":
-        (folder / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8}))
-    else:
-        towers = {"vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}, "text_cfg": {}}
-        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"embed_dim": 8, **towers}}))
-    file = "open_clip_model.safetensors" if name == "openclip:local-dir" else "pytorch_model.bin"
-    for weights in [file, "open_clip_pytorch_model.bin"] if name == "openclip:local-dir" else [file]:
-        traps(tmp_path / "ran")[kind](folder / weights)
-    option = "--text" if name == "text" else "--encoder"
-    wrong("predict", place / "data", "--classes", "a, b", option, f"{name}:{folder}", "--workers", 0)
+    (folder / config).write_text(json.dumps(settings))
+    for name in WEIGHTS:
+        traps(tmp_path / "ran")[kind](folder / name)
+    option = "--text" if source == "text" else "--encoder"
+    wrong("predict", place / "data", "--classes", "a, b", option, f"{source}:{folder}", "--workers", 0)
     assert not (tmp_path / "ran").exists()
 
 
@@ -114,7 +117,7 @@ def test_the_weights_of_a_run(place: Path, wrong: Callable[..., str], tmp_path: 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_checkpoint_of_a_run(place: Path, wrong: Callable[..., str], tmp_path: Path, kind: str) -> None:
     run = trapped_run(place, traps(tmp_path / "ran")[kind], tmp_path / "run", "state/step-*/*.safetensors")
-    assert "no checkpoint of this run" in wrong("train", place / "data", "--out", run, "--resume")
+    assert "state/step-1" in wrong("train", place / "data", "--out", run, "--resume")
     assert not (tmp_path / "ran").exists()
 
 
@@ -132,5 +135,7 @@ YAML = [
 def test_options_in_yaml(place: Path, wrong: Callable[..., str], tmp_path: Path, key: str, payload: str) -> None:
     config = tmp_path / "options.yaml"
     config.write_text(f"{key}: {payload.format(tmp_path / 'ran')}\n")
-    wrong("train", place / "data", "--out", tmp_path / "run", "--config", config)
+    tag, column = payload.split()[0].removeprefix("!!"), f"column {len(key) + 3}"
+    words = ("train", place / "data", "--out", tmp_path / "run", "--config", config)
+    assert tag in wrong(*words, volatile=[tag, column])
     assert [path.name for path in tmp_path.iterdir()] == ["options.yaml"]
