@@ -70,23 +70,23 @@ def test_a_file_of_weights(
 
 
 TOWERS = {"vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}, "text_cfg": {}}
-WEIGHTS = ("pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+OPENCLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 # The settings are right; the weights are the trap.
 FOLDERS = {
-    "hf": ("config.json", {"model_type": "clip"}),
-    "text": ("config.json", {"model_type": "bert", "hidden_size": 8}),
-    "openclip:local-dir": ("open_clip_config.json", {"model_cfg": {"embed_dim": 8, **TOWERS}}),
+    "hf": ("config.json", {"model_type": "clip"}, ["pytorch_model.bin"]),
+    "text": ("config.json", {"model_type": "bert", "hidden_size": 8}, ["pytorch_model.bin"]),
+    "openclip:local-dir": ("open_clip_config.json", {"model_cfg": {"embed_dim": 8, **TOWERS}}, OPENCLIP),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("source", FOLDERS)
 def test_a_folder_of_weights(place: Path, wrong: Callable[..., str], tmp_path: Path, source: str, kind: str) -> None:
-    config, settings = FOLDERS[source]
+    config, settings, weights = FOLDERS[source]
     folder = tmp_path / "strange"
     folder.mkdir()
     (folder / config).write_text(json.dumps(settings))
-    for name in WEIGHTS:
+    for name in weights:
         traps(tmp_path / "ran")[kind](folder / name)
     option = "--text" if source == "text" else "--encoder"
     wrong("predict", place / "data", "--classes", "a, b", option, f"{source}:{folder}", "--workers", 0)
