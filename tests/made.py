@@ -164,8 +164,8 @@ def _silence(samples: int, rate: int, kind: type[np.generic], sample_format: str
     return frame
 
 
-def sound(path: Path, cover: bytes = b"") -> Path:
-    """Write a file with sound and no picture, or only its cover: the bytes of a JPEG of 48 x 48."""
+def sound(path: Path, cover: Path | None = None) -> Path:
+    """Write a file with sound and no picture, or only a JPEG of 48 x 48 as its cover."""
     with av.open(str(path), "w", format="mp4") as container:
         audio = container.add_stream("aac", rate=8000)
         if cover:
@@ -174,7 +174,7 @@ def sound(path: Path, cover: bytes = b"") -> Path:
             still.disposition = av.stream.Disposition.attached_pic
         container.mux([*audio.encode(_silence(1024, 8000, np.float32, "fltp")), *audio.encode(None)])
         if cover:
-            packet = av.Packet(cover)
+            packet = av.Packet(cover.read_bytes())
             packet.stream, packet.pts, packet.dts = still, 0, 0
             container.mux(packet)
     return path

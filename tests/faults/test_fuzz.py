@@ -3,7 +3,6 @@
 `make fuzz` runs each target EXECUTIONS times and prints how many it ran; the default suite runs a few.
 """
 
-import contextlib
 import csv
 import io
 import json
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -31,7 +29,6 @@ from texthead.errors import TextheadError
 from texthead.files import read_json
 from texthead.label_files import read_labels
 from texthead.runs import load_run, load_weights, save_calibration
-from texthead.sampling import Views, random_in_segment
 from texthead.shards import ShardOptions, prepare
 from texthead.weights import read_checkpoint, read_tensors
 
@@ -272,28 +269,3 @@ def test_json(tmp_path: Path, content: str) -> None:
     path = written(tmp_path / "a.json", content)
     survives(lambda: prompts.read_classes(str(path)))
     survives(lambda: read_json(path))
-
-
-# --- numbers
-
-NUMBER = st.integers(-3, 10**6)
-
-
-@every
-@given(
-    NUMBER, NUMBER.map(lambda n: n % 300 - 3), st.integers(-1, 12), st.sampled_from([1, 2, 3, 5, 10, 0, -1]), st.data()
-)
-def test_index_arithmetic(length: int, frames: int, clips: int, crops: int, data: st.DataObject) -> None:
-    """Any numbers: indices within the video, or an error."""
-    with contextlib.suppress(TextheadError):
-        views = Views(clips, crops, origin=data.draw(st.sampled_from(["first", "centre", "dense"])))
-        for indices in views.frame_indices(length, frames):
-            assert len(indices) == frames
-            assert min(indices) >= 0
-            assert max(indices) < length
-    with contextlib.suppress(TextheadError):
-        rng = np.random.default_rng(0)
-        indices = random_in_segment(length, frames, lambda n: int(rng.integers(n)))
-        assert indices == sorted(indices)
-        assert len(indices) == frames
-        assert 0 <= indices[0] <= indices[-1] < length

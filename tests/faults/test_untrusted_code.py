@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from made import COLOURS, traps, write_image, write_video
 
 KINDS = sorted(traps(Path()))
-ARCHITECTURE = "timm:test_vit"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_image(root / "data" / colour / f"{number}.png", colour, seed=number)
     torch.manual_seed(0)
     save_file(timm.create_model("test_vit", num_classes=0).state_dict(), root / "vit.safetensors")
-    words = ["train", str(root / "data"), "--encoder", f"{ARCHITECTURE}/{root / 'vit.safetensors'}"]
+    words = ["train", str(root / "data"), "--encoder", f"timm:test_vit/{root / 'vit.safetensors'}"]
     words += ["--head", "linear", "--epochs", "1", "--warmup", "0", "--baselines", "never", "--workers", "0"]
     assert main([*words, "--cache", str(root / "cache"), "--out", str(root / "run")]) == 0
     return root
@@ -43,17 +42,11 @@ def trapped_run(place: Path, trap: Callable[[Path], object], out: Path, file: st
 
 
 FILES = {
-    "import": lambda file, place: ("import", file, "--classes", "a, b", "--out", file.parent / "out"),
-    "openclip": lambda file, place: (
-        *("predict", place / "data", "--classes", "a, b"),
-        *("--encoder", f"openclip:ViT-B-32/{file}", "--workers", 0),
-    ),
-    "timm": lambda file, place: (
-        *("train", place / "data", "--head", "linear", "--encoder", f"{ARCHITECTURE}/{file}"),
-        *("--out", file.parent / "out"),
-    ),
-    "head": lambda file, place: ("head", "a, b", "--encoder", f"openclip:ViT-B-32/{file}"),
-    "compare": lambda file, place: ("compare", place / "data", "--encoder", f"{ARCHITECTURE}/{file}"),
+    "import": "import {file} --classes a,b --out {out}",
+    "openclip": "predict {data} --classes a,b --encoder openclip:ViT-B-32/{file} --workers 0",
+    "timm": "train {data} --head linear --encoder timm:test_vit/{file} --out {out}",
+    "head": "head a,b --encoder openclip:ViT-B-32/{file}",
+    "compare": "compare {data} --encoder timm:test_vit/{file}",
 }
 
 
@@ -65,7 +58,8 @@ def test_a_file_of_weights(
 ) -> None:
     file = tmp_path / f"strange{suffix}"
     traps(tmp_path / "ran")[kind](file)
-    assert str(file) in wrong(*FILES[command](file, place))
+    words = FILES[command].format(file=file, data=place / "data", out=tmp_path / "out").split()
+    assert str(file) in wrong(*words)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
@@ -94,15 +88,15 @@ def test_a_folder_of_weights(place: Path, wrong: Callable[..., str], tmp_path: P
 
 
 RUNS = {
-    "predict": lambda run, place: ("predict", run, place / "data", "--workers", 0),
-    "predict parts": lambda run, place: ("predict", run, "--manifest", place / "data", "--out", run.parent / "parts"),
-    "eval": lambda run, place: ("eval", run, place / "data", "--split", "train", "--workers", 0),
-    "classes": lambda run, place: ("classes", run, "rename", "red", "rot"),
-    "report": lambda run, place: ("report", run, place / "data", "--workers", 0),
-    "calibrate": lambda run, place: ("calibrate", run, place / "data", "--workers", 0),
-    "timeline": lambda run, place: ("timeline", run, write_video(run.parent / "clip.mp4", "red")),
-    "export": lambda run, place: ("export", run, "--out", run.parent / "carried"),
-    "ui": lambda run, place: ("ui", run, "--port", 0),
+    "predict": "predict {run} {data} --workers 0",
+    "predict parts": "predict {run} --manifest {data} --out {out}",
+    "eval": "eval {run} {data} --split train --workers 0",
+    "classes": "classes {run} rename red rot",
+    "report": "report {run} {data} --workers 0",
+    "calibrate": "calibrate {run} {data} --workers 0",
+    "timeline": "timeline {run} {clip}",
+    "export": "export {run} --out {out}",
+    "ui": "ui {run} --port 0",
 }
 
 
@@ -110,7 +104,9 @@ RUNS = {
 @pytest.mark.parametrize("command", [*sorted(set(RUNS) - {"ui"}), pytest.param("ui", marks=pytest.mark.slow)])
 def test_the_weights_of_a_run(place: Path, wrong: Callable[..., str], tmp_path: Path, command: str, kind: str) -> None:
     run = trapped_run(place, traps(tmp_path / "ran")[kind], tmp_path / "run", "model.safetensors")
-    assert "model.safetensors" in wrong(*RUNS[command](run, place))
+    clip = write_video(tmp_path / "clip.mp4", "red")
+    words = RUNS[command].format(run=run, data=place / "data", out=tmp_path / "out", clip=clip).split()
+    assert "model.safetensors" in wrong(*words)
     assert not (tmp_path / "ran").exists()
 
 
