@@ -96,11 +96,9 @@ def pictures(colour: str, count: int, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng([seed, *colour.encode()])
     texture = np.kron(rng.integers(-25, 26, (12, 12, 3)), np.ones((4, 4, 1)))
     base = np.clip(np.array(COLOURS[colour]) + texture, 0, 255).astype(np.uint8)
-    frames = []
-    for i in range(count):
-        frame = base.copy()
+    frames = [base.copy() for _ in range(count)]
+    for i, frame in enumerate(frames):
         frame[4 * i : 4 * i + 12, 5 * i : 5 * i + 10] = 255
-        frames.append(frame)
     return frames
 
 

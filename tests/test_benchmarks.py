@@ -29,9 +29,6 @@ def rows_of(table: str) -> dict[str, list[str]]:
     return {first: rest for first, *rest in lines}
 
 
-# --- rounds
-
-
 def test_every_round_runs_every_way_once_and_the_next_one_backwards() -> None:
     seen: list[str] = []
 
@@ -68,9 +65,6 @@ def test_peak_memory_is_that_of_the_new_process_alone() -> None:
     assert rounds.peak_mb(bytearray, 150_000_000) > idle + 130
 
 
-# --- one run
-
-
 def test_sections_take_the_place_between_the_marks() -> None:
     text = f"# Head\n\n{run.BEGIN}\n\nold\n\n{run.END}\n\n## Kept\n"
     assert run.replaced(text, "new") == f"# Head\n\n{run.BEGIN}\n\nnew\n\n{run.END}\n\n## Kept\n"
@@ -103,9 +97,6 @@ def test_what_eight_bits_cost_is_paired_over_the_items_of_all_seeds() -> None:
     low, high = paired_interval(0.5, 0.0, 40)
     loss = f"1.25 ({low:.2f} to {high:.2f})"
     assert int8.row("drawn", runs) == f"| drawn | 40 | 75.0/72.5 75.0/75.0 | {loss} | 2 0 | 0.25 | 1.0 -> 0.3 |"
-
-
-# --- reading
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +147,6 @@ def test_links_give_pyavs_libraries_their_usual_names(tmp_path: Path) -> None:
     assert any(re.fullmatch(r"libavcodec\.so\.\d+", name) for name in names)
     assert all(link.resolve().is_file() for link in tmp_path.iterdir())
     assert path.startswith(str(tmp_path))
-
-
-# --- the published chain, and each script at its smallest
 
 
 def test_the_published_chain_gives_normalised_crops_of_all_frames() -> None:
@@ -217,9 +205,6 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
 def test_a_script_at_its_smallest(name: str, tmp_path: Path) -> None:
     measure, titles = SMALLEST[name]
     assert titles <= rows_of(measure(tmp_path)).keys()
-
-
-# --- the doctor
 
 
 def test_each_kind_of_copy_is_what_it_says(tmp_path: Path) -> None:

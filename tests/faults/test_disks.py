@@ -31,9 +31,6 @@ def read_only(disk: Path) -> Iterator[None]:
             yield
 
 
-# --- full
-
-
 def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
     """A real one: a checkpoint fits, the next beside it does not."""
     recipe = replace(RECIPE, epochs=2)
@@ -82,9 +79,6 @@ def test_a_cache_on_a_full_disk(tmp_path: Path) -> None:
         again.close()
 
 
-# --- read-only
-
-
 def test_a_run_folder_that_is_read_only(data: Dataset, tmp_path: Path, wrong: Callable[..., str]) -> None:
     """It predicts; what would write to it is one line of an error and leaves it as it is."""
     with disk_of(tmp_path / "disk", kilobytes=4096) as disk:
@@ -104,21 +98,18 @@ def test_a_run_folder_that_is_read_only(data: Dataset, tmp_path: Path, wrong: Ca
         assert {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()} == before
 
 
-# --- held by another
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "resume", "prepare", "classes"])
 def test_a_folder_that_another_process_holds(
-    folder: Path, tmp_path: Path, say: Callable[..., tuple[int, str, str]], wrong: Callable[..., str], command: str
+    data: Dataset, tmp_path: Path, say: Callable[..., tuple[int, str, str]], wrong: Callable[..., str], command: str
 ) -> None:
     out = write_small_run(tmp_path / "run") if command == "classes" else tmp_path / "run"
     out.mkdir(exist_ok=True)
     quick = ("--encoder", "mini", "--size", 32, "--workers", 0, "--baselines", "never", "--cache", tmp_path / "cache")
     words = {
-        "train": ("train", folder, "--out", out, *quick),
-        "resume": ("train", folder, "--out", out, "--resume"),
-        "prepare": ("prepare", folder, "--out", out),
+        "train": ("train", data.source, "--out", out, *quick),
+        "resume": ("train", data.source, "--out", out, "--resume"),
+        "prepare": ("prepare", data.source, "--out", out),
         "classes": ("classes", out, "rename", "a", "c"),
     }
     if command == "resume":

@@ -36,9 +36,7 @@ def saves(out: Path) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("saving", [False, True], ids=["at any time", "while saving"])
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
-    data: Dataset, tmp_path: Path, saving: bool
-) -> None:
+def test_a_run_that_is_killed_ends_as_one_that_is_not(data: Dataset, tmp_path: Path, saving: bool) -> None:
     """Kill it ten times at random moments: while it begins the folder, in a step, while it writes a checkpoint."""
     recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
     expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", checkpoint_every=1)
@@ -74,13 +72,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
         pointer = out / "state" / "last.json"
         whole = {f"step-{json.loads(pointer.read_text())['step']}"} if pointer.is_file() else set()
         unfinished += bool(saves(out) - whole)
-    found = go_on()
-    assert timeless(found) == timeless(expected) == timeless(on_disk(out))
+    assert timeless(go_on()) == timeless(expected) == timeless(on_disk(out))
     assert_same_weights(load_file(out / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors"))
     assert not saving or unfinished, "some kills left half a checkpoint"
-
-
-# --- data-loader workers
 
 
 FIRST = partial(evenly, most=1)
@@ -143,9 +137,9 @@ def test_a_call_that_never_returns_ends_the_job(data: Dataset, tmp_path: Path, w
     process = multiprocessing.get_context("spawn").Process(target=hang, args=(data, tmp_path / "run", what))
     process.start()
     process.join(3 * SECONDS)
-    ended = process.exitcode
+    code = process.exitcode
     process.kill()
-    assert ended == 0
+    assert code == 0
 
 
 def hang(data: Dataset, out: Path, what: str) -> None:
@@ -154,9 +148,6 @@ def hang(data: Dataset, out: Path, what: str) -> None:
     forkserver.set_forkserver_preload(["deaf"])
     forkserver.ensure_running()
     ends_in_time(calls(data, out)[what], "file")
-
-
-# --- processes that train together
 
 
 def start(*words: object) -> subprocess.Popen:
@@ -174,8 +165,8 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
-def test_one_of_two_ranks_that_is_killed_ends_the_job_and_it_goes_on(folder: Path, tmp_path: Path, which: int) -> None:
-    words = ["train", folder, "--encoder", "mini", "--size", 32, "--frames", 2, "--epochs", 8, "--batch", 4]
+def test_one_of_two_ranks_that_is_killed_ends_the_job_and_it_goes_on(data: Dataset, tmp_path: Path, which: int) -> None:
+    words = ["train", data.source, "--encoder", "mini", "--size", 32, "--frames", 2, "--epochs", 8, "--batch", 4]
     words += ["--workers", 2, "--baselines", "never", "--checkpoint-every", 1, "--cache", tmp_path / "cache"]
     with start(*words, "--out", tmp_path / "whole") as process:
         assert process.wait(300) == 0
@@ -192,6 +183,6 @@ def test_one_of_two_ranks_that_is_killed_ends_the_job_and_it_goes_on(folder: Pat
     assert not (out / "model.safetensors").exists()
     # The other rank prints a line, unless torchrun, which reports the signal, ends it first.
     assert f"process {1 - which} of 2" in err or "SIGKILL" in err
-    with start("train", folder, "--out", out, "--resume", "--workers", 2) as process:
+    with start("train", data.source, "--out", out, "--resume", "--workers", 2) as process:
         assert process.wait(300) == 0
     assert timeless(on_disk(out)) == timeless(on_disk(tmp_path / "whole"))

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from made import COLOURS, traps, write_image, write_video
 
 KINDS = sorted(traps(Path()))
+HEADER = "Error while deserializing header: header too large"  # In the words of safetensors.
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +33,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def trapped_run(place: Path, trap: Callable[[Path], object], out: Path, file: str) -> Path:
-    """Copy the run and put the trap in place of one of its files."""
-    shutil.copytree(place / "run", out)
-    (path,) = out.glob(file)
-    path.unlink()
-    trap(path)
-    return out
-
-
 FILES = {
     "import": "import {file} --classes a,b --out {out}",
     "openclip": "predict {data} --classes a,b --encoder openclip:ViT-B-32/{file} --workers 0",
@@ -53,9 +45,7 @@ FILES = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("command", FILES)
-def test_a_file_of_weights(
-    place: Path, wrong: Callable[..., str], tmp_path: Path, command: str, suffix: str, kind: str
-) -> None:
+def test_a_file_of_weights(place: Path, wrong: Callable, tmp_path: Path, command: str, suffix: str, kind: str) -> None:
     file = tmp_path / f"strange{suffix}"
     traps(tmp_path / "ran")[kind](file)
     words = FILES[command].format(file=file, data=place / "data", out=tmp_path / "out").split()
@@ -96,6 +86,7 @@ RUNS = {
     "calibrate": "calibrate {run} {data} --workers 0",
     "timeline": "timeline {run} {clip}",
     "export": "export {run} --out {out}",
+    "resume": "train {data} --out {run} --resume",
     "ui": "ui {run} --port 0",
 }
 
@@ -103,17 +94,12 @@ RUNS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("command", [*sorted(set(RUNS) - {"ui"}), pytest.param("ui", marks=pytest.mark.slow)])
 def test_the_weights_of_a_run(place: Path, wrong: Callable[..., str], tmp_path: Path, command: str, kind: str) -> None:
-    run = trapped_run(place, traps(tmp_path / "ran")[kind], tmp_path / "run", "model.safetensors")
-    clip = write_video(tmp_path / "clip.mp4", "red")
+    run, clip = Path(shutil.copytree(place / "run", tmp_path / "run")), write_video(tmp_path / "clip.mp4", "red")
+    (file,) = run.glob("state/step-*/*.safetensors" if command == "resume" else "model.safetensors")
+    file.unlink()
+    traps(tmp_path / "ran")[kind](file)
     words = RUNS[command].format(run=run, data=place / "data", out=tmp_path / "out", clip=clip).split()
-    assert "model.safetensors" in wrong(*words)
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_checkpoint_of_a_run(place: Path, wrong: Callable[..., str], tmp_path: Path, kind: str) -> None:
-    run = trapped_run(place, traps(tmp_path / "ran")[kind], tmp_path / "run", "state/step-*/*.safetensors")
-    assert "state/step-1" in wrong("train", place / "data", "--out", run, "--resume")
+    assert str(file.parent if command == "resume" else file) in wrong(*words, volatile=[HEADER])
     assert not (tmp_path / "ran").exists()
 
 

@@ -1,6 +1,7 @@
 """A file's claims are checked before memory is allocated: each file in a process that gets little of it."""
 
 import contextlib
+import functools
 import http.server
 import json
 import re
@@ -14,7 +15,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import av
 import open_clip
@@ -268,100 +269,78 @@ def test_a_tensor_that_repeats_one_value(tmp_path: Path) -> None:
     fails_cheaply(lambda: read_tensors(tmp_path / "a.pt"), "a.pt", "(1048576, 1048576)")
 
 
-def in_json(path: Path, value: object, *keys: Any) -> None:
-    """Put a value into a JSON file."""
-    whole = inner = json.loads(path.read_text())
-    for key in keys[:-1]:
-        inner = inner[key]
-    inner[keys[-1]] = value
-    path.write_text(json.dumps(whole))
+def small_run(folder: Path) -> tuple[Path, Callable[[], object]]:
+    return write_small_run(folder) / "recipe.json", partial(load_run, folder)
 
 
-TRANSFORMER = {"kind": "transformer", "dim": 256, "layers": 2}
-RECIPES = {
-    "one of timm's largest": ("timm:eva02_enormous_patch14_clip_224", "encoder", "architecture"),
-    "wide": ({**TRANSFORMER, "dim": 2**20}, "temporal"),
-    "a wide inside": ({**TRANSFORMER, "width": 2**20}, "temporal"),
-    "deep": ({**TRANSFORMER, "layers": 10**9}, "temporal"),
-    "long": ({**TRANSFORMER, "max_frames": 2**33}, "temporal"),
-    "a long feature": (2**33, "encoder", "dim"),
-    "a large map of text": ([2**17, 2**17], "head", "text_map"),
-}
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_run_that_claims_a_network_of_gigabytes(tmp_path: Path, name: str) -> None:
-    run = write_small_run(tmp_path / "run")
-    load_run(run)
-    value, *keys = RECIPES[name]
-    in_json(run / "recipe.json", value, *keys)
-    fails_cheaply(lambda: load_run(run), "102,250", room=2**36)
-
-
-CONFIGS = {
-    "wide": (2**20, "vision_cfg", "width"),
-    "deep": (10**9, "vision_cfg", "layers"),
-    "large": (2**22, "vision_cfg", "image_size"),
-    "a long feature": (2**33, "embed_dim"),
-    "wide text": (2**20, "text_cfg", "width"),
-    "deep text": (10**9, "text_cfg", "layers"),
-    "wordy": (2**33, "text_cfg", "vocab_size"),
-    "long": (2**24, "text_cfg", "context_length"),
-}
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_folder_that_claims_a_network_of_gigabytes(tmp_path: Path, name: str) -> None:
+def small_openclip(folder: Path) -> tuple[Path, Callable[[], object]]:
     """The text tower is built when a text is encoded."""
     towers = {
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 64, "heads": 1, "layers": 1},
+        "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
     }
-    save_openclip(tmp_path, {"embed_dim": 8, **towers}, open_clip.CLIP(8, **towers).state_dict())
-    load = partial(load_openclip, "openclip:x", f"local-dir:{tmp_path}")
+    save_openclip(folder, {"embed_dim": 8, **towers}, open_clip.CLIP(8, **towers).state_dict())
+    load = partial(load_openclip, "openclip:x", f"local-dir:{folder}")
+    return folder / "open_clip_config.json", lambda: load().encode_text(["a"])
+
+
+def small_bert(folder: Path) -> tuple[Path, Callable[[], object]]:
+    bert(folder, 16)
+    return folder / "config.json", partial(Sentences, folder)
+
+
+def small_torch_bert(folder: Path) -> tuple[Path, Callable[[], object]]:
+    config, load = small_bert(folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    return config, load
+
+
+TRANSFORMER = {"kind": "transformer", "dim": 256, "layers": 2}
+# What writes a model, and a value in its settings.
+NETWORKS = [
+    (small_run, "timm:eva02_enormous_patch14_clip_224", "encoder", "architecture"),
+    (small_run, {**TRANSFORMER, "dim": 2**20}, "temporal"),
+    (small_run, {**TRANSFORMER, "width": 2**20}, "temporal"),
+    (small_run, {**TRANSFORMER, "layers": 10**9}, "temporal"),
+    (small_run, {**TRANSFORMER, "max_frames": 2**33}, "temporal"),
+    (small_run, 2**33, "encoder", "dim"),
+    (small_run, [2**17, 2**17], "head", "text_map"),
+    (small_openclip, 2**20, "model_cfg", "vision_cfg", "width"),
+    (small_openclip, 10**9, "model_cfg", "vision_cfg", "layers"),
+    (small_openclip, 2**22, "model_cfg", "vision_cfg", "image_size"),
+    (small_openclip, 2**33, "model_cfg", "embed_dim"),
+    (small_openclip, 2**20, "model_cfg", "text_cfg", "width"),
+    (small_openclip, 10**9, "model_cfg", "text_cfg", "layers"),
+    (small_openclip, 2**33, "model_cfg", "text_cfg", "vocab_size"),
+    (small_openclip, 2**24, "model_cfg", "text_cfg", "context_length"),
+]
+BERT = {"hidden_size": 2**20, "intermediate_size": 2**30, "num_hidden_layers": 100_000}
+BERT |= {"vocab_size": 2**33, "max_position_embeddings": 2**33}
+NETWORKS += [(write, size, name) for write in (small_bert, small_torch_bert) for name, size in BERT.items()]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: f"{network[0].__name__}-{network[-1]}")
+def test_settings_that_claim_a_network_of_gigabytes(tmp_path: Path, network: tuple) -> None:
+    write, value, *keys, last = network
+    config, load = write(tmp_path / "model")
     load()
-    value, *keys = CONFIGS[name]
-    in_json(tmp_path / "open_clip_config.json", value, "model_cfg", *keys)
-    call = partial(load().encode_text, ["a"]) if "text_cfg" in keys else load
-    fails_cheaply(call, "openclip:x", room=2**36)
-
-
-SENTENCE_CONFIGS = {
-    "wide": (2**20, "hidden_size"),
-    "a wide inside": (2**30, "intermediate_size"),
-    "deep": (100_000, "num_hidden_layers"),
-    "wordy": (2**33, "vocab_size"),
-    "long": (2**33, "max_position_embeddings"),
-}
-
-
-@pytest.mark.parametrize("name", SENTENCE_CONFIGS)
-@pytest.mark.parametrize("torchs", [False, True], ids=["safetensors", "bin"])
-def test_a_text_encoder_that_claims_a_network_of_gigabytes(tmp_path: Path, name: str, torchs: bool) -> None:
-    folder = Path(bert(tmp_path / "bert", 16).removeprefix("text:"))
-    if torchs:
-        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-        (folder / "model.safetensors").unlink()
-    Sentences(folder)
-    in_json(folder / "config.json", *SENTENCE_CONFIGS[name])
-    fails_cheaply(lambda: Sentences(folder), f"text:{folder}", room=2**36)
+    settings = json.loads(config.read_text())
+    functools.reduce(dict.__getitem__, keys, settings)[last] = value
+    config.write_text(json.dumps(settings))
+    fails_cheaply(load, room=2**36)
 
 
 # --- text
 
 
-def test_json_of_a_gigabyte(tmp_path: Path) -> None:
-    path = sparse(tmp_path / "open_clip_config.json", GIGABYTE, b"{")
-    fails_cheaply(lambda: read_json(path), "16,777,216 bytes")
-    fails_cheaply(lambda: prompts.read_classes(str(path)), "16,777,216 bytes")
+@pytest.mark.parametrize("size", [GIGABYTE, 10**6])
+def test_json_of_a_gigabyte_or_nested_a_million_times(tmp_path: Path, size: int) -> None:
+    path = sparse(tmp_path / "open_clip_config.json", size, b"{" if size == GIGABYTE else size * b"[")
+    part = "16,777,216 bytes" if size == GIGABYTE else path.name
+    fails_cheaply(lambda: read_json(path), part)
+    fails_cheaply(lambda: prompts.read_classes(str(path)), part)
     fails_cheaply(lambda: load_openclip("openclip:x", f"local-dir:{tmp_path}"), str(tmp_path))
-
-
-def test_json_that_is_nested_a_million_times(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text("[" * 10**6)
-    fails_cheaply(lambda: read_json(path), "a.json")
-    fails_cheaply(lambda: prompts.read_classes(str(path)), "a.json")
 
 
 def test_an_index_of_shards_of_a_gigabyte(tmp_path: Path) -> None:
@@ -397,9 +376,7 @@ def endless() -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_server_that_sends_without_end(
-    data: Dataset, tmp_path: Path, endless: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endless_server(data: Dataset, tmp_path: Path, endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_files, "MOST_BYTES_OF_LISTS", 32 * MEGABYTE)
     fails_cheaply(lambda: read_dataset(endless), "shards.json", "33,554,432 bytes")
     prepare(data, tmp_path, ShardOptions(frames=2, short_side=32))
