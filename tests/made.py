@@ -240,15 +240,13 @@ def frames(count: int, size: int, seed: int = 0) -> Tensor:
 
 def _write_run(out: Path, model: Recognizer) -> Path:
     split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
-    recipe = Recipe(name="test", frames=2, size=32, resize=36)
-    write_run(out, model, recipe, PIXELS, list(model.head.names), split)
+    write_run(out, model, Recipe(name="test", frames=2, size=32, resize=36), PIXELS, list(model.head.names), split)
     return out
 
 
 def write_small_run(out: Path) -> Path:
     """Write the folder of a run of two classes, on no data."""
-    head = FrozenHead(noise(2, SPEC.dim), names=["a", "b"])
-    return _write_run(out, Recognizer(tiny_visual(), MeanPool(), head))
+    return _write_run(out, Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["a", "b"])))
 
 
 class Trap:

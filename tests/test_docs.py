@@ -19,7 +19,6 @@ DOCS = ROOT / "docs"
 # A small encoder replaces this one, which has to be fetched; all else runs as printed.
 FETCHED = "openclip:ViT-B-16/openai"
 COLOURS = {"a kite in the air": "red", "a bird": "green", "an airplane": "blue"}
-# The pages with commands.
 PAGES = sorted(path.name for path in DOCS.glob("*.md") if re.search(r"^```(sh|python)", path.read_text("utf-8"), re.M))
 
 
@@ -39,9 +38,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for $PATH with the `texthead`, `torchrun` and `python` of the tests."""
     folder = tmp_path_factory.mktemp("bin")
     for name, module in (("texthead", "-m texthead"), ("torchrun", "-m torch.distributed.run"), ("python", "")):
-        program = folder / name
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
-        program.chmod(0o755)
+        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+        (folder / name).chmod(0o755)
     return folder
 
 

@@ -80,8 +80,7 @@ def test_48_class_names_with_their_article():
 @pytest.mark.parametrize("count", [1, 12, 23, 24, 25, 40])
 def test_unseen_combinations_are_balanced(count: int):
     unseen = unseen_combinations(count, seed=3)
-    assert len(set(unseen)) == count
-    assert set(unseen) <= set(class_names())
+    assert len(set(unseen) & set(class_names())) == len(unseen) == count
     for words in (OBJECTS, MOTIONS):
         times = [sum(word in name for name in unseen) for word in words]
         assert max(times) - min(times) <= 1
@@ -202,10 +201,8 @@ def test_the_manifest_lists_every_video_with_its_label(drawn: Path):
         assert row["picture"] in getattr(OBJECTS[row["object"]], row["split"])
         assert row["path"].startswith(f"videos/{row['label'].replace(' ', '-')}/{row['split']}_")
     assert {row["path"] for row in listed} == {path.relative_to(drawn).as_posix() for path in drawn.rglob("*.mp4")}
-
-
-def test_every_motion_of_an_object_shows_the_same_pictures(drawn: Path):
-    shown = Counter((row["object"], row["picture"], row["motion"]) for row in rows(drawn))
+    # A picture says nothing about the motion.
+    shown = Counter((row["object"], row["picture"], row["motion"]) for row in listed)
     for object, picture, _ in shown:
         assert len({shown[object, picture, motion] for motion in MOTIONS}) == 1
 

@@ -24,10 +24,6 @@ def test_events_are_matched_once_by_class_and_overlap():
     f1, off = timeline.judged(events, video)
     assert f1 == pytest.approx(200 * 2 / (4 + 3))
     assert sorted(off) == pytest.approx([0, 0, 2, 9])
-
-
-def test_nothing_found_is_nothing_won():
-    video = Join(Path("a.mp4"), 10, [("a", 0.0, 2.0)])
     assert timeline.judged([], video) == (0.0, [])
     assert timeline.judged([event("a", 0.0, 0.9)], video) == (0.0, [])
 

@@ -24,9 +24,7 @@ def test_a_server_forks_the_processes() -> None:
     assert os.getpid() not in {fact.parent for fact in workers}
     assert all("forkserver" in fact.command for fact in workers)
     assert {fact.parent for fact in facts(1)} == {fact.parent for fact in workers}, "one server for all loaders"
-
-
-def test_without_workers_this_process_decodes() -> None:
+    # Without workers this process decodes.
     assert {fact.pid for fact in facts(0)} == {os.getpid()}
 
 

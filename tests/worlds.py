@@ -40,9 +40,7 @@ class World:
 
     def fast(self, out: Path | str) -> list[str]:
         """Options that make a training run quick, and its folder."""
-        cache = str(self.root / "cache")
-        rates = ["--epochs", "2", "--warmup", "1"]
-        return ["--size", "32", *rates, "--workers", "0", "--cache", cache, "--out", str(out)]
+        return [*self.run_options(), "--size", "32", "--epochs", "2", "--warmup", "1", "--out", str(out)]
 
     def run_options(self) -> list[str]:
         """Options that make an evaluation quick."""
@@ -53,11 +51,10 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("cli")
     images(root / "images", ["blue", "red"], 5)
+    rows = ["path,label,split"]
     for colour in ("blue", "red"):
         for i in range(3):
             video(root / "videos" / colour / f"{i}.mp4", colour, seed=i)
-    rows = ["path,label,split"]
-    for colour in ("blue", "red"):
         rows += [f"images/{colour}/{i}.png,{colour},{split}" for i, split in enumerate(["train"] * 3 + ["val", "test"])]
     manifest = root / "items.csv"
     manifest.write_text("\n".join(rows) + "\n")

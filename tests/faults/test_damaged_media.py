@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,21 +52,11 @@ def cut(write: Writer, share: float) -> Writer:
     return changed(write, lambda d: d[: int(len(d) * share)])
 
 
-def video(path: Path, codec: str = "libx264") -> Path:
-    return write_video(path, "red", frames=24, codec=codec)
-
-
-def avi(path: Path) -> Path:
-    return video(path, "mpeg4")
-
-
-def faststart(path: Path) -> Path:
-    """Write the index in front, as videos for the web have it."""
-    return encode(path, count=24, container_options={"movflags": "faststart"})
-
-
-def image(path: Path) -> Path:
-    return write_image(path, "red")
+video = partial(write_video, colour="red", frames=24)
+avi = partial(video, codec="mpeg4")
+# The index in front, as videos for the web have it.
+faststart = partial(encode, count=24, container_options={"movflags": "faststart"})
+image = partial(write_image, colour="red")
 
 
 def named(write: Writer, suffix: str) -> Writer:

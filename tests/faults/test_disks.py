@@ -25,10 +25,9 @@ from training_runs import RECIPE, make_model, timeless
 @contextmanager
 def read_only(disk: Path) -> Iterator[None]:
     """Mount a file system read-only for a while, which holds for root too."""
-    for how in ("ro", "rw"):
-        subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
-        if how == "ro":
-            yield
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    yield
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
 
 
 def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:

@@ -48,8 +48,6 @@ def survives(call: Callable[[], object]) -> bool:
     return not message
 
 
-# --- bytes: a corpus of whole files, each execution a few changes away from one of them
-
 NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1]
 
 
@@ -153,10 +151,19 @@ CORPORA = {"media": media_corpus, "weights": weights_corpus, "shards": shards_co
 SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15}
 
 
-def fuzz(name: str, folder: Path, count: int, seed: int) -> tuple[int, int]:
-    """Return (executions, those that gave a value) of one corpus; files that fail are copied to FUZZ_KEEP."""
+@pytest.mark.parametrize("path", sorted(Path(__file__).with_name("found").iterdir()), ids=lambda path: path.name)
+def test_what_fuzzing_has_found(path: Path) -> None:
+    assert not survives(lambda: read_media(path))
+
+
+@pytest.mark.parametrize("many", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.fuzz])])
+@pytest.mark.parametrize("name", CORPORA)
+def test_changed_files(name: str, many: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files that fail are copied to FUZZ_KEEP."""
+    seed = int(os.environ.get("FUZZ_SEED", "1")) if many else 0
+    count = int(EXECUTIONS * SHARES[name]) if many else {"runs": 30}.get(name, 80)
     read_whole, done, wrong = 0, 0, []
-    corpus = list(CORPORA[name](folder))
+    corpus = list(CORPORA[name](tmp_path))
     for number, (path, read) in enumerate(corpus):
         call, whole, rng = partial(read, path), path.read_bytes(), random.Random(f"{seed} {name} {number}")
         assert survives(call) == (path.name != "c.mp4"), "all but the file of sound can be read as they are"
@@ -167,45 +174,27 @@ def fuzz(name: str, folder: Path, count: int, seed: int) -> tuple[int, int]:
             try:
                 read_whole += survives(call)
             except Exception as error:
-                copy = Path(os.environ.get("FUZZ_KEEP", folder)) / f"found-{name}-{done}{path.suffix}"
+                copy = Path(os.environ.get("FUZZ_KEEP", tmp_path)) / f"found-{name}-{done}{path.suffix}"
                 shutil.copy(path, copy)
                 wrong.append(f"{copy}: {type(error).__name__}: {str(error)[:200]}")
         path.write_bytes(whole)
     assert not wrong, "\n".join([f"{len(wrong)} of {done}", *wrong[:20]])
-    return done, read_whole
-
-
-FOUND = sorted((Path(__file__).parent / "found").iterdir())
-
-
-@pytest.mark.parametrize("path", FOUND, ids=[path.name for path in FOUND])
-def test_what_fuzzing_has_found(path: Path) -> None:
-    assert not survives(lambda: read_media(path))
-
-
-@pytest.mark.parametrize("many", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.fuzz])])
-@pytest.mark.parametrize("name", CORPORA)
-def test_changed_files(name: str, many: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    seed = int(os.environ.get("FUZZ_SEED", "1")) if many else 0
-    count = int(EXECUTIONS * SHARES[name]) if many else {"runs": 30}.get(name, 80)
-    done, read_whole = fuzz(name, tmp_path, count, seed)
+    assert 0 < read_whole < done
     with capsys.disabled():
         if many:
             print(f"{name}: {done} executions of seed {seed}, {read_whole} read, {done - read_whole} refused")
-    assert 0 < read_whole < done
 
-
-# --- text
 
 WORDS = st.text(st.sampled_from("ab1 _/,.\"'{}:\t\r\n\0é\u2028\ufeff𝔘"), max_size=12)
 ROWS = st.lists(st.lists(st.one_of(WORDS, st.integers(-2, 9).map(str)), max_size=4), max_size=6)
 
 
-def every(test: Callable) -> Callable:
-    """Run few examples in the default suite, FUZZ_TEXT under `make fuzz`."""
-    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    examples = int(os.environ.get("FUZZ_TEXT", "15"))
-    return settings(max_examples=examples, deadline=None, suppress_health_check=checks)(test)
+# Few examples in the default suite, FUZZ_TEXT under `make fuzz`.
+every = settings(
+    max_examples=int(os.environ.get("FUZZ_TEXT", "15")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 def written(path: Path, content: str) -> Path:

@@ -77,16 +77,13 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not(data: Dataset, tmp_path: P
     assert not saving or unfinished, "some kills left half a checkpoint"
 
 
-FIRST = partial(evenly, most=1)
-
-
 def calls(data: Dataset, out: Path, **options: Any) -> dict[str, Callable[[], object]]:
     """Return what reads data with two workers."""
-    model, paths = make_model(dropout=0.4), [item.path for item in data.items]
+    model, paths, first = make_model(dropout=0.4), [item.path for item in data.items], partial(evenly, most=1)
     return {
         "train": lambda: train(model, data, None, replace(RECIPE, epochs=3), out=out, workers=2, **options),
         "score": lambda: evaluate(model, data, frames=2, pixels=PIXELS, workers=2, **options),
-        "encode": lambda: frame_features(model.visual, paths, FIRST, PIXELS, cache=None, workers=2, **options),
+        "encode": lambda: frame_features(model.visual, paths, first, PIXELS, cache=None, workers=2, **options),
     }
 
 
@@ -159,10 +156,6 @@ def start(*words: object) -> subprocess.Popen:
     )
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
 def test_one_of_two_ranks_that_is_killed_ends_the_job_and_it_goes_on(data: Dataset, tmp_path: Path, which: int) -> None:
@@ -174,8 +167,9 @@ def test_one_of_two_ranks_that_is_killed_ends_the_job_and_it_goes_on(data: Datas
     with start(*words, "--out", out) as process:
         while not (out / "state" / "last.json").is_file() and process.poll() is None:
             time.sleep(0.01)
-        assert len(children(process.pid)) == 2
-        os.kill(children(process.pid)[which], signal.SIGKILL)
+        ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(ranks) == 2
+        os.kill(int(ranks[which]), signal.SIGKILL)
         started = time.perf_counter()
         _, err = process.communicate(timeout=SECONDS)
         assert time.perf_counter() - started < SECONDS

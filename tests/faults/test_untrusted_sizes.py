@@ -10,7 +10,7 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -71,9 +71,6 @@ def test_the_measure_sees_what_is_taken(tmp_path: Path) -> None:
     assert message == "no error"
     assert grown > 175 * MEGABYTE
     assert taken(sparse(tmp_path / "b", 4 * GIGABYTE).read_bytes)[0].startswith("MemoryError")
-
-
-# --- pictures and videos
 
 
 def png(path: Path) -> None:
@@ -233,9 +230,6 @@ def test_packets_of_next_to_nothing_are_not_all_held(tmp_path: Path) -> None:
     assert grown < videos._HELD_BYTES + 250 * count
 
 
-# --- weights
-
-
 @pytest.mark.parametrize("header", [2 * GIGABYTE, 2**63 - 1, 2**64 - 1, 101 * MEGABYTE])
 @pytest.mark.parametrize("size", [16, 2 * GIGABYTE + 16])
 def test_a_header_of_safetensors_of_two_gigabytes(tmp_path: Path, header: int, size: int) -> None:
@@ -331,9 +325,6 @@ def test_settings_that_claim_a_network_of_gigabytes(tmp_path: Path, network: tup
     fails_cheaply(load, room=2**36)
 
 
-# --- text
-
-
 @pytest.mark.parametrize("size", [GIGABYTE, 10**6])
 def test_json_of_a_gigabyte_or_nested_a_million_times(tmp_path: Path, size: int) -> None:
     path = sparse(tmp_path / "open_clip_config.json", size, b"{" if size == GIGABYTE else size * b"[")
@@ -368,21 +359,17 @@ class Endless(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(bytes(MEGABYTE))
 
 
-@pytest.fixture
-def endless() -> Iterator[str]:
+def test_an_endless_server(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_files, "MOST_BYTES_OF_LISTS", 32 * MEGABYTE)
+    prepare(data, tmp_path, ShardOptions(frames=2, short_side=32))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        source = f"http://127.0.0.1:{server.server_port}"
+        fails_cheaply(lambda: read_dataset(source), "shards.json", "33,554,432 bytes")
+        monkeypatch.setattr(Endless, "files", {f"/{path.name}": path.read_bytes() for path in tmp_path.iterdir()})
+        clip = read_dataset(source).items[0].path
+        fails_cheaply(lambda: open_media(clip), str(clip))
         server.shutdown()
-
-
-def test_an_endless_server(data: Dataset, tmp_path: Path, endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_files, "MOST_BYTES_OF_LISTS", 32 * MEGABYTE)
-    fails_cheaply(lambda: read_dataset(endless), "shards.json", "33,554,432 bytes")
-    prepare(data, tmp_path, ShardOptions(frames=2, short_side=32))
-    monkeypatch.setattr(Endless, "files", {f"/{path.name}": path.read_bytes() for path in tmp_path.iterdir()})
-    clip = read_dataset(endless).items[0].path
-    fails_cheaply(lambda: open_media(clip), str(clip))
 
 
 def test_ten_million_lines(tmp_path: Path) -> None:
