@@ -16,8 +16,7 @@ from messages import prints, refuses
 
 def python(*words: str) -> str:
     """Run Python in the checkout, and return what it prints."""
-    root = Path(__file__).parents[1]
-    done = subprocess.run([sys.executable, *words], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *words], cwd=Path(gpu.__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -18,8 +18,7 @@ CLIPS, PART = 3000, 50
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_memory_stays_flat_over_three_thousand_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = load_run(write_small_run(tmp_path / "run"))
-    colours = list(COLOURS)
-    clips = [write_video(tmp_path / f"{n}.mp4", colours[n % 3], frames=6 + n % 20, seed=n) for n in range(60)]
+    clips = [write_video(tmp_path / f"{n}.mp4", [*COLOURS][n % 3], frames=6 + n % 20, seed=n) for n in range(60)]
     (tmp_path / "list.txt").write_text("\n".join(map(str, clips * (CLIPS // len(clips)))))
     sizes: list[tuple[int, int]] = []
 
