@@ -205,9 +205,8 @@ def items(*rows: tuple[str, str, str | None], suffix: str = ".mp4") -> Dataset:
 def disk_of(folder: Path, kilobytes: int) -> Iterator[Path]:
     """Mount a file system of so many kB at the folder; skip the test where none can be mounted."""
     folder.mkdir()
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-    if os.geteuid() or not mount or subprocess.run(command, capture_output=True).returncode:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
         yield folder
@@ -221,7 +220,6 @@ def held_by_another(folder: Path) -> Iterator[subprocess.Popen]:
     program = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     command = [sys.executable, "-c", program, str(folder / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
         other.stdout.readline()
         yield other
         other.kill()

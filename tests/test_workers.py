@@ -35,7 +35,6 @@ def test_processes_end_with_the_one_that_they_decode_for() -> None:
     code += "print(*(f'{fact.pid} {fact.parent}' for fact in it), flush=True); time.sleep(600)"
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=paths) as process:
-        assert process.stdout is not None
         others = {int(word) for word in process.stdout.readline().split()}
         assert len(others) == 3
         process.kill()

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -38,17 +39,12 @@ def filled(content: bytes) -> Writer:
     return lambda path: path.write_bytes(content)
 
 
-def changed(write: Writer, change: Callable[[bytes], bytes]) -> Writer:
+def changed(write: Callable[[Path], Path], change: Callable[[bytes], bytes]) -> Writer:
     """Write a whole file and change its bytes."""
-
-    def both(path: Path) -> None:
-        write(path)
-        path.write_bytes(change(path.read_bytes()))
-
-    return both
+    return lambda path: path.write_bytes(change(write(path).read_bytes()))
 
 
-def cut(write: Writer, share: float) -> Writer:
+def cut(write: Callable[[Path], Path], share: float) -> Writer:
     return changed(write, lambda d: d[: int(len(d) * share)])
 
 
@@ -59,14 +55,9 @@ faststart = partial(encode, count=24, container_options={"movflags": "faststart"
 image = partial(write_image, colour="red")
 
 
-def named(write: Writer, suffix: str) -> Writer:
+def named(write: Callable[[Path], Path], suffix: str) -> Writer:
     """Write a whole file and give it a wrong name."""
-
-    def both(path: Path) -> None:
-        write(path.with_suffix(suffix))
-        path.with_suffix(suffix).rename(path)
-
-    return both
+    return lambda path: write(path.with_suffix(suffix)).rename(path)
 
 
 def frames(number: int, change: Writer) -> Writer:
@@ -111,15 +102,27 @@ MADE: dict[str, tuple[str, Writer, str]] = {
     "a cut .webp": ("a.webp", cut(image, 0.5), "(unreadable|cut short): .*image"),
     "a wrong checksum": ("a.png", changed(image, lambda d: d[:200] + bytes(4) + d[204:]), "unreadable: .*image"),
     "pixels of no range": ("a.tif", PIL.Image.new("F", (8, 8), 1.0).save, "unreadable: .*image.*mode F"),
+    "a giant .gif": ("a.gif", changed(image, lambda d: d[:6] + 2 * b"\x60\xea" + d[10:]), "damaged|unreadable"),
     "frames with a gap": (FRAMES, frames(3, Path.unlink), "unreadable: .*img_00003.png"),
     "frames with a damaged one": (FRAMES, frames(1, filled(b"no picture")), "unreadable: .*img_00001.png: .*image"),
     "frames of two sizes": (FRAMES, frames(6, PIL.Image.new("RGB", (20, 20)).save), "changing size"),
     "frames of which none is there": (FRAMES, lambda path: path.parent.mkdir(), "unreadable: .* 0 files"),
 }
+REFERENCE = {
+    "derived/zero_bytes.mp4": "empty",
+    "derived/random_bytes.mp4": "unreadable: .*video",
+    "derived/text.avi": "unreadable: .*video",
+    "derived/audio_only.m4a": "sound only",
+    "derived/truncated_no_moov.mp4": "unreadable: .*video",
+    "derived/truncated_faststart.mp4": "cut short",
+    "derived/bitflips.mp4": "damaged",
+    "real/decord_corrupted.mp4": "damaged",
+}
 # A clip takes some frames of a long video; damage of others may go unnoticed.
 MAY_PASS = {"zeros in the middle", "a damaged frame", "frames of two sizes"}
+MAY_PASS |= {"derived/bitflips.mp4", "real/decord_corrupted.mp4"}
 # To a decoder they are just unreadable; `doctor` counts the bytes that their boxes claim.
-CUT = {"cut, index behind", "cut inside its index", "its first kilobyte"}
+CUT = {"cut, index behind", "cut inside its index", "its first kilobyte", "derived/truncated_no_moov.mp4"}
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +130,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return load_run(write_small_run(tmp_path_factory.mktemp("damaged") / "run"))
 
 
-@pytest.mark.parametrize("kind", MADE)
-def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path) -> None:
-    """For reading all of it, for preparing, and for predicting a list with a whole file behind it."""
+def make(kind: str, folder: Path, request: pytest.FixtureRequest) -> tuple[Path, str]:
+    """Write a file of this kind, or copy it from the reference data; return its path and the pattern of its error."""
+    folder.mkdir()
+    if kind in REFERENCE:
+        return Path(shutil.copy(request.getfixturevalue("shared") / "decode" / kind, folder)), REFERENCE[kind]
     name, write, pattern = MADE[kind]
-    path = tmp_path / "in" / name
-    (tmp_path / "in").mkdir()
-    write(path)
+    write(folder / name)
+    return folder / name, pattern
+
+
+@pytest.mark.parametrize("kind", [*MADE, *REFERENCE])
+def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """For reading all of it, for preparing, and for predicting a list with a whole file behind it."""
+    path, pattern = make(kind, tmp_path / "in", request)
     started = time.perf_counter()
     with pytest.raises(MediaError) as caught:
         check(path)
@@ -157,13 +167,11 @@ def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_doctor_names_each_and_goes_on(tmp_path: Path) -> None:
+def test_doctor_names_each_and_goes_on(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """All of them in one list, and two whole files behind: in two processes, as a user runs it."""
     expected: dict[str, str] = {}
-    for number, (kind, (name, write, _)) in enumerate(MADE.items()):
-        path = tmp_path / str(number) / name
-        (tmp_path / str(number)).mkdir()
-        write(path)
+    for number, kind in enumerate([*MADE, *REFERENCE]):
+        path, _ = make(kind, tmp_path / str(number), request)
         with pytest.raises(MediaError) as caught:
             check(path)
         expected[str(path)] = "cut short" if kind in CUT else caught.value.fault
@@ -180,16 +188,16 @@ def test_doctor_names_each_and_goes_on(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     findings = [finding for finding in json.loads(done.stdout)["findings"] if finding["severity"] == "serious"]
     assert {finding["about"]: finding["fault"] for finding in findings} == expected
-    assert len(findings) == len(expected) == len(MADE)
+    assert len(findings) == len(expected) == len(MADE) + len(REFERENCE)
     assert all("; " in finding["detail"] for finding in findings), "a remedy follows the rule"
 
 
 def test_a_file_that_takes_too_long_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large pictures of one colour take little space and much time."""
-    pictures = [PIL.Image.new("P", (1000, 1000), number % 2) for number in range(6)]
+    pictures = [PIL.Image.new("P", (2000, 2000), number % 2) for number in range(6)]
     path = tmp_path / "slow.gif"
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40)
-    monkeypatch.setattr(videos, "MAX_SECONDS", 0.002)
+    monkeypatch.setattr(videos, "MAX_SECONDS", 0.02)
     for read in (check, lambda path: open_media(path).frames_at([5])):
         with refuses(MediaError, path, "more than 0 s"):
             read(path)

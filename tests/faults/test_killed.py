@@ -36,7 +36,9 @@ def saves(out: Path) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("saving", [False, True], ids=["at any time", "while saving"])
-def test_a_run_that_is_killed_ends_as_one_that_is_not(data: Dataset, tmp_path: Path, saving: bool) -> None:
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
+    data: Dataset, tmp_path: Path, saving: bool
+) -> None:
     """Kill it ten times at random moments: while it begins the folder, in a step, while it writes a checkpoint."""
     recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
     expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", checkpoint_every=1)
@@ -113,7 +115,7 @@ def kill_a_worker(after: int) -> Callable[[int, int], None]:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_ends_training_and_the_run_can_be_resumed(data: Dataset, tmp_path: Path) -> None:
+def test_a_killed_loader_worker_ends_training_and_the_run_can_be_resumed(data: Dataset, tmp_path: Path) -> None:
     recipe, out = replace(RECIPE, epochs=3), tmp_path / "run"
     expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole")
     ends_in_time(calls(data, out, progress=kill_a_worker(after=14))["train"], "--resume")
@@ -122,7 +124,7 @@ def test_a_killed_worker_ends_training_and_the_run_can_be_resumed(data: Dataset,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["score", "encode"])
-def test_a_killed_worker_ends_scoring(data: Dataset, tmp_path: Path, what: str) -> None:
+def test_a_killed_loader_worker_ends_scoring(data: Dataset, tmp_path: Path, what: str) -> None:
     """Again and again: the loader may notice first that the worker has ended or that it no longer answers."""
     for _ in range(10):
         ends_in_time(calls(data.repeat(10), tmp_path, progress=kill_a_worker(after=3))[what])
@@ -130,7 +132,7 @@ def test_a_killed_worker_ends_scoring(data: Dataset, tmp_path: Path, what: str) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["score", "train", "encode"])
-def test_a_call_that_never_returns_ends_the_job(data: Dataset, tmp_path: Path, what: str) -> None:
+def test_a_call_that_never_comes_back_ends_the_job(data: Dataset, tmp_path: Path, what: str) -> None:
     process = multiprocessing.get_context("spawn").Process(target=hang, args=(data, tmp_path / "run", what))
     process.start()
     process.join(3 * SECONDS)

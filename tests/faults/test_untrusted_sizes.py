@@ -74,11 +74,9 @@ def test_the_measure_sees_what_is_taken(tmp_path: Path) -> None:
 
 
 def png(path: Path) -> None:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(10**7))) + chunk(b"IEND", b""))
+    data = write_image(path, "red").read_bytes()
+    header = b"IHDR" + struct.pack(">II", SIDE, SIDE) + data[24:29]
+    path.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
 
 
 def swap(path: Path, old: bytes, new: bytes, count: int = -1) -> None:
@@ -315,7 +313,7 @@ NETWORKS += [(write, size, name) for write in (small_bert, small_torch_bert) for
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: f"{network[0].__name__}-{network[-1]}")
-def test_settings_that_claim_a_network_of_gigabytes(tmp_path: Path, network: tuple) -> None:
+def test_a_model_that_asks_for_gigabytes(tmp_path: Path, network: tuple) -> None:
     write, value, *keys, last = network
     config, load = write(tmp_path / "model")
     load()
@@ -359,7 +357,7 @@ class Endless(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(bytes(MEGABYTE))
 
 
-def test_an_endless_server(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_sends_without_end(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_files, "MOST_BYTES_OF_LISTS", 32 * MEGABYTE)
     prepare(data, tmp_path, ShardOptions(frames=2, short_side=32))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
