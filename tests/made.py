@@ -1,4 +1,4 @@
-"""Small real parts for tests: an encoder, media of one colour, noise, a small disk, a held folder, traps, memory taken."""
+"""Small real parts for tests: encoders, media, runs, a small disk, a locked folder, malicious files, memory use."""
 
 import ctypes
 import functools
@@ -67,10 +67,11 @@ SMALL = Recipe(
     seed=3,
 )
 COLOURS = {"red": (210, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 220)}
+_X264 = {"crf": "12", "x264-params": "log-level=none"}
 
 
 @functools.cache
-def _tiny_weights(seed: int, spec: VisualSpec) -> dict[str, torch.Tensor]:
+def _tiny_weights(seed: int, spec: VisualSpec) -> dict[str, Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         visual = build_visual(spec).train()
@@ -83,7 +84,7 @@ def _tiny_weights(seed: int, spec: VisualSpec) -> dict[str, torch.Tensor]:
 
 
 def tiny_visual(seed: int = 0, spec: VisualSpec = SPEC) -> Visual:
-    """timm's network for tests, 0.1 M parameters, the same weights for the same seed."""
+    """Return timm's network for tests: 0.1 M parameters, the same weights for the same seed."""
     with torch.random.fork_rng():
         visual = build_visual(spec)
     visual.load_state_dict(_tiny_weights(seed, spec))
@@ -91,88 +92,121 @@ def tiny_visual(seed: int = 0, spec: VisualSpec = SPEC) -> Visual:
 
 
 def pictures(colour: str, count: int, seed: int) -> list[np.ndarray]:
-    """Frames of one colour with a little texture, and a white square that moves on from frame to frame."""
+    """Return 48x48 frames of one colour with a little texture, and a white square that moves."""
     rng = np.random.default_rng([seed, *colour.encode()])
     texture = np.kron(rng.integers(-25, 26, (12, 12, 3)), np.ones((4, 4, 1)))
     base = np.clip(np.array(COLOURS[colour]) + texture, 0, 255).astype(np.uint8)
-    frames = []
-    for i in range(count):
-        frame = base.copy()
+    frames = [base.copy() for _ in range(count)]
+    for i, frame in enumerate(frames):
         frame[4 * i : 4 * i + 12, 5 * i : 5 * i + 10] = 255
-        frames.append(frame)
     return frames
 
 
-def write_video(path: Path, colour: str, frames: int = 6, seed: int = 0, codec: str = "libx264") -> Path:
-    """A 48x48 video."""
+def encode(
+    path: Path,
+    pictures: Sequence[np.ndarray],
+    codec: str = "libx264",
+    rate: int = 25,
+    times: Sequence[int] | None = None,
+    base: Fraction = Fraction(1, 25),
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    gop: int | None = None,
+    b_frames: int | None = None,
+) -> Path:
+    """Write a video of the pictures, each shown from its own time on if `times` are given, in units of `base`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        options = {"crf": "12", "x264-params": "log-level=none"} if codec == "libx264" else {}
-        stream = container.add_stream(codec, rate=10 if codec == "libx264" else 25, options=options)
-        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
-        for picture in pictures(colour, frames, seed):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        (stream.height, stream.width), stream.pix_fmt = pictures[0].shape[:2], pix_fmt
+        if times:
+            stream.codec_context.time_base = base
+        if gop is not None:
+            stream.codec_context.gop_size = gop
+        if b_frames is not None:
+            stream.codec_context.max_b_frames = b_frames
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if times:
+                frame.pts, frame.time_base = times[number], base
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 
 
+def write_video(path: Path, colour: str, frames: int = 6, seed: int = 0, codec: str = "libx264") -> Path:
+    """Write a 48x48 video."""
+    options = {"rate": 10, "options": _X264} if codec == "libx264" else {}
+    return encode(path, pictures(colour, frames, seed), codec, **options)
+
+
 def write_image(path: Path, colour: str, seed: int = 0) -> Path:
-    """A 48x48 picture."""
+    """Write a 48x48 picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.fromarray(pictures(colour, 1, seed)[0]).save(path)
     return path
 
 
 def write_frames(template: Path, colour: str, frames: int = 6, seed: int = 0, first: int = 1) -> Path:
-    """The pictures of `write_video` as one file each, numbered in place of `{:05d}` and the like."""
+    """Write the pictures of `write_video` as one file each, numbered in place of `{:05d}` and the like."""
     template.parent.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(pictures(colour, frames, seed), first):
         PIL.Image.fromarray(picture).save(template.parent / template.name.format(number))
     return template
 
 
-def sound(path: Path) -> Path:
-    """A file with sound and no picture."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+def _silence(samples: int, rate: int, kind: type[np.generic], sample_format: str) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, samples), kind), sample_format, "mono")
+    frame.sample_rate = rate
+    return frame
+
+
+def sound(path: Path, cover: Path | None = None) -> Path:
+    """Write a file with sound and no picture, or only a JPEG of 48 x 48 as its cover."""
+    with av.open(str(path), "w", format="mp4") as container:
+        audio = container.add_stream("aac", rate=8000)
+        if cover:
+            still = container.add_stream("mjpeg", rate=1)
+            still.width, still.height, still.pix_fmt = 48, 48, "yuvj420p"
+            still.disposition = av.stream.Disposition.attached_pic
+        container.mux([*audio.encode(_silence(1024, 8000, np.float32, "fltp")), *audio.encode(None)])
+        if cover:
+            packet = av.Packet(cover.read_bytes())
+            packet.stream, packet.pts, packet.dts = still, 0, 0
+            container.mux(packet)
     return path
 
 
 def write_with_sound(path: Path, seconds: float) -> Path:
-    """One frame, and sound that is not compressed, 48,000 samples a second."""
+    """Write a video of one frame, and of sound that is not compressed, 48,000 samples a second."""
     with av.open(str(path), "w") as container:
         picture, sound = container.add_stream("mpeg4", rate=25), container.add_stream("pcm_s16le", rate=48_000)
         picture.width, picture.height, picture.pix_fmt = 48, 48, "yuv420p"
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, round(48_000 * seconds)), np.int16), "s16", "mono")
-        silence.sample_rate = 48_000
+        silence = _silence(round(48_000 * seconds), 48_000, np.int16, "s16")
         container.mux(picture.encode(av.VideoFrame.from_ndarray(pictures("red", 1, 0)[0], format="rgb24")))
         container.mux([*picture.encode(None), *sound.encode(silence), *sound.encode(None)])
     return path
 
 
 def write_broken(path: Path) -> Path:
-    """A file with a video's name and no video in it."""
+    """Write a file that has a video's name and no video in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"not a video at all" * 20)
     return path
 
 
 def items(*rows: tuple[str, str, str | None], suffix: str = ".mp4") -> Dataset:
-    """A dataset of (name, label, split) rows; no file has to be there."""
+    """Return a dataset of (name, label, split) rows; the files need not exist."""
     return Dataset(tuple(Item(Path(f"{name}{suffix}"), label, split) for name, label, split in rows), "here")  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager
 def disk_of(folder: Path, kilobytes: int) -> Iterator[Path]:
-    """A file system of so many kB at the folder; the test is skipped where none can be mounted."""
+    """Mount a file system of so many kB at the folder; skip the test where none can be mounted."""
     folder.mkdir()
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-    if os.geteuid() or not mount or subprocess.run(command, capture_output=True).returncode:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
         yield folder
@@ -182,11 +216,10 @@ def disk_of(folder: Path, kilobytes: int) -> Iterator[Path]:
 
 @contextmanager
 def held_by_another(folder: Path) -> Iterator[subprocess.Popen]:
-    """Another process that holds the folder."""
+    """Have another process hold the lock of the folder."""
     program = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     command = [sys.executable, "-c", program, str(folder / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
         other.stdout.readline()
         yield other
         other.kill()
@@ -197,22 +230,25 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def frames(count: int, size: int, seed: int = 0) -> Tensor:
-    """Coarse uint8 noise, in which a convolutional network sees something."""
+    """Return coarse uint8 noise, to which a convolutional network responds."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randint(0, 256, (count, 3, size // 8, size // 8), generator=generator, dtype=torch.uint8)
     return coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
 
 
-def write_small_run(out: Path) -> Path:
-    """The folder of a run of two classes, on no data."""
-    model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["a", "b"]))
+def _write_run(out: Path, model: Recognizer) -> Path:
     split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
-    write_run(out, model, Recipe(name="test", frames=2, size=32, resize=36), PIXELS, ["a", "b"], split)
+    write_run(out, model, Recipe(name="test", frames=2, size=32, resize=36), PIXELS, list(model.head.names), split)
     return out
 
 
+def write_small_run(out: Path) -> Path:
+    """Write the folder of a run of two classes, on no data."""
+    return _write_run(out, Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["a", "b"])))
+
+
 class Trap:
-    """What runs a program when it is unpickled: it makes a file."""
+    """An object that runs a program when it is unpickled; the program creates a file."""
 
     def __init__(self, mark: Path):
         self.mark = mark
@@ -222,17 +258,17 @@ class Trap:
 
 
 def traps(mark: Path) -> dict[str, Callable[[Path], object]]:
-    """Writers of files that make `mark` when a careless reader opens them, by what they are."""
+    """Return writers of files that create `mark` when a careless reader opens them, by the kind of file."""
 
     def script(path: Path, inside: str) -> None:
-        """An archive of TorchScript with the trap in place of one of its pickles."""
+        """Write an archive of TorchScript with the trap in place of one of its pickles."""
         torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(path))
         with zipfile.ZipFile(path) as archive:
-            held = {name: archive.read(name) for name in archive.namelist()}
-        (place,) = (name for name in held if name.endswith(f"/{inside}"))
+            files = {name: archive.read(name) for name in archive.namelist()}
         with zipfile.ZipFile(path, "w") as archive:
-            for name, content in {**held, place: pickle.dumps(Trap(mark), protocol=2)}.items():
-                archive.writestr(name, content)
+            for name, content in files.items():
+                inner = name.endswith(f"/{inside}")
+                archive.writestr(name, pickle.dumps(Trap(mark), protocol=2) if inner else content)
 
     tensors = {"a": torch.zeros(2), "trap": Trap(mark)}
     return {
@@ -245,22 +281,22 @@ def traps(mark: Path) -> dict[str, Callable[[Path], object]]:
 
 
 def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
-    """(the error of a call, bytes that the process grew by at its largest), in a process that gets `most` more."""
+    """Return (the error of a call, bytes by which its process grew at most), in a process that may grow by `most`."""
 
     def report(pipe) -> None:
         # Before 2025 fsspec waits in a forked process for its thread, which only the first one has.
         asyn.reset_lock()
         asyn.loop[0] = asyn.iothread[0] = None
-        ctypes.CDLL(None).malloc_trim(0)  # Else freed memory that the process kept would be taken unseen.
-        Path("/proc/self/clear_refs").write_text("5")  # The peak begins at what is there now.
-        before, said = peak(), "no error"
+        ctypes.CDLL(None).malloc_trim(0)  # Else the process could take back memory that it has freed, unmeasured.
+        Path("/proc/self/clear_refs").write_text("5")  # Resets the peak.
+        before, message = peak(), "no error"
         limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + most
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         try:
             call()
         except (TextheadError, MemoryError) as error:
-            said = f"{type(error).__name__}: {error}"
-        pipe.send((said, peak() - before))
+            message = f"{type(error).__name__}: {error}"
+        pipe.send((message, peak() - before))
 
     def peak() -> int:
         (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
@@ -278,22 +314,13 @@ def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
 
 
 def write_timed(path: Path, pictures: Sequence[np.ndarray], times: Sequence[float], rate: int = 25) -> Path:
-    """An h264 video of the pictures, each shown from its own time on (seconds); the last stays for 1 / `rate`."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "12", "x264-params": "log-level=none"})
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for picture, seconds in zip(pictures, times, strict=True):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = round(1000 * seconds), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    """Write an h264 video of the pictures, each shown from its own time on (seconds); the last stays for 1 / `rate`."""
+    milliseconds = [round(1000 * seconds) for _, seconds in zip(pictures, times, strict=True)]
+    return encode(path, pictures, rate=rate, times=milliseconds, base=Fraction(1, 1000), options=_X264)
 
 
 def joined_colours(path: Path, colours: Sequence[str], seconds: float = 2.0, rate: int = 10) -> Path:
-    """A video of one colour after the other, each for so long; no frame is like another."""
+    """Write a video of one colour after the other, each for so long; no two frames are equal."""
     count = round(seconds * rate)
     stills = [pictures(colour, 1, i)[0] for i, colour in enumerate(colours)]
     frames = [np.roll(still, 2 * i, axis=1) for still in stills for i in range(count)]
@@ -301,30 +328,24 @@ def joined_colours(path: Path, colours: Sequence[str], seconds: float = 2.0, rat
 
 
 def colour_model(scale: float = 30.0) -> Recognizer:
-    """A model that knows colours: each row is the feature of one, less the mean of them."""
+    """Return a model that classifies colours: each row is the feature of one, less the mean of them."""
     visual = tiny_visual()
     with torch.inference_mode():
-        seen = torch.stack([_crops(pictures(colour, 6, 9)) for colour in COLOURS])
-        rows = torch.stack([visual(clip).mean(0) for clip in seen])
+        clips = [torch.from_numpy(np.stack(pictures(colour, 6, 9))).permute(0, 3, 1, 2) for colour in COLOURS]
+        views = [view_crops(clip, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)[0] for clip in clips]
+        rows = torch.stack([visual(view).mean(0) for view in views])
     center = rows.mean(0)
     head = FrozenHead(rows - center, names=list(COLOURS), scale=scale, center=center)
     return Recognizer(visual, MeanPool(), head).eval()
 
 
-def _crops(clip: Sequence[np.ndarray]) -> Tensor:
-    frames = torch.from_numpy(np.stack(clip)).permute(0, 3, 1, 2)
-    return view_crops(frames, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)[0]
-
-
 def write_colour_run(out: Path) -> Path:
-    """The folder of a run that knows colours; its clips have two frames."""
-    split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
-    write_run(out, colour_model(), Recipe(name="test", frames=2, size=32, resize=36), PIXELS, list(COLOURS), split)
-    return out
+    """Write the folder of a run that classifies colours; its clips have two frames."""
+    return _write_run(out, colour_model())
 
 
 def calibrate_run(out: Path, *, temperature: float, threshold: float, **changed: object) -> Path:
-    """The folder of a run, calibrated for how it looks at files unless something of that is changed."""
+    """Calibrate the run in a folder for its own settings, unless `changed` has others."""
     run = load_run(out)
     rows = run.model.head.weight
     assert isinstance(rows, Tensor)
@@ -333,8 +354,8 @@ def calibrate_run(out: Path, *, temperature: float, threshold: float, **changed:
     return out
 
 
-def drawn_scores(items: int, classes: int = 6, heat: float = 1.0, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """(scores, labels drawn from their softmax at that temperature)."""
+def drawn_scores(items: int, classes: int = 6, heat: float = 1.0, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return scores, and labels drawn from their softmax at that temperature."""
     generator = torch.Generator().manual_seed(seed)
     scores = 3 * torch.randn(items, classes, generator=generator)
     targets = torch.multinomial((scores / heat).softmax(-1), 1, generator=generator)[:, 0]

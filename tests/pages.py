@@ -1,11 +1,9 @@
-"""A parser of HTML pages that fails on tags that do not match, and what no page of ours may hold."""
+"""A strict parser of HTML pages, and a check that a page loads nothing."""
 
 import re
 from html.parser import HTMLParser
 
 VOID = {"meta", "img", "br"}
-
-
 SCRIPT = "<script>alert('x')</script>\" onload=\"y"
 
 

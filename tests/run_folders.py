@@ -1,4 +1,4 @@
-"""Run folders and models of small encoders, and what tests read from them."""
+"""Run folders of small models, and what tests read from them."""
 
 import csv
 import hashlib
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from made import PIXELS, SPEC, noise, tiny_visual, write_image, write_video
+from made import COLOURS, PIXELS, SPEC, noise, tiny_visual, write_image, write_video
 from texthead import runs
 from texthead.files import write_json
 from texthead.heads import FrozenHead
@@ -17,24 +17,14 @@ from texthead.runs import Run, load_run, save_model
 from texthead.temporal import MeanPool
 
 RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
-
-
 CONTENT = {name: hashlib.sha256(b"1" + name.encode()).hexdigest()[:32] for name in "ab"}
 
 
 def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
-    """The files that training writes."""
-    write_json(
-        folder / "split.json",
-        {
-            "source": "",
-            "train": ["/a.mp4", "/c.mp4"],
-            "train_content": [CONTENT["a"], ""],
-            "held_out": ["/b.mp4"],
-            "held_out_labels": ["x"],
-            "held_out_content": [CONTENT["b"]],
-        },
-    )
+    """Write the files of a run folder."""
+    split = {"source": "", "train": ["/a.mp4", "/c.mp4"], "train_content": [CONTENT["a"], ""]}
+    split |= {"held_out": ["/b.mp4"], "held_out_labels": ["x"], "held_out_content": [CONTENT["b"]]}
+    write_json(folder / "split.json", split)
     write_json(folder / "classes.json", runs.classes_json(model.head, None, recipe.template))
     write_json(folder / "recipe.json", runs.describe(model, recipe, PIXELS))
     save_model(folder / "model.safetensors", model)
@@ -42,43 +32,40 @@ def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
 
 
 def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
+    """Change the value in a JSON file."""
     value = json.loads((folder / name).read_text())
     change(value)
     (folder / name).write_text(json.dumps(value))
 
 
-COLOURS = ("red", "green", "blue")
-
-
 def write_media(folder: Path) -> Path:
-    """Ten videos and an image."""
+    """Write ten videos and an image."""
     for i in range(10):
-        write_video(folder / COLOURS[i % 3] / f"{i:02d}.mp4", COLOURS[i % 3], frames=3 + i % 4, seed=i)
+        colour = list(COLOURS)[i % 3]
+        write_video(folder / colour / f"{i:02d}.mp4", colour, frames=3 + i % 4, seed=i)
     write_image(folder / "red" / "still.png", "red")
     return folder
 
 
 def make_run(folder: Path) -> Run:
-    """A run of five classes."""
+    """Write and load a run of five classes."""
     names = ("red", "green", "blue", "some, other", "none")
     head = FrozenHead(noise(5, SPEC.dim), names=names, scale=9.0, prompts=[f"a {name}" for name in names])
     return load_run(put(folder, Recognizer(tiny_visual(), MeanPool(), head)))
 
 
 def write_manifest(folder: Path) -> Path:
-    """All files of the folder in an order of its own, by paths from where it lies."""
+    """List all files of the folder in an odd order, by paths relative to it."""
     files = sorted(folder.rglob("*.*"), key=lambda path: path.name[::-1])
     path = folder / "clips.csv"
-    path.write_text("path\n" + "".join(f"{file.relative_to(folder)}\n" for file in files if is_media(file)))
+    path.write_text(
+        "path\n" + "".join(f"{file.relative_to(folder)}\n" for file in files if file.suffix in (".mp4", ".png"))
+    )
     return path
 
 
-def is_media(path: Path) -> bool:
-    return path.suffix in (".mp4", ".png")
-
-
 def table(out: Path) -> list[list[str]]:
-    """The rows of all parts, in order."""
+    """Return the rows of all parts, in order."""
     rows: list[list[str]] = []
     for part in sorted(out.glob("part-*.csv")):
         with part.open(newline="") as file:

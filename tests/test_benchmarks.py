@@ -1,31 +1,32 @@
-"""The benchmarks: how they compare, what they say of a peer that is missing, and each script at its smallest."""
+"""The benchmarks: how they compare, what they print if a peer is missing, and each script at its smallest."""
 
-import itertools
+import platform
 import re
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import texthead as th
 from benchmarks import __main__ as run
 from benchmarks import cached, doctor, ffmpeg, growth, mini, reading, rounds, startup, step, transforms, videos, views
 from benchmarks.rounds import Cost
 from made import write_image
+from messages import refuses
 from texthead.datasets import Pixels
 from texthead.doctor import Finding
 from texthead.intervals import paired_interval
 
 
 def rows_of(table: str) -> dict[str, list[str]]:
-    """The cells of each row by its first one."""
+    """Return the cells of each row by its first one."""
     lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
     return {first: rest for first, *rest in lines}
-
-
-# --- rounds
 
 
 def test_every_round_runs_every_way_once_and_the_next_one_backwards() -> None:
@@ -36,12 +37,9 @@ def test_every_round_runs_every_way_once_and_the_next_one_backwards() -> None:
 
     costs = rounds.interleaved({name: way(name) for name in "abc"}, 2)
     assert "".join(seen) == "cba" + "abc" + "cba"
-    # The round that warms up, runs 1 to 3, is not among them.
-    assert {name: [cost.wall for cost in found] for name, found in costs.items()} == {
-        "a": [4.0, 9.0],
-        "b": [5.0, 8.0],
-        "c": [6.0, 7.0],
-    }
+    # Runs 1 to 3 are the warm-up.
+    times = {name: [cost.wall for cost in found] for name, found in costs.items()}
+    assert times == {"a": [4.0, 9.0], "b": [5.0, 8.0], "c": [6.0, 7.0]}
 
 
 def test_ratios_are_of_pairs_of_one_round() -> None:
@@ -54,11 +52,8 @@ def test_ratios_are_of_pairs_of_one_round() -> None:
 
 
 def test_a_cost_holds_the_time_of_programs_that_were_waited_for() -> None:
-    import subprocess
-
     burn = "import time\nwhile time.process_time() < 0.5: pass"
-    cost = rounds.timed(lambda: subprocess.run([sys.executable, "-c", burn], check=True))()
-    assert cost.cpu >= 0.5
+    assert rounds.timed(lambda: subprocess.run([sys.executable, "-c", burn], check=True))().cpu >= 0.5
     asleep = rounds.timed(lambda: time.sleep(0.2), per=2)()
     assert asleep.wall >= 0.1 > asleep.cpu
 
@@ -70,33 +65,26 @@ def test_peak_memory_is_that_of_the_new_process_alone() -> None:
     assert rounds.peak_mb(bytearray, 150_000_000) > idle + 130
 
 
-# --- one run
-
-
 def test_sections_take_the_place_between_the_marks() -> None:
     text = f"# Head\n\n{run.BEGIN}\n\nold\n\n{run.END}\n\n## Kept\n"
     assert run.replaced(text, "new") == f"# Head\n\n{run.BEGIN}\n\nnew\n\n{run.END}\n\n## Kept\n"
-    with pytest.raises(ValueError, match="must hold the lines"):
+    with refuses(ValueError, run.BEGIN, run.END):
         run.replaced("# Head\n", "new")
     run.replaced((Path(__file__).parents[1] / "BENCHMARKS.md").read_text(encoding="utf-8"), "new")
 
 
-def test_the_machine_is_told_without_name_and_path() -> None:
-    import platform
-
-    told = run.machine()
-    assert "cores" in told
-    assert f"Python {platform.python_version()}" in told
-    assert "/" not in told
-    assert platform.node() not in told
+def test_the_machine_is_described_without_name_and_path() -> None:
+    machine = run.machine()
+    assert "cores" in machine
+    assert f"Python {platform.python_version()}" in machine
+    assert "/" not in machine
+    assert platform.node() not in machine
 
 
-def test_every_script_is_in_the_one_run_or_said_not_to_be() -> None:
+def test_the_one_run_has_scripts_that_are_short_and_need_no_extra() -> None:
     scripts = {path.stem for path in Path(run.__file__).parent.glob("*.py")}
-    helpers = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}
-    assert set(run.SCRIPTS) <= scripts - helpers
-    assert "fewshot" not in run.SCRIPTS, "it takes longer than all others"
-    assert not {"export", "int8"} & set(run.SCRIPTS), "they train first, and need the extra onnx"
+    helpers, long = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}, {"fewshot", "export", "int8"}
+    assert set(run.SCRIPTS) <= scripts - helpers - long
 
 
 def test_what_eight_bits_cost_is_paired_over_the_items_of_all_seeds() -> None:
@@ -107,9 +95,6 @@ def test_what_eight_bits_cost_is_paired_over_the_items_of_all_seeds() -> None:
     low, high = paired_interval(0.5, 0.0, 40)
     loss = f"1.25 ({low:.2f} to {high:.2f})"
     assert int8.row("drawn", runs) == f"| drawn | 40 | 75.0/72.5 75.0/75.0 | {loss} | 2 0 | 0.25 | 1.0 -> 0.3 |"
-
-
-# --- reading
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +116,11 @@ def test_readers_that_are_exact_read_the_same_frames(made: Path) -> None:
 
 def test_a_peer_that_is_missing_is_a_row_with_the_reason(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "decord", None)
-    found = reading.ways(reading.Files.of(made), 60)
-    reason = found["decord, GOP 12"]
-    assert isinstance(reason, str)
-    assert "decord" in reason
-    assert callable(found["texthead, packet reader, GOP 12"])
-    assert {title for title in found if title.startswith("decord")} == {"decord, GOP 12", "decord, GOP 250"}
+    ways = reading.ways(reading.Files.of(made), 60)
+    reasons = {title: way for title, way in ways.items() if title.startswith("decord")}
+    assert reasons.keys() == {"decord, GOP 12", "decord, GOP 250"}
+    assert all(isinstance(reason, str) and "decord" in reason for reason in reasons.values())
+    assert callable(ways["texthead, packet reader, GOP 12"])
 
 
 def test_every_way_that_is_there_reads_all_clips(made: Path) -> None:
@@ -154,21 +138,15 @@ def test_frames_of_real_clips_joined_fill_the_time(shared: Path) -> None:
 
 
 def test_links_give_pyavs_libraries_their_usual_names(tmp_path: Path) -> None:
-    path = ffmpeg.linked(tmp_path)
-    if not list(tmp_path.iterdir()):
+    path, links = ffmpeg.linked(tmp_path), list(tmp_path.iterdir())
+    if not links:
         pytest.skip("this PyAV brings no libraries of its own")
-    names = {link.name for link in tmp_path.iterdir()}
-    assert any(re.fullmatch(r"libavcodec\.so\.\d+", name) for name in names)
-    assert all(link.resolve().is_file() for link in tmp_path.iterdir())
+    assert any(re.fullmatch(r"libavcodec\.so\.\d+", link.name) for link in links)
+    assert all(link.resolve().is_file() for link in links)
     assert path.startswith(str(tmp_path))
 
 
-# --- the published chain, and each script at its smallest
-
-
 def test_the_published_chain_gives_normalised_crops_of_all_frames() -> None:
-    from PIL import Image
-
     pictures = [Image.new("RGB", (427, 320), (255, 255, 255))] * 3
     white = (1 - np.array(transforms.MEAN)) / np.array(transforms.STD)
     for found in (transforms.published_train(pictures, np.random.default_rng(0)), transforms.published_test(pictures)):
@@ -176,23 +154,22 @@ def test_the_published_chain_gives_normalised_crops_of_all_frames() -> None:
         np.testing.assert_allclose(found.mean((0, 2, 3)).numpy(), white, rtol=1e-4)
 
 
-def test_transforms_at_their_smallest() -> None:
-    table = transforms.measure(1, 1, sides=[(260, 256)])
-    assert table.count(transforms.PUBLISHED) == 2
+def test_transforms_and_comparing_at_their_smallest() -> None:
+    assert transforms.measure(1, 1, sides=[(260, 256)]).count(transforms.PUBLISHED) == 2
+    assert min(cost for alike in (False, True) for cost in doctor.comparing(300, alike)) >= 0
 
 
 @pytest.mark.slow
 def test_kept_features_give_equal_logits_at_their_smallest() -> None:
     recipe = th.recipes.small(freeze_encoder=True, frames=2, size=32, epochs=1)
-    told = rows_of(cached.measure(1, 1, frames=2, size=32, recipe=recipe))
-    assert told[f"{cached.TRAINED}: {cached.SECOND}"][-1] == "in 1 of 1 rounds"
-    assert told[f"{cached.SCORED}: {cached.SECOND}"][-1] == "in 1 of 1 rounds"
+    rows = rows_of(cached.measure(1, 1, frames=2, size=32, recipe=recipe))
+    for title in (cached.TRAINED, cached.SCORED):
+        assert "1 of 1" in rows[f"{title}: {cached.SECOND}"][-1]
 
 
 @pytest.mark.slow
 def test_views_at_their_smallest_open_each_video_once() -> None:
-    told = views.measure(1, 2, seconds=2, pixels=Pixels(32, 36, "bilinear"))
-    assert f"Files opened in an evaluation of 2 by {views.MANY}: 2," in told
+    assert f"{views.MANY}: 2," in views.measure(1, 2, seconds=2, pixels=Pixels(32, 36, "bilinear"))
 
 
 def test_a_line_through_points_is_found() -> None:
@@ -203,42 +180,31 @@ def test_a_line_through_points_is_found() -> None:
     assert growth.bend([1, 2, 4], costs) == pytest.approx([2.0])
 
 
-@pytest.mark.slow
-def test_growth_at_its_smallest() -> None:
-    assert set(rows_of(growth.measure_items(1, 10, times=(1, 2, 3)))) >= {"10", "20", "30"}
-    told = growth.measure_classes(1, [10, 20], architecture="openclip:ViT-S-32-alt", frames=1)
-    assert "20 classes" in rows_of(told)
+# Per script: the measurement, and titles of its table.
+SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
+    "items": (lambda _: growth.measure_items(1, 10, times=(1, 2, 3)), {"10", "20", "30"}),
+    "classes": (
+        lambda _: growth.measure_classes(1, [10, 20], architecture="openclip:ViT-S-32-alt", frames=1),
+        {"20 classes"},
+    ),
+    "start-up": (lambda _: startup.measure(1, seconds=1), {startup.PREDICT}),
+    "mini": (lambda _: mini.measure(1, batch=2, sizes=(32,)), {"training at 32 pixels"}),
+    "steps": (lambda _: step.measure(1, steps=step.FEW), {title for rows in step.rows() for title in rows}),
+    "reading": (
+        lambda folder: reading.measure(folder, [videos.drawn(1, 0)], 1, memory=True),
+        {reading.SHARDS, reading.JPEGS, f"{reading.PACKETS}, GOP 12"},
+    ),
+}
 
 
 @pytest.mark.slow
-def test_start_up_at_its_smallest() -> None:
-    assert startup.PREDICT in rows_of(startup.measure(1, seconds=1))
-
-
-@pytest.mark.slow
-def test_mini_at_its_smallest() -> None:
-    assert "training at 32 pixels" in rows_of(mini.measure(1, batch=2, sizes=(32,)))
-
-
-@pytest.mark.slow
-def test_steps_at_their_smallest() -> None:
-    told = step.measure(1, steps=step.FEW)
-    one, two = step.rows()
-    assert all(title in told for title in itertools.chain(one, two))
-
-
-@pytest.mark.slow
-def test_reading_at_its_smallest(tmp_path: Path) -> None:
-    told = rows_of(reading.measure(tmp_path, [videos.drawn(1, 0)], 1, memory=True))
-    assert {reading.SHARDS, reading.JPEGS, f"{reading.PACKETS}, GOP 12"} <= set(told)
-
-
-# --- the doctor
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_script_at_its_smallest(name: str, tmp_path: Path) -> None:
+    measure, titles = SMALLEST[name]
+    assert titles <= rows_of(measure(tmp_path)).keys()
 
 
 def test_each_kind_of_copy_is_what_it_says(tmp_path: Path) -> None:
-    from PIL import Image
-
     pixels = np.random.default_rng(0).integers(0, 200, (40, 50, 3), np.uint8)
     source = tmp_path / "a.png"
     Image.fromarray(pixels.repeat(4, 0).repeat(4, 1)).save(source)
@@ -267,21 +233,15 @@ def test_copies_are_found_with_their_own_original_alone() -> None:
     assert doctor.found_together([], [0, 2], 3) == (0, 0)
 
 
-def test_comparing_at_its_smallest() -> None:
-    for alike in (False, True):
-        assert all(cost >= 0 for cost in doctor.comparing(300, alike))
-
-
 @pytest.mark.slow
 def test_the_doctor_at_its_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = []
-    for number in range(6):
-        rows.append(f"{number}.png,{('red', 'blue')[number % 2]},{('train', 'test')[number % 2]}")
-        write_image(tmp_path / f"{number}.png", ("red", "blue")[number % 2], seed=number)
-    (tmp_path / "items.csv").write_text("\n".join(["path,label,split", *rows]))
+    rows = ["path,label,split"]
+    for number, (colour, split) in enumerate(3 * [("red", "train"), ("blue", "test")]):
+        rows.append(f"{write_image(tmp_path / f'{number}.png', colour, seed=number).name},{colour},{split}")
+    (tmp_path / "items.csv").write_text("\n".join(rows))
     monkeypatch.setitem(doctor.SETS, "small", "items.csv")
-    told = doctor.measure(tmp_path, ["small"], 2, drawn=False)
-    kinds = [line.strip("| ").split(" | ")[2:] for line in told.splitlines() if line.startswith("| small")]
+    lines = doctor.measure(tmp_path, ["small"], 2, drawn=False).splitlines()
+    kinds = [line.strip("| ").split(" | ")[2:] for line in lines if line.startswith("| small")]
     assert kinds[0][:2] == ["6", "15"]
     assert kinds[1][:3] == [doctor.SAME, "2", "2"]
     assert len(kinds) == 2 + len(doctor.KINDS)

@@ -13,11 +13,11 @@ from made import COLOURS, write_video
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--head", "linear", "--freeze-encoder", "--temporal", "transformer")])
 def test_two_processes_train_the_same_to_the_bit(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """Other hashes, other numbers of workers, with and without a cache that is warm."""
+    """Other hash seeds, other numbers of workers, a cold and a warm cache."""
     for number in range(8):
         colour = list(COLOURS)[number % 2]
         write_video(tmp_path / "data" / colour / f"{number}.mp4", colour, seed=number)
-    found = []
+    runs = []
     for workers in ("0", "2"):
         out = tmp_path / f"run{workers}"
         words = ["train", str(tmp_path / "data"), "--size", "32", "--frames", "2", "--epochs", "2", "--batch", "3"]
@@ -27,5 +27,5 @@ def test_two_processes_train_the_same_to_the_bit(tmp_path: Path, options: tuple[
         lines = (out / "metrics.jsonl").read_text().splitlines()
         timeless = [line.partition(', "clips_per_second"')[0] for line in lines]
         assert sum('"loss"' in line for line in timeless) == 4
-        found.append((timeless, (out / "model.safetensors").read_bytes(), (out / "split.json").read_bytes()))
-    assert found[0] == found[1]
+        runs.append((timeless, (out / "model.safetensors").read_bytes(), (out / "split.json").read_bytes()))
+    assert runs[0] == runs[1]

@@ -1,4 +1,4 @@
-"""The pages of docs/: each command on them is run as it stands, the reference is the parser's, and the site builds."""
+"""The pages of docs/: each command on them runs as printed, the reference is the parser's, and the site builds."""
 
 import json
 import os
@@ -16,15 +16,14 @@ from tools.commands import page
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-# What is put in place of an encoder that has to be fetched; all else is run as it is printed.
+# A small encoder replaces this one, which has to be fetched; all else runs as printed.
 FETCHED = "openclip:ViT-B-16/openai"
 COLOURS = {"a kite in the air": "red", "a bird": "green", "an airplane": "blue"}
-# Of these the commands are run; each in a folder of its own.
 PAGES = sorted(path.name for path in DOCS.glob("*.md") if re.search(r"^```(sh|python)", path.read_text("utf-8"), re.M))
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of each command in the blocks of a page, then of all its Python as one program."""
+    """Yield the words of each command in the blocks of a page, then of all its Python as one program."""
     for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             if line.split("#")[0].strip():
@@ -36,17 +35,16 @@ def commands(text: str) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for $PATH in which `texthead`, `torchrun` and `python` are those of the tests."""
+    """A folder for $PATH with the `texthead`, `torchrun` and `python` of the tests."""
     folder = tmp_path_factory.mktemp("bin")
     for name, module in (("texthead", "-m texthead"), ("torchrun", "-m torch.distributed.run"), ("python", "")):
-        program = folder / name
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
-        program.chmod(0o755)
+        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
+        (folder / name).chmod(0o755)
     return folder
 
 
 def prepare(folder: Path) -> None:
-    """What the pages take for granted."""
+    """Write the files that the pages assume."""
     rows = []
     for label, colour in COLOURS.items():
         for i in range(6):
@@ -58,10 +56,10 @@ def prepare(folder: Path) -> None:
     write_video(folder / "more" / "another.mp4", "green", frames=12, seed=8)
     for i, colour in enumerate(COLOURS.values()):
         write_video(folder / "others" / "a balloon" / f"{i}.mp4", colour, frames=6, seed=20 + i)
-    write_video(folder / "match.mp4", "blue", frames=40, seed=6)
-    write_video(folder / "match.mkv", "blue", frames=40, seed=6)
-    write_image(folder / "photo.jpg", "blue", seed=7)
-    write_image(folder / "photo.png", "blue", seed=7)
+    for suffix in ("mp4", "mkv"):
+        write_video(folder / f"match.{suffix}", "blue", frames=40, seed=6)
+    for suffix in ("jpg", "png"):
+        write_image(folder / f"photo.{suffix}", "blue", seed=7)
     (folder / "names.txt").write_text("a kite\na bird\n")
     (folder / "classes.json").write_text(json.dumps({"kite": "a kite on a string", "bird": None}))
     sentences = {"a kite in the air": ["a kite on a string", "a kite above a beach"], "a bird": "a bird flying"}
@@ -70,25 +68,20 @@ def prepare(folder: Path) -> None:
 
 
 def write_lists(folder: Path) -> None:
-    """Data in the form of UCF-101 and of ImageNet."""
-    names = ("Juggling", "Archery")
+    """Write data in the form of UCF-101 and of ImageNet."""
     (folder / "ucf_labels.csv").write_text("id,name\n0,Juggling\n1,Archery\n")
-    for name, count, first in (("train", 4, 0), ("val", 2, 4)):
+    kinds = (("Juggling", "n01440764", "red"), ("Archery", "n01443537", "blue"))
+    for split, seeds in (("train", range(4)), ("val", range(4, 6))):
         lines = []
-        for label, of in enumerate(names):
-            for i in range(count):
-                stem = f"{of}/v_{of}_{name}{i}"
-                write_video(
-                    folder / "UCF-101" / f"{stem}.avi", ("red", "blue")[label], frames=9, seed=first + i, codec="mpeg4"
-                )
+        for label, (name, synset, colour) in enumerate(kinds):
+            for seed in seeds:
+                stem = f"{name}/v_{name}_{split}{seed}"
+                write_video(folder / "UCF-101" / f"{stem}.avi", colour, frames=9, seed=seed, codec="mpeg4")
                 lines.append(f"{stem} 9 {label}\n")
-        (folder / f"{name}_rgb_split_1.txt").write_text("".join(lines))
+                path = folder / "imagenet" / split / synset / f"{synset}_{split}{seed}.JPEG"
+                write_image(path.with_suffix(".jpg"), colour, seed=seed).rename(path)
+        (folder / f"{split}_rgb_split_1.txt").write_text("".join(lines))
     write_video(folder / "juggling.avi", "red", frames=9, codec="mpeg4")
-    for split, count, first in (("train", 3, 0), ("val", 2, 3)):
-        for kind, colour in (("n01440764", "red"), ("n01443537", "blue")):
-            for i in range(count):
-                path = folder / "imagenet" / split / kind / f"{kind}_{split}{i}.JPEG"
-                write_image(path.with_suffix(".jpg"), colour, seed=first + i).rename(path)
 
 
 @pytest.mark.slow
@@ -100,13 +93,13 @@ def test_each_command_on_a_page_is_run(name: str, tmp_path: Path, programs: Path
     own = {"PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "TEXTHEAD_CACHE": str(tmp_path / "kept")}
     text = (DOCS / name).read_text(encoding="utf-8").replace(FETCHED, small)
     for words in commands(text):
-        found = subprocess.run(words, cwd=tmp_path, env={**os.environ, **own}, capture_output=True, text=True)
-        assert found.returncode == 0, f"{words[-1]}\n{found.stdout}\n{found.stderr}"
-        assert "Traceback" not in found.stderr
+        done = subprocess.run(words, cwd=tmp_path, env={**os.environ, **own}, capture_output=True, text=True)
+        assert done.returncode == 0, f"{words[-1]}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
 
 
-def test_every_block_says_what_it_is() -> None:
-    """A block without a language would be a command that no test runs."""
+def test_every_block_has_a_language() -> None:
+    """Without one, a block of commands would not be tested."""
     for path in DOCS.glob("*.md"):
         fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert set(fences[::2]) <= {"sh", "text", "python", "json", "console"}, path.name
@@ -120,8 +113,8 @@ def test_commands_are_the_parser_s() -> None:
 @pytest.mark.slow
 def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
-    found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     pages = list((tmp_path / "site").glob("*.html"))
     assert len(pages) >= len(list(DOCS.glob("*.md")))
     for built in pages:

@@ -1,4 +1,4 @@
-"""A run of an earlier version is read, and says what it said then."""
+"""A run of an earlier version can be read, and predicts what it did then."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,10 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def test_the_golden_run_predicts_what_it_did_when_it_was_made(tmp_path: Path) -> None:
     expected = json.loads((GOLDEN / "made.json").read_text())["scores"]
-    found = {p.path.name: dict(p.top) for p in predict(load_run(GOLDEN / "run"), draw(tmp_path), top=3)}
-    assert found.keys() == expected.keys() == {"picture.png", "clip.mkv"}
+    tops = {p.path.name: dict(p.top) for p in predict(load_run(GOLDEN / "run"), draw(tmp_path), top=3)}
+    assert tops.keys() == expected.keys() == {"picture.png", "clip.mkv"}
     for name, scores in expected.items():
-        assert found[name] == pytest.approx(scores, abs=1e-5)
+        assert tops[name] == pytest.approx(scores, abs=1e-5)
         assert max(scores.values()) < 0.95, "no score is at its limit, where nothing could move it"
 
 

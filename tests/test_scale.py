@@ -1,14 +1,23 @@
-"""docs/scale.md says what its inputs give, and what grows with the items can be measured."""
+"""docs/scale.md agrees with its inputs, and what grows with the items can be measured."""
 
+import functools
 import re
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from benchmarks import items, scale
+from made import write_image
 
 PAGE = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counted_once():
+    """Count the operations of each model once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scale, "step_operations", functools.cache(scale.step_operations))
+        yield
 
 
 @pytest.mark.parametrize("make", scale.TABLES, ids=lambda make: make.__name__)
@@ -17,25 +26,25 @@ def test_every_table_on_the_page_is_worked_out(make):
 
 
 def test_numbers_in_sentences_are_worked_out():
+    words = " ".join(PAGE.split())
     hours = scale.BILLION / scale.of("prepare") / (100 * 64) / scale.HOUR
-    assert f"100 machines of 64 cores take {hours:.1f} hours" in PAGE
+    assert f" {hours:.1f} hours" in words
     core_days = scale.BILLION / scale.of("originals") / scale.DAY
-    assert f"takes {core_days:.0f}\ncore-days" in PAGE
+    assert f" {core_days:.0f} core-days" in words
     machine = 8 * scale.card_rate("ViT-B-32") * scale.of("prepared kB") / 1e6
-    assert f"read {machine:.1f} GB/s" in PAGE
+    assert f" {machine:.1f} GB/s" in words
 
 
 def test_the_inputs_are_the_measured_ones():
     """Those of a million items, as the page's own table of measurements has them."""
     rows = re.findall(r"^\| (.+?) \| 1,000,000 \| ([\d.]+) \| (\d+) \| \d+ \| (\d+) \|$", PAGE, re.MULTILINE)
-    found = {title: (float(time), float(held), float(disk)) for title, time, held, disk in rows}
-    assert set(found) == set(items.GROWING)
-    index, split = found["an index of shards, read"], found["`split.json`, written (clips in shards)"]
-    worker = found["the same items, sent to each loader worker"]
+    table = {title: (float(time), float(held), float(disk)) for title, time, held, disk in rows}
+    assert set(table) == set(items.GROWING)
+    index, split = table["an index of shards, read"], table["`split.json`, written (clips in shards)"]
     assert (scale.of("begin µs"), scale.of("item B")) == index[:2]
     assert (scale.of("split µs"), scale.of("split B")) == split[::2]
-    assert scale.of("worker B") == worker[1]
-    assert scale.of("order B") == found["the order of an epoch"][1]
+    assert scale.of("worker B") == table["the same items, sent to each loader worker"][1]
+    assert scale.of("order B") == table["the order of an epoch"][1]
 
 
 @pytest.mark.parametrize(
@@ -66,25 +75,22 @@ def test_a_few_cells_by_hand():
 @pytest.mark.slow
 @pytest.mark.parametrize("key", items.GROWING)
 def test_what_grows_is_measured(key):
-    found = items.measured(key, 600)
-    assert found.seconds > 0
-    assert 0 <= found.held <= found.most
-    assert (found.disk > 0) == ("read" in key or "written" in key)
+    cost = items.measured(key, 600)
+    assert cost.seconds > 0
+    assert 0 <= cost.held <= cost.most
+    assert (cost.disk > 0) == ("read" in key or "written" in key)
 
 
 @pytest.mark.slow
-def test_single_files_are_measured(tmp_path, capsys):
-    table = items.singles([20], None)
-    assert table.count("\n|") == 9
-    places = items.looking_up(tmp_path, 50)
-    assert len(places) == 2
-    assert all(value > 0 for value in places.values())
+def test_single_files_are_measured(tmp_path):
+    assert items.singles([20], None).count("\n|") == 9
+    one, other = items.looking_up(tmp_path, 50).values()
+    assert min(one, other) > 0
 
 
 def test_preparing_is_measured(tmp_path):
-    (tmp_path / "data" / "thing").mkdir(parents=True)
-    Image.new("RGB", (64, 48)).save(tmp_path / "data" / "thing" / "a.jpg")
+    path = write_image(tmp_path / "data" / "thing" / "a.jpg", "red")
     rate, original, prepared, read, read_shards = items.preparing(tmp_path / "data", tmp_path).values()
     assert min(rate, read, read_shards) > 0
-    assert original == pytest.approx((tmp_path / "data" / "thing" / "a.jpg").stat().st_size / 1e3)
+    assert original == pytest.approx(path.stat().st_size / 1e3)
     assert prepared > original

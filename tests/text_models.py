@@ -13,7 +13,7 @@ from texthead.towers import Encoder
 
 
 def bert(folder: Path, width: int) -> str:
-    """A small text encoder in transformers' format."""
+    """Write a small text encoder in transformers' format, and return its source."""
     folder.mkdir(parents=True)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "dog", "boat", "on", "lake", "tree"]
     (folder / "vocab.txt").write_text("\n".join(words))
@@ -29,8 +29,6 @@ def image_only() -> Encoder:
 
 
 TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}
-
-
 TOWERS = {
     "tiny-vit": {"vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}},
     "tiny-resnet": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}},
@@ -44,7 +42,7 @@ TOWERS = {
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory) -> Path:
-    """A folder of tiny open_clip models NAME.pt, their architectures made known."""
+    """A folder of tiny open_clip models NAME.pt, their architectures registered."""
     folder = tmp_path_factory.mktemp("openclip")
     for name, config in TOWERS.items():
         (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 24, "text_cfg": TEXT, **config}))

@@ -1,4 +1,4 @@
-"""Small models to train, and what is compared between two trainings."""
+"""Small models to train, and what tests compare between two runs."""
 
 import json
 import socket
@@ -9,17 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from made import SMALL, SPEC, tiny_visual
+from made import SMALL, SPEC, noise, tiny_visual
 from texthead.heads import FrozenHead
 from texthead.recognizer import Recognizer
 from texthead.temporal import TemporalTransformer
 
 RECIPE = replace(SMALL, temporal="transformer", width=32, layers=1)
 NAMES = ("blue", "red")
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+draw = noise
 
 
 def make_model(
@@ -52,7 +49,7 @@ def losses(records: list[dict]) -> list[float]:
 
 
 def timeless(records: list[dict]) -> list[dict]:
-    """The records without what a clock has measured."""
+    """Return the records without the speed, which differs from run to run."""
     return [{key: value for key, value in record.items() if key != "clips_per_second"} for record in records]
 
 

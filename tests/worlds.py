@@ -4,40 +4,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from PIL import Image
 
+from made import pictures, write_image, write_video
 from texthead import cli
-
-COLOURS = {"blue": (30, 30, 220), "green": (30, 200, 40), "red": (220, 30, 30)}
 
 
 def picture(colour: str, seed: int) -> np.ndarray:
-    """A noisy 48x48 picture of one colour."""
-    noise = np.random.default_rng(seed).integers(-25, 25, (48, 48, 3))
-    return np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
+    """Return a 48x48 picture of one colour."""
+    return pictures(colour, 1, seed)[0]
 
 
 def video(path: Path, colour: str, seed: int = 0, frames: int = 6) -> Path:
-    """A video of noisy pictures of one colour."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
-        for i in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(colour, 100 * seed + i), format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
+    """Write a video of one colour."""
+    return write_video(path, colour, frames, seed, codec="mpeg4")
 
 
 def images(root: Path, colours: list[str], each: int, seed: int = 0) -> Path:
-    """Class folders of PNG images."""
+    """Write class folders of PNG images."""
     for colour in colours:
-        (root / colour).mkdir(parents=True, exist_ok=True)
         for i in range(each):
-            Image.fromarray(picture(colour, seed + i)).save(root / colour / f"{i}.png")
+            write_image(root / colour / f"{i}.png", colour, seed + i)
     return root
 
 
@@ -53,9 +41,7 @@ class World:
 
     def fast(self, out: Path | str) -> list[str]:
         """Options that make a training run quick, and its folder."""
-        cache = str(self.root / "cache")
-        rates = ["--epochs", "2", "--warmup", "1"]
-        return ["--size", "32", *rates, "--workers", "0", "--cache", cache, "--out", str(out)]
+        return [*self.run_options(), "--size", "32", "--epochs", "2", "--warmup", "1", "--out", str(out)]
 
     def run_options(self) -> list[str]:
         """Options that make an evaluation quick."""
@@ -65,17 +51,16 @@ class World:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("cli")
-    pictures = images(root / "images", ["blue", "red"], 5)
+    images(root / "images", ["blue", "red"], 5)
+    rows = ["path,label,split"]
     for colour in ("blue", "red"):
         for i in range(3):
             video(root / "videos" / colour / f"{i}.mp4", colour, seed=i)
-    rows = ["path,label,split"]
-    for colour in ("blue", "red"):
         rows += [f"images/{colour}/{i}.png,{colour},{split}" for i, split in enumerate(["train"] * 3 + ["val", "test"])]
     manifest = root / "items.csv"
     manifest.write_text("\n".join(rows) + "\n")
-    made = World(root, pictures, root / "videos", manifest, root / "run")
-    assert cli.main(["train", str(pictures), *made.fast(made.run)]) == 0
+    made = World(root, root / "images", root / "videos", manifest, root / "run")
+    assert cli.main(["train", str(made.images), *made.fast(made.run)]) == 0
     return made
 
 

@@ -40,9 +40,9 @@ def serving(folder: Path, *arguments: object) -> Iterator[str]:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            found = re.match(r"page: (http://127\.0\.0\.1:\d+) ", line)
-            assert found, (line, (folder / "err.txt").read_text())
-            yield found[1]
+            address = re.search(r"http://127\.0\.0\.1:\d+", line)
+            assert address, (line, (folder / "err.txt").read_text())
+            yield address[0]
         finally:
             process.terminate()
             process.wait(60)

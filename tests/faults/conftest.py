@@ -1,25 +1,16 @@
-"""What the faults befall: a few real videos of two colours."""
-
-from pathlib import Path
+"""A few real videos of two colours."""
 
 import pytest
 
 from made import write_video
 from texthead.datasets import Dataset, Item
 
-NAMES = ("blue", "red")
-
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The data set; its source is a folder of class folders."""
     folder = tmp_path_factory.mktemp("data")
-    paths = [folder / NAMES[number % 2] / f"{number}.mp4" for number in range(10)]
+    paths = [folder / ("blue", "red")[number % 2] / f"{number}.mp4" for number in range(10)]
     for number, path in enumerate(paths):
         write_video(path, path.parent.name, frames=3 + number % 4, seed=number)
     return Dataset(tuple(Item(path, path.parent.name, "train") for path in paths), str(folder))
-
-
-@pytest.fixture(scope="session")
-def folder(data: Dataset) -> Path:
-    """The folder of class folders."""
-    return Path(data.source)

@@ -1,9 +1,8 @@
 """Whatever a file holds, reading it gives a value or one of our own errors, in time and without much memory.
 
-`make fuzz` runs each target EXECUTIONS times and says how many it ran; the default suite a few.
+`make fuzz` runs each target EXECUTIONS times and prints how many it ran; the default suite runs a few.
 """
 
-import contextlib
 import csv
 import io
 import json
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -31,34 +29,30 @@ from texthead.errors import TextheadError
 from texthead.files import read_json
 from texthead.label_files import read_labels
 from texthead.runs import load_run, load_weights, save_calibration
-from texthead.sampling import Views, random_in_segment
 from texthead.shards import ShardOptions, prepare
 from texthead.weights import read_checkpoint, read_tensors
 
-FEW = 15
 EXECUTIONS = int(os.environ.get("FUZZ_EXECUTIONS", "8000"))
 SECONDS = 60.0
 
 
 def survives(call: Callable[[], object]) -> bool:
-    """Whether a call gave a value; what it raises else is one of our errors, in one line."""
-    started, said = time.perf_counter(), ""
+    """Return whether a call gave a value; any error must be one of ours, in one line."""
+    started, message = time.perf_counter(), ""
     try:
         call()
     except TextheadError as error:
-        said = str(error)
-    assert "\n" not in said
+        message = str(error)
+    assert "\n" not in message
     assert time.perf_counter() - started < SECONDS
-    return not said
+    return not message
 
-
-# --- bytes: a corpus of whole files, each execution a few changes away from one of them
 
 NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1]
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """The bytes after one to eight changes: flips, numbers at their limits, cuts, repeats, another place's bytes."""
+    """Change the bytes in one to eight places: flips, numbers at their limits, cuts, repeats, bytes from elsewhere."""
     out = bytearray(data)
     for _ in range(rng.choice([1, 1, 2, 4, 8])):
         if not out:
@@ -91,7 +85,7 @@ ODD = [None, -1, 0, 1, 2**31, 10**30, 0.5, 1e308, "", "../x", "{}", "a" * 1000, 
 
 
 def mutated_json(data: bytes, rng: random.Random) -> bytes:
-    """The JSON with another value, or none, at one place."""
+    """Replace or delete one value of the JSON."""
     value = json.loads(data)
     place, key = value, rng.choice(list(value))
     while isinstance(place[key], dict | list) and place[key] and rng.random() < 0.85:
@@ -105,7 +99,7 @@ def mutated_json(data: bytes, rng: random.Random) -> bytes:
 
 
 def read_media(path: Path) -> None:
-    """A few frames of a file, as a clip takes them."""
+    """Read a few frames of a file, as a clip takes them."""
     with open_media(path) as media:
         media.frames_at(sorted({0, media.num_frames // 2, media.num_frames - 1}))
 
@@ -133,22 +127,16 @@ def weights_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object
 
 
 def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
-    items = [Item(write_video(folder / f"{number}.mp4", "red", seed=number), "red", "train") for number in range(3)]
+    paths = [write_video(folder / f"{number}.mp4", "red", seed=number) for number in range(3)]
     shards = folder / "shards"
-    prepare(Dataset(tuple(items), "here"), shards, ShardOptions(clips=3))
-
-    def read(path: Path) -> None:
-        for item in read_dataset(path.parent).items:
-            read_media(item.path)
-
+    prepare(Dataset(tuple(Item(path, "red", "train") for path in paths), "here"), shards, ShardOptions(clips=3))
     for name in ("shards.json", "shard-000000.json", "shard-000000.tar"):
-        yield shards / name, read
+        yield shards / name, lambda path: [read_media(item.path) for item in read_dataset(path.parent).items]
 
 
 def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     run = load_run(write_small_run(folder / "run"))
-    made = calibrate(noise(60, 2), torch.arange(60) % 2, unknown=noise(30, 2, seed=1))
-    save_calibration(run, made)
+    save_calibration(run, calibrate(noise(60, 2), torch.arange(60) % 2, unknown=noise(30, 2, seed=1)))
     for name in ("recipe.json", "classes.json", "split.json", "calibration.json"):
         yield folder / "run" / name, lambda path: load_run(path.parent)
 
@@ -158,10 +146,19 @@ CORPORA = {"media": media_corpus, "weights": weights_corpus, "shards": shards_co
 SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15}
 
 
-def fuzz(name: str, folder: Path, count: int, seed: int) -> tuple[int, int]:
-    """(executions, those that gave a value) of one corpus. What goes wrong is kept in FUZZ_KEEP, and told at the end."""
+@pytest.mark.parametrize("path", sorted(Path(__file__).with_name("found").iterdir()), ids=lambda path: path.name)
+def test_what_fuzzing_has_found(path: Path) -> None:
+    assert not survives(lambda: read_media(path))
+
+
+@pytest.mark.parametrize("many", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.fuzz])])
+@pytest.mark.parametrize("name", CORPORA)
+def test_changed_files(name: str, many: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files that fail are copied to FUZZ_KEEP."""
+    seed = int(os.environ.get("FUZZ_SEED", "1")) if many else 0
+    count = int(EXECUTIONS * SHARES[name]) if many else {"runs": 30}.get(name, 80)
     read_whole, done, wrong = 0, 0, []
-    corpus = list(CORPORA[name](folder))
+    corpus = list(CORPORA[name](tmp_path))
     for number, (path, read) in enumerate(corpus):
         call, whole, rng = partial(read, path), path.read_bytes(), random.Random(f"{seed} {name} {number}")
         assert survives(call) == (path.name != "c.mp4"), "all but the file of sound can be read as they are"
@@ -172,50 +169,27 @@ def fuzz(name: str, folder: Path, count: int, seed: int) -> tuple[int, int]:
             try:
                 read_whole += survives(call)
             except Exception as error:
-                kept = Path(os.environ.get("FUZZ_KEEP", folder)) / f"found-{name}-{done}{path.suffix}"
-                shutil.copy(path, kept)
-                wrong.append(f"{kept}: {type(error).__name__}: {str(error)[:200]}")
+                copy = Path(os.environ.get("FUZZ_KEEP", tmp_path)) / f"found-{name}-{done}{path.suffix}"
+                shutil.copy(path, copy)
+                wrong.append(f"{copy}: {type(error).__name__}: {str(error)[:200]}")
         path.write_bytes(whole)
     assert not wrong, "\n".join([f"{len(wrong)} of {done}", *wrong[:20]])
-    return done, read_whole
-
-
-FOUND = sorted((Path(__file__).parent / "found").iterdir())
-
-
-@pytest.mark.parametrize("path", FOUND, ids=[path.name for path in FOUND])
-def test_what_fuzzing_has_found(path: Path) -> None:
-    assert not survives(lambda: read_media(path))
-
-
-@pytest.mark.parametrize("name", CORPORA)
-def test_changed_files_give_values_or_our_errors(name: str, tmp_path: Path) -> None:
-    done, read_whole = fuzz(name, tmp_path, {"runs": 30}.get(name, 80), seed=0)
     assert 0 < read_whole < done
-
-
-@pytest.mark.slow
-@pytest.mark.fuzz
-@pytest.mark.parametrize("name", CORPORA)
-def test_a_hundred_thousand_changed_files(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    seed = int(os.environ.get("FUZZ_SEED", "1"))
-    done, read_whole = fuzz(name, tmp_path, int(EXECUTIONS * SHARES[name]), seed=seed)
     with capsys.disabled():
-        print(f"{name}: {done} executions of seed {seed}, {read_whole} read, {done - read_whole} refused")
-    assert 0 < read_whole < done
+        if many:
+            print(f"{name}: {done} executions of seed {seed}, {read_whole} read, {done - read_whole} refused")
 
-
-# --- text
 
 WORDS = st.text(st.sampled_from("ab1 _/,.\"'{}:\t\r\n\0é\u2028\ufeff𝔘"), max_size=12)
 ROWS = st.lists(st.lists(st.one_of(WORDS, st.integers(-2, 9).map(str)), max_size=4), max_size=6)
 
 
-def every(test: Callable) -> Callable:
-    """Few examples in the default suite; as many as FUZZ_EXECUTIONS says under `make fuzz`."""
-    examples = int(os.environ["FUZZ_TEXT"]) if "FUZZ_TEXT" in os.environ else FEW
-    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings(max_examples=examples, deadline=None, suppress_health_check=checks)(test)
+# Few examples in the default suite, FUZZ_TEXT under `make fuzz`.
+every = settings(
+    max_examples=int(os.environ.get("FUZZ_TEXT", "15")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 def written(path: Path, content: str) -> Path:
@@ -274,28 +248,3 @@ def test_json(tmp_path: Path, content: str) -> None:
     path = written(tmp_path / "a.json", content)
     survives(lambda: prompts.read_classes(str(path)))
     survives(lambda: read_json(path))
-
-
-# --- numbers
-
-NUMBER = st.integers(-3, 10**6)
-
-
-@every
-@given(
-    NUMBER, NUMBER.map(lambda n: n % 300 - 3), st.integers(-1, 12), st.sampled_from([1, 2, 3, 5, 10, 0, -1]), st.data()
-)
-def test_index_arithmetic(length: int, frames: int, clips: int, crops: int, data: st.DataObject) -> None:
-    """Any numbers: indices within the video, or an error."""
-    with contextlib.suppress(TextheadError):
-        views = Views(clips, crops, origin=data.draw(st.sampled_from(["first", "centre", "dense"])))
-        for indices in views.frame_indices(length, frames):
-            assert len(indices) == frames
-            assert min(indices) >= 0
-            assert max(indices) < length
-    with contextlib.suppress(TextheadError):
-        rng = np.random.default_rng(0)
-        indices = random_in_segment(length, frames, lambda n: int(rng.integers(n)))
-        assert indices == sorted(indices)
-        assert len(indices) == frames
-        assert 0 <= indices[0] <= indices[-1] < length
