@@ -30,7 +30,8 @@ from texthead import cli
 from texthead.data.dataset import Dataset
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.reading import read_dataset
-from texthead.encoders.openclip import load_openclip, save_openclip
+from texthead.encoders.load import load_encoder
+from texthead.encoders.openclip import save_openclip
 from texthead.encoders.text_only import Sentences
 from texthead.encoders.weights import read_tensors
 from texthead.files import read_json
@@ -362,16 +363,16 @@ def write_small_openclip(folder: Path) -> Path:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_folder_that_asks_for_a_network_of_gigabytes(tmp_path: Path, name: str) -> None:
     folder = write_small_openclip(tmp_path)
-    load_openclip("openclip:x", f"local-dir:{folder}")
+    load_encoder(f"openclip:local-dir:{folder}")
     in_json(folder / "open_clip_config.json", *CONFIGS[name])
-    refuses(lambda: load_openclip("openclip:x", f"local-dir:{folder}"), "they do not belong together", room=2**36)
+    refuses(lambda: load_encoder(f"openclip:local-dir:{folder}"), "they do not belong together", room=2**36)
 
 
 @pytest.mark.parametrize("name", TEXT_CONFIGS)
 def test_a_folder_that_asks_for_a_text_tower_of_gigabytes(tmp_path: Path, name: str) -> None:
     folder = write_small_openclip(tmp_path)
     in_json(folder / "open_clip_config.json", *TEXT_CONFIGS[name])
-    encoder = load_openclip("openclip:x", f"local-dir:{folder}")
+    encoder = load_encoder(f"openclip:local-dir:{folder}")
     refuses(lambda: encoder.encode_text(["a"]), "they do not belong together", room=2**36)
 
 
@@ -403,7 +404,7 @@ def test_json_of_a_gigabyte(tmp_path: Path) -> None:
     path = sparse(tmp_path / "open_clip_config.json", GIGABYTE, b"{")
     refuses(lambda: read_json(path), "more than 16,777,216 bytes")
     refuses(lambda: prompts.read_classes(str(path)), "more than 16,777,216 bytes")
-    refuses(lambda: load_openclip("openclip:x", f"local-dir:{tmp_path}"), "no open_clip model")
+    refuses(lambda: load_encoder(f"openclip:local-dir:{tmp_path}"), "no open_clip model")
 
 
 def test_json_that_is_nested_a_million_times(tmp_path: Path) -> None:
