@@ -1,5 +1,8 @@
 """An encoder is named by its source."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from messages import prints, refuses
@@ -27,6 +30,12 @@ def test_every_zero_shot_answer_of_mini_has_a_note():
         prints(zero_shot_note(source) or "", "openclip")
         assert source in FORMS.split(", ")
     assert zero_shot_note("openclip:ViT-B-16/openai") is None
+
+
+def test_the_table_of_the_docs_holds_the_forms():
+    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.split("\n\n")[1].splitlines()[2:]]
+    assert re.findall(r"`(.+?)`", " ".join(rows)) == [*FORMS.split(", "), "PREFIX:..."]
 
 
 def test_text_weights_check_names_before_anything_is_loaded():

@@ -14,30 +14,10 @@ from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.encoders.load import BUILT_IN, known_encoders, load_encoder, spec_of
 from texthead.errors import EncoderError
 
-# As in docs/encoders.md.
-MODULE = """
-import torch
-from texthead import Encoder, Visual, VisualSpec
+PAGE = Path(__file__).parents[2] / "docs" / "encoders.md"
 
-
-def spec(rest):
-    return VisualSpec(
-        source=f"grid:{rest}", architecture=f"grid:{rest}", dim=3 * int(rest) ** 2, size=32, crop=1.0,
-        interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3, activation="none", channels_last=False, any_size=True,
-    )
-
-
-def build(spec):
-    side = int(spec.architecture.removeprefix("grid:"))
-    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(side), torch.nn.Flatten(), torch.nn.Linear(spec.dim, spec.dim))
-
-
-def load(rest):
-    visual = Visual(build(spec(rest)), spec(rest))
-    torch.nn.init.eye_(visual.net[2].weight)
-    torch.nn.init.zeros_(visual.net[2].bias)
-    return Encoder(visual, None, scale=10.0)
-"""
+# The page's example: features are the mean colours of a grid of cells.
+MODULE = PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
 
 Install = Callable[..., None]
 
