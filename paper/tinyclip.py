@@ -199,7 +199,7 @@ def at_size(folder: Path, size: int, out: Path) -> Path:
             open_clip.CLIPVisionCfg(**config["vision_cfg"]),
             open_clip.CLIPTextCfg(**config["text_cfg"]),
         )
-    tensors = openclip_tensors(f"openclip:local-dir:{folder}", f"local-dir:{folder}")
+    tensors = openclip_tensors(f"local-dir:{folder}")
     resize_pos_embed(tensors, clip)
     save_openclip(out, config, tensors)
     return out

@@ -14,7 +14,7 @@ import torch
 from made import write_broken
 from media_files import lossless
 from messages import prints, refuses
-from texthead.data import dataset as datasets
+from texthead.data import clips as clips_module
 from texthead.data import splits
 from texthead.data.clips import TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, label_indices, splits_of
@@ -508,7 +508,7 @@ def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
         yield SimpleNamespace(num_frames=length, frames_at=frames_at)
         steps.append("closed")
 
-    monkeypatch.setattr(datasets, "open_media", open_media)
+    monkeypatch.setattr(clips_module, "open_media", open_media)
     cut, _, _ = view_clips([Path("a.mp4")], views)[0]
     wanted = views.frame_indices(length, 4)
     assert read == [sorted({index for clip in wanted for index in clip})]

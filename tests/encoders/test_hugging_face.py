@@ -14,7 +14,7 @@ from made import frames, noise
 from messages import refuses
 from texthead.encoders.encoder import openclip_tower
 from texthead.encoders.hugging_face import _model_config, converted
-from texthead.encoders.load import load_encoder
+from texthead.encoders.load import load_encoder, spec_of
 from texthead.errors import EncoderError
 
 PROMPTS = ["a cat", "two dogs on a photo"]
@@ -58,6 +58,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_features_and_logits_are_transformers_own(folder: Path) -> None:
     encoder, model = load_encoder(f"hf:{folder}"), CLIPModel.from_pretrained(folder).eval()
     spec = encoder.visual.spec
+    assert spec == spec_of(f"hf:{folder}")
     assert (spec.mean, spec.std, spec.interpolation) == ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "bilinear")
     assert spec.activation == model.config.vision_config.hidden_act
     inputs = CLIPTokenizerFast.from_pretrained(folder)(

@@ -1,5 +1,8 @@
 """An encoder is named by its source."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from messages import prints, refuses
@@ -8,12 +11,18 @@ from texthead.errors import DataError, EncoderError
 from texthead.models.head_rows import text_weights
 
 
-@pytest.mark.parametrize(
-    "source", ["", "maxi", "mini:x", "mini:", "mini:lite0", "openclip", "openclip:", "clip:ViT-B-16/openai"]
-)
+@pytest.mark.parametrize("source", ["", "maxi", "mini:", "openclip", "openclip:", "hf:", "clip:ViT-B-16/openai"])
 def test_an_unknown_source(source):
-    with refuses(EncoderError, repr(source), FORMS, volatile=[FORMS]):
-        load_encoder(source)
+    for call in (load_encoder, spec_of):
+        with refuses(EncoderError, repr(source), FORMS, volatile=[FORMS]):
+            call(source)
+
+
+@pytest.mark.parametrize("source", ["mini:x", "mini:lite0"])
+def test_an_unknown_size_of_mini(source):
+    for call in (load_encoder, spec_of):
+        with refuses(EncoderError, repr(source), "mini:lite1"):
+            call(source)
 
 
 def test_every_zero_shot_answer_of_mini_has_a_note():
@@ -21,6 +30,12 @@ def test_every_zero_shot_answer_of_mini_has_a_note():
         prints(zero_shot_note(source) or "", "openclip")
         assert source in FORMS.split(", ")
     assert zero_shot_note("openclip:ViT-B-16/openai") is None
+
+
+def test_the_table_of_the_docs_holds_the_forms():
+    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.split("\n\n")[1].splitlines()[2:]]
+    assert re.findall(r"`(.+?)`", " ".join(rows)) == [*FORMS.split(", "), "PREFIX:..."]
 
 
 def test_text_weights_check_names_before_anything_is_loaded():
@@ -45,5 +60,6 @@ def test_a_spec_needs_no_weights(monkeypatch):
         spec = spec_of(source)
         assert (spec.source, spec.size, spec.crop, spec.dim) == (source, size, crop, 1280)
         assert spec.interpolation == "bicubic"
-    with refuses(EncoderError, "'mini:x'", "openclip:ARCH"):
-        spec_of("mini:x")
+    assert spec_of("openclip:ViT-B-16").source == "openclip:ViT-B-16"
+    assert spec_of("openclip:ViT-B-16/openai").config == spec_of("openclip:ViT-B-16").config
+    assert spec_of("timm:test_vit").architecture == "timm:test_vit"

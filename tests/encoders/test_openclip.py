@@ -18,7 +18,7 @@ from messages import refuses
 from text_models import TEXT, TOWERS
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Encoder, Visual, VisualSpec, build_visual, openclip_tower
-from texthead.encoders.load import load_encoder
+from texthead.encoders.load import load_encoder, spec_of
 from texthead.errors import EncoderError
 from texthead.features.views import own_pixels
 from texthead.models.temporal import TemporalTransformer
@@ -171,6 +171,7 @@ def test_a_folder_in_open_clip_s_format(published, tmp_path):
         load_encoder(source)
     save_file(torch.load(published / "tiny-vit.pt", weights_only=True), tmp_path / "open_clip_model.safetensors")
     encoder = load_encoder(source)
+    assert encoder.visual.spec == spec_of(source)
     assert (encoder.visual.spec.mean, encoder.visual.spec.interpolation) == ((0.5,) * 3, "bilinear")
     assert_same(encoder, reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True))
     given = frames(2, 32)

@@ -31,7 +31,8 @@ from texthead import cli
 from texthead.data.dataset import Dataset
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.reading import read_dataset
-from texthead.encoders.openclip import load_openclip, save_openclip
+from texthead.encoders.load import load_encoder
+from texthead.encoders.openclip import save_openclip
 from texthead.encoders.text_only import Sentences
 from texthead.encoders.weights import read_tensors
 from texthead.files import read_json
@@ -277,7 +278,7 @@ def small_openclip(folder: Path) -> tuple[Path, Callable[[], object]]:
         "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
     }
     save_openclip(folder, {"embed_dim": 8, **towers}, open_clip.CLIP(8, **towers).state_dict())
-    load = partial(load_openclip, "openclip:x", f"local-dir:{folder}")
+    load = partial(load_encoder, f"openclip:local-dir:{folder}")
     return folder / "open_clip_config.json", lambda: load().encode_text(["a"])
 
 
@@ -334,7 +335,7 @@ def test_json_of_a_gigabyte_or_nested_a_million_times(tmp_path: Path, size: int)
     part = "16,777,216 bytes" if size == GIGABYTE else path.name
     fails_cheaply(lambda: read_json(path), part)
     fails_cheaply(lambda: prompts.read_classes(str(path)), part)
-    fails_cheaply(lambda: load_openclip("openclip:x", f"local-dir:{tmp_path}"), str(tmp_path))
+    fails_cheaply(lambda: load_encoder(f"openclip:local-dir:{tmp_path}"), str(tmp_path))
 
 
 def test_an_index_of_shards_of_a_gigabyte(tmp_path: Path) -> None:

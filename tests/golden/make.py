@@ -17,7 +17,7 @@ import torch
 from texthead import __version__
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import build_visual
-from texthead.encoders.timm_visual import timm_spec
+from texthead.encoders.load import spec_of
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalTransformer
@@ -53,7 +53,7 @@ def draw(folder: Path) -> list[Path]:
 def make(out: Path) -> None:
     """The run folder."""
     torch.manual_seed(6)
-    spec = timm_spec("timm:test_vit", "test_vit")
+    spec = spec_of("timm:test_vit")
     visual = build_visual(spec)
     with torch.no_grad():
         # timm's start is so small that all pictures look alike.

@@ -226,7 +226,7 @@ def _encoder(
             raise EncoderError(
                 f"--encoder {base}: the missing {', '.join(missing)} can be taken from openclip:... only"
             )
-        first = openclip_tensors(base, base.removeprefix("openclip:"))
+        first = openclip_tensors(base.removeprefix("openclip:"))
         own |= {key: first[key] for key in missing}
     source = f"openclip:local-dir:{run.HERE}/{run.ENCODER}"
     return assemble(Published(source, model_config(own, path), {}, lambda: own, openai_tokenizer)), own

@@ -163,7 +163,7 @@ def _check_goes_together(command: Predict) -> None:
     if command.json and command.csv:
         raise DataError("--json and --csv both say what is printed: give one")
     if command.many.manifest is None:
-        given = [name for name, value in asdict(command.many).items() if value not in (None, False)]
+        given = [name for name, value in asdict(command.many).items() if value is not None and value is not False]
         if given:
             raise DataError(f"--{given[0]} is for many files: give --manifest too")
         return

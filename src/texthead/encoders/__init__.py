@@ -1,7 +1,8 @@
 """Frames and prompts -> vectors.
 
 encoder       Visual, Text and Encoder, and the spec that rebuilds a visual encoder
-load          an encoder by its name
+load          an encoder by its name; the table of prefixes
+packages      encoders of other packages, through entry points
 mini          the built-in pair, and the bridge between its halves
 openclip      open_clip by tag, file or folder
 hugging_face  CLIP folders in transformers' format

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from texthead.encoders.packages import package_module
 from texthead.errors import EncoderError
 
 
@@ -16,10 +17,11 @@ from texthead.errors import EncoderError
 class VisualSpec:
     """What rebuilds a visual encoder without its weights, and the preprocessing that they were trained with.
 
-    `architecture` is "timm:NAME" or "openclip"; `config` is what open_clip builds the tower from, as JSON, so that a
-    run does not hang on a list of names. `crop` is the side of the test crop over the short side that the picture is
-    resized to; `any_size` says that the network takes other input sides than `size` (a convolutional one does, a ViT's
-    positions do not). With `squash` test pictures are put into the square whole, their shape not kept.
+    `architecture` is "timm:NAME", "openclip", or "PREFIX" or "PREFIX:..." for a network that another package builds;
+    `config` is what open_clip or that package builds it from, as JSON, so that a run does not hang on a list of names.
+    `crop` is the side of the test crop over the short side that the picture is resized to; `any_size` says that the
+    network takes other input sides than `size` (a convolutional one does, a ViT's positions do not). With `squash` test
+    pictures are put into the square whole, their shape not kept.
     """
 
     source: str
@@ -145,8 +147,7 @@ class Encoder:
         center: what zero-shot subtracts from features before it normalises them; None for most encoders.
         text_source: the text-only encoder that stands in for the pair's own half; None for the pair's own.
         text_map: what moves a text-only encoder's embeddings into this space.
-
-    With `keep_text` the text encoder stays in memory between calls.
+        keep_text: the text encoder stays in memory between calls.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class Encoder:
         self.text_source = text_source
         self.text_map = text_map
         self._load_text = load_text
-        self._keep_text = keep_text
+        self.keep_text = keep_text
         self._text: Text | None = None
         self._rows: dict[str, Tensor] = {}
 
@@ -187,7 +188,7 @@ class Encoder:
         if self._load_text is None:
             raise EncoderError(f"{self.source!r} has no text encoder: use --head linear, normal, orthogonal or lda")
         text = self._text or self._load_text()
-        if self._keep_text:
+        if self.keep_text:
             self._text = text
         return text
 
@@ -201,7 +202,7 @@ class Encoder:
         Raises:
             EncoderError: a prompt with more tokens than the text encoder takes.
         """
-        if self._keep_text:
+        if self.keep_text:
             return self.text(prompts)
         new = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._rows))
         if new:
@@ -221,14 +222,12 @@ def build_visual(spec: VisualSpec) -> Visual:
         import timm
 
         _check_timm(name)
-        net = timm.create_model(name, num_classes=0)
-        return Visual(net, spec)
+        return Visual(timm.create_model(name, num_classes=0), spec)
     if spec.architecture == "openclip":
         import open_clip
 
         config = json.loads(spec.config)
-        inner = config.get("vision_cfg", {}).get("timm_model_name")
-        _check_timm(inner)
+        _check_timm(config.get("vision_cfg", {}).get("timm_model_name"))
         try:
             return Visual(openclip_tower(config), spec)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OSError) as error:
@@ -236,11 +235,15 @@ def build_visual(spec: VisualSpec) -> Visual:
                 f"open_clip {open_clip.__version__} cannot build the encoder of this architecture ({error}): "
                 "texthead needs the version that made the run"
             ) from None
-    raise EncoderError(f"unknown architecture {spec.architecture!r}: expected 'timm:NAME' or 'openclip'")
+    module = package_module(kind)
+    if module is None or not callable(getattr(module, "build", None)):
+        expected = "expected 'timm:NAME', 'openclip' or the prefix of an installed package with build(spec)"
+        raise EncoderError(f"unknown architecture {spec.architecture!r}: {expected}")
+    return Visual(module.build(spec), spec)
 
 
 def _check_timm(name: str | None) -> None:
-    """Nothing, if timm has the architecture itself: other names make it ask a hub or open folders."""
+    """Raise EncoderError if timm lacks the architecture: other names make it ask a hub or open folders."""
     import timm
 
     if name is not None and not timm.is_model(name):

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from texthead.encoders.encoder import Encoder
-from texthead.encoders.openclip import Published, assemble
+from texthead.encoders.encoder import Encoder, VisualSpec
+from texthead.encoders.openclip import Published, assemble, tower_spec
 from texthead.encoders.weights import read_tensors
 from texthead.errors import EncoderError
 from texthead.files import read_value
@@ -46,32 +46,53 @@ _TRANSPOSED = ("visual_projection.weight", "text_projection.weight")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
-def load_hf(source: str, folder: Path, *, keep_text: bool = False) -> Encoder:
-    """The CLIP model in a folder that transformers' `save_pretrained` wrote.
+FORMS = ("hf:FOLDER",)
+
+
+def load(rest: str) -> Encoder:
+    """Return the CLIP model in a folder that transformers' `save_pretrained` wrote.
 
     Raises:
         EncoderError: the folder lacks a part, or holds another kind of model.
     """
+    folder = Path(rest)
+    config = _read_config(folder)
+    weights = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
+    if not weights:
+        raise EncoderError(f"{folder}: holds none of {', '.join(_WEIGHTS)}; write it again with save_pretrained")
+    published = Published(
+        f"hf:{rest}",
+        config,
+        _preprocess(folder),
+        lambda: converted(read_tensors(weights[0])),
+        lambda: _tokenizer(folder, config["text_cfg"]["context_length"]),
+    )
+    return assemble(published)
+
+
+def spec(rest: str) -> VisualSpec:
+    """Return the spec of the image tower in a folder, with or without its weights.
+
+    Raises:
+        EncoderError: the folder lacks a part, or holds another kind of model.
+    """
+    return tower_spec(f"hf:{rest}", _read_config(Path(rest)), _preprocess(Path(rest)))
+
+
+def known() -> list[tuple[str, str]]:
+    """Return nothing: there is no list of folders."""
+    return []
+
+
+def _read_config(folder: Path) -> dict:
     config = _json(folder / "config.json")
     if config.get("model_type") != "clip":
         raise EncoderError(
             f"{folder}: holds a model of type {config.get('model_type')!r}, expected 'clip'; name a folder of CLIP"
         )
-    weights = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
-    if not weights:
-        raise EncoderError(f"{folder}: holds none of {', '.join(_WEIGHTS)}; write it again with save_pretrained")
     from transformers import CLIPConfig
 
-    # Typed as Any: its parts are declared as dictionaries too.
-    whole: Any = CLIPConfig.from_pretrained(folder)
-    published = Published(
-        source,
-        _model_config(whole),
-        _preprocess(folder),
-        lambda: converted(read_tensors(weights[0])),
-        lambda: _tokenizer(folder, whole.text_config.max_position_embeddings),
-    )
-    return assemble(published, keep_text=keep_text)
+    return _model_config(CLIPConfig.from_pretrained(folder))
 
 
 def _json(path: Path) -> dict:

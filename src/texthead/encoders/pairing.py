@@ -22,7 +22,6 @@ def pair(
     *,
     text_map: Float[Tensor, "width dim"] | None = None,
     prompts: Sequence[str] | None = None,
-    keep_text: bool = False,
 ) -> Encoder:
     """The encoder's visual half with the text-only encoder `text:FOLDER_OR_ID` for its rows.
 
@@ -62,9 +61,7 @@ def pair(
 
         return Text(sentences, sentences.tokenize, encode, sentences.embedding)
 
-    return Encoder(
-        encoder.visual, load_text, scale=encoder.scale, keep_text=keep_text, text_source=source, text_map=way
-    )
+    return Encoder(encoder.visual, load_text, scale=encoder.scale, text_source=source, text_map=way)
 
 
 def lift(width: int, dim: int) -> Float[Tensor, "width dim"]:

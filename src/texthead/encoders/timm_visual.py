@@ -13,12 +13,16 @@ from texthead.errors import EncoderError
 _CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.")
 
 
-def load_timm(source: str, rest: str) -> Encoder:
-    """The encoder NAME with the weights that timm publishes for it, or NAME/FILE with weights of a file.
+FORMS = ("timm:NAME", "timm:NAME/FILE")
+
+
+def load(rest: str) -> Encoder:
+    """Return the encoder NAME with the weights that timm publishes for it, or NAME/FILE with weights of a file.
 
     Raises:
         EncoderError: an unknown name, weights that cannot be had or do not fit.
     """
+    source = f"timm:{rest}"
     name, _, weights = rest.partition("/")
     try:
         net = _network(name, pretrained=not weights)
@@ -37,14 +41,22 @@ def load_timm(source: str, rest: str) -> Encoder:
     return Encoder(visual.eval(), None, scale=30.0)
 
 
-def timm_spec(source: str, name: str) -> VisualSpec:
-    """One of timm's encoders, without weights.
+def spec(rest: str) -> VisualSpec:
+    """Return the spec of NAME or NAME/FILE.
 
     Raises:
         EncoderError: an unknown name, or an input that is no square.
     """
+    name = rest.partition("/")[0]
     with torch.device("meta"):
-        return _described(source, name, _network(name, pretrained=False))
+        return _described(f"timm:{rest}", name, _network(name, pretrained=False))
+
+
+def known() -> list[tuple[str, str]]:
+    """Return every name that timm publishes weights for."""
+    import timm
+
+    return [(f"timm:{name}", "hub: timm") for name in timm.list_models(pretrained=True)]
 
 
 def _network(name: str, *, pretrained: bool) -> Any:

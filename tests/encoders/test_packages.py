@@ -1,0 +1,122 @@
+"""An installed package gives `load_encoder` a prefix through an entry point; the package here is two files in a folder."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import texthead as th
+from made import SPEC, frames, write_video
+from messages import refuses
+from texthead.encoders.encoder import VisualSpec, build_visual
+from texthead.encoders.load import BUILT_IN, known_encoders, load_encoder, spec_of
+from texthead.errors import EncoderError
+
+PAGE = Path(__file__).parents[2] / "docs" / "encoders.md"
+
+# The page's example: features are the mean colours of a grid of cells.
+MODULE = PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Put a package on the path: a module `NAME_encoders` and what pip writes beside it."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name: str, prefix: str, code: str = MODULE, value: str | None = None) -> None:
+        module = f"{name}_encoders"
+        (tmp_path / f"{module}.py").write_text(code)
+        about = tmp_path / f"{name}-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(f"[texthead.encoders]\n{prefix} = {value or module}\n")
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+    return write
+
+
+def test_an_encoder_of_a_package_is_trained_and_its_run_is_loaded(install: Install, tmp_path: Path):
+    install("grids", "grid")
+    encoder = load_encoder("grid:2")
+    assert (encoder.source, encoder.dim, spec_of("grid:2")) == ("grid:2", 12, encoder.visual.spec)
+    given = frames(2, 32)
+    pooled = torch.nn.functional.adaptive_avg_pool2d((given / 255 - 0.5) / 0.25, 2).flatten(1)
+    assert torch.allclose(encoder.visual(given), pooled, atol=1e-5)
+    for label, colour in (("a kite", "red"), ("a bird", "green")):
+        for number in range(3):
+            write_video(tmp_path / "clips" / label / f"{number}.mp4", colour, frames=4, seed=number)
+    data = th.read_dataset(tmp_path / "clips")
+    head = th.TrainableHead(torch.randn(2, 12), names=data.classes, kind="normal")
+    model = th.Recognizer(encoder.visual, th.MeanPool(), head)
+    th.train(model, data, None, th.recipes.small(frames=2, epochs=1), out=tmp_path / "run")
+    run = th.load_run(tmp_path / "run")
+    assert run.spec == encoder.visual.spec
+    for key, value in model.state_dict().items():
+        assert torch.equal(run.model.state_dict()[key], value)
+    assert run.encoder().source == "grid:2"
+
+
+def test_packages_are_listed_and_their_modules_are_imported_when_named(install: Install):
+    install("grids", "grid")
+    assert dict(known_encoders())["grid:..."] == "package grids"
+    with refuses(EncoderError, "'nobody:x'", "grid:..."):
+        load_encoder("nobody:x")
+    assert "grids_encoders" not in sys.modules
+    spec_of("grid:1")
+    assert "grids_encoders" in sys.modules
+
+
+@pytest.mark.parametrize("prefix", BUILT_IN)
+def test_a_built_in_prefix_stays_ours(install: Install, prefix: str):
+    install("grids", prefix)
+    assert (f"{prefix}:...", "package grids") not in known_encoders()
+    with pytest.raises(EncoderError):
+        load_encoder(f"{prefix}:2")
+    assert "grids_encoders" not in sys.modules
+    assert spec_of("mini").dim == 1280
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "parts"),
+    [
+        ("import no_such_module", None, ["ModuleNotFoundError", "no_such_module"]),
+        ("raise RuntimeError('two\\nlines')", None, ["two lines"]),
+        ("", "no_module_of_this_name", ["no_module_of_this_name"]),
+        (MODULE, "grids_encoders:missing", ["missing"]),
+        ("def load(rest): ...", None, ["spec"]),
+        ("spec = load = 3", None, ["load or spec"]),
+    ],
+)
+def test_a_broken_entry_point_is_one_line(install: Install, code: str, value: str | None, parts: list[str]):
+    install("grids", "grid", code, value)
+    for call in (load_encoder, spec_of):
+        with refuses(EncoderError, "'grid'", "package grids", *parts) as caught:
+            call("grid:2")
+        assert "\n" not in str(caught.value)
+    assert dict(known_encoders())["grid:..."] == "package grids"
+
+
+def test_two_packages_with_one_prefix(install: Install):
+    install("grids", "grid")
+    install("others", "grid")
+    with refuses(EncoderError, "'grid'", "grids", "others"):
+        load_encoder("grid:2")
+
+
+def test_an_encoder_must_have_the_source_that_it_was_loaded_by(install: Install):
+    install("grids", "net")
+    with refuses(EncoderError, "'net:2'", "'grid:2'"):
+        load_encoder("net:2")
+
+
+def test_an_architecture_of_no_package_or_of_one_that_cannot_build(install: Install):
+    spec = VisualSpec.from_json({**SPEC.to_json(), "architecture": "grid:2"})
+    with refuses(EncoderError, "'grid:2'"):
+        build_visual(spec)
+    install("grids", "grid", "def load(rest): ...\ndef spec(rest): ...")
+    with refuses(EncoderError, "'grid:2'", "build(spec)"):
+        build_visual(spec)
