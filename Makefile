@@ -19,10 +19,10 @@ demo: $(VENV)/.installed
 
 # Two processes of one thread; a file's tests stay together, since they share what they draw.
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25
 
 test-slow: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'slow and not fuzz'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25 -m 'slow and not fuzz'
 
 # In Debian's chromium (`apt-get install chromium chromium-driver`); without it they fail.
 test-browser: $(VENV)/.installed
@@ -36,7 +36,7 @@ $(VENV)-oldest/.installed: pyproject.toml tools/oldest.py
 	touch $@
 
 test-oldest: $(VENV)-oldest/.installed
-	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/pytest -n 2 --dist loadfile --durations=25
 
 # Over 100,000 changed files, and thousands of drawn lists and names; SEED is another each time.
 SEED ?= 1
