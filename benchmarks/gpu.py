@@ -474,7 +474,7 @@ def texthead_loop(row: Row, setting: Setting) -> Measured:
     ]
     wanted = (first + max(setting.least, 20)) * row.batch
     data = th.Dataset(tuple(items), "drawn").repeat(-(-wanted // len(items)))
-    recipe = th.recipes.text4vis(frames=setting.frames, batch=row.batch, epochs=1, precision="bf16")
+    recipe = th.recipes.text4vis(frames=setting.frames, batch=row.batch, epochs=1, warmup=0.2, precision="bf16")
     marks: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as out:
         th.train(

@@ -206,10 +206,14 @@ def chosen(row: Row, whole: Dataset, seed: int) -> tuple[Dataset, Dataset, Datas
 def recipe_for(row: Row, items: int, seed: int) -> th.Recipe:
     """The recipe with the row's changes, and as many epochs as its steps take on so many items."""
     make: Callable[..., th.Recipe] = getattr(recipes, row.recipe)
-    recipe = make(**row.changes, seed=seed)
+    changes = {**row.changes, "seed": seed}
+    epochs = changes.pop("epochs", None)
+    recipe = make(**changes)
     if row.steps is not None:
-        epochs = math.ceil(row.steps / math.ceil(items / recipe.batch))
-        recipe = replace(recipe, epochs=epochs, warmup=epochs / 10)
+        recipe = recipe.with_epochs(math.ceil(row.steps / math.ceil(items / recipe.batch)))
+    elif epochs is not None:
+        # Five epochs of warm-up do not fit into five: there it keeps its share, which is ours to choose.
+        recipe = make(**changes, epochs=epochs) if epochs > recipe.warmup else recipe.with_epochs(epochs)
     if row.head_rate is not None:
         recipe = replace(recipe, lr_new=recipe.lr * row.head_rate)
     return recipe

@@ -414,7 +414,7 @@ def recipe_of(*arguments: str) -> recipes.Recipe:
 def test_recipe_precedence(tmp_path):
     assert recipe_of() == recipes.small()
     assert recipe_of("--recipe", "paper") == recipes.paper()
-    assert recipe_of("--recipe", "paper", "--epochs", "12") == recipes.paper(epochs=12, warmup=2.0)
+    assert recipe_of("--recipe", "paper", "--epochs", "12") == recipes.paper(epochs=12)
     assert recipe_of("--recipe", "paper", "--epochs", "12", "--warmup", "1") == recipes.paper(epochs=12, warmup=1.0)
     small = recipes.small(epochs=2, warmup=0.2, center=False, lr=0.5)
     assert recipe_of("--epochs", "2", "--no-center", "--lr", "0.5") == small
@@ -423,7 +423,7 @@ def test_recipe_precedence(tmp_path):
     config.write_text("recipe: paper\n")
     assert recipe_of("--config", str(config)) == recipes.paper()
     config.write_text("recipe: text4vis\nepochs: 9\nbatch: 4\n")
-    assert recipe_of("--config", str(config), "--batch", "8") == recipes.text4vis(epochs=9, warmup=1.5, batch=8)
+    assert recipe_of("--config", str(config), "--batch", "8") == recipes.text4vis(epochs=9, batch=8)
     # Every value has an option and a help text.
     assert set(train._RECIPE_HELP) == set(asdict(recipes.small())) - {"name"}
 

@@ -88,6 +88,15 @@ def test_every_recipe_knows_its_name_and_its_command_and_takes_changes(name):
     assert "Expected:" in about
 
 
+def test_warm_up_is_five_epochs_in_the_papers_recipes_and_a_tenth_in_small():
+    assert [make(epochs=epochs).warmup for make in (paper, text4vis) for epochs in (6, 12, 200)] == 6 * [5]
+    assert [small(epochs=epochs).warmup for epochs in (1, 10, 40)] == [0.1, 1, 4]
+    assert small(epochs=40, warmup=2.0).warmup == small(warmup=2.0).warmup == 2
+    assert small(lr=0.5).with_epochs(40) == small(lr=0.5, epochs=40)
+    with refuses(RunError, "warmup", 5):
+        paper(epochs=5)
+
+
 def test_every_hyper_parameter_is_explained():
     words = Recipe.__doc__.split("Args:")[1]
     explained = [name.strip() for line in words.splitlines() if ": " in line for name in line.split(":")[0].split(",")]

@@ -152,6 +152,10 @@ class Recipe:
             if not holds:
                 raise RunError(f"recipe: {key} must be {rule}, got {getattr(self, key)}")
 
+    def with_epochs(self, epochs: int) -> "Recipe":
+        """Return the recipe over another number of epochs, of which warm-up takes the same share."""
+        return replace(self, epochs=epochs, warmup=self.warmup * epochs / self.epochs)
+
     def to_json(self) -> dict[str, object]:
         """Plain values; `Recipe.from_json` reads them back."""
         return asdict(self)
@@ -180,8 +184,9 @@ def paper(**changes) -> Recipe:
     Expected: 81.52 top-1 on Kinetics-400, one view (the paper's number, Table 2; 8 GPUs, 10 hours).
     Not stated in the paper, so ours: weight decay (the published code's 0.2), the rate of new modules (the
     published code's 5e-5), first-frame testing (the published code's), a random crop without flips.
+    Warm-up is five epochs, whatever the number of epochs.
     """
-    return _changed(Recipe(name="paper", template="a video of a person {}."), changes)
+    return replace(Recipe(name="paper", template="a video of a person {}."), **changes)
 
 
 def text4vis(**changes) -> Recipe:
@@ -202,7 +207,7 @@ def text4vis(**changes) -> Recipe:
         schedule_every=10,
         template="a video of a person {}.",
     )
-    return _changed(base, changes)
+    return replace(base, **changes)
 
 
 def small(**changes) -> Recipe:
@@ -210,6 +215,7 @@ def small(**changes) -> Recipe:
 
     Command: texthead train DATA --out run
     Expected: see BENCHMARKS.md (two CPU cores, no GPU).
+    Warm-up is a tenth of the epochs, unless it is given.
     """
     base = Recipe(
         name="small",
@@ -231,14 +237,7 @@ def small(**changes) -> Recipe:
         width=256,
         layers=2,
     )
-    return _changed(base, changes)
-
-
-def _changed(base: Recipe, changes: dict) -> Recipe:
-    """The recipe with the changes; warm-up is a share of the epochs: other epochs keep it, unless it is given too."""
-    if "epochs" in changes and "warmup" not in changes:
-        changes = {**changes, "warmup": base.warmup * changes["epochs"] / base.epochs}
-    return replace(base, **changes)
+    return replace(base.with_epochs(changes.get("epochs", base.epochs)), **changes)
 
 
 RECIPES = {"paper": paper, "text4vis": text4vis, "small": small}

@@ -181,6 +181,8 @@ def test_suit_few_items(mini):
     assert (changed.epochs, changed.warmup) == (40, 4.0)
     prints(note, "epochs", 10, 40)
     assert suit(recipes.small(), many(5), mini, given=frozenset({"epochs"})) == (recipes.small(), [])
+    changed, _ = suit(recipes.small(warmup=2.0), many(5), mini, given=frozenset({"warmup"}))
+    assert (changed.epochs, changed.warmup) == (40, 2.0)
     assert suit(recipes.paper(), many(5), mini, given=frozenset()) == (recipes.paper(), [])
 
 

@@ -45,7 +45,7 @@ _RECIPE_HELP = {
     "ratio": "range of the random box's width over height",
     "flip": "probability of mirroring a clip",
     "gray": "probability of a gray clip",
-    "epochs": "passes over the training items; warm-up keeps its share",
+    "epochs": "passes over the training items",
     "batch": "clips an optimiser step",
     "accumulate": "passes that a step is split into",
     "lr": "peak rate of what was pretrained",

@@ -40,7 +40,7 @@ def suit(recipe: Recipe, train_set: Dataset, encoder: Encoder, *, given: frozens
     if recipe.name == "small" and steps * recipe.epochs < FEW_STEPS and "epochs" not in given:
         epochs = math.ceil(FEW_STEPS / steps)
         said.append(f"few items: epochs {recipe.epochs} -> {epochs}, for at least {FEW_STEPS} steps")
-        recipe = replace(recipe, epochs=epochs, warmup=epochs / 10)
+        recipe = replace(recipe, epochs=epochs) if "warmup" in given else recipe.with_epochs(epochs)
     return recipe, said
 
 
