@@ -356,25 +356,32 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_an_edit_is_a_new_run_and_the_old_one_stays(folder):
-    for name in ("metrics.jsonl", "scores.json", "report.html", "state/last.json", "tensorboard/events"):
+    source = "openclip:local-dir:{run}/encoder"  # As an imported run has it.
+    changed(folder, "recipe.json", lambda about: about["encoder"].update(source=source))
+    carried = "encoder/open_clip_config.json"
+    for name in ("metrics.jsonl", "scores.json", "report.html", "state/last.json", "tensorboard/events", carried):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("{}")
     before, new = contents(folder), folder.parent / "new"
-    run = add_classes(load_run(folder), ["tree"])
+    run = rename_class(load_run(folder), "a dog", "hound")
     after = save_classes(run, new)
-    assert (after.folder, after.labels, after.edits) == (new, (*NAMES, "tree"), ())
+    assert (after.folder, after.labels, after.edits) == (new, ("a cat", "hound", "a boat"), ())
     assert contents(folder) == before
     made = {"classes.json", "model.safetensors", "split.json"}
-    copied = {"recipe.json", "metrics.jsonl", "scores.json"}
+    copied = {"recipe.json", "metrics.jsonl", "scores.json", carried}
     assert set(contents(new)) == made | copied
+    assert (after.carries_encoder, after.spec.source) == (True, f"openclip:local-dir:{new}/encoder")
     for name in copied:
         assert contents(new)[name] == before[name]
         assert (new / name).stat().st_ino != (folder / name).stat().st_ino, "a link would be appended to in both"
-    record = {"run": str(folder), "edits": ["added 'tree'"]}
+    record = {"run": str(folder), "edits": ["renamed 'a dog' to 'hound'"]}
     assert read_json(new / "classes.json")["edited"] == record
     # An edit of that names the run that it was made from, and no other.
-    again = saved(remove_classes(after, ["tree"]))
-    assert read_json(again.folder / "classes.json")["edited"] == {"run": str(new), "edits": ["removed 'tree'"]}
+    again = saved(rename_class(after, "hound", "wolf"))
+    assert read_json(again.folder / "classes.json")["edited"] == {
+        "run": str(new),
+        "edits": ["renamed 'hound' to 'wolf'"],
+    }
     old, now = (load_file(path / "model.safetensors") for path in (folder, again.folder))
     assert old.keys() == now.keys()
     assert all(torch.equal(old[key], now[key]) for key in old)

@@ -48,7 +48,7 @@ def add_classes(
     template: str | Sequence[str] | None = None,
     prompts: Sequence[str | Sequence[str] | None] | None = None,
 ) -> Run:
-    """The run with text rows for more classes, behind those that it has.
+    """Return the run with text rows for more classes, behind those that it has.
 
     Args:
         labels, names, template, prompts: as `Run.with_classes` takes them.
@@ -78,7 +78,7 @@ def rename_class(
     template: str | Sequence[str] | None = None,
     prompt: str | Sequence[str] | None = None,
 ) -> Run:
-    """The run with another label for a class: what predictions say. Its row stays, unless it is made anew.
+    """Return the run with another label for a class. Its row stays, unless it is made anew.
 
     Args:
         name: the class name to write down beside the prompt; `new` if None.
@@ -113,7 +113,7 @@ def rename_class(
 
 
 def remove_classes(run: Run, labels: Sequence[str]) -> Run:
-    """The run without some classes.
+    """Return the run without some classes.
 
     Raises:
         DataError: no such class, or none would stay.
@@ -129,7 +129,7 @@ def remove_classes(run: Run, labels: Sequence[str]) -> Run:
 
 
 def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
-    """The run with several classes as one: its row is the mean of their rows, each of length 1.
+    """Return the run with several classes as one: its row is the mean of their rows, each of length 1.
 
     It stands where `into` stood if that is one of them, else behind all others.
 
@@ -168,7 +168,7 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
 
 
 def row_source(run: Run, entry: Entry) -> str:
-    """Where the row of a class came from, in words."""
+    """Return where the row of a class came from, in words."""
     head = run.model.head
     if isinstance(head, ProbeHead):
         return entry.get("row", head.kind)
@@ -189,10 +189,10 @@ def _entries(run: Run) -> list[Entry]:
 
 
 def _rows(run: Run) -> Float[Tensor, "classes templates dim"]:
-    """A class's row; of a head of several templates a row each, of a probe with its bias behind it.
+    """Return each class's row; of a head of several templates a row each, of a probe with its bias behind it.
 
     Raises:
-        RunError: a head that has something else of a class.
+        RunError: the head holds something else of a class.
     """
     head = run.model.head
     if isinstance(head, TemplatesHead):
@@ -211,7 +211,7 @@ def _made(
     template: str | Sequence[str] | None,
     prompts: Sequence[str | Sequence[str] | None],
 ) -> tuple[Float[Tensor, "classes templates dim"], list[str | tuple[str, ...]]]:
-    """The text rows of classes as the run's head takes them, and the prompts behind them."""
+    """Return the text rows of classes as the run's head takes them, and the prompts behind them."""
     head, text = run.model.head, run.encoder()
     if isinstance(head, PromptHead):
         if template is not None or any(prompt is not None for prompt in prompts):
@@ -223,7 +223,7 @@ def _made(
     if made is not None and isinstance(head, TemplatesHead) and made.shape[1] != len(head.variants):
         raise DataError(
             f"{run.folder}: its classes have {len(head.variants)} prompts each, got {made.shape[1]}: give as many, "
-            "each with a --sentence of its own, or leave all to the run's templates"
+            "each with a prompt of its own, or leave all to the run's templates"
         )
     return (text_rows(text, shown)[:, None] if made is None else made).to(_rows(run)), shown
 
@@ -248,7 +248,7 @@ def _check_text(run: Run) -> None:
     if not isinstance(head, CosineHead) or head.kind not in ("text", "prompt"):
         raise RunError(
             f"{run.folder}: its head is {getattr(head, 'kind', type(head).__name__)!r}, and a text row cannot be "
-            "compared with such rows: train one with --head text for that"
+            "compared with such rows. Train with head=text for that"
         )
 
 
@@ -258,7 +258,7 @@ def _check_apart(
     made: Float[Tensor, "new templates dim"],
     names: Sequence[str],
 ) -> None:
-    """Nothing, if no new row is one that is there: the two would always score the same."""
+    """Raise DataError if a new row is one that is there: the two would always score the same."""
     every, called = F.normalize(torch.cat([rows, made]).mean(1), dim=-1), [*labels, *names]
     for place in range(len(rows), len(every)):
         alike = (every[:place] @ every[place] > _SAME).nonzero()
