@@ -139,7 +139,9 @@ def eval_baselines(
     table = Comparison(parts, run.labels)
     assert run.classes is not None
     split = saved_split(run.folder)
-    pairs = zip(split["train"], split["train_labels"], strict=True)
+    # Without labels of the training items there is nothing to fit a probe to.
+    labels = split.get("train_labels", [])
+    pairs = zip(split["train"] if labels else [], labels, strict=True)
     known = [(Path(path), label) for path, label in pairs if label in run.labels]
     paths = [path for path, _ in known]
     if not paths or not are_few(when, len(paths)):
