@@ -1,4 +1,4 @@
-"""The paper's kinds of plots, from plain numbers; in the look of `texthead.figures`."""
+"""The paper's kinds of plots, from plain numbers; in the look of `texthead.report.figures`."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING

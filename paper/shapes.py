@@ -141,7 +141,7 @@ def seen_pairs(seed: int = 0) -> list[Pair]:
 
 
 def draw_sprite(pair: Pair, *, pixels: int, rng: np.random.Generator) -> Image.Image:
-    """A pair as a sprite for `texthead.synthetic.animate`: the shape in a shade of the colour, with a dark outline."""
+    """A pair as a sprite for `demo.drawn_videos.animate`: the shape in a shade of the colour, with a dark outline."""
     body, line = _masks(pair.shape, pixels)
     shade = np.array(COLOURS[pair.colour]) + rng.integers(-_JITTER, _JITTER + 1, 3)
     rgb = np.clip(shade, 0, 255) * (1 - line) + np.array(_OUTLINE) * line

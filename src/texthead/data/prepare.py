@@ -1,7 +1,7 @@
 """Decode once: every video as some evenly placed frames, all of them key frames, in tar shards of WebDataset's format.
 
 A clip is `KEY.avi` (Motion JPEG) or, of an image, `KEY.jpg`, beside `KEY.json` with its label and where it came from.
-Other tools read the tars as they are; `texthead.shard_files` reads any clip of them by itself.
+Other tools read the tars as they are; `texthead.media.shard` reads any clip of them by itself.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The parts of `texthead.parts` on Ray Data: a cluster decodes and encodes, this process writes.
+"""The parts of `texthead.prediction.bulk` on Ray Data: a cluster decodes and encodes, this process writes.
 
 For clusters in which the machines with GPUs have too few CPUs to decode for them. Where every process can do both,
 the parts need no Ray.
