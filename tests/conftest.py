@@ -9,32 +9,12 @@ import torch
 from jaxtyping import install_import_hook
 
 from messages import GOLDEN, RECORDER, merge, write
+from tools.tree import PACKAGES, TOP
 
 # All packages but commands/, whose annotations name what is imported when a command runs.
-_PACKAGES = [
-    "cli",
-    "errors",
-    "files",
-    "recipes",
-    "parallel",
-    "text",
-    "media",
-    "data",
-    "encoders",
-    "models",
-    "features",
-    "evaluation",
-    "runs",
-    "training",
-    "transfer",
-    "report",
-    "doctor",
-    "prediction",
-    "exporting",
-    "web",
-    "demo",
-]
-install_import_hook([f"texthead.{name}" for name in _PACKAGES], "beartype.beartype")
+install_import_hook(
+    [f"texthead.{name}" for name in ("cli", *TOP, *PACKAGES) if name != "commands"], "beartype.beartype"
+)
 
 # As in the processes that results are compared with. For the whole run: kernels that oneDNN has prepared under another
 # number of threads are used again after it has changed, with other last bits.

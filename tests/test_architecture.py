@@ -11,37 +11,14 @@ from pathlib import Path
 import pytest
 
 import texthead
+from tools.tree import PACKAGES, TOP
 
 SOURCE = Path(texthead.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 TREES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): ast.parse(path.read_text()) for path in FILES}
 
 # A package (or top module) imports only what stands above it, at the top of a module or inside a function.
-ORDER = [
-    "errors",
-    "files",
-    "recipes",
-    "parallel",
-    "text",
-    "media",
-    "data",
-    "encoders",
-    "models",
-    "features",
-    "evaluation",
-    "runs",
-    "training",
-    "transfer",
-    "report",
-    "doctor",
-    "prediction",
-    "exporting",
-    "web",
-    "demo",
-    "commands",
-    "cli",
-    "__main__",
-]
+ORDER = [*TOP, *PACKAGES, "cli", "__main__"]
 MOST_MODULES = dict.fromkeys(ORDER, 12) | dict.fromkeys(("media", "data", "encoders"), 15) | {"commands": 30}
 
 
