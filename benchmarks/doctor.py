@@ -36,6 +36,7 @@ from texthead.doctor import encoder_findings, near_duplicates
 from texthead.doctor import findings as doctor
 from texthead.doctor.facts import Facts, facts_of
 from texthead.encoders.encoder import Encoder
+from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.views import own_pixels
 from texthead.media.open import is_image
 
@@ -111,15 +112,10 @@ class Known:
 def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
     """What the doctor knows of the items, all of which can be read."""
     paths = [item.path for item in items]
-    seen = encoder_findings.mean_features(
-        encoder,
-        paths,
-        frames=1 if all(map(is_image, paths)) else FRAMES,
-        pixels=own_pixels(encoder.visual.spec),
-        cache=cache,
-        workers=0,
-        progress=lambda done, total: None,
-    )
+    sizes = own_pixels(encoder.visual.spec)
+    protocol = th.Protocol(1 if all(map(is_image, paths)) else FRAMES, sizes)
+    reading = th.Reading(cache=FeatureCache(encoder_key(encoder.visual, sizes), cache))
+    seen = encoder_findings.mean_features(encoder, paths, protocol, reading)
     return Known(tuple(items), tuple(facts_of(path) for path in paths), np.stack([seen[i] for i in range(len(items))]))
 
 

@@ -17,7 +17,7 @@ import torch
 import texthead as th
 from benchmarks import videos
 from benchmarks.rounds import interleaved, judged, milliseconds, own_peak_mb, parser, ratios, table, timed
-from texthead.data import dataset
+from texthead.data import clips as clips_module
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels
 from texthead.features.views import own_pixels
@@ -39,7 +39,7 @@ def counted() -> Iterator[list[Path]]:
         opened.append(path)
         return whole(path)
 
-    with mock.patch.object(dataset, "open_media", opening):
+    with mock.patch.object(clips_module, "open_media", opening):
         yield opened
 
 

@@ -19,8 +19,9 @@ def held_out_items(run: runs.Run) -> Dataset:
         DataError: it held out none, or some are gone from where they were.
     """
     split = saved_split(run.folder)
-    paths, labels = split["held_out"], split["held_out_labels"]
-    groups = split.get("held_out_groups") or [None] * len(paths)
+    paths = split["held_out"]
+    nothing = [None] * len(paths)
+    labels, groups = split.get("held_out_labels", nothing), split.get("held_out_groups") or nothing
     every = zip(paths, labels, groups, strict=True)
     items = tuple(Item(Path(path), label, group=group) for path, label, group in every if label is not None)
     if not items:
