@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden" / "messages.txt"
 
 # What differs from run to run: the folders of the test and of the checkout, addresses, process numbers.
 _VOLATILE = [
-    (re.compile(r"/\S*?/pytest-of-[^/\s]+/pytest-\d+(/popen-gw\d+)?/[^/\s:,'\")]+"), "TMP"),
+    (re.compile(r"/\S*?/pytest-of-[^/\s]+/pytest-\d+(/popen-gw\d+)?/[^/\s:,'\")`]+"), "TMP"),
     (re.compile(re.escape(str(Path(__file__).parents[1]))), "CHECKOUT"),
     (re.compile(r"0x[0-9a-f]{6,}"), "ADDRESS"),
     (re.compile(r"\b(pid|process) \d{2,}"), r"\1 PID"),
@@ -113,11 +113,24 @@ def write(path: Path, messages: Messages) -> None:
 
 
 def merge(golden: Messages, seen: Messages) -> Messages:
-    """Return the golden sentences with those of every test function that ran in their place; others stay."""
+    """Return the golden sentences with those of every test function that ran in their place.
+
+    Those of other tests stay, if the tests are still there.
+    """
     merged = {file: dict(functions) for file, functions in golden.items()}
     for file, functions in seen.items():
         merged.setdefault(file, {}).update(functions)
-    return merged
+    return without_tests_that_are_gone(merged)
+
+
+def without_tests_that_are_gone(messages: Messages) -> Messages:
+    """Return the sentences of the test functions that the test files still define."""
+    left: Messages = {}
+    for file, functions in messages.items():
+        path = GOLDEN.parents[1] / file
+        source = path.read_text() if path.exists() else ""
+        left[file] = {name: said for name, said in functions.items() if f"def {name}(" in source}
+    return {file: functions for file, functions in left.items() if functions}
 
 
 RECORDER = Recorder()
