@@ -188,21 +188,21 @@ def _print_overview(there: "Overview") -> None:
     from texthead.doctor import overview
     from texthead.report.figures import short
 
-    rows = overview.rows(there, _CLASSES)
+    shown = overview.table(there, _CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for header, side in zip(rows[0], overview.sides(rows[0]), strict=True):
+    for header, side, *column in zip(shown.headers, shown.sides, *shown.rows, strict=True):
         # Between words a line may end, inside a number it must not.
-        longest = max(len(word) for row in rows for word in (header, *row[header].split()))
+        longest = max(len(word) for cell in (header, *column) for word in cell.split())
         least = min(longest, _WORD) if header == "class" else longest
-        table.add_column(header, justify=side, overflow="fold", min_width=least)  # pyright: ignore[reportArgumentType]
-    for place, row in enumerate(rows):
-        told = row | {"class": short(row["class"], _LETTERS)}
-        told |= {"kinds": row["kinds"].replace(", ", "\n")} if "kinds" in row else {}
-        table.add_row(*told.values(), end_section=place == 0 and len(rows) > 1)
-    results().print(f"{overview.headline(there)}\n")
+        table.add_column(header, justify=side, overflow="fold", min_width=least)
+    for place, row in enumerate(shown.rows):
+        cells = dict(zip(shown.headers, row, strict=True)) | {"class": short(row[0], _LETTERS)}
+        cells |= {"kinds": cells["kinds"].replace(", ", "\n")} if "kinds" in cells else {}
+        table.add_row(*cells.values(), end_section=place == 0 and len(shown.rows) > 1)
+    results().print(f"{shown.headline}\n")
     results().print(table)
-    said = [line for line in (overview.legend(rows[0]), overview.unreadable_text(there.whole)) if line]
-    results().print("\n".join(["", *said, ""] if said else [""]))
+    notes = [line for line in (shown.legend, shown.unreadable) if line]
+    results().print("\n".join(["", *notes, ""] if notes else [""]))
 
 
 def _print(dataset: "Dataset", findings: "Sequence[Finding]") -> None:

@@ -11,7 +11,7 @@ from texthead.doctor import overview
 from texthead.doctor.facts import Facts
 from texthead.doctor.findings import Finding, Severity, counted
 from texthead.doctor.overview import Overview
-from texthead.report.html import Report
+from texthead.report.html import render, write_html
 
 # Findings of a fault: in the terminal, and on the page.
 SHOWN, _ON_PAGE = 3, 1000
@@ -86,55 +86,33 @@ def write_page(
     how: str,
 ) -> None:
     """Write doctor.html."""
-    report = Report(f"Doctor: {Path(dataset.source).name}", headline(dataset, findings))
-    report.text(f"{how} Paths are as seen from {_folder(dataset).absolute()}.")
-    for line in dataset.notes:
-        report.text(f"Note: {line}")
-    _add_overview(report, dataset, there, facts)
-    report.section("Faults")
-    if findings:
-        summary = [(severity, fault, len(group)) for (severity, fault), group in grouped_findings(findings).items()]
-        report.table(["how bad", "fault", "found"], summary)
-    else:
-        report.text("Nothing was found.")
-    for (severity, fault), group in grouped_findings(findings).items():
-        report.section(f"{fault} ({severity})")
-        _add_table(report, "what", [(finding.about, finding.detail) for finding in group], dataset)
-    if gone:
-        report.section("Left out")
-        report.text("A cleaned list (--fix) does without these.")
-        _add_table(
-            report, "path", [(str(dataset.items[position].path), why) for position, why in gone.items()], dataset
-        )
-    report.write(path)
-
-
-def _add_overview(report: Report, dataset: Dataset, there: Overview, facts: Sequence[Facts]) -> None:
-    """The same table as in the terminal, of more classes, and pictures of some items of each."""
-    report.section("What is there")
-    report.text(f"{overview.headline(there)}.")
-    rows = overview.rows(there, _ON_PAGE)
-    report.table(
-        list(rows[0]),
-        [list(row.values()) for row in rows],
-        caption=overview.legend(rows[0]) or None,
-        align=overview.sides(rows[0]),
-        highlight_row=0 if len(rows) > 1 else None,
-    )
-    if there.whole.unreadable:
-        report.text(f"{overview.unreadable_text(there.whole)}.")
+    groups = grouped_findings(findings)
     shown = overview.shown(dataset.labels, facts)
-    report.text(overview.shown_text(there, len(shown)))
-    groups = [
-        (name, [(shorter(str(facts[position].path), dataset), facts[position].thumbnail) for position in positions])
-        for name, positions in shown.items()
-    ]
-    report.tiles(groups)
+    html = render(
+        "doctor.html",
+        title=f"Doctor: {Path(dataset.source).name}",
+        subtitle=headline(dataset, findings),
+        how=how,
+        folder=_folder(dataset).absolute(),
+        notes=dataset.notes,
+        overview=overview.table(there, _ON_PAGE),
+        pictured=overview.shown_text(there, len(shown)),
+        pictures=[
+            (name, [(shorter(str(facts[place].path), dataset), facts[place].thumbnail) for place in places])
+            for name, places in shown.items()
+        ],
+        counts=[(severity, fault, len(group)) for (severity, fault), group in groups.items()],
+        found=[
+            (severity, fault, *_some([(finding.about, finding.detail) for finding in group], dataset))
+            for (severity, fault), group in groups.items()
+        ],
+        left_out=_some([(str(dataset.items[place].path), why) for place, why in gone.items()], dataset) if gone else (),
+    )
+    write_html(path, html)
 
 
-def _add_table(report: Report, what: str, rows: Sequence[tuple[str, str]], dataset: Dataset) -> None:
-    """(what, detail) a row, as many as a browser can hold."""
-    few = [(shorter(about, dataset), shorter(detail, dataset)) for about, detail in rows[:_ON_PAGE]]
-    report.table([what, "detail"], few)
-    if len(rows) > _ON_PAGE:
-        report.text(f"And {len(rows) - _ON_PAGE:,} more: doctor.json lists all.")
+def _some(rows: Sequence[tuple[str, str]], dataset: Dataset) -> tuple[list[tuple[str, str]], int]:
+    """(as many rows as a browser can hold, how many more there are)."""
+    return [(shorter(what, dataset), shorter(detail, dataset)) for what, detail in rows[:_ON_PAGE]], len(
+        rows
+    ) - _ON_PAGE
