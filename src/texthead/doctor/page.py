@@ -113,6 +113,5 @@ def write_page(
 
 def _some(rows: Sequence[tuple[str, str]], dataset: Dataset) -> tuple[list[tuple[str, str]], int]:
     """(as many rows as a browser can hold, how many more there are)."""
-    return [(shorter(what, dataset), shorter(detail, dataset)) for what, detail in rows[:_ON_PAGE]], len(
-        rows
-    ) - _ON_PAGE
+    some = [(shorter(what, dataset), shorter(detail, dataset)) for what, detail in rows[:_ON_PAGE]]
+    return some, len(rows) - len(some)

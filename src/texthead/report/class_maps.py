@@ -79,7 +79,8 @@ def plot_correlation(
     Raises: TextheadError when the matrix is not square or the names are not as many.
     """
     figure = plot_correlations({title: matrix}, names, center=center)
-    figure.axes[0].set(xlabel="class", ylabel="class")
+    figure.axes[0].set_xlabel("class", fontsize=9)
+    figure.axes[0].set_ylabel("class", fontsize=9)
     return figure
 
 
@@ -108,7 +109,7 @@ def plot_correlations(
     room = _map_room(names, columns)
     # A column that is one map shorter has its names above the last line of maps.
     names_inches = room.names * (1 if len(matrices) % columns == 0 else 2)
-    figure = Figure(figsize=(room.width, lines * (room.side + 0.5) + names_inches), layout="compressed")
+    figure = Figure(figsize=(room.width, lines * (room.side + 0.4) + names_inches + 0.25), layout="compressed")
     grid = figure.subplots(lines, columns, squeeze=False)
     limit = colour_limit(list(matrices.values()), center=center)
     image = None
