@@ -13,7 +13,7 @@ from messages import refuses
 from pages import SCRIPT, Page, assert_self_contained
 from texthead.errors import TextheadError
 from texthead.report import figures
-from texthead.report.html import Report, _environment, picture
+from texthead.report.html import Report, environment, picture
 
 
 def small_figure() -> Figure:
@@ -25,7 +25,7 @@ def macro(call: str, **values: object) -> str:
     source = '{% from "macros.html" import figures, number, table, tiles with context %}{{ CALL }}'.replace(
         "CALL", call
     )
-    return _environment().from_string(source).render(sections=[], **values)
+    return environment().from_string(source).render(sections=[], **values)
 
 
 def test_blocks_appear_in_order():

@@ -32,20 +32,21 @@ PHOTO_QUALITY = 85  # of JPEG, for figures that hold pictures
 
 def render(template: str, **values: object) -> str:
     """Return the page that a template of `report/templates` makes of the values."""
-    return _environment().get_template(template).render(sections=[], **values)
+    return environment().get_template(template).render(sections=[], **values)
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the environment of the templates: it escapes every value, and a name that is not given is an error."""
+    made = Environment(
         loader=PackageLoader("texthead.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data_url"] = data_url
-    return environment
+    made.filters["data_url"] = data_url
+    return made
 
 
 def write_html(path: str | Path, html: str) -> None:

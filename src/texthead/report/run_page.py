@@ -47,6 +47,11 @@ class Strip(NamedTuple):
     heats: Mapping[str, Float[np.ndarray, "frames rows columns"]] = MappingProxyType({})
     note: str = ""
 
+    @property
+    def is_mistake(self) -> bool:
+        """Whether the most probable class is not the true one."""
+        return self.truth not in (None, self.top[0][0])
+
     def picture(self) -> "matplotlib.figure.Figure":
         """Draw the frames and the most probable classes."""
         return plot_strip(self.frames, self.top, truth=self.truth, place=self.place)
@@ -95,8 +100,8 @@ class RunPage:
 
         Raises: TextheadError when a matrix doesn't fit the names.
         """
-        confusion = self.scored.confusion() if self.scored else None
-        both = None if confusion is None or self.correlation is None else (confusion, self.correlation)
+        counts, alike = self.scored.confusion() if self.scored else None, self.correlation
+        both = None if counts is None or alike is None else (counts, alike)
         steps, validations = _with_number(self.records, "train", "loss"), _with_number(self.records, "val", "top1")
         speeds = [record["clips_per_second"] for record in _with_number(self.records, "train", "clips_per_second")]
         return render(
@@ -106,28 +111,16 @@ class RunPage:
             validations=validations,
             speed=float(np.median(speeds)) if speeds else None,
             curves=plot_curves(self.records) if steps or validations else None,
-            maps=self._maps(confusion),
+            confusion=None if counts is None else plot_confusion(counts, self.names, title="What was taken for what"),
+            likeness=None if alike is None else plot_correlation(alike, self.names, "How alike the head's rows are"),
             unlettered=without_glyph(self.names),
             relation=confusions.relation(*both) if both else None,
             fewest_classes=confusions.FEWEST_CLASSES,
             pairs=_pair_rows(confusions.confused_pairs(*both, self.names), len(self.names)) if both else (),
             classes=_class_rows(self.scored.classes) if self.scored else (),
             order_rows=[] if isinstance(self.order, str) else _order_rows(self.order),
-            mistakes=[strip for strip in self.strips if strip.truth not in (None, strip.top[0][0])],
-            hits=[strip for strip in self.strips if strip.truth in (None, strip.top[0][0])],
             recipe=_flat(self.settings),
         )
-
-    def _maps(self, confusion: np.ndarray | None) -> "list[tuple[matplotlib.figure.Figure, str]]":
-        """The maps of the classes with their captions."""
-        maps = []
-        if confusion is not None:
-            figure = plot_confusion(confusion, self.names, title="What was taken for what")
-            maps.append((figure, "Confusion: each row is a true class, each column what the model said."))
-        if self.correlation is not None:
-            figure = plot_correlation(self.correlation, self.names, title="How alike the head's rows are")
-            maps.append((figure, "Correlation of the head's rows: red pairs lie closer together than blue ones."))
-        return maps
 
 
 def _with_number(records: Sequence[Mapping[str, object]], kind: str, key: str) -> list[Mapping[str, Any]]:
