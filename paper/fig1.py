@@ -17,9 +17,8 @@ import numpy as np
 from paper import worlds
 from paper.running import Plan, Setting
 from paper.section import Section, Table, Verdict, cell, each, judged
-from paper.stats import correlation_gap
+from paper.stats import correlation_gap, map_correlation, permutation_test
 from paper.table1 import TEXT, motion_heads
-from texthead.evaluation.confusions import map_correlation, permutation_test
 from texthead.report.class_maps import plot_correlations
 
 TITLE = "Fig. 1: inter-class correlation of text rows and of learned rows"

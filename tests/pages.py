@@ -33,6 +33,8 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data):
+        # As a browser shows it.
+        data = data if "pre" in self._open else re.sub(r"\s+", " ", data)
         if "style" not in self._open and data.strip():
             self.strings.append(data.strip())
         if self._open and self._open[-1] in ("td", "th"):

@@ -16,14 +16,11 @@ from texthead.doctor.overview import (
     Spread,
     candidates,
     duration,
-    headline,
-    legend,
     overview_of,
-    rows,
     shown,
     shown_text,
     spread_text,
-    unreadable_text,
+    table,
 )
 
 VIDEO = Facts(Path("v.mp4"), frames=30, seconds=1.2, width=64, height=48)
@@ -67,10 +64,12 @@ def test_a_class_of_which_nothing_can_be_read() -> None:
     found = overview((BROKEN, "a", None), (VIDEO, "b", None))
     a = found.classes[0]
     assert (a.frames, a.seconds, a.size, a.all_frames) == (None, None, None, 0)
-    assert rows(found, 20)[1] == {"class": "a", "items": "1", "frames": "-", "seconds": "-"}
-    prints(unreadable_text(found.whole), "1 of 2")
-    assert unreadable_text(found.classes[1]) == ""
-    prints(headline(overview((BROKEN, "a", None))), "1 video", "1 class")
+    in_words = table(found, 20)
+    assert in_words.headers == ["class", "items", "frames", "seconds"]
+    assert in_words.rows[1] == ["a", "1", "-", "-"]
+    prints(in_words.unreadable, "1 of 2")
+    assert table(overview((VIDEO, "b", None)), 20).unreadable == ""
+    prints(table(overview((BROKEN, "a", None)), 20).headline, "1 video", "1 class")
 
 
 @pytest.mark.parametrize(
@@ -105,64 +104,46 @@ def test_a_duration_in_words(seconds: float, text: str) -> None:
 
 
 def test_the_headline_holds_what_all_have_in_common() -> None:
-    prints(headline(overview((IMAGE, "a", None), (IMAGE, "b", None))), "2 images", "2 classes", "64x48")
+    prints(table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20).headline, "2 images", "2 classes", "64x48")
     videos = [(replace(VIDEO, width=64 + number), "a", None) for number in range(2)]
-    prints(headline(overview(*videos)), "2 videos", "1 class", "60 frames", "2.4 s")
-    prints(headline(overview(*videos, (IMAGE, "b", None))), "2 videos, 1 image", "2 classes", "61 frames", "2.4 s")
+    prints(table(overview(*videos), 20).headline, "2 videos", "1 class", "60 frames", "2.4 s")
+    prints(
+        table(overview(*videos, (IMAGE, "b", None)), 20).headline,
+        "2 videos, 1 image",
+        "2 classes",
+        "61 frames",
+        "2.4 s",
+    )
 
 
 def test_columns_that_tell_nothing_are_left_out() -> None:
-    images = rows(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20)
+    images = table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20)
     assert overview((IMAGE, "a", None)).whole.splits == {"none": 1}
-    assert images[1] == {"class": "a", "items": "1"}
-    assert legend(images[0]) == ""
+    assert (images.headers, images.rows[1], images.legend) == (["class", "items"], ["a", "1"], "")
     wide = replace(VIDEO, path=Path("w.mp4"), width=128)
-    full = rows(overview((VIDEO, "a", "train"), (wide, "a", "train"), (IMAGE, "b", None)), 20)
-    assert full == [
-        {
-            "class": "all",
-            "train": "2",
-            "none": "1",
-            "kinds": "2 videos, 1 image",
-            "frames": "30 (1-30)",
-            "seconds": "1.2",
-            "size": "64x48 (1 of 2)",
-        },
-        {
-            "class": "a",
-            "train": "2",
-            "none": "0",
-            "kinds": "2 videos",
-            "frames": "30",
-            "seconds": "1.2",
-            "size": "64x48 (1 of 2)",
-        },
-        {
-            "class": "b",
-            "train": "0",
-            "none": "1",
-            "kinds": "1 image",
-            "frames": "1",
-            "seconds": "-",
-            "size": "64x48",
-        },
+    full = table(overview((VIDEO, "a", "train"), (wide, "a", "train"), (IMAGE, "b", None)), 20)
+    assert full.headers == ["class", "train", "none", "kinds", "frames", "seconds", "size"]
+    assert full.sides == ["left", "right", "right", "left", "right", "right", "left"]
+    assert full.rows == [
+        ["all", "2", "1", "2 videos, 1 image", "30 (1-30)", "1.2", "64x48 (1 of 2)"],
+        ["a", "2", "0", "2 videos", "30", "1.2", "64x48 (1 of 2)"],
+        ["b", "0", "1", "1 image", "1", "-", "64x48"],
     ]
-    prints(legend(full[0]), "frames, seconds", "median", "size")
+    prints(full.legend, "frames, seconds", "median", "size")
 
 
 def test_one_class_has_no_row_of_all() -> None:
-    assert [row["class"] for row in rows(overview((VIDEO, "a", None)), 20)] == ["a"]
+    assert [row[0] for row in table(overview((VIDEO, "a", None)), 20).rows] == ["a"]
 
 
 def test_of_many_classes_the_largest_and_the_smallest_are_rows() -> None:
-    found = rows(of_sizes([1, 2, 3, 4, 5, 6]), 4)
-    *largest, between, fifth, sixth = (row["class"] for row in found)
+    found = table(of_sizes([1, 2, 3, 4, 5, 6]), 4)
+    *largest, between, fifth, sixth = (name for name, _ in found.rows)
     assert [*largest, fifth, sixth] == ["all", "005", "004", "001", "000"]
     prints(between, 2, "3-4")
-    assert {tuple(row) for row in found} == {("class", "items")}
-    prints(rows(of_sizes([1, 1, 1]), 2)[2]["class"], "1 between", "1 item")
-    assert len(rows(of_sizes([1] * 20), 20)) == 21
-    assert len(rows(of_sizes([1] * 21), 20)) == 22
+    prints(table(of_sizes([1, 1, 1]), 2).rows[2][0], "1 between", "1 item")
+    assert len(table(of_sizes([1] * 20), 20).rows) == 21
+    assert len(table(of_sizes([1] * 21), 20).rows) == 22
 
 
 # ---- which files are shown

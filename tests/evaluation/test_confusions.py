@@ -61,14 +61,12 @@ def test_a_relation_that_is_there_is_found():
         found = relation(confusion, alike)
         assert found.classes == 12
         assert found.low > 0.3
-        assert found.p <= 0.01
 
 
 def test_no_relation_is_rarely_found():
     drawn = (draw_relation(10, seed, related=False) for seed in range(60))
     found = [relation(confusion, alike) for alike, confusion in drawn]
     assert sum(one.low > 0 or one.high < 0 for one in found) <= 8
-    assert sum(one.p <= 0.05 for one in found) <= 8
 
 
 def test_rho_is_spearman_s_over_pairs():

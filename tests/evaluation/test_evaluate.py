@@ -24,7 +24,6 @@ from texthead.media.open import open_media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
-from texthead.transfer.closed_form import logistic_head, logistic_probe
 from training_runs import assert_same_weights, copied
 
 NAMES = ("red", "green", "blue")
@@ -260,41 +259,6 @@ def test_nothing_to_score(tmp_path: Path, skip: bool) -> None:
         Reading(batch=0, skip_unreadable=skip)
 
 
-def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
-    centres = noise(max(classes) + 1, 16, seed=99)
-    targets = torch.tensor(classes).repeat_interleave(each)
-    return centres[targets] + spread * noise(len(targets), 16, seed=seed), targets
-
-
-@pytest.mark.parametrize(
-    ("present", "classes"), [([0, 1, 2, 3], 4), ([0, 1], 2), ([0, 2, 3], 5), ([1, 3], 4), ([2], 4)], ids=str
-)
-def test_the_probe_learns_what_is_separable_and_knows_what_is_missing(present: list[int], classes: int) -> None:
-    train, targets = clusters(present, 6, seed=1)
-    test, expected = clusters(present, 20, seed=2)
-    scores = logistic_probe(train, targets, test, classes=classes)
-    assert scores.shape == (len(test), classes)
-    assert torch.equal(scores.argmax(1), expected)
-    missing = [c for c in range(classes) if c not in present]
-    assert bool((scores[:, missing] == -torch.inf).all())
-    assert bool(scores[:, present].isfinite().all())
-    assert bool(scores.softmax(-1).isfinite().all())
-
-
-def test_a_probe_does_not_depend_on_the_scale_of_features_nor_on_the_order_of_items() -> None:
-    train, targets = clusters([0, 1, 2], 6, seed=1, spread=1.0)
-    test, _ = clusters([0, 1, 2], 5, seed=2, spread=1.0)
-    scores = logistic_probe(train, targets, test, classes=3)
-    larger = logistic_probe(250 * train + 3, targets, 250 * test + 3, classes=3)
-    torch.testing.assert_close(larger, scores, rtol=1e-2, atol=1e-2)
-    order = torch.randperm(18, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        logistic_probe(train[order], targets[order], test, classes=3), scores, rtol=1e-2, atol=1e-2
-    )
-    weaker = logistic_head(train, targets, names=[*"abc"], strength=0.1)(test).detach()
-    assert float(weaker.abs().max()) < 0.5 * float(scores.abs().max())
-
-
 def test_items_are_encoded_as_a_mean_of_frames(data: Dataset, with_bad: Dataset) -> None:
     visual = tiny_visual()
     one, own = Views(origin="centre"), replace(PIXELS, resize=37)  # 32 / 0.875
@@ -313,12 +277,6 @@ def test_items_are_encoded_as_a_mean_of_frames(data: Dataset, with_bad: Dataset)
     assert not torch.allclose(two, found)
     with pytest.raises(MediaError, match="broken.mp4"):
         encode_items(visual, with_bad, Protocol(4))
-
-
-def test_a_probe_of_one_item_a_class_warns_of_nothing(recwarn):
-    features = noise(30, 8)
-    logistic_probe(features, torch.arange(30), features, classes=30)
-    assert not list(recwarn)
 
 
 def test_items_are_scored_in_parts(monkeypatch):
@@ -343,14 +301,6 @@ def test_average_precision_by_hand() -> None:
     assert mean_average_precision(scores, torch.tensor([1, 0, 0, 1])) == pytest.approx(
         100 * ((1 / 2 + 2 / 3) / 2 + (1 / 1 + 2 / 4) / 2) / 2
     )
-
-
-def test_a_perfect_and_the_worst_ranking() -> None:
-    targets = torch.arange(40) % 4
-    perfect = torch.eye(4)[targets]
-    assert mean_average_precision(perfect, targets) == pytest.approx(100)
-    # The right ones of a class come last, ten on one rank: 10 of 40 are right there.
-    assert mean_average_precision(-perfect, targets) == pytest.approx(25)
 
 
 def test_items_of_one_score_share_a_rank() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
@@ -167,7 +168,12 @@ def test_a_calibration_comes_along(tmp_path):
 
 def card_of(run, made: Calibration | None = None) -> str:
     far = Parity((1,), 0.5, 0.25, 0, False, 0, 0, 0)
-    return model_card(run, run.protocol, "name", far, made=made, file="model.onnx", int8=None)
+    card = model_card(run, run.protocol, "name", far, made=made, file="model.onnx", int8=None)
+    about = ModelCard(card).data
+    task = "image-classification" if run.protocol.frames == 1 else "video-classification"
+    assert (about.library_name, about.pipeline_tag, about.tags) == ("onnx", task, ["texthead"])
+    # One line a paragraph.
+    return re.sub(r"(?<!\n)\n(?!\n|- )", " ", card)
 
 
 @pytest.mark.parametrize("promises", [True, False])

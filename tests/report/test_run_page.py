@@ -11,12 +11,13 @@ import torch
 from messages import prints
 from pages import SCRIPT, Page, assert_self_contained
 from texthead.evaluation.calibration import calibrate, measure
-from texthead.evaluation.confusions import Relation, class_rows
+from texthead.evaluation.confusions import FEWEST_CLASSES, Relation
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest, Reordered
 from texthead.evaluation.reliability import confidences, expected_calibration_error
+from texthead.report.html import render
 from texthead.report.probabilities import how_sure
-from texthead.report.run_page import Strip, relation_text, run_report
+from texthead.report.run_page import RunPage, Strip
 
 NAMES = ["archery", SCRIPT, "yoga"]
 FRAMES = np.zeros((2, 6, 8, 3), dtype=np.uint8)
@@ -28,29 +29,35 @@ RECORDS: list[dict[str, object]] = [
 ]
 
 
+def scored(confusion: np.ndarray, names: list[str]) -> Evaluation:
+    """Return an evaluation whose counts are these."""
+    truth, answer = (
+        torch.from_numpy(part) for part in np.indices(confusion.shape).reshape(2, -1).repeat(confusion.ravel(), 1)
+    )
+    scores = torch.nn.functional.one_hot(answer, len(names)).float()
+    return Evaluation(tuple(names), [Path(f"{i}.png") for i in range(len(truth))], truth, scores)
+
+
 def build_page(**parts) -> Page:
     """Parse the report of a run of two classes with these parts."""
-    empty = {"recipe": {}, "records": [], "confusion": None, "correlation": None, "names": ["a", "b"]}
-    empty |= {"comparisons": [], "strips": [], "strings": {}}
-    return Page(run_report("run", **{**empty, **parts}).html())
+    return Page(RunPage(**{"name": "run", "names": ["a", "b"]} | parts).html())
 
 
 @pytest.fixture(scope="module")
 def full_page() -> str:
-    return run_report(
-        run_folder_name="runs/demo",
-        recipe={"seed": 7, "optimiser": {"lr": 5e-06, "betas": (0.9, 0.98)}},
+    return RunPage(
+        name="runs/demo",
+        settings={"seed": 7, "optimiser": {"lr": 5e-06, "betas": (0.9, 0.98)}},
         records=RECORDS,
-        confusion=CONFUSION,
+        scored=scored(CONFUSION, NAMES),
         correlation=np.eye(3, dtype=np.float32),
         names=NAMES,
-        classes=class_rows(*np.indices((3, 3)).reshape(2, -1).repeat(CONFUSION.ravel(), 1), NAMES),
         comparisons=[("zero-shot", "61.2 ± 3.1"), ("this run", "82.5 ± 2.2")],
         strips=[
             Strip("clip.mp4", FRAMES, [("archery", 0.75)], "archery"),
             Strip("other.mp4", FRAMES, [("archery", 0.75)], SCRIPT, 9, {f"said: {SCRIPT}": np.ones((2, 7, 7))}, SCRIPT),
         ],
-        strings={name: f"a video of a person {name}." for name in NAMES},
+        prompts={name: f"a video of a person {name}." for name in NAMES},
         order=OrderTest(20, 60.0, (0, 1), (Reordered("reversed", 20.0, 40.0, 15.5, 60.25, 50.0),)),
         edited=f"renamed 'a' to '{SCRIPT}'",
     ).html()
@@ -161,15 +168,20 @@ def test_the_sentence_on_order_follows_the_interval(low):
     assert build_page(order="The reason for no test.").strings[7] == "The reason for no test."
 
 
+def relation_text(relation: Relation | None, *, rows_are_text: bool = True) -> str:
+    values = {"relation": relation, "rows_are_text": rows_are_text, "fewest_classes": FEWEST_CLASSES}
+    return Page(render("relation.html", **values)).text
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.2, 0.6), (-0.6, -0.2), (-0.1, 0.6)])
 def test_the_sentence_on_language_follows_the_interval(low, high):
-    text = relation_text(Relation(12, (low + high) / 2, low, high, 0.25), rows_are_text=True)
-    prints(text, 12, f"{low:.2f} to {high:.2f}", "p = 0.250")
+    text = relation_text(Relation(12, (low + high) / 2, low, high))
+    prints(text, 12, f"{low:.2f} to {high:.2f}")
 
 
 def test_rows_that_are_not_text_are_not_called_language():
-    prints(relation_text(Relation(12, 0.4, 0.2, 0.6, 0.01), rows_are_text=False), 12, "p = 0.010")
-    prints(relation_text(None, rows_are_text=True), 5)
+    prints(relation_text(Relation(12, 0.4, 0.2, 0.6), rows_are_text=False), 12)
+    prints(relation_text(None), 5)
 
 
 def test_a_page_of_noisy_frames_can_still_be_sent():
@@ -178,13 +190,14 @@ def test_a_page_of_noisy_frames_can_still_be_sent():
     frames = rng.integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
     heats = {"said: a": rng.random((8, 7, 7)), "true: b": rng.random((8, 7, 7))}
     strip = Strip("x.mp4", frames, [("a", 0.6), ("b", 0.4)], "b", 2, heats)
-    report = run_report("run", {}, [], None, None, ["a", "b"], [], [strip], {})
-    assert len(report.html()) < 750_000
+    assert len(RunPage(name="run", names=["a", "b"], strips=[strip]).html()) < 750_000
 
 
 def test_only_names_in_letters_that_the_font_lacks_have_a_note(full_page):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        page = build_page(names=["a cat", "鳥", "yoga"], confusion=CONFUSION, correlation=np.eye(3, dtype=np.float32))
-    (note,) = [string for string in page.strings[6:] if "鳥" in string and string != "鳥"]
+        names = ["a cat", "鳥", "yoga"]
+        page = build_page(names=names, scored=scored(CONFUSION, names), correlation=np.eye(3, dtype=np.float32))
+    cells = {cell for row in page.rows for cell in row}
+    (note,) = [string for string in page.strings[6:] if "鳥" in string and string not in cells]
     assert prints(note).partition("鳥")[0] not in full_page

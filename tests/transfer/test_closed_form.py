@@ -11,7 +11,13 @@ from messages import refuses
 from texthead.errors import DataError
 from texthead.models.head_rows import orthogonal_weights
 from texthead.models.heads import ProbeHead
-from texthead.transfer.closed_form import class_center, logistic_head, text_and_means, tuned_projection
+from texthead.transfer.closed_form import (
+    class_center,
+    logistic_head,
+    logistic_probe,
+    text_and_means,
+    tuned_projection,
+)
 
 NAMES = ["a", "b", "c"]
 
@@ -76,12 +82,45 @@ def test_the_probe_is_scikit_learns() -> None:
     np.testing.assert_allclose(head(tests).detach().numpy(), expected, atol=1e-4)
 
 
-def test_a_class_without_an_item_is_never_named() -> None:
-    features, targets = clouds(5)
-    keep = targets != 1
-    scores = logistic_head(features[keep], targets[keep], names=NAMES)(features)
-    assert (scores[:, 1] == -torch.inf).all()
-    assert torch.equal(scores.argmax(1)[keep], targets[keep])
+def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+    centres = noise(max(classes) + 1, 16, seed=99)
+    targets = torch.tensor(classes).repeat_interleave(each)
+    return centres[targets] + spread * noise(len(targets), 16, seed=seed), targets
+
+
+@pytest.mark.parametrize(
+    ("present", "classes"), [([0, 1, 2, 3], 4), ([0, 1], 2), ([0, 2, 3], 5), ([1, 3], 4), ([2], 4)], ids=str
+)
+def test_the_probe_learns_what_is_separable_and_knows_what_is_missing(present: list[int], classes: int) -> None:
+    train, targets = clusters(present, 6, seed=1)
+    test, expected = clusters(present, 20, seed=2)
+    scores = logistic_probe(train, targets, test, classes=classes)
+    assert scores.shape == (len(test), classes)
+    assert torch.equal(scores.argmax(1), expected)
+    missing = [c for c in range(classes) if c not in present]
+    assert bool((scores[:, missing] == -torch.inf).all())
+    assert bool(scores[:, present].isfinite().all())
+    assert bool(scores.softmax(-1).isfinite().all())
+
+
+def test_a_probe_does_not_depend_on_the_scale_of_features_nor_on_the_order_of_items() -> None:
+    train, targets = clusters([0, 1, 2], 6, seed=1, spread=1.0)
+    test, _ = clusters([0, 1, 2], 5, seed=2, spread=1.0)
+    scores = logistic_probe(train, targets, test, classes=3)
+    larger = logistic_probe(250 * train + 3, targets, 250 * test + 3, classes=3)
+    torch.testing.assert_close(larger, scores, rtol=1e-2, atol=1e-2)
+    order = torch.randperm(18, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        logistic_probe(train[order], targets[order], test, classes=3), scores, rtol=1e-2, atol=1e-2
+    )
+    weaker = logistic_head(train, targets, names=[*"abc"], strength=0.1)(test).detach()
+    assert float(weaker.abs().max()) < 0.5 * float(scores.abs().max())
+
+
+def test_a_probe_of_one_item_a_class_warns_of_nothing(recwarn):
+    features = noise(30, 8)
+    logistic_probe(features, torch.arange(30), features, classes=30)
+    assert not list(recwarn)
 
 
 @pytest.mark.parametrize("strength", [3.0, 300.0])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from texthead.doctor.facts import Facts
     from texthead.doctor.findings import Finding
     from texthead.doctor.overview import Overview
+    from texthead.doctor.page import Diagnosis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,9 @@ class Doctor:
         from texthead.doctor import near_duplicates, overview
         from texthead.doctor.facts import read_facts
         from texthead.doctor.findings import Severity
-        from texthead.doctor.page import described, write_page
+        from texthead.doctor.page import Diagnosis
         from texthead.media.paths import address
+        from texthead.report.html import write_html
 
         fix, out = (None if given is None else Path(given) for given in (self.fix, self.out))
         if fix and (fix.suffix.lower() != ".csv" or fix.exists()):
@@ -89,25 +91,25 @@ class Doctor:
         given = prompts.read_classes(self.classes) if self.classes else dict.fromkeys(dataset.classes)
         pictured = overview.candidates(dataset.labels) if out else ()
         facts = read_facts(dataset, workers=self.workers, seconds=float(self.limit), pictured=pictured, bar=bar)
-        there = overview.overview_of(dataset.items, facts)
         findings = _plain_findings(dataset, facts, list(given), self)
         alike = near_duplicates.alike_by_hash(facts)
         if not self.quick:
-            found, by_feature = _encoder_findings(dataset, facts, given, self)
-            findings, alike = findings + found, by_feature | alike
+            seen, by_feature = _encoder_findings(dataset, facts, given, self)
+            findings, alike = findings + seen, by_feature | alike
         findings += doctor.near_copies(dataset.items, facts, alike)
         findings.sort(key=lambda finding: (get_args(Severity).index(finding.severity), finding.fault))
-        gone = doctor.left_out(dataset.items, findings)
+        how = "Without an encoder (--quick)." if self.quick else f"With the encoder {self.encoder}."
+        there, gone = overview.overview_of(dataset.items, facts), doctor.left_out(dataset.items, findings)
+        found = Diagnosis(dataset, facts, there, findings, gone, how)
         if out:
-            how = "Without an encoder (--quick)." if self.quick else f"With the encoder {self.encoder}."
-            write_json(out / "doctor.json", described(dataset, there, findings, gone))
-            write_page(out / "doctor.html", dataset, there, facts, findings, gone, how)
+            write_json(out / "doctor.json", found.to_json())
+            write_html(out / "doctor.html", found.html())
             notes().print(f"report: {out / 'doctor.html'}")
         if self.json:
-            print(json.dumps(described(dataset, there, findings, gone), indent=1, ensure_ascii=False))
+            print(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
         else:
             _print_overview(there)
-            _print(dataset, findings)
+            _print(found)
         if fix:
             _write_list(fix, dataset, gone)
         if any(finding.severity == "serious" for finding in findings):
@@ -120,6 +122,9 @@ _ENCODED = 4
 
 # Classes in the terminal, letters of a name there, and of these on one line where there is no room for more.
 _CLASSES, _LETTERS, _WORD = 20, 40, 12
+
+# Findings of a fault in the terminal.
+_SHOWN = 3
 
 
 def _plain_findings(
@@ -188,41 +193,40 @@ def _print_overview(there: "Overview") -> None:
     from texthead.doctor import overview
     from texthead.report.figures import short
 
-    rows = overview.rows(there, _CLASSES)
+    shown = overview.table(there, _CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for header, side in zip(rows[0], overview.sides(rows[0]), strict=True):
+    for header, side, *column in zip(shown.headers, shown.sides, *shown.rows, strict=True):
         # Between words a line may end, inside a number it must not.
-        longest = max(len(word) for row in rows for word in (header, *row[header].split()))
+        longest = max(len(word) for cell in (header, *column) for word in cell.split())
         least = min(longest, _WORD) if header == "class" else longest
-        table.add_column(header, justify=side, overflow="fold", min_width=least)  # pyright: ignore[reportArgumentType]
-    for place, row in enumerate(rows):
-        told = row | {"class": short(row["class"], _LETTERS)}
-        told |= {"kinds": row["kinds"].replace(", ", "\n")} if "kinds" in row else {}
-        table.add_row(*told.values(), end_section=place == 0 and len(rows) > 1)
-    results().print(f"{overview.headline(there)}\n")
+        table.add_column(header, justify=side, overflow="fold", min_width=least)
+    for place, row in enumerate(shown.rows):
+        cells = dict(zip(shown.headers, row, strict=True)) | {"class": short(row[0], _LETTERS)}
+        cells |= {"kinds": cells["kinds"].replace(", ", "\n")} if "kinds" in cells else {}
+        table.add_row(*cells.values(), end_section=place == 0 and len(shown.rows) > 1)
+    results().print(f"{shown.headline}\n")
     results().print(table)
-    said = [line for line in (overview.legend(rows[0]), overview.unreadable_text(there.whole)) if line]
-    results().print("\n".join(["", *said, ""] if said else [""]))
+    notes = [line for line in (shown.legend, shown.unreadable) if line]
+    results().print("\n".join(["", *notes, ""] if notes else [""]))
 
 
-def _print(dataset: "Dataset", findings: "Sequence[Finding]") -> None:
+def _print(found: "Diagnosis") -> None:
     """A table with a few findings of each fault."""
     from rich.table import Table
 
     from texthead.commands.console import results
-    from texthead.doctor.page import SHOWN, grouped_findings, headline, shorter
 
-    if not findings:
-        results().print(f"{headline(dataset, findings)}: nothing was found")
+    if not found.findings:
+        results().print(f"{found.headline()}: nothing was found")
         return
-    table = Table(title=headline(dataset, findings), title_justify="left", show_lines=True)
+    table = Table(title=found.headline(), title_justify="left", show_lines=True)
     table.add_column("fault", overflow="fold")
     table.add_column("found", justify="right")
     table.add_column("such as", overflow="fold", ratio=1)
-    for (severity, fault), group in grouped_findings(findings).items():
-        lines = [f"- {shorter(f'{finding.about}: {finding.detail}', dataset)}" for finding in group[:SHOWN]]
-        if len(group) > SHOWN:
-            lines.append(f"and {len(group) - SHOWN:,} more: --json or --out lists all")
+    for (severity, fault), group in found.groups().items():
+        lines = [f"- {found.shorter(f'{finding.about}: {finding.detail}')}" for finding in group[:_SHOWN]]
+        if len(group) > _SHOWN:
+            lines.append(f"and {len(group) - _SHOWN:,} more: --json or --out lists all")
         table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", "\n".join(lines))
     results().print(table)
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-import scipy.sparse
-import scipy.sparse.csgraph
 from jaxtyping import Float
+from scipy.cluster.hierarchy import DisjointSet
 
 from texthead.data.dataset import Item
 from texthead.doctor.facts import STOPPED, Appearance, Facts
@@ -133,18 +132,23 @@ def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
     return [_copy_finding(items, group) for group in groups]
 
 
-def _copy_finding(items: Sequence[Item], group: tuple[int, ...]) -> Finding:
-    labels = sorted({items[position].label for position in group})
-    splits = sorted({str(items[position].split) for position in group})
-    others = ", ".join(str(items[position].path) for position in group[1:4])
-    about, more = str(items[group[0]].path), f" and {len(group) - 4} more" if len(group) > 4 else ""
+def _copy_finding(items: Sequence[Item], group: Sequence[int]) -> Finding:
+    about, others, labels, splits = _together(items, group)
     if len(labels) > 1:
-        told = f"labelled {' and '.join(labels)}: also {others}{more}; label it once"
-        return Finding("serious", "one file, two labels", about, told, group)
+        detail = f"labelled {' and '.join(labels)}: also {others}; label it once"
+        return Finding("serious", "one file, two labels", about, detail, tuple(group))
     if len(splits) > 1:
-        told = f"the same bytes in {' and '.join(splits)}: {others}{more}; keep it in one"
-        return Finding("serious", "leak", about, told, group)
-    return Finding("warning", "exact duplicate", about, f"the same bytes as {others}{more}; keep one", group)
+        detail = f"the same bytes in {' and '.join(splits)}: {others}; keep it in one"
+        return Finding("serious", "leak", about, detail, tuple(group))
+    return Finding("warning", "exact duplicate", about, f"the same bytes as {others}; keep one", tuple(group))
+
+
+def _together(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, list[str], list[str]]:
+    """(the path of the first of a group, those of the others, their labels, their splits)."""
+    first, *others = (str(items[position].path) for position in group)
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    labels = sorted({items[position].label for position in group})
+    return first, ", ".join(others[:3]) + more, labels, sorted({str(items[position].split) for position in group})
 
 
 def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tuple[int, int], str]) -> list[Finding]:
@@ -156,21 +160,18 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
     near = {pair: how for pair, how in pairs.items() if facts[pair[0]].digest != facts[pair[1]].digest}
     alike = {facts[position].digest: position for pair in near for position in pair}
     same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
-    told = {pair[0]: how for pair, how in sorted(near.items(), reverse=True)}
+    words = {pair[0]: how for pair, how in sorted(near.items(), reverse=True)}
     found = []
-    for group in _joined(len(items), [*near, *same]):
-        others = ", ".join(str(items[position].path) for position in group[1:4])
-        more = f" and {len(group) - 4} more" if len(group) > 4 else ""
+    for group in _joined([*near, *same]):
+        about, others, labels, splits = _together(items, group)
         # Not always of the first: that can be a copy of another, in which a reader sees less.
-        how = next(told[position] for position in group if position in told)
-        labels = sorted({items[position].label for position in group})
+        how = next(words[position] for position in group if position in words)
         labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
-        splits = sorted({str(items[position].split) for position in group})
         where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
         remedy = "look which label is true" if len(labels) > 1 else "keep one if they show the same"
-        detail = f"looks like {others}{more}{where} ({how}{labelled}); {remedy}"
         severity, fault = _near_fault(len(labels), len(splits))
-        found.append(Finding(severity, fault, str(items[group[0]].path), detail, tuple(group)))
+        detail = f"looks like {others}{where} ({how}{labelled}); {remedy}"
+        found.append(Finding(severity, fault, about, detail, tuple(group)))
     return found
 
 
@@ -181,15 +182,13 @@ def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
     return "warning", "near duplicate, two labels" if labels > 1 else "near duplicate"
 
 
-def _joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     """The groups of several positions that pairs join, each in order."""
-    ends = np.array(sorted(pairs), int).reshape(-1, 2)
-    graph = scipy.sparse.coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (count, count))
-    _, places = scipy.sparse.csgraph.connected_components(graph, directed=False)
-    groups: dict[int, list[int]] = {}
-    for position in np.unique(ends).tolist():
-        groups.setdefault(int(places[position]), []).append(position)
-    return list(groups.values())
+    pairs = list(pairs)
+    groups = DisjointSet({position for pair in pairs for position in pair})
+    for first, second in pairs:
+        groups.merge(first, second)
+    return sorted(sorted(group) for group in groups.subsets())
 
 
 def group_leaks(items: Sequence[Item]) -> list[Finding]:

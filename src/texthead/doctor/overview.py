@@ -1,9 +1,10 @@
 """What is in a dataset: facts of its files -> numbers of each class, and which files to show. Nothing is read here."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median_low
+from typing import Literal, NamedTuple
 
 from texthead.data.dataset import Item
 from texthead.data.sampling import evenly
@@ -106,13 +107,57 @@ def _spread(numbers: Sequence[int] | Sequence[float]) -> Spread | None:
 # ---- in words
 
 
-def headline(overview: Overview) -> str:
-    """One line: how many of which kind, of how many classes, and how long all of it is.
+class Table(NamedTuple):
+    """What there is, as the terminal and the page show it.
 
-    As in `160 videos of 4 classes: 12,000 frames, 6.7 min, all 240x240`.
+    Attributes:
+        headline: one line, as in `160 videos of 4 classes: 12,000 frames, 6.7 min, all 240x240`.
+        rows: a row of all, then one row a class, the largest class first. Of more classes than there is room for the
+            largest and the smallest are rows, and a row between says how many are left out.
+        sides: where each column is aligned: words at their left, numbers at their right.
+        legend: what the numbers in the columns are; "" where they need no word.
+        unreadable: how many items no number is of; "" where every file can be read.
     """
-    whole, classes = overview.whole, len(overview.classes)
-    told = f"{kinds_text(whole.kinds)} of {classes:,} class{'es' * (classes != 1)}"
+
+    headline: str
+    headers: list[str]
+    rows: list[list[str]]
+    sides: list[Literal["left", "right"]]
+    legend: str
+    unreadable: str
+
+
+def table(overview: Overview, most: int) -> Table:
+    """What there is in words, with rows of at most so many classes.
+
+    A column is there where it tells something: splits where the data has some, kinds and sizes where there are
+    several, frames where an item has more than one, seconds where there are videos.
+    """
+    whole, classes = overview.whole, overview.classes
+    everything = _cells(whole, whole)
+    headers, rows = list(everything), [list(_cells(summary, whole).values()) for summary in classes]
+    if len(classes) > most:
+        ends = most // 2
+        middle = classes[ends : len(classes) - ends]
+        left_out = f"({len(middle):,} between, of {_range(middle[-1].items, middle[0].items)} items)"
+        rows[ends : len(classes) - ends] = [[left_out, *[""] * (len(headers) - 1)]]
+    spreads = ", ".join(header for header in headers if header in ("frames", "seconds"))
+    legend = [f"{spreads}: median (least-most)"] if spreads else []
+    legend += ["size: the most frequent, of how many different ones"] if "size" in headers else []
+    unreadable = f"{whole.unreadable:,} of {whole.items:,} cannot be read whole and count as items only"
+    return Table(
+        _headline(whole, len(classes)),
+        headers,
+        [list(everything.values()), *rows] if len(classes) > 1 else rows,
+        ["left" if header in ("class", "kinds", "size") else "right" for header in headers],
+        "; ".join(legend),
+        unreadable if whole.unreadable else "",
+    )
+
+
+def _headline(whole: Summary, classes: int) -> str:
+    """How many of which kind, of how many classes, and how long all of it is."""
+    items = f"{kinds_text(whole.kinds)} of {classes:,} class{'es' * (classes != 1)}"
     more = []
     if whole.frames and whole.frames.most > 1:
         more.append(f"{whole.all_frames:,} frame{'s' * (whole.all_frames != 1)}")
@@ -120,14 +165,29 @@ def headline(overview: Overview) -> str:
         more.append(f"{duration(whole.all_seconds)}{' of video' * (len(whole.kinds) > 1)}")
     if whole.sizes == 1:
         more.append(f"all {size_text(whole)}")
-    return f"{told}: {', '.join(more)}" if more else told
+    return f"{items}: {', '.join(more)}" if more else items
 
 
-def unreadable_text(whole: Summary) -> str:
-    """How many items no number is of; "" where every file can be read."""
-    if not whole.unreadable:
-        return ""
-    return f"{whole.unreadable:,} of {whole.items:,} cannot be read whole and count as items only"
+def _range(least: int, most: int) -> str:
+    return f"{least:,}" if least == most else f"{least:,}-{most:,}"
+
+
+def _cells(summary: Summary, whole: Summary) -> dict[str, str]:
+    """The row of one class; the columns are those of all."""
+    cells = {"class": summary.name}
+    if set(whole.splits) != {"none"}:
+        cells |= {split: f"{summary.splits.get(split, 0):,}" for split in whole.splits}
+    else:
+        cells["items"] = f"{summary.items:,}"
+    if len(whole.kinds) > 1:
+        cells["kinds"] = kinds_text(summary.kinds)
+    if whole.frames and whole.frames.most > 1:
+        cells["frames"] = spread_text(summary.frames)
+    if whole.seconds:
+        cells["seconds"] = spread_text(summary.seconds)
+    if whole.sizes > 1:
+        cells["size"] = size_text(summary)
+    return cells
 
 
 def kinds_text(kinds: dict[str, int]) -> str:
@@ -162,60 +222,6 @@ def size_text(summary: Summary) -> str:
         return "-"
     width, height = summary.size
     return f"{width}x{height}" + (f" (1 of {summary.sizes:,})" if summary.sizes > 1 else "")
-
-
-# ---- as a table
-
-
-def rows(overview: Overview, most: int) -> list[dict[str, str]]:
-    """A table: what stands under each header, a row of all, then one row a class, the largest class first.
-
-    A column is there where it tells something: splits where the data has some, kinds and sizes where there are
-    several, frames where an item has more than one, seconds where there are videos. Of more classes than `most` the
-    largest and the smallest are rows, and a row between says how many are left out.
-    """
-    whole, classes = overview.whole, overview.classes
-    found = [_cells(summary, whole) for summary in classes]
-    if len(classes) > most:
-        ends = most // 2
-        middle = classes[ends : len(classes) - ends]
-        told = f"({len(middle):,} between, of {_range(middle[-1].items, middle[0].items)} items)"
-        found[ends : len(classes) - ends] = [dict.fromkeys(found[0], "") | {"class": told}]
-    return [_cells(whole, whole), *found] if len(classes) > 1 else found
-
-
-def _range(least: int, most: int) -> str:
-    return f"{least:,}" if least == most else f"{least:,}-{most:,}"
-
-
-def _cells(summary: Summary, whole: Summary) -> dict[str, str]:
-    """The row of one class; the columns are those of all."""
-    cells = {"class": summary.name}
-    if set(whole.splits) != {"none"}:
-        cells |= {split: f"{summary.splits.get(split, 0):,}" for split in whole.splits}
-    else:
-        cells["items"] = f"{summary.items:,}"
-    if len(whole.kinds) > 1:
-        cells["kinds"] = kinds_text(summary.kinds)
-    if whole.frames and whole.frames.most > 1:
-        cells["frames"] = spread_text(summary.frames)
-    if whole.seconds:
-        cells["seconds"] = spread_text(summary.seconds)
-    if whole.sizes > 1:
-        cells["size"] = size_text(summary)
-    return cells
-
-
-def legend(headers: Collection[str]) -> str:
-    """What the numbers in the columns of the table are; "" where they need no word."""
-    spread = ", ".join(header for header in headers if header in ("frames", "seconds"))
-    told = [f"{spread}: median (least-most)"] if spread else []
-    return "; ".join([*told, "size: the most frequent, of how many different ones"] if "size" in headers else told)
-
-
-def sides(headers: Iterable[str]) -> list[str]:
-    """Where each column of the table is aligned: words at their left, numbers at their right."""
-    return ["left" if header in ("class", "kinds", "size") else "right" for header in headers]
 
 
 # ---- which files to show

@@ -1,8 +1,8 @@
-"""The findings of `texthead doctor` as an HTML page."""
+"""What was found in a dataset, as JSON and as an HTML page."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -11,130 +11,103 @@ from texthead.doctor import overview
 from texthead.doctor.facts import Facts
 from texthead.doctor.findings import Finding, Severity, counted
 from texthead.doctor.overview import Overview
-from texthead.report.html import Report
+from texthead.report.html import render
 
-# Findings of a fault: in the terminal, and on the page.
-SHOWN, _ON_PAGE = 3, 1000
-
-# ---- what is said
+# Rows of a table on the page.
+_ON_PAGE = 1000
 
 
-def headline(dataset: Dataset, findings: Sequence[Finding]) -> str:
-    """Return one line: items, classes, and how many findings of each severity."""
-    items = counted(len(dataset), "item")
-    few = len(dataset.classes)
-    return f"{items} of {few:,} class{'es' * (few != 1)}: {', '.join(_severities(findings))}"
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is in a dataset and what is wrong with it.
 
+    Attributes:
+        facts: of the file of each item.
+        findings: the worst first.
+        left_out: why a cleaned list does without an item, by its position.
+        how: which encoder looked at the files, in a sentence.
+    """
 
-def _severities(findings: Sequence[Finding]) -> list[str]:
-    """How many there are of each kind, the worst first."""
-    serious, warnings, notes = (sum(f.severity == kind for f in findings) for kind in get_args(Severity))
-    return [f"{serious:,} serious", counted(warnings, "warning"), counted(notes, "note")]
+    dataset: Dataset
+    facts: Sequence[Facts]
+    overview: Overview
+    findings: Sequence[Finding]
+    left_out: dict[int, str]
+    how: str
 
+    def headline(self) -> str:
+        """Return one line: items, classes, and how many findings of each severity."""
+        items, classes = counted(len(self.dataset), "item"), len(self.dataset.classes)
+        serious, warnings, notes = (sum(f.severity == kind for f in self.findings) for kind in get_args(Severity))
+        found = f"{serious:,} serious, {counted(warnings, 'warning')}, {counted(notes, 'note')}"
+        return f"{items} of {classes:,} class{'es' * (classes != 1)}: {found}"
 
-def grouped_findings(findings: Sequence[Finding]) -> dict[tuple[Severity, str], list[Finding]]:
-    """Return the findings by severity and fault."""
-    groups: dict[tuple[Severity, str], list[Finding]] = {}
-    for finding in findings:
-        groups.setdefault((finding.severity, finding.fault), []).append(finding)
-    return groups
+    def groups(self) -> dict[tuple[Severity, str], list[Finding]]:
+        """Return the findings by severity and fault."""
+        groups: dict[tuple[Severity, str], list[Finding]] = {}
+        for finding in self.findings:
+            groups.setdefault((finding.severity, finding.fault), []).append(finding)
+        return groups
 
+    def shorter(self, text: str) -> str:
+        """Return the text with its paths as seen from the data's folder."""
+        return re.sub(rf"(?<!\S){re.escape(str(self._folder))}/", "", text)
 
-def _folder(dataset: Dataset) -> Path:
-    source = Path(dataset.source)
-    return source if source.is_dir() else source.parent
+    @property
+    def _folder(self) -> Path:
+        source = Path(self.dataset.source)
+        return source if source.is_dir() else source.parent
 
+    def to_json(self) -> dict[str, object]:
+        """Return what stands in the JSON."""
+        paths = [str(item.path) for item in self.dataset.items]
+        return {
+            "source": self.dataset.source,
+            "items": len(paths),
+            "classes": self.dataset.classes,
+            "notes": list(self.dataset.notes),
+            "overview": asdict(self.overview),
+            "serious": sum(finding.severity == "serious" for finding in self.findings),
+            "findings": [
+                {
+                    "severity": finding.severity,
+                    "fault": finding.fault,
+                    "about": finding.about,
+                    "detail": finding.detail,
+                    "paths": [paths[place] for place in finding.items],
+                }
+                for finding in self.findings
+            ],
+            "left_out": [{"path": paths[place], "why": why} for place, why in self.left_out.items()],
+        }
 
-def shorter(text: str, dataset: Dataset) -> str:
-    """The text with its paths as seen from the data's folder."""
-    return re.sub(rf"(?<!\S){re.escape(str(_folder(dataset)))}/", "", text)
-
-
-def described(
-    dataset: Dataset, there: Overview, findings: Sequence[Finding], gone: dict[int, str]
-) -> dict[str, object]:
-    """What stands in the JSON."""
-    items = dataset.items
-    return {
-        "source": dataset.source,
-        "items": len(items),
-        "classes": dataset.classes,
-        "notes": list(dataset.notes),
-        "overview": asdict(there),
-        "serious": sum(finding.severity == "serious" for finding in findings),
-        "findings": [
-            {
-                "severity": finding.severity,
-                "fault": finding.fault,
-                "about": finding.about,
-                "detail": finding.detail,
-                "paths": [str(items[position].path) for position in finding.items],
-            }
-            for finding in findings
-        ],
-        "left_out": [{"path": str(items[position].path), "why": why} for position, why in gone.items()],
-    }
-
-
-def write_page(
-    path: Path,
-    dataset: Dataset,
-    there: Overview,
-    facts: Sequence[Facts],
-    findings: Sequence[Finding],
-    gone: dict[int, str],
-    how: str,
-) -> None:
-    """Write doctor.html."""
-    report = Report(f"Doctor: {Path(dataset.source).name}", headline(dataset, findings))
-    report.text(f"{how} Paths are as seen from {_folder(dataset).absolute()}.")
-    for line in dataset.notes:
-        report.text(f"Note: {line}")
-    _add_overview(report, dataset, there, facts)
-    report.section("Faults")
-    if findings:
-        summary = [(severity, fault, len(group)) for (severity, fault), group in grouped_findings(findings).items()]
-        report.table(["how bad", "fault", "found"], summary)
-    else:
-        report.text("Nothing was found.")
-    for (severity, fault), group in grouped_findings(findings).items():
-        report.section(f"{fault} ({severity})")
-        _add_table(report, "what", [(finding.about, finding.detail) for finding in group], dataset)
-    if gone:
-        report.section("Left out")
-        report.text("A cleaned list (--fix) does without these.")
-        _add_table(
-            report, "path", [(str(dataset.items[position].path), why) for position, why in gone.items()], dataset
+    def html(self) -> str:
+        """Return the page."""
+        groups = self.groups()
+        shown = overview.shown(self.dataset.labels, self.facts)
+        left_out = [(str(self.dataset.items[place].path), why) for place, why in self.left_out.items()]
+        return render(
+            "doctor.html",
+            title=f"Doctor: {Path(self.dataset.source).name}",
+            subtitle=self.headline(),
+            how=self.how,
+            folder=self._folder.absolute(),
+            notes=self.dataset.notes,
+            overview=overview.table(self.overview, _ON_PAGE),
+            pictured=overview.shown_text(self.overview, len(shown)),
+            pictures=[
+                (name, [(self.shorter(str(self.facts[i].path)), self.facts[i].thumbnail) for i in places])
+                for name, places in shown.items()
+            ],
+            counts=[(severity, fault, len(group)) for (severity, fault), group in groups.items()],
+            found=[
+                (severity, fault, *self._some([(finding.about, finding.detail) for finding in group]))
+                for (severity, fault), group in groups.items()
+            ],
+            left_out=self._some(left_out) if left_out else (),
         )
-    report.write(path)
 
-
-def _add_overview(report: Report, dataset: Dataset, there: Overview, facts: Sequence[Facts]) -> None:
-    """The same table as in the terminal, of more classes, and pictures of some items of each."""
-    report.section("What is there")
-    report.text(f"{overview.headline(there)}.")
-    rows = overview.rows(there, _ON_PAGE)
-    report.table(
-        list(rows[0]),
-        [list(row.values()) for row in rows],
-        caption=overview.legend(rows[0]) or None,
-        align=overview.sides(rows[0]),
-        highlight_row=0 if len(rows) > 1 else None,
-    )
-    if there.whole.unreadable:
-        report.text(f"{overview.unreadable_text(there.whole)}.")
-    shown = overview.shown(dataset.labels, facts)
-    report.text(overview.shown_text(there, len(shown)))
-    groups = [
-        (name, [(shorter(str(facts[position].path), dataset), facts[position].thumbnail) for position in positions])
-        for name, positions in shown.items()
-    ]
-    report.tiles(groups)
-
-
-def _add_table(report: Report, what: str, rows: Sequence[tuple[str, str]], dataset: Dataset) -> None:
-    """(what, detail) a row, as many as a browser can hold."""
-    few = [(shorter(about, dataset), shorter(detail, dataset)) for about, detail in rows[:_ON_PAGE]]
-    report.table([what, "detail"], few)
-    if len(rows) > _ON_PAGE:
-        report.text(f"And {len(rows) - _ON_PAGE:,} more: doctor.json lists all.")
+    def _some(self, rows: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], int]:
+        """(as many rows as a browser can hold, how many more there are)."""
+        some = [(self.shorter(what), self.shorter(detail)) for what, detail in rows[:_ON_PAGE]]
+        return some, len(rows) - len(some)

@@ -81,7 +81,5 @@ def _error(
     parts = []
     for own, other in ((first, second), (second, first)):
         here = np.flatnonzero(targets == own)
-        parts.append(
-            standard_error(cosines[here, other] - cosines[here, own], [groups[place] for place in here.tolist()])
-        )
+        parts.append(standard_error(cosines[here, other] - cosines[here, own], np.asarray(groups)[here].tolist()))
     return math.hypot(*parts)

@@ -39,17 +39,18 @@ def plot_confusion(
     """
     import matplotlib
     from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
 
     _check_map(matrix, names)
-    room = _map_room(names, SMALL_MAP_WIDTH if len(names) <= 10 else MAP_WIDTH)
-    figure, axes = _square_figure(room)
+    room = _map_room(names)
+    figure = Figure(figsize=(room.width, room.side + room.names + 0.65), layout="compressed")
+    axes = figure.subplots()
     percent = _row_percent(matrix)
     colours = matplotlib.colormaps["Blues"].with_extremes(bad="#cfcfcf")
     norm = PowerNorm(1.0 if room.font else 0.35, vmin=0, vmax=100)
     # "none" leaves the cells to the viewer of an SVG, which keeps them sharp at any zoom.
     image = axes.imshow(percent, cmap=colours, norm=norm, interpolation="none")
-    if len(names) <= CELL_NUMBERS:
-        _write_counts(axes, matrix, percent, room.side)
+    _write_cells(axes, np.where(matrix, matrix.astype(str), "·"), percent > 55, room)
     _label_classes(axes, names, room.font)
     axes.set_xlabel("predicted class", fontsize=9)
     axes.set_ylabel("true class", fontsize=9)
@@ -72,24 +73,14 @@ def plot_correlation(
     """A map of how alike the classes' rows of a head are; white is `center`, red is more alike, blue less.
 
     The colours end where 99% of the pairs of different classes do, so the diagonal doesn't set them; the
-    colour bar says where. A `center` other than 0 suits text weights whose rows all lean the same way. Up to 12
-    classes the cells hold the correlations, since the most alike pair has the diagonal's colour.
+    colour bar says where. A `center` other than 0 suits text weights whose rows all lean the same way.
 
     Source: Fig. 1 ("the color thresholds are adjusted").
     Raises: TextheadError when the matrix is not square or the names are not as many.
     """
-    _check_map(matrix, names)
-    room = _map_room(names, SMALL_MAP_WIDTH if len(names) <= 10 else MAP_WIDTH)
-    figure, axes = _square_figure(room)
-    limit = colour_limit([matrix], center=center)
-    image = _draw_correlation(axes, matrix, limit, center)
-    if len(names) <= CELL_NUMBERS:
-        _write_correlations(axes, matrix, np.abs(matrix - center) / limit, room.side)
-    _label_classes(axes, names, room.font)
-    axes.set_xlabel("class", fontsize=9)
-    axes.set_ylabel("class", fontsize=9)
-    _map_title(axes, title)
-    _colour_bar(figure, image, [axes], _limit_text(limit, center), extend="both")
+    figure = plot_correlations({title: matrix}, names, center=center)
+    figure.axes[0].set_xlabel("class", fontsize=9)
+    figure.axes[0].set_ylabel("class", fontsize=9)
     return figure
 
 
@@ -100,6 +91,9 @@ def plot_correlations(
     center: float = 0.0,
 ) -> "matplotlib.figure.Figure":
     """The correlation maps of several heads side by side, two in a row, in the same colours.
+
+    Up to 12 classes the cells of a single map hold the correlations, since the most alike pair has the diagonal's
+    colour.
 
     Source: Fig. 1 (text vectors on the left, a learned classifier's rows on the right).
     Raises: TextheadError without a map, or when one is not square or doesn't fit the names.
@@ -112,16 +106,18 @@ def plot_correlations(
         _check_map(matrix, names)
     columns = min(len(matrices), 2)
     lines = -(-len(matrices) // columns)
-    room = _map_room(names, MAP_WIDTH, columns)
+    room = _map_room(names, columns)
     # A column that is one map shorter has its names above the last line of maps.
     names_inches = room.names * (1 if len(matrices) % columns == 0 else 2)
-    figure = Figure(figsize=(MAP_WIDTH, lines * (room.side + 0.4) + names_inches), layout="compressed")
+    figure = Figure(figsize=(room.width, lines * (room.side + 0.4) + names_inches + 0.25), layout="compressed")
     grid = figure.subplots(lines, columns, squeeze=False)
     limit = colour_limit(list(matrices.values()), center=center)
     image = None
     for place, (name, matrix) in enumerate(matrices.items()):
         axes = grid.flat[place]
-        image = _draw_correlation(axes, matrix, limit, center)
+        image = axes.imshow(matrix, cmap="RdBu_r", vmin=center - limit, vmax=center + limit, interpolation="none")
+        if len(matrices) == 1:
+            _write_cells(axes, np.char.mod("%.2f", matrix.round(2) + 0.0), np.abs(matrix - center) > 0.6 * limit, room)
         _label_classes(axes, names, room.font)
         # Names stand left of the first column and below the last map of each column.
         axes.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(matrices))
@@ -151,10 +147,6 @@ def _limit_text(limit: float, center: float) -> str:
     return f"correlation; colours end at {ends}\n(99% of pairs lie within; diagonal: 1)"
 
 
-def _draw_correlation(axes: "matplotlib.axes.Axes", matrix: np.ndarray, limit: float, center: float) -> Any:
-    return axes.imshow(matrix, cmap="RdBu_r", vmin=center - limit, vmax=center + limit, interpolation="none")
-
-
 def _check_map(matrix: np.ndarray, names: Sequence[str]) -> None:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) != len(names) or not len(names):
         shape = " x ".join(str(size) for size in matrix.shape)
@@ -168,26 +160,19 @@ def _row_percent(matrix: np.ndarray) -> np.ndarray:
     return np.divide(100.0 * matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
 
 
-def _write_counts(axes: "matplotlib.axes.Axes", matrix: np.ndarray, percent: np.ndarray, side: float) -> None:
-    digits = len(str(int(matrix.max())))
-    size = min(10.0, 72 * side / len(matrix) / (0.8 * max(digits, 2)))
-    for (row, column), count in np.ndenumerate(matrix):
-        colour = "white" if percent[row, column] > 55 else DARK
-        text = str(count) if count else "·"
+def _write_cells(axes: "matplotlib.axes.Axes", texts: np.ndarray, dark: np.ndarray, room: _MapRoom) -> None:
+    """Write into the cells of a map of few classes, in white where they are dark."""
+    if len(texts) > CELL_NUMBERS:
+        return
+    size = min(10.0, 72 * room.side / len(texts) / (0.8 * max(np.char.str_len(texts).max(), 2)))
+    for (row, column), text in np.ndenumerate(texts):
+        colour = "white" if dark[row, column] else DARK
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
 
 
-def _write_correlations(axes: "matplotlib.axes.Axes", matrix: np.ndarray, shade: np.ndarray, side: float) -> None:
-    size = min(9.0, 72 * side / len(matrix) / 3.2)
-    for (row, column), value in np.ndenumerate(matrix):
-        colour = "white" if shade[row, column] > 0.6 else DARK
-        axes.text(
-            column, row, f"{round(float(value), 2) + 0.0:.2f}", ha="center", va="center", fontsize=size, color=colour
-        )
-
-
-def _map_room(names: Sequence[str], width: float, columns: int = 1) -> _MapRoom:
-    """How `columns` square maps share `width` with the names, the colour bar and its label (1 inch)."""
+def _map_room(names: Sequence[str], columns: int = 1) -> _MapRoom:
+    """How `columns` square maps share the width with the names, the colour bar and its label (1 inch)."""
+    width = SMALL_MAP_WIDTH if columns == 1 and len(names) <= 10 else MAP_WIDTH
     longest = max(len(short(name)) for name in names)
     for font in NAME_FONTS:
         beside = 0.15 + 0.0074 * font * longest  # a letter is about half as wide as it is high
@@ -195,14 +180,6 @@ def _map_room(names: Sequence[str], width: float, columns: int = 1) -> _MapRoom:
         if 72 * side / len(names) >= 1.08 * font:
             return _MapRoom(width, side, beside, font)
     return _MapRoom(width, (width - 1.4) / columns, 0.4, 0.0)
-
-
-def _square_figure(room: _MapRoom) -> tuple["matplotlib.figure.Figure", "matplotlib.axes.Axes"]:
-    """A figure for one map and its axes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(room.width, room.side + room.names + 0.65), layout="compressed")
-    return figure, figure.subplots()
 
 
 def _label_classes(axes: "matplotlib.axes.Axes", names: Sequence[str], font: float) -> None:

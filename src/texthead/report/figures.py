@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from texthead.errors import TextheadError
 
@@ -130,14 +130,10 @@ def running_mean(values: Float[np.ndarray, " records"], window: int) -> Float[np
     Centred, so a falling loss isn't drawn late; what is not finite is skipped. A window of 3 turns `[4, 2,
     3]` into `[3, 3, 2.5]`.
     """
-    index = np.arange(len(values))
-    first = np.maximum(index - window // 2, 0)
-    last = np.minimum(index + window // 2 + 1, len(values))
-    finite = np.isfinite(values)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(finite)])
-    inside = counts[last] - counts[first]
-    return np.where(inside > 0, (sums[last] - sums[first]) / np.maximum(inside, 1), np.nan)
+    finite, ones = np.isfinite(values), np.ones(window)
+    around = slice(window // 2, window // 2 + len(values))
+    sums, counts = (np.convolve(x, ones)[around] for x in (np.where(finite, values, 0.0), finite.astype(float)))
+    return sums / np.where(counts, counts, np.nan)
 
 
 def _window(key: str, count: int) -> int:
@@ -212,30 +208,14 @@ def without_glyph(names: Sequence[str]) -> list[str]:
 # ---------------------------------------------------------------- how sure
 
 
-def plot_reliability(
-    confidences: Float[np.ndarray, " items"],
-    correct: Bool[np.ndarray, " items"],
-    bins: int = 10,
-    *,
-    title: str = "",
-) -> "matplotlib.figure.Figure":
+def plot_bins(found: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
     """How often answers are right, by how sure they are (0-1), in equal bins; below it, how many items each bin has.
 
     On the diagonal the two are the same. The grey bars are where 95% of the points of a model that is on it would lie,
     with as many items: a point outside of its bar is more than chance.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.
-    Raises: TextheadError without items, or when a confidence is outside 0..1.
     """
-    from texthead.evaluation.reliability import reliability_bins
-
-    if not len(correct) or confidences.min() < 0 or confidences.max() > 1:
-        raise TextheadError(f"reliability needs confidences between 0 and 1, got {confidences}")
-    return plot_bins(reliability_bins(confidences, correct, bins), title=title)
-
-
-def plot_bins(found: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
-    """`plot_reliability` of items that are counted already."""
     from matplotlib.figure import Figure
     from scipy.stats import binom
 

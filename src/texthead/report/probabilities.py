@@ -1,19 +1,22 @@
-"""The part of a run's page that says how far its probabilities can be taken at their word."""
+"""How far a run's probabilities can be taken at their word: what its page says of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.evaluation.calibration import NONE, Calibration, Measured, measure
+from texthead.evaluation.calibration import Calibration, Measured, measure
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval, wilson_interval
 from texthead.evaluation.reliability import Reliability, reliability
 from texthead.media.fingerprints import fingerprints
-from texthead.report import figures
-from texthead.report.html import Cell, Report
+from texthead.report.figures import plot_bins
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,40 @@ class HowSure:
     here: Measured | None = None
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> Measured | None:
+        """What the plots are of: the page's items, else those of the calibration."""
+        return self.here or (self.calibration and self.calibration.measured)
+
+    def plots(self) -> "list[matplotlib.figure.Figure]":
+        """Return the reliability plots before and after the temperature, or one before any."""
+        if self.shown is None:
+            return [plot_bins(self.raw.bins)]
+        return [plot_bins(self.shown.before.bins, title="before"), plot_bins(self.shown.after.bins, title="after")]
+
+    def table(self) -> tuple[list[str], list[list[str | None]]]:
+        """Return (headers, rows): what is stated beside what was measured, by the calibration and on the page."""
+        made = self.calibration
+        if made is None:
+            return [], []
+        stated: dict[str, str | None] = dict.fromkeys(
+            ("calibration error before, points", "calibration error after, points", "the same by chance alone")
+        )
+        if made.threshold:
+            stated["unknown items that get a name"] = f"{100 * made.threshold.false_accept:g} % at most"
+            stated["known items turned away"] = None
+        if made.coverage:
+            stated["sets that hold the label"] = f"{100 * made.coverage.level:g} % at least"
+            stated["labels in a set"] = None
+        measured = {"calibration": made.measured, "here": self.here}
+        columns = {
+            f"{where}, {found.before.items} items": _measured(found, self.intervals if found is self.here else {})
+            for where, found in measured.items()
+            if found
+        }
+        rows = [[name, said, *(column.get(name) for column in columns.values())] for name, said in stated.items()]
+        return ["", "stated", *columns], rows
 
 
 def how_sure(
@@ -74,91 +111,8 @@ def how_sure(
     return HowSure(raw, calibration, here, intervals, tuple(said))
 
 
-def add_how_sure(report: Report, found: HowSure) -> None:
-    """Adds the section: the reliability plots, the errors, the threshold and the sets, each stated and measured."""
-    report.section("How sure")
-    made = found.calibration
-    shown = found.here or (made.measured if made else None)
-    if made is None or shown is None:
-        report.figure(figures.plot_bins(found.raw.bins), _caption("Before any temperature"))
-    else:
-        whose = "these items" if found.here else "the items of the calibration"
-        folds = "" if found.here else ", each item by that of the other folds"
-        pairs = [
-            (figures.plot_bins(shown.before.bins, title="before"), _caption(f"Before the temperature, {whose}")),
-            (figures.plot_bins(shown.after.bins, title="after"), f"After the temperature, {whose}{folds}."),
-        ]
-        report.figures(pairs)
-    if made is None:
-        report.text(f"Expected calibration error in points: {_error(found.raw)}; {_chance(found.raw)}.")
-        report.text(
-            "The run is not calibrated, so a probability is what the head says and no promise. `texthead calibrate RUN "
-            "DATA --unknown OTHERS` learns a temperature, a threshold for none of these and label sets from items that "
-            "were not trained on; `texthead report RUN` then shows them here."
-        )
-    else:
-        report.text(_temperature(made))
-        _add_table(report, found, made)
-        if made.measured is None and not found.here:
-            report.text("This calibration holds no measurement: `texthead calibrate RUN DATA` makes it again with one.")
-    for line in found.lines:
-        report.text(line)
-
-
-def _caption(first: str) -> str:
-    return (
-        f"{first}: how often answers of a probability are right. On the dashed line it is as often as they say; outside"
-        " of a grey bar it is more than chance."
-    )
-
-
 def _error(found: Reliability) -> str:
     return f"{found.bins.error:.1f} ({found.low:.1f} to {found.high:.1f})"
-
-
-def _chance(found: Reliability) -> str:
-    return f"by chance alone {found.chance:.1f}, were all probabilities true"
-
-
-def _temperature(made: Calibration) -> str:
-    """The temperature and the threshold, in sentences."""
-    told = {True: "the run was too sure of itself", False: "the run was not sure enough"}[made.temperature > 1]
-    said = f"Scores are divided by a temperature of {made.temperature:.3g}"
-    said += f": {told}." if made.temperature != 1 else ", which changes nothing."
-    said += f" It was learned from {made.items} items, {made.source}." if made.source else ""
-    if made.threshold:
-        said += (
-            f" Where the best probability after it is not above {made.threshold.probability:.3f}, the answer is "
-            f"{NONE}; {made.threshold.unknown_items} unknown items set that."
-        )
-    return f"{said} Clips on this page show probabilities before it."
-
-
-def _add_table(report: Report, found: HowSure, made: Calibration) -> None:
-    """Adds what is stated beside what was measured: by the calibration, and on the page's items."""
-    measured = [(f"calibration, {each.before.items} items", each, {}) for each in (made.measured,) if each]
-    measured += [(f"here, {each.before.items} items", each, found.intervals) for each in (found.here,) if each]
-    stated: dict[str, str | None] = {
-        "calibration error before, points": None,
-        "calibration error after, points": None,
-        "the same by chance alone": None,
-    }
-    if made.threshold:
-        stated["unknown items that get a name"] = f"{100 * made.threshold.false_accept:g} % at most"
-        stated["known items turned away"] = None
-    if made.coverage:
-        stated["sets that hold the label"] = f"{100 * made.coverage.level:g} % at least"
-        stated["labels in a set"] = None
-    columns = [_measured(each, intervals) for _, each, intervals in measured]
-    rows: list[tuple[Cell, ...]] = [
-        (name, said, *(column.get(name) for column in columns)) for name, said in stated.items()
-    ]
-    headers = ["", "stated", *(header for header, _, _ in measured)]
-    caption = (
-        "Threshold and sets keep what is stated on the items of the calibration, by construction; other items tell. In "
-        "brackets 95% intervals."
-    )
-    report.table(headers, rows, caption=caption, align=["left"] * len(headers))
 
 
 def _measured(found: Measured, intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:

@@ -74,9 +74,7 @@ def _spaced(count: int, most: int) -> list[int]:
 
     10 frames, 4 of them: [0, 3, 6, 9]. 3 frames, 4 allowed: [0, 1, 2].
     """
-    if count <= most:
-        return list(range(count))
-    return [round(index * (count - 1) / (most - 1)) for index in range(most)]
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
 def percent(probability: float) -> str:

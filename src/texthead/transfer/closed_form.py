@@ -117,6 +117,7 @@ def tuned_projection(
         strength: small keeps the projection near the identity.
     """
     from scipy.optimize import minimize
+    from scipy.special import log_softmax
 
     center = class_center(features, targets)
     w = F.normalize(rows, dim=-1).double().numpy()
@@ -131,9 +132,7 @@ def tuned_projection(
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         u = flat.reshape(len(w), -1)
-        scores = start + z @ u.T @ root.T
-        top = scores.max(1, keepdims=True)
-        logs = scores - top - np.log(np.exp(scores - top).sum(1, keepdims=True))
+        logs = log_softmax(start + z @ u.T @ root.T, axis=1)
         slope = root.T @ (np.exp(logs) - hot).T @ z + u / strength
         return float((u * u).sum() / (2 * strength) - (hot * logs).sum()), slope.ravel()
 

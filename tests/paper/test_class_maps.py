@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from messages import refuses
+from paper.stats import map_correlation, permutation_test
 from texthead.errors import DataError
-from texthead.evaluation.confusions import map_correlation, permutation_test
 
 
 def symmetric(classes: int, seed: int) -> np.ndarray:
