@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from texthead.encoders.pairing import residual
-from texthead.errors import DataError, printable
+from texthead.errors import printable
 from texthead.models.heads import CosineHead
 from texthead.models.prompt_head import PromptHead
 from texthead.parallel.distributed import rank
@@ -130,14 +130,3 @@ def say_residual(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
         return
     lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(shown))
     notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")
-
-
-def given_template(options: Any) -> str | tuple[str, ...] | None:
-    """The template or templates of --template; None where none is given."""
-    return None if options.template is None else prompts.read_template(options.template)
-
-
-def check_template_fills(template: str | None, given: Mapping[str, object]) -> None:
-    """Nothing, unless a template is given for classes that all have sentences of their own."""
-    if template is not None and given and None not in given.values():
-        raise DataError(f"--template {template!r} would do nothing: every class has sentences of its own; leave it out")

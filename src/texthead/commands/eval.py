@@ -126,8 +126,6 @@ class Eval:
 
 def _other_classes(command: Eval, chosen: "Dataset") -> prompts.LabelledClasses:
     """The classes of a new head: the data's own, or given ones under the data's labels."""
-    from texthead.commands.console import check_template_fills
-
     clean = command.prompts.clean
     if command.zero_shot:
         labels = chosen.classes
@@ -135,7 +133,7 @@ def _other_classes(command: Eval, chosen: "Dataset") -> prompts.LabelledClasses:
         return prompts.LabelledClasses(labels, names, [None] * len(labels))
     assert command.classes is not None
     classes = prompts.read_classes(command.classes)
-    check_template_fills(command.prompts.template, classes)
+    prompts.check_template_fills(command.prompts.template, classes)
     return prompts.classes_for(classes, chosen.classes, chosen.source, clean=clean)
 
 

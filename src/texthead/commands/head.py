@@ -55,7 +55,7 @@ class Head:
         import torch
         from rich.table import Table
 
-        from texthead.commands.console import check_template_fills, results, say_names, say_prompts
+        from texthead.commands.console import results, say_names, say_prompts
         from texthead.encoders.load import load_encoder
         from texthead.models.build import make_head
         from texthead.models.head_rows import class_correlation, text_rows
@@ -72,7 +72,7 @@ class Head:
                 raise DataError(f"--{name.replace('_', '-')} {value!r} says how --data is read: give --data too")
         if self.init != "text" and any(classes.values()):
             raise DataError(f"--init {self.init} makes rows without text: leave out the sentences of {self.classes}")
-        check_template_fills(None if self.template == "{}" else self.template, classes)
+        prompts.check_template_fills(None if self.template == "{}" else self.template, classes)
         template = prompts.read_template(self.template)
         shown = prompts.class_prompts(template, names, list(classes.values()))
         encoder = load_encoder(self.encoder)

@@ -3,11 +3,9 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from jsonargparse import ArgumentParser
-
-from texthead.commands.parser import NonNegativeInt, Parser, PositiveInt, option
+from texthead.commands.parser import NonNegativeInt, PositiveInt, option
 from texthead.errors import DataError
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import read_template
@@ -94,7 +92,7 @@ class TemplateOptions(NameOptions):
     def check_used(self, other: bool, how: str) -> None:
         """Raise DataError if a template is given and the head is not made anew (`other`)."""
         if self.template is not None and not other:
-            raise DataError(f"--template {self.template!r} makes the prompts of a new head: give {how} too")
+            raise DataError(f"--template {self.template!r} makes the prompts of new rows: give {how} too")
 
 
 @dataclass(frozen=True)
@@ -247,70 +245,3 @@ def check_order(command: str, run: str, data: str) -> None:
 
     if is_run(data) and not is_run(run):
         raise DataError(f"RUN comes before DATA: texthead {command} {data} {run}")
-
-
-def add_classes_parser(commands: Any) -> None:
-    """`texthead classes` and its actions; jsonargparse wants outer commands added before inner ones."""
-    parser = Parser(
-        prog="texthead classes",
-        usage="texthead classes RUN [options]",
-        description="The classes of a finished run: texthead classes RUN list|add|rename|remove|merge. An edit writes "
-        "another run, in which all other classes are the same.",
-    )
-    parser.add_argument("run", metavar="RUN", help="a run folder")
-    commands.add_subcommand("classes", parser, help="show the classes of a run, or make a run with other ones")
-    actions = parser.add_subcommands(required=True, dest="action", metavar="ACTION")
-    before = "texthead classes RUN"
-
-    shown = Parser(prog=f"{before} list", usage=f"{before} list [options]", description="Labels, prompts, rows.")
-    shown.add_argument("--json", action="store_true", help="JSON on standard output")
-    actions.add_subcommand("list", shown, help="labels, prompts and where rows came from")
-
-    text = "Text rows for more classes, behind the others."
-    add = Parser(prog=f"{before} add", usage=f"{before} add [NAME...] --out FOLDER [options]", description=text)
-    add.add_argument("classes", nargs="*", metavar="NAME", help="class names, each an argument of its own")
-    add.add_argument(
-        "--from",
-        default=None,
-        metavar="FILE",
-        help="instead of names: names.txt, or classes.json of name: sentence, [sentences] or null",
-    )
-    _prompts(add)
-    _edited(add)
-    actions.add_subcommand("add", add, help="text rows for more classes")
-
-    text = "Another label for a class: what predictions say. Its row stays without --encode and --sentence."
-    rename = Parser(prog=f"{before} rename", usage=f"{before} rename OLD NEW --out FOLDER [options]", description=text)
-    rename.add_argument("old", metavar="OLD", help="a class of the run")
-    rename.add_argument("new", metavar="NEW", help="what to call it")
-    rename.add_argument("--encode", action="store_true", help="make the row anew from NEW")
-    _prompts(rename)
-    _edited(rename)
-    actions.add_subcommand("rename", rename, help="another label for a class")
-
-    text = "Fewer classes; at least one stays."
-    remove = Parser(prog=f"{before} remove", usage=f"{before} remove NAME... --out FOLDER", description=text)
-    remove.add_argument("classes", nargs="+", metavar="NAME", help="classes of the run")
-    _edited(remove)
-    actions.add_subcommand("remove", remove, help="fewer classes")
-
-    text, usage = "Several classes as one, whose row is the mean of theirs.", "NAME NAME... --into NAME --out FOLDER"
-    merge = Parser(prog=f"{before} merge", usage=f"{before} merge {usage}", description=text)
-    merge.add_argument("classes", nargs="+", metavar="NAME", help="classes of the run, at least two")
-    merge.add_argument("--into", required=True, metavar="NAME", help="what to call it: one of them, or a new name")
-    _edited(merge)
-    actions.add_subcommand("merge", merge, help="several classes as one")
-
-
-def _edited(parser: ArgumentParser) -> None:
-    text = "the run folder to make; RUN stays as it is"
-    parser.add_argument("--out", required=True, metavar="FOLDER", help=text)
-
-
-def _prompts(parser: ArgumentParser) -> None:
-    text = "what the row is made from, for one class; given several times, the rows are averaged"
-    parser.add_argument("--sentence", action="append", default=None, metavar="TEXT", help=text)
-    parser.add_argument("--template", default=None, help="prompt with exactly one {}; the run's own if not given")
-    parser.add_argument(
-        "--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names"
-    )

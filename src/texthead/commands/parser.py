@@ -59,28 +59,51 @@ def argument(metavar: str, *, nargs: str | None = None) -> Any:
 
     Args:
         metavar: its name in the help and in messages.
-        nargs: "?" for one that may be left out (None), "*" for any number (a list).
+        nargs: "?" for one that may be left out (None), "*" for any number (a list), "+" for at least one.
     """
     defaults: dict[str | None, Any] = {"?": None, "*": ()}
     default = defaults.get(nargs, dataclasses.MISSING)
     return dataclasses.field(default=default, metadata={"place": True, "metavar": metavar, "nargs": nargs})
 
 
-def option(default: Any = dataclasses.MISSING, metavar: str | None = None) -> Any:
+def option(default: Any = dataclasses.MISSING, metavar: str | None = None, *, repeated: bool = False) -> Any:
     """Return a field with a flag.
 
     Args:
         default: its value where it is left out, or a function that returns it; without one the option is required.
         metavar: what its value is called in the help.
+        repeated: the flag can be given several times, and the field is a list.
     """
+    metadata = {"metavar": metavar, "repeated": repeated}
     if isinstance(default, Callable):
-        return dataclasses.field(default_factory=default, metadata={"metavar": metavar})
-    return dataclasses.field(default=default, metadata={"metavar": metavar})
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def extra() -> Any:
     """Return a field, a dict, that no option fills; `build` takes it by name."""
     return dataclasses.field(default_factory=dict, metadata={"extra": True})
+
+
+def chosen_action() -> Any:
+    """Return the field for the action of a command with ACTIONS: one of these dataclasses, which `build` makes."""
+    return dataclasses.field(metadata={"extra": True})
+
+
+def add_command(commands: Any, command: type) -> None:
+    """Add a command and its actions to the subcommands of a parser."""
+    parser = parser_of(command)
+    commands.add_subcommand(_word(command), parser, help=command.HELP)
+    if actions := getattr(command, "ACTIONS", ()):
+        # jsonargparse wants outer commands added before inner ones.
+        inner = parser.add_subcommands(required=True, dest="action", metavar="ACTION")
+        for action in actions:
+            add_command(inner, action)
+
+
+def _word(command: type) -> str:
+    """Return what one types for a command or an action: the last word of its name."""
+    return command.NAME.rpartition(" ")[2]
 
 
 def parser_of(command: type, *, exit_on_error: bool = True) -> "Parser":
@@ -106,15 +129,20 @@ def groups_of(command: type) -> dict[str, type]:
 
 def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
     """Return the command with its options; groups take theirs, and `more` are fields that no option fills."""
+    for action in getattr(command, "ACTIONS", ()):
+        if _word(action) == values["action"]:
+            more["action"] = build(action, values[_word(action)])
     groups = groups_of(command)
-    parts = {
-        name: group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
-        for name, group in groups.items()
-    }
+    parts = {name: build(group, values) for name, group in groups.items()}
     own = {
-        field.name: values[field.name] for field in dataclasses.fields(command) if field.name not in (*groups, *more)
+        field.name: values[_key(field)] for field in dataclasses.fields(command) if field.name not in (*groups, *more)
     }
     return command(**own, **parts, **more)
+
+
+def _key(field: dataclasses.Field) -> str:
+    """Return what a field is called on the command line: `from_` is `from`, which Python keeps for itself."""
+    return field.name.removesuffix("_")
 
 
 def _add_options(parser: ArgumentParser, holder: type, target: Any) -> None:
@@ -144,8 +172,10 @@ def _add_option(target: Any, field: dataclasses.Field, hint: Any, text: str) -> 
         return
     factory = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
-    flag = f"--{field.name.replace('_', '-')}"
-    if default is dataclasses.MISSING:
+    flag = f"--{_key(field).replace('_', '-')}"
+    if field.metadata.get("repeated"):
+        target.add_argument(flag, action="append", default=default, **how)
+    elif default is dataclasses.MISSING:
         target.add_argument(flag, required=True, **how)
     elif hint is bool:
         target.add_argument(flag, action="store_true", default=default, **how)

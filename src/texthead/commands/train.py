@@ -263,15 +263,13 @@ def named(command: Train, train_set: "Dataset") -> tuple[list[str], list[tuple[s
     Raises:
         DataError: a label that is not among the classes, or options that do nothing together.
     """
-    from texthead.commands.console import check_template_fills
-
     labels, clean = train_set.classes, command.naming.clean
     if command.classes is None:
         return clean_names(labels) if clean else labels, [None] * len(labels), []
     classes = prompts.read_classes(command.classes)
     if any(classes.values()) and command.head != "text":
         raise DataError(f"--head {command.head} makes no rows of sentences: leave them out of {command.classes}")
-    check_template_fills(command.overrides.get("template"), classes)
+    prompts.check_template_fills(command.overrides.get("template"), classes)
     found = prompts.classes_for(classes, labels, train_set.source, clean=clean)
     places = [found.labels.index(label) for label in labels]
     rest = [label for label in found.labels if label not in labels]

@@ -76,6 +76,12 @@ def read_template(text: str) -> str | tuple[str, ...]:
     return lines
 
 
+def check_template_fills(template: object, classes: Mapping[str, object]) -> None:
+    """Raise DataError if a template is given (not None) and every class has sentences of its own."""
+    if template is not None and classes and None not in classes.values():
+        raise DataError(f"template {template!r} would do nothing: every class has sentences of its own; leave it out")
+
+
 def class_prompts(
     template: str | Sequence[str], names: Sequence[str], sentences: Sequence[str | Sequence[str] | None]
 ) -> list[str | tuple[str, ...]]:
