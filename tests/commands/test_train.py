@@ -18,7 +18,7 @@ from texthead.data.reading import read_dataset
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, RunError
-from texthead.training.fit_recipe import check_given_is_used, suit
+from texthead.training.fit_recipe import check_overrides_are_used, suit
 
 
 @pytest.fixture(scope="module")
@@ -157,33 +157,32 @@ def test_given_classes_that_do_not_fit_are_an_error(tmp_path):
 
 def test_suit_images(mini):
     data = many(100, suffix=".png")
-    changed, (note,) = suit(recipes.small(), data, mini, given=frozenset())
+    changed, (note,) = suit(recipes.small, {}, data, mini)
     assert changed == recipes.small(frames=1, temporal="mean")
     prints(note, "1 frame", "mean")
     with refuses(RunError, "frames", 4):
-        suit(recipes.small(frames=4), data, mini, given=frozenset({"frames"}))
-    one = recipes.small(frames=1)
-    assert suit(one, data, mini, given=frozenset({"frames"}))[0] == recipes.small(frames=1, temporal="mean")
+        suit(recipes.small, {"frames": 4}, data, mini)
+    assert suit(recipes.small, {"frames": 1}, data, mini)[0] == recipes.small(frames=1, temporal="mean")
 
 
 def test_suit_flips_and_leaves_a_fitting_recipe(mini):
-    assert suit(recipes.small(), many(100), mini, given=frozenset()) == (recipes.small(), [])
+    assert suit(recipes.small, {}, many(100), mini) == (recipes.small(), [])
     data = many(100, classes=("turn left", "turn right"))
-    changed, (note,) = suit(recipes.small(), data, mini, given=frozenset())
+    changed, (note,) = suit(recipes.small, {}, data, mini)
     assert changed == recipes.small(flip=0.0)
     prints(note, "flip", 2, "'turn left'")
-    assert suit(recipes.small(), data, mini, given=frozenset({"flip"})) == (recipes.small(), [])
+    assert suit(recipes.small, {"flip": 0.5}, data, mini) == (recipes.small(), [])
 
 
 def test_suit_few_items(mini):
     # 10 items are one step of 16 an epoch: 40 steps are 40 epochs, a tenth of them warm-up.
-    changed, (note,) = suit(recipes.small(), many(5), mini, given=frozenset())
+    changed, (note,) = suit(recipes.small, {}, many(5), mini)
     assert (changed.epochs, changed.warmup) == (40, 4.0)
     prints(note, "epochs", 10, 40)
-    assert suit(recipes.small(), many(5), mini, given=frozenset({"epochs"})) == (recipes.small(), [])
-    changed, _ = suit(recipes.small(warmup=2.0), many(5), mini, given=frozenset({"warmup"}))
+    assert suit(recipes.small, {"epochs": 10}, many(5), mini) == (recipes.small(), [])
+    changed, _ = suit(recipes.small, {"warmup": 2.0}, many(5), mini)
     assert (changed.epochs, changed.warmup) == (40, 2.0)
-    assert suit(recipes.paper(), many(5), mini, given=frozenset()) == (recipes.paper(), [])
+    assert suit(recipes.paper, {}, many(5), mini) == (recipes.paper(), [])
 
 
 @pytest.mark.parametrize(
@@ -198,7 +197,7 @@ def test_suit_few_items(mini):
 )
 def test_an_option_that_would_do_nothing_is_an_error(changes, head, parts):
     with refuses(RunError, *parts):
-        check_given_is_used(recipes.small(**changes), head, given=frozenset(changes))
-    check_given_is_used(recipes.small(), head, given=frozenset())
-    used = recipes.small(temporal="conv", conv_start="identity", context=4)
-    check_given_is_used(used, "prompt", given=frozenset({"temporal", "conv_start", "context"}))
+        check_overrides_are_used(recipes.small, changes, head)
+    check_overrides_are_used(recipes.small, {}, head)
+    used = {"temporal": "conv", "conv_start": "identity", "context": 4}
+    check_overrides_are_used(recipes.small, used, "prompt")

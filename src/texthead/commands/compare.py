@@ -14,7 +14,6 @@ from texthead.commands.options import (
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import DataError, RunError
 from texthead.files import locked
-from texthead.recipes import small
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
@@ -74,16 +73,10 @@ class Compare:
         if self.choose:
             check_out(out, resume=False)
         train_set, scored, scored_name = _divided(self.labelled.read(self.data), self)
-        changes = {"frames": self.frames, "size": self.size, "template": self.prompts.read_template()}
-        changes = {key: value for key, value in changes.items() if value is not None}
-        setting = Setting(
-            self.encoder,
-            clean=self.prompts.clean,
-            given=frozenset(changes),
-            cache=self.features.folder,
-            device=self.files.pick_device(),
-        )
-        ground, lines = make_ground(train_set, small(**changes, seed=self.seed), setting)
+        values = {"frames": self.frames, "size": self.size, "template": self.prompts.read_template()}
+        overrides = {"seed": self.seed, **{key: value for key, value in values.items() if value is not None}}
+        setting = Setting(self.encoder, self.prompts.clean, self.features.folder, self.files.pick_device())
+        ground, lines = make_ground(train_set, setting, overrides)
         for line in lines:
             notes().print(f"note: {line}")
         say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)

@@ -178,14 +178,15 @@ class Train:
         from texthead.runs.run import check_out
         from texthead.training import train as training
         from texthead.training.execution import Callbacks, Execution, RunInfo
-        from texthead.training.fit_recipe import check_given_is_used, suit
+        from texthead.training.fit_recipe import check_overrides_are_used, suit
         from texthead.training.tensorboard import TensorBoardLog
         from texthead.transfer.baselines import Comparison, are_few, baselines
 
-        recipe, given = RECIPES[self.recipe](**self.overrides), frozenset(self.overrides)
+        make = RECIPES[self.recipe]
+        recipe = make(**self.overrides)
         out = Path(self.out)
         check_out(out, resume=self.resume)
-        check_given_is_used(recipe, self.head, given=given)
+        check_overrides_are_used(make, self.overrides, self.head)
         device = self.files.pick_device()
         board = TensorBoardLog(out / "tensorboard") if self.tensorboard and rank() == 0 else None
         dataset = _read(self)
@@ -198,7 +199,7 @@ class Train:
             raise DataError(
                 f"--head {self.head}: {self.encoder} has no text encoder; use linear, normal, orthogonal or lda"
             )
-        recipe, changed = suit(recipe, parts.train, encoder, given=given)
+        recipe, changed = suit(make, self.overrides, parts.train, encoder)
         drawn = f" (drawn with seed {recipe.seed}, {self.held_out or HELD_OUT:.0%} a class)"
         _announce(parts, (*dataset.notes, *said, *changed), "" if splits_of(dataset) else drawn)
         say_names(labels, names, recipe.template if self.head == "text" and not any(sentences) else None)

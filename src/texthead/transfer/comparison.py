@@ -1,8 +1,11 @@
 """Run the methods of a comparison: encode items once, cross-validate, score held-out items."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +23,7 @@ from texthead.features.views import item_features
 from texthead.models.build import pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Bar, no_bar
-from texthead.recipes import Recipe
+from texthead.recipes import Recipe, small
 from texthead.runs.scores import Score
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import fill_templates, flat
@@ -46,32 +49,36 @@ class Setting:
     Args:
         source: the encoder, as `load_encoder` takes it.
         clean: whether labels become class names by taking underscores and the like out.
-        given: names of recipe values that the user gave, which are never changed.
         cache: folder of the feature cache.
         device: where the encoder runs; the CPU if None.
     """
 
     source: str
     clean: bool = True
-    given: frozenset[str] = frozenset()
     cache: Path | None = None
     device: torch.device | None = None
 
 
-def make_ground(train_set: Dataset, recipe: Recipe, setting: Setting) -> tuple[Ground, list[str]]:
-    """Return (encoder, names and recipe that all methods share, a line for each recipe value that the data changed)."""
+def make_ground(
+    train_set: Dataset, setting: Setting, overrides: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Ground, list[str]]:
+    """Return (encoder, names and recipe that all methods share, a line for each recipe value that the data changed).
+
+    The recipe is `small` with the overrides.
+    """
     labels = tuple(train_set.classes)
     names = tuple(clean_names(labels) if setting.clean else labels)
     encoder = load_encoder(setting.source)
     # Each fold has epochs of its own, and features are not flipped.
-    recipe, changes = suit(recipe, train_set, encoder, given=setting.given | {"epochs", "flip"})
+    fixed = {"epochs": small().epochs, "flip": small().flip}
+    recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
     encoder.visual.to(setting.device or torch.device("cpu")).eval()
     cache = FeatureCache(encoder_key(encoder.visual, pixels_for(recipe, encoder.visual.spec)), setting.cache)
     prompts = flat(fill_templates(recipe.template, names))
     sentences = load_encoder(setting.source, text=f"text:{minilm_folder()}", prompts=prompts)
 
     def suited(own: Recipe, items: Dataset) -> Recipe:
-        return suit(own, items, encoder, given=frozenset({"temporal"}))[0]
+        return suit(partial(replace, own), {"temporal": own.temporal}, items, encoder)[0]
 
     return Ground(encoder, sentences, labels, names, recipe, cache, suited), changes
 
