@@ -89,7 +89,7 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
         from texthead.commands.train import from_options
 
         # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
-        from_options(options, parser.parse_args(arguments, defaults=False)["train"])()
+        from_options(options.as_dict(), parser.parse_args(arguments, defaults=False)["train"].as_dict())()
     else:
         build(command_of(command), options.as_dict())()
 

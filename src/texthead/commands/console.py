@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from texthead.encoders.pairing import residual
-from texthead.errors import printable
+from texthead.errors import MediaError, printable
 from texthead.models.heads import CosineHead
 from texthead.models.prompt_head import PromptHead
 from texthead.parallel.distributed import rank
@@ -27,6 +27,18 @@ def notes() -> Console:
 def results() -> Console:
     """Standard output, for what a command is asked for."""
     return _console(stderr=False)
+
+
+def say_notes(lines: Iterable[str]) -> None:
+    """Print notes, each on a line of its own."""
+    for line in lines:
+        notes().print(f"note: {line}")
+
+
+def say_skipped(errors: Iterable[MediaError]) -> None:
+    """Print the files that cannot be read and are left out."""
+    for error in errors:
+        notes().print(f"skipped: {error}")
 
 
 class _Console(Console):

@@ -29,7 +29,7 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
     if not splits_of(dataset):
         dataset = dataset.with_drawn_split(HELD_OUT if part is None else part, seed=seed)
     elif part is not None:
-        raise DataError(f"--held-out {part}: {dataset.source} has its own splits {splits_of(dataset)}; leave it out")
+        raise DataError(f"held_out {part}: {dataset.source} has its own splits {splits_of(dataset)}; leave it out")
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
     if not len(train):
         raise DataError(f"{dataset.source}: no item of split 'train'; found {splits_of(dataset)}")
@@ -47,10 +47,12 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     Raises:
         DataError: a source with several splits of its own, or an item that is in both.
     """
-    for role, dataset, alone in (("DATA", train_set, {"train"}), ("--val", val_set, {"val", "test"})):
+    for role, dataset, alone in (("training", train_set, {"train"}), ("validation", val_set, {"val", "test"})):
         own = splits_of(dataset)
         if own and (len(own) > 1 or not set(own) <= alone):
-            raise DataError(f"{dataset.source}: has its own splits {own}, so it cannot be {role} beside another source")
+            raise DataError(
+                f"{dataset.source}: has its own splits {own}, so it cannot be {role} data beside another source"
+            )
     trained = {resolved(item.path) for item in train_set.items}
     both = [item for item in val_set.items if resolved(item.path) in trained]
     if both:
@@ -66,7 +68,7 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     if copies:
         told = f"{val_set.source}: {len(copies)} of {total} items are copies of training items"
         if not own:
-            raise DataError(f"{told}: name other data in --val")
+            raise DataError(f"{told}: name other validation data")
         said.append(f"{told} and not scored ({val_set.items[copies[0]].path})")
         val_set = val_set.pick(own)
     classes = set(train_set.classes)

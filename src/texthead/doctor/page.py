@@ -102,7 +102,7 @@ def write_page(
         _add_table(report, "what", [(finding.about, finding.detail) for finding in group], dataset)
     if gone:
         report.section("Left out")
-        report.text("A cleaned list (--fix) does without these.")
+        report.text("A cleaned list (`texthead doctor DATA --fix NEW.csv`) does without these.")
         _add_table(
             report, "path", [(str(dataset.items[position].path), why) for position, why in gone.items()], dataset
         )

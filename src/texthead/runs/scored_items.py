@@ -55,12 +55,12 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[D
         if not counts and split == "train":
             chosen, name = picked(run.was_trained_on), "the run's training"
         if not len(chosen):
-            found = counts or "no splits; leave out --split to score what the run held out"
+            found = counts or "no splits; leave out split to score what the run held out"
             raise DataError(f"{dataset.source}: no item of split {split!r}; found {found}")
     elif counts:
         name = next((name for name in ("test", "val") if name in counts), "")
         if not name:
-            raise DataError(f"{dataset.source}: only training items {counts}; pass --split train to score them")
+            raise DataError(f"{dataset.source}: only training items {counts}; pass split=train to score them")
         chosen = dataset.split(name)  # pyright: ignore[reportArgumentType]
     else:
         own = picked(run.was_held_out)
@@ -71,7 +71,7 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[D
     if seen and split != "train":
         raise DataError(
             f"{len(seen)} of {len(chosen)} items were trained on, there or as copies (the first: {seen[0].path}): "
-            "name other data, or pass --split train to score training items"
+            "name other data, or pass split=train to score training items"
         )
     return chosen, name
 
@@ -85,10 +85,10 @@ def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:
     mixed = [item for item in dataset.items if item.label in run.labels]
     if mixed:
         raise DataError(
-            f"--unknown {dataset.source}: {len(mixed)} items are of a class of the run ({mixed[0].label!r}): unknown "
+            f"unknown {dataset.source}: {len(mixed)} items are of a class of the run ({mixed[0].label!r}): unknown "
             "items are of none"
         )
     seen = [item for item in dataset.items if run.was_trained_on(item.path)]
     if seen:
-        raise DataError(f"--unknown {dataset.source}: {len(seen)} items were trained on (the first: {seen[0].path})")
+        raise DataError(f"unknown {dataset.source}: {len(seen)} items were trained on (the first: {seen[0].path})")
     return dataset

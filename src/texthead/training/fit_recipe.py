@@ -61,12 +61,12 @@ def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str
     if head == "text":
         keeps_templates_apart(recipe)
     rules = {
-        "conv_start": (recipe.temporal in ("conv", "token-conv"), "temporal conv or token-conv"),
-        "width": (recipe.temporal == "transformer", "temporal transformer"),
-        "layers": (recipe.temporal == "transformer", "temporal transformer"),
-        "context": (head == "prompt", "head prompt"),
-        "template_use": (head == "text", "head text"),
-        "template_pooling": (head == "text", "head text"),
+        "conv_start": (recipe.temporal in ("conv", "token-conv"), "temporal=conv or token-conv"),
+        "width": (recipe.temporal == "transformer", "temporal=transformer"),
+        "layers": (recipe.temporal == "transformer", "temporal=transformer"),
+        "context": (head == "prompt", "head=prompt"),
+        "template_use": (head == "text", "head=text"),
+        "template_pooling": (head == "text", "head=text"),
     }
     for name, (used, what) in rules.items():
         if name in overrides and not used:
