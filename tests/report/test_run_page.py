@@ -16,7 +16,7 @@ from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest, Reordered
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.report.probabilities import how_sure
-from texthead.report.run_page import Strip, relation_text, run_report
+from texthead.report.run_page import RunParts, Strip, relation_text, run_report
 
 NAMES = ["archery", SCRIPT, "yoga"]
 FRAMES = np.zeros((2, 6, 8, 3), dtype=np.uint8)
@@ -30,15 +30,13 @@ RECORDS: list[dict[str, object]] = [
 
 def build_page(**parts) -> Page:
     """Parse the report of a run of two classes with these parts."""
-    empty = {"recipe": {}, "records": [], "confusion": None, "correlation": None, "names": ["a", "b"]}
-    empty |= {"comparisons": [], "strips": [], "strings": {}}
-    return Page(run_report("run", **{**empty, **parts}).html())
+    return Page(run_report(RunParts("run", **{"names": ["a", "b"], **parts})).html())
 
 
 @pytest.fixture(scope="module")
 def full_page() -> str:
-    return run_report(
-        run_folder_name="runs/demo",
+    parts = RunParts(
+        title="runs/demo",
         recipe={"seed": 7, "optimiser": {"lr": 5e-06, "betas": (0.9, 0.98)}},
         records=RECORDS,
         confusion=CONFUSION,
@@ -53,7 +51,8 @@ def full_page() -> str:
         strings={name: f"a video of a person {name}." for name in NAMES},
         order=OrderTest(20, 60.0, (0, 1), (Reordered("reversed", 20.0, 40.0, 15.5, 60.25, 50.0),)),
         edited=f"renamed 'a' to '{SCRIPT}'",
-    ).html()
+    )
+    return run_report(parts).html()
 
 
 def test_run_report_holds_everything_and_runs_nothing(full_page):
@@ -178,7 +177,7 @@ def test_a_page_of_noisy_frames_can_still_be_sent():
     frames = rng.integers(0, 256, (8, 128, 128, 3), dtype=np.uint8)
     heats = {"said: a": rng.random((8, 7, 7)), "true: b": rng.random((8, 7, 7))}
     strip = Strip("x.mp4", frames, [("a", 0.6), ("b", 0.4)], "b", 2, heats)
-    report = run_report("run", {}, [], None, None, ["a", "b"], [], [strip], {})
+    report = run_report(RunParts("run", ["a", "b"], strips=[strip]))
     assert len(report.html()) < 750_000
 
 

@@ -59,7 +59,7 @@ class Compare:
     files: ReadingOptions = ReadingOptions()
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, notes, results, say_names
+        from texthead.commands.console import bar, results, say_names, say_notes, say_skipped
         from texthead.encoders.load import zero_shot_note
         from texthead.models.build import pixels_for
         from texthead.runs.run import check_out
@@ -72,13 +72,12 @@ class Compare:
         out = Path(self.out or "")
         if self.choose:
             check_out(out, resume=False)
-        train_set, scored, scored_name = _divided(self.labelled.read(self.data), self)
+        train_set, scored, scored_name = _divided(self.labelled.read_noted(self.data), self)
         values = {"frames": self.frames, "size": self.size, "template": self.prompts.read_template()}
         overrides = {"seed": self.seed, **{key: value for key, value in values.items() if value is not None}}
         setting = Setting(self.encoder, self.prompts.clean, self.features.folder, self.files.pick_device())
         ground, lines = make_ground(train_set, setting, overrides)
-        for line in lines:
-            notes().print(f"note: {line}")
+        say_notes(lines)
         say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
         pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
         reading = self.files.reading()
@@ -87,8 +86,7 @@ class Compare:
         if len(scored):
             tests, more = encoded(ground, scored, pixels, reading, "encode held-out items", bar)
             unreadable += more
-        for error in unreadable:
-            notes().print(f"skipped: {error}")
+        say_skipped(unreadable)
         if items.data.classes != list(ground.labels):
             lost = sorted(set(ground.labels) - set(items.data.classes))
             raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
@@ -120,8 +118,6 @@ def _divided(dataset: "Dataset", command: Compare) -> "tuple[Dataset, Dataset, s
     from texthead.data.dataset import splits_of
     from texthead.data.division import divide
 
-    for line in dataset.notes:
-        notes().print(f"note: {line}")
     unused = 0
     if splits_of(dataset):
         parts = divide(dataset, seed=command.seed, part=None, k=command.k)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from texthead.encoders.pairing import residual
-from texthead.errors import MediaError, printable
+from texthead.errors import MediaError, listed, printable
 from texthead.models.heads import CosineHead
 from texthead.models.prompt_head import PromptHead
 from texthead.parallel.distributed import rank
@@ -102,8 +102,7 @@ def say_names(labels: Sequence[str], names: Sequence[str], template: str | Seque
     say = notes()
     changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
     if changed:
-        more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
-        say.print(f"class names cleaned: {', '.join(changed[:8])}{more} (--names verbatim keeps them)")
+        say.print(f"class names cleaned: {listed(changed)} (--names verbatim keeps them)")
     if template is not None:
         more = f" and {len(names) - 1} more like it" if len(names) > 1 else ""
         one = template if isinstance(template, str) else template[0]

@@ -83,9 +83,7 @@ class Doctor:
             raise DataError(
                 f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
             )
-        dataset = self.labelled.read(self.data)
-        for line in dataset.notes:
-            notes().print(f"note: {line}")
+        dataset = self.labelled.read_noted(self.data)
         given = prompts.read_classes(self.classes) if self.classes else dict.fromkeys(dataset.classes)
         pictured = overview.candidates(dataset.labels) if out else ()
         facts = read_facts(dataset, workers=self.workers, seconds=float(self.limit), pictured=pictured, bar=bar)

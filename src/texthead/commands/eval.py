@@ -17,10 +17,8 @@ from texthead.commands.parser import argument, option
 from texthead.errors import DataError
 from texthead.files import write_csv
 from texthead.text import prompts
-from texthead.text.class_names import clean_names
 
 if TYPE_CHECKING:
-    from texthead.data.dataset import Dataset
     from texthead.evaluation import evaluate as evaluation
 
 
@@ -76,13 +74,17 @@ class Eval:
         protocol = self.protocol.on(run.protocol)
         device, reading = self.files.pick_device(), self.files.reading()
         run.model.to(device)
-        dataset, say = self.labelled.read(self.data), notes()
-        for line in dataset.notes:
-            say.print(f"note: {line}")
+        dataset, say = self.labelled.read_noted(self.data), notes()
         chosen, split_name = choose_scored(run, dataset, self.split)
         model, labels, names, sentences = run.model, list(run.labels), [], []
         if other:
-            labels, names, sentences = _other_classes(self, chosen)
+            labels, names, sentences = prompts.labelled_classes(
+                chosen.classes,
+                chosen.source,
+                self.classes,
+                template=self.prompts.template,
+                clean=self.prompts.clean,
+            )
         # Of any other split `choose_scored` has refused them.
         trained = sum(run.was_trained_on(item.path) for item in chosen.items) if self.split == "train" else 0
         if trained:
@@ -122,19 +124,6 @@ class Eval:
         if self.out and rank() == 0:
             _write_items(Path(self.out), result)
             results().print(f"items: {self.out}")
-
-
-def _other_classes(command: Eval, chosen: "Dataset") -> prompts.LabelledClasses:
-    """The classes of a new head: the data's own, or given ones under the data's labels."""
-    clean = command.prompts.clean
-    if command.zero_shot:
-        labels = chosen.classes
-        names = clean_names(labels) if clean else labels
-        return prompts.LabelledClasses(labels, names, [None] * len(labels))
-    assert command.classes is not None
-    classes = prompts.read_classes(command.classes)
-    prompts.check_template_fills(command.prompts.template, classes)
-    return prompts.classes_for(classes, chosen.classes, chosen.source, clean=clean)
 
 
 def _write_items(path: Path, result: "evaluation.Evaluation") -> None:

@@ -115,7 +115,7 @@ def _lda_ground(command: Head, labels: Sequence[str], encoder: "Encoder") -> "tu
     """Pretrained features and label places of the training items (of all, where the data has no splits)."""
     import torch
 
-    from texthead.commands.console import bar, notes
+    from texthead.commands.console import bar, say_skipped
     from texthead.data import dataset as datasets
     from texthead.data.dataset import splits_of
     from texthead.data.protocol import Protocol, Views
@@ -123,9 +123,7 @@ def _lda_ground(command: Head, labels: Sequence[str], encoder: "Encoder") -> "tu
     from texthead.features.views import Pretrained, own_pixels
 
     assert command.data is not None
-    dataset = command.labelled.read(command.data)
-    for line in dataset.notes:
-        notes().print(f"note: {line}")
+    dataset = command.labelled.read_noted(command.data)
     items = dataset.split("train") if splits_of(dataset) else dataset
     targets = torch.tensor(datasets.label_indices(items, labels))
     pixels = own_pixels(encoder.visual.spec)
@@ -133,8 +131,7 @@ def _lda_ground(command: Head, labels: Sequence[str], encoder: "Encoder") -> "tu
     cache = FeatureCache(encoder_key(encoder.visual, pixels))
     reading = command.files.reading(cache)
     found, positions, errors = Pretrained(encoder, protocol, reading, bar).features(items, "encode items")
-    for error in errors:
-        notes().print(f"skipped: {error}")
+    say_skipped(errors)
     return found, targets[positions]
 
 

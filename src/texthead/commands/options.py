@@ -53,6 +53,14 @@ class DataOptions:
             source, labels=self.labels, root=self.root, frame_template=self.frame_template, suffix=self.suffix
         )
 
+    def read_noted(self, source: str) -> "Dataset":
+        """Return the labelled files of a source, after its notes are printed."""
+        from texthead.commands.console import say_notes
+
+        dataset = self.read(source)
+        say_notes(dataset.notes)
+        return dataset
+
 
 @dataclass(frozen=True)
 class NameOptions:

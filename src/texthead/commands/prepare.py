@@ -47,9 +47,7 @@ class Prepare:
 
         say, out = notes(), Path(self.out)
         wanted = shards.ShardOptions(self.frames, self.short_side, self.quality, self.clips)
-        dataset = self.labelled.read(self.data)
-        for line in dataset.notes:
-            say.print(line)
+        dataset = self.labelled.read_noted(self.data)
         with bar("prepare", "clips") as progress:
             done = shards.prepare(
                 dataset,

@@ -54,7 +54,7 @@ class Report:
     files: ReadingOptions = ReadingOptions()
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, notes, results
+        from texthead.commands.console import bar, notes, results, say_notes
         from texthead.commands.score_table import calibrated, show_table
         from texthead.data.division import Division
         from texthead.encoders.encoder import as_visual
@@ -75,8 +75,7 @@ class Report:
             raise DataError(f"--out {out}: there is no folder {out.parent}; make it first")
         records = read_records(run.folder)
         dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
-        for line in dataset.notes:
-            say.print(f"note: {line}")
+        say_notes(dataset.notes)
         check_unknown_is_used(run, self.unknown)
         others = None if self.unknown is None else unknown_items(run, self.labelled.read(self.unknown))
         chosen, split_name = choose_scored(run, dataset, self.split)

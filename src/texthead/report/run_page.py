@@ -1,6 +1,7 @@
 """The report of a run: plain numbers, pictures and strings -> one page."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
+from texthead.errors import listed
 from texthead.evaluation import confusions
 from texthead.evaluation.frame_order import OrderTest
 from texthead.evaluation.intervals import wilson_interval
@@ -44,71 +46,90 @@ class Strip(NamedTuple):
     note: str = ""
 
 
-def run_report(
-    run_folder_name: str,
-    recipe: Mapping[str, object],
-    records: Sequence[Mapping[str, object]],
-    confusion: Integer[np.ndarray, "classes classes"] | None,
-    correlation: Float[np.ndarray, "classes classes"] | None,
-    names: Sequence[str],
-    comparisons: Sequence[tuple[str, str]],
-    strips: Sequence[Strip],
-    strings: Mapping[str, str],
-    *,
-    interval: tuple[float, float] | None = None,
-    classes: Sequence[confusions.ClassRow] = (),
-    rows_are_text: bool = True,
-    order: OrderTest | str = "",
-    sure: HowSure | None = None,
-    edited: str = "",
-) -> Report:
-    """The standard report of a run; a part for which nothing is given is left out.
+@dataclass(frozen=True)
+class RunParts:
+    """What the page of a run shows; a part that is empty or None is left out.
 
-    `records` are the lines of `metrics.jsonl`. `confusion` counts items, rows are the true classes. `correlation`
-    holds how alike the rows of the head are. `comparisons` pairs a way of working with its result, both as they
-    shall be read. `strings` maps each class name to the prompt that was encoded for it. `interval` is that of the
-    rate in percent; None takes every item for one alone. `classes` says how each class fared. `rows_are_text` says
-    whether its rows are what a text encoder gave. `order` is a test of the frames' order, or why there is none; `sure`
-    is how far its probabilities can be taken at their word. `edited` says which run's classes were edited, and how.
+    Args:
+        title: the run's name.
+        names: the class names.
+        recipe: settings and their values.
+        records: the lines of `metrics.jsonl`.
+        confusion: counts of items; rows are the true classes.
+        correlation: how alike the rows of the head are.
+        comparisons: pairs of a method and its result, as they shall be read.
+        strips: clips with their frames.
+        strings: the prompt of each class name.
+        interval: of the rate, in percent; None takes every item for one alone.
+        classes: how each class fared.
+        rows_are_text: whether the rows are what a text encoder gave.
+        order: a test of the frames' order, or why there is none.
+        sure: how far probabilities can be taken at their word.
+        edited: which run's classes were edited, and how.
+    """
+
+    title: str
+    names: Sequence[str]
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    records: Sequence[Mapping[str, object]] = ()
+    confusion: Integer[np.ndarray, "classes classes"] | None = None
+    correlation: Float[np.ndarray, "classes classes"] | None = None
+    comparisons: Sequence[tuple[str, str]] = ()
+    strips: Sequence[Strip] = ()
+    strings: Mapping[str, str] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    classes: Sequence[confusions.ClassRow] = ()
+    rows_are_text: bool = True
+    order: OrderTest | str = ""
+    sure: HowSure | None = None
+    edited: str = ""
+
+
+def run_report(parts: RunParts) -> Report:
+    """Return the standard report of a run.
 
     Raises: TextheadError when a matrix doesn't fit the names.
     """
-    report = Report(title=run_folder_name, subtitle=f"{len(names)} classes: {_listed(names, 6)}")
-    frozen = recipe.get("freeze_encoder") is True
-    report.numbers(_headline(records, confusion, names, interval, frozen=frozen))
-    if comparisons:
+    report = Report(title=parts.title, subtitle=f"{len(parts.names)} classes: {listed(parts.names, 6)}")
+    frozen = parts.recipe.get("freeze_encoder") is True
+    report.numbers(_headline(parts.records, parts.confusion, parts.names, parts.interval, frozen=frozen))
+    if parts.comparisons:
         report.section("Comparison")
-        report.table(["method", "result"], comparisons, align=["left", "left"])
-    told = ["loss"] * bool(_with_number(records, "train", "loss"))
-    told += ["validation accuracy"] * bool(_with_number(records, "val", "top1"))
+        report.table(["method", "result"], parts.comparisons, align=["left", "left"])
+    told = ["loss"] * bool(_with_number(parts.records, "train", "loss"))
+    told += ["validation accuracy"] * bool(_with_number(parts.records, "val", "top1"))
     if told:
         report.section("Training")
-        report.figure(figures.plot_curves(records), f"Over the training steps: {' and '.join(told)}.")
-    if confusion is not None or correlation is not None:
+        report.figure(figures.plot_curves(parts.records), f"Over the training steps: {' and '.join(told)}.")
+    if parts.confusion is not None or parts.correlation is not None:
         report.section("Classes")
-        _add_maps(report, confusion, correlation, names)
-    if confusion is not None and correlation is not None:
-        report.text(relation_text(confusions.relation(confusion, correlation), rows_are_text=rows_are_text))
-        _add_pairs(report, confusions.confused_pairs(confusion, correlation, names), len(names))
-    if classes:
-        _add_class_table(report, classes)
-    if sure is not None:
-        add_how_sure(report, sure)
-    if order:
+        _add_maps(report, parts.confusion, parts.correlation, parts.names)
+    if parts.confusion is not None and parts.correlation is not None:
+        report.text(
+            relation_text(confusions.relation(parts.confusion, parts.correlation), rows_are_text=parts.rows_are_text)
+        )
+        _add_pairs(report, confusions.confused_pairs(parts.confusion, parts.correlation, parts.names), len(parts.names))
+    if parts.classes:
+        _add_class_table(report, parts.classes)
+    if parts.sure is not None:
+        add_how_sure(report, parts.sure)
+    if parts.order:
         report.section("Order of frames")
-        _add_order(report, order)
-    _add_strips(report, "Surest mistakes", [strip for strip in strips if strip.truth not in (None, strip.top[0][0])])
-    _add_strips(report, "Surest hits", [strip for strip in strips if strip.truth in (None, strip.top[0][0])])
-    if recipe:
+        _add_order(report, parts.order)
+    _add_strips(
+        report, "Surest mistakes", [strip for strip in parts.strips if strip.truth not in (None, strip.top[0][0])]
+    )
+    _add_strips(report, "Surest hits", [strip for strip in parts.strips if strip.truth in (None, strip.top[0][0])])
+    if parts.recipe:
         report.section("Recipe")
-        report.table(["setting", "value"], [(key, str(value)) for key, value in _flat(recipe)])
-    if edited:
+        report.table(["setting", "value"], [(key, str(value)) for key, value in _flat(parts.recipe)])
+    if parts.edited:
         report.section("Edits")
-        report.text(edited)
-    if strings:
+        report.text(parts.edited)
+    if parts.strings:
         report.section("Prompts")
         report.text("The text head was made of exactly these strings.")
-        report.table(["class", "prompt"], list(strings.items()))
+        report.table(["class", "prompt"], list(parts.strings.items()))
     return report
 
 
@@ -164,7 +185,7 @@ def _add_maps(
     report.figures(pairs, wide=True)
     missing = figures.without_glyph(names)
     if missing:
-        report.text(f"The font of the pictures has no letters for {_listed(missing, 6)}: boxes stand there.")
+        report.text(f"The font of the pictures has no letters for {listed(missing, 6)}: boxes stand there.")
 
 
 def relation_text(found: confusions.Relation | None, *, rows_are_text: bool) -> str:
@@ -285,11 +306,6 @@ def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, obj
     return entries
 
 
-def _listed(names: Sequence[str], most: int) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
-
-
 def write_report(
     path: Path,
     folder: Path,
@@ -306,16 +322,16 @@ def write_report(
     strings = {label: prompt if isinstance(prompt, str) else " | ".join(prompt) for label, prompt in shown.items()}
     weight = model.head.weight.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     own = table.rows[-1][1] if table.rows else None
-    report = run_report(
+    parts = RunParts(
         folder.resolve().name,
-        _settings(about),
-        records,
-        own.confusion() if own else None,
-        class_correlation(weight).numpy(),
         model.names,
-        table.pairs(),
-        strips,
-        strings,
+        recipe=_settings(about),
+        records=records,
+        confusion=own.confusion() if own else None,
+        correlation=class_correlation(weight).numpy(),
+        comparisons=table.pairs(),
+        strips=strips,
+        strings=strings,
         interval=own.interval if own else None,
         classes=own.classes if own else (),
         rows_are_text=about["head"]["kind"] == "text" and about["head"]["type"] != "TrainableHead",
@@ -323,7 +339,7 @@ def write_report(
         sure=sure,
         edited=_edited(**classes["edited"]) if "edited" in classes else "",
     )
-    report.write(path)
+    run_report(parts).write(path)
 
 
 def _settings(about: Mapping[str, Any]) -> dict[str, object]:

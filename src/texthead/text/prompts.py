@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.errors import DataError
+from texthead.errors import DataError, listed
 from texthead.files import read_value
 from texthead.text.class_names import check_names, clean_name, clean_names, read_names, text_lines
 
@@ -172,8 +172,7 @@ def classes_to_train(
         raise DataError(f"head {head} makes no rows of sentences: leave them out of {file}")
     places = [found.labels.index(label) for label in labels]
     rest = [label for label in found.labels if label not in labels]
-    more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
-    lines = [f"{file}: without a training item, and so left out: {', '.join(rest[:8])}{more}"] if rest else []
+    lines = [f"{file}: without a training item, and so left out: {listed(rest)}"] if rest else []
     return [found.names[place] for place in places], [found.sentences[place] for place in places], lines
 
 
