@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from texthead.commands.options import DataOptions, ProtocolOptions, ReadingOptions, Split, check_order
-from texthead.commands.parser import argument, option
+from texthead.commands.options import LabelledRun, Split
+from texthead.commands.parser import option
 from texthead.errors import listed
 
 if TYPE_CHECKING:
@@ -16,31 +16,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate:
+class Calibrate(LabelledRun):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
     Args:
-        run: a run folder
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
         split: val, else test, else what the run held out, if not given; train: of it what --k did not draw
         unknown: items that are of no class of the run, beside those of DATA that are of none
         false_accept: share of unknown items that may get a name (0-1)
         coverage: share of prediction sets that shall hold the label (0-1)
     """
 
-    NAME: ClassVar = "calibrate"
-    HELP: ClassVar = "fit a temperature, a rejection threshold and prediction sets on held-out items"
-    USAGE: ClassVar = "texthead calibrate RUN DATA [--unknown DATA2] [options]"
-
-    run: str = argument("RUN")
-    data: str = argument("DATA")
-    labelled: DataOptions = DataOptions()
     split: Split | None = None
     unknown: str | None = option(None, "DATA2")
     false_accept: float = option(0.05, "RATE")
     coverage: float = option(0.9, "RATE")
-    protocol: ProtocolOptions = ProtocolOptions()
-    files: ReadingOptions = ReadingOptions()
 
     def __call__(self) -> None:
         import torch
@@ -57,10 +46,7 @@ class Calibrate:
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage}
         calibration.check_promises(0, 0, **rates)
-        check_order("calibrate", self.run, self.data)
-        run = runs.load_run(self.run)
-        protocol = self.protocol.on(run.protocol)
-        run.model.to(self.files.pick_device())
+        run, protocol = self.load()
         dataset = self.labelled.read_noted(self.data)
         others = None if self.unknown is None else self.labelled.read(self.unknown)
         known, unknown, split, copies, lines = calibration_items(run, dataset, others, self.split)

@@ -55,8 +55,6 @@ class ShowClasses:
     """
 
     NAME: ClassVar = "classes RUN list"
-    HELP: ClassVar = "labels, prompts and where rows came from"
-    USAGE: ClassVar = "texthead classes RUN list [options]"
 
     json: bool = False
 
@@ -92,8 +90,6 @@ class AddClasses:
     """
 
     NAME: ClassVar = "classes RUN add"
-    HELP: ClassVar = "text rows for more classes"
-    USAGE: ClassVar = "texthead classes RUN add [NAME...] --out FOLDER [options]"
 
     classes: list[str] = argument("NAME", nargs="*")
     from_: str | None = option(None, "FILE")
@@ -152,8 +148,6 @@ class RenameClass:
     """
 
     NAME: ClassVar = "classes RUN rename"
-    HELP: ClassVar = "another label for a class"
-    USAGE: ClassVar = "texthead classes RUN rename OLD NEW --out FOLDER [options]"
 
     old: str = argument("OLD")
     new: str = argument("NEW")
@@ -189,8 +183,6 @@ class RemoveClasses:
     """
 
     NAME: ClassVar = "classes RUN remove"
-    HELP: ClassVar = "fewer classes"
-    USAGE: ClassVar = "texthead classes RUN remove NAME... --out FOLDER"
 
     classes: list[str] = argument("NAME", nargs="+")
     edited: EditedOptions
@@ -212,8 +204,6 @@ class MergeClasses:
     """
 
     NAME: ClassVar = "classes RUN merge"
-    HELP: ClassVar = "several classes as one"
-    USAGE: ClassVar = "texthead classes RUN merge NAME NAME... --into NAME --out FOLDER"
 
     classes: list[str] = argument("NAME", nargs="+")
     into: str = option(metavar="NAME")
@@ -228,17 +218,16 @@ class MergeClasses:
 
 @dataclass(frozen=True, kw_only=True)
 class Classes:
-    """The classes of a finished run: texthead classes RUN list|add|rename|remove|merge.
+    """Show or edit the classes of a run.
 
-    An edit writes another run, in which all other classes are the same.
+    texthead classes RUN list|add|rename|remove|merge. An edit writes another run, in which all other classes are the
+    same.
 
     Args:
         run: a run folder
     """
 
-    NAME: ClassVar = "classes"
-    HELP: ClassVar = "show the classes of a run, or make a run with other ones"
-    USAGE: ClassVar = "texthead classes RUN [options]"
+    USAGE: ClassVar = "texthead classes RUN [options]"  # Actions get their names from it.
     ACTIONS: ClassVar = (ShowClasses, AddClasses, RenameClass, RemoveClasses, MergeClasses)
 
     run: str = argument("RUN")

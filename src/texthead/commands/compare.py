@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from texthead.commands.options import (
     CacheOptions,
@@ -40,10 +40,6 @@ class Compare:
         out: the run folder to make, with --choose
         seed: random seed
     """
-
-    NAME: ClassVar = "compare"
-    HELP: ClassVar = "quick recognisers side by side, and the best as a run"
-    USAGE: ClassVar = "texthead compare DATA [--k K] [--choose --out RUN] [options]"
 
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import TYPE_CHECKING, get_args
 
 from texthead.commands.options import CacheOptions, DataOptions, TemplateOptions, default_workers
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
@@ -45,10 +45,6 @@ class Doctor:
         workers: processes that decode
         device: auto, cpu, cuda or cuda:N
     """
-
-    NAME: ClassVar = "doctor"
-    HELP: ClassVar = "what is wrong with files, splits and class names"
-    USAGE: ClassVar = "texthead doctor DATA [--classes NAMES] [options]"
 
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()

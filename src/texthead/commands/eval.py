@@ -2,18 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from texthead.commands.options import (
-    BaselineOptions,
-    DataOptions,
-    ProtocolOptions,
-    ReadingOptions,
-    Split,
-    TemplateOptions,
-    check_order,
-)
-from texthead.commands.parser import argument, option
+from texthead.commands.options import BaselineOptions, LabelledRun, Split, TemplateOptions
+from texthead.commands.parser import option
 from texthead.errors import DataError
 from texthead.files import write_csv
 from texthead.text import prompts
@@ -23,12 +15,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval:
+class Eval(LabelledRun):
     """Score a run on labelled data: every item once.
 
     Args:
-        run: a run folder
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
         classes: names.txt, classes.json or 'a, b': a new text head for these
         zero_shot: a new text head for the data's own labels
         split: test, else val, if not given
@@ -36,22 +26,13 @@ class Eval:
         out: write a CSV with one line an item
     """
 
-    NAME: ClassVar = "eval"
-    HELP: ClassVar = "score a run on labelled data"
-    USAGE: ClassVar = "texthead eval RUN DATA [options]"
-
-    run: str = argument("RUN")
-    data: str = argument("DATA")
-    labelled: DataOptions = DataOptions()
     classes: str | None = None
     zero_shot: bool = False
     prompts: TemplateOptions = TemplateOptions()
     split: Split | None = None
-    protocol: ProtocolOptions = ProtocolOptions()
     beside: BaselineOptions = BaselineOptions()
     per_class: bool = False
     out: str | None = option(None, "FILE")
-    files: ReadingOptions = ReadingOptions()
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results, say_names, say_other_classes, say_prompts
@@ -60,7 +41,6 @@ class Eval:
         from texthead.encoders.load import zero_shot_note
         from texthead.evaluation import evaluate as evaluation
         from texthead.parallel.distributed import rank
-        from texthead.runs import run as runs
         from texthead.runs.scored_items import choose_scored
         from texthead.transfer.baselines import before_training, eval_baselines
 
@@ -68,12 +48,9 @@ class Eval:
             raise DataError("--classes and --zero-shot both name the classes: give one")
         other = self.classes is not None or self.zero_shot
         self.prompts.check_used(other, "--classes or --zero-shot")
-        check_order("eval", self.run, self.data)
         template = self.prompts.read_template()
-        run = runs.load_run(self.run)
-        protocol = self.protocol.on(run.protocol)
-        device, reading = self.files.pick_device(), self.files.reading()
-        run.model.to(device)
+        run, protocol = self.load()
+        reading = self.files.reading()
         dataset, say = self.labelled.read_noted(self.data), notes()
         chosen, split_name = choose_scored(run, dataset, self.split)
         model, labels, names, sentences = run.model, list(run.labels), [], []
@@ -94,7 +71,8 @@ class Eval:
         if other:
             say_names(labels, names, None)
             say_other_classes(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
-            model = run.with_classes(labels, names=names, template=template, prompts=sentences).model.to(device)
+            model = run.with_classes(labels, names=names, template=template, prompts=sentences).model
+            model.to(self.files.pick_device())
             say_prompts(labels, model.head.prompts)  # pyright: ignore
         with bar("score", "files") as progress:
             result = evaluation.evaluate(model, chosen, protocol, reading, progress=progress)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.options import DataOptions, NameOptions, ReadingOptions
 from texthead.commands.parser import argument, option
@@ -34,10 +34,6 @@ class Head:
         out: write the rows as safetensors
         seed: random seed of random rows
     """
-
-    NAME: ClassVar = "head"
-    HELP: ClassVar = "make and look at the rows of a head"
-    USAGE: ClassVar = "texthead head CLASSES [options]"
 
     classes: str = argument("CLASSES")
     init: Literal["text", "normal", "orthogonal", "lda"] = "text"

@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from texthead.commands.options import resized
 from texthead.commands.parser import PositiveInt, argument, option
@@ -47,12 +47,8 @@ class Import:
         test_scale: factor of the cosines, or learned
     """
 
-    NAME: ClassVar = "import"
-    HELP: ClassVar = "a published checkpoint -> a run"
-    USAGE: ClassVar = "texthead import FILE --classes NAMES --out RUN [options]"
-
     file: str = argument("FILE")
-    classes: str = option()
+    classes: str = option(metavar="NAMES")
     out: str = option(metavar="RUN")
     kind: Literal["openai", "text4vis", "text4vis-nce", "actionclip", "vifi-clip"] | None = None
     encoder: str | None = option(None, "SOURCE")

@@ -21,7 +21,7 @@ import re
 import shutil
 import sys
 import typing
-from argparse import SUPPRESS, Action, ArgumentError
+from argparse import SUPPRESS, Action, ArgumentError, _SubParsersAction
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,8 @@ def chosen_action() -> Any:
 def add_command(commands: Any, command: type) -> None:
     """Add a command and its actions to the subcommands of a parser."""
     parser = parser_of(command)
-    commands.add_subcommand(_word(command), parser, help=command.HELP)
+    summary = (parse(command.__doc__ or "").short_description or "").rstrip(".")
+    commands.add_subcommand(_word(command), parser, help=summary[:1].lower() + summary[1:])
     if actions := getattr(command, "ACTIONS", ()):
         # jsonargparse wants outer commands added before inner ones.
         inner = parser.add_subcommands(required=True, dest="action", metavar="ACTION")
@@ -101,24 +102,41 @@ def add_command(commands: Any, command: type) -> None:
             add_command(inner, action)
 
 
+def _name(command: type) -> str:
+    """Return the name of a command (its NAME, else that of the class), as in `train` or `classes RUN add`."""
+    return getattr(command, "NAME", command.__name__.lower())
+
+
 def _word(command: type) -> str:
     """Return what one types for a command or an action: the last word of its name."""
-    return command.NAME.rpartition(" ")[2]
+    return _name(command).rpartition(" ")[2]
 
 
 def parser_of(command: type, *, exit_on_error: bool = True) -> "Parser":
     """Return the parser of a command; a mistake ends the program, or is an `argparse.ArgumentError`."""
     about = parse(command.__doc__ or "")
     parser = Parser(
-        prog=f"texthead {command.NAME}",
-        usage=command.USAGE,
+        prog=f"texthead {_name(command)}",
         description=" ".join(filter(None, (about.short_description, about.long_description))),
         exit_on_error=exit_on_error,
     )
     _add_options(parser, command, parser)
     if hasattr(command, "extend"):
         command.extend(parser)
+    parser.usage = getattr(command, "USAGE", None) or _usage(parser, command)
     return parser
+
+
+def _usage(parser: ArgumentParser, command: type) -> str:
+    """Return the arguments and required options of a command in one line."""
+    words, places = [f"texthead {_name(command)}"], {"?": "[{}]", "*": "[{}...]", "+": "{}..."}
+    for action in parser._actions:
+        if not action.option_strings:
+            words.append(places.get(str(action.nargs), "{}").format(action.metavar))
+        elif action.required:
+            words.append(f"{action.option_strings[-1]} {action.metavar}")
+    others = any(action.option_strings and not action.required for action in parser._actions if action.dest != "help")
+    return " ".join([*words, *["[options]"] * others])
 
 
 def groups_of(command: type) -> dict[str, type]:
@@ -148,8 +166,8 @@ def _key(field: dataclasses.Field) -> str:
 def _add_options(parser: ArgumentParser, holder: type, target: Any) -> None:
     """Add the options of a command, or of a group, to a parser or to a titled section of its help."""
     hints, groups = typing.get_type_hints(holder, include_extras=True), groups_of(holder)
-    about = parse(holder.__doc__ or "")
-    texts = {each.arg_name: " ".join((each.description or "").split()) for each in about.params}
+    params = [each for kind in reversed(holder.__mro__) for each in parse(kind.__doc__ or "").params]
+    texts = {each.arg_name: " ".join((each.description or "").split()) for each in params}
     for field in dataclasses.fields(holder):
         if field.name in groups:
             group = groups[field.name]
@@ -194,13 +212,6 @@ def _plain(message: str) -> str:
         # The parser quotes the whole file.
         found = text.removeprefix("Unexpected config: ")
         return f"--config needs lines `option: value`, as --print-config prints them, got {found[:40]!r}"
-    required = re.fullmatch(r"the following arguments are required: (\w+(?:\.\w+)?)\.(\w+)", text)
-    if required:
-        command, name = required[1].replace(".", " RUN "), required[2]
-        positional = {"data": "DATA", "run": "RUN", "classes": "CLASSES", "file": "FILE"}
-        positional |= {"old": "OLD", "new": "NEW"} | ({"classes": "NAME"} if " RUN " in command else {})
-        positional = {k: v for k, v in positional.items() if (command, k) != ("import", "classes")}
-        return f"{command} needs {positional.get(name, f'--{name}')} (see texthead {command} --help)"
     option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
     if option:
         return f"texthead {option[1]} has no option {option[2]!r} (given in --config)"
@@ -245,9 +256,20 @@ class Parser(ArgumentParser):
             self.error(f"--config {path}: {error}")
         return super().parse_path(path, *args, **kwargs)
 
+    def _needs(self, word: str, *words: str) -> str:
+        """Return a line on what is missing: by the words for the commands, and the name of the argument."""
+        if words:
+            commands = next(action for action in self._actions if isinstance(action, _SubParsersAction))
+            return commands.choices[word]._needs(*words)
+        action = next(action for action in self._actions if action.dest == word)
+        typed = action.option_strings[-1] if action.option_strings else action.metavar
+        command = self.prog.replace(" [options]", "").removeprefix("texthead ")
+        return f"{command} needs {typed} (see texthead {command} --help)"
+
     def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Print the message and exit with 2, unless the parser was made to raise it."""
-        line = _plain(message)
+        required = re.fullmatch(r"the following arguments are required: ([\w.]+)", message)
+        line = self._needs(*required[1].split(".")) if required else _plain(message)
         if not self.exit_on_error:
             raise ArgumentError(None, line) from ex
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", line)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from texthead.commands.options import DataOptions, default_workers
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
@@ -25,10 +24,6 @@ class Prepare:
         skip_unreadable: leave out and list files that cannot be read
         workers: processes, each of which writes a shard at a time
     """
-
-    NAME: ClassVar = "prepare"
-    HELP: ClassVar = "decode once: videos -> shards that read fast"
-    USAGE: ClassVar = "texthead prepare DATA --out SHARDS [options]"
 
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()

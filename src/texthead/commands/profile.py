@@ -4,7 +4,7 @@ import resource
 import statistics
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument
 from texthead.errors import EncoderError
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """Count parameters and multiply-adds of one clip, true and by the paper's convention; no weights are needed.
+    """Count parameters and multiply-adds of one clip.
+
+    Prints both true counts and those of the paper's convention; no weights are needed.
 
     Args:
         encoder: mini, openclip:ARCH or timm:NAME
@@ -31,10 +33,6 @@ class Profile:
         measure: run it with random weights: memory and clips/s
         device: auto, cpu, cuda or cuda:N
     """
-
-    NAME: ClassVar = "profile"
-    HELP: ClassVar = "count parameters and multiply-adds"
-    USAGE: ClassVar = "texthead profile ENCODER [options]"
 
     encoder: str = argument("ENCODER")
     frames: PositiveInt = 1

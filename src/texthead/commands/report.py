@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from texthead.commands.options import BaselineOptions, DataOptions, ReadingOptions, Split
 from texthead.commands.parser import NonNegativeInt, UpTo12, argument, option
@@ -36,10 +36,6 @@ class Report:
         hits: surest right answers, up to 12
         saliency: how many of those get a saliency map; 0: none, which is faster
     """
-
-    NAME: ClassVar = "report"
-    HELP: ClassVar = "an HTML report of a run"
-    USAGE: ClassVar = "texthead report RUN [DATA] [options]"
 
     run: str = argument("RUN")
     data: str | None = argument("DATA", nargs="?")

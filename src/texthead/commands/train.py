@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
@@ -69,7 +69,9 @@ _RECIPE_HELP = {
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train on class folders, a CSV (path,label[,split][,group]), a list or a datasets folder.
+    """Train a run on labelled videos or images.
+
+    DATA is class folders, a CSV (path,label[,split][,group]), a list, prepared shards or a datasets folder.
 
     Args:
         data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
@@ -90,10 +92,6 @@ class Train:
         tensorboard: write the metrics into RUN/tensorboard too, as they come (pip install texthead[tensorboard])
         recipe: source of the recipe values that are not given
     """
-
-    NAME: ClassVar = "train"
-    HELP: ClassVar = "labelled videos or images -> a run"
-    USAGE: ClassVar = "texthead train DATA --out RUN [options]"
 
     data: str = argument("DATA")
     val: str | None = option(None, "DATA")
