@@ -138,7 +138,7 @@ class ProtocolOptions:
             raise DataError(f"--pooling {self.pooling} does nothing with one view: give --views too, as 4x3")
         if self.crops_along is not None and views.crops != 3:
             raise DataError(f"--crops-along {self.crops_along} is for three crops: give --views too, as 1x3")
-        pixels = resized(own.sizes, self.resize)
+        pixels = own.sizes.with_resize(self.resize)
         return Protocol(self.frames or own.frames, pixels, views, self.pooling or own.pooling)
 
     def changes(self, own: "Protocol") -> list[tuple[str, object]]:
@@ -149,19 +149,6 @@ class ProtocolOptions:
             ("short side", self.resize, own.sizes.resize),
         )
         return [(name, value) for name, value, before in ways if value not in (None, before)]
-
-
-def resized(pixels: "Pixels", resize: int | None) -> "Pixels":
-    """Return the sizes with another short side before cropping, if one is given.
-
-    Raises:
-        DataError: a short side below the crop.
-    """
-    from dataclasses import replace
-
-    if resize is not None and resize < pixels.size:
-        raise DataError(f"--resize {resize}: the crop has {pixels.size} pixels, the short side must not be less")
-    return replace(pixels, resize=resize or pixels.resize)
 
 
 @dataclass(frozen=True)

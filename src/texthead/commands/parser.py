@@ -145,6 +145,24 @@ def groups_of(command: type) -> dict[str, type]:
     return {f.name: hints[f.name] for f in dataclasses.fields(command) if dataclasses.is_dataclass(hints[f.name])}
 
 
+def texts_of(holder: type) -> dict[str, str]:
+    """Return what the docs of a dataclass, and of those that it builds on, say of each field."""
+    params = [each for kind in reversed(holder.__mro__) for each in parse(kind.__doc__ or "").params]
+    return {each.arg_name: " ".join((each.description or "").split()) for each in params}
+
+
+def values_of(command: Any) -> dict[str, Any]:
+    """Return the options of a command and their values, those of its groups among them."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(command):
+        value = getattr(command, field.name)
+        if dataclasses.is_dataclass(value):
+            values |= values_of(value)
+        elif not field.metadata.get("extra"):
+            values[_key(field)] = value
+    return values
+
+
 def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
     """Return the command with its options; groups take theirs, and `more` are fields that no option fills."""
     for action in getattr(command, "ACTIONS", ()):
@@ -166,8 +184,7 @@ def _key(field: dataclasses.Field) -> str:
 def _add_options(parser: ArgumentParser, holder: type, target: Any) -> None:
     """Add the options of a command, or of a group, to a parser or to a titled section of its help."""
     hints, groups = typing.get_type_hints(holder, include_extras=True), groups_of(holder)
-    params = [each for kind in reversed(holder.__mro__) for each in parse(kind.__doc__ or "").params]
-    texts = {each.arg_name: " ".join((each.description or "").split()) for each in params}
+    texts = texts_of(holder)
     for field in dataclasses.fields(holder):
         if field.name in groups:
             group = groups[field.name]

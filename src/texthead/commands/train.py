@@ -3,14 +3,24 @@
 from argparse import SUPPRESS, ArgumentError
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from texthead.commands.options import BaselineOptions, DataOptions, NameOptions, ReadingOptions
-from texthead.commands.parser import PositiveInt, argument, build, extra, groups_of, option, parser_of
+from texthead.commands.parser import (
+    PositiveInt,
+    argument,
+    build,
+    extra,
+    groups_of,
+    option,
+    parser_of,
+    texts_of,
+    values_of,
+)
 from texthead.errors import DataError, RunError
 from texthead.recipes import RECIPES, HeadKind, Recipe, small
 from texthead.text import prompts
@@ -22,49 +32,6 @@ if TYPE_CHECKING:
     from texthead.features.reading import Reading
     from texthead.models.recognizer import Recognizer
     from texthead.transfer.baselines import Comparison
-
-
-_RECIPE_HELP = {
-    "frames": "frames of a clip",
-    "size": "side of the crop in pixels",
-    "resize": "short side before cropping in pixels",
-    "origin": "frame of a segment in testing, or windows of 128 frames",
-    "pooling": "what is averaged over views in testing",
-    "crops_along": "where three crops lie in testing",
-    "crop": "training crop: fixed size, or a box of random area",
-    "area": "range of the random box's area",
-    "ratio": "range of the random box's width over height",
-    "flip": "probability of mirroring a clip",
-    "gray": "probability of a gray clip",
-    "epochs": "passes over the training items",
-    "batch": "clips an optimiser step",
-    "accumulate": "passes that a step is split into",
-    "lr": "peak rate of what was pretrained",
-    "lr_new": "peak rate of temporal module and trainable head",
-    "weight_decay": "AdamW's",
-    "beta1": "AdamW's",
-    "beta2": "AdamW's",
-    "warmup": "epochs of linear warm-up",
-    "schedule_every": "steps between changes of the rate",
-    "clip_norm": "largest gradient norm; 0: no limit",
-    "precision": "of the forward pass",
-    "freeze_batchnorm": "keep batch-norm statistics",
-    "freeze_encoder": "train on frame features that are encoded once",
-    "grad_checkpointing": "run blocks again in the backward pass: less memory, more time",
-    "patch_dropout": "part of a ViT's patches left out of each frame in training: faster",
-    "scale": "logit scale at the start",
-    "learn_scale": "train the logit scale",
-    "center": "subtract the mean pretrained training feature",
-    "temporal": "module between frames and head, or convolutions over frames inside the encoder",
-    "conv_start": "what those convolutions start as",
-    "width": "of the temporal transformer's blocks",
-    "layers": "blocks of the temporal transformer",
-    "template": "prompt with exactly one {}, or a .txt with one a line",
-    "template_use": "several templates in training: mean row, or one drawn a class and pass",
-    "template_pooling": "several templates in testing: mean row, or mean of probabilities",
-    "context": "learned vectors in front of the name (head prompt); 0: the template's words to begin with",
-    "seed": "of every draw",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +87,12 @@ class Train:
         """Add the recipe's values, which have no defaults of their own, and --config."""
         parser.add_argument("--config", action="config", help="YAML with any of these options")
         group = parser.add_argument_group("recipe", "what is not given here comes from the recipe")
+        texts = texts_of(Recipe)
         for field in fields(Recipe):
             if field.name == "name":
                 continue
             flag, value = f"--{field.name.replace('_', '-')}", getattr(small(), field.name)
-            text = f"{_RECIPE_HELP[field.name]}; small: {_spoken(value)}"
+            text = f"{texts[field.name].rstrip('.').partition(';')[0]}; small: {_spoken(value)}"
             if field.type is bool:
                 yes_no = ActionYesNo(no_prefix="no-")
                 group.add_argument(flag, action=yes_no, default=SUPPRESS, help=f"{text} (or --no-...)")
@@ -135,20 +103,8 @@ class Train:
     @property
     def begun(self) -> dict[str, Any]:
         """What --resume takes from the run folder: these options, and the recipe values that were given."""
-        return {
-            "baselines": self.beside.baselines,
-            "skip_unreadable": self.files.skip_unreadable,
-            "checkpoint_every": self.checkpoint_every,
-            **{key: getattr(self, key) for key in ("encoder", "text", "classes", "val")},
-            **asdict(self.labelled),
-            "head": self.head,
-            "train_head": self.train_head,
-            "names": self.naming.names,
-            "k": self.k,
-            "held_out": self.held_out,
-            "recipe": self.recipe,
-            **self.overrides,
-        }
+        elsewhere = ("data", "out", "resume", "shard", "compile", "tensorboard", "cache", "workers", "device")
+        return {key: value for key, value in values_of(self).items() if key not in elsewhere} | dict(self.overrides)
 
     def __call__(self) -> None:
         import torch

@@ -41,6 +41,13 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
     return Division(train, val if len(val) else None, scored, name)
 
 
+def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
+    """Return the data's own splits as `divide` does; without splits all items train, and none is held out."""
+    if splits_of(dataset):
+        return divide(dataset, seed=seed, part=None, k=k)
+    return Division(dataset if k is None else dataset.k_shot(k, seed=seed), None, dataset.pick([]), "")
+
+
 def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     """The items of two sources as one dataset: those of the first to train on, those of the second to validate.
 

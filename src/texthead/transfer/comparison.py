@@ -20,14 +20,17 @@ from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
+from texthead.files import locked
 from texthead.models.build import pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Bar, no_bar
 from texthead.recipes import Recipe, small
-from texthead.runs.scores import Score
+from texthead.runs.folder import write_run
+from texthead.runs.scores import Score, Scores, write_scores
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import fill_templates, flat
 from texthead.training.fit_recipe import suit
+from texthead.training.start import split_json
 from texthead.transfer import methods
 from texthead.transfer.methods import FrozenItems, Ground, Method
 
@@ -139,3 +142,17 @@ def judged(
                 tested[method.title] = Score.of(method.title, methods.evaluation_of(method.fit(items).model, tests))
                 step()
     return right, tested
+
+
+def write_method(
+    out: Path, ground: Ground, method: Method, items: FrozenItems, scored: Dataset, scores: Scores | None
+) -> None:
+    """Write a method, fitted to all training items, as a run, with its scores where items were held out."""
+    fitted = method.fit(items)
+    model = Recognizer(ground.encoder.visual, fitted.model.temporal, fitted.model.head)
+    pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
+    with locked(out):
+        if scores:
+            write_scores(out, scores)
+        split = split_json(items.data, scored)
+        write_run(out, model, fitted.recipe, pixels, ground.names, split, chosen=method.title)
