@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.options import TemplateOptions
-from texthead.commands.parser import argument, chosen_action, option
+from texthead.commands.parser import argument, extra, option
 from texthead.errors import DataError, RunError
 from texthead.text import prompts
 from texthead.text.class_names import check_names, clean_names
@@ -231,7 +231,7 @@ class Classes:
     ACTIONS: ClassVar = (ShowClasses, AddClasses, RenameClass, RemoveClasses, MergeClasses)
 
     run: str = argument("RUN")
-    action: ShowClasses | AddClasses | RenameClass | RemoveClasses | MergeClasses = chosen_action()
+    action: ShowClasses | AddClasses | RenameClass | RemoveClasses | MergeClasses = extra()
 
     def __call__(self) -> None:
         from texthead.commands.console import notes, results

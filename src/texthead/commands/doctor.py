@@ -142,7 +142,6 @@ def _encoder_findings(
     from texthead.data.protocol import Protocol, Views
     from texthead.doctor import encoder_findings, near_duplicates
     from texthead.encoders.load import load_encoder, zero_shot_note
-    from texthead.features.cache import FeatureCache, encoder_key
     from texthead.features.reading import Reading
     from texthead.models.build import pixels_for
     from texthead.parallel.device import pick_device
@@ -151,13 +150,12 @@ def _encoder_findings(
     encoder.visual.to(pick_device(command.device)).eval()
     readable = [place for place, fact in enumerate(facts) if fact.fault is None]
     pixels = pixels_for(small(size=command.size), encoder.visual.spec)
-    cache = command.features.folder
     with bar("encode", "files") as progress:
         seen = encoder_findings.mean_features(
             encoder,
             [dataset.items[place].path for place in readable],
             Protocol(1 if dataset.only_images else min(command.frames, _ENCODED), pixels, Views(origin="centre")),
-            Reading(workers=command.workers, cache=FeatureCache(encoder_key(encoder.visual, pixels), cache)),
+            Reading(workers=command.workers, cache=command.features.features_of(encoder.visual, pixels)),
             progress,
         )
     seen = {readable[own]: feature for own, feature in seen.items()}

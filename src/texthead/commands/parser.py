@@ -80,14 +80,12 @@ def option(default: Any = dataclasses.MISSING, metavar: str | None = None, *, re
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def extra() -> Any:
-    """Return a field, a dict, that no option fills; `build` takes it by name."""
-    return dataclasses.field(default_factory=dict, metadata={"extra": True})
+def extra(default: Any = dataclasses.MISSING) -> Any:
+    """Return a field that no option fills, with a function for its default; `build` takes it by name.
 
-
-def chosen_action() -> Any:
-    """Return the field for the action of a command with ACTIONS: one of these dataclasses, which `build` makes."""
-    return dataclasses.field(metadata={"extra": True})
+    The field `action` of a command with ACTIONS is one: `build` makes the chosen action.
+    """
+    return dataclasses.field(default_factory=default, metadata={"extra": True})
 
 
 def add_command(commands: Any, command: type) -> None:

@@ -55,7 +55,6 @@ class Report:
         from texthead.data.division import Division
         from texthead.encoders.encoder import as_visual
         from texthead.evaluation import evaluate
-        from texthead.features.cache import FeatureCache, encoder_key
         from texthead.report.mistakes import strips
         from texthead.report.run_page import write_report
         from texthead.runs import run as runs
@@ -78,15 +77,12 @@ class Report:
         say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
         protocol = run.protocol
         # Of the run's own encoder, so that the test of the frames' order and the next report encode nothing again.
-        key = encoder_key(as_visual(run.model.visual), run.pixels)
-        cache = FeatureCache(key, self.beside.folder)
-        reading = self.files.reading(cache)
+        reading = self.files.reading(self.beside.features_of(as_visual(run.model.visual), run.pixels))
         with bar("score", "files") as progress:
             result = evaluate.evaluate(run.model, chosen, protocol, reading, progress=progress)
         sure = _sure(run, result, protocol, others, self)
-        folder = self.beside.folder
         parts = Division(chosen, None, chosen, split_name)
-        table = eval_baselines(run, parts, self.beside.baselines, folder, reading, bar)
+        table = eval_baselines(run, parts, self.beside.baselines, self.beside.folder, reading, bar)
         own, warmth, said = calibrated(run, protocol, result, chosen)
         table.add(f"this run ({run.model.head.kind} head){warmth}", own)
         table.lines += said

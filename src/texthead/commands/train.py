@@ -80,7 +80,7 @@ class Train:
     beside: BaselineOptions = BaselineOptions()
     files: ReadingOptions = ReadingOptions()
     recipe: Literal["small", "paper", "text4vis"] = "small"
-    overrides: Mapping[str, Any] = extra()
+    overrides: Mapping[str, Any] = extra(dict)
 
     @classmethod
     def extend(cls, parser: ArgumentParser) -> None:
@@ -114,7 +114,6 @@ class Train:
         from texthead.data.division import divide
         from texthead.data.protocol import Protocol, Views
         from texthead.encoders.load import load_encoder
-        from texthead.features.cache import FeatureCache, encoder_key
         from texthead.features.views import Pretrained
         from texthead.models.build import make_head, make_temporal_for, pixels_for
         from texthead.models.recognizer import Recognizer
@@ -159,7 +158,7 @@ class Train:
         encoder.visual.to(device)
         pixels = pixels_for(recipe, encoder.visual.spec)
         temporal = make_temporal_for(recipe, encoder.visual)
-        cache = FeatureCache(encoder_key(encoder.visual, pixels), self.beside.folder)
+        cache = self.beside.features_of(encoder.visual, pixels)
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
         reading = self.files.reading(cache)
         ground = Pretrained(encoder, protocol, reading, bar)
