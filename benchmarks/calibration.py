@@ -23,9 +23,11 @@ from torch import Tensor, nn
 
 import texthead as th
 from benchmarks.choosing import SETS, ground_of, items_of, mean_and_half
+from texthead.data import splits
 from texthead.data.dataset import Dataset
 from texthead.demo.drawn_videos import draw_videos
 from texthead.evaluation import calibration
+from texthead.evaluation.reliability import chance_error, expected_calibration_error
 from texthead.evaluation.reliability import confidences as c_confidences
 from texthead.models.head_rows import text_rows
 from texthead.transfer.closed_form import class_center, logistic_head, tuned_projection
@@ -85,7 +87,7 @@ def of_classes(items: FrozenItems, labels: list[int]) -> FrozenItems:
 
 def drawn(items: FrozenItems, k: int | None, seed: int) -> FrozenItems:
     """K items a class, or all."""
-    return items if k is None else items.pick(th.splits.k_shot(items.data.labels, k, seed=seed))
+    return items if k is None else items.pick(splits.k_shot(items.data.labels, k, seed=seed))
 
 
 @torch.inference_mode()
@@ -101,7 +103,7 @@ def how_sure(head: nn.Module, own: FrozenItems, tests: FrozenItems) -> dict[str,
     right = (raw.argmax(1) == tests.targets).numpy()
     sure = {"before": raw, "after": made.apply(raw)}
     confidences = {when: c_confidences(scores).numpy() for when, scores in sure.items()}
-    errors = {when: calibration.expected_calibration_error(each, right) for when, each in confidences.items()}
+    errors = {when: expected_calibration_error(each, right) for when, each in confidences.items()}
     losses = {when: float(nn.functional.cross_entropy(each, tests.targets)) for when, each in sure.items()}
     sets = made.sets(raw)
     return {
@@ -109,7 +111,7 @@ def how_sure(head: nn.Module, own: FrozenItems, tests: FrozenItems) -> dict[str,
         "temperature": made.temperature,
         **{f"ECE {when}": error for when, error in errors.items()},
         "ECE gain": errors["before"] - errors["after"],
-        "ECE by chance": calibration.chance_error(confidences["after"]),
+        "ECE by chance": chance_error(confidences["after"]),
         "loss gain": losses["before"] - losses["after"],
         "coverage": 100 * float(sets.gather(1, tests.targets[:, None]).float().mean()),
         "size": float(sets.sum(1).float().mean()),

@@ -24,6 +24,7 @@ import scipy.stats
 import torch
 
 import texthead as th
+from texthead.data import splits
 from texthead.data.dataset import Dataset
 from texthead.demo.drawn_videos import draw_videos
 from texthead.models.build import pixels_for
@@ -45,7 +46,7 @@ CENTRED = f"{methods.ZERO_SHOT}, centred"
 
 def ground_of(dataset: Dataset, seed: int) -> Ground:
     """What `texthead compare` makes of its defaults."""
-    return make_ground(dataset, th.recipes.small(seed=seed), Setting("mini"))[0]
+    return make_ground(dataset, Setting("mini"), {"seed": seed})[0]
 
 
 def items_of(ground: Ground, dataset: Dataset) -> FrozenItems:
@@ -140,7 +141,7 @@ def weigh(draws: int) -> None:
 
 def _drawn(train: FrozenItems, tests: FrozenItems, rows: torch.Tensor, k: int, seed: int, weight: float) -> float:
     """Test top-1 of text rows with the means of K drawn items a class."""
-    items = train.pick(th.splits.k_shot(train.data.labels, k, seed=seed))
+    items = train.pick(splits.k_shot(train.data.labels, k, seed=seed))
     names = train.data.classes
     head = text_and_means(rows, items.features, items.targets, names=names, scale=30.0, text_weight=weight)
     return 100 * float((head(tests.features).argmax(1) == tests.targets).float().mean())

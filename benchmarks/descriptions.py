@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import texthead as th
 from benchmarks.calibration import drawn, projected, scored, zero_shot
 from benchmarks.choosing import SETS, ground_of, items_of, mean_and_half
+from texthead.evaluation.intervals import standard_error
 from texthead.models.head_rows import text_rows
 from texthead.transfer.closed_form import text_and_means
 from texthead.transfer.methods import FrozenItems, Ground

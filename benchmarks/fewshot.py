@@ -41,14 +41,13 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     train_set, test = data.split("train").k_shot(k, seed=seed), data.split("test")
     labels = train_set.classes
     encoder = th.load_encoder("mini")
-    recipe, _ = suit(
-        th.recipes.small(frames=4, temporal="mean", seed=seed), train_set, encoder, given=frozenset({"temporal"})
-    )
+    recipe, _ = suit(th.recipes.small, {"frames": 4, "temporal": "mean", "seed": seed}, train_set, encoder)
     pixels = pixels_for(recipe, encoder.visual.spec)
     cache = FeatureCache(encoder_key(encoder.visual, pixels))
-    ground = Pretrained(encoder, pixels, recipe.frames, recipe.origin, cache, workers=0)
-    found, _, _ = ground.features(train_set, skip=False, title="train")
-    tests, _, _ = ground.features(test, skip=False, title="test")
+    protocol = th.Protocol(recipe.frames, pixels, th.Views(origin=recipe.origin))
+    ground = Pretrained(encoder, protocol, th.Reading(cache=cache))
+    found, _, _ = ground.features(train_set, "train")
+    tests, _, _ = ground.features(test, "test")
     targets, truth = (torch.tensor(dataset.label_indices(part, labels)) for part in (train_set, test))
 
     def top1(scores: torch.Tensor) -> float:
@@ -67,9 +66,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
         model = th.Recognizer(encoder.visual, MeanPool(), head)
         with tempfile.TemporaryDirectory() as folder:
             th.train(model, train_set, None, own, out=folder, execution=th.Execution(workers=1))
-        rows[title] = th.evaluate(
-            model, test, th.Protocol(own.frames, pixels, th.Views(origin=own.origin)), th.Reading(workers=1)
-        ).top1
+        rows[title] = th.evaluate(model, test, protocol, th.Reading(workers=1)).top1
     return rows
 
 

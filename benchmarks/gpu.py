@@ -381,8 +381,8 @@ def matmul_rate(device: torch.device, side: int) -> float:
     """TFLOP/s of a bf16 matrix product of random numbers."""
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     for _ in range(10):
-        a @ b
-    rates = [2 * side**3 / seconds_each(lambda: a @ b, device, 0.3, 3)[0] / 1e12 for _ in range(5)]
+        torch.mm(a, b)
+    rates = [2 * side**3 / seconds_each(lambda: torch.mm(a, b), device, 0.3, 3)[0] / 1e12 for _ in range(5)]
     return statistics.median(rates)
 
 

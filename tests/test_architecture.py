@@ -1,6 +1,7 @@
 """The order of the packages is the architecture; the public names are there without torch; no forbidden habit."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -217,6 +218,33 @@ def test_no_habit_that_we_have_sworn_off(name):
                 options = {option.arg: ast.unparse(option.value) for option in node.keywords}
                 assert options.get("weights_only") == "True", f"{where}: torch.load can run what a file says"
             assert called not in ("eval", "exec", "pickle.load", "pickle.loads", "torch.jit.load"), f"{where}: {called}"
+
+
+# As it is typed: not `--text: #1d1d1f` or `var(--text)` of a style sheet.
+OPTION = re.compile(r"(?<![\w(-])--[a-z][a-z-]*(?![\w:-])")
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Return the strings of a module, f-strings as a whole, without docstrings."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            yield from texts(node)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in TREES if package(name) not in ("commands", "cli")))
+def test_the_library_names_parameters_not_options(name):
+    """Its messages must hold in Python too; a whole command stands between backticks."""
+    if name != "exporting.standalone":  # The predict.py that runs by itself.
+        assert [text for text in texts(TREES[name]) if OPTION.search(re.sub(r"`[^`]*`", "", text))] == []
+
+
+def test_an_option_in_a_message_is_found():
+    code = "def f():\n    'Docs --size.'\n    raise ValueError(f'{1}: pass --size {2}', '--x: 1', 'a `texthead a --b`')"
+    assert [bool(OPTION.search(text)) for text in texts(ast.parse(code))] == [True, False, True]
 
 
 def test_only_training_goes_backward():

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from made import write_image, write_video
 from ranked import write_encoder
+from texthead.commands.parser import build, parser_of
 from tools import tree
 from tools.commands import page
 
@@ -127,3 +129,13 @@ def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> Non
 def test_the_tree_of_packages_is_as_it_is():
     """`python -m tools.tree` writes it."""
     assert tree.page() == tree.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_command_of_the_guide_runs(tmp_path, capsys):
+    (block,) = re.findall(r"^```python\n(.*?class Count.*?)^```", (DOCS / "contributing.md").read_text(), re.M | re.S)
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(block.rpartition("```python\n")[2] or block, names)
+    write_image(tmp_path / "red" / "0.png", "red")
+    options = parser_of(names["Count"]).parse_args([str(tmp_path)])
+    build(names["Count"], options.as_dict())()
+    assert capsys.readouterr().out == "red: 1\n"

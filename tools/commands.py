@@ -18,15 +18,13 @@ A mistake is one line on standard error and exit code 2; `doctor` ends with 1 wh
 """
 
 
-def parsers(parser: ArgumentParser) -> Iterator[tuple[ArgumentParser, str]]:
-    """Each command's parser in the order of `--help`, those within a command after it, and its line of help."""
+def parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
+    """Each command's parser in the order of `--help`, those within a command after it."""
     for action in parser._actions:
-        if not isinstance(action, argparse._SubParsersAction):
-            continue
-        said = {choice.dest: choice.help or "" for choice in action._choices_actions}
-        for name, inner in action.choices.items():
-            yield inner, said.get(name, "")
-            yield from parsers(inner)
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield inner
+                yield from parsers(inner)
 
 
 def escaped(text: str) -> str:
@@ -45,13 +43,11 @@ def typed(action: argparse.Action) -> str:
     return f"`{names}`" + (f" {shown}" if shown and takes_value and type(action).__name__ != "ActionYesNo" else "")
 
 
-def section(parser: ArgumentParser, said: str) -> str:
+def section(parser: ArgumentParser) -> str:
     """One command."""
     usage = parser.format_usage().removeprefix("usage: ").strip()
-    lines = [f"## {parser.prog.replace(' [options]', '')}", "", said[:1].upper() + said[1:] + ".", ""]
     description = re.sub(r"\s+", " ", parser.description or "").strip()
-    if description and description.rstrip(".") != lines[2].rstrip("."):
-        lines += [description, ""]
+    lines = [f"## {parser.prog.replace(' [options]', '')}", "", description, ""]
     lines += ["```text", re.sub(r"\n\s+", "\n", usage), "```", ""]
     rows = []
     for action in parser._actions:
@@ -67,7 +63,7 @@ def section(parser: ArgumentParser, said: str) -> str:
 
 def page() -> str:
     """The whole page."""
-    return _HEAD + "\n" + "\n".join(section(*found) for found in parsers(command_line()))
+    return _HEAD + "\n" + "\n".join(map(section, parsers(command_line())))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 import re
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 # What a licence's text calls itself where a package gives the whole text, or only a file.
@@ -30,7 +31,7 @@ def needed(package: str, extras: frozenset[str] = frozenset()) -> dict[str, froz
 
 def licence(package: Distribution) -> str:
     """A licence's short name, as the package gives it: its expression, its classifiers, its field, or its file."""
-    about = package.metadata
+    about: Any = package.metadata  # An email message, whose stub lacks `get`.
     if about.get("License-Expression"):
         return about["License-Expression"]
     named = [line.split(" :: ")[-1] for line in about.get_all("Classifier") or [] if line.startswith("License ::")]

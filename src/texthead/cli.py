@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from texthead.commands.parser import Parser, build, parser_of
+from texthead.commands.parser import Parser, add_command, build
 from texthead.errors import RunError, TextheadError
 from texthead.parallel.startup import begin_server, keep_freed_memory
 
@@ -25,7 +25,7 @@ COMMANDS = {
     "calibrate": "texthead.commands.calibrate:Calibrate",
     "predict": "texthead.commands.predict:Predict",
     "timeline": "texthead.commands.timeline:Timeline",
-    "classes": "",
+    "classes": "texthead.commands.classes:Classes",
     "head": "texthead.commands.head:Head",
     "import": "texthead.commands.import_run:Import",
     "export": "texthead.commands.export:Export",
@@ -48,13 +48,7 @@ def command_line(only: str | None = None) -> ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subcommands(required=False, dest="command")
     for name in [only] if only in COMMANDS else COMMANDS:
-        if name == "classes":
-            from texthead.commands.options import add_classes_parser
-
-            add_classes_parser(commands)
-            continue
-        command = command_of(name)
-        commands.add_subcommand(name, parser_of(command), help=command.HELP)
+        add_command(commands, command_of(name))
     return parser
 
 
@@ -91,15 +85,11 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
     keep_freed_memory()
     if command in _DECODING and options.workers:
         begin_server()  # It imports what this process does in the meantime.
-    if command == "classes":
-        from texthead.commands.classes import classes
-
-        classes(options)
-    elif command == "train":
+    if command == "train":
         from texthead.commands.train import from_options
 
         # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
-        from_options(options, parser.parse_args(arguments, defaults=False)["train"])()
+        from_options(options.as_dict(), parser.parse_args(arguments, defaults=False)["train"].as_dict())()
     else:
         build(command_of(command), options.as_dict())()
 

@@ -1,5 +1,6 @@
 """The exceptions that a user can meet: each message is one line with the value, the rule and the remedy."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,12 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 def printable(text: str) -> str:
     """The text for a terminal: control characters but tab and line feed are written as `\\x1b`."""
     return text.translate(_CONTROLS)
+
+
+def listed(values: Sequence[str], most: int = 8) -> str:
+    """Return the first values in one line, and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return f"{', '.join(values[:most])}{more}"
 
 
 class TextheadError(ValueError):

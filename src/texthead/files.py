@@ -134,7 +134,7 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
             raise FileNotFoundError
         value = read_value(path, most=most)
     except FileNotFoundError:
-        raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with --resume)") from None
+        raise RunError(f"{path}: missing; {path.parent} is no finished run (continue it with resume)") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(value, dict):

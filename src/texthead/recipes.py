@@ -36,46 +36,55 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
 class Recipe:
     """All hyper-parameters of one run; `recipe.json` in a run folder is this.
 
+    The first clause on each is its help on the command line.
+
     Args:
         name: the function that made it.
-        frames: frames of a clip, T.
+        frames: frames of a clip; T.
         size: side of the crop in pixels; None is the encoder's own.
         resize: short side before cropping in pixels; None is size over the encoder's crop fraction.
-        origin: which frame of a segment is taken in testing, or windows of 128 frames ("dense").
-        pooling: what is averaged over several views in testing.
+        origin: frame of a segment in testing, or windows of 128 frames ("dense").
+        pooling: what is averaged over views in testing.
         crops_along: where three crops lie in testing.
-        crop: "random" cuts size x size from the resized frame; "resized" cuts a box of random area and shape.
-        area, ratio: range of the box of "resized", as part of the picture and as width over height.
-        flip, gray: probability that a clip is mirrored, or made gray.
+        crop: training crop: size x size from the resized frame ("random"), or a box of random area and shape
+            ("resized").
+        area: range of the random box's area, as part of the picture.
+        ratio: range of the random box's width over height.
+        flip: probability of mirroring a clip.
+        gray: probability of a gray clip.
         epochs: passes over the training items.
         batch: clips an optimiser step.
-        accumulate: a step is split into parts of batch / accumulate clips, rounded up; one pass each.
+        accumulate: passes that a step is split into; each has batch / accumulate clips, rounded up.
         lr: peak rate of what was pretrained, and of the logit scale.
         lr_new: peak rate of the temporal module and of a trainable head.
-        weight_decay, beta1, beta2: AdamW's.
+        weight_decay: weight decay of AdamW.
+        beta1: beta1 of AdamW.
+        beta2: beta2 of AdamW.
         warmup: epochs of linear warm-up; the cosine takes the rest.
-        schedule_every: the rate is set anew at every n-th step.
-        clip_norm: the gradient's norm is cut to this; 0 leaves it.
-        precision: of the forward pass; weights stay float32.
-        freeze_batchnorm: batch-norm layers keep their pretrained statistics.
-        freeze_encoder: train temporal module and head on frame features that are encoded once.
-        grad_checkpointing: the encoder's blocks run again in the backward pass: less memory, a third more time.
-        patch_dropout: part of a ViT's patches that a frame goes without in training, drawn anew each time.
-        scale: the logit scale at the start; None is the encoder's own.
-        learn_scale: train it.
-        center: subtract the mean of the pretrained training features in a cosine head.
-        temporal: module between frames and head, or convolutions over frames inside the encoder ("conv" in the last
-            stages of a convolutional one, "token-conv" on the class tokens of a ViT); images (one frame) always use
-            "mean".
-        conv_start: the convolutions start as a shift of a quarter of the channels each way, or as the identity.
-        width: of the temporal transformer's blocks; None is the feature's length.
+        schedule_every: steps between changes of the rate.
+        clip_norm: largest gradient norm (0: no limit).
+        precision: precision of the forward pass; weights stay float32.
+        freeze_batchnorm: keep batch-norm statistics as they were pretrained.
+        freeze_encoder: train on frame features that are encoded once; temporal module and head alone.
+        grad_checkpointing: run blocks again in the backward pass: less memory, a third more time.
+        patch_dropout: part of a ViT's patches left out of each frame in training: faster; drawn anew each
+            time.
+        scale: logit scale at the start; None is the encoder's own.
+        learn_scale: train the logit scale.
+        center: subtract the mean pretrained training feature in a cosine head.
+        temporal: module between frames and head, or convolutions over frames inside the encoder; "conv" is for
+            the last stages of a convolutional one, "token-conv" for the class tokens of a ViT; images (one
+            frame) always use "mean".
+        conv_start: what those convolutions start as: a shift of a quarter of the channels each way, or the
+            identity.
+        width: width of the temporal transformer's blocks; None is the feature's length.
         layers: blocks of the temporal transformer.
-        template: prompt with exactly one `{}`, or several of them.
-        template_use: in training, several templates' rows are averaged ("mean"), or one is drawn a class and pass.
-        template_pooling: in testing, several templates' rows are averaged ("features"), or their probabilities.
-        context: of a learnable template (head "prompt"), vectors in front of the name, drawn from the seed; 0 starts
-            from the words of the template in front of `{}`.
-        seed: of every draw.
+        template: prompt with exactly one {}, or several of them (on the command line a .txt with one a line).
+        template_use: several templates in training: the mean of their rows, or one drawn a class and pass.
+        template_pooling: several templates in testing: the mean of their rows, or of their probabilities.
+        context: learned vectors in front of the name (head prompt), drawn from the seed (0: the words of the
+            template in front of {}).
+        seed: random seed.
     """
 
     name: str

@@ -295,8 +295,8 @@ def test_several_sentences_a_class_wherever_classes_are_named(run, data, works, 
     assert "red: 'something red', 'a red wall'" in err
     assert "normal" in wrong("head", path, "--init", "normal")
     for command in (["predict", item], ["predict", run, item], ["eval", run, data]):
-        assert "--template 'a {}'" in wrong(*command, "--classes", own, "--template", "a {}", *quick)
-    assert "--template 'a {}'" in wrong("head", own, "--template", "a {}")
+        assert "template 'a {}'" in wrong(*command, "--classes", own, "--template", "a {}", *quick)
+    assert "template 'a {}'" in wrong("head", own, "--template", "a {}")
     for command in (["predict", item, "--classes"], ["head"]):
         assert "[]" in wrong(*command, none)
 
@@ -314,13 +314,13 @@ def test_several_sentences_a_class_wherever_classes_are_named(run, data, works, 
         (["add", "--from", "y.json"], "--from y.json"),
         (["add", "--from", "y.txt", "--sentence", "z"], "--sentence"),
         (["add", "x", "y", "--sentence", "z"], "--sentence"),
-        (["add", "x", "--sentence", "z", "--template", "a {}"], "--template 'a {}'"),
+        (["add", "x", "--sentence", "z", "--template", "a {}"], "template 'a {}'"),
         (["add", "red"], "'red'"),
         (["add", "Red", "--sentence", "a red wall"], "'red' and 'Red'"),
         (["rename", "red"], "NEW"),
         (["rename", "red", "red"], "'red'"),
         (["rename", "red", "x", "--template", "a {}"], "--encode"),
-        (["rename", "red", "x", "--sentence", "y", "--template", "a {}"], "--template 'a {}'"),
+        (["rename", "red", "x", "--sentence", "y", "--template", "a {}"], "template 'a {}'"),
         (["remove"], "NAME"),
         (["remove", "gren"], "'green'"),
         (["merge", "red", "blue"], "--into"),

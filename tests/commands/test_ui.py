@@ -37,7 +37,7 @@ def test_a_port_that_is_taken_or_none_is_refused(refused, say, run: Path) -> Non
     for port, host in ((70_000, "127.0.0.1"), (0, "192.0.2.1")):
         code, _, err = say("ui", run, "--port", port, "--host", host)
         assert (code, len(err.splitlines())) == (2, 1)
-        assert f"--host {host} --port {port}" in err
+        assert f"host {host}, port {port}" in err
 
 
 @pytest.mark.slow

@@ -291,7 +291,7 @@ def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatc
     sizes = (large, large - 1)
     with refuses(DataError, *sizes, volatile=sizes):
         read_dataset(tmp_path / "whole")
-    with refuses(MediaError, "b.mp4", *sizes, "--short-side", volatile=sizes):
+    with refuses(MediaError, "b.mp4", *sizes, "short_side", volatile=sizes):
         prepare(data, tmp_path / "s")
     done = prepare(data, tmp_path / "s", skip_unreadable=True)
     assert [Path(entry.path).name for entry in done.unreadable] == ["b.mp4"]

@@ -287,7 +287,7 @@ def test_unreadable_files_are_values(
     assert [error.path for error in errors] == [missing, broken]
     assert all(str(error).startswith(f"{error.path}: ") for error in errors)
     assert readable(entries, skip=True) == ([1, 3], errors)
-    with refuses(MediaError, missing, "1 more", "--skip-unreadable") as caught:
+    with refuses(MediaError, missing, "1 more", "skip_unreadable") as caught:
         readable(entries, skip=False)
     assert caught.value.path == missing  # pyright: ignore[reportAttributeAccessIssue]
     read(visual, [write_video(broken, "red")], cache)  # A file that could not be read is tried again.

@@ -58,14 +58,14 @@ def test_a_worker_that_is_gone_before_its_clip_was_fetched() -> None:
     offered = ours.recv()
     process.kill()
     process.join()
-    with pytest.raises(RunError, match=r"\(.+\).*--workers"), watched():
+    with pytest.raises(RunError, match=r"\(.+\).*workers"), watched():
         os.close(offered.detach())
 
 
 def test_a_worker_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its server ends after the request."""
     monkeypatch.setattr("os.read", lambda *_: b"")
-    with refuses(RunError, "(unexpected EOF)", "--workers", "--resume"), watched():
+    with refuses(RunError, "(unexpected EOF)", "fewer workers", "resume"), watched():
         forkserver.read_signed(0)
 
 

@@ -286,7 +286,7 @@ def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp
     files = [*good, good[0], broken, broken, gone, good[1]]
     (tmp_path / "a.txt").write_text("\n".join(map(str, files)))
     parts = open_parts(run, tmp_path / "a.txt", tmp_path / "out", options=PartOptions(2, top=1, scores=True))
-    with pytest.raises(MediaError, match=r"broken\.mp4: .*--skip-unreadable"):
+    with pytest.raises(MediaError, match=r"broken\.mp4: .*skip_unreadable"):
         predict_parts(parts)
     assert parts.state() == State(1, 4, 2, 0), "what came before stays"
     state = predict_parts(parts, skip_unreadable=True)
@@ -399,7 +399,7 @@ def test_options_that_do_not_go_together(
 
 def test_zero_shot_in_parts(folder: Path, tmp_path: Path, say: Callable[..., tuple[int, str, str]]) -> None:
     (tmp_path / "a.txt").write_text(f"{folder}/red/still.png\n{folder}/blue/02.mp4\n{tmp_path}/gone.mp4\n")
-    options = ["--classes", "a red square, a blue square", "--workers", 0, "--skip-unreadable"]
+    options = ["--classes", "a red square, a blue square", "--workers", 0, "skip_unreadable"]
     out = tmp_path / "out"
     code, text, err = say("predict", "--manifest", tmp_path / "a.txt", "--out", out, *options)
     assert code == 0

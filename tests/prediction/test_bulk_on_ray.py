@@ -75,7 +75,7 @@ def test_unreadable_files_on_a_cluster(run: Run, tmp_path: Path) -> None:
         open_parts(run, tmp_path / "a.txt", tmp_path / name, options=PartOptions(2, batch=2))
         for name in ("alone", "ours")
     )
-    with pytest.raises(MediaError, match=r"(broken|gone)\.mp4: .*--skip-unreadable"):
+    with pytest.raises(MediaError, match=r"(broken|gone)\.mp4: .*skip_unreadable"):
         predict_on_ray(ours)
     assert ours.state().unreadable == 0
     assert predict_parts(alone, skip_unreadable=True) == predict_on_ray(ours, skip_unreadable=True)

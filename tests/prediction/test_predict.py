@@ -199,7 +199,7 @@ def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
 
 def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> None:
     broken, text = write_broken(tree / "c.mp4"), tree / "notes.txt"
-    with pytest.raises(MediaError, match="--skip-unreadable") as caught:  # The message quotes the decoder.
+    with pytest.raises(MediaError, match="skip_unreadable") as caught:  # The message quotes the decoder.
         predict(make_run(2), [tree])
     assert caught.value.path == broken
     with pytest.raises(DataError, match=r"1 .*c\.mp4: "):

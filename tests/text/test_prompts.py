@@ -1,5 +1,6 @@
 """Labels become words, templates are filled once, and names that a mirror makes false are found."""
 
+import json
 import sys
 from pathlib import Path
 from subprocess import run
@@ -8,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messages import refuses
+from messages import prints, refuses
 from texthead.errors import DataError
 from texthead.text.class_names import check_names, clean_name, clean_names, mirrored_names, read_names, typed_names
 from texthead.text.prompts import (
     check_template,
     class_prompts,
+    classes_to_train,
     fill_template,
     fill_templates,
     flat,
@@ -257,3 +259,32 @@ def test_typed_names_are_lines_or_stand_between_commas(tmp_path, monkeypatch):
     for text, parts in (("", []), ("a,,b", ["2 of 3"]), ("a\nb, a", ["'a'", 2])):
         with refuses(DataError, *parts):
             typed_names(text)
+
+
+# --- classes of a run -----------------------------------------------------------------------------------------------
+
+
+def test_names_come_from_the_labels_or_from_given_classes(tmp_path):
+    labels = ["TaiChi", "push_up"]
+    assert classes_to_train(labels, "here", None, head="text") == (["tai chi", "push up"], [None, None], [])
+    assert classes_to_train(labels, "here", None, head="text", clean=False)[0] == labels
+    file = tmp_path / "classes.json"
+    file.write_text(json.dumps({"rowing": "a boat", "push up": ["arms bend", "a push-up"], "TaiChi": None}))
+    names, sentences, (note,) = classes_to_train(labels, "here", str(file), head="text")
+    assert (names, sentences) == (["tai chi", "push up"], [None, ("arms bend", "a push-up")])
+    prints(note, file, "rowing")
+
+
+def test_given_classes_that_do_not_fit_are_an_error(tmp_path):
+    file = tmp_path / "classes.json"
+    file.write_text(json.dumps({"push up": "arms bend", "Push up!": None}))
+    with refuses(DataError, "'yoga'", 2, "classes"):
+        classes_to_train(["push_up", "yoga"], "here", str(file), head="text")
+    with refuses(DataError, "'push up'", "'push_up'", "classes"):
+        classes_to_train(["push up", "push_up"], "here", str(file), head="text")
+    for head in ("orthogonal", "prompt"):
+        with refuses(DataError, head, file):
+            classes_to_train(["push_up"], "here", str(file), head=head)
+    file.write_text(json.dumps({"push_up": "arms bend"}))
+    with refuses(DataError, "template", "'a {}'"):
+        classes_to_train(["push_up"], "here", str(file), head="text", template="a {}")

@@ -3,51 +3,38 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from texthead.commands.options import DataOptions, ProtocolOptions, ReadingOptions, Split, check_order
-from texthead.commands.parser import argument, option
-from texthead.errors import DataError
+from texthead.commands.options import LabelledRun, Split
+from texthead.commands.parser import option
+from texthead.errors import listed
 
 if TYPE_CHECKING:
     import torch
 
-    from texthead.data.dataset import Dataset
     from texthead.evaluation import calibration
-    from texthead.runs import run as runs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate:
+class Calibrate(LabelledRun):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
     Args:
-        run: a run folder
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
         split: val, else test, else what the run held out, if not given; train: of it what --k did not draw
         unknown: items that are of no class of the run, beside those of DATA that are of none
         false_accept: share of unknown items that may get a name (0-1)
         coverage: share of prediction sets that shall hold the label (0-1)
     """
 
-    NAME: ClassVar = "calibrate"
-    HELP: ClassVar = "fit a temperature, a rejection threshold and prediction sets on held-out items"
-    USAGE: ClassVar = "texthead calibrate RUN DATA [--unknown DATA2] [options]"
-
-    run: str = argument("RUN")
-    data: str = argument("DATA")
-    labelled: DataOptions = DataOptions()
     split: Split | None = None
     unknown: str | None = option(None, "DATA2")
     false_accept: float = option(0.05, "RATE")
     coverage: float = option(0.9, "RATE")
-    protocol: ProtocolOptions = ProtocolOptions()
-    files: ReadingOptions = ReadingOptions()
 
     def __call__(self) -> None:
         import torch
 
-        from texthead.commands.console import notes, results
+        from texthead.commands.console import notes, results, say_notes
         from texthead.commands.score_table import scores_of
         from texthead.data import dataset as datasets
         from texthead.data.dataset import splits_of
@@ -55,34 +42,39 @@ class Calibrate:
         from texthead.media.fingerprints import fingerprints
         from texthead.runs import run as runs
         from texthead.runs.folder import rows_digest
+        from texthead.runs.scored_items import calibration_items
 
-        for name, rate in (("false-accept", self.false_accept), ("coverage", self.coverage)):
-            if not 0 < rate < 1:
-                raise DataError(f"--{name} must lie between 0 and 1, got {rate:g}")
-        check_order("calibrate", self.run, self.data)
-        run = runs.load_run(self.run)
-        protocol = self.protocol.on(run.protocol)
-        run.model.to(self.files.pick_device())
-        known, unknown, split = _items(run, self)
+        rates = {"false_accept": self.false_accept, "coverage": self.coverage}
+        calibration.check_promises(0, 0, **rates)
+        run, protocol = self.load()
+        dataset = self.labelled.read_noted(self.data)
+        others = None if self.unknown is None else self.labelled.read(self.unknown)
+        known, unknown, split, copies, lines = calibration_items(run, dataset, others, self.split)
+        notes().print(f"{len(known)} items ({split}) of {len(known.classes)} of the run's {len(run.labels)} classes")
+        say_notes(lines)
+        if len(unknown):
+            left_out = f" ({copies} copies left out)" if copies else ""
+            notes().print(f"{len(unknown)} unknown items of no class of the run: {listed(unknown.classes)}{left_out}")
         take = partial(scores_of, run, protocol, self.files.reading())
         scores, known = take(known, "score items")
         targets = torch.tensor(datasets.label_indices(known, run.labels))
-        others = take(unknown, "score unknown items")[0] if len(unknown) else None
-        promises, lines = _possible(len(scores), 0 if others is None else len(others), self)
+        strange = take(unknown, "score unknown items")[0] if len(unknown) else None
+        count = 0 if strange is None else len(strange)
+        threshold, sets, lines = calibration.check_promises(len(scores), count, **rates)
         made = calibration.calibrate(
             scores,
             targets,
-            unknown=others if promises["threshold"] else None,
+            unknown=strange if threshold else None,
             false_accept=self.false_accept,
-            coverage=self.coverage if promises["sets"] else None,
+            coverage=self.coverage if sets else None,
             classes=rows_digest(run.model.head.weight),  # pyright: ignore[reportArgumentType]
             protocol=protocol.to_json(),
             source=f"{known.source} ({split})",
-            content=frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""},
         )
         after = calibration.cross_fitted(scores, targets, groups=known.groups)
-        found = calibration.measure(made, scores, targets, after=after, unknown=others, groups=known.groups)
-        runs.save_calibration(run, replace(made, measured=found))
+        found = calibration.measure(made, scores, targets, after=after, unknown=strange, groups=known.groups)
+        content = frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""}
+        runs.save_calibration(run, replace(made, measured=found, content=content))
         right = int((scores.argmax(1) == targets).sum())
         for line in (*_errors(made, found, right), *_promised(made, found, scores, targets, known.groups), *lines):
             results().print(line)
@@ -91,98 +83,6 @@ class Calibrate:
             notes().print(
                 f"note: report no numbers on these {len(known)} items ({split}): the calibration has seen them"
             )
-
-
-def _items(run: "runs.Run", command: Calibrate) -> "tuple[Dataset, Dataset, str]":
-    """(items of the run's classes, items of none of them, what the first are called), none of them trained on.
-
-    The split is val where the data has one, so that test is left for numbers to report.
-
-    Raises:
-        DataError: no item of a class of the run, or an unknown item that was trained on or has such a class.
-    """
-    from texthead.commands.console import notes
-    from texthead.data.dataset import splits_of
-    from texthead.media.fingerprints import fingerprint
-    from texthead.runs.scored_items import choose_scored, unknown_items
-
-    dataset, say = command.labelled.read(command.data), notes()
-    for line in dataset.notes:
-        say.print(f"note: {line}")
-    split = command.split or ("val" if "val" in splits_of(dataset) else None)
-    chosen, name = _not_drawn(run, dataset) if split == "train" else choose_scored(run, dataset, split)
-    known = chosen.with_classes(run.labels)
-    items = [item for item in chosen.items if item.label not in run.labels]
-    if command.unknown is not None:
-        items += unknown_items(run, command.labelled.read(command.unknown)).items
-    if not len(known):
-        raise DataError(f"{dataset.source}: none of {len(chosen)} items is of a class of the run")
-    # A copy is no further item.
-    once = {fingerprint(item.path) or str(item.path): item for item in items}
-    unknown = replace(chosen, items=tuple(once.values()))
-    say.print(f"{len(known)} items ({name}) of {len(known.classes)} of the run's {len(run.labels)} classes")
-    if len(known.classes) < len(run.labels):
-        missing = [label for label in run.labels if label not in known.classes]
-        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        say.print(
-            f"note: what is promised holds for items like these, so not for {', '.join(missing[:8])}{more}, of which "
-            "there are none"
-        )
-    if items:
-        copies = f" ({len(items) - len(unknown)} copies left out)" if len(items) > len(unknown) else ""
-        more = f" and {len(unknown.classes) - 8} more" if len(unknown.classes) > 8 else ""
-        say.print(
-            f"{len(unknown)} unknown items of no class of the run: {', '.join(unknown.classes[:8])}{more}{copies}"
-        )
-    return known, unknown, name
-
-
-def _not_drawn(run: "runs.Run", dataset: "Dataset") -> "tuple[Dataset, str]":
-    """(the training items that the run was not trained on, since `--k` drew others, what they are called).
-
-    Raises:
-        DataError: there are none.
-    """
-    from texthead.commands.console import notes
-    from texthead.data.dataset import splits_of
-
-    train = dataset.split("train") if splits_of(dataset) else dataset
-    trained = [run.was_trained_on(item.path) for item in train.items]
-    left = train.pick([place for place, seen in enumerate(trained) if not seen])
-    if not len(left):
-        raise DataError(
-            f"--split train: the run was trained on all {len(train)} training items of {dataset.source}, which do not "
-            "tell how sure it may be: give other items"
-        )
-    seen = {item.group for item, known in zip(train.items, trained, strict=True) if known and item.group}
-    near = sum(item.group in seen for item in left.items)
-    if near:
-        notes().print(f"note: {near} of these {len(left)} items are of a group that was trained on, which flatters")
-    return left, "train, not drawn"
-
-
-def _possible(items: int, unknown: int, command: Calibrate) -> tuple[dict[str, bool], list[str]]:
-    """(which promises so many items allow, a line for each that they do not)."""
-    from texthead.evaluation import calibration
-
-    lines: list[str] = []
-    needed = calibration.fewest(command.false_accept)
-    rate = f"{100 * command.false_accept:g} %"
-    if not unknown:
-        lines.append(
-            f"no threshold for {calibration.NONE!r}: it is set by items of no class of the run; name some by --unknown"
-        )
-    elif unknown < needed:
-        lines.append(
-            f"no threshold for {calibration.NONE!r}: {rate} needs at least {needed} unknown items, got {unknown}, "
-            f"which can promise {100 / (unknown + 1):.1f} %"
-        )
-    sets = calibration.fewest(1 - command.coverage)
-    if items < sets:
-        lines.append(
-            f"no label sets: a coverage of {100 * command.coverage:g} % needs at least {sets} items, got {items}"
-        )
-    return {"threshold": unknown >= needed, "sets": items >= sets}, lines
 
 
 def _errors(made: "calibration.Calibration", found: "calibration.Measured", right: int) -> list[str]:

@@ -1,147 +1,270 @@
-"""`texthead classes`: show the classes of a run, or make a run with classes added, renamed, removed or merged."""
+"""`texthead classes`: show the classes of a run, or write a run with classes added, renamed, removed or merged."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.table import Table
-
-from texthead.commands.console import (
-    check_template_fills,
-    given_template,
-    notes,
-    results,
-    say_names,
-    say_prompts,
-    say_residual,
-)
+from texthead.commands.options import TemplateOptions
+from texthead.commands.parser import argument, extra, option
 from texthead.errors import DataError, RunError
-from texthead.models.heads import TrainableHead
-from texthead.runs import class_edits
-from texthead.runs import run as runs
-from texthead.runs.folder import rows_digest
 from texthead.text import prompts
 from texthead.text.class_names import check_names, clean_names
 
+if TYPE_CHECKING:
+    from texthead.runs.run import Run
 
-def classes(options: Any) -> None:
-    """`texthead classes`."""
-    chosen = options[options.action]
-    if options.action == "list":
-        return _list(runs.load_run(options.run), as_json=chosen.json)
-    out = Path(chosen.out)
-    if out.exists():
-        raise RunError(f"--out {out}: exists already. Choose another folder, or remove it")
-    run = runs.load_run(options.run)
-    match options.action:
-        case "add":
-            edited = _add(run, chosen)
-        case "rename":
-            edited = _rename(run, chosen)
-        case "remove":
-            edited = class_edits.remove_classes(run, chosen.classes)
-        case _:
-            edited = class_edits.merge_classes(run, chosen.classes, chosen.into)
-    class_edits.save_classes(edited, out)
-    rows = rows_digest(edited.model.head.weight)  # pyright: ignore[reportArgumentType]
-    if edited.calibration is not None and edited.calibration.classes != rows:
-        notes().print(
-            f"note: {runs.CALIBRATION} was made with the classes as they were: its temperature stays, threshold and "
-            "sets do not hold; calibrate again"
+
+@dataclass(frozen=True, kw_only=True)
+class EditedOptions:
+    """Where an edited run goes.
+
+    Args:
+        out: the run folder to make; RUN stays as it is
+    """
+
+    out: str = option(metavar="FOLDER")
+
+    def new_folder(self) -> Path:
+        """Return the folder; raise RunError if it exists."""
+        if Path(self.out).exists():
+            raise RunError(f"--out {self.out}: exists already. Choose another folder, or remove it")
+        return Path(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOptions(TemplateOptions):
+    """What the row of a class is made from.
+
+    Args:
+        sentence: what the row is made from, for one class; given several times, the rows are averaged
+        template: prompt with exactly one {}; the run's own if not given
+        names: how labels become class names
+    """
+
+    sentence: list[str] | None = option(None, "TEXT", repeated=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowClasses:
+    """Labels, prompts, rows.
+
+    Args:
+        json: JSON on standard output
+    """
+
+    NAME: ClassVar = "classes RUN list"
+
+    json: bool = False
+
+    def show(self, run: "Run") -> None:
+        """Print the classes."""
+        from rich.table import Table
+
+        from texthead.commands.console import results
+        from texthead.runs.class_edits import row_source
+
+        assert run.classes is not None
+        edited = run.classes.get("edited")
+        rows = [{**entry, "row": row_source(run, entry)} for entry in run.classes["classes"]]
+        if self.json:
+            print(json.dumps({"classes": rows, "edited": edited}, indent=1, ensure_ascii=False))
+            return
+        table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run.folder}")
+        for place, row in enumerate(rows, 1):
+            prompt = "-" if row["prompt"] is None else " | ".join(prompts.flat([row["prompt"]]))
+            table.add_row(str(place), row["label"], row["name"], prompt, row["row"])
+        results().print(table)
+        if edited:
+            results().print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddClasses:
+    """Text rows for more classes, behind the others.
+
+    Args:
+        classes: class names, each an argument of its own
+        from_: instead of names: names.txt, or classes.json of name: sentence, [sentences] or null
+    """
+
+    NAME: ClassVar = "classes RUN add"
+
+    classes: list[str] = argument("NAME", nargs="*")
+    from_: str | None = option(None, "FILE")
+    row: RowOptions = RowOptions()
+    edited: EditedOptions
+
+    def edit(self, run: "Run") -> "Run":
+        """Return the run with the classes added."""
+        from texthead.commands.console import say_names
+        from texthead.runs.class_edits import add_classes
+
+        sentences = self._sentences()
+        labels = list(sentences)
+        names = self.row.names_for(labels)
+        added = add_classes(
+            run, labels, names=names, template=self.row.read_template(), prompts=list(sentences.values())
         )
-    (edit,), count = edited.edits, len(edited.labels)
-    results().print(f"{edit.text}; {count} {'class' if count == 1 else 'classes'} now")
-    results().print(f"run: {out}")
-    return None
+        if self.row.clean:
+            clean_names(added.labels)  # Nor may a new one read like one that is there.
+        say_names(labels, names, None)
+        _say_rows(added, labels)
+        return added
+
+    def _sentences(self) -> dict[str, tuple[str, ...] | None]:
+        """Return the classes to add, each with its sentences or None."""
+        if bool(self.classes) == (self.from_ is not None):
+            raise DataError("name the classes to add, or name a file of them by --from: one of the two")
+        if self.from_ is not None:
+            if self.row.sentence:
+                raise DataError("--sentence makes the row of one NAME: with --from, put sentences into the .json")
+            if not Path(self.from_).is_file():
+                raise DataError(f"--from {self.from_}: no such file; give a names.txt, a CSV with id,name or a .json")
+            sentences = prompts.read_classes(self.from_)
+        else:
+            check_names(self.classes)
+            for name in self.classes:
+                if "," in name:
+                    raise DataError(f"name {name!r} holds a comma: give every class as an argument of its own")
+            sentences = dict.fromkeys(self.classes)
+        if self.row.sentence:
+            if len(sentences) > 1:
+                raise DataError(f"--sentence makes the row of one NAME, got {len(sentences)}: add each by itself")
+            sentences = {self.classes[0]: tuple(self.row.sentence)}
+        prompts.check_template_fills(self.row.template, sentences)
+        return sentences
 
 
-def _add(run: runs.Run, options: Any) -> runs.Run:
-    given = _given(options)
-    labels = list(given)
-    names = clean_names(labels) if options.names == "clean" else labels
-    sentences = list(given.values())
-    edited = class_edits.add_classes(run, labels, names=names, template=given_template(options), prompts=sentences)
-    if options.names == "clean":
-        clean_names(edited.labels)  # Nor may a new one read like one that is there.
-    say_names(labels, names, None)
-    _say_rows(edited, labels)
-    return edited
+@dataclass(frozen=True, kw_only=True)
+class RenameClass:
+    """Another label for a class: what predictions say. Its row stays without --encode and --sentence.
+
+    Args:
+        old: a class of the run
+        new: what to call it
+        encode: make the row anew from NEW
+    """
+
+    NAME: ClassVar = "classes RUN rename"
+
+    old: str = argument("OLD")
+    new: str = argument("NEW")
+    encode: bool = False
+    row: RowOptions = RowOptions()
+    edited: EditedOptions
+
+    def edit(self, run: "Run") -> "Run":
+        """Return the run with the class renamed."""
+        from texthead.commands.console import say_names
+        from texthead.runs.class_edits import rename_class
+
+        anew = self.encode or bool(self.row.sentence)
+        self.row.check_used(anew, "--encode")
+        (name,) = self.row.names_for([self.new])
+        if not anew:
+            return rename_class(run, self.old, self.new, name=name)
+        sentences = tuple(self.row.sentence) if self.row.sentence else None
+        prompts.check_template_fills(self.row.template, {self.new: sentences})
+        template = self.row.read_template()
+        renamed = rename_class(run, self.old, self.new, name=name, encode=True, template=template, prompt=sentences)
+        say_names([self.new], [name], None)
+        _say_rows(renamed, [self.new])
+        return renamed
 
 
-def _given(options: Any) -> dict[str, tuple[str, ...] | None]:
-    """The classes to add, with their sentences."""
-    if bool(options.classes) == (options["from"] is not None):
-        raise DataError("name the classes to add, or name a file of them by --from: one of the two")
-    if options["from"] is not None:
-        if options.sentence:
-            raise DataError("--sentence makes the row of one NAME: with --from, put sentences into the .json")
-        if not Path(options["from"]).is_file():
-            raise DataError(f"--from {options['from']}: no such file; give a names.txt, a CSV with id,name or a .json")
-        given = prompts.read_classes(options["from"])
-    else:
-        check_names(options.classes)
-        for name in options.classes:
-            if "," in name:
-                raise DataError(f"name {name!r} holds a comma: give every class as an argument of its own")
-        given = dict.fromkeys(options.classes)
-    if options.sentence:
-        if len(given) > 1:
-            raise DataError(f"--sentence makes the row of one NAME, got {len(given)}: add each by itself")
-        given = {options.classes[0]: tuple(options.sentence)}
-    check_template_fills(options.template, given)
-    return given
+@dataclass(frozen=True, kw_only=True)
+class RemoveClasses:
+    """Fewer classes; at least one stays.
+
+    Args:
+        classes: classes of the run
+    """
+
+    NAME: ClassVar = "classes RUN remove"
+
+    classes: list[str] = argument("NAME", nargs="+")
+    edited: EditedOptions
+
+    def edit(self, run: "Run") -> "Run":
+        """Return the run without the classes."""
+        from texthead.runs.class_edits import remove_classes
+
+        return remove_classes(run, self.classes)
 
 
-def _rename(run: runs.Run, options: Any) -> runs.Run:
-    anew = options.encode or bool(options.sentence)
-    if not anew and options.template is not None:
-        raise DataError(f"--template {options.template!r} makes a row anew: give --encode too")
-    (name,) = clean_names([options.new]) if options.names == "clean" else [options.new]
-    if not anew:
-        return class_edits.rename_class(run, options.old, options.new, name=name)
-    given = {options.new: tuple(options.sentence) if options.sentence else None}
-    check_template_fills(options.template, given)
-    edited = class_edits.rename_class(
-        run,
-        options.old,
-        options.new,
-        name=name,
-        encode=True,
-        template=given_template(options),
-        prompt=given[options.new],
-    )
-    say_names([options.new], [name], None)
-    _say_rows(edited, [options.new])
-    return edited
+@dataclass(frozen=True, kw_only=True)
+class MergeClasses:
+    """Several classes as one, whose row is the mean of theirs.
+
+    Args:
+        classes: classes of the run, at least two
+        into: what to call it: one of them, or a new name
+    """
+
+    NAME: ClassVar = "classes RUN merge"
+
+    classes: list[str] = argument("NAME", nargs="+")
+    into: str = option(metavar="NAME")
+    edited: EditedOptions
+
+    def edit(self, run: "Run") -> "Run":
+        """Return the run with the classes merged."""
+        from texthead.runs.class_edits import merge_classes
+
+        return merge_classes(run, self.classes, self.into)
 
 
-def _say_rows(run: runs.Run, labels: Sequence[str]) -> None:
-    """The prompts, and what there is to know of the rows that they made."""
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """Show or edit the classes of a run.
+
+    texthead classes RUN list|add|rename|remove|merge. An edit writes another run, in which all other classes are the
+    same.
+
+    Args:
+        run: a run folder
+    """
+
+    USAGE: ClassVar = "texthead classes RUN [options]"  # Actions get their names from it.
+    ACTIONS: ClassVar = (ShowClasses, AddClasses, RenameClass, RemoveClasses, MergeClasses)
+
+    run: str = argument("RUN")
+    action: ShowClasses | AddClasses | RenameClass | RemoveClasses | MergeClasses = extra()
+
+    def __call__(self) -> None:
+        from texthead.commands.console import notes, results
+        from texthead.runs.class_edits import save_classes
+        from texthead.runs.folder import rows_digest
+        from texthead.runs.run import CALIBRATION, load_run
+
+        if isinstance(self.action, ShowClasses):
+            self.action.show(load_run(self.run))
+            return
+        out = self.action.edited.new_folder()
+        run = self.action.edit(load_run(self.run))
+        save_classes(run, out)
+        rows = rows_digest(run.model.head.weight)  # pyright: ignore[reportArgumentType]
+        if run.calibration is not None and run.calibration.classes != rows:
+            notes().print(
+                f"note: {CALIBRATION} was made with the classes as they were: its temperature stays, threshold and "
+                "sets do not hold; calibrate again"
+            )
+        (edit,), count = run.edits, len(run.labels)
+        results().print(f"{edit.text}; {count} {'class' if count == 1 else 'classes'} now")
+        results().print(f"run: {out}")
+
+
+def _say_rows(run: "Run", labels: Sequence[str]) -> None:
+    """Print the prompts of new rows, and notes on these rows."""
+    from texthead.commands.console import notes, say_prompts, say_residual
+    from texthead.models.heads import TrainableHead
+
     assert run.classes is not None
-    found = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
-    shown = [found[label] for label in labels]
+    by_label = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
+    shown = [by_label[label] for label in labels]
     say_prompts(labels, shown)
     say_residual(run, shown)
     if isinstance(run.model.head, TrainableHead):
         notes().print("note: the other rows were trained after they were text; a new one is text as it is encoded")
-
-
-def _strings(prompt: str | Sequence[str] | None) -> str:
-    return "-" if prompt is None else " | ".join(prompts.flat([prompt]))
-
-
-def _list(run: runs.Run, *, as_json: bool) -> None:
-    assert run.classes is not None
-    edited = run.classes.get("edited")
-    rows = [{**entry, "row": class_edits.row_source(run, entry)} for entry in run.classes["classes"]]
-    if as_json:
-        print(json.dumps({"classes": rows, "edited": edited}, indent=1, ensure_ascii=False))
-        return
-    table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run.folder}")
-    for place, row in enumerate(rows, 1):
-        table.add_row(str(place), row["label"], row["name"], _strings(row["prompt"]), row["row"])
-    show = results()
-    show.print(table)
-    if edited:
-        show.print(f"made from {edited['run']}: {'; '.join(edited['edits'])}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from texthead.commands.options import (
     CacheOptions,
@@ -13,16 +13,14 @@ from texthead.commands.options import (
 )
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import DataError, RunError
-from texthead.files import locked
-from texthead.recipes import small
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
-    from texthead.data.protocol import Pixels
-    from texthead.runs.scores import Score, Scores
+    from texthead.data.division import Division
+    from texthead.runs.scores import Score
     from texthead.transfer import methods
     from texthead.transfer.comparison import Right
-    from texthead.transfer.methods import FrozenItems, Ground, Method
+    from texthead.transfer.methods import FrozenItems, Method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +40,6 @@ class Compare:
         seed: random seed
     """
 
-    NAME: ClassVar = "compare"
-    HELP: ClassVar = "quick recognisers side by side, and the best as a run"
-    USAGE: ClassVar = "texthead compare DATA [--k K] [--choose --out RUN] [options]"
-
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
     encoder: str = "mini"
@@ -60,89 +54,74 @@ class Compare:
     files: ReadingOptions = ReadingOptions()
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, notes, results, say_names
+        from texthead.commands.console import bar, results, say_names, say_notes, say_skipped
         from texthead.encoders.load import zero_shot_note
         from texthead.models.build import pixels_for
         from texthead.runs.run import check_out
         from texthead.runs.scores import Scores
         from texthead.transfer import methods
-        from texthead.transfer.comparison import Setting, encoded, judged, make_ground
+        from texthead.transfer.comparison import Setting, encoded, judged, make_ground, write_method
 
         if self.choose != (self.out is not None):
             raise RunError("--choose trains the best as a run and --out names its folder: give both or neither")
         out = Path(self.out or "")
         if self.choose:
             check_out(out, resume=False)
-        train_set, scored, scored_name = _divided(self.labelled.read(self.data), self)
-        changes = {"frames": self.frames, "size": self.size, "template": self.prompts.read_template()}
-        changes = {key: value for key, value in changes.items() if value is not None}
-        setting = Setting(
-            self.encoder,
-            clean=self.prompts.clean,
-            given=frozenset(changes),
-            cache=self.features.folder,
-            device=self.files.pick_device(),
-        )
-        ground, lines = make_ground(train_set, small(**changes, seed=self.seed), setting)
-        for line in lines:
-            notes().print(f"note: {line}")
+        parts = _divided(self.labelled.read_noted(self.data), self)
+        scored = parts.scored
+        values = {"frames": self.frames, "size": self.size, "template": self.prompts.read_template()}
+        overrides = {"seed": self.seed, **{key: value for key, value in values.items() if value is not None}}
+        setting = Setting(self.encoder, self.prompts.clean, self.features.folder, self.files.pick_device())
+        ground, lines = make_ground(parts.train, setting, overrides)
+        say_notes(lines)
         say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
         pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
         reading = self.files.reading()
-        items, unreadable = encoded(ground, train_set, pixels, reading, "encode training items", bar)
+        items, unreadable = encoded(ground, parts.train, pixels, reading, "encode training items", bar)
         tests = None
         if len(scored):
             tests, more = encoded(ground, scored, pixels, reading, "encode held-out items", bar)
             unreadable += more
-        for error in unreadable:
-            notes().print(f"skipped: {error}")
+        say_skipped(unreadable)
         if items.data.classes != list(ground.labels):
             lost = sorted(set(ground.labels) - set(items.data.classes))
             raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
 
         every = methods.methods(ground)
-        parts = methods.folds(items, seed=self.seed)
-        right, tested = judged(every, items, tests, parts, bar)
+        folds = methods.folds(items, seed=self.seed)
+        right, tested = judged(every, items, tests, folds, bar)
         first = methods.settled(every, items)
         chosen = methods.choice(first, right, items.groups) if right else first
-        _show(every, right, tested, items, scored_name, chosen)
-        _say_choice(right, items, parts, first, chosen)
+        _show(every, right, tested, items, parts.scored_name, chosen)
+        _say_choice(right, items, folds, first, chosen)
         note = zero_shot_note(ground.encoder.source)
         if note:
             results().print(note)
         if self.choose:
             method = next(method for method in every if method.title == chosen)
             own = [tested.pop(chosen)._replace(method=f"this run ({chosen})")] if tested else []
-            scores = Scores(scored_name, (*tested.values(), *own)) if own else None
-            _write(out, ground, method, items, scored, pixels, scores)
+            scores = Scores(parts.scored_name, (*tested.values(), *own)) if own else None
+            write_method(out, ground, method, items, scored, scores)
             results().print(f"run: {out}   `texthead predict {out} FILE...` uses it")
 
 
-def _divided(dataset: "Dataset", command: Compare) -> "tuple[Dataset, Dataset, str]":
-    """(training items, held-out items, what those are called): all train where the data has no splits.
+def _divided(dataset: "Dataset", command: Compare) -> "Division":
+    """Return who trains and who is held out, after both are printed.
 
-    Validation items beside test ones are used for nothing, which is said.
+    If the data has a test split, the validation split is ignored, with a note.
     """
     from texthead.commands.console import notes
     from texthead.data.dataset import splits_of
-    from texthead.data.division import divide
+    from texthead.data.division import divide_or_train
 
-    for line in dataset.notes:
-        notes().print(f"note: {line}")
-    unused = 0
-    if splits_of(dataset):
-        parts = divide(dataset, seed=command.seed, part=None, k=command.k)
-        train_set, scored, name = parts.train, parts.scored, parts.scored_name
-        unused = splits_of(dataset).get("val", 0) if name == "test" else 0
-    else:
-        train_set = dataset if command.k is None else dataset.k_shot(command.k, seed=command.seed)
-        scored, name = dataset.pick([]), ""
+    parts = divide_or_train(dataset, seed=command.seed, k=command.k)
     drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
-    held = f", {len(scored)} {name} items that nothing is chosen by" if len(scored) else ""
-    notes().print(f"{len(train_set)} training items of {len(train_set.classes)} classes{drawn}{held}")
+    held = f", {len(parts.scored)} {parts.scored_name} items that nothing is chosen by" if len(parts.scored) else ""
+    notes().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
+    unused = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
     if unused:
         notes().print(f"note: {unused} val item{'s are' if unused > 1 else ' is'} not used")
-    return train_set, scored, name
+    return parts
 
 
 def _show(
@@ -200,27 +179,3 @@ def _cell(top1: float, low: float, high: float) -> str:
     """As in `66.7 (41.7-84.8)`; 100 without its zero, so that the table fits into 80 columns."""
     own, least, most = (f"{value:.1f}".replace("100.0", "100") for value in (top1, low, high))
     return f"{own} ({least}-{most})"
-
-
-def _write(
-    out: Path,
-    ground: "Ground",
-    method: "Method",
-    items: "FrozenItems",
-    scored: "Dataset",
-    pixels: "Pixels",
-    scores: "Scores | None",
-) -> None:
-    """The method fitted to all training items, as a run, with its scores where items were held out."""
-    from texthead.models.recognizer import Recognizer
-    from texthead.runs.folder import write_run
-    from texthead.runs.scores import write_scores
-    from texthead.training.start import split_json
-
-    fitted = method.fit(items)
-    model = Recognizer(ground.encoder.visual, fitted.model.temporal, fitted.model.head)
-    split = split_json(items.data, scored)
-    with locked(out):
-        if scores:
-            write_scores(out, scores)
-        write_run(out, model, fitted.recipe, pixels, ground.names, split, chosen=method.title)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from texthead.encoders.pairing import residual
-from texthead.errors import DataError, printable
+from texthead.errors import MediaError, listed, printable
 from texthead.models.heads import CosineHead
 from texthead.models.prompt_head import PromptHead
 from texthead.parallel.distributed import rank
@@ -27,6 +27,18 @@ def notes() -> Console:
 def results() -> Console:
     """Standard output, for what a command is asked for."""
     return _console(stderr=False)
+
+
+def say_notes(lines: Iterable[str]) -> None:
+    """Print notes, each on a line of its own."""
+    for line in lines:
+        notes().print(f"note: {line}")
+
+
+def say_skipped(errors: Iterable[MediaError]) -> None:
+    """Print the files that cannot be read and are left out."""
+    for error in errors:
+        notes().print(f"skipped: {error}")
 
 
 class _Console(Console):
@@ -90,8 +102,7 @@ def say_names(labels: Sequence[str], names: Sequence[str], template: str | Seque
     say = notes()
     changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
     if changed:
-        more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
-        say.print(f"class names cleaned: {', '.join(changed[:8])}{more} (--names verbatim keeps them)")
+        say.print(f"class names cleaned: {listed(changed)} (--names verbatim keeps them)")
     if template is not None:
         more = f" and {len(names) - 1} more like it" if len(names) > 1 else ""
         one = template if isinstance(template, str) else template[0]
@@ -130,14 +141,3 @@ def say_residual(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
         return
     lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(shown))
     notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")
-
-
-def given_template(options: Any) -> str | tuple[str, ...] | None:
-    """The template or templates of --template; None where none is given."""
-    return None if options.template is None else prompts.read_template(options.template)
-
-
-def check_template_fills(template: str | None, given: Mapping[str, object]) -> None:
-    """Nothing, unless a template is given for classes that all have sentences of their own."""
-    if template is not None and given and None not in given.values():
-        raise DataError(f"--template {template!r} would do nothing: every class has sentences of its own; leave it out")

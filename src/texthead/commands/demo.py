@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from texthead.commands.options import default_workers
 from texthead.commands.parser import NonNegativeInt, option
@@ -18,10 +17,6 @@ class Demo:
         workers: processes that decode
         device: auto, cpu, cuda or cuda:N
     """
-
-    NAME: ClassVar = "demo"
-    HELP: ClassVar = "draw videos, train, compare, report"
-    USAGE: ClassVar = "texthead demo [options]"
 
     out: str = option("demo", "FOLDER")
     seed: int = 0

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import TYPE_CHECKING, get_args
 
 from texthead.commands.options import CacheOptions, DataOptions, TemplateOptions, default_workers
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
@@ -47,10 +47,6 @@ class Doctor:
         device: auto, cpu, cuda or cuda:N
     """
 
-    NAME: ClassVar = "doctor"
-    HELP: ClassVar = "what is wrong with files, splits and class names"
-    USAGE: ClassVar = "texthead doctor DATA [--classes NAMES] [options]"
-
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
     classes: str | None = None
@@ -85,9 +81,7 @@ class Doctor:
             raise DataError(
                 f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
             )
-        dataset = self.labelled.read(self.data)
-        for line in dataset.notes:
-            notes().print(f"note: {line}")
+        dataset = self.labelled.read_noted(self.data)
         given = prompts.read_classes(self.classes) if self.classes else dict.fromkeys(dataset.classes)
         pictured = overview.candidates(dataset.labels) if out else ()
         facts = read_facts(dataset, workers=self.workers, seconds=float(self.limit), pictured=pictured, bar=bar)
@@ -153,7 +147,6 @@ def _encoder_findings(
     from texthead.data.protocol import Protocol, Views
     from texthead.doctor import encoder_findings, near_duplicates
     from texthead.encoders.load import load_encoder, zero_shot_note
-    from texthead.features.cache import FeatureCache, encoder_key
     from texthead.features.reading import Reading
     from texthead.models.build import pixels_for
     from texthead.parallel.device import pick_device
@@ -162,13 +155,12 @@ def _encoder_findings(
     encoder.visual.to(pick_device(command.device)).eval()
     readable = [place for place, fact in enumerate(facts) if fact.fault is None]
     pixels = pixels_for(small(size=command.size), encoder.visual.spec)
-    cache = command.features.folder
     with bar("encode", "files") as progress:
         seen = encoder_findings.mean_features(
             encoder,
             [dataset.items[place].path for place in readable],
             Protocol(1 if dataset.only_images else min(command.frames, _ENCODED), pixels, Views(origin="centre")),
-            Reading(workers=command.workers, cache=FeatureCache(encoder_key(encoder.visual, pixels), cache)),
+            Reading(workers=command.workers, cache=command.features.features_of(encoder.visual, pixels)),
             progress,
         )
     seen = {readable[own]: feature for own, feature in seen.items()}

@@ -1,7 +1,6 @@
 """`texthead encoders`: what can be loaded, and from where."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from texthead.commands.parser import argument
 from texthead.errors import EncoderError
@@ -14,10 +13,6 @@ class Encoders:
     Args:
         word: only names that hold this, as ViT-B-16
     """
-
-    NAME: ClassVar = "encoders"
-    HELP: ClassVar = "list the encoders that can be loaded"
-    USAGE: ClassVar = "texthead encoders [WORD]"
 
     word: str | None = argument("WORD", nargs="?")
 

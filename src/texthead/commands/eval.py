@@ -2,35 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from texthead.commands.options import (
-    BaselineOptions,
-    DataOptions,
-    ProtocolOptions,
-    ReadingOptions,
-    Split,
-    TemplateOptions,
-    check_order,
-)
-from texthead.commands.parser import argument, option
+from texthead.commands.options import BaselineOptions, LabelledRun, Split, TemplateOptions
+from texthead.commands.parser import option
 from texthead.errors import DataError
 from texthead.files import write_csv
 from texthead.text import prompts
-from texthead.text.class_names import clean_names
 
 if TYPE_CHECKING:
-    from texthead.data.dataset import Dataset
     from texthead.evaluation import evaluate as evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval:
+class Eval(LabelledRun):
     """Score a run on labelled data: every item once.
 
     Args:
-        run: a run folder
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
         classes: names.txt, classes.json or 'a, b': a new text head for these
         zero_shot: a new text head for the data's own labels
         split: test, else val, if not given
@@ -38,22 +26,13 @@ class Eval:
         out: write a CSV with one line an item
     """
 
-    NAME: ClassVar = "eval"
-    HELP: ClassVar = "score a run on labelled data"
-    USAGE: ClassVar = "texthead eval RUN DATA [options]"
-
-    run: str = argument("RUN")
-    data: str = argument("DATA")
-    labelled: DataOptions = DataOptions()
     classes: str | None = None
     zero_shot: bool = False
     prompts: TemplateOptions = TemplateOptions()
     split: Split | None = None
-    protocol: ProtocolOptions = ProtocolOptions()
     beside: BaselineOptions = BaselineOptions()
     per_class: bool = False
     out: str | None = option(None, "FILE")
-    files: ReadingOptions = ReadingOptions()
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results, say_names, say_other_classes, say_prompts
@@ -62,7 +41,6 @@ class Eval:
         from texthead.encoders.load import zero_shot_note
         from texthead.evaluation import evaluate as evaluation
         from texthead.parallel.distributed import rank
-        from texthead.runs import run as runs
         from texthead.runs.scored_items import choose_scored
         from texthead.transfer.baselines import before_training, eval_baselines
 
@@ -70,19 +48,20 @@ class Eval:
             raise DataError("--classes and --zero-shot both name the classes: give one")
         other = self.classes is not None or self.zero_shot
         self.prompts.check_used(other, "--classes or --zero-shot")
-        check_order("eval", self.run, self.data)
         template = self.prompts.read_template()
-        run = runs.load_run(self.run)
-        protocol = self.protocol.on(run.protocol)
-        device, reading = self.files.pick_device(), self.files.reading()
-        run.model.to(device)
-        dataset, say = self.labelled.read(self.data), notes()
-        for line in dataset.notes:
-            say.print(f"note: {line}")
+        run, protocol = self.load()
+        reading = self.files.reading()
+        dataset, say = self.labelled.read_noted(self.data), notes()
         chosen, split_name = choose_scored(run, dataset, self.split)
         model, labels, names, sentences = run.model, list(run.labels), [], []
         if other:
-            labels, names, sentences = _other_classes(self, chosen)
+            labels, names, sentences = prompts.labelled_classes(
+                chosen.classes,
+                chosen.source,
+                self.classes,
+                template=self.prompts.template,
+                clean=self.prompts.clean,
+            )
         # Of any other split `choose_scored` has refused them.
         trained = sum(run.was_trained_on(item.path) for item in chosen.items) if self.split == "train" else 0
         if trained:
@@ -92,7 +71,8 @@ class Eval:
         if other:
             say_names(labels, names, None)
             say_other_classes(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
-            model = run.with_classes(labels, names=names, template=template, prompts=sentences).model.to(device)
+            model = run.with_classes(labels, names=names, template=template, prompts=sentences).model
+            model.to(self.files.pick_device())
             say_prompts(labels, model.head.prompts)  # pyright: ignore
         with bar("score", "files") as progress:
             result = evaluation.evaluate(model, chosen, protocol, reading, progress=progress)
@@ -122,21 +102,6 @@ class Eval:
         if self.out and rank() == 0:
             _write_items(Path(self.out), result)
             results().print(f"items: {self.out}")
-
-
-def _other_classes(command: Eval, chosen: "Dataset") -> prompts.LabelledClasses:
-    """The classes of a new head: the data's own, or given ones under the data's labels."""
-    from texthead.commands.console import check_template_fills
-
-    clean = command.prompts.clean
-    if command.zero_shot:
-        labels = chosen.classes
-        names = clean_names(labels) if clean else labels
-        return prompts.LabelledClasses(labels, names, [None] * len(labels))
-    assert command.classes is not None
-    classes = prompts.read_classes(command.classes)
-    check_template_fills(command.prompts.template, classes)
-    return prompts.classes_for(classes, chosen.classes, chosen.source, clean=clean)
 
 
 def _write_items(path: Path, result: "evaluation.Evaluation") -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.options import ProtocolOptions, TemplateOptions
 from texthead.commands.parser import argument, option
@@ -25,10 +25,6 @@ class Export:
         int8: weights of eight bits: smaller; what it costs is measured on held-out files and is in the card
         classes: other classes: names.txt, classes.json or 'a kite, a bird'
     """
-
-    NAME: ClassVar = "export"
-    HELP: ClassVar = "a run -> a folder that predicts without texthead"
-    USAGE: ClassVar = "texthead export RUN --out FOLDER [--to onnx|torch] [options]"
 
     run: str = argument("RUN")
     out: str = option(metavar="FOLDER")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.options import DataOptions, NameOptions, ReadingOptions
 from texthead.commands.parser import argument, option
@@ -35,10 +35,6 @@ class Head:
         seed: random seed of random rows
     """
 
-    NAME: ClassVar = "head"
-    HELP: ClassVar = "make and look at the rows of a head"
-    USAGE: ClassVar = "texthead head CLASSES [options]"
-
     classes: str = argument("CLASSES")
     init: Literal["text", "normal", "orthogonal", "lda"] = "text"
     data: str | None = None
@@ -55,7 +51,7 @@ class Head:
         import torch
         from rich.table import Table
 
-        from texthead.commands.console import check_template_fills, results, say_names, say_prompts
+        from texthead.commands.console import results, say_names, say_prompts
         from texthead.encoders.load import load_encoder
         from texthead.models.build import make_head
         from texthead.models.head_rows import class_correlation, text_rows
@@ -72,7 +68,7 @@ class Head:
                 raise DataError(f"--{name.replace('_', '-')} {value!r} says how --data is read: give --data too")
         if self.init != "text" and any(classes.values()):
             raise DataError(f"--init {self.init} makes rows without text: leave out the sentences of {self.classes}")
-        check_template_fills(None if self.template == "{}" else self.template, classes)
+        prompts.check_template_fills(None if self.template == "{}" else self.template, classes)
         template = prompts.read_template(self.template)
         shown = prompts.class_prompts(template, names, list(classes.values()))
         encoder = load_encoder(self.encoder)
@@ -115,7 +111,7 @@ def _lda_ground(command: Head, labels: Sequence[str], encoder: "Encoder") -> "tu
     """Pretrained features and label places of the training items (of all, where the data has no splits)."""
     import torch
 
-    from texthead.commands.console import bar, notes
+    from texthead.commands.console import bar, say_skipped
     from texthead.data import dataset as datasets
     from texthead.data.dataset import splits_of
     from texthead.data.protocol import Protocol, Views
@@ -123,9 +119,7 @@ def _lda_ground(command: Head, labels: Sequence[str], encoder: "Encoder") -> "tu
     from texthead.features.views import Pretrained, own_pixels
 
     assert command.data is not None
-    dataset = command.labelled.read(command.data)
-    for line in dataset.notes:
-        notes().print(f"note: {line}")
+    dataset = command.labelled.read_noted(command.data)
     items = dataset.split("train") if splits_of(dataset) else dataset
     targets = torch.tensor(datasets.label_indices(items, labels))
     pixels = own_pixels(encoder.visual.spec)
@@ -133,8 +127,7 @@ def _lda_ground(command: Head, labels: Sequence[str], encoder: "Encoder") -> "tu
     cache = FeatureCache(encoder_key(encoder.visual, pixels))
     reading = command.files.reading(cache)
     found, positions, errors = Pretrained(encoder, protocol, reading, bar).features(items, "encode items")
-    for error in errors:
-        notes().print(f"skipped: {error}")
+    say_skipped(errors)
     return found, targets[positions]
 
 

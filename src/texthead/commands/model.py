@@ -2,7 +2,7 @@
 
 import torch
 
-from texthead.commands.console import check_template_fills, notes, say_other_classes, say_prompts
+from texthead.commands.console import notes, say_other_classes, say_prompts
 from texthead.commands.options import EncoderOptions, TemplateOptions
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
@@ -10,7 +10,7 @@ from texthead.evaluation.calibration import Calibration
 from texthead.models.recognizer import Recognizer
 from texthead.prediction.predict import calibration_for, zero_shot
 from texthead.runs.run import Run, load_run
-from texthead.text.prompts import class_prompts, flat, read_classes
+from texthead.text.prompts import check_template_fills, class_prompts, flat, read_classes
 
 Sentences = list[tuple[str, ...] | None]
 

@@ -1,13 +1,12 @@
 """Options that commands share, as groups that can act on what they hold."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from jsonargparse import ArgumentParser
-
-from texthead.commands.parser import NonNegativeInt, Parser, PositiveInt, option
+from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import DataError
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import read_template
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from texthead.encoders.encoder import Visual
     from texthead.features.cache import FeatureCache
     from texthead.features.reading import Reading
-
-DATA = "class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID"
+    from texthead.models.recognizer import Recognizer
+    from texthead.runs.run import Run
 
 Split = Literal["train", "val", "test"]
 
@@ -54,6 +53,14 @@ class DataOptions:
         return read_dataset(
             source, labels=self.labels, root=self.root, frame_template=self.frame_template, suffix=self.suffix
         )
+
+    def read_noted(self, source: str) -> "Dataset":
+        """Return the labelled files of a source, after its notes are printed."""
+        from texthead.commands.console import say_notes
+
+        dataset = self.read(source)
+        say_notes(dataset.notes)
+        return dataset
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class TemplateOptions(NameOptions):
     def check_used(self, other: bool, how: str) -> None:
         """Raise DataError if a template is given and the head is not made anew (`other`)."""
         if self.template is not None and not other:
-            raise DataError(f"--template {self.template!r} makes the prompts of a new head: give {how} too")
+            raise DataError(f"--template {self.template!r} makes the prompts of new rows: give {how} too")
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,7 @@ class ProtocolOptions:
             raise DataError(f"--pooling {self.pooling} does nothing with one view: give --views too, as 4x3")
         if self.crops_along is not None and views.crops != 3:
             raise DataError(f"--crops-along {self.crops_along} is for three crops: give --views too, as 1x3")
-        pixels = resized(own.sizes, self.resize)
+        pixels = own.sizes.with_resize(self.resize)
         return Protocol(self.frames or own.frames, pixels, views, self.pooling or own.pooling)
 
     def changes(self, own: "Protocol") -> list[tuple[str, object]]:
@@ -142,19 +149,6 @@ class ProtocolOptions:
             ("short side", self.resize, own.sizes.resize),
         )
         return [(name, value) for name, value, before in ways if value not in (None, before)]
-
-
-def resized(pixels: "Pixels", resize: int | None) -> "Pixels":
-    """Return the sizes with another short side before cropping, if one is given.
-
-    Raises:
-        DataError: a short side below the crop.
-    """
-    from dataclasses import replace
-
-    if resize is not None and resize < pixels.size:
-        raise DataError(f"--resize {resize}: the crop has {pixels.size} pixels, the short side must not be less")
-    return replace(pixels, resize=resize or pixels.resize)
 
 
 @dataclass(frozen=True)
@@ -241,76 +235,90 @@ class EncoderOptions:
                 raise DataError(f"--{name} {value}: run {run} has its own encoder; leave it out")
 
 
-def check_order(command: str, run: str, data: str) -> None:
-    """Raise DataError if DATA and RUN have changed places."""
-    from texthead.runs.run import is_run
+@dataclass(frozen=True, kw_only=True)
+class LabelledRun:
+    """The options of a command that scores a run on labelled items.
 
-    if is_run(data) and not is_run(run):
-        raise DataError(f"RUN comes before DATA: texthead {command} {data} {run}")
+    Args:
+        run: a run folder
+        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
+    """
 
+    run: str = argument("RUN")
+    data: str = argument("DATA")
+    labelled: DataOptions = DataOptions()
+    protocol: ProtocolOptions = ProtocolOptions()
+    files: ReadingOptions = ReadingOptions()
 
-def add_classes_parser(commands: Any) -> None:
-    """`texthead classes` and its actions; jsonargparse wants outer commands added before inner ones."""
-    parser = Parser(
-        prog="texthead classes",
-        usage="texthead classes RUN [options]",
-        description="The classes of a finished run: texthead classes RUN list|add|rename|remove|merge. An edit writes "
-        "another run, in which all other classes are the same.",
-    )
-    parser.add_argument("run", metavar="RUN", help="a run folder")
-    commands.add_subcommand("classes", parser, help="show the classes of a run, or make a run with other ones")
-    actions = parser.add_subcommands(required=True, dest="action", metavar="ACTION")
-    before = "texthead classes RUN"
+    def load(self) -> "tuple[Run, Protocol]":
+        """Return the run, on its device, and how items are looked at; raise DataError if DATA comes before RUN."""
+        from texthead.runs.run import is_run, load_run
 
-    shown = Parser(prog=f"{before} list", usage=f"{before} list [options]", description="Labels, prompts, rows.")
-    shown.add_argument("--json", action="store_true", help="JSON on standard output")
-    actions.add_subcommand("list", shown, help="labels, prompts and where rows came from")
-
-    text = "Text rows for more classes, behind the others."
-    add = Parser(prog=f"{before} add", usage=f"{before} add [NAME...] --out FOLDER [options]", description=text)
-    add.add_argument("classes", nargs="*", metavar="NAME", help="class names, each an argument of its own")
-    add.add_argument(
-        "--from",
-        default=None,
-        metavar="FILE",
-        help="instead of names: names.txt, or classes.json of name: sentence, [sentences] or null",
-    )
-    _prompts(add)
-    _edited(add)
-    actions.add_subcommand("add", add, help="text rows for more classes")
-
-    text = "Another label for a class: what predictions say. Its row stays without --encode and --sentence."
-    rename = Parser(prog=f"{before} rename", usage=f"{before} rename OLD NEW --out FOLDER [options]", description=text)
-    rename.add_argument("old", metavar="OLD", help="a class of the run")
-    rename.add_argument("new", metavar="NEW", help="what to call it")
-    rename.add_argument("--encode", action="store_true", help="make the row anew from NEW")
-    _prompts(rename)
-    _edited(rename)
-    actions.add_subcommand("rename", rename, help="another label for a class")
-
-    text = "Fewer classes; at least one stays."
-    remove = Parser(prog=f"{before} remove", usage=f"{before} remove NAME... --out FOLDER", description=text)
-    remove.add_argument("classes", nargs="+", metavar="NAME", help="classes of the run")
-    _edited(remove)
-    actions.add_subcommand("remove", remove, help="fewer classes")
-
-    text, usage = "Several classes as one, whose row is the mean of theirs.", "NAME NAME... --into NAME --out FOLDER"
-    merge = Parser(prog=f"{before} merge", usage=f"{before} merge {usage}", description=text)
-    merge.add_argument("classes", nargs="+", metavar="NAME", help="classes of the run, at least two")
-    merge.add_argument("--into", required=True, metavar="NAME", help="what to call it: one of them, or a new name")
-    _edited(merge)
-    actions.add_subcommand("merge", merge, help="several classes as one")
+        if is_run(self.data) and not is_run(self.run):
+            command = type(self).__name__.lower()
+            raise DataError(f"RUN comes before DATA: texthead {command} {self.data} {self.run}")
+        run = load_run(self.run)
+        protocol = self.protocol.on(run.protocol)
+        run.model.to(self.files.pick_device())
+        return run, protocol
 
 
-def _edited(parser: ArgumentParser) -> None:
-    text = "the run folder to make; RUN stays as it is"
-    parser.add_argument("--out", required=True, metavar="FOLDER", help=text)
+@dataclass(frozen=True)
+class PrintOptions:
+    """How results are printed, if not as a table.
+
+    Args:
+        json: JSON on standard output
+        csv: CSV on standard output
+    """
+
+    json: bool = False
+    csv: bool = False
+
+    def check(self) -> None:
+        """Raise DataError for both."""
+        if self.json and self.csv:
+            raise DataError("--json and --csv both say what is printed: give one")
 
 
-def _prompts(parser: ArgumentParser) -> None:
-    text = "what the row is made from, for one class; given several times, the rows are averaged"
-    parser.add_argument("--sentence", action="append", default=None, metavar="TEXT", help=text)
-    parser.add_argument("--template", default=None, help="prompt with exactly one {}; the run's own if not given")
-    parser.add_argument(
-        "--names", type=Literal["clean", "verbatim"], default="clean", help="how labels become class names"
-    )
+@dataclass(frozen=True)
+class ModelOptions:
+    """The model that predicts: a run, a run with other classes, or without a run classes by text.
+
+    Args:
+        classes: names.txt, classes.json or 'a helicopter, a bird'
+    """
+
+    classes: str | None = None
+    source: EncoderOptions = EncoderOptions()
+    prompts: TemplateOptions = TemplateOptions()
+
+    def split(self, inputs: Sequence[str], what: str) -> tuple[str | None, list[str]]:
+        """Return (the run, if the first input is one, the other inputs, which are files).
+
+        Args:
+            inputs: what was named, in order.
+            what: what a run must come before, for the message.
+
+        Raises:
+            DataError: a run in another place, an encoder beside a run, or neither a run nor classes.
+        """
+        from texthead.runs.run import is_run
+
+        run, rest = (inputs[0], inputs[1:]) if inputs and is_run(inputs[0]) else (None, inputs)
+        for path in rest:
+            if is_run(path):
+                raise DataError(f"{path} is a run: name one run, before {what}")
+        self.prompts.check_used(self.classes is not None, "--classes")
+        if run is not None:
+            self.source.check_no_run(run)
+        elif self.classes is None:
+            named = f"{rest[0]} is no run (no recipe.json in it)" if rest else "no run is named"
+            raise DataError(f"{named}, so --classes is required: name a run first, or the classes")
+        return run, list(rest)
+
+    def load(self, run: str | None, device: "torch.device") -> "Run | Recognizer":
+        """Return the run with its own or other classes, or a zero-shot model of the classes, on the device."""
+        from texthead.commands.model import predictor
+
+        return predictor(run, self.classes, self.prompts, self.source, device)

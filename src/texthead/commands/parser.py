@@ -21,7 +21,7 @@ import re
 import shutil
 import sys
 import typing
-from argparse import SUPPRESS, Action, ArgumentError
+from argparse import SUPPRESS, Action, ArgumentError, _SubParsersAction
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,43 +59,82 @@ def argument(metavar: str, *, nargs: str | None = None) -> Any:
 
     Args:
         metavar: its name in the help and in messages.
-        nargs: "?" for one that may be left out (None), "*" for any number (a list).
+        nargs: "?" for one that may be left out (None), "*" for any number (a list), "+" for at least one.
     """
     defaults: dict[str | None, Any] = {"?": None, "*": ()}
     default = defaults.get(nargs, dataclasses.MISSING)
     return dataclasses.field(default=default, metadata={"place": True, "metavar": metavar, "nargs": nargs})
 
 
-def option(default: Any = dataclasses.MISSING, metavar: str | None = None) -> Any:
+def option(default: Any = dataclasses.MISSING, metavar: str | None = None, *, repeated: bool = False) -> Any:
     """Return a field with a flag.
 
     Args:
         default: its value where it is left out, or a function that returns it; without one the option is required.
         metavar: what its value is called in the help.
+        repeated: the flag can be given several times, and the field is a list.
     """
+    metadata = {"metavar": metavar, "repeated": repeated}
     if isinstance(default, Callable):
-        return dataclasses.field(default_factory=default, metadata={"metavar": metavar})
-    return dataclasses.field(default=default, metadata={"metavar": metavar})
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def extra() -> Any:
-    """Return a field, a dict, that no option fills; `build` takes it by name."""
-    return dataclasses.field(default_factory=dict, metadata={"extra": True})
+def extra(default: Any = dataclasses.MISSING) -> Any:
+    """Return a field that no option fills, with a function for its default; `build` takes it by name.
+
+    The field `action` of a command with ACTIONS is one: `build` makes the chosen action.
+    """
+    return dataclasses.field(default_factory=default, metadata={"extra": True})
+
+
+def add_command(commands: Any, command: type) -> None:
+    """Add a command and its actions to the subcommands of a parser."""
+    parser = parser_of(command)
+    summary = (parse(command.__doc__ or "").short_description or "").rstrip(".")
+    commands.add_subcommand(_word(command), parser, help=summary[:1].lower() + summary[1:])
+    if actions := getattr(command, "ACTIONS", ()):
+        # jsonargparse wants outer commands added before inner ones.
+        inner = parser.add_subcommands(required=True, dest="action", metavar="ACTION")
+        for action in actions:
+            add_command(inner, action)
+
+
+def _name(command: type) -> str:
+    """Return the name of a command (its NAME, else that of the class), as in `train` or `classes RUN add`."""
+    return getattr(command, "NAME", command.__name__.lower())
+
+
+def _word(command: type) -> str:
+    """Return what one types for a command or an action: the last word of its name."""
+    return _name(command).rpartition(" ")[2]
 
 
 def parser_of(command: type, *, exit_on_error: bool = True) -> "Parser":
     """Return the parser of a command; a mistake ends the program, or is an `argparse.ArgumentError`."""
     about = parse(command.__doc__ or "")
     parser = Parser(
-        prog=f"texthead {command.NAME}",
-        usage=command.USAGE,
+        prog=f"texthead {_name(command)}",
         description=" ".join(filter(None, (about.short_description, about.long_description))),
         exit_on_error=exit_on_error,
     )
     _add_options(parser, command, parser)
     if hasattr(command, "extend"):
         command.extend(parser)
+    parser.usage = getattr(command, "USAGE", None) or _usage(parser, command)
     return parser
+
+
+def _usage(parser: ArgumentParser, command: type) -> str:
+    """Return the arguments and required options of a command in one line."""
+    words, places = [f"texthead {_name(command)}"], {"?": "[{}]", "*": "[{}...]", "+": "{}..."}
+    for action in parser._actions:
+        if not action.option_strings:
+            words.append(places.get(str(action.nargs), "{}").format(action.metavar))
+        elif action.required:
+            words.append(f"{action.option_strings[-1]} {action.metavar}")
+    others = any(action.option_strings and not action.required for action in parser._actions if action.dest != "help")
+    return " ".join([*words, *["[options]"] * others])
 
 
 def groups_of(command: type) -> dict[str, type]:
@@ -104,24 +143,46 @@ def groups_of(command: type) -> dict[str, type]:
     return {f.name: hints[f.name] for f in dataclasses.fields(command) if dataclasses.is_dataclass(hints[f.name])}
 
 
+def texts_of(holder: type) -> dict[str, str]:
+    """Return what the docs of a dataclass, and of those that it builds on, say of each field."""
+    params = [each for kind in reversed(holder.__mro__) for each in parse(kind.__doc__ or "").params]
+    return {each.arg_name: " ".join((each.description or "").split()) for each in params}
+
+
+def values_of(command: Any) -> dict[str, Any]:
+    """Return the options of a command and their values, those of its groups among them."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(command):
+        value = getattr(command, field.name)
+        if dataclasses.is_dataclass(value):
+            values |= values_of(value)
+        elif not field.metadata.get("extra"):
+            values[_key(field)] = value
+    return values
+
+
 def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
     """Return the command with its options; groups take theirs, and `more` are fields that no option fills."""
+    for action in getattr(command, "ACTIONS", ()):
+        if _word(action) == values["action"]:
+            more["action"] = build(action, values[_word(action)])
     groups = groups_of(command)
-    parts = {
-        name: group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
-        for name, group in groups.items()
-    }
+    parts = {name: build(group, values) for name, group in groups.items()}
     own = {
-        field.name: values[field.name] for field in dataclasses.fields(command) if field.name not in (*groups, *more)
+        field.name: values[_key(field)] for field in dataclasses.fields(command) if field.name not in (*groups, *more)
     }
     return command(**own, **parts, **more)
+
+
+def _key(field: dataclasses.Field) -> str:
+    """Return what a field is called on the command line: `from_` is `from`, which Python keeps for itself."""
+    return field.name.removesuffix("_")
 
 
 def _add_options(parser: ArgumentParser, holder: type, target: Any) -> None:
     """Add the options of a command, or of a group, to a parser or to a titled section of its help."""
     hints, groups = typing.get_type_hints(holder, include_extras=True), groups_of(holder)
-    about = parse(holder.__doc__ or "")
-    texts = {each.arg_name: " ".join((each.description or "").split()) for each in about.params}
+    texts = texts_of(holder)
     for field in dataclasses.fields(holder):
         if field.name in groups:
             group = groups[field.name]
@@ -144,8 +205,10 @@ def _add_option(target: Any, field: dataclasses.Field, hint: Any, text: str) -> 
         return
     factory = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
-    flag = f"--{field.name.replace('_', '-')}"
-    if default is dataclasses.MISSING:
+    flag = f"--{_key(field).replace('_', '-')}"
+    if field.metadata.get("repeated"):
+        target.add_argument(flag, action="append", default=default, **how)
+    elif default is dataclasses.MISSING:
         target.add_argument(flag, required=True, **how)
     elif hint is bool:
         target.add_argument(flag, action="store_true", default=default, **how)
@@ -164,13 +227,6 @@ def _plain(message: str) -> str:
         # The parser quotes the whole file.
         found = text.removeprefix("Unexpected config: ")
         return f"--config needs lines `option: value`, as --print-config prints them, got {found[:40]!r}"
-    required = re.fullmatch(r"the following arguments are required: (\w+(?:\.\w+)?)\.(\w+)", text)
-    if required:
-        command, name = required[1].replace(".", " RUN "), required[2]
-        positional = {"data": "DATA", "run": "RUN", "classes": "CLASSES", "file": "FILE"}
-        positional |= {"old": "OLD", "new": "NEW"} | ({"classes": "NAME"} if " RUN " in command else {})
-        positional = {k: v for k, v in positional.items() if (command, k) != ("import", "classes")}
-        return f"{command} needs {positional.get(name, f'--{name}')} (see texthead {command} --help)"
     option = re.match(r"Subcommand '(\w+)' does not accept option '([\w.]+)'", text)
     if option:
         return f"texthead {option[1]} has no option {option[2]!r} (given in --config)"
@@ -215,9 +271,20 @@ class Parser(ArgumentParser):
             self.error(f"--config {path}: {error}")
         return super().parse_path(path, *args, **kwargs)
 
+    def _needs(self, word: str, *words: str) -> str:
+        """Return a line on what is missing: by the words for the commands, and the name of the argument."""
+        if words:
+            commands = next(action for action in self._actions if isinstance(action, _SubParsersAction))
+            return commands.choices[word]._needs(*words)
+        action = next(action for action in self._actions if action.dest == word)
+        typed = action.option_strings[-1] if action.option_strings else action.metavar
+        command = self.prog.replace(" [options]", "").removeprefix("texthead ")
+        return f"{command} needs {typed} (see texthead {command} --help)"
+
     def error(self, message: str, ex: Exception | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Print the message and exit with 2, unless the parser was made to raise it."""
-        line = _plain(message)
+        required = re.fullmatch(r"the following arguments are required: ([\w.]+)", message)
+        line = self._needs(*required[1].split(".")) if required else _plain(message)
         if not self.exit_on_error:
             raise ArgumentError(None, line) from ex
         unknown = re.match(r"unrecognized arguments: (--[\w-]+)", line)

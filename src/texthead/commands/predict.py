@@ -10,12 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import (
-    EncoderOptions,
-    ProtocolOptions,
-    ReadingOptions,
-    TemplateOptions,
-)
+from texthead.commands.options import ModelOptions, PrintOptions, ProtocolOptions, ReadingOptions
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import DataError
 
@@ -53,41 +48,35 @@ class ManyFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Predict classes for files: a run's own classes or new ones, or without a run --classes by text.
+    """Predict classes for files.
+
+    Of a run they are its own classes or other ones; without a run those of --classes, by their text.
 
     Args:
         inputs: a run folder first, or only files and folders
-        classes: names.txt, classes.json or 'a helicopter, a bird'
         top: names a file
         sets: the set of names that holds the right one at the rate that a calibrated run promises
         frame_template: folders are clips of frames, as img_{:05d}.jpg, or hold such folders
-        json: JSON on standard output
-        csv: CSV on standard output
     """
 
-    NAME: ClassVar = "predict"
-    HELP: ClassVar = "predict classes for files"
     USAGE: ClassVar = (
         "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]\n"
         "       texthead predict [RUN] --manifest FILE --out FOLDER [--classes NAMES] [options]"
     )
 
     inputs: list[str] = argument("RUN_OR_FILE", nargs="*")
-    classes: str | None = None
-    source: EncoderOptions = EncoderOptions()
-    prompts: TemplateOptions = TemplateOptions()
+    model: ModelOptions = ModelOptions()
     top: int = 5
     sets: bool = False
     frame_template: str | None = option(None, "NAME")
     protocol: ProtocolOptions = ProtocolOptions()
-    json: bool = False
-    csv: bool = False
+    printed: PrintOptions = PrintOptions()
     files: ReadingOptions = ReadingOptions()
     many: ManyFiles = ManyFiles()
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes
-        from texthead.commands.model import noted_calibration, predictor
+        from texthead.commands.model import noted_calibration
         from texthead.features.reading import Reading
         from texthead.prediction.predict import predict as predict_files
         from texthead.prediction.predict import protocol_of, zero_shot_line
@@ -95,13 +84,12 @@ class Predict:
         run_folder, inputs = _run_and_inputs(self)
         if self.top < 1:
             raise DataError(f"--top must be at least 1, got {self.top}")
-        self.prompts.check_used(self.classes is not None, "--classes")
         if self.many.manifest is not None:
             _predict_many(self, run_folder)
             return
-        model = predictor(run_folder, self.classes, self.prompts, self.source, self.files.pick_device())
+        model = self.model.load(run_folder, self.files.pick_device())
         protocol = self.protocol.on(protocol_of(model)[1])
-        note = zero_shot_line(model, self.classes)
+        note = zero_shot_line(model, self.model.classes)
         calibration = noted_calibration(model, protocol)
         workers = self.files.workers if _are_many(self.inputs) else 0
         reading = Reading(workers=workers, skip_unreadable=self.files.skip_unreadable)
@@ -122,25 +110,14 @@ def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
     Raises:
         DataError: what is named does not go together.
     """
-    from texthead.runs import run as runs
-
     _check_goes_together(command)
     if not command.inputs and command.many.manifest is None:
         raise DataError("predict needs RUN_OR_FILE (see texthead predict --help)")
-    with_run = bool(command.inputs) and runs.is_run(command.inputs[0])
-    first, rest = (command.inputs[0], command.inputs[1:]) if with_run else (None, command.inputs)
-    for path in rest:
-        if runs.is_run(path):
-            raise DataError(f"{path} is a run: name one run, before all files")
-    if first is not None:
-        command.source.check_no_run(first)
+    first, rest = command.model.split(command.inputs, "all files")
     if command.many.manifest is not None and rest:
         raise DataError(f"{rest[0]} is no run (no recipe.json in it), and --manifest names the files: leave it out")
-    if with_run and not rest and command.many.manifest is None:
+    if first is not None and not rest and command.many.manifest is None:
         raise DataError(f"{first} is a run: name files or folders behind it")
-    if not with_run and command.classes is None:
-        what = f"{command.inputs[0]} is no run (no recipe.json in it)" if command.inputs else "no run is named"
-        raise DataError(f"{what}, so --classes is required: name a run first, or the classes")
     _check_no_list(rest)
     return first, _inputs(rest, command.frame_template)
 
@@ -160,14 +137,13 @@ def _check_no_list(inputs: Sequence[str]) -> None:
 
 
 def _check_goes_together(command: Predict) -> None:
-    if command.json and command.csv:
-        raise DataError("--json and --csv both say what is printed: give one")
+    command.printed.check()
     if command.many.manifest is None:
         given = [name for name, value in asdict(command.many).items() if value is not None and value is not False]
         if given:
             raise DataError(f"--{given[0]} is for many files: give --manifest too")
         return
-    single = {"json": command.json, "csv": command.csv, "frame-template": command.frame_template}
+    single = {"json": command.printed.json, "csv": command.printed.csv, "frame-template": command.frame_template}
     for name, value in single.items():
         if value:
             raise DataError(f"--{name} is not for --manifest, whose parts are CSV files of single paths")
@@ -180,7 +156,7 @@ def _check_goes_together(command: Predict) -> None:
 def _predict_many(command: Predict, run_folder: str | None) -> None:
     """Make this process's parts, with a line each, and say how far all processes are."""
     from texthead.commands.console import notes, results
-    from texthead.commands.model import noted_calibration, predictor
+    from texthead.commands.model import noted_calibration
     from texthead.prediction.bulk import Part, PartOptions, check_rank, open_parts, predict_parts
     from texthead.prediction.bulk_on_ray import predict_on_ray
     from texthead.prediction.predict import protocol_of, zero_shot_line
@@ -189,7 +165,7 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
     check_rank(rank, ranks)
     if command.many.ray is not None and ranks > 1:
         raise DataError(f"--ray shares the parts by itself, and this is process {rank} of {ranks}: start one alone")
-    model = predictor(run_folder, command.classes, command.prompts, command.source, command.files.pick_device())
+    model = command.model.load(run_folder, command.files.pick_device())
     wanted = PartOptions(
         part=command.many.part or 1000,
         top=command.top,
@@ -221,7 +197,7 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
         )
     finished = f"{state.finished} of {state.parts} parts are finished"
     results().print(f"{command.many.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
-    note = zero_shot_line(model, command.classes)
+    note = zero_shot_line(model, command.model.classes)
     if note:
         say.print(note)
 
@@ -267,10 +243,10 @@ def _print_predictions(found: "Sequence[Prediction]", calibration: "Calibration 
     from texthead.evaluation.calibration import NONE
     from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 
-    if command.json:
+    if command.printed.json:
         print(json.dumps([json_entry(each, calibration) for each in found], indent=1, ensure_ascii=False))
         return
-    if command.csv:
+    if command.printed.csv:
         columns = csv_columns(calibration, sets=command.sets)
         writer = csv.writer(sys.stdout)
         writer.writerow(columns)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from texthead.commands.options import DataOptions, default_workers
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
@@ -26,10 +25,6 @@ class Prepare:
         workers: processes, each of which writes a shard at a time
     """
 
-    NAME: ClassVar = "prepare"
-    HELP: ClassVar = "decode once: videos -> shards that read fast"
-    USAGE: ClassVar = "texthead prepare DATA --out SHARDS [options]"
-
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
     out: str = option(metavar="SHARDS")
@@ -47,9 +42,7 @@ class Prepare:
 
         say, out = notes(), Path(self.out)
         wanted = shards.ShardOptions(self.frames, self.short_side, self.quality, self.clips)
-        dataset = self.labelled.read(self.data)
-        for line in dataset.notes:
-            say.print(line)
+        dataset = self.labelled.read_noted(self.data)
         with bar("prepare", "clips") as progress:
             done = shards.prepare(
                 dataset,

@@ -1,24 +1,21 @@
 """`texthead profile`: what a recogniser costs, before any weights are there."""
 
-import resource
-import statistics
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument
 from texthead.errors import EncoderError
 
 if TYPE_CHECKING:
-    import torch
-
     from texthead.encoders.encoder import VisualSpec
     from texthead.models.recognizer import Recognizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """Count parameters and multiply-adds of one clip, true and by the paper's convention; no weights are needed.
+    """Count parameters and multiply-adds of one clip.
+
+    Prints both true counts and those of the paper's convention; no weights are needed.
 
     Args:
         encoder: mini, openclip:ARCH or timm:NAME
@@ -31,10 +28,6 @@ class Profile:
         measure: run it with random weights: memory and clips/s
         device: auto, cpu, cuda or cuda:N
     """
-
-    NAME: ClassVar = "profile"
-    HELP: ClassVar = "count parameters and multiply-adds"
-    USAGE: ClassVar = "texthead profile ENCODER [options]"
 
     encoder: str = argument("ENCODER")
     frames: PositiveInt = 1
@@ -52,7 +45,7 @@ class Profile:
 
         from texthead.commands.console import results
         from texthead.encoders.load import spec_of
-        from texthead.models.cost import count
+        from texthead.models.cost import count, measure
         from texthead.parallel.device import pick_device
 
         spec = spec_of(self.encoder)
@@ -70,11 +63,8 @@ class Profile:
         show.print(table)
         show.print("the paper leaves out attention and layer norms")
         if self.measure:
-            speed, gigabytes = _measure(_model(spec, self), self.frames, size, pick_device(self.device))
+            speed, gigabytes = measure(_model(spec, self), self.frames, size, pick_device(self.device))
             show.print(f"forward: {speed:.3g} clips/s, at most {gigabytes:.2f} GB of memory (random weights, one clip)")
-
-
-ROUNDS = 5
 
 
 def _model(spec: "VisualSpec", command: Profile) -> "Recognizer":
@@ -93,22 +83,3 @@ def _model(spec: "VisualSpec", command: Profile) -> "Recognizer":
     temporal = make_temporal({"kind": command.temporal, **transformer}, visual)
     names = [str(place) for place in range(command.classes)]
     return Recognizer(visual, temporal, LinearHead(spec.dim, names=names) if names else torch.nn.Identity())
-
-
-def _measure(model: "Recognizer", frames: int, size: int, device: "torch.device") -> tuple[float, float]:
-    """(clips/s, the median of some rounds; the peak of memory in GB: of the device, or of this process on a CPU)."""
-    import torch
-
-    model.to(device).eval()
-    clip = torch.zeros(1, frames, 3, size, size, dtype=torch.uint8, device=device)
-    seconds: list[float] = []
-    with torch.inference_mode():
-        for _ in range(ROUNDS + 1):
-            start = time.perf_counter()
-            model(clip).cpu()
-            seconds.append(time.perf_counter() - start)
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device) / 1e9
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return 1 / statistics.median(seconds[1:]), peak

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from texthead.commands.options import BaselineOptions, DataOptions, ReadingOptions, Split
 from texthead.commands.parser import NonNegativeInt, UpTo12, argument, option
@@ -37,10 +37,6 @@ class Report:
         saliency: how many of those get a saliency map; 0: none, which is faster
     """
 
-    NAME: ClassVar = "report"
-    HELP: ClassVar = "an HTML report of a run"
-    USAGE: ClassVar = "texthead report RUN [DATA] [options]"
-
     run: str = argument("RUN")
     data: str | None = argument("DATA", nargs="?")
     labelled: DataOptions = DataOptions()
@@ -54,12 +50,11 @@ class Report:
     files: ReadingOptions = ReadingOptions()
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, notes, results
+        from texthead.commands.console import bar, notes, results, say_notes
         from texthead.commands.score_table import calibrated, show_table
         from texthead.data.division import Division
         from texthead.encoders.encoder import as_visual
         from texthead.evaluation import evaluate
-        from texthead.features.cache import FeatureCache, encoder_key
         from texthead.report.mistakes import strips
         from texthead.report.run_page import write_report
         from texthead.runs import run as runs
@@ -75,23 +70,19 @@ class Report:
             raise DataError(f"--out {out}: there is no folder {out.parent}; make it first")
         records = read_records(run.folder)
         dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
-        for line in dataset.notes:
-            say.print(f"note: {line}")
+        say_notes(dataset.notes)
         check_unknown_is_used(run, self.unknown)
         others = None if self.unknown is None else unknown_items(run, self.labelled.read(self.unknown))
         chosen, split_name = choose_scored(run, dataset, self.split)
         say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
         protocol = run.protocol
         # Of the run's own encoder, so that the test of the frames' order and the next report encode nothing again.
-        key = encoder_key(as_visual(run.model.visual), run.pixels)
-        cache = FeatureCache(key, self.beside.folder)
-        reading = self.files.reading(cache)
+        reading = self.files.reading(self.beside.features_of(as_visual(run.model.visual), run.pixels))
         with bar("score", "files") as progress:
             result = evaluate.evaluate(run.model, chosen, protocol, reading, progress=progress)
         sure = _sure(run, result, protocol, others, self)
-        folder = self.beside.folder
         parts = Division(chosen, None, chosen, split_name)
-        table = eval_baselines(run, parts, self.beside.baselines, folder, reading, bar)
+        table = eval_baselines(run, parts, self.beside.baselines, self.beside.folder, reading, bar)
         own, warmth, said = calibrated(run, protocol, result, chosen)
         table.add(f"this run ({run.model.head.kind} head){warmth}", own)
         table.lines += said

@@ -5,7 +5,7 @@ from dataclasses import replace
 from rich.table import Table
 from torch import Tensor
 
-from texthead.commands.console import bar, notes, results
+from texthead.commands.console import bar, notes, results, say_skipped
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.evaluation.calibration import Calibration
@@ -34,8 +34,7 @@ def show_table(comparison: Comparison) -> None:
     if len(set(groups)) < len(groups):
         results().print(f"the intervals take the {len(set(groups))} groups of these items into account")
     skipped = {str(error.path): error for _, r in comparison.rows for error in r.skipped}
-    for error in skipped.values():
-        notes().print(f"skipped: {error}")
+    say_skipped(skipped.values())
     if skipped:
         results().print(f"{len(skipped)} items could not be read and are not counted")
     *others, (_, own) = comparison.rows
@@ -119,6 +118,5 @@ def scores_of(run: Run, protocol: Protocol, reading: Reading, dataset: Dataset, 
     """(the scores of the readable items, those items)."""
     with bar(title, "files") as progress:
         found = score(run.model, [item.path for item in dataset.items], protocol, reading, progress)
-    for error in found.skipped:
-        notes().print(f"skipped: {error}")
+    say_skipped(found.skipped)
     return found.scores, dataset.pick(found.positions)

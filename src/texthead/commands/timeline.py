@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import EncoderOptions, TemplateOptions
+from texthead.commands.options import ModelOptions, PrintOptions
 from texthead.commands.parser import PositiveInt, argument, option
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import replacing
@@ -34,46 +34,37 @@ class Timeline:
 
     Args:
         inputs: a run folder first, or only a video; - is a pipe
-        classes: names.txt, classes.json or 'a helicopter, a bird'
         window: length of the window that a score is made of, in seconds
         rate: frames per second that are encoded
         batch: frames that are encoded at once; more is faster on a GPU and may change last digits
         enter: an event begins where its probability is this or more
         leave: and ends where it falls below this
         min_length: shorter gaps in an event are bridged, then shorter events are dropped; in seconds
-        json: JSON on standard output, when all is known
-        csv: CSV on standard output
         srt: write the events as subtitles
         overlay: write the video with names and bars drawn in, and its first sound
         device: auto, cpu, cuda or cuda:N
     """
 
-    NAME: ClassVar = "timeline"
-    HELP: ClassVar = "when it happens: events in a video or a stream"
     USAGE: ClassVar = (
         "texthead timeline [RUN] VIDEO [--classes NAMES] [options]\n"
         "       ... | texthead timeline [RUN] - [--classes NAMES] [options]"
     )
 
     inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*")
-    classes: str | None = None
-    source: EncoderOptions = EncoderOptions()
-    prompts: TemplateOptions = TemplateOptions()
+    model: ModelOptions = ModelOptions()
     window: float = option(1.0, "SECONDS")
     rate: float = option(8.0, "FRAMES")
     batch: PositiveInt = 1
     enter: float = option(0.7, "PROBABILITY")
     leave: float = option(0.4, "PROBABILITY")
     min_length: float = option(1.0, "SECONDS")
-    json: bool = False
-    csv: bool = False
+    printed: PrintOptions = PrintOptions()
     srt: str | None = option(None, "FILE")
     overlay: str | None = option(None, "FILE.mp4")
     device: str = "auto"
 
     def __call__(self) -> None:
         from texthead.commands.console import notes
-        from texthead.commands.model import predictor
         from texthead.parallel.device import pick_device
         from texthead.prediction.events import EventFinder, Hysteresis, in_order
         from texthead.prediction.overlay import Curve
@@ -83,10 +74,9 @@ class Timeline:
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
         rule = Hysteresis(self.enter, self.leave, self.min_length)
-        self.prompts.check_used(self.classes is not None, "--classes")
         _check_outputs(self, path)
         with _opened(path) as video:
-            model = predictor(run_folder, self.classes, self.prompts, self.source, pick_device(self.device))
+            model = self.model.load(run_folder, pick_device(self.device))
             (recognizer, protocol) = protocol_of(model)
             names = recognizer.names
             _say_how(recognizer, protocol, sliding, video)
@@ -96,16 +86,16 @@ class Timeline:
             best = _watch(model, video, sliding, EventFinder(names, rule), printer, curve)
             seconds = video.duration_seconds
         events = in_order(printer.events)
-        if self.json:
+        if self.printed.json:
             found = timeline_json(path, seconds, sliding, rule, events, calibration)
             print(json.dumps(found, indent=1, ensure_ascii=False))
         else:
             printer.rest(events)
         events = [event for event in events if event.known]
-        if not events and not self.json:
+        if not events and not self.printed.json:
             notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
         _write_files(self, path, events, names, curve)
-        note = zero_shot_line(model, self.classes)
+        note = zero_shot_line(model, self.model.classes)
         if note:
             notes().print(note)
 
@@ -119,22 +109,13 @@ def _run_and_video(command: Timeline) -> tuple[str | None, str]:
     Raises:
         DataError: what is named does not go together.
     """
-    from texthead.runs import run
-
-    with_run = bool(command.inputs) and run.is_run(command.inputs[0])
-    first, rest = (command.inputs[0], command.inputs[1:]) if with_run else (None, command.inputs)
+    if not command.inputs:
+        raise DataError("timeline needs VIDEO, or - for a pipe (see texthead timeline --help)")
+    first, rest = command.model.split(command.inputs, "the video")
     if not rest:
-        before = f"{first} is a run: name a video behind it" if with_run else "timeline needs VIDEO"
-        raise DataError(f"{before}, or - for a pipe (see texthead timeline --help)")
-    if run.is_run(rest[-1]):
-        raise DataError(f"{rest[-1]} is a run: name one run, before the video")
+        raise DataError(f"{first} is a run: name a video behind it, or - for a pipe (see texthead timeline --help)")
     if len(rest) > 1:
-        no_run = "" if with_run else f" ({rest[0]} is no run: no recipe.json in it)"
-        raise DataError(f"timeline takes one video, got {len(rest)}{no_run}: start it once for each")
-    if first is not None:
-        command.source.check_no_run(first)
-    if not with_run and command.classes is None:
-        raise DataError("no run is named, so --classes is required: name a run first, or the classes")
+        raise DataError(f"timeline takes one video, got {len(rest)}: start it once for each")
     return first, rest[0]
 
 
@@ -144,8 +125,7 @@ def _check_outputs(command: Timeline, path: str) -> None:
     Raises:
         DataError, RunError: what is to be changed.
     """
-    if command.json and command.csv:
-        raise DataError("--json and --csv both say what is printed: give one")
+    command.printed.check()
     if command.overlay and path == PIPE:
         raise DataError("--overlay needs the frames again when their events are known: save the stream, name the file")
     if command.overlay and Path(command.overlay).suffix.lower() != ".mp4":
@@ -220,8 +200,8 @@ class _Printer:
 
     def __init__(self, command: Timeline, *, live: bool):
         self.events: list[Event] = []
-        self._csv = command.csv
-        self._live = live and not command.json
+        self._csv = command.printed.csv
+        self._live = live and not command.printed.json
         self._begun = False
 
     def add(self, events: "Sequence[Event]") -> None:

@@ -38,10 +38,10 @@ class PageLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Ui:
-    """Open a page in the browser: drop a video or an image, type names, see which fit.
+    """Open a page in the browser: drop a file, type names, see which fit.
 
-    It works offline, is for this machine alone if no other --host is given, and reads nothing but what is dropped
-    there.
+    It takes videos and images, works offline, is for this machine alone if no other --host is given, and reads nothing
+    but what is dropped there.
 
     Args:
         run: a run folder; without one, names alone
@@ -50,10 +50,6 @@ class Ui:
         port: 0: any free one
         device: auto, cpu, cuda or cuda:N
     """
-
-    NAME: ClassVar = "ui"
-    HELP: ClassVar = "a page on this machine: drop a file, type names, look"
-    USAGE: ClassVar = "texthead ui [RUN] [options]"
 
     run: str | None = argument("RUN", nargs="?")
     encoder: str | None = None

@@ -78,7 +78,7 @@ class ViewClips(torch.utils.data.Dataset):
 
     def _views(self, path: Path) -> UInt8[Tensor, "views frames 3 size size"]:
         if self.views.origin == "dense" and is_member(path):
-            raise MediaError(path, "windows of 128 frames are not in a prepared clip: take --origin first or centre")
+            raise MediaError(path, "windows of 128 frames are not in a prepared clip: take origin=first or centre")
         with open_media(path) as media:
             clips = self.views.frame_indices(media.num_frames, self.frames)
             wanted = sorted({index for clip in clips for index in clip})

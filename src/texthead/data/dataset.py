@@ -137,6 +137,6 @@ def label_indices(dataset: Dataset, names: Sequence[str]) -> list[int]:
         raise DataError(
             f"{dataset.source}: label {unknown[0]!r} is not among the {len(names)} classes"
             f"{f' (nor are {len(unknown) - 1} more)' if len(unknown) > 1 else ''}: "
-            "pass --classes or --zero-shot to make a head for other classes"
+            "make a new head for the data's own labels (zero_shot), or name its classes"
         )
     return [place[label] for label in dataset.labels]

@@ -29,7 +29,7 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
     if not splits_of(dataset):
         dataset = dataset.with_drawn_split(HELD_OUT if part is None else part, seed=seed)
     elif part is not None:
-        raise DataError(f"--held-out {part}: {dataset.source} has its own splits {splits_of(dataset)}; leave it out")
+        raise DataError(f"held_out {part}: {dataset.source} has its own splits {splits_of(dataset)}; leave it out")
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
     if not len(train):
         raise DataError(f"{dataset.source}: no item of split 'train'; found {splits_of(dataset)}")
@@ -41,16 +41,25 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
     return Division(train, val if len(val) else None, scored, name)
 
 
+def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
+    """Return the data's own splits as `divide` does; without splits all items train, and none is held out."""
+    if splits_of(dataset):
+        return divide(dataset, seed=seed, part=None, k=k)
+    return Division(dataset if k is None else dataset.k_shot(k, seed=seed), None, dataset.pick([]), "")
+
+
 def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     """The items of two sources as one dataset: those of the first to train on, those of the second to validate.
 
     Raises:
         DataError: a source with several splits of its own, or an item that is in both.
     """
-    for role, dataset, alone in (("DATA", train_set, {"train"}), ("--val", val_set, {"val", "test"})):
+    for role, dataset, alone in (("training", train_set, {"train"}), ("validation", val_set, {"val", "test"})):
         own = splits_of(dataset)
         if own and (len(own) > 1 or not set(own) <= alone):
-            raise DataError(f"{dataset.source}: has its own splits {own}, so it cannot be {role} beside another source")
+            raise DataError(
+                f"{dataset.source}: has its own splits {own}, so it cannot be {role} data beside another source"
+            )
     trained = {resolved(item.path) for item in train_set.items}
     both = [item for item in val_set.items if resolved(item.path) in trained]
     if both:
@@ -66,7 +75,7 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     if copies:
         told = f"{val_set.source}: {len(copies)} of {total} items are copies of training items"
         if not own:
-            raise DataError(f"{told}: name other data in --val")
+            raise DataError(f"{told}: name other validation data")
         said.append(f"{told} and not scored ({val_set.items[copies[0]].path})")
         val_set = val_set.pick(own)
     classes = set(train_set.classes)

@@ -170,7 +170,7 @@ def prepare(
         lost = [Unreadable(*entry) for shard in shards for entry in shard.unreadable]
         if lost and not skip_unreadable:
             more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-            problem = f"{lost[0].problem}{more}; all else is prepared: --skip-unreadable leaves such files out"
+            problem = f"{lost[0].problem}{more}; all else is prepared: skip_unreadable leaves such files out"
             raise MediaError(Path(lost[0].path), problem)
         _write_index(dataset, out, options, [(task.tar.name, finished[task.number]) for task in tasks], len(lost))
     total = sum(shard.bytes for shard in shards)
@@ -269,7 +269,7 @@ def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]
         for future in as_completed(waiting):
             yield waiting[future], future.result()
     except BrokenProcessPool:
-        raise RunError("a process that prepares clips has ended, perhaps for want of memory: fewer --workers") from None
+        raise RunError("a process that prepares clips has ended, perhaps for want of memory: fewer workers") from None
     except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()
@@ -358,8 +358,8 @@ def encoded(path: Path, options: ShardOptions) -> tuple[str, bytes, dict[str, An
             about["seconds"] = [round(seconds[index], _DIGITS) for index in chosen]
         suffix, data = ".avi", motion_jpeg(frames, options.quality, rate=_rate(about.get("seconds")))
     if len(data) > MOST_BYTES_OF_CLIP:
-        problem = f"would be a clip of {len(data)} bytes, of which {MOST_BYTES_OF_CLIP} are read: lower --frames"
-        raise MediaError(path, f"{problem}, --short-side or --quality")
+        problem = f"would be a clip of {len(data)} bytes, of which {MOST_BYTES_OF_CLIP} are read: lower frames"
+        raise MediaError(path, f"{problem}, short_side or quality")
     return suffix, data, about
 
 

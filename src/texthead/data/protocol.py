@@ -1,6 +1,6 @@
 """How a model looks at items in testing: frames, sizes, views, and what is averaged over them."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from texthead.data.sampling import CROP_COUNTS, Along, Origin, centre_in_segment, clips_in_segments, dense_clips
@@ -85,6 +85,16 @@ class Pixels:
     resize: int
     interpolation: Literal["bilinear", "bicubic"]
     squash: bool = False
+
+    def with_resize(self, resize: int | None) -> "Pixels":
+        """Return the sizes with another short side before cropping, if one is given.
+
+        Raises:
+            DataError: a short side below the crop.
+        """
+        if resize is not None and resize < self.size:
+            raise DataError(f"resize {resize}: the crop has {self.size} pixels, the short side must not be less")
+        return replace(self, resize=resize or self.resize)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def read_list(
     end = _path_end(source, entries[0], frame_template, suffix)
     start = source.parent if root is None else root
     if not start.is_dir():
-        raise DataError(f"{start}: no such folder; root (--root) must be where the paths in {source} begin")
+        raise DataError(f"{start}: no such folder; root must be where the paths in {source} begin")
     items = [(start / f"{entry.path}{end}", labels.names[entry.label]) for entry in entries]
     notes = [*_label_notes(source, entries, labels), *_folder_notes(source, entries, labels)]
     if frame_template is not None:
@@ -102,25 +102,24 @@ def _path_end(source: Path, first: Entry, frame_template: str | None, suffix: st
     if frame_template is not None:
         if first.frames is None:
             raise DataError(
-                f"{source}: lines are `file label`, and frame_template (--frame-template) {frame_template!r} is for "
+                f"{source}: lines are `file label`, and frame_template {frame_template!r} is for "
                 "`path n_frames label`: leave it out"
             )
         if not is_template(frame_template):
             raise DataError(
-                f"frame_template (--frame-template) must hold one place for the number, as img_{{:05d}}.jpg, "
-                f"got {frame_template!r}"
+                f"frame_template must hold one place for the number, as img_{{:05d}}.jpg, got {frame_template!r}"
             )
         return f"/{frame_template}"
     if suffix is not None:
         if not re.fullmatch(r"\.\w+", suffix):
-            raise DataError(f"suffix (--suffix) must be a dot and letters, as .avi, got {suffix!r}")
+            raise DataError(f"suffix must be a dot and letters, as .avi, got {suffix!r}")
         if first.path.lower().endswith(suffix.lower()):
-            raise DataError(f"{source}: its paths end in {suffix} already ({first.path}): leave out suffix (--suffix)")
+            raise DataError(f"{source}: its paths end in {suffix} already ({first.path}): leave out suffix")
         return suffix
     if first.frames is not None:
         raise DataError(
-            f"{source}: lines are `path n_frames label`: give frame_template (--frame-template img_{{:05d}}.jpg) "
-            "for folders of frames, or suffix (--suffix .avi) for videos"
+            f"{source}: lines are `path n_frames label`: give frame_template, as img_{{:05d}}.jpg, "
+            "for folders of frames, or suffix, as .avi, for videos"
         )
     return ""
 

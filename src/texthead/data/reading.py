@@ -62,7 +62,7 @@ def read_dataset(
         if not path.is_file():
             raise DataError(f"{path}: no such list; check the path")
         if named is None:
-            raise DataError(f"{path}: a list holds numbers: give labels (--labels), a CSV with id,name in their order")
+            raise DataError(f"{path}: a list holds numbers: give labels, a CSV with id,name in their order")
         start = None if root is None else Path(root)
         rows, notes = read_list(path, named, root=start, frame_template=frame_template, suffix=suffix)
         return _checked(Dataset(tuple(Item(*row) for row in rows), str(path), tuple(notes)))

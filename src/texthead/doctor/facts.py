@@ -214,10 +214,8 @@ def read_facts(
     with bar("read", "files") as progress:
         for done, (position, facts) in enumerate(watched(facts_asked, tasks, workers=workers, seconds=seconds), 1):
             if isinstance(facts, Lost):
-                remedy = (
-                    "give it more by --limit, or leave it out" if facts.late else "encode it again, or leave it out"
-                )
-                facts = Facts(paths[position], fault=STOPPED, problem=f"{facts.reason}; {remedy}")
+                remedy = "raise the limit" if facts.late else "encode it again"
+                facts = Facts(paths[position], fault=STOPPED, problem=f"{facts.reason}; {remedy}, or leave it out")
             found[position] = facts
             progress(done, len(paths))
     return found

@@ -233,12 +233,12 @@ def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
     Args:
         clean: whether words that are run together are taken apart before they are encoded.
     """
-    kind, then = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}: take --names clean")
+    kind, then = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}: take names=clean")
     found = []
     for label in labels:
         apart = class_names.run_together(label)
         if class_names.is_code(label):
-            found.append(Finding("serious", "a code, no name", label, "give names: --labels FILE with id,name"))
+            found.append(Finding("serious", "a code, no name", label, "give names: labels, a CSV with id,name"))
         elif apart is not None:
             found.append(Finding(kind, "words run together", label, then.format(apart)))
         if class_names.is_foreign(label):
@@ -283,7 +283,7 @@ def synonym_findings(
             "near-synonyms",
             labels[j],
             f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it: "
-            "describe both in sentences (--classes FILE.json), or merge them where they mean the same",
+            "describe both in sentences (classes, a .json file), or merge them where they mean the same",
         )
         for cosine, i, j in sorted(pairs, reverse=True)
     ]

@@ -186,7 +186,7 @@ class Encoder:
             EncoderError: there is none.
         """
         if self._load_text is None:
-            raise EncoderError(f"{self.source!r} has no text encoder: use --head linear, normal, orthogonal or lda")
+            raise EncoderError(f"{self.source!r} has no text encoder: use head=linear, normal, orthogonal or lda")
         text = self._text or self._load_text()
         if self.keep_text:
             self._text = text

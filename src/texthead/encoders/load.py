@@ -105,7 +105,7 @@ def zero_shot_note(source: str) -> str | None:
     """Return the one line that every zero-shot answer of an encoder must carry; None for most encoders."""
     if source not in mini.MINI_SPECS:
         return None
-    return "mini knows objects; human actions are at chance zero-shot: use --encoder openclip:ViT-B-16/openai for them"
+    return "mini knows objects; human actions are at chance zero-shot: use encoder openclip:ViT-B-16/openai for them"
 
 
 def known_encoders() -> list[tuple[str, str]]:

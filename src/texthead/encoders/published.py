@@ -123,11 +123,11 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
     if kind is None and likely == ("text4vis-nce", "actionclip"):
         raise EncoderError(
             f"{path}: mean pooling of ActionCLIP and of Text4Vis with a contrastive loss look alike: "
-            "pass --kind actionclip or --kind text4vis-nce"
+            "pass kind=actionclip or kind=text4vis-nce"
         )
     kind = kind or likely[0]
     if kind not in likely:
-        raise EncoderError(f"{path}: is a file of {' or '.join(likely)} by its keys, not of {kind}: leave out --kind")
+        raise EncoderError(f"{path}: is a file of {' or '.join(likely)} by its keys, not of {kind}: leave out kind")
     fusion: dict[str, Tensor] = {}
     if kind == "openai":
         tensors = read_tensors(path)

@@ -203,7 +203,6 @@ def calibrate(
     classes: str = "",
     protocol: Mapping[str, Any] | None = None,
     source: str = "",
-    content: frozenset[str] = frozenset(),
 ) -> Calibration:
     """Temperature, threshold and sets from scores of items that the model was not trained on.
 
@@ -211,7 +210,7 @@ def calibrate(
         unknown: scores of items that are of none of the classes; without them there is no threshold.
         false_accept: the rate (0-1) at which such items may get an answer.
         coverage: the rate (0-1) at which the sets shall hold the label; None for no sets.
-        classes, protocol, source, content: as of `Calibration`.
+        classes, protocol, source: as of `Calibration`, which also takes the content.
 
     Raises:
         DataError: too few items for what is asked; `fewest` says how many it needs.
@@ -223,7 +222,7 @@ def calibrate(
         threshold = Threshold(false_accept, limit, len(unknown))
     if coverage is not None:
         sets = Coverage(coverage, conformal_quantile(scores, targets, coverage=coverage))
-    return Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source, content)
+    return Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
 
 
 def measure(
@@ -332,6 +331,32 @@ def cross_fitted(
 def fewest(rate: float) -> int:
     """So many items a promise needs that fails at this rate (0-1): 19 for 0.05, 9 for 0.1."""
     return math.ceil(1 / rate - 1 - 1e-9)
+
+
+def check_promises(items: int, unknown: int, *, false_accept: float, coverage: float) -> tuple[bool, bool, list[str]]:
+    """Return (whether so many items allow a threshold, whether they allow sets, a line for each that they do not).
+
+    Raises:
+        DataError: a rate that is not between 0 and 1.
+    """
+    for name, rate in (("false_accept", false_accept), ("coverage", coverage)):
+        if not 0 < rate < 1:
+            raise DataError(f"{name} must lie between 0 and 1, got {rate:g}")
+    threshold, sets = unknown >= fewest(false_accept), items >= fewest(1 - coverage)
+    lines: list[str] = []
+    if not unknown:
+        lines.append(f"no threshold for {NONE!r}: it is set by items of no class of the run; name some (unknown)")
+    elif not threshold:
+        lines.append(
+            f"no threshold for {NONE!r}: {100 * false_accept:g} % needs at least {fewest(false_accept)} unknown items, "
+            f"got {unknown}, which can promise {100 / (unknown + 1):.1f} %"
+        )
+    if not sets:
+        lines.append(
+            f"no label sets: a coverage of {100 * coverage:g} % needs at least {fewest(1 - coverage)} items, "
+            f"got {items}"
+        )
+    return threshold, sets, lines
 
 
 def _rank(items: int, rate: float, what: str) -> int:

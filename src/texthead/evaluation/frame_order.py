@@ -56,7 +56,7 @@ def blind_to_order(model: Recognizer, frames: int) -> str | None:
     if isinstance(model.temporal, MeanPool):
         return (
             "The mean over frames is blind to their order: shuffled or reversed, the score is the same by "
-            "construction. A run with --temporal transformer can be asked whether this data needs time."
+            "construction. A run with temporal=transformer can be asked whether this data needs time."
         )
     return None
 

@@ -111,11 +111,11 @@ def check_out(out: Path, to: str, *, int8: bool) -> None:
         RunError: it cannot.
     """
     if to not in get_args(To):
-        raise RunError(f"--to must be onnx or torch, got {to!r}")
+        raise RunError(f"to must be onnx or torch, got {to!r}")
     if out.exists():
-        raise RunError(f"{out}: is there already; choose another --out, or remove it")
+        raise RunError(f"{out}: is there already; choose another folder, or remove it")
     if int8 and to == "torch":
-        raise RunError("--int8 is made by onnxruntime: leave out --to torch, or leave out --int8")
+        raise RunError("int8 is made by onnxruntime: take to=onnx, or leave out int8")
     if to == "onnx":
         try:
             import onnx  # noqa: F401

@@ -79,8 +79,8 @@ def quantise(
         return
     if not clips:
         raise RunError(
-            "--int8 of a convolutional encoder takes its ranges from training files, and none of the run's is there: "
-            "put them back, or leave out --int8"
+            "int8 of a convolutional encoder takes its ranges from training files, and none of the run's is there: "
+            "put them back, or leave out int8"
         )
     quantize_static(
         str(prepared),

@@ -147,12 +147,12 @@ def check_parity(found: Parity) -> None:
     if math.isnan(found.probabilities):
         raise RunError(
             "probabilities of the run or of the exported model are NaN, so nothing was written: look at what `texthead "
-            "predict` says; if that is sound, try --to torch"
+            "predict` says; if that is sound, try to=torch"
         )
     if not found.same_pixels:
         raise RunError("predict.py reads held-out files to other pixels than texthead here: report your torch and CPU")
     if found.probabilities > TOLERANCE:
         raise RunError(
             f"the exported model's probabilities differ from the run's by {found.probabilities:.1e}, more than "
-            f"{TOLERANCE:.0e}: nothing was written; try --to torch"
+            f"{TOLERANCE:.0e}: nothing was written; try to=torch"
         )

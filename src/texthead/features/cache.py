@@ -60,7 +60,7 @@ class FeatureCache:
         except (sqlite3.Error, OSError) as error:
             raise TextheadError(
                 f"{self.path}: feature cache cannot be used ({error}); "
-                "free the disk, or name another folder in --cache or TEXTHEAD_CACHE"
+                "free the disk, or name another folder in cache or TEXTHEAD_CACHE"
             ) from None
 
     def digest(self, path: Path) -> str:

@@ -144,7 +144,7 @@ def _encoded(visual: Visual, entries: Iterable[tuple[int, list[int], Tensor] | M
 
 
 def readable(
-    entries: Sequence[object], *, skip: bool, remedy: str = "--skip-unreadable would leave out and list such files"
+    entries: Sequence[object], *, skip: bool, remedy: str = "skip_unreadable would leave out and list such files"
 ) -> tuple[list[int], list[MediaError]]:
     """Positions of the entries that are no MediaError, and the errors.
 

@@ -31,7 +31,7 @@ def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
     """
     size = recipe.size or spec.size
     if size != spec.size and not spec.any_size:
-        raise RunError(f"{spec.source} takes {spec.size} pixels only, got size {size}: pass --size {spec.size}")
+        raise RunError(f"{spec.source} takes {spec.size} pixels only, got size {size}: take size={spec.size}")
     pixels = Pixels(size, recipe.resize or round(size / spec.crop), spec.interpolation, spec.squash)
     check_clip_size(recipe.frames, pixels.size, pixels.resize)
     return pixels
@@ -103,7 +103,7 @@ def keeps_templates_apart(recipe: Recipe) -> bool:
     """
     apart = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
     if apart and (isinstance(recipe.template, str) or len(recipe.template) < 2):
-        raise DataError("--template-use and --template-pooling are for several templates: give a .txt to --template")
+        raise DataError("template_use and template_pooling are for several templates: give several, as a .txt")
     return apart
 
 
@@ -128,9 +128,7 @@ def _text_head(
     if kind == "prompt":
         first, *others = templates
         if trainable:
-            raise DataError(
-                "--train-head trains the rows themselves, and a learnable template makes them: leave it out"
-            )
+            raise DataError("train_head trains the rows themselves, and a learnable template makes them: leave it out")
         if others:
             raise DataError(f"head prompt learns one template, got {len(templates)}: give one")
         text = encoder.text
@@ -144,10 +142,10 @@ def _text_head(
     if apart:
         if any(sentences):
             raise DataError(
-                "--template-use and --template-pooling keep templates apart, and sentences are averaged: leave one out"
+                "template_use and template_pooling keep templates apart, and sentences are averaged: leave one out"
             )
         if trainable:
-            raise DataError("--train-head trains one row a class: leave out --template-use and --template-pooling")
+            raise DataError("train_head trains one row a class: leave out template_use and template_pooling")
         variants = variant_rows(encoder, prompts)
         draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
         return TemplatesHead(variants, draw=draw, pooling=pooling, names=labels, kind="text", prompts=prompts, **behind)
@@ -198,6 +196,6 @@ def drop_patches(visual: nn.Module, part: float) -> None:
         net.patch_drop = PatchDropoutWithIndices(part, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
     else:
         raise RunError(
-            f"{type(net).__name__} has no patches to leave out: use --patch-dropout with a ViT of open_clip or timm, "
+            f"{type(net).__name__} has no patches to leave out: use patch_dropout with a ViT of open_clip or timm, "
             "or leave it out"
         )

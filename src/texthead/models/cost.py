@@ -1,5 +1,8 @@
 """Parameters and multiply-adds of a recogniser, true and as the paper counts them, from the architecture alone."""
 
+import resource
+import statistics
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,3 +78,23 @@ def _countable_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+ROUNDS = 5
+
+
+def measure(model: Recognizer, frames: int, size: int, device: torch.device) -> tuple[float, float]:
+    """Return (clips/s, the median of some rounds; the peak of memory in GB: of the device, or of this process)."""
+    model.to(device).eval()
+    clip = torch.zeros(1, frames, 3, size, size, dtype=torch.uint8, device=device)
+    seconds: list[float] = []
+    with torch.inference_mode():
+        for _ in range(ROUNDS + 1):
+            start = time.perf_counter()
+            model(clip).cpu()
+            seconds.append(time.perf_counter() - start)
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / 1e9
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return 1 / statistics.median(seconds[1:]), peak

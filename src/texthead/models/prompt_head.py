@@ -130,7 +130,7 @@ def template_context(text: Text, template: str) -> Float[Tensor, "vectors width"
     tokens = _words(text, template.split("{}")[0])
     if not tokens:
         raise DataError(
-            f"template {template!r} has no words in front of {{}} to begin with: give --context, a number of vectors, "
+            f"template {template!r} has no words in front of {{}} to begin with: give context, a number of vectors, "
             "or another template"
         )
     with torch.no_grad():

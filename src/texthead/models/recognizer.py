@@ -76,7 +76,7 @@ class Recognizer(nn.Module):
         if not self.sees_frames_apart:
             raise RunError(
                 f"{type(self.temporal).__name__} works inside the encoder, where a frame's feature depends on its "
-                "neighbours: leave out --freeze-encoder, or use --temporal mean or transformer"
+                "neighbours: leave out freeze_encoder, or use temporal=mean or transformer"
             )
         return Recognizer(nn.Identity(), self.temporal, self.head)
 

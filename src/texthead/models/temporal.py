@@ -328,7 +328,7 @@ def _first_convs(visual: nn.Module) -> list[nn.Conv2d]:
     ]
     if not convs or not all(convs):
         raise RunError(
-            f"{type(net).__name__} has no two last stages of convolutional blocks: use --temporal conv with a ResNet "
+            f"{type(net).__name__} has no two last stages of convolutional blocks: use temporal=conv with a ResNet "
             "or another convolutional encoder; token-conv, transformer or mean with this one"
         )
     return [found[0] for found in convs]
@@ -349,7 +349,7 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     if len(blocks) and all(hasattr(block, "drop_path1") for block in blocks):
         return [(block, block.drop_path1, net.embed_dim) for block in blocks]
     raise RunError(
-        f"{type(net).__name__} has no blocks over a class token: use --temporal token-conv with a ViT; "
+        f"{type(net).__name__} has no blocks over a class token: use temporal=token-conv with a ViT; "
         "conv, transformer or mean with this one"
     )
 

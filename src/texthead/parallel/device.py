@@ -13,7 +13,7 @@ def pick_device(name: str) -> torch.device:
         RunError: a device that is not there, or one for all of several processes.
     """
     if ranks() > 1 and name.startswith("cuda:"):
-        raise RunError(f"--device {name}: each of {ranks()} processes takes a GPU of its own: leave it out")
+        raise RunError(f"device {name}: each of {ranks()} processes takes a GPU of its own: leave it out")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -23,5 +23,5 @@ def pick_device(name: str) -> torch.device:
         problem = str(error).splitlines()[0]
         if problem.startswith("Expected one of"):  # torch lists twenty kinds, most of which nobody has.
             problem = "no such kind"
-        raise RunError(f"--device {name!r} cannot be used ({problem}): use auto, cpu, cuda or cuda:N") from None
+        raise RunError(f"device {name!r} cannot be used ({problem}): use auto, cpu, cuda or cuda:N") from None
     return device

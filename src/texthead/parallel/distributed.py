@@ -225,7 +225,7 @@ def launched(*, timeout: float = 4 * 3600.0) -> Iterator[None]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout))
     except (RuntimeError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0][:200]
-        raise RunError(f"the group of torchrun's processes cannot be started ({first}); see torchrun --help") from None
+        raise RunError(f"the group of torchrun's processes cannot start ({first}); see `torchrun --help`") from None
     try:
         yield
     finally:

@@ -68,8 +68,8 @@ def watched() -> Iterator[None]:
         else:
             raise
         raise RunError(
-            f"a process that decodes has ended{told}, for want of memory (fewer --workers) or held up by a file in one "
-            "call (`texthead doctor` names it); a run that was begun goes on with --resume"
+            f"a process that decodes has ended{told}, for want of memory (take fewer workers) or held up by a file in "
+            "one call (`texthead doctor` names it); a run that was begun goes on with resume"
         ) from None
 
 

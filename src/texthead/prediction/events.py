@@ -55,11 +55,11 @@ class Hysteresis:
     def __post_init__(self) -> None:
         for name in ("enter", "leave"):
             if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"--{name} must be a probability, 0 to 1, got {getattr(self, name)}")
+                raise DataError(f"{name} must be a probability, 0 to 1, got {getattr(self, name)}")
         if self.leave > self.enter:
-            raise DataError(f"--leave {self.leave} must not be above --enter {self.enter}: an event would end at once")
+            raise DataError(f"leave {self.leave} must not be above enter {self.enter}: an event would end at once")
         if not 0 <= self.min_length < float("inf"):
-            raise DataError(f"--min-length must be 0 seconds or more, got {self.min_length}")
+            raise DataError(f"min_length must be 0 seconds or more, got {self.min_length}")
 
 
 @dataclass(slots=True)

@@ -59,10 +59,10 @@ class Sliding:
     def __post_init__(self) -> None:
         for name in ("window", "rate", "batch"):
             if not 0 < getattr(self, name) < math.inf:
-                raise DataError(f"--{name} must be above 0, got {getattr(self, name)}")
+                raise DataError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.window * self.rate > MAX_WINDOW_FRAMES:
             raise DataError(
-                f"--window {self.window:g} at --rate {self.rate:g} is {self.window * self.rate:.0f} frames, more than "
+                f"window {self.window:g} at rate {self.rate:g} is {self.window * self.rate:.0f} frames, more than "
                 f"{MAX_WINDOW_FRAMES}: take a shorter window"
             )
 

@@ -51,7 +51,7 @@ class MetricsLog:
             lines = read_text(self.path, most=MOST_BYTES_OF_LISTS).splitlines()[:count]
             self.records = [json.loads(line) for line in lines]
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.path}: cannot be read ({error}); restore it or choose another --out") from None
+            raise RunError(f"{self.path}: cannot be read ({error}); restore it or choose another folder") from None
         if len(lines) < count:
             raise RunError(
                 f"{self.path}: {len(lines)} lines, the checkpoint comes after {count}: restore it or choose another run"

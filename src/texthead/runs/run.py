@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -57,19 +58,33 @@ ENCODER = "encoder"
 CALIBRATION = "calibration.json"
 
 
-def begun_with(folder: Path) -> dict:
-    """The options of the command that began the run in a folder.
+def begun_with(
+    folder: Path, options: Mapping[str, object] = MappingProxyType({}), *, may_change: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the options of the command that began the run in a folder.
+
+    Args:
+        folder: the run.
+        options: those of the command that resumes it.
+        may_change: names of options that may differ now; their value is that of `options`.
 
     Raises:
-        RunError: no run there, or one that a program began, or whose classes were edited since.
+        RunError: no run there, one that a program began, one whose classes were edited since, or another option that
+            differs.
     """
     if not is_run(folder):
-        raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out --resume to start one")
+        raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out resume to start one")
     check_not_edited(folder)
-    command = read_json(folder / "recipe.json").get("command")
-    if not isinstance(command, dict):
+    begun = read_json(folder / "recipe.json").get("command")
+    if not isinstance(begun, dict):
         raise RunError(f"{folder}: was not begun by `texthead train`; resume it by the program that began it")
-    return command
+    for key in begun.keys() & options.keys():
+        value = options[key]
+        if key in may_change:
+            begun[key] = value
+        elif (list(value) if isinstance(value, tuple) else value) != begun[key]:
+            raise RunError(f"{folder}: was begun with {key} {begun[key]}, not {value}: leave {key} out to resume")
+    return begun
 
 
 def is_run(path: str | Path) -> bool:
@@ -183,7 +198,7 @@ class Run:
         if not self.rows_are_text:
             said.append(
                 f"the rows of {self.folder} are no text (its head is {self.model.head.kind}), so names may mean little "
-                "to what was trained against them: the encoder alone may name better (leave RUN out); --head text "
+                "to what was trained against them: the encoder alone may name better (leave RUN out); head=text "
                 "trains for new names"
             )
         if self.calibration is not None:
@@ -327,6 +342,6 @@ def load_run(folder: str | Path) -> Run:
 def check_out(out: Path, *, resume: bool) -> None:
     """Raise RunError if the folder holds a run already (unless it is resumed), or other folders."""
     if is_run(out) and not resume:
-        raise RunError(f"{out}: holds a run already; pass --resume to continue it, or choose another --out")
+        raise RunError(f"{out}: holds a run already; pass resume to continue it, or choose another folder")
     if not is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
-        raise RunError(f"{out}: holds other folders and no run; choose a new folder for --out")
+        raise RunError(f"{out}: holds other folders and no run; choose a new folder")

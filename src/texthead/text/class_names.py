@@ -100,11 +100,10 @@ def clean_names(labels: Sequence[str]) -> list[str]:
     seen: dict[str, str] = {}
     for label, name in zip(labels, [name.casefold() for name in names], strict=True):
         if not name:
-            raise DataError(f"label {label!r} has no words: rename it, or keep it with --names verbatim")
+            raise DataError(f"label {label!r} has no words: rename it, or keep it with names=verbatim")
         if name in seen:
             raise DataError(
-                f"labels {seen[name]!r} and {label!r} both read {name!r}: "
-                "merge them, or keep them with --names verbatim"
+                f"labels {seen[name]!r} and {label!r} both read {name!r}: merge them, or keep them with names=verbatim"
             )
         seen[name] = label
     return names

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.errors import DataError
+from texthead.errors import DataError, listed
 from texthead.files import read_value
 from texthead.text.class_names import check_names, clean_name, clean_names, read_names, text_lines
 
@@ -76,6 +76,12 @@ def read_template(text: str) -> str | tuple[str, ...]:
     return lines
 
 
+def check_template_fills(template: object, classes: Mapping[str, object]) -> None:
+    """Raise DataError if a template is given (not None) and every class has sentences of its own."""
+    if template is not None and classes and None not in classes.values():
+        raise DataError(f"template {template!r} would do nothing: every class has sentences of its own; leave it out")
+
+
 def class_prompts(
     template: str | Sequence[str], names: Sequence[str], sentences: Sequence[str | Sequence[str] | None]
 ) -> list[str | tuple[str, ...]]:
@@ -127,14 +133,47 @@ def classes_for(
     for label in labels:
         key = label if label in place else clean_name(label)
         if key not in place:
-            raise DataError(f"{source}: label {label!r} is not among the {len(given)} names of --classes")
+            raise DataError(f"{source}: label {label!r} is not among the {len(given)} names of classes")
         if place[key] in taken:
             raise DataError(
-                f"{source}: labels {taken[place[key]]!r} and {label!r} are both {given[place[key]]!r} of --classes: "
+                f"{source}: labels {taken[place[key]]!r} and {label!r} are both {given[place[key]]!r} of classes: "
                 "give each a class of its own, or merge them in the data"
             )
         taken[place[key]] = found[place[key]] = label
     return LabelledClasses(found, names, list(classes.values()))
+
+
+def labelled_classes(
+    labels: Sequence[str], source: str, file: str | None, *, template: object = None, clean: bool = True
+) -> LabelledClasses:
+    """Return the classes that a file or a list names, as `classes_for`; without one, the labels are the classes.
+
+    Raises:
+        DataError: as `read_classes` and `classes_for`, or a template although every class has sentences.
+    """
+    if file is None:
+        names = clean_names(labels) if clean else list(labels)
+        return LabelledClasses(list(labels), names, [None] * len(labels))
+    classes = read_classes(file)
+    check_template_fills(template, classes)
+    return classes_for(classes, labels, source, clean=clean)
+
+
+def classes_to_train(
+    labels: Sequence[str], source: str, file: str | None, *, head: str, template: object = None, clean: bool = True
+) -> tuple[list[str], list[tuple[str, ...] | None], list[str]]:
+    """Return (the class name of each training label, its own sentences or None, a line on classes that are left out).
+
+    Raises:
+        DataError: as `labelled_classes`, or sentences for a head whose rows are not text.
+    """
+    found = labelled_classes(labels, source, file, template=template, clean=clean)
+    if any(found.sentences) and head != "text":
+        raise DataError(f"head {head} makes no rows of sentences: leave them out of {file}")
+    places = [found.labels.index(label) for label in labels]
+    rest = [label for label in found.labels if label not in labels]
+    lines = [f"{file}: without a training item, and so left out: {listed(rest)}"] if rest else []
+    return [found.names[place] for place in places], [found.sentences[place] for place in places], lines
 
 
 def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:

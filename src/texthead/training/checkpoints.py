@@ -22,19 +22,17 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     existing = out / "recipe.json"
     if not resume:
         if existing.exists():
-            raise RunError(
-                f"{out}: holds a run already; pass --resume (resume=True) to continue it, or choose another --out"
-            )
+            raise RunError(f"{out}: holds a run already; pass resume to continue it, or choose another folder")
         return None
     if not existing.is_file():
-        raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out --resume to start one")
+        raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out resume to start one")
     check_not_edited(out)
     before, named = (read_json(out / name) for name in ("recipe.json", "classes.json"))
     trained = read_json(out / "split.json", most=MOST_BYTES_OF_LISTS)
     if before.get("format") != about["format"]:
         raise RunError(
             f"{out}: was begun by a version of texthead with other checkpoints (format {before.get('format')!r}, now "
-            f"{about['format']}): finish it with that version, or train into another --out"
+            f"{about['format']}): finish it with that version, or train into another folder"
         )
     begun = before.get("recipe", {})
     for key, value in about["recipe"].items():
@@ -246,5 +244,5 @@ def _first_failure(error: BaseException) -> BaseException:
 def _no_checkpoint(path: Path, error: BaseException) -> RunError:
     # torch's own messages go over many lines.
     return RunError(
-        f"{path}: no checkpoint of this run ({type(error).__name__}): restore it from a copy, or choose another --out"
+        f"{path}: no checkpoint of this run ({type(error).__name__}): restore it from a copy, or choose another folder"
     )

@@ -1,16 +1,21 @@
 """Training clips: pixels that are decoded anew each epoch, or features of a frozen encoder, encoded once."""
 
+from dataclasses import replace
 from functools import partial
+
+from torch import Tensor
 
 from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.data.dataset import Dataset, label_indices
+from texthead.data.division import Division
 from texthead.data.protocol import Pixels
 from texthead.data.sampling import evenly
 from texthead.data.transforms import Augmentation
 from texthead.encoders.encoder import as_visual
-from texthead.errors import MediaError
+from texthead.errors import DataError, MediaError
 from texthead.features.frames import frame_features, readable
 from texthead.features.reading import Reading
+from texthead.features.views import Pretrained
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
 from texthead.recipes import Recipe
@@ -43,6 +48,26 @@ def feature_clips(
     readable(entries, skip=False)
     bank = [entry.features for entry in entries if not isinstance(entry, MediaError)]
     return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)
+
+
+def readable_parts(ground: Pretrained, parts: Division) -> tuple[Tensor, Division, list[MediaError]]:
+    """Return (the pretrained features of the readable training items, the parts without the others, their errors).
+
+    The scored items keep theirs: they are listed and counted beside the result.
+
+    Raises:
+        MediaError: an item cannot be read, unless the reading skips such items.
+        DataError: a class has no readable training item.
+    """
+    features, positions, errors = ground.features(parts.train, "encode training items")
+    train = parts.train.pick(positions) if errors else parts.train
+    lost = sorted(set(parts.train.classes) - set(train.classes))
+    if lost:
+        raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
+    val = parts.val
+    if ground.reading.skip_unreadable and val is not None:
+        val = val.pick(ground.features(val, "encode held-out items")[1])
+    return features, replace(parts, train=train, val=val if val is not None and len(val) else None), errors
 
 
 def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:

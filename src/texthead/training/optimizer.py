@@ -43,7 +43,7 @@ def parameter_groups(model: Recognizer, recipe: Recipe, objective: nn.Module | N
     if all(p is scale for group in groups for p in group["params"]):
         raise RunError(
             "nothing to train: the encoder is frozen, mean pooling has no parameters and the head is frozen; "
-            "use --temporal transformer, a trainable head, or leave out --freeze-encoder"
+            "use temporal=transformer, a trainable head, or leave out freeze_encoder"
         )
     return groups
 

@@ -61,7 +61,7 @@ def _checkpoint_blocks(model: Recognizer, on: bool) -> None:
     if switch is not None:
         switch(on)
     if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
-        raise RunError(f"{visual.spec.source} cannot run blocks again: leave out --grad-checkpointing")
+        raise RunError(f"{visual.spec.source} cannot run blocks again: leave out grad_checkpointing")
 
 
 @contextmanager

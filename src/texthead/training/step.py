@@ -123,15 +123,15 @@ def check_spread(execution: Execution, *, freeze_encoder: bool) -> None:
     """Raise RunError for FSDP on one process, or for sharding or compiling an encoder that is frozen."""
     if execution.shard == "fsdp" and ranks() == 1:
         raise RunError(
-            "--shard fsdp cuts a model over processes and this is one: start `torchrun --nproc-per-node N -m texthead "
-            "train`, or leave out --shard"
+            "shard=fsdp cuts a model over processes and this is one: start `torchrun --nproc-per-node N -m texthead "
+            "train`, or leave out shard"
         )
     for chosen, option, does in (
-        (execution.shard == "fsdp", "--shard fsdp", "cuts"),
-        (execution.compiled, "--compile", "compiles"),
+        (execution.shard == "fsdp", "shard=fsdp", "cuts"),
+        (execution.compiled, "compile", "compiles"),
     ):
         if chosen and freeze_encoder:
-            raise RunError(f"{option} {does} the encoder, which --freeze-encoder leaves out of training: give one")
+            raise RunError(f"{option} {does} the encoder, which freeze_encoder leaves out of training: give one")
 
 
 def _uses_all(trained: Trained, blank: Tensor) -> bool:

@@ -21,7 +21,7 @@ class TensorBoardLog:
         try:
             import tensorboard  # noqa: F401
         except ImportError:
-            raise RunError("--tensorboard needs tensorboard: pip install 'texthead[tensorboard]'") from None
+            raise RunError("tensorboard is not installed: pip install 'texthead[tensorboard]'") from None
         self.folder = folder
         self._writer: SummaryWriter | None = None
 
@@ -39,7 +39,7 @@ class TensorBoardLog:
                 if isinstance(value, int | float) and key not in ("step", "epoch"):
                     writer.add_scalar(f"{record['kind']}/{key}", value, record["step"])
         except OSError as error:
-            raise RunError(f"{self.folder}: cannot be written ({error.strerror}); leave out --tensorboard") from None
+            raise RunError(f"{self.folder}: cannot be written ({error.strerror}); leave out tensorboard") from None
 
     def _opened(self) -> "SummaryWriter":
         if self._writer is None:

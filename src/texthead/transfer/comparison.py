@@ -1,8 +1,11 @@
 """Run the methods of a comparison: encode items once, cross-validate, score held-out items."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +20,17 @@ from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
+from texthead.files import locked
 from texthead.models.build import pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Bar, no_bar
-from texthead.recipes import Recipe
-from texthead.runs.scores import Score
+from texthead.recipes import Recipe, small
+from texthead.runs.folder import write_run
+from texthead.runs.scores import Score, Scores, write_scores
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import fill_templates, flat
 from texthead.training.fit_recipe import suit
+from texthead.training.start import split_json
 from texthead.transfer import methods
 from texthead.transfer.methods import FrozenItems, Ground, Method
 
@@ -46,32 +52,36 @@ class Setting:
     Args:
         source: the encoder, as `load_encoder` takes it.
         clean: whether labels become class names by taking underscores and the like out.
-        given: names of recipe values that the user gave, which are never changed.
         cache: folder of the feature cache.
         device: where the encoder runs; the CPU if None.
     """
 
     source: str
     clean: bool = True
-    given: frozenset[str] = frozenset()
     cache: Path | None = None
     device: torch.device | None = None
 
 
-def make_ground(train_set: Dataset, recipe: Recipe, setting: Setting) -> tuple[Ground, list[str]]:
-    """Return (encoder, names and recipe that all methods share, a line for each recipe value that the data changed)."""
+def make_ground(
+    train_set: Dataset, setting: Setting, overrides: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Ground, list[str]]:
+    """Return (encoder, names and recipe that all methods share, a line for each recipe value that the data changed).
+
+    The recipe is `small` with the overrides.
+    """
     labels = tuple(train_set.classes)
     names = tuple(clean_names(labels) if setting.clean else labels)
     encoder = load_encoder(setting.source)
     # Each fold has epochs of its own, and features are not flipped.
-    recipe, changes = suit(recipe, train_set, encoder, given=setting.given | {"epochs", "flip"})
+    fixed = {"epochs": small().epochs, "flip": small().flip}
+    recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
     encoder.visual.to(setting.device or torch.device("cpu")).eval()
     cache = FeatureCache(encoder_key(encoder.visual, pixels_for(recipe, encoder.visual.spec)), setting.cache)
     prompts = flat(fill_templates(recipe.template, names))
     sentences = load_encoder(setting.source, text=f"text:{minilm_folder()}", prompts=prompts)
 
     def suited(own: Recipe, items: Dataset) -> Recipe:
-        return suit(own, items, encoder, given=frozenset({"temporal"}))[0]
+        return suit(partial(replace, own), {"temporal": own.temporal}, items, encoder)[0]
 
     return Ground(encoder, sentences, labels, names, recipe, cache, suited), changes
 
@@ -132,3 +142,17 @@ def judged(
                 tested[method.title] = Score.of(method.title, methods.evaluation_of(method.fit(items).model, tests))
                 step()
     return right, tested
+
+
+def write_method(
+    out: Path, ground: Ground, method: Method, items: FrozenItems, scored: Dataset, scores: Scores | None
+) -> None:
+    """Write a method, fitted to all training items, as a run, with its scores where items were held out."""
+    fitted = method.fit(items)
+    model = Recognizer(ground.encoder.visual, fitted.model.temporal, fitted.model.head)
+    pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
+    with locked(out):
+        if scores:
+            write_scores(out, scores)
+        split = split_json(items.data, scored)
+        write_run(out, model, fitted.recipe, pixels, ground.names, split, chosen=method.title)

@@ -41,7 +41,7 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or error
             raise RunError(
-                f"--host {host} --port {port} cannot be listened at ({why}): another --port, or 0 for a free one"
+                f"host {host}, port {port}: cannot be listened at ({why}); choose another port, or 0 for a free one"
             ) from None
         yield listening
 

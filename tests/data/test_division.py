@@ -1,0 +1,99 @@
+"""Which items train, which validate and which are scored."""
+
+from dataclasses import replace
+
+from made import items, write_frames, write_image
+from messages import prints, refuses
+from texthead.data.division import divide, with_validation
+from texthead.data.reading import read_dataset
+from texthead.errors import DataError
+
+
+def test_divide_draws_where_there_are_no_splits():
+    data = items(*((f"{c}{i}", c, None) for c in "ab" for i in range(10)))
+    parts = divide(data, seed=0, part=0.2, k=None)
+    assert (len(parts.train), len(parts.scored), parts.scored_name) == (16, 4, "val")
+    assert parts.val == parts.scored
+    assert not set(parts.train.items) & set(parts.scored.items)
+    assert parts == divide(data, seed=0, part=0.2, k=None)
+    assert parts != divide(data, seed=1, part=0.2, k=None)
+
+
+def test_divide_takes_the_datas_splits():
+    rows = [("a0", "a", "train"), ("b0", "b", "train"), ("a1", "a", "val"), ("b1", "b", "test"), ("c1", "c", "test")]
+    parts = divide(items(*rows), seed=0, part=None, k=None)
+    assert parts.scored_name == "test"
+    assert parts.val is not None
+    assert [i.path.stem for i in parts.val.items] == ["a1"]
+    # Class c has no row in the head.
+    assert [i.path.stem for i in parts.scored.items] == ["b1"]
+    only = divide(items(*rows[:3]), seed=0, part=None, k=None)
+    assert (only.scored_name, len(only.scored)) == ("val", 1)
+    none = divide(items(*rows[:2]), seed=0, part=None, k=None)
+    assert (none.val, len(none.scored)) == (None, 0)
+    with refuses(DataError, "'train'", "{'val': 1, 'test': 2}"):
+        divide(items(*rows[2:]), seed=0, part=None, k=None)
+    with refuses(DataError, "0.3", "{'train': 2, 'val': 1, 'test': 2}"):
+        divide(items(*rows), seed=0, part=0.3, k=None)
+
+
+def test_divide_k_leaves_held_out_items_alone():
+    data = items(*((f"{c}{i}", c, None) for c in "ab" for i in range(10)))
+    whole, few = (divide(data, seed=0, part=0.2, k=k) for k in (None, 3))
+    assert sorted(few.train.labels) == ["a"] * 3 + ["b"] * 3
+    assert set(few.train.items) < set(whole.train.items)
+    assert few.scored == whole.scored
+    with refuses(DataError, "k", 9, 8):
+        divide(data, seed=0, part=0.2, k=9)
+
+
+# --- a second source ------------------------------------------------------------------------------------------------
+
+
+def test_a_second_source_is_what_is_validated():
+    train_set = replace(items(("a0", "a", None), ("b0", "b", None)), notes=("one", "both"))
+    val_set = replace(items(("a1", "a", None), ("b1", "b", None)), source="there", notes=("both", "two"))
+    dataset = with_validation(train_set, val_set)
+    assert [item.path.stem for item in dataset.split("train").items] == ["a0", "b0"]
+    assert [item.path.stem for item in dataset.split("val").items] == ["a1", "b1"]
+    assert (dataset.source, dataset.notes) == ("here", ("one", "both", "two"))
+    parts = divide(dataset, seed=0, part=None, k=None)
+    assert (parts.train.labels, parts.scored.labels, parts.scored_name) == (["a", "b"], ["a", "b"], "val")
+    assert parts.val == parts.scored
+    # One split that says the same is no contradiction.
+    same = with_validation(items(("a0", "a", "train")), items(("a1", "a", "test")))
+    assert [item.split for item in same.items] == ["train", "val"]
+
+
+def test_sources_with_splits_of_their_own():
+    split, plain = items(("a0", "a", "train"), ("a1", "a", "val")), items(("a2", "a", None))
+    with refuses(DataError, "{'train': 1, 'val': 1}"):
+        with_validation(split, plain)
+    with refuses(DataError, "{'train': 1, 'val': 1}"):
+        with_validation(plain, split)
+    with refuses(DataError, "{'train': 1}"):
+        with_validation(plain, items(("a3", "a", "train")))
+
+
+def test_an_item_in_both_sources_is_refused(tmp_path):
+    write_image(tmp_path / "a" / "1.png", "red")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    train_set = items((str(tmp_path / "a/1"), "a", None), ("x", "a", None), suffix=".png")
+    val_set = items((str(tmp_path / "link/1"), "a", None), ("x", "a", None), ("y", "a", None), suffix=".png")
+    with refuses(DataError, "2 of 3", tmp_path / "link/1.png"):
+        with_validation(train_set, val_set)
+
+
+def test_copies_and_classes_without_training_items_are_noted(tmp_path):
+    for split, label, seed in [("one", "a", 0), ("one", "b", 1), ("two", "a", 0), ("two", "c", 2)]:
+        write_image(tmp_path / split / label / f"{split}.png", "red", seed=seed)
+    dataset = with_validation(read_dataset(tmp_path / "one"), read_dataset(tmp_path / "two"))
+    copies, classes = dataset.notes
+    prints(copies, "1 of 2", tmp_path / "two/a/two.png")
+    prints(classes, "1 of 2", "'c'")
+    assert [item.label for item in dataset.split("val").items] == ["c"]
+    clips = [write_frames(tmp_path / name / "{:03d}.png", "red") for name in ("v1", "v2")]
+    with refuses(DataError, "1 of 1", "val"):
+        with_validation(*(items((str(path.with_suffix("")), "a", None), suffix=".png") for path in clips))
+    # Files that are missing are no copies.
+    assert with_validation(items(("x", "a", None)), items(("y", "a", None))).notes == ()

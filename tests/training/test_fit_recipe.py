@@ -1,0 +1,72 @@
+"""How a recipe is fitted to the data and the encoder, and what wins over that."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from made import items
+from messages import prints, refuses
+from texthead import recipes
+from texthead.data.dataset import Dataset
+from texthead.encoders.encoder import Encoder
+from texthead.encoders.load import load_encoder
+from texthead.errors import RunError
+from texthead.training.fit_recipe import check_overrides_are_used, suit
+
+
+@pytest.fixture(scope="module")
+def mini() -> Encoder:
+    return load_encoder("mini")
+
+
+def many(count: int, classes: Sequence[str] = "ab", suffix: str = ".mp4") -> Dataset:
+    """The same number of items in each class."""
+    return items(*((f"{c}{i}", c, "train") for c in classes for i in range(count)), suffix=suffix)
+
+
+def test_suit_images(mini):
+    data = many(100, suffix=".png")
+    changed, (note,) = suit(recipes.small, {}, data, mini)
+    assert changed == recipes.small(frames=1, temporal="mean")
+    prints(note, "1 frame", "mean")
+    with refuses(RunError, "frames", 4):
+        suit(recipes.small, {"frames": 4}, data, mini)
+    assert suit(recipes.small, {"frames": 1}, data, mini)[0] == recipes.small(frames=1, temporal="mean")
+
+
+def test_suit_flips_and_leaves_a_fitting_recipe(mini):
+    assert suit(recipes.small, {}, many(100), mini) == (recipes.small(), [])
+    data = many(100, classes=("turn left", "turn right"))
+    changed, (note,) = suit(recipes.small, {}, data, mini)
+    assert changed == recipes.small(flip=0.0)
+    prints(note, "flip", 2, "'turn left'")
+    assert suit(recipes.small, {"flip": 0.5}, data, mini) == (recipes.small(), [])
+
+
+def test_suit_few_items(mini):
+    # 10 items are one step of 16 an epoch: 40 steps are 40 epochs, a tenth of them warm-up.
+    changed, (note,) = suit(recipes.small, {}, many(5), mini)
+    assert (changed.epochs, changed.warmup) == (40, 4.0)
+    prints(note, "epochs", 10, 40)
+    assert suit(recipes.small, {"epochs": 10}, many(5), mini) == (recipes.small(), [])
+    changed, _ = suit(recipes.small, {"warmup": 2.0}, many(5), mini)
+    assert (changed.epochs, changed.warmup) == (40, 2.0)
+    assert suit(recipes.paper, {}, many(5), mini) == (recipes.paper(), [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "head", "parts"),
+    [
+        ({"conv_start": "identity"}, "text", ("start", "temporal")),
+        ({"context": 4}, "text", ("context", "prompt")),
+        ({"template_use": "drawn"}, "linear", ("template", "text")),
+        ({"grad_checkpointing": True, "freeze_encoder": True}, "text", ("grad", "freeze")),
+        ({"patch_dropout": 0.5, "freeze_encoder": True}, "text", ("dropout", "freeze")),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_an_error(changes, head, parts):
+    with refuses(RunError, *parts):
+        check_overrides_are_used(recipes.small, changes, head)
+    check_overrides_are_used(recipes.small, {}, head)
+    used = {"temporal": "conv", "conv_start": "identity", "context": 4}
+    check_overrides_are_used(recipes.small, used, "prompt")
