@@ -45,7 +45,7 @@ class Calibrate(LabelledRun):
         from texthead.runs.scored_items import calibration_items
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage}
-        calibration.check_promises(0, 0, **rates)
+        calibration.check_promises(0, 0, **rates)  # Wrong rates are found before items are scored.
         run, protocol = self.load()
         dataset = self.labelled.read_noted(self.data)
         others = None if self.unknown is None else self.labelled.read(self.unknown)
@@ -58,13 +58,13 @@ class Calibrate(LabelledRun):
         take = partial(scores_of, run, protocol, self.files.reading())
         scores, known = take(known, "score items")
         targets = torch.tensor(datasets.label_indices(known, run.labels))
-        strange = take(unknown, "score unknown items")[0] if len(unknown) else None
-        count = 0 if strange is None else len(strange)
+        unknown_scores = take(unknown, "score unknown items")[0] if len(unknown) else None
+        count = 0 if unknown_scores is None else len(unknown_scores)
         threshold, sets, lines = calibration.check_promises(len(scores), count, **rates)
         made = calibration.calibrate(
             scores,
             targets,
-            unknown=strange if threshold else None,
+            unknown=unknown_scores if threshold else None,
             false_accept=self.false_accept,
             coverage=self.coverage if sets else None,
             classes=rows_digest(run.model.head.weight),  # pyright: ignore[reportArgumentType]
@@ -72,7 +72,7 @@ class Calibrate(LabelledRun):
             source=f"{known.source} ({split})",
         )
         after = calibration.cross_fitted(scores, targets, groups=known.groups)
-        found = calibration.measure(made, scores, targets, after=after, unknown=strange, groups=known.groups)
+        found = calibration.measure(made, scores, targets, after=after, unknown=unknown_scores, groups=known.groups)
         content = frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""}
         runs.save_calibration(run, replace(made, measured=found, content=content))
         right = int((scores.argmax(1) == targets).sum())

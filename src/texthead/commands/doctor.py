@@ -1,23 +1,18 @@
 """`texthead doctor`: what there is in a dataset and what is wrong with it, told and as a page; a list without it."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from texthead.commands.options import CacheOptions, DataOptions, TemplateOptions, default_workers
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import DataError
 from texthead.files import write_csv, write_json
-from texthead.recipes import small
 from texthead.text import prompts
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
-    from texthead.doctor import encoder_findings, near_duplicates
-    from texthead.doctor.facts import Facts
-    from texthead.doctor.findings import Finding
     from texthead.doctor.overview import Overview
     from texthead.doctor.page import Diagnosis
 
@@ -67,9 +62,9 @@ class Doctor:
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes
         from texthead.doctor import findings as doctor
-        from texthead.doctor import near_duplicates, overview
+        from texthead.doctor import overview
+        from texthead.doctor.examine import Look, examine
         from texthead.doctor.facts import read_facts
-        from texthead.doctor.findings import Severity
         from texthead.doctor.page import Diagnosis
         from texthead.media.paths import address
         from texthead.report.html import write_html
@@ -85,13 +80,26 @@ class Doctor:
         given = prompts.read_classes(self.classes) if self.classes else dict.fromkeys(dataset.classes)
         pictured = overview.candidates(dataset.labels) if out else ()
         facts = read_facts(dataset, workers=self.workers, seconds=float(self.limit), pictured=pictured, bar=bar)
-        findings = _plain_findings(dataset, facts, list(given), self)
-        alike = near_duplicates.alike_by_hash(facts)
-        if not self.quick:
-            seen, by_feature = _encoder_findings(dataset, facts, given, self)
-            findings, alike = findings + seen, by_feature | alike
-        findings += doctor.near_copies(dataset.items, facts, alike)
-        findings.sort(key=lambda finding: (get_args(Severity).index(finding.severity), finding.fault))
+        look = Look(
+            self.encoder,
+            self.size,
+            self.prompts.read_template() or "{}",
+            self.device,
+            self.workers,
+            self.features.folder,
+        )
+        findings, lines = examine(
+            dataset,
+            facts,
+            given,
+            k=self.k,
+            frames=self.frames,
+            clean=self.prompts.clean,
+            look=None if self.quick else look,
+            bar=bar,
+        )
+        for line in lines:
+            notes().print(line)
         how = "Without an encoder (--quick)." if self.quick else f"With the encoder {self.encoder}."
         there, gone = overview.overview_of(dataset.items, facts), doctor.left_out(dataset.items, findings)
         found = Diagnosis(dataset, facts, there, findings, gone, how)
@@ -110,70 +118,11 @@ class Doctor:
             raise SystemExit(1)
 
 
-# So many frames of a video are encoded; eight find the same swaps.
-_ENCODED = 4
-
-
 # Classes in the terminal, letters of a name there, and of these on one line where there is no room for more.
 _CLASSES, _LETTERS, _WORD = 20, 40, 12
 
 # Findings of a fault in the terminal.
 _SHOWN = 3
-
-
-def _plain_findings(
-    dataset: "Dataset", facts: "Sequence[Facts]", names: Sequence[str], command: Doctor
-) -> "list[Finding]":
-    """What needs no encoder."""
-    from texthead.doctor import findings as doctor
-
-    items = dataset.items
-    return [
-        *doctor.file_findings(facts, frames=command.frames),
-        *doctor.copies(items, facts),
-        *doctor.group_leaks(items),
-        *doctor.folder_findings(items),
-        *doctor.count_findings(items, k=command.k),
-        *doctor.name_findings(names, clean=command.prompts.clean),
-        *doctor.unknown_labels(dataset.classes, names),
-    ]
-
-
-def _encoder_findings(
-    dataset: "Dataset", facts: "Sequence[Facts]", given: "encoder_findings.Sentences", command: Doctor
-) -> "tuple[list[Finding], near_duplicates.Alike]":
-    """(what an encoder sees in the files that can be read and in the names, which files look alike to it)."""
-    from texthead.commands.console import bar, notes
-    from texthead.data.protocol import Protocol, Views
-    from texthead.doctor import encoder_findings, near_duplicates
-    from texthead.encoders.load import load_encoder, zero_shot_note
-    from texthead.features.reading import Reading
-    from texthead.models.build import pixels_for
-    from texthead.parallel.device import pick_device
-
-    encoder = load_encoder(command.encoder, keep_text=True)
-    encoder.visual.to(pick_device(command.device)).eval()
-    readable = [place for place, fact in enumerate(facts) if fact.fault is None]
-    pixels = pixels_for(small(size=command.size), encoder.visual.spec)
-    with bar("encode", "files") as progress:
-        seen = encoder_findings.mean_features(
-            encoder,
-            [dataset.items[place].path for place in readable],
-            Protocol(1 if dataset.only_images else min(command.frames, _ENCODED), pixels, Views(origin="centre")),
-            Reading(workers=command.workers, cache=command.features.features_of(encoder.visual, pixels)),
-            progress,
-        )
-    seen = {readable[own]: feature for own, feature in seen.items()}
-    alike = near_duplicates.alike_by_feature(facts, seen)
-    if not encoder.has_text:
-        notes().print(f"note: {encoder.source} has no text encoder: names are not compared with pictures")
-        return [], alike
-    shown = encoder_findings.prompts_of(given, command.prompts.read_template() or "{}", clean=command.prompts.clean)
-    note = zero_shot_note(encoder.source)
-    if note:
-        notes().print(note)
-    items = [dataset.items[place] for place in seen]
-    return encoder_findings.class_findings(encoder, given, shown, items, list(seen.values())), alike
 
 
 def _print_overview(there: "Overview") -> None:

@@ -1,39 +1,84 @@
 """The model that a command works with: a run, a run with other classes, or zero-shot."""
 
-import torch
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from texthead.commands.console import notes, say_other_classes, say_prompts
 from texthead.commands.options import EncoderOptions, TemplateOptions
-from texthead.data.protocol import Protocol
-from texthead.encoders.load import load_encoder
-from texthead.evaluation.calibration import Calibration
-from texthead.models.recognizer import Recognizer
-from texthead.prediction.predict import calibration_for, zero_shot
-from texthead.runs.run import Run, load_run
+from texthead.errors import DataError
 from texthead.text.prompts import check_template_fills, class_prompts, flat, read_classes
+
+if TYPE_CHECKING:
+    import torch
+
+    from texthead.data.protocol import Protocol
+    from texthead.evaluation.calibration import Calibration
+    from texthead.models.recognizer import Recognizer
+    from texthead.runs.run import Run
 
 Sentences = list[tuple[str, ...] | None]
 
 
-def predictor(
-    run_folder: str | None, classes: str | None, options: TemplateOptions, source: EncoderOptions, device: torch.device
-) -> Run | Recognizer:
-    """Return the run with its own or other classes, or a zero-shot model of the classes, on the device."""
-    if run_folder is not None:
-        run = with_classes(load_run(run_folder), classes, options)
-        run.model.to(device)
-        return run
-    assert classes is not None
-    labels, names, sentences = _read_classes(classes, options)
-    prompts = class_prompts(options.read_template() or "{}", names, sentences)
-    encoder = load_encoder(source.encoder or "mini", text=source.text, prompts=flat(prompts))
-    model = zero_shot(encoder, names, labels=labels, prompts=prompts)
-    say_prompts(labels, prompts)
-    return model.to(device)
+@dataclass(frozen=True)
+class ModelOptions:
+    """The model that predicts: a run, a run with other classes, or without a run classes by text.
+
+    Args:
+        classes: names.txt, classes.json or 'a helicopter, a bird'
+    """
+
+    classes: str | None = None
+    source: EncoderOptions = EncoderOptions()
+    prompts: TemplateOptions = TemplateOptions()
+
+    def split(self, inputs: Sequence[str], what: str) -> tuple[str | None, list[str]]:
+        """Return (the run, if the first input is one, the other inputs, which are files).
+
+        Args:
+            inputs: what was named, in order.
+            what: what a run must come before, for the message.
+
+        Raises:
+            DataError: a run in another place, an encoder beside a run, or neither a run nor classes.
+        """
+        from texthead.runs.run import is_run
+
+        run, rest = (inputs[0], inputs[1:]) if inputs and is_run(inputs[0]) else (None, inputs)
+        for path in rest:
+            if is_run(path):
+                raise DataError(f"{path} is a run: name one run, before {what}")
+        self.prompts.check_used(self.classes is not None, "--classes")
+        if run is not None:
+            self.source.check_no_run(run)
+        elif self.classes is None:
+            named = f"{rest[0]} is no run (no recipe.json in it)" if rest else "no run is named"
+            raise DataError(f"{named}, so --classes is required: name a run first, or the classes")
+        return run, list(rest)
+
+    def load(self, run_folder: str | None, device: "torch.device") -> "Run | Recognizer":
+        """Return the run with its own or other classes, or a zero-shot model of the classes, on the device."""
+        from texthead.commands.console import say_prompts
+        from texthead.encoders.load import load_encoder
+        from texthead.prediction.predict import zero_shot
+        from texthead.runs.run import load_run
+
+        if run_folder is not None:
+            run = with_classes(load_run(run_folder), self.classes, self.prompts)
+            run.model.to(device)
+            return run
+        assert self.classes is not None
+        labels, names, sentences = _read_classes(self.classes, self.prompts)
+        prompts = class_prompts(self.prompts.read_template() or "{}", names, sentences)
+        encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts))
+        model = zero_shot(encoder, names, labels=labels, prompts=prompts)
+        say_prompts(labels, prompts)
+        return model.to(device)
 
 
-def with_classes(run: Run, classes: str | None, options: TemplateOptions) -> Run:
+def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "Run":
     """Return the run with other classes, after notes on their prompts; the run itself if `classes` is None."""
+    from texthead.commands.console import say_other_classes, say_prompts
+
     if classes is None:
         return run
     labels, names, sentences = _read_classes(classes, options)
@@ -46,6 +91,8 @@ def with_classes(run: Run, classes: str | None, options: TemplateOptions) -> Run
 
 def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], list[str], Sentences]:
     """Return (labels, their names as a text encoder reads them, their sentences where they have them)."""
+    from texthead.commands.console import notes
+
     given = read_classes(classes)
     check_template_fills(options.template, given)
     labels = list(given)
@@ -54,8 +101,11 @@ def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], li
     return labels, options.names_for(labels), list(given.values())
 
 
-def noted_calibration(model: Run | Recognizer, protocol: Protocol) -> Calibration | None:
+def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
     """Return what of a run's calibration holds for this protocol, after a note on it."""
+    from texthead.commands.console import notes
+    from texthead.prediction.predict import calibration_for
+
     calibration, why = calibration_for(model, protocol)
     if calibration is None:
         return None

@@ -1,7 +1,6 @@
 """Options that commands share, as groups that can act on what they hold."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from texthead.encoders.encoder import Visual
     from texthead.features.cache import FeatureCache
     from texthead.features.reading import Reading
-    from texthead.models.recognizer import Recognizer
     from texthead.runs.run import Run
 
 Split = Literal["train", "val", "test"]
@@ -279,46 +277,3 @@ class PrintOptions:
         """Raise DataError for both."""
         if self.json and self.csv:
             raise DataError("--json and --csv both say what is printed: give one")
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """The model that predicts: a run, a run with other classes, or without a run classes by text.
-
-    Args:
-        classes: names.txt, classes.json or 'a helicopter, a bird'
-    """
-
-    classes: str | None = None
-    source: EncoderOptions = EncoderOptions()
-    prompts: TemplateOptions = TemplateOptions()
-
-    def split(self, inputs: Sequence[str], what: str) -> tuple[str | None, list[str]]:
-        """Return (the run, if the first input is one, the other inputs, which are files).
-
-        Args:
-            inputs: what was named, in order.
-            what: what a run must come before, for the message.
-
-        Raises:
-            DataError: a run in another place, an encoder beside a run, or neither a run nor classes.
-        """
-        from texthead.runs.run import is_run
-
-        run, rest = (inputs[0], inputs[1:]) if inputs and is_run(inputs[0]) else (None, inputs)
-        for path in rest:
-            if is_run(path):
-                raise DataError(f"{path} is a run: name one run, before {what}")
-        self.prompts.check_used(self.classes is not None, "--classes")
-        if run is not None:
-            self.source.check_no_run(run)
-        elif self.classes is None:
-            named = f"{rest[0]} is no run (no recipe.json in it)" if rest else "no run is named"
-            raise DataError(f"{named}, so --classes is required: name a run first, or the classes")
-        return run, list(rest)
-
-    def load(self, run: str | None, device: "torch.device") -> "Run | Recognizer":
-        """Return the run with its own or other classes, or a zero-shot model of the classes, on the device."""
-        from texthead.commands.model import predictor
-
-        return predictor(run, self.classes, self.prompts, self.source, device)

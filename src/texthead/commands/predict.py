@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import ModelOptions, PrintOptions, ProtocolOptions, ReadingOptions
+from texthead.commands.model import ModelOptions
+from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import DataError
 

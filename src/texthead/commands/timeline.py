@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import ModelOptions, PrintOptions
+from texthead.commands.model import ModelOptions
+from texthead.commands.options import PrintOptions
 from texthead.commands.parser import PositiveInt, argument, option
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import replacing

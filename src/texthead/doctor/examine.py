@@ -1,0 +1,102 @@
+"""All findings of a dataset: those of files, splits and words, and those that need an encoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from texthead.data.dataset import Dataset
+from texthead.data.protocol import Protocol, Views
+from texthead.doctor import encoder_findings, findings, near_duplicates
+from texthead.doctor.encoder_findings import Sentences
+from texthead.doctor.facts import Facts
+from texthead.doctor.findings import Finding, Severity
+from texthead.encoders.load import load_encoder, zero_shot_note
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
+from texthead.models.build import pixels_for
+from texthead.parallel.device import pick_device
+from texthead.parallel.progress import Bar, no_bar
+from texthead.recipes import small
+
+# So many frames of a video are encoded; eight find the same swaps.
+_ENCODED = 4
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an encoder looks at files and names.
+
+    Args:
+        encoder: its source, as `load_encoder` takes it.
+        size: side of the crop in pixels; None is the encoder's own.
+        template: prompt of the names, or several.
+        device: auto, cpu, cuda or cuda:N.
+        workers: processes that decode.
+        cache: folder of the feature cache.
+    """
+
+    encoder: str = "mini"
+    size: int | None = None
+    template: str | tuple[str, ...] = "{}"
+    device: str = "auto"
+    workers: int = 0
+    cache: Path | None = None
+
+
+def examine(
+    dataset: Dataset,
+    facts: Sequence[Facts],
+    classes: Sentences,
+    *,
+    k: int | None = None,
+    frames: int = 8,
+    clean: bool = True,
+    look: Look | None = None,
+    bar: Bar = no_bar,
+) -> tuple[list[Finding], list[str]]:
+    """Return (the findings, the serious ones first; lines on what was compared).
+
+    Args:
+        dataset: the items.
+        facts: those of each item's file.
+        classes: the class names, each with its sentences or None.
+        k: training items that each class must have.
+        frames: frames of a clip.
+        clean: whether words of a label that are run together are taken apart.
+        look: None leaves out what needs an encoder.
+        bar: shows progress.
+    """
+    items, names = dataset.items, list(classes)
+    found = [
+        *findings.file_findings(facts, frames=frames),
+        *findings.copies(items, facts),
+        *findings.group_leaks(items),
+        *findings.folder_findings(items),
+        *findings.count_findings(items, k=k),
+        *findings.name_findings(names, clean=clean),
+        *findings.unknown_labels(dataset.classes, names),
+    ]
+    alike = near_duplicates.alike_by_hash(facts)
+    lines: list[str] = []
+    if look is not None:
+        encoder = load_encoder(look.encoder, keep_text=True)
+        encoder.visual.to(pick_device(look.device)).eval()
+        readable = [place for place, fact in enumerate(facts) if fact.fault is None]
+        pixels = pixels_for(small(size=look.size), encoder.visual.spec)
+        protocol = Protocol(1 if dataset.only_images else min(frames, _ENCODED), pixels, Views(origin="centre"))
+        reading = Reading(look.workers, cache=FeatureCache(encoder_key(encoder.visual, pixels), look.cache))
+        with bar("encode", "files") as progress:
+            paths = [items[place].path for place in readable]
+            means = encoder_findings.mean_features(encoder, paths, protocol, reading, progress)
+        features = {readable[own]: feature for own, feature in means.items()}
+        alike = near_duplicates.alike_by_feature(facts, features) | alike
+        if encoder.has_text:
+            prompts = encoder_findings.prompts_of(classes, look.template, clean=clean)
+            seen = [items[place] for place in features]
+            found += encoder_findings.class_findings(encoder, classes, prompts, seen, list(features.values()))
+            lines += filter(None, [zero_shot_note(encoder.source)])
+        else:
+            lines.append(f"note: {encoder.source} has no text encoder: names are not compared with pictures")
+    found += findings.near_copies(items, facts, alike)
+    return sorted(found, key=lambda each: (get_args(Severity).index(each.severity), each.fault)), lines
