@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from texthead.errors import TextheadError
 
@@ -207,14 +207,30 @@ def without_glyph(names: Sequence[str]) -> list[str]:
 # ---------------------------------------------------------------- how sure
 
 
-def plot_bins(found: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
+def plot_reliability(
+    confidences: Float[np.ndarray, " items"],
+    correct: Bool[np.ndarray, " items"],
+    bins: int = 10,
+    *,
+    title: str = "",
+) -> "matplotlib.figure.Figure":
     """Draw how often answers are right by their probability, in equal bins; below it, how many items each bin has.
 
     On the diagonal the two are the same. The grey bars are where 95% of the points of a model that is on it would lie,
     with as many items: a point outside of its bar is more than chance.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.
+    Raises: TextheadError without items, or when a confidence is outside 0..1.
     """
+    from texthead.evaluation.reliability import reliability_bins
+
+    if not len(correct) or confidences.min() < 0 or confidences.max() > 1:
+        raise TextheadError(f"reliability needs confidences between 0 and 1, got {confidences}")
+    return plot_bins(reliability_bins(confidences, correct, bins), title=title)
+
+
+def plot_bins(found: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
+    """Draw `plot_reliability` of items that are counted already."""
     from matplotlib.figure import Figure
     from scipy.stats import binom
 
