@@ -14,7 +14,6 @@ from matplotlib.colors import to_hex
 from messages import prints, refuses
 from plots import HOSTILE, draw, read_texts
 from texthead.errors import TextheadError
-from texthead.evaluation.reliability import reliability_bins
 from texthead.report import figures
 from texthead.report.class_maps import colour_limit, plot_confusion, plot_correlation, plot_correlations
 from texthead.report.figures import without_glyph
@@ -208,7 +207,7 @@ def test_a_figure_of_nothing_is_an_error():
 def test_reliability_shows_each_bin_with_what_chance_allows():
     confidences = np.array([0.25] * 8 + [0.95] * 4)
     correct = np.array([True] * 2 + [False] * 6 + [True, False, False, False])
-    axes, below = draw(figures.plot_bins(reliability_bins(confidences, correct), title="all $5")).axes
+    axes, below = draw(figures.plot_reliability(confidences, correct, 10, title="all $5")).axes
     diagonal, points = axes.lines
     np.testing.assert_allclose(points.get_xydata(), [[25, 25], [95, 25]])
     np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
@@ -219,6 +218,12 @@ def test_reliability_shows_each_bin_with_what_chance_allows():
     ends = [(float(low[1]), float(high[1])) for low, high in segments]
     # Of 8 items that are right at 0.25, at most 5 are in 95 % of cases; of 4 at 0.95 at least 3.
     np.testing.assert_allclose(ends, [(0, 62.5), (75, 100)])
+
+
+@pytest.mark.parametrize("confidences", [[], [0.5, 1.2], [-0.1, 0.5]])
+def test_reliability_needs_probabilities(confidences):
+    with refuses(TextheadError, "confidences"):
+        figures.plot_reliability(np.array(confidences, dtype=float), np.full(len(confidences), True))
 
 
 def test_bars_hold_numbers_intervals_and_chance():

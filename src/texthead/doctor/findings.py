@@ -59,7 +59,7 @@ class Finding:
 
 
 def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
-    """What is wrong with each file by itself.
+    """Find what is wrong with each file by itself.
 
     Args:
         frames: that a clip takes of a video; shorter ones repeat frames.
@@ -76,7 +76,7 @@ def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
 
 
 def _odd_things(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
-    """(severity, fault, detail) of a file that can be read whole."""
+    """Yield (severity, fault, detail) of a file that can be read whole."""
     if fact.listed and fact.listed != fact.frames:
         told = f"its header says {counted(fact.listed, 'frame')}, {fact.frames} are shown; clips are taken from those"
         yield "note", "header counts otherwise", told
@@ -115,7 +115,7 @@ def _odd_looks(fact: Facts, look: Appearance) -> Iterable[tuple[Severity, str, s
 
 
 def counted(count: int, word: str) -> str:
-    """The number with its noun: `1 frame`, `1,200 frames`."""
+    """Return the number with its noun: `1 frame`, `1,200 frames`."""
     return f"{count:,} {word}{'s' * (count != 1)}"
 
 
@@ -123,7 +123,7 @@ def counted(count: int, word: str) -> str:
 
 
 def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
-    """Files with the same bytes: in one class, under two labels, or in two splits."""
+    """Find files with the same bytes: in one class, under two labels, or in two splits."""
     by_digest: dict[str, list[int]] = {}
     for position, fact in enumerate(facts):
         if fact.digest:
@@ -144,7 +144,7 @@ def _copy_finding(items: Sequence[Item], group: Sequence[int]) -> Finding:
 
 
 def _together(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, list[str], list[str]]:
-    """(the path of the first of a group, those of the others, their labels, their splits)."""
+    """Return (the path of the first of a group, those of the others, their labels, their splits)."""
     first, *others = (str(items[position].path) for position in group)
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     labels = sorted({items[position].label for position in group})
@@ -152,7 +152,7 @@ def _together(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, li
 
 
 def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tuple[int, int], str]) -> list[Finding]:
-    """Files that look alike and have other bytes, in groups that hang together; across splits they are leaks.
+    """Find groups of files that look alike and have other bytes; across splits they are leaks.
 
     Args:
         pairs: how alike two files are, in words; of files with the same bytes the first stands for all.
@@ -183,7 +183,7 @@ def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
 
 
 def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """The groups of several positions that pairs join, each in order."""
+    """Return the groups of positions that pairs join, each in order."""
     pairs = list(pairs)
     groups = DisjointSet({position for pair in pairs for position in pair})
     for first, second in pairs:
@@ -192,7 +192,7 @@ def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 
 def group_leaks(items: Sequence[Item]) -> list[Finding]:
-    """Groups of which a part is trained on and another is tested on."""
+    """Find groups of which a part is trained on and another is tested on."""
     splits: dict[str, set[str]] = {}
     for item in items:
         if item.group and item.split:
@@ -208,7 +208,7 @@ def group_leaks(items: Sequence[Item]) -> list[Finding]:
 
 
 def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
-    """Classes with too few training items, none, or ten times fewer than the largest; all train without splits."""
+    """Find classes with too few training items, none, or ten times fewer than the largest; all train without splits."""
     train = Counter(item.label for item in items if item.split in (None, "train"))
     found = []
     for label in sorted({item.label for item in items}):
@@ -228,7 +228,7 @@ def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
 
 
 def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
-    """What is wrong with the class names, as words.
+    """Find what is wrong with the class names, as words.
 
     Args:
         clean: whether words that are run together are taken apart before they are encoded.
@@ -253,7 +253,7 @@ def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
 
 
 def folder_findings(items: Sequence[Item]) -> list[Finding]:
-    """Items whose folder is called like another class."""
+    """Find items whose folder is called like another class."""
     names = {clean_name(item.label).casefold() for item in items}
     found = []
     for position, item in enumerate(items):
@@ -265,7 +265,7 @@ def folder_findings(items: Sequence[Item]) -> list[Finding]:
 
 
 def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:
-    """Labels of the data that are not among the class names."""
+    """Find labels of the data that are not among the class names."""
     return [
         Finding("serious", "label of no class", label, "is not among the classes: name it there or leave its items out")
         for label in sorted(set(labels) - set(names))
@@ -275,7 +275,7 @@ def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]
 def synonym_findings(
     labels: Sequence[str], cosines: Float[np.ndarray, "classes classes"], *, above: float
 ) -> list[Finding]:
-    """Pairs of classes whose text rows are so close that they may be confused, the closest first."""
+    """Find classes whose text rows are so close that they may be confused, the closest pair first."""
     pairs = [(float(cosines[i, j]), i, j) for i in range(len(labels)) for j in range(i) if cosines[i, j] > above]
     return [
         Finding(
@@ -290,7 +290,7 @@ def synonym_findings(
 
 
 def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]:
-    """Pairs of classes whose pictures fit the other's name better."""
+    """Find pairs of classes whose pictures fit the other's name better."""
     return [
         Finding(
             "serious",
@@ -307,7 +307,7 @@ def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]
 
 
 def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, str]:
-    """Why each item that a cleaned list should do without is left out, by position.
+    """Return why each item that a cleaned list should do without is left out, by position.
 
     Files that cannot be read; all copies of a file under two labels; of other copies all but one, which is a test item
     where there is one, since the test is what results are compared by; of files that only look alike across splits
@@ -335,7 +335,7 @@ def _reason(finding: Finding) -> str:
 
 
 def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) -> tuple[list[str], list[list[str]]]:
-    """(columns, rows) of a manifest of the items but some; a path below the folder `beside` is relative to it."""
+    """Return (columns, rows) of a manifest without some items; paths below the folder `beside` are relative to it."""
     gone = set(without)
     kept = [item for position, item in enumerate(items) if position not in gone]
     extra = list(dict.fromkeys(name for item in kept for name, _ in item.extra))

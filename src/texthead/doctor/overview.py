@@ -66,14 +66,14 @@ class Overview:
 
 
 def overview_of(items: Sequence[Item], facts: Sequence[Facts]) -> Overview:
-    """What there is, of the items and the facts of each one's file."""
+    """Summarise items and the facts of each one's file."""
     places = _by_class([item.label for item in items])
     classes = [_summary(name, [items[i] for i in own], [facts[i] for i in own]) for name, own in places.items()]
     return Overview(_summary("all", items, facts), tuple(classes))
 
 
 def _by_class(labels: Sequence[str]) -> dict[str, list[int]]:
-    """The positions of each class, the largest class first; of equal ones by name."""
+    """Return the positions of each class, the largest class first; of equal ones by name."""
     places: dict[str, list[int]] = {}
     for position, label in enumerate(labels):
         places.setdefault(label, []).append(position)
@@ -128,7 +128,7 @@ class Table(NamedTuple):
 
 
 def table(overview: Overview, most: int) -> Table:
-    """What there is in words, with rows of at most so many classes.
+    """Put an overview into words, with rows of at most `most` classes.
 
     A column is there where it tells something: splits where the data has some, kinds and sizes where there are
     several, frames where an item has more than one, seconds where there are videos.
@@ -156,7 +156,7 @@ def table(overview: Overview, most: int) -> Table:
 
 
 def _headline(whole: Summary, classes: int) -> str:
-    """How many of which kind, of how many classes, and how long all of it is."""
+    """Say how many of which kind, of how many classes, and how long all of it is."""
     items = f"{kinds_text(whole.kinds)} of {classes:,} class{'es' * (classes != 1)}"
     more = []
     if whole.frames and whole.frames.most > 1:
@@ -173,7 +173,7 @@ def _range(least: int, most: int) -> str:
 
 
 def _cells(summary: Summary, whole: Summary) -> dict[str, str]:
-    """The row of one class; the columns are those of all."""
+    """Return the row of one class; the columns are those of all."""
     cells = {"class": summary.name}
     if set(whole.splits) != {"none"}:
         cells |= {split: f"{summary.splits.get(split, 0):,}" for split in whole.splits}
@@ -191,24 +191,24 @@ def _cells(summary: Summary, whole: Summary) -> dict[str, str]:
 
 
 def kinds_text(kinds: dict[str, int]) -> str:
-    """As in `12 videos, 1 image`."""
+    """Count each kind, as in `12 videos, 1 image`."""
     return ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in kinds.items())
 
 
 def duration(seconds: float) -> str:
-    """As in `45 s`, `6.7 min` and `31 h`: in seconds below two minutes, in hours from two on."""
+    """Return a duration as in `45 s`, `6.7 min` and `31 h`: in seconds below two minutes, in hours from two on."""
     if seconds < 120:
         return f"{number(seconds)} s"
     return f"{number(seconds / 60)} min" if seconds < 7200 else f"{number(seconds / 3600)} h"
 
 
 def number(value: float) -> str:
-    """With few digits: 0.04, 0.4, 31.0, 1,204."""
+    """Return a number with few digits: 0.04, 0.4, 31.0, 1,204."""
     return f"{value:,.{0 if value >= 100 else 1 if value >= 0.1 else 2}f}"
 
 
 def spread_text(spread: Spread | None) -> str:
-    """As in `75 (60-90)` and `2.5 (0.4-12.0)`, or the number alone where all look the same; a dash where none is."""
+    """Return `75 (60-90)` or `2.5 (0.4-12.0)`, the number alone where all look the same, a dash where there is none."""
     if spread is None:
         return "-"
     three = (spread.median, spread.least, spread.most)
@@ -217,7 +217,7 @@ def spread_text(spread: Spread | None) -> str:
 
 
 def size_text(summary: Summary) -> str:
-    """As in `640x480 (1 of 4)`, where three other sizes occur; a dash where none is known."""
+    """Return `640x480 (1 of 4)` where three other sizes occur, a dash where none is known."""
     if summary.size is None:
         return "-"
     width, height = summary.size
@@ -228,7 +228,7 @@ def size_text(summary: Summary) -> str:
 
 
 def candidates(labels: Sequence[str]) -> set[int]:
-    """The positions of the items that may be shown, evenly placed within their class; the same for the same labels.
+    """Return the positions of items that may be shown, evenly placed within their class; the same for the same labels.
 
     At most 4 of a class are shown, and 200 of all: fewer of each class where there are more than 50, and where there
     are more than 200 of some classes none. Twice as many may be shown, since some may not be readable.
@@ -239,7 +239,7 @@ def candidates(labels: Sequence[str]) -> set[int]:
 
 
 def shown(labels: Sequence[str], facts: Sequence[Facts]) -> dict[str, list[int]]:
-    """The positions of the items to show, class by class, the largest first: of those that have a thumbnail."""
+    """Return the positions of the items to show, class by class, the largest first: of those that have a thumbnail."""
     places = _by_class(labels)
     found: dict[str, list[int]] = {}
     for name in _with_pictures(list(places)):
@@ -250,17 +250,17 @@ def shown(labels: Sequence[str], facts: Sequence[Facts]) -> dict[str, list[int]]
 
 
 def _share(classes: int) -> int:
-    """How many pictures each class gets that gets one."""
+    """Return how many pictures each class gets that gets one."""
     return max(1, min(_OF_CLASS, _OF_ALL // max(classes, 1)))
 
 
 def _with_pictures(names: Sequence[str]) -> list[str]:
-    """The classes that get pictures: all while there is room, else some from the largest to the smallest."""
+    """Return the classes that get pictures: all while there is room, else some from the largest to the smallest."""
     return [names[i] for i in evenly(len(names), _OF_ALL)]
 
 
 def shown_text(overview: Overview, pictured: int) -> str:
-    """What is shown, where `pictured` of all classes have a picture.
+    """Say which items are shown, where `pictured` of all classes have a picture.
 
     As in `Up to 3 items a class (there is room for 200 pictures), evenly placed over its list, each by a frame in its
     middle.`

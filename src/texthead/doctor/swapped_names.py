@@ -41,7 +41,7 @@ def swaps(
     Args:
         cosines: of each item's centred feature with each class's text row.
         targets: the class of each item.
-        groups: what items hang together by (a scene), one an item.
+        groups: the group of each item, such as a scene.
     """
     gains = swap_gains(cosines, targets)
     found = []

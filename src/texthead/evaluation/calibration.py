@@ -1,4 +1,4 @@
-"""How sure: probabilities that can be taken at their word, "none of these", and sets that hold the label.
+"""Calibration: probabilities that are reliable, "none of these", and sets that hold the label.
 
 All of it is learned from items that the model was not trained on, and from their scores alone. The temperature is
 fitted; the threshold and the sets are ranks among those items, so that what they promise holds for few of them too,

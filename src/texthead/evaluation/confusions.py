@@ -43,11 +43,11 @@ def class_rows(
     names: Sequence[str],
     groups: Sequence[Hashable] | None = None,
 ) -> list[ClassRow]:
-    """One row a class, in their order.
+    """Return one row a class, in their order.
 
     Args:
         truth, said: the class of each item, and the one that it was called.
-        groups: what hangs together and counts so in intervals, one an item; each item stands alone if None.
+        groups: of each item; intervals take items of one group as dependent; None: all independent.
     """
     right, rows = truth == said, []
     for place, name in enumerate(names):
@@ -63,7 +63,7 @@ def class_rows(
 def _rate(
     right: Bool[np.ndarray, " items"], these: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None
 ) -> Rate | None:
-    """How many of these items are right."""
+    """Return the percent of these items that are right, with its interval."""
     if not these.any():
         return None
     together = None if groups is None else [groups[place] for place in np.flatnonzero(these).tolist()]
@@ -71,7 +71,7 @@ def _rate(
 
 
 def wrong_pairs(confusion: Confusion) -> list[tuple[int, int, int]]:
-    """(the place of a true class, of what it was taken for, how often), the most frequent first."""
+    """Return (place of the true class, place of the answer, how often), the most frequent first."""
     wrong = confusion * ~np.eye(len(confusion), dtype=bool)
     pairs = [(truth, said, int(wrong[truth, said])) for truth, said in np.argwhere(wrong).tolist()]
     return sorted(pairs, key=lambda pair: -pair[2])
@@ -91,7 +91,7 @@ class Pair(NamedTuple):
 def confused_pairs(
     confusion: Confusion, correlation: Correlation, names: Sequence[str], *, most: int = 10
 ) -> list[Pair]:
-    """The most frequent confusions, with the correlation of the two rows and its rank among all pairs of classes."""
+    """Return the most frequent confusions, with the correlation of the two rows and its rank among all pairs."""
     upper = np.triu_indices(len(names), 1)
     ascending = np.sort(correlation[upper])
     pairs = []
@@ -117,10 +117,10 @@ class Relation(NamedTuple):
 
 
 def relation(confusion: Confusion, correlation: Correlation) -> Relation | None:
-    """Whether alike rows are confused more often; None where too little was confused, or of too few classes, to say.
+    """Test whether alike rows are confused more often; None with too few confusions, or too few classes, to tell.
 
     A pair's confusion is the mean of the two rates at which one class is called the other, over classes that have
-    items. Pairs that share a class hang together, so the interval is a jackknife over classes.
+    items. Pairs that share a class are dependent, so the interval is a jackknife over classes.
     """
     there = np.flatnonzero(confusion.sum(axis=1))
     if len(there) < FEWEST_CLASSES:
@@ -141,6 +141,6 @@ def relation(confusion: Confusion, correlation: Correlation) -> Relation | None:
 
 
 def _correlation(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -> float:
-    """Pearson's correlation; 0 where one does not vary."""
+    """Return Pearson's correlation; 0 where one does not vary."""
     x, y = x - x.mean(), y - y.mean()
     return float(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-6))

@@ -59,7 +59,7 @@ class Scores:
 class Evaluation:
     """Exact counts over the items of a test: every item once.
 
-    `groups` names what hangs together and counts so in intervals, one an item; each item stands alone if None.
+    `groups` holds the group of each item, and intervals take items of one group as dependent; None: all independent.
     """
 
     names: tuple[str, ...]

@@ -24,7 +24,7 @@ def wilson_interval(right: int | float, items: int, z: float = Z) -> tuple[float
 
 
 def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashable]) -> float:
-    """Of the mean of the values, where those of one group hang together; infinite where all are one group."""
+    """Return the standard error of the mean of dependent values in groups; infinite where all are one group."""
     sums: dict[Hashable, float] = defaultdict(float)
     for value, group in zip(values - values.mean(), groups, strict=True):
         sums[group] += float(value)
@@ -35,7 +35,7 @@ def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashabl
 
 
 def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashable] | None) -> tuple[float, float]:
-    """The percent between which a rate lies with 95% confidence, where items of one group hang together.
+    """Return the 95% interval of a rate in percent, where items of one group are dependent.
 
     Wilson's of as many items as would give the groups' standard error if each stood alone, and of at most all of them;
     where all are right or all wrong, of as many as there are groups; of all where every group has the same rate, which
@@ -53,7 +53,7 @@ def grouped_interval(right: Bool[np.ndarray, " items"], groups: Sequence[Hashabl
 def lead_interval(
     only_first: Shaped[np.ndarray, " items"], only_second: Shaped[np.ndarray, " items"], groups: Sequence[Hashable]
 ) -> tuple[float, float]:
-    """The points between which first minus second lies with 95% confidence, where items of one group hang together.
+    """Return the 95% interval of first minus second in points, where items of one group are dependent.
 
     Of items that stand alone that of `paired_interval`; else the normal interval of the groups' standard error.
 

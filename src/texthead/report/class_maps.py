@@ -29,7 +29,7 @@ class _MapRoom(NamedTuple):
 def plot_confusion(
     matrix: Integer[np.ndarray, "classes classes"], names: Sequence[str], *, title: str = ""
 ) -> "matplotlib.figure.Figure":
-    """A map of what each class was taken for: rows are the true classes, colours the percent of the row.
+    """Draw a map of what each class was taken for: rows are true classes, colours the percent of the row.
 
     Up to 12 classes the cells hold the counts; class names stand at the axes while they fit, label numbers
     after that. Without room for names, the colours are stretched at the pale end, where single confusions
@@ -70,7 +70,7 @@ def plot_correlation(
     *,
     center: float = 0.0,
 ) -> "matplotlib.figure.Figure":
-    """A map of how alike the classes' rows of a head are; white is `center`, red is more alike, blue less.
+    """Draw how alike the rows of a head are; white is `center`, red is more alike, blue less.
 
     The colours end where 99% of the pairs of different classes do, so the diagonal doesn't set them; the
     colour bar says where. A `center` other than 0 suits text weights whose rows all lean the same way.
@@ -90,7 +90,7 @@ def plot_correlations(
     *,
     center: float = 0.0,
 ) -> "matplotlib.figure.Figure":
-    """The correlation maps of several heads side by side, two in a row, in the same colours.
+    """Draw the correlation maps of several heads side by side, two in a row, in the same colours.
 
     Up to 12 classes the cells of a single map hold the correlations, since the most alike pair has the diagonal's
     colour.
@@ -129,7 +129,7 @@ def plot_correlations(
 
 
 def colour_limit(matrices: Sequence[Float[np.ndarray, "classes classes"]], *, center: float = 0.0) -> float:
-    """How far from `center` the colours reach: to where 99% of the pairs end, rounded up to 0.01.
+    """Return how far from `center` the colours reach: to where 99% of the pairs end, rounded up to 0.01.
 
     At least 0.05: less is noise (the rows of an orthogonal head differ from 0 by rounding alone), and drawing
     it in full colours would make it look like structure.
@@ -155,7 +155,7 @@ def _check_map(matrix: np.ndarray, names: Sequence[str]) -> None:
 
 
 def _row_percent(matrix: np.ndarray) -> np.ndarray:
-    """Each row as percent of its sum; a row without items is NaN."""
+    """Return each row as percent of its sum; a row without items is NaN."""
     totals = matrix.sum(axis=1, keepdims=True)
     return np.divide(100.0 * matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
 
@@ -171,7 +171,7 @@ def _write_cells(axes: "matplotlib.axes.Axes", texts: np.ndarray, dark: np.ndarr
 
 
 def _map_room(names: Sequence[str], columns: int = 1) -> _MapRoom:
-    """How `columns` square maps share the width with the names, the colour bar and its label (1 inch)."""
+    """Return how `columns` square maps share the width with the names, the colour bar and its label (1 inch)."""
     width = SMALL_MAP_WIDTH if columns == 1 and len(names) <= 10 else MAP_WIDTH
     longest = max(len(short(name)) for name in names)
     for font in NAME_FONTS:
@@ -183,7 +183,7 @@ def _map_room(names: Sequence[str], columns: int = 1) -> _MapRoom:
 
 
 def _label_classes(axes: "matplotlib.axes.Axes", names: Sequence[str], font: float) -> None:
-    """Writes the class names at the axes, `font` points high; label numbers stay where that is 0."""
+    """Write the class names at the axes, `font` points high; label numbers stay where that is 0."""
     for spine in axes.spines.values():
         spine.set(color=GREY, linewidth=0.6)
     if not font:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from texthead.errors import TextheadError
 
@@ -62,7 +62,7 @@ def plot_curves(
     keys: Sequence[str] | None = None,
     title: str = "",
 ) -> "matplotlib.figure.Figure":
-    """One panel a key, one above the other, over a shared `x`.
+    """Draw one panel a key, one above the other, over a shared `x`.
 
     A mapping of names to records overlays several runs. `records` are the lines of `metrics.jsonl`. Keys that
     start with `top` are read from the validation lines, all others from the training lines. Without `keys`,
@@ -120,12 +120,12 @@ def _draw_curves(panel: "matplotlib.axes.Axes", runs: Mapping[str, Records], key
 
 
 def _style(index: int) -> dict[str, Any]:
-    """Colour and dashes of the run at `index`: two runs differ without colour, too."""
+    """Return colour and dashes of the run at `index`: two runs differ without colour, too."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
 
 
 def running_mean(values: Float[np.ndarray, " records"], window: int) -> Float[np.ndarray, " records"]:
-    """The mean of the `window` values around each value, of those that exist at the two ends.
+    """Return the mean of the `window` values around each value, of those that exist at the two ends.
 
     Centred, so a falling loss isn't drawn late; what is not finite is skipped. A window of 3 turns `[4, 2,
     3]` into `[3, 3, 2.5]`.
@@ -137,13 +137,13 @@ def running_mean(values: Float[np.ndarray, " records"], window: int) -> Float[np
 
 
 def _window(key: str, count: int) -> int:
-    """How many records a smoothed point averages: an odd twentieth of them; 1 for what is exact or short."""
+    """Return how many records a smoothed point averages: an odd twentieth of them; 1 for what is exact or short."""
     exact = key.startswith(("top", "lr"))
     return 1 if exact or count < 40 else count // 20 | 1
 
 
 def _series(records: Records, key: str, x: str) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted positions that hold `key`, and the mean value at each."""
+    """Return the sorted positions that hold `key`, and the mean value at each."""
     points: dict[float, list[float]] = {}
     for record in _holding(records, key):
         if x not in record:
@@ -167,8 +167,7 @@ def _known_keys(runs: Mapping[str, Records]) -> list[str]:
 
 
 def _number(value: object) -> float:
-    """The value as a float; NaN, a gap in the curve, for what is no number (null, where JSON has no
-    infinity)."""
+    """Return the value as a float; NaN, a gap in the curve, for null (JSON has no infinity)."""
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
@@ -191,14 +190,14 @@ def _add_legend(panel: "matplotlib.axes.Axes", names: Sequence[str]) -> None:
 
 
 def font_file() -> str:
-    """The file of the font that names are drawn with."""
+    """Return the file of the font that names are drawn with."""
     import matplotlib
 
     return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 def without_glyph(names: Sequence[str]) -> list[str]:
-    """The names of which the font cannot draw every letter."""
+    """Return the names of which the font cannot draw every letter."""
     from matplotlib.ft2font import FT2Font
 
     known = FT2Font(font_file()).get_charmap()
@@ -208,14 +207,30 @@ def without_glyph(names: Sequence[str]) -> list[str]:
 # ---------------------------------------------------------------- how sure
 
 
-def plot_bins(found: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
-    """How often answers are right, by how sure they are (0-1), in equal bins; below it, how many items each bin has.
+def plot_reliability(
+    confidences: Float[np.ndarray, " items"],
+    correct: Bool[np.ndarray, " items"],
+    bins: int = 10,
+    *,
+    title: str = "",
+) -> "matplotlib.figure.Figure":
+    """Draw how often answers are right by their probability, in equal bins; below it, how many items each bin has.
 
     On the diagonal the two are the same. The grey bars are where 95% of the points of a model that is on it would lie,
     with as many items: a point outside of its bar is more than chance.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.
+    Raises: TextheadError without items, or when a confidence is outside 0..1.
     """
+    from texthead.evaluation.reliability import reliability_bins
+
+    if not len(correct) or confidences.min() < 0 or confidences.max() > 1:
+        raise TextheadError(f"reliability needs confidences between 0 and 1, got {confidences}")
+    return plot_bins(reliability_bins(confidences, correct, bins), title=title)
+
+
+def plot_bins(found: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
+    """Draw `plot_reliability` of items that are counted already."""
     from matplotlib.figure import Figure
     from scipy.stats import binom
 
@@ -259,7 +274,7 @@ def plot_bars(
     chance: float | None = None,
     title: str = "",
 ) -> "matplotlib.figure.Figure":
-    """Methods one below the other: a bar and its number each, with a whisker where a half-width is known.
+    """Draw methods one below the other: a bar and its number each, with a whisker where a half-width is known.
 
     A row is a name, a percent 0-100 and the half-width of its interval in points. `chance` (percent) is a
     dashed line.
@@ -298,13 +313,13 @@ def plot_bars(
 
 
 def short(name: str, length: int = NAME_LENGTH) -> str:
-    """The name on one line, cut to `length` characters."""
+    """Return the name on one line, cut to `length` characters."""
     line = " ".join(name.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def _quiet(axes: "matplotlib.axes.Axes", *, grid: str) -> None:
-    """Takes away the box and leaves a pale grid behind the data."""
+    """Take away the box and leave a pale grid behind the data."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.grid(visible=True, axis=grid, color=PALE, linewidth=0.8)  # pyright: ignore[reportArgumentType]

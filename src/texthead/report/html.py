@@ -107,7 +107,7 @@ def data_url(image: "matplotlib.figure.Figure | bytes") -> str:
 
 
 def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
-    """The media type and bytes of a figure: an SVG, or a PNG of 200 pixels an inch if smaller; a JPEG of photos."""
+    """Return (media type, bytes) of a figure: an SVG, or a PNG of 200 pixels an inch if smaller; a JPEG of photos."""
     with warnings.catch_warnings():
         # The page says which names have none.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)

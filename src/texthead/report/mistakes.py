@@ -24,7 +24,7 @@ FAINT = 0.2  # log-odds that a region must at least take from a name, for its he
 
 
 def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size"]:
-    """The clip of a file as the model takes it: its first view.
+    """Return the clip of a file as the model takes it: its first view.
 
     Raises:
         MediaError: the file cannot be read.
@@ -37,7 +37,7 @@ def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size
 
 
 def surest(result: Evaluation, *, mistakes: int, hits: int) -> list[int]:
-    """The places of the most confident wrong answers, then of the most confident right ones."""
+    """Return the places of the most confident wrong answers, then of the most confident right ones."""
     best = result.scores.softmax(-1).max(-1)
     wrong = best.indices != result.targets
     order = torch.argsort(best.values, descending=True, stable=True).tolist()
@@ -54,7 +54,7 @@ def strips(
     model: Recognizer | None = None,
     progress: Progress | None = None,
 ) -> list[Strip]:
-    """The surest mistakes and hits as frames with their best names and the true one's probability.
+    """Return the surest mistakes and hits as frames with their best names and the true one's probability.
 
     Args:
         lit: so many of them get saliency from `model`, for the answer and, where it is wrong, for the true name.
@@ -74,7 +74,7 @@ def strips(
 
 
 def _strip(result: Evaluation, item: int, clip: UInt8[Tensor, "frames 3 size size"]) -> Strip:
-    """The clip of an item with its three best names, and the true one where it is further behind."""
+    """Return the clip of an item with its three best names, and the true one where it is further behind."""
     chances = result.scores[item].softmax(-1)
     order = result.scores[item].argsort(descending=True, stable=True).tolist()
     truth = int(result.targets[item])
@@ -89,7 +89,7 @@ def _shown(clip: UInt8[Tensor, "frames 3 size size"]):
 
 
 def _lit(strip: Strip, names: tuple[str, ...], model: Recognizer, clip: UInt8[Tensor, "frames 3 size size"]) -> Strip:
-    """The strip with the heat of what was said and of what is true."""
+    """Return the strip with the heat of the answer and of the true class."""
     said = strip.top[0][0]
     asked = {"said": said} if strip.truth in (None, said) else {"said": said, "true": strip.truth}
     seen, heats, lines = cover(model, clip), {}, []

@@ -1,4 +1,4 @@
-"""How far a run's probabilities can be taken at their word: what its page says of them."""
+"""How reliable a run's probabilities are: what its page says of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class HowSure:
         raw: how far they are off on the page's items, before any temperature.
         calibration: what of the run's calibration holds for the page; None without one.
         here: what it does to those of the page's items that it was not learned from; None without such items.
-        intervals: of `here`, in percent, by the name of the rate; what hangs together by groups counts so.
+        intervals: of `here`, in percent, by the name of the rate; items of one group count as dependent.
         lines: what else is to be said.
     """
 
@@ -79,7 +79,7 @@ def how_sure(
     unknown: Float[Tensor, "unknown classes"] | None = None,
     lines: Sequence[str] = (),
 ) -> HowSure:
-    """What the scores of a page's items say of the run's probabilities.
+    """Measure the run's probabilities on the items of its page.
 
     Args:
         calibration: as far as it holds for these scores.
@@ -116,7 +116,7 @@ def _error(found: Reliability) -> str:
 
 
 def _measured(found: Measured, intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:
-    """The cells of a column by the names of their rows."""
+    """Return the cells of a column by the names of their rows."""
 
     def rate(name: str, part: int, items: int) -> str:
         low, high = intervals.get(name, (None, None))

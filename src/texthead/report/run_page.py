@@ -70,10 +70,10 @@ class RunPage:
         names: of its classes.
         records: the lines of `metrics.jsonl`.
         scored: the run's own score.
-        comparisons: a way of working with its result, both as they shall be read.
+        comparisons: pairs of a method and its result, as text.
         correlation: how alike the rows of the head are.
         rows_are_text: whether its rows are what a text encoder gave.
-        sure: how far its probabilities can be taken at their word.
+        sure: how reliable its probabilities are.
         order: a test of the frames' order, or why there is none.
         strips: clips to look at.
         settings: what the run was made with.
@@ -124,12 +124,12 @@ class RunPage:
 
 
 def _with_number(records: Sequence[Mapping[str, object]], kind: str, key: str) -> list[Mapping[str, Any]]:
-    """The records of one kind that hold a number under `key`; a diverged loss may be stored as null."""
+    """Return the records of one kind that hold a number under `key`; a diverged loss may be stored as null."""
     return [r for r in records if r.get("kind") == kind and isinstance(r.get(key), int | float)]
 
 
 def _pair_rows(pairs: Sequence[confusions.Pair], classes: int) -> list[tuple[str, ...]]:
-    """The most confused pairs beside how alike their rows are."""
+    """Return the most confused pairs beside how alike their rows are."""
     every = classes * (classes - 1) // 2
     return [
         (pair.truth, pair.said, f"{pair.wrong} of {pair.items}", f"{pair.correlation:.2f}", f"{pair.rank} of {every}")
@@ -138,7 +138,7 @@ def _pair_rows(pairs: Sequence[confusions.Pair], classes: int) -> list[tuple[str
 
 
 def _class_rows(classes: Sequence[confusions.ClassRow]) -> list[tuple[object, ...]]:
-    """One row a class, the least recognised first; classes without items come last."""
+    """Return one row a class, the least recognised first; classes without items come last."""
     return [
         (
             row.name,
@@ -157,7 +157,7 @@ def _rate_text(rate: confusions.Rate | None) -> str | None:
 
 
 def _order_rows(order: OrderTest) -> list[tuple[str | None, ...]]:
-    """What other orders of the frames do to the score."""
+    """Return what other orders of the frames do to the score."""
     return [
         ("as they are", f"{order.top1:.1f}", None, None, None),
         *(
@@ -168,7 +168,7 @@ def _order_rows(order: OrderTest) -> list[tuple[str | None, ...]]:
 
 
 def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
-    """The settings one by one, those of an inner mapping as `outer.inner`."""
+    """Return the settings one by one, those of an inner mapping as `outer.inner`."""
     entries: list[tuple[str, object]] = []
     for key, value in recipe.items():
         if isinstance(value, Mapping):
@@ -188,7 +188,7 @@ def write_report(
     order: OrderTest | str,
     sure: HowSure | None,
 ) -> None:
-    """The report of the run in `folder`, whole or not at all; the last row of the table is the run's own score."""
+    """Write the report of the run in `folder`; the last row of the table is the run's own score."""
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
     prompts = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
     weight = model.head.weight.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
@@ -211,7 +211,7 @@ def write_report(
 
 
 def _settings(about: Mapping[str, Any]) -> dict[str, object]:
-    """What a run was made with: its encoder and head, and what of its items and names was typed, before its recipe."""
+    """Return what a run was made with: encoder, head, and options for items and names, then its recipe."""
     typed = about.get("command") or {}
     made: dict[str, object] = {"encoder": about["encoder"]["source"], "head": about["head"]["kind"]}
     made |= {key: typed[key] for key in ("text", "train_head", "names", "k", "held_out") if key in typed}

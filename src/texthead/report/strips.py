@@ -1,4 +1,4 @@
-"""Pictures of one clip: its frames beside what was said of it, and where in them that came from.
+"""Pictures of one clip: its frames beside the predicted classes, and where in them the prediction comes from.
 
 As in figures.py: matplotlib is imported when something is drawn, names are data and not formulas.
 """
@@ -32,7 +32,7 @@ def plot_strip(
     truth: str | None = None,
     place: int | None = None,
 ) -> "matplotlib.figure.Figure":
-    """The frames of one clip, the most probable classes as bars beside them.
+    """Draw the frames of one clip, the most probable classes as bars beside them.
 
     `top` holds class names and probabilities 0..1, the best first. With a `truth`, the title says in words
     whether the first is right; the true class is the bold blue bar with a tick, a wrong first answer the
@@ -70,7 +70,7 @@ def plot_strip(
 
 
 def _spaced(count: int, most: int) -> list[int]:
-    """At most `most` of `count` indices, evenly spaced, the first and the last among them.
+    """Return at most `most` of `count` indices, evenly spaced, the first and the last among them.
 
     10 frames, 4 of them: [0, 3, 6, 9]. 3 frames, 4 allowed: [0, 1, 2].
     """
@@ -78,7 +78,7 @@ def _spaced(count: int, most: int) -> list[int]:
 
 
 def percent(probability: float) -> str:
-    """A probability 0..1 as a percent that is never rounded to certainty: "<0.1%", "12.3%", ">99.9%"."""
+    """Return a probability 0..1 as a percent that is never rounded to certainty: "<0.1%", "12.3%", ">99.9%"."""
     if 0 < probability < 0.0005:
         return "<0.1%"
     return ">99.9%" if 0.9995 <= probability < 1 else f"{100 * probability:.1f}%"
@@ -98,7 +98,7 @@ def _verdict(top: Sequence[tuple[str, float]], truth: str | None, place: int | N
 def _draw_probabilities(
     axes: "matplotlib.axes.Axes", top: Sequence[tuple[str, float]], truth: str | None, inches: float, wide: float
 ) -> None:
-    """Draws the bars from the top of `inches` of height and along `wide` inches, each under its name."""
+    """Draw the bars from the top of `inches` of height and along `wide` inches, each under its name."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
@@ -125,7 +125,7 @@ def plot_saliency(
     frames: UInt8[np.ndarray, "frames height width 3"],
     heats: Mapping[str, Float[np.ndarray, "_ rows columns"]],
 ) -> "matplotlib.figure.Figure":
-    """The frames of one clip, and below them, once for each name, the same frames lit where the heat is.
+    """Draw the frames of one clip, and below them, once for each name, the same frames lit where the heat is.
 
     `heats` maps what a row is called to its heat, 0..1: where it is 1 a frame is as it was, where it is 0 it is dark
     and grey. Of more than 8 frames, 8 evenly spaced ones are shown. A single frame has its lit ones beside it.
@@ -164,7 +164,7 @@ def plot_saliency(
 def lit(
     frame: UInt8[np.ndarray, "height width 3"], heat: Float[np.ndarray, "rows columns"]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The frame where the heat is 1, dark and grey where it is 0, and smoothly between."""
+    """Return the frame as it is where the heat is 1, dark and grey where it is 0, and smoothly between."""
     size = (frame.shape[1], frame.shape[0])
     smooth = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))[..., None]
     dark = DIM * frame.mean(axis=-1, keepdims=True)

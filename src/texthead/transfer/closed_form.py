@@ -82,7 +82,7 @@ def logistic_head(
     # At length 10 its penalty and its tolerance suit each other.
     fit = LogisticRegression(C=strength / 100, max_iter=2000)
     with warnings.catch_warnings():
-        # One item a class is what is asked of it here.
+        # One item a class is enough here.
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
         fit.fit(10 * F.normalize(features - center, dim=-1).numpy(), targets.numpy())
     found, offset = 10 * torch.from_numpy(fit.coef_).float(), torch.from_numpy(fit.intercept_).float()

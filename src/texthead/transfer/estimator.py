@@ -117,7 +117,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[best]
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn is told: the input is one path a sample."""
+        """Return the tags of an estimator whose input is one path a sample."""
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = True
