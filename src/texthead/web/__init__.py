@@ -5,5 +5,5 @@ server   start, serve and stop the page
 session  a file and typed names -> the parts of a page, as they are known
 answers  what a page needs from a model
 html     answers as HTML
-guard    allowed addresses, origins and upload sizes
+guard    allowed hosts, origins, addresses and sizes of bodies
 """

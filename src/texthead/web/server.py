@@ -12,10 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from starlette.types import ASGIApp
+
 from texthead.errors import RunError, TextheadError
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
-from texthead.web.guard import App
 from texthead.web.session import Rules
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -63,13 +64,14 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def application(held: Held, rules: Rules, limits: Limits) -> App:
-    """The page of the model, when it is loaded.
+def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
+    """Return the page of the model behind its guard, once the model is loaded.
 
     Raises:
         TextheadError: it cannot be loaded.
     """
     from texthead.web.app import application, build
+    from texthead.web.guard import Guard
 
     held.begin()
     about = held.ask(None, LOAD_SECONDS)
@@ -77,10 +79,12 @@ def application(held: Held, rules: Rules, limits: Limits) -> App:
         raise about
     if not isinstance(about, About):
         raise RunError(f"the model was not loaded: {about.reason}")
-    return application(build(held, about, rules, limits), rules)
+    page = application(build(held, about, rules, limits), rules)
+    largest = rules.megabytes * 2**20
+    return Guard(page, LOCAL if host in LOCAL else None, rules.uploads, UPLOADS_KEPT * largest, largest)
 
 
-def serve(listening: socket.socket, app: App, host: str, ready: Callable[[str], object]) -> None:
+def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:
     """Answer until interrupted; `ready` is called with the page's address once it answers."""
     import uvicorn
 
@@ -100,5 +104,5 @@ def serve(listening: socket.socket, app: App, host: str, ready: Callable[[str], 
             await super().shutdown(sockets)
 
     # Pages hold a connection open, on which nothing more will come.
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
     Quiet(config).run(sockets=[listening])
