@@ -1,8 +1,9 @@
 """A video with its events drawn in: names and bars at the top, a line of all events at the bottom, and its sound."""
 
+import heapq
 from array import array
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
@@ -79,38 +81,55 @@ def write_overlay(
     *,
     progress: Progress | None = None,
 ) -> str | None:
-    """What is to be said of the sound, if anything is, after writing every frame at its own time, with what is on then.
+    """Write every frame at its own time, with what is on then, and the video's first sound from the first frame on.
 
-    The video's first sound is beside them, from the first frame on, to its end.
+    Returns what of the sound is missing, if anything is.
 
     Raises:
         MediaError: a frame that cannot be read.
         RunError: the file cannot be written; what was there before is kept.
     """
+    with (
+        replacing(out) as beside,
+        av.open(str(beside), "w", format="mp4") as container,
+        Sound(video, container) as sound,
+    ):
+        pictures = _drawn(container, video, events, names, curve, progress)
+        # By time, so that a player finds sound and pictures next to each other.
+        for packet in heapq.merge(pictures, sound.packets(), key=lambda packet: (packet.dts or 0) * packet.time_base):
+            if packet.stream.type == "audio":
+                sound.write(packet)
+            else:
+                container.mux(packet)
+        return sound.note()
+
+
+def _drawn(
+    container: OutputContainer,
+    video: Media,
+    events: Sequence[Event],
+    names: Sequence[str],
+    curve: Curve,
+    progress: Progress | None,
+) -> Iterator[Packet]:
+    """Yield the encoded frames, each with what is on at its time."""
     place = {name: index for index, name in enumerate(names)}
     shades = colours(events)
     painter: _Painter | None = None
     stream: VideoStream | None = None
-    with (
-        replacing(out) as beside,
-        av.open(str(beside), "w", format="mp4") as container,
-        Sound(video.path, video.begin_seconds, container) as sound,
-    ):
-        for number, (seconds, take) in enumerate(video.in_order(), 1):
-            picture = enlarged(take())
-            if painter is None or stream is None:
-                painter = _Painter(picture.size, events, shades, video.duration_seconds)
-                stream = _add_stream(container, picture.size, _rate(video))
-            scores = curve.at(seconds)
-            on = [event.name for event in events if event.start <= seconds < event.end]
-            painter.draw(picture, [Line(name, shades[name], scores[place[name]]) for name in on], seconds)
-            sound.until(seconds)
-            container.mux(stream.encode(_timed(picture, seconds)))
-            if progress:
-                progress(number, video.num_frames)
-        assert stream is not None, "a video that opens has a frame, or in_order has raised"
-        container.mux(stream.encode(None))
-        return sound.finish()
+    for number, (seconds, take) in enumerate(video.in_order(), 1):
+        picture = enlarged(take())
+        if painter is None or stream is None:
+            painter = _Painter(picture.size, events, shades, video.duration_seconds)
+            stream = _add_stream(container, picture.size, _rate(video))
+        scores = curve.at(seconds)
+        on = [event.name for event in events if event.start <= seconds < event.end]
+        painter.draw(picture, [Line(name, shades[name], scores[place[name]]) for name in on], seconds)
+        yield from stream.encode(_timed(picture, seconds))
+        if progress:
+            progress(number, video.num_frames)
+    assert stream is not None, "a video that opens has a frame, or in_order has raised"
+    yield from stream.encode(None)
 
 
 def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction) -> VideoStream:
