@@ -177,6 +177,21 @@ def test_a_pause_is_silent_and_a_wrong_time_is_left_out(tmp_path: Path):
         assert (container.duration or 0) / av.time_base == pytest.approx(52.8, abs=0.2)
 
 
+def test_packets_out_of_order_are_left_out(tmp_path: Path):
+    """One packet before the tone claims to be 0.2 s later, so those behind it come too early."""
+    whole, source = write_heard(tmp_path / "whole.mkv", "aac"), tmp_path / "a.mkv"
+    with av.open(str(whole)) as read, av.open(str(source), "w") as written:
+        streams = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
+        for packet in (packet for packet in read.demux() if packet.size):
+            if packet.stream.type == "audio" and 0.5 < packet.pts * packet.time_base < 0.52:
+                packet.pts += round(0.2 / packet.time_base)
+            packet.stream = streams[packet.stream.index]
+            written.mux(packet)
+    out, note = overlaid(source)
+    prints(note or "", "damaged", volatile=re.findall(r"\d+(?= damaged)", note or ""))
+    assert tone(out)[1:] == pytest.approx((0.0, 1.0), abs=0.06)
+
+
 def test_a_video_without_sound_has_none(tmp_path: Path):
     out, note = overlaid(write_heard(tmp_path / "a.mkv", "aac", sounds=0))
     assert note is None

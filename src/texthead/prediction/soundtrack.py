@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from fractions import Fraction
 
 import av
 from av.audio.stream import AudioStream
@@ -46,11 +45,11 @@ class Sound:
         """Yield the packets as they are stored, without damaged ones, at their times in the .mp4."""
         if self._first is None or self._copy is None:
             return
-        last: int | None = None
+        last = 0
         for packet in stored_packets(self._path, self._source, self._first):
             ticks, base = packet.dts if packet.pts is None else packet.pts, packet.time_base
             now = None if ticks is None else ticks - round(self._begin / base)
-            if now is None or packet.is_corrupt or not _follows(now, last, base):
+            if now is None or packet.is_corrupt or (now - last) * base > _MAX_PAUSE_SECONDS:
                 self._lost += 1
                 continue
             last = packet.pts = packet.dts = now
@@ -59,7 +58,7 @@ class Sound:
                 yield packet
 
     def write(self, packet: Packet) -> None:
-        """Write one of the packets."""
+        """Write one of the packets, unless it is damaged or not behind the one before."""
         try:
             self._out.mux(packet)
         except (InvalidDataError, ArgumentError):
@@ -74,10 +73,6 @@ class Sound:
         notes = [f"it has the first of {self._count} sounds"] if self._count > 1 else []
         notes += [f"{self._lost} damaged packets of its sound are left out"] if self._lost else []
         return "; ".join(notes) or None
-
-
-def _follows(now: int, last: int | None, base: Fraction) -> bool:
-    return (last is None or now > last) and (now - (last or 0)) * base <= _MAX_PAUSE_SECONDS
 
 
 def _codec(stream: AudioStream) -> str:
