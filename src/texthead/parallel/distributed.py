@@ -51,7 +51,7 @@ def gather_list(own: Sequence[T]) -> list[T]:
     if ranks() == 1:
         return list(own)
     found: list[list[T]] = [[] for _ in range(ranks())]
-    with lost():
+    with peer_faults():
         dist.all_gather_object(found, list(own))
     return [thing for part in found for thing in part]
 
@@ -77,7 +77,7 @@ class _GatherRows(torch.autograd.Function):
         filled = rows.new_zeros(max(counts), *rows.shape[1:])
         filled[: len(rows)] = rows
         parts = [torch.empty_like(filled) for _ in counts]
-        with lost():
+        with peer_faults():
             dist.all_gather(parts, filled)
         start = sum(counts[: rank()])
         ctx.own = slice(start, start + len(rows))
@@ -86,7 +86,7 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         total = grads[0].clone(memory_format=torch.contiguous_format)
-        with lost():
+        with peer_faults():
             dist.all_reduce(total)
         return total[ctx.own]
 
@@ -121,7 +121,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         there = torch.tensor([float(p.grad is not None) for p in wanted]).to(grads[0])
         # One long row: many small sums take longer than a large one.
         flat = torch.cat([grad.flatten() for grad in grads] + [there])
-        with lost():
+        with peer_faults():
             dist.all_reduce(flat)
         sizes = [grad.numel() for grad in grads]
         *parts, there = flat.split([*sizes, len(wanted)])
@@ -141,7 +141,7 @@ def same_as_first(tensors: Iterable[Tensor]) -> None:
     for tensor in tensors:
         # A copy: weights may lie in memory in another order of axes.
         value = tensor.detach().clone(memory_format=torch.contiguous_format)
-        with lost():
+        with peer_faults():
             dist.broadcast(value, 0)
         with torch.no_grad():
             tensor.copy_(value)
@@ -180,7 +180,7 @@ def together() -> Iterator[None]:
 
 
 @contextmanager
-def lost(*, computes: bool = False) -> Iterator[None]:
+def peer_faults(*, computes: bool = False) -> Iterator[None]:
     """A clear error where a process waits for others in vain.
 
     Args:

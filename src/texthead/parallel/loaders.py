@@ -51,7 +51,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def watched() -> Iterator[None]:
+def worker_faults() -> Iterator[None]:
     """A block, or function, in which a process of a loader may end: killed, or for want of memory.
 
     Raises:
