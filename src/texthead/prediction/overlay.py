@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from texthead.files import replacing
 from texthead.media.reader import Media
@@ -191,7 +191,7 @@ class _Painter:
     def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, line: Line) -> None:
         """A coloured bar as long as the probability, with name and percent on it."""
         self._box(pen, width, row)
-        self._bar(pen, round(width * line.probability), row, (*_rgb(line.colour), 190))
+        self._bar(pen, round(width * line.probability), row, (*ImageColor.getrgb(line.colour)[:3], 190))
         percent = f"{100 * line.probability:.0f} %"
         edge = width - 0.6 * self.unit - self.font.getlength("100 %")
         self._text(pen, row, _fitted(line.name, self.font, edge - 1.2 * self.unit), 0.6 * self.unit)
@@ -208,10 +208,6 @@ class _Painter:
     def _text(self, pen: ImageDraw.ImageDraw, row: int, text: str, x: float) -> None:
         place = x, row * self.height + 0.2 * self.unit
         pen.text(place, text, fill=LIGHT, font=self.font, stroke_width=1, stroke_fill=DIM)
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:

@@ -16,6 +16,8 @@ from texthead.web.answers import About, Limits
 from texthead.web.html import heading_html
 from texthead.web.session import Rules, Shown, shown, uploaded
 
+_HERE = Path(__file__).parent
+
 _FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]
 
 _MONO = [themes.Font("ui-monospace"), themes.Font("monospace")]
@@ -117,8 +119,8 @@ def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
         pwa=False,
         mcp_server=False,
         theme=_theme(),
-        css=_beside("page.css"),
-        head=f"<script>{_beside('page.js')}</script>",
+        css_paths=_HERE / "page.css",
+        head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
 
 
@@ -131,7 +133,3 @@ def _theme() -> themes.Base:
         block_info_text_color_dark="*neutral_300",
         input_placeholder_color="*neutral_500",
     )
-
-
-def _beside(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -44,12 +44,8 @@ def shown(held: Held, rules: Rules, path: str | None, text: str, closer: Collect
             yield parts
     except TextheadError as error:
         # What was found before stays; what was waited for does not.
-        when, where = (html if html != waiting_html(part) else "" for part, html in _closer(parts))
-        yield parts._replace(error=error_html(str(error)), when=when, where=where)
-
-
-def _closer(parts: Shown) -> tuple[tuple[str, str], tuple[str, str]]:
-    return ("when", parts.when), ("where", parts.where)
+        waiting = {part: "" for part in ("when", "where") if getattr(parts, part) == waiting_html(part)}
+        yield parts._replace(error=error_html(str(error)), **waiting)
 
 
 def _parts(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
