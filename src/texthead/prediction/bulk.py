@@ -100,7 +100,8 @@ class Parts:
 
     model: Recognizer
     protocol: Protocol
-    files: "_Files"
+    source: Path
+    files: Callable[[], Iterator[str]]
     out: Path
     asked: dict[str, Any]
     calibration: Calibration | None = None
@@ -119,11 +120,11 @@ class Parts:
         Raises:
             RunError: the manifest was changed after this process began.
         """
-        size, files = self.asked["part"], iter(self.files)
+        size, files = self.asked["part"], self.files()
         for number in range(self.count):
             own = list(islice(files, size))
             if len(own) != min(size, self.asked["files"] - number * size):
-                raise RunError(f"{self.files.source}: was changed while it was read; start again with a new folder")
+                raise RunError(f"{self.source}: was changed while it was read; start again with a new folder")
             if number % ranks == rank and not self.is_finished(number):
                 yield number, [Path(path) for path in own]
 
@@ -189,9 +190,10 @@ def open_parts(
     calibration, _ = calibration_for(run, protocol)
     if options.sets:
         check_has_sets(calibration)
-    files, out = _listed(resolved(Path(source))), Path(out)
+    place, out = resolved(Path(source)), Path(out)
+    files = _listed(place)
     count, digest = 0, hashlib.sha256()
-    for path in files:
+    for path in files():
         count += 1
         digest.update(os.fsencode(path) + b"\0")
     if not count:
@@ -211,7 +213,7 @@ def open_parts(
         "calibration": None if calibration is None else {**calibration.to_json(with_items=False), "sets": options.sets},
     }
     _begin(out, asked)
-    return Parts(model, protocol, files, out, asked, calibration, options.sets)
+    return Parts(model, protocol, place, files, out, asked, calibration, options.sets)
 
 
 def predict_parts(
@@ -265,28 +267,16 @@ def check_rank(rank: int, ranks: int) -> None:
 # ---- which files
 
 
-@dataclass(frozen=True)
-class _Files:
-    """The files of a source, in order, as often as they are asked for; `held` where no manifest lists them.
+def _listed(source: Path) -> Callable[[], Iterator[str]]:
+    """Return a function that yields the files of a source in order; manifests are read anew at each call.
 
-    Their names are strings: a `Path` takes several times as long, and each process goes through all of them.
+    Names are strings: a `Path` takes several times as long, and each process goes through all of them.
     """
-
-    source: Path
-    held: tuple[str, ...] | None
-
-    def __iter__(self) -> Iterator[str]:
-        if self.held is not None:
-            return iter(self.held)
-        return _lines(self.source) if self.source.suffix.lower() == ".txt" else _rows(self.source)
-
-
-def _listed(source: Path) -> _Files:
     if has_shards(source) or source.is_dir():
-        return _Files(source, tuple(map(str, find_media([source]))))
+        return partial(iter, tuple(map(str, find_media([source]))))
     if not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
-    return _Files(source, None)
+    return partial(_lines if source.suffix.lower() == ".txt" else _rows, source)
 
 
 def _rows(manifest: Path) -> Iterator[str]:

@@ -22,7 +22,6 @@ from texthead.models.head_rows import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Progress
-from texthead.runs import run as runs
 from texthead.runs.folder import rows_digest
 from texthead.runs.run import Run
 
@@ -61,18 +60,17 @@ def calibration_for(run: Run | Recognizer, protocol: Protocol) -> tuple[Calibrat
     edited since, or files are looked at otherwise, they promise nothing and are left out; the temperature stays, as the
     best guess of how sure the model is. Other classes (`Run.with_classes`) have no calibration.
     """
-    found = run.calibration if isinstance(run, Run) else None
-    if found is None or not isinstance(run, Run):
+    if not isinstance(run, Run) or run.calibration is None:
         return None, None
-    promises = found.threshold is not None or found.coverage is not None
+    found = run.calibration
     rows: Tensor = run.model.head.weight  # pyright: ignore[reportAssignmentType]
-    why = None
     if found.classes != rows_digest(rows):
         why = "its classes were edited"
     elif found.protocol != protocol.to_json():
         why = "it was made with other frames, views or sizes"
-    if why is None:
+    else:
         return found, None
+    promises = found.threshold is not None or found.coverage is not None
     left = "; threshold and sets are left out" if promises else ""
     return found.without_promises(), f"{why}: the temperature stays as a guess{left} (calibrate again for these)"
 
@@ -177,10 +175,10 @@ def answered(
     return calibration.apply(scores).softmax(dim=-1), calibration.is_known(scores).tolist()
 
 
-def zero_shot_line(model: runs.Run | Recognizer, classes: str | None) -> str | None:
+def zero_shot_line(model: Run | Recognizer, classes: str | None) -> str | None:
     """Return the note that a head of new classes needs; None where the classes are the run's own."""
     if classes is None:
         return None
-    visual = model.model.visual if isinstance(model, runs.Run) else model.visual
+    visual = model.model.visual if isinstance(model, Run) else model.visual
     assert isinstance(visual, Visual)
     return zero_shot_note(visual.spec.source)
