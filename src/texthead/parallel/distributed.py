@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """The number of this process, from 0; 0 without a process group."""
+    """Return the number of this process, from 0; 0 without a process group."""
     return dist.get_rank() if _grouped() else 0
 
 
 def ranks() -> int:
-    """How many processes work together; 1 without a process group."""
+    """Return how many processes work together; 1 without a process group."""
     return dist.get_world_size() if _grouped() else 1
 
 
@@ -35,7 +35,7 @@ def _grouped() -> bool:
 
 
 def share(count: int, rank: int, ranks: int) -> slice:
-    """The part of `count` things that a process takes: contiguous, sizes differ by one at most, all together all.
+    """Return the part of `count` things that a process takes: contiguous, of sizes that differ by one at most.
 
     share(10, 0, 4), ..., share(10, 3, 4) are 0:2, 2:5, 5:7, 7:10; of share(1, ., 2) the first is empty.
     """
@@ -43,7 +43,7 @@ def share(count: int, rank: int, ranks: int) -> slice:
 
 
 def gather_list(own: Sequence[T]) -> list[T]:
-    """The things of all processes, in rank order, on each of them; they must be picklable.
+    """Return the things of all processes, in rank order, on each of them; they must be picklable.
 
     Raises:
         RunError: another process is gone.
@@ -57,7 +57,7 @@ def gather_list(own: Sequence[T]) -> list[T]:
 
 
 def gather_rows(rows: Shaped[Tensor, "own *row"]) -> Shaped[Tensor, "all *row"]:
-    """The rows of all processes, in rank order, on each of them; a process may have any number of them, or none.
+    """Return the rows of all processes, in rank order, on each of them; a process may have any number, or none.
 
     It has a gradient. Where each process goes backward from a loss of all rows, a row gets the gradients of all those
     losses together: the losses' weights over processes must add up to what is meant. A process that has no row needs
@@ -92,7 +92,7 @@ class _GatherRows(torch.autograd.Function):
 
 
 def sum_numbers(*own: int | float) -> tuple[int | float, ...]:
-    """Each number summed over the processes, in rank order.
+    """Return each number summed over the processes, in rank order.
 
     Raises:
         RunError: another process is gone.
@@ -148,11 +148,7 @@ def same_as_first(tensors: Iterable[Tensor]) -> None:
 
 
 def check_same(what: str, value: object) -> None:
-    """Nothing, if all processes were given the same.
-
-    Raises:
-        RunError: they were not, or another process is gone.
-    """
+    """Raise RunError if the processes were given different values, or another process is gone."""
     if ranks() == 1:
         return
     digests = gather_list([hashlib.sha256(repr(value).encode()).hexdigest()])
@@ -162,9 +158,9 @@ def check_same(what: str, value: object) -> None:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """A block that all processes finish, or none: an error in one of them is an error in all.
+    """Let all processes finish the block, or none: an error in one of them is an error in all.
 
-    The block must hold no gather or sum of its own. Only errors that a program can catch are told to the others.
+    The block must hold no gather or sum of its own. Only errors that a program can catch reach the others.
 
     Raises:
         RunError: the block failed in another process, or that process is gone.
@@ -181,7 +177,7 @@ def together() -> Iterator[None]:
 
 @contextmanager
 def peer_faults(*, computes: bool = False) -> Iterator[None]:
-    """A clear error where a process waits for others in vain.
+    """Raise a clear error where a process waits for others in vain.
 
     Args:
         computes: the block computes too: what goes wrong there stays as it is.
@@ -206,7 +202,7 @@ def peer_faults(*, computes: bool = False) -> Iterator[None]:
 
 @contextmanager
 def launched(*, timeout: float = 4 * 3600.0) -> Iterator[None]:
-    """The group of the processes that `torchrun` has started, for the block.
+    """Open the group of the processes that `torchrun` has started, for the block.
 
     With GPUs each process takes that of its place on its machine, and tensors on them go through NCCL; all else goes
     through gloo.

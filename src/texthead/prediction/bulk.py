@@ -113,7 +113,7 @@ class Parts:
         return -(-self.asked["files"] // self.asked["part"])
 
     def unfinished(self, rank: int = 0, ranks: int = 1) -> Iterator[tuple[int, list[Path]]]:
-        """(number, files) of each part of a process that is not finished when its turn comes.
+        """Yield (number, files) of each part of a process that is not finished when its turn comes.
 
         Part i belongs to process i mod `ranks`. Only one part's files are held at a time.
 
@@ -129,7 +129,7 @@ class Parts:
                 yield number, [Path(path) for path in own]
 
     def is_finished(self, number: int) -> bool:
-        """Whether a part needs no more work."""
+        """Return whether a part needs no more work."""
         suffixes = (".json", ".csv", ".safetensors") if self.asked["scores"] else (".json", ".csv")
         return all(self._file(number, suffix).is_file() for suffix in suffixes)
 
@@ -158,7 +158,7 @@ class Parts:
         write_json(self._file(number, ".json"), {"files": len(paths), "unreadable": unreadable})
 
     def state(self) -> State:
-        """How far all processes are, by what is in the folder."""
+        """Return how far all processes are, by what is in the folder."""
         done = [read_json(self._file(number, ".json")) for number in range(self.count) if self.is_finished(number)]
         return State(len(done), self.count, sum(d["files"] for d in done), sum(d["unreadable"] for d in done))
 
@@ -173,7 +173,7 @@ def open_parts(
     protocol: Protocol | None = None,
     options: PartOptions = PartOptions(),
 ) -> Parts:
-    """The request for the names of many files, and the folder `out`, begun or gone on with.
+    """Begin or continue the folder `out` for a request of predictions for many files.
 
     Args:
         run: as of `predict`, and so what is None.
@@ -225,7 +225,7 @@ def predict_parts(
     workers: int = 0,
     done: Callable[[Part], None] | None = None,
 ) -> State:
-    """How far all processes are, after this one has made every part of its share that was not finished.
+    """Make every unfinished part of this process's share; return how far all processes are.
 
     A later call may be of another number of processes: what is finished stays. A finished part is not looked at again,
     even if its files have changed or could not be read: remove its files to have it made anew.
@@ -255,11 +255,7 @@ def predict_parts(
 
 
 def check_rank(rank: int, ranks: int) -> None:
-    """Nothing, if a process can have this number among so many.
-
-    Raises:
-        DataError: it cannot.
-    """
+    """Raise DataError if no process can have this number among so many."""
     if not 0 <= rank < ranks:
         raise DataError(f"rank must be from 0 to {ranks - 1} for {ranks} processes, got {rank}")
 
@@ -297,14 +293,14 @@ def _lines(manifest: Path) -> Iterator[str]:
 
 
 def _model_key(model: Recognizer) -> str:
-    """A digest of all that comes before the head, wherever the encoder lies."""
+    """Return a digest of all that comes before the head, wherever the encoder lies."""
     spec = replace(as_visual(model.visual).spec, source="")
     config = getattr(model.temporal, "config", dict)()
     return weights_key(Recognizer(model.visual, model.temporal, nn.Identity()), repr((spec, config)))
 
 
 def _probed(model: Recognizer, pooling: Pooling) -> list[float]:
-    """What the head makes of one fixed feature.
+    """Return the head's scores of one fixed feature.
 
     No digest of its rows: they may be encoded anew by each process, and processors differ in their last bits.
     """
@@ -313,7 +309,7 @@ def _probed(model: Recognizer, pooling: Pooling) -> list[float]:
 
 
 def _is_same(found: Any, asked: Any) -> bool:
-    """Whether two values of requests are the same: of what a head makes of a feature, to a thousandth."""
+    """Return whether two values of requests are the same; scores of a head may differ by a thousandth."""
     if not isinstance(asked, list) or not isinstance(asked[0], float):
         return found == asked
     near = partial(math.isclose, rel_tol=1e-3, abs_tol=1e-3)
@@ -321,7 +317,7 @@ def _is_same(found: Any, asked: Any) -> bool:
 
 
 def _begin(out: Path, asked: dict[str, Any]) -> None:
-    """Mark the folder as one for this request, or see that it is."""
+    """Mark the folder as one for this request, or check that it is."""
     others = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
     if MARK not in others:
         if others:
@@ -331,7 +327,7 @@ def _begin(out: Path, asked: dict[str, Any]) -> None:
 
 
 def _check_asked(out: Path, asked: dict[str, Any]) -> None:
-    """Nothing, if the folder is for this request."""
+    """Raise DataError if the folder is for another request."""
     found = read_json(out / MARK)
     differ = [key for key in asked if not _is_same(found.get(key), asked[key])]
     if differ:

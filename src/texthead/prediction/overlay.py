@@ -49,7 +49,7 @@ class Curve:
         self._rows.append(array("f", scores))
 
     def at(self, seconds: float) -> Sequence[float]:
-        """The scores at a time; behind the end the last ones."""
+        """Return the scores at a time; behind the end the last ones."""
         return self._rows[min(bisect_right(self._ends, seconds), len(self._rows) - 1)]
 
 
@@ -62,12 +62,12 @@ class Line(NamedTuple):
 
 
 def codec() -> str:
-    """The encoder of this PyAV: H.264 by libx264, else MPEG-4 part 2, which most players know too."""
+    """Return the encoder of this PyAV: H.264 by libx264, else MPEG-4 part 2, which most players know too."""
     return "libx264" if "libx264" in av.codecs_available else "mpeg4"
 
 
 def colours(events: Sequence[Event]) -> dict[str, str]:
-    """The colour of each name, in the order in which they first happen; from the seventh on they come again."""
+    """Return the colour of each name, by their first events; from the seventh on colours come again."""
     names = dict.fromkeys(event.name for event in events)
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
 
@@ -143,14 +143,14 @@ def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fractio
 
 
 def _timed(picture: Image.Image, seconds: float) -> VideoFrame:
-    """The picture as a frame that is shown from a time on."""
+    """Return the picture as a frame that is shown from a time on."""
     frame = VideoFrame.from_image(picture)
     frame.pts, frame.time_base = round(seconds * TICKS), Fraction(1, TICKS)
     return frame
 
 
 def enlarged(picture: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
-    """The picture with even sides, the shorter at least 240 pixels; an odd side repeats its last row or column."""
+    """Return the picture with even sides of at least 240 pixels; an odd side repeats its last row or column."""
     height, width = picture.shape[:2]
     even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     times = -(-LEAST_SIDE // min(even.shape[:2]))
@@ -189,7 +189,7 @@ class _Painter:
             self._text(pen, MOST_NAMED, f"and {len(lines) - MOST_NAMED} more", 0.6 * self.unit)
 
     def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, line: Line) -> None:
-        """A coloured bar as long as the probability, with name and percent on it."""
+        """Draw a coloured bar as long as the probability, with name and percent on it."""
         self._box(pen, width, row)
         self._bar(pen, round(width * line.probability), row, (*ImageColor.getrgb(line.colour)[:3], 190))
         percent = f"{100 * line.probability:.0f} %"
@@ -201,7 +201,7 @@ class _Painter:
         self._bar(pen, width, row, (*DIM, 170))
 
     def _bar(self, pen: ImageDraw.ImageDraw, length: int, row: int, fill: tuple[int, int, int, int]) -> None:
-        """A rectangle over a line of the label from the left, with a pixel's room to the next line."""
+        """Draw a rectangle over a line of the label from the left, a pixel above the next line."""
         if length:
             pen.rectangle((0, row * self.height, length - 1, (row + 1) * self.height - 2), fill=fill)
 
@@ -211,7 +211,7 @@ class _Painter:
 
 
 def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The name, or as much of it as fits, with dots."""
+    """Return the name, or as much of it as fits, with dots."""
     text = name
     while text and font.getlength(text) > width:
         text = f"{text.rstrip('…')[:-1]}…" if len(text) > 1 else ""
@@ -219,6 +219,6 @@ def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def _rate(video: Media) -> Fraction:
-    """One over the time of the last frame, which the encoder does not know otherwise; the rest have their own times."""
+    """Return one over the duration of the last frame; the encoder knows the other times from the next frame."""
     last = video.duration_seconds - video.times[-1]
     return Fraction(1 / last).limit_denominator(TICKS) if last > 1 / TICKS else Fraction(25)

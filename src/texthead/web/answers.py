@@ -115,7 +115,7 @@ Answer = About | Named | Timed | Lit | TextheadError
 
 
 class Answerer:
-    """A model that answers questions. What is wrong with one is the answer, since another process asks."""
+    """A model that answers questions. An error is returned and not raised, since another process asks."""
 
     def __init__(self, source: Source, limits: Limits):
         device = pick_device(source.device)
@@ -127,7 +127,7 @@ class Answerer:
         self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
 
     def __call__(self, question: Question | None) -> Answer:
-        """The answer; with no question, what is loaded."""
+        """Return the answer; with no question, what is loaded."""
         if question is None:
             return self.about()
         try:
@@ -141,7 +141,7 @@ class Answerer:
             return error
 
     def about(self) -> About:
-        """What is loaded; without a run the encoder is, so that the first question need not wait for it."""
+        """Return what is loaded; without a run, load the encoder, so that the first question need not wait for it."""
         if self._run is None:
             return About(f"{self._encoder.source}, without training", ())
         return About(f"run {self._run.folder.name}", self._run.labels)
@@ -162,7 +162,7 @@ class Answerer:
         return Named(found, seconds, frames, tuple(flat(prompts)), notes, calibration)
 
     def _notes(self, model: Recognizer) -> tuple[str, ...]:
-        """What must be known of an answer among typed names."""
+        """Return notes on an answer among typed names."""
         lost = [] if self._run is None else self._run.lost_by_other_classes()
         known = zero_shot_note(as_visual(model.visual).spec.source)
         return (*lost, *([known] if known else []))
@@ -205,7 +205,7 @@ class Answerer:
         return Lit(model.names[place], frames, heat[shown].numpy(), *seen.probabilities(place), faint)
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:
-        """The run with its own classes or those named, or a model of the names alone; the last one is kept.
+        """Return the run with its own classes or those named, or a model of the names alone; the last one is kept.
 
         Raises:
             TextheadError: the names cannot be classes, or are missing.
@@ -237,7 +237,7 @@ class Answerer:
 
 
 def measured(path: Path, limits: Limits) -> tuple[float, int]:
-    """(seconds, frames) of a video, or (0, 1) of a picture.
+    """Return (seconds, frames) of a video, or (0, 1) of a picture.
 
     Raises:
         MediaError: the file cannot be read, or is longer than the limits say.
@@ -256,7 +256,7 @@ def measured(path: Path, limits: Limits) -> tuple[float, int]:
 def _timed(
     events: list[Event], stretches: list[Stretch], names: tuple[str, ...], sliding: Sliding, rule: Hysteresis
 ) -> Timed:
-    """The timeline of the names with the longest events, then of those with the highest scores, `LANES` at most."""
+    """Return the timeline of up to `LANES` names: those with the longest events, then those with the highest scores."""
     scores = np.array([stretch.scores for stretch in stretches], np.float32)
     known = [event for event in events if event.known]
     seconds = [sum(event.end - event.start for event in known if event.name == name) for name in names]

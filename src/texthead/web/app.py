@@ -24,7 +24,7 @@ _MONO = [themes.Font("ui-monospace"), themes.Font("monospace")]
 
 
 def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
-    """The page of a model in another process."""
+    """Return the page of a model in another process."""
     with gr.Blocks(title="texthead", analytics_enabled=False, delete_cache=(60, 3600)) as page:
         gr.HTML(heading_html(about), padding=False)
         with gr.Row(equal_height=False):
@@ -67,9 +67,9 @@ def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
 
 
 def _read_only_uploads(component: Component, folder: Path) -> None:
-    """What the component is given may name a file in the folder of uploads, and nothing else.
+    """Let the component take files in the folder of uploads, and nothing else.
 
-    Gradio itself copies whatever path or address a request names, as long as the page is a part of an application.
+    In a mounted page Gradio itself copies whatever path or address a request names.
     """
 
     async def checked(url_or_file_path: str | Path | None) -> str | None:
@@ -102,7 +102,7 @@ def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], 
 
 
 def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
-    """The page as a web application without documentation, monitoring, history or addresses outside it."""
+    """Return the page as a web application without documentation, monitoring, history or addresses outside it."""
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     return gr.mount_gradio_app(
         outer,
@@ -125,7 +125,7 @@ def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
 
 
 def _theme() -> themes.Base:
-    """Gradio's own, with fonts of the reader's machine (others it would fetch) and words that stand out enough."""
+    """Return Gradio's own theme with system fonts, since it would fetch others, and more contrast."""
     return themes.Default(font=_FONTS, font_mono=_MONO).set(
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",

@@ -85,7 +85,7 @@ def timed_html(timed: Timed) -> str:
 
 
 def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " stretches"]) -> str:
-    """The area below the scores as an SVG path in a box of 1000 by 100.
+    """Return the area below the scores as an SVG path in a box of 1000 by 100.
 
     Worked example, ends 1 and 2 s, scores 0.5 and 1: M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z.
     """
@@ -95,7 +95,7 @@ def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " st
 
 
 def _ticks(whole: float) -> list[float]:
-    """Up to ten round numbers of seconds from 0 on, within the whole.
+    """Return up to ten round numbers of seconds from 0 on, within the whole.
 
     Worked example: 12 s gives 0 2 4 6 8 10 12.
     """
