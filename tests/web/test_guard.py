@@ -209,9 +209,9 @@ def test_a_body_of_a_megabyte_is_passed_on(served: Served) -> None:
     assert "Field required" in answer.text
 
 
-def form(content: bytes) -> tuple[list[str], bytes]:
+def form(content: bytes, file: bytes = b'; filename="clip.mp4"') -> tuple[list[str], bytes]:
     """The headers and the body of an upload."""
-    name = b'Content-Disposition: form-data; name="files"; filename="clip.mp4"'
+    name = b'Content-Disposition: form-data; name="files"' + file
     body = b"\r\n".join([b"--x", name, b"", content, b"--x--", b""])
     return [f"Content-Length: {len(body)}", "Content-Type: multipart/form-data; boundary=x"], body
 
@@ -233,6 +233,14 @@ def test_all_uploads_have_room_together(served: Served) -> None:
             path.unlink()
     headers, body = form(b"c")
     assert ask(served, f"POST {UPLOAD}", *headers, body=body).status == 200
+
+
+def test_an_upload_has_no_text_fields_which_would_lie_in_memory(served: Served) -> None:
+    before = uploads(served)
+    headers, body = form(b"a" * (MB // 2), file=b"")
+    assert ask(served, f"POST {UPLOAD}", *headers, body=body).status == 400
+    assert uploads(served) == before
+    assert served.log == []
 
 
 def test_an_upload_that_still_arrives_takes_room_and_leaves_nothing_when_it_breaks_off(served: Served) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import fastapi
 import gradio as gr
-from gradio import themes
+from gradio import route_utils, themes
 from gradio.components import Component
 
 from texthead.errors import DataError
@@ -85,6 +85,13 @@ def _read_only_uploads(component: Component, folder: Path) -> None:
     component.async_move_resource_to_block_cache = checked
 
 
+class _FilesOnly(route_utils.GradioMultiPartParser):
+    """Gradio's parser of uploads, without text fields: it holds those in memory, three times their size."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **{**options, "max_fields": 0})
+
+
 def _names_info(about: About) -> str:
     first = "One a line, or with commas between them."
     return f"{first} Leave it empty for the model's own {len(about.names)}." if about.names else first
@@ -103,6 +110,7 @@ def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], 
 
 def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
     """Return the page as a web application without documentation, monitoring, history or addresses outside it."""
+    route_utils.GradioMultiPartParser = _FilesOnly
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     return gr.mount_gradio_app(
         outer,
