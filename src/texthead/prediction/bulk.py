@@ -104,13 +104,13 @@ class Parts:
     files: Callable[[], Iterator[str]]
     out: Path
     asked: dict[str, Any]
+    options: PartOptions
     calibration: Calibration | None = None
-    sets: bool = False
 
     @property
     def count(self) -> int:
         """The number of parts."""
-        return -(-self.asked["files"] // self.asked["part"])
+        return -(-self.asked["files"] // self.options.part)
 
     def unfinished(self, rank: int = 0, ranks: int = 1) -> Iterator[tuple[int, list[Path]]]:
         """Yield (number, files) of each part of a process that is not finished when its turn comes.
@@ -120,7 +120,7 @@ class Parts:
         Raises:
             RunError: the manifest was changed after this process began.
         """
-        size, files = self.asked["part"], self.files()
+        size, files = self.options.part, self.files()
         for number in range(self.count):
             own = list(islice(files, size))
             if len(own) != min(size, self.asked["files"] - number * size):
@@ -130,7 +130,7 @@ class Parts:
 
     def is_finished(self, number: int) -> bool:
         """Return whether a part needs no more work."""
-        suffixes = (".json", ".csv", ".safetensors") if self.asked["scores"] else (".json", ".csv")
+        suffixes = (".json", ".csv", ".safetensors") if self.options.scores else (".json", ".csv")
         return all(self._file(number, suffix).is_file() for suffix in suffixes)
 
     def write(
@@ -147,12 +147,12 @@ class Parts:
             RunError: it cannot be written.
         """
         _check_asked(self.out, self.asked)
-        if self.asked["scores"]:
+        if self.options.scores:
             with replacing(self._file(number, ".safetensors")) as beside:
                 save_file({"scores": scores.contiguous()}, beside)
-        how = {"top": self.asked["top"], "calibration": self.calibration, "sets": self.sets}
-        found = named(self.model.names, paths, scores, problems, **how)
-        columns = csv_columns(self.calibration, sets=self.sets)
+        top, sets = self.options.top, self.options.sets
+        found = named(self.model.names, paths, scores, problems, top=top, calibration=self.calibration, sets=sets)
+        columns = csv_columns(self.calibration, sets=sets)
         write_csv(self._file(number, ".csv"), columns, csv_rows(found, columns))
         unreadable = sum(problem is not None for problem in problems)
         write_json(self._file(number, ".json"), {"files": len(paths), "unreadable": unreadable})
@@ -213,7 +213,7 @@ def open_parts(
         "calibration": None if calibration is None else {**calibration.to_json(with_items=False), "sets": options.sets},
     }
     _begin(out, asked)
-    return Parts(model, protocol, place, files, out, asked, calibration, options.sets)
+    return Parts(model, protocol, place, files, out, asked, options, calibration)
 
 
 def predict_parts(
@@ -245,7 +245,7 @@ def predict_parts(
     if distributed.ranks() > 1:
         raise RunError("predict_parts works without a process group: give it rank and ranks, and start none")
     for number, paths in parts.unfinished(rank, ranks):
-        reading = Reading(workers=workers, batch=parts.asked["batch"])
+        reading = Reading(workers=workers, batch=parts.options.batch)
         entries = item_features(parts.model, paths, parts.protocol, reading)
         _, errors = readable(entries, skip=skip_unreadable)
         parts.write(number, paths, *entry_scores(parts.model, entries, parts.protocol.pooling))

@@ -104,7 +104,7 @@ def _cluster() -> Iterator[Any]:
 
 def _chunks(parts: Parts) -> tuple[list[dict[str, Any]], dict[int, int]]:
     """Return (the files of all unfinished parts in chunks that are encoded at once; how many chunks a part has)."""
-    size, chunks, sizes = parts.asked["batch"], [], {}
+    size, chunks, sizes = parts.options.batch, [], {}
     for number, paths in parts.unfinished():
         starts = range(0, len(paths), size)
         chunks += [{"part": number, "start": i, "paths": [*map(str, paths[i : i + size])]} for i in starts]
