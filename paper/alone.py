@@ -8,7 +8,7 @@ from typing import Any
 
 from paper.data import Place
 from paper.rows import Job
-from texthead.parallel.testing import processes
+from tools.processes import processes
 
 TIMEOUT = 600.0
 

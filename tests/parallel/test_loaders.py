@@ -15,7 +15,7 @@ import pytest
 from facts import facts
 from messages import refuses
 from texthead.errors import RunError
-from texthead.parallel.loaders import watched
+from texthead.parallel.loaders import worker_faults
 
 
 def test_a_server_forks_the_processes() -> None:
@@ -58,18 +58,18 @@ def test_a_worker_that_is_gone_before_its_clip_was_fetched() -> None:
     offered = ours.recv()
     process.kill()
     process.join()
-    with pytest.raises(RunError, match=r"\(.+\).*workers"), watched():
+    with pytest.raises(RunError, match=r"\(.+\).*workers"), worker_faults():
         os.close(offered.detach())
 
 
 def test_a_worker_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its server ends after the request."""
     monkeypatch.setattr("os.read", lambda *_: b"")
-    with refuses(RunError, "(unexpected EOF)", "fewer workers", "resume"), watched():
+    with refuses(RunError, "(unexpected EOF)", "fewer workers", "resume"), worker_faults():
         forkserver.read_signed(0)
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("gone"), RuntimeError("other")])
 def test_other_errors_pass(error: Exception) -> None:
-    with pytest.raises(type(error), match=str(error)), watched():
+    with pytest.raises(type(error), match=str(error)), worker_faults():
         raise error

@@ -27,11 +27,11 @@ from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.testing import processes
 from texthead.prediction.bulk import MARK, Part, PartOptions, Parts, State, open_parts, predict_parts
 from texthead.prediction.formats import csv_rows
 from texthead.prediction.predict import predict
 from texthead.runs.run import Run
+from tools.processes import processes
 
 
 @pytest.fixture(scope="module")
@@ -205,23 +205,6 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_two_processes_of_torchruns_environment_start_together(run: Run, manifest: Path, tmp_path: Path) -> None:
-    """They need no address to meet at: there is no group."""
-    words, pipe = command(run.folder, manifest, tmp_path / "out", "--part", "2"), subprocess.PIPE
-    ranks = [environment(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
-    crew = [subprocess.Popen(words, env=each, stdout=pipe, stderr=pipe, text=True) for each in ranks]
-    texts = [process.communicate(timeout=300) for process in crew]
-    assert [process.returncode for process in crew] == [0, 0], texts
-    for rank, (_, err) in enumerate(texts):
-        prints(err, f"process {rank} of 2", "11 files", "6 parts")
-        numbers = [line.split()[1] for line in err.splitlines() if line.startswith("part ")]
-        assert numbers == [str(number) for number in range(rank, 6, 2)]
-        assert "files/s" in err
-    assert any("6 of 6" in out and "11 files" in out for out, _ in texts)
-    assert table(tmp_path / "out") == predict_rows(run, list_files(manifest))
-
-
-@pytest.mark.slow
 def test_a_process_that_is_killed_and_others_that_go_on(run: Run, folder: Path, tmp_path: Path) -> None:
     """The files are listed many times, so that the process is certainly in the middle; each line counts."""
     files = [str(path) for path in sorted((folder / "red").iterdir())] * 30
@@ -246,14 +229,17 @@ def test_a_process_that_is_killed_and_others_that_go_on(run: Run, folder: Path, 
 
 @pytest.mark.slow
 def test_torchrun(run: Run, manifest: Path, tmp_path: Path) -> None:
-    """What it starts works without a group too."""
+    """Its processes form no group."""
     words = command(run.folder, manifest, tmp_path / "out", "--part", "2")[1:]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     quiet = environment(TORCHELASTIC_ERROR_FILE=os.devnull)
     found = subprocess.run([*launcher, *words], capture_output=True, text=True, env=quiet, timeout=300)
     assert found.returncode == 0, found.stderr
+    for rank in range(2):
+        prints(found.stderr, f"process {rank} of 2", "11 files", "6 parts")
     for number in range(6):
         assert found.stderr.count(f"part {number} of 6: ") == 1
+    assert "6 of 6" in found.stdout
     assert table(tmp_path / "out") == predict_rows(run, list_files(manifest))
 
 

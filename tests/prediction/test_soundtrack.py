@@ -1,4 +1,4 @@
-"""The sound of a video lies in its overlay: copied where it can be, encoded anew where not, and heard when it was."""
+"""The sound of a video is copied into its overlay where .mp4 can hold it, and heard when it was."""
 
 import re
 from fractions import Fraction
@@ -103,8 +103,8 @@ def tone(path: Path) -> tuple[str, float, float]:
 )
 def test_what_goes_into_mp4_is_copied_and_in_time(tmp_path: Path, suffix: str, codec: str, kept: str):
     source = write_heard(tmp_path / f"a{suffix}", codec)
-    out, said = overlaid(source)
-    assert said is None
+    out, note = overlaid(source)
+    assert note is None
     name, begin, end = tone(out)
     assert name == kept
     assert (begin, end) == pytest.approx(tone(source)[1:], abs=0.03)
@@ -113,26 +113,19 @@ def test_what_goes_into_mp4_is_copied_and_in_time(tmp_path: Path, suffix: str, c
 
 @pytest.mark.parametrize(
     ("suffix", "codec", "rate", "layout", "called"),
-    [
-        (".avi", "pcm_s16le", 48_000, "stereo", "pcm_s16le"),
-        (".mkv", "pcm_s16le", 18_000, "5.1", "pcm_s16le"),
-        (".avi", "libmp3lame", 8_000, "mono", "mp3"),
-        (".mpg", "mp2", 48_000, "stereo", "mp2"),
-    ],
+    [(".avi", "pcm_s16le", 48_000, "stereo", "pcm_s16le"), (".avi", "libmp3lame", 8_000, "mono", "mp3")],
 )
-def test_anything_else_is_aac_and_in_time(tmp_path: Path, suffix: str, codec: str, rate: int, layout: str, called: str):
+def test_anything_else_is_left_out(tmp_path: Path, suffix: str, codec: str, rate: int, layout: str, called: str):
     source = write_heard(tmp_path / f"a{suffix}", codec, rate=rate, layout=layout)
-    out, said = overlaid(source)
-    prints(said or "", "AAC", called)
-    name, begin, end = tone(out)
-    assert name == "aac"
-    assert (begin, end) == pytest.approx(tone(source)[1:], abs=0.03)
+    out, note = overlaid(source)
+    prints(note or "", called)
+    with av.open(str(out)) as container:
+        assert (len(container.streams.video), len(container.streams.audio)) == (1, 0)
 
 
 @pytest.mark.parametrize(("late", "early"), [(0.6, 0.0), (0.0, 0.6)])
-@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
-def test_a_sound_that_begins_later_or_sooner_stays_in_time(tmp_path: Path, codec: str, late: float, early: float):
-    source = write_heard(tmp_path / "a.mkv", codec, late=late, early=early)
+def test_a_sound_that_begins_later_or_sooner_stays_in_time(tmp_path: Path, late: float, early: float):
+    source = write_heard(tmp_path / "a.mkv", "aac", late=late, early=early)
     out, _ = overlaid(source)
     assert tone(out)[1:] == pytest.approx(tone(source)[1:], abs=0.03)
     assert tone(out)[1:] == pytest.approx((0.0, 1.0), abs=0.06)
@@ -146,16 +139,15 @@ def test_it_is_whole_where_it_is_longer_than_the_pictures(tmp_path: Path):
 
 
 def test_the_first_of_several_is_taken_and_it_is_said(tmp_path: Path):
-    out, said = overlaid(write_heard(tmp_path / "a.mkv", "aac", sounds=3))
-    prints(said or "", 3)
+    out, note = overlaid(write_heard(tmp_path / "a.mkv", "aac", sounds=3))
+    prints(note or "", 3)
     with av.open(str(out)) as container:
         assert (len(container.streams.video), len(container.streams.audio)) == (1, 1)
 
 
-@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
-def test_a_gap_in_the_sound_stays_a_gap(tmp_path: Path, codec: str):
+def test_a_gap_in_the_sound_stays_a_gap(tmp_path: Path):
     """What was between 0.2 and 0.8 s is lost; the tone at 1 s is heard at 1 s."""
-    whole, source = write_heard(tmp_path / "whole.mkv", codec), tmp_path / "a.mkv"
+    whole, source = write_heard(tmp_path / "whole.mkv", "aac"), tmp_path / "a.mkv"
     with av.open(str(whole)) as read, av.open(str(source), "w") as written:
         streams = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
         for packet in read.demux():
@@ -166,10 +158,9 @@ def test_a_gap_in_the_sound_stays_a_gap(tmp_path: Path, codec: str):
     assert tone(overlaid(source)[0])[1:] == pytest.approx((0.0, 1.0), abs=0.06)
 
 
-@pytest.mark.parametrize("codec", ["aac", "pcm_s16le", "pcm_u8"])
-def test_a_pause_is_silent_and_a_wrong_time_is_left_out(tmp_path: Path, codec: str):
+def test_a_pause_is_silent_and_a_wrong_time_is_left_out(tmp_path: Path):
     """Behind the tone the sound pauses for 50 s; the last packets claim to be hours later."""
-    whole, source = write_heard(tmp_path / "whole.mkv", codec), tmp_path / "a.mkv"
+    whole, source = write_heard(tmp_path / "whole.mkv", "aac"), tmp_path / "a.mkv"
     with av.open(str(whole)) as read, av.open(str(source), "w") as written:
         streams = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
         for packet in (packet for packet in read.demux() if packet.size):
@@ -179,49 +170,50 @@ def test_a_pause_is_silent_and_a_wrong_time_is_left_out(tmp_path: Path, codec: s
                 packet.pts, packet.dts = packet.pts + late, packet.dts + late
             packet.stream = streams[packet.stream.index]
             written.mux(packet)
-    out, said = overlaid(source)
-    prints(said or "", "damaged", volatile=re.findall(r"\d+(?= damaged)", said or ""))
+    out, note = overlaid(source)
+    prints(note or "", "damaged", volatile=re.findall(r"\d+(?= damaged)", note or ""))
     assert tone(out)[1:] == pytest.approx((0.0, 1.0), abs=0.06)
     with av.open(str(out)) as container:
         assert (container.duration or 0) / av.time_base == pytest.approx(52.8, abs=0.2)
 
 
-def test_damaged_packets_are_counted_and_silent(tmp_path: Path):
-    whole, source = write_heard(tmp_path / "whole.mkv", "mp2"), tmp_path / "a.mkv"
+def test_packets_out_of_order_are_left_out(tmp_path: Path):
+    """One packet before the tone claims to be 0.2 s later, so those behind it come too early."""
+    whole, source = write_heard(tmp_path / "whole.mkv", "aac"), tmp_path / "a.mkv"
     with av.open(str(whole)) as read, av.open(str(source), "w") as written:
         streams = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
-        for number, packet in enumerate(packet for packet in read.demux() if packet.size):
-            hurt = packet
-            if packet.stream.type == "audio" and number < 12:
-                hurt = av.Packet(b"\xff" * 7)
-                hurt.pts, hurt.dts, hurt.time_base = packet.pts, packet.dts, packet.time_base
-            hurt.stream = streams[packet.stream.index]
-            written.mux(hurt)
-    out, said = overlaid(source)
-    prints(said or "", "damaged", volatile=re.findall(r"\d+(?= damaged)", said or ""))
+        for packet in (packet for packet in read.demux() if packet.size):
+            if packet.stream.type == "audio" and 0.5 < packet.pts * packet.time_base < 0.52:
+                packet.pts += round(0.2 / packet.time_base)
+            packet.stream = streams[packet.stream.index]
+            written.mux(packet)
+    out, note = overlaid(source)
+    prints(note or "", "damaged", volatile=re.findall(r"\d+(?= damaged)", note or ""))
     assert tone(out)[1:] == pytest.approx((0.0, 1.0), abs=0.06)
 
 
 def test_a_video_without_sound_has_none(tmp_path: Path):
-    out, said = overlaid(write_heard(tmp_path / "a.mkv", "aac", sounds=0))
-    assert said is None
+    out, note = overlaid(write_heard(tmp_path / "a.mkv", "aac", sounds=0))
+    assert note is None
     with av.open(str(out)) as container:
         assert not container.streams.audio
 
 
-@pytest.mark.parametrize("codec", ["pcm_s16le", "flac"])
-def test_memory_does_not_grow_with_the_sound(tmp_path: Path, codec: str):
-    """A minute of two channels with 96,000 samples a second is 23 MB, encoded anew or copied."""
+def test_memory_does_not_grow_with_the_sound(tmp_path: Path):
+    """A minute of two channels with 96,000 samples a second is 23 MB."""
     grown = {}
     for seconds in (5.0, 60.0):
-        source = write_heard(tmp_path / f"{seconds:g}.mkv", codec, rate=96_000, seconds=seconds)
-        error, grown[seconds] = taken(lambda source=source: carry(source))
+        source = write_heard(tmp_path / f"{seconds:g}.mkv", "flac", rate=96_000, seconds=seconds)
+        error, grown[seconds] = taken(lambda source=source: copy(source))
         assert error == "no error"
     assert grown[60.0] < grown[5.0] + 6e6, grown
 
 
-def carry(source: Path) -> None:
-    with av.open(str(source.with_suffix(".mp4")), "w") as container, Sound(source, 0.0, container) as sound:
-        for seconds in range(61):
-            sound.until(float(seconds))
-        sound.finish()
+def copy(source: Path) -> None:
+    with (
+        open_media(source) as video,
+        av.open(str(source.with_suffix(".mp4")), "w") as container,
+        Sound(video, container) as sound,
+    ):
+        for packet in sound.packets():
+            sound.write(packet)

@@ -1,45 +1,95 @@
-"""What stands in front of a page, asked as a server asks it."""
+"""The guard of the page, in front of the real page on a real server: hosts, origins, addresses, sizes of bodies."""
 
-import asyncio
+import http.client
+import logging
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
+from starlette.datastructures import Headers
 
+from texthead.parallel.worker_pool import Held
+from texthead.web.answers import About, Limits
+from texthead.web.app import application, build
 from texthead.web.guard import Guard
+from texthead.web.server import LOCAL, listening_socket
+from texthead.web.session import Rules
+
+UPLOAD, JOIN = "/gradio_api/upload", "/gradio_api/queue/join"
+MB = 2**20
 
 
-async def inner(scope: Any, receive: Any, send: Any) -> None:
-    """An application that says yes to everything."""
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"yes"})
+class Served(NamedTuple):
+    """A page behind its guard: its port, the folder of uploads, what the server logged."""
+
+    port: int
+    folder: Path
+    log: list[str]
 
 
-def answer(guard: Guard, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[bytes, bytes], bytes]:
-    """(status, headers, body) of a request."""
-    sent: list[Any] = []
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A page that takes uploads of 1 MB, 2.5 MB in all; its model is never asked."""
+    folder = tmp_path_factory.mktemp("uploads")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        rules = Rules(folder, megabytes=1)
+        page = application(build(object.__new__(Held), About("a model", ()), rules, Limits()), rules)
+        guard = Guard(page, LOCAL, folder, most_bytes=5 * MB // 2, most_bytes_of_one=MB)
+        with listening_socket("127.0.0.1", 0) as listening:
+            server = uvicorn.Server(uvicorn.Config(guard, log_level="error"))
+            log: list[str] = []
+            handler = logging.Handler()
+            handler.emit = lambda record: log.append(logging.Formatter().format(record))
+            logging.getLogger("uvicorn.error").addHandler(handler)
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+            thread.start()
+            until(lambda: server.started)
+            yield Served(listening.getsockname()[1], folder, log)
+            server.should_exit = True
+            thread.join()
 
-    async def send(message: Any) -> None:
-        sent.append(message)
 
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
+class Answer(NamedTuple):
+    """The answer to a request: its status, its headers, its text."""
 
-    told = {"host": "127.0.0.1:7860", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    raw = [(name.encode(), value.encode()) for name, value in told.items()]
-    scope = {"type": "http", "path": path, "method": method, "headers": raw}
-    asyncio.run(guard(scope, receive, send))  # pyright: ignore[reportArgumentType]
-    return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
+    status: int
+    headers: http.client.HTTPMessage
+    text: str
 
 
-@pytest.fixture
-def guard(tmp_path: Path) -> Guard:
-    return Guard(inner, ["127.0.0.1", "localhost", "::1"], tmp_path, most_bytes=300_000, most_bytes_of_one=2**20)
+def ask(served: Served, line: str, *headers: str, body: bytes = b"") -> Answer:
+    """Send a request as it is; a Host header stands first where none is given."""
+    with closing(connect(served)) as connection:
+        connection.sendall(head(served, line, *headers) + body)
+        with closing(http.client.HTTPResponse(connection)) as response:
+            response.begin()
+            return Answer(response.status, response.headers, response.read().decode())
 
 
-@pytest.mark.parametrize("path", ["/", "/assets/a.js", "/gradio_api/queue/join", "/gradio_api/file=/tmp/x/a.mp4"])
-def test_the_pages_own_addresses_are_passed_on(guard: Guard, path: str) -> None:
-    assert answer(guard, path)[::2] == (200, b"yes")
+def connect(served: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", served.port), timeout=30)
+
+
+def head(served: Served, line: str, *headers: str) -> bytes:
+    """The first lines of a request."""
+    host = [] if any(header.lower().startswith("host:") for header in headers) else [f"Host: 127.0.0.1:{served.port}"]
+    return "".join(f"{part}\r\n" for part in (f"{line} HTTP/1.1", *host, *headers, "")).encode()
+
+
+@pytest.mark.parametrize("path", ["/", "/config", "/theme.css", "/gradio_api/info", "/gradio_api/startup-events"])
+def test_the_pages_own_addresses_are_answered(served: Served, path: str) -> None:
+    answer = ask(served, f"GET {path}")
+    assert answer.status == 200
+    assert "connect-src 'self' data: blob:;" in answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(
@@ -49,66 +99,174 @@ def test_the_pages_own_addresses_are_passed_on(guard: Guard, path: str) -> None:
         *("/gradio_api/proxy=http://x", "/gradio_api/file=http://x", "/gradio_api/file=x", "//", "/gradio_api/"),
     ],
 )
-def test_other_addresses_are_not_there(guard: Guard, path: str) -> None:
-    assert answer(guard, path)[0] == 404
+def test_other_addresses_are_not_there(served: Served, path: str) -> None:
+    answer = ask(served, f"GET {path}")
+    assert (answer.status, answer.text) == (404, "not a part of this page")
+    assert "http" not in answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(
-    ("host", "status"), [("localhost:1", 200), ("[::1]:1", 200), ("LOCALHOST", 200), ("x.example", 421), ("", 421)]
+    ("host", "status"),
+    [
+        *(("localhost:1", 200), ("[::1]:1", 200), ("LOCALHOST", 200), ("127.0.0.1", 200)),
+        *(("x.example", 421), ("", 421), ("127.0.0.1:7861@evil.com", 421), ("[::1].evil.com", 421)),
+        *(("127.0.0.1.evil.com", 421), ("::1", 421), ("localhost:x", 421), ("localhost:80:80", 421)),
+        *(("127.0.0.1/.evil.com", 421), ("localhost.", 421)),
+    ],
 )
-def test_a_page_elsewhere_whose_name_points_here_cannot_ask(guard: Guard, host: str, status: int) -> None:
-    assert answer(guard, "/", host=host)[0] == status
+def test_a_site_elsewhere_whose_name_points_here_is_refused(served: Served, host: str, status: int) -> None:
+    assert ask(served, "GET /", f"Host: {host}").status == status
 
 
-def test_without_hosts_any_may_ask(tmp_path: Path) -> None:
-    open_to_all = Guard(inner, None, tmp_path, most_bytes=1, most_bytes_of_one=1)
-    assert answer(open_to_all, "/", host="x.example")[0] == 200
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("Origin: http://evil.example", "Origin: null", "Origin: http://127.0.0.1:1", "Origin: http://[x"),
+        "Sec-Fetch-Site: cross-site",
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_other_sites_change_nothing(served: Served, header: str, method: str) -> None:
+    for path in (JOIN, UPLOAD, "/gradio_api/cancel"):
+        assert ask(served, f"{method} {path}", header, "Content-Length: 0").status == 403
 
 
-def test_a_browser_is_told_to_fetch_nothing_from_elsewhere(guard: Guard) -> None:
-    for path in ("/", "/docs"):
-        policy = answer(guard, path)[1][b"content-security-policy"].decode()
-        assert "connect-src 'self' data: blob:;" in policy
-        assert "http" not in policy
+def test_the_page_itself_may_ask_and_a_link_may_lead_to_it(served: Served) -> None:
+    own = f"Origin: http://127.0.0.1:{served.port}"
+    assert ask(served, f"POST {JOIN}", own, "Sec-Fetch-Site: same-origin", "Content-Length: 0").status == 422
+    assert ask(served, "GET /", "Sec-Fetch-Site: cross-site").status == 200
 
 
-def upload(guard: Guard, length: str | None) -> int:
-    headers = {} if length is None else {"content_length": length}
-    return answer(guard, "/gradio_api/upload", "POST", **headers)[0]
+@pytest.mark.parametrize("path", ["/", JOIN])
+def test_there_are_no_websockets(served: Served, path: str) -> None:
+    key = ("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version: 13")
+    answer = ask(
+        served, f"GET {path}", "Connection: Upgrade", "Upgrade: websocket", *key, "Origin: http://evil.example"
+    )
+    assert 400 <= answer.status < 500
 
 
-def test_an_upload_has_a_length_and_a_limit(guard: Guard) -> None:
-    assert upload(guard, "300000") == 200
-    assert upload(guard, None) == upload(guard, "many") == 411
-    assert upload(guard, str(2**20 + 2**16 + 1)) == 413
+def flood(served: Served, line: str, *headers: str, chunked: bool) -> int:
+    """Send up to 1 GB and return how much of it the server took."""
+    piece, taken = bytes(MB // 4), 0
+    framed = f"{len(piece):x}\r\n".encode() + piece + b"\r\n" if chunked else piece
+    with closing(connect(served)) as connection:
+        try:
+            connection.sendall(head(served, line, *headers))
+            while taken < 1024 * MB:
+                connection.sendall(framed)
+                taken += len(piece)
+        except OSError:
+            return taken
+    raise AssertionError("the server took all of it")
 
 
-def test_all_uploads_have_room_together(guard: Guard, tmp_path: Path) -> None:
-    (tmp_path / "below").mkdir()
-    held = tmp_path / "below" / "clip.mp4"
-    held.write_bytes(bytes(200_000))
-    assert upload(guard, "90000") == 200
-    assert upload(guard, "100001") == 507
-    held.unlink()
-    assert upload(guard, "100001") == 200
+@pytest.mark.parametrize(
+    ("line", "headers"),
+    [
+        (f"POST {JOIN}", ["Content-Length: 1073741824"]),
+        (f"POST {JOIN}", ["Transfer-Encoding: chunked"]),
+        (f"POST {JOIN}", ["Content-Length: 20"]),
+        (f"POST {JOIN}", ["Content-Length: 20", "Transfer-Encoding: chunked"]),
+        (f"POST {JOIN}", []),
+        (f"POST {UPLOAD}", ["Content-Length: 1073741824"]),
+        (f"POST {UPLOAD}", ["Transfer-Encoding: chunked"]),
+        (f"POST {UPLOAD}", ["Content-Length: 20", "Transfer-Encoding: chunked"]),
+        ("GET /gradio_api/queue/data?session_hash=x", ["Transfer-Encoding: chunked"]),
+        ("GET /", ["Content-Length: 1073741824"]),
+    ],
+)
+def test_a_gigabyte_is_not_read(served: Served, line: str, headers: list[str]) -> None:
+    """What the server takes lies in buffers of the system; its memory does not grow."""
+    headers = [*headers, "Content-Type: application/json"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert flood(served, line, *headers, chunked="Transfer-Encoding: chunked" in headers) < 32 * MB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
+    assert ask(served, "GET /config").status == 200
+    assert served.log == []
 
 
-def test_uploads_that_still_arrive_take_room(tmp_path: Path) -> None:
-    statuses: list[int] = []
+@pytest.mark.parametrize(
+    ("line", "headers", "status"),
+    [
+        (f"POST {JOIN}", ["Content-Length: 1048577"], 413),
+        (f"POST {JOIN}", ["Transfer-Encoding: chunked"], 411),
+        (f"POST {JOIN}", [], 411),
+        (f"POST {UPLOAD}", [f"Content-Length: {MB + 2**16 + 1}"], 413),
+        (f"POST {UPLOAD}", [], 411),
+        ("GET /", ["Content-Length: 1"], 413),
+    ],
+)
+def test_a_body_has_a_length_and_a_limit(served: Served, line: str, headers: list[str], status: int) -> None:
+    answer = ask(served, line, *headers)
+    assert (answer.status, len(answer.text.splitlines())) == (status, 1)
 
-    async def asks_again(scope: Any, receive: Any, send: Any) -> None:
-        if len(statuses) == 0:
-            statuses.append(0)
-            sent: list[Any] = []
 
-            async def keep(message: Any) -> None:
-                sent.append(message)
+def test_a_body_of_a_megabyte_is_passed_on(served: Served) -> None:
+    headers = f"Content-Length: {MB}", "Content-Type: application/json"
+    answer = ask(served, f"POST {JOIN}", *headers, body=b"{}".rjust(MB))
+    assert answer.status == 422
+    assert "Field required" in answer.text
 
-            await guard(scope, receive, keep)
-            statuses[0] = sent[0]["status"]
-        await inner(scope, receive, send)
 
-    guard = Guard(asks_again, None, tmp_path, most_bytes=150_000, most_bytes_of_one=2**20)
-    assert upload(guard, "100000") == 200
-    assert statuses == [507]
-    assert upload(guard, "100000") == 200
+def form(content: bytes, file: bytes = b'; filename="clip.mp4"') -> tuple[list[str], bytes]:
+    """The headers and the body of an upload."""
+    name = b'Content-Disposition: form-data; name="files"' + file
+    body = b"\r\n".join([b"--x", name, b"", content, b"--x--", b""])
+    return [f"Content-Length: {len(body)}", "Content-Type: multipart/form-data; boundary=x"], body
+
+
+def uploads(served: Served) -> list[Path]:
+    """The uploaded files, and what was left of unfinished ones."""
+    return [path for path in served.folder.rglob("*") if path.is_file()]
+
+
+def test_all_uploads_have_room_together(served: Served) -> None:
+    try:
+        for content, status in ((b"a" * MB, 200), (b"b" * MB, 200), (b"c" * MB, 507)):
+            headers, body = form(content)
+            answer = ask(served, f"POST {UPLOAD}", *headers, body=body if status == 200 else b"")
+            assert answer.status == status
+        assert sorted(path.read_bytes()[:1] for path in uploads(served)) == [b"a", b"b"]
+    finally:
+        for path in uploads(served):
+            path.unlink()
+    headers, body = form(b"c")
+    assert ask(served, f"POST {UPLOAD}", *headers, body=body).status == 200
+
+
+def test_an_upload_has_no_text_fields_which_would_lie_in_memory(served: Served) -> None:
+    before = uploads(served)
+    headers, body = form(b"a" * (MB // 2), file=b"")
+    assert ask(served, f"POST {UPLOAD}", *headers, body=body).status == 400
+    assert uploads(served) == before
+    assert served.log == []
+
+
+def test_an_upload_that_still_arrives_takes_room_and_leaves_nothing_when_it_breaks_off(served: Served) -> None:
+    before = uploads(served)
+    headers, body = form(b"d" * MB)
+    waiting = [connect(served) for _ in range(2)]
+    for connection in waiting:
+        connection.sendall(head(served, f"POST {UPLOAD}", *headers) + body[: MB // 2])
+    until(lambda: len(uploads(served)) == len(before) + 2)
+    assert ask(served, f"POST {UPLOAD}", *headers).status == 507
+    for connection in waiting:
+        connection.close()
+    until(lambda: uploads(served) == before)
+    assert ask(served, f"POST {UPLOAD}", *headers, body=body).status == 200
+    assert served.log == []
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait up to ten seconds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_without_hosts_any_name_will_do(tmp_path: Path) -> None:
+    guard = Guard(FastAPI(), None, tmp_path, most_bytes=1, most_bytes_of_one=1)
+    scope = {"type": "http", "method": "GET", "path": "/"}
+    assert guard._foreign(scope, Headers({"host": "x.example"})) is None

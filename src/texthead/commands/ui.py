@@ -60,16 +60,16 @@ class Ui:
     device: str = "auto"
 
     def __call__(self) -> None:
+        if importlib.util.find_spec("gradio") is None:
+            raise RunError("texthead ui needs gradio, which is not installed: pip install 'texthead[ui]'")
+
         from texthead.commands.console import notes
         from texthead.parallel.device import pick_device
         from texthead.parallel.worker_pool import Held
         from texthead.web.answers import Answerer, Limits
-        from texthead.web.guard import Guard
-        from texthead.web.server import LOCAL, UPLOADS_KEPT, application, listening_socket, serve, uploads_folder
+        from texthead.web.server import LOCAL, application, listening_socket, serve, uploads_folder
         from texthead.web.session import Rules
 
-        if importlib.util.find_spec("gradio") is None:
-            raise RunError("texthead ui needs gradio, which is not installed: pip install 'texthead[ui]'")
         source = _source(self)
         limits = Limits(self.limits.most_seconds, self.limits.most_frames)
         pick_device(self.device)
@@ -83,12 +83,9 @@ class Ui:
                     f"warning: --host {self.host}: whoever reaches this machine can use the page; it has no password"
                 )
             rules = Rules(folder, self.limits.most_mb, self.limits.limit, self.limits.waiting)
-            app = application(held, rules, limits)
-            one = rules.megabytes * 2**20
-            hosts = LOCAL if self.host in LOCAL else None
-            guard = Guard(app, hosts, folder, most_bytes=UPLOADS_KEPT * one, most_bytes_of_one=one)
+            app = application(held, rules, limits, self.host)
             with suppress(KeyboardInterrupt):
-                serve(listening, guard, self.host, _show_address)
+                serve(listening, app, self.host, _show_address)
 
 
 def _show_address(address: str) -> None:

@@ -19,7 +19,7 @@ from texthead.errors import DataError, MediaError, TextheadError
 from texthead.features.cache import encoder_key
 from texthead.features.reading import Reading
 from texthead.media.open import is_image, open_media
-from texthead.parallel.loaders import data_loader, watched
+from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Progress
 
 Choose = Callable[[int], list[int]]
@@ -60,7 +60,7 @@ class _Frames(torch.utils.data.Dataset):
         )
 
 
-@watched()
+@worker_faults()
 @torch.inference_mode()
 def frame_features(
     visual: Visual,

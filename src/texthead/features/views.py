@@ -20,7 +20,7 @@ from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
-from texthead.parallel.loaders import data_loader, watched
+from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Bar, Progress, no_bar
 
 
@@ -112,7 +112,7 @@ def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
     return protocol.pixels or own_pixels(as_visual(model.visual).spec)
 
 
-@watched()
+@worker_faults()
 def _view_features(
     model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
 ) -> list[Float[Tensor, "views dim"] | MediaError]:

@@ -7,7 +7,7 @@ from texthead.parallel.distributed import ranks
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the CUDA device of this process, the first if it is alone, else the CPU.
+    """Return the device of that name; "auto" is the CUDA device of this process (alone: the first), else the CPU.
 
     Raises:
         RunError: a device that is not there, or one for all of several processes.

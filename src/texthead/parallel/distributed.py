@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """The number of this process, from 0; 0 without a process group."""
+    """Return the number of this process, from 0; 0 without a process group."""
     return dist.get_rank() if _grouped() else 0
 
 
 def ranks() -> int:
-    """How many processes work together; 1 without a process group."""
+    """Return how many processes work together; 1 without a process group."""
     return dist.get_world_size() if _grouped() else 1
 
 
@@ -35,7 +35,7 @@ def _grouped() -> bool:
 
 
 def share(count: int, rank: int, ranks: int) -> slice:
-    """The part of `count` things that a process takes: contiguous, sizes differ by one at most, all together all.
+    """Return the part of `count` things that a process takes: contiguous, of sizes that differ by one at most.
 
     share(10, 0, 4), ..., share(10, 3, 4) are 0:2, 2:5, 5:7, 7:10; of share(1, ., 2) the first is empty.
     """
@@ -43,7 +43,7 @@ def share(count: int, rank: int, ranks: int) -> slice:
 
 
 def gather_list(own: Sequence[T]) -> list[T]:
-    """The things of all processes, in rank order, on each of them; they must be picklable.
+    """Return the things of all processes, in rank order, on each of them; they must be picklable.
 
     Raises:
         RunError: another process is gone.
@@ -51,13 +51,13 @@ def gather_list(own: Sequence[T]) -> list[T]:
     if ranks() == 1:
         return list(own)
     found: list[list[T]] = [[] for _ in range(ranks())]
-    with lost():
+    with peer_faults():
         dist.all_gather_object(found, list(own))
     return [thing for part in found for thing in part]
 
 
 def gather_rows(rows: Shaped[Tensor, "own *row"]) -> Shaped[Tensor, "all *row"]:
-    """The rows of all processes, in rank order, on each of them; a process may have any number of them, or none.
+    """Return the rows of all processes, in rank order, on each of them; a process may have any number, or none.
 
     It has a gradient. Where each process goes backward from a loss of all rows, a row gets the gradients of all those
     losses together: the losses' weights over processes must add up to what is meant. A process that has no row needs
@@ -77,7 +77,7 @@ class _GatherRows(torch.autograd.Function):
         filled = rows.new_zeros(max(counts), *rows.shape[1:])
         filled[: len(rows)] = rows
         parts = [torch.empty_like(filled) for _ in counts]
-        with lost():
+        with peer_faults():
             dist.all_gather(parts, filled)
         start = sum(counts[: rank()])
         ctx.own = slice(start, start + len(rows))
@@ -86,13 +86,13 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         total = grads[0].clone(memory_format=torch.contiguous_format)
-        with lost():
+        with peer_faults():
             dist.all_reduce(total)
         return total[ctx.own]
 
 
 def sum_numbers(*own: int | float) -> tuple[int | float, ...]:
-    """Each number summed over the processes, in rank order.
+    """Return each number summed over the processes, in rank order.
 
     Raises:
         RunError: another process is gone.
@@ -121,7 +121,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         there = torch.tensor([float(p.grad is not None) for p in wanted]).to(grads[0])
         # One long row: many small sums take longer than a large one.
         flat = torch.cat([grad.flatten() for grad in grads] + [there])
-        with lost():
+        with peer_faults():
             dist.all_reduce(flat)
         sizes = [grad.numel() for grad in grads]
         *parts, there = flat.split([*sizes, len(wanted)])
@@ -141,18 +141,14 @@ def same_as_first(tensors: Iterable[Tensor]) -> None:
     for tensor in tensors:
         # A copy: weights may lie in memory in another order of axes.
         value = tensor.detach().clone(memory_format=torch.contiguous_format)
-        with lost():
+        with peer_faults():
             dist.broadcast(value, 0)
         with torch.no_grad():
             tensor.copy_(value)
 
 
 def check_same(what: str, value: object) -> None:
-    """Nothing, if all processes were given the same.
-
-    Raises:
-        RunError: they were not, or another process is gone.
-    """
+    """Raise RunError if the processes were given different values, or another process is gone."""
     if ranks() == 1:
         return
     digests = gather_list([hashlib.sha256(repr(value).encode()).hexdigest()])
@@ -162,9 +158,9 @@ def check_same(what: str, value: object) -> None:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """A block that all processes finish, or none: an error in one of them is an error in all.
+    """Let all processes finish the block, or none: an error in one of them is an error in all.
 
-    The block must hold no gather or sum of its own. Only errors that a program can catch are told to the others.
+    The block must hold no gather or sum of its own. Only errors that a program can catch reach the others.
 
     Raises:
         RunError: the block failed in another process, or that process is gone.
@@ -180,8 +176,8 @@ def together() -> Iterator[None]:
 
 
 @contextmanager
-def lost(*, computes: bool = False) -> Iterator[None]:
-    """A clear error where a process waits for others in vain.
+def peer_faults(*, computes: bool = False) -> Iterator[None]:
+    """Raise a clear error where a process waits for others in vain.
 
     Args:
         computes: the block computes too: what goes wrong there stays as it is.
@@ -206,7 +202,7 @@ def lost(*, computes: bool = False) -> Iterator[None]:
 
 @contextmanager
 def launched(*, timeout: float = 4 * 3600.0) -> Iterator[None]:
-    """The group of the processes that `torchrun` has started, for the block.
+    """Open the group of the processes that `torchrun` has started, for the block.
 
     With GPUs each process takes that of its place on its machine, and tensors on them go through NCCL; all else goes
     through gloo.

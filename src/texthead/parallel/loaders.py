@@ -1,4 +1,4 @@
-"""Processes that decode: how they begin, what is said when one is gone, and how one ends that never comes back."""
+"""Data-loader workers: start-up, errors for dead workers, a time limit for workers that hang."""
 
 import multiprocessing
 import os
@@ -22,7 +22,7 @@ _ASKING = ("multiprocessing.forkserver", "multiprocessing.resource_sharer")
 
 
 def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
-    """A loader of torch's whose batches so many processes decode, or this one where it is 0.
+    """Return a data loader with this many workers; with 0 this process decodes.
 
     A server forks them which does nothing else. Were they forked from this process, what its threads hold just then (of
     a process group, of autograd, of a GPU) would be held in them for ever. So they have nothing of this process but
@@ -36,7 +36,7 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
 
 
 def _begin(number: int) -> None:
-    """What a process does before its first batch."""
+    """Prepare a worker before its first batch."""
     keep_freed_memory()
     # torch only looks whether the server is gone, which stays as long as one of its processes does.
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -51,12 +51,8 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def watched() -> Iterator[None]:
-    """A block, or function, in which a process of a loader may end: killed, or for want of memory.
-
-    Raises:
-        RunError: one has; or a call in it has taken longer than `end_after` allows.
-    """
+def worker_faults() -> Iterator[None]:
+    """Raise RunError where a worker of a loader ends in the block: killed, out of memory, or by `end_after`."""
     try:
         yield
     except (RuntimeError, OSError, EOFError) as error:
@@ -74,15 +70,16 @@ def watched() -> Iterator[None]:
 
 
 def _in_asking(error: BaseException) -> bool:
-    """Whether it was raised while another process was asked for something."""
+    """Return whether it was raised in a request to another process."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__") in _ASKING for frame, _ in frames)
 
 
 def end_after(seconds: float) -> None:
-    """Let this process end, if a loader started it and it takes so many seconds of a processor before the next call.
+    """Limit the processor time of this worker until the next call, in seconds; nothing outside a worker.
 
-    The system ends it, whatever it is in. Time in which it waits, for a slow disk or while it is stopped, counts not.
+    The system then ends it, whatever it does. Time in which it waits, for a slow disk or while it is stopped,
+    does not count.
     """
     if get_worker_info() is not None:
         signal.setitimer(signal.ITIMER_PROF, seconds)

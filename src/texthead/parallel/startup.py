@@ -13,9 +13,9 @@ _MODULES = ("texthead.data.batches", "texthead.features.frames")
 
 
 def begin_server() -> None:
-    """Let it run, if it does not yet, and import while this process goes on.
+    """Start the server unless it runs; it imports while this process goes on.
 
-    An interrupt is for this process: the server says nothing of one.
+    An interrupt is for this process: the server ignores it.
     """
     # A command's own script is run again in each process, and imports this.
     program = [name for name in ("texthead.cli",) if name in sys.modules]
@@ -29,7 +29,7 @@ def begin_server() -> None:
 
 
 def keep_freed_memory(most: int = 1 << 30) -> bool:
-    """Whether memory that is freed stays with this process, up to `most` bytes, instead of going back to the system.
+    """Keep freed memory with this process, up to `most` bytes; return whether that is possible here.
 
     The activations of a batch are freed and asked for again at every step; out of new pages that costs a tenth to a
     third of the time of a step on a CPU (LOG.md). Results and the peak of memory are the same. It is for programs,

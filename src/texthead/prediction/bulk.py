@@ -100,36 +100,37 @@ class Parts:
 
     model: Recognizer
     protocol: Protocol
-    files: "_Files"
+    source: Path
+    files: Callable[[], Iterator[str]]
     out: Path
     asked: dict[str, Any]
+    options: PartOptions
     calibration: Calibration | None = None
-    sets: bool = False
 
     @property
     def count(self) -> int:
         """The number of parts."""
-        return -(-self.asked["files"] // self.asked["part"])
+        return -(-self.asked["files"] // self.options.part)
 
     def unfinished(self, rank: int = 0, ranks: int = 1) -> Iterator[tuple[int, list[Path]]]:
-        """(number, files) of each part of a process that is not finished when its turn comes.
+        """Yield (number, files) of each part of a process that is not finished when its turn comes.
 
         Part i belongs to process i mod `ranks`. Only one part's files are held at a time.
 
         Raises:
             RunError: the manifest was changed after this process began.
         """
-        size, files = self.asked["part"], iter(self.files)
+        size, files = self.options.part, self.files()
         for number in range(self.count):
             own = list(islice(files, size))
             if len(own) != min(size, self.asked["files"] - number * size):
-                raise RunError(f"{self.files.source}: was changed while it was read; start again with a new folder")
+                raise RunError(f"{self.source}: was changed while it was read; start again with a new folder")
             if number % ranks == rank and not self.is_finished(number):
                 yield number, [Path(path) for path in own]
 
     def is_finished(self, number: int) -> bool:
-        """Whether a part needs no more work."""
-        suffixes = (".json", ".csv", ".safetensors") if self.asked["scores"] else (".json", ".csv")
+        """Return whether a part needs no more work."""
+        suffixes = (".json", ".csv", ".safetensors") if self.options.scores else (".json", ".csv")
         return all(self._file(number, suffix).is_file() for suffix in suffixes)
 
     def write(
@@ -146,18 +147,18 @@ class Parts:
             RunError: it cannot be written.
         """
         _check_asked(self.out, self.asked)
-        if self.asked["scores"]:
+        if self.options.scores:
             with replacing(self._file(number, ".safetensors")) as beside:
                 save_file({"scores": scores.contiguous()}, beside)
-        how = {"top": self.asked["top"], "calibration": self.calibration, "sets": self.sets}
-        found = named(self.model.names, paths, scores, problems, **how)
-        columns = csv_columns(self.calibration, sets=self.sets)
+        top, sets = self.options.top, self.options.sets
+        found = named(self.model.names, paths, scores, problems, top=top, calibration=self.calibration, sets=sets)
+        columns = csv_columns(self.calibration, sets=sets)
         write_csv(self._file(number, ".csv"), columns, csv_rows(found, columns))
         unreadable = sum(problem is not None for problem in problems)
         write_json(self._file(number, ".json"), {"files": len(paths), "unreadable": unreadable})
 
     def state(self) -> State:
-        """How far all processes are, by what is in the folder."""
+        """Return how far all processes are, by what is in the folder."""
         done = [read_json(self._file(number, ".json")) for number in range(self.count) if self.is_finished(number)]
         return State(len(done), self.count, sum(d["files"] for d in done), sum(d["unreadable"] for d in done))
 
@@ -172,7 +173,7 @@ def open_parts(
     protocol: Protocol | None = None,
     options: PartOptions = PartOptions(),
 ) -> Parts:
-    """The request for the names of many files, and the folder `out`, begun or gone on with.
+    """Begin or continue the folder `out` for a request of predictions for many files.
 
     Args:
         run: as of `predict`, and so what is None.
@@ -189,9 +190,10 @@ def open_parts(
     calibration, _ = calibration_for(run, protocol)
     if options.sets:
         check_has_sets(calibration)
-    files, out = _listed(resolved(Path(source))), Path(out)
+    place, out = resolved(Path(source)), Path(out)
+    files = _listed(place)
     count, digest = 0, hashlib.sha256()
-    for path in files:
+    for path in files():
         count += 1
         digest.update(os.fsencode(path) + b"\0")
     if not count:
@@ -211,7 +213,7 @@ def open_parts(
         "calibration": None if calibration is None else {**calibration.to_json(with_items=False), "sets": options.sets},
     }
     _begin(out, asked)
-    return Parts(model, protocol, files, out, asked, calibration, options.sets)
+    return Parts(model, protocol, place, files, out, asked, options, calibration)
 
 
 def predict_parts(
@@ -223,7 +225,7 @@ def predict_parts(
     workers: int = 0,
     done: Callable[[Part], None] | None = None,
 ) -> State:
-    """How far all processes are, after this one has made every part of its share that was not finished.
+    """Make every unfinished part of this process's share; return how far all processes are.
 
     A later call may be of another number of processes: what is finished stays. A finished part is not looked at again,
     even if its files have changed or could not be read: remove its files to have it made anew.
@@ -243,7 +245,7 @@ def predict_parts(
     if distributed.ranks() > 1:
         raise RunError("predict_parts works without a process group: give it rank and ranks, and start none")
     for number, paths in parts.unfinished(rank, ranks):
-        reading = Reading(workers=workers, batch=parts.asked["batch"])
+        reading = Reading(workers=workers, batch=parts.options.batch)
         entries = item_features(parts.model, paths, parts.protocol, reading)
         _, errors = readable(entries, skip=skip_unreadable)
         parts.write(number, paths, *entry_scores(parts.model, entries, parts.protocol.pooling))
@@ -253,11 +255,7 @@ def predict_parts(
 
 
 def check_rank(rank: int, ranks: int) -> None:
-    """Nothing, if a process can have this number among so many.
-
-    Raises:
-        DataError: it cannot.
-    """
+    """Raise DataError if no process can have this number among so many."""
     if not 0 <= rank < ranks:
         raise DataError(f"rank must be from 0 to {ranks - 1} for {ranks} processes, got {rank}")
 
@@ -265,28 +263,16 @@ def check_rank(rank: int, ranks: int) -> None:
 # ---- which files
 
 
-@dataclass(frozen=True)
-class _Files:
-    """The files of a source, in order, as often as they are asked for; `held` where no manifest lists them.
+def _listed(source: Path) -> Callable[[], Iterator[str]]:
+    """Return a function that yields the files of a source in order; manifests are read anew at each call.
 
-    Their names are strings: a `Path` takes several times as long, and each process goes through all of them.
+    Names are strings: a `Path` takes several times as long, and each process goes through all of them.
     """
-
-    source: Path
-    held: tuple[str, ...] | None
-
-    def __iter__(self) -> Iterator[str]:
-        if self.held is not None:
-            return iter(self.held)
-        return _lines(self.source) if self.source.suffix.lower() == ".txt" else _rows(self.source)
-
-
-def _listed(source: Path) -> _Files:
     if has_shards(source) or source.is_dir():
-        return _Files(source, tuple(map(str, find_media([source]))))
+        return partial(iter, tuple(map(str, find_media([source]))))
     if not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
-    return _Files(source, None)
+    return partial(_lines if source.suffix.lower() == ".txt" else _rows, source)
 
 
 def _rows(manifest: Path) -> Iterator[str]:
@@ -307,14 +293,14 @@ def _lines(manifest: Path) -> Iterator[str]:
 
 
 def _model_key(model: Recognizer) -> str:
-    """A digest of all that comes before the head, wherever the encoder lies."""
+    """Return a digest of all that comes before the head, wherever the encoder lies."""
     spec = replace(as_visual(model.visual).spec, source="")
     config = getattr(model.temporal, "config", dict)()
     return weights_key(Recognizer(model.visual, model.temporal, nn.Identity()), repr((spec, config)))
 
 
 def _probed(model: Recognizer, pooling: Pooling) -> list[float]:
-    """What the head makes of one fixed feature.
+    """Return the head's scores of one fixed feature.
 
     No digest of its rows: they may be encoded anew by each process, and processors differ in their last bits.
     """
@@ -323,7 +309,7 @@ def _probed(model: Recognizer, pooling: Pooling) -> list[float]:
 
 
 def _is_same(found: Any, asked: Any) -> bool:
-    """Whether two values of requests are the same: of what a head makes of a feature, to a thousandth."""
+    """Return whether two values of requests are the same; scores of a head may differ by a thousandth."""
     if not isinstance(asked, list) or not isinstance(asked[0], float):
         return found == asked
     near = partial(math.isclose, rel_tol=1e-3, abs_tol=1e-3)
@@ -331,7 +317,7 @@ def _is_same(found: Any, asked: Any) -> bool:
 
 
 def _begin(out: Path, asked: dict[str, Any]) -> None:
-    """Mark the folder as one for this request, or see that it is."""
+    """Mark the folder as one for this request, or check that it is."""
     others = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
     if MARK not in others:
         if others:
@@ -341,7 +327,7 @@ def _begin(out: Path, asked: dict[str, Any]) -> None:
 
 
 def _check_asked(out: Path, asked: dict[str, Any]) -> None:
-    """Nothing, if the folder is for this request."""
+    """Raise DataError if the folder is for another request."""
     found = read_json(out / MARK)
     differ = [key for key in asked if not _is_same(found.get(key), asked[key])]
     if differ:

@@ -32,7 +32,7 @@ def predict_on_ray(
     skip_unreadable: bool = False,
     done: Callable[[Part], None] | None = None,
 ) -> State:
-    """How far all processes are, after a Ray cluster has made every part that was not finished.
+    """Make every unfinished part on a Ray cluster; return how far all processes are.
 
     What is in the parts is what `predict_parts` puts there. The cluster is the one that this process is connected to,
     or that `RAY_ADDRESS` names, or else one that is started on this machine for as long as it takes. All its machines
@@ -77,7 +77,7 @@ def predict_on_ray(
 
 @contextmanager
 def _cluster() -> Iterator[Any]:
-    """Ray, connected; a cluster that was started for it ends with the block."""
+    """Connect to Ray; a cluster that was started for it ends with the block."""
     try:
         import ray
         import ray.data
@@ -103,8 +103,8 @@ def _cluster() -> Iterator[Any]:
 
 
 def _chunks(parts: Parts) -> tuple[list[dict[str, Any]], dict[int, int]]:
-    """(the files of all unfinished parts, as many together as are encoded at once; how many of these a part has)."""
-    size, chunks, sizes = parts.asked["batch"], [], {}
+    """Return (the files of all unfinished parts in chunks that are encoded at once; how many chunks a part has)."""
+    size, chunks, sizes = parts.options.batch, [], {}
     for number, paths in parts.unfinished():
         starts = range(0, len(paths), size)
         chunks += [{"part": number, "start": i, "paths": [*map(str, paths[i : i + size])]} for i in starts]
@@ -116,7 +116,7 @@ def _chunks(parts: Parts) -> tuple[list[dict[str, Any]], dict[int, int]]:
 
 
 def _decoded(row: dict[str, Any], protocol: Protocol) -> dict[str, Any]:
-    """The chunk with the bytes of the views of all files that can be read; "" is no problem."""
+    """Return the chunk with the bytes of the views of all readable files; "" is no problem."""
     paths = [Path(path) for path in row["paths"]]
     clips = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
     found = [clips[i][0] for i in range(len(paths))]
@@ -142,7 +142,7 @@ class _Encoder:
 
 
 def _told(row: dict[str, Any]) -> list[tuple[str, str]]:
-    """(path, why it could not be read or "") of each file of a chunk."""
+    """Return (path, why it could not be read or "") of each file of a chunk."""
     return list(zip(row["paths"], row["problems"], strict=True))
 
 
@@ -150,7 +150,7 @@ def _told(row: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _whole(rows: Iterable[dict[str, Any]], sizes: Mapping[int, int]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """(number, chunks in order) of each part as soon as all its chunks are there."""
+    """Yield (number, chunks in order) of each part as soon as all its chunks are there."""
     waiting: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
     for row in rows:
         number = row["part"]
@@ -160,7 +160,7 @@ def _whole(rows: Iterable[dict[str, Any]], sizes: Mapping[int, int]) -> Iterator
 
 
 def _write(parts: Parts, number: int, rows: list[dict[str, Any]], skip_unreadable: bool) -> Part:
-    """The part, after writing it."""
+    """Write a part and return it."""
     told = [pair for row in rows for pair in _told(row)]
     _, errors = readable([MediaError(path, why) if why else None for path, why in told], skip=skip_unreadable)
     scores = np.frombuffer(b"".join(row["scores"] for row in rows), np.float32).copy()

@@ -90,11 +90,11 @@ class _Class:
         self._over: _Span | None = None
 
     def reached_by(self, score: float) -> bool:
-        """Whether an event begins, or goes on, with this probability."""
+        """Return whether an event begins, or goes on, with this probability."""
         return score >= (self.rule.enter if self._on is None else self.rule.leave)
 
     def add(self, start: float, end: float, score: float, *, on: bool) -> list[Event]:
-        """The event that is settled by one more stretch, if one is."""
+        """Add a stretch and return the event that it settles, if any."""
         if on:
             # What is over is still there only if the gap is short enough to be bridged.
             self._on = self._on or self._over or _Span(start, end)
@@ -108,7 +108,7 @@ class _Class:
         return []
 
     def finish(self) -> list[Event]:
-        """The last event, if there is one and it is long enough."""
+        """Return the last event, if there is one and it is long enough."""
         span = self._on or self._over
         self._on = self._over = None
         if span is None or span.end - span.start < self.rule.min_length or not span.seconds:
@@ -124,7 +124,7 @@ class EventFinder:
         self._none = _Class(NONE, rule, known=False)
 
     def add(self, stretch: Stretch) -> list[Event]:
-        """The events that are settled by one more stretch, most often none; and times of none of the classes.
+        """Add a stretch and return the events that it settles, most often none, and times of none of the classes.
 
         An event is settled when it is over and the gap behind it is too long to be bridged.
         """
@@ -135,12 +135,12 @@ class EventFinder:
         return settled + self._none.add(start, end, max(scores), on=not known)
 
     def finish(self) -> list[Event]:
-        """What is still on at the end."""
+        """Return the events that are still on at the end."""
         return [event for each in (*self._classes, self._none) for event in each.finish()]
 
 
 def events_in(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteresis) -> list[Event]:
-    """All events, by their start; times of none of the classes are left out.
+    """Return all events, by their start; times of none of the classes are left out.
 
     Worked example, one class, enter 0.6, leave 0.4, stretches of a second: 0.5 0.7 0.5 0.3 gives one event of 1-3 s.
     """
@@ -150,7 +150,7 @@ def events_in(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteres
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
-    """The events by their start, then their end and name."""
+    """Return the events by their start, then their end and name."""
     return sorted(events, key=lambda event: (event.start, event.end, event.name))
 
 
@@ -158,12 +158,12 @@ CSV_COLUMNS = ("start", "end", "name", "mean", "peak")
 
 
 def csv_row(event: Event) -> tuple[str, ...]:
-    """The row of a table with `CSV_COLUMNS`: seconds to a thousandth."""
+    """Return the row of a table with `CSV_COLUMNS`: seconds to a thousandth."""
     return f"{event.start:.3f}", f"{event.end:.3f}", event.name, f"{event.mean:.6f}", f"{event.peak:.6f}"
 
 
 def json_entry(event: Event) -> dict[str, object]:
-    """The event as JSON holds it, rounded as in `csv_row`; the name of none of the classes is null."""
+    """Return the event as JSON holds it, rounded as in `csv_row`; the name of none of the classes is null."""
     return {
         "name": event.name if event.known else None,
         "start": round(event.start, 3),
@@ -174,7 +174,7 @@ def json_entry(event: Event) -> dict[str, object]:
 
 
 def srt(events: Iterable[Event]) -> str:
-    """The events as SubRip subtitles, one a cue; times of none of the classes have none."""
+    """Return the events as SubRip subtitles, one per cue, without times of none of the classes."""
     cues = (
         f"{number}\n{_clock(event.start)} --> {_clock(event.end)}\n{event.name}\n"
         for number, event in enumerate((event for event in events if event.known), 1)
@@ -183,7 +183,7 @@ def srt(events: Iterable[Event]) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """Hours, minutes, seconds and thousandths as SubRip writes them.
+    """Return hours, minutes, seconds and thousandths as SubRip writes them.
 
     Worked example: 3725.5 is 3725500 thousandths: 1 h, 2 min, 5 s and 500.
     So it is 01:02:05,500.

@@ -10,7 +10,7 @@ CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
 
 
 def json_entry(found: Prediction, calibration: Calibration | None = None) -> dict[str, Any]:
-    """The prediction as JSON holds it: probabilities to a millionth, an error only where there is one.
+    """Return the prediction as JSON holds it: probabilities to a millionth, an error only where there is one.
 
     Of a calibrated run also the temperature, the answer (null for none of these) and the label set, where it has them.
     """
@@ -28,13 +28,13 @@ def json_entry(found: Prediction, calibration: Calibration | None = None) -> dic
 
 
 def csv_columns(calibration: Calibration | None, *, sets: bool) -> tuple[str, ...]:
-    """The columns of a table of predictions: "answer" is there where there is a threshold, "in_set" where sets are."""
+    """Return the columns of a table of predictions, with "answer" for a threshold and "in_set" for sets."""
     answer = ("answer",) if calibration and calibration.threshold else ()
     return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()))
 
 
 def csv_rows(predictions: Sequence[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
-    """The rows of a table with the columns: one a name, or one with why the file could not be read.
+    """Yield the rows of a table with the columns: one per name, or one with why the file could not be read.
 
     The answer stands beside the best name: that name, or "none of these".
     """

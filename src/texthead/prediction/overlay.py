@@ -1,8 +1,9 @@
 """A video with its events drawn in: names and bars at the top, a line of all events at the bottom, and its sound."""
 
+import heapq
 from array import array
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,11 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from texthead.files import replacing
 from texthead.media.reader import Media
@@ -47,7 +49,7 @@ class Curve:
         self._rows.append(array("f", scores))
 
     def at(self, seconds: float) -> Sequence[float]:
-        """The scores at a time; behind the end the last ones."""
+        """Return the scores at a time; behind the end the last ones."""
         return self._rows[min(bisect_right(self._ends, seconds), len(self._rows) - 1)]
 
 
@@ -60,12 +62,12 @@ class Line(NamedTuple):
 
 
 def codec() -> str:
-    """The encoder of this PyAV: H.264 by libx264, else MPEG-4 part 2, which most players know too."""
+    """Return the encoder of this PyAV: H.264 by libx264, else MPEG-4 part 2, which most players know too."""
     return "libx264" if "libx264" in av.codecs_available else "mpeg4"
 
 
 def colours(events: Sequence[Event]) -> dict[str, str]:
-    """The colour of each name, in the order in which they first happen; from the seventh on they come again."""
+    """Return the colour of each name, by their first events; from the seventh on colours come again."""
     names = dict.fromkeys(event.name for event in events)
     return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
 
@@ -79,38 +81,55 @@ def write_overlay(
     *,
     progress: Progress | None = None,
 ) -> str | None:
-    """What is to be said of the sound, if anything is, after writing every frame at its own time, with what is on then.
+    """Write every frame at its own time, with what is on then, and the video's first sound from the first frame on.
 
-    The video's first sound is beside them, from the first frame on, to its end.
+    Returns what of the sound is missing, if anything is.
 
     Raises:
         MediaError: a frame that cannot be read.
         RunError: the file cannot be written; what was there before is kept.
     """
+    with (
+        replacing(out) as beside,
+        av.open(str(beside), "w", format="mp4") as container,
+        Sound(video, container) as sound,
+    ):
+        pictures = _drawn(container, video, events, names, curve, progress)
+        # By time, so that a player finds sound and pictures next to each other.
+        for packet in heapq.merge(pictures, sound.packets(), key=lambda packet: (packet.dts or 0) * packet.time_base):
+            if packet.stream.type == "audio":
+                sound.write(packet)
+            else:
+                container.mux(packet)
+        return sound.note()
+
+
+def _drawn(
+    container: OutputContainer,
+    video: Media,
+    events: Sequence[Event],
+    names: Sequence[str],
+    curve: Curve,
+    progress: Progress | None,
+) -> Iterator[Packet]:
+    """Yield the encoded frames, each with what is on at its time."""
     place = {name: index for index, name in enumerate(names)}
     shades = colours(events)
     painter: _Painter | None = None
     stream: VideoStream | None = None
-    with (
-        replacing(out) as beside,
-        av.open(str(beside), "w", format="mp4") as container,
-        Sound(video.path, video.begin_seconds, container) as sound,
-    ):
-        for number, (seconds, take) in enumerate(video.in_order(), 1):
-            picture = enlarged(take())
-            if painter is None or stream is None:
-                painter = _Painter(picture.size, events, shades, video.duration_seconds)
-                stream = _add_stream(container, picture.size, _rate(video))
-            scores = curve.at(seconds)
-            on = [event.name for event in events if event.start <= seconds < event.end]
-            painter.draw(picture, [Line(name, shades[name], scores[place[name]]) for name in on], seconds)
-            sound.until(seconds)
-            container.mux(stream.encode(_timed(picture, seconds)))
-            if progress:
-                progress(number, video.num_frames)
-        assert stream is not None, "a video that opens has a frame, or in_order has raised"
-        container.mux(stream.encode(None))
-        return sound.finish()
+    for number, (seconds, take) in enumerate(video.in_order(), 1):
+        picture = enlarged(take())
+        if painter is None or stream is None:
+            painter = _Painter(picture.size, events, shades, video.duration_seconds)
+            stream = _add_stream(container, picture.size, _rate(video))
+        scores = curve.at(seconds)
+        on = [event.name for event in events if event.start <= seconds < event.end]
+        painter.draw(picture, [Line(name, shades[name], scores[place[name]]) for name in on], seconds)
+        yield from stream.encode(_timed(picture, seconds))
+        if progress:
+            progress(number, video.num_frames)
+    assert stream is not None, "a video that opens has a frame, or in_order has raised"
+    yield from stream.encode(None)
 
 
 def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction) -> VideoStream:
@@ -124,14 +143,14 @@ def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fractio
 
 
 def _timed(picture: Image.Image, seconds: float) -> VideoFrame:
-    """The picture as a frame that is shown from a time on."""
+    """Return the picture as a frame that is shown from a time on."""
     frame = VideoFrame.from_image(picture)
     frame.pts, frame.time_base = round(seconds * TICKS), Fraction(1, TICKS)
     return frame
 
 
 def enlarged(picture: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
-    """The picture with even sides, the shorter at least 240 pixels; an odd side repeats its last row or column."""
+    """Return the picture with even sides of at least 240 pixels; an odd side repeats its last row or column."""
     height, width = picture.shape[:2]
     even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     times = -(-LEAST_SIDE // min(even.shape[:2]))
@@ -170,9 +189,9 @@ class _Painter:
             self._text(pen, MOST_NAMED, f"and {len(lines) - MOST_NAMED} more", 0.6 * self.unit)
 
     def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, line: Line) -> None:
-        """A coloured bar as long as the probability, with name and percent on it."""
+        """Draw a coloured bar as long as the probability, with name and percent on it."""
         self._box(pen, width, row)
-        self._bar(pen, round(width * line.probability), row, (*_rgb(line.colour), 190))
+        self._bar(pen, round(width * line.probability), row, (*ImageColor.getrgb(line.colour)[:3], 190))
         percent = f"{100 * line.probability:.0f} %"
         edge = width - 0.6 * self.unit - self.font.getlength("100 %")
         self._text(pen, row, _fitted(line.name, self.font, edge - 1.2 * self.unit), 0.6 * self.unit)
@@ -182,7 +201,7 @@ class _Painter:
         self._bar(pen, width, row, (*DIM, 170))
 
     def _bar(self, pen: ImageDraw.ImageDraw, length: int, row: int, fill: tuple[int, int, int, int]) -> None:
-        """A rectangle over a line of the label from the left, with a pixel's room to the next line."""
+        """Draw a rectangle over a line of the label from the left, a pixel above the next line."""
         if length:
             pen.rectangle((0, row * self.height, length - 1, (row + 1) * self.height - 2), fill=fill)
 
@@ -191,12 +210,8 @@ class _Painter:
         pen.text(place, text, fill=LIGHT, font=self.font, stroke_width=1, stroke_fill=DIM)
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
 def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The name, or as much of it as fits, with dots."""
+    """Return the name, or as much of it as fits, with dots."""
     text = name
     while text and font.getlength(text) > width:
         text = f"{text.rstrip('…')[:-1]}…" if len(text) > 1 else ""
@@ -204,6 +219,6 @@ def _fitted(name: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def _rate(video: Media) -> Fraction:
-    """One over the time of the last frame, which the encoder does not know otherwise; the rest have their own times."""
+    """Return one over the duration of the last frame; the encoder knows the other times from the next frame."""
     last = video.duration_seconds - video.times[-1]
     return Fraction(1 / last).limit_denominator(TICKS) if last > 1 / TICKS else Fraction(25)

@@ -1,4 +1,4 @@
-"""Files in, names out."""
+"""Predict classes for files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,6 @@ from texthead.models.head_rows import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Progress
-from texthead.runs import run as runs
 from texthead.runs.folder import rows_digest
 from texthead.runs.run import Run
 
@@ -55,34 +54,29 @@ def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tupl
 
 
 def calibration_for(run: Run | Recognizer, protocol: Protocol) -> tuple[Calibration | None, str | None]:
-    """(what of the run's calibration holds here, and why only the temperature, where that is so).
+    """Return (what of the run's calibration holds here, and why only the temperature does, where that is so).
 
     Threshold and sets are ranks among the scores of these very rows, looked at in this way. Where the classes were
     edited since, or files are looked at otherwise, they promise nothing and are left out; the temperature stays, as the
     best guess of how sure the model is. Other classes (`Run.with_classes`) have no calibration.
     """
-    found = run.calibration if isinstance(run, Run) else None
-    if found is None or not isinstance(run, Run):
+    if not isinstance(run, Run) or run.calibration is None:
         return None, None
-    promises = found.threshold is not None or found.coverage is not None
+    found = run.calibration
     rows: Tensor = run.model.head.weight  # pyright: ignore[reportAssignmentType]
-    why = None
     if found.classes != rows_digest(rows):
         why = "its classes were edited"
     elif found.protocol != protocol.to_json():
         why = "it was made with other frames, views or sizes"
-    if why is None:
+    else:
         return found, None
+    promises = found.threshold is not None or found.coverage is not None
     left = "; threshold and sets are left out" if promises else ""
     return found.without_promises(), f"{why}: the temperature stays as a guess{left} (calibrate again for these)"
 
 
 def check_has_sets(calibration: Calibration | None) -> None:
-    """Nothing, if there are label sets.
-
-    Raises:
-        DataError: there are none.
-    """
+    """Raise DataError if there are no label sets."""
     if calibration is None or calibration.coverage is None:
         raise DataError("label sets need a run that is calibrated for what is asked: texthead calibrate RUN DATA")
 
@@ -90,7 +84,7 @@ def check_has_sets(calibration: Calibration | None) -> None:
 def zero_shot(
     encoder: Encoder, names: Sequence[str], *, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
 ) -> Recognizer:
-    """A model without any training: the mean of the frames before text rows; predictions say `labels`."""
+    """Return a model without any training: the mean of the frames against text rows, with `labels` as names."""
     head = text_head(encoder, names, prompts=prompts).renamed(labels)
     return Recognizer(encoder.visual, MeanPool(), head)
 
@@ -105,7 +99,7 @@ def predict(
     sets: bool = False,
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """The best `top` names of each file, in the order of `find_media`; of a calibrated run as `calibration_for` says.
+    """Return the best `top` names of each file, in the order of `find_media`, calibrated as `calibration_for` says.
 
     Args:
         run: a run from `load_run`, or a bare model.
@@ -133,7 +127,7 @@ def predict(
 def entry_scores(
     model: Recognizer, entries: Sequence[Float[Tensor, "views dim"] | MediaError], pooling: Pooling
 ) -> tuple[Float[Tensor, "files classes"], list[str | None]]:
-    """(scores of each file, NaN where it could not be read; why it could not)."""
+    """Return (scores of each file, NaN where it could not be read; why it could not)."""
     scores = torch.full((len(entries), len(model.names)), torch.nan)
     for row, entry in zip(scores, entries, strict=True):
         if not isinstance(entry, MediaError):
@@ -152,7 +146,7 @@ def named(
     calibration: Calibration | None = None,
     sets: bool = False,
 ) -> list[Prediction]:
-    """The prediction of each file from its scores, or from why it has none."""
+    """Return the prediction of each file from its scores, or from why it has none."""
     probabilities, known = answered(scores, calibration)
     sizes = calibration.sets(scores).sum(1).tolist() if sets and calibration else [None] * len(paths)
     # By the scores: probabilities of which two are 1, or 0, have no order.
@@ -171,16 +165,16 @@ def named(
 def answered(
     scores: Float[Tensor, "items classes"], calibration: Calibration | None
 ) -> tuple[Float[Tensor, "items classes"], list[bool]]:
-    """(probabilities (0-1), whether each item gets an answer); of what has no calibration all do."""
+    """Return (probabilities (0-1), whether each item gets an answer); without calibration all do."""
     if calibration is None:
         return scores.softmax(dim=-1), [True] * len(scores)
     return calibration.apply(scores).softmax(dim=-1), calibration.is_known(scores).tolist()
 
 
-def zero_shot_line(model: runs.Run | Recognizer, classes: str | None) -> str | None:
+def zero_shot_line(model: Run | Recognizer, classes: str | None) -> str | None:
     """Return the note that a head of new classes needs; None where the classes are the run's own."""
     if classes is None:
         return None
-    visual = model.model.visual if isinstance(model, runs.Run) else model.visual
+    visual = model.model.visual if isinstance(model, Run) else model.visual
     assert isinstance(visual, Visual)
     return zero_shot_note(visual.spec.source)

@@ -115,7 +115,7 @@ class Timeline:
         return (self._shown is not None) + len(self._waiting) + len(self._window)
 
     def feed(self, seconds: float, take: Take) -> list[Stretch]:
-        """The stretches that are known with one more frame, which is shown from `seconds` on.
+        """Add a frame that is shown from `seconds` on; return the stretches that are known by now.
 
         `take` gives its picture (height, width, 3; RGB) and is called if the frame is on the screen at a point.
 
@@ -127,7 +127,7 @@ class Timeline:
         return known
 
     def finish(self, end: float) -> list[Stretch]:
-        """The last stretches of a video that ends at `end` seconds.
+        """Return the last stretches of a video that ends at `end` seconds.
 
         Raises:
             DataError: no frame was fed, or the end lies before the last one or more than an hour behind it.
@@ -143,7 +143,7 @@ class Timeline:
         return [*known, self._last._replace(end=max(end, self._last.start))]
 
     def _until(self, seconds: float) -> list[Stretch]:
-        """What is known when the frame on the screen has been there until `seconds`."""
+        """Return what is known when the frame on the screen has been there until `seconds`."""
         assert self._shown is not None, "only called where a frame is on the screen"
         since, take = self._shown
         if not since < seconds <= since + MAX_GAP_SECONDS:
@@ -164,7 +164,7 @@ class Timeline:
 
     @torch.inference_mode()
     def _encode(self) -> list[Stretch]:
-        """The stretches that are known when the waiting frames are encoded."""
+        """Encode the waiting frames; return the stretches that are known by now."""
         if not self._waiting:
             return []
         pictures = torch.stack([picture for picture, _ in self._waiting]).to(self._device)
@@ -181,7 +181,7 @@ class Timeline:
 
     @torch.inference_mode()
     def _score(self) -> list[Stretch]:
-        """The stretch before the newest, which only now is known not to be the last.
+        """Score a window; return the stretch before it, which only now is known not to be the last.
 
         Worked example, 8 points a second, 16 points a window: the first window is that of points 0-15, 0 to 2 s.
         Its middle is 1 s, so it stands for 0.9375 to 1.0625 s; being the first, from 0 on.
@@ -201,7 +201,7 @@ Source = Media | PipedVideo
 
 
 def open_timed(path: str | Path) -> Media:
-    """The video at `path`, open.
+    """Open the video at `path`.
 
     Raises: MediaError for a picture or a folder of pictures, which have no times, and as `open_media`.
     """
@@ -220,7 +220,7 @@ def scores_over_time(
     protocol: Protocol | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Stretch]:
-    """The probability of each class over time, from the first frame to the end of the last without a gap.
+    """Yield the probability of each class over time, from the first frame to the end of the last without a gap.
 
     A calibrated run's temperature and threshold are used as `calibration_for` says; the threshold's promise is of whole
     clips, and not of windows.
@@ -245,7 +245,7 @@ def scores_over_time(
 
 
 def _of(video: Source, step: Callable[..., list[Stretch]], *arguments: Any) -> list[Stretch]:
-    """What the engine knows after a step; what is wrong with the times is told of their video."""
+    """Run one step; re-raise time-stamp errors as MediaError naming the video."""
     try:
         return step(*arguments)
     except DataError as error:
@@ -260,7 +260,7 @@ def find_events(
     sliding: Sliding | None = None,
     protocol: Protocol | None = None,
 ) -> list[Event]:
-    """What happens in a video, and when: events with start and end in seconds, by their start.
+    """Return what happens in a video, and when: events with start and end in seconds, by their start.
 
     Windows of which a calibrated run says that they are none of its classes make no event.
 
@@ -281,7 +281,7 @@ def timeline_json(
     events: list[Event],
     calibration: Calibration | None = None,
 ) -> dict[str, object]:
-    """The events of a video as JSON holds them, with how they were found.
+    """Return the events of a video as JSON holds them, with how they were found.
 
     Of a calibrated run also the temperature; where it has a threshold, that and the times of none of its classes.
     """

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from texthead.data.batches import NO_ITEM
 from texthead.errors import RunError
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import lost, ranks, sum_gradients
+from texthead.parallel.distributed import peer_faults, ranks, sum_gradients
 from texthead.recipes import Recipe
 from texthead.training.execution import Execution
 from texthead.training.matching import Matching
@@ -94,7 +94,7 @@ class Spread:
         if not count:
             keep_statistics(self.trained.model)  # A blank clip is nothing to learn from.
         apart = run.no_sync() if isinstance(run, DistributedDataParallel) and not last else nullcontext()
-        with lost(computes=True) if ranks() > 1 else nullcontext(), apart:
+        with peer_faults(computes=True) if ranks() > 1 else nullcontext(), apart:
             yield
         if last:
             sum_gradients(self._uncut)
@@ -113,7 +113,7 @@ class Spread:
         """
         if self._whole is None:
             return
-        with torch.no_grad(), lost(computes=True):
+        with torch.no_grad(), peer_faults(computes=True):
             target = self._whole.state_dict()
             for name, tensor in self.trained.model.state_dict().items():
                 target[name].copy_(_put_together(tensor))
@@ -147,7 +147,7 @@ def _uses_all(trained: Trained, blank: Tensor) -> bool:
     parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     device = parameters[0].device
     label = torch.tensor([NO_ITEM], device=device)
-    with lost(computes=True):  # An objective may gather.
+    with peer_faults(computes=True):  # An objective may gather.
         output = trained(blank[None].to(device), label)
     return all(grad is not None for grad in torch.autograd.grad(output.sum(), parameters, allow_unused=True))
 
@@ -174,7 +174,7 @@ def _cut(trained: Trained) -> list[nn.Parameter]:
     mesh = init_device_mesh(next(trained.parameters()).device.type, (ranks(),))
     text = [] if trained.objective is None else [*trained.objective.parameters()]
     uncut = [*(parameter for parameter in trained.model.parameters() if not parameter.dim()), *text]
-    with lost(computes=True):
+    with peer_faults(computes=True):
         for module in [*encoder_blocks(trained.model.visual), trained]:
             fully_shard(module, mesh=mesh, ignored_params=set(uncut))
     for module in trained.modules():
@@ -221,7 +221,7 @@ def clip_gradients(parameters: Sequence[nn.Parameter], norm: float) -> None:
     if not any(is_cut(parameter) for parameter in parameters):
         nn.utils.clip_grad_norm_(parameters, norm)
         return
-    with lost(computes=True):
+    with peer_faults(computes=True):
         norms = [_put_together(nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None])) for kind in kinds]
     total = torch.linalg.vector_norm(torch.stack(norms))
     for kind in kinds:

@@ -19,7 +19,7 @@ from texthead.features.reading import Reading
 from texthead.models.build import pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, same_as_first, sum_numbers, together
-from texthead.parallel.loaders import watched
+from texthead.parallel.loaders import worker_faults
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
 from texthead.runs.metrics import MetricsLog
@@ -32,7 +32,7 @@ from texthead.training.start import check_trainable, run_folder
 from texthead.training.step import Spread, clip_gradients, set_training
 
 
-@watched()
+@worker_faults()
 def train(
     model: Recognizer,
     train_set: Dataset,

@@ -4,6 +4,7 @@ Plain functions and values: there is no page in them.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -114,7 +115,7 @@ Answer = About | Named | Timed | Lit | TextheadError
 
 
 class Answerer:
-    """A model that answers questions. What is wrong with one is the answer, since another process asks."""
+    """A model that answers questions. An error is returned and not raised, since another process asks."""
 
     def __init__(self, source: Source, limits: Limits):
         device = pick_device(source.device)
@@ -122,36 +123,36 @@ class Answerer:
         self._run = None if source.run is None else load_run(source.run)
         if self._run is not None:
             self._run.model.to(device)
-        self._encoder: Encoder | None = None
         self._device = device
         self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
 
     def __call__(self, question: Question | None) -> Answer:
-        """The answer; with no question, what is loaded."""
+        """Return the answer; with no question, what is loaded."""
         if question is None:
             return self.about()
         try:
-            ask = {"names": self.named, "when": self.timed, "where": self.lit}
-            return ask[question.part](question)
+            seconds, frames = measured(question.path, self._limits)
+            if question.part == "names":
+                return self.named(question, seconds, frames)
+            return self.timed(question) if question.part == "when" else self.lit(question, frames)
         except MediaError as error:
             return DataError(f"{question.path.name}: {error.problem}")
         except TextheadError as error:
             return error
 
     def about(self) -> About:
-        """What is loaded; without a run the encoder is, so that the first question need not wait for it."""
+        """Return what is loaded; without a run, load the encoder, so that the first question need not wait for it."""
         if self._run is None:
-            return About(f"{self._loaded_encoder().source}, without training", ())
+            return About(f"{self._encoder.source}, without training", ())
         return About(f"run {self._run.folder.name}", self._run.labels)
 
-    def named(self, question: Question) -> Named:
-        """The best names of the file.
+    def named(self, question: Question, seconds: float, frames: int) -> Named:
+        """Return the best names of the file, of this length.
 
         Raises:
-            MediaError: it cannot be read, or is longer than the limits say.
+            MediaError: it cannot be read.
             TextheadError: the names cannot be classes.
         """
-        seconds, frames = measured(question.path, self._limits)
         model = self.model(question.names)
         (found,) = predict(model, [question.path], top=TOP)
         recognizer = model.model if isinstance(model, Run) else model
@@ -161,18 +162,17 @@ class Answerer:
         return Named(found, seconds, frames, tuple(flat(prompts)), notes, calibration)
 
     def _notes(self, model: Recognizer) -> tuple[str, ...]:
-        """What must be known of an answer among typed names."""
+        """Return notes on an answer among typed names."""
         lost = [] if self._run is None else self._run.lost_by_other_classes()
         known = zero_shot_note(as_visual(model.visual).spec.source)
         return (*lost, *([known] if known else []))
 
     def timed(self, question: Question) -> Timed:
-        """When each name is there, as `timeline` says if nothing else is asked.
+        """Return when each name is there, as `timeline` finds it by default.
 
         Raises:
-            MediaError: the file is no video, cannot be read to its end, or is longer than the limits say.
+            MediaError: the file is no video, or cannot be read to its end.
         """
-        measured(question.path, self._limits)
         model, sliding, rule = self.model(question.names), Sliding(), Hysteresis()
         names = protocol_of(model)[0].names
         finder, events, stretches = EventFinder(names, rule), [], []
@@ -182,13 +182,12 @@ class Answerer:
                 stretches.append(stretch)
         return _timed(in_order(events + finder.finish()), stretches, names, sliding, rule)
 
-    def lit(self, question: Question) -> Lit:
-        """Where in its frames the best name of the file comes from.
+    def lit(self, question: Question, length: int) -> Lit:
+        """Return where in its frames the best name of the file, of `length` frames, comes from.
 
         Raises:
-            MediaError: it cannot be read, or is longer than the limits say.
+            MediaError: it cannot be read.
         """
-        _, length = measured(question.path, self._limits)
         asked = self.model(question.names)
         model, protocol = protocol_of(asked)
         calibration, _ = calibration_for(asked, protocol)
@@ -206,7 +205,7 @@ class Answerer:
         return Lit(model.names[place], frames, heat[shown].numpy(), *seen.probabilities(place), faint)
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:
-        """The run with its own classes or those named, or a model of the names alone; the last one is kept.
+        """Return the run with its own classes or those named, or a model of the names alone; the last one is kept.
 
         Raises:
             TextheadError: the names cannot be classes, or are missing.
@@ -223,24 +222,22 @@ class Answerer:
 
     def _with_names(self, labels: tuple[str, ...]) -> Run | Recognizer:
         names = clean_names(labels) if self._source.clean else list(labels)
-        encoder, template = self._loaded_encoder(), self._source.template
+        encoder, template = self._encoder, self._source.template
         if self._run is not None:
             return self._run.with_classes(labels, names=names, template=template, encoder=encoder)
         prompts = class_prompts(template or "{}", names, [None] * len(names))
         return zero_shot(encoder, names, labels=labels, prompts=prompts).to(self._device)
 
-    def _loaded_encoder(self) -> Encoder:
+    @cached_property
+    def _encoder(self) -> Encoder:
         """The encoder with its text half, which stays in memory."""
-        if self._encoder is None:
-            run = self._run
-            self._encoder = (
-                load_encoder(self._source.encoder, keep_text=True) if run is None else run.encoder(keep_text=True)
-            )
-        return self._encoder
+        if self._run is None:
+            return load_encoder(self._source.encoder, keep_text=True)
+        return self._run.encoder(keep_text=True)
 
 
 def measured(path: Path, limits: Limits) -> tuple[float, int]:
-    """(seconds, frames) of a video, or (0, 1) of a picture.
+    """Return (seconds, frames) of a video, or (0, 1) of a picture.
 
     Raises:
         MediaError: the file cannot be read, or is longer than the limits say.
@@ -259,7 +256,7 @@ def measured(path: Path, limits: Limits) -> tuple[float, int]:
 def _timed(
     events: list[Event], stretches: list[Stretch], names: tuple[str, ...], sliding: Sliding, rule: Hysteresis
 ) -> Timed:
-    """The timeline of the names with the longest events, then of those with the highest scores, `LANES` at most."""
+    """Return the timeline of up to `LANES` names: those with the longest events, then those with the highest scores."""
     scores = np.array([stretch.scores for stretch in stretches], np.float32)
     known = [event for event in events if event.known]
     seconds = [sum(event.end - event.start for event in known if event.name == name) for name in names]

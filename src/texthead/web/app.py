@@ -6,7 +6,7 @@ from typing import Any
 
 import fastapi
 import gradio as gr
-from gradio import themes
+from gradio import route_utils, themes
 from gradio.components import Component
 
 from texthead.errors import DataError
@@ -16,13 +16,15 @@ from texthead.web.answers import About, Limits
 from texthead.web.html import heading_html
 from texthead.web.session import Rules, Shown, shown, uploaded
 
+_HERE = Path(__file__).parent
+
 _FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]
 
 _MONO = [themes.Font("ui-monospace"), themes.Font("monospace")]
 
 
 def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
-    """The page of a model in another process."""
+    """Return the page of a model in another process."""
     with gr.Blocks(title="texthead", analytics_enabled=False, delete_cache=(60, 3600)) as page:
         gr.HTML(heading_html(about), padding=False)
         with gr.Row(equal_height=False):
@@ -65,9 +67,9 @@ def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
 
 
 def _read_only_uploads(component: Component, folder: Path) -> None:
-    """What the component is given may name a file in the folder of uploads, and nothing else.
+    """Let the component take files in the folder of uploads, and nothing else.
 
-    Gradio itself copies whatever path or address a request names, as long as the page is a part of an application.
+    In a mounted page Gradio itself copies whatever path or address a request names.
     """
 
     async def checked(url_or_file_path: str | Path | None) -> str | None:
@@ -81,6 +83,13 @@ def _read_only_uploads(component: Component, folder: Path) -> None:
         return path
 
     component.async_move_resource_to_block_cache = checked
+
+
+class _FilesOnly(route_utils.GradioMultiPartParser):
+    """Gradio's parser of uploads, without text fields: it holds those in memory, three times their size."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **{**options, "max_fields": 0})
 
 
 def _names_info(about: About) -> str:
@@ -100,7 +109,8 @@ def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], 
 
 
 def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
-    """The page as a web application without documentation, monitoring, history or addresses outside it."""
+    """Return the page as a web application without documentation, monitoring, history or addresses outside it."""
+    route_utils.GradioMultiPartParser = _FilesOnly
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     return gr.mount_gradio_app(
         outer,
@@ -117,13 +127,13 @@ def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
         pwa=False,
         mcp_server=False,
         theme=_theme(),
-        css=_beside("page.css"),
-        head=f"<script>{_beside('page.js')}</script>",
+        css_paths=_HERE / "page.css",
+        head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
 
 
 def _theme() -> themes.Base:
-    """Gradio's own, with fonts of the reader's machine (others it would fetch) and words that stand out enough."""
+    """Return Gradio's own theme with system fonts, since it would fetch others, and more contrast."""
     return themes.Default(font=_FONTS, font_mono=_MONO).set(
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
@@ -131,7 +141,3 @@ def _theme() -> themes.Base:
         block_info_text_color_dark="*neutral_300",
         input_placeholder_color="*neutral_500",
     )
-
-
-def _beside(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -1,34 +1,30 @@
-"""What stands in front of a page: only its own addresses, only its own host, and nothing is fetched from elsewhere."""
+"""Middleware in front of the page: which hosts, origins and addresses it answers, and how large a body may be."""
 
-import math
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import re
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-Scope = MutableMapping[str, Any]
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.formparsers import MultiPartException
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-# The browser itself refuses what a script or style would ask of another host.
-POLICY = (
-    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; "
-    "form-action 'self'; base-uri 'self'; frame-ancestors 'none'; object-src 'none'"
-)
-
-_HEADERS = (
-    (b"content-security-policy", POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-)
+# The browser itself blocks requests of scripts and styles to other hosts.
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:; "
+        "form-action 'self'; base-uri 'self'; frame-ancestors 'none'; object-src 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
 
 _API = "/gradio_api/"
 
-# What the page asks for. Gradio has more, among it addresses that fetch others for whoever asks.
+_UPLOAD = f"{_API}upload"
+
+# What the page needs. Gradio serves more, including addresses that fetch others on request.
 _OPEN = ("/assets/", "/static/", "/theme.css", "/config", "/favicon.ico", "/robots.txt", "/manifest.json")
 
 _OPEN_API = (
@@ -36,94 +32,112 @@ _OPEN_API = (
     *("app_id", "reset", "theme.css", "file=/"),
 )
 
-# What a form adds to the file in it.
-_FORM_BYTES = 1 << 16
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]]+)(:\d+)?")
+
+# The form around an uploaded file; every other body is parsed in memory.
+_FORM_BYTES, _JSON_BYTES = 1 << 16, 1 << 20
 
 
 class Guard:
-    """An ASGI application in front of another one.
+    """ASGI middleware that answers what is not the page's business with one line and status 4xx.
 
     Args:
-        hosts: the names that a browser may call this server by, in lower case, without a port; None: any. With names,
-            a page elsewhere whose name is made to point here cannot ask.
-        folder: where uploads lie, at most `most_bytes` of them.
-        most_bytes_of_one: of one upload; a larger one is refused before it is read.
+        hosts: names that a browser may use for this server, in lower case, without the port; None: any. With names, a
+            site elsewhere cannot reach the page through a name of its own that resolves to this machine.
+        folder: the folder of uploads.
+        most_bytes: limit for all uploads together.
+        most_bytes_of_one: limit for one upload.
     """
 
-    def __init__(self, app: App, hosts: Iterable[str] | None, folder: Path, most_bytes: int, most_bytes_of_one: int):
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str] | None, folder: Path, most_bytes: int, most_bytes_of_one: int
+    ):
         self._app = app
-        self._hosts = None if hosts is None else frozenset(hosts)
+        self._hosts = hosts
         self._folder = folder
         self._most_bytes = most_bytes
         self._most_bytes_of_one = most_bytes_of_one
-        self._arriving = 0.0
+        self._arriving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
-        if scope["type"] != "http":
+        """Pass a request on, or refuse it before its body is read."""
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
 
-        async def sent(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
+        async def send_with_headers(message: Message) -> None:
+            if message["type"].endswith("response.start"):
+                MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        size = _upload_bytes(scope)
-        refusal = self._refusal(scope) or self._no_room(size)
-        if refusal is None:
+        async def receive_whole() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                # Gradio removes an unfinished file on this error only.
+                raise MultiPartException("the upload was interrupted")
+            return message
+
+        headers = Headers(scope=scope)
+        refusal = self._foreign(scope, headers) or self._too_large(scope, headers)
+        if refusal:
+            # The server would go on reading the body of a connection that stays open.
+            response = PlainTextResponse(refusal[1], refusal[0], {"connection": "close"})
+            await response(scope, receive, send_with_headers)
+        elif not _is_upload(scope):
+            await self._app(scope, receive, send_with_headers)
+        else:
+            size = int(headers["content-length"])
             self._arriving += size
             try:
-                await self._app(scope, receive, sent)
+                await self._app(scope, receive_whole, send_with_headers)
             finally:
                 self._arriving -= size
-            return
-        status, why = refusal
-        await sent({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
-        await sent({"type": "http.response.body", "body": why.encode()})
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """(status, reason), if the request is not one of the page's own."""
-        headers = dict(scope["headers"])
-        host = _without_port(headers.get(b"host", b"").decode("latin-1").lower())
-        if self._hosts is not None and host not in self._hosts:
+    def _foreign(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        """Return (status, reason) for a request that the page itself would not make."""
+        host = headers.get("host", "").lower()
+        match = _HOST.fullmatch(host)
+        if self._hosts is not None and (match is None or match[1].strip("[]") not in self._hosts):
             return 421, "this page is not of that host"
+        origin = headers.get("origin")
+        changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
+        if (changes and headers.get("sec-fetch-site") == "cross-site") or (
+            origin is not None and origin.lower().partition("://")[2] != host
+        ):
+            return 403, "this page takes no requests from other sites"
         path = scope["path"]
         inner = path.removeprefix(_API)
         is_open = path == "/" or path.startswith(_OPEN) or (inner != path and inner.startswith(_OPEN_API))
-        return None if is_open else (404, "not a part of this page")
+        return None if is_open and scope["type"] == "http" else (404, "not a part of this page")
 
-    def _no_room(self, size: float) -> tuple[int, str] | None:
-        """(status, reason), if an upload of so many bytes is too much."""
-        if size == math.inf:
-            return 411, "an upload must say its length"
-        if size > self._most_bytes_of_one + _FORM_BYTES:
-            # Gradio looks for these words.
-            return 413, f"File size exceeds maximum allowed size of {self._most_bytes_of_one // 2**20} MB."
-        if size and _bytes_below(self._folder) + self._arriving + size > self._most_bytes:
+    def _too_large(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        """Return (status, reason) for a body without a length, or one that is too long.
+
+        The server reads as many bytes of a body as its header states, so a false length gains nothing.
+        """
+        is_post = scope["method"] == "POST"
+        stated = headers.get("content-length", "" if is_post else "0")
+        if "transfer-encoding" in headers or not re.fullmatch(r"[0-9]{1,18}", stated):
+            return 411, "a request must state the length of its body"
+        size, largest = int(stated), self._most_bytes_of_one
+        if not _is_upload(scope):
+            return (413, f"the body is too large: {size} bytes") if size > _JSON_BYTES * is_post else None
+        if size > largest + _FORM_BYTES:
+            # Gradio's page looks for these words.
+            return 413, f"File size exceeds maximum allowed size of {largest // 2**20} MB."
+        if size + self._arriving + _bytes_below(self._folder) > self._most_bytes:
             return 507, "too many files were uploaded in the last hour: wait, or start the page again"
         return None
 
 
-def _upload_bytes(scope: Scope) -> float:
-    """The length that an upload claims; infinity where it claims none, and 0 for any other request."""
-    if scope["method"] != "POST" or scope["path"] != f"{_API}upload":
-        return 0.0
-    claimed = dict(scope["headers"]).get(b"content-length", b"")
-    return float(claimed) if claimed.isdigit() else math.inf
+def _is_upload(scope: Scope) -> bool:
+    return scope["method"] == "POST" and scope["path"] == _UPLOAD
 
 
 def _bytes_below(folder: Path) -> int:
-    """The bytes of the files below a folder; one that is just removed counts nothing."""
-    found = 0
+    """Sum the sizes of the files below a folder; one that was just removed counts nothing."""
+    total = 0
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
-            found += path.lstat().st_size
-    return found
-
-
-def _without_port(host: str) -> str:
-    """`127.0.0.1:7860` is 127.0.0.1, `[::1]:7860` is ::1."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+            total += path.lstat().st_size
+    return total

@@ -12,10 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from starlette.types import ASGIApp
+
 from texthead.errors import RunError, TextheadError
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
-from texthead.web.guard import App
 from texthead.web.session import Rules
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -28,7 +29,7 @@ LOAD_SECONDS = 600.0
 
 @contextmanager
 def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens at the host's port; 0 is any free one.
+    """Open a socket bound to the host's port; 0 is any free one.
 
     Raises:
         RunError: the port is taken, or the host is not one of this machine.
@@ -48,7 +49,7 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def uploads_folder() -> Iterator[Path]:
-    """A folder of their own for uploads, gone at the end, also where the process is told to end."""
+    """Make a folder for uploads, which is removed at the end, also on SIGTERM."""
     with tempfile.TemporaryDirectory(prefix="texthead-ui-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -63,13 +64,14 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def application(held: Held, rules: Rules, limits: Limits) -> App:
-    """The page of the model, when it is loaded.
+def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
+    """Return the page of the model behind its guard, once the model is loaded.
 
     Raises:
         TextheadError: it cannot be loaded.
     """
     from texthead.web.app import application, build
+    from texthead.web.guard import Guard
 
     held.begin()
     about = held.ask(None, LOAD_SECONDS)
@@ -77,28 +79,26 @@ def application(held: Held, rules: Rules, limits: Limits) -> App:
         raise about
     if not isinstance(about, About):
         raise RunError(f"the model was not loaded: {about.reason}")
-    return application(build(held, about, rules, limits), rules)
+    page = application(build(held, about, rules, limits), rules)
+    largest = rules.megabytes * 2**20
+    return Guard(page, LOCAL if host in LOCAL else None, rules.uploads, UPLOADS_KEPT * largest, largest)
 
 
-def serve(listening: socket.socket, app: App, host: str, ready: Callable[[str], object]) -> None:
-    """Answer until interrupted; `ready` is called with the page's address once it answers."""
+def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:
+    """Answer until interrupted; calls `ready` with the page's address."""
     import uvicorn
 
-    shown = f"[{host}]" if ":" in host else host
-
     class Quiet(uvicorn.Server):
-        """A server that names its page when it answers, and says nothing of the connections that it cuts."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            # From here on the server itself heeds the signals that end it.
-            if self.started:
-                ready(f"http://{shown}:{listening.getsockname()[1]}")
+        """A server that does not report the connections it cuts at the end."""
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await super().shutdown(sockets)
 
+    # Who connects from now on waits until the server has started.
+    listening.listen()
+    shown = f"[{host}]" if ":" in host else host
+    ready(f"http://{shown}:{listening.getsockname()[1]}")
     # Pages hold a connection open, on which nothing more will come.
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
     Quiet(config).run(sockets=[listening])

@@ -34,7 +34,7 @@ class Shown(NamedTuple):
 
 
 def shown(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
-    """What the page shows of a file, more each time; a mistake of the user's, or a lost answer, is one line of it.
+    """Yield what the page shows of a file, more each time; errors are one line of it.
 
     `closer` holds "when", "where", both or neither: what is looked at beside the best names.
     """
@@ -44,12 +44,8 @@ def shown(held: Held, rules: Rules, path: str | None, text: str, closer: Collect
             yield parts
     except TextheadError as error:
         # What was found before stays; what was waited for does not.
-        when, where = (html if html != waiting_html(part) else "" for part, html in _closer(parts))
-        yield parts._replace(error=error_html(str(error)), when=when, where=where)
-
-
-def _closer(parts: Shown) -> tuple[tuple[str, str], tuple[str, str]]:
-    return ("when", parts.when), ("where", parts.where)
+        waiting = {part: "" for part in ("when", "where") if getattr(parts, part) == waiting_html(part)}
+        yield parts._replace(error=error_html(str(error)), **waiting)
 
 
 def _parts(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
@@ -75,7 +71,7 @@ def _parts(held: Held, rules: Rules, path: str | None, text: str, closer: Collec
 
 
 def uploaded(path: str | Path, folder: Path) -> Path:
-    """The file at `path`, which lies in the folder of uploads.
+    """Return the file at `path` in the folder of uploads.
 
     Raises:
         DataError: it is anywhere else, or gone.
@@ -87,10 +83,10 @@ def uploaded(path: str | Path, folder: Path) -> Path:
 
 
 def asked(held: Held, question: Question, until: float, rules: Rules) -> Answer:
-    """The answer to a question.
+    """Return the answer to a question.
 
     Raises:
-        TextheadError: there is none: a mistake in the question, or it takes too long, or its process ends.
+        TextheadError: the question is wrong, takes too long, or ends the process.
     """
     answer = held.ask(question, until - time.monotonic())
     if isinstance(answer, Lost):

@@ -14,8 +14,6 @@ import torch.distributed as dist
 
 from texthead.errors import RunError
 
-# --- processes of one's own: for tests and benchmarks
-
 Run = Callable[..., list]
 
 
