@@ -6,7 +6,7 @@ counts from 0. A video shorter than a clip gives the same frame more than once.
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from texthead.errors import DataError
 
@@ -15,6 +15,9 @@ Origin = Literal["first", "centre", "dense"]
 Along = Literal["width", "long-side"]
 
 CROP_COUNTS = (1, 3, 5, 10)
+
+# An int, or the symbolic one of a side that torch.export leaves open.
+Side = Any
 
 
 def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int]) -> list[int]:
@@ -103,7 +106,9 @@ def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> 
     return [[(start + i * stride) % length for i in range(num_frames)] for start in starts]
 
 
-def crop_offsets(width: int, height: int, size: int, crops: int, along: Along = "width") -> list[tuple[int, int, bool]]:
+def crop_offsets(
+    width: Side, height: Side, size: int, crops: int, along: Along = "width"
+) -> list[tuple[Side, Side, bool]]:
     """(x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
 
     1: the centre. 3: left, right, centre, at mid height. 5: upper left, upper right, lower left, lower right,
@@ -120,13 +125,14 @@ def crop_offsets(width: int, height: int, size: int, crops: int, along: Along = 
     the width too, as published, though they nearly coincide; ViFi-CLIP's lie along the long side.
     Raises: DataError for a box larger than the picture, or another number of crops.
     """
-    if not 1 <= size <= min(width, height):
+    if size < 1 or width < size or height < size:
         raise DataError(f"a crop of {size} must fit in {width}x{height}; resize the short side to {size} or more")
     if crops not in CROP_COUNTS:
         raise DataError(f"crops must be 1, 3, 5 or 10, got {crops}")
     if crops == 1:
-        # Halves to the even number, as torchvision's CenterCrop has it.
-        return [(round((width - size) / 2), round((height - size) / 2), False)]
+        # Halves to the even number, as torchvision's CenterCrop rounds them.
+        x, y = (room // 2 + room % 4 // 3 for room in (width - size, height - size))
+        return [(x, y, False)]
     if crops == 3 and along == "long-side":
         x, y = (width - size) // 2, (height - size) // 2
         return [(x * k, y, False) if width >= height else (x, y * k, False) for k in (0, 2, 1)]

@@ -34,7 +34,7 @@ def way_for(model: Path) -> Way:
 class _Clips:
     """Clips as onnxruntime's calibration reads them: None is the end."""
 
-    def __init__(self, clips: Sequence[UInt8[np.ndarray, "batch views frames 3 size size"]]):
+    def __init__(self, clips: Sequence[UInt8[np.ndarray, "batch clips frames height width 3"]]):
         self._clips = iter(clips)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
@@ -57,7 +57,7 @@ def kept_whole(model: Path) -> list[str]:
 
 
 def quantise(
-    model: Path, out: Path, way: Way, clips: Sequence[UInt8[np.ndarray, "batch views frames 3 size size"]]
+    model: Path, out: Path, way: Way, clips: Sequence[UInt8[np.ndarray, "batch clips frames height width 3"]]
 ) -> None:
     """Write the model with int8 weights, one scale a channel.
 

@@ -79,10 +79,10 @@ def _use(protocol: Protocol, file: str) -> str:
     ]
     views = f"{protocol.views} views (clips x crops), {protocol.pooling} averaged in the model"
     told = (
-        f"`{file}` takes `clips`: uint8 RGB, axes batch, views, frames, channels, height, width; any batch and any "
-        f"number of frames; {views}. It gives `scores`, batch by classes in the order of `classes.json`; "
-        "softmax(scores / temperature) are probabilities. `preprocessing.json` says how a file becomes clips, "
-        "`thresholds.json` holds "
+        f"`{file}` takes `clips`: uint8 RGB, scaled, axes batch, clips, frames, height, width, channels; any batch and "
+        f"any number of frames. It crops and normalises; {views}. It gives `scores`, batch by classes in the order of "
+        "`classes.json`; softmax(scores / temperature) are probabilities. `preprocessing.json` says how a file becomes "
+        "clips, `thresholds.json` holds "
         'the temperature and, of a calibrated run, the threshold for "none of these" and the quantile of label sets.'
     )
     risk = "\n\nLoading a .pt2 file can run code that is in it: load this one only if you trust who made it."
