@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,28 +64,28 @@ def read_dataset(
         if named is None:
             raise DataError(f"{path}: a list holds numbers: give labels (--labels), a CSV with id,name in their order")
         start = None if root is None else Path(root)
-        rows, notes = read_list(path, named, root=start, frame_template=frame_template, suffix=suffix)
-        return _checked(Dataset(tuple(Item(*row) for row in rows), str(path), tuple(notes)))
+        return _from_rows(path, *read_list(path, named, root=start, frame_template=frame_template, suffix=suffix))
     for option, value in (("root", root), ("frame_template", frame_template), ("suffix", suffix)):
         if value is not None:
             flag = f"--{option.replace('_', '-')}"
             raise DataError(f"{option} ({flag}) {str(value)!r} is for lists (.txt), and {source} is none: leave it out")
-    dataset = _read_hub(str(source)) if str(source).startswith(HUB_PREFIX) else _read_path(path)
+    if str(source).startswith(HUB_PREFIX):
+        dataset = _from_rows(source, *read_hub(str(source), split_names=_SPLIT_NAMES))
+    else:
+        dataset = _read_path(path)
     if named is None:
         return dataset
     names = {label: named.name_of(label) for label in dataset.classes}
     return replace(dataset, items=tuple(replace(item, label=names[item.label]) for item in dataset.items))
 
 
-def _read_hub(source: str) -> Dataset:
-    rows, notes = read_hub(source, split_names=_SPLIT_NAMES)
-    return _checked(Dataset(tuple(Item(*row) for row in rows), source, tuple(notes)))  # pyright: ignore[reportArgumentType]
+def _from_rows(source: str | Path, rows: Iterable[tuple], notes: Iterable[str]) -> Dataset:
+    return _checked(Dataset(tuple(Item(*row) for row in rows), str(source), tuple(notes)))
 
 
 def _read_path(path: Path) -> Dataset:
     if has_shards(path):
-        rows, notes = read_rows(path)
-        return _checked(Dataset(tuple(Item(*row) for row in rows), str(path), tuple(notes)))
+        return _from_rows(path, *read_rows(path))
     if path.is_file():
         return _read_manifest(path)
     if (path / "recipe.json").is_file():

@@ -59,12 +59,12 @@ def k_shot_per_process(labels: Sequence[str], k: int, *, processes: int, seed: i
     return sorted({position for draw in draws for position in _first(k, draw)})
 
 
-def _first(k: int, shuffled: dict[str, list[int]]) -> list[int]:
-    """The first k positions of each label."""
+def _first(k: int, shuffled: dict[str, list[int]], *, at_most: bool = False) -> list[int]:
+    """Return the first k positions of each label; with `at_most` all of a label that has fewer."""
     if k < 1:
         raise DataError(f"k must be at least 1, got {k}")
     for label, positions in shuffled.items():
-        if len(positions) < k:
+        if len(positions) < k and not at_most:
             raise DataError(f"class {label!r} has {len(positions)} items < k = {k}: lower k or add items")
     return [position for positions in shuffled.values() for position in positions[:k]]
 
@@ -77,9 +77,7 @@ def at_most(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
     Raises:
         DataError: k below 1.
     """
-    if k < 1:
-        raise DataError(f"k must be at least 1, got {k}")
-    return sorted(position for positions in _shuffled(labels, seed).values() for position in positions[:k])
+    return sorted(_first(k, _shuffled(labels, seed), at_most=True))
 
 
 def fraction(labels: Sequence[str], part: float, *, seed: int) -> list[int]:

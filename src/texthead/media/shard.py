@@ -43,6 +43,8 @@ MOST_BYTES_OF_CLIP = 2**30
 
 _BLOCK = tarfile.BLOCKSIZE
 
+_PATTERNS = {"key": r"\d{9,}", "suffix": r"\.(avi|jpg)", "sha256": "[0-9a-f]{64}", "print": "[0-9a-f]{32}"}
+
 
 class Member(NamedTuple):
     """Where a clip lies in its shard, the digest of its bytes, and its source's fingerprint."""
@@ -196,11 +198,10 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
             raise ValueError("no clips")
         end = 0
         for number, clip in enumerate(clips):
-            if int(_must_fit(r"\d{9,}", clip["key"])) != int(clips[0]["key"]) + number:
+            for name, pattern in _PATTERNS.items():
+                _must_fit(pattern, clip[name])
+            if int(clip["key"]) != int(clips[0]["key"]) + number:
                 raise ValueError(f"key {clip['key']} is out of order")
-            _must_fit(r"\.(avi|jpg)", clip["suffix"])
-            _must_fit(r"[0-9a-f]{64}", clip["sha256"])
-            _must_fit(r"[0-9a-f]{32}", clip["print"])
             end = _end(clip["key"], clip["offset"], clip["size"], end)
             if not (type(clip["order"]) is int and clip["order"] >= 0 and isinstance(clip["label"], str)):
                 raise ValueError(f"clip {clip['key']} has no place or no label")

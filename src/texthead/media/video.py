@@ -86,10 +86,6 @@ class Video(Media):
             check_size(path, self._context.width, self._context.height)
             self._to_rgb = VideoReformatter()
             self._entries, self._held = _list_packets(path, self._container, self._stream)
-            tally = Tally()
-            for entry in self._entries:
-                tally.add(entry.pts, entry.duration, whole=entry.is_whole)
-            check_whole(path, self._container, self._stream, tally)
             self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]
             self._order = self._presentation_order()
             ticks = self._count_frames() if self._order is None else [self._pts(i) for i in self._order]
@@ -129,15 +125,12 @@ class Video(Media):
         """
         self._until = time.thread_time() + MAX_SECONDS
         shape: tuple[int, ...] | None = None
-        count = 0
-        for frame in self._decode(self._keys[0], len(self._entries)):
+        for index, frame in self._all_frames():
             here = (frame.height, frame.width)
             shape = shape or here
             self._check_same_size(shape, here)
-            if count in wanted:
-                yield count, self._rgb(frame)
-            count += 1
-        self._check_count(count)
+            if index in wanted:
+                yield index, self._rgb(frame)
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
         """Yield (seconds, what gives the picture) of every frame, first shown first; none is kept.
@@ -146,26 +139,18 @@ class Video(Media):
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
-        count = 0
         self._until = time.thread_time() + MAX_SECONDS
-        for frame in self._decode(self._keys[0], len(self._entries)):
-            if count < self.num_frames:
-                self._check_time(frame, count)
-                yield self.times[count], partial(self._rgb, frame)
-            count += 1
+        for index, frame in self._all_frames():
+            if index < self.num_frames:
+                self._check_time(frame, index)
+                yield self.times[index], partial(self._rgb, frame)
             self._until = time.thread_time() + MAX_SECONDS
-        self._check_count(count)
 
     def _check_time(self, frame: VideoFrame, index: int) -> None:
         """Nothing, unless the frame that is decoded next is not the one that is shown next."""
         if self._order is not None and frame.pts != self._pts(self._order[index]):
             told = f"{where_is(frame.pts, self._stream)} comes where that at {self.times[index]:.2f} s is due"
             raise MediaError(self.path, f"the frame {told}; its time stamps step back: encode it again", "damaged")
-
-    def _check_count(self, count: int) -> None:
-        if count != self.num_frames:
-            problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
-            raise MediaError(self.path, problem, "damaged")
 
     @property
     def turned(self) -> bool:
@@ -221,6 +206,16 @@ class Video(Media):
         return self.times[-1] - self.times[-2] if self.num_frames > 1 else 0.0
 
     # ---- packets in, pictures out
+
+    def _all_frames(self) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield (index, frame) of every frame that decodes, then check that they are as many as are listed."""
+        count = 0
+        for frame in self._decode(self._keys[0], len(self._entries)):
+            yield count, frame
+            count += 1
+        if count != self.num_frames:
+            problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
+            raise MediaError(self.path, problem, "damaged")
 
     def _frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
         """(index, frame) for every wanted index once, in the order of decoding."""
@@ -338,16 +333,18 @@ class _Entry:
     size: int
     is_key: bool
     is_shown: bool
-    is_whole: bool
 
 
 def _list_packets(
     path: Path, container: InputContainer, stream: VideoStream
 ) -> tuple[list[_Entry], list[Packet] | None]:
-    """An entry for every packet, and the packets themselves unless they are more than memory should hold."""
+    """Return an entry for every packet, and the packets themselves unless they are more than memory should hold.
+
+    Raises: MediaError for a stream that shows no frame, was cut short or has too many packets.
+    """
     entries: list[_Entry] = []
     held: list[Packet] | None = []
-    size = 0
+    size, tally = 0, Tally()
     vp8 = stream.codec_context.name == "vp8"
     for packet in stored_packets(path, container, stream):
         # vp8 stores pictures that are only referred to as packets of their own, told by one bit.
@@ -360,9 +357,9 @@ def _list_packets(
                 size=packet.size,
                 is_key=packet.is_keyframe,
                 is_shown=not hidden,
-                is_whole=not packet.is_corrupt,
             )
         )
+        tally.add(packet)
         size += packet.size
         if len(entries) > MAX_SAMPLES:
             raise MediaError(path, f"holds more than {MAX_SAMPLES} frames; cut it up")
@@ -372,6 +369,7 @@ def _list_packets(
             held = None
     if not any(entry.is_shown for entry in entries):
         raise MediaError(path, "its video stream shows no frame; export it again")
+    check_whole(path, container, stream, tally)
     return entries, held
 
 

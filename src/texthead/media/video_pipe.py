@@ -112,7 +112,7 @@ class PipedVideo:
         with _hinted():
             first = next(packets, None)
         for packet in chain([] if first is None else [first], packets):
-            self._tally.add(packet.pts, packet.duration, whole=not packet.is_corrupt)
+            self._tally.add(packet)
             begun = begun or packet.is_keyframe
             if begun:
                 yield from self._decoded(packet)

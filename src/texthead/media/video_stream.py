@@ -156,12 +156,12 @@ class Tally:
     last_is_whole: bool = True
     end: int | None = None
 
-    def add(self, pts: int | None, duration: int | None, *, whole: bool) -> None:
+    def add(self, packet: Packet) -> None:
         """Count one more packet."""
         self.packets += 1
-        self.whole += whole
-        self.last_is_whole = whole
-        end = (pts or 0) + (duration or 0)
+        self.last_is_whole = not packet.is_corrupt
+        self.whole += self.last_is_whole
+        end = (packet.pts or 0) + (packet.duration or 0)
         self.end = end if self.end is None else max(self.end, end)
 
 
