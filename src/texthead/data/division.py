@@ -21,7 +21,7 @@ class Division:
 
 
 def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) -> Division:
-    """The data's own splits, or a drawn one: seeded, stratified, groups whole.
+    """Return the data's own splits, or a drawn one: seeded, stratified, groups whole.
 
     Raises:
         DataError: no item to train on, or none to hold out, or a part to hold out of data that is divided already.
@@ -42,7 +42,7 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
 
 
 def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
-    """The items of two sources as one dataset: those of the first to train on, those of the second to validate.
+    """Return the items of two sources as one dataset: the first is for training, the second for validation.
 
     Raises:
         DataError: a source with several splits of its own, or an item that is in both.

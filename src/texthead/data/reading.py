@@ -36,7 +36,7 @@ def read_dataset(
     frame_template: str | None = None,
     suffix: str | None = None,
 ) -> Dataset:
-    """The labelled files that a folder of class folders, a manifest, a published list or a `datasets` source names.
+    """Read the labelled files of a folder of class folders, a manifest, a published list or a `datasets` source.
 
     So does a folder of prepared shards, or its address, as `http://host/shards`; its clips come in the order of the
     data that they were prepared from, so that draws from a seed are the same.
@@ -125,7 +125,7 @@ def _read_manifest(path: Path) -> Dataset:
 
 
 def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, row) of each row of a CSV or TSV, one at a time; a row has a value for every column.
+    """Yield (line, row) of each row of a CSV or TSV; a row has a value for every column.
 
     Args:
         needed: the columns that must be there, and that no row may leave empty.
@@ -165,7 +165,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
 
 
 def _check_utf8(row: dict[str, str], manifest: Path) -> None:
-    """Nothing, if all of a row is UTF-8 but the path of a file that is there under these very bytes.
+    """Raise UnicodeEncodeError for text that is not UTF-8, unless it is the path of a file with exactly these bytes.
 
     Raises:
         UnicodeEncodeError: something else is not.
@@ -179,13 +179,13 @@ def _check_utf8(row: dict[str, str], manifest: Path) -> None:
 
 
 def _known(column: str) -> str:
-    """`Path` or ` label` as the known column that it means; any other name as it is."""
+    """Return the known column that `Path` or ` label` means; any other name as it is."""
     name = column.strip().lower()
     return name if name in ("path", "label", "split", "group") else column
 
 
 def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
-    """One row; paths are relative to the manifest's folder."""
+    """Return the item of a row; paths are relative to the manifest's folder."""
     named = (row.get("split") or "").strip().lower()
     if named and named not in _SPLIT_NAMES:
         raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
@@ -231,7 +231,7 @@ def _read_folders(root: Path) -> Dataset:
 
 
 def _checked(dataset: Dataset) -> Dataset:
-    """The dataset, if it holds items, each path once, and every item or none has a split."""
+    """Return the dataset if it holds items, each path once, and every item or none has a split."""
     if not dataset.items:
         raise DataError(
             f"{dataset.source}: no labelled videos or images found; expected CLASS/FILE or a CSV path,label"

@@ -21,7 +21,7 @@ Side = Any
 
 
 def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int]) -> list[int]:
-    """One random frame of each of `num_frames` equal segments, ascending; `randint(n)` draws from 0..n-1.
+    """Draw one frame of each of `num_frames` equal segments, ascending; `randint(n)` draws from 0..n-1.
 
     A video that is not longer than the clip gives all its frames and draws the rest from them.
 
@@ -39,7 +39,7 @@ def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int
 
 
 def first_in_segment(length: int, num_frames: int) -> list[int]:
-    """The first frame of each of `num_frames` equal segments.
+    """Return the first frame of each of `num_frames` equal segments.
 
     Worked example, length 10, 3 frames: segments 0-2, 3-5, 6-9 give 0 3 6.
     Length 2, 3 frames: 0 0 1.
@@ -52,7 +52,7 @@ def first_in_segment(length: int, num_frames: int) -> list[int]:
 
 
 def centre_in_segment(length: int, num_frames: int) -> list[int]:
-    """The frame in the middle of each of `num_frames` equal segments.
+    """Return the frame in the middle of each of `num_frames` equal segments.
 
     Worked example, length 10, 3 frames: middles 1.67, 5, 8.33 give 1 5 8.
     Length 2, 3 frames: 0 1 1.
@@ -65,7 +65,7 @@ def centre_in_segment(length: int, num_frames: int) -> list[int]:
 
 
 def clips_in_segments(length: int, num_frames: int, clips: int) -> list[list[int]]:
-    """One list of frames a clip: the first frames of the segments, shifted by up to one segment.
+    """Return one list of frames per clip: the first frames of the segments, shifted by up to one segment.
 
     The shifts are spread evenly from 0 to the last that fits, length / num_frames - 1.
 
@@ -86,7 +86,7 @@ def clips_in_segments(length: int, num_frames: int, clips: int) -> list[list[int
 
 
 def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> list[list[int]]:
-    """One list of frames a clip: every (window // num_frames)-th frame of windows spread over the video.
+    """Return one list of frames per clip: every (window // num_frames)-th frame of windows spread over the video.
 
     A window that reaches past the end goes on at frame 0.
 
@@ -109,7 +109,7 @@ def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> 
 def crop_offsets(
     width: Side, height: Side, size: int, crops: int, along: Along = "width"
 ) -> list[tuple[Side, Side, bool]]:
-    """(x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
+    """Return (x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
 
     1: the centre. 3: left, right, centre, at mid height. 5: upper left, upper right, lower left, lower right,
     centre. 10: those five, then the five mirrored. Several boxes lie on quarters, rounded down, of the room
@@ -154,5 +154,5 @@ def _check(length: int, num_frames: int, clips: int = 1) -> None:
 
 
 def evenly(length: int, most: int) -> list[int]:
-    """At most `most` different frames, evenly placed: all of a short video, segment centres of a longer one."""
+    """Return at most `most` different frames, evenly placed: all of a short video, segment centres of a longer one."""
     return list(range(length)) if length <= most else centre_in_segment(length, most)

@@ -90,7 +90,7 @@ def export(
 
 
 def check_out(out: Path, to: str, *, int8: bool) -> None:
-    """Nothing, if what is asked for can be made there.
+    """Raise RunError if the export cannot be made there.
 
     Raises:
         RunError: it cannot.
@@ -200,14 +200,14 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
 
 
 def _classes(run: Run) -> dict[str, object]:
-    """What `classes.json` holds."""
+    """Return what `classes.json` holds."""
     if run.classes is not None:
         return {key: run.classes[key] for key in ("template", "classes")}
     return classes_json(run.model.head, None, run.recipe.template)  # pyright: ignore[reportArgumentType]
 
 
 def kept_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:
-    """(what of the run's calibration goes along, why not all of it); of int8, without `promises`, the temperature."""
+    """Return what of the run's calibration is exported, and why not all; without `promises` the temperature alone."""
     found, why = calibration_for(run, protocol)
     if found is not None and why is None and not promises:
         return found.without_promises(), "threshold and sets hold for scores without int8"
@@ -215,7 +215,7 @@ def kept_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[C
 
 
 def thresholds(found: Calibration | None, why: str | None) -> dict[str, object]:
-    """What `thresholds.json` holds: the temperature, and where they hold here the threshold and label sets."""
+    """Return what `thresholds.json` holds: the temperature, and, if they hold here, threshold and prediction sets."""
     if found is None:
         return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
     written = found.to_json()
@@ -225,7 +225,7 @@ def thresholds(found: Calibration | None, why: str | None) -> dict[str, object]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What exporters say on the way is for those who write them."""
+    """Silence what exporters print and log."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -16,7 +16,7 @@ FRAMES = 64
 
 
 def way_for(model: Path) -> Way:
-    """How a model is quantised: as suits what holds most of its weights, convolutions or products of matrices.
+    """Return how to quantise a model: as suits what holds most of its weights, convolutions or matrix products.
 
     Dynamic ranges cost convolutions more than eight bits give: EfficientNet-Lite0 ran eight times slower (LOG.md).
     """
@@ -38,13 +38,13 @@ class _Clips:
         self._clips = iter(clips)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next input of the model."""
+        """Return the next input of the model."""
         clip = next(self._clips, None)
         return None if clip is None else {"clips": clip}
 
 
 def kept_whole(model: Path) -> list[str]:
-    """The convolutions that a static quantisation leaves alone: those of each channel by itself, and the first half.
+    """Return the convolutions that a static quantisation leaves alone: the depthwise ones and the first half.
 
     They hold few of the weights, and eight bits there cost answers: of EfficientNet-Lite0's 80 clips of flying objects
     26 changed with all convolutions quantised, none without these (LOG.md).

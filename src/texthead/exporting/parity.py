@@ -81,7 +81,7 @@ def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = N
 
 
 def _held_out(run: Run) -> tuple[list[Path], list[str]]:
-    """Some of the files that the run held out and that are still there, and their labels, evenly placed."""
+    """Return some of the run's held-out files that still exist, evenly placed, and their labels."""
     split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
     rows = zip(map(Path, split["held_out"]), split.get("held_out_labels", split["held_out"]), strict=True)
     there = [(path, label) for path, label in rows if path.is_file() and not is_member(path)]
@@ -114,7 +114,7 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def check_parity(found: Parity) -> None:
-    """Nothing, if the written model is the run's.
+    """Raise RunError unless the written model is the run's.
 
     Raises:
         RunError: it differs by more than `TOLERANCE`, one of the two gives NaN, or predict.py reads files otherwise.

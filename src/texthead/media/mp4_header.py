@@ -22,7 +22,7 @@ _SOUND_SAMPLES = 1024
 
 
 def claimed_samples(file: BufferedIOBase) -> int:
-    """The most entries that FFmpeg would make of all tracks; 0 for a file of another kind.
+    """Return the most entries that FFmpeg would make of all tracks; 0 for a file of another kind.
 
     Raises:
         ValueError: a packed header, or more boxes than a header has.
@@ -41,7 +41,7 @@ def claimed_samples(file: BufferedIOBase) -> int:
 
 
 def _boxes(file: BufferedIOBase, at: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of the content of each box between two places, and of those within it."""
+    """Yield (kind, start, end) of the content of each box between two places, and of those within it."""
     while at + 8 <= end:
         size, kind, start = _number(file, at), _bytes(file, at + 4, 4), at + 8
         if size == 1:

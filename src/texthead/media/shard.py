@@ -66,13 +66,13 @@ class _Places(NamedTuple):
 
 
 def is_member(path: str | Path) -> bool:
-    """Whether a path names a clip in a shard: something below a `.tar` that is no folder."""
+    """Return whether a path names a clip in a shard: something below a `.tar` that is no folder."""
     parent = Path(path).parent
     return parent.suffix == ".tar" and not parent.is_dir()
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether what a path names is there: a file, the folder of a template's frames, or a clip in a shard."""
+    """Return whether what a path names exists: a file, the folder of a template's frames, or a clip in a shard."""
     path = Path(path)
     if is_template(path):
         return path.parent.exists()
@@ -86,14 +86,14 @@ def is_there(path: str | Path) -> bool:
 
 
 def has_shards(source: str | Path) -> bool:
-    """Whether a folder holds prepared shards; a remote address is taken to, unless it is of one clip."""
+    """Return whether a folder holds prepared shards; a remote address is assumed to, unless it names one clip."""
     if is_member(source):
         return False
     return address(source) is not None or (Path(source) / INDEX).is_file()
 
 
 def member(path: Path) -> Member:
-    """Where a clip lies in its shard.
+    """Return where a clip lies in its shard.
 
     Raises:
         MediaError: the shard's index cannot be read, or lists no such clip.
@@ -117,7 +117,7 @@ def member(path: Path) -> Member:
 
 
 def read_member(path: Path) -> bytes:
-    """The bytes of a clip, after checking their digest, and that they are the file of its name in the tar.
+    """Return the bytes of a clip, after checking their digest, and that they are the file of its name in the tar.
 
     Raises:
         MediaError: the shard cannot be read, ends early, or holds other bytes than its index says, or something else
@@ -139,7 +139,7 @@ def read_member(path: Path) -> bytes:
 
 
 def _check_header(path: Path, header: bytes, size: int) -> None:
-    """Nothing, if a clip's block of header in the tar says what its index says."""
+    """Raise MediaError unless the clip's header block in the tar says what its index says."""
     try:
         found = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
@@ -151,7 +151,7 @@ def _check_header(path: Path, header: bytes, size: int) -> None:
 
 
 def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
-    """((path, label, split, group, extra) of every clip in the order of the source, lines that a user should see).
+    """Return (path, label, split, group, extra) of every clip in the source's order, and lines that a user should see.
 
     Raises:
         DataError: no shards there, of a format that this version does not know, or an index that breaks a rule.
@@ -176,7 +176,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
 
 
 def _rows(tar: Path) -> list[tuple]:
-    """(order, path, label, split, group, extra) of each clip of a shard."""
+    """Return (order, path, label, split, group, extra) of each clip of a shard."""
     rows = []
     for clip in _clips(tar):
         path = tar / f"{clip['key']}{clip['suffix']}"
@@ -186,7 +186,7 @@ def _rows(tar: Path) -> list[tuple]:
 
 
 def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
-    """The clips that a shard's index lists.
+    """Return the clips that a shard's index lists.
 
     Raises:
         DataError: it cannot be read, or breaks a rule.
@@ -215,7 +215,7 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _end(key: str, offset: object, size: object, before: int) -> int:
-    """Where a clip ends in its shard, if it can lie there behind the one that ends at `before`."""
+    """Return where a clip ends in its shard, if it can lie there behind the one that ends at `before`."""
     if type(offset) is not int or type(size) is not int:
         raise ValueError(f"clip {key} has offset {offset!r} and size {size!r}")
     if not 0 <= size <= MOST_BYTES_OF_CLIP:
@@ -226,7 +226,7 @@ def _end(key: str, offset: object, size: object, before: int) -> int:
 
 
 def _must_fit(pattern: str, text: object) -> str:
-    """The text, if it is one that can be part of a path here: nothing that an index says leads out of its folder."""
+    """Return the text if it fits the pattern: nothing in an index may lead out of its folder."""
     if not isinstance(text, str) or not re.fullmatch(pattern, text):
         raise ValueError(f"{text!r} is not like {pattern}")
     return text
@@ -234,7 +234,7 @@ def _must_fit(pattern: str, text: object) -> str:
 
 @lru_cache(maxsize=_KEPT_INDICES)
 def _places(shard: str, stamp: tuple[int, int] | None) -> _Places:
-    """What a shard's index says, as long as its `stamp` is the same."""
+    """Return what a shard's index says; kept in memory as long as its `stamp` is the same."""
     tar = Path(shard)
     try:
         clips = _clips(tar)
@@ -250,7 +250,7 @@ def _places(shard: str, stamp: tuple[int, int] | None) -> _Places:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, here or remote.
+    """Return the object in a JSON file, local or remote.
 
     Raises:
         DataError: it is missing, or holds none.
@@ -273,7 +273,7 @@ def _remote_value(path: Path) -> Any:
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:
-    """So many bytes of a file from an offset on, here or remote; one more where a server sends more."""
+    """Read so many bytes of a file from an offset on, local or remote; one more if a server sends more."""
     remote = address(path)
     if remote is None:
         with path.open("rb") as file:

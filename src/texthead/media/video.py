@@ -147,7 +147,7 @@ class Video(Media):
             self._until = time.thread_time() + MAX_SECONDS
 
     def _check_time(self, frame: VideoFrame, index: int) -> None:
-        """Nothing, unless the frame that is decoded next is not the one that is shown next."""
+        """Raise MediaError unless the frame that is decoded next is the one that is shown next."""
         if self._order is not None and frame.pts != self._pts(self._order[index]):
             told = f"{where_is(frame.pts, self._stream)} comes where that at {self.times[index]:.2f} s is due"
             raise MediaError(self.path, f"the frame {told}; its time stamps step back: encode it again", "damaged")
@@ -169,7 +169,7 @@ class Video(Media):
         return pts
 
     def _presentation_order(self) -> list[int] | None:
-        """The packet position of every frame, first shown first; None where only decoding can tell.
+        """Return the packet position of every frame, first shown first; None if only decoding can tell.
 
         Worked example, I P B B as stored with times 0 3 1 2: positions 0 2 3 1.
         Frame 1 of the film is the third packet of the file.
@@ -188,7 +188,7 @@ class Video(Media):
         return sorted(shown, key=self._pts)
 
     def _count_frames(self) -> list[int]:
-        """The presentation times of all frames in ticks, found by decoding the whole file once."""
+        """Return the presentation times of all frames in ticks, found by decoding the whole file once."""
         times = [frame.pts for frame in self._decode(self._keys[0], len(self._entries))]
         known = sorted({time for time in times if time is not None})
         if len(known) == len(times):
@@ -218,7 +218,7 @@ class Video(Media):
             raise MediaError(self.path, problem, "damaged")
 
     def _frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """(index, frame) for every wanted index once, in the order of decoding."""
+        """Yield (index, frame) for every wanted index once, in the order of decoding."""
         if self._order is None:
             shown = self._decode(self._keys[0], len(self._entries))
             yield from ((i, frame) for i, frame in enumerate(islice(shown, max(wanted) + 1)) if i in wanted)
@@ -233,7 +233,7 @@ class Video(Media):
                     yield index_at.pop(frame.pts), frame
 
     def _if_clean(self, start: int, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        """The frames, or none where the first to come out is not the keyframe itself.
+        """Yield the frames, or none if the first to come out is not the keyframe itself.
 
         With periodic intra refresh a "keyframe" only begins to repair the picture: the decoder holds frames
         back until it believes the repair done, which is a little too soon.
@@ -245,7 +245,7 @@ class Video(Media):
             yield from frames
 
     def _keyframe_before(self, position: int) -> int:
-        """The position of the keyframe to start from, so that the frame at `position` comes out right.
+        """Return the position of the keyframe to start from, so that the frame at `position` comes out right.
 
         Worked example, I0 P4 B2 | I8 B6 as stored: B6 is shown before I8 and needs P4 too.
         So B6 starts from I0, the last keyframe that is both stored and shown before it.
@@ -256,7 +256,7 @@ class Video(Media):
         return self._keys[key]
 
     def _decode(self, start: int, stop: int, needed: Container[int | None] | None = None) -> Iterator[VideoFrame]:
-        """The frames in packets start..stop-1, whole; where `needed` lists times, others may be left out.
+        """Yield the frames in packets start..stop-1, whole; if `needed` lists times, others may be left out.
 
         Raises: MediaError for a damaged frame.
         """
@@ -272,13 +272,13 @@ class Video(Media):
         yield from self._whole(None, first)
 
     def _whole(self, packet: Packet | None, first: int | None) -> Iterator[VideoFrame]:
-        """The frames that come out after one more packet, or at the end (None)."""
+        """Yield the frames that come out after one more packet, or at the end (None)."""
         if time.thread_time() > self._until:
             raise MediaError(self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it up or scale it down")
         yield from whole_frames(self.path, self._stream, self._context, packet, first)
 
     def _packets(self, start: int, stop: int) -> Iterator[Packet]:
-        """The packets start..stop-1: those held in memory, or those of a long video again from the file."""
+        """Yield the packets start..stop-1 from memory; of a long video from the file again."""
         if self._held is not None:
             yield from islice(self._held, start, stop)
             return
@@ -294,7 +294,7 @@ class Video(Media):
                 yield from islice(stored_packets(self.path, container, stream), start, stop)
 
     def _packets_after_seek(self, start: int) -> Iterator[Packet]:
-        """The packets from position `start` on; none if seeking goes past it."""
+        """Yield the packets from position `start` on; none if seeking goes past it."""
         entry = self._entries[start]
         container, stream = open_stream(self.path, self._data)
         with container:
@@ -310,7 +310,7 @@ class Video(Media):
 
 
 def check_claims(path: Path, data: bytes | None) -> None:
-    """Nothing, if the header of the file or of its content `data` claims no more samples than MAX_SAMPLES.
+    """Raise MediaError if the header of the file or of its content `data` claims more samples than MAX_SAMPLES.
 
     Raises: MediaError, before FFmpeg takes memory for them.
     """
@@ -374,7 +374,7 @@ def _list_packets(
 
 
 def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans (start, stop) in order, those that overlap made one.
+    """Return spans (start, stop) in order, overlapping ones joined.
 
     Worked example: (0, 5) (3, 9) (9, 12) gives (0, 9) (9, 12).
     """
