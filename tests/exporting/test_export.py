@@ -132,10 +132,13 @@ def test_every_head_and_temporal_module(tmp_path, head, temporal, to):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["features", "logits", "probabilities"])
-def test_views_are_averaged_inside(tmp_path, pooling):
+@pytest.mark.parametrize(
+    ("pooling", "views"),
+    [("features", Views(2, 3)), ("logits", Views(2, 3, "centre", "long-side")), ("probabilities", Views(1, 10))],
+)
+def test_views_are_cut_and_averaged_inside(tmp_path, pooling, views):
     run = run_of(tmp_path / "run", "templates", "mean")
-    protocol = replace(run.protocol, views=Views(2, 3, "first"), pooling=pooling)
+    protocol = replace(run.protocol, views=views, pooling=pooling)
     export(run, tmp_path / "out", protocol=protocol)
     check_scores(tmp_path / "out", run, protocol)
     path = write_video(tmp_path / "a.mp4", "red", frames=9)

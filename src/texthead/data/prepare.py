@@ -218,8 +218,8 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     Raises:
         DataError: it is for others, or holds something else.
     """
-    told = [FORMAT, asdict(options), [_row(place, item) for place, item in enumerate(dataset.items)]]
-    of = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    described = [FORMAT, asdict(options), [_row(place, item) for place, item in enumerate(dataset.items)]]
+    of = hashlib.sha256(json.dumps(described).encode()).hexdigest()
     mark = out / MARK
     if mark.is_file():
         if read_json(mark).get("of") != of:
@@ -306,9 +306,9 @@ def _write(task: _Task) -> _Done:
             clips.append({**own, "print": fingerprint, **row})
     with task.tar.open("rb") as file:
         done = _Done(len(clips), task.tar.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), unreadable)
-    told = {"file": task.tar.name, "bytes": done.bytes, "sha256": done.sha256}
+    tar = {"file": task.tar.name, "bytes": done.bytes, "sha256": done.sha256}
     prints = [fingerprint for *_, fingerprint in task.items]
-    index = {"format": FORMAT, "tar": told, "clips": clips, "unreadable": unreadable, "prints": prints}
+    index = {"format": FORMAT, "tar": tar, "clips": clips, "unreadable": unreadable, "prints": prints}
     write_json(task.listing, index)
     return done
 

@@ -148,15 +148,15 @@ def _folder_notes(source: Path, entries: Sequence[Entry], labels: LabelFile) -> 
         *words, last = entry.path.split("/")
         ucf = _UCF_NAME.match(last)
         words += ucf.groups() if ucf else ()
-        said = [(word, places[letters]) for word in words if (letters := _letters(word)) in places]
-        if said and not any(entry.label in meant for _, meant in said):
-            odd.append((entry, said[0][0]))
+        named = [(word, places[letters]) for word in words if (letters := _letters(word)) in places]
+        if named and not any(entry.label in meant for _, meant in named):
+            odd.append((entry, named[0][0]))
     if not odd:
         return []
-    entry, said = odd[0]
+    entry, named = odd[0]
     return [
         f"{source}: {len(odd)} of {len(entries)} paths name another class than their label (line {entry.line}: "
-        f"{entry.path} says {said!r}, label {entry.label} is {labels.names[entry.label]!r}): check {labels.path}"
+        f"{entry.path} says {named!r}, label {entry.label} is {labels.names[entry.label]!r}): check {labels.path}"
     ]
 
 

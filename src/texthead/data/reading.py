@@ -204,7 +204,7 @@ def _read_folders(root: Path) -> Dataset:
     roots = [(p, _SPLIT_NAMES[p.name.lower()]) for p in folders] if are_splits else [(root, None)]
     items: list[Item] = []
     notes: list[str] = []
-    told: set[Path] = set()
+    listed: set[Path] = set()
     for folder, split in roots:
         for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
             there = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
@@ -212,7 +212,7 @@ def _read_folders(root: Path) -> Dataset:
             media = [p for p in files if is_media(p)]
             # Links that lead nowhere or in a circle; pipes.
             lost = [p for p in there if is_media(p) and not p.is_file() and not p.is_dir()]
-            told |= {*lost}
+            listed |= {*lost}
             if lost:
                 notes.append(f"{class_folder}: names of media without a file behind them: {len(lost)} ({lost[0].name})")
             if not media:
@@ -223,8 +223,8 @@ def _read_folders(root: Path) -> Dataset:
                     f"{class_folder}: files that are not media: {len(files) - len(media)} ({', '.join(odd[:4])})"
                 )
             items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
-    told |= {item.path for item in items}
-    stray = [path for path in media_below(root) if path not in told]
+    listed |= {item.path for item in items}
+    stray = [path for path in media_below(root) if path not in listed]
     if stray:
         notes.append(f"{root}: {len(stray)} media files are not directly in a class folder and not used ({stray[0]})")
     return _checked(Dataset(tuple(items), str(root), tuple(notes)))

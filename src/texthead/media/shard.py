@@ -127,7 +127,7 @@ def read_member(path: Path) -> bytes:
     try:
         read = _read(path.parent, place.offset - _BLOCK, _BLOCK + place.size)
     except Exception as error:  # fsspec's file systems raise what their libraries raise.
-        raise MediaError(path, f"its shard cannot be read ({_told(error)}); prepare or copy it again") from None
+        raise MediaError(path, f"its shard cannot be read ({_one_line(error)}); prepare or copy it again") from None
     if len(read) > _BLOCK + place.size:
         raise MediaError(path, "its server answers a part with the whole shard; serve it with support of ranges")
     _check_header(path, read[:_BLOCK], place.size)
@@ -166,7 +166,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
         notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames a clip"]
         lost = int(own["unreadable"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{root / INDEX}: breaks a rule ({_told(error)}); prepare the shards again") from None
+        raise DataError(f"{root / INDEX}: breaks a rule ({_one_line(error)}); prepare the shards again") from None
     with ThreadPoolExecutor(_READERS) as pool:
         rows = [row for part in pool.map(_rows, tars) for row in part]
     rows.sort(key=lambda row: row[0])
@@ -210,7 +210,7 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
             if not isinstance(clip["extra"], list) or not all(len(pair) == 2 for pair in clip["extra"]):
                 raise ValueError(f"clip {clip['key']} has {clip['extra']!r} beside")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: breaks a rule ({_told(error)}); prepare the shard again") from None
+        raise DataError(f"{path}: breaks a rule ({_one_line(error)}); prepare the shard again") from None
     return clips
 
 
@@ -258,8 +258,8 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = _remote_value(path) if address(path) else read_value(path, most=MOST_BYTES_OF_LISTS)
     except Exception as error:
-        told = f"cannot be read ({_told(error)}); check the path, or prepare the shards again"
-        raise DataError(f"{path}: {told}") from None
+        problem = f"cannot be read ({_one_line(error)}); check the path, or prepare the shards again"
+        raise DataError(f"{path}: {problem}") from None
     if not isinstance(found, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(found).__name__}; prepare the shards again")
     return found
@@ -302,5 +302,5 @@ def _fetched(remote: str, offset: int, size: int) -> bytes:
     return bytes(found)
 
 
-def _told(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__

@@ -149,8 +149,8 @@ class Video(Media):
     def _check_time(self, frame: VideoFrame, index: int) -> None:
         """Raise MediaError unless the frame that is decoded next is the one that is shown next."""
         if self._order is not None and frame.pts != self._pts(self._order[index]):
-            told = f"{where_is(frame.pts, self._stream)} comes where that at {self.times[index]:.2f} s is due"
-            raise MediaError(self.path, f"the frame {told}; its time stamps step back: encode it again", "damaged")
+            place = f"{where_is(frame.pts, self._stream)} comes where that at {self.times[index]:.2f} s is due"
+            raise MediaError(self.path, f"the frame {place}; its time stamps step back: encode it again", "damaged")
 
     @property
     def turned(self) -> bool:

@@ -37,8 +37,8 @@ def _hinted() -> Iterator[None]:
         yield
     except MediaError as error:
         hint = "through a pipe .mkv and .ts can be read, and .mp4 with its index in front (-movflags +faststart)"
-        said = error.problem if error.fault == "sound only" else f"{error.problem.partition(';')[0]}; {hint}"
-        raise MediaError(error.path, said, error.fault) from error
+        problem = error.problem if error.fault == "sound only" else f"{error.problem.partition(';')[0]}; {hint}"
+        raise MediaError(error.path, problem, error.fault) from error
 
 
 class _Arriving:
