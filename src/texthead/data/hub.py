@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
@@ -14,16 +14,8 @@ HUB_PREFIX = "datasets:"
 _BATCH = 256
 
 
-class Row(NamedTuple):
-    """A labelled file of one split, by the names that texthead knows; None where the data has no splits."""
-
-    path: Path
-    label: str
-    split: str | None
-
-
-def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[Row], list[str]]:
-    """Return the labelled files of `datasets:FOLDER` or `datasets:ID`, and lines that a user should see.
+def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[tuple[Path, str, str | None]], list[str]]:
+    """Return (file, label, split if there are splits) of `datasets:FOLDER` or `datasets:ID`, and lines for the user.
 
     Pictures and videos that lie inside the data are written to the cache once, so that each item is a file; code of a
     dataset is never run.
@@ -58,7 +50,7 @@ def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[Row],
         used[name] = _files(rows, visual, where), labels
     alone = [name.lower() for name in used] == ["train"]
     return [
-        Row(path, label, None if alone else split_names[name.lower()])
+        (path, label, None if alone else split_names[name.lower()])
         for name, (paths, labels) in used.items()
         for path, label in zip(paths, labels, strict=True)
     ], notes
