@@ -23,12 +23,13 @@ import torch
 import texthead as th
 from benchmarks.__main__ import machine
 from texthead import cli
-from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.evaluation.intervals import wilson_interval
-from texthead.exporting.export import MODELS, Scorer, To
+from texthead.exporting import standalone
+from texthead.exporting.export import MODELS, To, preprocessing
 from texthead.exporting.parity import noise_clips
+from texthead.exporting.scorer import Scorer
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.predict import protocol_of
@@ -50,13 +51,19 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 def scorer_of(run: Run, protocol: Protocol) -> Score:
     """The run's own model."""
-    model = Scorer(run.model.eval(), protocol.pooling).eval()
+    model = Scorer(run.model, protocol).eval()
 
     def score(clips: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             return model(torch.from_numpy(clips)).numpy()
 
     return score
+
+
+def clips_of(run: Run, protocol: Protocol, data: th.Dataset) -> list[np.ndarray]:
+    """The model's input for each item."""
+    settings = preprocessing(Scorer(run.model, protocol), "onnx")
+    return [standalone.read_clips(item.path, settings)[None] for item in data.items]
 
 
 def folder_of(folder: Path, to: To) -> Score:
@@ -102,14 +109,7 @@ def rows_of(name: str, data: th.Dataset, run: Run, scratch: Path) -> list[str]:
     """The lines of a set."""
     _, protocol = protocol_of(run)
     test = data.split("test")
-    views = ViewClips(
-        [i.path for i in test.items],
-        [0] * len(test),
-        frames=protocol.frames,
-        views=protocol.views,
-        pixels=protocol.sizes,
-    )
-    clips = [views[i][0][None].numpy() for i in range(len(test))]  # pyright: ignore
+    clips = clips_of(run, protocol, test)
     truth = np.array([run.labels.index(label) for label in test.labels])
     own, base = scored(scorer_of(run, protocol), clips)
     whole = (run.folder / "model.safetensors").stat().st_size / 1e6
@@ -149,7 +149,7 @@ def vit_rows(scratch: Path, clips: int = 12) -> list[str]:
     write_run(scratch / "vit", Recognizer(build_visual(spec), MeanPool(), head), recipe, pixels, names, nothing)
     run = th.load_run(scratch / "vit")
     _, protocol = protocol_of(run)
-    noise = [noise_clips(1, 1, protocol)] * clips
+    noise = [noise_clips(1, 1, preprocessing(Scorer(run.model, protocol), "onnx"))] * clips
     _, base = scored(scorer_of(run, protocol), noise)
     whole = (run.folder / "model.safetensors").stat().st_size / 1e6
     lines = [f"| ViT-B/32, random | the run, torch | | | | {whole:.1f} | {base:.1f} (1.0x) |"]

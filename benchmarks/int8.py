@@ -22,11 +22,10 @@ from PIL import Image
 
 import texthead as th
 from benchmarks.__main__ import machine
-from benchmarks.export import folder_of, scored, scorer_of, softmax
+from benchmarks.export import clips_of, folder_of, scored, scorer_of, softmax
 from paper.shapes import draw_shape_pictures, seen_pairs
 from paper.tinyclip import kept
 from texthead import cli
-from texthead.data.clips import ViewClips
 from texthead.evaluation.intervals import paired_interval
 from texthead.prediction.predict import protocol_of
 
@@ -67,9 +66,7 @@ def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out
     th.export(run, out / "int8", to="onnx", int8=True)
     _, protocol = protocol_of(run)
     test = th.read_dataset(source).split("test")
-    paths = [item.path for item in test.items]
-    views = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
-    clips = [views[i][0][None].numpy() for i in range(len(paths))]  # pyright: ignore
+    clips = clips_of(run, protocol, test)
     truth = np.array([run.labels.index(label) for label in test.labels])
     own, found = (scored(score, clips)[0] for score in (scorer_of(run, protocol), folder_of(out / "int8", "onnx")))
     sizes = (run.folder / "model.safetensors", out / "int8" / "model.onnx")

@@ -7,14 +7,20 @@ from pathlib import Path
 import pytest
 
 from pages import Page
-from texthead.commands.demo_run import run_demo
+from texthead.commands.demo import Demo
+from texthead.demo import experiment
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 
 
 @pytest.mark.slow
-def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    rows = run_demo(tmp_path, seed=0, workers=1, device="cpu")
+def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    outcomes, run_demo = [], experiment.run_demo
+    monkeypatch.setattr(
+        experiment, "run_demo", lambda *args, **options: outcomes.append(run_demo(*args, **options)) or outcomes[0]
+    )
+    Demo(out=str(tmp_path), workers=1, device="cpu")()
+    rows = outcomes[0].rows
     text = rows["text, frozen"].mean(0)
     assert text[0] >= 54
     assert text[1] >= 60

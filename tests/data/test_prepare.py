@@ -553,13 +553,6 @@ def test_the_command_prepares_and_the_others_take_it(tmp_path: Path, say: Callab
     assert re.search(rf"{out}/shard-00000[01]\.tar", lines[1])
 
 
-def test_a_range_that_the_command_refuses(tmp_path: Path, wrong: Callable) -> None:
-    write_video(tmp_path / "d" / "red" / "a.mp4", "red")
-    line = wrong("prepare", tmp_path / "d", "--out", tmp_path / "s", "--quality", 99)
-    assert "quality" in line
-    assert "99" in line
-
-
 def test_indices_are_read_once(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = read_dataset(ready).items[0].path
     member(path)
@@ -578,31 +571,3 @@ def test_a_run_knows_its_items_in_shards_of_them_and_the_other_way_round(source:
         for items in (trained.items, other.items):
             assert [run.was_trained_on(item.path) for item in items] == [True, True, True, False]
             assert [run.was_held_out(item.path) for item in items] == [False, False, False, True]
-
-
-@pytest.mark.slow
-def test_a_run_on_shards_knows_its_items_in_the_originals_and_the_other_way_round(tmp_path: Path, say: Callable):
-    for number in range(10):
-        colour = ["red", "blue"][number % 2]
-        write_video(tmp_path / "data" / colour / f"{number}.mp4", colour, seed=number)
-
-    def run(*arguments: object) -> str:
-        code, _, err = say(*arguments)
-        assert code == 0, err
-        return err
-
-    data, out = tmp_path / "data", tmp_path / "shards"
-    run("prepare", data, "--out", out, "--clips", 4, "--workers", 1)
-    small = ["--size", 32, "--frames", 2, "--epochs", 1, "--workers", 0, "--baselines", "never"]
-    for trained, other in ((data, out), (out, data)):
-        folder = tmp_path / f"run-{trained.name}"
-        run("train", trained, "--out", folder, *small)
-        known = load_run(folder)
-        for source in (trained, other):
-            items = read_dataset(source).items
-            assert sum(known.was_trained_on(item.path) for item in items) == 8
-            assert sum(known.was_held_out(item.path) for item in items) == 2
-        for count, split in ((2, []), (8, ["--split", "train"])):
-            err = run("eval", folder, other, *split, "--workers", 0, "--baselines", "never")
-            prints(err, f" {count} items", "2 classes")
-        run("train", trained, "--out", folder, "--resume", "--workers", 0)

@@ -23,9 +23,10 @@ from texthead.errors import RunError
 from texthead.evaluation.calibration import Calibration, Coverage, Threshold, measure
 from texthead.exporting import export as exporting
 from texthead.exporting import parity, standalone
-from texthead.exporting.export import Scorer, export
+from texthead.exporting.export import export
 from texthead.exporting.model_card import _code, model_card
 from texthead.exporting.parity import Parity, noise_clips
+from texthead.exporting.scorer import Scorer
 from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
@@ -83,9 +84,10 @@ def run_of(folder: Path, head: str, temporal: str, *, spec=SPEC, frames: int = 3
 def check_scores(folder: Path, run, protocol: Protocol | None = None) -> None:
     """The folder's model gives the run's scores for several numbers of clips and frames."""
     protocol = protocol or run.protocol
-    scorer, predictor = Scorer(run.model, protocol.pooling).eval(), standalone.Predictor(folder)
+    scorer, predictor = Scorer(run.model, protocol).eval(), standalone.Predictor(folder)
     for items, frames in ((1, 1), (1, 2), (3, 3), (2, 8), (5, 12)):
-        clips = noise_clips(items, frames, protocol)
+        clips = noise_clips(items, frames, predictor.settings)
+        clips = np.ascontiguousarray(clips.swapaxes(3, 4)) if frames == 2 else clips
         with torch.inference_mode():
             ours = scorer(torch.from_numpy(clips)).numpy()
         theirs = predictor.model(clips)
@@ -131,16 +133,19 @@ def test_every_head_and_temporal_module(tmp_path, head, temporal, to):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["features", "logits", "probabilities"])
-def test_views_are_averaged_inside(tmp_path, pooling):
+@pytest.mark.parametrize(
+    ("pooling", "views"),
+    [("features", Views(2, 3)), ("logits", Views(2, 3, "centre", "long-side")), ("probabilities", Views(1, 10))],
+)
+def test_views_are_cut_and_averaged_inside(tmp_path, pooling, views):
     run = run_of(tmp_path / "run", "templates", "mean")
-    protocol = replace(run.protocol, views=Views(2, 3, "first"), pooling=pooling)
+    protocol = replace(run.protocol, views=views, pooling=pooling)
     export(run, tmp_path / "out", protocol=protocol)
     check_scores(tmp_path / "out", run, protocol)
     path = write_video(tmp_path / "a.mp4", "red", frames=9)
     (ours,) = predict(run, [path], protocol)
     pairs = [{"name": name, "probability": probability} for name, probability in ours.top]
-    check_pairs(pairs, standalone.Predictor(tmp_path / "out").named(path, 5)["top"])
+    check_pairs(pairs, standalone.Predictor(tmp_path / "out").predict(path, 5)["top"])
 
 
 def calibrated(run, **changes):
@@ -215,9 +220,9 @@ def test_other_classes(world, say, tmp_path):
     path = world.images / "red" / "0.png"
     _, out, _ = say("predict", world.run, path, "--classes", "a kite, a bird", "--json")
     predictor = standalone.Predictor(tmp_path / "out")
-    check_pairs(json.loads(out)[0]["top"], predictor.named(path, 5)["top"])
+    check_pairs(json.loads(out)[0]["top"], predictor.predict(path, 5)["top"])
     with refuses(standalone.Refused, "folder"):
-        predictor.named(path.parent, 5)
+        predictor.predict(path.parent, 5)
 
 
 def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world):
@@ -325,10 +330,10 @@ def test_int8_without_training_files_and_a_model_that_differs_are_not_written(tm
 def test_no_number_is_no_parity():
     plain, none = np.array([[1.0, -np.inf]]), np.array([[np.nan, 0.0]])
     for ours, theirs in (([plain, none], [plain, plain]), ([plain, plain], [plain, none])):
-        furthest = parity._furthest(ours, theirs)
+        furthest = parity._furthest([*zip(ours, theirs, strict=True)])
         with refuses(RunError, "NaN"):
             parity.check_parity(Parity((1,), furthest, furthest, 0, True, 0, 0, 0))
-    assert parity._furthest([plain], [plain]) == 0
+    assert parity._furthest([(plain, plain)]) == 0
 
 
 def test_files_that_are_checked_are_from_the_whole_list(tmp_path):

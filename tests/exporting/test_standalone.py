@@ -12,28 +12,40 @@ import PIL.Image
 import pytest
 import torch
 
-from made import write_image, write_video
+from made import tiny_visual, write_image, write_video
 from messages import refuses
 from texthead.data.clips import ViewClips
-from texthead.data.protocol import Pixels, Views
-from texthead.data.sampling import CROP_COUNTS, Along, Origin, crop_offsets
+from texthead.data.protocol import Pixels, Protocol, Views
+from texthead.data.sampling import CROP_COUNTS, Along, Origin
+from texthead.data.transforms import view_crops
 from texthead.errors import MediaError
 from texthead.exporting import standalone
+from texthead.exporting.export import preprocessing
+from texthead.exporting.scorer import Scorer
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
 
 FILE = Path(standalone.__file__)
 PIXELS = Pixels(32, 36, "bicubic")
+VISUAL = tiny_visual()
+
+
+def scorer_of(frames: int, views: Views, pixels: Pixels) -> Scorer:
+    """Crops for a model that is not there."""
+    return Scorer(Recognizer(VISUAL, MeanPool(), torch.nn.Identity()), Protocol(frames, pixels, views))
 
 
 def settings_of(frames: int, views: Views, pixels: Pixels) -> dict:
     """The settings that preprocessing.json would hold."""
-    return {"frames": frames, "views": vars(views), **vars(pixels)}
+    return preprocessing(scorer_of(frames, views, pixels), "onnx")
 
 
 def both(path: Path, frames: int, views: Views, pixels: Pixels = PIXELS):
-    """(the library's views of a file or its error, predict.py's)."""
+    """(the library's views of a file or its error, those that the model cuts from predict.py's clips)."""
     ours = ViewClips([path], [0], frames=frames, views=views, pixels=pixels)[0][0]
     try:
-        alone = standalone.views_of(path, settings_of(frames, views, pixels))
+        clips = standalone.read_clips(path, settings_of(frames, views, pixels))
+        alone = scorer_of(frames, views, pixels).crops(torch.from_numpy(clips[None]))[0].numpy()
     except (standalone.Refused, av.error.FFmpegError) as error:
         alone = error
     return ours if isinstance(ours, MediaError) else ours.numpy(), alone
@@ -61,16 +73,20 @@ def test_frames_are_those_of_sampling(origin):
         for clips in (1, 2, 3, 4, 7):
             views = Views(clips, 1, origin)
             for length in (1, 2, 3, 7, 8, 9, 31, 100, 127, 128, 129, 300, 1001):
-                found = standalone.clips_of(length, settings_of(frames, views, PIXELS))
+                found = standalone.frame_indices(length, settings_of(frames, views, PIXELS))
                 assert found == views.frame_indices(length, frames), (length, frames, clips)
 
 
 @pytest.mark.parametrize("along", get_args(Along))
-def test_crops_are_those_of_sampling(along):
+def test_crops_in_the_model_are_those_of_the_library(along):
     for crops in CROP_COUNTS:
-        for width, height in ((32, 32), (33, 32), (57, 36), (36, 57), (341, 256), (256, 341), (999, 40)):
-            found = standalone.crops_of(width, height, settings_of(1, Views(1, crops, along=along), PIXELS))
-            assert found == crop_offsets(width, height, 32, crops, along)
+        short = 32 if crops == 3 and along == "long-side" else 36
+        for width, height in ((short, short), (short + 1, short), (57, short), (short, 57), (short, 254), (999, short)):
+            frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8))
+            found = scorer_of(2, Views(1, crops, along=along), PIXELS).crops(frames[None, None])[0]
+            assert torch.equal(
+                found, view_crops(frames.permute(0, 3, 1, 2), 32, min(width, height), crops, along=along)
+            )
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
@@ -201,13 +217,20 @@ def test_answers_and_sets_of_a_calibrated_model(tmp_path):
             "threshold": {"false_accept": 0.05, "probability": needed},
             "coverage": {"level": 0.9, "quantile": 1.5},
         }
-        found = predictor.named(path, 2)
+        found = predictor.predict(path, 2)
         assert [pair["name"] for pair in found["top"]] == ["a", "b"]
         assert [pair["probability"] for pair in found["top"]] == pytest.approx([0.866813, 0.117310], abs=1e-6)
         assert (found["answer"], found["set"]) == (answer, ["a", "b"])
-        assert (standalone.NONE in standalone.shown(found)) == (answer != "a")
+        assert (standalone.NONE in standalone.as_text(found)) == (answer != "a")
 
 
 def test_help_needs_no_model():
     done = subprocess.run([sys.executable, str(FILE), "--help"], capture_output=True, text=True, check=True)
     assert "FILE" in done.stdout
+
+
+def test_a_folder_of_another_format_is_refused(tmp_path):
+    for name in ("preprocessing", "classes", "thresholds"):
+        (tmp_path / f"{name}.json").write_text('{"format": 1}')
+    with refuses(SystemExit, str(tmp_path), "predict.py"):
+        standalone.Predictor(tmp_path)

@@ -22,5 +22,4 @@ ui          texthead ui
 demo        texthead demo
 score_table  the table of a run's score and the baselines
 model        the model that a command works with
-demo_run     what the demo does
 """

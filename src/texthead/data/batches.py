@@ -20,7 +20,7 @@ NO_ITEM = -100
 
 
 def epoch_batches(length: int, recipe: Recipe) -> "EpochBatches":
-    """The batches of a recipe, as this process takes its share of them."""
+    """Return this process's share of the batches of a recipe."""
     part = math.ceil(recipe.batch / recipe.accumulate)
     return EpochBatches(length, recipe.batch, part, seed=recipe.seed, rank=rank(), ranks=ranks())
 
@@ -49,7 +49,7 @@ class EpochBatches(torch.utils.data.Sampler):
         return math.ceil(self.length / self.batch)
 
     def steps(self) -> Iterator[tuple[int, int]]:
-        """(items of all processes, parts of each) of each optimiser step of the epoch, from `first_step` on."""
+        """Yield (items of all processes, parts of each) of each optimiser step of the epoch, from `first_step` on."""
         for start in range(self.first_step * self.batch, self.length, self.batch):
             items = min(self.batch, self.length - start)
             yield items, math.ceil(math.ceil(items / self.ranks) / self.part)
@@ -70,7 +70,7 @@ Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
 
 
 def collate(entries: Sequence[tuple[Tensor | MediaError, int, int]], *, blank: Tensor) -> Batch | MediaError:
-    """(clips, label indices, positions) of a batch, or the error of its first unreadable item.
+    """Return (clips, label indices, positions) of a batch, or the error of its first unreadable item.
 
     An empty part is one blank clip of no item: DDP and FSDP wait for a forward and a backward pass of all processes.
     """
@@ -86,7 +86,7 @@ def collate(entries: Sequence[tuple[Tensor | MediaError, int, int]], *, blank: T
 
 
 def read(batch: Batch | MediaError) -> Batch:
-    """The batch.
+    """Return the batch.
 
     Raises:
         MediaError: an item of it could not be read.
@@ -99,7 +99,7 @@ def read(batch: Batch | MediaError) -> Batch:
 def loader(
     clips: TrainClips | TrainFeatures, batches: EpochBatches, workers: int, device: torch.device
 ) -> torch.utils.data.DataLoader:
-    """What gives the batches in order; its generator is its own, so that workers leave the global one alone."""
+    """Return the data loader of the batches, with a generator of its own: workers leave the global one alone."""
     return data_loader(
         clips,
         workers,

@@ -31,7 +31,7 @@ class Item:
 
     @property
     def together(self) -> str:
-        """What it hangs together by: its group, or its own path where none is named."""
+        """The group key: the item's group if set, else its path."""
         return self.group or str(self.path)
 
 
@@ -67,32 +67,32 @@ class Dataset:
         return all(is_image(item.path) for item in self.items)
 
     def split(self, name: Split) -> "Dataset":
-        """The items of one split."""
+        """Return the items of one split."""
         return replace(self, items=tuple(item for item in self.items if item.split == name))
 
     def pick(self, positions: Sequence[int]) -> "Dataset":
-        """The items at the given positions."""
+        """Return the items at the given positions."""
         return replace(self, items=tuple(self.items[position] for position in positions))
 
     def with_classes(self, names: Sequence[str]) -> "Dataset":
-        """The items whose label is among the names."""
+        """Return the items whose label is among the names."""
         wanted = set(names)
         return replace(self, items=tuple(item for item in self.items if item.label in wanted))
 
     def k_shot(self, k: int, *, seed: int) -> "Dataset":
-        """Exactly k items a class, drawn from the seed alone."""
+        """Return exactly k items per class, drawn from the seed alone."""
         return self.pick(splits.k_shot(self.labels, k, seed=seed))
 
     def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
-        """All items of which each of some processes would draw k a class: a defect to measure, see `splits`."""
+        """Return the items of several processes that each draw k per class: a defect to measure, see `splits`."""
         return self.pick(splits.k_shot_per_process(self.labels, k, processes=processes, seed=seed))
 
     def fraction(self, part: float, *, seed: int) -> "Dataset":
-        """A part of each class's items, at least one, drawn from the seed alone; smaller parts lie in larger ones."""
+        """Return a seeded part of each class's items, at least one; smaller parts lie in larger ones."""
         return self.pick(splits.fraction(self.labels, part, seed=seed))
 
     def repeat(self, times: int) -> "Dataset":
-        """The items, `times` times over: an epoch of few items as long as one of many. Training draws each anew.
+        """Return the items `times` times over, for longer epochs. Training draws each copy anew.
 
         Draw first and repeat then: a draw from repeated items takes the same file more than once.
 
@@ -106,7 +106,7 @@ class Dataset:
         return replace(self, items=self.items * times)
 
     def with_drawn_split(self, part: float, *, seed: int) -> "Dataset":
-        """The same items with a held-out part of each class as "val" and the rest as "train"; groups stay whole.
+        """Return the items with a held-out part of each class as "val" and the rest as "train"; groups stay whole.
 
         Raises:
             DataError: a class from which nothing can be held out.
@@ -120,13 +120,13 @@ class Dataset:
 
 
 def splits_of(dataset: Dataset) -> dict[str, int]:
-    """Number of items of each split that occurs."""
+    """Return the number of items of each split that occurs."""
     counts = Counter(item.split for item in dataset.items)
     return {name: counts[name] for name in get_args(Split) if counts[name]}
 
 
 def label_indices(dataset: Dataset, names: Sequence[str]) -> list[int]:
-    """The place of each item's label among the names.
+    """Return the place of each item's label among the names.
 
     Raises:
         DataError: a label that is not among the names.

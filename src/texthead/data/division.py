@@ -21,7 +21,7 @@ class Division:
 
 
 def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) -> Division:
-    """The data's own splits, or a drawn one: seeded, stratified, groups whole.
+    """Return the data's own splits, or a drawn one: seeded, stratified, groups whole.
 
     Raises:
         DataError: no item to train on, or none to hold out, or a part to hold out of data that is divided already.
@@ -49,7 +49,7 @@ def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
 
 
 def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
-    """The items of two sources as one dataset: those of the first to train on, those of the second to validate.
+    """Return the items of two sources as one dataset: the first is for training, the second for validation.
 
     Raises:
         DataError: a source with several splits of its own, or an item that is in both.
@@ -67,24 +67,24 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
             f"{len(both)} of {len(val_set)} items of {val_set.source} are in {train_set.source} too "
             f"(the first: {both[0].path}): an item is trained on or scored, not both"
         )
-    said = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
+    notes = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
     contents = set(fingerprints([item.path for item in train_set.items])) - {""}
     prints = fingerprints([item.path for item in val_set.items])
     own = [place for place, content in enumerate(prints) if content not in contents]
     total, copies = len(val_set), sorted(set(range(len(val_set))) - set(own))
     if copies:
-        told = f"{val_set.source}: {len(copies)} of {total} items are copies of training items"
+        message = f"{val_set.source}: {len(copies)} of {total} items are copies of training items"
         if not own:
-            raise DataError(f"{told}: name other validation data")
-        said.append(f"{told} and not scored ({val_set.items[copies[0]].path})")
+            raise DataError(f"{message}: name other validation data")
+        notes.append(f"{message} and not scored ({val_set.items[copies[0]].path})")
         val_set = val_set.pick(own)
     classes = set(train_set.classes)
     other = [item for item in val_set.items if item.label not in classes]
     if other:
-        said.append(
+        notes.append(
             f"{val_set.source}: {len(other)} of {total} items are of classes without a training item "
             f"({other[0].label!r}) and not scored"
         )
     items = [replace(item, split="train") for item in train_set.items]
     items += [replace(item, split="val") for item in val_set.items]
-    return Dataset(tuple(items), train_set.source, tuple(said))
+    return Dataset(tuple(items), train_set.source, tuple(notes))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
@@ -14,16 +14,8 @@ HUB_PREFIX = "datasets:"
 _BATCH = 256
 
 
-class Row(NamedTuple):
-    """A labelled file of one split, by the names that texthead knows; None where the data has no splits."""
-
-    path: Path
-    label: str
-    split: str | None
-
-
-def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[Row], list[str]]:
-    """(the labelled files of `datasets:FOLDER` or `datasets:ID`, lines that a user should see).
+def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[tuple[Path, str, str | None]], list[str]]:
+    """Return (file, label, split if there are splits) of `datasets:FOLDER` or `datasets:ID`, and lines for the user.
 
     Pictures and videos that lie inside the data are written to the cache once, so that each item is a file; code of a
     dataset is never run.
@@ -58,14 +50,14 @@ def read_hub(source: str, *, split_names: Mapping[str, str]) -> tuple[list[Row],
         used[name] = _files(rows, visual, where), labels
     alone = [name.lower() for name in used] == ["train"]
     return [
-        Row(path, label, None if alone else split_names[name.lower()])
+        (path, label, None if alone else split_names[name.lower()])
         for name, (paths, labels) in used.items()
         for path, label in zip(paths, labels, strict=True)
     ], notes
 
 
 def _library() -> Any:
-    """The library, which is optional.
+    """Import the library, which is optional.
 
     From version 4 on it knows no code inside datasets any more.
     """
@@ -79,7 +71,7 @@ def _library() -> Any:
 
 
 def _loaded(library: Any, source: str) -> Any:
-    """A `Dataset`, or a `DatasetDict` of them by split."""
+    """Load a `Dataset`, or a `DatasetDict` of them by split."""
     name = source.removeprefix(HUB_PREFIX)
     saved = any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))
     try:
@@ -92,7 +84,7 @@ def _loaded(library: Any, source: str) -> Any:
 
 
 def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str, str, list[str]]:
-    """(the column of images or videos, the one of labels, a note where another could be meant)."""
+    """Return the column of images or videos, the one of labels, and a note if another could be meant."""
     visual = [name for name, kind in features.items() if isinstance(kind, library.Image | library.Video)]
     classes = [name for name, kind in features.items() if isinstance(kind, library.ClassLabel)]
     strings = [name for name, kind in features.items() if getattr(kind, "dtype", None) in ("string", "large_string")]
@@ -109,7 +101,7 @@ def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str
 
 
 def _labels(library: Any, rows: Any, column: str) -> list[str]:
-    """The label of each row, "" where it has none."""
+    """Return the label of each row, "" if it has none."""
     values = rows.select_columns([column])[:][column]
     kind = rows.features[column]
     if not isinstance(kind, library.ClassLabel):
@@ -118,7 +110,7 @@ def _labels(library: Any, rows: Any, column: str) -> list[str]:
 
 
 def _files(rows: Any, column: str, where: str) -> list[Path]:
-    """The file of each row: the one that it points at, or one that its bytes were written to, now or before."""
+    """Return the file of each row: the one that it points at, or one that its bytes are written to."""
     compute: Any = import_module("pyarrow.compute")
     folder = cache_dir() / "datasets" / rows._fingerprint
     written = {file.stem: file for file in folder.iterdir()} if folder.is_dir() else {}
@@ -151,6 +143,6 @@ def _local(name: str | None, row: str) -> Path:
 
 
 def _suffix(content: bytes, name: str | None, kind: str) -> str:
-    """By the content; what cannot be known gets a suffix under which reading it says so."""
+    """Return the suffix that fits the content; unknown content gets one under which reading it fails with a message."""
     given = Path(name or "").suffix.lower()
     return suffix_of(content) or (given if is_media(f"x{given}") else {"Image": ".png"}.get(kind, ".mp4"))

@@ -181,7 +181,7 @@ def prepare(
 
 
 def _folder_of(dataset: Dataset) -> Path | None:
-    """The folder of class folders that the data is read from, if it is one."""
+    """Return the folder of class folders that the data is read from, if it is one."""
     path = Path(dataset.source)
     return path.resolve() if dataset.source and path.is_dir() else None
 
@@ -201,7 +201,7 @@ def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
 
 
 def _row(place: int, item: Item) -> dict[str, Any]:
-    """What is kept of an item."""
+    """Return what an index keeps of an item."""
     return {
         "order": place,
         "label": item.label,
@@ -218,8 +218,8 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     Raises:
         DataError: it is for others, or holds something else.
     """
-    told = [FORMAT, asdict(options), [_row(place, item) for place, item in enumerate(dataset.items)]]
-    of = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    described = [FORMAT, asdict(options), [_row(place, item) for place, item in enumerate(dataset.items)]]
+    of = hashlib.sha256(json.dumps(described).encode()).hexdigest()
     mark = out / MARK
     if mark.is_file():
         if read_json(mark).get("of") != of:
@@ -236,7 +236,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
 
 
 def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
-    """What is kept of a shard that needs no more work: it is whole, and its files are as they were."""
+    """Return the record of a shard that needs no more work: it is whole and its files have not changed."""
     if not task.listing.is_file() or not task.tar.is_file():
         return None
     try:
@@ -254,7 +254,7 @@ def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
 
 
 def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]]:
-    """(number, what is kept) of each shard as it is finished.
+    """Write the shards and yield (number, record) of each when it is finished.
 
     Raises:
         RunError: a process ended, as where memory is short.
@@ -279,13 +279,13 @@ def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]
 
 
 def _begin_process() -> None:
-    """One thread; an interrupt is for the process that started this one."""
+    """Use one thread, and leave interrupts to the process that started this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
 def _write(task: _Task) -> _Done:
-    """What is kept of a shard, after putting it and the index beside it on the disk, each whole or not at all."""
+    """Write a shard and its index, each whole or not at all, and return its record."""
     clips, unreadable = [], []
     first = task.number * task.options.clips
     task.listing.unlink(missing_ok=True)  # It is of the tar before.
@@ -306,9 +306,9 @@ def _write(task: _Task) -> _Done:
             clips.append({**own, "print": fingerprint, **row})
     with task.tar.open("rb") as file:
         done = _Done(len(clips), task.tar.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), unreadable)
-    told = {"file": task.tar.name, "bytes": done.bytes, "sha256": done.sha256}
+    tar = {"file": task.tar.name, "bytes": done.bytes, "sha256": done.sha256}
     prints = [fingerprint for *_, fingerprint in task.items]
-    index = {"format": FORMAT, "tar": told, "clips": clips, "unreadable": unreadable, "prints": prints}
+    index = {"format": FORMAT, "tar": tar, "clips": clips, "unreadable": unreadable, "prints": prints}
     write_json(task.listing, index)
     return done
 
@@ -325,7 +325,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> int:
 def _write_index(
     dataset: Dataset, out: Path, options: ShardOptions, shards: Sequence[tuple[str, _Done]], lost: int
 ) -> None:
-    """The list of all shards, in the format of WebDataset's indexed reader, with our own part."""
+    """Write the list of all shards, in the format of WebDataset's indexed reader, with our own part."""
     listed = [
         {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
     ]
@@ -338,7 +338,7 @@ def _write_index(
 
 
 def encoded(path: Path, options: ShardOptions) -> tuple[str, bytes, dict[str, Any]]:
-    """(suffix, bytes, what is kept of where they came from) of one file as a clip.
+    """Return one file as a clip: its suffix, its bytes, and what the index keeps of their origin.
 
     Raises:
         MediaError: it cannot be read, or would be a larger clip than is read from a shard.
@@ -364,7 +364,7 @@ def encoded(path: Path, options: ShardOptions) -> tuple[str, bytes, dict[str, An
 
 
 def _small(media: Media, chosen: Sequence[int], short: int) -> UInt8[Tensor, "frames 3 height width"]:
-    """The chosen frames, scaled down; of large ones so few at a time that memory stays small."""
+    """Read the chosen frames, scaled down; of large ones so few at a time that memory stays small."""
     first = media.frames_at(chosen[:1])
     group = max(1, _LARGEST_GROUP // first.numel())
     parts = [chosen[start : start + group] for start in range(0, len(chosen), group)]
@@ -372,7 +372,7 @@ def _small(media: Media, chosen: Sequence[int], short: int) -> UInt8[Tensor, "fr
 
 
 def _rate(seconds: Sequence[float] | None) -> Fraction:
-    """Frames a second at which the chosen frames take as long as they did; 8 where nothing says."""
+    """Return the frame rate at which the chosen frames last as long as in the source; 8 if nothing tells."""
     if not seconds or len(seconds) < 2 or seconds[-1] <= seconds[0]:
         return Fraction(8)
     rate = Fraction((len(seconds) - 1) / (seconds[-1] - seconds[0])).limit_denominator(1000)
@@ -380,7 +380,7 @@ def _rate(seconds: Sequence[float] | None) -> Fraction:
 
 
 def motion_jpeg(frames: UInt8[Tensor, "frames 3 height width"], quality: int, *, rate: Fraction = Fraction(8)) -> bytes:
-    """The frames as Motion JPEG in an .avi, every one a key frame.
+    """Encode the frames as Motion JPEG in an .avi, every one a key frame.
 
     Differs: Pillow makes the pictures. FFmpeg's own encoder is no faster, and off by 1.4 grey levels instead of 0.8.
     """
@@ -399,7 +399,7 @@ def motion_jpeg(frames: UInt8[Tensor, "frames 3 height width"], quality: int, *,
 
 
 def jpeg(frame: UInt8[Tensor, "3 height width"], quality: int) -> bytes:
-    """A frame as a JPEG, its colours at half the resolution."""
+    """Encode a frame as a JPEG, its colours at half the resolution."""
     out = io.BytesIO()
     PIL.Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()).save(out, "JPEG", quality=quality)
     return out.getvalue()

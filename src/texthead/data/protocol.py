@@ -37,7 +37,7 @@ class Views:
 
     @classmethod
     def parse(cls, text: str, origin: Origin = "first", along: Along = "width") -> "Views":
-        """The views that "4x3" stands for: 4 clips, 3 crops.
+        """Parse views such as "4x3": 4 clips, 3 crops.
 
         Raises: DataError for text of another form.
         """
@@ -56,7 +56,7 @@ class Views:
         return self.clips * self.crops
 
     def frame_indices(self, length: int, num_frames: int) -> list[list[int]]:
-        """The frames of every clip, one list of `num_frames` a clip.
+        """Return the frames of every clip, one list of `num_frames` per clip.
 
         With origin "centre" each segment is cut into `clips` equal parts; clip k takes the middle of part k.
 

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 def read_list(
     source: Path, labels: LabelFile, *, root: Path | None, frame_template: str | None, suffix: str | None
 ) -> tuple[list[tuple[Path, str]], list[str]]:
-    """(path and class name of each line, notes on what does not agree).
+    """Return the path and class name of each line, and notes on what does not agree.
 
     A label is the place of its name in the label file, whatever the file's ids say: so the published code reads them.
 
@@ -60,7 +60,7 @@ def read_list(
 
 
 def _entries(source: Path) -> list[Entry]:
-    """The lines, all in the form of the first."""
+    """Parse the lines, all in the form of the first."""
     try:
         check_lines(source)
         text = read_text(source, most=MOST_BYTES_OF_LISTS)
@@ -96,7 +96,7 @@ def _check_labels(source: Path, entries: Sequence[Entry], labels: LabelFile) -> 
 
 
 def _path_end(source: Path, first: Entry, frame_template: str | None, suffix: str | None) -> str:
-    """What is put behind each path."""
+    """Return what to append to each path."""
     if frame_template is not None and suffix is not None:
         raise DataError(f"frame_template {frame_template!r} and suffix {suffix!r} both say what a path is: give one")
     if frame_template is not None:
@@ -138,7 +138,7 @@ def _label_notes(source: Path, entries: Sequence[Entry], labels: LabelFile) -> l
 
 
 def _folder_notes(source: Path, entries: Sequence[Entry], labels: LabelFile) -> list[str]:
-    """A note on paths that name another class than their label does: `kick/a.avi` with the label of `kick ball`."""
+    """Return a note on paths that name another class than their label: `kick/a.avi` with the label of `kick ball`."""
     places: dict[str, set[int]] = defaultdict(set)
     for place, name in enumerate(labels.names):
         places[_letters(name)].add(place)
@@ -147,25 +147,25 @@ def _folder_notes(source: Path, entries: Sequence[Entry], labels: LabelFile) -> 
         *words, last = entry.path.split("/")
         ucf = _UCF_NAME.match(last)
         words += ucf.groups() if ucf else ()
-        said = [(word, places[letters]) for word in words if (letters := _letters(word)) in places]
-        if said and not any(entry.label in meant for _, meant in said):
-            odd.append((entry, said[0][0]))
+        named = [(word, places[letters]) for word in words if (letters := _letters(word)) in places]
+        if named and not any(entry.label in meant for _, meant in named):
+            odd.append((entry, named[0][0]))
     if not odd:
         return []
-    entry, said = odd[0]
+    entry, named = odd[0]
     return [
         f"{source}: {len(odd)} of {len(entries)} paths name another class than their label (line {entry.line}: "
-        f"{entry.path} says {said!r}, label {entry.label} is {labels.names[entry.label]!r}): check {labels.path}"
+        f"{entry.path} says {named!r}, label {entry.label} is {labels.names[entry.label]!r}): check {labels.path}"
     ]
 
 
 def _letters(name: str) -> str:
-    """Letters and digits alone, lower case: what `Push_Up`, `push up` and `PushUp` share."""
+    """Return letters and digits alone, lower case: what `Push_Up`, `push up` and `PushUp` share."""
     return "".join(character for character in name.lower() if character.isalnum())
 
 
 def _count_notes(source: Path, claims: Sequence[tuple[Path, int]]) -> list[str]:
-    """A note on folders that hold another number of frames than the list says."""
+    """Return a note on folders that hold another number of frames than the list says."""
     with ThreadPoolExecutor(16) as pool:
         agree = list(pool.map(_holds, *zip(*claims, strict=True)))
     odd = [claim for claim, good in zip(claims, agree, strict=True) if not good]
@@ -179,7 +179,7 @@ def _count_notes(source: Path, claims: Sequence[tuple[Path, int]]) -> list[str]:
 
 
 def _holds(path: Path, frames: int) -> bool:
-    """Whether a folder holds so many frames, by the last one and the one after it; True where it is missing.
+    """Return whether a folder holds so many frames, by the last one and the one after it; True if it is missing.
 
     Worked example, 3 frames: files 1 2 3 agree, and so do 0 1 2; files 1 2 3 4 do not.
     """

@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def read_dataset(
     frame_template: str | None = None,
     suffix: str | None = None,
 ) -> Dataset:
-    """The labelled files that a folder of class folders, a manifest, a published list or a `datasets` source names.
+    """Read the labelled files of a folder of class folders, a manifest, a published list or a `datasets` source.
 
     So does a folder of prepared shards, or its address, as `http://host/shards`; its clips come in the order of the
     data that they were prepared from, so that draws from a seed are the same.
@@ -64,28 +64,28 @@ def read_dataset(
         if named is None:
             raise DataError(f"{path}: a list holds numbers: give labels, a CSV with id,name in their order")
         start = None if root is None else Path(root)
-        rows, notes = read_list(path, named, root=start, frame_template=frame_template, suffix=suffix)
-        return _checked(Dataset(tuple(Item(*row) for row in rows), str(path), tuple(notes)))
+        return _from_rows(path, *read_list(path, named, root=start, frame_template=frame_template, suffix=suffix))
     for option, value in (("root", root), ("frame_template", frame_template), ("suffix", suffix)):
         if value is not None:
             flag = f"--{option.replace('_', '-')}"
             raise DataError(f"{option} ({flag}) {str(value)!r} is for lists (.txt), and {source} is none: leave it out")
-    dataset = _read_hub(str(source)) if str(source).startswith(HUB_PREFIX) else _read_path(path)
+    if str(source).startswith(HUB_PREFIX):
+        dataset = _from_rows(source, *read_hub(str(source), split_names=_SPLIT_NAMES))
+    else:
+        dataset = _read_path(path)
     if named is None:
         return dataset
     names = {label: named.name_of(label) for label in dataset.classes}
     return replace(dataset, items=tuple(replace(item, label=names[item.label]) for item in dataset.items))
 
 
-def _read_hub(source: str) -> Dataset:
-    rows, notes = read_hub(source, split_names=_SPLIT_NAMES)
-    return _checked(Dataset(tuple(Item(*row) for row in rows), source, tuple(notes)))  # pyright: ignore[reportArgumentType]
+def _from_rows(source: str | Path, rows: Iterable[tuple], notes: Iterable[str]) -> Dataset:
+    return _checked(Dataset(tuple(Item(*row) for row in rows), str(source), tuple(notes)))
 
 
 def _read_path(path: Path) -> Dataset:
     if has_shards(path):
-        rows, notes = read_rows(path)
-        return _checked(Dataset(tuple(Item(*row) for row in rows), str(path), tuple(notes)))
+        return _from_rows(path, *read_rows(path))
     if path.is_file():
         return _read_manifest(path)
     if (path / "recipe.json").is_file():
@@ -125,7 +125,7 @@ def _read_manifest(path: Path) -> Dataset:
 
 
 def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, row) of each row of a CSV or TSV, one at a time; a row has a value for every column.
+    """Yield (line, row) of each row of a CSV or TSV; a row has a value for every column.
 
     Args:
         needed: the columns that must be there, and that no row may leave empty.
@@ -165,7 +165,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
 
 
 def _check_utf8(row: dict[str, str], manifest: Path) -> None:
-    """Nothing, if all of a row is UTF-8 but the path of a file that is there under these very bytes.
+    """Raise UnicodeEncodeError for text that is not UTF-8, unless it is the path of a file with exactly these bytes.
 
     Raises:
         UnicodeEncodeError: something else is not.
@@ -179,13 +179,13 @@ def _check_utf8(row: dict[str, str], manifest: Path) -> None:
 
 
 def _known(column: str) -> str:
-    """`Path` or ` label` as the known column that it means; any other name as it is."""
+    """Return the known column that `Path` or ` label` means; any other name as it is."""
     name = column.strip().lower()
     return name if name in ("path", "label", "split", "group") else column
 
 
 def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
-    """One row; paths are relative to the manifest's folder."""
+    """Return the item of a row; paths are relative to the manifest's folder."""
     named = (row.get("split") or "").strip().lower()
     if named and named not in _SPLIT_NAMES:
         raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
@@ -204,7 +204,7 @@ def _read_folders(root: Path) -> Dataset:
     roots = [(p, _SPLIT_NAMES[p.name.lower()]) for p in folders] if are_splits else [(root, None)]
     items: list[Item] = []
     notes: list[str] = []
-    told: set[Path] = set()
+    listed: set[Path] = set()
     for folder, split in roots:
         for class_folder in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
             there = sorted(p for p in class_folder.iterdir() if not p.name.startswith("."))
@@ -212,7 +212,7 @@ def _read_folders(root: Path) -> Dataset:
             media = [p for p in files if is_media(p)]
             # Links that lead nowhere or in a circle; pipes.
             lost = [p for p in there if is_media(p) and not p.is_file() and not p.is_dir()]
-            told |= {*lost}
+            listed |= {*lost}
             if lost:
                 notes.append(f"{class_folder}: names of media without a file behind them: {len(lost)} ({lost[0].name})")
             if not media:
@@ -223,15 +223,15 @@ def _read_folders(root: Path) -> Dataset:
                     f"{class_folder}: files that are not media: {len(files) - len(media)} ({', '.join(odd[:4])})"
                 )
             items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
-    told |= {item.path for item in items}
-    stray = [path for path in media_below(root) if path not in told]
+    listed |= {item.path for item in items}
+    stray = [path for path in media_below(root) if path not in listed]
     if stray:
         notes.append(f"{root}: {len(stray)} media files are not directly in a class folder and not used ({stray[0]})")
     return _checked(Dataset(tuple(items), str(root), tuple(notes)))
 
 
 def _checked(dataset: Dataset) -> Dataset:
-    """The dataset, if it holds items, each path once, and every item or none has a split."""
+    """Return the dataset if it holds items, each path once, and every item or none has a split."""
     if not dataset.items:
         raise DataError(
             f"{dataset.source}: no labelled videos or images found; expected CLASS/FILE or a CSV path,label"

@@ -6,7 +6,7 @@ counts from 0. A video shorter than a clip gives the same frame more than once.
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from texthead.errors import DataError
 
@@ -16,9 +16,12 @@ Along = Literal["width", "long-side"]
 
 CROP_COUNTS = (1, 3, 5, 10)
 
+# An int, or the symbolic one of a side that torch.export leaves open.
+Side = Any
+
 
 def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int]) -> list[int]:
-    """One random frame of each of `num_frames` equal segments, ascending; `randint(n)` draws from 0..n-1.
+    """Draw one frame of each of `num_frames` equal segments, ascending; `randint(n)` draws from 0..n-1.
 
     A video that is not longer than the clip gives all its frames and draws the rest from them.
 
@@ -36,7 +39,7 @@ def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int
 
 
 def first_in_segment(length: int, num_frames: int) -> list[int]:
-    """The first frame of each of `num_frames` equal segments.
+    """Return the first frame of each of `num_frames` equal segments.
 
     Worked example, length 10, 3 frames: segments 0-2, 3-5, 6-9 give 0 3 6.
     Length 2, 3 frames: 0 0 1.
@@ -49,7 +52,7 @@ def first_in_segment(length: int, num_frames: int) -> list[int]:
 
 
 def centre_in_segment(length: int, num_frames: int) -> list[int]:
-    """The frame in the middle of each of `num_frames` equal segments.
+    """Return the frame in the middle of each of `num_frames` equal segments.
 
     Worked example, length 10, 3 frames: middles 1.67, 5, 8.33 give 1 5 8.
     Length 2, 3 frames: 0 1 1.
@@ -62,7 +65,7 @@ def centre_in_segment(length: int, num_frames: int) -> list[int]:
 
 
 def clips_in_segments(length: int, num_frames: int, clips: int) -> list[list[int]]:
-    """One list of frames a clip: the first frames of the segments, shifted by up to one segment.
+    """Return one list of frames per clip: the first frames of the segments, shifted by up to one segment.
 
     The shifts are spread evenly from 0 to the last that fits, length / num_frames - 1.
 
@@ -83,7 +86,7 @@ def clips_in_segments(length: int, num_frames: int, clips: int) -> list[list[int
 
 
 def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> list[list[int]]:
-    """One list of frames a clip: every (window // num_frames)-th frame of windows spread over the video.
+    """Return one list of frames per clip: every (window // num_frames)-th frame of windows spread over the video.
 
     A window that reaches past the end goes on at frame 0.
 
@@ -103,8 +106,10 @@ def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> 
     return [[(start + i * stride) % length for i in range(num_frames)] for start in starts]
 
 
-def crop_offsets(width: int, height: int, size: int, crops: int, along: Along = "width") -> list[tuple[int, int, bool]]:
-    """(x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
+def crop_offsets(
+    width: Side, height: Side, size: int, crops: int, along: Along = "width"
+) -> list[tuple[Side, Side, bool]]:
+    """Return (x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
 
     1: the centre. 3: left, right, centre, at mid height. 5: upper left, upper right, lower left, lower right,
     centre. 10: those five, then the five mirrored. Several boxes lie on quarters, rounded down, of the room
@@ -120,13 +125,14 @@ def crop_offsets(width: int, height: int, size: int, crops: int, along: Along = 
     the width too, as published, though they nearly coincide; ViFi-CLIP's lie along the long side.
     Raises: DataError for a box larger than the picture, or another number of crops.
     """
-    if not 1 <= size <= min(width, height):
+    if size < 1 or width < size or height < size:
         raise DataError(f"a crop of {size} must fit in {width}x{height}; resize the short side to {size} or more")
     if crops not in CROP_COUNTS:
         raise DataError(f"crops must be 1, 3, 5 or 10, got {crops}")
     if crops == 1:
-        # Halves to the even number, as torchvision's CenterCrop has it.
-        return [(round((width - size) / 2), round((height - size) / 2), False)]
+        # Halves to the even number, as torchvision's CenterCrop rounds them.
+        x, y = (room // 2 + room % 4 // 3 for room in (width - size, height - size))
+        return [(x, y, False)]
     if crops == 3 and along == "long-side":
         x, y = (width - size) // 2, (height - size) // 2
         return [(x * k, y, False) if width >= height else (x, y * k, False) for k in (0, 2, 1)]
@@ -148,5 +154,5 @@ def _check(length: int, num_frames: int, clips: int = 1) -> None:
 
 
 def evenly(length: int, most: int) -> list[int]:
-    """At most `most` different frames, evenly placed: all of a short video, segment centres of a longer one."""
+    """Return at most `most` different frames, evenly placed: all of a short video, segment centres of a longer one."""
     return list(range(length)) if length <= most else centre_in_segment(length, most)

@@ -12,7 +12,7 @@ from texthead.errors import DataError
 
 
 def _by_label(labels: Sequence[str]) -> dict[str, list[int]]:
-    """The positions of each label, labels in sorted order."""
+    """Return the positions of each label, labels in sorted order."""
     positions: dict[str, list[int]] = defaultdict(list)
     for position, label in enumerate(labels):
         positions[label].append(position)
@@ -20,7 +20,7 @@ def _by_label(labels: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _shuffled(labels: Sequence[str], seed: int, *process: int) -> dict[str, list[int]]:
-    """The positions of each label in a random order that depends on the numbers and the label's place only."""
+    """Shuffle the positions of each label; the order depends on the numbers and the label's place only."""
     return {
         label: [positions[i] for i in np.random.default_rng([seed, place, *process]).permutation(len(positions))]
         for place, (label, positions) in enumerate(_by_label(labels).items())
@@ -28,7 +28,7 @@ def _shuffled(labels: Sequence[str], seed: int, *process: int) -> dict[str, list
 
 
 def k_shot(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
-    """Positions of exactly k items a class, ascending. The items of a smaller k are among those of a larger one.
+    """Draw exactly k items per class: ascending positions. Those of a smaller k are among those of a larger one.
 
     Source: Tables 8 and 10, K-shot C-way.
     Differs: the published code draws on each process, so that its K-shot on G processes sees up to G*K
@@ -41,7 +41,7 @@ def k_shot(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
 
 
 def k_shot_per_process(labels: Sequence[str], k: int, *, processes: int, seed: int) -> list[int]:
-    """Positions of all items that training on some processes sees where each draws its own k a class, ascending.
+    """Return the positions of all items that training sees if each process draws its own k per class, ascending.
 
     This is a defect, here to be measured: a "K-shot" on G processes is trained on K to G*K different items a class.
     Of 30 items a class, 8 draws of 2 hold 12.7 different ones on average: 30 * (1 - (28 / 30)**8). The first process
@@ -59,31 +59,29 @@ def k_shot_per_process(labels: Sequence[str], k: int, *, processes: int, seed: i
     return sorted({position for draw in draws for position in _first(k, draw)})
 
 
-def _first(k: int, shuffled: dict[str, list[int]]) -> list[int]:
-    """The first k positions of each label."""
+def _first(k: int, shuffled: dict[str, list[int]], *, at_most: bool = False) -> list[int]:
+    """Return the first k positions of each label; with `at_most` all of a label that has fewer."""
     if k < 1:
         raise DataError(f"k must be at least 1, got {k}")
     for label, positions in shuffled.items():
-        if len(positions) < k:
+        if len(positions) < k and not at_most:
             raise DataError(f"class {label!r} has {len(positions)} items < k = {k}: lower k or add items")
     return [position for positions in shuffled.values() for position in positions[:k]]
 
 
 def at_most(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
-    """Positions of k items a class, or of all where there are fewer, ascending.
+    """Draw k items per class, or all of a class that has fewer: ascending positions.
 
     Source: Sec. 4.2, "we first sample 60 videos from each class" for LDA.
 
     Raises:
         DataError: k below 1.
     """
-    if k < 1:
-        raise DataError(f"k must be at least 1, got {k}")
-    return sorted(position for positions in _shuffled(labels, seed).values() for position in positions[:k])
+    return sorted(_first(k, _shuffled(labels, seed), at_most=True))
 
 
 def fraction(labels: Sequence[str], part: float, *, seed: int) -> list[int]:
-    """Positions of a part of each class's items, at least one, ascending; smaller parts lie within larger ones.
+    """Draw a part of each class's items, at least one: ascending positions. Smaller parts lie within larger ones.
 
     Source: Fig. 3, label fractions.
 
@@ -99,7 +97,7 @@ def fraction(labels: Sequence[str], part: float, *, seed: int) -> list[int]:
 
 
 def hold_out(labels: Sequence[str], part: float, *, seed: int, groups: Sequence[Hashable] | None = None) -> list[int]:
-    """Positions of about `part` of each class's items to hold out of training, ascending.
+    """Draw about `part` of each class's items to hold out of training: ascending positions.
 
     At least one item a class is held out and at least one stays. With groups, a group is held out whole or not
     at all, so the part is met only roughly.
@@ -141,7 +139,7 @@ def hold_out(labels: Sequence[str], part: float, *, seed: int, groups: Sequence[
 
 
 def unseen_classes(names: Sequence[str], unseen: int, *, seed: int) -> tuple[list[str], list[str]]:
-    """Disjoint (seen, unseen) class names, both in their original order.
+    """Draw disjoint (seen, unseen) class names, both in their original order.
 
     Source: Tables 9 and 11 (K300 and K100, IN600 and IN400).
 
@@ -158,7 +156,7 @@ def unseen_classes(names: Sequence[str], unseen: int, *, seed: int) -> tuple[lis
 
 
 def half_classes(classes: int, seed: int) -> list[int]:
-    """The labels of a random half of the classes, in the order drawn; of an odd number the smaller half.
+    """Draw the labels of half of the classes, in the order drawn; of an odd number the smaller half.
 
     They are the halves of the published zero-shot code to the label: 101 classes and seed 0 begin 26, 86, 2, 55. Its
     protocol: with each of the seeds 0 to 9, keep the items of the half, score them among those of its classes that have

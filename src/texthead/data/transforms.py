@@ -66,7 +66,7 @@ class Augmentation:
 def augment(
     frames: UInt8[Tensor, "frames 3 height width"], spec: Augmentation, rng: np.random.Generator
 ) -> UInt8[Tensor, "frames 3 {spec.size} {spec.size}"]:
-    """The clip, cut, mirrored and greyed as `rng` says; the same for all its frames.
+    """Return the clip, cut, mirrored and greyed as `rng` draws; the same for all its frames.
 
     One call always takes the same number of draws, whatever they come to, so that a generator shared by
     several clips stays in step.
@@ -94,7 +94,7 @@ def augment(
 def short_side(
     frames: UInt8[Tensor, "frames 3 height width"], most: int, interpolation: Interpolation = "bicubic"
 ) -> UInt8[Tensor, "frames 3 new_height new_width"]:
-    """The clip with its short side scaled down to `most` pixels; a smaller one as it is."""
+    """Return the clip with its short side scaled down to `most` pixels; a smaller one as it is."""
     return frames if min(frames.shape[-2:]) <= most else _short_side(frames, most, interpolation)
 
 
@@ -107,7 +107,7 @@ def view_crops(
     along: Along = "width",
     squash: bool = False,
 ) -> UInt8[Tensor, "{crops} frames 3 {size} {size}"]:
-    """The `crops` test crops of a clip, in the order of `sampling.crop_offsets`.
+    """Return the `crops` test crops of a clip, in the order of `sampling.crop_offsets`.
 
     The short side is scaled to `resize` first, up or down; with `squash` both sides are. For three crops along the long
     side it is scaled to `size`, so that they cover the picture.
@@ -127,7 +127,7 @@ def view_crops(
 
 
 def _box_size(width: int, height: int, spec: Augmentation, attempts: np.ndarray) -> tuple[int, int]:
-    """The (width, height) of the first drawn box that fits, or the largest square if none does."""
+    """Return (width, height) of the first drawn box that fits, or of the largest square if none does."""
     for area, shape, swap in attempts:
         pixels = width * height * _between(spec.area, area)
         ratio = _between(spec.ratio, shape)
@@ -146,7 +146,7 @@ def _between(ends: tuple[float, float], share: float) -> float:
 def _cut(
     frames: UInt8[Tensor, "frames 3 height width"], width: int, height: int, across: float, down: float
 ) -> UInt8[Tensor, "frames 3 {height} {width}"]:
-    """A view of a box at `across` and `down`, 0..1 of the room beside it.
+    """Return a view of a box at `across` and `down`, 0..1 of the room beside it.
 
     Worked example, width 10, box 7: x is 0..3, so across 0.5 gives int(0.5 * 4) = 2.
     The four places are equally likely.
@@ -159,7 +159,7 @@ def _cut(
 def _short_side(
     frames: UInt8[Tensor, "frames 3 height width"], resize: int, interpolation: str
 ) -> UInt8[Tensor, "frames 3 new_height new_width"]:
-    """The clip with its short side scaled to `resize`, the long side in proportion, rounded down.
+    """Return the clip with its short side scaled to `resize`, the long side in proportion, rounded down.
 
     Worked example, 640x480 to 256: the width is 256 * 640 // 480 = 341.
     480x640 gives 256x341.
@@ -179,7 +179,7 @@ def _scale(
 
 
 def _gray(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 height width"]:
-    """The clip with all three channels at its brightness, rounded."""
+    """Return the clip with all three channels at its brightness, rounded."""
     luma = (frames.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round().to(torch.uint8)
     return luma[:, None].expand_as(frames)
 

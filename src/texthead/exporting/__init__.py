@@ -1,6 +1,7 @@
 """A run -> a folder that predicts without texthead.
 
 export      write the folder
+scorer      what the exported model computes: crops, encoder, temporal module, head
 parity      compare its probabilities with the run's
 int8        weights of eight bits
 model_card  the folder's README.md

@@ -1,6 +1,6 @@
 """A run as a folder that predicts without texthead.
 
-model.onnx or model.pt2    uint8 clips -> one score a class: encoder, temporal module, views and head in one
+model.onnx or model.pt2    uint8 clips -> one score a class: crops, normalisation, encoder, temporal module and head
 preprocessing.json         frames, views, sizes, normalisation
 classes.json               labels, names and the exact prompts
 thresholds.json            temperature, threshold and sets of a calibrated run
@@ -14,29 +14,27 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch.export import Dim
 
 from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import as_visual
-from texthead.errors import MediaError, RunError
+from texthead.errors import RunError
 from texthead.evaluation.calibration import Calibration
-from texthead.evaluation.evaluate import average_views
 from texthead.exporting import standalone
 from texthead.exporting.int8 import FRAMES, quantise, way_for
 from texthead.exporting.model_card import model_card
-from texthead.exporting.parity import Parity, check_parity, item_clips, parity
+from texthead.exporting.parity import Parity, check_parity, parity
+from texthead.exporting.scorer import Scorer
 from texthead.files import new_folder, write_json
 from texthead.media.shard import is_member
-from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalTransformer
 from texthead.parallel.progress import Progress
 from texthead.prediction.predict import calibration_for, protocol_of
@@ -48,20 +46,6 @@ To = Literal["onnx", "torch"]
 MODELS: dict[To, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
 
 
-class Scorer(nn.Module):
-    """uint8 clips -> one score a class, as `texthead predict` has it: the views of an item are averaged inside."""
-
-    def __init__(self, model: Recognizer, pooling: str):
-        super().__init__()
-        self.model = model
-        self.pooling = pooling
-
-    def forward(self, clips: UInt8[Tensor, "batch views frames 3 size size"]) -> Float[Tensor, "batch classes"]:
-        """Scores of each item."""
-        features = self.model.features(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
-        return average_views(features, self.model.head, pooling=self.pooling)  # pyright: ignore[reportArgumentType]
-
-
 def export(
     run: Run,
     out: str | Path,
@@ -71,9 +55,9 @@ def export(
     protocol: Protocol | None = None,
     progress: Progress | None = None,
 ) -> Parity:
-    """How far the exported model is from the run, after writing its folder; the folder is there whole or not at all.
+    """Write the folder of an exported run, whole or not at all, and return how far its model is from the run.
 
-    Any number of clips of any number of frames can be scored at once; views and sizes are fixed.
+    The model scores any number of items, of any number of frames, at once; views and sizes are fixed.
 
     Args:
         to: an ONNX model for onnxruntime, or a torch.export program for torch alone.
@@ -88,15 +72,16 @@ def export(
     out = Path(out)
     check_out(out, to, int8=int8)
     model, protocol = protocol_of(run, protocol)
-    scorer = Scorer(model.cpu().eval(), protocol.pooling).eval()
+    scorer = Scorer(model.cpu(), protocol).eval()
     with new_folder(out) as folder:
-        way = _write_model(folder, scorer, run, protocol, to, int8)
-        write_json(folder / "preprocessing.json", preprocessing(scorer, protocol, to))
+        settings = preprocessing(scorer, to)
+        way = _write_model(folder, scorer, run, settings, to, int8)
+        write_json(folder / "preprocessing.json", settings)
         write_json(folder / "classes.json", _classes(run))
         made, why = kept_calibration(run, protocol, promises=not int8)
         write_json(folder / "thresholds.json", thresholds(made, why))
         shutil.copyfile(standalone.__file__, folder / "predict.py")
-        found = parity(folder, scorer, run, protocol, progress)
+        found = parity(folder, scorer, run, progress)
         if not int8:
             check_parity(found)
         card = model_card(run, protocol, out.name, found, made=made, file=MODELS[to], int8=way)
@@ -105,7 +90,7 @@ def export(
 
 
 def check_out(out: Path, to: str, *, int8: bool) -> None:
-    """Nothing, if what is asked for can be made there.
+    """Raise RunError if the export cannot be made there.
 
     Raises:
         RunError: it cannot.
@@ -128,9 +113,9 @@ def check_out(out: Path, to: str, *, int8: bool) -> None:
 # ---- what is in the folder
 
 
-def _write_model(folder: Path, scorer: Scorer, run: Run, protocol: Protocol, to: To, int8: bool) -> str | None:
-    """How it was quantised, if it was; the model is written."""
-    program = traced(scorer, protocol)
+def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To, int8: bool) -> str | None:
+    """Write the model and return how it was quantised, if it was."""
+    program = traced(scorer)
     file = folder / MODELS[to]
     if to == "torch":
         torch.export.save(program, file)
@@ -145,68 +130,84 @@ def _write_model(folder: Path, scorer: Scorer, run: Run, protocol: Protocol, to:
         full = Path(scratch) / "full.onnx"
         written.save(full)
         way = way_for(full)
-        quantise(full, file, way, _training_clips(run, protocol) if way == "static" else [])
+        quantise(full, file, way, _training_clips(run, settings) if way == "static" else [])
     return way
 
 
-def _training_clips(run: Run, protocol: Protocol) -> list[np.ndarray]:
-    """Clips of training files that are still there, evenly placed."""
+def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
+    """Read clips of some training files that still exist, evenly placed."""
     there = [path for path in map(Path, sorted(run.trained_on)) if path.is_file() and not is_member(path)]
-    most = max(4, FRAMES // (protocol.frames * protocol.views.count))
-    found = item_clips([there[place] for place in evenly(len(there), most)], protocol)
-    return [clips for clips in found if not isinstance(clips, MediaError)]
+    most = max(4, FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
+    clips = []
+    for place in evenly(len(there), most):
+        with suppress(standalone.Refused, OSError):
+            clips.append(standalone.read_clips(there[place], settings)[None])
+    return clips
 
 
-def traced(scorer: Scorer, protocol: Protocol) -> torch.export.ExportedProgram:
-    """The model as a program of plain operations, for any number of items and of frames.
+def traced(scorer: Scorer) -> torch.export.ExportedProgram:
+    """Return the model as a program of plain operations, for any number of items and frames and any shape of frame.
 
     Raises:
         RunError: a model with steps that depend on its input's values.
     """
-    temporal, size = scorer.model.temporal, protocol.sizes.size
-    most = temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer) else None
-    example = torch.zeros(2, protocol.views.count, min(3, most or 3), 3, size, size, dtype=torch.uint8)
-    frames = torch.export.Dim("frames", max=most)  # pyright: ignore[reportArgumentType]
-    free = {0: torch.export.Dim("batch"), 2: frames}
+    size, most = scorer.protocol.sizes.size, _most_frames(scorer)
+    # No side is a multiple of another, so that nothing is taken for the same number.
+    shape = (2, scorer.protocol.views.clips, min(3, most or 3), size + 9, size + 27, 3)
+    free = {0: Dim("batch"), 2: Dim("frames", max=most), 3: Dim("height", min=size), 4: Dim("width", min=size)}  # pyright: ignore[reportArgumentType]
     try:
         with torch.no_grad(), _quiet():
-            return torch.export.export(scorer, (example,), dynamic_shapes={"clips": free})
-    except Exception as error:  # torch.export makes nearly every kind.
-        told = " ".join(str(error).split())[:200]
-        raise RunError(f"{as_visual(scorer.model.visual).spec.source}: cannot be exported ({told})") from error
+            return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
+    except Exception as error:  # torch.export raises nearly every kind.
+        message = " ".join(str(error).split())[:200]
+        raise RunError(f"{as_visual(scorer.model.visual).spec.source}: cannot be exported ({message})") from error
 
 
-def preprocessing(scorer: Scorer, protocol: Protocol, to: To) -> dict[str, object]:
-    """What `preprocessing.json` holds: all that `predict.py` does to a file, and what the model does itself."""
-    spec, temporal = as_visual(scorer.model.visual).spec, scorer.model.temporal
+def _most_frames(scorer: Scorer) -> int | None:
+    """Return the most frames that a clip may have, if there is a limit."""
+    temporal = scorer.model.temporal
+    return temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer) else None
+
+
+def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
+    """Return what `preprocessing.json` holds: what `predict.py` does to a file, and what the model does itself."""
+    spec, protocol = as_visual(scorer.model.visual).spec, scorer.protocol
+    pixels, views = protocol.sizes, protocol.views
     return {
-        "format": 1,
+        "format": 2,
         "model": MODELS[to],
         "input": {
             "name": "clips",
             "type": "uint8, RGB, 0-255",
-            "axes": ["batch", "views", "frames", "channels", "height", "width"],
-            "shape": ["any", protocol.views.count, "any", 3, protocol.sizes.size, protocol.sizes.size],
-            "most_frames": temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer) else None,
+            "axes": ["batch", "clips", "frames", "height", "width", "channels"],
+            "shape": ["any", views.clips, "any", f"{pixels.size} or more", f"{pixels.size} or more", 3],
+            "most_frames": _most_frames(scorer),
         },
         "output": {"name": "scores", "axes": ["batch", "classes"]},
         "frames": protocol.frames,
-        "views": asdict(protocol.views),
-        **asdict(protocol.sizes),
+        "views": asdict(views),
+        "resize": pixels.size if views.crops == 3 and views.along == "long-side" else pixels.resize,
+        "squash": pixels.squash,
+        "interpolation": pixels.interpolation,
         "antialias": True,
-        "in_the_model": {"mean": spec.mean, "std": spec.std, "views_averaged": protocol.pooling},
+        "in_the_model": {
+            "size": pixels.size,
+            "mean": spec.mean,
+            "std": spec.std,
+            "views_averaged": protocol.pooling,
+        },
     }
 
 
 def _classes(run: Run) -> dict[str, object]:
-    """What `classes.json` holds."""
+    """Return what `classes.json` holds."""
     if run.classes is not None:
         return {key: run.classes[key] for key in ("template", "classes")}
     return classes_json(run.model.head, None, run.recipe.template)  # pyright: ignore[reportArgumentType]
 
 
 def kept_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:
-    """(what of the run's calibration goes along, why not all of it); of int8, without `promises`, the temperature."""
+    """Return what of the run's calibration is exported, and why not all; without `promises` the temperature alone."""
     found, why = calibration_for(run, protocol)
     if found is not None and why is None and not promises:
         return found.without_promises(), "threshold and sets hold for scores without int8"
@@ -214,7 +215,7 @@ def kept_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[C
 
 
 def thresholds(found: Calibration | None, why: str | None) -> dict[str, object]:
-    """What `thresholds.json` holds: the temperature, and where they hold here the threshold and label sets."""
+    """Return what `thresholds.json` holds: the temperature, and, if they hold here, threshold and prediction sets."""
     if found is None:
         return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
     written = found.to_json()
@@ -224,7 +225,7 @@ def thresholds(found: Calibration | None, why: str | None) -> dict[str, object]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What exporters say on the way is for those who write them."""
+    """Silence what exporters print and log."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -16,7 +16,7 @@ FRAMES = 64
 
 
 def way_for(model: Path) -> Way:
-    """How a model is quantised: as suits what holds most of its weights, convolutions or products of matrices.
+    """Return how to quantise a model: as suits what holds most of its weights, convolutions or matrix products.
 
     Dynamic ranges cost convolutions more than eight bits give: EfficientNet-Lite0 ran eight times slower (LOG.md).
     """
@@ -34,17 +34,17 @@ def way_for(model: Path) -> Way:
 class _Clips:
     """Clips as onnxruntime's calibration reads them: None is the end."""
 
-    def __init__(self, clips: Sequence[UInt8[np.ndarray, "batch views frames 3 size size"]]):
+    def __init__(self, clips: Sequence[UInt8[np.ndarray, "batch clips frames height width 3"]]):
         self._clips = iter(clips)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next input of the model."""
+        """Return the next input of the model."""
         clip = next(self._clips, None)
         return None if clip is None else {"clips": clip}
 
 
 def kept_whole(model: Path) -> list[str]:
-    """The convolutions that a static quantisation leaves alone: those of each channel by itself, and the first half.
+    """Return the convolutions that a static quantisation leaves alone: the depthwise ones and the first half.
 
     They hold few of the weights, and eight bits there cost answers: of EfficientNet-Lite0's 80 clips of flying objects
     26 changed with all convolutions quantised, none without these (LOG.md).
@@ -57,7 +57,7 @@ def kept_whole(model: Path) -> list[str]:
 
 
 def quantise(
-    model: Path, out: Path, way: Way, clips: Sequence[UInt8[np.ndarray, "batch views frames 3 size size"]]
+    model: Path, out: Path, way: Way, clips: Sequence[UInt8[np.ndarray, "batch clips frames height width 3"]]
 ) -> None:
     """Write the model with int8 weights, one scale a channel.
 

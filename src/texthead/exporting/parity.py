@@ -1,20 +1,20 @@
-"""How far an exported model is from its run."""
+"""Compare an exported model with its run."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from torch import nn
+from torch import Tensor
 
 from texthead.data.clips import ViewClips
-from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.errors import MediaError, RunError
 from texthead.exporting import standalone
+from texthead.exporting.scorer import Scorer
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
 from texthead.media.shard import is_member
 from texthead.parallel.progress import Progress
@@ -47,66 +47,41 @@ class Parity:
     right_before: int
 
 
-def parity(folder: Path, scorer: nn.Module, run: Run, protocol: Protocol, progress: Progress | None = None) -> Parity:
-    """How far the model in the folder is from the run: on coarse noise, and on held-out files that are there."""
-    predictor = standalone.Predictor(folder)
+def parity(folder: Path, scorer: Scorer, run: Run, progress: Progress | None = None) -> Parity:
+    """Compare the folder's model with the run: on coarse noise, and on held-out files that still exist."""
+    predictor, protocol = standalone.Predictor(folder), scorer.protocol
     limit = predictor.settings["input"]["most_frames"]
     counts = sorted({min(count, limit or count) for count in (1, 2, protocol.frames, 2 * protocol.frames)})
-    ours, theirs = [], []
+    pairs = []
     for count in counts:
-        clips = noise_clips(2 if count == protocol.frames else 1, count, protocol)
-        ours.append(_scores(scorer, clips))
-        theirs.append(predictor.model(clips))
+        clips = noise_clips(2 if count == protocol.frames else 1, count, predictor.settings)
+        pairs.append((_scores(scorer, clips), predictor.model(clips)))
     files, labels = _held_out(run)
-    found, same, known = _on_files(predictor, scorer, files, protocol, progress)
-    ours += [own for own, _ in found]
-    theirs += [their for _, their in found]
-    targets = [labels[i] for i in known]
-    best = [(predictor.names[int(a.argmax())], predictor.names[int(b.argmax())]) for a, b in found]
+    views = ViewClips(files, [0] * len(files), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
+    same, best = True, []
+    for i, label in enumerate(labels):
+        own = views[i][0]
+        if not isinstance(own, MediaError):
+            clips = standalone.read_clips(files[i], predictor.settings)[None]
+            same = same and torch.equal(own[None], scorer.crops(torch.from_numpy(clips)))
+            pairs.append((_scores(scorer.of_views, own[None].numpy()), predictor.model(clips)))
+            best.append((*(predictor.names[int(scores.argmax())] for scores in pairs[-1]), label))
+        if progress:
+            progress(i + 1, len(files))
     return Parity(
         tuple(counts),
-        _furthest(ours, theirs),
-        _furthest([_softmax(a) for a in ours], [_softmax(b) for b in theirs]),
-        len(found),
+        _furthest(pairs),
+        _furthest([(_softmax(ours), _softmax(theirs)) for ours, theirs in pairs]),
+        len(best),
         same,
-        agree=sum(a == b for a, b in best),
-        right=sum(b == label for (_, b), label in zip(best, targets, strict=True)),
-        right_before=sum(a == label for (a, _), label in zip(best, targets, strict=True)),
+        agree=sum(own == exported for own, exported, _ in best),
+        right=sum(exported == label for _, exported, label in best),
+        right_before=sum(own == label for own, _, label in best),
     )
 
 
-def _on_files(
-    predictor: standalone.Predictor,
-    scorer: nn.Module,
-    files: Sequence[Path],
-    protocol: Protocol,
-    progress: Progress | None,
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], bool, list[int]]:
-    """(scores of the run and of the folder, whether all inputs were the same, which files could be read)."""
-    pairs, same, known = [], True, []
-    for i, clips in enumerate(item_clips(files, protocol)):
-        if not isinstance(clips, MediaError):
-            alone = standalone.views_of(files[i], predictor.settings)[None]
-            same = same and np.array_equal(clips, alone)
-            pairs.append((_scores(scorer, clips), predictor.model(alone)))
-            known.append(i)
-        if progress:
-            progress(i + 1, len(files))
-    return pairs, same, known
-
-
-def item_clips(
-    files: Sequence[Path], protocol: Protocol
-) -> Iterator[UInt8[np.ndarray, "1 views frames 3 size size"] | MediaError]:
-    """The model's input for each file, as the library reads it."""
-    clips = ViewClips(files, [0] * len(files), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
-    for place in range(len(files)):
-        views = clips[place][0]
-        yield views if isinstance(views, MediaError) else views[None].numpy()
-
-
 def _held_out(run: Run) -> tuple[list[Path], list[str]]:
-    """Some of the files that the run held out and that are still there, and their labels, evenly placed."""
+    """Return some of the run's held-out files that still exist, evenly placed, and their labels."""
     split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
     rows = zip(map(Path, split["held_out"]), split.get("held_out_labels", split["held_out"]), strict=True)
     there = [(path, label) for path, label in rows if path.is_file() and not is_member(path)]
@@ -114,23 +89,23 @@ def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     return [path for path, _ in chosen], [label for _, label in chosen]
 
 
-def noise_clips(items: int, frames: int, protocol: Protocol) -> UInt8[np.ndarray, "items views frames 3 size size"]:
-    """Coarse noise, in which an encoder sees something; the same for the same shape."""
-    rng, size = np.random.default_rng([items, frames]), protocol.sizes.size
-    coarse = rng.integers(0, 256, (items, protocol.views.count, frames, 3, 8, 8), dtype=np.uint8)
-    places = np.arange(size) * 8 // size
-    return np.ascontiguousarray(coarse[..., places, :][..., places])
+def noise_clips(items: int, frames: int, settings: dict) -> UInt8[np.ndarray, "items clips frames height width 3"]:
+    """Return coarse noise, in which an encoder sees something; the same for the same shape."""
+    rng, height = np.random.default_rng([items, frames]), settings["resize"]
+    coarse = rng.integers(0, 256, (items, settings["views"]["clips"], frames, 8, 8, 3), dtype=np.uint8)
+    down, across = (np.arange(side) * 8 // side for side in (height, height if settings["squash"] else 4 * height // 3))
+    return np.ascontiguousarray(coarse[..., down, :, :][..., across, :])
 
 
 @torch.inference_mode()
-def _scores(scorer: nn.Module, clips: UInt8[np.ndarray, "items views frames 3 size size"]) -> np.ndarray:
-    return scorer(torch.from_numpy(clips)).float().numpy()
+def _scores(score: Callable[[Tensor], Tensor], clips: np.ndarray) -> np.ndarray:
+    return score(torch.from_numpy(clips)).float().numpy()
 
 
-def _furthest(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
-    """The largest difference between two arrays of a pair; NaN where one holds a NaN. Equal infinities differ by 0."""
+def _furthest(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Return the largest difference within a pair; NaN if one holds a NaN. Equal infinities differ by 0."""
     with np.errstate(invalid="ignore"):
-        return float(np.max([np.where(a == b, 0.0, np.abs(a - b)).max() for a, b in zip(ours, theirs, strict=True)]))
+        return float(np.max([np.where(a == b, 0.0, np.abs(a - b)).max() for a, b in pairs]))
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
@@ -139,7 +114,7 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def check_parity(found: Parity) -> None:
-    """Nothing, if the written model is the run's.
+    """Raise RunError unless the written model is the run's.
 
     Raises:
         RunError: it differs by more than `TOLERANCE`, one of the two gives NaN, or predict.py reads files otherwise.

@@ -1,19 +1,20 @@
-"""Names what is in videos and images, by the exported model beside this file: python predict.py clip.mp4 photo.png
+"""Predict classes for videos and images with the exported model beside this file: python predict.py clip.mp4 photo.png
 
-It needs numpy, av, and onnxruntime (or torch, for a model.pt2), and nothing of texthead. Pictures other than PNG and
-BMP need pillow too: FFmpeg decodes JPEG and WebP to slightly other colours. Frames, crops and their pixels are those of
-`texthead predict`, to the bit; preprocessing.json beside this file says what they are.
+It needs numpy, av and onnxruntime (torch for a model.pt2), not texthead. Images other than PNG and BMP also need
+pillow: FFmpeg decodes JPEG and WebP to slightly different colours.
 
-Frames are chosen and scaled here and normalised in the model: its input is uint8 RGB, axes batch, views, frames,
-channels, height, width; its output one score a class. softmax(scores / temperature) are the probabilities.
+This program chooses frames and scales them, as preprocessing.json says, to the same pixels as `texthead predict`. The
+model crops, normalises and averages the views. Its input is uint8 RGB with the axes batch, clips, frames, height,
+width, channels; its output is one score per class. The probabilities are softmax(scores / temperature).
 """
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
@@ -22,10 +23,10 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+PILLOW_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 # Without pillow: stored without loss, and converted by FFmpeg to the same pixels.
 PLAIN_IMAGES = frozenset({".bmp", ".png"})
-
 PLAIN_FORMATS = frozenset({"rgb24", "bgr24", "rgba", "bgra", "bgr0", "gray", "pal8"})
 
 # Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
@@ -34,24 +35,18 @@ CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m
 # A picture's header can claim any size.
 MAX_SIDE, MAX_PIXELS, MAX_RATIO = 16_384, 89_478_485, 1000
 
-PILLOW_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-
 NONE = "none of these"
-
-Clips = list[list[int]]
-
-Choose = Callable[[int], Clips]
 
 
 class Refused(ValueError):
     """A file that cannot be read whole, or not to the pixels that the model was tested with."""
 
 
-# ---- which frames and which crops
+# ---- file -> frames
 
 
-def clips_of(length: int, settings: dict) -> Clips:
-    """The frames of each clip of a video of `length` frames, counted from 0."""
+def frame_indices(length: int, settings: dict) -> list[list[int]]:
+    """Return the frames of each clip of a video of `length` frames, counted from 0."""
     frames, clips, origin = settings["frames"], settings["views"]["clips"], settings["views"]["origin"]
     if origin == "centre":
         parts = [(2 * i + 1) * length // (2 * frames * clips) for i in range(frames * clips)]
@@ -64,40 +59,8 @@ def clips_of(length: int, settings: dict) -> Clips:
     return [[shift + i * length // frames for i in range(frames)] for shift in shifts]
 
 
-def crops_of(width: int, height: int, settings: dict) -> list[tuple[int, int, bool]]:
-    """(x, y, mirrored) of each crop of a scaled picture."""
-    size, crops = settings["size"], settings["views"]["crops"]
-    across, down = width - size, height - size
-    if crops == 1:
-        return [(round(across / 2), round(down / 2), False)]
-    if crops == 3 and settings["views"]["along"] == "long-side":
-        x, y = across // 2, down // 2
-        return [(x * k, y, False) if width >= height else (x, y * k, False) for k in (0, 2, 1)]
-    x, y = across // 4, down // 4
-    places = [(0, 2), (4, 2), (2, 2)] if crops == 3 else [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2)]
-    corners = [(x * i, y * j) for i, j in places]
-    return [(*corner, mirrored) for mirrored in ((False, True) if crops == 10 else (False,)) for corner in corners]
-
-
-# ---- file -> frames
-
-
-def read_frames(path: Path, choose: Choose) -> tuple[np.ndarray, Clips]:
-    """(each frame that is needed, once: frames height width RGB uint8; the places of each clip's frames among them)."""
-    if path.suffix.lower() in IMAGES:
-        found = {0: read_image(path)}
-        clips = choose(1)
-    else:
-        clips, found = read_video(path, choose)
-    place = {index: i for i, index in enumerate(sorted(found))}
-    pictures = [found[index] for index in sorted(found)]
-    if len({picture.shape for picture in pictures}) > 1:
-        raise Refused("its frames change size; encode it again at one size")
-    return np.stack(pictures), [[place[index] for index in clip] for clip in clips]
-
-
 def read_image(path: Path) -> np.ndarray:
-    """The picture, upright, RGB."""
+    """Return the picture, upright, RGB."""
     try:
         import PIL.Image
         import PIL.ImageOps
@@ -119,14 +82,14 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def check_size(width: int, height: int) -> None:
-    """Nothing, if `texthead predict` reads a picture of so many pixels."""
+    """Raise Refused if the picture has more pixels than `texthead predict` reads."""
     short, long = sorted((width, height))
     if long > MAX_SIDE or width * height > MAX_PIXELS or long > MAX_RATIO * short:
         raise Refused(f"claims {width}x{height} pixels, too many or too long to be read; scale it down or cut it")
 
 
 def read_plain_image(path: Path) -> np.ndarray:
-    """The picture of a PNG or BMP without pillow, where FFmpeg is sure to give the same pixels."""
+    """Return the picture of a PNG or BMP without pillow, if FFmpeg is sure to decode it to the same pixels."""
     if path.suffix.lower() not in PLAIN_IMAGES or b"eXIf" in path.read_bytes():
         raise Refused("this kind of picture needs pillow (pip install pillow): FFmpeg decodes it to other pixels")
     with av.open(str(path.absolute()), options={"protocol_whitelist": "file"}) as container:
@@ -138,7 +101,7 @@ def read_plain_image(path: Path) -> np.ndarray:
 
 
 def open_video(path: Path) -> tuple[Any, Any]:
-    """(the open file, its best video stream), decoding in one thread."""
+    """Return the open file and its best video stream, set to decode in one thread."""
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     container = av.open(str(path.absolute()), options=options)
     stream = container.streams.best("video")
@@ -150,69 +113,59 @@ def open_video(path: Path) -> tuple[Any, Any]:
     return container, stream
 
 
-def read_video(path: Path, choose: Choose) -> tuple[Clips, dict[int, np.ndarray]]:
-    """(the frames of each clip, the picture of each of them), decoded in order from the first keyframe."""
+def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, np.ndarray]]:
+    """Return the frame indices of each clip and the picture of each index, decoded from the first keyframe on."""
     times = frame_times(path)
-    clips = choose(len(times))
-    wanted = {index for clip in clips for index in clip}
-    found: dict[int, np.ndarray] = {}
+    clips = frame_indices(len(times), settings)
+    wanted = set(itertools.chain(*clips))
+    pictures: dict[int, np.ndarray] = {}
     reformatter = VideoReformatter()
     for index, frame in enumerate(decoded(path)):
         if index in wanted:
             if frame.pts != times[index]:
                 raise Refused(f"frame {index} is shown at another time than listed; encode it again")
             check_size(frame.width, frame.height)
-            found[index] = upright(reformatter.reformat(frame, format="rgb24", threads=1), frame.rotation)
-        if len(found) == len(wanted):
-            return clips, found
-    raise Refused(f"frame {min(wanted - set(found))} of {len(times)} is listed but does not decode; encode it again")
-
-
-class Listed(NamedTuple):
-    """What stays known of a packet."""
-
-    pts: int | None
-    is_key: bool
-    is_shown: bool
-    is_whole: bool
+            pictures[index] = upright(reformatter.reformat(frame, format="rgb24", threads=1), frame.rotation)
+        if len(pictures) == len(wanted):
+            return clips, pictures
+    raise Refused(f"frame {min(wanted - set(pictures))} of {len(times)} is listed but does not decode; encode it again")
 
 
 def frame_times(path: Path) -> Sequence[int | None]:
-    """When each frame is shown, in ticks: from the packets if they tell it, else by decoding all of them."""
+    """Return when each frame is shown, in ticks: from the packets if they are unambiguous, else from decoding."""
     container, stream = open_video(path)
     with container:
         codec = stream.codec_context
-        listed = [as_listed(packet, codec.name) for packet in container.demux(stream) if packet.size]
-        if not any(packet.is_shown for packet in listed):
+        packets = [
+            (packet.pts, packet.is_keyframe, is_shown(packet, codec.name), packet.is_corrupt)
+            for packet in container.demux(stream)
+            if packet.size
+        ]
+        if not any(visible for _, _, visible, _ in packets):
             raise Refused("its video stream shows no frame; export it again")
-        if len(stream.index_entries) > len(listed) or not listed[-1].is_whole:
+        if len(stream.index_entries) > len(packets) or packets[-1][3]:
             raise Refused("cut short: its header lists more frames than are there; fetch or copy it again")
         # An .avi stores no presentation times: FFmpeg guesses them, wrongly where frames are reordered.
         guessed = container.format.name == "avi" and codec.has_b_frames
-    first = next((i for i, packet in enumerate(listed) if packet.is_key), 0)
-    ticks = [packet.pts for packet in listed[first:] if packet.pts is not None]
-    shown = [packet.pts for packet in listed[first:] if packet.is_shown and packet.pts is not None]
+    first = next((i for i, packet in enumerate(packets) if packet[1]), 0)
+    ticks = [pts for pts, *_ in packets[first:]]
+    shown = [pts for pts, _, visible, _ in packets[first:] if visible]
     # Of two frames at one time, or one before the first keyframe, only decoding tells which are shown.
-    unique = len(ticks) == len(listed) - first and len(set(shown)) == len(shown) > 0
-    sure = unique and not guessed and min(shown) >= ticks[0]
-    return sorted(shown) if sure else [frame.pts for frame in decoded(path)]
+    if guessed or None in ticks or not 0 < len(set(shown)) == len(shown) or min(shown) < ticks[0]:
+        return [frame.pts for frame in decoded(path)]
+    return sorted(shown)
 
 
-def as_listed(packet: av.Packet, codec: str) -> Listed:
-    """What to know of a packet; vp8 says by a bit of its own that a picture is never shown."""
-    hidden = packet.is_discard or (codec == "vp8" and not memoryview(packet)[0] & 0x10)
-    return Listed(packet.pts, packet.is_keyframe, not hidden, not packet.is_corrupt)
+def is_shown(packet: av.Packet, codec: str) -> bool:
+    """Return whether a player shows the packet's frame; vp8 has a bit of its own for hidden frames."""
+    return not (packet.is_discard or (codec == "vp8" and not memoryview(packet)[0] & 0x10))
 
 
 def decoded(path: Path) -> Iterator[av.VideoFrame]:
-    """The frames of a video in the order that they are shown, from the first keyframe on."""
+    """Yield the frames of a video in the order that they are shown, from the first keyframe on."""
     container, stream = open_video(path)
     with container:
-        begun = False
-        for packet in container.demux(stream):
-            begun = begun or packet.is_keyframe
-            if not begun and packet.size:
-                continue
+        for packet in itertools.dropwhile(lambda p: p.size and not p.is_keyframe, container.demux(stream)):
             for frame in stream.codec_context.decode(packet if packet.size else None):
                 if frame.is_corrupt:
                     raise Refused(f"the frame at {frame.time} s is damaged; fetch or encode the file again")
@@ -220,113 +173,97 @@ def decoded(path: Path) -> Iterator[av.VideoFrame]:
 
 
 def upright(frame: av.VideoFrame, degrees: int) -> np.ndarray:
-    """The picture, turned as the container says."""
+    """Return the picture, turned as the container says."""
     turns = round(degrees / 90)
     if abs(degrees - 90 * turns) > 1:
         raise Refused(f"rotated by {degrees} degrees, not a multiple of 90; encode it upright")
     return np.rot90(frame.to_ndarray(), turns)
 
 
-# ---- frames -> views
+# ---- frames -> clips
 
 
-def resize_matrix(old: int, new: int, bicubic: bool) -> tuple[np.ndarray, int]:
-    """(new x old whole numbers, their bits): an antialiased resize along one side.
+def resized(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
+    """Return uint8 `rows`, antialiased, with `new` entries along the first axis.
 
-    The same whole numbers as torch's and Pillow's, so that pixels are the same to the bit.
+    The weights are the same whole numbers as torch's and Pillow's, so that pixels are the same to the bit.
     """
-    scale = old / new
+    old, scale = len(rows), len(rows) / new
     wide = max(scale, 1.0)
     support = (2.0 if bicubic else 1.0) * wide
     centres = scale * (np.arange(new) + 0.5)
-    first = np.maximum((centres - support + 0.5).astype(np.int64), 0)
-    last = np.minimum((centres + support + 0.5).astype(np.int64), old)
-    pixels = np.arange(old)
-    raw = (_cubic if bicubic else _triangle)(np.abs((pixels - centres[:, None] + 0.5) / wide))
-    raw[(pixels < first[:, None]) | (pixels >= last[:, None])] = 0
-    weights = raw / raw.sum(1, keepdims=True)
+    taps = (centres - support + 0.5).astype(np.int64) + np.arange(int(2 * support) + 2)[:, None]
+    weights = kernel(np.abs((taps - centres + 0.5) / wide), bicubic) * ((taps >= 0) & (taps < old))
+    weights /= weights.sum(0)
     bits = next(b for b in range(23) if b == 22 or int(0.5 + weights.max() * 2 ** (b + 1)) >= 2**15)
-    return np.trunc(weights * 2**bits + np.where(weights < 0, -0.5, 0.5)), bits
+    whole = np.trunc(weights * 2**bits + np.copysign(0.5, weights)).astype(np.int32)
+    total = np.full((new, *rows.shape[1:]), 2 ** (bits - 1), np.int32)
+    for places, factors in zip(taps.clip(0, old - 1), whole, strict=True):
+        total += factors[:, None, None] * rows[places]
+    return (total >> bits).clip(0, 255).astype(np.uint8)
 
 
-def _triangle(x: np.ndarray) -> np.ndarray:
-    return np.maximum(1 - x, 0)
-
-
-def _cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = (((x - 5) * x + 8) * x - 4) * a
+def kernel(x: np.ndarray, bicubic: bool) -> np.ndarray:
+    """Return the weight of a pixel at distance `x`: a triangle, or the cubic with a = -0.5."""
+    if not bicubic:
+        return np.maximum(1 - x, 0)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * -0.5
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
 def scaled(frame: np.ndarray, height: int, width: int, bicubic: bool) -> np.ndarray:
-    """A frame of another size: first along the width, then along the height, each time rounded to uint8."""
+    """Return the frame at another size: first along the width, then along the height, each time rounded to uint8."""
     for axis, new in ((1, width), (0, height)):
         if frame.shape[axis] != new:
-            matrix, bits = resize_matrix(frame.shape[axis], new, bicubic)
-            rows = np.moveaxis(frame, axis, 0)
-            # Whole numbers below 2^53, so that the sums are exact in any order.
-            total = banded(matrix, rows.reshape(len(rows), -1).astype(np.float64)) / 2**bits
-            made = np.floor(total + 0.5).clip(0, 255).astype(np.uint8)
-            frame = np.moveaxis(made.reshape(new, *rows.shape[1:]), 0, axis)
+            frame = np.moveaxis(resized(np.moveaxis(frame, axis, 0), new, bicubic), 0, axis)
     return frame
 
 
-def banded(matrix: np.ndarray, values: np.ndarray, together: int = 16) -> np.ndarray:
-    """matrix @ values, of a matrix whose rows are zero but for a stretch that moves on."""
-    parts = []
-    for start in range(0, len(matrix), together):
-        rows = matrix[start : start + together]
-        used = np.flatnonzero(rows.any(0))
-        parts.append(rows[:, used[0] : used[-1] + 1] @ values[used[0] : used[-1] + 1])
-    return np.concatenate(parts)
+def read_clips(path: Path, settings: dict) -> np.ndarray:
+    """Return the model's input for a file: clips frames height width channels, the short side `resize`."""
+    if path.suffix.lower() in IMAGES:
+        clips, pictures = frame_indices(1, settings), {0: read_image(path)}
+    else:
+        clips, pictures = read_video(path, settings)
+    if len({picture.shape for picture in pictures.values()}) > 1:
+        raise Refused("its frames change size; encode it again at one size")
+    height, width, _ = next(iter(pictures.values())).shape
+    side, short, bicubic = settings["resize"], min(height, width), settings["interpolation"] == "bicubic"
+    size = (side, side) if settings["squash"] else (side * height // short, side * width // short)
+    small = {index: scaled(picture, *size, bicubic) for index, picture in pictures.items()}
+    return np.array([[small[index] for index in clip] for clip in clips])
 
 
-def views_of(path: Path, settings: dict) -> np.ndarray:
-    """The model's input for a file: views frames channels height width; clip by clip, crops inside."""
-    frames, clips = read_frames(path, lambda length: clips_of(length, settings))
-    height, width = frames.shape[1:3]
-    size, short, views = settings["size"], min(height, width), settings["views"]
-    resize = size if views["crops"] == 3 and views["along"] == "long-side" else settings["resize"]
-    new = (resize, resize) if settings["squash"] else (resize * height // short, resize * width // short)
-    frames = np.stack([scaled(frame, *new, settings["interpolation"] == "bicubic") for frame in frames])
-    crops = []
-    for x, y, mirrored in crops_of(frames.shape[2], frames.shape[1], settings):
-        crop = frames[:, y : y + size, x : x + size]
-        crops.append(crop[:, :, ::-1] if mirrored else crop)
-    views = [crop[clip] for clip in clips for crop in crops]
-    return np.ascontiguousarray(np.stack(views).transpose(0, 1, 4, 2, 3))
+# ---- clips -> classes
 
 
-# ---- views -> names
+def load_model(file: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the model as a function: batch clips frames height width channels -> batch classes."""
+    if file.suffix == ".pt2":
+        import torch
 
+        program = torch.export.load(file).module()
+        return lambda clips: program(torch.from_numpy(clips)).detach().numpy()
+    import onnxruntime
 
-def load_model(folder: Path, settings: dict) -> Callable[[np.ndarray], np.ndarray]:
-    """The model as a function: batch views frames channels height width -> batch classes."""
-    file = folder / settings["model"]
-    if file.suffix == ".onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        return lambda clips: np.asarray(session.run(None, {"clips": clips})[0])
-    import torch
-
-    program = torch.export.load(file).module()
-    return lambda clips: program(torch.from_numpy(clips)).detach().numpy()
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return lambda clips: np.asarray(session.run(None, {"clips": clips})[0])
 
 
 class Predictor:
-    """The model of an exported folder, ready to name files."""
+    """Predict classes with the model of an exported folder."""
 
     def __init__(self, folder: Path):
-        read = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("preprocessing", "classes")}
-        self.settings = read["preprocessing"]
-        self.names = [entry["label"] for entry in read["classes"]["classes"]]
-        self.thresholds = json.loads((folder / "thresholds.json").read_text("utf-8"))
-        self.model = load_model(folder, self.settings)
+        names = ("preprocessing", "classes", "thresholds")
+        self.settings, classes, self.thresholds = (json.loads((folder / f"{n}.json").read_text("utf-8")) for n in names)
+        if self.settings["format"] != 2:
+            sys.exit(f"{folder} was exported by another version of texthead: use the predict.py in that folder")
+        self.names = [entry["label"] for entry in classes["classes"]]
+        self.model = load_model(folder / self.settings["model"])
 
-    def scores(self, path: Path) -> np.ndarray:
-        """One score a class.
+    def predict(self, path: Path, top: int) -> dict:
+        """Return the best classes of a file; with a calibration also the answer and the prediction set, if it has them.
 
         Raises:
             Refused: a file that cannot be read whole, or not to the pixels of `texthead predict`.
@@ -334,14 +271,11 @@ class Predictor:
         if path.is_dir():
             raise Refused("is a folder; name the files in it")
         try:
-            return self.model(views_of(path, self.settings)[None])[0].astype(np.float64)
+            clips = read_clips(path, self.settings)
         except (FFmpegError, OSError, StopIteration) as error:
             why = getattr(error, "strerror", None) or error
             raise Refused(f"cannot be read ({why}); fetch or encode it again") from error
-
-    def named(self, path: Path, top: int) -> dict:
-        """The best names of a file; of a calibrated model also its answer and its label set, where it has them."""
-        scores = self.scores(path)
+        scores = self.model(clips[None])[0].astype(np.float64)
         odds = np.exp((scores - scores.max()) / self.thresholds["temperature"])
         values = odds / odds.sum()
         order = np.argsort(-scores, kind="stable")
@@ -355,8 +289,8 @@ class Predictor:
         return found
 
 
-def shown(found: dict) -> str:
-    """What is said of a file, for people."""
+def as_text(found: dict) -> str:
+    """Return the lines about a file."""
     if "error" in found:
         return f"{found['path']}\n  not read: {found['error']}"
     lines = [f"  {100 * pair['probability']:5.1f} %  {pair['name']}" for pair in found["top"]]
@@ -365,20 +299,20 @@ def shown(found: dict) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 where a file cannot be read."""
-    parser = argparse.ArgumentParser(prog="predict.py", description="Name what is in videos and images.")
+    """Return the exit code: 0, or 2 if a file cannot be read."""
+    parser = argparse.ArgumentParser(prog="predict.py", description="Predict classes for videos and images.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--top", type=int, default=5, help="names a file (default: 5)")
-    parser.add_argument("--json", action="store_true", help="JSON, one line a file")
-    parser.add_argument("--model", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="the exported one")
+    parser.add_argument("--top", type=int, default=5, help="classes per file (default: 5)")
+    parser.add_argument("--json", action="store_true", help="JSON, one line per file")
+    parser.add_argument("--model", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="exported folder")
     options = parser.parse_args(argv)
     predictor, failed = Predictor(options.model), False
     for path in options.files:
         try:
-            found = predictor.named(path, max(1, options.top))
+            found = predictor.predict(path, max(1, options.top))
         except Refused as error:
             failed, found = True, {"path": str(path), "error": str(error)}
-        print(json.dumps(found, ensure_ascii=False) if options.json else shown(found), flush=True)
+        print(json.dumps(found, ensure_ascii=False) if options.json else as_text(found), flush=True)
     return 2 if failed else 0
 
 

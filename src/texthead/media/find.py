@@ -9,7 +9,7 @@ from texthead.media.shard import has_shards, is_there, read_rows
 
 
 def media_below(folder: Path) -> list[Path]:
-    """The videos and images in a folder and all below it, sorted; what is hidden (`.name`) is passed over.
+    """Return the videos and images in a folder and all below it, sorted, without hidden ones (`.name`).
 
     A link that leads nowhere is among them: it is an error where it is read.
     """
@@ -18,7 +18,7 @@ def media_below(folder: Path) -> list[Path]:
 
 
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
-    """The files that are named, and the videos and images in the folders that are named (below them too), sorted.
+    """Return the given files, and the videos and images in the given folders and below them, sorted.
 
     A name with a place for a number, `v1/img_{:05d}.jpg`, is one clip of frames. Of prepared shards all clips are
     named. Hidden files and folders are passed over, unless they are named.

@@ -14,7 +14,7 @@ from texthead.media.shard import is_member, member
 
 
 def content_digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes; of a folder of frames that of all files' in the order of their numbers.
+    """Return the SHA-256 of a file's bytes; of a folder of frames that of its files' in the order of their numbers.
 
     Raises:
         OSError: the file cannot be read.
@@ -34,7 +34,7 @@ def _sha256(file: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """A digest of a file's size and its first and last 64 kB, whatever its name; "" if it cannot be read.
+    """Return a digest of a file's size and its first and last 64 kB, whatever its name; "" if it cannot be read.
 
     It is equal for copies: it tells which files a run has seen without reading them whole. Of a folder of frames it
     takes the names and so the number of all frames, and the same of eight frames, evenly placed. A clip in a shard has
@@ -73,6 +73,6 @@ def _frames_fingerprint(path: Path, most: int = 8) -> str:
 
 
 def fingerprints(paths: Sequence[Path]) -> list[str]:
-    """The fingerprint of each file or folder of frames, read by several threads."""
+    """Return the fingerprint of each file or folder of frames, read by several threads."""
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(fingerprint, paths))

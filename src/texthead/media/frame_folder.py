@@ -10,18 +10,18 @@ _NUMBER = re.compile(r"\{:(?:0([1-9]\d?))?d\}")
 
 
 def is_template(path: str | Path) -> bool:
-    """Whether the last part of a path holds one place for a frame's number, as `img_{:05d}.jpg` or `{:d}.png`."""
+    """Return whether the last part of a path holds one place for a frame's number: `img_{:05d}.jpg`, `{:d}.png`."""
     return len(_NUMBER.findall(Path(path).name)) == 1
 
 
 def frame_file(path: Path, number: int) -> Path:
-    """The file of one frame: `v1/img_{:05d}.jpg` and 7 give `v1/img_00007.jpg`."""
+    """Return the file of one frame: `v1/img_{:05d}.jpg` and 7 give `v1/img_00007.jpg`."""
     before, width, after = _NUMBER.split(path.name)
     return path.parent / f"{before}{number:0{width or 1}d}{after}"
 
 
 def clips_below(folder: Path, template: str) -> list[Path]:
-    """The clips of frames in a folder: itself if a file in it fits the template, else each folder in it that has one.
+    """Return the clips in a folder: itself if a file in it fits the template, else each folder in it that has one.
 
     Raises:
         MediaError: neither it nor a folder in it holds a frame.
@@ -34,7 +34,7 @@ def clips_below(folder: Path, template: str) -> list[Path]:
 
 
 def _numbers(path: Path) -> dict[int, str]:
-    """The names that fit a template, by number, from one listing of the folder."""
+    """Return the names that fit a template, by number, from one listing of the folder."""
     before, width, after = _NUMBER.split(path.name)
     width = int(width or 1)
     # A number longer than the template's width has no zeros in front.
@@ -44,7 +44,7 @@ def _numbers(path: Path) -> dict[int, str]:
 
 
 def frame_files(path: Path) -> list[Path]:
-    """The files that fit a template, in the order of their numbers, from one listing of the folder.
+    """Return the files that fit a template, in the order of their numbers, from one listing of the folder.
 
     Raises:
         MediaError: no such folder, no file that fits, a first number that is neither 0 nor 1, or a gap.

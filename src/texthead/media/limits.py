@@ -16,7 +16,7 @@ MAX_RATIO = 1000
 
 
 def check_file(path: Path) -> None:
-    """Nothing, if a file with something in it lies at `path`.
+    """Raise MediaError unless a file with content lies at `path`.
 
     Raises: MediaError for a folder, a pipe, no file, or an empty one.
     """
@@ -30,7 +30,7 @@ def check_file(path: Path) -> None:
 
 
 def check_size(path: Path, width: int, height: int) -> None:
-    """Nothing, if a picture of so many pixels may be made.
+    """Raise MediaError if a picture has too many pixels.
 
     Raises: MediaError for more than MAX_SIDE a side or MAX_PIXELS in all, or sides of more than 1 to MAX_RATIO.
     """
@@ -45,7 +45,7 @@ def check_size(path: Path, width: int, height: int) -> None:
 
 
 def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
-    """Nothing, if at least one frame is asked for and all of them are there.
+    """Raise DataError unless at least one frame is wanted and all of them exist.
 
     Raises: DataError.
     """
@@ -58,6 +58,6 @@ def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
 
 
 def changed_size(before: tuple[int, ...], after: tuple[int, ...]) -> str:
-    """What is wrong with frames of two sizes, each (height, width, ...)."""
+    """Return the message about frames of two sizes, each (height, width, ...)."""
     sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
     return f"its frames change size from {sizes}; encode it again at one size"

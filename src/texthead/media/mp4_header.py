@@ -22,13 +22,13 @@ _SOUND_SAMPLES = 1024
 
 
 def claimed_samples(file: BufferedIOBase) -> int:
-    """The most entries that FFmpeg would make of all tracks; 0 for a file of another kind.
+    """Return the most entries that FFmpeg would make of all tracks; 0 for a file of another kind.
 
     Raises:
         ValueError: a packed header, or more boxes than a header has.
     """
     total, track = 0, _Track()
-    for count, (kind, start, end) in enumerate(_boxes(file, 0, file.seek(0, 2)), 1):
+    for count, (kind, start, end) in enumerate(_all_boxes(file, 0, file.seek(0, 2)), 1):
         if kind == b"cmov" or count > MOST_BOXES:
             raise ValueError(f"its header {'is packed' if kind == b'cmov' else f'has more than {MOST_BOXES} boxes'}")
         if kind == b"trak":
@@ -40,19 +40,27 @@ def claimed_samples(file: BufferedIOBase) -> int:
     return total + track.entries
 
 
-def _boxes(file: BufferedIOBase, at: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of the content of each box between two places, and of those within it."""
+def boxes(file: BufferedIOBase, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (kind, start, end) of the content of each box between two places; the last may claim to end behind them."""
     while at + 8 <= end:
         size, kind, start = _number(file, at), _bytes(file, at + 4, 4), at + 8
         if size == 1:
             size, start = int.from_bytes(_bytes(file, at + 8, 8)), at + 16
-        stop = min(at + size, end) if size else end
+        at = at + size if size else end
+        if at < start:
+            return
+        yield kind, start, at
+
+
+def _all_boxes(file: BufferedIOBase, at: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (kind, start, end) of the content of each box between two places, and of those within it."""
+    for kind, start, claimed in boxes(file, at, end):
+        stop = min(claimed, end)
         if stop < start:
             return
         yield kind, start, stop
         if kind in _CONTAINERS and depth < _MOST_DEPTH:
-            yield from _boxes(file, start, stop, depth + 1)
-        at = stop
+            yield from _all_boxes(file, start, stop, depth + 1)
 
 
 class _Track:

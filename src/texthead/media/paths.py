@@ -10,7 +10,7 @@ _SCHEME = re.compile(r"(^|::)([a-z][a-z0-9+.-]+):/+")
 
 
 def address(path: str | Path) -> str | None:
-    """The address that fsspec reads a remote path at; None for a path on this machine.
+    """Return the address that fsspec reads a remote path at; None for a path on this machine.
 
     `Path("http://host/shards")` is printed as `http:/host/shards`; its address is `http://host/shards`.
     """
@@ -21,6 +21,6 @@ def address(path: str | Path) -> str | None:
 
 
 def resolved(path: Path) -> Path:
-    """The absolute path without links; a remote one as it is."""
+    """Return the absolute path without links; a remote one as it is."""
     # `resolve` raises for a link to itself.
     return path if address(path) else Path(os.path.realpath(path))

@@ -43,6 +43,8 @@ MOST_BYTES_OF_CLIP = 2**30
 
 _BLOCK = tarfile.BLOCKSIZE
 
+_PATTERNS = {"key": r"\d{9,}", "suffix": r"\.(avi|jpg)", "sha256": "[0-9a-f]{64}", "print": "[0-9a-f]{32}"}
+
 
 class Member(NamedTuple):
     """Where a clip lies in its shard, the digest of its bytes, and its source's fingerprint."""
@@ -64,13 +66,13 @@ class _Places(NamedTuple):
 
 
 def is_member(path: str | Path) -> bool:
-    """Whether a path names a clip in a shard: something below a `.tar` that is no folder."""
+    """Return whether a path names a clip in a shard: something below a `.tar` that is no folder."""
     parent = Path(path).parent
     return parent.suffix == ".tar" and not parent.is_dir()
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether what a path names is there: a file, the folder of a template's frames, or a clip in a shard."""
+    """Return whether what a path names exists: a file, the folder of a template's frames, or a clip in a shard."""
     path = Path(path)
     if is_template(path):
         return path.parent.exists()
@@ -84,14 +86,14 @@ def is_there(path: str | Path) -> bool:
 
 
 def has_shards(source: str | Path) -> bool:
-    """Whether a folder holds prepared shards; a remote address is taken to, unless it is of one clip."""
+    """Return whether a folder holds prepared shards; a remote address is assumed to, unless it names one clip."""
     if is_member(source):
         return False
     return address(source) is not None or (Path(source) / INDEX).is_file()
 
 
 def member(path: Path) -> Member:
-    """Where a clip lies in its shard.
+    """Return where a clip lies in its shard.
 
     Raises:
         MediaError: the shard's index cannot be read, or lists no such clip.
@@ -115,7 +117,7 @@ def member(path: Path) -> Member:
 
 
 def read_member(path: Path) -> bytes:
-    """The bytes of a clip, after checking their digest, and that they are the file of its name in the tar.
+    """Return the bytes of a clip, after checking their digest, and that they are the file of its name in the tar.
 
     Raises:
         MediaError: the shard cannot be read, ends early, or holds other bytes than its index says, or something else
@@ -125,7 +127,7 @@ def read_member(path: Path) -> bytes:
     try:
         read = _read(path.parent, place.offset - _BLOCK, _BLOCK + place.size)
     except Exception as error:  # fsspec's file systems raise what their libraries raise.
-        raise MediaError(path, f"its shard cannot be read ({_told(error)}); prepare or copy it again") from None
+        raise MediaError(path, f"its shard cannot be read ({_one_line(error)}); prepare or copy it again") from None
     if len(read) > _BLOCK + place.size:
         raise MediaError(path, "its server answers a part with the whole shard; serve it with support of ranges")
     _check_header(path, read[:_BLOCK], place.size)
@@ -137,7 +139,7 @@ def read_member(path: Path) -> bytes:
 
 
 def _check_header(path: Path, header: bytes, size: int) -> None:
-    """Nothing, if a clip's block of header in the tar says what its index says."""
+    """Raise MediaError unless the clip's header block in the tar says what its index says."""
     try:
         found = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
@@ -149,7 +151,7 @@ def _check_header(path: Path, header: bytes, size: int) -> None:
 
 
 def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
-    """((path, label, split, group, extra) of every clip in the order of the source, lines that a user should see).
+    """Return (path, label, split, group, extra) of every clip in the source's order, and lines that a user should see.
 
     Raises:
         DataError: no shards there, of a format that this version does not know, or an index that breaks a rule.
@@ -164,7 +166,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
         notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames a clip"]
         lost = int(own["unreadable"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{root / INDEX}: breaks a rule ({_told(error)}); prepare the shards again") from None
+        raise DataError(f"{root / INDEX}: breaks a rule ({_one_line(error)}); prepare the shards again") from None
     with ThreadPoolExecutor(_READERS) as pool:
         rows = [row for part in pool.map(_rows, tars) for row in part]
     rows.sort(key=lambda row: row[0])
@@ -174,7 +176,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
 
 
 def _rows(tar: Path) -> list[tuple]:
-    """(order, path, label, split, group, extra) of each clip of a shard."""
+    """Return (order, path, label, split, group, extra) of each clip of a shard."""
     rows = []
     for clip in _clips(tar):
         path = tar / f"{clip['key']}{clip['suffix']}"
@@ -184,7 +186,7 @@ def _rows(tar: Path) -> list[tuple]:
 
 
 def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
-    """The clips that a shard's index lists.
+    """Return the clips that a shard's index lists.
 
     Raises:
         DataError: it cannot be read, or breaks a rule.
@@ -196,11 +198,10 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
             raise ValueError("no clips")
         end = 0
         for number, clip in enumerate(clips):
-            if int(_must_fit(r"\d{9,}", clip["key"])) != int(clips[0]["key"]) + number:
+            for name, pattern in _PATTERNS.items():
+                _must_fit(pattern, clip[name])
+            if int(clip["key"]) != int(clips[0]["key"]) + number:
                 raise ValueError(f"key {clip['key']} is out of order")
-            _must_fit(r"\.(avi|jpg)", clip["suffix"])
-            _must_fit(r"[0-9a-f]{64}", clip["sha256"])
-            _must_fit(r"[0-9a-f]{32}", clip["print"])
             end = _end(clip["key"], clip["offset"], clip["size"], end)
             if not (type(clip["order"]) is int and clip["order"] >= 0 and isinstance(clip["label"], str)):
                 raise ValueError(f"clip {clip['key']} has no place or no label")
@@ -209,12 +210,12 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
             if not isinstance(clip["extra"], list) or not all(len(pair) == 2 for pair in clip["extra"]):
                 raise ValueError(f"clip {clip['key']} has {clip['extra']!r} beside")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: breaks a rule ({_told(error)}); prepare the shard again") from None
+        raise DataError(f"{path}: breaks a rule ({_one_line(error)}); prepare the shard again") from None
     return clips
 
 
 def _end(key: str, offset: object, size: object, before: int) -> int:
-    """Where a clip ends in its shard, if it can lie there behind the one that ends at `before`."""
+    """Return where a clip ends in its shard, if it can lie there behind the one that ends at `before`."""
     if type(offset) is not int or type(size) is not int:
         raise ValueError(f"clip {key} has offset {offset!r} and size {size!r}")
     if not 0 <= size <= MOST_BYTES_OF_CLIP:
@@ -225,7 +226,7 @@ def _end(key: str, offset: object, size: object, before: int) -> int:
 
 
 def _must_fit(pattern: str, text: object) -> str:
-    """The text, if it is one that can be part of a path here: nothing that an index says leads out of its folder."""
+    """Return the text if it fits the pattern: nothing in an index may lead out of its folder."""
     if not isinstance(text, str) or not re.fullmatch(pattern, text):
         raise ValueError(f"{text!r} is not like {pattern}")
     return text
@@ -233,7 +234,7 @@ def _must_fit(pattern: str, text: object) -> str:
 
 @lru_cache(maxsize=_KEPT_INDICES)
 def _places(shard: str, stamp: tuple[int, int] | None) -> _Places:
-    """What a shard's index says, as long as its `stamp` is the same."""
+    """Return what a shard's index says; kept in memory as long as its `stamp` is the same."""
     tar = Path(shard)
     try:
         clips = _clips(tar)
@@ -249,7 +250,7 @@ def _places(shard: str, stamp: tuple[int, int] | None) -> _Places:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, here or remote.
+    """Return the object in a JSON file, local or remote.
 
     Raises:
         DataError: it is missing, or holds none.
@@ -257,8 +258,8 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = _remote_value(path) if address(path) else read_value(path, most=MOST_BYTES_OF_LISTS)
     except Exception as error:
-        told = f"cannot be read ({_told(error)}); check the path, or prepare the shards again"
-        raise DataError(f"{path}: {told}") from None
+        problem = f"cannot be read ({_one_line(error)}); check the path, or prepare the shards again"
+        raise DataError(f"{path}: {problem}") from None
     if not isinstance(found, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(found).__name__}; prepare the shards again")
     return found
@@ -272,7 +273,7 @@ def _remote_value(path: Path) -> Any:
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:
-    """So many bytes of a file from an offset on, here or remote; one more where a server sends more."""
+    """Read so many bytes of a file from an offset on, local or remote; one more if a server sends more."""
     remote = address(path)
     if remote is None:
         with path.open("rb") as file:
@@ -301,5 +302,5 @@ def _fetched(remote: str, offset: int, size: int) -> bytes:
     return bytes(found)
 
 
-def _told(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__

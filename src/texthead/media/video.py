@@ -86,10 +86,6 @@ class Video(Media):
             check_size(path, self._context.width, self._context.height)
             self._to_rgb = VideoReformatter()
             self._entries, self._held = _list_packets(path, self._container, self._stream)
-            tally = Tally()
-            for entry in self._entries:
-                tally.add(entry.pts, entry.duration, whole=entry.is_whole)
-            check_whole(path, self._container, self._stream, tally)
             self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]
             self._order = self._presentation_order()
             ticks = self._count_frames() if self._order is None else [self._pts(i) for i in self._order]
@@ -129,15 +125,12 @@ class Video(Media):
         """
         self._until = time.thread_time() + MAX_SECONDS
         shape: tuple[int, ...] | None = None
-        count = 0
-        for frame in self._decode(self._keys[0], len(self._entries)):
+        for index, frame in self._all_frames():
             here = (frame.height, frame.width)
             shape = shape or here
             self._check_same_size(shape, here)
-            if count in wanted:
-                yield count, self._rgb(frame)
-            count += 1
-        self._check_count(count)
+            if index in wanted:
+                yield index, self._rgb(frame)
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
         """Yield (seconds, what gives the picture) of every frame, first shown first; none is kept.
@@ -146,26 +139,18 @@ class Video(Media):
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
-        count = 0
         self._until = time.thread_time() + MAX_SECONDS
-        for frame in self._decode(self._keys[0], len(self._entries)):
-            if count < self.num_frames:
-                self._check_time(frame, count)
-                yield self.times[count], partial(self._rgb, frame)
-            count += 1
+        for index, frame in self._all_frames():
+            if index < self.num_frames:
+                self._check_time(frame, index)
+                yield self.times[index], partial(self._rgb, frame)
             self._until = time.thread_time() + MAX_SECONDS
-        self._check_count(count)
 
     def _check_time(self, frame: VideoFrame, index: int) -> None:
-        """Nothing, unless the frame that is decoded next is not the one that is shown next."""
+        """Raise MediaError unless the frame that is decoded next is the one that is shown next."""
         if self._order is not None and frame.pts != self._pts(self._order[index]):
-            told = f"{where_is(frame.pts, self._stream)} comes where that at {self.times[index]:.2f} s is due"
-            raise MediaError(self.path, f"the frame {told}; its time stamps step back: encode it again", "damaged")
-
-    def _check_count(self, count: int) -> None:
-        if count != self.num_frames:
-            problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
-            raise MediaError(self.path, problem, "damaged")
+            place = f"{where_is(frame.pts, self._stream)} comes where that at {self.times[index]:.2f} s is due"
+            raise MediaError(self.path, f"the frame {place}; its time stamps step back: encode it again", "damaged")
 
     @property
     def turned(self) -> bool:
@@ -184,7 +169,7 @@ class Video(Media):
         return pts
 
     def _presentation_order(self) -> list[int] | None:
-        """The packet position of every frame, first shown first; None where only decoding can tell.
+        """Return the packet position of every frame, first shown first; None if only decoding can tell.
 
         Worked example, I P B B as stored with times 0 3 1 2: positions 0 2 3 1.
         Frame 1 of the film is the third packet of the file.
@@ -203,7 +188,7 @@ class Video(Media):
         return sorted(shown, key=self._pts)
 
     def _count_frames(self) -> list[int]:
-        """The presentation times of all frames in ticks, found by decoding the whole file once."""
+        """Return the presentation times of all frames in ticks, found by decoding the whole file once."""
         times = [frame.pts for frame in self._decode(self._keys[0], len(self._entries))]
         known = sorted({time for time in times if time is not None})
         if len(known) == len(times):
@@ -222,8 +207,18 @@ class Video(Media):
 
     # ---- packets in, pictures out
 
+    def _all_frames(self) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield (index, frame) of every frame that decodes, then check that they are as many as are listed."""
+        count = 0
+        for frame in self._decode(self._keys[0], len(self._entries)):
+            yield count, frame
+            count += 1
+        if count != self.num_frames:
+            problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
+            raise MediaError(self.path, problem, "damaged")
+
     def _frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """(index, frame) for every wanted index once, in the order of decoding."""
+        """Yield (index, frame) for every wanted index once, in the order of decoding."""
         if self._order is None:
             shown = self._decode(self._keys[0], len(self._entries))
             yield from ((i, frame) for i, frame in enumerate(islice(shown, max(wanted) + 1)) if i in wanted)
@@ -238,7 +233,7 @@ class Video(Media):
                     yield index_at.pop(frame.pts), frame
 
     def _if_clean(self, start: int, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        """The frames, or none where the first to come out is not the keyframe itself.
+        """Yield the frames, or none if the first to come out is not the keyframe itself.
 
         With periodic intra refresh a "keyframe" only begins to repair the picture: the decoder holds frames
         back until it believes the repair done, which is a little too soon.
@@ -250,7 +245,7 @@ class Video(Media):
             yield from frames
 
     def _keyframe_before(self, position: int) -> int:
-        """The position of the keyframe to start from, so that the frame at `position` comes out right.
+        """Return the position of the keyframe to start from, so that the frame at `position` comes out right.
 
         Worked example, I0 P4 B2 | I8 B6 as stored: B6 is shown before I8 and needs P4 too.
         So B6 starts from I0, the last keyframe that is both stored and shown before it.
@@ -261,7 +256,7 @@ class Video(Media):
         return self._keys[key]
 
     def _decode(self, start: int, stop: int, needed: Container[int | None] | None = None) -> Iterator[VideoFrame]:
-        """The frames in packets start..stop-1, whole; where `needed` lists times, others may be left out.
+        """Yield the frames in packets start..stop-1, whole; if `needed` lists times, others may be left out.
 
         Raises: MediaError for a damaged frame.
         """
@@ -277,13 +272,13 @@ class Video(Media):
         yield from self._whole(None, first)
 
     def _whole(self, packet: Packet | None, first: int | None) -> Iterator[VideoFrame]:
-        """The frames that come out after one more packet, or at the end (None)."""
+        """Yield the frames that come out after one more packet, or at the end (None)."""
         if time.thread_time() > self._until:
             raise MediaError(self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it up or scale it down")
         yield from whole_frames(self.path, self._stream, self._context, packet, first)
 
     def _packets(self, start: int, stop: int) -> Iterator[Packet]:
-        """The packets start..stop-1: those held in memory, or those of a long video again from the file."""
+        """Yield the packets start..stop-1 from memory; of a long video from the file again."""
         if self._held is not None:
             yield from islice(self._held, start, stop)
             return
@@ -299,7 +294,7 @@ class Video(Media):
                 yield from islice(stored_packets(self.path, container, stream), start, stop)
 
     def _packets_after_seek(self, start: int) -> Iterator[Packet]:
-        """The packets from position `start` on; none if seeking goes past it."""
+        """Yield the packets from position `start` on; none if seeking goes past it."""
         entry = self._entries[start]
         container, stream = open_stream(self.path, self._data)
         with container:
@@ -315,7 +310,7 @@ class Video(Media):
 
 
 def check_claims(path: Path, data: bytes | None) -> None:
-    """Nothing, if the header of the file or of its content `data` claims no more samples than MAX_SAMPLES.
+    """Raise MediaError if the header of the file or of its content `data` claims more samples than MAX_SAMPLES.
 
     Raises: MediaError, before FFmpeg takes memory for them.
     """
@@ -338,16 +333,18 @@ class _Entry:
     size: int
     is_key: bool
     is_shown: bool
-    is_whole: bool
 
 
 def _list_packets(
     path: Path, container: InputContainer, stream: VideoStream
 ) -> tuple[list[_Entry], list[Packet] | None]:
-    """An entry for every packet, and the packets themselves unless they are more than memory should hold."""
+    """Return an entry for every packet, and the packets themselves unless they are more than memory should hold.
+
+    Raises: MediaError for a stream that shows no frame, was cut short or has too many packets.
+    """
     entries: list[_Entry] = []
     held: list[Packet] | None = []
-    size = 0
+    size, tally = 0, Tally()
     vp8 = stream.codec_context.name == "vp8"
     for packet in stored_packets(path, container, stream):
         # vp8 stores pictures that are only referred to as packets of their own, told by one bit.
@@ -360,9 +357,9 @@ def _list_packets(
                 size=packet.size,
                 is_key=packet.is_keyframe,
                 is_shown=not hidden,
-                is_whole=not packet.is_corrupt,
             )
         )
+        tally.add(packet)
         size += packet.size
         if len(entries) > MAX_SAMPLES:
             raise MediaError(path, f"holds more than {MAX_SAMPLES} frames; cut it up")
@@ -372,11 +369,12 @@ def _list_packets(
             held = None
     if not any(entry.is_shown for entry in entries):
         raise MediaError(path, "its video stream shows no frame; export it again")
+    check_whole(path, container, stream, tally)
     return entries, held
 
 
 def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans (start, stop) in order, those that overlap made one.
+    """Return spans (start, stop) in order, overlapping ones joined.
 
     Worked example: (0, 5) (3, 9) (9, 12) gives (0, 9) (9, 12).
     """

@@ -32,13 +32,13 @@ from texthead.media.video_stream import (
 
 @contextmanager
 def _hinted() -> Iterator[None]:
-    """Adds to what is said of a video that cannot be read at all what a pipe may have to do with it."""
+    """Add to the error of a video that cannot be read at all which videos a pipe can carry."""
     try:
         yield
     except MediaError as error:
         hint = "through a pipe .mkv and .ts can be read, and .mp4 with its index in front (-movflags +faststart)"
-        said = error.problem if error.fault == "sound only" else f"{error.problem.partition(';')[0]}; {hint}"
-        raise MediaError(error.path, said, error.fault) from error
+        problem = error.problem if error.fault == "sound only" else f"{error.problem.partition(';')[0]}; {hint}"
+        raise MediaError(error.path, problem, error.fault) from error
 
 
 class _Arriving:
@@ -77,7 +77,7 @@ class PipedVideo:
         return self._end
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
-        """(seconds, what gives the picture) of every frame, as they come.
+        """Yield (seconds, what gives the picture) of every frame, as they come.
 
         Raises: MediaError for the first fault, when it is come to; for a stream that was cut short at its end.
         """
@@ -97,7 +97,7 @@ class PipedVideo:
         self._end = seconds_from(first, [last], self._stream)[0] + float(ticks * (self._stream.time_base or 0))
 
     def _time_of(self, frame: VideoFrame, last: int | None) -> int:
-        """The frame's time stamp, which must be behind that of the last one."""
+        """Return the frame's time stamp, which must be after that of the last one."""
         if frame.pts is None:
             raise MediaError(self.path, "its frames have no time stamps; send it as .mkv or .ts")
         if last is not None and frame.pts <= last:
@@ -106,13 +106,13 @@ class PipedVideo:
         return frame.pts
 
     def _frames(self) -> Iterator[VideoFrame]:
-        """Every frame from the first key frame on."""
+        """Yield every frame from the first key frame on."""
         begun = False
         packets = stored_packets(self.path, self._container, self._stream)
         with _hinted():
             first = next(packets, None)
         for packet in chain([] if first is None else [first], packets):
-            self._tally.add(packet.pts, packet.duration, whole=not packet.is_corrupt)
+            self._tally.add(packet)
             begun = begun or packet.is_keyframe
             if begun:
                 yield from self._decoded(packet)
@@ -122,7 +122,7 @@ class PipedVideo:
         return whole_frames(self.path, self._stream, self._context, packet, None)
 
     def close(self) -> None:
-        """Let go of the decoder; the file stays open."""
+        """Release the decoder; the file stays open."""
         self._container.close()
 
     def __enter__(self) -> "PipedVideo":

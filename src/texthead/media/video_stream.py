@@ -56,7 +56,7 @@ class Readable(Protocol):
 
 
 def open_container(source: str | io.BytesIO | Readable) -> InputContainer:
-    """The container, of those kinds that hold all that they play.
+    """Open a container of a kind that holds all that it plays.
 
     Raises:
         FFmpegError: it is none of them.
@@ -65,7 +65,7 @@ def open_container(source: str | io.BytesIO | Readable) -> InputContainer:
 
 
 def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContainer, VideoStream]:
-    """The opened container and its best video stream; cover art is none.
+    """Open a container and return it with its best video stream; cover art is none.
 
     `data` is the content or where it is read from, if it is not the file at `path`.
     """
@@ -86,14 +86,14 @@ def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContain
 
 
 def one_thread(context: VideoCodecContext) -> VideoCodecContext:
-    """The decoder, on one thread and with a limit to the size of pictures."""
+    """Return the decoder, set to one thread and a limit to the size of pictures."""
     context.thread_count = 1
     context.options = {"max_pixels": str(MAX_PIXELS)}
     return context
 
 
 def stored_packets(path: Path, container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet]:
-    """The stream's packets as stored, without the empty ones (frames dropped in recording, the end)."""
+    """Yield the stream's packets as stored, without the empty ones (frames dropped in recording, the end)."""
     with decoder_faults(path):
         yield from (packet for packet in container.demux(stream) if packet.size)
 
@@ -101,7 +101,7 @@ def stored_packets(path: Path, container: InputContainer, stream: VideoStream | 
 def whole_frames(
     path: Path, stream: VideoStream, context: VideoCodecContext, packet: Packet | None, first: int | None
 ) -> Iterator[VideoFrame]:
-    """The frames that come out after one more packet, or at the end (None); those before the time `first` are left out.
+    """Yield the frames that come out after one more packet, or at the end (None), without those before `first`.
 
     Raises: MediaError for a damaged frame.
     """
@@ -122,14 +122,14 @@ def whole_frames(
 
 
 def where_is(pts: int | None, stream: VideoStream) -> str:
-    """Where a frame is, in words."""
+    """Return where a frame is, in words."""
     if pts is None or not stream.time_base:
         return "without a time"
     return f"at {float(pts * stream.time_base):.2f} s"
 
 
 def upright_rgb(path: Path, frame: VideoFrame, to_rgb: VideoReformatter) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture of a frame, turned as the container says.
+    """Return the picture of a frame, turned as the container says.
 
     Raises: MediaError for a picture that is too large, or turned by something else than quarters.
     """
@@ -156,17 +156,17 @@ class Tally:
     last_is_whole: bool = True
     end: int | None = None
 
-    def add(self, pts: int | None, duration: int | None, *, whole: bool) -> None:
+    def add(self, packet: Packet) -> None:
         """Count one more packet."""
         self.packets += 1
-        self.whole += whole
-        self.last_is_whole = whole
-        end = (pts or 0) + (duration or 0)
+        self.last_is_whole = not packet.is_corrupt
+        self.whole += self.last_is_whole
+        end = (packet.pts or 0) + (packet.duration or 0)
         self.end = end if self.end is None else max(self.end, end)
 
 
 def check_whole(path: Path, container: InputContainer, stream: VideoStream, tally: Tally) -> None:
-    """Nothing, if there was all that the container lists (the rule is in the module's docstring).
+    """Raise MediaError unless all that the container lists is there (the rule is in the module's docstring).
 
     Raises: MediaError for a file that was cut short.
     """
@@ -182,7 +182,7 @@ def check_whole(path: Path, container: InputContainer, stream: VideoStream, tall
 
 
 def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """The length that the header claims for the video, 0 where it makes no claim of its own.
+    """Return the length that the header claims for the video, 0 if it makes no claim of its own.
 
     With a frame count or a length of the stream the index is the better witness; except in .avi, which counts
     dropped frames too, so that its count is a length. Of a file with several streams the length may be that
@@ -203,7 +203,7 @@ def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
 
 
 def seconds_from(first: int, ticks: Iterable[int], stream: VideoStream) -> list[float]:
-    """Times in seconds, that of `first` 0.
+    """Return times in seconds, that of `first` 0.
 
     Worked example at 25 ticks a second: 50 51 53 from 50 gives 0.0 0.04 0.12.
     """
@@ -214,7 +214,7 @@ def seconds_from(first: int, ticks: Iterable[int], stream: VideoStream) -> list[
 
 @contextmanager
 def decoder_faults(path: Path) -> Iterator[None]:
-    """Turns what FFmpeg raises into MediaError."""
+    """Turn what FFmpeg raises into MediaError."""
     try:
         yield
     except FFmpegError as error:

@@ -1,0 +1,322 @@
+"""The demo's experiment: each head on drawn videos with a frozen encoder, then the encoder fine-tuned, and a report."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from texthead import recipes
+from texthead.data.dataset import Dataset, Item, label_indices
+from texthead.data.protocol import Protocol, Views
+from texthead.data.reading import read_dataset
+from texthead.data.sampling import evenly
+from texthead.demo import drawn_videos
+from texthead.encoders.encoder import Encoder
+from texthead.encoders.load import load_encoder, zero_shot_note
+from texthead.errors import MediaError
+from texthead.evaluation.evaluate import Evaluation, evaluate
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.frames import frame_features, readable
+from texthead.features.reading import Reading
+from texthead.features.views import item_features
+from texthead.media.open import open_media
+from texthead.models.build import make_head, make_temporal_for, pixels_for
+from texthead.models.head_rows import class_correlation, text_head
+from texthead.models.heads import CosineHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.parallel.device import pick_device
+from texthead.parallel.progress import Bar, no_bar
+from texthead.prediction.predict import Prediction, predict
+from texthead.recipes import HeadKind, Recipe
+from texthead.report.class_maps import plot_confusion, plot_correlations
+from texthead.report.figures import plot_bars, plot_curves
+from texthead.report.html import Report
+from texthead.report.mistakes import strips
+from texthead.report.strips import plot_strip
+from texthead.training.execution import Callbacks, Execution, RunInfo
+from texthead.training.train import train
+from texthead.transfer.closed_form import logistic_probe
+
+UNSEEN = 12
+
+SEEDS = 3
+
+HEADS: dict[str, HeadKind] = {
+    "text, frozen": "text",
+    "orthogonal, frozen": "orthogonal",
+    "vision-only, learned": "linear",
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The demo's data and encoder, and how each method is trained and scored."""
+
+    out: Path
+    encoder: Encoder
+    recipe: Recipe
+    protocol: Protocol
+    cache: FeatureCache
+    workers: int
+    train: Dataset
+    seen_test: Dataset
+    unseen_test: Dataset
+    classes: list[str]
+    center: torch.Tensor
+    bar: Bar
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the runs."""
+        return self.out / "runs"
+
+    def evaluate(self, model: Recognizer, dataset: Dataset, *, cached: bool = True) -> Evaluation:
+        """Return exact counts; read from the feature cache while the encoder is the pretrained one."""
+        reading = Reading(workers=self.workers, cache=self.cache if cached else None)
+        return evaluate(model, dataset, self.protocol, reading)
+
+    def mean_features(self, model: Recognizer, dataset: Dataset) -> torch.Tensor:
+        """Return one feature per clip, from the cache."""
+        paths = [item.path for item in dataset.items]
+        entries = item_features(model, paths, self.protocol, Reading(cache=self.cache))
+        return torch.stack([entry[0] for entry in entries if not isinstance(entry, MediaError)])
+
+    def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
+        """Return the model with text rows for other names: how it recognises what it never saw."""
+        center = model.head.center if isinstance(model.head, CosineHead) else self.center
+        return model.with_head(text_head(self.encoder, names, scale=self.recipe.scale, center=center))
+
+    def row(self, model: Recognizer, *, cached: bool = True) -> tuple[float, float, float]:
+        """Return top-1 of seen classes, of unseen combinations among themselves, and of those among all classes."""
+        return (
+            self.evaluate(model, self.seen_test, cached=cached).top1,
+            self.evaluate(self.with_text(model, self.unseen_test.classes), self.unseen_test, cached=cached).top1,
+            self.evaluate(self.with_text(model, self.classes), self.unseen_test, cached=cached).top1,
+        )
+
+    def fit(self, title: str, model: Recognizer, recipe: Recipe, out: Path, execution: Execution) -> list[dict]:
+        """Train a model and return its metrics."""
+        info = RunInfo(held_out=self.seen_test)
+        with self.bar(title, "clips") as progress:
+            callbacks = Callbacks(progress)
+            return train(model, self.train, None, recipe, out=out, execution=execution, info=info, callbacks=callbacks)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the demo found: the columns of its table, and top-1 of each method (seeds x columns, NaN for none).
+
+    `moved` counts the encoder parameters that fine-tuning changed, of `parameters`; `rows_moved` those of the head.
+    """
+
+    columns: list[str]
+    rows: dict[str, np.ndarray]
+    moved: int
+    parameters: int
+    rows_moved: int
+    note: str | None
+    item: Item
+    prediction: Prediction
+
+
+def demo_recipe(seed: int) -> Recipe:
+    """Some 250 steps of 32 clips on frame features of the frozen encoder.
+
+    Command: texthead demo
+    Expected: see the table it prints; LOG.md keeps a dated one with its machine.
+    """
+    return recipes.small(
+        epochs=28, batch=32, warmup=3.0, precision="bf16", scale=30.0, clip_norm=0.0, freeze_encoder=True, seed=seed
+    )
+
+
+def run_demo(
+    out: Path, *, seed: int, workers: int, device: str, bar: Bar = no_bar, say: Callable[[str], object] = str
+) -> Outcome:
+    """Draw videos, train and score each method, write the runs and `report.html`, and return what came out.
+
+    Args:
+        say: called with a line about each step.
+    """
+    bench = _prepare(out, seed, workers, device, bar)
+    say(
+        f"{len(bench.classes)} classes (object x motion), {len(bench.train.classes)} seen in training, "
+        f"{len(bench.unseen_test.classes)} combinations never; "
+        f"{len(bench.train)} training clips, {len(bench.seen_test)} + {len(bench.unseen_test)} test clips"
+    )
+    rows = _simple_rows(bench)
+    models, records = {}, {}
+    for title, kind in HEADS.items():
+        trained = [_train_head(bench, kind, seed + offset) for offset in range(SEEDS)]
+        rows[title] = np.array([bench.row(model) for model, _ in trained])
+        models[title], records[title] = trained[0]
+        say(f"trained: {title}, {SEEDS} seeds")
+    text = models["text, frozen"]
+    tuned, records["text, fine-tuned"] = _fine_tune(bench, text)
+    rows["text, encoder fine-tuned"] = np.array([bench.row(tuned, cached=False)])
+    before, after = dict(text.visual.named_parameters()), dict(tuned.visual.named_parameters())
+    item = bench.unseen_test.items[0]
+    outcome = Outcome(
+        _columns(bench),
+        rows,
+        moved=sum(int((value != before[name]).sum()) for name, value in after.items()),
+        parameters=sum(value.numel() for value in after.values()),
+        rows_moved=int((tuned.head.weight != text.head.weight).sum()),  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+        note=zero_shot_note(bench.encoder.source),
+        item=item,
+        prediction=predict(bench.with_text(tuned, bench.classes), [item.path], bench.protocol, top=3)[0],
+    )
+    _report(bench, outcome, records, tuned, models["vision-only, learned"])
+    return outcome
+
+
+def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench:
+    """Draw the videos, load the encoder, and encode the clips."""
+    with bar("draw videos", "clips") as progress:
+        data = read_dataset(drawn_videos.draw_videos(out, seed=seed, progress=progress))
+    shutil.rmtree(out / "runs", ignore_errors=True)
+    unseen = drawn_videos.unseen_combinations(UNSEEN, seed=seed)
+    seen = [name for name in data.classes if name not in unseen]
+    encoder = load_encoder("mini")
+    encoder.visual.to(pick_device(device))
+    recipe = demo_recipe(seed)
+    pixels = pixels_for(recipe, encoder.visual.spec)
+    cache = FeatureCache(encoder_key(encoder.visual, pixels))
+    train_set, test = data.split("train").with_classes(seen), data.split("test")
+    paths = [item.path for item in (*train_set.items, *test.items)]
+    choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers=workers, cache=cache)
+    with bar("encode frames once", "clips") as progress:
+        entries = frame_features(encoder.visual, paths, choose, pixels, reading, progress)
+    readable(entries, skip=False)
+    frames = [entry.features.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
+    return Bench(
+        out,
+        encoder,
+        recipe,
+        Protocol(recipe.frames, pixels, Views(origin=recipe.origin)),
+        cache,
+        workers,
+        train_set,
+        test.with_classes(seen),
+        test.with_classes(sorted(unseen)),
+        data.classes,
+        torch.stack(frames).mean(0),
+        bar,
+    )
+
+
+def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
+    """Score zero-shot before any training, and a logistic probe on frozen features (which has no row for unseen)."""
+    seen = bench.train.classes
+    head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
+    plain = Recognizer(bench.encoder.visual, MeanPool(), head)
+    train_features, test_features = (bench.mean_features(plain, part) for part in (bench.train, bench.seen_test))
+    targets, truth = (torch.tensor(label_indices(part, seen)) for part in (bench.train, bench.seen_test))
+    scores = logistic_probe(train_features, targets, test_features, classes=len(seen))
+    probe = Evaluation(tuple(seen), [item.path for item in bench.seen_test.items], truth, scores).top1
+    return {
+        "zero-shot, before training": np.array([bench.row(plain)]),
+        "logistic probe, frozen features": np.array([[probe, np.nan, np.nan]]),
+    }
+
+
+def _train_head(bench: Bench, kind: HeadKind, seed: int) -> tuple[Recognizer, list[dict]]:
+    """Train one head and a temporal transformer on the frozen encoder's features."""
+    recipe = replace(bench.recipe, seed=seed)
+    head = make_head(kind, bench.encoder, bench.train.classes, recipe, features=bench.center[None])
+    model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
+    model.to(next(bench.encoder.visual.parameters()).device)
+    out = bench.runs / f"{kind}-{seed}"
+    return model, bench.fit(f"train: {kind} head", model, recipe, out, Execution(cache=bench.cache))
+
+
+def _fine_tune(bench: Bench, start: Recognizer) -> tuple[Recognizer, list[dict]]:
+    """Train a copy of the text head's model with its encoder, for one epoch.
+
+    Source: Eq. 3.
+    """
+    model = start.frozen_copy().requires_grad_(True)
+    recipe = replace(
+        bench.recipe,
+        freeze_encoder=False,
+        epochs=1,
+        batch=16,
+        warmup=0.2,
+        lr=1e-4,
+        lr_new=1e-4,
+        clip_norm=1.0,
+        flip=0.0,
+        area=(0.8, 1.0),
+    )
+    out = bench.runs / "fine-tuned"
+    return model, bench.fit("fine-tune the encoder", model, recipe, out, Execution(bench.workers))
+
+
+def as_text(values: np.ndarray) -> list[str]:
+    """Return the mean over seeds of each column, with the standard deviation if there are several; "-" for NaN."""
+    means = [f"{mean:.1f}" for mean in values.mean(0)]
+    if len(values) > 1:
+        means = [f"{mean} ±{spread:.1f}" for mean, spread in zip(means, values.std(0, ddof=1), strict=True)]
+    return ["-" if text == "nan" else text for text in means]
+
+
+def _columns(bench: Bench) -> list[str]:
+    parts = {"seen": bench.train.classes, "unseen": bench.unseen_test.classes}
+    ways = [(part, len(names)) for part, names in parts.items()] + [("unseen", len(bench.classes))]
+    return ["method", *(f"{part}, {ways}-way (chance {100 / ways:.1f})" for part, ways in ways)]
+
+
+def _report(
+    bench: Bench, outcome: Outcome, records: dict[str, list[dict]], tuned: Recognizer, learned: Recognizer
+) -> None:
+    """Write `report.html`."""
+    report = Report("texthead demo", "Frozen text rows as the classifier, on videos drawn on the spot")
+    report.text(
+        f"{len(bench.classes)} classes, each an object in a motion. "
+        f"{len(bench.unseen_test.classes)} combinations were kept out of training: "
+        "their rows are text alone. All heads had the same budget, features and temporal module."
+    )
+    report.section("Results")
+    cells = [[title, *as_text(values)] for title, values in outcome.rows.items()]
+    report.table(outcome.columns, cells, caption=f"Top-1 in percent; ± is the standard deviation over {SEEDS} seeds.")  # pyright: ignore[reportArgumentType]
+    bars = [(title, float(values[:, 0].mean()), None) for title, values in outcome.rows.items()]
+    chance = 100 / len(bench.train.classes)
+    report.figure(plot_bars(bars, chance=chance, title="seen classes"), "Seen classes, test clips.")
+    if outcome.note:
+        report.text(outcome.note)
+    report.section("Training")
+    report.figure(
+        plot_curves(records, keys=["loss"]),
+        "Training loss. A scaled cosine and a plain linear head have losses on different scales.",
+    )
+    report.section("Classes")
+    scored = bench.evaluate(tuned, bench.seen_test, cached=False)
+    report.figure(plot_confusion(scored.confusion(), scored.names), "Seen classes, encoder fine-tuned: rows are true.")
+    text = text_head(bench.encoder, bench.classes)
+    for title, head, names, caption in (
+        ("text rows", text, bench.classes, "text rows are (Fig. 1, left): same object, same motion."),
+        ("learned rows", learned.head, bench.train.classes, "rows of the learned head are (Fig. 1, right)."),
+    ):
+        rows = {title: class_correlation(head.weight.detach().cpu()).numpy()}  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        report.figure(plot_correlations(rows, names), f"How alike the {caption}")
+    report.section("Predictions")
+    item = outcome.item
+    with open_media(item.path) as media:
+        frames = media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy()
+    name = f"{item.path.parent.name}/{item.path.name}"
+    report.figure(plot_strip(frames, list(outcome.prediction.top), truth=item.label), name)
+    unseen = bench.evaluate(bench.with_text(tuned, bench.classes), bench.unseen_test, cached=False)
+    for strip in strips(unseen, bench.protocol):
+        figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
+        report.figure(figure, f"never seen in training: {strip.truth}")
+    report.section("How to use it")
+    command = f"texthead predict {bench.runs / 'fine-tuned'} {item.path}"
+    report.code(f'{command}\n{command} --classes "{item.label}, a dog running"')
+    report.section("Credit")
+    report.text(drawn_videos.CREDIT)
+    report.write(bench.out / "report.html")

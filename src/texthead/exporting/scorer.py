@@ -1,0 +1,46 @@
+"""The part of prediction that is exported: crops, model and the mean over views as one module."""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from texthead.data.protocol import Protocol
+from texthead.data.sampling import crop_offsets
+from texthead.evaluation.evaluate import average_views
+from texthead.models.recognizer import Recognizer
+
+
+class Scorer(nn.Module):
+    """Clips of scaled uint8 frames -> one score a class: crops, normalisation and the mean over views are inside."""
+
+    def __init__(self, model: Recognizer, protocol: Protocol):
+        super().__init__()
+        self.model = model
+        self.protocol = protocol
+
+    def forward(self, clips: UInt8[Tensor, "batch clips frames height width 3"]) -> Float[Tensor, "batch classes"]:
+        """Return the scores of each item."""
+        return self.of_views(self.crops(clips))
+
+    def crops(
+        self, clips: UInt8[Tensor, "batch clips frames height width 3"]
+    ) -> UInt8[Tensor, "batch views frames 3 size size"]:
+        """Return the test crops of each clip: the boxes of `view_crops`, for sides that torch.export does not know."""
+        size, views = self.protocol.sizes.size, self.protocol.views
+        height, width = clips.shape[3:5]
+        if views.crops == 3 and views.along == "long-side":
+            # The short side is `size` long, so that one of the two is 0.
+            x, y = (width - size) // 2, (height - size) // 2
+            boxes = [(x * k, y * k, False) for k in (0, 2, 1)]
+        else:
+            boxes = crop_offsets(width, height, size, views.crops)
+        side, cuts = torch.arange(size, device=clips.device), []
+        for x, y, mirrored in boxes:
+            cut = clips.index_select(3, side + y).index_select(4, side + x)
+            cuts.append(cut.flip(4) if mirrored else cut)
+        return torch.stack(cuts, 2).flatten(1, 2).movedim(-1, 3)
+
+    def of_views(self, views: UInt8[Tensor, "batch views frames 3 size size"]) -> Float[Tensor, "batch classes"]:
+        """Return the scores of items that are cropped already."""
+        features = self.model.features(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+        return average_views(features, self.model.head, pooling=self.protocol.pooling)
