@@ -25,7 +25,8 @@ from texthead.encoders.text_only import Sentences
 from texthead.errors import EncoderError
 from texthead.features.views import own_pixels
 from texthead.media.open import open_media
-from texthead.models.head_rows import text_head, text_weights
+from texthead.models.head_rows import text_weights
+from texthead.models.heads import text_head
 
 
 def bridge_data(seed: int = 0, count: int = 30) -> tuple[list[Tensor], Tensor]:

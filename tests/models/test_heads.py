@@ -12,17 +12,25 @@ from torch import nn
 
 from made import noise
 from messages import refuses
+from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
 from texthead.models.head_rows import (
     class_correlation,
     lda_weights,
     orthogonal_weights,
     random_weights,
-    text_head,
     text_rows,
     text_weights,
 )
-from texthead.models.heads import CosineHead, FrozenHead, LinearHead, TemplatesHead, TrainableHead, mean_probability
+from texthead.models.heads import (
+    CosineHead,
+    FrozenHead,
+    LinearHead,
+    TemplatesHead,
+    TrainableHead,
+    mean_probability,
+    text_head,
+)
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 
@@ -332,7 +340,7 @@ def test_the_linear_head_starts_as_torch_does_from_the_generator():
 # ---- text rows (with real text encoders: test_encoders.py)
 
 
-class Letters:
+class Letters(Encoder):
     """An encoder whose row counts the letters of a prompt."""
 
     scale, center, text_source, text_map = 12.0, torch.arange(26.0), None, None
@@ -347,9 +355,7 @@ class Letters:
 
 
 @pytest.fixture
-def letters(monkeypatch):
-    # The annotation names Encoder; the function needs no more than these three.
-    monkeypatch.setattr("texthead.models.head_rows.Encoder", Letters, raising=False)
+def letters():
     return Letters()
 
 

@@ -75,7 +75,7 @@ class Calibrate:
             unknown=others if promises["threshold"] else None,
             false_accept=self.false_accept,
             coverage=self.coverage if promises["sets"] else None,
-            classes=rows_digest(run.model.head.weight),  # pyright: ignore[reportArgumentType]
+            classes=rows_digest(run.head.weight),
             protocol=protocol.to_json(),
             source=f"{known.source} ({split})",
             content=frozenset(fingerprints([item.path for item in (*known.items, *unknown.items)])) - {""},

@@ -17,7 +17,6 @@ from texthead.commands.console import (
     say_residual,
 )
 from texthead.errors import DataError, RunError
-from texthead.models.heads import TrainableHead
 from texthead.runs import class_edits
 from texthead.runs import run as runs
 from texthead.runs.folder import rows_digest
@@ -44,7 +43,7 @@ def classes(options: Any) -> None:
         case _:
             edited = class_edits.merge_classes(run, chosen.classes, chosen.into)
     class_edits.save_classes(edited, out)
-    rows = rows_digest(edited.model.head.weight)  # pyright: ignore[reportArgumentType]
+    rows = rows_digest(edited.head.weight)
     if edited.calibration is not None and edited.calibration.classes != rows:
         notes().print(
             f"note: {runs.CALIBRATION} was made with the classes as they were: its temperature stays, threshold and "
@@ -123,7 +122,7 @@ def _say_rows(run: runs.Run, labels: Sequence[str]) -> None:
     shown = [found[label] for label in labels]
     say_prompts(labels, shown)
     say_residual(run, shown)
-    if isinstance(run.model.head, TrainableHead):
+    if not run.head.frozen:
         notes().print("note: the other rows were trained after they were text; a new one is text as it is encoded")
 
 

@@ -26,9 +26,9 @@ from texthead.features import frames as features
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
-from texthead.models.build import make_head, make_temporal_for, pixels_for
-from texthead.models.head_rows import class_correlation, text_head
-from texthead.models.heads import CosineHead
+from texthead.models.build import as_head, make_head, make_temporal_for, pixels_for
+from texthead.models.head_rows import RowInputs, class_correlation
+from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.device import pick_device
@@ -101,8 +101,9 @@ class Bench:
 
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
         """The model behind text rows for other names: how it recognises what it never saw."""
-        own = model.head if isinstance(model.head, CosineHead) else None
-        head = text_head(self.encoder, names, scale=self.recipe.scale, center=own.center if own else self.center)
+        own = as_head(model.head).center
+        center = self.center if own is None else own
+        head = text_head(self.encoder, names, scale=self.recipe.scale, center=center)
         return model.with_head(head)
 
     def row(self, model: Recognizer, *, cached: bool = True) -> tuple[float, float, float]:
@@ -231,7 +232,8 @@ def _simple_rows(bench: Bench) -> list[Row]:
 def _train_head(bench: Bench, kind: HeadKind, seed: int, out: Path) -> tuple[Recognizer, list[dict]]:
     """One head and a temporal transformer on the frozen encoder's features."""
     recipe = replace(bench.recipe, seed=seed)
-    head = make_head(kind, bench.encoder, bench.seen, recipe, features=bench.center[None])
+    inputs = RowInputs(encoder=bench.encoder, labels=bench.seen, recipe=recipe, features=bench.center[None])
+    head = make_head(kind, inputs)
     model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
     model.to(next(bench.encoder.visual.parameters()).device)
     with bar(f"train: {kind} head", "clips") as progress:
@@ -361,13 +363,13 @@ def _report(
     scored = bench.evaluate(model, bench.seen_test, cached=False)
     report.figure(plot_confusion(scored.confusion(), scored.names), "Seen classes, encoder fine-tuned: rows are true.")
     text = text_head(bench.encoder, bench.every).weight
-    learned = run.load_run(out / "runs" / f"linear-{bench.recipe.seed}").model.head.weight
+    learned = run.load_run(out / "runs" / f"linear-{bench.recipe.seed}").head.weight
     report.figure(
         plot_correlations({"text rows": class_correlation(text).numpy()}, bench.every),
         "How alike the text rows are (Fig. 1, left): same object, same motion.",
     )
     report.figure(
-        plot_correlations({"learned rows": class_correlation(learned.detach()).numpy()}, bench.seen),  # pyright: ignore[reportCallIssue]
+        plot_correlations({"learned rows": class_correlation(learned.detach()).numpy()}, bench.seen),
         "How alike the rows of the learned head are (Fig. 1, right).",
     )
     report.section("Predictions")

@@ -76,7 +76,7 @@ class Import:
         from texthead.encoders.published import PIXELS, model_config, read_published
         from texthead.encoders.weights import fill
         from texthead.media.fingerprints import fingerprint
-        from texthead.models.head_rows import text_head
+        from texthead.models.heads import text_head
         from texthead.models.recognizer import Recognizer
         from texthead.runs import run
         from texthead.runs.folder import write_run
@@ -100,8 +100,13 @@ class Import:
         temporal = _temporal(checkpoint, visual, config, str(path))
         scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
         head = text_head(
-            encoder, names, template=convention.template, scale=scale, pooling=convention.template_pooling
-        ).renamed(labels)
+            encoder,
+            names,
+            labels=labels,
+            template=convention.template,
+            scale=scale,
+            pooling=convention.template_pooling,
+        )
         model = Recognizer(visual, temporal, head).eval()
         pixels = resized(Pixels(spec.size, convention.resize(spec.size), spec.interpolation), self.resize)
         file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}

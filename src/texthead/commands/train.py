@@ -172,7 +172,8 @@ class Train:
         from texthead.encoders.load import load_encoder
         from texthead.features.cache import FeatureCache, encoder_key
         from texthead.features.views import Pretrained
-        from texthead.models.build import make_head, make_temporal_for, pixels_for
+        from texthead.models.build import make_head, make_temporal_for, needs_features, pixels_for
+        from texthead.models.head_rows import RowInputs
         from texthead.models.recognizer import Recognizer
         from texthead.parallel.distributed import rank
         from texthead.runs.run import check_out
@@ -214,22 +215,21 @@ class Train:
         ground = Pretrained(encoder, protocol, reading, bar)
         compare = are_few(self.beside.baselines, len(parts.train))
         found = None
-        if compare or recipe.center or self.head == "lda" or self.files.skip_unreadable:
+        if compare or needs_features(self.head, recipe) or self.files.skip_unreadable:
             found, parts = _readable(ground, parts)
         targets = torch.tensor(datasets.label_indices(parts.train, labels))
-        head = make_head(
-            self.head,
-            encoder,
-            labels,
-            recipe,
+        inputs = RowInputs(
+            encoder=encoder,
+            labels=labels,
+            recipe=recipe,
             names=names,
             sentences=sentences,
             features=found,
             targets=targets,
-            trainable=self.train_head,
         )
-        if self.head == "prompt":
-            say_prompts(labels, head.prompts)  # pyright: ignore
+        head = make_head(self.head, inputs, trainable=self.train_head)
+        if head.learned_template:
+            say_prompts(labels, head.prompts or ())
         table = Comparison(parts, labels)
         if compare and found is not None and len(parts.scored):
             baselines(ground, table, names, recipe, found, targets, prompts=shown)

@@ -202,7 +202,7 @@ def _classes(run: Run) -> dict[str, object]:
     """What `classes.json` holds."""
     if run.classes is not None:
         return {key: run.classes[key] for key in ("template", "classes")}
-    return classes_json(run.model.head, None, run.recipe.template)  # pyright: ignore[reportArgumentType]
+    return classes_json(run.head, None, run.recipe.template)
 
 
 def kept_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:

@@ -18,7 +18,7 @@ from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features, own_pixels
 from texthead.media.find import find_media
-from texthead.models.head_rows import text_head
+from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Progress
@@ -65,9 +65,8 @@ def calibration_for(run: Run | Recognizer, protocol: Protocol) -> tuple[Calibrat
     if found is None or not isinstance(run, Run):
         return None, None
     promises = found.threshold is not None or found.coverage is not None
-    rows: Tensor = run.model.head.weight  # pyright: ignore[reportAssignmentType]
     why = None
-    if found.classes != rows_digest(rows):
+    if found.classes != rows_digest(run.head.weight):
         why = "its classes were edited"
     elif found.protocol != protocol.to_json():
         why = "it was made with other frames, views or sizes"
@@ -91,7 +90,7 @@ def zero_shot(
     encoder: Encoder, names: Sequence[str], *, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
 ) -> Recognizer:
     """A model without any training: the mean of the frames before text rows; predictions say `labels`."""
-    head = text_head(encoder, names, prompts=prompts).renamed(labels)
+    head = text_head(encoder, names, labels=labels, prompts=prompts)
     return Recognizer(encoder.visual, MeanPool(), head)
 
 

@@ -17,8 +17,7 @@ from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import Pretrained
 from texthead.media.shard import is_there
-from texthead.models.head_rows import text_head
-from texthead.models.prompt_head import PromptHead
+from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Bar, no_bar
@@ -159,8 +158,7 @@ def eval_baselines(
     entries = run.classes["classes"]
     names = [entry["name"] for entry in entries]
     # What stands for learned vectors is no prompt that another encoder could read.
-    learned = isinstance(run.model.head, PromptHead)
-    given = [None if learned else entry["prompt"] for entry in entries]
+    given = [None if run.head.learned_template else entry["prompt"] for entry in entries]
     shown = prompts.class_prompts(run.recipe.template, names, given)
     baselines(ground, table, run.labels, run.recipe, found, targets, prompts=shown)
     return table
