@@ -1,9 +1,11 @@
 """The parts of a model are what the recipe asks for, drawn from its seed."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -11,10 +13,12 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from made import SPEC, tiny_visual
+from made import SPEC, noise, tiny_visual
 from messages import refuses
+from run_folders import put
 from texthead.data import splits
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Encoder, Text, Visual, openclip_tower
@@ -23,14 +27,30 @@ from texthead.models.build import HEADS, drop_patches, make_head, make_temporal_
 from texthead.models.head_rows import (
     ROW_KINDS,
     RowInputs,
+    RowKind,
     lda_weights,
     orthogonal_weights,
     random_weights,
     text_weights,
 )
-from texthead.models.heads import FrozenHead, LinearHead, TemplatesHead, TrainableHead
+from texthead.models.heads import (
+    Config,
+    FrozenHead,
+    Head,
+    LinearHead,
+    Names,
+    ProbeHead,
+    Prompts,
+    TemplatesHead,
+    TrainableHead,
+    empty_options,
+)
+from texthead.models.prompt_head import PromptHead
+from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.recipes import HeadKind, InitKind, Recipe
+from texthead.runs.class_edits import remove_classes
+from texthead.runs.run import load_run
 from texthead.training.step import encoder_blocks
 from training_runs import RECIPE, assert_same_weights, copied, draw
 
@@ -97,6 +117,83 @@ def test_each_kind_of_head_is_in_a_table() -> None:
     assert {kind for kind, rows in ROW_KINDS.items() if not rows.trained} == set(get_args(InitKind))
     starts = {head.START for head in HEADS.values()} - {None}
     assert (ROW_KINDS.keys() | starts, ROW_KINDS.keys() & starts) == (set(get_args(HeadKind)), set())
+
+
+class BiasedHead(FrozenHead):
+    """Scores of a frozen head plus a learned number for each class: the example of docs/contributing.md."""
+
+    def __init__(self, weight: Float[Tensor, "classes dim"], *, limit: float = 1.0, **options: Any):
+        super().__init__(weight, **options)
+        self.bias, self.limit = nn.Parameter(torch.zeros(len(weight))), limit
+
+    def config(self) -> dict[str, object]:
+        return {**super().config(), "limit": self.limit}
+
+    @classmethod
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "BiasedHead":
+        options = empty_options(config, dim)
+        return cls(torch.ones(len(names), dim), limit=config["limit"], names=names, prompts=prompts, **options)
+
+    def rows(self) -> Float[Tensor, "classes rows numbers"]:
+        return torch.cat([super().rows(), self.bias.detach()[:, None, None]], dim=2)
+
+    def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
+        return {"weight": rows[:, 0, :-1], "bias": rows[:, 0, -1]}
+
+    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
+        return super().forward(features) + self.bias.clamp(-self.limit, self.limit)
+
+
+def signs(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
+    return torch.randint(2, (len(inputs.labels), inputs.encoder.dim), generator=inputs.generator()) * 2.0 - 1
+
+
+@torch.no_grad()
+def test_a_new_head_and_new_rows_need_a_line_each(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ROW_KINDS, "signs", RowKind("random signs", signs))
+    monkeypatch.setitem(HEADS, "BiasedHead", BiasedHead)
+    rows = make_head("signs", RowInputs(encoder=encoder, labels=LABELS, recipe=RECIPE)).weight
+    assert rows.abs().unique().tolist() == pytest.approx([SPEC.dim**-0.5])
+    head = BiasedHead(rows, limit=0.5, names=LABELS, center=noise(SPEC.dim))
+    head.bias.copy_(torch.tensor([0.1, -0.2, 9.0]))
+    run = load_run(put(tmp_path, Recognizer(tiny_visual(), MeanPool(), head)))
+    features = draw(4, SPEC.dim)
+    assert torch.equal(run.head(features), head(features))
+    assert torch.allclose(remove_classes(run, ["archery"]).head(features), head(features)[:, [0, 2]])
+
+
+OPTIONS = {"names": LABELS, "center": noise(SPEC.dim), "text_source": "text:x", "text_map": noise(7, SPEC.dim)}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "head",
+    [
+        FrozenHead(noise(3, SPEC.dim), scale=7.0, prompts=["a", ["b", "c"], "d"], **OPTIONS),
+        TrainableHead(noise(3, SPEC.dim), kind="cosine", names=LABELS),
+        TemplatesHead(noise(2, 3, SPEC.dim), draw=True, pooling="probabilities", kind="text", **OPTIONS),
+        PromptHead(None, context=noise(2, 5), after=".", rows=noise(3, SPEC.dim), **OPTIONS),
+        LinearHead(SPEC.dim, names=LABELS),
+        ProbeHead(noise(3, SPEC.dim), bias=noise(3), center=noise(SPEC.dim), names=LABELS),
+    ],
+    ids=lambda head: type(head).__name__,
+)
+def test_a_head_with_other_rows_scores_as_before(head: Head) -> None:
+    """Its config is JSON, and builds a head of the same tensors."""
+    head.eval()
+    config = json.loads(json.dumps(head.config()))
+    empty = HEADS[config["type"]].from_config(config, LABELS, dim=SPEC.dim, prompts=head.prompts)
+    assert (type(empty), empty.config(), empty.prompts) == (type(head), head.config(), head.prompts)
+    rows, features = head.rows(), draw(4, SPEC.dim)
+    assert rows is not None
+    turned = head.with_rows(rows[[2, 0]], ["juggling", "cello"])
+    assert (type(turned), turned.names) == (type(head), ("juggling", "cello"))
+    if not isinstance(head, TemplatesHead):  # Its mean over templates is of probabilities, of which some are gone.
+        assert torch.allclose(turned(features), head(features)[:, [2, 0]], atol=1e-5)
+    assert torch.equal(turned.rows(), rows[[2, 0]])
+    assert len(head.names) == 3, "the head itself stays"
 
 
 def test_a_text_head_is_made_of_the_names_prompts(encoder: Encoder) -> None:

@@ -19,7 +19,7 @@ from texthead.recipes import small
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
     from texthead.data.protocol import Pixels
-    from texthead.runs.scores import Score, Scores
+    from texthead.runs.scores import RunScores, Score
     from texthead.transfer import methods
     from texthead.transfer.comparison import Right
     from texthead.transfer.methods import FrozenItems, Ground, Method
@@ -64,9 +64,9 @@ class Compare:
         from texthead.encoders.load import zero_shot_note
         from texthead.models.build import pixels_for
         from texthead.runs.run import check_out
-        from texthead.runs.scores import Scores
+        from texthead.runs.scores import RunScores
         from texthead.transfer import methods
-        from texthead.transfer.comparison import Setting, encoded, judged, make_ground
+        from texthead.transfer.comparison import Setting, encode_frozen, judged, make_ground
 
         if self.choose != (self.out is not None):
             raise RunError("--choose trains the best as a run and --out names its folder: give both or neither")
@@ -89,10 +89,10 @@ class Compare:
         say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
         pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
         reading = self.files.reading()
-        items, unreadable = encoded(ground, train_set, pixels, reading, "encode training items", bar)
+        items, unreadable = encode_frozen(ground, train_set, pixels, reading, "encode training items", bar)
         tests = None
         if len(scored):
-            tests, more = encoded(ground, scored, pixels, reading, "encode held-out items", bar)
+            tests, more = encode_frozen(ground, scored, pixels, reading, "encode held-out items", bar)
             unreadable += more
         for error in unreadable:
             notes().print(f"skipped: {error}")
@@ -101,19 +101,19 @@ class Compare:
             raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
 
         every = methods.methods(ground)
-        parts = methods.folds(items, seed=self.seed)
-        right, tested = judged(every, items, tests, parts, bar)
+        folds = methods.folds(items, seed=self.seed)
+        right, tested = judged(every, items, tests, folds, bar)
         first = methods.settled(every, items)
         chosen = methods.choice(first, right, items.groups) if right else first
         _show(every, right, tested, items, scored_name, chosen)
-        _say_choice(right, items, parts, first, chosen)
+        _say_choice(right, items, folds, first, chosen)
         note = zero_shot_note(ground.encoder.source)
         if note:
             results().print(note)
         if self.choose:
             method = next(method for method in every if method.title == chosen)
             own = [tested.pop(chosen)._replace(method=f"this run ({chosen})")] if tested else []
-            scores = Scores(scored_name, (*tested.values(), *own)) if own else None
+            scores = RunScores(scored_name, (*tested.values(), *own)) if own else None
             _write(out, ground, method, items, scored, pixels, scores)
             results().print(f"run: {out}   `texthead predict {out} FILE...` uses it")
 
@@ -172,7 +172,7 @@ def _show(
     results().print(table)
 
 
-def _say_choice(right: "Right", items: "FrozenItems", parts: "methods.Folds", first: str, chosen: str) -> None:
+def _say_choice(right: "Right", items: "FrozenItems", folds: "methods.Folds", first: str, chosen: str) -> None:
     """Print how the choice was made."""
     from texthead.commands.console import results
     from texthead.transfer import methods
@@ -183,8 +183,8 @@ def _say_choice(right: "Right", items: "FrozenItems", parts: "methods.Folds", fi
             f"* {chosen}{weight}: nothing is cross-validated where a class has fewer than {methods.FEWEST} items"
         )
         return
-    kept = "groups whole" if parts.whole else "groups divided, since they are too few to keep each whole"
-    how = f"{len(parts.parts)} folds{f', {kept}' if _grouped(items) else ''}"
+    kept = "groups whole" if folds.whole else "groups divided, since they are too few to keep each whole"
+    how = f"{len(folds.pairs)} folds{f', {kept}' if _grouped(items) else ''}"
     if chosen == first:
         why = f"is taken unless another leads it by {methods.ERRORS:g} standard errors, and none does"
     else:
@@ -209,7 +209,7 @@ def _write(
     items: "FrozenItems",
     scored: "Dataset",
     pixels: "Pixels",
-    scores: "Scores | None",
+    scores: "RunScores | None",
 ) -> None:
     """The method fitted to all training items, as a run, with its scores where items were held out."""
     from texthead.models.recognizer import Recognizer

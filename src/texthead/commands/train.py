@@ -334,17 +334,17 @@ def _score(
     from texthead.commands.score_table import show_table
     from texthead.evaluation import evaluate
     from texthead.parallel.distributed import rank
-    from texthead.runs.scores import Score, Scores, write_scores
+    from texthead.runs.scores import RunScores, Score, write_scores
 
-    if not len(table.parts.scored):
+    if not len(table.division.scored):
         notes().print("note: no held-out item, so nothing was scored")
         return
     with bar("score", "files") as progress:
-        result = evaluate.evaluate(model, table.parts.scored, protocol, reading, progress=progress)
+        result = evaluate.evaluate(model, table.division.scored, protocol, reading, progress=progress)
     table.add(f"this run ({head} head)", result)
     show_table(table)
     if rank() == 0:
-        write_scores(out, Scores(table.parts.scored_name, tuple(Score.of(*row) for row in table.rows)))
+        write_scores(out, RunScores(table.division.scored_name, tuple(Score.of(*row) for row in table.rows)))
 
 
 def _report(
@@ -367,8 +367,8 @@ def _report(
     if table.rows:
         blind = blind_to_order(model, protocol.frames)
         order = blind or f"Not tested here; `texthead report {out}` does."
-        if not blind and reading.cache is not None and len(table.parts.scored) <= FEW_TO_REORDER:
-            order = order_test(model, table.parts.scored, protocol, reading)
+        if not blind and reading.cache is not None and len(table.division.scored) <= FEW_TO_REORDER:
+            order = order_test(model, table.division.scored, protocol, reading)
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]

@@ -86,7 +86,7 @@ def export(
             differ.
     """
     out = Path(out)
-    check_out(out, to, int8=int8)
+    check_export(out, to, int8=int8)
     model, protocol = protocol_of(run, protocol)
     scorer = Scorer(model.cpu().eval(), protocol.pooling).eval()
     with new_folder(out) as folder:
@@ -104,7 +104,7 @@ def export(
     return found
 
 
-def check_out(out: Path, to: str, *, int8: bool) -> None:
+def check_export(out: Path, to: str, *, int8: bool) -> None:
     """Nothing, if what is asked for can be made there.
 
     Raises:

@@ -48,7 +48,7 @@ def as_head(head: nn.Module) -> Head:
     return head  # pyright: ignore[reportReturnType]
 
 
-def make_head(kind: HeadKind, inputs: RowInputs, *, trainable: bool = False) -> Head:
+def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     """The head of a kind for the labels, before training.
 
     Args:

@@ -15,7 +15,11 @@ from texthead.models.head_rows import RowInputs, text_rows, variant_rows
 from texthead.text.class_names import check_names
 from texthead.text.prompts import fill_templates
 
+Names = Sequence[str]
+
 Prompts = Sequence[str | Sequence[str]]
+
+Config = Mapping[str, Any]
 
 
 class Head(nn.Module):
@@ -81,9 +85,7 @@ class Head(nn.Module):
         }
 
     @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
-    ) -> "Head":
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return the head that `config` describes, for features of length `dim`; its weights are to be loaded."""
         return cls(torch.ones(len(names), dim), names=names, prompts=prompts, **empty_options(config, dim))  # pyright: ignore[reportCallIssue]
 
@@ -162,7 +164,7 @@ class Head(nn.Module):
         return self.kind
 
 
-def empty_options(config: Mapping[str, Any], dim: int) -> dict[str, Any]:
+def empty_options(config: Config, dim: int) -> dict[str, Any]:
     """Return the options of a head that `Head.config` wrote down, with tensors of zeros."""
     return {
         "kind": config["kind"],
@@ -221,7 +223,7 @@ class CosineHead(Head):
             self.weight = nn.Parameter(rows)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
-    def rows(self) -> Float[Tensor, "classes rows numbers"] | None:
+    def rows(self) -> Float[Tensor, "classes rows numbers"]:
         """Return a copy of each class's row."""
         return self.weight.detach()[:, None].clone()
 
@@ -314,9 +316,7 @@ class TemplatesHead(CosineHead):
         return {**super().config(), "templates": len(self.variants), "draw": self.draw, "pooling": self.pooling}
 
     @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
-    ) -> "Head":
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return the head that `config` describes, to load weights into."""
         variants, own = torch.ones(config["templates"], len(names), dim), ("draw", "pooling")
         options = empty_options(config, dim) | {key: config[key] for key in own}
@@ -377,9 +377,7 @@ class LinearHead(Head):
         return cls(inputs.encoder.dim, names=inputs.labels, generator=inputs.generator())
 
     @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
-    ) -> "Head":
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return a head of the right shape, to load weights into."""
         return cls(dim, names=names)
 
@@ -430,9 +428,7 @@ class ProbeHead(Head):
         self.bias = nn.Parameter(bias.detach().float().clone())
 
     @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
-    ) -> "Head":
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return a head of the right shape, to load weights into."""
         empty = torch.zeros(len(names), dim)
         return cls(empty, bias=torch.zeros(len(names)), center=torch.zeros(dim), names=names, kind=config["kind"])

@@ -1,6 +1,6 @@
 """A learnable template: vectors in front of the class name, through the frozen text encoder (Table 4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError, RunError
 from texthead.models.head_rows import RowInputs
-from texthead.models.heads import CosineHead, Head, Prompts, empty_options
+from texthead.models.heads import Config, CosineHead, Head, Names, Prompts, empty_options
 from texthead.text.class_names import check_names
 from texthead.text.prompts import check_template
 
@@ -110,9 +110,7 @@ class PromptHead(CosineHead):
         return {**super().config(), "context": list(self.context.shape), "after": self.after}
 
     @classmethod
-    def from_config(
-        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
-    ) -> "PromptHead":
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "PromptHead":
         """Return the head that `config` describes, without its text encoder, to load weights into."""
         options = {key: value for key, value in empty_options(config, dim).items() if key != "kind"}
         rows, context = torch.ones(len(names), dim), torch.zeros(config["context"])

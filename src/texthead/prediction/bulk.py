@@ -42,7 +42,7 @@ from texthead.media.shard import has_shards
 from texthead.models.recognizer import Recognizer
 from texthead.parallel import distributed
 from texthead.prediction.formats import csv_columns, csv_rows
-from texthead.prediction.predict import calibration_for, check_has_sets, entry_scores, named, protocol_of
+from texthead.prediction.predict import calibration_for, check_has_sets, entry_scores, predictions_of, protocol_of
 from texthead.runs.run import Run
 
 FORMAT = 1
@@ -150,7 +150,7 @@ class Parts:
             with replacing(self._file(number, ".safetensors")) as beside:
                 save_file({"scores": scores.contiguous()}, beside)
         how = {"top": self.asked["top"], "calibration": self.calibration, "sets": self.sets}
-        found = named(self.model.names, paths, scores, problems, **how)
+        found = predictions_of(self.model.names, paths, scores, problems, **how)
         columns = csv_columns(self.calibration, sets=self.sets)
         write_csv(self._file(number, ".csv"), columns, csv_rows(found, columns))
         unreadable = sum(problem is not None for problem in problems)

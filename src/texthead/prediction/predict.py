@@ -126,7 +126,7 @@ def predict(
     positions, errors = readable(entries, skip=reading.skip_unreadable)
     check_any(paths, positions, errors)
     scores, problems = entry_scores(model, entries, protocol.pooling)
-    return named(model.names, paths, scores, problems, top=top, calibration=calibration, sets=sets)
+    return predictions_of(model.names, paths, scores, problems, top=top, calibration=calibration, sets=sets)
 
 
 def entry_scores(
@@ -141,7 +141,7 @@ def entry_scores(
     return scores, [entry.problem if isinstance(entry, MediaError) else None for entry in entries]
 
 
-def named(
+def predictions_of(
     names: tuple[str, ...],
     paths: Sequence[Path],
     scores: Float[Tensor, "files classes"],

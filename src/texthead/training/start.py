@@ -21,7 +21,7 @@ from texthead.training.execution import Execution, RunInfo
 from texthead.training.inputs import augmentation_for
 from texthead.training.matching import Matching
 from texthead.training.optimizer import parameter_groups
-from texthead.training.step import check_spread
+from texthead.training.step import check_execution
 
 
 def check_trainable(
@@ -40,7 +40,7 @@ def check_trainable(
     """
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
-    check_spread(execution, freeze_encoder=recipe.freeze_encoder)
+    check_execution(execution, freeze_encoder=recipe.freeze_encoder)
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)

@@ -41,8 +41,8 @@ def are_few(when: When, items: int) -> bool:
 class Comparison:
     """Scores of several methods on the same items."""
 
-    def __init__(self, parts: Division, labels: Sequence[str]):
-        self.parts = parts
+    def __init__(self, division: Division, labels: Sequence[str]):
+        self.division = division
         self.labels = labels
         self.rows: list[tuple[str, evaluate.Evaluation]] = []
         self.lines: list[str] = []
@@ -58,8 +58,8 @@ class Comparison:
 
 def scored_features(ground: Pretrained, table: Comparison) -> tuple[torch.Tensor, evaluate.Evaluation]:
     """Pretrained features of the scored items, and an evaluation of them that waits for its scores."""
-    tests, positions, errors = ground.features(table.parts.scored, "encode scored items")
-    kept = table.parts.scored.pick(positions)
+    tests, positions, errors = ground.features(table.division.scored, "encode scored items")
+    kept = table.division.scored.pick(positions)
     truth = torch.tensor(datasets.label_indices(kept, table.labels))
     none = torch.zeros(len(kept), len(table.labels))
     paths = [item.path for item in kept.items]

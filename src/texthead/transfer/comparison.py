@@ -76,7 +76,7 @@ def make_ground(train_set: Dataset, recipe: Recipe, setting: Setting) -> tuple[G
     return Ground(encoder, sentences, labels, names, recipe, cache, suited), changes
 
 
-def encoded(
+def encode_frozen(
     ground: Ground, dataset: Dataset, pixels: Pixels, reading: Reading, title: str, bar: Bar = no_bar
 ) -> tuple[FrozenItems, list[MediaError]]:
     """Return (the readable items with the features of their frames, the errors of the others).
@@ -106,7 +106,7 @@ def judged(
     every: Sequence[Method],
     items: FrozenItems,
     tests: FrozenItems | None,
-    parts: methods.Folds,
+    folds: methods.Folds,
     bar: Bar = no_bar,
 ) -> tuple[Right, dict[str, Score]]:
     """Return (which training items each method gets right, cross-validated; its score on the held-out items).
@@ -116,7 +116,7 @@ def judged(
     right: Right = {}
     tested: dict[str, Score] = {}
     least = int(items.targets.bincount().min())
-    done, total = 0, len(every) * (len(parts.parts) + (tests is not None))
+    done, total = 0, len(every) * (len(folds.pairs) + (tests is not None))
     with bar("compare", "fits") as progress:
 
         def step() -> None:
@@ -125,7 +125,7 @@ def judged(
             progress(done, total)
 
         for method in every:
-            hits = methods.cross_validated(method, items, parts.parts, step) if parts.parts else None
+            hits = methods.cross_validated(method, items, folds.pairs, step) if folds.pairs else None
             if hits is not None:
                 right[method.title] = hits
             if tests is not None and least >= method.least:

@@ -189,7 +189,7 @@ def _in_steps(ground: Ground, kind: HeadKind, temporal: str, items: FrozenItems)
 class Folds(NamedTuple):
     """(training positions, scored positions) of each fold, and whether groups are kept whole in all of them."""
 
-    parts: list[tuple[list[int], list[int]]]
+    pairs: list[tuple[list[int], list[int]]]
     whole: bool
 
 

@@ -99,7 +99,7 @@ def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], 
     return ask
 
 
-def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
+def asgi_app(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
     """The page as a web application without documentation, monitoring, history or addresses outside it."""
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     return gr.mount_gradio_app(

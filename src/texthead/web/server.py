@@ -69,7 +69,7 @@ def application(held: Held, rules: Rules, limits: Limits) -> App:
     Raises:
         TextheadError: it cannot be loaded.
     """
-    from texthead.web.app import application, build
+    from texthead.web.app import asgi_app, build
 
     held.begin()
     about = held.ask(None, LOAD_SECONDS)
@@ -77,7 +77,7 @@ def application(held: Held, rules: Rules, limits: Limits) -> App:
         raise about
     if not isinstance(about, About):
         raise RunError(f"the model was not loaded: {about.reason}")
-    return application(build(held, about, rules, limits), rules)
+    return asgi_app(build(held, about, rules, limits), rules)
 
 
 def serve(listening: socket.socket, app: App, host: str, ready: Callable[[str], object]) -> None:
