@@ -135,7 +135,7 @@ class BiasedHead(FrozenHead):
         return cls(torch.ones(len(names), dim), limit=config["limit"], names=names, prompts=prompts, **options)
 
     def rows(self) -> Float[Tensor, "classes rows numbers"]:
-        return torch.cat([super().rows(), self.bias.detach()[:, None, None]], dim=2)
+        return torch.cat([self.weight, self.bias[:, None]], dim=1)[:, None].detach()
 
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
         return {"weight": rows[:, 0, :-1], "bias": rows[:, 0, -1]}

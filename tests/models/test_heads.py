@@ -369,14 +369,6 @@ def test_text_rows_are_the_normalised_embeddings_of_the_prompts(letters):
     assert not rows.requires_grad
 
 
-def test_text_rows_follow_their_names(letters):
-    given = ["run", "jump", "swim", "a bird"]
-    rows = text_weights(letters, given, template="{} now")
-    order = [2, 0, 3, 1]
-    assert torch.equal(text_weights(letters, [given[i] for i in order], template="{} now"), rows[order])
-    assert torch.equal(text_weights(letters, given[1:2], template="{} now"), rows[1:2])
-
-
 @pytest.mark.parametrize(("given", "template"), [(["a", "a"], "{}"), ([], "{}"), (["a"], "no place")])
 def test_text_rows_need_names_and_a_template(letters, given, template):
     with pytest.raises(DataError):

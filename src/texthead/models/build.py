@@ -40,12 +40,12 @@ def as_head(head: nn.Module) -> Head:
     Raises:
         RunError: a head of another class.
     """
-    if HEADS.get(type(head).__name__) is not type(head):
+    if not isinstance(head, Head) or HEADS.get(type(head).__name__) is not type(head):
         raise RunError(
             f"head is a {type(head).__name__}: a run holds {', '.join(HEADS)}; "
             "hand your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead"
         )
-    return head  # pyright: ignore[reportReturnType]
+    return head
 
 
 def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:

@@ -87,14 +87,14 @@ class Head(nn.Module):
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return the head that `config` describes, for features of length `dim`; its weights are to be loaded."""
-        return cls(torch.ones(len(names), dim), names=names, prompts=prompts, **empty_options(config, dim))  # pyright: ignore[reportCallIssue]
+        raise NotImplementedError
 
     def rows(self) -> Float[Tensor, "classes rows numbers"] | None:
-        """Return a copy of what the head holds of each class, as one or several rows.
+        """Return a copy of what the head holds of each class: its row, or several.
 
         None of a head whose classes cannot be edited.
         """
-        return None
+        return self.weight.detach()[:, None].clone()
 
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
         """Return the entries of the state dict in which `rows` are held."""
@@ -223,9 +223,10 @@ class CosineHead(Head):
             self.weight = nn.Parameter(rows)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
-    def rows(self) -> Float[Tensor, "classes rows numbers"]:
-        """Return a copy of each class's row."""
-        return self.weight.detach()[:, None].clone()
+    @classmethod
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "CosineHead":
+        """Return the head that `config` describes, to load weights into."""
+        return cls(torch.ones(len(names), dim), names=names, prompts=prompts, **empty_options(config, dim))
 
     @property
     def scale(self) -> float:
@@ -316,7 +317,7 @@ class TemplatesHead(CosineHead):
         return {**super().config(), "templates": len(self.variants), "draw": self.draw, "pooling": self.pooling}
 
     @classmethod
-    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "TemplatesHead":
         """Return the head that `config` describes, to load weights into."""
         variants, own = torch.ones(config["templates"], len(names), dim), ("draw", "pooling")
         options = empty_options(config, dim) | {key: config[key] for key in own}
@@ -380,10 +381,6 @@ class LinearHead(Head):
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return a head of the right shape, to load weights into."""
         return cls(dim, names=names)
-
-    def rows(self) -> Float[Tensor, "classes rows numbers"]:
-        """Return a copy of each class's row."""
-        return self.weight.detach()[:, None].clone()
 
     @property
     def row_source(self) -> str:

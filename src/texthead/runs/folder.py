@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,12 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
+from texthead.encoders.encoder import as_visual
 from texthead.errors import RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.models.build import HEADS, as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import Temporal
+from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
 
 FORMAT = 3
@@ -34,15 +35,12 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
     Raises:
         RunError: a head or temporal module that could not be built again from the folder alone.
     """
-    if type(model.temporal) not in get_args(Temporal):
-        kinds = ", ".join(kind.__name__ for kind in get_args(Temporal))
-        raise RunError(f"temporal module is a {type(model.temporal).__name__}: a run holds {kinds}")
     return {
         "format": FORMAT,
         "recipe": recipe.to_json(),
-        "encoder": model.visual.spec.to_json(),  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        "encoder": as_visual(model.visual).spec.to_json(),
         "pixels": asdict(pixels),
-        "temporal": model.temporal.config(),  # pyright: ignore[reportCallIssue]
+        "temporal": as_temporal(model.temporal).config(),
         "head": as_head(model.head).config(),
     }
 
