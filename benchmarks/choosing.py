@@ -31,7 +31,7 @@ from texthead.models.build import pixels_for
 from texthead.models.head_rows import text_rows
 from texthead.transfer import methods
 from texthead.transfer.closed_form import text_and_means
-from texthead.transfer.comparison import Setting, encoded, judged, make_ground
+from texthead.transfer.comparison import Setting, encode_frozen, judged, make_ground
 from texthead.transfer.methods import FrozenItems, Ground
 
 SETS = {
@@ -52,7 +52,7 @@ def ground_of(dataset: Dataset, seed: int) -> Ground:
 def items_of(ground: Ground, dataset: Dataset) -> FrozenItems:
     """The items with their frames' features."""
     pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
-    return encoded(ground, dataset, pixels, th.Reading(), "encode")[0]
+    return encode_frozen(ground, dataset, pixels, th.Reading(), "encode")[0]
 
 
 def one_seed(dataset: Dataset, k: int | None, seed: int) -> dict[str, float | str]:

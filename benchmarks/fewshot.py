@@ -23,6 +23,7 @@ from texthead.data import dataset
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.views import Pretrained
 from texthead.models.build import make_head, pixels_for
+from texthead.models.head_rows import RowInputs
 from texthead.models.temporal import MeanPool
 from texthead.recipes import HeadKind
 from texthead.training.fit_recipe import suit
@@ -62,7 +63,8 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     for title, kind, factor in TUNED:
         encoder = th.load_encoder("mini")
         own = replace(recipe, lr_new=recipe.lr * factor)
-        head = make_head(kind, encoder, labels, own, features=found, targets=targets)
+        inputs = RowInputs(encoder=encoder, labels=labels, recipe=own, features=found, targets=targets)
+        head = make_head(kind, inputs)
         model = th.Recognizer(encoder.visual, MeanPool(), head)
         with tempfile.TemporaryDirectory() as folder:
             th.train(model, train_set, None, own, out=folder, execution=th.Execution(workers=1))

@@ -31,9 +31,9 @@ from texthead.features import frames
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import readable_items
-from texthead.models.build import make_head, make_temporal_for, pixels_for
-from texthead.models.head_rows import class_correlation
-from texthead.models.heads import CosineHead
+from texthead.models.build import as_head, make_head, make_temporal_for, needs_features, pixels_for
+from texthead.models.head_rows import RowInputs, class_correlation
+from texthead.text.prompts import fill_templates
 
 HELD_OUT = 0.2
 HALVES = 10
@@ -67,7 +67,7 @@ def fit(job: Job, place: Place) -> dict[str, Any]:
         "epochs": bench.recipe.epochs if steps else 0,
         "train_seconds": round(seconds - (watch.seconds if watch else 0), 2),
         "rows_moved": bool((weight_of(model) != rows_before).any()),
-        "scale": model.head.scale if isinstance(model.head, CosineHead) else None,
+        "scale": as_head(model.head).scale,
         **({"curve": curve_of(steps), "watched": watch.seen} if watch else {}),
         **({"map": correlation_map(model, row.maps)} if row.maps else {}),
     }
@@ -98,16 +98,15 @@ class Bench:
         """The head before training; zero-shot has seen no item, so its center is the encoder's own."""
         if self.row.k == 0 and self.row.head == "text":
             return th.text_head(self.encoder, self.train.classes, template=self.recipe.template)
-        return make_head(
-            self.row.head,
-            self.encoder,
-            self.train.classes,
-            self.recipe,
+        inputs = RowInputs(
+            encoder=self.encoder,
+            labels=self.train.classes,
+            recipe=self.recipe,
             features=self.found,
             targets=self.targets,
-            trainable=self.row.train_head,
             lda_items=self.row.lda_items,
         )
+        return make_head(self.row.head, inputs, trainable=self.row.train_head)
 
     def scores(self, model: th.Recognizer) -> dict[str, dict[str, Any]]:
         """The scores of each way of viewing."""
@@ -117,16 +116,7 @@ class Bench:
 
     def text_head(self, model: th.Recognizer, names: list[str]) -> nn.Module:
         """Text rows for other names, behind the center and the scale of the trained head."""
-        own = model.head if isinstance(model.head, CosineHead) else None
-        center = own.center if own is not None else None
-        head = th.text_head(
-            self.encoder,
-            names,
-            template=self.recipe.template,
-            scale=own.scale if own is not None else None,
-            center=None if center is None else center.cpu(),
-        )
-        return head.to(device())
+        return as_head(model.head).with_names(self.encoder, names, prompts=fill_templates(self.recipe.template, names))
 
     def evaluate(self, model: th.Recognizer, dataset: Dataset, views: str = "1x1") -> Evaluation:
         """Exact counts; through the feature cache while the encoder stays frozen."""
@@ -169,7 +159,7 @@ def prepare(row: Row, seed: int, place: Place) -> Bench:
     kept = feature_cache(encoder, pixels, place)
     targets = torch.tensor(label_indices(train, names))
     found = None
-    if recipe.center or row.head == "lda":
+    if needs_features(row.head, recipe):
         found, _, _ = readable_items(
             encoder.visual.to(device()),
             train,

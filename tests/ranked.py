@@ -24,8 +24,7 @@ from texthead.evaluation.evaluate import evaluate
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import encode_items
-from texthead.models.head_rows import text_head
-from texthead.models.heads import TrainableHead
+from texthead.models.heads import TrainableHead, text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import (

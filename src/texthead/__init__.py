@@ -52,13 +52,13 @@ if TYPE_CHECKING:
     from texthead.models.head_rows import lda_weights as lda_weights
     from texthead.models.head_rows import orthogonal_weights as orthogonal_weights
     from texthead.models.head_rows import random_weights as random_weights
-    from texthead.models.head_rows import text_head as text_head
     from texthead.models.head_rows import text_rows as text_rows
     from texthead.models.head_rows import text_weights as text_weights
     from texthead.models.heads import FrozenHead as FrozenHead
     from texthead.models.heads import LinearHead as LinearHead
     from texthead.models.heads import TemplatesHead as TemplatesHead
     from texthead.models.heads import TrainableHead as TrainableHead
+    from texthead.models.heads import text_head as text_head
     from texthead.models.prompt_head import PromptHead as PromptHead
     from texthead.models.recognizer import Recognizer as Recognizer
     from texthead.models.temporal import MeanPool as MeanPool
@@ -153,7 +153,7 @@ _HOMES = {
     "rename_class": "runs.class_edits",
     "save_calibration": "runs.run",
     "save_classes": "runs.class_edits",
-    "text_head": "models.head_rows",
+    "text_head": "models.heads",
     "text_rows": "models.head_rows",
     "text_weights": "models.head_rows",
     "train": "training.train",

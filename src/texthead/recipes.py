@@ -6,8 +6,11 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from texthead.errors import RunError
 
-# Where the rows of a head come from.
-HeadKind = Literal["text", "prompt", "normal", "orthogonal", "lda", "linear", "cosine"]
+# Where the rows of a head come from: what `models.head_rows.ROW_KINDS` holds, without torch.
+InitKind = Literal["text", "normal", "orthogonal", "lda"]
+
+# What a run can be trained with: those rows, others that are always trained, and heads that are more than rows.
+HeadKind = Literal[InitKind, "prompt", "linear", "cosine"]
 
 # Of a clip, and of its side in pixels: what is beyond is a mistake, or meant to take all memory.
 MOST_FRAMES = 1024

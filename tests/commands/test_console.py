@@ -48,7 +48,7 @@ def test_what_a_stranger_calls_a_class_is_shown_and_not_obeyed(capsys: pytest.Ca
 def test_what_other_classes_lose_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """Text rows behind what was trained against others, and a calibration that is not theirs."""
     run = load_run(calibrate_run(write_colour_run(tmp_path / "run"), temperature=2.0, threshold=0.5))
-    assert not run.rows_are_text
+    assert not run.head.is_text
     say_other_classes(run, ["a kite"])
     first, second = capsys.readouterr().err.splitlines()
     prints(first, "text")

@@ -16,7 +16,7 @@ from made import calibrate_run, joined_colours, pictures, write_colour_run, writ
 from messages import prints
 from texthead.evaluation.calibration import NONE
 from texthead.media.open import open_media
-from texthead.prediction.events import Event, EventFinder, Hysteresis, csv_row, in_order, json_entry
+from texthead.prediction.events import Event, EventFinder, Hysteresis, csv_row, event_json, in_order
 from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
 from texthead.runs.run import load_run
 
@@ -160,8 +160,8 @@ def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_pa
     assert NONE not in (tmp_path / "a.srt").read_text()
     content = json.loads(timeline(run, *HALF, "--json")[0])
     assert (content["temperature"], content["threshold"]) == (3.0, threshold)
-    assert content["events"] == [json_entry(event) for event in expected if event.known]
-    assert content["none_of_these"] == [json_entry(event) for event in expected if not event.known]
+    assert content["events"] == [event_json(event) for event in expected if event.known]
+    assert content["none_of_these"] == [event_json(event) for event in expected if not event.known]
     rows = list(csv.reader(io.StringIO(timeline(run, *HALF, "--csv")[0])))
     assert rows[1:] == [list(csv_row(event)) for event in expected]
     # On a pipe they come as they end.

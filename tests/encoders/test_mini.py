@@ -25,7 +25,8 @@ from texthead.encoders.text_only import Sentences
 from texthead.errors import EncoderError
 from texthead.features.views import own_pixels
 from texthead.media.open import open_media
-from texthead.models.head_rows import text_head, text_weights
+from texthead.models.head_rows import text_weights
+from texthead.models.heads import text_head
 
 
 def bridge_data(seed: int = 0, count: int = 30) -> tuple[list[Tensor], Tensor]:
@@ -199,18 +200,6 @@ def test_a_class_that_the_bridge_has_not_seen_is_often_the_nearest(embedded, sou
         shares.append(100 * (nearest == torch.arange(200)).float().mean().item())
     assert shares[0] >= by_name
     assert shares[1] >= defined
-
-
-def test_minilm_is_a_normalised_mean_over_tokens_in_every_batch(minilm):
-    prompts = [f"{'very ' * (i % 5)}long prompt {i}" for i in range(13)]
-    rows = minilm(prompts)
-    assert rows.shape == (13, 384)
-    for prompt, row in zip(prompts[:5], rows, strict=False):
-        # One by one there is no padding, so the mean is plain.
-        hidden = minilm.model(**minilm.tokenizer(prompt, return_tensors="pt")).last_hidden_state[0]
-        assert torch.allclose(row, F.normalize(hidden.mean(0), dim=0), atol=1e-6)
-    assert torch.allclose(minilm(prompts, batch=3), rows, atol=1e-5)
-    assert torch.allclose(minilm(prompts[::-1], batch=4), rows.flip(0), atol=1e-5)
 
 
 def test_a_prompt_that_minilm_cannot_read_whole(mini):

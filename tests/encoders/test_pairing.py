@@ -15,7 +15,7 @@ from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import fitted_map, lift, pair, residual
 from texthead.encoders.text_only import Sentences
 from texthead.errors import EncoderError
-from texthead.models.head_rows import text_head
+from texthead.models.heads import text_head
 
 NAMES = ["a cat", "a dog", "a boat on a lake"]
 

@@ -12,7 +12,7 @@ from messages import refuses
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError
-from texthead.models.head_rows import text_head
+from texthead.models.heads import text_head
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_vit", "test_convnext", "resnet10t"])

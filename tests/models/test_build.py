@@ -1,27 +1,56 @@
 """The parts of a model are what the recipe asks for, drawn from its seed."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from made import SPEC, tiny_visual
+from made import SPEC, noise, tiny_visual
 from messages import refuses
+from run_folders import put
 from texthead.data import splits
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Encoder, Text, Visual, openclip_tower
 from texthead.errors import DataError, RunError
-from texthead.models.build import drop_patches, make_head, make_temporal_for, pixels_for
-from texthead.models.head_rows import lda_weights, orthogonal_weights, random_weights, text_weights
-from texthead.models.heads import FrozenHead, LinearHead, TemplatesHead, TrainableHead
+from texthead.models.build import HEADS, drop_patches, make_head, make_temporal_for, pixels_for
+from texthead.models.head_rows import (
+    ROW_KINDS,
+    RowInputs,
+    RowKind,
+    lda_weights,
+    orthogonal_weights,
+    random_weights,
+    text_weights,
+)
+from texthead.models.heads import (
+    Config,
+    FrozenHead,
+    Head,
+    LinearHead,
+    Names,
+    ProbeHead,
+    Prompts,
+    TemplatesHead,
+    TrainableHead,
+    empty_options,
+)
+from texthead.models.prompt_head import PromptHead
+from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.recipes import HeadKind, InitKind, Recipe
+from texthead.runs.class_edits import remove_classes
+from texthead.runs.run import load_run
 from texthead.training.step import encoder_blocks
 from training_runs import RECIPE, assert_same_weights, copied, draw
 
@@ -77,21 +106,111 @@ def encoder() -> Encoder:
 LABELS = ["PlayingCello", "archery", "juggling"]
 
 
+def make(
+    kind: HeadKind, encoder: Encoder, labels: Sequence[str], recipe: Recipe, *, trainable: bool = False, **others: Any
+) -> Any:
+    """The head, typed as Any since each kind has attributes of its own."""
+    return make_head(kind, RowInputs(encoder=encoder, labels=labels, recipe=recipe, **others), trainable=trainable)
+
+
+def test_each_kind_of_head_is_in_a_table() -> None:
+    assert {kind for kind, rows in ROW_KINDS.items() if not rows.trained} == set(get_args(InitKind))
+    starts = {head.START for head in HEADS.values()} - {None}
+    assert (ROW_KINDS.keys() | starts, ROW_KINDS.keys() & starts) == (set(get_args(HeadKind)), set())
+
+
+class BiasedHead(FrozenHead):
+    """Scores of a frozen head plus a learned number for each class: the example of docs/contributing.md."""
+
+    def __init__(self, weight: Float[Tensor, "classes dim"], *, limit: float = 1.0, **options: Any):
+        super().__init__(weight, **options)
+        self.bias, self.limit = nn.Parameter(torch.zeros(len(weight))), limit
+
+    def config(self) -> dict[str, object]:
+        return {**super().config(), "limit": self.limit}
+
+    @classmethod
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "BiasedHead":
+        options = empty_options(config, dim)
+        return cls(torch.ones(len(names), dim), limit=config["limit"], names=names, prompts=prompts, **options)
+
+    def rows(self) -> Float[Tensor, "classes rows numbers"]:
+        return torch.cat([self.weight, self.bias[:, None]], dim=1)[:, None].detach()
+
+    def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
+        return {"weight": rows[:, 0, :-1], "bias": rows[:, 0, -1]}
+
+    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
+        return super().forward(features) + self.bias.clamp(-self.limit, self.limit)
+
+
+def signs(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
+    return torch.randint(2, (len(inputs.labels), inputs.encoder.dim), generator=inputs.generator()) * 2.0 - 1
+
+
+@torch.no_grad()
+def test_a_new_head_and_new_rows_need_a_line_each(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ROW_KINDS, "signs", RowKind("random signs", signs))
+    monkeypatch.setitem(HEADS, "BiasedHead", BiasedHead)
+    rows = make_head("signs", RowInputs(encoder=encoder, labels=LABELS, recipe=RECIPE)).weight
+    assert rows.abs().unique().tolist() == pytest.approx([SPEC.dim**-0.5])
+    head = BiasedHead(rows, limit=0.5, names=LABELS, center=noise(SPEC.dim))
+    head.bias.copy_(torch.tensor([0.1, -0.2, 9.0]))
+    run = load_run(put(tmp_path, Recognizer(tiny_visual(), MeanPool(), head)))
+    features = draw(4, SPEC.dim)
+    assert torch.equal(run.head(features), head(features))
+    assert torch.allclose(remove_classes(run, ["archery"]).head(features), head(features)[:, [0, 2]])
+
+
+OPTIONS = {"names": LABELS, "center": noise(SPEC.dim), "text_source": "text:x", "text_map": noise(7, SPEC.dim)}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "head",
+    [
+        FrozenHead(noise(3, SPEC.dim), scale=7.0, prompts=["a", ["b", "c"], "d"], **OPTIONS),
+        TrainableHead(noise(3, SPEC.dim), kind="cosine", names=LABELS),
+        TemplatesHead(noise(2, 3, SPEC.dim), draw=True, pooling="probabilities", kind="text", **OPTIONS),
+        PromptHead(None, context=noise(2, 5), after=".", rows=noise(3, SPEC.dim), **OPTIONS),
+        LinearHead(SPEC.dim, names=LABELS),
+        ProbeHead(noise(3, SPEC.dim), bias=noise(3), center=noise(SPEC.dim), names=LABELS),
+    ],
+    ids=lambda head: type(head).__name__,
+)
+def test_a_head_with_other_rows_scores_as_before(head: Head) -> None:
+    """Its config is JSON, and builds a head of the same tensors."""
+    head.eval()
+    config = json.loads(json.dumps(head.config()))
+    empty = HEADS[config["type"]].from_config(config, LABELS, dim=SPEC.dim, prompts=head.prompts)
+    assert (type(empty), empty.config(), empty.prompts) == (type(head), head.config(), head.prompts)
+    rows, features = head.rows(), draw(4, SPEC.dim)
+    assert rows is not None
+    turned = head.with_rows(rows[[2, 0]], ["juggling", "cello"])
+    assert (type(turned), turned.names) == (type(head), ("juggling", "cello"))
+    if not isinstance(head, TemplatesHead):  # Its mean over templates is of probabilities, of which some are gone.
+        assert torch.allclose(turned(features), head(features)[:, [2, 0]], atol=1e-5)
+    assert torch.equal(turned.rows(), rows[[2, 0]])
+    assert len(head.names) == 3, "the head itself stays"
+
+
 def test_a_text_head_is_made_of_the_names_prompts(encoder: Encoder) -> None:
     recipe, names = replace(RECIPE, template="a video of {}."), ["playing cello", "archery", "juggling"]
-    head = make_head("text", encoder, LABELS, recipe, names=names)
+    head = make("text", encoder, LABELS, recipe, names=names)
     assert isinstance(head, FrozenHead)
     assert (head.names, head.kind) == (tuple(LABELS), "text")
     assert head.prompts == ("a video of playing cello.", "a video of archery.", "a video of juggling.")
     expected = torch.stack([F.normalize(prompt_row(prompt), dim=0) for prompt in head.prompts])
     torch.testing.assert_close(head.weight, expected)
     assert torch.equal(head.weight, F.normalize(text_weights(encoder, names, template="a video of {}."), dim=-1))
-    plain = make_head("text", encoder, LABELS, RECIPE)
+    plain = make("text", encoder, LABELS, RECIPE)
     assert isinstance(plain, FrozenHead)
     assert plain.prompts == tuple(LABELS)
     assert head.scale == pytest.approx(21.0)
     assert head.center is None
-    scaled = make_head("text", encoder, LABELS, replace(RECIPE, scale=7.0))
+    scaled = make("text", encoder, LABELS, replace(RECIPE, scale=7.0))
     assert isinstance(scaled, FrozenHead)
     assert scaled.scale == pytest.approx(7.0)
 
@@ -109,22 +228,22 @@ def test_random_orthogonal_and_learned_heads_come_from_the_seed(encoder: Encoder
         ("cosine", normal, TrainableHead),
         ("linear", linear, LinearHead),
     ]:
-        head = make_head(kind, encoder, LABELS, RECIPE)
+        head = make(kind, encoder, LABELS, RECIPE)
         assert type(head) is made
         assert head.kind == kind
         assert head.names == tuple(LABELS)
         assert torch.equal(head.weight, rows)
         assert isinstance(head.weight, nn.Parameter) == (made is not FrozenHead)
-        assert not torch.equal(make_head(kind, encoder, LABELS, replace(RECIPE, seed=4)).weight, rows)
+        assert not torch.equal(make(kind, encoder, LABELS, replace(RECIPE, seed=4)).weight, rows)
     torch.testing.assert_close(orthogonal @ orthogonal.T, torch.eye(3), rtol=0, atol=1e-5)
     with refuses(DataError, 257, 256):
-        make_head("orthogonal", encoder, [f"class {i}" for i in range(257)], RECIPE)
+        make("orthogonal", encoder, [f"class {i}" for i in range(257)], RECIPE)
 
 
 def test_an_lda_head_is_made_of_at_most_sixty_items_a_class(encoder: Encoder) -> None:
     targets = torch.tensor([0] * 70 + [1] * 5 + [2] * 65)
     features = draw(3, SPEC.dim, seed=5)[targets] + draw(140, SPEC.dim, seed=6)
-    head = make_head("lda", encoder, LABELS, RECIPE, features=features, targets=targets)
+    head = make("lda", encoder, LABELS, RECIPE, features=features, targets=targets)
     picked = splits.at_most([str(int(target)) for target in targets], 60, seed=3)
     assert Counter(targets[picked].tolist()) == {0: 60, 1: 5, 2: 60}
     expected = F.normalize(lda_weights(features[picked], targets[picked]), dim=-1)
@@ -132,16 +251,14 @@ def test_an_lda_head_is_made_of_at_most_sixty_items_a_class(encoder: Encoder) ->
     assert not torch.allclose(head.weight, F.normalize(lda_weights(features, targets), dim=-1), atol=1e-3)
     assert isinstance(head, FrozenHead)
     assert head.kind == "lda"
-    with refuses(RunError, "'lda'", "features"):
-        make_head("lda", encoder, LABELS, RECIPE)
+    with refuses(RunError, "lda", "'test'", "features"):
+        make("lda", encoder, LABELS, RECIPE)
 
 
 @pytest.mark.parametrize("kind", ["text", "normal", "orthogonal", "lda"])
 def test_fixed_rows_can_be_trained_from(encoder: Encoder, kind: str) -> None:
     options = {"features": draw(12, SPEC.dim, seed=7), "targets": torch.arange(12) % 3}
-    frozen, free = (
-        make_head(kind, encoder, LABELS, RECIPE, trainable=trainable, **options) for trainable in (False, True)
-    )
+    frozen, free = (make(kind, encoder, LABELS, RECIPE, trainable=trainable, **options) for trainable in (False, True))
     assert type(frozen) is FrozenHead
     assert type(free) is TrainableHead
     assert torch.equal(frozen.weight, free.weight)
@@ -152,34 +269,34 @@ def test_the_center_is_the_mean_of_the_pretrained_training_features(encoder: Enc
     features, targets = 2 + draw(12, SPEC.dim, seed=7), torch.arange(12) % 3
     recipe = replace(RECIPE, center=True)
     for kind in ("text", "normal", "cosine"):
-        head = make_head(kind, encoder, LABELS, recipe, features=features, targets=targets)
+        head = make(kind, encoder, LABELS, recipe, features=features, targets=targets)
         np.testing.assert_allclose(head.center.numpy(), features.double().numpy().mean(0), rtol=1e-5)
-        without = make_head(kind, encoder, LABELS, RECIPE, features=features, targets=targets)
+        without = make(kind, encoder, LABELS, RECIPE, features=features, targets=targets)
         assert without.center is None
-    assert isinstance(make_head("linear", encoder, LABELS, recipe), LinearHead)
-    with refuses(RunError, "'text'", "features"):
-        make_head("text", encoder, LABELS, recipe)
+    assert isinstance(make("linear", encoder, LABELS, recipe), LinearHead)
+    with refuses(RunError, "center=True", "'test'", "features"):
+        make("text", encoder, LABELS, recipe)
 
 
 def test_several_templates_are_one_mean_row_or_stay_apart(encoder: Encoder) -> None:
     recipe = replace(RECIPE, template=("a {}.", "{} now"))
-    plain = make_head("text", encoder, LABELS, recipe)
+    plain = make("text", encoder, LABELS, recipe)
     assert type(plain) is FrozenHead
     assert plain.prompts[0] == ("a PlayingCello.", "PlayingCello now")
     assert torch.equal(plain.weight, text_weights(encoder, LABELS, template=("a {}.", "{} now")))
-    assert type(make_head("text", encoder, LABELS, recipe, trainable=True)) is TrainableHead
+    assert type(make("text", encoder, LABELS, recipe, trainable=True)) is TrainableHead
     for changes in ({"template_use": "drawn"}, {"template_pooling": "probabilities"}):
-        head = make_head("text", encoder, LABELS, replace(recipe, **changes))
+        head = make("text", encoder, LABELS, replace(recipe, **changes))
         assert isinstance(head, TemplatesHead)
         assert head.draw == ("template_use" in changes)
         assert head.pooling == changes.get("template_pooling", "features")
         assert torch.allclose(head.variants[1], text_weights(encoder, LABELS, template="{} now"), atol=1e-6)
         with refuses(DataError, "template"):
-            make_head("text", encoder, LABELS, replace(RECIPE, **changes))
+            make("text", encoder, LABELS, replace(RECIPE, **changes))
         with refuses(DataError, "train"):
-            make_head("text", encoder, LABELS, replace(recipe, **changes), trainable=True)
+            make("text", encoder, LABELS, replace(recipe, **changes), trainable=True)
     with refuses(DataError, "prompt", 2):
-        make_head("prompt", encoder, LABELS, recipe)
+        make("prompt", encoder, LABELS, recipe)
 
 
 # --- patch dropout

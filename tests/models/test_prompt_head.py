@@ -56,7 +56,7 @@ def test_the_words_of_a_template_give_the_rows_of_the_template(encoder: Encoder,
     head = PromptHead(text, NAMES, context=context, after=template.split("{}")[1])
     expected = text_weights(encoder, NAMES, template=template)
     assert torch.allclose(head.weight, expected, atol=1e-5)
-    assert torch.allclose(head.rows(), expected, atol=1e-5)
+    assert torch.allclose(head.learned_rows(), expected, atol=1e-5)
     moved = PromptHead(text, NAMES, context=context + noise(*context.shape), after=template.split("{}")[1])
     assert not torch.allclose(moved.weight, expected, atol=1e-3)
 

@@ -91,7 +91,7 @@ def test_sizes_are_the_published_ones(dim, heads, millions):
 
 def test_one_block_is_computed_as_written():
     module = moved(TemporalTransformer(16, 1, heads=2))
-    block = module.transformer.resblocks[0]
+    block = module.transformer["resblocks"][0]
     features = noise(2, 5, 16)
     x = features + module.frame_position_embeddings.weight[:5]
     y = F.layer_norm(x, (16,), block.ln_1.weight, block.ln_1.bias, eps=1e-12)

@@ -302,7 +302,10 @@ OTHERS: list[tuple[Callable[[Run], dict], str]] = [
     (lambda run: {"protocol": replace(run.protocol, pooling="logits")}, "pooling features"),
     (lambda run: {"run": run.model}, "pixels"),
     (
-        lambda run: {"run": run.model.with_head(run.model.head.renamed(list("abcde"))), "protocol": run.protocol},
+        lambda run: {
+            "run": run.model.with_head(run.head.with_rows(run.head.rows(), list("abcde"))),
+            "protocol": run.protocol,
+        },
         "labels",
     ),  # pyright: ignore
     (

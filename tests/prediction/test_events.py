@@ -11,9 +11,9 @@ from texthead.prediction.events import (
     Hysteresis,
     Stretch,
     csv_row,
+    event_json,
     events_in,
     in_order,
-    json_entry,
     srt,
 )
 
@@ -81,7 +81,7 @@ def test_none_of_the_classes_ends_an_event_whatever_the_thresholds():
     assert [(e.name, e.start, e.end) for e in found] == [("a", 0.0, 1.0), ("a", 3.0, 4.0)]
     found = run_finder(rows, ["a", "b"], rule)
     assert found == [Event("none of these", 1.0, 3.0, 0.9, 0.9, known=False)]
-    assert json_entry(found[0])["name"] is None
+    assert event_json(found[0])["name"] is None
     assert csv_row(found[0])[2] == "none of these"
     assert srt([*found, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
 
@@ -138,4 +138,4 @@ def test_subtitles_have_hours_and_a_comma():
 def test_rows_are_rounded_alike():
     event = Event("a", 0.33333, 2.0, 0.123456789, 1.0)
     assert csv_row(event) == ("0.333", "2.000", "a", "0.123457", "1.000000")
-    assert json_entry(event) == {"name": "a", "start": 0.333, "end": 2.0, "mean": 0.123457, "peak": 1.0}
+    assert event_json(event) == {"name": "a", "start": 0.333, "end": 2.0, "mean": 0.123457, "peak": 1.0}

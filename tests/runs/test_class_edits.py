@@ -495,11 +495,11 @@ def test_a_learned_template_is_put_before_added_names(make, text: str, tmp_path:
     run = load_run(folder)
     before = scores(run)
     added = saved(add_classes(run, ["tree"]))
-    assert torch.allclose(added.model.head.weight[3:], head.for_names(encoder.text, ["tree"]).weight, atol=1e-6)
+    assert torch.allclose(added.model.head.weight[3:], head.with_names(encoder, ["tree"]).weight, atol=1e-6)
     assert torch.allclose(scores(added)[:, :3], before, atol=1e-6 * 17)
     assert added.model.head.prompts[3] == "[3 learned vectors] tree on a lake"
     anew = saved(rename_class(added, "tree", "a", encode=True))
-    assert torch.allclose(anew.model.head.weight[3:], head.for_names(encoder.text, ["a"]).weight, atol=1e-6)
+    assert torch.allclose(anew.model.head.weight[3:], head.with_names(encoder, ["a"]).weight, atol=1e-6)
     with refuses(DataError, folder, "template"):
         add_classes(load_run(folder), ["tree"], prompts=["a tree"])
 

@@ -9,7 +9,7 @@ import torch
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import grouped_interval
-from texthead.runs.scores import Score, Scores, read_scores, write_scores
+from texthead.runs.scores import RunScores, Score, read_scores, write_scores
 
 SCENES = ["x", "x", "y", "y"]
 EVALUATION = Evaluation(
@@ -26,7 +26,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert read_scores(tmp_path) is None
     assert (OWN.items, OWN.top1, OWN.top5) == (4, 75.0, 100.0)
     assert (OWN.low, OWN.high) == grouped_interval(EVALUATION.right, SCENES)
-    whole = Scores("test", (OWN._replace(method="zero-shot"), OWN))
+    whole = RunScores("test", (OWN._replace(method="zero-shot"), OWN))
     write_scores(tmp_path, whole)
     assert read_scores(tmp_path) == whole
 

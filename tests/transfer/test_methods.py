@@ -38,7 +38,7 @@ def test_three_to_five_folds_score_each_item_once_and_keep_every_class_in_traini
         assert all(not set(train) & set(scored) for train, scored in parts)
         assert all(len(set(items.targets[train].tolist())) == 2 for train, _ in parts)
 
-    assert folds(few({"a": 2, "b": 9}), seed=0).parts == []
+    assert folds(few({"a": 2, "b": 9}), seed=0).pairs == []
     assert folds(items, seed=1) == folds(items, seed=1)
     assert folds(items, seed=1) != folds(items, seed=2)
 
@@ -83,7 +83,7 @@ def probe(least: int = 1) -> Method:
 
 def test_an_item_is_named_by_what_was_fitted_without_it() -> None:
     items = few({"a": 6, "b": 6})
-    parts, steps = folds(items, seed=0).parts, []
+    parts, steps = folds(items, seed=0).pairs, []
     right = cross_validated(probe(), items, parts, lambda: steps.append(1))
     assert right is not None
     assert right.all()
@@ -95,7 +95,7 @@ def test_an_item_is_named_by_what_was_fitted_without_it() -> None:
     assert changed.tolist() == [False] + [True] * 11
     # A method that needs more items is left out.
     items = few({"a": 3, "b": 3})
-    assert cross_validated(probe(least=3), items, folds(items, seed=0).parts, lambda: None) is None
+    assert cross_validated(probe(least=3), items, folds(items, seed=0).pairs, lambda: None) is None
 
 
 @pytest.mark.parametrize(

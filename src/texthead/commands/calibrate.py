@@ -67,7 +67,7 @@ class Calibrate(LabelledRun):
             unknown=unknown_scores if threshold else None,
             false_accept=self.false_accept,
             coverage=self.coverage if sets else None,
-            classes=rows_digest(run.model.head.weight),  # pyright: ignore[reportArgumentType]
+            classes=rows_digest(run.head.weight),
             protocol=protocol.to_json(),
             source=f"{known.source} ({split})",
         )
@@ -112,7 +112,7 @@ def _promised(
     import numpy as np
 
     from texthead.evaluation import calibration
-    from texthead.evaluation.intervals import share
+    from texthead.evaluation.intervals import rate_text
 
     lines, count = [], len(scores)
     if made.threshold:
@@ -125,7 +125,7 @@ def _promised(
             f"(on average over draws of {unknown}; up to {100 * worst:.1f} % in 9 of 10 draws)"
         )
         lines.append(
-            f"  it turns away {share(away, groups)} of the {count} items of the run's classes, "
+            f"  it turns away {rate_text(away, groups)} of the {count} items of the run's classes, "
             f"{right} of which are named rightly without it"
         )
         if found.turned_away and found.turned_away > count / 2:

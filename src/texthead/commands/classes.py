@@ -245,7 +245,7 @@ class Classes:
         out = self.action.edited.new_folder()
         run = self.action.edit(load_run(self.run))
         save_classes(run, out)
-        rows = rows_digest(run.model.head.weight)  # pyright: ignore[reportArgumentType]
+        rows = rows_digest(run.head.weight)
         if run.calibration is not None and run.calibration.classes != rows:
             notes().print(
                 f"note: {CALIBRATION} was made with the classes as they were: its temperature stays, threshold and "
@@ -259,12 +259,11 @@ class Classes:
 def _say_rows(run: "Run", labels: Sequence[str]) -> None:
     """Print the prompts of new rows, and notes on these rows."""
     from texthead.commands.console import notes, say_prompts, say_residual
-    from texthead.models.heads import TrainableHead
 
     assert run.classes is not None
     by_label = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
     shown = [by_label[label] for label in labels]
     say_prompts(labels, shown)
     say_residual(run, shown)
-    if isinstance(run.model.head, TrainableHead):
+    if not run.head.frozen:
         notes().print("note: the other rows were trained after they were text; a new one is text as it is encoded")

@@ -58,9 +58,9 @@ class Compare:
         from texthead.encoders.load import zero_shot_note
         from texthead.models.build import pixels_for
         from texthead.runs.run import check_out
-        from texthead.runs.scores import Scores
+        from texthead.runs.scores import RunScores
         from texthead.transfer import methods
-        from texthead.transfer.comparison import Setting, encoded, judged, make_ground, write_method
+        from texthead.transfer.comparison import Setting, encode_frozen, judged, make_ground, write_method
 
         if self.choose != (self.out is not None):
             raise RunError("--choose trains the best as a run and --out names its folder: give both or neither")
@@ -77,10 +77,10 @@ class Compare:
         say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
         pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
         reading = self.files.reading()
-        items, unreadable = encoded(ground, parts.train, pixels, reading, "encode training items", bar)
+        items, unreadable = encode_frozen(ground, parts.train, pixels, reading, "encode training items", bar)
         tests = None
         if len(scored):
-            tests, more = encoded(ground, scored, pixels, reading, "encode held-out items", bar)
+            tests, more = encode_frozen(ground, scored, pixels, reading, "encode held-out items", bar)
             unreadable += more
         say_skipped(unreadable)
         if items.data.classes != list(ground.labels):
@@ -100,7 +100,7 @@ class Compare:
         if self.choose:
             method = next(method for method in every if method.title == chosen)
             own = [tested.pop(chosen)._replace(method=f"this run ({chosen})")] if tested else []
-            scores = Scores(parts.scored_name, (*tested.values(), *own)) if own else None
+            scores = RunScores(parts.scored_name, (*tested.values(), *own)) if own else None
             write_method(out, ground, method, items, scored, scores)
             results().print(f"run: {out}   `texthead predict {out} FILE...` uses it")
 
@@ -151,7 +151,7 @@ def _show(
     results().print(table)
 
 
-def _say_choice(right: "Right", items: "FrozenItems", parts: "methods.Folds", first: str, chosen: str) -> None:
+def _say_choice(right: "Right", items: "FrozenItems", folds: "methods.Folds", first: str, chosen: str) -> None:
     """Print how the choice was made."""
     from texthead.commands.console import results
     from texthead.transfer import methods
@@ -162,8 +162,8 @@ def _say_choice(right: "Right", items: "FrozenItems", parts: "methods.Folds", fi
             f"* {chosen}{weight}: nothing is cross-validated where a class has fewer than {methods.FEWEST} items"
         )
         return
-    kept = "groups whole" if parts.whole else "groups divided, since they are too few to keep each whole"
-    how = f"{len(parts.parts)} folds{f', {kept}' if _grouped(items) else ''}"
+    kept = "groups whole" if folds.whole else "groups divided, since they are too few to keep each whole"
+    how = f"{len(folds.pairs)} folds{f', {kept}' if _grouped(items) else ''}"
     if chosen == first:
         why = f"is taken unless another leads it by {methods.ERRORS:g} standard errors, and none does"
     else:

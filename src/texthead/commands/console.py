@@ -12,8 +12,6 @@ from rich.text import Text
 
 from texthead.encoders.pairing import residual
 from texthead.errors import MediaError, listed, printable
-from texthead.models.heads import CosineHead
-from texthead.models.prompt_head import PromptHead
 from texthead.parallel.distributed import rank
 from texthead.runs.run import Run
 from texthead.text import prompts
@@ -136,8 +134,8 @@ def say_other_classes(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
 
 def say_residual(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
     """How much a saved map loses of prompts that it was not fitted to."""
-    head = run.model.head
-    if not isinstance(head, CosineHead) or isinstance(head, PromptHead) or head.text_map is None:
+    head = run.head
+    if head.learned_template or head.text_map is None:
         return
     lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(shown))
     notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")

@@ -37,13 +37,13 @@ class Export:
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results
         from texthead.commands.model import with_classes
-        from texthead.exporting.export import check_out
+        from texthead.exporting.export import check_export
         from texthead.exporting.export import export as export_run
         from texthead.runs.run import load_run
 
         out = Path(self.out)
         self.prompts.check_used(self.classes is not None, "--classes")
-        check_out(out, self.to, int8=self.int8)
+        check_export(out, self.to, int8=self.int8)
         run = with_classes(load_run(self.run), self.classes, self.prompts)
         protocol = self.protocol.on(run.protocol)
         notes().print("writing the model takes a minute or so")

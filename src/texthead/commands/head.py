@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from texthead.commands.options import DataOptions, NameOptions, ReadingOptions
 from texthead.commands.parser import argument, option
 from texthead.errors import DataError
 from texthead.files import replacing
-from texthead.recipes import Recipe
+from texthead.recipes import InitKind, Recipe
 from texthead.text import prompts
 from texthead.text.class_names import clean_names
 
@@ -36,7 +36,7 @@ class Head:
     """
 
     classes: str = argument("CLASSES")
-    init: Literal["text", "normal", "orthogonal", "lda"] = "text"
+    init: InitKind = "text"
     data: str | None = None
     labelled: DataOptions = DataOptions()
     encoder: str = "mini"
@@ -54,7 +54,7 @@ class Head:
         from texthead.commands.console import results, say_names, say_prompts
         from texthead.encoders.load import load_encoder
         from texthead.models.build import make_head
-        from texthead.models.head_rows import class_correlation, text_rows
+        from texthead.models.head_rows import RowInputs, class_correlation
 
         if self.plot and Path(self.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
             raise DataError(f"--plot must end in .png, .svg or .pdf, got {Path(self.plot).name!r}")
@@ -80,10 +80,16 @@ class Head:
             say_names(given, names, None if any(classes.values()) else template)
             if any(classes.values()):
                 say_prompts(given, shown)
-            rows = text_rows(encoder, shown)
-        else:
-            made = make_head(self.init, encoder, given, recipe, features=found, targets=targets)
-            rows = made.weight.detach()  # pyright: ignore[reportCallIssue]
+        inputs = RowInputs(
+            encoder=encoder,
+            labels=given,
+            recipe=recipe,
+            names=names,
+            sentences=list(classes.values()),
+            features=found,
+            targets=targets,
+        )
+        rows = make_head(self.init, inputs).weight.detach()
         correlation = class_correlation(rows)
         show = results()
         show.print(f"{len(rows)} {'row' if len(rows) == 1 else 'rows'} of {rows.shape[1]} numbers ({self.init})")

@@ -11,7 +11,7 @@ from texthead.data.protocol import Protocol
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.evaluate import Evaluation, score
-from texthead.evaluation.intervals import lead_interval, share
+from texthead.evaluation.intervals import lead_interval, rate_text
 from texthead.features.reading import Reading
 from texthead.media.fingerprints import fingerprint
 from texthead.prediction.predict import calibration_for
@@ -24,13 +24,13 @@ def show_table(comparison: Comparison) -> None:
     # With five classes or fewer, all are among the best five.
     many = any(len(r.names) > 5 for _, r in comparison.rows)
     headers = ["method", "top-1", "95 % interval", *["top-5"] * many, "ECE", "items"]
-    table = Table(*headers, title=f"{comparison.parts.scored_name} items")
+    table = Table(*headers, title=f"{comparison.division.scored_name} items")
     for method, r in comparison.rows:
         top5 = [f"{r.top5:.1f}"] if many else []
         table.add_row(method, f"{r.top1:.1f}", r.interval_text, *top5, f"{r.calibration_error:.1f}", str(r.count))
     results().print(table)
     results().print("ECE: expected calibration error, in points")
-    groups = comparison.parts.scored.groups
+    groups = comparison.division.scored.groups
     if len(set(groups)) < len(groups):
         results().print(f"the intervals take the {len(set(groups))} groups of these items into account")
     skipped = {str(error.path): error for _, r in comparison.rows for error in r.skipped}
@@ -81,13 +81,13 @@ def _promises(calibration: Calibration, result: Evaluation, chosen: Dataset) -> 
         away = ~calibration.is_known(result.scores)
         right = int((away & (result.scores.argmax(1) == result.targets)).sum())
         lines.append(
-            f"none of these: {share(away, result.groups)} of the items are turned away (best probability not above "
+            f"none of these: {rate_text(away, result.groups)} of the items are turned away (best probability not above "
             f"{calibration.threshold.probability:.3f}), {right} of which are named rightly without it"
         )
     if calibration.coverage:
         sets, held = calibration.sets(result.scores), calibration.holds(result.scores, result.targets)
         lines.append(
-            f"label sets: {share(held, result.groups)} hold the label "
+            f"label sets: {rate_text(held, result.groups)} hold the label "
             f"({100 * calibration.coverage.level:g} % promised), "
             f"{float(sets.sum(1).float().mean()):.2f} labels on average"
         )

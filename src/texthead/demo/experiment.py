@@ -24,9 +24,9 @@ from texthead.features.frames import frame_features, readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.media.open import open_media
-from texthead.models.build import make_head, make_temporal_for, pixels_for
-from texthead.models.head_rows import class_correlation, text_head
-from texthead.models.heads import CosineHead
+from texthead.models.build import as_head, make_head, make_temporal_for, pixels_for
+from texthead.models.head_rows import RowInputs, class_correlation
+from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.device import pick_device
@@ -88,7 +88,8 @@ class Bench:
 
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
         """Return the model with text rows for other names: how it recognises what it never saw."""
-        center = model.head.center if isinstance(model.head, CosineHead) else self.center
+        own = as_head(model.head).center
+        center = self.center if own is None else own
         return model.with_head(text_head(self.encoder, names, scale=self.recipe.scale, center=center))
 
     def row(self, model: Recognizer, *, cached: bool = True) -> tuple[float, float, float]:
@@ -228,7 +229,8 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
 def _train_head(bench: Bench, kind: HeadKind, seed: int) -> tuple[Recognizer, list[dict]]:
     """Train one head and a temporal transformer on the frozen encoder's features."""
     recipe = replace(bench.recipe, seed=seed)
-    head = make_head(kind, bench.encoder, bench.train.classes, recipe, features=bench.center[None])
+    inputs = RowInputs(encoder=bench.encoder, labels=bench.train.classes, recipe=recipe, features=bench.center[None])
+    head = make_head(kind, inputs)
     model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
     model.to(next(bench.encoder.visual.parameters()).device)
     out = bench.runs / f"{kind}-{seed}"

@@ -14,32 +14,30 @@ from texthead.encoders.weights import read_tensors
 from texthead.errors import EncoderError
 from texthead.files import read_value
 
-_TOWERS = (("vision_model.encoder.layers.", "visual."), ("text_model.encoder.layers.", ""))
+# Parts of transformers' names -> open_clip's, replaced one after another.
+_RENAMED = (
+    ("vision_model.", "visual."),
+    ("text_model.", ""),
+    ("embeddings.", ""),
+    ("encoder.layers.", "transformer.resblocks."),
+    ("patch_embedding", "conv1"),
+    ("position_embedding.weight", "positional_embedding"),
+    ("pre_layrnorm", "ln_pre"),
+    ("post_layernorm", "ln_post"),
+    ("final_layer_norm", "ln_final"),
+    ("layer_norm", "ln_"),
+    ("self_attn.", "attn."),
+    ("mlp.fc1", "mlp.c_fc"),
+    ("mlp.fc2", "mlp.c_proj"),
+    ("visual_projection.weight", "visual.proj"),
+    ("text_projection.weight", "text_projection"),
+)
 
-_NAMES = {
-    "vision_model.embeddings.class_embedding": "visual.class_embedding",
-    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
-    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
-    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",
-    "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
-    "vision_model.post_layernorm.weight": "visual.ln_post.weight",
-    "vision_model.post_layernorm.bias": "visual.ln_post.bias",
-    "visual_projection.weight": "visual.proj",
-    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
-    "text_model.embeddings.position_embedding.weight": "positional_embedding",
-    "text_model.final_layer_norm.weight": "ln_final.weight",
-    "text_model.final_layer_norm.bias": "ln_final.bias",
-    "text_projection.weight": "text_projection",
-    "logit_scale": "logit_scale",
-}
-
-_BLOCK = {
-    "layer_norm1": "ln_1",
-    "layer_norm2": "ln_2",
-    "self_attn.out_proj": "attn.out_proj",
-    "mlp.fc1": "mlp.c_fc",
-    "mlp.fc2": "mlp.c_proj",
-}
+_OURS = re.compile(
+    r"logit_scale|text_projection|token_embedding\.weight|ln_final\.(weight|bias)|(visual\.)?positional_embedding|"
+    r"visual\.(proj|class_embedding|conv1\.weight|ln_(pre|post)\.(weight|bias))|"
+    r"(visual\.)?transformer\.resblocks\.\d+\.(ln_[12]|attn\.([qkv]|out)_proj|mlp\.c_(fc|proj))\.(weight|bias)"
+)
 
 _TRANSPOSED = ("visual_projection.weight", "text_projection.weight")
 
@@ -172,35 +170,16 @@ def converted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for key, value in tensors.items():
-        if key.endswith("position_ids"):
-            continue
-        if key in _NAMES:
-            found[_NAMES[key]] = value.T if key in _TRANSPOSED else value
-            continue
-        name = _block_name(key)
-        if name is None:
+        name = key
+        for theirs, ours in _RENAMED:
+            name = name.replace(theirs, ours)
+        if _OURS.fullmatch(name):
+            found[name] = value.T if key in _TRANSPOSED else value
+        elif not key.endswith("position_ids"):
             raise EncoderError(f"{key!r} is no weight of transformers' CLIP")
-        if name:
-            found[name] = value
-    for key in [key for key in tensors if ".self_attn.q_proj." in key]:
-        parts = [tensors.get(key.replace(".q_proj.", f".{part}_proj.")) for part in "qkv"]
+    for name in [name for name in found if ".q_proj." in name]:
+        parts = [found.pop(name.replace(".q_proj.", f".{part}_proj."), None) for part in "qkv"]
         if any(part is None for part in parts):
-            raise EncoderError(f"{key!r} has no k_proj and v_proj beside it")
-        home, kind = key.split(".self_attn.q_proj.")
-        name = _block_name(f"{home}.layer_norm1.{kind}")
-        assert name is not None
-        found[name.replace("ln_1.", "attn.in_proj_")] = torch.cat([part for part in parts if part is not None])
+            raise EncoderError(f"{name!r} (open_clip's name) has no k_proj and v_proj beside it")
+        found[name.replace("q_proj.", "in_proj_")] = torch.cat([part for part in parts if part is not None])
     return found
-
-
-def _block_name(key: str) -> str | None:
-    """open_clip's name of a block's weight; "" for the parts of an attention's input; None if unknown."""
-    for theirs, ours in _TOWERS:
-        if not key.startswith(theirs):
-            continue
-        block = re.fullmatch(r"(\d+)\.(.+)\.(weight|bias)", key.removeprefix(theirs))
-        if block and block[2] in _BLOCK:
-            return f"{ours}transformer.resblocks.{block[1]}.{_BLOCK[block[2]]}.{block[3]}"
-        if block and re.fullmatch(r"self_attn\.[qkv]_proj", block[2]):
-            return ""
-    return None

@@ -84,7 +84,7 @@ def paired_interval(only_first: int | float, only_second: int | float, items: in
     return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
 
-def share(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
+def rate_text(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
     """The share of the items that are hits, in percent, with its 95 % interval, which takes groups into account."""
     low, high = grouped_interval(hits.numpy(), groups)
     return f"{100 * int(hits.sum()) / len(hits):.1f} % ({low:.1f}-{high:.1f})"

@@ -70,7 +70,7 @@ def export(
             differ.
     """
     out = Path(out)
-    check_out(out, to, int8=int8)
+    check_export(out, to, int8=int8)
     model, protocol = protocol_of(run, protocol)
     scorer = Scorer(model.cpu(), protocol).eval()
     with new_folder(out) as folder:
@@ -89,7 +89,7 @@ def export(
     return found
 
 
-def check_out(out: Path, to: str, *, int8: bool) -> None:
+def check_export(out: Path, to: str, *, int8: bool) -> None:
     """Raise RunError if the export cannot be made there.
 
     Raises:
@@ -203,7 +203,7 @@ def _classes(run: Run) -> dict[str, object]:
     """Return what `classes.json` holds."""
     if run.classes is not None:
         return {key: run.classes[key] for key in ("template", "classes")}
-    return classes_json(run.model.head, None, run.recipe.template)  # pyright: ignore[reportArgumentType]
+    return classes_json(run.head, None, run.recipe.template)
 
 
 def kept_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:

@@ -1,26 +1,23 @@
 """The parts of a model that a recipe asks for: sizes, head, temporal module."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
-from texthead.data import splits
 from texthead.data.protocol import Pixels
-from texthead.encoders.encoder import Encoder, Visual, VisualSpec
+from texthead.encoders.encoder import Visual, VisualSpec
 from texthead.errors import DataError, RunError
-from texthead.models.head_rows import lda_weights, orthogonal_weights, random_weights, text_rows, variant_rows
-from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
-from texthead.models.prompt_head import PromptHead, random_context, template_context
+from texthead.models.head_rows import ROW_KINDS, RowInputs, variant_rows
+from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TemplatesHead, TrainableHead
+from texthead.models.prompt_head import PromptHead
 from texthead.models.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal, network
 from texthead.recipes import HeadKind, Recipe, check_clip_size
-from texthead.text.prompts import class_prompts
 
-Head = FrozenHead | TrainableHead | TemplatesHead | PromptHead | LinearHead | ProbeHead
-
-LDA_ITEMS = 60
+# The heads that a run can hold, by the name that `recipe.json` has for them.
+HEADS: dict[str, type[Head]] = {
+    head.__name__: head for head in (FrozenHead, TrainableHead, TemplatesHead, PromptHead, LinearHead, ProbeHead)
+}
 
 
 def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
@@ -37,28 +34,25 @@ def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
     return pixels
 
 
-def make_head(
-    kind: HeadKind,
-    encoder: Encoder,
-    labels: Sequence[str],
-    recipe: Recipe,
-    *,
-    names: Sequence[str] | None = None,
-    sentences: Sequence[str | Sequence[str] | None] | None = None,
-    features: Float[Tensor, "items dim"] | None = None,
-    targets: Int[Tensor, " items"] | None = None,
-    trainable: bool = False,
-    lda_items: int = LDA_ITEMS,
-) -> Head:
-    """The head of a kind for the labels.
+def as_head(head: nn.Module) -> Head:
+    """Return the head, if it can be built again from a run folder alone.
+
+    Raises:
+        RunError: a head of another class.
+    """
+    if not isinstance(head, Head) or HEADS.get(type(head).__name__) is not type(head):
+        raise RunError(
+            f"head is a {type(head).__name__}: a run holds {', '.join(HEADS)}; "
+            "hand your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead"
+        )
+    return head
+
+
+def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
+    """The head of a kind for the labels, before training.
 
     Args:
-        names: what the text encoder reads for each label; the labels themselves if None.
-        sentences: each label's own sentence, or several whose rows are averaged, or None for the template.
-        features, targets: pretrained features of the training items and their labels' places; LDA and a recipe with
-            `center` need them.
         trainable: let a head of fixed rows be trained from them.
-        lda_items: LDA is fitted to at most so many items a class, drawn from the seed.
 
     Source: Sec. 2.2; Eq. 1, 4, 5, 6; Table 1.
 
@@ -66,33 +60,36 @@ def make_head(
         DataError: sentences for a head whose rows are not text, or options that do not go together.
         RunError: LDA or a center without features.
     """
-    if kind != "text" and any(sentences or []):
+    labels, recipe, encoder, sentences = inputs.labels, inputs.recipe, inputs.encoder, any(inputs.sentences or [])
+    if kind != "text" and sentences:
         raise DataError(f"head {kind} makes no rows of sentences: leave them out, or take the head text")
-    generator = torch.Generator().manual_seed(recipe.seed)
-    if kind == "linear":
-        return LinearHead(encoder.dim, names=labels, generator=generator)
-    if features is None and (kind == "lda" or recipe.center):
-        raise RunError(f"head {kind!r} of recipe {recipe.name!r} needs the pretrained features of the training items")
-    center = features.mean(0) if features is not None and recipe.center else None
-    behind: dict[str, Any] = {"scale": recipe.scale or encoder.scale, "center": center}
-    if kind in ("text", "prompt"):
-        behind |= {"text_source": encoder.text_source, "text_map": encoder.text_map}
-        own = sentences or [None] * len(labels)
-        return _text_head(kind, encoder, labels, recipe, names or labels, own, trainable=trainable, **behind)
-    match kind:
-        case "normal" | "cosine":
-            weight = random_weights(len(labels), encoder.dim, generator=generator)
-        case "orthogonal":
-            weight = orthogonal_weights(len(labels), encoder.dim, generator=generator)
-        case "lda":
-            assert features is not None
-            assert targets is not None
-            picked = splits.at_most([str(place) for place in targets.tolist()], lda_items, seed=recipe.seed)
-            weight = lda_weights(features[picked], targets[picked])
-        case _:
-            raise RunError(f"head must be one of {', '.join(get_args(HeadKind))}, got {kind!r}")
-    make = TrainableHead if trainable or kind == "cosine" else FrozenHead
-    return make(weight, names=labels, kind=kind, **behind)
+    if kind == "prompt" and trainable:
+        raise DataError("--train-head trains the rows themselves, and a learnable template makes them: leave it out")
+    for head in HEADS.values():
+        if kind == head.START:
+            return head.start(inputs)
+    if kind not in ROW_KINDS:
+        raise RunError(f"head must be one of {', '.join(get_args(HeadKind))}, got {kind!r}")
+    rows = ROW_KINDS[kind]
+    options: dict[str, Any] = {"names": labels, "kind": kind, "scale": recipe.scale or encoder.scale}
+    options["center"] = inputs.center
+    if rows.of_text:
+        options |= {"prompts": inputs.prompts, "text_source": encoder.text_source, "text_map": encoder.text_map}
+    if rows.of_text and keeps_templates_apart(recipe):
+        if sentences or trainable:
+            raise DataError(
+                "template_use and template_pooling keep templates apart, while sentences are averaged and a trainable "
+                "head has one row a class: leave one out"
+            )
+        draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
+        return TemplatesHead(variant_rows(encoder, inputs.prompts), draw=draw, pooling=pooling, **options)
+    make = TrainableHead if trainable or rows.trained else FrozenHead
+    return make(rows.make(inputs), **options)
+
+
+def needs_features(kind: str, recipe: Recipe) -> bool:
+    """Whether the training items are encoded before there is a head of the kind."""
+    return recipe.center or (kind in ROW_KINDS and ROW_KINDS[kind].items > 0)
 
 
 def keeps_templates_apart(recipe: Recipe) -> bool:
@@ -105,52 +102,6 @@ def keeps_templates_apart(recipe: Recipe) -> bool:
     if apart and (isinstance(recipe.template, str) or len(recipe.template) < 2):
         raise DataError("template_use and template_pooling are for several templates: give several, as a .txt")
     return apart
-
-
-def _text_head(
-    kind: Literal["text", "prompt"],
-    encoder: Encoder,
-    labels: Sequence[str],
-    recipe: Recipe,
-    names: Sequence[str],
-    sentences: Sequence[str | Sequence[str] | None],
-    *,
-    trainable: bool,
-    **behind: Any,
-) -> Head:
-    """Rows of text: of one template, of several, of sentences, or of a learnable template.
-
-    Raises:
-        DataError: options that do not go together.
-    """
-    templates = (recipe.template,) if isinstance(recipe.template, str) else recipe.template
-    apart = keeps_templates_apart(recipe)
-    if kind == "prompt":
-        first, *others = templates
-        if trainable:
-            raise DataError("train_head trains the rows themselves, and a learnable template makes them: leave it out")
-        if others:
-            raise DataError(f"head prompt learns one template, got {len(templates)}: give one")
-        text = encoder.text
-        if recipe.context:
-            context = random_context(text, recipe.context, generator=torch.Generator().manual_seed(recipe.seed))
-        else:
-            context = template_context(text, first)
-        after = first.split("{}")[1]
-        return PromptHead(text, labels, context=context, after=after, read=names, **behind)
-    prompts = class_prompts(recipe.template, names, sentences)
-    if apart:
-        if any(sentences):
-            raise DataError(
-                "template_use and template_pooling keep templates apart, and sentences are averaged: leave one out"
-            )
-        if trainable:
-            raise DataError("train_head trains one row a class: leave out template_use and template_pooling")
-        variants = variant_rows(encoder, prompts)
-        draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
-        return TemplatesHead(variants, draw=draw, pooling=pooling, names=labels, kind="text", prompts=prompts, **behind)
-    make = TrainableHead if trainable else FrozenHead
-    return make(text_rows(encoder, prompts), names=labels, kind="text", prompts=prompts, **behind)
 
 
 def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:

@@ -41,10 +41,8 @@ def count(model: Recognizer, *, frames: int, size: int) -> Counts:
     layers: dict[nn.Module, int] = {}
 
     def add(module: nn.Module, _: object, out: Float[Tensor, "..."]) -> None:
-        if isinstance(module, nn.BatchNorm2d):
-            each = 4  # subtract, divide, scale, shift
-        else:
-            each = module.in_features if isinstance(module, nn.Linear) else module.weight[0].numel()  # pyright: ignore
+        # A batch norm subtracts, divides, scales and shifts.
+        each = 4 if isinstance(module, nn.BatchNorm2d) else module.get_parameter("weight")[0].numel()
         layers[module] = layers.get(module, 0) + out.numel() * each
 
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, FrameConv)
@@ -58,9 +56,9 @@ def count(model: Recognizer, *, frames: int, size: int) -> Counts:
         model.train(was_training)
         for handle in handles:
             handle.remove()
-    head = getattr(model.head, "weight", None)
-    rows = head.numel() if isinstance(head, Tensor) else 0
-    frozen = rows if not isinstance(head, nn.Parameter) else 0
+    weight = getattr(model.head, "weight", None)
+    rows = weight.numel() if isinstance(weight, Tensor) else 0
+    frozen = 0 if isinstance(weight, nn.Parameter) else rows
     return Counts(
         parameters=sum(parameter.numel() for parameter in model.parameters()) + frozen,
         multiply_adds=flops.get_total_flops() // 2,

@@ -1,7 +1,11 @@
-"""Rows of a head: Eq. 4, 5 and 6, linear discriminant analysis, and the similarity of rows."""
+"""Rows of a head: Eq. 4, 5 and 6, linear discriminant analysis, and the similarity of rows.
+
+`ROW_KINDS`, at the end, is the table of all kinds: `train --head`, `head --init` and `compare` read it.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -9,13 +13,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead.errors import DataError
-from texthead.models.heads import FrozenHead, TemplatesHead
+from texthead.data import splits
+from texthead.encoders.encoder import Encoder
+from texthead.errors import DataError, RunError
+from texthead.recipes import Recipe
 from texthead.text.class_names import check_names
-from texthead.text.prompts import fill_templates, flat
-
-if TYPE_CHECKING:
-    from texthead.encoders.encoder import Encoder
+from texthead.text.prompts import class_prompts, fill_templates, flat
 
 
 def random_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
@@ -88,7 +91,7 @@ def lda_weights(
     return torch.from_numpy(rows).float()
 
 
-def text_rows(encoder: "Encoder", prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "classes dim"]:
+def text_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "classes dim"]:
     """One row a class: the mean of the normalised text embeddings of its prompts, normalised; without a gradient.
 
     Raises:
@@ -114,7 +117,7 @@ def prompt_rows(
 
 
 def text_weights(
-    encoder: "Encoder", names: Sequence[str], *, template: str | Sequence[str]
+    encoder: Encoder, names: Sequence[str], *, template: str | Sequence[str]
 ) -> Float[Tensor, "classes dim"]:
     """The text embedding of each name's prompt, normalised; row i depends on name i only.
 
@@ -130,7 +133,7 @@ def text_weights(
     return text_rows(encoder, fill_templates(template, names))
 
 
-def variant_rows(encoder: "Encoder", prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "templates classes dim"]:
+def variant_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "templates classes dim"]:
     """The text row of each prompt of each class, the first prompts of all classes first.
 
     Raises:
@@ -143,39 +146,6 @@ def variant_rows(encoder: "Encoder", prompts: Sequence[str | Sequence[str]]) -> 
     return rows.unflatten(0, (len(each), -1)).transpose(0, 1)
 
 
-def text_head(
-    encoder: "Encoder",
-    names: Sequence[str],
-    *,
-    template: str | Sequence[str] = "{}",
-    scale: float | None = None,
-    center: Float[Tensor, " dim"] | None = None,
-    pooling: Literal["features", "probabilities"] = "features",
-    prompts: Sequence[str | Sequence[str]] | None = None,
-) -> FrozenHead | TemplatesHead:
-    """A frozen head of text rows, with the encoder's own scale and center unless others are given.
-
-    Args:
-        template: several give rows that are the mean over them.
-        pooling: of several prompts a class, "probabilities" averages those instead of the rows.
-        prompts: stand in for the filled template: one string a name, or several.
-    """
-    prompts = fill_templates(template, names) if prompts is None else prompts
-    options: dict[str, Any] = {
-        "names": names,
-        "scale": encoder.scale if scale is None else scale,
-        "center": encoder.center if center is None else center,
-        "kind": "text",
-        "prompts": prompts,
-        "text_source": encoder.text_source,
-        "text_map": encoder.text_map,
-    }
-    check_names(names)
-    if pooling == "features":
-        return FrozenHead(text_rows(encoder, prompts), **options)
-    return TemplatesHead(variant_rows(encoder, prompts), pooling=pooling, **options)
-
-
 def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes classes"]:
     """Pearson correlation of each pair of rows: symmetric, 1 on the diagonal.
 
@@ -185,3 +155,102 @@ def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "cl
     matrix = rows @ rows.T
     matrix.fill_diagonal_(1.0)
     return matrix.float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowInputs:
+    """What the rows of a head are made from.
+
+    Args:
+        names: what the text encoder reads for each label; the labels themselves if None.
+        sentences: each label's own sentence, or several whose rows are averaged, or None for the template.
+        features, targets: pretrained features of the training items and their labels' places; LDA and a recipe with
+            `center` need them.
+        lda_items: LDA is fitted to at most so many items a class, drawn from the seed.
+    """
+
+    encoder: Encoder
+    labels: Sequence[str]
+    recipe: Recipe
+    names: Sequence[str] | None = None
+    sentences: Sequence[str | Sequence[str] | None] | None = None
+    features: Float[Tensor, "items dim"] | None = None
+    targets: Int[Tensor, " items"] | None = None
+    lda_items: int = 60
+
+    def generator(self) -> torch.Generator:
+        """Return a generator that starts at the recipe's seed."""
+        return torch.Generator().manual_seed(self.recipe.seed)
+
+    @property
+    def read_names(self) -> Sequence[str]:
+        """What the text encoder reads for each label."""
+        return self.names or self.labels
+
+    @property
+    def prompts(self) -> list[str | tuple[str, ...]]:
+        """The prompts of each label: its sentences, or its name in the templates."""
+        names = self.read_names
+        return class_prompts(self.recipe.template, names, self.sentences or [None] * len(names))
+
+    @property
+    def center(self) -> Float[Tensor, " dim"] | None:
+        """The mean of the training features, if the recipe wants a center."""
+        return self.needed_features("center=True").mean(0) if self.recipe.center else None
+
+    def needed_features(self, why: str) -> Float[Tensor, "items dim"]:
+        """Return the training features.
+
+        Raises:
+            RunError: there are none.
+        """
+        if self.features is None:
+            raise RunError(f"{why} of recipe {self.recipe.name!r} needs pretrained features of the training items")
+        return self.features
+
+
+class RowKind(NamedTuple):
+    """A kind of rows.
+
+    Attributes:
+        title: what tables call it.
+        make: the function that returns the rows, of any length.
+        of_text: whether the text encoder makes them.
+        items: how many training items of each class they need.
+        trained: whether training always moves them.
+    """
+
+    title: str
+    make: Callable[[RowInputs], Float[Tensor, "classes dim"]]
+    of_text: bool = False
+    items: int = 0
+    trained: bool = False
+
+
+def _normal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
+    return random_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator())
+
+
+def _orthogonal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
+    return orthogonal_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator())
+
+
+def _text(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
+    return text_rows(inputs.encoder, inputs.prompts)
+
+
+def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
+    features, targets = inputs.needed_features("head lda"), inputs.targets
+    assert targets is not None
+    picked = splits.at_most([str(place) for place in targets.tolist()], inputs.lda_items, seed=inputs.recipe.seed)
+    return lda_weights(features[picked], targets[picked])
+
+
+# In the order in which `compare` tries them.
+ROW_KINDS: dict[str, RowKind] = {
+    "text": RowKind("text", _text, of_text=True),
+    "lda": RowKind("LDA", _lda, items=2),
+    "normal": RowKind("random normal", _normal),
+    "orthogonal": RowKind("random orthogonal", _orthogonal),
+    "cosine": RowKind("random normal, trained", _normal, trained=True),
+}

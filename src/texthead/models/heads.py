@@ -1,7 +1,7 @@
-"""The heads: features -> one score a class name, and the four ways to make the frozen rows (Sec. 2.2)."""
+"""The heads: features -> one score a class name (Sec. 2.2). Each says how a run writes it down and reads it back."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -9,12 +9,178 @@ import torch.nn.functional as F
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
-from texthead.errors import DataError
-from texthead.recipes import HeadKind
+from texthead.encoders.encoder import Encoder
+from texthead.errors import DataError, RunError
+from texthead.models.head_rows import RowInputs, text_rows, variant_rows
 from texthead.text.class_names import check_names
+from texthead.text.prompts import fill_templates
+
+Names = Sequence[str]
+
+Prompts = Sequence[str | Sequence[str]]
+
+Config = Mapping[str, Any]
 
 
-class CosineHead(nn.Module):
+class Head(nn.Module):
+    """The base class of heads that a run can hold: a new kind is a subclass and a line in `build.HEADS`.
+
+    Attributes:
+        START: what `train --head` calls it, if `start` can make it from names and training items.
+        frozen: whether training leaves its rows alone.
+        lengths_count: whether the length of a row matters to the scores.
+        learned_template: whether it has learned a template for class names.
+        weight: one row a class.
+        center: subtracted from the features before they are normalised; None subtracts nothing.
+        names: the class names, in row order.
+        kind: where the rows came from: one of `recipes.HeadKind`, or a word of your own. It is written down in a run.
+        prompts: the exact string behind each text row, or the strings that it is the mean of.
+        text_source, text_map: the text-only encoder behind the rows and its way into this space, where there is one.
+
+    Raises:
+        DataError: an empty or repeated name.
+    """
+
+    START: ClassVar[str | None] = None
+    frozen: ClassVar[bool] = False
+    lengths_count: ClassVar[bool] = False
+    learned_template: ClassVar[bool] = False
+    pooling: Literal["features", "probabilities"] = "features"
+    weight: Tensor
+    center: Tensor | None
+    text_map: Tensor | None
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        kind: str,
+        *,
+        center: Float[Tensor, " dim"] | None = None,
+        prompts: Prompts | None = None,
+        text_source: str | None = None,
+        text_map: Float[Tensor, "width dim"] | None = None,
+    ):
+        super().__init__()
+        check_names(names)
+        self.names = tuple(names)
+        self.kind = kind
+        self.prompts = None if prompts is None else tuple(p if isinstance(p, str) else tuple(p) for p in prompts)
+        self.text_source = text_source
+        self.register_buffer("text_map", None if text_map is None else text_map.detach().float().clone())
+        self.register_buffer("center", None if center is None else center.detach().float().clone())
+
+    @classmethod
+    def start(cls, inputs: RowInputs) -> "Head":
+        """Return the head before training, for a class with `START`."""
+        raise NotImplementedError
+
+    def config(self) -> dict[str, object]:
+        """Return what `recipe.json` holds of the head: JSON values."""
+        return {
+            "kind": self.kind,
+            "type": type(self).__name__,
+            "center": self.center is not None,
+            "text": self.text_source,
+            "text_map": None if self.text_map is None else list(self.text_map.shape),
+        }
+
+    @classmethod
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
+        """Return the head that `config` describes, for features of length `dim`; its weights are to be loaded."""
+        raise NotImplementedError
+
+    def rows(self) -> Float[Tensor, "classes rows numbers"] | None:
+        """Return a copy of what the head holds of each class: its row, or several.
+
+        None of a head whose classes cannot be edited.
+        """
+        return self.weight.detach()[:, None].clone()
+
+    def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
+        """Return the entries of the state dict in which `rows` are held."""
+        return {"weight": rows[:, 0]}
+
+    def with_rows(
+        self, rows: Float[Tensor, "classes rows numbers"], names: Sequence[str], prompts: Prompts | None = None
+    ) -> "Head":
+        """Return a copy of this head with other classes; `rows` are as those of `rows()` and stay to the bit."""
+        head = self.from_config(self.config(), names, dim=self.weight.shape[1], prompts=prompts)
+        head.load_state_dict({**self.state_dict(), **self.state_of(rows)})
+        return head.to(self.weight.device).train(self.training)
+
+    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
+        """Return text rows for new classes, as this head holds rows.
+
+        Raises:
+            DataError: a class with too few or too many prompts.
+        """
+        return text_rows(encoder, prompts)[:, None]
+
+    def with_names(
+        self,
+        encoder: Encoder,
+        names: Sequence[str],
+        *,
+        labels: Sequence[str] | None = None,
+        prompts: Prompts | None = None,
+    ) -> "Head":
+        """Return a head of text rows for other names, behind the center and the logit scale of this one.
+
+        Args:
+            names: what the text encoder reads.
+            labels: what the head calls its rows; `names` if None.
+            prompts: one string a name, or several; if None the learned template, or the names themselves.
+        """
+        head = text_head(
+            encoder,
+            names,
+            labels=labels,
+            scale=self.scale,
+            center=None if self.center is None else self.center.cpu(),
+            pooling=self.pooling,
+            prompts=prompts,
+        )
+        return head.to(self.weight.device)
+
+    def directions(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """The features minus the center, with length 1: what is compared with the rows."""
+        if self.center is not None:
+            features = features - self.center
+        return F.normalize(features, dim=-1)
+
+    @property
+    def scale(self) -> float | None:
+        """The logit scale, if scores are scaled cosines."""
+        return None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the rows were text embeddings before training."""
+        return self.kind in ("text", "prompt")
+
+    @property
+    def row_source(self) -> str:
+        """Where the rows came from, in words."""
+        return self.kind
+
+
+def empty_options(config: Config, dim: int) -> dict[str, Any]:
+    """Return the options of a head that `Head.config` wrote down, with tensors of zeros."""
+    return {
+        "kind": config["kind"],
+        "center": torch.zeros(dim) if config["center"] else None,
+        "text_source": config["text"],
+        "text_map": None if config["text_map"] is None else torch.zeros(config["text_map"]),
+    }
+
+
+def check_count(names: Sequence[str], rows: Real[Tensor, "classes dim"]) -> None:
+    """Raise DataError if there is not one name a row."""
+    if len(names) != len(rows):
+        raise DataError(f"{len(names)} names for {len(rows)} rows: a head needs one name a row")
+
+
+class CosineHead(Head):
     """Scores = scale x cosine(features - center, row); the rows are frozen or trainable: FrozenHead, TrainableHead.
 
     `log_scale` is a parameter: exp(log_scale) is the same factor in training and in evaluation.
@@ -23,10 +189,8 @@ class CosineHead(nn.Module):
         weight: one row a class, any length, whole numbers too; rows are normalised here.
         names: the class names, in row order.
         scale: the logit scale at the start, > 0.
-        center: subtracted from the features before they are normalised; None subtracts nothing.
-        kind: where the rows came from: one of `recipes.HeadKind`, or a word of your own. It is written down in a run.
-        prompts: the exact string behind each text row, or the strings that it is the mean of.
-        text_source, text_map: the text-only encoder behind the rows and its way into this space, where there is one.
+        kind: where the rows came from.
+        options: as of `Head`.
 
     Differs: the paper writes W g_V(x); normalised features and the scale are what its code does.
 
@@ -34,52 +198,35 @@ class CosineHead(nn.Module):
         DataError: names and rows differ in number, a row is zero, or the scale is not positive.
     """
 
-    frozen: ClassVar[bool]  # rows in a buffer that no optimiser can see, or in a parameter
-    weight: Tensor
-    center: Tensor | None
-    text_map: Tensor | None
-
     def __init__(
         self,
         weight: Real[Tensor, "classes dim"],
         *,
         names: Sequence[str],
         scale: float = 100.0,
-        center: Float[Tensor, " dim"] | None = None,
         kind: str = "own",
-        prompts: Sequence[str | Sequence[str]] | None = None,
-        text_source: str | None = None,
-        text_map: Float[Tensor, "width dim"] | None = None,
+        **options: Any,
     ):
-        super().__init__()
-        check_names(names)
-        if len(names) != len(weight):
-            raise DataError(f"{len(names)} names for {len(weight)} rows: a head needs one name a row")
+        super().__init__(names, kind, **options)
+        check_count(names, weight)
         if scale <= 0:
             raise DataError(f"scale must be positive, got {scale}")
         weight = weight.detach().float()
         lengths = weight.norm(dim=-1)
-        if not bool((lengths > 0).all()):
+        # On the device "meta" a head has a shape and no numbers.
+        if not weight.is_meta and not bool((lengths > 0).all()):
             raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero: it has no direction to compare with")
         rows = F.normalize(weight, dim=-1)
         if self.frozen:
             self.register_buffer("weight", rows)
         else:
             self.weight = nn.Parameter(rows)
-        self.text_source = text_source
-        self.register_buffer("text_map", None if text_map is None else text_map.detach().float().clone())
-        self.register_buffer("center", None if center is None else center.detach().float().clone())
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
-        self.names = tuple(names)
-        self.kind = kind
-        self.prompts = None if prompts is None else tuple(p if isinstance(p, str) else tuple(p) for p in prompts)
 
-    def renamed(self, names: Sequence[str]) -> "CosineHead":
-        """This head, with its rows called by other names (the data's labels instead of what was encoded)."""
-        if len(names) != len(self.names):
-            raise DataError(f"{len(names)} names for {len(self.names)} rows: a head needs one name a row")
-        self.names = tuple(names)
-        return self
+    @classmethod
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "CosineHead":
+        """Return the head that `config` describes, to load weights into."""
+        return cls(torch.ones(len(names), dim), names=names, prompts=prompts, **empty_options(config, dim))
 
     @property
     def scale(self) -> float:
@@ -92,12 +239,6 @@ class CosineHead(nn.Module):
         Source: Eq. 3.
         """
         return self._logits(features, self.weight)
-
-    def directions(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        """The features minus the center, with length 1: what is compared with the rows."""
-        if self.center is not None:
-            features = features - self.center
-        return F.normalize(features, dim=-1)
 
     def _logits(self, features: Tensor, rows: Float[Tensor, "rows dim"]) -> Tensor:
         return self.log_scale.exp() * F.linear(self.directions(features), F.normalize(rows, dim=-1))
@@ -118,7 +259,21 @@ class TrainableHead(CosineHead):
     Source: Sec. 2.2, "the unfrozen results are given in the supplementary materials".
     """
 
-    frozen = False
+    @property
+    def row_source(self) -> str:
+        """Where the rows came from, in words."""
+        return "trained" if self.kind == "cosine" else f"{self.kind}, trained"
+
+
+def as_frozen(head: nn.Module) -> FrozenHead:
+    """Return the head, if it is a frozen one of one row a class.
+
+    Raises:
+        RunError: another head.
+    """
+    if not isinstance(head, FrozenHead):
+        raise RunError(f"matching needs a FrozenHead, got a {type(head).__name__}: make it with text_head")
+    return head
 
 
 def mean_probability(scores: Float[Tensor, "*shape classes"], dim: int) -> Tensor:
@@ -155,7 +310,36 @@ class TemplatesHead(CosineHead):
         super().__init__(rows.mean(0), **options)
         self.register_buffer("variants", rows)
         self.draw = draw
-        self.pooling: Literal["features", "probabilities"] = pooling
+        self.pooling = pooling
+
+    def config(self) -> dict[str, object]:
+        """Return what `recipe.json` holds of the head."""
+        return {**super().config(), "templates": len(self.variants), "draw": self.draw, "pooling": self.pooling}
+
+    @classmethod
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "TemplatesHead":
+        """Return the head that `config` describes, to load weights into."""
+        variants, own = torch.ones(config["templates"], len(names), dim), ("draw", "pooling")
+        options = empty_options(config, dim) | {key: config[key] for key in own}
+        return cls(variants, names=names, prompts=prompts, **options)
+
+    def rows(self) -> Float[Tensor, "classes rows numbers"]:
+        """Return a copy of the rows of each class, one a template."""
+        return self.variants.transpose(0, 1).clone()
+
+    def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
+        """Return the entries of the state dict in which `rows` are held."""
+        return {"weight": F.normalize(rows.mean(1), dim=-1), "variants": rows.transpose(0, 1)}
+
+    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
+        """Return text rows for new classes, one a template."""
+        rows, needed = variant_rows(encoder, prompts).transpose(0, 1), len(self.variants)
+        if rows.shape[1] != needed:
+            raise DataError(
+                f"classes of this head have {needed} prompts each, got {rows.shape[1]}: give as many, each with a "
+                "prompt of its own, or leave all to the run's templates"
+            )
+        return rows
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Logits of each class."""
@@ -169,7 +353,7 @@ class TemplatesHead(CosineHead):
         return mean_probability(each, dim=-2)
 
 
-class LinearHead(nn.Module):
+class LinearHead(Head):
     """Scores = W g_V(x): learned from a random start, no normalisation, no scale, no bias.
 
     Args:
@@ -180,20 +364,35 @@ class LinearHead(nn.Module):
     Source: Eq. 1, to the letter.
     """
 
+    START = "linear"
+    lengths_count = True
+
     def __init__(self, dim: int, *, names: Sequence[str], generator: torch.Generator | None = None):
-        super().__init__()
-        check_names(names)
+        super().__init__(names, "linear")
         bound = 1 / math.sqrt(dim)
         self.weight = nn.Parameter(torch.empty(len(names), dim).uniform_(-bound, bound, generator=generator))
-        self.names = tuple(names)
-        self.kind: HeadKind = "linear"
+
+    @classmethod
+    def start(cls, inputs: RowInputs) -> "Head":
+        """Return the head before training, drawn from the recipe's seed."""
+        return cls(inputs.encoder.dim, names=inputs.labels, generator=inputs.generator())
+
+    @classmethod
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
+        """Return a head of the right shape, to load weights into."""
+        return cls(dim, names=names)
+
+    @property
+    def row_source(self) -> str:
+        """Where the rows came from, in words."""
+        return "trained"
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Logits of each class."""
         return F.linear(features, self.weight)
 
 
-class ProbeHead(nn.Module):
+class ProbeHead(Head):
     """Scores = W n(features - center) + bias, where n gives length 1: a linear classifier on frozen features.
 
     Its center has no gradient.
@@ -209,7 +408,7 @@ class ProbeHead(nn.Module):
         DataError: names and rows differ in number.
     """
 
-    center: Tensor
+    lengths_count = True
 
     def __init__(
         self,
@@ -220,16 +419,61 @@ class ProbeHead(nn.Module):
         names: Sequence[str],
         kind: str = "probe",
     ):
-        super().__init__()
-        check_names(names)
-        if len(names) != len(weight):
-            raise DataError(f"{len(names)} names for {len(weight)} rows: a head needs one name a row")
+        super().__init__(names, kind, center=center)
+        check_count(names, weight)
         self.weight = nn.Parameter(weight.detach().float().clone())
         self.bias = nn.Parameter(bias.detach().float().clone())
-        self.register_buffer("center", center.detach().float().clone())
-        self.names = tuple(names)
-        self.kind = kind
+
+    @classmethod
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
+        """Return a head of the right shape, to load weights into."""
+        empty = torch.zeros(len(names), dim)
+        return cls(empty, bias=torch.zeros(len(names)), center=torch.zeros(dim), names=names, kind=config["kind"])
+
+    def rows(self) -> Float[Tensor, "classes rows numbers"]:
+        """Return a copy of each class's row with its bias behind it."""
+        return torch.cat([self.weight, self.bias[:, None]], dim=1)[:, None].detach()
+
+    def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
+        """Return the entries of the state dict in which `rows` are held."""
+        return {"weight": rows[:, 0, :-1], "bias": rows[:, 0, -1]}
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Logits of each class."""
-        return F.linear(F.normalize(features - self.center, dim=-1), self.weight, self.bias)
+        return F.linear(self.directions(features), self.weight, self.bias)
+
+
+def text_head(
+    encoder: Encoder,
+    names: Sequence[str],
+    *,
+    labels: Sequence[str] | None = None,
+    template: str | Sequence[str] = "{}",
+    scale: float | None = None,
+    center: Float[Tensor, " dim"] | None = None,
+    pooling: Literal["features", "probabilities"] = "features",
+    prompts: Prompts | None = None,
+) -> FrozenHead | TemplatesHead:
+    """A frozen head of text rows, with the encoder's own scale and center unless others are given.
+
+    Args:
+        names: what the text encoder reads.
+        labels: what the head calls its rows; `names` if None.
+        template: several give rows that are the mean over them.
+        pooling: of several prompts a class, "probabilities" averages those instead of the rows.
+        prompts: stand in for the filled template: one string a name, or several.
+    """
+    check_names(names)
+    prompts = fill_templates(template, names) if prompts is None else prompts
+    options: dict[str, Any] = {
+        "names": names if labels is None else labels,
+        "scale": encoder.scale if scale is None else scale,
+        "center": encoder.center if center is None else center,
+        "kind": "text",
+        "prompts": prompts,
+        "text_source": encoder.text_source,
+        "text_map": encoder.text_map,
+    }
+    if pooling == "features":
+        return FrozenHead(text_rows(encoder, prompts), **options)
+    return TemplatesHead(variant_rows(encoder, prompts), pooling=pooling, **options)

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from texthead.encoders.encoder import Text
+from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError, RunError
-from texthead.models.heads import CosineHead
+from texthead.models.head_rows import RowInputs
+from texthead.models.heads import Config, CosineHead, Head, Names, Prompts, empty_options
 from texthead.text.class_names import check_names
 from texthead.text.prompts import check_template
 
@@ -33,6 +34,7 @@ class PromptHead(CosineHead):
         after: what follows the class name, as "." of a template.
         read: what the text encoder reads for each name; the names themselves if None.
         rows: the rows where `text` is None.
+        prompts: how its prompts are shown; made of `read` if None.
         options: as of `CosineHead`.
 
     Source: Table 4, "learnable template + class name"; CoOp, with one context for all classes.
@@ -42,7 +44,9 @@ class PromptHead(CosineHead):
         DataError: a text encoder in whose vocabulary the place of a vector is not one token.
     """
 
+    START = "prompt"
     frozen = True
+    learned_template = True
 
     def __init__(
         self,
@@ -53,21 +57,21 @@ class PromptHead(CosineHead):
         after: str = "",
         read: Sequence[str] | None = None,
         rows: Float[Tensor, "classes dim"] | None = None,
+        prompts: Prompts | None = None,
         **options: Any,
     ):
         check_names(names)
         vectors = len(context)
-        prompts = [" ".join([_PLACE] * vectors + [name]) + after for name in (read or names)]
         made, tokens, start = rows, None, 0
         if text is not None:
-            tokens = text.tokenize(prompts)
+            tokens = text.tokenize([" ".join([_PLACE] * vectors + [name]) + after for name in (read or names)])
             start = _start(text, tokens[0], vectors)
             with torch.no_grad():
                 made = _encoded(text, tokens, context, start)
         if made is None:
             raise RunError("a learnable template needs its text encoder, or the rows that it gave")
         shown = [f"[{vectors} learned vectors] {name}{after}" for name in (read or names)]
-        super().__init__(made, names=names, kind="prompt", prompts=shown, **options)
+        super().__init__(made, names=names, kind="prompt", prompts=prompts or shown, **options)
         self.context = nn.Parameter(context.detach().float().clone())
         self.after = after
         self._tokens = tokens
@@ -77,8 +81,43 @@ class PromptHead(CosineHead):
         # Counts changes in place, as optimisers and load_state_dict make them.
         self._made = self.context._version
 
-    def rows(self) -> Float[Tensor, "classes dim"]:
-        """The rows of the vectors as they are, with their gradient.
+    @classmethod
+    def start(cls, inputs: RowInputs) -> "PromptHead":
+        """Return the head before training: vectors drawn from the seed, or of the template's words.
+
+        Raises:
+            DataError: several templates.
+        """
+        recipe, text = inputs.recipe, inputs.encoder.text
+        first, *others = [recipe.template] if isinstance(recipe.template, str) else recipe.template
+        if others:
+            raise DataError(f"head prompt learns one template, got {1 + len(others)}: give one")
+        drawn = random_context(text, recipe.context, generator=inputs.generator()) if recipe.context else None
+        return cls(
+            text,
+            inputs.labels,
+            context=template_context(text, first) if drawn is None else drawn,
+            after=first.split("{}")[1],
+            read=inputs.read_names,
+            scale=recipe.scale or inputs.encoder.scale,
+            center=inputs.center,
+            text_source=inputs.encoder.text_source,
+            text_map=inputs.encoder.text_map,
+        )
+
+    def config(self) -> dict[str, object]:
+        """Return what `recipe.json` holds of the head."""
+        return {**super().config(), "context": list(self.context.shape), "after": self.after}
+
+    @classmethod
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "PromptHead":
+        """Return the head that `config` describes, without its text encoder, to load weights into."""
+        options = {key: value for key, value in empty_options(config, dim).items() if key != "kind"}
+        rows, context = torch.ones(len(names), dim), torch.zeros(config["context"])
+        return cls(None, names, context=context, after=config["after"], rows=rows, prompts=prompts, **options)
+
+    def learned_rows(self) -> Float[Tensor, "classes dim"]:
+        """Return the rows of the vectors as they are, with their gradient.
 
         Raises:
             RunError: the head was read back without its text encoder.
@@ -92,27 +131,37 @@ class PromptHead(CosineHead):
         """Training mode or not; for testing the rows are put to those of the vectors as they are."""
         if not mode and self._text and self.context._version != self._made:
             with torch.no_grad():
-                self.weight.copy_(self.rows())
+                self.weight.copy_(self.learned_rows())
             self._made = self.context._version
         return super().train(mode)
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Logits of each class."""
-        return self._logits(features, self.rows() if self.training else self.weight)
+        return self._logits(features, self.learned_rows() if self.training else self.weight)
 
-    def for_names(self, text: Text, names: Sequence[str], *, read: Sequence[str] | None = None) -> "PromptHead":
-        """The learned template in front of other names, behind the same scale and center."""
-        return PromptHead(
-            text,
-            names,
+    def with_names(
+        self,
+        encoder: Encoder,
+        names: Sequence[str],
+        *,
+        labels: Sequence[str] | None = None,
+        prompts: Prompts | None = None,
+    ) -> Head:
+        """Return a head for other names behind the same center and scale: of the learned template, or of prompts."""
+        if prompts is not None:
+            return super().with_names(encoder, names, labels=labels, prompts=prompts)
+        head = PromptHead(
+            encoder.text,
+            labels or names,
             context=self.context.detach().cpu(),
             after=self.after,
-            read=read,
+            read=names,
             scale=self.scale,
             center=None if self.center is None else self.center.cpu(),
             text_source=self.text_source,
             text_map=None if self.text_map is None else self.text_map.cpu(),
-        ).eval()
+        )
+        return head.eval().to(self.weight.device)
 
 
 def random_context(text: Text, vectors: int, *, generator: torch.Generator) -> Float[Tensor, "vectors width"]:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -109,8 +109,7 @@ class TemporalTransformer(nn.Module):
         }
         self.frame_position_embeddings = nn.Embedding(max_frames, inner)
         blocks = [Block(inner, heads, mlp_ratio, dropout) for _ in range(layers)]
-        self.transformer = nn.Module()
-        self.transformer.resblocks = nn.Sequential(*blocks)
+        self.transformer = nn.ModuleDict({"resblocks": nn.Sequential(*blocks)})
         self.project_in = nn.Identity() if width is None else nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, inner))
         self.project_out = nn.Identity() if width is None else nn.Linear(inner, dim)
         self.reset()
@@ -141,7 +140,7 @@ class TemporalTransformer(nn.Module):
         if frames > limit:
             raise RunError(f"{frames} frames > {limit} learned positions: use at most {limit} frames a clip")
         positions = self.frame_position_embeddings.weight[:frames]
-        x = self.transformer.resblocks(self.project_in(features) + positions)  # pyright: ignore[reportCallIssue]
+        x = self.transformer["resblocks"](self.project_in(features) + positions)
         return (features + self.project_out(x)).mean(dim=1)
 
     def config(self) -> dict[str, object]:
@@ -189,6 +188,8 @@ class EncoderConv(nn.Module):
     checkpointing), they see the clips of the last forward pass that recorded gradients.
     """
 
+    kind: ClassVar[str]
+
     def __init__(self, widths: Sequence[int], start: Start):
         super().__init__()
         self.start: Start = start
@@ -208,6 +209,10 @@ class EncoderConv(nn.Module):
         finally:
             self._frames = before
             self._tokens.clear()
+
+    def config(self) -> dict[str, object]:
+        """What rebuilds this module on its encoder."""
+        return {"kind": self.kind, "start": self.start}
 
     def _clip(self) -> Count | None:
         if self._frames is not None:
@@ -239,6 +244,8 @@ class TemporalConv(EncoderConv):
         RunError: an encoder of another build.
     """
 
+    kind = "conv"
+
     def __init__(self, visual: nn.Module, start: Start = "shift"):
         places = _first_convs(visual)
         super().__init__([place.in_channels for place in places], start)
@@ -248,10 +255,6 @@ class TemporalConv(EncoderConv):
     def _before(self, conv: nn.Module, _: nn.Module, args: tuple) -> tuple | None:
         frames = self._clip()
         return None if frames is None else (conv(args[0], frames), *args[1:])
-
-    def config(self) -> dict[str, object]:
-        """What rebuilds this module on its encoder."""
-        return {"kind": "conv", "start": self.start}
 
 
 class TokenConv(EncoderConv):
@@ -268,6 +271,8 @@ class TokenConv(EncoderConv):
     Raises:
         RunError: an encoder of another build.
     """
+
+    kind = "token-conv"
 
     def __init__(self, visual: nn.Module, start: Start = "shift"):
         places = _token_blocks(visual)
@@ -291,10 +296,6 @@ class TokenConv(EncoderConv):
             return None
         token = self._tokens.pop(index)
         return _with_token(y, self.convs[index](token + y[:, 0], frames) - token)
-
-    def config(self) -> dict[str, object]:
-        """What rebuilds this module on its encoder."""
-        return {"kind": "token-conv", "start": self.start}
 
 
 def _with_token(x: Float[Tensor, "frames tokens width"], token: Float[Tensor, "frames width"]) -> Tensor:
@@ -356,6 +357,26 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
 
 Temporal = MeanPool | TemporalTransformer | TemporalConv | TokenConv
 
+# By the kind that `recipe.json` has for them.
+_MODULES: dict[str, type[Temporal]] = {
+    "mean": MeanPool,
+    "transformer": TemporalTransformer,
+    "conv": TemporalConv,
+    "token-conv": TokenConv,
+}
+
+
+def as_temporal(module: nn.Module) -> Temporal:
+    """Return the module, if it can be built again from a run folder alone.
+
+    Raises:
+        RunError: a module of another class.
+    """
+    if not isinstance(module, Temporal) or type(module) not in _MODULES.values():
+        kinds = ", ".join(kind.__name__ for kind in _MODULES.values())
+        raise RunError(f"temporal module is a {type(module).__name__}: a run holds {kinds}")
+    return module
+
 
 def make_temporal(config: dict, visual: nn.Module) -> Temporal:
     """The temporal module that a config describes, on its encoder.
@@ -366,16 +387,10 @@ def make_temporal(config: dict, visual: nn.Module) -> Temporal:
     options = {key: value for key, value in config.items() if key != "kind"}
     if options.get("start", "shift") not in get_args(Start):
         raise RunError(f"temporal module must start as shift or identity, got {options['start']!r}")
+    module = _MODULES.get(str(config.get("kind")))
+    if module is None:
+        raise RunError(f"temporal module must be one of {', '.join(_MODULES)}, got {config.get('kind')!r}")
     try:
-        match config.get("kind"):
-            case "mean":
-                return MeanPool(**options)
-            case "transformer":
-                return TemporalTransformer(**options)
-            case "conv":
-                return TemporalConv(visual, **options)
-            case "token-conv":
-                return TokenConv(visual, **options)
+        return module(visual, **options) if issubclass(module, EncoderConv) else module(**options)
     except TypeError as error:
         raise RunError(f"temporal module {config}: {error}") from None
-    raise RunError(f"temporal module must be 'mean', 'transformer', 'conv' or 'token-conv', got {config.get('kind')!r}")

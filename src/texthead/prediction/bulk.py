@@ -42,7 +42,7 @@ from texthead.media.shard import has_shards
 from texthead.models.recognizer import Recognizer
 from texthead.parallel import distributed
 from texthead.prediction.formats import csv_columns, csv_rows
-from texthead.prediction.predict import calibration_for, check_has_sets, entry_scores, named, protocol_of
+from texthead.prediction.predict import calibration_for, check_has_sets, entry_scores, predictions_of, protocol_of
 from texthead.runs.run import Run
 
 FORMAT = 1
@@ -151,7 +151,9 @@ class Parts:
             with replacing(self._file(number, ".safetensors")) as beside:
                 save_file({"scores": scores.contiguous()}, beside)
         top, sets = self.options.top, self.options.sets
-        found = named(self.model.names, paths, scores, problems, top=top, calibration=self.calibration, sets=sets)
+        found = predictions_of(
+            self.model.names, paths, scores, problems, top=top, calibration=self.calibration, sets=sets
+        )
         columns = csv_columns(self.calibration, sets=sets)
         write_csv(self._file(number, ".csv"), columns, csv_rows(found, columns))
         unreadable = sum(problem is not None for problem in problems)

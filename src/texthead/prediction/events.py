@@ -162,7 +162,7 @@ def csv_row(event: Event) -> tuple[str, ...]:
     return f"{event.start:.3f}", f"{event.end:.3f}", event.name, f"{event.mean:.6f}", f"{event.peak:.6f}"
 
 
-def json_entry(event: Event) -> dict[str, object]:
+def event_json(event: Event) -> dict[str, object]:
     """Return the event as JSON holds it, rounded as in `csv_row`; the name of none of the classes is null."""
     return {
         "name": event.name if event.known else None,

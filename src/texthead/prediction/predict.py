@@ -18,7 +18,7 @@ from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features, own_pixels
 from texthead.media.find import find_media
-from texthead.models.head_rows import text_head
+from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Progress
@@ -63,8 +63,7 @@ def calibration_for(run: Run | Recognizer, protocol: Protocol) -> tuple[Calibrat
     if not isinstance(run, Run) or run.calibration is None:
         return None, None
     found = run.calibration
-    rows: Tensor = run.model.head.weight  # pyright: ignore[reportAssignmentType]
-    if found.classes != rows_digest(rows):
+    if found.classes != rows_digest(run.head.weight):
         why = "its classes were edited"
     elif found.protocol != protocol.to_json():
         why = "it was made with other frames, views or sizes"
@@ -85,7 +84,7 @@ def zero_shot(
     encoder: Encoder, names: Sequence[str], *, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
 ) -> Recognizer:
     """Return a model without any training: the mean of the frames against text rows, with `labels` as names."""
-    head = text_head(encoder, names, prompts=prompts).renamed(labels)
+    head = text_head(encoder, names, labels=labels, prompts=prompts)
     return Recognizer(encoder.visual, MeanPool(), head)
 
 
@@ -121,7 +120,7 @@ def predict(
     positions, errors = readable(entries, skip=reading.skip_unreadable)
     check_any(paths, positions, errors)
     scores, problems = entry_scores(model, entries, protocol.pooling)
-    return named(model.names, paths, scores, problems, top=top, calibration=calibration, sets=sets)
+    return predictions_of(model.names, paths, scores, problems, top=top, calibration=calibration, sets=sets)
 
 
 def entry_scores(
@@ -136,7 +135,7 @@ def entry_scores(
     return scores, [entry.problem if isinstance(entry, MediaError) else None for entry in entries]
 
 
-def named(
+def predictions_of(
     names: tuple[str, ...],
     paths: Sequence[Path],
     scores: Float[Tensor, "files classes"],

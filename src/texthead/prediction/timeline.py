@@ -29,7 +29,7 @@ from texthead.media.reader import Media, Take
 from texthead.media.video_pipe import PipedVideo
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Progress
-from texthead.prediction.events import Event, Hysteresis, Stretch, events_in, json_entry
+from texthead.prediction.events import Event, Hysteresis, Stretch, event_json, events_in
 from texthead.prediction.predict import answered, calibration_for, protocol_of
 from texthead.runs.run import Run
 
@@ -287,10 +287,10 @@ def timeline_json(
     """
     asked: dict[str, object] = {"window": sliding.window, "rate": sliding.rate}
     asked |= {"enter": rule.enter, "leave": rule.leave, "min_length": rule.min_length}
-    found: dict[str, object] = {"events": [json_entry(each) for each in events if each.known]}
+    found: dict[str, object] = {"events": [event_json(each) for each in events if each.known]}
     if calibration is not None:
         asked["temperature"] = calibration.temperature
         if calibration.threshold is not None:
             asked["threshold"] = calibration.threshold.probability
-            found["none_of_these"] = [json_entry(each) for each in events if not each.known]
+            found["none_of_these"] = [event_json(each) for each in events if not each.known]
     return {"video": str(path), "seconds": round(seconds, 3), **asked, **found}

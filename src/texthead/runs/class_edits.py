@@ -3,7 +3,6 @@
 Each edit returns a new run and leaves the old one alone; `save_classes` writes it into a folder of its own.
 """
 
-import copy
 import difflib
 import shutil
 from collections.abc import Sequence
@@ -14,14 +13,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from texthead.errors import DataError, RunError
 from texthead.files import new_folder, write_json
 from texthead.media.paths import resolved
-from texthead.models.head_rows import text_rows, variant_rows
-from texthead.models.heads import CosineHead, FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
-from texthead.models.prompt_head import PromptHead
 from texthead.runs.folder import save_model, saved_split
 from texthead.runs.run import CALIBRATION, ENCODER, Edit, Run, load_run
 from texthead.runs.scores import NAME as SCORES
@@ -30,9 +26,6 @@ from texthead.text.prompts import class_prompts, flat
 
 # Two rows of the same text differ by rounding alone; near synonyms are a thousand times further apart.
 _SAME = 1 - 1e-6
-
-# What these heads have of a class is one row, and nothing else.
-_ONE_ROW = (FrozenHead, TrainableHead, PromptHead, LinearHead)
 
 # What an edited run takes over as it is; a calibration knows which rows it holds for.
 _KEPT_FILES = ("recipe.json", "metrics.jsonl", SCORES, CALIBRATION)
@@ -140,7 +133,7 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
     entries, rows = _entries(run), _rows(run)
     check_names(labels)
     check_names([into])
-    if isinstance(run.model.head, LinearHead | ProbeHead):
+    if run.head.lengths_count:
         raise RunError(
             f"{run.folder}: the rows of its linear head have lengths that count, so their mean is no class: "
             "merge classes of a cosine head, or train again"
@@ -169,14 +162,7 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
 
 def row_source(run: Run, entry: Entry) -> str:
     """Return where the row of a class came from, in words."""
-    head = run.model.head
-    if isinstance(head, ProbeHead):
-        return entry.get("row", head.kind)
-    if "row" in entry or not isinstance(head, CosineHead):
-        return entry.get("row", "trained")
-    if head.kind == "cosine":
-        return "trained"
-    return f"{head.kind}, trained" if isinstance(head, TrainableHead) else head.kind
+    return entry.get("row", run.head.row_source)
 
 
 # --- what there is to edit
@@ -188,20 +174,16 @@ def _entries(run: Run) -> list[Entry]:
     return run.classes["classes"]
 
 
-def _rows(run: Run) -> Float[Tensor, "classes templates dim"]:
-    """Return each class's row; of a head of several templates a row each, of a probe with its bias behind it.
+def _rows(run: Run) -> Float[Tensor, "classes rows numbers"]:
+    """Return what the head holds of each class.
 
     Raises:
-        RunError: the head holds something else of a class.
+        RunError: the head cannot be edited.
     """
-    head = run.model.head
-    if isinstance(head, TemplatesHead):
-        return head.variants.transpose(0, 1).clone()
-    if isinstance(head, ProbeHead):  # What is added to a class's scores goes where its row goes.
-        return torch.cat([head.weight, head.bias[:, None]], dim=1)[:, None].detach()
-    if type(head) not in _ONE_ROW:
-        raise RunError(f"{run.folder}: the classes of a {type(head).__name__} cannot be edited: train with others")
-    return head.weight.detach()[:, None].clone()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    rows = run.head.rows()
+    if rows is None:
+        raise RunError(f"{run.folder}: the classes of a {type(run.head).__name__} cannot be edited: train with others")
+    return rows
 
 
 def _made(
@@ -210,22 +192,19 @@ def _made(
     names: Sequence[str],
     template: str | Sequence[str] | None,
     prompts: Sequence[str | Sequence[str] | None],
-) -> tuple[Float[Tensor, "classes templates dim"], list[str | tuple[str, ...]]]:
+) -> tuple[Float[Tensor, "classes rows numbers"], list[str | tuple[str, ...]]]:
     """Return the text rows of classes as the run's head takes them, and the prompts behind them."""
-    head, text = run.model.head, run.encoder()
-    if isinstance(head, PromptHead):
-        if template is not None or any(prompt is not None for prompt in prompts):
-            raise DataError(f"{run.folder}: has a learned template: give names without sentences or a template")
-        learned = head.for_names(text.text, labels, read=names)
-        return learned.weight[:, None].to(head.weight), list(learned.prompts or ())
-    shown = class_prompts(template or run.recipe.template, names, prompts)
-    made = variant_rows(text, shown).transpose(0, 1) if isinstance(head, TemplatesHead) else None
-    if made is not None and isinstance(head, TemplatesHead) and made.shape[1] != len(head.variants):
-        raise DataError(
-            f"{run.folder}: its classes have {len(head.variants)} prompts each, got {made.shape[1]}: give as many, "
-            "each with a prompt of its own, or leave all to the run's templates"
-        )
-    return (text_rows(text, shown)[:, None] if made is None else made).to(_rows(run)), shown
+    head, encoder = run.head, run.encoder()
+    if not head.learned_template:
+        shown = class_prompts(template or run.recipe.template, names, prompts)
+        try:
+            return head.encode_rows(encoder, shown).to(head.weight), shown
+        except DataError as error:
+            raise DataError(f"{run.folder}: {error}") from None
+    if template is not None or any(prompt is not None for prompt in prompts):
+        raise DataError(f"{run.folder}: has a learned template: give names without sentences or a template")
+    learned = head.with_names(encoder, names, labels=labels)
+    return learned.weight[:, None], list(learned.prompts or ())
 
 
 def _place(run: Run, label: str) -> int:
@@ -244,18 +223,17 @@ def _check_new(run: Run, labels: Sequence[str]) -> None:
 
 def _check_text(run: Run) -> None:
     run.check_text_is_kept()
-    head = run.model.head
-    if not isinstance(head, CosineHead) or head.kind not in ("text", "prompt"):
+    if not run.head.is_text:
         raise RunError(
-            f"{run.folder}: its head is {getattr(head, 'kind', type(head).__name__)!r}, and a text row cannot be "
-            "compared with such rows. Train with head=text for that"
+            f"{run.folder}: its head is {run.head.kind!r}, and a text row cannot be compared with such rows. Train "
+            "with head=text for that"
         )
 
 
 def _check_apart(
-    rows: Float[Tensor, "classes templates dim"],
+    rows: Float[Tensor, "classes rows numbers"],
     labels: Sequence[str],
-    made: Float[Tensor, "new templates dim"],
+    made: Float[Tensor, "new rows numbers"],
     names: Sequence[str],
 ) -> None:
     """Raise DataError if a new row is one that is there: the two would always score the same."""
@@ -278,21 +256,12 @@ def _quoted(labels: Sequence[str]) -> str:
     return ", ".join(map(repr, labels))
 
 
-def _edited(run: Run, rows: Float[Tensor, "classes templates dim"], entries: Sequence[Entry], edit: Edit) -> Run:
+def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequence[Entry], edit: Edit) -> Run:
     """Return the run with these rows and entries, after an edit more."""
     assert run.classes is not None
-    head = copy.deepcopy(run.model.head)
-    trained = isinstance(head.weight, nn.Parameter)
-    weight = F.normalize(rows.mean(1), dim=-1) if isinstance(head, TemplatesHead) else rows[:, 0]
-    if isinstance(head, ProbeHead):
-        weight, head.bias = weight[:, :-1], nn.Parameter(weight[:, -1])
-    head.weight = nn.Parameter(weight) if trained else weight  # pyright: ignore[reportAttributeAccessIssue]
-    if isinstance(head, TemplatesHead):
-        head.variants = rows.transpose(0, 1).contiguous()
-    head.names = tuple(entry["label"] for entry in entries)  # pyright: ignore[reportArgumentType]
-    if isinstance(head, CosineHead):
-        shown = [entry["prompt"] for entry in entries]
-        head.prompts = None if None in shown else tuple(p if isinstance(p, str) else tuple(p) for p in shown)  # pyright: ignore[reportArgumentType]
+    prompts = [entry["prompt"] for entry in entries]
+    labels = [entry["label"] for entry in entries]
+    head = run.head.with_rows(rows, labels, None if None in prompts else prompts)
     edits = (*run.edits, edit)
     record = {"run": str(resolved(run.folder)), "edits": [each.text for each in edits]}
     classes = {"template": run.classes["template"], "classes": list(entries), "edited": record}

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
+from texthead.encoders.encoder import as_visual
 from texthead.errors import RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
-from texthead.models.build import Head
-from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
-from texthead.models.prompt_head import PromptHead
+from texthead.models.build import HEADS, as_head
+from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import Temporal
+from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
 
 FORMAT = 3
@@ -35,44 +35,19 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
     Raises:
         RunError: a head or temporal module that could not be built again from the folder alone.
     """
-    head: Head = model.head  # pyright: ignore[reportAssignmentType]
-    if type(head) not in get_args(Head):
-        kinds = ", ".join(kind.__name__ for kind in get_args(Head))
-        raise RunError(
-            f"head is a {type(head).__name__}: a run holds {kinds}; "
-            "hand your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead"
-        )
-    if type(model.temporal) not in get_args(Temporal):
-        kinds = ", ".join(kind.__name__ for kind in get_args(Temporal))
-        raise RunError(f"temporal module is a {type(model.temporal).__name__}: a run holds {kinds}")
     return {
         "format": FORMAT,
         "recipe": recipe.to_json(),
-        "encoder": model.visual.spec.to_json(),  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        "encoder": as_visual(model.visual).spec.to_json(),
         "pixels": asdict(pixels),
-        "temporal": model.temporal.config(),  # pyright: ignore[reportCallIssue]
-        "head": {
-            "kind": head.kind,
-            "type": type(head).__name__,
-            "center": getattr(head, "center", None) is not None,
-            "text": getattr(head, "text_source", None),
-            "text_map": None if getattr(head, "text_map", None) is None else list(head.text_map.shape),  # pyright: ignore
-            **_own_options(head),
-        },
+        "temporal": as_temporal(model.temporal).config(),
+        "head": as_head(model.head).config(),
     }
-
-
-def _own_options(head: Head) -> dict[str, object]:
-    if isinstance(head, TemplatesHead):
-        return {"templates": len(head.variants), "draw": head.draw, "pooling": head.pooling}
-    if isinstance(head, PromptHead):
-        return {"context": list(head.context.shape), "after": head.after}
-    return {}
 
 
 def classes_json(head: Head, names: Sequence[str] | None, template: str | Sequence[str]) -> dict[str, object]:
     """What `classes.json` holds: each label, its class name, and the exact strings behind its row if it is text."""
-    prompts: Sequence[object] = getattr(head, "prompts", None) or [None] * len(head.names)
+    prompts = head.prompts or [None] * len(head.names)
     rows = zip(head.names, names or head.names, prompts, strict=True)
     return {
         "template": template if isinstance(template, str) else list(template),
@@ -107,7 +82,7 @@ def write_run(
         about: what `recipe.json` holds beside the model.
     """
     write_json(out / "split.json", split)
-    write_json(out / "classes.json", classes_json(model.head, names, recipe.template))  # pyright: ignore[reportArgumentType]
+    write_json(out / "classes.json", classes_json(as_head(model.head), names, recipe.template))
     save_model(out / "model.safetensors", model)
     write_json(out / "recipe.json", {**describe(model, recipe, pixels), "command": None, **about})
 
@@ -177,43 +152,24 @@ def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 
 
-def empty_head(about: dict, classes: dict, dim: int) -> Head:
-    """A head of the right shape, to load weights into."""
-    names = [entry["label"] for entry in classes["classes"]]
-    if about["type"] == "LinearHead":
-        return LinearHead(dim, names=names)
-    if about["type"] == "ProbeHead":
-        empty = torch.zeros(len(names), dim)
-        return ProbeHead(empty, bias=empty[:, 0], center=torch.zeros(dim), names=names, kind=about["kind"])
-    prompts = [entry["prompt"] for entry in classes["classes"]]
-    options = {
-        "center": torch.zeros(dim) if about["center"] else None,
-        "text_source": about["text"],
-        "text_map": None if about["text_map"] is None else torch.zeros(about["text_map"]),
-    }
-    if about["type"] == "PromptHead":
-        context, read = torch.zeros(about["context"]), [entry["name"] for entry in classes["classes"]]
-        rows = torch.ones(len(names), dim)
-        return PromptHead(None, names, context=context, after=about["after"], read=read, rows=rows, **options)
-    options |= {"names": names, "kind": about["kind"], "prompts": None if None in prompts else prompts}
-    if about["type"] == "TemplatesHead":
-        variants = torch.ones(about["templates"], len(names), dim)
-        return TemplatesHead(variants, draw=about["draw"], pooling=about["pooling"], **options)
-    make = {"FrozenHead": FrozenHead, "TrainableHead": TrainableHead}[about["type"]]
-    return make(torch.ones(len(names), dim), **options)
-
-
-def check_head_size(about: dict, classes: dict, dim: int, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Nothing, if the head that is described has no more numbers than the file.
+def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[int, ...]]) -> Head:
+    """The head that `recipe.json` describes, to load weights of these shapes into.
 
     Raises:
-        RunError: it has more.
+        ValueError: a head of an unknown type, or one with more numbers than the file.
     """
-    rows = [about.get("templates", 1), len(classes["classes"]), dim]
-    asked = sum(math.prod(shape) for shape in (rows, about.get("text_map") or [0], about.get("context") or [0]))
+    names = [entry["label"] for entry in classes["classes"]]
+    prompts = [entry["prompt"] for entry in classes["classes"]]
+    kind = HEADS.get(about["type"])
+    if kind is None:
+        raise ValueError(f"a head of type {about['type']!r}; this version reads {', '.join(HEADS)}")
+    with torch.device("meta"):  # A few bytes can describe any size; here it takes no memory.
+        described = kind.from_config(about, names, dim=dim)
+    asked = sum(tensor.numel() for tensor in described.state_dict().values())
     held = sum(map(math.prod, shapes.values()))
     if asked > held:
-        raise RunError(f"its head has {asked:,} numbers, model.safetensors {held:,}: they do not belong together")
+        raise ValueError(f"a head of {asked:,} numbers, while model.safetensors has {held:,}")
+    return kind.from_config(about, names, dim=dim, prompts=None if None in prompts else prompts)
 
 
 def was_edited(classes: Mapping[str, Any]) -> bool:

@@ -34,7 +34,7 @@ from texthead.encoders.weights import fill
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media.fingerprints import fingerprint
-from texthead.models.head_rows import text_head
+from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, Temporal, TemporalTransformer, TokenConv
 from texthead.recipes import Recipe
@@ -123,8 +123,13 @@ def import_published(
     temporal = _temporal(checkpoint, visual, config, str(path))
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
     head = text_head(
-        encoder, names, template=convention.template, scale=scale, pooling=convention.template_pooling
-    ).renamed(labels)
+        encoder,
+        names,
+        labels=labels,
+        template=convention.template,
+        scale=scale,
+        pooling=convention.template_pooling,
+    )
     pixels = Pixels(spec.size, convention.resize(spec.size), spec.interpolation).with_resize(options.resize)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
     # No training item is known.

@@ -60,8 +60,9 @@ class MetricsLog:
             return
         with replacing(self.path) as beside:
             beside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        for record in self.records if self.follow else ():
-            self.follow(record)  # pyright: ignore[reportOptionalCall]
+        if self.follow:
+            for record in self.records:
+                self.follow(record)
 
 
 def read_records(folder: Path) -> list[dict]:

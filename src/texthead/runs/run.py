@@ -19,10 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.encoders.encoder import Encoder, Visual, VisualSpec, build_visual
+from texthead.encoders.encoder import Encoder, VisualSpec, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.encoders.weights import sized_as
 from texthead.errors import DataError, RunError, TextheadError
@@ -31,9 +29,8 @@ from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.fingerprints import fingerprint
 from texthead.media.paths import resolved
 from texthead.media.shard import is_member
-from texthead.models.head_rows import text_head
-from texthead.models.heads import CosineHead, TemplatesHead
-from texthead.models.prompt_head import PromptHead
+from texthead.models.build import as_head
+from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
 from texthead.recipes import Recipe, check_clip_size
@@ -41,7 +38,6 @@ from texthead.runs.folder import (
     FORMAT,
     OLDER_FORMATS,
     check_edit_is_whole,
-    check_head_size,
     check_not_edited,
     empty_head,
     load_weights,
@@ -163,17 +159,26 @@ class Run:
         return Protocol(r.frames, self.pixels, Views(origin=r.origin, along=r.crops_along), r.pooling)
 
     @property
+    def head(self) -> Head:
+        """The model's head.
+
+        Raises:
+            RunError: a head that no run can hold.
+        """
+        try:
+            return as_head(self.model.head)
+        except RunError as error:
+            raise RunError(f"{self.folder}: {error}") from None
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The data's labels, in the order of the head's rows."""
         return self.model.names
 
     def encoder(self, *, keep_text: bool = False) -> Encoder:
         """The encoder as it was before training, with the text half that the head's rows came from."""
-        head = self.model.head
-        text = head.text_source if isinstance(head, CosineHead) else None
-        text_map = head.text_map if isinstance(head, CosineHead) else None
-        text_map = None if text_map is None else text_map.cpu()
-        return load_encoder(self.spec.source, text=text, text_map=text_map, keep_text=keep_text)
+        text_map = None if self.head.text_map is None else self.head.text_map.cpu()
+        return load_encoder(self.spec.source, text=self.head.text_source, text_map=text_map, keep_text=keep_text)
 
     def check_text_is_kept(self) -> None:
         """Nothing, if new names can have rows beside those of the run.
@@ -187,17 +192,12 @@ class Run:
                 "that fit: train with frozen text for those"
             )
 
-    @property
-    def rows_are_text(self) -> bool:
-        """Whether the encoder was trained, if at all, against rows that a text encoder gave."""
-        return getattr(self.model.head, "kind", "") in ("text", "prompt")
-
     def lost_by_other_classes(self) -> list[str]:
         """What is lost where text rows take the place of the run's own, a sentence each."""
         said = []
-        if not self.rows_are_text:
+        if not self.head.is_text:
             said.append(
-                f"the rows of {self.folder} are no text (its head is {self.model.head.kind}), so names may mean little "
+                f"the rows of {self.folder} are no text (its head is {self.head.kind}), so names may mean little "
                 "to what was trained against them: the encoder alone may name better (leave RUN out); head=text "
                 "trains for new names"
             )
@@ -231,23 +231,14 @@ class Run:
             RunError: the text encoder was trained with the run and is not kept.
         """
         self.check_text_is_kept()
-        old, encoder = self.model.head, encoder or self.encoder()
-        if isinstance(old, PromptHead) and template is None:
-            if any(prompts or []):
+        encoder, names, given = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
+        if self.head.learned_template and template is None:
+            if any(given):
                 raise DataError(f"{self.folder}: has a learned template: give names without sentences, or a template")
-            head = old.for_names(encoder.text, labels, read=names).to(old.context.device)
-            return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
-        center: Tensor | None = getattr(old, "center", None)
-        names = names or labels
-        head = text_head(
-            encoder,
-            names,
-            scale=old.scale if isinstance(old, CosineHead) else None,
-            center=None if center is None else center.cpu(),
-            pooling=old.pooling if isinstance(old, TemplatesHead) else "features",
-            prompts=class_prompts(template or self.recipe.template, names, prompts or [None] * len(names)),
-        )
-        head = head.renamed(labels).to(old.weight.device)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            shown = None
+        else:
+            shown = class_prompts(template or self.recipe.template, names, given)
+        head = self.head.with_names(encoder, names, labels=labels, prompts=shown)
         return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
 
 
@@ -315,18 +306,15 @@ def load_run(folder: str | Path) -> Run:
         shapes = saved_shapes(folder / "model.safetensors")
         with sized_as(shapes.values(), str(folder / "recipe.json")):
             make_temporal(about["temporal"], build_visual(spec))
-        check_head_size(about["head"], classes, spec.dim, shapes)
-        visual: Visual = build_visual(spec)
-        model = Recognizer(
-            visual, make_temporal(about["temporal"], visual), empty_head(about["head"], classes, spec.dim)
-        )
+        head = empty_head(about["head"], classes, spec.dim, shapes)
+        visual = build_visual(spec)
+        model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
         recipe, pixels = _recipe_and_pixels(about, written_as, folder)
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
         # Files that could not be read have no content to be known by.
         contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]
         load_weights(folder / "model.safetensors", model)
-        rows: Tensor = model.head.weight  # pyright: ignore[reportAssignmentType]
-        check_edit_is_whole(folder, classes, split, rows)
+        check_edit_is_whole(folder, classes, split, head.weight)
     except TextheadError:
         raise
     except KeyError as error:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data.dataset import Dataset, Item, splits_of
+from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.errors import DataError, listed
 from texthead.media.fingerprints import fingerprint
 from texthead.media.paths import resolved
@@ -41,7 +41,7 @@ def held_out_items(run: runs.Run) -> Dataset:
     return Dataset(items, split["source"], said)
 
 
-def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[Dataset, str]:
+def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple[Dataset, str]:
     """The items to score: test, else validation, else the run's own held-out items of this data, else all.
 
     Raises:
@@ -53,17 +53,17 @@ def choose_scored(run: runs.Run, dataset: Dataset, split: str | None) -> tuple[D
         return replace(dataset, items=tuple(item for item in dataset.items if belongs(item.path)))
 
     if split:
-        chosen, name = dataset.split(split), split  # pyright: ignore[reportArgumentType]
+        chosen, name = dataset.split(split), split
         if not counts and split == "train":
             chosen, name = picked(run.was_trained_on), "the run's training"
         if not len(chosen):
             found = counts or "no splits; leave out split to score what the run held out"
             raise DataError(f"{dataset.source}: no item of split {split!r}; found {found}")
     elif counts:
-        name = next((name for name in ("test", "val") if name in counts), "")
-        if not name:
+        if not counts.keys() & {"test", "val"}:
             raise DataError(f"{dataset.source}: only training items {counts}; pass split=train to score them")
-        chosen = dataset.split(name)  # pyright: ignore[reportArgumentType]
+        name = "test" if "test" in counts else "val"
+        chosen = dataset.split(name)
     else:
         own = picked(run.was_held_out)
         # Copies in other data are not yet the run's data: then all of them are there.
@@ -114,7 +114,7 @@ class CalibrationItems(NamedTuple):
     notes: list[str]
 
 
-def calibration_items(run: runs.Run, dataset: Dataset, others: Dataset | None, split: str | None) -> CalibrationItems:
+def calibration_items(run: runs.Run, dataset: Dataset, others: Dataset | None, split: Split | None) -> CalibrationItems:
     """Return the items that a run is calibrated with, none of which it was trained on.
 
     Args:

@@ -48,19 +48,19 @@ class Score(NamedTuple):
         return found
 
 
-class Scores(NamedTuple):
+class RunScores(NamedTuple):
     """What was scored ("test", "val" or "held-out") and each method's score; the run's own is the last."""
 
     scored: str
     methods: tuple[Score, ...]
 
 
-def write_scores(folder: Path, found: Scores) -> None:
+def write_scores(folder: Path, found: RunScores) -> None:
     """Into the run's folder, whole or not at all."""
     write_json(folder / NAME, {"scored": found.scored, "methods": [score._asdict() for score in found.methods]})
 
 
-def read_scores(folder: Path) -> Scores | None:
+def read_scores(folder: Path) -> RunScores | None:
     """What the folder holds; None where the run was not scored at its end.
 
     Raises:
@@ -74,6 +74,6 @@ def read_scores(folder: Path) -> Scores | None:
         methods = tuple(Score.from_json(each) for each in value["methods"])
         if not methods:
             raise ValueError("no method")
-        return Scores(str(value["scored"]), methods)
+        return RunScores(str(value["scored"]), methods)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunError(f"{path}: holds no scores ({error!r}): restore the file, or remove it to do without") from None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import Text
 from texthead.errors import RunError
 from texthead.models.head_rows import prompt_rows
-from texthead.models.heads import FrozenHead
+from texthead.models.heads import FrozenHead, as_frozen
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_rows
 
@@ -123,7 +123,7 @@ class Matching(nn.Module):
         Raises:
             RunError: another head, a head without prompts for the text encoder, or a gather of batches that are cut.
         """
-        head = _frozen(model)
+        head = as_frozen(model.head)
         if self.text is not None and head.prompts is None:
             raise RunError(
                 f"the head's rows ({head.kind}) come from no prompts, so there is nothing to encode online: make the "
@@ -143,7 +143,7 @@ class Matching(nn.Module):
 
         Source: Eq. 2.
         """
-        head = _frozen(model)
+        head = as_frozen(model.head)
         own = labels >= 0
         if len(clips):
             features = model.features(clips)[own]
@@ -169,7 +169,7 @@ class Matching(nn.Module):
     def refresh(self, model: Recognizer) -> None:
         """Put the rows of the text encoder as it is now into the head; offline nothing changes."""
         if self.text is not None:
-            head = _frozen(model)
+            head = as_frozen(model.head)
             parts = torch.arange(len(head.weight)).split(_CHUNK)
             head.weight.copy_(torch.cat([prompt_rows(self.text, _prompts(head, part.tolist())) for part in parts]))
 
@@ -177,14 +177,3 @@ class Matching(nn.Module):
 def _prompts(head: FrozenHead, rows: Sequence[int]) -> list[str | tuple[str, ...]]:
     assert head.prompts is not None
     return [head.prompts[row] for row in rows]
-
-
-def _frozen(model: Recognizer) -> FrozenHead:
-    """The model's head.
-
-    Raises:
-        RunError: another head than a frozen one of one row a class.
-    """
-    if not isinstance(model.head, FrozenHead):
-        raise RunError(f"matching needs a FrozenHead, got a {type(model.head).__name__}: make it with text_head")
-    return model.head

@@ -11,7 +11,7 @@ from texthead.errors import DataError, RunError
 from texthead.files import locked, write_json
 from texthead.media.fingerprints import fingerprints
 from texthead.media.paths import resolved
-from texthead.models.build import drop_patches, pixels_for
+from texthead.models.build import as_head, drop_patches, pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, together
 from texthead.recipes import Recipe
@@ -21,7 +21,7 @@ from texthead.training.execution import Execution, RunInfo
 from texthead.training.inputs import augmentation_for
 from texthead.training.matching import Matching
 from texthead.training.optimizer import parameter_groups
-from texthead.training.step import check_spread
+from texthead.training.step import check_execution
 
 
 def check_trainable(
@@ -40,7 +40,7 @@ def check_trainable(
     """
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
-    check_spread(execution, freeze_encoder=recipe.freeze_encoder)
+    check_execution(execution, freeze_encoder=recipe.freeze_encoder)
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)
@@ -83,7 +83,7 @@ def run_folder(
     pixels = pixels_for(recipe, as_visual(model.visual).spec)
     own = {} if objective is None else {"objective": objective.config()}
     about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": info.command, **own}))
-    classes = classes_json(model.head, info.names, recipe.template)  # pyright: ignore[reportArgumentType]
+    classes = classes_json(as_head(model.head), info.names, recipe.template)
     options = (resume, execution.checkpoint_every, execution.shard, execution.compiled)
     check_same("recipes, models or training items", (about, classes, train_set.items, options))
     state = None

@@ -39,7 +39,7 @@ class Trained(nn.Module):
         return self.model(clips) if self.objective is None else self.objective(self.model, clips, labels)
 
 
-class Spread:
+class ParallelModel:
     """A model spread over all processes: gradients are the sum of what each process computes.
 
     With "fsdp" a copy of the model is trained, of which each process keeps a part of every weight, of its gradient and
@@ -119,7 +119,7 @@ class Spread:
                 target[name].copy_(_put_together(tensor))
 
 
-def check_spread(execution: Execution, *, freeze_encoder: bool) -> None:
+def check_execution(execution: Execution, *, freeze_encoder: bool) -> None:
     """Raise RunError for FSDP on one process, or for sharding or compiling an encoder that is frozen."""
     if execution.shard == "fsdp" and ranks() == 1:
         raise RunError(

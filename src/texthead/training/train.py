@@ -29,7 +29,7 @@ from texthead.training.inputs import feature_clips, pixel_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
 from texthead.training.start import check_trainable, run_folder
-from texthead.training.step import Spread, clip_gradients, set_training
+from texthead.training.step import ParallelModel, clip_gradients, set_training
 
 
 @worker_faults()
@@ -86,7 +86,7 @@ def train(
         total = recipe.epochs * len(clips)
 
         # --- model, spread over the processes, and optimiser: pretrained parts at lr, new parts at lr_new
-        spread = Spread(model, objective, clips.blank, recipe, execution)
+        spread = ParallelModel(model, objective, clips.blank, recipe, execution)
         optimizer = make_optimizer(spread.trained, recipe)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, spread.device)

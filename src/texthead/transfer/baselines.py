@@ -17,8 +17,7 @@ from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import Pretrained
 from texthead.media.shard import is_there
-from texthead.models.head_rows import text_head
-from texthead.models.prompt_head import PromptHead
+from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Bar, no_bar
@@ -42,8 +41,8 @@ def are_few(when: When, items: int) -> bool:
 class Comparison:
     """Scores of several methods on the same items."""
 
-    def __init__(self, parts: Division, labels: Sequence[str]):
-        self.parts = parts
+    def __init__(self, division: Division, labels: Sequence[str]):
+        self.division = division
         self.labels = labels
         self.rows: list[tuple[str, evaluate.Evaluation]] = []
         self.lines: list[str] = []
@@ -59,8 +58,8 @@ class Comparison:
 
 def scored_features(ground: Pretrained, table: Comparison) -> tuple[torch.Tensor, evaluate.Evaluation]:
     """Pretrained features of the scored items, and an evaluation of them that waits for its scores."""
-    tests, positions, errors = ground.features(table.parts.scored, "encode scored items")
-    kept = table.parts.scored.pick(positions)
+    tests, positions, errors = ground.features(table.division.scored, "encode scored items")
+    kept = table.division.scored.pick(positions)
     truth = torch.tensor(datasets.label_indices(kept, table.labels))
     none = torch.zeros(len(kept), len(table.labels))
     paths = [item.path for item in kept.items]
@@ -159,8 +158,7 @@ def eval_baselines(
     entries = run.classes["classes"]
     names = [entry["name"] for entry in entries]
     # What stands for learned vectors is no prompt that another encoder could read.
-    learned = isinstance(run.model.head, PromptHead)
-    given = [None if learned else entry["prompt"] for entry in entries]
+    given = [None if run.head.learned_template else entry["prompt"] for entry in entries]
     shown = prompts.class_prompts(run.recipe.template, names, given)
     baselines(ground, table, run.labels, run.recipe, found, targets, prompts=shown)
     return table

@@ -26,7 +26,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Bar, no_bar
 from texthead.recipes import Recipe, small
 from texthead.runs.folder import write_run
-from texthead.runs.scores import Score, Scores, write_scores
+from texthead.runs.scores import RunScores, Score, write_scores
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import fill_templates, flat
 from texthead.training.fit_recipe import suit
@@ -86,7 +86,7 @@ def make_ground(
     return Ground(encoder, sentences, labels, names, recipe, cache, suited), changes
 
 
-def encoded(
+def encode_frozen(
     ground: Ground, dataset: Dataset, pixels: Pixels, reading: Reading, title: str, bar: Bar = no_bar
 ) -> tuple[FrozenItems, list[MediaError]]:
     """Return (the readable items with the features of their frames, the errors of the others).
@@ -116,7 +116,7 @@ def judged(
     every: Sequence[Method],
     items: FrozenItems,
     tests: FrozenItems | None,
-    parts: methods.Folds,
+    folds: methods.Folds,
     bar: Bar = no_bar,
 ) -> tuple[Right, dict[str, Score]]:
     """Return (which training items each method gets right, cross-validated; its score on the held-out items).
@@ -126,7 +126,7 @@ def judged(
     right: Right = {}
     tested: dict[str, Score] = {}
     least = int(items.targets.bincount().min())
-    done, total = 0, len(every) * (len(parts.parts) + (tests is not None))
+    done, total = 0, len(every) * (len(folds.pairs) + (tests is not None))
     with bar("compare", "fits") as progress:
 
         def step() -> None:
@@ -135,7 +135,7 @@ def judged(
             progress(done, total)
 
         for method in every:
-            hits = methods.cross_validated(method, items, parts.parts, step) if parts.parts else None
+            hits = methods.cross_validated(method, items, folds.pairs, step) if folds.pairs else None
             if hits is not None:
                 right[method.title] = hits
             if tests is not None and least >= method.least:
@@ -145,7 +145,7 @@ def judged(
 
 
 def write_method(
-    out: Path, ground: Ground, method: Method, items: FrozenItems, scored: Dataset, scores: Scores | None
+    out: Path, ground: Ground, method: Method, items: FrozenItems, scored: Dataset, scores: RunScores | None
 ) -> None:
     """Write a method, fitted to all training items, as a run, with its scores where items were held out."""
     fitted = method.fit(items)

@@ -20,7 +20,8 @@ from texthead.features.frames import readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.models.build import pixels_for
-from texthead.models.head_rows import text_head, text_rows
+from texthead.models.head_rows import text_rows
+from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.recipes import Recipe

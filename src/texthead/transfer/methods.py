@@ -18,7 +18,8 @@ from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import standard_error
 from texthead.features.cache import FeatureCache
 from texthead.models.build import make_head, make_temporal_for
-from texthead.models.head_rows import lda_weights, orthogonal_weights, random_weights, text_head, text_rows
+from texthead.models.head_rows import ROW_KINDS, RowInputs, RowKind, text_rows
+from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.recipes import HeadKind, Recipe
@@ -101,21 +102,24 @@ def methods(ground: Ground) -> list[Method]:
     """The recognisers that are compared; encoders without text have no zero-shot and no text rows."""
     mean = partial(_closed, ground)
     probe = Method(PROBE, mean(lambda items: logistic_head(items.features, items.targets, names=ground.labels)))
-    random: list[tuple[str, HeadKind]] = [("random normal", "normal"), ("random orthogonal", "orthogonal")]
-    found = [
-        probe,
-        Method("LDA, projection tuned", mean(partial(_projected, ground, "lda")), least=2),
-        *(Method(f"{title}, projection tuned", mean(partial(_projected, ground, kind))) for title, kind in random),
-        Method("linear probe", partial(_in_steps, ground, "linear", "mean")),
-    ]
+    tuned = {
+        kind: Method(f"{rows.title}, projection tuned", mean(partial(_projected, ground, rows)), max(1, rows.items))
+        for kind, rows in ROW_KINDS.items()
+        if not rows.trained
+    }
+    from_text = tuned.pop("text")
+    found = [probe, *tuned.values(), Method("linear probe", partial(_in_steps, ground, "linear", "mean"))]
     if not ground.encoder.has_text:
         return found
     text = [
         Method(TEXT_AND_MEANS, mean(partial(_with_means, ground))),
-        Method(ZERO_SHOT, mean(lambda _: text_head(ground.encoder, ground.names, template=ground.recipe.template))),
+        Method(ZERO_SHOT, mean(lambda _: _zero_shot(ground))),
         Method(f"{ZERO_SHOT}, centred", mean(partial(_centred, ground))),
-        Method(TEXT_TUNED, mean(partial(_projected, ground, "text"))),
-        Method("text-only encoder, projection tuned", mean(partial(_projected, ground, "sentences"))),
+        from_text,
+        Method(
+            "text-only encoder, projection tuned",
+            mean(partial(_projected, replace(ground, encoder=ground.sentences), ROW_KINDS["text"])),
+        ),
     ]
     if ground.recipe.frames > 1:
         found.append(Method("text, temporal transformer", partial(_in_steps, ground, "text", "transformer")))
@@ -125,52 +129,47 @@ def methods(ground: Ground) -> list[Method]:
 def _closed(ground: Ground, head: Callable[[FrozenItems], nn.Module]) -> Callable[[FrozenItems], Fitted]:
     """A head that is fitted in one go on mean features."""
     recipe = replace(ground.recipe, temporal="mean", freeze_encoder=True)
-    return lambda items: Fitted(Recognizer(nn.Identity(), MeanPool(), _renamed(head(items), ground)), recipe, [])
+    return lambda items: Fitted(Recognizer(nn.Identity(), MeanPool(), head(items)), recipe, [])
 
 
-def _renamed(head: nn.Module, ground: Ground) -> nn.Module:
-    head.names = ground.labels  # pyright: ignore[reportArgumentType]
-    return head
+def _inputs(ground: Ground, recipe: Recipe, items: FrozenItems) -> RowInputs:
+    return RowInputs(
+        encoder=ground.encoder,
+        labels=ground.labels,
+        recipe=recipe,
+        names=ground.names,
+        features=items.features,
+        targets=items.targets,
+    )
 
 
-def _rows(ground: Ground, kind: str, items: FrozenItems) -> Float[Tensor, "classes dim"]:
-    """The frozen rows of a kind, drawn from the recipe's seed where they are random (Table 1)."""
-    classes, dim = len(ground.labels), ground.encoder.dim
-    generator = torch.Generator().manual_seed(ground.recipe.seed)
-    match kind:
-        case "normal":
-            return random_weights(classes, dim, generator=generator)
-        case "orthogonal":
-            return orthogonal_weights(classes, dim, generator=generator)
-        case "lda":
-            return lda_weights(items.features, items.targets)
-        case _:
-            encoder = ground.encoder if kind == "text" else ground.sentences
-            return text_rows(encoder, fill_templates(ground.recipe.template, ground.names))
-
-
-def _projected(ground: Ground, kind: str, items: FrozenItems) -> nn.Module:
-    rows, scale = _rows(ground, kind, items), ground.recipe.scale or ground.encoder.scale
+def _projected(ground: Ground, kind: RowKind, items: FrozenItems) -> nn.Module:
+    """Rows of a kind behind a tuned projection; LDA takes all items here, which are few."""
+    rows = kind.make(replace(_inputs(ground, ground.recipe, items), lda_items=len(items.targets)))
+    scale = ground.recipe.scale or ground.encoder.scale
     return tuned_projection(rows, items.features, items.targets, names=ground.labels, scale=scale)
 
 
 def _with_means(ground: Ground, items: FrozenItems) -> nn.Module:
-    rows, scale = _rows(ground, "text", items), ground.recipe.scale or ground.encoder.scale
+    rows = text_rows(ground.encoder, fill_templates(ground.recipe.template, ground.names))
+    scale = ground.recipe.scale or ground.encoder.scale
     return text_and_means(rows, items.features, items.targets, names=ground.labels, scale=scale)
 
 
+def _zero_shot(ground: Ground, center: Tensor | None = None) -> nn.Module:
+    template = ground.recipe.template
+    return text_head(ground.encoder, ground.names, labels=ground.labels, template=template, center=center)
+
+
 def _centred(ground: Ground, items: FrozenItems) -> nn.Module:
-    center = class_center(items.features, items.targets)
-    return text_head(ground.encoder, ground.names, template=ground.recipe.template, center=center)
+    return _zero_shot(ground, class_center(items.features, items.targets))
 
 
 def _in_steps(ground: Ground, kind: HeadKind, temporal: str, items: FrozenItems) -> Fitted:
     """A head, or a temporal module in front of one, that is trained as `texthead train --freeze-encoder` does."""
     recipe = ground.suit(replace(ground.recipe, temporal=temporal, freeze_encoder=True), items.data)  # pyright: ignore
     visual = ground.encoder.visual
-    head = make_head(
-        kind, ground.encoder, ground.labels, recipe, names=ground.names, features=items.features, targets=items.targets
-    )
+    head = make_head(kind, _inputs(ground, recipe, items))
     model = Recognizer(visual, make_temporal_for(recipe, visual), head).to(next(visual.parameters()).device)
     with tempfile.TemporaryDirectory() as folder:
         records = train(
@@ -190,7 +189,7 @@ def _in_steps(ground: Ground, kind: HeadKind, temporal: str, items: FrozenItems)
 class Folds(NamedTuple):
     """(training positions, scored positions) of each fold, and whether groups are kept whole in all of them."""
 
-    parts: list[tuple[list[int], list[int]]]
+    pairs: list[tuple[list[int], list[int]]]
     whole: bool
 
 

@@ -108,7 +108,7 @@ def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], 
     return ask
 
 
-def application(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
+def asgi_app(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
     """Return the page as a web application without documentation, monitoring, history or addresses outside it."""
     route_utils.GradioMultiPartParser = _FilesOnly
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)

@@ -70,7 +70,7 @@ def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
     Raises:
         TextheadError: it cannot be loaded.
     """
-    from texthead.web.app import application, build
+    from texthead.web.app import asgi_app, build
     from texthead.web.guard import Guard
 
     held.begin()
@@ -79,7 +79,7 @@ def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
         raise about
     if not isinstance(about, About):
         raise RunError(f"the model was not loaded: {about.reason}")
-    page = application(build(held, about, rules, limits), rules)
+    page = asgi_app(build(held, about, rules, limits), rules)
     largest = rules.megabytes * 2**20
     return Guard(page, LOCAL if host in LOCAL else None, rules.uploads, UPLOADS_KEPT * largest, largest)
 
