@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data.protocol import Pooling, Protocol, Views
-from texthead.encoders.encoder import Encoder, Visual, as_visual
+from texthead.encoders.encoder import Encoder, as_visual
 from texthead.encoders.load import zero_shot_note
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.calibration import Calibration
@@ -172,8 +172,4 @@ def answered(
 
 def zero_shot_line(model: Run | Recognizer, classes: str | None) -> str | None:
     """Return the note that a head of new classes needs; None where the classes are the run's own."""
-    if classes is None:
-        return None
-    visual = model.model.visual if isinstance(model, Run) else model.visual
-    assert isinstance(visual, Visual)
-    return zero_shot_note(visual.spec.source)
+    return None if classes is None else zero_shot_note(as_visual(protocol_of(model)[0].visual).spec.source)

@@ -9,8 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from starlette.types import ASGIApp
 
@@ -53,15 +51,11 @@ def uploads_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="texthead-ui-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        before = signal.signal(signal.SIGTERM, _leave)
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             yield Path(folder)
         finally:
             signal.signal(signal.SIGTERM, before)
-
-
-def _leave(number: int, _: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
 
 
 def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
