@@ -1,5 +1,6 @@
 """The report of a run: plain numbers, pictures and strings -> one page."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,9 +117,8 @@ class RunPage:
             unlettered=without_glyph(self.names),
             relation=confusions.relation(*both) if both else None,
             fewest_classes=confusions.FEWEST_CLASSES,
-            pairs=_pair_rows(confusions.confused_pairs(*both, self.names), len(self.names)) if both else (),
-            classes=_class_rows(self.scored.classes) if self.scored else (),
-            order_rows=[] if isinstance(self.order, str) else _order_rows(self.order),
+            pairs=confusions.confused_pairs(*both, self.names) if both else (),
+            classes=sorted(self.scored.classes, key=_recognised) if self.scored else (),
             recipe=_flat(self.settings),
         )
 
@@ -128,43 +128,9 @@ def _with_number(records: Sequence[Mapping[str, object]], kind: str, key: str) -
     return [r for r in records if r.get("kind") == kind and isinstance(r.get(key), int | float)]
 
 
-def _pair_rows(pairs: Sequence[confusions.Pair], classes: int) -> list[tuple[str, ...]]:
-    """Return the most confused pairs beside how alike their rows are."""
-    every = classes * (classes - 1) // 2
-    return [
-        (pair.truth, pair.said, f"{pair.wrong} of {pair.items}", f"{pair.correlation:.2f}", f"{pair.rank} of {every}")
-        for pair in pairs
-    ]
-
-
-def _class_rows(classes: Sequence[confusions.ClassRow]) -> list[tuple[object, ...]]:
-    """Return one row a class, the least recognised first; classes without items come last."""
-    return [
-        (
-            row.name,
-            row.items,
-            _rate_text(row.recall),
-            row.said,
-            _rate_text(row.precision),
-            f"{row.taken_for[0]} ({row.taken_for[1]})" if row.taken_for else None,
-        )
-        for row in sorted(classes, key=lambda row: row.recall[0] if row.recall else 101.0)
-    ]
-
-
-def _rate_text(rate: confusions.Rate | None) -> str | None:
-    return f"{rate[0]:.1f} ({rate[1]:.0f} to {rate[2]:.0f})" if rate else None
-
-
-def _order_rows(order: OrderTest) -> list[tuple[str | None, ...]]:
-    """Return what other orders of the frames do to the score."""
-    return [
-        ("as they are", f"{order.top1:.1f}", None, None, None),
-        *(
-            (row.order, f"{row.top1:.1f}", f"{row.lost:.1f}", f"{row.low:.1f} to {row.high:.1f}", f"{row.changed:.1f}")
-            for row in order.rows
-        ),
-    ]
+def _recognised(row: confusions.ClassRow) -> float:
+    """Return how much of a class was recognised; a class without items comes last."""
+    return row.recall[0] if row.recall else math.inf
 
 
 def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
