@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -274,14 +275,14 @@ def _load_text(published: Published) -> Text:
     config = published.config
     text = {**config["text_cfg"], "output_tokens": False, "hf_model_pretrained": False}
     custom = bool(config.get("custom_text") or "hf_model_name" in text or "multimodal_cfg" in config)
-    make: Any = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    tower: Any = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    make = partial(tower, quick_gelu=bool(config.get("quick_gelu")))
     vision = open_clip.CLIPVisionCfg(layers=1, width=64, head_width=64, patch_size=16, image_size=16)
-    options: Any = {"quick_gelu": bool(config.get("quick_gelu"))}
     tensors = _named(published)
     try:
         with sized_as([tensor.shape for tensor in tensors.values()], published.source):
-            make(config["embed_dim"], vision, text, **options)
-        net = make(config["embed_dim"], vision, text, **options)
+            make(config["embed_dim"], vision, text)
+        net = make(config["embed_dim"], vision, text)
         tokenizer = published.tokenizer()
     except EncoderError:
         raise
