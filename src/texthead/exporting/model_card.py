@@ -30,7 +30,7 @@ def model_card(
 
 
 def _what(run: Run, protocol: Protocol, made: Calibration | None) -> str:
-    recipe, head = run.recipe, run.model.head
+    recipe, head = run.recipe, run.head
     clip = "1 frame" if protocol.frames == 1 else f"{protocol.frames} frames of a clip"
     return (
         f"Names what is in videos and images: one of {len(run.labels)} classes. Encoder `{run.spec.source}` "
@@ -153,7 +153,7 @@ def _classes(run: Run) -> str:
     """A line a class: its label and the exact strings behind its row."""
     entries = (run.classes or {}).get("classes")
     if entries is None:
-        prompts: Sequence[object] = getattr(run.model.head, "prompts", None) or [None] * len(run.labels)
+        prompts: Sequence[object] = run.head.prompts or [None] * len(run.labels)
         entries = [{"label": a, "prompt": b} for a, b in zip(run.labels, prompts, strict=True)]
     return "\n".join(f"- {_code(entry['label'])}{_prompts(entry['prompt'])}" for entry in entries)
 

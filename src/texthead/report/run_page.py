@@ -12,6 +12,7 @@ from texthead.evaluation import confusions
 from texthead.evaluation.frame_order import OrderTest
 from texthead.evaluation.intervals import wilson_interval
 from texthead.files import read_json
+from texthead.models.build import as_head
 from texthead.models.head_rows import class_correlation
 from texthead.models.recognizer import Recognizer
 from texthead.report import figures
@@ -304,21 +305,21 @@ def write_report(
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
     shown = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
     strings = {label: prompt if isinstance(prompt, str) else " | ".join(prompt) for label, prompt in shown.items()}
-    weight = model.head.weight.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    head = as_head(model.head)
     own = table.rows[-1][1] if table.rows else None
     report = run_report(
         folder.resolve().name,
         _settings(about),
         records,
         own.confusion() if own else None,
-        class_correlation(weight).numpy(),
+        class_correlation(head.weight.detach().cpu()).numpy(),
         model.names,
         table.pairs(),
         strips,
         strings,
         interval=own.interval if own else None,
         classes=own.classes if own else (),
-        rows_are_text=about["head"]["kind"] == "text" and about["head"]["type"] != "TrainableHead",
+        rows_are_text=head.kind == "text" and head.frozen,
         order=order,
         sure=sure,
         edited=_edited(**classes["edited"]) if "edited" in classes else "",
