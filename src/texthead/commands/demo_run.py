@@ -232,7 +232,7 @@ def _simple_rows(bench: Bench) -> list[Row]:
 def _train_head(bench: Bench, kind: HeadKind, seed: int, out: Path) -> tuple[Recognizer, list[dict]]:
     """One head and a temporal transformer on the frozen encoder's features."""
     recipe = replace(bench.recipe, seed=seed)
-    inputs = RowInputs(encoder=bench.encoder, labels=bench.seen, recipe=recipe, features=bench.center[None])
+    inputs = RowInputs(bench.encoder, bench.seen, recipe, features=bench.center[None])
     head = make_head(kind, inputs)
     model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
     model.to(next(bench.encoder.visual.parameters()).device)

@@ -218,15 +218,7 @@ class Train:
         if compare or needs_features(self.head, recipe) or self.files.skip_unreadable:
             found, parts = _readable(ground, parts)
         targets = torch.tensor(datasets.label_indices(parts.train, labels))
-        inputs = RowInputs(
-            encoder=encoder,
-            labels=labels,
-            recipe=recipe,
-            names=names,
-            sentences=sentences,
-            features=found,
-            targets=targets,
-        )
+        inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences, features=found, targets=targets)
         head = make_head(self.head, inputs, trainable=self.train_head)
         if head.learned_template:
             say_prompts(labels, head.prompts or ())
