@@ -63,7 +63,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
     for title, kind, factor in TUNED:
         encoder = th.load_encoder("mini")
         own = replace(recipe, lr_new=recipe.lr * factor)
-        inputs = RowInputs(encoder=encoder, labels=labels, recipe=own, features=found, targets=targets)
+        inputs = RowInputs(encoder, labels, own, features=found, targets=targets)
         head = make_head(kind, inputs)
         model = th.Recognizer(encoder.visual, MeanPool(), head)
         with tempfile.TemporaryDirectory() as folder:

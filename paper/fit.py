@@ -99,9 +99,9 @@ class Bench:
         if self.row.k == 0 and self.row.head == "text":
             return th.text_head(self.encoder, self.train.classes, template=self.recipe.template)
         inputs = RowInputs(
-            encoder=self.encoder,
-            labels=self.train.classes,
-            recipe=self.recipe,
+            self.encoder,
+            self.train.classes,
+            self.recipe,
             features=self.found,
             targets=self.targets,
             lda_items=self.row.lda_items,

@@ -14,7 +14,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import grouped_interval, share, wilson_interval
+from texthead.evaluation.intervals import grouped_interval, rate_text, wilson_interval
 from texthead.media.fingerprints import fingerprint
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -104,7 +104,7 @@ def test_a_share_is_no_surer_than_its_scenes():
     hits = torch.tensor([True] * 8 + [False] * 4)
     scenes = [place // 4 for place in range(12)]
     low, high = grouped_interval(hits.numpy(), scenes)
-    assert share(hits, scenes) == f"66.7 % ({low:.1f}-{high:.1f})"
+    assert rate_text(hits, scenes) == f"66.7 % ({low:.1f}-{high:.1f})"
     alone = wilson_interval(8, 12)
     assert low < alone[0]
-    assert share(hits, None) == f"66.7 % ({alone[0]:.1f}-{alone[1]:.1f})"
+    assert rate_text(hits, None) == f"66.7 % ({alone[0]:.1f}-{alone[1]:.1f})"

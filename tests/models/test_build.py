@@ -110,7 +110,7 @@ def make(
     kind: HeadKind, encoder: Encoder, labels: Sequence[str], recipe: Recipe, *, trainable: bool = False, **others: Any
 ) -> Any:
     """The head, typed as Any since each kind has attributes of its own."""
-    return make_head(kind, RowInputs(encoder=encoder, labels=labels, recipe=recipe, **others), trainable=trainable)
+    return make_head(kind, RowInputs(encoder, labels, recipe, **others), trainable=trainable)
 
 
 def test_each_kind_of_head_is_in_a_table() -> None:
@@ -154,7 +154,7 @@ def test_a_new_head_and_new_rows_need_a_line_each(
 ) -> None:
     monkeypatch.setitem(ROW_KINDS, "signs", RowKind("random signs", signs))
     monkeypatch.setitem(HEADS, "BiasedHead", BiasedHead)
-    rows = make_head("signs", RowInputs(encoder=encoder, labels=LABELS, recipe=RECIPE)).weight
+    rows = make_head("signs", RowInputs(encoder, LABELS, RECIPE)).weight
     assert rows.abs().unique().tolist() == pytest.approx([SPEC.dim**-0.5])
     head = BiasedHead(rows, limit=0.5, names=LABELS, center=noise(SPEC.dim))
     head.bias.copy_(torch.tensor([0.1, -0.2, 9.0]))

@@ -71,9 +71,9 @@ class Eval(LabelledRun):
         if other:
             say_names(labels, names, None)
             say_other_classes(run, prompts.class_prompts(template or run.recipe.template, names, sentences))
-            model = run.with_classes(labels, names=names, template=template, prompts=sentences).model
-            model.to(self.files.pick_device())
-            say_prompts(labels, model.head.prompts)  # pyright: ignore
+            new = run.with_classes(labels, names=names, template=template, prompts=sentences)
+            model = new.model.to(self.files.pick_device())
+            say_prompts(labels, new.head.prompts or ())
         with bar("score", "files") as progress:
             result = evaluation.evaluate(model, chosen, protocol, reading, progress=progress)
         warmth, said = "", []

@@ -54,15 +54,17 @@ class Head:
         from texthead.commands.console import results, say_names, say_prompts
         from texthead.encoders.load import load_encoder
         from texthead.models.build import make_head
-        from texthead.models.head_rows import RowInputs, class_correlation
+        from texthead.models.head_rows import ROW_KINDS, RowInputs, class_correlation
 
         if self.plot and Path(self.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
             raise DataError(f"--plot must end in .png, .svg or .pdf, got {Path(self.plot).name!r}")
         classes = prompts.read_classes(self.classes)
         given = list(classes)
         names = clean_names(given) if self.naming.clean else given
-        if (self.init == "lda") != bool(self.data):
-            raise DataError("--init lda and --data go together: LDA's rows come from the features of labelled items")
+        of_items = [kind for kind, rows in ROW_KINDS.items() if rows.items]
+        if (self.init in of_items) != bool(self.data):
+            kinds = " or ".join(of_items)
+            raise DataError(f"--init {kinds} and --data go together: its rows come from the features of labelled items")
         for name, value in asdict(self.labelled).items():
             if not self.data and value is not None:
                 raise DataError(f"--{name.replace('_', '-')} {value!r} says how --data is read: give --data too")
@@ -74,20 +76,14 @@ class Head:
         encoder = load_encoder(self.encoder)
         recipe = Recipe(name="head", template=template, seed=self.seed)
         found = targets = None
-        if self.init == "lda":
-            found, targets = _lda_ground(self, given, encoder)
+        if self.init in of_items:
+            found, targets = _training_features(self, given, encoder)
         if self.init == "text":
             say_names(given, names, None if any(classes.values()) else template)
             if any(classes.values()):
                 say_prompts(given, shown)
         inputs = RowInputs(
-            encoder=encoder,
-            labels=given,
-            recipe=recipe,
-            names=names,
-            sentences=list(classes.values()),
-            features=found,
-            targets=targets,
+            encoder, given, recipe, names=names, sentences=list(classes.values()), features=found, targets=targets
         )
         rows = make_head(self.init, inputs).weight.detach()
         correlation = class_correlation(rows)
@@ -113,7 +109,7 @@ class Head:
             show.print(f"rows: {self.out}")
 
 
-def _lda_ground(command: Head, labels: Sequence[str], encoder: "Encoder") -> "tuple[torch.Tensor, torch.Tensor]":
+def _training_features(command: Head, labels: Sequence[str], encoder: "Encoder") -> "tuple[torch.Tensor, torch.Tensor]":
     """Pretrained features and label places of the training items (of all, where the data has no splits)."""
     import torch
 

@@ -85,7 +85,7 @@ def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "
     template = options.read_template()
     say_other_classes(run, class_prompts(template or run.recipe.template, names, sentences))
     run = run.with_classes(labels, names=names, template=template, prompts=sentences)
-    say_prompts(labels, run.model.head.prompts)  # pyright: ignore
+    say_prompts(labels, run.head.prompts or ())
     return run
 
 

@@ -170,13 +170,7 @@ class Train:
             say_skipped(errors)
         targets = torch.tensor(datasets.label_indices(parts.train, labels))
         inputs = RowInputs(
-            encoder=encoder,
-            labels=labels,
-            recipe=recipe,
-            names=names,
-            sentences=sentences,
-            features=features,
-            targets=targets,
+            encoder, labels, recipe, names=names, sentences=sentences, features=features, targets=targets
         )
         head = make_head(self.head, inputs, trainable=self.train_head)
         if head.learned_template:

@@ -70,7 +70,7 @@ def _classes(run: Run) -> list[tuple[str, Sequence[str]]]:
     if run.classes and "classes" in run.classes:
         prompts = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
     else:
-        own: Sequence[Any] = getattr(run.model.head, "prompts", None) or [None] * len(run.labels)
+        own = run.head.prompts or [None] * len(run.labels)
         prompts = dict(zip(run.labels, own, strict=True))
     return [(label, [text] if isinstance(text, str) else text or ()) for label, text in prompts.items()]
 

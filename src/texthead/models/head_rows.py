@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -157,7 +157,7 @@ def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "cl
     return matrix.float()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RowInputs:
     """What the rows of a head are made from.
 
@@ -172,6 +172,7 @@ class RowInputs:
     encoder: Encoder
     labels: Sequence[str]
     recipe: Recipe
+    _: KW_ONLY
     names: Sequence[str] | None = None
     sentences: Sequence[str | Sequence[str] | None] | None = None
     features: Float[Tensor, "items dim"] | None = None
@@ -183,14 +184,9 @@ class RowInputs:
         return torch.Generator().manual_seed(self.recipe.seed)
 
     @property
-    def read_names(self) -> Sequence[str]:
-        """What the text encoder reads for each label."""
-        return self.names or self.labels
-
-    @property
     def prompts(self) -> list[str | tuple[str, ...]]:
         """The prompts of each label: its sentences, or its name in the templates."""
-        names = self.read_names
+        names = self.names or self.labels
         return class_prompts(self.recipe.template, names, self.sentences or [None] * len(names))
 
     @property

@@ -98,7 +98,7 @@ class PromptHead(CosineHead):
             inputs.labels,
             context=template_context(text, first) if drawn is None else drawn,
             after=first.split("{}")[1],
-            read=inputs.read_names,
+            read=inputs.names,
             scale=recipe.scale or inputs.encoder.scale,
             center=inputs.center,
             text_source=inputs.encoder.text_source,

@@ -17,8 +17,8 @@ class Recognizer(nn.Module):
         visual: (batch*frames, channels, height, width) -> (batch*frames, dim). `nn.Identity()` where the clips
             are frame features already: the same model then trains on what was encoded once.
         temporal: (batch, frames, dim) -> (batch, dim).
-        head: (batch, dim) -> (batch, classes), with `.names`. Any module computes; a run folder can hold FrozenHead,
-            TrainableHead and LinearHead, and rows of your own go into the first two.
+        head: (batch, dim) -> (batch, classes), with `.names`. Any module computes; a run folder can hold the heads of
+            `build.HEADS`, and rows of your own go into FrozenHead and TrainableHead.
 
     Source: Eq. 3: H(y | softmax(W~ g_V(x))).
     """

@@ -14,6 +14,7 @@ from texthead.evaluation import confusions
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.frame_order import OrderTest
 from texthead.files import read_json
+from texthead.models.build import as_head
 from texthead.models.head_rows import class_correlation
 from texthead.models.recognizer import Recognizer
 from texthead.report.class_maps import plot_confusion, plot_correlation
@@ -157,15 +158,15 @@ def write_report(
     """Write the report of the run in `folder`; the last row of the table is the run's own score."""
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
     prompts = {entry["label"]: entry["prompt"] for entry in classes["classes"] if entry["prompt"]}
-    weight = model.head.weight.detach().cpu()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    head = as_head(model.head)
     page = RunPage(
         name=folder.resolve().name,
         names=model.names,
         records=records,
         scored=table.rows[-1][1] if table.rows else None,
         comparisons=table.pairs(),
-        correlation=class_correlation(weight).numpy(),
-        rows_are_text=about["head"]["kind"] == "text" and about["head"]["type"] != "TrainableHead",
+        correlation=class_correlation(head.weight.detach().cpu()).numpy(),
+        rows_are_text=head.kind == "text" and head.frozen,
         sure=sure,
         order=order,
         strips=strips,

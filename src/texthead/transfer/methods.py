@@ -134,12 +134,7 @@ def _closed(ground: Ground, head: Callable[[FrozenItems], nn.Module]) -> Callabl
 
 def _inputs(ground: Ground, recipe: Recipe, items: FrozenItems) -> RowInputs:
     return RowInputs(
-        encoder=ground.encoder,
-        labels=ground.labels,
-        recipe=recipe,
-        names=ground.names,
-        features=items.features,
-        targets=items.targets,
+        ground.encoder, ground.labels, recipe, names=ground.names, features=items.features, targets=items.targets
     )
 
 
