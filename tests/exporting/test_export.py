@@ -172,7 +172,7 @@ def test_a_calibration_comes_along(tmp_path):
 
 
 def card_of(run, made: Calibration | None = None) -> str:
-    far = Parity((1,), 0.5, 0.25, 0, False, 0, 0, 0)
+    far = Parity((1,), 0.5, 0.25, 4, True, 3, 2, 1)
     card = model_card(run, run.protocol, "name", far, made=made, file="model.onnx", int8=None)
     about = ModelCard(card).data
     task = "image-classification" if run.protocol.frames == 1 else "video-classification"
@@ -235,6 +235,7 @@ def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world):
     assert f"{own.top1:.1f} % of {own.items} (95 % interval {own.low:.1f}-{own.high:.1f})" in numbers
     assert "- `blue`: `blue`" in card
     assert "probabilities by 2.5e-01" in card
+    assert "right are 50.0 % of 4 (95 % interval 15.0-85.0), 25.0 % of 4" in card
 
 
 @pytest.mark.parametrize("name", ["`code` | pipe", "a ` b", "``", "<b>a</b>", "a  bird"])

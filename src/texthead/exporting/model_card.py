@@ -60,7 +60,7 @@ def _last_validation(run: Run) -> dict[str, Any] | None:
     return found[-1] if whole else None
 
 
-def _rate(right: float, count: int) -> str:
+def _rate(right: int | float, count: int) -> str:
     low, high = wilson_interval(round(right), count)
     return f"{100 * round(right) / count:.1f} % of {count} (95 % interval {low:.1f}-{high:.1f})"
 
