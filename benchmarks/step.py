@@ -40,9 +40,9 @@ from benchmarks.rounds import (
 )
 from texthead.data.clips import TrainClips
 from texthead.models.temporal import MeanPool
+from texthead.parallel.testing import Run as distributed_Run
+from texthead.parallel.testing import processes
 from texthead.training.step import set_training
-from tools.processes import Run as distributed_Run
-from tools.processes import processes
 
 CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
 # A run of so few steps reaches the peak of its memory.

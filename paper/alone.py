@@ -8,7 +8,7 @@ from typing import Any
 
 from paper.data import Place
 from paper.rows import Job
-from tools.processes import processes
+from texthead.parallel.testing import processes
 
 TIMEOUT = 600.0
 

@@ -1,6 +1,6 @@
 """What several processes do in tests: small real models, and jobs that each process runs.
 
-`tools.processes.processes` has them import this file; one process runs the same jobs to be compared with.
+`texthead.parallel.testing.processes` has them import this file; one process runs the same jobs to be compared with.
 """
 
 import json

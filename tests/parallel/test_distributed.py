@@ -35,10 +35,10 @@ from texthead.parallel.distributed import (
     sum_numbers,
     together,
 )
+from texthead.parallel.testing import processes
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution, Shard
 from texthead.training.inputs import augmentation_for
-from tools.processes import processes
 from training_runs import assert_close, free_port, losses, on_disk
 
 pytestmark = pytest.mark.slow

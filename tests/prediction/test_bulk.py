@@ -27,11 +27,11 @@ from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.testing import processes
 from texthead.prediction.bulk import MARK, Part, PartOptions, Parts, State, open_parts, predict_parts
 from texthead.prediction.formats import csv_rows
 from texthead.prediction.predict import predict
 from texthead.runs.run import Run
-from tools.processes import processes
 
 
 @pytest.fixture(scope="module")

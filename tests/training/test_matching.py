@@ -27,13 +27,13 @@ from texthead.models.heads import FrozenHead, LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import share
+from texthead.parallel.testing import processes
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 from texthead.training.execution import Callbacks, Execution, Shard
 from texthead.training.matching import Matching, matching_loss, target_mass
 from texthead.training.optimizer import parameter_groups
 from texthead.training.train import train
-from tools.processes import processes
 from training_runs import Stop, assert_close, assert_same_weights, losses, stop_after, timeless
 
 Two = Callable[..., list]
