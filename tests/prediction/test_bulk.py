@@ -388,7 +388,7 @@ def test_options_that_do_not_go_together(
 
 def test_zero_shot_in_parts(folder: Path, tmp_path: Path, say: Callable[..., tuple[int, str, str]]) -> None:
     (tmp_path / "a.txt").write_text(f"{folder}/red/still.png\n{folder}/blue/02.mp4\n{tmp_path}/gone.mp4\n")
-    options = ["--classes", "a red square, a blue square", "--workers", 0, "skip_unreadable"]
+    options = ["--classes", "a red square, a blue square", "--workers", 0, "--skip-unreadable"]
     out = tmp_path / "out"
     code, text, err = say("predict", "--manifest", tmp_path / "a.txt", "--out", out, *options)
     assert code == 0

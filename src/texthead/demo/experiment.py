@@ -317,8 +317,9 @@ def _report(
         figure = plot_strip(strip.frames, strip.top, truth=strip.truth, place=strip.place)
         report.figure(figure, f"never seen in training: {strip.truth}")
     report.section("How to use it")
-    command = f"texthead predict {bench.runs / 'fine-tuned'} {item.path}"
-    report.code(f'{command}\n{command} --classes "{item.label}, a dog running"')
+    run = bench.runs / "fine-tuned"
+    new_names = f'texthead predict {run} {item.path} --classes "{item.label}, a dog running"'
+    report.code(f"texthead predict {run} {item.path}\n{new_names}")
     report.section("Credit")
     report.text(drawn_videos.CREDIT)
     report.write(bench.out / "report.html")

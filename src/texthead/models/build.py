@@ -64,7 +64,7 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     if kind != "text" and sentences:
         raise DataError(f"head {kind} makes no rows of sentences: leave them out, or take the head text")
     if kind == "prompt" and trainable:
-        raise DataError("--train-head trains the rows themselves, and a learnable template makes them: leave it out")
+        raise DataError("train_head trains the rows themselves, and a learnable template makes them: leave it out")
     for head in HEADS.values():
         if kind == head.START:
             return head.start(inputs)
