@@ -46,7 +46,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["messages"] = RECORDER.seen
     elif RECORDER.rewrite:
-        write(GOLDEN, merge(RECORDER.golden, RECORDER.seen))
+        picked = bool(session.config.option.keyword) or any("::" in word for word in session.config.args)
+        write(GOLDEN, merge(RECORDER.golden, RECORDER.seen, whole=not picked and not session.testsfailed))
 
 
 class FromWorkers:

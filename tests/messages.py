@@ -4,7 +4,8 @@
         dataset.k_shot(9, seed=0)
     prints(err, "flip", "left-hand")
 
-`pytest --rewrite-messages` writes the sentences of the tests that ran; read the diff before you commit it. Slow tests
+`pytest --rewrite-messages` writes the sentences of the tests that ran; read the diff before you commit it. Old sentences of
+those tests go if none of them failed and none was picked by -k or its own name. Slow tests
 check types and values alone, so that the file never needs the slow suite.
 """
 
@@ -56,7 +57,7 @@ class Recorder:
         if self.rewrite or sentence in self.golden.get(file, {}).get(function, []):
             return
         raise AssertionError(
-            f"golden/messages.txt has another message for {file}::{function} (pytest --rewrite-messages): {sentence}"
+            f"golden/messages.txt does not hold this message of {file}::{function} (pytest --rewrite-messages): {sentence}"
         )
 
 
@@ -112,14 +113,17 @@ def write(path: Path, messages: Messages) -> None:
     path.write_text("\n".join(lines))
 
 
-def merge(golden: Messages, seen: Messages) -> Messages:
-    """Return the golden sentences with those of every test function that ran in their place.
+def merge(golden: Messages, seen: Messages, *, whole: bool) -> Messages:
+    """Return the golden sentences with those of the tests that ran.
 
-    Those of other tests stay, if the tests are still there.
+    Args:
+        whole: whether test functions ran with all their cases: then other sentences of theirs go.
     """
     merged = {file: dict(functions) for file, functions in golden.items()}
     for file, functions in seen.items():
-        merged.setdefault(file, {}).update(functions)
+        own = merged.setdefault(file, {})
+        for function, sentences in functions.items():
+            own[function] = sentences if whole else [*own.get(function, []), *sentences]
     return without_tests_that_are_gone(merged)
 
 

@@ -12,6 +12,9 @@ InitKind = Literal["text", "normal", "orthogonal", "lda"]
 # What a run can be trained with: those rows, others that are always trained, and heads that are more than rows.
 HeadKind = Literal[InitKind, "prompt", "linear", "cosine"]
 
+# What an encoder without text can train with.
+WITHOUT_TEXT = tuple(kind for kind in get_args(HeadKind) if kind not in ("text", "prompt"))
+
 # Of a clip, and of its side in pixels: what is beyond is a mistake, or meant to take all memory.
 MOST_FRAMES = 1024
 

@@ -206,9 +206,9 @@ def test_a_header_that_lists_many_millions_of_samples(tmp_path: Path, name: str,
 def test_more_packets_than_a_header_may_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no header has the number of frames, they are counted as they are listed."""
     path = write_video(tmp_path / "a.mkv", "red", frames=9)
-    monkeypatch.setattr(video, "MAX_SAMPLES", 8)
+    monkeypatch.setattr(video, "MAX_FRAMES", 8)
     fails_cheaply(lambda: check(path), "a.mkv", "8 frames")
-    monkeypatch.setattr(video, "MAX_SAMPLES", 9)
+    monkeypatch.setattr(video, "MAX_FRAMES", 9)
     assert check(path) == 9
 
 

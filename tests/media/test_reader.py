@@ -15,6 +15,7 @@ from texthead.errors import DataError, MediaError
 from texthead.features.frames import frame_features
 from texthead.media import open as opening
 from texthead.media.find import find_media
+from texthead.media.limits import check_frames, check_size
 from texthead.media.reader import Media, Picture
 from texthead.prediction.timeline import open_timed
 
@@ -27,13 +28,18 @@ class Arrays(Media):
     kind = "array"
     suffixes = frozenset({".npy"})
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path)
         try:
-            self._frames = np.load(path, mmap_mode="r")
+            self._frames = np.lib.format.open_memmap(path, mode="r")
         except (OSError, ValueError) as error:
             raise MediaError(path, f"cannot be read as an array ({type(error).__name__}); save it again") from None
-        self.num_frames = len(self._frames)
+        if self._frames.dtype != np.uint8 or self._frames.ndim != 4 or self._frames.shape[3] != 3:
+            shape = f"{self._frames.dtype} {self._frames.shape}"
+            raise MediaError(path, f"holds {shape}; save uint8 (frames, height, width, 3)")
+        self.num_frames, height, width, _ = self._frames.shape
+        check_frames(path, self.num_frames)
+        check_size(path, width, height)
         self.times = [index / RATE for index in range(self.num_frames)]
         self.duration_seconds = self.num_frames / RATE
 
@@ -42,13 +48,13 @@ class Arrays(Media):
         return ".npy" if content.startswith(b"\x93NUMPY") else None
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        for index in sorted(wanted):
+        for index in wanted:
             yield index, self._frames[index]
 
 
 @pytest.fixture(autouse=True)
 def table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "READERS", (*opening.READERS, Arrays))
+    monkeypatch.setattr(opening, "READERS", (Arrays, *opening.READERS))
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def test_bars_are_as_long_as_their_numbers() -> None:
     assert page.attributes("style") == ["width:75.0%", "width:25.0%"]
     assert page.attributes("src") == ["gradio_api/file=/tmp/clip.mp4"]
     prints(page.text, "2.0 s", 20)
+    assert "20 frames" in Page(named_html(named()._replace(seconds=0.0), Path("/tmp/a.dcm"))).text
     picture = Page(named_html(named(), Path("/tmp/a #1?.png")))
     assert picture.attributes("src") == ["gradio_api/file=/tmp/a%20%231%3F.png"]
 

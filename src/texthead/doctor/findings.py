@@ -14,6 +14,7 @@ from texthead.data.dataset import Item
 from texthead.doctor.facts import STOPPED, Appearance, Facts
 from texthead.doctor.swapped_names import Swap
 from texthead.errors import Fault
+from texthead.media.open import is_image
 from texthead.text import class_names
 from texthead.text.class_names import clean_name, mirrored_names
 
@@ -80,7 +81,7 @@ def _odd_things(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]
     if fact.listed and fact.listed != fact.frames:
         told = f"its header says {counted(fact.listed, 'frame')}, {fact.frames} are shown; clips are taken from those"
         yield "note", "header counts otherwise", told
-    if fact.seconds > 0 and fact.frames < frames:
+    if not is_image(fact.path) and fact.frames < frames:
         told = f"{counted(fact.frames, 'frame')}, a clip takes {frames}: some are repeated; leave it out or take fewer"
         yield "warning", "too few frames", told
     if fact.turned:

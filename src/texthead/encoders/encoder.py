@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from texthead.encoders.packages import package_module
 from texthead.errors import EncoderError
+from texthead.recipes import WITHOUT_TEXT
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class Encoder:
             EncoderError: there is none.
         """
         if self._load_text is None:
-            raise EncoderError(f"{self.source!r} has no text encoder: use head=linear, normal, orthogonal or lda")
+            raise EncoderError(f"{self.source!r} has no text encoder: use head={' or '.join(WITHOUT_TEXT)}")
         text = self._text or self._load_text()
         if self.keep_text:
             self._text = text
@@ -200,15 +201,24 @@ class Encoder:
         Source: g_T in Eq. 6.
 
         Raises:
-            EncoderError: a prompt with more tokens than the text encoder takes.
+            EncoderError: a prompt with more tokens than the text encoder takes, or rows and features of two lengths.
         """
         if self.keep_text:
-            return self.text(prompts)
+            return self._checked(self.text(prompts))
         new = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._rows))
         if new:
             with torch.no_grad():
-                self._rows.update(zip(new, self.text(new), strict=True))
+                self._rows.update(zip(new, self._checked(self.text(new)), strict=True))
         return torch.stack([self._rows[prompt] for prompt in prompts]) if prompts else torch.empty(0, self.dim)
+
+    def _checked(self, rows: Tensor) -> Tensor:
+        """Return the rows; raise EncoderError if they are not as long as the features."""
+        if rows.shape[-1] != self.dim:
+            raise EncoderError(
+                f"{self.source!r}: its text encoder gives rows of {rows.shape[-1]} numbers, its visual encoder features of "
+                f"{self.dim}: both must have one length"
+            )
+        return rows
 
 
 def build_visual(spec: VisualSpec) -> Visual:

@@ -14,7 +14,7 @@ load_encoder(SOURCE, text="text:FOLDER_OR_ID")    the same with a text-only enco
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -23,7 +23,7 @@ from texthead.encoders import hugging_face, mini, openclip, timm_visual
 from texthead.encoders.encoder import Encoder, VisualSpec
 from texthead.encoders.packages import package_module, package_prefixes
 from texthead.encoders.pairing import pair
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, TextheadError
 
 
 @runtime_checkable
@@ -82,7 +82,7 @@ def load_encoder(
         EncoderError: an unknown source, or weights that cannot be found or do not fit.
     """
     module, rest = _resolve(source)
-    encoder = module.load(rest)
+    encoder = _call(module, "load", source, rest)
     if encoder.source != source:  # A run loads its encoder again by the source in the spec.
         raise EncoderError(f"{source!r}: load({rest!r}) returned source {encoder.source!r}; both must be the same")
     if text is not None:
@@ -98,7 +98,7 @@ def spec_of(source: str) -> VisualSpec:
         EncoderError: an unknown source or architecture.
     """
     module, rest = _resolve(source)
-    return module.spec(rest)
+    return _call(module, "spec", source, rest)
 
 
 def zero_shot_note(source: str) -> str | None:
@@ -123,6 +123,19 @@ def _resolve(source: str) -> tuple[EncoderModule | ModuleType, str]:
         forms = ", ".join([FORMS, *(f"{prefix}:..." for prefix in _others())])
         raise EncoderError(f"unknown encoder {source!r}: use {forms}")
     return module, rest
+
+
+def _call(module: EncoderModule | ModuleType, function: str, source: str, rest: str) -> Any:
+    """Return what a function of the module returns for `rest`; another package's may raise anything."""
+    try:
+        return getattr(module, function)(rest)
+    except Exception as error:
+        if isinstance(error, TextheadError) or module in BUILT_IN.values():
+            raise
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise EncoderError(
+            f"encoder {source!r}: {module.__name__}.{function} failed ({problem}): check {rest!r} or repair the package"
+        ) from error
 
 
 def _others() -> dict[str, str]:

@@ -16,7 +16,10 @@ from texthead.errors import MediaError, RunError
 from texthead.exporting import standalone
 from texthead.exporting.scorer import Scorer
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
+from texthead.media.image import Image
+from texthead.media.open import reader_of
 from texthead.media.shard import is_member
+from texthead.media.video import Video
 from texthead.parallel.progress import Progress
 from texthead.runs.run import Run
 
@@ -84,7 +87,9 @@ def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     """Return some of the run's held-out files that still exist, evenly placed, and their labels."""
     split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
     rows = zip(map(Path, split["held_out"]), split.get("held_out_labels", split["held_out"]), strict=True)
-    there = [(path, label) for path, label in rows if path.is_file() and not is_member(path)]
+    # `predict.py` opens files of no other readers.
+    read = [(path, label) for path, label in rows if reader_of(path) in (Image, Video)]
+    there = [(path, label) for path, label in read if path.is_file() and not is_member(path)]
     chosen = [there[place] for place in evenly(len(there), CHECKED)]
     return [path for path, _ in chosen], [label for _, label in chosen]
 

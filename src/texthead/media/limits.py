@@ -10,6 +10,9 @@ MAX_SIDE = 16_384
 
 MAX_PIXELS = 89_478_485
 
+# Frames of a file, with what else the header of a video lists: 38 hours at 30 frames a second.
+MAX_FRAMES = 2**22
+
 # The long side over the short one: the short one is scaled up to a crop's, and the long one with it. A line of 16,384
 # pixels would be 256 x 4 million, a picture at this limit is 256 x 256,000, no more pixels than may be read.
 MAX_RATIO = 1000
@@ -30,10 +33,13 @@ def check_file(path: Path) -> None:
 
 
 def check_size(path: Path, width: int, height: int) -> None:
-    """Raise MediaError if a picture has too many pixels.
+    """Raise MediaError if a picture has no pixels or too many.
 
-    Raises: MediaError for more than MAX_SIDE a side or MAX_PIXELS in all, or sides of more than 1 to MAX_RATIO.
+    Raises: MediaError for a side of 0, more than MAX_SIDE a side or MAX_PIXELS in all, or sides of more than 1 to
+        MAX_RATIO.
     """
+    if min(width, height) < 1:
+        raise MediaError(path, f"claims {width}x{height} pixels: it has no picture; make it again")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         limit = f"{MAX_SIDE} a side and {MAX_PIXELS} in all"
         raise MediaError(path, f"claims {width}x{height} pixels, the limit is {limit}; scale it down")
@@ -42,6 +48,15 @@ def check_size(path: Path, width: int, height: int) -> None:
             f"claims {width}x{height} pixels, one side more than {MAX_RATIO} times the other; cut a part out of it"
         )
         raise MediaError(path, problem)
+
+
+def check_frames(path: Path, count: int) -> None:
+    """Raise MediaError unless a file has 1 to MAX_FRAMES frames.
+
+    Raises: MediaError.
+    """
+    if not 1 <= count <= MAX_FRAMES:
+        raise MediaError(path, f"claims {count} frames, the limits are 1 and {MAX_FRAMES}; cut it up or make it again")
 
 
 def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:

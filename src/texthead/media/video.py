@@ -22,7 +22,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from texthead.errors import MediaError
-from texthead.media.limits import check_size
+from texthead.media.limits import MAX_FRAMES, check_size
 from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
 from texthead.media.video_stream import (
@@ -50,9 +50,6 @@ _SUFFIXES = {
     "mpegts": ".ts",
     "ogg": ".ogv",
 }
-
-# Frames of a video, with what else its header lists: 38 hours at 30 frames a second.
-MAX_SAMPLES = 2**22
 
 # Seconds of a processor that a call may take: a few kilobytes can hold a day of decoding.
 MAX_SECONDS = 600.0
@@ -310,7 +307,7 @@ class Video(Media):
 
 
 def check_claims(path: Path, data: bytes | None) -> None:
-    """Raise MediaError if the header of the file or of its content `data` claims more samples than MAX_SAMPLES.
+    """Raise MediaError if the header of the file or of its content `data` claims more samples than MAX_FRAMES.
 
     Raises: MediaError, before FFmpeg takes memory for them.
     """
@@ -319,8 +316,8 @@ def check_claims(path: Path, data: bytes | None) -> None:
             claimed = claimed_samples(file)
         except ValueError as error:
             raise MediaError(path, f"{error}; encode it again") from None
-    if claimed > MAX_SAMPLES:
-        raise MediaError(path, f"its header claims {claimed} samples, the limit is {MAX_SAMPLES}; cut it up")
+    if claimed > MAX_FRAMES:
+        raise MediaError(path, f"its header claims {claimed} samples, the limit is {MAX_FRAMES}; cut it up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,8 +358,8 @@ def _list_packets(
         )
         tally.add(packet)
         size += packet.size
-        if len(entries) > MAX_SAMPLES:
-            raise MediaError(path, f"holds more than {MAX_SAMPLES} frames; cut it up")
+        if len(entries) > MAX_FRAMES:
+            raise MediaError(path, f"holds more than {MAX_FRAMES} frames; cut it up")
         if held is not None:
             held.append(packet)
         if size + len(entries) * _PACKET_BYTES > _HELD_BYTES:

@@ -43,7 +43,8 @@ def as_head(head: nn.Module) -> Head:
     if not isinstance(head, Head) or HEADS.get(type(head).__name__) is not type(head):
         raise RunError(
             f"head is a {type(head).__name__}: a run holds {', '.join(HEADS)}; "
-            "hand your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead"
+            "hand your rows to FrozenHead(rows, names=..., kind='...') or TrainableHead, or add your class to "
+            "models.build.HEADS"
         )
     return head
 

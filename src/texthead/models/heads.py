@@ -271,7 +271,7 @@ def as_frozen(head: nn.Module) -> FrozenHead:
     Raises:
         RunError: another head.
     """
-    if not isinstance(head, FrozenHead):
+    if type(head) is not FrozenHead:  # A subclass may score in another way.
         raise RunError(f"matching needs a FrozenHead, got a {type(head).__name__}: make it with text_head")
     return head
 

@@ -208,7 +208,9 @@ def open_timed(path: str | Path) -> Media:
     media = open_media(path)
     if not media.times:
         media.close()
-        raise MediaError(path, "pictures have no times, so there is no timeline: name a video; predict names pictures")
+        raise MediaError(
+            path, "its frames have no times, so there is no timeline: name a video; `texthead predict` takes pictures"
+        )
     return media
 
 
