@@ -237,15 +237,16 @@ def frames(count: int, size: int, seed: int = 0) -> Tensor:
     return coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
 
 
-def _write_run(out: Path, model: Recognizer) -> Path:
+def write_untrained(out: Path, model: Recognizer, frames: int = 2) -> Path:
+    """Write the folder of a run of this model, on no data."""
     split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
-    write_run(out, model, Recipe(name="test", frames=2, size=32, resize=36), PIXELS, list(model.head.names), split)
+    write_run(out, model, Recipe(name="test", frames=frames, size=32, resize=36), PIXELS, list(model.head.names), split)
     return out
 
 
 def write_small_run(out: Path) -> Path:
     """Write the folder of a run of two classes, on no data."""
-    return _write_run(out, Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["a", "b"])))
+    return write_untrained(out, Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["a", "b"])))
 
 
 class Trap:
@@ -342,7 +343,7 @@ def colour_model(scale: float = 30.0) -> Recognizer:
 
 def write_colour_run(out: Path) -> Path:
     """Write the folder of a run that classifies colours; its clips have two frames."""
-    return _write_run(out, colour_model())
+    return write_untrained(out, colour_model())
 
 
 def calibrate_run(out: Path, *, temperature: float, threshold: float, **changed: object) -> Path:

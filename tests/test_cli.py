@@ -10,8 +10,6 @@ import shutil
 import subprocess
 import sys
 from argparse import _HelpAction, _SubParsersAction
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,23 +17,23 @@ import timm
 import torch
 from jsonargparse import ArgumentParser
 from PIL import Image
-from rich.progress import Progress
 from safetensors import safe_open
-from safetensors.torch import load, load_file, save_file
+from safetensors.torch import load_file, save_file
 
-from made import sound, write_frames, write_video
+from made import write_frames, write_video
+from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
 from text_models import bert
 from texthead import cli, recipes
-from texthead.commands import console, train
-from texthead.commands.console import Bar, bar
+from texthead.commands import train
+from texthead.commands.console import Bar
 from texthead.data.reading import read_dataset
 from texthead.files import read_json
 from texthead.runs.run import load_run
 from texthead.runs.scores import read_scores
 from training_runs import assert_same_weights, on_disk
-from worlds import images, picture, video
+from worlds import images, video
 
 NEVER = ("--workers", 0, "--baselines", "never")
 TEMPLATE = "img_{:05d}.png"
@@ -116,9 +114,6 @@ def test_train_on_sentences(world, tmp_path, works, refused):
     head = load_run(run).model.head
     torch.testing.assert_close(head.weight, torch.nn.functional.normalize(weight, dim=-1), atol=1e-6, rtol=0)
     assert " | ".join(sentences) in (run / "report.html").read_text()
-    # What `eval --classes` makes of the same file are the same rows: its score is the run's own.
-    again = load_run(run).with_classes(["blue", "red"], prompts=[None, sentences], template="a {} thing")
-    torch.testing.assert_close(again.model.head.weight, head.weight, atol=1e-6, rtol=0)
     refused("classes", *resume, "--classes", tmp_path / "others.json")
     file.write_text(json.dumps({"red": "something else", "blue": None}))
     refused((run, "head"), *resume)
@@ -152,26 +147,15 @@ def test_one_name_alone_is_noted(world, works):
         assert "100.0 %  a bird" in out
 
 
-@pytest.mark.parametrize("end", ["csv", "TSV", "txt"])
+@pytest.mark.parametrize("end", ["TSV", "txt"])
 def test_a_list_is_no_file_to_name(world, works, refused, tmp_path, end):
     clips, item = tmp_path / f"clips.{end}", world.images / "red" / "0.png"
-    clips.write_text(f"path\n{item}\n" if end != "txt" else f"{item}\n")
+    clips.write_text(f"path\n{item}\n" if end == "TSV" else f"{item}\n")
     remedy = f"--manifest {clips} --out"
     refused((clips, remedy), "predict", world.run, item, clips, "--workers", 0)
     refused(remedy, "predict", clips, "--classes", "a bird, a cat")
     works("predict", world.run, *remedy.split(), tmp_path / "named", "--workers", 0)
     refused(f"gone.{end}", "predict", world.run, tmp_path / f"gone.{end}")
-
-
-def test_predict_lists_unreadable_files(world, works, refused, tmp_path):
-    shutil.copy(world.images / "red" / "0.png", tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"")
-    predict = ("predict", world.run, tmp_path, "--workers", 0)
-    refused((tmp_path / "b.png", "skip_unreadable"), *predict)
-    good, bad = json.loads(works(*predict, "--skip-unreadable", "--json")[0])
-    assert good["top"][0]["name"] == "red"
-    assert bad["top"] == []
-    prints(bad["error"], "0 bytes")
 
 
 def test_csv_with_splits_from_train_to_eval(world, works, tmp_path):
@@ -207,7 +191,6 @@ def test_videos_with_temporal_transformer(world, works, refused, tmp_path, monke
     out, _ = works("eval", run, world.videos, *more)
     assert "frozen features, 1 view, 2 frames" in out
     assert "this run (text head), 2x3 views, mean of features, 5 frames" in out
-    works("predict", run, world.videos, *more)
     refused((78, 77), "predict", run, world.videos, "--workers", 0, "--frames", 78)
 
 
@@ -237,7 +220,7 @@ def frame_options(published: Path) -> list[object]:
 
 
 @pytest.mark.slow
-def test_a_published_list_of_frames_from_train_to_predict(world, published, works, refused, tmp_path):
+def test_a_published_list_of_frames_from_train_to_predict(world, published, works, tmp_path):
     run, rows, val = tmp_path / "a", tmp_path / "rows.csv", [published / "val_rgb.txt", *frame_options(published)]
     fast = ["--frames", 3, "--layers", 1]
     out, err = works("train", published / "train_rgb.txt", "--val", *val, *world.fast(run), *fast)
@@ -274,30 +257,25 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
     before = [row["label"] + row["predicted"] + row["probability"] for row in table(rows)]
     works("eval", run, manifest, "--out", rows, *NEVER)
     assert [row["label"] + row["predicted"] + row["probability"] for row in table(rows)] == before
-    # Training items are known under another folder.
-    manifest.write_text("\n".join(["path,label", *(line.rsplit(",", 1)[0] for line in lines[:6])]) + "\n")
-    refused("6 of 6", "eval", run, manifest, "--workers", 0)
 
 
 @pytest.mark.slow
 def test_a_published_list_of_videos_and_how_a_resumed_run_reads_it(world, published, works, refused, tmp_path):
-    labels, val, suffix = published / "labels.csv", published / "val_rgb.txt", ["--suffix", ".avi"]
+    labels, val, run = published / "labels.csv", published / "val_rgb.txt", tmp_path / "run"
     how = ["--labels", labels, "--root", published / "videos"]
     fast = ["--frames", 2, "--temporal", "mean", "--baselines", "never"]
     # The list of frames names the same videos with a suffix.
-    for run, kind, more in (("a", "video", []), ("b", "rgb", suffix)):
-        lists = [published / f"train_{kind}.txt", "--val", published / f"val_{kind}.txt"]
-        works("train", *lists, *how, *more, *world.fast(tmp_path / run), *fast)
-    prints(works("eval", tmp_path / "a", published / "val_video.txt", *how, *NEVER)[1], "4 items", "held-out")
-    assert_same_weights(*(weights(tmp_path / run) for run in "ab"))
-    command = read_json(tmp_path / "b" / "recipe.json")["command"]
+    listed = [published / "train_rgb.txt", "--val", val, "--suffix", ".avi"]
+    works("train", *listed, *how, *world.fast(run), *fast)
+    prints(works("eval", run, published / "val_video.txt", *how, *NEVER)[1], "4 items", "held-out")
+    command = read_json(run / "recipe.json")["command"]
     assert [command[key] for key in ("val", "labels", "frame_template", "suffix")] == [
         str(val),
         str(labels),
         None,
         ".avi",
     ]
-    resume = ["train", published / "train_rgb.txt", "--out", tmp_path / "b", "--resume"]
+    resume = ["train", published / "train_rgb.txt", "--out", run, "--resume"]
     prints(works(*resume, "--workers", 0)[1], "4 val")
     refused(("suffix", ".avi", ".mp4"), *resume, "--suffix", ".mp4")
 
@@ -311,15 +289,11 @@ def test_mistakes_with_lists(world, published, refused, tmp_path):
         ((listed, "labels"), *train),
         ((listed, "frame_template", "suffix"), *train, "--labels", labels),
         (("held-out", 0.5, "val"), *train, *how, "--held-out", 0.5, "--val", published / "val_rgb.txt"),
-        (("6 of 6", listed), *train, *how, "--val", listed),
-        ((world.manifest, "{'train': 6, 'val': 2, 'test': 2}"), "train", world.manifest, *fast, "--val", world.images),
-        (("'blue'", labels, 2), "eval", world.run, world.images, "--labels", labels),
         (clip.parent.with_name("gone"), "predict", world.run, clip.parent.with_name("gone") / TEMPLATE),
         ((clip, 6), "predict", world.run, clip, "--workers", 0),
     ):
         refused(parts, *command)
     for option, value in (("frame-template", TEMPLATE), ("root", tmp_path), ("suffix", ".avi")):
-        refused((option, f"'{value}'", world.images), "train", world.images, *fast, f"--{option}", value)
         refused((option, f"'{value}'", "data"), "head", "a, b", f"--{option}", value)
     assert not (tmp_path / "run").exists()
 
@@ -327,7 +301,8 @@ def test_mistakes_with_lists(world, published, refused, tmp_path):
 @pytest.mark.slow
 def test_what_hugging_face_saved_from_train_to_eval(world, works, tmp_path, monkeypatch):
     library = importlib.import_module("datasets")
-    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    # Not TEXTHEAD_CACHE: what `mini` keeps would be computed anew.
+    monkeypatch.setattr("texthead.data.hub.cache_dir", lambda: tmp_path / "cache")
     parts = {}
     for split, numbers in (("train", range(3)), ("validation", range(3, 5))):
         columns = {"image": [str(world.images / c / f"{i}.png") for c in ("blue", "red") for i in numbers]}
@@ -337,12 +312,9 @@ def test_what_hugging_face_saved_from_train_to_eval(world, works, tmp_path, monk
     library.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     run, source = tmp_path / "run", f"datasets:{tmp_path / 'saved'}"
     prints(works("train", source, *world.fast(run), "--baselines", "never")[1], "6 training", 2, "4 val")
-    prints(works("eval", run, source, *world.run_options())[1], "4 items", "val", 2)
     # What lies in the cache can be removed at any time.
     shutil.rmtree(tmp_path / "cache")
     prints(works("eval", run, source, *world.run_options())[1], "4 items", "val", 2)
-    (entry,) = json.loads(works("predict", run, world.images / "red" / "4.png", "--json", "--workers", 0)[0])
-    assert entry["top"][0]["name"] == "red"
 
 
 def test_eval_scores_the_held_out_items_of_a_drawn_split_and_names_its_options(world, works, tmp_path):
@@ -368,14 +340,13 @@ def test_eval_of_other_labels(world, works, refused, tmp_path):
     assert "zero-shot, before training" in out
     prints(out, "mini", "openclip")
     assert "zero-shot, before training, 1 view" in works(*zero_shot, "--views", "2x3")[0]
-    assert "before training" not in works(*zero_shot, "--baselines", "never")[0]
     prints(works(*evaluate, *world.run_options(), "--classes", "green, red, a lake")[1], "4 items", "2 classes")
     assert "'blue'" not in refused("'green'", *evaluate, "--classes", "red, a lake")
     refused(("classes", "zero-shot"), *evaluate, "--classes", "red, green", "--zero-shot")
 
 
-@pytest.mark.parametrize("init", ["text", "normal", "orthogonal", "lda"])
-def test_head_of_every_kind(published, works, tmp_path, init):
+@pytest.mark.parametrize("init", ["text", "lda"])
+def test_head_of_names_and_of_items(published, works, tmp_path, init):
     data = ["--labels", published / "labels.csv", "--root", published / "videos", "--workers", 0]
     more = ["--data", published / "train_video.txt", *data] if init == "lda" else []
     plot, rows = tmp_path / "map.png", tmp_path / "rows.safetensors"
@@ -391,7 +362,6 @@ def test_head_mistakes(world, refused, tmp_path):
         (("plot", "map.gif"), "a, b", "--plot", tmp_path / "map.gif", "--out", tmp_path / "rows"),
         (("lda", "data"), "blue, red", "--init", "lda"),
         (("lda", "data"), "a, b", "--data", world.images),
-        ("'blue'", "red, green", "--init", "lda", "--data", world.images),
         ((1281, 1280), ", ".join(f"thing {i}" for i in range(1281)), "--init", "orthogonal"),
     ):
         refused(parts, "head", *arguments)
@@ -435,18 +405,6 @@ def test_config_round_trip(world, works, tmp_path):
 
 
 @pytest.mark.slow
-def test_config_alone_trains(world, works, tmp_path):
-    run, config = tmp_path / "run", tmp_path / "config.yaml"
-    config.write_text(works("train", world.images, *world.fast(run), "--baselines", "never", "--print-config")[0])
-    works("train", "--config", config)
-    ours, theirs = read_json(run / "recipe.json"), read_json(world.run / "recipe.json")
-    assert (ours["command"].pop("baselines"), theirs["command"].pop("baselines")) == ("never", "auto")
-    assert ours == theirs
-    # Same data, seed and recipe: the same run, with or without baselines.
-    assert_same_weights(weights(run), weights(world.run))
-
-
-@pytest.mark.slow
 def test_names_that_are_no_utf8_go_through_doctor_train_and_prepare(say, works, tmp_path):
     odd = os.fsdecode(b"caf\xe9")
     for label in ("red", "green"):
@@ -470,43 +428,6 @@ def test_names_that_no_terminal_can_show(world, tmp_path):
     assert b"caf\\udce9.mp4" in done.stdout
 
 
-@pytest.mark.slow
-def test_mistyped_options(world, refused, tmp_path):
-    train = ["train", world.images, "--out", tmp_path / "run"]
-    config, listed = tmp_path / "config.yaml", tmp_path / "clips.csv"
-    config.write_text("epohcs: 3\n")
-    listed.write_text("path,label\n" + "a.mp4,red\n" * 500)
-    for part, *command in (
-        ("--epohcs", *train, "--epohcs", 2),
-        ("epohcs", *train, "--config", config),
-        ("none.yaml", *train, "--config", tmp_path / "none.yaml"),
-        ("'path,label a.mp4,red", *train, "--config", listed),
-        ("epochs", *train, "--epochs", "many"),
-        ("epochs", *train, "--epochs", "null"),
-        ("head", *train, "--head", "txt"),
-        ("workers", *train, "--workers", -1),
-        ("out", "train", world.images),
-        ("trian", "trian"),
-    ):
-        assert "[options]" not in refused((part, "--help)"), *command)
-    for parts, *arguments in (
-        ("epochs", "--epochs", 0),
-        ("warmup", "--recipe", "paper", "--epochs", 2, "--warmup", 2),
-        ("size", "--size", 3),
-        ("seed", "--seed", -1),
-        ("held-out", "--held-out", 2),
-        ("area", "--area", "[2, 1]"),
-        (("--head", "cosine", "got txt"), "--head", "txt"),
-        (("--size", "got big"), "--size", "big"),
-        (("--flip", "got some"), "--flip", "some"),
-        (("--area", "[0.35, 1.0]", "got 0.5"), "--area", 0.5),
-        (("--workers", 0, "got -1"), "--workers", -1),
-        ("freeze", "--freeze", ""),
-    ):
-        refused(parts, *train, *arguments)
-    assert not (tmp_path / "run").exists()
-
-
 def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     assert "predict" in say()[1]
     assert say("--version")[1].startswith("texthead 0.")
@@ -527,8 +448,21 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     prints(err, f"texthead train data --out {tmp_path} --resume")
 
 
-def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused):
+def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, say, tmp_path):
+    config, listed, train = (
+        tmp_path / "config.yaml",
+        tmp_path / "clips.csv",
+        ("train", "data", "--out", tmp_path / "run"),
+    )
+    config.write_text("epohcs: 3\n")
+    listed.write_text("path,label\n" + "a.mp4,red\n" * 500)
     for parts, *command in (
+        ("epohcs", *train, "--config", config),
+        ("'path,label a.mp4,red", *train, "--config", listed),
+        ("epochs", *train, "--epochs", "null"),
+        (("--head", "cosine", "got txt"), *train, "--head", "txt"),
+        (("--flip", "got some"), *train, "--flip", "some"),
+        (("--workers", 0, "got -1"), *train, "--workers", -1),
         (("train", "--out"), "train", "data"),
         (("train", "DATA"), "train", "--out", "run"),
         (("eval", "DATA"), "eval", "run"),
@@ -538,7 +472,10 @@ def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused):
         (("--epoch 3", "--epochs?"), "train", "x", "--out", "y", "--epoch", 3),
         ("a.mp4", "predict", "run", "--top", 2, "a.mp4"),
     ):
-        refused(parts, *command)
+        assert "[options]" not in refused(parts, *command)
+    for part, *command in (("none.yaml", *train, "--config", tmp_path / "none.yaml"), ("trian", "trian")):
+        code, _, err = say(*command)  # The rest of the line is a library's.
+        assert (code, part in err.splitlines()[-1]) == (2, True)
 
 
 def test_arguments_in_another_order_or_that_do_nothing(world, refused, tmp_path):
@@ -555,8 +492,19 @@ def test_arguments_in_another_order_or_that_do_nothing(world, refused, tmp_path)
         (("json", "csv"), "predict", run, item, "--json", "--csv"),
         (("pooling", "logits"), "eval", run, data, "--pooling", "logits"),
         (("crops-along", "long-side"), "eval", run, data, "--crops-along", "long-side"),
+        (("'a lake'", 2), "predict", run, item, "--classes", "a lake, a lake"),
+        ("", "predict", run, item, "--classes", ""),
+        ("", "eval", run, data, "--classes", ""),
+        ("classes", "predict", item),
+        (run, "predict", run),
+        (("top", 0), "predict", run, item, "--top", 0),
+        ("'a photo'", "train", data, "--out", tmp_path / "run", "--template", "a photo"),
+        ("epochs", "train", data, "--out", tmp_path / "run", "--epochs", 0),
+        ("held-out", "train", data, "--out", tmp_path / "run", "--held-out", 2),
+        ("freeze", "train", data, "--out", tmp_path / "run", "--freeze", ""),
     ):
         refused(parts, *command)
+    assert not (tmp_path / "run").exists()
     assert sorted(path.name for path in data.iterdir()) == ["blue", "red"]
 
 
@@ -580,21 +528,15 @@ def test_help_imports_no_torch(arguments):
 
 @pytest.mark.slow
 def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
-    real, run = bar, tmp_path / "run"
+    run = tmp_path / "run"
 
-    class Stopping(Bar):
-        def __call__(self, done: int, total: int) -> None:
-            if done > total / 2:
-                raise KeyboardInterrupt
-
-    @contextmanager
-    def stopping(title: str, unit: str) -> Iterator[Bar]:
-        with real(title, unit) as shown:
-            yield Stopping(Progress(), title, unit) if title == "train" else shown
+    def stopping(shown: Bar, done: int, total: int) -> None:
+        if shown._unit == "clips" and done > total / 2:
+            raise KeyboardInterrupt
 
     train = ["train", world.images, *world.fast(run)]
     with monkeypatch.context() as patch:
-        patch.setattr(console, "bar", stopping)
+        patch.setattr(Bar, "__call__", stopping)
         code, _, err = say(*train)
     assert code == 130
     assert "--resume" in err.splitlines()[-1]
@@ -602,8 +544,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
     refused(run, "predict", run, world.images)
     refused((run, "lr", 0.0003, 0.5), *train, "--resume", "--lr", 0.5)
     resume = ["train", world.images, "--out", run, "--resume"]
-    for option, before, typed in (("head", "text", "normal"), ("k", None, 2), ("epochs", 2, 3)):
-        refused((run, option, before, typed), *resume, f"--{option}", typed)
+    refused((run, "head", "text", "normal"), *resume, "--head", "normal")
     # What the run was begun with need not be typed again.
     _, err = works(*resume, "--workers", 0)
     prints(err, "resume", "epoch 1 of 2")
@@ -616,106 +557,39 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
 # --- mistakes -------------------------------------------------------------------------------------------------------
 
 
-def truncate(path: Path) -> None:
-    """Cut a real video in half."""
-    video(path, "red", frames=12)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(truncate, id="truncated"),
-        pytest.param(lambda path: path.write_text("these are words\n" * 20), id="text", marks=pytest.mark.slow),
-        pytest.param(lambda path: path.write_bytes(b""), id="empty", marks=pytest.mark.slow),
-        pytest.param(sound, id="sound", marks=pytest.mark.slow),
-    ],
-)
-def test_one_odd_file_among_many(world, works, refused, tmp_path, make: Callable[[Path], object]):
-    data, run = Path(shutil.copytree(world.videos, tmp_path / "data")), tmp_path / "run"
-    odd = data / "red" / "odd.mp4"
-    make(odd)
-    ffmpeg = {"volatile": ["Invalid data found when processing input"]}
-    train = ["train", data, *world.fast(run), "--frames", 2, "--temporal", "mean", "--freeze-encoder", "--train-head"]
-    refused((odd, "skip_unreadable"), *train, **ffmpeg)
-    assert not run.exists()
-    refused(odd, "predict", world.run, odd, **ffmpeg)
-    out, err = works(*train, "--skip-unreadable")
-    assert f"skipped: {odd}" in err
-    split = read_json(run / "split.json")
-    assert str(odd.resolve()) not in split["train"]
-    if str(odd.resolve()) in split["held_out"]:
-        prints(out, "1 item")
-
-
-@pytest.mark.slow
-def test_unreadable_held_out_item(world, works, refused, tmp_path):
+def test_an_odd_file_to_train_on_and_one_that_is_held_out(world, works, refused, tmp_path):
     root, run = tmp_path / "data", tmp_path / "run"
     images(root / "train", ["blue", "red"], 3)
     images(root / "val", ["blue", "red"], 2)
-    odd = root / "val" / "red" / "1.png"
-    odd.write_bytes(b"no picture")
-    refused(odd, "train", root, *world.fast(run))
+    held, odd = root / "val" / "red" / "1.png", root / "train" / "red" / "odd.mp4"
+    held.write_bytes(b"")
+    train = ["train", root, *world.fast(run), "--freeze-encoder", "--train-head"]
+    refused((held, "skip_unreadable"), *train)
+    truncate(video(odd, "red", frames=12), 0.5)
+    refused((odd, "skip_unreadable"), *train, volatile=["Invalid data found when processing input"])
     assert not run.exists()
-    out, err = works("train", root, *world.fast(run), "--skip-unreadable", "--freeze-encoder", "--train-head")
-    assert f"skipped: {odd}" in err
+    out, err = works(*train, "--skip-unreadable")
+    assert all(f"skipped: {path}" in err for path in (odd, held))
+    split = read_json(run / "split.json")
+    assert (len(split["train"]), len(split["held_out"])) == (6, 4)
+    assert str(odd.resolve()) not in split["train"]
     prints(out, "1 item")
-    refused(odd, "eval", run, root, *world.run_options())
+    refused(held, "eval", run, root, *world.run_options())
     prints(works("eval", run, root, *world.run_options(), "--skip-unreadable")[0], "1 item")
 
 
 def test_data_that_is_not_there_or_not_whole(world, refused, tmp_path):
-    fast, bad, items = world.fast(tmp_path / "run"), tmp_path / "bad.csv", tmp_path / "items.csv"
-    (tmp_path / "none").mkdir()
-    data, single = (images(tmp_path / name, ["blue", "red"], count) for name, count in (("data", 2), ("single", 1)))
-    (data / "green").mkdir()
-    bad.write_text("file,label\na.png,red\n")
-    rows = [f"{world.images}/{c}/{i}.png,{c},{s}\n" for c in ("blue", "red") for i, s in enumerate(("train", "val"))]
-    items.write_text("path,label,split\n" + "".join(rows))
-    for parts, source, *more in (
-        (tmp_path / "nowhere", tmp_path / "nowhere"),
-        (tmp_path / "none", tmp_path / "none"),
-        (data / "green", data),
-        ("'blue'", single),
-        (("k", 9), world.images, "--k", 9),
-        ((bad, "'path'", "file, label"), bad),
-        (("class 0", 1, "LDA"), items, "--head", "lda"),
-    ):
-        refused(parts, "train", source, *fast, *more)
-    refused(tmp_path / "nowhere.mp4", "predict", world.run, tmp_path / "nowhere.mp4")
+    nowhere, single = tmp_path / "nowhere", images(tmp_path / "single", ["blue", "red"], 1)
+    for part, source in ((nowhere, nowhere), ("'blue'", single)):
+        refused(part, "train", source, *world.fast(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
-def test_names_and_prompts(world, refused, tmp_path):
-    item, run = world.images / "red" / "0.png", world.run
-    predict = ["predict", run, item]
-    for parts, *command in (
-        (("'a lake'", 2), *predict, "--classes", "a lake, a lake"),
-        ("2 of 3", *predict, "--classes", "a lake,,a tree"),
-        ("", *predict, "--classes", ""),
-        ("", "eval", run, world.images, "--classes", ""),
-        ("none.txt", *predict, "--classes", tmp_path / "none.txt"),
-        ((302, 256), "predict", item, "--classes", "lake " * 300),
-        ("classes", "predict", item),
-        (run, "predict", run),
-        (("top", 0), *predict, "--top", 0),
-    ):
-        refused(parts, *command)
-    for template in ("a photo", "{} and {}"):
-        refused(repr(template), "predict", item, "--classes", "a lake", "--template", template)
-        refused(repr(template), "train", world.images, *world.fast(tmp_path / "run"), "--template", template)
-    assert not (tmp_path / "run").exists()
-
-
-def test_encoders_devices_and_views(world, say, refused, tmp_path):
+def test_encoders_and_views(world, refused, tmp_path):
     train = ["train", world.images, *world.fast(tmp_path / "run")]
     refused("'maxi'", *train, "--encoder", "maxi")
-    refused("'NoNet'", *train, "--encoder", "openclip:NoNet/tag")
-    refused(("device", "'abacus'"), *train, "--device", "abacus")
-    code, _, err = say(*train, "--device", "cuda:99")  # The reason is torch's.
-    assert (code, "'cuda:99'" in err) == (2, True)
+    refused(("compile", "freeze_encoder"), *train, "--freeze-encoder", "--compile")
+    refused(("patch_dropout", "1.0"), *train, "--patch-dropout", "1.0")
     refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
     refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
     assert not (tmp_path / "run").exists()
@@ -730,27 +604,6 @@ def test_runs_that_do_not_fit(world, refused, tmp_path):
     refused((new, "resume"), "train", world.images, *world.fast(new), "--resume")
     assert not new.exists()
     refused(new, "eval", new, world.images)
-
-    other = tmp_path / "other"
-    shutil.copytree(world.run, other)
-    # Not mapped from the file that is written next.
-    tensors = load((other / "model.safetensors").read_bytes())
-    save_file({**tensors, "head.weight": tensors["head.weight"][:, :7].clone()}, other / "model.safetensors")
-    refused(("'head.weight'", "(2, 7)", "(2, 1280)"), "predict", other, world.images)
-    libraries = ["Error while deserializing header: header too large"]
-    libraries += ["Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"]
-    for name, content in (("model.safetensors", "half a file"), ("classes.json", "{")):
-        (other / name).write_text(content)
-        refused(other / name, "eval", other, world.images, volatile=libraries)
-
-
-@pytest.mark.slow
-def test_nothing_to_train(world, works, refused, tmp_path):
-    train = ["train", world.images, *world.fast(tmp_path / "run"), "--freeze-encoder"]
-    refused("freeze_encoder", *train)
-    assert not (tmp_path / "run" / "recipe.json").exists()
-    # With what the message names, it works, in the same folder.
-    works(*train, "--train-head")
 
 
 def test_encoders_are_listed_by_name(works, refused):
@@ -776,19 +629,33 @@ def test_an_encoder_without_text_trains_with_the_heads_that_need_none(world, wor
 
 @pytest.mark.slow
 def test_rows_of_a_text_only_encoder(world, works, refused, tmp_path):
-    text, item, run = bert(tmp_path / "bert", 1284), world.images / "red" / "0.png", tmp_path / "run"
+    """Their map is saved: what a run's own names need no text encoder for, others and added classes do."""
+    text, item, run, new = (
+        bert(tmp_path / "bert", 1284),
+        world.images / "red" / "0.png",
+        tmp_path / "run",
+        tmp_path / "new",
+    )
     works("train", world.images, *world.fast(run), "--text", text)
     about = read_json(run / "recipe.json")["head"]
     assert (about["text"], about["text_map"]) == (text, [1284, 1280])
-    predict = ["predict", run, item]
+    predict, add = ["predict", run, item], ["classes", run, "add", "a cat on a lake", "--out", new]
     shutil.rmtree(tmp_path / "bert")
     works(*predict)  # Its own classes need no text encoder.
-    refused(text.removeprefix("text:"), *predict, "--classes", "a cat, a tree")
+    works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
+    for more in ([*predict, "--classes", "a cat, a tree"], add):
+        refused(text.removeprefix("text:"), *more)
     bert(tmp_path / "bert", 1284)
     _, err = works(*predict, "--classes", "a cat, a tree")
     assert re.search(r" 0\.\d\d ", prints(err, text))
     works("predict", item, "--text", text, "--classes", "a cat, a tree")
     refused("--text", *predict, "--text", text)
+    _, err = works(*add, "--sentence", "a cat", "--sentence", "a lake")
+    assert re.search(r" 0\.\d\d ", prints(err, text, "map"))
+    rows = load_run(new).encoder().encode_text(["a cat", "a lake"]).detach()
+    mean = torch.nn.functional.normalize(rows, dim=-1).mean(0)
+    added = load_run(new).model.head.weight[2].detach()
+    assert float(torch.cosine_similarity(added, mean, dim=0)) == pytest.approx(1, abs=1e-5)
 
 
 def test_profile_prints_the_paper_s_numbers(works, refused):
@@ -803,8 +670,6 @@ def test_profile_prints_the_paper_s_numbers(works, refused):
         assert [number for number in numbers if number not in out] == []
     refused("'ViT-B-17'", "profile", "openclip:ViT-B-17")
     refused(("224", "size", "336"), "profile", "openclip:ViT-B-16", "--size", 336)
-    refused(("--frames", "got 0"), "profile", "mini", "--frames", 0)
-    refused(("'maxi'", "mini:lite2", "timm:NAME"), "profile", "maxi")
 
 
 # --- templates and convolutions -------------------------------------------------------------------------------------
@@ -848,23 +713,19 @@ def test_a_learned_template(world, works, refused, tmp_path):
 
 
 @pytest.mark.slow
-def test_convolutions_inside_the_encoder(world, works, refused, tmp_path):
-    run, train = tmp_path / "run", ["train", world.videos, "--temporal"]
-    options = ["conv", "--conv-start", "identity", "--frames", "3", "--grad-checkpointing"]
-    works(*train, *options, *world.fast(run))
+def test_convolutions_inside_the_encoder(world, works, tmp_path):
+    run = tmp_path / "run"
+    options = ["--temporal", "conv", "--conv-start", "identity", "--frames", "3", "--grad-checkpointing"]
+    works("train", world.videos, *options, *world.fast(run))
     assert read_json(run / "recipe.json")["temporal"] == {"kind": "conv", "start": "identity"}
     works("eval", run, world.videos, "--frames", "5", *world.run_options())
     works("predict", run, world.videos / "red" / "0.mp4")
-    refused(("token-conv", "ViT"), *train, "token-conv", *world.fast(tmp_path / "x"))
-    refused("freeze_encoder", *train, "conv", "--freeze-encoder", *world.fast(tmp_path / "x"))
 
 
 def test_folders_of_frames_are_clips_where_a_template_says_so(world, works, refused, tmp_path):
     folder, template = tmp_path / "frames", "img_{:03d}.png"
     for clip in ("one", "two"):
-        (folder / clip).mkdir(parents=True)
-        for i in range(4):
-            Image.fromarray(picture("red", i)).save(folder / clip / template.format(i + 1))
+        write_frames(folder / clip / template, "red", 4)
     options = ("--workers", 0, "--json", "--frame-template")
     for named, clips in ((folder, ("one", "two")), (folder / "one", ("one",))):
         entries = json.loads(works("predict", world.run, named, *options, template)[0])
@@ -877,19 +738,6 @@ def test_processes_that_were_not_started_by_torchrun_are_an_error(world, refused
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     refused(("WORLD_SIZE", 2, "LOCAL_RANK"), "train", world.images, "--out", world.root / "none")
-    assert not (world.root / "none").exists()
-
-
-@pytest.mark.slow
-def test_what_speeds_an_encoder_up_needs_one_that_is_trained(world, refused) -> None:
-    train = ["train", world.images, *world.fast(world.root / "none")]
-    for parts, *more in (
-        (("compile", "freeze_encoder"), "--freeze-encoder", "--compile"),
-        (("EfficientNet", "patch_dropout"), "--patch-dropout", "0.5"),
-        (("patch_dropout", "1.0"), "--patch-dropout", "1.0"),
-        ("shard", "--shard", "fsdp"),
-    ):
-        refused(parts, *train, *more)
     assert not (world.root / "none").exists()
 
 

@@ -4,16 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from made import pictures, write_image, write_video
+from made import write_image, write_video
 from texthead import cli
-
-
-def picture(colour: str, seed: int) -> np.ndarray:
-    """Return a 48x48 picture of one colour."""
-    return pictures(colour, 1, seed)[0]
 
 
 def video(path: Path, colour: str, seed: int = 0, frames: int = 6) -> Path:

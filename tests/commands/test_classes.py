@@ -2,22 +2,17 @@
 
 import csv
 import io
-import itertools
 import json
-import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from made import write_image
 from messages import prints
-from text_models import bert
 from texthead import cli, predict
 from texthead.runs.run import load_run
+from worlds import images
 
 LABELS = ("blue", "green", "red")
 
@@ -25,10 +20,7 @@ LABELS = ("blue", "green", "red")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five pictures of each colour in class folders."""
-    folder = tmp_path_factory.mktemp("classes") / "data"
-    for label, i in itertools.product(LABELS, range(5)):
-        write_image(folder / label / f"{i}.png", label, seed=i)
-    return folder
+    return images(tmp_path_factory.mktemp("classes"), list(LABELS), 5)
 
 
 def train(data: Path, out: Path, *options: str) -> Path:
@@ -40,13 +32,12 @@ def train(data: Path, out: Path, *options: str) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run with a frozen text head that finds the colours, one with a trained one, and a linear one."""
+    """A run with a frozen text head that finds the colours, and one with a trained one."""
     root = tmp_path_factory.mktemp("runs")
     rates = ["--epochs", "4", "--warmup", "1"]
     return {
         "text": train(data, root / "text", *rates),
         "trained": train(data, root / "trained", "--freeze-encoder", "--train-head"),
-        "linear": train(data, root / "linear", "--freeze-encoder", "--head", "linear"),
     }
 
 
@@ -55,17 +46,9 @@ def run(trained: dict[str, Path]) -> Path:
     return trained["text"]
 
 
-@pytest.fixture
-def works(say: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
-    """Runs a command that must work: standard output and standard error."""
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> tuple[str, str]:
-        code, out, err = say(*arguments)
-        assert code == 0, err
-        return out, err
-
-    return run
 
 
 @pytest.fixture
@@ -118,9 +101,6 @@ def test_every_edit_from_start_to_end(run, data, works, edit):
 
     new, out, _ = edit(new, "rename", "archery", "shooting", "--encode", "--template", "a photo of {}")
     prints(out, "'archery'", "'shooting'", "'a photo of shooting'")
-    anew = predicted(works, new, path)
-    assert odds(anew, "bow", "blue") == pytest.approx(odds(renamed, "bow", "blue"), abs=1e-3)
-    assert abs(odds(anew, "shooting", "blue") - odds(renamed, "archery", "blue")) > 1e-3
 
     new, out, _ = edit(new, "merge", "blue", "green", "--into", "cold")
     prints(out, "'blue', 'green'", "'cold'", 6)
@@ -129,7 +109,6 @@ def test_every_edit_from_start_to_end(run, data, works, edit):
     prints(out, "'bow', 'a boat'", 4)
     last = predicted(works, new, path)
     assert set(last) == {"crimson", "shooting", "a_kite", "cold"}
-    assert odds(last, "crimson", "a_kite") == pytest.approx(odds(added, "red", "a_kite"), abs=1e-3)
 
     out, _ = works("classes", new, "list")
     assert [line.split("│")[2].strip() for line in out.splitlines() if line.startswith("│")] == [
@@ -155,11 +134,15 @@ def test_classes_from_a_file(run, edit, tmp_path, wrong):
     new, _, _ = edit(run, "add", "--from", tmp_path / "more.json", "--template", "a photo of {}")
     (tmp_path / "names.txt").write_text("null\n[x]\n1: 2\n")
     new, _, _ = edit(new, "add", "--from", tmp_path / "names.txt", "--names", "verbatim")
+    # What YAML would read as other values are names, typed too.
+    new, _, _ = edit(new, "add", "1", "true")
+    new, _, _ = edit(new, "rename", "1", "2.0")
+    new, _, _ = edit(new, "remove", "null")
     prompts = {c["label"]: c["prompt"] for c in json.loads((new / "classes.json").read_text())["classes"]}
     assert prompts == {
         "blue": "blue", "green": "green", "red": "red",
         "archery": ["a bow", "an archer"], "a_kite": "a photo of a kite", "boat": "a ship",
-        "null": "null", "[x]": "[x]", "1: 2": "1: 2",
+        "[x]": "[x]", "1: 2": "1: 2", "2.0": "1", "true": "true",
     }  # fmt: skip
     assert load_run(new).labels == tuple(prompts)
     none = tmp_path / "none"
@@ -167,14 +150,6 @@ def test_classes_from_a_file(run, edit, tmp_path, wrong):
     (tmp_path / "x.json").write_text("[]")
     assert "x.json" in wrong("classes", new, "add", "--from", tmp_path / "x.json", "--out", none)
     assert not none.exists()
-
-
-@pytest.mark.slow
-def test_names_that_yaml_would_read_are_names(run, edit):
-    new, _, _ = edit(run, "add", "null", "1", "[x]", "true")
-    new, _, _ = edit(new, "rename", "1", "2.0")
-    new, _, _ = edit(new, "remove", "null")
-    assert load_run(new).labels == (*LABELS, "2.0", "[x]", "true")
 
 
 # --- heads that are not frozen text ------------------------------------------------------------------------------------
@@ -186,34 +161,6 @@ def test_a_trained_head_takes_a_text_row_with_a_note(trained, data, works, edit)
     out, _ = works("classes", new, "list")
     assert out.count("text, trained") == 3
     assert "a kite" in predicted(works, new, data / "red" / "0.png")
-
-
-def test_a_linear_head_is_renamed_and_cut_and_no_more(trained, works, wrong, edit, tmp_path):
-    run = trained["linear"]
-    for more in (["add", "a kite"], ["rename", "red", "crimson", "--encode"], ["merge", "red", "blue", "--into", "x"]):
-        assert "linear" in wrong("classes", run, *more, "--out", tmp_path / "none")
-    new, _, _ = edit(run, "rename", "red", "crimson")
-    new, _, _ = edit(new, "remove", "blue")
-    assert load_run(new).labels == ("green", "crimson")
-    assert json.loads(works("classes", new, "list", "--json")[0])["classes"][1] == {
-        "label": "crimson", "name": "crimson", "prompt": None, "row": "trained",
-    }  # fmt: skip
-
-
-@pytest.mark.slow
-def test_the_loss_of_a_saved_map_is_printed(data, wrong, edit, tmp_path):
-    text = bert(tmp_path / "bert", 1284)
-    run = train(data, tmp_path / "run", "--freeze-encoder", "--train-head", "--text", text)
-    new, _, err = edit(run, "add", "a cat on a lake", "--sentence", "a cat", "--sentence", "a lake")
-    assert re.search(r" 0\.\d\d ", prints(err, text, "map"))
-    rows = load_run(new).encoder().encode_text(["a cat", "a lake"]).detach()
-    mean = torch.nn.functional.normalize(rows, dim=-1).mean(0)
-    assert float(torch.cosine_similarity(load_run(new).model.head.weight[3].detach(), mean, dim=0)) == pytest.approx(
-        1, abs=1e-5
-    )
-    shutil.rmtree(tmp_path / "bert")
-    assert str(tmp_path / "bert") in wrong("classes", new, "add", "a dog", "--out", tmp_path / "none")
-    edit(new, "rename", "red", "crimson")
 
 
 # --- what other commands make of it ----------------------------------------------------------------------------------
@@ -260,22 +207,13 @@ def test_an_edited_run_is_scored_on_data_with_its_names(run, data, works, wrong,
     other = relabelled(data, {"red": "a kite"}, tmp_path / "none.csv")
     _, out, _ = score(works, none, other, tmp_path / "4.csv", "--split", "train")
     assert "logistic probe" not in out, "no class that is left has a training item"
-    # Other names are other rows.
-    assert score(works, none, data, tmp_path / "5.csv", "--zero-shot")[0][2][0] == "red"
-
-
-def test_an_edited_run_is_not_resumed(run, data, edit, wrong):
-    new, _, _ = edit(run, "rename", "red", "crimson")
-    assert "edited" in wrong("train", data, "--out", new, "--resume")
-    assert load_run(new).labels == ("blue", "green", "crimson")
 
 
 @pytest.mark.slow
 def test_several_sentences_a_class_wherever_classes_are_named(run, data, works, wrong, tmp_path):
-    path, own, none = tmp_path / "classes.json", tmp_path / "own.json", tmp_path / "none.json"
+    path, own = tmp_path / "classes.json", tmp_path / "own.json"
     path.write_text('{"red": ["something red", "a red wall"], "blue": "a blue wall", "green": null}')
     own.write_text('{"red": "a red wall", "blue": ["x"]}')
-    none.write_text('{"a": []}')
     item, quick = data / "red" / "0.png", ["--workers", 0]
     found = json.loads(works("predict", item, "--classes", path, "--json", *quick)[0])[0]["top"]
     assert {each["name"] for each in found} == {*LABELS}
@@ -290,15 +228,10 @@ def test_several_sentences_a_class_wherever_classes_are_named(run, data, works, 
     assert len(rows) == 3
     prints(err, "red: 'something red', 'a red wall'; blue: 'a blue wall'")
     assert "zero-shot" in out
-    out, err = works("head", path)
-    prints(out, 3, 1280, "text")
-    assert "red: 'something red', 'a red wall'" in err
     assert "normal" in wrong("head", path, "--init", "normal")
-    for command in (["predict", item], ["predict", run, item], ["eval", run, data]):
+    for command in (["predict", run, item], ["eval", run, data]):
         assert "template 'a {}'" in wrong(*command, "--classes", own, "--template", "a {}", *quick)
     assert "template 'a {}'" in wrong("head", own, "--template", "a {}")
-    for command in (["predict", item, "--classes"], ["head"]):
-        assert "[]" in wrong(*command, none)
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
@@ -315,12 +248,8 @@ def test_several_sentences_a_class_wherever_classes_are_named(run, data, works, 
         (["add", "--from", "y.txt", "--sentence", "z"], "--sentence"),
         (["add", "x", "y", "--sentence", "z"], "--sentence"),
         (["add", "x", "--sentence", "z", "--template", "a {}"], "template 'a {}'"),
-        (["add", "red"], "'red'"),
-        (["add", "Red", "--sentence", "a red wall"], "'red' and 'Red'"),
         (["rename", "red"], "NEW"),
-        (["rename", "red", "red"], "'red'"),
         (["rename", "red", "x", "--template", "a {}"], "--encode"),
-        (["rename", "red", "x", "--sentence", "y", "--template", "a {}"], "template 'a {}'"),
         (["remove"], "NAME"),
         (["remove", "gren"], "'green'"),
         (["merge", "red", "blue"], "--into"),
@@ -334,10 +263,9 @@ def test_mistakes_are_one_line_and_write_nothing(run, wrong, tmp_path, arguments
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("action", [["add", "x"], ["rename", "red", "x"], ["remove", "red"]])
-def test_an_edit_needs_a_folder_of_its_own(run, wrong, action):
-    assert "--out" in wrong("classes", run, *action)
-    assert str(run) in wrong("classes", run, *action, "--out", run)
+def test_an_edit_needs_a_folder_of_its_own(run, wrong):
+    assert "--out" in wrong("classes", run, "remove", "red")
+    assert str(run) in wrong("classes", run, "remove", "red", "--out", run)
 
 
 def test_no_action_and_no_run(trained, say, wrong, data):

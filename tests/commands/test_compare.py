@@ -52,7 +52,9 @@ def test_frames_apart_can_be_put_together_again():
 
 
 @pytest.mark.slow
-def test_pictures_from_the_table_to_a_run_that_predicts(images, compare, works, tmp_path):
+def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
+    images, compare, works, refused, cache, tmp_path, monkeypatch
+):
     run = tmp_path / "run"
     out, err = compare(images, "--choose", "--out", run)
     prints(err, 15, 3, 12, "test")
@@ -95,27 +97,19 @@ def test_pictures_from_the_table_to_a_run_that_predicts(images, compare, works, 
     assert [cell.strip() for cell in table[1].split("┃")[1:-1]] == ["method", "cross-validated", "test"]
     assert "red" in works("predict", run, images.parent / "red7.png", "--workers", 0)[0]
 
-
-@pytest.mark.slow
-def test_a_run_of_a_probe_is_scored_edited_and_given_other_names(
-    images, compare, works, refused, cache, tmp_path, monkeypatch
-):
+    head = loaded.model.head
+    assert head.kind == "tuned projection"
     monkeypatch.setenv("COLUMNS", "120")  # Room for the method's name in one line.
-    run = tmp_path / "run"
-    compare(images, "--choose", "--out", run)
-    before = th.load_run(run)
-    assert before.model.head.kind == "tuned projection"
     assert "tuned projection" in works("eval", run, images, "--cache", cache, "--workers", 0)[0]
     works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
     works("classes", tmp_path / "renamed", "remove", "green", "--out", tmp_path / "cut")
     after = th.load_run(tmp_path / "cut")
     assert after.labels == ("blue", "crimson")
-    assert torch.equal(after.model.head.weight, before.model.head.weight[[0, 2]])
-    assert torch.equal(after.model.head.bias, before.model.head.bias[[0, 2]])
+    assert torch.equal(after.model.head.weight, head.weight[[0, 2]])
+    assert torch.equal(after.model.head.bias, head.bias[[0, 2]])
     refused("text", "classes", run, "add", "a tie", "--out", tmp_path / "none")
     refused("linear", "classes", run, "merge", "blue", "red", "--into", "colour", "--out", tmp_path / "none")
-    other = after.with_classes(["a tree", "a house"])
-    assert torch.equal(other.model.head.center, before.model.head.center)
+    assert torch.equal(after.with_classes(["a tree", "a house"]).model.head.center, head.center)
 
 
 @pytest.mark.slow

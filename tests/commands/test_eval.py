@@ -76,18 +76,7 @@ def test_items_that_were_trained_on_are_counted(trained, works):
     assert "note: " not in err
 
 
-@pytest.mark.slow
-def test_other_classes_keep_center_and_scale(world):
-    run = load_run(world.run)
-    old = run.model.head
-    head = run.with_classes(["x", "y", "z"], names=["a lake", "a tree", "a dog"]).model.head
-    assert run.model.head is old
-    assert head.names == ("x", "y", "z")
-    assert torch.equal(head.center, old.center)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
-    assert float(head.scale) == pytest.approx(float(old.scale))  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
-
-
-@pytest.mark.parametrize(("classes", "more"), [(10, 0), (11, 1), (14, 4)])
+@pytest.mark.parametrize(("classes", "more"), [(10, 0), (11, 1)])
 def test_more_confused_pairs_than_are_shown_are_counted(classes, more, capsys):
     names = tuple(f"class {i}" for i in range(classes))
     # Each is mistaken for the next.

@@ -67,6 +67,9 @@ def test_json_csv_and_subtitles_hold_the_same(world, timeline, tmp_path):
     content = json.loads(out)
     assert (content["video"], content["seconds"]) == (str(world / "a.mkv"), 6.0)
     assert (content["window"], content["rate"]) == (0.5, 10.0)
+    # Without a calibration nothing is said of one.
+    assert not {"temperature", "threshold", "none_of_these"} & set(content)
+    assert "note: " not in err
     rows = csv.DictReader(io.StringIO(timeline("run", *SHORT, "--csv")[0]))
     events = [(event["name"], event["start"], event["end"]) for event in content["events"]]
     assert [(row["name"], float(row["start"]), float(row["end"])) for row in rows] == events
@@ -170,12 +173,6 @@ def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_pa
     assert sorted(rows[1:], key=lambda row: float(row[0])) == [list(csv_row(event)) for event in expected]
 
 
-def test_a_run_without_calibration_prints_nothing_of_one(timeline):
-    out, err = timeline("run", *SHORT, "--json")
-    assert not {"temperature", "threshold", "none_of_these"} & set(json.loads(out))
-    assert "note: " not in err
-
-
 def test_no_event_for_a_threshold_or_after_a_temperature_is_explained(world, timeline):
     run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
     out, err = timeline(run, *SHORT)
@@ -220,7 +217,6 @@ def test_names_that_do_not_go_together(world, refused):
     for parts, *arguments in (
         ("VIDEO",),
         (run, run),
-        (run, run, run),
         ("classes", video),
         (2, run, video, video),
         ((video, "recipe.json"), video, video),
@@ -243,13 +239,6 @@ def test_places_that_cannot_be_written(world, refused, tmp_path):
         refused(("srt", place), "timeline", run, video, "--srt", place, volatile=[os.strerror(errno.EEXIST)])
     refused("overlay", "timeline", run, "-", "--overlay", tmp_path / "b.mp4")
     assert video.read_bytes()[:4] == b"\x1a\x45\xdf\xa3"
-
-
-def test_a_file_that_was_there_is_replaced_whole(timeline, tmp_path):
-    (tmp_path / "a.srt").write_text("as before")
-    timeline("run", *SHORT, "--srt", tmp_path / "a.srt")
-    assert (tmp_path / "a.srt").read_text().startswith("1\n00:00:00,000")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.srt"]
 
 
 def test_a_gap_of_hours_is_an_error(world, refused):

@@ -51,13 +51,6 @@ def test_without_gradio_the_command_names_the_remedy() -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, run: Path, refused) -> None:
-    (tmp_path / "recipe.json").write_bytes((run / "recipe.json").read_bytes())
-    refused("classes.json", "ui", tmp_path, "--port", 0)
-    refused("'abacus'", "ui", "--encoder", "abacus", "--port", 0)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("ends", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_the_end_leaves_nothing_and_another_host_is_warned_of(tmp_path: Path, run: Path, ends, code: int) -> None:
     command = [sys.executable, "-m", "texthead", "ui", str(run), "--port", "0", "--host", "0.0.0.0"]

@@ -1,6 +1,7 @@
 """The sound of a video is copied into its overlay where .mp4 can hold it, and heard when it was."""
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -145,51 +146,47 @@ def test_the_first_of_several_is_taken_and_it_is_said(tmp_path: Path):
         assert (len(container.streams.video), len(container.streams.audio)) == (1, 1)
 
 
-def test_a_gap_in_the_sound_stays_a_gap(tmp_path: Path):
-    """What was between 0.2 and 0.8 s is lost; the tone at 1 s is heard at 1 s."""
-    whole, source = write_heard(tmp_path / "whole.mkv", "aac"), tmp_path / "a.mkv"
+def changed(folder: Path, change: Callable[[av.Packet, float], bool]) -> Path:
+    """Copy the packets of a video that is heard; those of its sound go through `change`, which says whether to keep
+    them, with their seconds."""
+    whole, source = write_heard(folder / "whole.mkv", "aac"), folder / "a.mkv"
     with av.open(str(whole)) as read, av.open(str(source), "w") as written:
         streams = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
-        for packet in read.demux():
-            if not packet.size or (packet.stream.type == "audio" and 0.2 < packet.pts * packet.time_base < 0.8):
-                continue
-            packet.stream = streams[packet.stream.index]
-            written.mux(packet)
+        for packet in (packet for packet in read.demux() if packet.size):
+            if packet.stream.type == "video" or change(packet, float(packet.pts * packet.time_base)):
+                packet.stream = streams[packet.stream.index]
+                written.mux(packet)
+    return source
+
+
+def test_a_gap_in_the_sound_stays_a_gap(tmp_path: Path):
+    """What was between 0.2 and 0.8 s is lost; the tone at 1 s is heard at 1 s."""
+    source = changed(tmp_path, lambda _, seconds: not 0.2 < seconds < 0.8)
     assert tone(overlaid(source)[0])[1:] == pytest.approx((0.0, 1.0), abs=0.06)
 
 
-def test_a_pause_is_silent_and_a_wrong_time_is_left_out(tmp_path: Path):
+def delay(packet: av.Packet, seconds: float) -> bool:
     """Behind the tone the sound pauses for 50 s; the last packets claim to be hours later."""
-    whole, source = write_heard(tmp_path / "whole.mkv", "aac"), tmp_path / "a.mkv"
-    with av.open(str(whole)) as read, av.open(str(source), "w") as written:
-        streams = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
-        for packet in (packet for packet in read.demux() if packet.size):
-            seconds = float(packet.pts * packet.time_base)
-            if packet.stream.type == "audio" and seconds > 2.2:
-                late = round((50 if seconds < 2.8 else 9000) / packet.time_base)
-                packet.pts, packet.dts = packet.pts + late, packet.dts + late
-            packet.stream = streams[packet.stream.index]
-            written.mux(packet)
-    out, note = overlaid(source)
+    if seconds > 2.2:
+        late = round((50 if seconds < 2.8 else 9000) / packet.time_base)
+        packet.pts, packet.dts = packet.pts + late, packet.dts + late
+    return True
+
+
+def jump(packet: av.Packet, seconds: float) -> bool:
+    """One packet before the tone claims to be 0.2 s later, so those behind it come too early."""
+    if 0.5 < seconds < 0.52:
+        packet.pts += round(0.2 / packet.time_base)
+    return True
+
+
+@pytest.mark.parametrize(("change", "whole"), [(delay, 52.8), (jump, 3.0)])
+def test_a_pause_is_silent_and_wrong_times_are_left_out(tmp_path: Path, change: Callable, whole: float):
+    out, note = overlaid(changed(tmp_path, change))
     prints(note or "", "damaged", volatile=re.findall(r"\d+(?= damaged)", note or ""))
     assert tone(out)[1:] == pytest.approx((0.0, 1.0), abs=0.06)
     with av.open(str(out)) as container:
-        assert (container.duration or 0) / av.time_base == pytest.approx(52.8, abs=0.2)
-
-
-def test_packets_out_of_order_are_left_out(tmp_path: Path):
-    """One packet before the tone claims to be 0.2 s later, so those behind it come too early."""
-    whole, source = write_heard(tmp_path / "whole.mkv", "aac"), tmp_path / "a.mkv"
-    with av.open(str(whole)) as read, av.open(str(source), "w") as written:
-        streams = {stream.index: written.add_stream_from_template(stream) for stream in read.streams}
-        for packet in (packet for packet in read.demux() if packet.size):
-            if packet.stream.type == "audio" and 0.5 < packet.pts * packet.time_base < 0.52:
-                packet.pts += round(0.2 / packet.time_base)
-            packet.stream = streams[packet.stream.index]
-            written.mux(packet)
-    out, note = overlaid(source)
-    prints(note or "", "damaged", volatile=re.findall(r"\d+(?= damaged)", note or ""))
-    assert tone(out)[1:] == pytest.approx((0.0, 1.0), abs=0.06)
+        assert (container.duration or 0) / av.time_base == pytest.approx(whole, abs=0.2)
 
 
 def test_a_video_without_sound_has_none(tmp_path: Path):

@@ -6,17 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from made import calibrate_run, noise, sound, write_broken, write_image, write_small_run, write_video
+from made import calibrate_run, noise, sound, write_broken, write_image, write_small_run, write_untrained, write_video
 from messages import prints, refuses
 from texthead.encoders.load import load_encoder
-from texthead.errors import DataError, MediaError, RunError, TextheadError
-from texthead.features.views import own_pixels
+from texthead.errors import DataError, MediaError, TextheadError
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.formats import json_entry
-from texthead.recipes import Recipe
-from texthead.runs.folder import write_run
 from texthead.web.answers import About, Answerer, Limits, Question, Source, measured
 
 NAMES = ("a red thing", "a lake", "a tree")
@@ -61,9 +58,7 @@ def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_
 def test_notes_on_typed_names_list_what_the_run_loses(tmp_path: Path) -> None:
     visual = load_encoder("mini").visual
     model = Recognizer(visual, MeanPool(), FrozenHead(noise(2, visual.spec.dim), names=["a", "b"], kind="normal"))
-    split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
-    write_run(tmp_path / "run", model, Recipe(name="test", frames=1), own_pixels(visual.spec), ["a", "b"], split)
-    run = calibrate_run(tmp_path / "run", temperature=2.0, threshold=0.5)
+    run = calibrate_run(write_untrained(tmp_path / "run", model), temperature=2.0, threshold=0.5)
     image = write_image(tmp_path / "red.png", "red")
     answerer = Answerer(Source(run=str(run), device="cpu"), Limits())
     own, typed = answerer(Question(image)), answerer(Question(image, NAMES))
@@ -142,8 +137,3 @@ def test_the_last_names_are_kept(zero_shot: Answerer) -> None:
     first = zero_shot.model(NAMES)
     assert zero_shot.model(NAMES) is first
     assert zero_shot.model(NAMES[:2]) is not first
-
-
-def test_a_missing_run_is_an_error_at_once(tmp_path: Path) -> None:
-    with refuses(RunError, tmp_path):
-        Answerer(Source(run=str(tmp_path)), Limits())
