@@ -259,10 +259,11 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
 
 def test_giant_pictures_are_refused_by_their_claim_and_by_the_decoder(tmp_path, monkeypatch):
     path, image = x264(tmp_path / "a.mp4"), save_picture(tmp_path / "a.png", scene(1)[0])
-    for read, (name, limit) in itertools.product((path, image), (("MAX_SIDE", 50), ("MAX_PIXELS", 1000))):
-        with monkeypatch.context() as patch, refuses(MediaError, read, "64x48", limit):
+    claims = (("MAX_SIDE", 50), ("MAX_PIXELS", 1000), ("MAX_RATIO", 1))
+    for file, (name, limit) in itertools.product((path, image), claims):
+        with monkeypatch.context() as patch, refuses(MediaError, file, "64x48", limit):
             patch.setattr(limits, name, limit)
-            open_media(read)
+            open_media(file)
     # A picture may also grow in mid-stream, where nothing was claimed beforehand.
     monkeypatch.setattr(video_stream, "MAX_PIXELS", 1000)
     for module in (videos, video_stream):
