@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from made import sound, write_broken, write_frames, write_image, write_video
+from made import sound, write_broken, write_frames, write_image
 from media_files import damage, encode, lossless, scene, truncate, turn, x264
 from messages import prints
 from texthead.doctor.facts import Facts, bytes_missing, facts_asked, facts_of, uneven_part
@@ -50,6 +50,7 @@ def test_a_thumbnail_is_a_small_jpeg_of_a_frame_in_the_middle(plain: Path, fault
         assert image.size == (96, 29)
         assert np.asarray(image).mean() == pytest.approx(80, abs=6)
     folder = facts_of(write_frames(tmp_path / "f" / "{:05d}.png", "blue"), thumbnail=True)
+    assert (folder.fault, folder.frames, folder.width, folder.height) == (None, 6, 48, 48)
     with PIL.Image.open(io.BytesIO(folder.thumbnail), formats=("JPEG",)) as image:
         assert image.size == (48, 48)
     # Of what is thin as a line something is left.
@@ -79,13 +80,10 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[str, st
         damaged: ("damaged", "", True),
         empty: ("empty", "0 bytes", False),
         write_broken(folder / "text.mp4"): ("unreadable", "", False),
-        write_broken(folder / "text.jpg"): ("unreadable", "", False),
         sound(folder / "sound.mp4"): ("sound only", "", False),
         folder / "nowhere.mp4": ("missing", "", False),
-        folder / "nowhere.jpg": ("missing", "", False),
         frames: ("unreadable", "003.png", True),
         sizes: ("changing size", "48x48 to 20x20", True),
-        folder / "none" / "{:03d}.png": ("unreadable", "", False),
     }
 
 
@@ -160,15 +158,6 @@ def test_the_hash_survives_another_size_and_quality_but_no_other_picture(tmp_pat
     assert len(a) == 1024
     assert (a != b).mean() < 0.08
     assert (a != c).mean() > 0.3
-
-
-def test_a_folder_of_frames_has_the_facts_of_the_video(tmp_path: Path) -> None:
-    folder = facts_of(write_frames(tmp_path / "f" / "{:05d}.png", "blue"))
-    video = facts_of(write_video(tmp_path / "v.mp4", "blue"))
-    assert (folder.frames, folder.width, folder.height) == (video.frames, video.width, video.height) == (6, 48, 48)
-    assert folder.look is not None
-    assert video.look is not None
-    assert folder.look.motion == pytest.approx(video.look.motion, rel=0.2)
 
 
 # ---- the shared folder

@@ -120,6 +120,7 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
     images = table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20)
     assert overview((IMAGE, "a", None)).whole.splits == {"none": 1}
     assert (images.headers, images.rows[1], images.legend) == (["class", "items"], ["a", "1"], "")
+    assert [row[0] for row in table(overview((VIDEO, "a", None)), 20).rows] == ["a"], "of one class no row of all"
     wide = replace(VIDEO, path=Path("w.mp4"), width=128)
     full = table(overview((VIDEO, "a", "train"), (wide, "a", "train"), (IMAGE, "b", None)), 20)
     assert full.headers == ["class", "train", "none", "kinds", "frames", "seconds", "size"]
@@ -130,10 +131,6 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
         ["b", "0", "1", "1 image", "1", "-", "64x48"],
     ]
     prints(full.legend, "frames, seconds", "median", "size")
-
-
-def test_one_class_has_no_row_of_all() -> None:
-    assert [row[0] for row in table(overview((VIDEO, "a", None)), 20).rows] == ["a"]
 
 
 def test_of_many_classes_the_largest_and_the_smallest_are_rows() -> None:

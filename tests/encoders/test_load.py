@@ -7,8 +7,7 @@ import pytest
 
 from messages import prints, refuses
 from texthead.encoders.load import FORMS, known_encoders, load_encoder, spec_of, zero_shot_note
-from texthead.errors import DataError, EncoderError
-from texthead.models.head_rows import text_weights
+from texthead.errors import EncoderError
 
 
 @pytest.mark.parametrize("source", ["", "maxi", "mini:", "openclip", "openclip:", "hf:", "clip:ViT-B-16/openai"])
@@ -36,13 +35,6 @@ def test_the_table_of_the_docs_holds_the_forms():
     page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.split("\n\n")[1].splitlines()[2:]]
     assert re.findall(r"`(.+?)`", " ".join(rows)) == [*FORMS.split(", "), "PREFIX:..."]
-
-
-def test_text_weights_check_names_before_anything_is_loaded():
-    encoder = load_encoder("mini", keep_text=True)
-    with refuses(DataError, "'a'", 2):
-        text_weights(encoder, ["a", "a"], template="{}")
-    assert encoder._text is None
 
 
 def test_published_encoders_are_named_as_they_are_loaded():

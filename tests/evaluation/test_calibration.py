@@ -1,5 +1,6 @@
 """The fitted temperature is the likeliest one; threshold and label sets keep their promises."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -131,15 +132,7 @@ def test_nine_of_ten_draws_keep_the_worst_rate():
     assert 0.05 < limit < 0.1
 
 
-@pytest.mark.parametrize(
-    ("items", "level", "heat"),
-    # The rest take as long, and differ in these numbers alone.
-    [
-        pytest.param(*one, heat, marks=[pytest.mark.slow] * (row != column))
-        for row, one in enumerate([(9, 0.9), (40, 0.9), (99, 0.95), (60, 0.5)])
-        for column, heat in enumerate([0.3, 1.0, 3.0])
-    ],
-)
+@pytest.mark.parametrize(("items", "level", "heat"), [(9, 0.9, 0.3), (40, 0.9, 1.0), (99, 0.95, 3.0), (60, 0.5, 3.0)])
 def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
     """One further item a draw: the counts are binomial, and no more than one item in n + 1 above the promise."""
     draws, held = 3000, 0
@@ -179,8 +172,7 @@ def test_sets_need_items_and_labels_that_can_be_named():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fit", ["text", "probe"])
-def test_sets_and_threshold_hold_on_real_photos(shared: Path, fit: str):
+def test_sets_and_threshold_hold_on_real_photos(shared: Path):
     """Photos of clothing, halved at random ten times: what one half promises, the other keeps within chance."""
     data = th.read_dataset(shared / "image" / "clothing" / "images.csv")
     encoder = th.load_encoder("mini")
@@ -191,15 +183,12 @@ def test_sets_and_threshold_hold_on_real_photos(shared: Path, fit: str):
     rest = data.pick([i for i, item in enumerate(data.items) if item.split != "train"])
     features, others = (th.encode_items(encoder.visual, part, th.Protocol(1, size)) for part in (train, rest))
     targets = torch.tensor([names.index(label) for label in train.labels])
-    if fit == "text":
-        head = tuned_projection(th.text_rows(encoder, names), features, targets, names=names, scale=30.0)
-    else:
-        head = logistic_head(features, targets, names=names)
+    text = tuned_projection(th.text_rows(encoder, names), features, targets, names=names, scale=30.0)
     with torch.inference_mode():
-        scores = head(others)
+        both = [head(others) for head in (text, logistic_head(features, targets, names=names))]
     known = torch.tensor([label not in unknown for label in rest.labels])
     truth = torch.tensor([names.index(label) for label in rest.labels if label not in unknown])
-    for seed in range(10):
+    for scores, seed in itertools.product(both, range(10)):
         generator = torch.Generator().manual_seed(seed)
         one, two = torch.randperm(len(truth), generator=generator).tensor_split(2)
         made = calibration.calibrate(scores[known][one], truth[one])

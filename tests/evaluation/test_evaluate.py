@@ -110,13 +110,6 @@ def test_the_three_averages_are_what_they_are_called() -> None:
     assert torch.equal(default, average_views(features, head, pooling="features"))
 
 
-def test_a_certain_probability_stays_finite() -> None:
-    head = FrozenHead(torch.eye(3), names=NAMES, scale=1000.0)
-    scores = average_views(torch.eye(3)[:1].repeat(2, 1)[None], head, pooling="probabilities")
-    assert bool(scores.isfinite().all())
-    torch.testing.assert_close(scores.softmax(-1), torch.tensor([[1.0, 0.0, 0.0]]), rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("views", [Views(2, 3), Views(2, 3, "centre"), Views(1, 10), Views(3, 1, "dense")], ids=str)
 def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None:
     model = make_model(temporal=transformer())

@@ -43,13 +43,6 @@ def model(request) -> Recognizer:
     return Recognizer(FrameStatistics(), temporal, head()).eval()
 
 
-def test_shapes(model):
-    assert model(clips()).shape == (2, 3)
-    assert model.features(clips()).shape == (2, DIM)
-    assert model(clips(1, 1)).shape == (1, 3)
-    assert model(torch.randint(0, 256, (2, 4, 3, 8, 8), dtype=torch.uint8)).shape == (2, 3)
-
-
 def test_frames_are_encoded_in_one_call_and_stay_in_order(model):
     given = clips()
     features = model.visual(given.reshape(10, 3, 8, 12)).reshape(2, 5, DIM)
