@@ -770,15 +770,6 @@ def test_convolutions_inside_the_encoder_are_trained_and_read_back(data: Dataset
     assert not torch.allclose(evaluate(plain, val, Protocol(2, PIXELS)).scores, again.scores, atol=1e-3)
 
 
-def test_blocks_that_run_again_give_the_same_losses(data: Dataset, tmp_path: Path) -> None:
-    values = []
-    for again in (False, True):
-        model, recipe = convolved(grad_checkpointing=again)
-        values.append(losses(train(model, data, None, recipe, out=tmp_path / str(again))))
-        assert any(getattr(m, "grad_checkpointing", False) for m in model.visual.modules()) == again
-    assert values[0] == pytest.approx(values[1], rel=1e-3)
-
-
 def test_features_are_not_kept_of_frames_that_see_their_neighbours(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     model, _ = convolved()
     cache = FeatureCache(encoder_key(model.visual, PIXELS), tmp_path / "cache")
