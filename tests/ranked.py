@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from made import PIXELS, SMALL, SPEC, frames, noise, tiny_visual, write_video
+from made import PIXELS, SMALL, SPEC, noise, write_video
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.encoders.encoder import Encoder
@@ -23,7 +23,6 @@ from texthead.encoders.load import load_encoder
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
-from texthead.features.views import encode_items
 from texthead.models.heads import TrainableHead, text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -34,14 +33,13 @@ from texthead.parallel.distributed import (
     rank,
     ranks,
     same_as_first,
-    share,
     sum_gradients,
     sum_numbers,
     together,
 )
 from texthead.recipes import Recipe
 from texthead.training.execution import Callbacks, Execution, Shard
-from texthead.training.matching import Matching, matching_loss
+from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step
 from texthead.training.step import Trained, is_cut
 from texthead.training.train import train
@@ -95,45 +93,11 @@ def plain_model(*, temporal: bool = True, seed: int = 0) -> Recognizer:
     return make_model(head=head, temporal=None if temporal else MeanPool(), seed=seed)
 
 
-def gradients(*modules: nn.Module) -> dict[str, Tensor]:
-    named = (item for i, module in enumerate(modules) for item in module.named_parameters(prefix=str(i)))
-    return {name: p.grad for name, p in named if p.grad is not None}
-
-
 def weights(*modules: nn.Module) -> dict[str, Tensor]:
     return {f"{i}.{name}": t.clone() for i, module in enumerate(modules) for name, t in module.state_dict().items()}
 
 
 # --- matching
-
-
-def matched(
-    source: str, counts: tuple[int, ...], targets: str, online: bool, gather: bool
-) -> tuple[float, dict[str, Tensor]]:
-    """The loss of this process's part of a batch, and the gradients averaged over processes."""
-    clips, labels = frames(2 * sum(counts), 32, seed=1).unflatten(0, (-1, 2)), [0, 1, 1, 2, 0][: sum(counts)]
-    start = sum(counts[: rank()])
-    own = slice(start, start + counts[rank()])
-    model, encoder = pair(source)
-    objective = objective_for(encoder, online=online, targets=targets, gather=gather)
-    loss = objective(model, clips[own], torch.tensor(labels)[own])
-    loss.backward()
-    parameters = [*model.parameters(), *objective.parameters()]
-    sum_gradients(parameters)
-    for parameter in parameters:
-        if parameter.grad is not None:
-            parameter.grad /= ranks()
-    return loss.item(), gradients(model, objective)
-
-
-def loss_of_rows(video: Tensor, text: Tensor, labels: Tensor, targets: str, gather: bool) -> tuple[float, Tensor]:
-    """The loss of this process's rows, each process taking a share, and the gradient of its video rows."""
-    own = share(len(video), rank(), ranks())
-    rows = video[own].clone().requires_grad_(True)
-    loss = matching_loss(rows, text[own], labels[own], scale=5.0, targets=targets, gather=gather)
-    loss.backward()
-    assert rows.grad is not None
-    return loss.item(), rows.grad
 
 
 def trained_matching(
@@ -253,10 +217,6 @@ def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batc
 def evaluate_own(data: Dataset) -> None:
     """Evaluate this process's own part of the data, as no caller should."""
     evaluated(data.pick(range(rank(), len(data), ranks())))
-
-
-def encoded(data: Dataset) -> Tensor:
-    return encode_items(tiny_visual(), data, Protocol(2, PIXELS, Views(origin="centre")))
 
 
 # --- the parts

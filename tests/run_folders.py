@@ -38,6 +38,11 @@ def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
     (folder / name).write_text(json.dumps(value))
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return what the files of a folder hold, by their paths in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def write_media(folder: Path) -> Path:
     """Write ten videos and an image."""
     for i in range(10):

@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-import torch
-
 from made import disk_of, held_by_another, write_small_run
 from messages import refuses
+from run_folders import contents
 from texthead.data.dataset import Dataset
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.errors import RunError, TextheadError
@@ -62,28 +60,12 @@ def test_shards_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
         assert (tmp_path / "larger" / f"{name}.tar").read_bytes() == (tmp_path / "whole" / f"{name}.tar").read_bytes()
 
 
-def test_a_cache_on_a_full_disk(tmp_path: Path) -> None:
-    with disk_of(tmp_path / "disk", kilobytes=512) as disk:
-        cache, kept = FeatureCache("key", disk), 0
-        with refuses(TextheadError, disk / "key.sqlite", "disk") as caught:
-            for kept in range(1000):
-                cache.put(str(kept), 16, range(16), torch.full((16, 256), float(kept)))
-        assert "\n" not in str(caught.value)
-        assert kept > 5
-        cache.close()
-        again = FeatureCache("key", disk)
-        for number in range(kept):
-            assert torch.equal(again.get(str(number), range(16)), torch.full((16, 256), float(number)))
-        assert again.length(str(kept)) is None, "half of a file's rows is never kept"
-        again.close()
-
-
 def test_a_run_folder_that_is_read_only(data: Dataset, tmp_path: Path, wrong: Callable[..., str]) -> None:
     """It predicts; what would write to it is one line of an error and leaves it as it is."""
     with disk_of(tmp_path / "disk", kilobytes=4096) as disk:
         run = write_small_run(disk / "run")
         train(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5), out=disk / "begun")
-        before = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
+        before = contents(disk)
         with read_only(disk):
             assert len(predict(load_run(run), [data.items[0].path])) == 1
             for out in (disk / "begun", disk / "new"):
@@ -94,27 +76,10 @@ def test_a_run_folder_that_is_read_only(data: Dataset, tmp_path: Path, wrong: Ca
                 prepare(data, disk / "shards")
             with refuses(TextheadError, disk / "cache", "in cache", "TEXTHEAD_CACHE"):
                 FeatureCache("key", disk / "cache")
-        assert {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()} == before
+        assert contents(disk) == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["train", "resume", "prepare"])
-def test_a_folder_that_another_process_holds(
-    data: Dataset, tmp_path: Path, say: Callable[..., tuple[int, str, str]], wrong: Callable[..., str], command: str
-) -> None:
-    out = tmp_path / "run"
-    out.mkdir()
-    quick = ("--encoder", "mini", "--size", 32, "--workers", 0, "--baselines", "never", "--cache", tmp_path / "cache")
-    words = {
-        "train": ("train", data.source, "--out", out, *quick),
-        "resume": ("train", data.source, "--out", out, "--resume"),
-        "prepare": ("prepare", data.source, "--out", out),
-    }
-    if command == "resume":
-        assert say(*words["train"], "--epochs", 1, "--warmup", 0)[0] == 0
-    before = {path.name for path in out.iterdir()} | {".lock"}
-    with held_by_another(out):
-        line = wrong(*words[command])
-    assert str(out) in line
-    assert "process" in line
-    assert {path.name for path in out.iterdir()} == before
+def test_shards_that_another_process_writes(data: Dataset, tmp_path: Path) -> None:
+    with held_by_another(tmp_path), refuses(RunError, tmp_path):
+        prepare(data, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

@@ -168,14 +168,23 @@ def start(*words: object) -> subprocess.Popen:
     )
 
 
+@pytest.fixture(scope="module")
+def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], Path]:
+    """(words of a command, the run of two ranks that it made, none of them killed)."""
+    folder = tmp_path_factory.mktemp("whole")
+    words = ["train", data.source, "--encoder", "mini", "--size", 32, "--frames", 2, "--epochs", 8, "--batch", 4]
+    words += ["--workers", 2, "--baselines", "never", "--checkpoint-every", 1, "--cache", folder / "cache"]
+    with start(*words, "--out", folder / "run") as process:
+        assert process.wait(300) == 0
+    return words, folder / "run"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
-def test_one_of_two_ranks_that_is_killed_ends_the_job_and_it_goes_on(data: Dataset, tmp_path: Path, which: int) -> None:
-    words = ["train", data.source, "--encoder", "mini", "--size", 32, "--frames", 2, "--epochs", 8, "--batch", 4]
-    words += ["--workers", 2, "--baselines", "never", "--checkpoint-every", 1, "--cache", tmp_path / "cache"]
-    with start(*words, "--out", tmp_path / "whole") as process:
-        assert process.wait(300) == 0
-    out = tmp_path / "run"
+def test_one_of_two_ranks_that_is_killed_ends_the_job_and_it_goes_on(
+    data: Dataset, whole: tuple[list[object], Path], tmp_path: Path, which: int
+) -> None:
+    (words, expected), out = whole, tmp_path / "run"
     with start(*words, "--out", out) as process:
         while not (out / "state" / "last.json").is_file() and process.poll() is None:
             time.sleep(0.01)
@@ -191,4 +200,4 @@ def test_one_of_two_ranks_that_is_killed_ends_the_job_and_it_goes_on(data: Datas
     assert f"process {1 - which} of 2" in err or "SIGKILL" in err
     with start("train", data.source, "--out", out, "--resume", "--workers", 2) as process:
         assert process.wait(300) == 0
-    assert timeless(on_disk(out)) == timeless(on_disk(tmp_path / "whole"))
+    assert timeless(on_disk(out)) == timeless(on_disk(expected))

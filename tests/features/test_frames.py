@@ -26,7 +26,6 @@ from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import FrameFeatures, frame_features, readable
 from texthead.features.reading import Reading
 from texthead.media.open import open_media
-from training_runs import assert_same_weights, copied
 
 choose = functools.partial(evenly, most=4)
 
@@ -126,16 +125,6 @@ def test_many_small_batches_keep_every_file_in_its_place(
         assert isinstance(entry, FrameFeatures)
         (alone,) = read(visual, [path])
         torch.testing.assert_close(entry.features, alone, rtol=1e-5, atol=1e-5)
-
-
-def test_a_training_encoder_is_read_in_evaluation_mode_and_left_training(videos: list[Path]) -> None:
-    visual = tiny_visual()
-    (expected,), before = read(visual, videos[:1]), copied(visual)
-    visual.train()
-    (found,) = read(visual, videos[:1])
-    assert torch.equal(found, expected)
-    assert visual.training
-    assert_same_weights(visual.state_dict(), before)
 
 
 @pytest.mark.parametrize("reopen", [False, True])

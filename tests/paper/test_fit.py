@@ -60,12 +60,6 @@ def test_a_k_shot_row_sees_exactly_k_items_a_class_and_the_published_draw_more(p
     assert most > 1
 
 
-def test_zero_shots_train_nothing(place):
-    for head in ("text", "linear"):
-        found = result(replace(worlds.CLOTHING, k=0, head=head), place)
-        assert (found["steps"], found["rows_moved"]) == (0, False)
-
-
 def test_what_is_held_out_is_of_training_items_and_not_trained_on(place):
     whole = data.read("clothing", place)
     train, _, held = fit.chosen(replace(worlds.CLOTHING, score="held-out"), whole, 0)
@@ -105,9 +99,3 @@ def test_halves_are_the_published_ones():
         half = half_classes(10, seed)
         assert top1 == pytest.approx(100 * (len(half) - ({taken, other} <= {*half})) / len(half))
     assert {round(value) for value in found} == {80, 100}
-
-
-def test_smoke_needs_no_data_of_the_user(place):
-    for name in ("clothing", "airborne", "emoji", "shapes", "imagenet"):
-        assert data.has(name, place)
-    assert not data.has("clothing", Place("mini"))

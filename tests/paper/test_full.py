@@ -58,7 +58,6 @@ def test_lists_and_folders_are_read_with_their_names(place):
     "row",
     [
         worlds.KINETICS,
-        worlds.KINETICS_MEAN,
         replace(worlds.KINETICS_MEAN, scored="ucf101"),
         replace(worlds.KINETICS_MEAN, k=1, full_length=True),
         replace(worlds.IMAGENET, views=("1x1", "1x3")),

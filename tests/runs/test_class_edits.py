@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_image
 from messages import refuses
-from run_folders import RECIPE, changed, put
+from run_folders import RECIPE, changed, contents, put
 from text_models import bert, image_only
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.load import load_encoder
@@ -349,10 +349,6 @@ def test_items_of_removed_classes_are_not_scored_and_stay_known(folder, tmp_path
 
 
 # --- a folder of its own ---------------------------------------------------------------------------------------------
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_an_edit_is_a_new_run_and_the_old_one_stays(folder):
