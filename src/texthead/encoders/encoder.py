@@ -215,8 +215,8 @@ class Encoder:
         """Return the rows; raise EncoderError if they are not as long as the features."""
         if rows.shape[-1] != self.dim:
             raise EncoderError(
-                f"{self.source!r}: its text encoder gives rows of {rows.shape[-1]} numbers, its visual encoder features "
-                f"of {self.dim}: both must have one length"
+                f"{self.source!r}: its text encoder gives rows of {rows.shape[-1]} numbers, its visual encoder "
+                f"features of {self.dim}: both must have one length"
             )
         return rows
 
