@@ -13,7 +13,7 @@ InitKind = Literal["text", "normal", "orthogonal", "lda"]
 HeadKind = Literal[InitKind, "prompt", "linear", "cosine"]
 
 # What an encoder without text can train with.
-WITHOUT_TEXT = tuple(kind for kind in get_args(HeadKind) if kind not in ("text", "prompt"))
+WITHOUT_TEXT = ", ".join(kind for kind in get_args(HeadKind) if kind not in ("text", "prompt"))
 
 # Of a clip, and of its side in pixels: what is beyond is a mistake, or meant to take all memory.
 MOST_FRAMES = 1024

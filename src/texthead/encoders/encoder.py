@@ -187,7 +187,7 @@ class Encoder:
             EncoderError: there is none.
         """
         if self._load_text is None:
-            raise EncoderError(f"{self.source!r} has no text encoder: use head={' or '.join(WITHOUT_TEXT)}")
+            raise EncoderError(f"{self.source!r} has no text encoder: take another head: {WITHOUT_TEXT}")
         text = self._text or self._load_text()
         if self.keep_text:
             self._text = text

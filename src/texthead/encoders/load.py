@@ -134,7 +134,7 @@ def _call(module: EncoderModule | ModuleType, function: str, source: str, rest: 
             raise
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise EncoderError(
-            f"encoder {source!r}: {module.__name__}.{function} failed ({problem}): check {rest!r} or repair the package"
+            f"encoder {source!r}: its {function}({rest!r}) failed ({problem}): check the source or repair the package"
         ) from error
 
 
