@@ -128,7 +128,7 @@ def kill_a_worker(after: int) -> Callable[[int, int], None]:
 def test_a_killed_loader_worker_ends_training_and_the_run_can_be_resumed(data: Dataset, tmp_path: Path) -> None:
     recipe, out = replace(RECIPE, epochs=3), tmp_path / "run"
     expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole")
-    ends_in_time(calls(data, out, progress=kill_a_worker(after=14))["train"], "--resume")
+    ends_in_time(calls(data, out, progress=kill_a_worker(after=14))["train"], "resume")
     assert timeless(calls(data, out, resume=True)["train"]()) == timeless(expected)
 
 
