@@ -25,7 +25,7 @@ def macro(call: str, **values: object) -> str:
     source = '{% from "macros.html" import figures, number, table, tiles with context %}{{ CALL }}'.replace(
         "CALL", call
     )
-    return environment().from_string(source).render(sections=[], **values)
+    return environment("texthead.report").from_string(source).render(sections=[], **values)
 
 
 def test_blocks_appear_in_order():

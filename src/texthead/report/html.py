@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from texthead.errors import TextheadError
+from texthead.errors import TextheadError, listed
 from texthead.files import replacing
 
 if TYPE_CHECKING:
@@ -32,20 +32,20 @@ PHOTO_QUALITY = 85  # of JPEG, for figures that hold pictures
 
 def render(template: str, **values: object) -> str:
     """Return the page that a template of `report/templates` makes of the values."""
-    return environment().get_template(template).render(sections=[], **values)
+    return environment("texthead.report").get_template(template).render(sections=[], **values)
 
 
 @cache
-def environment() -> Environment:
-    """Return the environment of the templates: it escapes every value, and a name that is not given is an error."""
+def environment(package: str) -> Environment:
+    """Return the environment of a package's templates: it escapes every value, and a missing name is an error."""
     made = Environment(
-        loader=PackageLoader("texthead.report"),
+        loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["data_url"] = data_url
+    made.filters |= {"data_url": data_url, "listed": listed}
     return made
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -19,6 +18,7 @@ from texthead.prediction import events
 from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 from texthead.prediction.timeline import timeline_json
 from texthead.report.figures import COLOURS
+from texthead.report.html import environment
 from texthead.report.strips import lit
 from texthead.web.answers import About, Lit, Named, Timed
 
@@ -26,24 +26,8 @@ from texthead.web.answers import About, Lit, Named, Timed
 STEPS = 600
 
 
-def _listed(names: Sequence[str], most: int) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
-
-
-_templates = Environment(
-    loader=PackageLoader("texthead.web"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-_templates.filters["listed"] = _listed
-
-
 def _render(name: str, **values: object) -> str:
-    return _templates.get_template(f"{name}.html").render(values)
+    return environment("texthead.web").get_template(f"{name}.html").render(values)
 
 
 def heading_html(about: About) -> str:
