@@ -123,6 +123,16 @@ def test_every_block_has_a_language() -> None:
         assert set(fences[1::2]) <= {""}, path.name
 
 
+def test_the_tests_that_reliability_names_are_there() -> None:
+    text = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r'`(tests/[\w/]+\.py)(?:(?: -k |::)"?([\w ]+?)"?)?`', text)
+    assert len(named) > 30
+    for file, picked in named:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        for word in filter(None, re.split(" or | and ", picked)):
+            assert word in source, f"{file} -k {picked}"
+
+
 def test_commands_are_the_parser_s() -> None:
     assert (DOCS / "commands.md").read_text(encoding="utf-8") == page(), "make commands"
 
