@@ -399,8 +399,8 @@ def test_one_endless_line(tmp_path: Path, byte: bytes) -> None:
     fails_cheaply(lambda: read_dataset(manifest), "a.csv")
     fails_cheaply(lambda: read_labels(manifest), "a.csv")
     fails_cheaply(lambda: read_dataset(text, labels=labels), "a.txt")
-    fails_cheaply(lambda: list(_listed(manifest)), "a.csv")
-    fails_cheaply(lambda: list(_listed(text)), "a.txt")
+    fails_cheaply(lambda: list(_listed(manifest)()), "a.csv")
+    fails_cheaply(lambda: list(_listed(text)()), "a.txt")
 
 
 BOMB = "template: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
