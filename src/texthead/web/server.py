@@ -82,8 +82,16 @@ def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[st
     """Answer until interrupted; calls `ready` with the page's address."""
     import uvicorn
 
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listening.getsockname()[1]}"
+
     class Quiet(uvicorn.Server):
-        """A server that does not report the connections it cuts at the end."""
+        """A server that tells its address once signals end it, and does not report the connections it cuts then."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if not self.should_exit:
+                ready(address)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
@@ -91,8 +99,6 @@ def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[st
 
     # Who connects from now on waits until the server has started.
     listening.listen()
-    shown = f"[{host}]" if ":" in host else host
-    ready(f"http://{shown}:{listening.getsockname()[1]}")
     # Pages hold a connection open, on which nothing more will come.
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
     Quiet(config).run(sockets=[listening])
