@@ -603,7 +603,22 @@ def test_runs_that_do_not_fit(world, refused, tmp_path):
     assert {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()} == before
     refused((new, "resume"), "train", world.images, *world.fast(new), "--resume")
     assert not new.exists()
-    refused(new, "eval", new, world.images)
+
+
+@pytest.mark.parametrize(
+    "command", ["calibrate", "classes", "eval", "export", "predict", "predict --manifest", "report", "timeline", "ui"]
+)
+def test_a_run_that_is_not_there(world, refused, tmp_path, command):
+    gone, data = tmp_path / "gone", world.images
+    more = {
+        "classes": ["list"],
+        "export": ["--out", tmp_path / "out"],
+        "predict --manifest": [data, "--out", tmp_path / "out", "--classes", "a, b"],
+        "report": [],
+        "ui": [],
+    }.get(command, [data])
+    name, *option = command.split()
+    assert "recipe.json" not in refused((gone, "does not exist"), name, gone, *option, *more)
 
 
 def test_encoders_are_listed_by_name(works, refused):
