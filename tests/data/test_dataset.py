@@ -227,6 +227,12 @@ def test_known_columns_are_known_in_any_case(tmp_path):
         assert [item.split for item in dataset.items] == ["train", "test"]
         assert dataset.items[0].extra == (("Camera", "one"),)
 
+@pytest.mark.parametrize("names", [["a.mp4", "b.png"], ["train/a.mp4", "val/b.png", "notes.txt"]])
+def test_unsorted_files(tmp_path, names):
+    with refuses(DataError, tmp_path, "its 2", names[0], "path,label"):
+        read_dataset(touch(tmp_path, *names))
+
+
 
 def test_one_manifest_beside_class_folders_is_read_and_noted_two_are_refused(tmp_path):
     root = touch(tmp_path, "run/a.mp4", "run/b.mp4")

@@ -225,6 +225,11 @@ def _read_folders(root: Path) -> Dataset:
             items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
     listed |= {item.path for item in items}
     stray = [path for path in media_below(root) if path not in listed]
+    if stray and not items:
+        raise DataError(
+            f"{root}: its {len(stray)} videos or images are unsorted ({stray[0]} is in no class folder): put them into "
+            "one folder per class, or list them in a CSV with path,label"
+        )
     if stray:
         notes.append(f"{root}: {len(stray)} media files are not directly in a class folder and not used ({stray[0]})")
     return _checked(Dataset(tuple(items), str(root), tuple(notes)))
