@@ -120,7 +120,7 @@ def test_train_on_sentences(world, tmp_path, works, refused):
 
 
 def test_predict_other_classes_of_a_run_and_print_them_as_they_are(world, works):
-    names = {"[/b] a lake", ":smile: tree", "[red]x"}
+    names = {"[/b] a lake", ":smile: juggling", "[running]x"}
     out, err = works("predict", world.run, world.images / "red" / "0.png", "--classes", ", ".join(names))
     assert {line.split("%  ")[1] for line in out.splitlines()[1:]} == names
     prints(err, "mini", "openclip")
@@ -135,7 +135,7 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     item = video(tmp_path / "clip.mp4", "red")
     out, err = works("predict", item, "--classes", names, "--template", "a photo of {}.", "--json")
     assert {t["name"] for t in json.loads(out)[0]["top"]} == {"a fire engine", "a lake"}
-    prompt, note = err.splitlines()
+    (prompt,) = err.splitlines()
     prints(prompt, "'a photo of a fire engine.'", 1)
     prints(note, "mini")
 

@@ -94,7 +94,7 @@ class Compare:
         chosen = methods.choice(first, right, items.groups) if right else first
         _show(every, right, tested, items, parts.scored_name, chosen)
         _say_choice(right, items, folds, first, chosen)
-        note = zero_shot_note(ground.encoder.source)
+        note = zero_shot_note(ground.encoder.source, ground.names)
         if note:
             results().print(note)
         if self.choose:

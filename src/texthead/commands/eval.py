@@ -97,7 +97,7 @@ class Eval(LabelledRun):
         table.rows = [(f"{method}{beside}", found) for method, found in table.rows]
         title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
         table.add(f"{title}{own}", result)
-        note = zero_shot_note(run.spec.source) if other else None
+        note = zero_shot_note(run.spec.source, names) if other else None
         table.lines += [*said, *([note] if note else [])]
         if not self.json:
             show_table(table)
