@@ -80,7 +80,7 @@ def test_predict_own_classes_without_text_encoder(world, works, monkeypatch):
     monkeypatch.setattr("texthead.encoders.mini.Sentences", refuse)
     item = world.images / "red" / "0.png"
     out, err = works("predict", world.run, item, "--workers", 0)
-    assert err == ""
+    assert prints(err, world.run, "not calibrated", "texthead calibrate") == err.rstrip()
     path, first, second = out.splitlines()
     assert path == str(item)
     assert re.fullmatch(r" +\d+\.\d %  red", first)

@@ -105,12 +105,16 @@ def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], li
 
 
 def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
-    """Return what of a run's calibration holds for this protocol, after a note on it."""
+    """Return what of a run's calibration holds for this protocol, after a note on it, or on a run that has none."""
     from texthead.commands.console import notes
     from texthead.prediction.predict import calibration_for
+    from texthead.runs.run import Run
 
     calibration, why = calibration_for(model, protocol)
     if calibration is None:
+        if isinstance(model, Run) and model.classes is not None:
+            folder = model.folder
+            notes().print(f"note: probabilities of {folder} are not calibrated: texthead calibrate {folder} DATA")
         return None
     after = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
     notes().print(f"note: probabilities are after {after}{f'; {why}' if why else ''}")
