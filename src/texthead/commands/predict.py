@@ -57,7 +57,7 @@ class Predict:
         inputs: a run folder first, or only files and folders
         top: names a file
         sets: the set of names that holds the right one at the rate that a calibrated run promises
-        frame_template: folders are clips of frames, as img_{:05d}.jpg, or hold such folders
+        frame_template: folders are clips of frames, as img_{:05d}.jpg or * (any name, natural order), or hold such
     """
 
     USAGE: ClassVar = (
@@ -235,7 +235,9 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     if template is None:
         return [*inputs]
     if not is_template(template):
-        raise DataError(f"--frame-template must hold a place for the frame's number, as img_{{:05d}}.jpg: {template!r}")
+        raise DataError(
+            f"--frame-template must be * or hold a place for the frame's number, as img_{{:05d}}.jpg: {template!r}"
+        )
     found: list[str | Path] = []
     for each in inputs:
         found += clips_below(Path(each), template) if Path(each).is_dir() else [each]

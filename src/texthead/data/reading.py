@@ -12,7 +12,7 @@ from texthead.data.published_lists import read_list
 from texthead.errors import DataError
 from texthead.files import check_lines, lines
 from texthead.media.find import media_below
-from texthead.media.open import is_media
+from texthead.media.open import as_clip, is_media
 from texthead.media.shard import has_shards, read_rows
 from texthead.text.label_files import read_labels
 
@@ -185,12 +185,12 @@ def _known(column: str) -> str:
 
 
 def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
-    """Return the item of a row; paths are relative to the manifest's folder."""
+    """Return the item of a row; paths are relative to the manifest's folder, and a folder is a clip of its images."""
     named = (row.get("split") or "").strip().lower()
     if named and named not in _SPLIT_NAMES:
         raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
     return Item(
-        path=manifest.parent / row["path"],
+        path=as_clip(manifest.parent / row["path"]),
         label=row["label"].strip(),
         split=_SPLIT_NAMES[named] if named else None,  # pyright: ignore[reportArgumentType]
         group=(row.get("group") or "").strip() or None,
