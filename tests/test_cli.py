@@ -80,7 +80,7 @@ def test_predict_own_classes_without_text_encoder(world, works, monkeypatch):
     monkeypatch.setattr("texthead.encoders.mini.Sentences", refuse)
     item = world.images / "red" / "0.png"
     out, err = works("predict", world.run, item, "--workers", 0)
-    assert err == ""
+    assert prints(err, world.run, "not calibrated", "texthead calibrate") == err.rstrip()
     path, first, second = out.splitlines()
     assert path == str(item)
     assert re.fullmatch(r" +\d+\.\d %  red", first)
@@ -120,10 +120,11 @@ def test_train_on_sentences(world, tmp_path, works, refused):
 
 
 def test_predict_other_classes_of_a_run_and_print_them_as_they_are(world, works):
-    names = {"[/b] a lake", ":smile: tree", "[red]x"}
+    names = {"[/b] a lake", ":smile: juggling", "[running]x"}
     out, err = works("predict", world.run, world.images / "red" / "0.png", "--classes", ", ".join(names))
     assert {line.split("%  ")[1] for line in out.splitlines()[1:]} == names
     prints(err, "mini", "openclip")
+    assert "calibrate" not in err
     out, _ = works("head", ":smile: tree, [/b] a lake")
     assert ":smile: tree" in out
     assert "[/b] a lake" in out
@@ -135,9 +136,8 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     item = video(tmp_path / "clip.mp4", "red")
     out, err = works("predict", item, "--classes", names, "--template", "a photo of {}.", "--json")
     assert {t["name"] for t in json.loads(out)[0]["top"]} == {"a fire engine", "a lake"}
-    prompt, note = err.splitlines()
+    (prompt,) = err.splitlines()
     prints(prompt, "'a photo of a fire engine.'", 1)
-    prints(note, "mini")
 
 
 def test_one_name_alone_is_noted(world, works):
@@ -338,7 +338,6 @@ def test_eval_of_other_labels(world, works, refused, tmp_path):
     out, _ = works(*zero_shot)
     assert "this run, new text head" in out
     assert "zero-shot, before training" in out
-    prints(out, "mini", "openclip")
     assert "zero-shot, before training, 1 view" in works(*zero_shot, "--views", "2x3")[0]
     prints(works(*evaluate, *world.run_options(), "--classes", "green, red, a lake")[1], "4 items", "2 classes")
     assert "'blue'" not in refused("'green'", *evaluate, "--classes", "red, a lake")
@@ -603,7 +602,22 @@ def test_runs_that_do_not_fit(world, refused, tmp_path):
     assert {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()} == before
     refused((new, "resume"), "train", world.images, *world.fast(new), "--resume")
     assert not new.exists()
-    refused(new, "eval", new, world.images)
+
+
+@pytest.mark.parametrize(
+    "command", ["calibrate", "classes", "eval", "export", "predict", "predict --manifest", "report", "timeline", "ui"]
+)
+def test_a_run_that_is_not_there(world, refused, tmp_path, command):
+    gone, data = tmp_path / "gone", world.images
+    more = {
+        "classes": ["list"],
+        "export": ["--out", tmp_path / "out"],
+        "predict --manifest": [data, "--out", tmp_path / "out", "--classes", "a, b"],
+        "report": [],
+        "ui": [],
+    }.get(command, [data])
+    name, *option = command.split()
+    assert "recipe.json" not in refused((gone, "does not exist"), name, gone, *option, *more)
 
 
 def test_encoders_are_listed_by_name(works, refused):
@@ -730,6 +744,8 @@ def test_folders_of_frames_are_clips_where_a_template_says_so(world, works, refu
     for named, clips in ((folder, ("one", "two")), (folder / "one", ("one",))):
         entries = json.loads(works("predict", world.run, named, *options, template)[0])
         assert [entry["path"] for entry in entries] == [str(folder / clip / template) for clip in clips]
+    (entry,) = json.loads(works("predict", world.run, folder / "one", *options, "*")[0])
+    assert (entry["path"], entry["top"]) == (str(folder / "one" / "*"), entries[0]["top"])
     refused((folder, "x_{:d}.png"), "predict", world.run, folder, *options, "x_{:d}.png")
     refused("'img.png'", "predict", world.run, folder, *options, "img.png")
 

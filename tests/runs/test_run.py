@@ -159,7 +159,7 @@ def test_a_missing_file_and_a_pipe_in_its_place(run: Path, name: str) -> None:
     """The pipe is not waited for."""
     (run / name).unlink()
     assert_refused(run, name)
-    assert_refused(run / "missing", "recipe.json")
+    assert_refused(run / "missing", "does not exist")
     os.mkfifo(run / name)
     assert_refused(run)
 

@@ -108,7 +108,7 @@ class Compare:
         if worth:
             results().print(str(worth))
         _say_choice(every, right, items, folds, chosen)
-        note = zero_shot_note(ground.encoder.source)
+        note = zero_shot_note(ground.encoder.source, ground.names)
         if note:
             results().print(note)
         if self.choose:

@@ -57,7 +57,7 @@ class Predict:
         inputs: a run folder first, or only files and folders
         top: names a file
         sets: the set of names that holds the right one at the rate that a calibrated run promises
-        frame_template: folders are clips of frames, as img_{:05d}.jpg, or hold such folders
+        frame_template: folders are clips of frames, as img_{:05d}.jpg or * (any name, natural order), or hold such
     """
 
     USAGE: ClassVar = (
@@ -109,13 +109,16 @@ def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
     """(the run, if one is named; the files and folders, where no manifest lists them).
 
     Raises:
-        DataError: what is named does not go together.
+        DataError, RunError: what is named does not go together, or is not there.
     """
+    from texthead.runs.run import check_run_exists
+
     _check_goes_together(command)
     if not command.inputs and command.many.manifest is None:
         raise DataError("predict needs RUN_OR_FILE (see texthead predict --help)")
     first, rest = command.model.split(command.inputs, "all files")
     if command.many.manifest is not None and rest:
+        check_run_exists(rest[0])
         raise DataError(f"{rest[0]} is no run (no recipe.json in it), and --manifest names the files: leave it out")
     if first is not None and not rest and command.many.manifest is None:
         raise DataError(f"{first} is a run: name files or folders behind it")
@@ -232,7 +235,9 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     if template is None:
         return [*inputs]
     if not is_template(template):
-        raise DataError(f"--frame-template must hold a place for the frame's number, as img_{{:05d}}.jpg: {template!r}")
+        raise DataError(
+            f"--frame-template must be * or hold a place for the frame's number, as img_{{:05d}}.jpg: {template!r}"
+        )
     found: list[str | Path] = []
     for each in inputs:
         found += clips_below(Path(each), template) if Path(each).is_dir() else [each]

@@ -171,5 +171,6 @@ def answered(
 
 
 def zero_shot_line(model: Run | Recognizer, classes: str | None) -> str | None:
-    """Return the note that a head of new classes needs; None where the classes are the run's own."""
-    return None if classes is None else zero_shot_note(as_visual(protocol_of(model)[0].visual).spec.source)
+    """Return the note that a head of new classes needs; None where it needs none or the classes are the run's own."""
+    recognizer = protocol_of(model)[0]
+    return None if classes is None else zero_shot_note(as_visual(recognizer.visual).spec.source, recognizer.names)
