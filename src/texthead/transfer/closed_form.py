@@ -4,7 +4,7 @@ Both center the features on the training items and give them length 1. Neither n
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -79,7 +79,8 @@ def text_worth(
     def loss(scale: float) -> float:
         return -float(log_softmax(scale * scores, axis=1)[places, labels].sum())
 
-    scale = float(minimize_scalar(loss, bounds=(0, MOST_SCALE), method="bounded").x)
+    found: Any = minimize_scalar(loss, bounds=(0, MOST_SCALE), method="bounded")
+    scale = float(found.x)
     evidence = loss(0.0) - loss(scale)
     weight = max(0.0, 1 - BY_CHANCE / evidence) if evidence > 0 else 0.0
     right = int((scores.argmax(1) == labels).sum())
@@ -184,7 +185,7 @@ def _pulled(x: np.ndarray, labels: np.ndarray, start: np.ndarray, strength: floa
         return float(value), np.concatenate([(off.T @ z + penalty * u).ravel(), off.sum(0) * step_of_bias])
 
     none = np.zeros(classes * rank + classes)
-    found = minimize(loss, none, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-10, "gtol": 1e-5}).x
+    found = minimize(loss, none, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-6}).x
     u = found[: classes * rank].reshape(classes, rank) * step
     return start + u @ (vectors / np.sqrt(values)).T @ x, found[classes * rank :] * step_of_bias
 

@@ -79,8 +79,8 @@ def make_ground(
         labels, train_set.source, setting.classes, head="text", template=template, clean=setting.clean
     )
     encoder = load_encoder(setting.source)
-    # Features are not flipped.
-    fixed = {"flip": 0.0, "temporal": "mean", "freeze_encoder": True, "size": None}
+    # No epochs, and features are not flipped.
+    fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "freeze_encoder": True, "size": None}
     if not train_set.only_images:
         fixed["frames"] = FRAMES
     recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
@@ -153,4 +153,4 @@ def write_method(
         if scores:
             write_scores(out, scores)
         split = split_json(items.data, scored)
-        write_run(out, model, ground.recipe, pixels, ground.names, split, chosen=method.title)
+        write_run(out, model, ground.recipe, pixels, ground.names, split, chosen=method.name)
