@@ -31,8 +31,8 @@ class Report:
             held out, if not given
         split: test, else val, if not given
         unknown: items of no class of a calibrated run: how many of them get a name all the same
-        unseen: labelled items of other classes: zero-shot top-1 on them, and the run's on its own, with weights between the
-            pretrained and the fine-tuned encoder
+        unseen: labelled items of other classes: zero-shot top-1 on them and the run's on its own, with weights between
+            the pretrained and the fine-tuned encoder
         out: where the page goes (RUN/report.html)
         mistakes: surest wrong answers that are shown, up to 12
         hits: surest right answers, up to 12
