@@ -779,6 +779,16 @@ def test_a_run_to_resume_that_names_options_of_its_own(tmp_path, refused, key, v
     refused(run / "recipe.json", "train", tmp_path, "--out", run, "--resume")
 
 
+def test_a_run_is_scored_between_the_pretrained_encoder_and_its_own(world, works, refused):
+    name = "this run"
+    tops = {}
+    for mix in ("0", "0.5", "1"):
+        out, _ = works("eval", world.run, world.images, "--mix", mix, "--baselines", "never", *world.run_options())
+        (tops[mix],) = (line for line in out.splitlines() if name in line)
+    assert ["mix" in tops[mix] for mix in tops] == [True, True, False]
+    refused(("mix", "1.5"), "eval", world.run, world.images, "--mix", "1.5", *world.run_options())
+
+
 # --- the options of every command -----------------------------------------------------------------------------------
 
 FLAGS = Path(__file__).parent / "golden" / "flags.txt"

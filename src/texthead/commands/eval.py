@@ -22,6 +22,7 @@ class Eval(LabelledRun):
     Args:
         classes: names.txt, classes.json or 'a, b': a new text head for these
         zero_shot: a new text head for the data's own labels
+        mix: share of the run's encoder, from 0 to 1; the rest is the pretrained one
         split: test, else val, if not given
         per_class: precision and recall of each class, confused pairs
         json: JSON on standard output, with each class
@@ -31,6 +32,7 @@ class Eval(LabelledRun):
     classes: str | None = None
     zero_shot: bool = False
     prompts: TemplateOptions = TemplateOptions()
+    mix: float = 1.0
     split: Split | None = None
     beside: BaselineOptions = BaselineOptions()
     per_class: bool = False
@@ -44,6 +46,7 @@ class Eval(LabelledRun):
         from texthead.encoders.load import zero_shot_note
         from texthead.evaluation import evaluate as evaluation
         from texthead.parallel.distributed import rank
+        from texthead.runs.mixture import mixed
         from texthead.runs.scored_items import choose_scored
         from texthead.transfer.baselines import before_training, eval_baselines
 
@@ -53,6 +56,8 @@ class Eval(LabelledRun):
         self.prompts.check_used(other, "--classes or --zero-shot")
         template = self.prompts.read_template()
         run, protocol = self.load()
+        if self.mix != 1:
+            run = mixed(run, self.mix)
         reading = self.files.reading()
         dataset, say = self.labelled.read_noted(self.data), notes()
         chosen, split_name = choose_scored(run, dataset, self.split)
@@ -93,6 +98,7 @@ class Eval(LabelledRun):
             beside, own = ", 1 view", f", {self.protocol.views} views, mean of {protocol.pooling}"
         if self.protocol.frames not in (None, frames):
             beside, own = f"{beside}, {frames} frames", f"{own}, {self.protocol.frames} frames"
+        own += f", mix {self.mix:g}" if self.mix != 1 else ""
         own += warmth + "".join(f", {name} {value}" for name, value in self.protocol.changes(run.protocol))
         table.rows = [(f"{method}{beside}", found) for method, found in table.rows]
         title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
