@@ -148,7 +148,7 @@ def _refined(
     center = getattr(model.head, "center", None)
     features = F.normalize(features - (features.mean(0) if center is None else center.cpu()), dim=-1)
     prior = scores if calibration is None else calibration.apply(scores)
-    return scores.index_copy(0, torch.tensor(read), refine(prior[read], features).scores)
+    return scores.index_copy(0, torch.tensor(read), refine(prior[read], features).scores.to(scores.dtype))
 
 
 def entry_scores(
