@@ -97,6 +97,29 @@ def test_predict_json_csv_and_top(world, works):
     assert [(r["path"], r["rank"], r["name"]) for r in rows] == [(e["path"], "1", e["top"][0]["name"]) for e in entries]
 
 
+def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
+    item, others = world.images / "red" / "0.png", world.images / "blue"
+    alone, batch = (
+        json.loads(works("predict", world.run, item, "--json", "--workers", 0, *more)[0])
+        for more in ((), ("--unlabelled", others))
+    )
+    assert [entry["path"] for entry in batch] == [str(item)]
+    assert batch[0]["top"][0]["name"] == "red"
+    assert alone != batch
+    # Of files that are named too none counts twice.
+    every = [
+        json.loads(works("predict", world.run, world.images, "--unlabelled", f, "--json")[0])
+        for f in world.images.iterdir()
+    ]
+    assert every[0] == every[1]
+    (tmp_path / "empty").mkdir()
+    refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
+    refused(("sets", "unlabelled"), "predict", world.run, item, "--unlabelled", others, "--sets")
+    refused(
+        "--unlabelled", "predict", world.run, "--manifest", world.manifest, "--out", tmp_path, "--unlabelled", others
+    )
+
+
 @pytest.mark.slow
 def test_train_on_sentences(world, tmp_path, works, refused):
     """Rows are the means of each class's sentences, as `head` makes them; the strings are the run's from then on."""

@@ -58,6 +58,7 @@ class Predict:
         top: names a file
         sets: the set of names that holds the right one at the rate that a calibrated run promises
         frame_template: folders are clips of frames, as img_{:05d}.jpg or * (any name, natural order), or hold such
+        unlabelled: files like those to predict; all are scored as one batch, where similar files help each other
     """
 
     USAGE: ClassVar = (
@@ -69,6 +70,7 @@ class Predict:
     model: ModelOptions = ModelOptions()
     top: int = 5
     sets: bool = False
+    unlabelled: str | None = option(None, "FOLDER")
     frame_template: str | None = option(None, "NAME")
     protocol: ProtocolOptions = ProtocolOptions()
     printed: PrintOptions = PrintOptions()
@@ -91,11 +93,22 @@ class Predict:
         model = self.model.load(run_folder, self.files.pick_device())
         protocol = self.protocol.on(protocol_of(model)[1])
         note = zero_shot_line(model, self.model.classes)
-        calibration = noted_calibration(model, protocol)
-        workers = self.files.workers if _are_many(self.inputs) else 0
+        # The threshold is of files that are scored alone.
+        calibration = None if self.unlabelled else noted_calibration(model, protocol)
+        others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
+        workers = self.files.workers if others or _are_many(self.inputs) else 0
         reading = Reading(workers=workers, skip_unreadable=self.files.skip_unreadable)
         with bar("predict", "files") as progress:
-            found = predict_files(model, inputs, protocol, reading, top=self.top, sets=self.sets, progress=progress)
+            found = predict_files(
+                model,
+                inputs,
+                protocol,
+                reading,
+                top=self.top,
+                sets=self.sets,
+                unlabelled=others,
+                progress=progress,
+            )
         _print_predictions(found, calibration, self)
         if note:
             notes().print(note)
@@ -147,7 +160,8 @@ def _check_goes_together(command: Predict) -> None:
         if given:
             raise DataError(f"--{given[0]} is for many files: give --manifest too")
         return
-    single = {"json": command.printed.json, "csv": command.printed.csv, "frame-template": command.frame_template}
+    alone = {"frame-template": command.frame_template, "unlabelled": command.unlabelled}
+    single = {"json": command.printed.json, "csv": command.printed.csv, **alone}
     for name, value in single.items():
         if value:
             raise DataError(f"--{name} is not for --manifest, whose parts are CSV files of single paths")

@@ -5,4 +5,5 @@ methods      quick recognisers, cross-validated, and the lead of a rival
 baselines    zero-shot and probe next to a result
 estimator    TextHeadClassifier: scikit-learn on files
 comparison   run the methods of a comparison
+transductive unlabelled files refine the scores of a batch
 """
