@@ -112,6 +112,12 @@ def test_one_item_a_class_has_no_folds_and_a_method_can_be_named(images, compare
     prints(out, "nothing is cross-validated")
     assert th.load_run(tmp_path / "run").model.head.kind == "text and items"
     assert "'a red picture', 'something red'" in err
+    more = tmp_path / "more"
+    more.mkdir()
+    for place, colour in enumerate(COLOURS):
+        write_image(more / f"{place}.png", colour, seed=500 + place)
+    compare(images, "--k", 1, "--unlabelled", more, "--choose", "--out", tmp_path / "refined")
+    assert th.load_run(tmp_path / "refined").model.head.kind == "text and items, unlabelled files"
     out, _ = compare(images, "--method", "probe", "--choose", "--out", tmp_path / "probe")
     assert "* logistic probe" in out
     assert json.loads((tmp_path / "probe" / "recipe.json").read_text())["chosen"] == "probe"

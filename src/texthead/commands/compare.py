@@ -35,6 +35,7 @@ class Compare:
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
         classes: names.txt, classes.json of name: sentence, [sentences] or null: what the text encoder reads for the
             data's labels (sentences are averaged)
+        unlabelled: files like those to predict, which refine what is fitted
         k: draw K training items a class
         frames: frames of a clip (4)
         size: side of the crop in pixels (the encoder's own)
@@ -50,6 +51,7 @@ class Compare:
     encoder: str = "mini"
     classes: str | None = option(None, "FILE")
     prompts: TemplateOptions = TemplateOptions()
+    unlabelled: str | None = option(None, "FOLDER")
     k: int | None = None
     frames: PositiveInt | None = None
     size: PositiveInt | None = None
@@ -67,7 +69,14 @@ class Compare:
         from texthead.runs.run import check_out
         from texthead.runs.scores import RunScores
         from texthead.transfer import methods
-        from texthead.transfer.comparison import Setting, encode_frozen, judged, make_ground, write_method
+        from texthead.transfer.comparison import (
+            Setting,
+            encode_frozen,
+            encode_unlabelled,
+            judged,
+            make_ground,
+            write_method,
+        )
 
         if self.choose != (self.out is not None):
             raise RunError("--choose trains the best as a run and --out names its folder: give both or neither")
@@ -82,8 +91,7 @@ class Compare:
             self.encoder, self.classes, self.prompts.clean, self.features.folder, self.files.pick_device()
         )
         ground, lines = make_ground(parts.train, setting, overrides)
-        every = methods.methods(ground)
-        chosen = methods.pick_method(every, self.method)
+        methods.pick_method(methods.methods(ground), self.method)
         say_notes(lines)
         if self.classes:
             say_prompts(ground.labels, ground.prompts)
@@ -96,11 +104,16 @@ class Compare:
         if len(scored):
             tests, more = encode_frozen(ground, scored, pixels, reading, "encode held-out items", bar)
             unreadable += more
+        if self.unlabelled:
+            ground, more = encode_unlabelled(ground, self.unlabelled, pixels, reading, bar)
+            unreadable += more
         say_skipped(unreadable)
         if items.data.classes != list(ground.labels):
             lost = sorted(set(ground.labels) - set(items.data.classes))
             raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
 
+        every = methods.methods(ground)
+        chosen = methods.pick_method(every, self.method)
         folds = methods.folds(items, seed=self.seed)
         right, tested = judged(every, items, tests, folds, bar)
         _show(every, right, tested, items, parts.scored_name, chosen)

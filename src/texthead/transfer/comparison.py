@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset, label_indices
@@ -19,6 +20,7 @@ from texthead.features.frames import readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.files import locked
+from texthead.media.find import find_media
 from texthead.models.build import pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -99,21 +101,42 @@ def encode_frozen(
         DataError: no item can be read, or a label that is not among those of the training items.
         MediaError: an item cannot be read, unless the reading skips such items.
     """
+    paths = [item.path for item in dataset.items]
+    positions, frames, errors = _encode(ground, paths, dataset.source, pixels, reading, title, bar)
+    kept = dataset.pick(positions)
+    return FrozenItems(kept, frames, torch.tensor(label_indices(kept, ground.labels))), errors
+
+
+def encode_unlabelled(
+    ground: Ground, folder: str, pixels: Pixels, reading: Reading, bar: Bar = no_bar
+) -> tuple[Ground, list[MediaError]]:
+    """Return (the ground with the features of the files in a folder, the errors of those that cannot be read).
+
+    Raises:
+        DataError, MediaError: as `encode_frozen`.
+    """
+    paths = find_media([folder])
+    _, frames, errors = _encode(ground, paths, folder, pixels, reading, "encode unlabelled files", bar)
+    return replace(ground, unlabelled=frames.mean(1)), errors
+
+
+def _encode(
+    ground: Ground, paths: Sequence[Path], source: object, pixels: Pixels, reading: Reading, title: str, bar: Bar
+) -> tuple[list[int], Float[Tensor, "files frames dim"], list[MediaError]]:
+    """Return (the positions of readable files, the features of their frames, the errors of the others)."""
     with bar(title, "files") as progress:
         entries = item_features(
             Recognizer(ground.encoder.visual, FramesApart(), nn.Identity()),
-            [item.path for item in dataset.items],
+            paths,
             Protocol(ground.recipe.frames, pixels, Views(origin=ground.recipe.origin)),
             replace(reading, cache=ground.cache),
             progress,
         )
     positions, errors = readable(entries, skip=reading.skip_unreadable)
     if not positions:
-        raise DataError(f"{dataset.source}: none of {len(dataset)} items can be read: {errors[0]}")
-    kept = dataset.pick(positions)
+        raise DataError(f"{source}: none of {len(paths)} items can be read: {errors[0]}")
     rows = torch.stack([entry[0] for entry in entries if isinstance(entry, Tensor)])
-    frames = rows.unflatten(1, (ground.recipe.frames, -1)).clone()
-    return FrozenItems(kept, frames, torch.tensor(label_indices(kept, ground.labels))), errors
+    return positions, rows.unflatten(1, (ground.recipe.frames, -1)).clone(), errors
 
 
 def judged(

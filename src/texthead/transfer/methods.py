@@ -16,11 +16,12 @@ from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.cache import FeatureCache
 from texthead.models.head_rows import text_rows
-from texthead.models.heads import Prompts, text_head
+from texthead.models.heads import ProbeHead, Prompts, text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.recipes import Recipe
 from texthead.transfer.closed_form import TextWorth, class_center, logistic_head, text_probe_head, text_worth
+from texthead.transfer.transductive import refined_head
 
 # With fewer items of a class than this there is nothing to cross-validate with.
 FEWEST = 3
@@ -55,6 +56,7 @@ class Ground:
 
     Args:
         prompts: what the text encoder reads for each class.
+        unlabelled: features of files without labels, which refine the fitted heads.
     """
 
     encoder: Encoder
@@ -63,6 +65,7 @@ class Ground:
     prompts: Prompts
     recipe: Recipe
     cache: FeatureCache
+    unlabelled: Float[Tensor, "files dim"] | None = None
 
     def text_worth(self, items: FrozenItems) -> TextWorth | None:
         """Return what the text rows are worth on the items; None of an encoder without text."""
@@ -93,12 +96,17 @@ class Method:
 def methods(ground: Ground) -> list[Method]:
     """Return the recognisers that are compared, the default first; an encoder without text has the probe alone."""
 
+    def refined(head: ProbeHead, items: FrozenItems) -> ProbeHead:
+        if ground.unlabelled is None:
+            return head
+        return refined_head(head, ground.unlabelled, items.features, items.targets)
+
     def probe(items: FrozenItems) -> nn.Module:
-        return logistic_head(items.features, items.targets, names=ground.labels)
+        return refined(logistic_head(items.features, items.targets, names=ground.labels), items)
 
     def text_probe(items: FrozenItems) -> nn.Module:
         rows = text_rows(ground.encoder, ground.prompts)
-        return text_probe_head(rows, items.features, items.targets, names=ground.labels)
+        return refined(text_probe_head(rows, items.features, items.targets, names=ground.labels), items)
 
     def zero_shot(center: Tensor | None = None) -> nn.Module:
         return text_head(ground.encoder, ground.names, labels=ground.labels, prompts=ground.prompts, center=center)
