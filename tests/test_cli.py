@@ -611,6 +611,7 @@ def test_encoders_and_views(world, refused, tmp_path):
     train = ["train", world.images, *world.fast(tmp_path / "run")]
     refused("'maxi'", *train, "--encoder", "maxi")
     refused(("compile", "freeze_encoder"), *train, "--freeze-encoder", "--compile")
+    refused(("compile", "tune=lora"), *train, "--tune", "lora", "--compile")
     refused(("patch_dropout", "1.0"), *train, "--patch-dropout", "1.0")
     refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
     refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
