@@ -30,7 +30,7 @@ from texthead.evaluation import calibration
 from texthead.evaluation.reliability import chance_error, expected_calibration_error
 from texthead.evaluation.reliability import confidences as c_confidences
 from texthead.models.head_rows import text_rows
-from texthead.transfer.closed_form import class_center, logistic_head, tuned_projection
+from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
 from texthead.transfer.methods import FrozenItems, Ground
 
 UNKNOWN = {"clothing": 4, "airborne": 2, "drawn": 16}
@@ -43,9 +43,9 @@ def zero_shot(rows: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
     return th.FrozenHead(rows, names=names, scale=30.0, center=class_center(items.features, items.targets))
 
 
-def projected(rows: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
-    """Text rows behind a projection that is fitted to the training items."""
-    return tuned_projection(rows, items.features, items.targets, names=names, scale=30.0)
+def text_probe(rows: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
+    """Text rows and training items, fitted together."""
+    return text_probe_head(rows, items.features, items.targets, names=names)
 
 
 def probe(_: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
@@ -55,7 +55,7 @@ def probe(_: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
 
 METHODS: dict[str, Fit] = {
     "zero-shot, centred": zero_shot,
-    "text, projection tuned": projected,
+    "text + probe": text_probe,
     "logistic probe": probe,
 }
 
@@ -140,7 +140,7 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
 def prepared(name: str, data: Path, folder: Path) -> tuple[Ground, FrozenItems, FrozenItems]:
     """(the encoder and names, training items, all other items) of a set."""
     dataset: Dataset = th.read_dataset(draw_videos(folder, test=16) if name == "drawn" else data / SETS[name])
-    ground = ground_of(dataset, 0)
+    ground = ground_of(dataset)
     train = items_of(ground, dataset.split("train"))
     rest = dataset.pick([i for i, item in enumerate(dataset.items) if item.split != "train"])
     return ground, train, items_of(ground, rest)

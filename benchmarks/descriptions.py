@@ -18,26 +18,19 @@ import numpy as np
 from torch import Tensor, nn
 
 import texthead as th
-from benchmarks.calibration import drawn, projected, scored, zero_shot
+from benchmarks.calibration import drawn, scored, text_probe, zero_shot
 from benchmarks.choosing import SETS, ground_of, items_of, mean_and_half
 from texthead.evaluation.intervals import standard_error
 from texthead.models.head_rows import text_rows
-from texthead.transfer.closed_form import text_and_means
 from texthead.transfer.methods import FrozenItems, Ground
 
 SENTENCES = Path(__file__).parent / "sentences"
 Fit = Callable[[Tensor, FrozenItems, list[str]], nn.Module]
 
 
-def with_means(rows: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
-    """Text rows joined with the mean directions of the training items."""
-    return text_and_means(rows, items.features, items.targets, names=names, scale=30.0)
-
-
 TRAINED: dict[str, Fit] = {
     "zero-shot, centred": zero_shot,
-    "text + class means": with_means,
-    "text, projection tuned": projected,
+    "text + probe": text_probe,
 }
 
 
@@ -86,7 +79,7 @@ def main() -> None:
     print("| set | K | method | names | sentences | both |\n" + "|---" * 6 + "|")
     for name in options.sets:
         dataset = th.read_dataset(options.data / SETS[name])
-        ground = ground_of(dataset, 0)
+        ground = ground_of(dataset)
         train, tests = (items_of(ground, dataset.split(part)) for part in ("train", "test"))
         every, labels = rows_of(ground, name), list(ground.names)
         heads = {

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import json
 import multiprocessing
 import os
 import pickle
@@ -247,6 +248,40 @@ def write_untrained(out: Path, model: Recognizer, frames: int = 2) -> Path:
 def write_small_run(out: Path) -> Path:
     """Write the folder of a run of two classes, on no data."""
     return write_untrained(out, Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["a", "b"])))
+
+
+def write_clip_folder(folder: Path, end: int = 2, act: str = "quick_gelu") -> Path:
+    """Write a small random CLIP model as transformers does, of 3 layers and 32 pixels a side.
+
+    Args:
+        end: number of the end token.
+        act: activation of both towers.
+    """
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
+
+    # Byte pairs without merges: each letter is a token.
+    letters = [chr(code) for code in range(33, 127)]
+    vocabulary = ["<|startoftext|>", "<pad>", *letters, *(f"{letter}</w>" for letter in letters), "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: place for place, token in enumerate(vocabulary)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    made = CLIPTokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"), pad_token="<pad>")
+    made.save_pretrained(folder)
+    both = {"hidden_act": act, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 96}
+    text = {**both, "vocab_size": 600, "num_hidden_layers": 2, "max_position_embeddings": 20}
+    tokens = {"bos_token_id": 0, "eos_token_id": end, "pad_token_id": 1}
+    seen = {**both, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = CLIPModel(CLIPConfig(text_config={**text, **tokens}, vision_config=seen, projection_dim=24)).eval()
+        with torch.no_grad():
+            model.logit_scale.fill_(3.0)
+            for parameter in model.parameters():
+                if parameter.ndim == 1:
+                    parameter.add_(0.1 * torch.randn(parameter.shape))
+    model.save_pretrained(folder)
+    statistics = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "resample": 2}
+    (folder / "preprocessor_config.json").write_text(json.dumps(statistics))
+    return folder
 
 
 class Trap:

@@ -80,7 +80,7 @@ def test_predict_own_classes_without_text_encoder(world, works, monkeypatch):
     monkeypatch.setattr("texthead.encoders.mini.Sentences", refuse)
     item = world.images / "red" / "0.png"
     out, err = works("predict", world.run, item, "--workers", 0)
-    assert err == ""
+    assert prints(err, world.run, "not calibrated", "texthead calibrate") == err.rstrip()
     path, first, second = out.splitlines()
     assert path == str(item)
     assert re.fullmatch(r" +\d+\.\d %  red", first)
@@ -95,6 +95,29 @@ def test_predict_json_csv_and_top(world, works):
     out, _ = works("predict", world.run, world.images, "--csv", "--top", 1, "--workers", 0)
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [(r["path"], r["rank"], r["name"]) for r in rows] == [(e["path"], "1", e["top"][0]["name"]) for e in entries]
+
+
+def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
+    item, others = world.images / "red" / "0.png", world.images / "blue"
+    alone, batch = (
+        json.loads(works("predict", world.run, item, "--json", "--workers", 0, *more)[0])
+        for more in ((), ("--unlabelled", others))
+    )
+    assert [entry["path"] for entry in batch] == [str(item)]
+    assert batch[0]["top"][0]["name"] == "red"
+    assert alone != batch
+    # Of files that are named too none counts twice.
+    every = [
+        json.loads(works("predict", world.run, world.images, "--unlabelled", f, "--json")[0])
+        for f in world.images.iterdir()
+    ]
+    assert every[0] == every[1]
+    (tmp_path / "empty").mkdir()
+    refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
+    refused(("sets", "unlabelled"), "predict", world.run, item, "--unlabelled", others, "--sets")
+    refused(
+        "--unlabelled", "predict", world.run, "--manifest", world.manifest, "--out", tmp_path, "--unlabelled", others
+    )
 
 
 @pytest.mark.slow
@@ -120,10 +143,11 @@ def test_train_on_sentences(world, tmp_path, works, refused):
 
 
 def test_predict_other_classes_of_a_run_and_print_them_as_they_are(world, works):
-    names = {"[/b] a lake", ":smile: tree", "[red]x"}
+    names = {"[/b] a lake", ":smile: juggling", "[running]x"}
     out, err = works("predict", world.run, world.images / "red" / "0.png", "--classes", ", ".join(names))
     assert {line.split("%  ")[1] for line in out.splitlines()[1:]} == names
     prints(err, "mini", "openclip")
+    assert "calibrate" not in err
     out, _ = works("head", ":smile: tree, [/b] a lake")
     assert ":smile: tree" in out
     assert "[/b] a lake" in out
@@ -135,9 +159,8 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     item = video(tmp_path / "clip.mp4", "red")
     out, err = works("predict", item, "--classes", names, "--template", "a photo of {}.", "--json")
     assert {t["name"] for t in json.loads(out)[0]["top"]} == {"a fire engine", "a lake"}
-    prompt, note = err.splitlines()
+    (prompt,) = err.splitlines()
     prints(prompt, "'a photo of a fire engine.'", 1)
-    prints(note, "mini")
 
 
 def test_one_name_alone_is_noted(world, works):
@@ -338,7 +361,6 @@ def test_eval_of_other_labels(world, works, refused, tmp_path):
     out, _ = works(*zero_shot)
     assert "this run, new text head" in out
     assert "zero-shot, before training" in out
-    prints(out, "mini", "openclip")
     assert "zero-shot, before training, 1 view" in works(*zero_shot, "--views", "2x3")[0]
     prints(works(*evaluate, *world.run_options(), "--classes", "green, red, a lake")[1], "4 items", "2 classes")
     assert "'blue'" not in refused("'green'", *evaluate, "--classes", "red, a lake")
@@ -589,6 +611,7 @@ def test_encoders_and_views(world, refused, tmp_path):
     train = ["train", world.images, *world.fast(tmp_path / "run")]
     refused("'maxi'", *train, "--encoder", "maxi")
     refused(("compile", "freeze_encoder"), *train, "--freeze-encoder", "--compile")
+    refused(("compile", "tune=lora"), *train, "--tune", "lora", "--compile")
     refused(("patch_dropout", "1.0"), *train, "--patch-dropout", "1.0")
     refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
     refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
@@ -603,7 +626,22 @@ def test_runs_that_do_not_fit(world, refused, tmp_path):
     assert {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()} == before
     refused((new, "resume"), "train", world.images, *world.fast(new), "--resume")
     assert not new.exists()
-    refused(new, "eval", new, world.images)
+
+
+@pytest.mark.parametrize(
+    "command", ["calibrate", "classes", "eval", "export", "predict", "predict --manifest", "report", "timeline", "ui"]
+)
+def test_a_run_that_is_not_there(world, refused, tmp_path, command):
+    gone, data = tmp_path / "gone", world.images
+    more = {
+        "classes": ["list"],
+        "export": ["--out", tmp_path / "out"],
+        "predict --manifest": [data, "--out", tmp_path / "out", "--classes", "a, b"],
+        "report": [],
+        "ui": [],
+    }.get(command, [data])
+    name, *option = command.split()
+    assert "recipe.json" not in refused((gone, "does not exist"), name, gone, *option, *more)
 
 
 def test_encoders_are_listed_by_name(works, refused):
@@ -730,6 +768,8 @@ def test_folders_of_frames_are_clips_where_a_template_says_so(world, works, refu
     for named, clips in ((folder, ("one", "two")), (folder / "one", ("one",))):
         entries = json.loads(works("predict", world.run, named, *options, template)[0])
         assert [entry["path"] for entry in entries] == [str(folder / clip / template) for clip in clips]
+    (entry,) = json.loads(works("predict", world.run, folder / "one", *options, "*")[0])
+    assert (entry["path"], entry["top"]) == (str(folder / "one" / "*"), entries[0]["top"])
     refused((folder, "x_{:d}.png"), "predict", world.run, folder, *options, "x_{:d}.png")
     refused("'img.png'", "predict", world.run, folder, *options, "img.png")
 
@@ -761,6 +801,16 @@ def test_a_run_to_resume_that_names_options_of_its_own(tmp_path, refused, key, v
     (run / "recipe.json").write_text(json.dumps({"command": {key: value}}))
     (run / "classes.json").write_text("{}")
     refused(run / "recipe.json", "train", tmp_path, "--out", run, "--resume")
+
+
+def test_a_run_is_scored_between_the_pretrained_encoder_and_its_own(world, works, refused):
+    name = "this run"
+    tops = {}
+    for mix in ("0", "0.5", "1"):
+        out, _ = works("eval", world.run, world.images, "--mix", mix, "--baselines", "never", *world.run_options())
+        (tops[mix],) = (line for line in out.splitlines() if name in line)
+    assert ["mix" in tops[mix] for mix in tops] == [True, True, False]
+    refused(("mix", "1.5"), "eval", world.run, world.images, "--mix", "1.5", *world.run_options())
 
 
 # --- the options of every command -----------------------------------------------------------------------------------

@@ -72,6 +72,9 @@ class Recipe:
         precision: precision of the forward pass; weights stay float32.
         freeze_batchnorm: keep batch-norm statistics as they were pretrained.
         freeze_encoder: train on frame features that are encoded once; temporal module and head alone.
+        tune: weights of the encoder that are trained: all of them, low-rank adapters of its attention, scales and
+            biases of its norms, its last projection, or none, which is freeze_encoder.
+        mix: share of the fine-tuned encoder in the saved one, from 0 to 1; the rest is the pretrained one.
         grad_checkpointing: run blocks again in the backward pass: less memory, a third more time.
         patch_dropout: part of a ViT's patches left out of each frame in training: faster; drawn anew each
             time.
@@ -119,6 +122,8 @@ class Recipe:
     precision: Literal["fp32", "bf16"] = "fp32"
     freeze_batchnorm: bool = False
     freeze_encoder: bool = False
+    tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
+    mix: float = 1.0
     grad_checkpointing: bool = False
     patch_dropout: float = 0.0
     scale: float | None = None
@@ -135,6 +140,9 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
+        if self.tune == "none":
+            object.__setattr__(self, "freeze_encoder", True)
+        partly = self.tune not in ("all", "none")
         rules = {
             "frames": (1 <= self.frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
             "size": (self.size is None or 16 <= self.size <= MOST_SIDE, f"from 16 to {MOST_SIDE:,} pixels"),
@@ -149,6 +157,7 @@ class Recipe:
             "warmup": (0 <= self.warmup < self.epochs, f"less than epochs ({self.epochs})"),
             "schedule_every": (self.schedule_every >= 1, "at least 1"),
             "patch_dropout": (0 <= self.patch_dropout < 1, "at least 0 and below 1"),
+            "mix": (0 <= self.mix <= 1, "from 0 to 1"),
             "layers": (self.layers >= 1, "at least 1"),
             "width": (self.width is None or self.width >= 1, "at least 1"),
             "scale": (self.scale is None or self.scale > 0, "positive"),
@@ -159,6 +168,7 @@ class Recipe:
             "template": (bool(self.template), "one or more"),
             "context": (self.context >= 0, "not negative"),
             "seed": (self.seed >= 0, "not negative"),
+            "freeze_encoder": (not (partly and self.freeze_encoder), f"off with tune {self.tune}"),
         }
         for key, kind in get_type_hints(Recipe).items():
             if get_origin(kind) is Literal:

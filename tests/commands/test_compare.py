@@ -58,28 +58,19 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     run = tmp_path / "run"
     out, err = compare(images, "--choose", "--out", run)
     prints(err, 15, 3, 12, "test")
-    methods = [
-        "text + class means",
-        "zero-shot",
-        "zero-shot, centred",
-        "text, projection tuned",
-        "text-only encoder, projection tuned",
-        "logistic probe",
-        "LDA, projection tuned",
-        "random normal, projection tuned",
-        "random orthogonal, projection tuned",
-    ]
-    assert all(method in out for method in [*methods, "linear probe"])
-    assert "temporal transformer" not in out  # A picture has no order.
+    methods = ["text + probe", "logistic probe", "zero-shot", "zero-shot, centred"]
+    assert all(method in out for method in methods)
+    assert "15 labelled items (chance 33 %)" in out
     chosen = json.loads((run / "recipe.json").read_text())["chosen"]
-    prints(out, f"* {chosen}", "5 folds")
+    prints(out, "* text + probe", "5 folds")
+    assert chosen == "text-probe"
 
     loaded = th.load_run(run)
     assert loaded.labels == ("blue", "green", "red")
     split = json.loads((run / "split.json").read_text())
     assert (len(split["train"]), len(split["held_out"])) == (15, 12)
     # The run is what was in the table: its score on the test items, computed in another way.
-    line = next(line for line in out.splitlines() if f"{chosen} *" in line)
+    line = next(line for line in out.splitlines() if "text + probe *" in line)
     data = th.read_dataset(images).split("test")
     evaluation = th.evaluate(loaded.model, data, th.Protocol(1, loaded.pixels, th.Views(origin="centre")))
     assert line.split("│")[3].split("(")[0].strip() == f"{evaluation.top1:.1f}".replace("100.0", "100")
@@ -87,20 +78,20 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     scores = read_scores(run)
     assert scores is not None
     assert scores.scored == "test"
-    assert sorted(score.method for score in scores.methods[:-1]) == sorted({*methods, "linear probe"} - {chosen})
-    own = Score.of(f"this run ({chosen})", evaluation)
+    assert sorted(score.method for score in scores.methods[:-1]) == sorted({*methods} - {"text + probe"})
+    own = Score.of("this run (text + probe)", evaluation)
     assert scores.methods[-1][:-1] == own[:-1]
     assert scores.methods[-1].calibration_error == pytest.approx(own.calibration_error, abs=1e-3)
     table = [line for line in out.splitlines() if line[0] in "┏┃┡│└"]
-    assert len(table) == 14, "a method is wrapped"
+    assert len(table) == 4 + len(methods), "a method is wrapped"
     assert max(map(len, table)) <= 80
     assert [cell.strip() for cell in table[1].split("┃")[1:-1]] == ["method", "cross-validated", "test"]
     assert "red" in works("predict", run, images.parent / "red7.png", "--workers", 0)[0]
 
     head = loaded.model.head
-    assert head.kind == "tuned projection"
+    assert head.kind == "text and items"
     monkeypatch.setenv("COLUMNS", "120")  # Room for the method's name in one line.
-    assert "tuned projection" in works("eval", run, images, "--cache", cache, "--workers", 0)[0]
+    assert "text and items" in works("eval", run, images, "--cache", cache, "--workers", 0)[0]
     works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
     works("classes", tmp_path / "renamed", "remove", "green", "--out", tmp_path / "cut")
     after = th.load_run(tmp_path / "cut")
@@ -113,24 +104,33 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
 
 
 @pytest.mark.slow
-def test_one_item_a_class_takes_what_was_settled(images, compare, tmp_path):
-    out, err = compare(images, "--k", 1, "--choose", "--out", tmp_path / "run")
+def test_one_item_a_class_has_no_folds_and_a_method_can_be_named(images, compare, tmp_path):
+    sentences = tmp_path / "classes.json"
+    sentences.write_text(json.dumps({"red": ["a red picture", "something red"], "green": "a lawn", "blue": None}))
+    out, err = compare(images, "--k", 1, "--choose", "--out", tmp_path / "run", "--classes", sentences)
     prints(err, 3, "K = 1", "seed 0")
-    prints(out, "* text + class means")
-    (lda,) = (line for line in out.splitlines() if "LDA" in line)
-    assert not any(letter.isdigit() for letter in lda), "LDA cannot be fitted to one item a class"
-    assert th.load_run(tmp_path / "run").model.head.kind == "text and means"
+    prints(out, "nothing is cross-validated")
+    assert th.load_run(tmp_path / "run").model.head.kind == "text and items"
+    assert "'a red picture', 'something red'" in err
+    more = tmp_path / "more"
+    more.mkdir()
+    for place, colour in enumerate(COLOURS):
+        write_image(more / f"{place}.png", colour, seed=500 + place)
+    compare(images, "--k", 1, "--unlabelled", more, "--choose", "--out", tmp_path / "refined")
+    assert th.load_run(tmp_path / "refined").model.head.kind == "text and items, unlabelled files"
+    out, _ = compare(images, "--method", "probe", "--choose", "--out", tmp_path / "probe")
+    assert "* logistic probe" in out
+    assert json.loads((tmp_path / "probe" / "recipe.json").read_text())["chosen"] == "probe"
 
 
 @pytest.mark.slow
-def test_videos_have_a_temporal_transformer_too_and_no_split_is_needed(compare, tmp_path):
+def test_videos_need_no_split(compare, tmp_path):
     for place, colour in enumerate(COLOURS[:2]):
         for number in range(3):
             write_video(tmp_path / colour / f"{number}.mp4", colour, seed=10 * place + number)
     out, err = compare(tmp_path, "--frames", 2)
     prints(err, "6 training", 2)
     assert "note: " not in err
-    assert "text, temporal transformer" in out
     assert "3 folds" in out
     assert "run:" not in out
 
@@ -172,5 +172,6 @@ def test_mistakes_are_one_line(images, refused, tmp_path):
         (("choose", "out"), "--out", tmp_path / "x"),
         (("frames", 4), "--frames", 4),
         (("'blue'", 5, 6), "--k", 6),
+        (("method", "'best'"), "--method", "best"),
     ):
         refused(parts, "compare", images, *arguments, *SMALL)

@@ -1,5 +1,7 @@
 """Which items are scored, and never by mistake those that were trained on."""
 
+import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -74,6 +76,25 @@ def test_items_that_were_trained_on_are_counted(trained, works):
     prints(err, "note: ", 8)
     _, err = works("eval", folder, data, "--baselines", "never", "--workers", 0)
     assert "note: " not in err
+
+
+def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path):
+    data, folder = trained
+    rows, how = tmp_path / "rows.csv", ("--baselines", "never", "--workers", 0)
+    out, err = works("eval", folder, data, *how, "--json", "--out", rows)
+    assert str(rows) in err
+    with rows.open() as file:
+        items = [(row["label"], row["predicted"]) for row in csv.DictReader(file)]
+    found = json.loads(out)
+    assert [found[key] for key in ("run", "data", "split")] == [str(folder), str(data), "the run's held-out"]
+    assert (found["skipped"], found["notes"]) == ([], [])
+    (own,), right = found["methods"], sum(label == predicted for label, predicted in items)
+    assert [own[key] for key in ("items", "top1", "low", "high")] == [2, 50 * right, *wilson_interval(right, 2)]
+    for row, label in zip(found["classes"], ("blue", "red"), strict=True):
+        hits, named = items.count((label, label)), sum(predicted == label for _, predicted in items)
+        assert [row[key] for key in ("name", "items", "predicted")] == [label, 1, named]
+        assert row["recall"]["percent"] == 100 * hits
+        assert (row["precision"] and row["precision"]["percent"]) == (100 * hits / named if named else None)
 
 
 @pytest.mark.parametrize(("classes", "more"), [(10, 0), (11, 1)])

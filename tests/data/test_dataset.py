@@ -73,6 +73,15 @@ def test_forms_of_a_manifest(tmp_path, name, text, path, label):
     assert read_dataset(write_manifest(tmp_path, text, name)).items == (Item(tmp_path / path, label),)
 
 
+def test_a_folder_in_a_manifest_is_a_clip_and_a_class_folder_holds_images(tmp_path):
+    touch(tmp_path, "data/run/1.png", "data/run/2.png")
+    for row in ("data/run", "data/run/", "data/run/*"):
+        assert read_dataset(write_manifest(tmp_path, f"path,label\n{row},run\n")).items == (
+            Item(tmp_path / "data/run/*", "run"),
+        )
+    assert [item.path.name for item in read_dataset(tmp_path / "data").items] == ["1.png", "2.png"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_byte_order_mark_and_line_ends(tmp_path, encoding, newline):
@@ -216,6 +225,12 @@ def test_files_that_are_not_used_are_noted(tmp_path, others, parts):
     assert len(dataset) == 2
     (note,) = dataset.notes
     prints(note, tmp_path, *parts)
+
+
+@pytest.mark.parametrize("names", [["a.mp4", "b.png"], ["train/a.mp4", "val/b.png", "notes.txt"]])
+def test_unsorted_files(tmp_path, names):
+    with refuses(DataError, tmp_path, "its 2", names[0], "path,label"):
+        read_dataset(touch(tmp_path, *names))
 
 
 def test_known_columns_are_known_in_any_case(tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from made import items, write_frames, write_image
 from messages import prints, refuses
-from texthead.data.division import divide, with_validation
+from texthead.data.division import divide, divide_or_train, with_validation
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 
@@ -45,6 +45,16 @@ def test_divide_k_leaves_held_out_items_alone():
     assert few.scored == whole.scored
     with refuses(DataError, "k", 9, 8):
         divide(data, seed=0, part=0.2, k=9)
+
+
+def test_training_items_of_one_class_teach_nothing():
+    data = items(*((f"a{i}", "a", None) for i in range(5)))
+    with refuses(DataError, 4, "'a'"):
+        divide(data, seed=0, part=0.2, k=None)
+    with refuses(DataError, 5, "'a'"):
+        divide_or_train(data, seed=0, k=2)
+    with refuses(DataError, 1, "'a'"):
+        divide_or_train(items(("a", "a", "train"), ("a1", "a", "test"), ("b", "b", "test")), seed=0, k=None)
 
 
 # --- a second source ------------------------------------------------------------------------------------------------

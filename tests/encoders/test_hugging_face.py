@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast
+from transformers import CLIPModel, CLIPTokenizerFast
 
-from made import frames, noise
+from made import frames, noise, write_clip_folder
 from messages import refuses
 from texthead.encoders.hugging_face import converted
 from texthead.encoders.load import load_encoder, spec_of
@@ -17,34 +17,9 @@ from texthead.errors import EncoderError
 PROMPTS = ["a cat", "two dogs on a photo"]
 
 
-def config(end: int, act: str) -> CLIPConfig:
-    both = {"hidden_act": act, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 96}
-    text = {**both, "vocab_size": 600, "num_hidden_layers": 2, "max_position_embeddings": 20}
-    tokens = {"bos_token_id": 0, "eos_token_id": end, "pad_token_id": 1}
-    seen = {**both, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
-    return CLIPConfig(text_config={**text, **tokens}, vision_config=seen, projection_dim=24)
-
-
 @pytest.fixture(params=[(2, "quick_gelu"), (190, "gelu")], ids=["old end", "own end"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    # Byte pairs without merges: each letter is a token.
-    letters = [chr(code) for code in range(33, 127)]
-    vocabulary = ["<|startoftext|>", "<pad>", *letters, *(f"{letter}</w>" for letter in letters), "<|endoftext|>"]
-    (tmp_path / "vocab.json").write_text(json.dumps({token: place for place, token in enumerate(vocabulary)}))
-    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
-    made = CLIPTokenizerFast(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"), pad_token="<pad>")
-    made.save_pretrained(tmp_path)
-    torch.manual_seed(0)
-    model = CLIPModel(config(*request.param)).eval()
-    with torch.no_grad():
-        model.logit_scale.fill_(3.0)
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(0.1 * torch.randn(parameter.shape))
-    model.save_pretrained(tmp_path)
-    statistics = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "resample": 2}
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(statistics))
-    return tmp_path
+    return write_clip_folder(tmp_path, *request.param)
 
 
 @torch.no_grad()

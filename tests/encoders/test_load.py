@@ -24,11 +24,14 @@ def test_an_unknown_size_of_mini(source):
             call(source)
 
 
-def test_every_zero_shot_answer_of_mini_has_a_note():
+def test_a_zero_shot_answer_of_mini_on_actions_has_a_note():
+    actions = ["playing guitar", "BabyCrawling", "archery", "push_up", "CuttingInKitchen"]
     for source in ("mini", "mini:lite1", "mini:lite2"):
-        prints(zero_shot_note(source) or "", "openclip")
+        prints(zero_shot_note(source, actions) or "", "openclip")
         assert source in FORMS.split(", ")
-    assert zero_shot_note("openclip:ViT-B-16/openai") is None
+    assert zero_shot_note("openclip:ViT-B-16/openai", actions) is None
+    assert zero_shot_note("mini", [*actions, *"abcdefgh"]) is None
+    assert zero_shot_note("mini", ["a ring", "a swing", "king", "a building", "Ingot"]) is None
 
 
 def test_the_table_of_the_docs_holds_the_forms():

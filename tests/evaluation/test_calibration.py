@@ -20,7 +20,7 @@ from messages import refuses
 from texthead.data.protocol import Pixels
 from texthead.errors import DataError
 from texthead.evaluation import calibration, reliability
-from texthead.transfer.closed_form import logistic_head, tuned_projection
+from texthead.transfer.closed_form import logistic_head, text_probe_head
 
 
 @pytest.mark.parametrize("heat", [0.4, 1.0, 2.5, 8.0])
@@ -183,7 +183,7 @@ def test_sets_and_threshold_hold_on_real_photos(shared: Path):
     rest = data.pick([i for i, item in enumerate(data.items) if item.split != "train"])
     features, others = (th.encode_items(encoder.visual, part, th.Protocol(1, size)) for part in (train, rest))
     targets = torch.tensor([names.index(label) for label in train.labels])
-    text = tuned_projection(th.text_rows(encoder, names), features, targets, names=names, scale=30.0)
+    text = text_probe_head(th.text_rows(encoder, names), features, targets, names=names)
     with torch.inference_mode():
         both = [head(others) for head in (text, logistic_head(features, targets, names=names))]
     known = torch.tensor([label not in unknown for label in rest.labels])

@@ -7,7 +7,7 @@ import pytest
 
 from messages import refuses
 from texthead.errors import MediaError
-from texthead.media.frame_folder import frame_file, frame_files, is_template
+from texthead.media.frame_folder import clips_below, frame_file, frame_files, is_template
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -18,8 +18,10 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def test_a_template_has_one_place_for_a_number():
-    assert all(map(is_template, ["img_{:05d}.jpg", "a/b/{:d}.png", "{:010d}x.bmp", Path("v/{:04d}.JPG")]))
-    assert not any(map(is_template, ["a.jpg", "{}.jpg", "{:05d}/a.jpg", "{:05d}_{:05d}.jpg", "%05d.jpg", ""]))
+    assert all(map(is_template, ["img_{:05d}.jpg", "a/b/{:d}.png", "{:010d}x.bmp", Path("v/{:04d}.JPG"), "v1/*"]))
+    assert not any(
+        map(is_template, ["a.jpg", "{}.jpg", "{:05d}/a.jpg", "{:05d}_{:05d}.jpg", "%05d.jpg", "", "*.jpg", "*/a.jpg"])
+    )
     assert not any(map(is_template, ["{:5d}.jpg", "{:0d}.jpg", "{:05f}.jpg"]))
 
 
@@ -49,6 +51,16 @@ def test_numbers_without_zeros_and_signs_of_regular_expressions(tmp_path):
     assert [file.name for file in frame_files(tmp_path / "{:d}.png")] == [f"{number}.png" for number in range(12)]
     touch(tmp_path, "a.(b)[1]+_01.png", "aX(b)[1]+_02.png")
     assert [file.name for file in frame_files(tmp_path / "a.(b)[1]+_{:02d}.png")] == ["a.(b)[1]+_01.png"]
+
+
+def test_every_image_of_a_folder_comes_in_natural_order(tmp_path):
+    names = ["3.PNG", "a9b10.png", "a10b2.png", "a10b10.png", "img01.png", "img1.png", "img2.png", "img10.png"]
+    touch(tmp_path, *reversed(names), "notes.txt", ".img3.png")
+    assert [file.name for file in frame_files(tmp_path / "*")] == names
+    assert clips_below(tmp_path, "*") == [tmp_path / "*"]
+    touch(tmp_path, "mask.jpg")
+    with refuses(MediaError, tmp_path, ".jpg, .png"):
+        frame_files(tmp_path / "*")
 
 
 @pytest.mark.parametrize(

@@ -406,14 +406,17 @@ def test_phones_held_upright_give_portraits(shared):
 # ---- folders of frames
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_a_folder_of_frames_is_what_a_lossless_video_of_them_is(tmp_path, first):
+@pytest.mark.parametrize(
+    ("name", "template", "first"),
+    [("img_{:05d}.png", "img_{:05d}.png", 0), ("img_{:05d}.png", "img_{:05d}.png", 1), ("t{}.png", "*", 93)],
+)
+def test_a_folder_of_frames_is_what_a_lossless_video_of_them_is(tmp_path, name, template, first):
     reference = scene(12)
     for number, picture in enumerate(reference, first):
-        PIL.Image.fromarray(picture).save(tmp_path / f"img_{number:05d}.png")
+        PIL.Image.fromarray(picture).save(tmp_path / name.format(number))
     indices = [7, 0, 7, 11, 3]
     with (
-        open_media(str(tmp_path / "img_{:05d}.png")) as media,
+        open_media(str(tmp_path / template)) as media,
         open_media(lossless(tmp_path / "v.mkv", reference)) as video,
     ):
         assert isinstance(media, FrameFolder)
@@ -425,7 +428,7 @@ def test_a_folder_of_frames_is_what_a_lossless_video_of_them_is(tmp_path, first)
         for bad in ([12], [-1], []):
             with pytest.raises(DataError):
                 media.frames_at(bad)
-    assert check(tmp_path / "img_{:05d}.png") == 12
+    assert check(tmp_path / template) == 12
 
 
 def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):

@@ -172,8 +172,10 @@ KINDS = {
     "accumulated, blocks run again": ({"accumulate": 2, "grad_checkpointing": True}, "ddp"),
     "more processes than items": ({"batch": 1, "epochs": 1}, "ddp"),
     "encoder frozen": ({"freeze_encoder": True}, "ddp"),
+    "norms alone": ({"tune": "norm"}, "ddp"),
     "cut, accumulated, blocks run again": ({"accumulate": 2, "grad_checkpointing": True}, "fsdp"),
     "cut, more processes than items": ({"batch": 1, "epochs": 1}, "fsdp"),
+    "cut, norms alone": ({"tune": "norm"}, "fsdp"),
     "cut, convolutions inside": ({"temporal": "conv", "clip_norm": 0.1}, "fsdp"),
 }
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from made import SPEC, noise, tiny_visual, write_broken
+from made import SPEC, noise, tiny_visual, write_broken, write_frames
 from messages import prints, refuses
 from run_folders import make_run, table, write_manifest, write_media
 from texthead.cli import main
@@ -119,7 +119,10 @@ def test_files_come_from_tables_lists_folders_and_shards(
     (folder / "more.txt").write_text(f"red/still.png\n\n{files[1]}\n")
     (folder / "labelled.csv").write_text("path,label\nred/00.mp4,red\nblue/02.mp4,blue\ngreen/01.mp4,green\n")
     prepare(read_dataset(folder / "labelled.csv"), shards, ShardOptions(clips=2))
+    write_frames(tmp_path / "clip" / "{:d}.png", "red", 11)
+    (tmp_path / "clips.csv").write_text("path\nclip\n")
     more = [(folder / name, files) for name in ("more.tsv", "more.txt")]
+    more.append((tmp_path / "clips.csv", [tmp_path / "clip" / "*"]))
     for source, expected in [*more, (folder, [folder]), (shards, [shards])]:
         parts = open_parts(run, source, tmp_path / f"out {source.name}", options=PartOptions(2))
         for rank in (1, 0):

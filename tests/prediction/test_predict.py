@@ -12,7 +12,9 @@ from messages import refuses
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
+from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.features.reading import Reading
+from texthead.features.views import item_features
 from texthead.media.find import find_media
 from texthead.media.open import open_media
 from texthead.models.heads import FrozenHead
@@ -20,7 +22,9 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
+from texthead.runs.folder import rows_digest
 from texthead.runs.run import Run
+from texthead.transfer.transductive import refine
 
 NAMES = ("red", "green", "blue", "violet", "none")
 CENTRE = Views(origin="centre")
@@ -192,6 +196,23 @@ def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
     assert seen[-1] == (12, 12)
     for prediction, alone in zip(found[1:], (predict(run, [tmp_path / name])[0] for name in names), strict=True):
         assert dict(prediction.top) == pytest.approx(dict(alone.top), abs=1e-5)
+
+
+@pytest.mark.parametrize("heat", [None, 4.0])
+def test_with_unlabelled_files_the_batch_is_refined_behind_the_temperature(tree: Path, heat: float | None) -> None:
+    run, item = make_run(1), tree / "z.jpg"
+    if heat:
+        digest, protocol = rows_digest(run.head.weight), run.protocol.to_json()
+        run = replace(run, calibration=Calibration(heat, 40, Threshold(0.05, 0.99, 19), None, digest, protocol))
+    write_broken(tree / "broken.mp4")
+    reading = Reading(skip_unreadable=True)
+    (found,) = predict(run, [item], reading=reading, unlabelled=[tree])
+    entries = item_features(run.model, [item, *(path for path in find_media([tree]) if path != item)], run.protocol)
+    features = torch.stack([entry[0] for entry in entries if isinstance(entry, torch.Tensor)])
+    x = torch.nn.functional.normalize(features - features.mean(0), dim=-1)
+    scores = refine(run.model.head(features).detach() / (heat or 1), x).scores[0]
+    assert dict(found.top) == pytest.approx(dict(zip(NAMES, scores.softmax(-1).tolist(), strict=True)), abs=1e-5)
+    assert found.known, "the threshold is of files that are scored alone"
 
 
 # --- files that cannot be read --------------------------------------------------------------------------------------

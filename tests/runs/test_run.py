@@ -159,7 +159,7 @@ def test_a_missing_file_and_a_pipe_in_its_place(run: Path, name: str) -> None:
     """The pipe is not waited for."""
     (run / name).unlink()
     assert_refused(run, name)
-    assert_refused(run / "missing", "recipe.json")
+    assert_refused(run / "missing", "does not exist")
     os.mkfifo(run / name)
     assert_refused(run)
 
@@ -211,19 +211,21 @@ def test_weights_that_are_no_numbers(run: Path, value: float) -> None:
     assert_refused(run, "'visual.net.conv_stem.weight'")
 
 
-def test_a_run_of_the_format_before_had_no_patch_dropout(run: Path) -> None:
+def test_runs_of_older_formats_had_no_patch_dropout_tune_or_mix(run: Path) -> None:
     expected = load_run(run)
+    changed(run, "recipe.json", lambda v: (v.update(format=3), v["recipe"].pop("tune"), v["recipe"].pop("mix")))
+    assert load_run(run).recipe == expected.recipe
     changed(run, "recipe.json", lambda v: (v.update(format=2), v["recipe"].pop("patch_dropout")))
     old = load_run(run)
     assert old.recipe == expected.recipe
-    assert old.recipe.patch_dropout == 0.0
+    assert (old.recipe.patch_dropout, old.recipe.tune, old.recipe.mix) == (0.0, "all", 1.0)
     assert_same_weights(old.model.state_dict(), expected.model.state_dict())
 
 
 @pytest.mark.parametrize(
     ("name", "change", "parts"),
     [
-        ("recipe.json", lambda v: v.update(format=1), ["format 1", "2 and 3"]),
+        ("recipe.json", lambda v: v.update(format=1), ["format 1", "2, 3 and 4"]),
         ("recipe.json", lambda v: v.pop("format"), ["format None"]),
         ("recipe.json", lambda v: v["pixels"].update(sise=3), ["sise"]),
         ("recipe.json", lambda v: v["pixels"].pop("size"), ["size"]),

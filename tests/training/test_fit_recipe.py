@@ -62,6 +62,8 @@ def test_suit_few_items(mini):
         ({"template_use": "drawn"}, "linear", ("template", "text")),
         ({"grad_checkpointing": True, "freeze_encoder": True}, "text", ("grad", "freeze")),
         ({"patch_dropout": 0.5, "freeze_encoder": True}, "text", ("dropout", "freeze")),
+        ({"mix": 0.5, "tune": "none"}, "text", ("mix", "freeze")),
+        ({"freeze_encoder": False, "tune": "none"}, "text", ("tune", "freeze")),
     ],
 )
 def test_an_option_that_would_do_nothing_is_an_error(changes, head, parts):

@@ -19,7 +19,7 @@ from texthead.errors import DataError, MediaError
 from texthead.features import frames
 from texthead.media.open import open_media
 
-METHODS = ["tuned", "means", "text", "probe"]
+METHODS = ["text-probe", "probe", "zero-shot-centred"]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("features")
 
 
-def classifier(cache: Path, method: str = "tuned", **changes) -> TextHeadClassifier:
+def classifier(cache: Path, method: str = "text-probe", **changes) -> TextHeadClassifier:
     return TextHeadClassifier(method, size=32, frames=2, cache=cache, **changes)  # pyright: ignore[reportArgumentType]
 
 
@@ -56,7 +56,7 @@ def test_fit_and_predict_and_fit_the_same_again(files, cache, method):
     assert (names == made.classes_[sure.argmax(1)]).all()
     assert (names == made.classes_[scores.argmax(1)]).all()
     assert made.score(paths, labels) == (names == np.array(labels)).mean()
-    if method != "text":
+    if method != "zero-shot-centred":
         assert made.score(paths, labels) == 1.0
     again = classifier(cache, method).fit(paths, labels)
     for (name, ours), (_, theirs) in zip(
@@ -81,7 +81,7 @@ def test_parameters_and_clone(files, cache):
     again = clone(made)
     assert again.get_params() == made.get_params()
     assert not hasattr(again, "head_")
-    assert again.set_params(method="means", frames=1).get_params()["method"] == "means"
+    assert again.set_params(method="probe", frames=1).get_params()["method"] == "probe"
     with pytest.raises(ValueError, match="methods"):
         again.set_params(methods="probe")
     with pytest.raises(NotFittedError):
@@ -109,7 +109,7 @@ def test_grid_search_over_methods_and_templates(files, cache):
         classifier(cache), grid, cv=3, error_score="raise", scoring=["accuracy", "neg_log_loss"], refit="accuracy"
     )
     search.fit(*files)
-    assert len(search.cv_results_["params"]) == 8
+    assert len(search.cv_results_["params"]) == 2 * len(METHODS)
     assert search.best_score_ == 1.0
     assert (search.predict(files[0]) == np.array(files[1])).all()
     spread = search.cv_results_["mean_test_neg_log_loss"]
@@ -124,7 +124,7 @@ def test_pipeline(files, cache, tmp_path):
     line = make_pipeline(FunctionTransformer(lambda some: [root / name for name in some]), classifier(cache))
     found = cross_val_predict(line, names, files[1], cv=3, method="predict_proba")
     assert (found.argmax(1) == np.array([["blue", "green", "red"].index(label) for label in files[1]])).all()
-    search = GridSearchCV(line, {"textheadclassifier__method": ["means", "probe"]}, cv=2, error_score="raise").fit(
+    search = GridSearchCV(line, {"textheadclassifier__method": ["text-probe", "probe"]}, cv=2, error_score="raise").fit(
         names, files[1]
     )
     assert search.best_score_ == 1.0

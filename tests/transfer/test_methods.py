@@ -1,19 +1,16 @@
-"""Folds, errors of a lead, and which method is chosen."""
+"""Folds, the lead of a rival, and which method is taken."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from made import SMALL
+from messages import refuses
 from texthead.data.dataset import Dataset, Item
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-from texthead.transfer import methods
+from texthead.errors import DataError
 from texthead.transfer.closed_form import logistic_head
-from texthead.transfer.methods import Fitted, FrozenItems, Method, choice, cross_validated, folds
+from texthead.transfer.methods import FrozenItems, Method, best_rival, cross_validated, folds, pick_method
 
 
 def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
@@ -55,53 +52,43 @@ def test_scenes_stay_whole_unless_a_class_would_train_on_less_than_two_items() -
 
 
 @pytest.mark.parametrize(
-    ("right", "scenes", "chosen"),
-    [
-        ((20, 20), 40, "first"),
-        # One item of forty, and three: a lead's error is about its root.
-        ((20, 21), 40, "first"),
-        ((20, 23), 40, "first"),
-        ((20, 26), 40, "second"),
-        ((20, 26, 30), 40, "third"),
-        # The same lead out of two scenes is two observations.
-        ((20, 26), 2, "first"),
-    ],
+    ("right", "rival", "points"),
+    [((20, 20), None, 0.0), ((20, 19), None, 0.0), ((20, 26), "second", 15.0), ((20, 26, 30), "third", 25.0)],
 )
-def test_a_method_must_lead_by_two_errors_to_be_chosen(right: tuple[int, ...], scenes: int, chosen: str) -> None:
-    places = np.arange(40)
-    answers = {name: places < count for name, count in zip(("first", "second", "third"), right, strict=False)}
-    assert choice("first", answers, (places * scenes // 40).tolist()) == chosen
+def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: str | None, points: float) -> None:
+    places, titles = np.arange(40), ("first", "second", "third")
+    answers = {name: places < count for name, count in zip(titles, right, strict=False)}
+    every = [Method(name, name, probe().head) for name in answers]
+    lead = best_rival(every, every[0], answers, places.tolist())
+    assert (lead and lead.rival.name) == rival
+    if lead:
+        assert lead.points == pytest.approx(points)
+        assert lead.low < points < lead.high
+        # The same lead out of few scenes is less sure.
+        fewer = best_rival(every, every[0], answers, (places // 10).tolist())
+        assert fewer is not None
+        assert fewer.low < lead.low
 
 
-def probe(least: int = 1) -> Method:
-    def fit(items: FrozenItems) -> Fitted:
-        head = logistic_head(items.features, items.targets, names=["a", "b"])
-        return Fitted(Recognizer(nn.Identity(), MeanPool(), head), SMALL, [])
-
-    return Method("probe", fit, least)
+def probe() -> Method:
+    return Method("probe", "probe", lambda items: logistic_head(items.features, items.targets, names=["a", "b"]))
 
 
 def test_an_item_is_named_by_what_was_fitted_without_it() -> None:
     items = few({"a": 6, "b": 6})
     parts, steps = folds(items, seed=0).pairs, []
     right = cross_validated(probe(), items, parts, lambda: steps.append(1))
-    assert right is not None
     assert right.all()
     assert len(steps) == len(parts)
     # With the label of one item changed, that item is named wrongly: no fold that scores it has seen its label.
     items.targets[0] = 1
     changed = cross_validated(probe(), items, parts, lambda: None)
-    assert changed is not None
     assert changed.tolist() == [False] + [True] * 11
-    # A method that needs more items is left out.
-    items = few({"a": 3, "b": 3})
-    assert cross_validated(probe(least=3), items, folds(items, seed=0).pairs, lambda: None) is None
 
 
-@pytest.mark.parametrize(
-    ("count", "chosen"), [(1, methods.TEXT_AND_MEANS), (2, methods.TEXT_AND_MEANS), (3, methods.TEXT_TUNED)]
-)
-def test_what_is_settled_depends_on_the_number_of_items(count: int, chosen: str) -> None:
-    every = [Method(title, probe().fit) for title in (methods.TEXT_AND_MEANS, methods.TEXT_TUNED, methods.PROBE)]
-    assert methods.settled(every, few({"a": count, "b": 5})) == chosen
-    assert methods.settled(every[2:], few({"a": count, "b": 5})) == methods.PROBE
+def test_a_method_has_one_name_and_the_first_is_the_default() -> None:
+    every = [Method(name, name, probe().head) for name in ("text-probe", "probe")]
+    assert pick_method(every, None).name == "text-probe"
+    assert pick_method(every, "probe").name == "probe"
+    with refuses(DataError, "method", "'best'"):
+        pick_method(every, "best")

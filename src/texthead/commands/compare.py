@@ -25,17 +25,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Compare zero-shot, text rows with class means, probes, frozen heads and a temporal transformer.
+    """Fit a recogniser in seconds on a frozen encoder, and compare it with a plain probe and zero-shot.
 
-    All use features that are encoded once. Prints a table with intervals, and with --choose writes the best as a run.
+    All use features that are encoded once. Prints a table with intervals, and with --choose writes the recogniser as a
+    run.
 
     Args:
         data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
+        classes: names.txt, classes.json of name: sentence, [sentences] or null: what the text encoder reads for the
+            data's labels (sentences are averaged)
+        unlabelled: files like those to predict, which refine what is fitted
         k: draw K training items a class
-        frames: frames of a clip (8)
-        size: side of the crop in pixels (128)
-        choose: write the best as a run, in --out
+        frames: frames of a clip (4)
+        size: side of the crop in pixels (the encoder's own)
+        method: text-probe (text rows with labelled items; the default), probe (the default of encoders without text),
+            zero-shot, or zero-shot-centred
+        choose: write the recogniser as a run, in --out
         out: the run folder to make, with --choose
         seed: random seed
     """
@@ -43,10 +49,13 @@ class Compare:
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
     encoder: str = "mini"
+    classes: str | None = option(None, "FILE")
     prompts: TemplateOptions = TemplateOptions()
+    unlabelled: str | None = option(None, "FOLDER")
     k: int | None = None
     frames: PositiveInt | None = None
     size: PositiveInt | None = None
+    method: str | None = option(None, "NAME")
     choose: bool = False
     out: str | None = option(None, "RUN")
     seed: NonNegativeInt = 0
@@ -54,13 +63,20 @@ class Compare:
     files: ReadingOptions = ReadingOptions()
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, results, say_names, say_notes, say_skipped
+        from texthead.commands.console import bar, results, say_names, say_notes, say_prompts, say_skipped
         from texthead.encoders.load import zero_shot_note
         from texthead.models.build import pixels_for
         from texthead.runs.run import check_out
         from texthead.runs.scores import RunScores
         from texthead.transfer import methods
-        from texthead.transfer.comparison import Setting, encode_frozen, judged, make_ground, write_method
+        from texthead.transfer.comparison import (
+            Setting,
+            encode_frozen,
+            encode_unlabelled,
+            judged,
+            make_ground,
+            write_method,
+        )
 
         if self.choose != (self.out is not None):
             raise RunError("--choose trains the best as a run and --out names its folder: give both or neither")
@@ -71,10 +87,16 @@ class Compare:
         scored = parts.scored
         values = {"frames": self.frames, "size": self.size, "template": self.prompts.read_template()}
         overrides = {"seed": self.seed, **{key: value for key, value in values.items() if value is not None}}
-        setting = Setting(self.encoder, self.prompts.clean, self.features.folder, self.files.pick_device())
+        setting = Setting(
+            self.encoder, self.classes, self.prompts.clean, self.features.folder, self.files.pick_device()
+        )
         ground, lines = make_ground(parts.train, setting, overrides)
+        methods.pick_method(methods.methods(ground), self.method)
         say_notes(lines)
-        say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
+        if self.classes:
+            say_prompts(ground.labels, ground.prompts)
+        else:
+            say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
         pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
         reading = self.files.reading()
         items, unreadable = encode_frozen(ground, parts.train, pixels, reading, "encode training items", bar)
@@ -82,26 +104,30 @@ class Compare:
         if len(scored):
             tests, more = encode_frozen(ground, scored, pixels, reading, "encode held-out items", bar)
             unreadable += more
+        if self.unlabelled:
+            ground, more = encode_unlabelled(ground, self.unlabelled, pixels, reading, bar)
+            unreadable += more
         say_skipped(unreadable)
         if items.data.classes != list(ground.labels):
             lost = sorted(set(ground.labels) - set(items.data.classes))
             raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
 
         every = methods.methods(ground)
+        chosen = methods.pick_method(every, self.method)
         folds = methods.folds(items, seed=self.seed)
         right, tested = judged(every, items, tests, folds, bar)
-        first = methods.settled(every, items)
-        chosen = methods.choice(first, right, items.groups) if right else first
         _show(every, right, tested, items, parts.scored_name, chosen)
-        _say_choice(right, items, folds, first, chosen)
-        note = zero_shot_note(ground.encoder.source)
+        worth = ground.text_worth(items)
+        if worth:
+            results().print(str(worth))
+        _say_choice(every, right, items, folds, chosen)
+        note = zero_shot_note(ground.encoder.source, ground.names)
         if note:
             results().print(note)
         if self.choose:
-            method = next(method for method in every if method.title == chosen)
-            own = [tested.pop(chosen)._replace(method=f"this run ({chosen})")] if tested else []
+            own = [tested.pop(chosen.name)._replace(method=f"this run ({chosen.title})")] if tested else []
             scores = RunScores(parts.scored_name, (*tested.values(), *own)) if own else None
-            write_method(out, ground, method, items, scored, scores)
+            write_method(out, ground, chosen, items, scored, scores)
             results().print(f"run: {out}   `texthead predict {out} FILE...` uses it")
 
 
@@ -130,7 +156,7 @@ def _show(
     tested: "dict[str, Score]",
     items: "FrozenItems",
     scored_name: str,
-    chosen: str,
+    chosen: "Method",
 ) -> None:
     """Print the table."""
     from rich.table import Table
@@ -139,36 +165,37 @@ def _show(
     from texthead.evaluation.intervals import grouped_interval
 
     table = Table("method", title=f"frozen encoder, {len(items.data)} training items: top-1 in percent (95 % interval)")
-    folds = {title: (100 * found.mean(), *grouped_interval(found, items.groups)) for title, found in right.items()}
-    scores = {title: (score.top1, score.low, score.high) for title, score in tested.items()}
+    folds = {name: (100 * found.mean(), *grouped_interval(found, items.groups)) for name, found in right.items()}
+    scores = {name: (score.top1, score.low, score.high) for name, score in tested.items()}
     columns = [(title, found) for title, found in (("cross-validated", folds), (scored_name, scores)) if found]
     for title, _ in columns:
         table.add_column(title, justify="right", no_wrap=True)
     for method in every:
-        star = " *" if method.title == chosen else ""
-        cells = [_cell(*found[method.title]) if method.title in found else "too few items" for _, found in columns]
-        table.add_row(f"{method.title}{star}", *cells)
+        star = " *" if method is chosen else ""
+        table.add_row(f"{method.title}{star}", *(_cell(*found[method.name]) for _, found in columns))
     results().print(table)
 
 
-def _say_choice(right: "Right", items: "FrozenItems", folds: "methods.Folds", first: str, chosen: str) -> None:
-    """Print how the choice was made."""
+def _say_choice(
+    every: "Sequence[Method]", right: "Right", items: "FrozenItems", folds: "methods.Folds", chosen: "Method"
+) -> None:
+    """Print which rival is ahead of the chosen method, and by how much."""
     from texthead.commands.console import results
     from texthead.transfer import methods
 
     if not right:
-        weight = ", with the weight that was set on drawn videos" if chosen == methods.TEXT_AND_MEANS else ""
-        results().print(
-            f"* {chosen}{weight}: nothing is cross-validated where a class has fewer than {methods.FEWEST} items"
-        )
+        results().print(f"nothing is cross-validated where a class has fewer than {methods.FEWEST} items")
         return
     kept = "groups whole" if folds.whole else "groups divided, since they are too few to keep each whole"
     how = f"{len(folds.pairs)} folds{f', {kept}' if _grouped(items) else ''}"
-    if chosen == first:
-        why = f"is taken unless another leads it by {methods.ERRORS:g} standard errors, and none does"
-    else:
-        why = f"leads {first!r}, which is taken otherwise, by {methods.ERRORS:g} standard errors"
-    results().print(f"* {chosen} {why} (cross-validated, {how})")
+    lead = methods.best_rival(every, chosen, right, items.groups)
+    if lead is None:
+        results().print(f"* {chosen.title}: no rival is ahead (cross-validated, {how})")
+        return
+    results().print(
+        f"* {chosen.title}: {lead.rival.title} is ahead by {lead.points:.1f} points, 95 % interval {lead.low:.1f} to "
+        f"{lead.high:.1f} (cross-validated, {how}); --method {lead.rival.name} takes it"
+    )
 
 
 def _grouped(items: "FrozenItems") -> bool:

@@ -1,5 +1,6 @@
 """`texthead eval`: a run's score on labelled data, with its own classes or others."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,26 +22,31 @@ class Eval(LabelledRun):
     Args:
         classes: names.txt, classes.json or 'a, b': a new text head for these
         zero_shot: a new text head for the data's own labels
+        mix: share of the run's encoder, from 0 to 1; the rest is the pretrained one
         split: test, else val, if not given
         per_class: precision and recall of each class, confused pairs
+        json: JSON on standard output, with each class
         out: write a CSV with one line an item
     """
 
     classes: str | None = None
     zero_shot: bool = False
     prompts: TemplateOptions = TemplateOptions()
+    mix: float = 1.0
     split: Split | None = None
     beside: BaselineOptions = BaselineOptions()
     per_class: bool = False
+    json: bool = False
     out: str | None = option(None, "FILE")
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results, say_names, say_other_classes, say_prompts
-        from texthead.commands.score_table import calibrated, show_classes, show_table
+        from texthead.commands.score_table import calibrated, scores_json, show_classes, show_table
         from texthead.data.division import Division
         from texthead.encoders.load import zero_shot_note
         from texthead.evaluation import evaluate as evaluation
         from texthead.parallel.distributed import rank
+        from texthead.runs.mixture import mixed
         from texthead.runs.scored_items import choose_scored
         from texthead.transfer.baselines import before_training, eval_baselines
 
@@ -50,6 +56,8 @@ class Eval(LabelledRun):
         self.prompts.check_used(other, "--classes or --zero-shot")
         template = self.prompts.read_template()
         run, protocol = self.load()
+        if self.mix != 1:
+            run = mixed(run, self.mix)
         reading = self.files.reading()
         dataset, say = self.labelled.read_noted(self.data), notes()
         chosen, split_name = choose_scored(run, dataset, self.split)
@@ -90,18 +98,22 @@ class Eval(LabelledRun):
             beside, own = ", 1 view", f", {self.protocol.views} views, mean of {protocol.pooling}"
         if self.protocol.frames not in (None, frames):
             beside, own = f"{beside}, {frames} frames", f"{own}, {self.protocol.frames} frames"
+        own += f", mix {self.mix:g}" if self.mix != 1 else ""
         own += warmth + "".join(f", {name} {value}" for name, value in self.protocol.changes(run.protocol))
         table.rows = [(f"{method}{beside}", found) for method, found in table.rows]
         title = "this run, new text head" if other else f"this run ({run.model.head.kind} head)"
         table.add(f"{title}{own}", result)
-        note = zero_shot_note(run.spec.source) if other else None
+        note = zero_shot_note(run.spec.source, names) if other else None
         table.lines += [*said, *([note] if note else [])]
-        show_table(table)
-        if self.per_class:
-            show_classes(result)
+        if not self.json:
+            show_table(table)
+            if self.per_class:
+                show_classes(result)
+        elif rank() == 0:
+            print(json.dumps({"run": self.run, **scores_json(table)}, indent=1, ensure_ascii=False))
         if self.out and rank() == 0:
             _write_items(Path(self.out), result)
-            results().print(f"items: {self.out}")
+            (say if self.json else results()).print(f"items: {self.out}")
 
 
 def _write_items(path: Path, result: "evaluation.Evaluation") -> None:

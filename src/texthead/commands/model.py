@@ -40,8 +40,9 @@ class ModelOptions:
 
         Raises:
             DataError: a run in another place, an encoder beside a run, or neither a run nor classes.
+            RunError: no classes, and the first input does not exist.
         """
-        from texthead.runs.run import is_run
+        from texthead.runs.run import check_run_exists, is_run
 
         run, rest = (inputs[0], inputs[1:]) if inputs and is_run(inputs[0]) else (None, inputs)
         for path in rest:
@@ -51,6 +52,8 @@ class ModelOptions:
         if run is not None:
             self.source.check_no_run(run)
         elif self.classes is None:
+            if rest and rest[0] != "-":
+                check_run_exists(rest[0])
             named = f"{rest[0]} is no run (no recipe.json in it)" if rest else "no run is named"
             raise DataError(f"{named}, so --classes is required: name a run first, or the classes")
         return run, list(rest)
@@ -102,12 +105,16 @@ def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], li
 
 
 def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
-    """Return what of a run's calibration holds for this protocol, after a note on it."""
+    """Return what of a run's calibration holds for this protocol, after a note on it, or on a run that has none."""
     from texthead.commands.console import notes
     from texthead.prediction.predict import calibration_for
+    from texthead.runs.run import Run
 
     calibration, why = calibration_for(model, protocol)
     if calibration is None:
+        if isinstance(model, Run) and model.classes is not None:
+            folder = model.folder
+            notes().print(f"note: probabilities of {folder} are not calibrated: texthead calibrate {folder} DATA")
         return None
     after = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
     notes().print(f"note: probabilities are after {after}{f'; {why}' if why else ''}")

@@ -57,7 +57,8 @@ class Predict:
         inputs: a run folder first, or only files and folders
         top: names a file
         sets: the set of names that holds the right one at the rate that a calibrated run promises
-        frame_template: folders are clips of frames, as img_{:05d}.jpg, or hold such folders
+        frame_template: folders are clips of frames, as img_{:05d}.jpg or * (any name, natural order), or hold such
+        unlabelled: files like those to predict; all are scored as one batch, where similar files help each other
     """
 
     USAGE: ClassVar = (
@@ -69,6 +70,7 @@ class Predict:
     model: ModelOptions = ModelOptions()
     top: int = 5
     sets: bool = False
+    unlabelled: str | None = option(None, "FOLDER")
     frame_template: str | None = option(None, "NAME")
     protocol: ProtocolOptions = ProtocolOptions()
     printed: PrintOptions = PrintOptions()
@@ -91,11 +93,22 @@ class Predict:
         model = self.model.load(run_folder, self.files.pick_device())
         protocol = self.protocol.on(protocol_of(model)[1])
         note = zero_shot_line(model, self.model.classes)
-        calibration = noted_calibration(model, protocol)
-        workers = self.files.workers if _are_many(self.inputs) else 0
+        # The threshold is of files that are scored alone.
+        calibration = None if self.unlabelled else noted_calibration(model, protocol)
+        others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
+        workers = self.files.workers if others or _are_many(self.inputs) else 0
         reading = Reading(workers=workers, skip_unreadable=self.files.skip_unreadable)
         with bar("predict", "files") as progress:
-            found = predict_files(model, inputs, protocol, reading, top=self.top, sets=self.sets, progress=progress)
+            found = predict_files(
+                model,
+                inputs,
+                protocol,
+                reading,
+                top=self.top,
+                sets=self.sets,
+                unlabelled=others,
+                progress=progress,
+            )
         _print_predictions(found, calibration, self)
         if note:
             notes().print(note)
@@ -109,13 +122,16 @@ def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
     """(the run, if one is named; the files and folders, where no manifest lists them).
 
     Raises:
-        DataError: what is named does not go together.
+        DataError, RunError: what is named does not go together, or is not there.
     """
+    from texthead.runs.run import check_run_exists
+
     _check_goes_together(command)
     if not command.inputs and command.many.manifest is None:
         raise DataError("predict needs RUN_OR_FILE (see texthead predict --help)")
     first, rest = command.model.split(command.inputs, "all files")
     if command.many.manifest is not None and rest:
+        check_run_exists(rest[0])
         raise DataError(f"{rest[0]} is no run (no recipe.json in it), and --manifest names the files: leave it out")
     if first is not None and not rest and command.many.manifest is None:
         raise DataError(f"{first} is a run: name files or folders behind it")
@@ -144,7 +160,8 @@ def _check_goes_together(command: Predict) -> None:
         if given:
             raise DataError(f"--{given[0]} is for many files: give --manifest too")
         return
-    single = {"json": command.printed.json, "csv": command.printed.csv, "frame-template": command.frame_template}
+    alone = {"frame-template": command.frame_template, "unlabelled": command.unlabelled}
+    single = {"json": command.printed.json, "csv": command.printed.csv, **alone}
     for name, value in single.items():
         if value:
             raise DataError(f"--{name} is not for --manifest, whose parts are CSV files of single paths")
@@ -232,7 +249,9 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     if template is None:
         return [*inputs]
     if not is_template(template):
-        raise DataError(f"--frame-template must hold a place for the frame's number, as img_{{:05d}}.jpg: {template!r}")
+        raise DataError(
+            f"--frame-template must be * or hold a place for the frame's number, as img_{{:05d}}.jpg: {template!r}"
+        )
     found: list[str | Path] = []
     for each in inputs:
         found += clips_below(Path(each), template) if Path(each).is_dir() else [each]

@@ -31,6 +31,8 @@ class Report:
             held out, if not given
         split: test, else val, if not given
         unknown: items of no class of a calibrated run: how many of them get a name all the same
+        unseen: labelled items of other classes: zero-shot top-1 on them and the run's on its own, with weights between
+            the pretrained and the fine-tuned encoder
         out: where the page goes (RUN/report.html)
         mistakes: surest wrong answers that are shown, up to 12
         hits: surest right answers, up to 12
@@ -42,6 +44,7 @@ class Report:
     labelled: DataOptions = DataOptions()
     split: Split | None = None
     unknown: str | None = option(None, "DATA2")
+    unseen: str | None = option(None, "DATA3")
     out: str | None = option(None, "FILE")
     mistakes: UpTo12 = option(4, "N")
     hits: UpTo12 = option(2, "N")
@@ -59,6 +62,7 @@ class Report:
         from texthead.report.run_page import write_report
         from texthead.runs import run as runs
         from texthead.runs.metrics import read_records
+        from texthead.runs.mixture import forgetting
         from texthead.runs.scored_items import choose_scored, held_out_items, unknown_items
         from texthead.transfer.baselines import eval_baselines
 
@@ -73,6 +77,7 @@ class Report:
         say_notes(dataset.notes)
         check_unknown_is_used(run, self.unknown)
         others = None if self.unknown is None else unknown_items(run, self.labelled.read(self.unknown))
+        new = None if self.unseen is None else unknown_items(run, self.labelled.read(self.unseen))
         chosen, split_name = choose_scored(run, dataset, self.split)
         say.print(f"scoring {len(chosen)} items ({split_name}) of {len(chosen.classes)} classes")
         protocol = run.protocol
@@ -88,6 +93,7 @@ class Report:
         table.lines += said
         show_table(table)
         order = _order(run, chosen, protocol, reading)
+        mixes = [] if new is None else forgetting(run, chosen, new, reading=reading)
         with bar("look", "clips") as progress:
             shown = strips(
                 result,
@@ -98,7 +104,7 @@ class Report:
                 model=run.model,
                 progress=progress,
             )
-        write_report(out, run.folder, run.model, records, table, shown, order, sure)
+        write_report(out, run.folder, run.model, records, table, shown, order, sure, mixes)
         results().print(f"report: {out}")
 
 

@@ -1,6 +1,7 @@
 """Scores of a run, scaled by its calibration, and the table of them beside the baselines."""
 
 from dataclasses import replace
+from typing import Any
 
 from rich.table import Table
 from torch import Tensor
@@ -8,14 +9,16 @@ from torch import Tensor
 from texthead.commands.console import bar, notes, results, say_skipped
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
+from texthead.errors import MediaError
 from texthead.evaluation.calibration import Calibration
-from texthead.evaluation.confusions import wrong_pairs
+from texthead.evaluation.confusions import Rate, wrong_pairs
 from texthead.evaluation.evaluate import Evaluation, score
 from texthead.evaluation.intervals import lead_interval, rate_text
 from texthead.features.reading import Reading
 from texthead.media.fingerprints import fingerprint
 from texthead.prediction.predict import calibration_for
 from texthead.runs.run import CALIBRATION, Run
+from texthead.runs.scores import Score
 from texthead.transfer.baselines import Comparison
 
 
@@ -33,8 +36,8 @@ def show_table(comparison: Comparison) -> None:
     groups = comparison.division.scored.groups
     if len(set(groups)) < len(groups):
         results().print(f"the intervals take the {len(set(groups))} groups of these items into account")
-    skipped = {str(error.path): error for _, r in comparison.rows for error in r.skipped}
-    say_skipped(skipped.values())
+    skipped = _skipped(comparison)
+    say_skipped(skipped)
     if skipped:
         results().print(f"{len(skipped)} items could not be read and are not counted")
     *others, (_, own) = comparison.rows
@@ -44,6 +47,40 @@ def show_table(comparison: Comparison) -> None:
         results().print(_lead(*ahead, own))
     for line in comparison.lines:
         results().print(line)
+
+
+def scores_json(comparison: Comparison) -> dict[str, Any]:
+    """Return the table as JSON: each method's score, the run's own last, and how the run's own does on each class.
+
+    All rates are percent, with 95 % intervals.
+    """
+    own = comparison.rows[-1][1]
+    return {
+        "data": comparison.division.scored.source,
+        "split": comparison.division.scored_name,
+        "methods": [Score.of(method, result)._asdict() for method, result in comparison.rows],
+        "classes": [
+            {
+                "name": row.name,
+                "items": row.items,
+                "recall": _rate_json(row.recall),
+                "predicted": row.said,
+                "precision": _rate_json(row.precision),
+            }
+            for row in own.classes
+        ],
+        "skipped": [{"path": str(error.path), "error": error.problem} for error in _skipped(comparison)],
+        "notes": comparison.lines,
+    }
+
+
+def _rate_json(rate: Rate | None) -> dict[str, float] | None:
+    return rate and dict(zip(("percent", "low", "high"), rate, strict=True))
+
+
+def _skipped(comparison: Comparison) -> list[MediaError]:
+    """Return the error of each file that a method could not read."""
+    return list({str(error.path): error for _, r in comparison.rows for error in r.skipped}.values())
 
 
 def _lead(method: str, ahead: Evaluation, own: Evaluation) -> str:

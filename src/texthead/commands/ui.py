@@ -105,6 +105,7 @@ def _source(command: Ui) -> "Source":
     from texthead.web.answers import Source
 
     if command.run is not None:
+        run.check_run_exists(command.run)
         if not run.is_run(command.run):
             raise RunError(
                 f"{command.run} is no run (no recipe.json in it): name a run folder, or none for names alone"

@@ -24,7 +24,8 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
     """Return the data's own splits, or a drawn one: seeded, stratified, groups whole.
 
     Raises:
-        DataError: no item to train on, or none to hold out, or a part to hold out of data that is divided already.
+        DataError: no item to train on, or none to hold out, training items of one class alone, or a part to hold out
+            of data that is divided already.
     """
     if not splits_of(dataset):
         dataset = dataset.with_drawn_split(HELD_OUT if part is None else part, seed=seed)
@@ -36,6 +37,7 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
     if k is not None:
         train = train.k_shot(k, seed=seed)
     scored, name = (test, "test") if len(test) else (val, "val")
+    _check_classes(train)
     # Labels that only occur outside training have no row; `eval --zero-shot` is for them.
     val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
     return Division(train, val if len(val) else None, scored, name)
@@ -45,7 +47,17 @@ def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
     """Return the data's own splits as `divide` does; without splits all items train, and none is held out."""
     if splits_of(dataset):
         return divide(dataset, seed=seed, part=None, k=k)
+    _check_classes(dataset)
     return Division(dataset if k is None else dataset.k_shot(k, seed=seed), None, dataset.pick([]), "")
+
+
+def _check_classes(train: Dataset) -> None:
+    """Raise DataError if all training items are of one class: any model gets all of them right."""
+    if len(set(train.labels)) == 1:
+        raise DataError(
+            f"{train.source}: its training items ({len(train)}) are all of class {train.labels[0]!r}, so there is "
+            "nothing to learn; add items of another class"
+        )
 
 
 def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:

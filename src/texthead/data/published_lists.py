@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from texthead.errors import DataError
 from texthead.files import MOST_BYTES_OF_LISTS, check_lines, read_text
-from texthead.media.frame_folder import frame_file, is_template
+from texthead.media.frame_folder import EVERY, frame_file, is_template
 from texthead.text.label_files import LabelFile
 
 # One space between fields; a path may hold spaces, so the numbers are taken from the right.
@@ -105,7 +105,7 @@ def _path_end(source: Path, first: Entry, frame_template: str | None, suffix: st
                 f"{source}: lines are `file label`, and frame_template {frame_template!r} is for "
                 "`path n_frames label`: leave it out"
             )
-        if not is_template(frame_template):
+        if not is_template(frame_template) or frame_template == EVERY:
             raise DataError(
                 f"frame_template must hold one place for the number, as img_{{:05d}}.jpg, got {frame_template!r}"
             )

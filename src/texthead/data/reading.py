@@ -12,7 +12,7 @@ from texthead.data.published_lists import read_list
 from texthead.errors import DataError
 from texthead.files import check_lines, lines
 from texthead.media.find import media_below
-from texthead.media.open import is_media
+from texthead.media.open import as_clip, is_media
 from texthead.media.shard import has_shards, read_rows
 from texthead.text.label_files import read_labels
 
@@ -185,12 +185,12 @@ def _known(column: str) -> str:
 
 
 def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
-    """Return the item of a row; paths are relative to the manifest's folder."""
+    """Return the item of a row; paths are relative to the manifest's folder, and a folder is a clip of its images."""
     named = (row.get("split") or "").strip().lower()
     if named and named not in _SPLIT_NAMES:
         raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
     return Item(
-        path=manifest.parent / row["path"],
+        path=as_clip(manifest.parent / row["path"]),
         label=row["label"].strip(),
         split=_SPLIT_NAMES[named] if named else None,  # pyright: ignore[reportArgumentType]
         group=(row.get("group") or "").strip() or None,
@@ -225,6 +225,11 @@ def _read_folders(root: Path) -> Dataset:
             items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
     listed |= {item.path for item in items}
     stray = [path for path in media_below(root) if path not in listed]
+    if stray and not items:
+        raise DataError(
+            f"{root}: its {len(stray)} videos or images are unsorted ({stray[0]} is in no class folder): put them into "
+            "one folder per class, or list them in a CSV with path,label"
+        )
     if stray:
         notes.append(f"{root}: {len(stray)} media files are not directly in a class folder and not used ({stray[0]})")
     return _checked(Dataset(tuple(items), str(root), tuple(notes)))

@@ -168,7 +168,7 @@ def run_demo(
         moved=sum(int((value != before[name]).sum()) for name, value in after.items()),
         parameters=sum(value.numel() for value in after.values()),
         rows_moved=int((tuned.head.weight != text.head.weight).sum()),  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-        note=zero_shot_note(bench.encoder.source),
+        note=zero_shot_note(bench.encoder.source, bench.classes),
         item=item,
         prediction=predict(bench.with_text(tuned, bench.classes), [item.path], bench.protocol, top=3)[0],
     )

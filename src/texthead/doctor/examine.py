@@ -95,7 +95,7 @@ def examine(
             prompts = encoder_findings.prompts_of(classes, look.template, clean=clean)
             seen = [items[place] for place in features]
             found += encoder_findings.class_findings(encoder, classes, prompts, seen, list(features.values()))
-            lines += filter(None, [zero_shot_note(encoder.source)])
+            lines += filter(None, [zero_shot_note(encoder.source, list(classes))])
         else:
             lines.append(f"note: {encoder.source} has no text encoder: names are not compared with pictures")
     found += findings.near_copies(items, facts, alike)

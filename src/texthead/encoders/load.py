@@ -12,6 +12,7 @@ load_encoder("mine:REST")                         what an installed package call
 load_encoder(SOURCE, text="text:FOLDER_OR_ID")    the same with a text-only encoder of transformers for its rows
 """
 
+import re
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -59,6 +60,9 @@ BUILT_IN: dict[str, EncoderModule] = {
     "timm": timm_visual,
 }
 
+# "juggling", "BabyCrawling"; not "ring" or "swing".
+_ACTION = re.compile("[A-Za-z]{3}ing(?![a-z])")
+
 FORMS = ", ".join(form for module in BUILT_IN.values() for form in module.FORMS)
 
 
@@ -101,9 +105,13 @@ def spec_of(source: str) -> VisualSpec:
     return _call(module, "spec", source, rest)
 
 
-def zero_shot_note(source: str) -> str | None:
-    """Return the one line that every zero-shot answer of an encoder must carry; None for most encoders."""
-    if source not in mini.MINI_SPECS:
+def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
+    """Return a note on zero-shot results of the built-in encoder; None for other encoders and for names of objects.
+
+    Names look like actions if two or more of them, and at least a quarter, hold a word in -ing.
+    """
+    actions = sum(bool(_ACTION.search(name)) for name in names)
+    if source not in mini.MINI_SPECS or actions < max(2, len(names) / 4):
         return None
     return "mini knows objects; human actions are at chance zero-shot: use encoder openclip:ViT-B-16/openai for them"
 

@@ -1,4 +1,4 @@
-"""Clips that lie as one picture a frame in a folder, named by a template such as `clips/v1/img_{:05d}.jpg`."""
+"""Clips that lie as one picture a frame in a folder, named by a template: `clips/v1/img_{:05d}.jpg`, `clips/v1/*`."""
 
 import os
 import re
@@ -8,10 +8,16 @@ from texthead.errors import MediaError
 
 _NUMBER = re.compile(r"\{:(?:0([1-9]\d?))?d\}")
 
+# In place of a template: all images of the folder, whatever their names.
+EVERY = "*"
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
 
 def is_template(path: str | Path) -> bool:
-    """Return whether the last part of a path holds one place for a frame's number: `img_{:05d}.jpg`, `{:d}.png`."""
-    return len(_NUMBER.findall(Path(path).name)) == 1
+    """Return whether the last part of a path is `*` or holds one place for a frame's number: `img_{:05d}.jpg`."""
+    name = Path(path).name
+    return name == EVERY or len(_NUMBER.findall(name)) == 1
 
 
 def frame_file(path: Path, number: int) -> Path:
@@ -27,7 +33,7 @@ def clips_below(folder: Path, template: str) -> list[Path]:
         MediaError: neither it nor a folder in it holds a frame.
     """
     places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    found = [place / template for place in places if _numbers(place / template)]
+    found = [place / template for place in places if _fitting(place / template)]
     if not found:
         raise MediaError(folder, f"neither it nor a folder in it holds a file that fits {template}; check both")
     return found[:1] if found[0].parent == folder else found
@@ -43,19 +49,40 @@ def _numbers(path: Path) -> dict[int, str]:
     return {int(match[1]): match[0] for match in matches if match}
 
 
+def _images(folder: Path) -> dict[int, str]:
+    """Return the names of a folder's images in natural order (img2 before img10), by their place."""
+    names = [entry.name for entry in os.scandir(folder)]
+    images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")]
+    return dict(enumerate(sorted(images, key=_natural)))
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    parts = re.split("([0-9]+)", name)  # Every second part is a number.
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
+
+
+def _fitting(path: Path) -> dict[int, str]:
+    return _images(path.parent) if path.name == EVERY else _numbers(path)
+
+
 def frame_files(path: Path) -> list[Path]:
     """Return the files that fit a template, in the order of their numbers, from one listing of the folder.
 
     Raises:
-        MediaError: no such folder, no file that fits, a first number that is neither 0 nor 1, or a gap.
+        MediaError: no such folder, no file that fits, a first number that is neither 0 nor 1, a gap, or for `*`
+            images of two suffixes.
     """
     try:
-        found = _numbers(path)
+        found = _fitting(path)
     except OSError as error:
         raise MediaError(path, f"its folder cannot be listed ({error.strerror}); check the path") from None
     if not found:
         count = len(list(path.parent.iterdir()))
         raise MediaError(path, f"none of the {count} files in its folder fits the template; check both")
+    suffixes = sorted({Path(name).suffix.lower() for name in found.values()})
+    if len(suffixes) > 1:
+        kinds = ", ".join(suffixes)
+        raise MediaError(path, f"its folder holds images of several kinds ({kinds}); name one, as img_{{:05d}}.jpg")
     first, last = min(found), max(found)
     if first > 1:
         raise MediaError(path, f"its first frame is {found[first]}; number frames from 0 or 1 on")

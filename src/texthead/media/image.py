@@ -11,7 +11,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from texthead.errors import Fault, MediaError
-from texthead.media.frame_folder import frame_files, is_template
+from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files, is_template
 from texthead.media.limits import changed_size, check_file, check_size
 from texthead.media.reader import Media, Picture
 
@@ -27,7 +27,7 @@ class Image(Media):
     """
 
     kind = "image"
-    suffixes = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+    suffixes = IMAGE_SUFFIXES
     num_frames = 1
 
     def __init__(self, path: Path, data: bytes | None = None):
@@ -72,7 +72,8 @@ class Image(Media):
 class FrameFolder(Media):
     """The pictures of a folder that fit a template, by ascending number, as the frames of one clip.
 
-    `path` is the folder and the template, as `v1/img_{:05d}.jpg`. Pictures are opened when they are asked for.
+    `path` is the folder and the template, as `v1/img_{:05d}.jpg`, or `v1/*` for all its images. Pictures are opened
+    when they are asked for.
 
     Source: the published code's `image_tmpl`.
     """
@@ -83,7 +84,7 @@ class FrameFolder(Media):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        if path.suffix.lower() not in self.suffixes:
+        if path.name != EVERY and path.suffix.lower() not in self.suffixes:
             raise MediaError(path, f"frames must be images, and {path.suffix or 'no suffix'!r} is none of theirs")
         self._files = frame_files(path)
         self._shape: tuple[int, ...] | None = None

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from texthead.media.frame_folder import EVERY
 from texthead.media.image import FrameFolder, Image
 from texthead.media.limits import check_file
 from texthead.media.reader import Media
@@ -36,6 +37,14 @@ def kind_of(path: str | Path) -> str:
 def is_image(path: str | Path) -> bool:
     """Return whether a name is read as one image; a template is a clip."""
     return kind_of(path) == Image.kind
+
+
+def as_clip(path: Path) -> Path:
+    """Return the path of a manifest's row, or the clip of its images, `path/*`, if it is a folder.
+
+    Only names that do not end like those of media are looked up.
+    """
+    return path / EVERY if not is_media(path) and path.is_dir() else path
 
 
 def suffix_of(content: bytes) -> str | None:

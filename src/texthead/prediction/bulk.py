@@ -37,6 +37,7 @@ from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.files import lines, read_json, replacing, write_csv, write_json
 from texthead.media.find import find_media
+from texthead.media.open import as_clip
 from texthead.media.paths import resolved
 from texthead.media.shard import has_shards
 from texthead.models.recognizer import Recognizer
@@ -126,7 +127,7 @@ class Parts:
             if len(own) != min(size, self.asked["files"] - number * size):
                 raise RunError(f"{self.source}: was changed while it was read; start again with a new folder")
             if number % ranks == rank and not self.is_finished(number):
-                yield number, [Path(path) for path in own]
+                yield number, [as_clip(Path(path)) for path in own]
 
     def is_finished(self, number: int) -> bool:
         """Return whether a part needs no more work."""

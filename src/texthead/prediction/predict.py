@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Progress
 from texthead.runs.folder import rows_digest
 from texthead.runs.run import Run
+from texthead.transfer.transductive import refine
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def predict(
     *,
     top: int = 5,
     sets: bool = False,
+    unlabelled: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> list[Prediction]:
     """Return the best `top` names of each file, in the order of `find_media`, calibrated as `calibration_for` says.
@@ -104,23 +107,48 @@ def predict(
         run: a run from `load_run`, or a bare model.
         protocol: how files are read in time and space; None as `protocol_of` says.
         sets: say how many of the best names are in the label set; `top` grows to hold them.
+        unlabelled: files and folders that are read too. All files are then one batch, and the probabilities are those
+            that `refine` makes of it: a file's depend on the other files. A run's calibrated temperature comes before
+            that; its threshold is left out.
 
     Raises:
         DataError: a path that does not exist, a folder without media, no file at all that can be read, or `sets` of
-            what has none.
+            what has none or with `unlabelled`.
         MediaError: a file that cannot be read, unless the reading skips such files: then its
             prediction holds the error.
     """
     model, protocol = protocol_of(run, protocol)
     calibration, _ = calibration_for(run, protocol)
+    if sets and unlabelled:
+        raise DataError("label sets are of files that are scored alone: leave out sets or unlabelled")
     if sets:
         check_has_sets(calibration)
     paths = find_media(inputs)
-    entries = item_features(model, paths, protocol, reading, progress)
+    here = {path.resolve() for path in paths}
+    others = [path for path in find_media(unlabelled) if path.resolve() not in here]
+    entries = item_features(model, [*paths, *others], protocol, reading, progress)
     positions, errors = readable(entries, skip=reading.skip_unreadable)
     check_any(paths, positions, errors)
     scores, problems = entry_scores(model, entries, protocol.pooling)
+    if unlabelled:
+        scores, calibration = _refined(model, entries, scores, calibration), None
+    scores, problems = scores[: len(paths)], problems[: len(paths)]
     return predictions_of(model.names, paths, scores, problems, top=top, calibration=calibration, sets=sets)
+
+
+def _refined(
+    model: Recognizer,
+    entries: Sequence[Float[Tensor, "views dim"] | MediaError],
+    scores: Float[Tensor, "files classes"],
+    calibration: Calibration | None,
+) -> Float[Tensor, "files classes"]:
+    """Return the scores that `refine` makes of the files that could be read, all in one batch."""
+    read = [position for position, entry in enumerate(entries) if isinstance(entry, Tensor)]
+    features = torch.stack([entry.mean(0) for entry in entries if isinstance(entry, Tensor)])
+    center = getattr(model.head, "center", None)
+    features = F.normalize(features - (features.mean(0) if center is None else center.cpu()), dim=-1)
+    prior = scores if calibration is None else calibration.apply(scores)
+    return scores.index_copy(0, torch.tensor(read), refine(prior[read], features).scores.to(scores.dtype))
 
 
 def entry_scores(
@@ -171,5 +199,6 @@ def answered(
 
 
 def zero_shot_line(model: Run | Recognizer, classes: str | None) -> str | None:
-    """Return the note that a head of new classes needs; None where the classes are the run's own."""
-    return None if classes is None else zero_shot_note(as_visual(protocol_of(model)[0].visual).spec.source)
+    """Return the note that a head of new classes needs; None where it needs none or the classes are the run's own."""
+    recognizer = protocol_of(model)[0]
+    return None if classes is None else zero_shot_note(as_visual(recognizer.visual).spec.source, recognizer.names)

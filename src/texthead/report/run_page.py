@@ -18,10 +18,11 @@ from texthead.models.build import as_head
 from texthead.models.head_rows import class_correlation
 from texthead.models.recognizer import Recognizer
 from texthead.report.class_maps import plot_confusion, plot_correlation
-from texthead.report.figures import plot_curves, without_glyph
+from texthead.report.figures import plot_curves, plot_mixes, without_glyph
 from texthead.report.html import render, write_html
 from texthead.report.probabilities import HowSure
 from texthead.report.strips import plot_saliency, plot_strip
+from texthead.runs.mixture import MixScore
 from texthead.transfer.baselines import Comparison
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class RunPage:
         rows_are_text: whether its rows are what a text encoder gave.
         sure: how reliable its probabilities are.
         order: a test of the frames' order, or why there is none.
+        mixes: scores over the mix of the fine-tuned with the pretrained encoder.
         strips: clips to look at.
         settings: what the run was made with.
         edited: which run's classes were edited, and how.
@@ -92,6 +94,7 @@ class RunPage:
     rows_are_text: bool = True
     sure: HowSure | None = None
     order: OrderTest | str = ""
+    mixes: Sequence[MixScore] = ()
     strips: Sequence[Strip] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     edited: str = ""
@@ -113,6 +116,7 @@ class RunPage:
             validations=validations,
             speed=float(np.median(speeds)) if speeds else None,
             curves=plot_curves(self.records) if steps or validations else None,
+            mixing=plot_mixes(self.mixes) if self.mixes else None,
             confusion=None if counts is None else plot_confusion(counts, self.names, title="What was taken for what"),
             likeness=None if alike is None else plot_correlation(alike, self.names, "How alike the head's rows are"),
             unlettered=without_glyph(self.names),
@@ -154,6 +158,7 @@ def write_report(
     strips: Sequence[Strip],
     order: OrderTest | str,
     sure: HowSure | None,
+    mixes: Sequence[MixScore] = (),
 ) -> None:
     """Write the report of the run in `folder`; the last row of the table is the run's own score."""
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
@@ -169,6 +174,7 @@ def write_report(
         rows_are_text=head.kind == "text" and head.frozen,
         sure=sure,
         order=order,
+        mixes=mixes,
         strips=strips,
         settings=_settings(about),
         edited=_edited(**classes["edited"]) if "edited" in classes else "",

@@ -5,6 +5,7 @@ folder        the files of a run: write, and read with their sizes checked
 metrics       metrics.jsonl
 scores        the final score, as the folder keeps it
 scored_items  which items a run may be scored on
+mixture       weights between the pretrained and the fine-tuned encoder, and their scores
 imported      a published checkpoint as a run
 class_edits   add, rename, remove and merge classes
 """

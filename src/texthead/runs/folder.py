@@ -23,10 +23,11 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
 
-FORMAT = 3
+FORMAT = 4
 
 # What recipes of an older format did not hold, since there was nothing else.
-OLDER_FORMATS: dict[int, dict[str, object]] = {2: {"patch_dropout": 0.0}}
+_BEFORE_TUNE: dict[str, object] = {"tune": "all", "mix": 1.0}
+OLDER_FORMATS = {2: {"patch_dropout": 0.0, **_BEFORE_TUNE}, 3: _BEFORE_TUNE}
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:

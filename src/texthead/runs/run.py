@@ -27,8 +27,8 @@ from texthead.errors import DataError, RunError, TextheadError
 from texthead.evaluation.calibration import Calibration
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.fingerprints import fingerprint
-from texthead.media.paths import resolved
-from texthead.media.shard import is_member
+from texthead.media.paths import address, resolved
+from texthead.media.shard import is_member, is_there
 from texthead.models.build import as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
@@ -86,6 +86,12 @@ def begun_with(
 def is_run(path: str | Path) -> bool:
     """Whether the path is a folder with a recipe.json."""
     return (Path(path) / "recipe.json").is_file()
+
+
+def check_run_exists(path: str | Path) -> None:
+    """Raise RunError if a path that should be a run does not exist on this machine."""
+    if not is_there(path) and not address(path):
+        raise RunError(f"{path}: does not exist; check the path (`texthead train` makes runs)")
 
 
 class Edit(NamedTuple):
@@ -290,6 +296,7 @@ def load_run(folder: str | Path) -> Run:
         EncoderError: its encoder is not known to the installed libraries.
     """
     folder = Path(folder)
+    check_run_exists(folder)
     if not is_run(folder):
         raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
     about, classes, split = read_json(folder / "recipe.json"), read_json(folder / "classes.json"), saved_split(folder)

@@ -5,6 +5,7 @@ execution    what `train` is given: how to run, whom to call, what to write down
 start        checks and the run folder, before the first step
 inputs       training clips: pixels, or features of a frozen encoder
 step         the forward and backward pass on one process or several: DDP, FSDP2
+tune         which weights of the encoder are trained
 optimizer    AdamW with two learning rates
 checkpoints  what a stopped run resumes from
 fit_recipe   a recipe fitted to the data and the encoder

@@ -71,6 +71,12 @@ def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str
     for name, (used, what) in rules.items():
         if name in overrides and not used:
             raise RunError(f"{name} does nothing without {what}: give it too, or leave both out")
-    for name in ("grad_checkpointing", "patch_dropout"):
-        if getattr(recipe, name) and recipe.freeze_encoder:
+    if recipe.tune == "none" and overrides.get("freeze_encoder") is False:
+        raise RunError("tune none is freeze_encoder, which is off: leave one out")
+    for name, changed in (
+        ("grad_checkpointing", recipe.grad_checkpointing),
+        ("patch_dropout", recipe.patch_dropout),
+        ("mix", recipe.mix != 1),
+    ):
+        if changed and recipe.freeze_encoder:
             raise RunError(f"{name} does nothing with freeze_encoder, which needs no backward pass through the encoder")

@@ -40,7 +40,7 @@ def check_trainable(
     """
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; check its splits and classes")
-    check_execution(execution, freeze_encoder=recipe.freeze_encoder)
+    check_execution(execution, recipe)
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)

@@ -119,8 +119,8 @@ class ParallelModel:
                 target[name].copy_(_put_together(tensor))
 
 
-def check_execution(execution: Execution, *, freeze_encoder: bool) -> None:
-    """Raise RunError for FSDP on one process, or for sharding or compiling an encoder that is frozen."""
+def check_execution(execution: Execution, recipe: Recipe) -> None:
+    """Raise RunError for FSDP on one process, or to shard or compile an encoder that is frozen or has adapters."""
     if execution.shard == "fsdp" and ranks() == 1:
         raise RunError(
             "shard=fsdp cuts a model over processes and this is one: start `torchrun --nproc-per-node N -m texthead "
@@ -130,8 +130,10 @@ def check_execution(execution: Execution, *, freeze_encoder: bool) -> None:
         (execution.shard == "fsdp", "shard=fsdp", "cuts"),
         (execution.compiled, "compile", "compiles"),
     ):
-        if chosen and freeze_encoder:
+        if chosen and recipe.freeze_encoder:
             raise RunError(f"{option} {does} the encoder, which freeze_encoder leaves out of training: give one")
+        if chosen and recipe.tune == "lora":
+            raise RunError(f"{option} {does} the encoder's weights, beside which tune=lora puts adapters: give one")
 
 
 def _uses_all(trained: Trained, blank: Tensor) -> bool:

@@ -1,5 +1,6 @@
 """Training: one loop, top to bottom; the only `.backward()`."""
 
+import copy
 import math
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from texthead.parallel.loaders import worker_faults
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
 from texthead.runs.metrics import MetricsLog
+from texthead.runs.mixture import mix_weights
 from texthead.training.checkpoints import restore, save_state
 from texthead.training.execution import Callbacks, Execution, RunInfo
 from texthead.training.inputs import feature_clips, pixel_clips
@@ -30,6 +32,7 @@ from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
 from texthead.training.start import check_trainable, run_folder
 from texthead.training.step import ParallelModel, clip_gradients, set_training
+from texthead.training.tune import tuned
 
 
 @worker_faults()
@@ -67,12 +70,17 @@ def train(
         RunError: the folder holds a run already (or none, or another one, with `resume`), the loss is not finite,
             or the disk is full; the last checkpoint stays whole.
         MediaError: an item that cannot be read.
+        EncoderError: the encoder has no part that `tune` names.
         DataError: no item to train on, or a label that the head has no row for.
     """
     out, first = Path(out), rank() == 0
     callbacks = callbacks if first else Callbacks()
     check_trainable(model, train_set, val_set, recipe, objective, execution)
-    with run_folder(out, model, train_set, recipe, objective, execution, info, resume=resume) as state:
+    pretrained = copy.deepcopy(model.visual.state_dict()) if recipe.mix < 1 else {}
+    with (
+        tuned(model, recipe) as tuning,
+        run_folder(out, model, train_set, recipe, objective, execution, info, resume=resume) as state,
+    ):
         # --- data: pixels, or features that a frozen encoder computes once
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
@@ -89,6 +97,9 @@ def train(
         spread = ParallelModel(model, objective, clips.blank, recipe, execution)
         optimizer = make_optimizer(spread.trained, recipe)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        if recipe.tune != "all":
+            own, whole = (f"{sum(each.numel() for each in part):,}" for part in (weights, model.parameters()))
+            callbacks.message(f"tune {recipe.tune}: {own} of {whole} parameters are trained")
         clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, spread.device)
 
         # --- resume
@@ -164,7 +175,10 @@ def train(
             loss = _mean_loss(log.records, epoch, recipe.batch, len(clips))
             callbacks.message(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.3g}{validate(epoch, step)}")
 
-        # --- finish
+        # --- finish: adapters become part of the weights, which are mixed with the pretrained ones
+        tuning.close()
+        if pretrained:
+            mix_weights(model.visual, pretrained, recipe.mix)
         model.eval()  # Learned templates put their rows right when training ends.
         with together():
             if first:

@@ -94,7 +94,7 @@ def baselines(
         table.add(title, replace(result, scores=on_features(head, tests)))
     probe = logistic_probe(found, targets, tests, classes=len(table.labels))
     table.add("logistic probe, frozen features", replace(result, scores=probe))
-    note = zero_shot_note(ground.encoder.source)
+    note = zero_shot_note(ground.encoder.source, names)
     if note:
         table.lines.append(note)
 

@@ -1,10 +1,10 @@
-"""Classifiers on frozen features that are fitted in one go: text rows with class means, a probe, tuned projections.
+"""Classifiers on frozen features that are fitted in one go: a logistic probe, and text rows joined with labelled items.
 
-Each centers the features on the training items and gives them length 1. None needs a rate or steps to be chosen.
+Both center the features on the training items and give them length 1. Neither needs a rate, steps or a validation set.
 """
 
-import warnings
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,49 +14,76 @@ from torch import Tensor
 
 from texthead.models.heads import ProbeHead
 
-# The largest of 1/4, 1/2, 3/4, 1, 3/2, 2 that is not seen to be worse than the best on drawn videos with one and two
-# items a class: `python -m benchmarks.choosing --weigh`.
-TEXT_WEIGHT = 0.5
+# Inverse penalty of a logistic regression on features of length 1, as scikit-learn's C. LOG.md, 2026-11-27, has
+# the grids behind these constants.
+STRENGTH = 10.0
+
+# Penalty of the least-squares fit on features of length 1.
+RIDGE = 0.4
+
+# Part of its best scale that the text prior has in both fits, and part that least squares has in their sum.
+TEXT_PART, RIDGE_PART = 0.5, 0.5
+
+# Log-likelihood in nats that one scale >= 0 gains by chance: half the mean of a chi-squared, half of the time.
+BY_CHANCE = 0.25
+
+# The largest scale that is tried.
+MOST_SCALE = 100.0
 
 
 def class_center(features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"]) -> Float[Tensor, " dim"]:
-    """The mean of the class means: a class with more items than others does not pull it."""
+    """Return the mean of the class means: a class with more items than others does not pull it."""
     return torch.stack([features[targets == label].mean(0) for label in targets.unique()]).mean(0)
 
 
-def text_and_means(
-    rows: Float[Tensor, "classes dim"],
-    features: Float[Tensor, "items dim"],
-    targets: Int[Tensor, " items"],
-    *,
-    names: Sequence[str],
-    scale: float,
-    text_weight: float = TEXT_WEIGHT,
-) -> ProbeHead:
-    """Each class's row is its mean direction over the items plus `text_weight` times its text row.
-
-    Cosines with text rows and with means have sizes of their own, which differ from encoder to encoder and from data to
-    data. So both are first divided by how far their scores of the training items spread over the wrong classes: with
-    weight 1 either can outvote the other.
+class TextWorth(NamedTuple):
+    """What text rows alone are worth on labelled items, which the text encoder has not seen.
 
     Args:
-        rows: text rows, of any length.
-        targets: each class at least once.
-        scale: what the scores are multiplied with, relative to those of the means.
+        right: how many of the items zero-shot names correctly.
+        items: how many there are.
+        classes: how many classes they are told apart from.
+        scale: the logit scale that gives their labels the highest likelihood.
+        weight: what is left of that scale once the evidence that chance gives is taken off, 0-1.
     """
-    center = class_center(features, targets)
-    seen, text = F.normalize(features - center, dim=-1), F.normalize(rows, dim=-1)
-    means = F.normalize(torch.zeros_like(text).index_add(0, targets, seen), dim=-1)
-    ratio = _spread(seen @ means.T, targets) / _spread(seen @ text.T, targets)
-    weight = scale * (means + text_weight * ratio * text)
-    return ProbeHead(weight, bias=torch.zeros(len(rows)), center=center, names=names, kind="text and means")
+
+    right: int
+    items: int
+    classes: int
+    scale: float
+    weight: float
+
+    def __str__(self) -> str:
+        known = f"text rows: {100 * self.right / self.items:.0f} % on your {self.items} labelled items"
+        chance = f"chance {100 / self.classes:.0f} %"
+        if not self.weight:
+            return f"{known} ({chance}): no better than chance, so they are not used"
+        return f"{known} ({chance}), used with weight {self.weight:.2f}"
 
 
-def _spread(scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> float:
-    """How far the scores of an item's wrong classes are from each other; of two classes, how far from all others."""
-    wrong = scores[torch.ones_like(scores).scatter(1, targets[:, None], 0.0).bool()].view(len(scores), -1)
-    around = wrong.mean(1, keepdim=True) if wrong.shape[1] > 1 else wrong.mean()
-    return float((wrong - around).square().mean().sqrt().clamp(min=1e-6))
+def text_worth(
+    rows: Float[Tensor, "classes dim"], features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"]
+) -> TextWorth:
+    """Measure zero-shot with centred features on labelled items.
+
+    The scale is the only number that is fitted. Its log-likelihood ratio to scale 0, minus what chance gives, over that
+    ratio is the weight (the form of a James-Stein estimate).
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    x, w, labels = _units(features - class_center(features, targets)), _units(rows), targets.numpy()
+    scores, places = x @ w.T, np.arange(len(labels))
+
+    def loss(scale: float) -> float:
+        return -float(log_softmax(scale * scores, axis=1)[places, labels].sum())
+
+    found: Any = minimize_scalar(loss, bounds=(0, MOST_SCALE), method="bounded")
+    scale = float(found.x)
+    evidence = loss(0.0) - loss(scale)
+    weight = max(0.0, 1 - BY_CHANCE / evidence) if evidence > 0 else 0.0
+    right = int((scores.argmax(1) == labels).sum())
+    return TextWorth(right, len(labels), len(w), scale, weight)
 
 
 def logistic_head(
@@ -64,82 +91,102 @@ def logistic_head(
     targets: Int[Tensor, " items"],
     *,
     names: Sequence[str],
-    strength: float = 1000.0,
+    strength: float = STRENGTH,
 ) -> ProbeHead:
-    """A logistic regression: the simple thing to beat. A class without a training item scores minus infinity.
+    """Fit a logistic regression: the simple thing to beat. A class without a training item scores minus infinity.
 
     Args:
         strength: scikit-learn's C for features of length 1.
     """
-    from sklearn.linear_model import LogisticRegression
-
-    center = features.mean(0)
-    weight, bias = torch.zeros(len(names), features.shape[1]), torch.full((len(names),), -torch.inf)
-    present = targets.unique()
-    if len(present) == 1:
-        bias[present] = 0.0
-        return ProbeHead(weight, bias=bias, center=center, names=names, kind="logistic")
-    # At length 10 its penalty and its tolerance suit each other.
-    fit = LogisticRegression(C=strength / 100, max_iter=2000)
-    with warnings.catch_warnings():
-        # One item a class is enough here.
-        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
-        fit.fit(10 * F.normalize(features - center, dim=-1).numpy(), targets.numpy())
-    found, offset = 10 * torch.from_numpy(fit.coef_).float(), torch.from_numpy(fit.intercept_).float()
-    if len(present) == 2:
-        found, offset = torch.cat([-found, found]), torch.cat([-offset, offset])
-    weight[present], bias[present] = found, offset
-    return ProbeHead(weight, bias=bias, center=center, names=names, kind="logistic")
+    center = class_center(features, targets)
+    x = _units(features - center)
+    weight, bias = np.zeros((len(names), x.shape[1])), np.full(len(names), -np.inf)
+    present, places = np.unique(targets.numpy(), return_inverse=True)
+    weight[present], bias[present] = _pulled(x, places, weight[present], strength)
+    return _probe(weight, bias, center, names, "logistic")
 
 
-def tuned_projection(
+def text_probe_head(
     rows: Float[Tensor, "classes dim"],
     features: Float[Tensor, "items dim"],
     targets: Int[Tensor, " items"],
     *,
     names: Sequence[str],
-    scale: float,
-    strength: float = 1000.0,
 ) -> ProbeHead:
-    """Frozen rows behind a projection of the features that starts at the identity and is pulled back to it.
+    """Fit text rows and labelled items together: the default for few labels.
 
-    scores = scale x rows P n(features - center), with the P that has the least
+    The sum of two linear classifiers that start from the text rows t_c and learn what is left to explain:
 
-        sum of the cross-entropies + scale^2 |P - 1|^2 / (2 strength).
+        logistic: least cross-entropy + |W - s t|^2 / (2 STRENGTH), s = TEXT_PART x weight x scale of `text_worth`
+        ridge:    least |Y - r x t - x A|^2 + RIDGE |A|^2, r = TEXT_PART x weight x the least-squares slope of Y on x t
 
-    That is a convex problem with one answer. With U of as many rows as there are classes, P - 1 is rows^T G^-1/2 U and
-    |P - 1| = |U| (G = rows rows^T), so that it has no more unknowns than a probe has. For orthogonal rows it is a
-    logistic regression that is pulled to these rows instead of to zero.
+    where x are the features, Y are one-hot labels and both are put to one spread first. So text decides where items
+    are few, counts for less with each item, and for nothing where it does not know the classes.
 
     Args:
-        rows: of any length; they are normalised.
-        scale: the logit scale, above 0.
-        strength: small keeps the projection near the identity.
+        rows: text rows, of any length; they are normalised.
+        targets: each class at least once.
+
+    Source: the residual of a text prior is that of ProKeR (Bendou et al., CVPR 2025), with a linear kernel.
+    """
+    center, labels = class_center(features, targets), targets.numpy()
+    x, text = _units(features - center), _units(rows)
+    worth = text_worth(rows, features, targets)
+    part = TEXT_PART * worth.weight
+    weight, bias = _pulled(x, labels, part * worth.scale * text, STRENGTH)
+    text = text - text.mean(0)
+    hot = np.eye(len(text))[labels]
+    prior = x @ text.T
+    slope = max(0.0, float((hot * prior).sum() / max((prior * prior).sum(), 1e-12)))
+    left = hot - hot.mean(0) - part * slope * prior
+    ridge = part * slope * text + np.linalg.solve(x @ x.T + RIDGE * np.eye(len(x)), left).T @ x
+    ratio = _spread(x @ weight.T + bias) / max(_spread(x @ ridge.T), 1e-12)
+    return _probe(weight + RIDGE_PART * ratio * ridge, bias, center, names, "text and items")
+
+
+def _spread(scores: np.ndarray) -> float:
+    """How far an item's scores are from each other."""
+    return float((scores - scores.mean(1, keepdims=True)).std())
+
+
+def _units(vectors: Tensor) -> np.ndarray:
+    return F.normalize(vectors.double(), dim=-1).numpy()
+
+
+def _probe(weight: np.ndarray, bias: np.ndarray, center: Tensor, names: Sequence[str], kind: str) -> ProbeHead:
+    return ProbeHead(torch.from_numpy(weight), bias=torch.from_numpy(bias), center=center, names=names, kind=kind)
+
+
+def _pulled(x: np.ndarray, labels: np.ndarray, start: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return (weights, biases) of the logistic regression that is pulled to `start`; the biases are free.
+
+    The weights differ from `start` in the span of the items alone. Along the eigenvectors of the items' Gram matrix,
+    each divided by the root of its curvature, the problem is round, and some 30 steps solve it.
     """
     from scipy.optimize import minimize
     from scipy.special import log_softmax
 
-    center = class_center(features, targets)
-    w = F.normalize(rows, dim=-1).double().numpy()
-    x = F.normalize(features - center, dim=-1).double().numpy()
-    values, vectors = np.linalg.eigh(w @ w.T)
-    root = vectors * np.sqrt(values.clip(min=0))
-    start = scale * x @ w.T
-    hot = np.eye(len(w))[targets.numpy()]
-    # Off the span of the items U stays zero: few items leave few unknowns.
-    span, z = np.linalg.qr(x.T)
-    z = z.T
+    values, vectors = np.linalg.eigh(x @ x.T)
+    kept = values > 1e-9 * values[-1]
+    values, vectors = values[kept], vectors[:, kept]
+    classes, rank, places = len(start), len(values), np.arange(len(x))
+    curvature = 2 * (classes - 1) / classes**2
+    step = 1 / np.sqrt(curvature * values + 1 / strength)
+    step_of_bias = 1 / np.sqrt(max(curvature, 1e-3) * len(x))
+    z, penalty = vectors * np.sqrt(values) * step, step**2 / strength
+    begun, hot = x @ start.T, np.eye(classes)[labels]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        u = flat.reshape(len(w), -1)
-        logs = log_softmax(start + z @ u.T @ root.T, axis=1)
-        slope = root.T @ (np.exp(logs) - hot).T @ z + u / strength
-        return float((u * u).sum() / (2 * strength) - (hot * logs).sum()), slope.ravel()
+        u, bias = flat[: classes * rank].reshape(classes, rank), flat[classes * rank :] * step_of_bias
+        logs = log_softmax(begun + z @ u.T + bias, axis=1)
+        off = np.exp(logs) - hot
+        value = (penalty * u * u).sum() / 2 - logs[places, labels].sum()
+        return float(value), np.concatenate([(off.T @ z + penalty * u).ravel(), off.sum(0) * step_of_bias])
 
-    none = np.zeros(len(w) * z.shape[1])
-    found = minimize(loss, none, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "maxfun": 4000})
-    weight = torch.from_numpy(scale * w + root @ found.x.reshape(len(w), -1) @ span.T).float()
-    return ProbeHead(weight, bias=torch.zeros(len(w)), center=center, names=names, kind="tuned projection")
+    none = np.zeros(classes * rank + classes)
+    found = minimize(loss, none, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-10, "gtol": 1e-4}).x
+    u = found[: classes * rank].reshape(classes, rank) * step
+    return start + u @ (vectors / np.sqrt(values)).T @ x, found[classes * rank :] * step_of_bias
 
 
 def logistic_probe(
@@ -149,7 +196,7 @@ def logistic_probe(
     *,
     classes: int,
 ) -> Float[Tensor, "tests classes"]:
-    """Scores of a logistic regression on frozen features: the simple thing to beat.
+    """Return the scores of a logistic regression on frozen features: the simple thing to beat.
 
     A class without a training item scores minus infinity.
     """

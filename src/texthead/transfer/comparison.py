@@ -2,39 +2,42 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.load import load_encoder
-from texthead.encoders.mini import minilm_folder
 from texthead.errors import DataError, MediaError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.files import locked
+from texthead.media.find import find_media
 from texthead.models.build import pixels_for
 from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Bar, no_bar
-from texthead.recipes import Recipe, small
+from texthead.recipes import small
 from texthead.runs.folder import write_run
 from texthead.runs.scores import RunScores, Score, write_scores
-from texthead.text.class_names import clean_names
-from texthead.text.prompts import fill_templates, flat
+from texthead.text.prompts import class_prompts, classes_to_train
 from texthead.training.fit_recipe import suit
 from texthead.training.start import split_json
 from texthead.transfer import methods
 from texthead.transfer.methods import FrozenItems, Ground, Method
 
 Right = dict[str, np.ndarray]
+
+# Of a video, unless another number is given.
+FRAMES = 4
 
 
 class FramesApart(nn.Module):
@@ -51,12 +54,14 @@ class Setting:
 
     Args:
         source: the encoder, as `load_encoder` takes it.
+        classes: a file of what the text encoder reads for each label, as `read_classes` takes it.
         clean: whether labels become class names by taking underscores and the like out.
         cache: folder of the feature cache.
         device: where the encoder runs; the CPU if None.
     """
 
     source: str
+    classes: str | None = None
     clean: bool = True
     cache: Path | None = None
     device: torch.device | None = None
@@ -65,25 +70,26 @@ class Setting:
 def make_ground(
     train_set: Dataset, setting: Setting, overrides: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[Ground, list[str]]:
-    """Return (encoder, names and recipe that all methods share, a line for each recipe value that the data changed).
+    """Return (encoder, prompts and recipe that all methods share, a line for each thing that the data changed).
 
-    The recipe is `small` with the overrides.
+    The recipe is `small` with the overrides, at the encoder's own size: at fewer pixels photos lose up to 11 points,
+    videos up to 8, while more frames than these gain nothing (BENCHMARKS.md).
     """
     labels = tuple(train_set.classes)
-    names = tuple(clean_names(labels) if setting.clean else labels)
+    template = overrides.get("template")
+    names, sentences, lines = classes_to_train(
+        labels, train_set.source, setting.classes, head="text", template=template, clean=setting.clean
+    )
     encoder = load_encoder(setting.source)
-    # Each fold has epochs of its own, and features are not flipped.
-    fixed = {"epochs": small().epochs, "flip": small().flip}
+    # No epochs, and features are not flipped.
+    fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "freeze_encoder": True, "size": None}
+    if not train_set.only_images:
+        fixed["frames"] = FRAMES
     recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
     encoder.visual.to(setting.device or torch.device("cpu")).eval()
     cache = FeatureCache(encoder_key(encoder.visual, pixels_for(recipe, encoder.visual.spec)), setting.cache)
-    prompts = flat(fill_templates(recipe.template, names))
-    sentences = load_encoder(setting.source, text=f"text:{minilm_folder()}", prompts=prompts)
-
-    def suited(own: Recipe, items: Dataset) -> Recipe:
-        return suit(partial(replace, own), {"temporal": own.temporal}, items, encoder)[0]
-
-    return Ground(encoder, sentences, labels, names, recipe, cache, suited), changes
+    prompts = class_prompts(recipe.template, names, sentences)
+    return Ground(encoder, labels, tuple(names), prompts, recipe, cache), [*lines, *changes]
 
 
 def encode_frozen(
@@ -95,21 +101,42 @@ def encode_frozen(
         DataError: no item can be read, or a label that is not among those of the training items.
         MediaError: an item cannot be read, unless the reading skips such items.
     """
+    paths = [item.path for item in dataset.items]
+    positions, frames, errors = _encode(ground, paths, dataset.source, pixels, reading, title, bar)
+    kept = dataset.pick(positions)
+    return FrozenItems(kept, frames, torch.tensor(label_indices(kept, ground.labels))), errors
+
+
+def encode_unlabelled(
+    ground: Ground, folder: str, pixels: Pixels, reading: Reading, bar: Bar = no_bar
+) -> tuple[Ground, list[MediaError]]:
+    """Return (the ground with the features of the files in a folder, the errors of those that cannot be read).
+
+    Raises:
+        DataError, MediaError: as `encode_frozen`.
+    """
+    paths = find_media([folder])
+    _, frames, errors = _encode(ground, paths, folder, pixels, reading, "encode unlabelled files", bar)
+    return replace(ground, unlabelled=frames.mean(1)), errors
+
+
+def _encode(
+    ground: Ground, paths: Sequence[Path], source: object, pixels: Pixels, reading: Reading, title: str, bar: Bar
+) -> tuple[list[int], Float[Tensor, "files frames dim"], list[MediaError]]:
+    """Return (the positions of readable files, the features of their frames, the errors of the others)."""
     with bar(title, "files") as progress:
         entries = item_features(
             Recognizer(ground.encoder.visual, FramesApart(), nn.Identity()),
-            [item.path for item in dataset.items],
+            paths,
             Protocol(ground.recipe.frames, pixels, Views(origin=ground.recipe.origin)),
             replace(reading, cache=ground.cache),
             progress,
         )
     positions, errors = readable(entries, skip=reading.skip_unreadable)
     if not positions:
-        raise DataError(f"{dataset.source}: none of {len(dataset)} items can be read: {errors[0]}")
-    kept = dataset.pick(positions)
+        raise DataError(f"{source}: none of {len(paths)} items can be read: {errors[0]}")
     rows = torch.stack([entry[0] for entry in entries if isinstance(entry, Tensor)])
-    frames = rows.unflatten(1, (ground.recipe.frames, -1)).clone()
-    return FrozenItems(kept, frames, torch.tensor(label_indices(kept, ground.labels))), errors
+    return positions, rows.unflatten(1, (ground.recipe.frames, -1)).clone(), errors
 
 
 def judged(
@@ -119,13 +146,9 @@ def judged(
     folds: methods.Folds,
     bar: Bar = no_bar,
 ) -> tuple[Right, dict[str, Score]]:
-    """Return (which training items each method gets right, cross-validated; its score on the held-out items).
-
-    A method that needs more items of a class than there are is in neither.
-    """
+    """Return (which training items each method gets right, cross-validated; its score on the held-out items)."""
     right: Right = {}
     tested: dict[str, Score] = {}
-    least = int(items.targets.bincount().min())
     done, total = 0, len(every) * (len(folds.pairs) + (tests is not None))
     with bar("compare", "fits") as progress:
 
@@ -135,11 +158,10 @@ def judged(
             progress(done, total)
 
         for method in every:
-            hits = methods.cross_validated(method, items, folds.pairs, step) if folds.pairs else None
-            if hits is not None:
-                right[method.title] = hits
-            if tests is not None and least >= method.least:
-                tested[method.title] = Score.of(method.title, methods.evaluation_of(method.fit(items).model, tests))
+            if folds.pairs:
+                right[method.name] = methods.cross_validated(method, items, folds.pairs, step)
+            if tests is not None:
+                tested[method.name] = Score.of(method.title, methods.evaluation_of(method.fit(items), tests))
                 step()
     return right, tested
 
@@ -148,11 +170,10 @@ def write_method(
     out: Path, ground: Ground, method: Method, items: FrozenItems, scored: Dataset, scores: RunScores | None
 ) -> None:
     """Write a method, fitted to all training items, as a run, with its scores where items were held out."""
-    fitted = method.fit(items)
-    model = Recognizer(ground.encoder.visual, fitted.model.temporal, fitted.model.head)
+    model = Recognizer(ground.encoder.visual, MeanPool(), method.head(items))
     pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
     with locked(out):
         if scores:
             write_scores(out, scores)
         split = split_json(items.data, scored)
-        write_run(out, model, fitted.recipe, pixels, ground.names, split, chosen=method.title)
+        write_run(out, model, ground.recipe, pixels, ground.names, split, chosen=method.name)

@@ -27,9 +27,9 @@ from texthead.models.temporal import MeanPool
 from texthead.recipes import Recipe
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts
-from texthead.transfer.closed_form import class_center, logistic_head, text_and_means, tuned_projection
+from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
 
-Method = Literal["tuned", "means", "text", "probe"]
+Method = Literal["text-probe", "probe", "zero-shot-centred"]
 
 
 class TextHeadClassifier(ClassifierMixin, BaseEstimator):
@@ -39,9 +39,9 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     the same files give the same model. To fine-tune the encoder, use `texthead.train`.
 
     Args:
-        method: "tuned" puts frozen text rows behind a projection of the features that is pulled to the identity;
-            "means" joins text rows with the means of the classes, good for one or two items a class; "text" is the
-            text rows alone, of which only the center is fitted; "probe" is a logistic regression without text.
+        method: as `texthead compare --method`: "text-probe" joins text rows with the labelled items; "probe" is a
+            logistic regression without text; "zero-shot-centred" is the text rows alone, of which only the center is
+            fitted.
         encoder: as of `load_encoder`.
         class_names: label -> what the text encoder reads for it: a name for the template, or a list of sentences whose
             rows are averaged. None reads the labels themselves, underscores and the like taken out.
@@ -64,12 +64,12 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        method: Method = "tuned",
+        method: Method = "text-probe",
         *,
         encoder: str = "mini",
         class_names: Mapping[Any, str | Sequence[str]] | None = None,
         template: str = "{}",
-        frames: int = 8,
+        frames: int = 4,
         size: int | None = None,
         cache: str | Path | None = None,
         workers: int = 0,
@@ -181,10 +181,9 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             return logistic_head(features, targets, names=names)
         if not encoder.has_text:
             raise EncoderError(f"{self.encoder!r} has no text encoder: use method='probe'")
-        if self.method == "text":
+        if self.method == "zero-shot-centred":
             return text_head(encoder, names, prompts=self.prompts_, center=class_center(features, targets))
-        fit = tuned_projection if self.method == "tuned" else text_and_means
-        return fit(text_rows(encoder, self.prompts_), features, targets, names=names, scale=encoder.scale)
+        return text_probe_head(text_rows(encoder, self.prompts_), features, targets, names=names)
 
     @torch.inference_mode()
     def _scores(self, X: Iterable[Any]) -> Float[Tensor, "files classes"]:

@@ -1,10 +1,7 @@
-"""Recognisers on a frozen encoder, side by side on features that are encoded once; and the choice of one of them."""
+"""Recognisers on a frozen encoder, fitted in seconds on features that are encoded once."""
 
-import tempfile
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,19 +11,17 @@ from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset
 from texthead.encoders.encoder import Encoder
+from texthead.errors import DataError
 from texthead.evaluation.evaluate import Evaluation
-from texthead.evaluation.intervals import standard_error
+from texthead.evaluation.intervals import lead_interval
 from texthead.features.cache import FeatureCache
-from texthead.models.build import make_head, make_temporal_for
-from texthead.models.head_rows import ROW_KINDS, RowInputs, RowKind, text_rows
-from texthead.models.heads import text_head
+from texthead.models.head_rows import text_rows
+from texthead.models.heads import ProbeHead, Prompts, text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.recipes import HeadKind, Recipe
-from texthead.text.prompts import fill_templates
-from texthead.training.execution import Execution
-from texthead.training.train import train
-from texthead.transfer.closed_form import class_center, logistic_head, text_and_means, tuned_projection
+from texthead.recipes import Recipe
+from texthead.transfer.closed_form import TextWorth, class_center, logistic_head, text_probe_head, text_worth
+from texthead.transfer.transductive import refined_head
 
 # With fewer items of a class than this there is nothing to cross-validate with.
 FEWEST = 3
@@ -60,122 +55,89 @@ class Ground:
     """What all recognisers of a comparison share.
 
     Args:
-        sentences: the same visual encoder with a text-only encoder in place of its text half.
-        suit: the recipe as so many items need it.
+        prompts: what the text encoder reads for each class.
+        unlabelled: features of files without labels, which refine the fitted heads.
     """
 
     encoder: Encoder
-    sentences: Encoder
     labels: tuple[str, ...]
     names: tuple[str, ...]
+    prompts: Prompts
     recipe: Recipe
     cache: FeatureCache
-    suit: Callable[[Recipe, Dataset], Recipe]
+    unlabelled: Float[Tensor, "files dim"] | None = None
 
-
-class Fitted(NamedTuple):
-    """A recogniser whose clips are frame features, the recipe it has, and its metrics if it was trained in steps."""
-
-    model: Recognizer
-    recipe: Recipe
-    records: list[dict]
+    def text_worth(self, items: FrozenItems) -> TextWorth | None:
+        """Return what the text rows are worth on the items; None of an encoder without text."""
+        if not self.encoder.has_text:
+            return None
+        return text_worth(text_rows(self.encoder, self.prompts), items.features, items.targets)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way from labelled features to a recogniser; `least` is how many items of each class it needs."""
+    """A way from labelled features to a recogniser.
 
+    Args:
+        name: as the command line, Python and JSON call it.
+        title: as tables call it.
+        head: items -> a head on their mean features.
+    """
+
+    name: str
     title: str
-    fit: Callable[[FrozenItems], Fitted]
-    least: int = 1
+    head: Callable[[FrozenItems], nn.Module]
 
-
-TEXT_AND_MEANS, TEXT_TUNED = "text + class means", "text, projection tuned"
-
-PROBE, ZERO_SHOT = "logistic probe", "zero-shot"
-
-# A method has to lead the settled one by so many standard errors: with ten rivals one of them is often lucky.
-ERRORS = 2.0
+    def fit(self, items: FrozenItems) -> Recognizer:
+        """Return a recogniser whose clips are frame features."""
+        return Recognizer(nn.Identity(), MeanPool(), self.head(items))
 
 
 def methods(ground: Ground) -> list[Method]:
-    """The recognisers that are compared; encoders without text have no zero-shot and no text rows."""
-    mean = partial(_closed, ground)
-    probe = Method(PROBE, mean(lambda items: logistic_head(items.features, items.targets, names=ground.labels)))
-    tuned = {
-        kind: Method(f"{rows.title}, projection tuned", mean(partial(_projected, ground, rows)), max(1, rows.items))
-        for kind, rows in ROW_KINDS.items()
-        if not rows.trained
-    }
-    from_text = tuned.pop("text")
-    found = [probe, *tuned.values(), Method("linear probe", partial(_in_steps, ground, "linear", "mean"))]
+    """Return the recognisers that are compared, the default first; an encoder without text has the probe alone."""
+
+    def refined(head: ProbeHead, items: FrozenItems) -> ProbeHead:
+        if ground.unlabelled is None:
+            return head
+        return refined_head(head, ground.unlabelled, items.features, items.targets)
+
+    def probe(items: FrozenItems) -> nn.Module:
+        return refined(logistic_head(items.features, items.targets, names=ground.labels), items)
+
+    def text_probe(items: FrozenItems) -> nn.Module:
+        rows = text_rows(ground.encoder, ground.prompts)
+        return refined(text_probe_head(rows, items.features, items.targets, names=ground.labels), items)
+
+    def zero_shot(center: Tensor | None = None) -> nn.Module:
+        return text_head(ground.encoder, ground.names, labels=ground.labels, prompts=ground.prompts, center=center)
+
+    found = [Method("probe", "logistic probe", probe)]
     if not ground.encoder.has_text:
         return found
-    text = [
-        Method(TEXT_AND_MEANS, mean(partial(_with_means, ground))),
-        Method(ZERO_SHOT, mean(lambda _: _zero_shot(ground))),
-        Method(f"{ZERO_SHOT}, centred", mean(partial(_centred, ground))),
-        from_text,
+    return [
+        Method("text-probe", "text + probe", text_probe),
+        *found,
+        Method("zero-shot", "zero-shot", lambda _: zero_shot()),
         Method(
-            "text-only encoder, projection tuned",
-            mean(partial(_projected, replace(ground, encoder=ground.sentences), ROW_KINDS["text"])),
+            "zero-shot-centred",
+            "zero-shot, centred",
+            lambda items: zero_shot(class_center(items.features, items.targets)),
         ),
     ]
-    if ground.recipe.frames > 1:
-        found.append(Method("text, temporal transformer", partial(_in_steps, ground, "text", "transformer")))
-    return [*text, *found]
 
 
-def _closed(ground: Ground, head: Callable[[FrozenItems], nn.Module]) -> Callable[[FrozenItems], Fitted]:
-    """A head that is fitted in one go on mean features."""
-    recipe = replace(ground.recipe, temporal="mean", freeze_encoder=True)
-    return lambda items: Fitted(Recognizer(nn.Identity(), MeanPool(), head(items)), recipe, [])
+def pick_method(every: Sequence[Method], name: str | None) -> Method:
+    """Return the method of that name, the default if None.
 
-
-def _inputs(ground: Ground, recipe: Recipe, items: FrozenItems) -> RowInputs:
-    return RowInputs(
-        ground.encoder, ground.labels, recipe, names=ground.names, features=items.features, targets=items.targets
-    )
-
-
-def _projected(ground: Ground, kind: RowKind, items: FrozenItems) -> nn.Module:
-    """Rows of a kind behind a tuned projection; LDA takes all items here, which are few."""
-    rows = kind.make(replace(_inputs(ground, ground.recipe, items), lda_items=len(items.targets)))
-    scale = ground.recipe.scale or ground.encoder.scale
-    return tuned_projection(rows, items.features, items.targets, names=ground.labels, scale=scale)
-
-
-def _with_means(ground: Ground, items: FrozenItems) -> nn.Module:
-    rows = text_rows(ground.encoder, fill_templates(ground.recipe.template, ground.names))
-    scale = ground.recipe.scale or ground.encoder.scale
-    return text_and_means(rows, items.features, items.targets, names=ground.labels, scale=scale)
-
-
-def _zero_shot(ground: Ground, center: Tensor | None = None) -> nn.Module:
-    template = ground.recipe.template
-    return text_head(ground.encoder, ground.names, labels=ground.labels, template=template, center=center)
-
-
-def _centred(ground: Ground, items: FrozenItems) -> nn.Module:
-    return _zero_shot(ground, class_center(items.features, items.targets))
-
-
-def _in_steps(ground: Ground, kind: HeadKind, temporal: str, items: FrozenItems) -> Fitted:
-    """A head, or a temporal module in front of one, that is trained as `texthead train --freeze-encoder` does."""
-    recipe = ground.suit(replace(ground.recipe, temporal=temporal, freeze_encoder=True), items.data)  # pyright: ignore
-    visual = ground.encoder.visual
-    head = make_head(kind, _inputs(ground, recipe, items))
-    model = Recognizer(visual, make_temporal_for(recipe, visual), head).to(next(visual.parameters()).device)
-    with tempfile.TemporaryDirectory() as folder:
-        records = train(
-            model,
-            items.data,
-            None,
-            recipe,
-            out=Path(folder) / "run",
-            execution=Execution(cache=ground.cache, checkpoint_every=recipe.epochs * len(items.data)),
-        )
-    return Fitted(model.on_features().eval(), recipe, records)
+    Raises:
+        DataError: there is none.
+    """
+    if name is None:
+        return every[0]
+    for method in every:
+        if method.name == name:
+            return method
+    raise DataError(f"method {name!r} is not one of {', '.join(method.name for method in every)}")
 
 
 # --- cross-validation
@@ -223,31 +185,33 @@ def evaluation_of(model: Recognizer, items: FrozenItems) -> Evaluation:
 
 def cross_validated(
     method: Method, items: FrozenItems, parts: Sequence[tuple[list[int], list[int]]], step: Callable[[], None]
-) -> Bool[np.ndarray, " items"] | None:
-    """Whether each item is named rightly by the method fitted without its fold; None where it needs more items."""
+) -> Bool[np.ndarray, " items"]:
+    """Whether each item is named rightly by the method fitted without its fold."""
     right = np.zeros(len(items.data), dtype=bool)
     for train_positions, scored in parts:
-        part = items.pick(train_positions)
-        if int(part.targets.bincount(minlength=int(items.targets.max()) + 1).min()) < method.least:
-            return None
-        right[scored] = evaluation_of(method.fit(part).model, items.pick(scored)).right
+        model = method.fit(items.pick(train_positions))
+        right[scored] = evaluation_of(model, items.pick(scored)).right
         step()
     return right
 
 
-def settled(every: Sequence[Method], items: FrozenItems) -> str:
-    """What is taken where nothing speaks for another: on drawn videos it was the best with so many items a class."""
-    titles = [method.title for method in every]
-    if TEXT_TUNED not in titles:
-        return PROBE
-    return TEXT_AND_MEANS if int(items.targets.bincount().min()) < FEWEST else TEXT_TUNED
+class Lead(NamedTuple):
+    """By how many points a rival is ahead of the chosen method, with a 95 % interval that takes groups into account."""
+
+    rival: Method
+    points: float
+    low: float
+    high: float
 
 
-def choice(first: str, found: Mapping[str, Bool[np.ndarray, " items"]], groups: Sequence[Hashable]) -> str:
-    """The method that is right most often, if it leads the first one by more than `ERRORS` standard errors of the lead.
-
-    Of equals the one that was tried before. So a few lucky items don't decide against what was settled beforehand.
-    """
-    best = max(found, key=lambda title: int(found[title].sum()))
-    lead = found[best].astype(float) - found[first].astype(float)
-    return best if lead.mean() > ERRORS * standard_error(lead, groups) else first
+def best_rival(
+    every: Sequence[Method], chosen: Method, right: dict[str, Bool[np.ndarray, " items"]], groups: Sequence[Hashable]
+) -> Lead | None:
+    """Return the lead of the rival that is right most often, None if no rival is ahead."""
+    rivals = [method for method in every if method is not chosen]
+    best = max(rivals, key=lambda method: int(right[method.name].sum()), default=None)
+    if best is None or right[best.name].sum() <= right[chosen.name].sum():
+        return None
+    first, second = right[best.name], right[chosen.name]
+    low, high = lead_interval(first & ~second, second & ~first, groups)
+    return Lead(best, 100 * float(first.mean() - second.mean()), low, high)

@@ -164,7 +164,7 @@ class Answerer:
     def _notes(self, model: Recognizer) -> tuple[str, ...]:
         """Return notes on an answer among typed names."""
         lost = [] if self._run is None else self._run.lost_by_other_classes()
-        known = zero_shot_note(as_visual(model.visual).spec.source)
+        known = zero_shot_note(as_visual(model.visual).spec.source, model.names)
         return (*lost, *([known] if known else []))
 
     def timed(self, question: Question) -> Timed:

@@ -1,0 +1,155 @@
+"""Each `tune` trains the part of the encoder that it names, and nothing else moves by a bit; mixed weights."""
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from made import SPEC, noise, write_clip_folder, write_video
+from messages import prints, refuses
+from texthead.data.dataset import Dataset, Item
+from texthead.encoders.encoder import build_visual
+from texthead.encoders.load import load_encoder
+from texthead.errors import EncoderError, RunError
+from texthead.evaluation.evaluate import evaluate
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.recipes import Recipe
+from texthead.runs.mixture import MixScore, forgetting, mixed
+from texthead.runs.run import load_run
+from texthead.training.execution import Callbacks
+from texthead.training.train import train
+from training_runs import NAMES, RECIPE, Stop, assert_same_weights, copied, on_disk, stop_after, timeless
+
+# No weight decay: what moves was moved by a gradient.
+ONE = replace(RECIPE, epochs=1, warmup=0.5, learn_scale=False, weight_decay=0.0, clip_norm=0.0)
+
+
+VIT = replace(SPEC, source="vit", architecture="timm:test_vit", dim=64, size=160, any_size=False)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"hf:{write_clip_folder(tmp_path_factory.mktemp('clip'))}"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("media")
+    paths = [write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=3, seed=i) for i in range(8)]
+    return Dataset(tuple(Item(path, NAMES[i % 2], "train") for i, path in enumerate(paths)), "made here")
+
+
+def model_of(source: str) -> Recognizer:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        visual = build_visual(VIT) if source == "vit" else load_encoder(source).visual
+    return Recognizer(visual, MeanPool(), FrozenHead(noise(2, visual.spec.dim), names=NAMES, scale=10.0))
+
+
+@pytest.mark.parametrize(
+    ("source", "tune", "part", "trained"),
+    [
+        ("clip", "norm", r"ln_\w+\.(weight|bias)", 64 * (1 + 3 * 2 + 1)),
+        ("clip", "projection", r"net\.proj", 32 * 24),
+        ("clip", "lora", r"attn\.in_proj_weight", 3 * 2 * (32 + 96)),
+        ("vit", "lora", r"attn\.qkv\.weight", 6 * 2 * (64 + 192)),
+        ("mini", "norm", r"bn\d\.(weight|bias)", None),
+        ("mini", "projection", r"conv_head\.weight", 320 * 1280),
+    ],
+)
+def test_a_part_is_trained_and_nothing_else_moves(
+    source: str, tune: str, part: str, trained: int | None, clip: str, data: Dataset, tmp_path: Path
+) -> None:
+    model, lines = model_of(clip if source == "clip" else source), []
+    before, kinds = copied(model), [type(module) for module in model.modules()]
+    size = {"size": None, "resize": None} if source == "vit" else {}
+    recipe = replace(ONE, tune=tune, **size)
+    train(model, data, None, recipe, out=tmp_path, callbacks=Callbacks(message=lines.append))
+    after = copied(model)
+    expected = {name for name in before if re.search(f"{part}$", name)}
+    assert {name for name in before if not torch.equal(before[name], after[name])} == expected
+    numbers = trained or sum(before[name].numel() for name in expected)
+    prints(lines[0], f"tune {tune}", f"{numbers:,}")
+    # A plain encoder again, all of which can be trained; the run is that encoder.
+    assert [type(module) for module in model.modules()] == kinds
+    assert all(parameter.requires_grad for parameter in model.visual.parameters())
+    run = load_run(tmp_path)
+    assert_same_weights(run.model.state_dict(), after)
+    scored = (evaluate(each, data, run.protocol).scores for each in (run.model, model))
+    assert torch.equal(*scored)
+
+
+@pytest.mark.parametrize("tune", ["norm", "lora"])
+def test_a_stopped_run_goes_on_bit_for_bit(tune: str, clip: str, data: Dataset, tmp_path: Path) -> None:
+    recipe = replace(ONE, tune=tune, epochs=3, mix=0.5)
+    whole, model = model_of(clip), model_of(clip)
+    train(whole, data, data, recipe, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(model_of(clip), data, data, recipe, out=tmp_path / "run", callbacks=Callbacks(stop_after(12)))
+    torch.manual_seed(1)
+    train(model, data, data, recipe, out=tmp_path / "run", resume=True)
+    assert timeless(on_disk(tmp_path / "run")) == timeless(on_disk(tmp_path / "whole"))
+    assert_same_weights(copied(model), copied(whole))
+    again = model_of(clip)
+    train(again, data, data, recipe, out=tmp_path / "run", resume=True)
+    assert_same_weights(copied(again), copied(whole))
+
+
+@pytest.mark.parametrize(
+    ("source", "tune", "parts"),
+    [("mini", "lora", ("mini", "tune=norm")), ("vit", "projection", ("vit", "tune=norm"))],
+)
+def test_an_encoder_without_the_part(source: str, tune: str, parts: tuple, data: Dataset, tmp_path: Path) -> None:
+    model = model_of(source)
+    with refuses(EncoderError, *parts):
+        train(model, data, None, replace(ONE, tune=tune, size=None, resize=None), out=tmp_path)
+    assert all(parameter.requires_grad for parameter in model.visual.parameters())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lora_without_peft(clip: str, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with refuses(RunError, "pip install 'texthead[lora]'"):
+        train(model_of(clip), data, None, replace(ONE, tune="lora"), out=tmp_path)
+
+
+def test_none_is_a_frozen_encoder() -> None:
+    assert Recipe("test", tune="none").freeze_encoder
+    with refuses(RunError, "freeze_encoder", "norm"):
+        Recipe("test", tune="norm", freeze_encoder=True)
+
+
+def test_half_of_a_fine_tuned_encoder(clip: str, data: Dataset, tmp_path: Path) -> None:
+    before, tuned, half = copied(model_of(clip)), model_of(clip), model_of(clip)
+    train(tuned, data, None, ONE, out=tmp_path / "tuned")
+    train(half, data, None, replace(ONE, mix=0.5), out=tmp_path / "half")
+    run = load_run(tmp_path / "tuned")
+    assert_same_weights(mixed(run, 1.0).model.state_dict(), tuned.state_dict())
+    assert_same_weights(mixed(run, 0.0).model.state_dict(), before)
+    assert_same_weights(mixed(run, 0.5).model.state_dict(), half.state_dict())
+    assert_same_weights(load_run(tmp_path / "half").model.state_dict(), half.state_dict())
+    for name, tensor in half.state_dict().items():
+        assert torch.allclose(tensor, (before[name] + tuned.state_dict()[name]) / 2, atol=1e-7)
+    with refuses(RunError, "mix", 1.5):
+        mixed(run, 1.5)
+    with refuses(RunError, run.folder, "mix"):
+        mixed(replace(run, spec=replace(run.spec, source=f"openclip:local-dir:{run.folder}/encoder")), 0.5)
+
+
+def test_seen_and_unseen_classes_are_scored_at_every_mix(clip: str, data: Dataset, tmp_path: Path) -> None:
+    model, before = model_of(clip), model_of(clip)
+    train(model, data, None, ONE, out=tmp_path)
+    run = load_run(tmp_path)
+    others = {"blue": "sea", "red": "fire"}
+    unseen = replace(data, items=tuple(replace(item, label=others[item.label]) for item in data.items))
+    head = run.with_classes(["fire", "sea"]).model.head
+    expected = [
+        MixScore(mix, *(evaluate(m, d, run.protocol).top1 for m, d in ((each, data), (each.with_head(head), unseen))))
+        for mix, each in ((0.0, before), (1.0, model))
+    ]
+    assert forgetting(run, data, unseen, mixes=(0.0, 1.0)) == expected

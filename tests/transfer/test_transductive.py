@@ -1,0 +1,111 @@
+"""Unlabelled files: gains where classes are clusters, little harm where they are none, one answer for one input."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from made import noise
+from messages import refuses
+from texthead.errors import DataError
+from texthead.models.heads import ProbeHead
+from texthead.transfer.transductive import refine, refined_head
+
+CLASSES, DIM = 5, 32
+NAMES = [f"class {label}" for label in range(CLASSES)]
+
+
+def clouds(each: int, spread: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Items around the classes' means, class by class, and their labels."""
+    targets = torch.arange(CLASSES).repeat_interleave(each)
+    return 2 * noise(CLASSES, DIM, seed=9)[targets] + spread * noise(len(targets), DIM, seed=seed) + 5, targets
+
+
+def fitted(features: torch.Tensor, targets: torch.Tensor) -> ProbeHead:
+    """A head of the class means."""
+    center = features.mean(0)
+    sums = torch.zeros(CLASSES, DIM).index_add(0, targets, F.normalize(features - center, dim=-1))
+    return ProbeHead(10 * F.normalize(sums, dim=-1), bias=torch.zeros(CLASSES), center=center, names=NAMES)
+
+
+def top1(scores: torch.Tensor, targets: torch.Tensor) -> float:
+    return 100 * float((scores.argmax(1) == targets).float().mean())
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_where_classes_are_clusters_few_labels_become_many(k: int) -> None:
+    gains, later = [], []
+    tests, truth = clouds(60, 3.0, seed=77)
+    for seed in range(10):
+        (items, targets), (files, own) = clouds(k, 3.0, seed), clouds(40, 3.0, seed + 50)
+        head = fitted(items, targets)
+        refined = refined_head(head, files, items, targets)
+        gains.append(top1(refined(files), own) - top1(head(files), own))
+        later.append(top1(refined(tests), truth) - top1(head(tests), truth))
+    assert np.mean(gains) > 5
+    assert min(gains) > 0
+    assert np.mean(later) > 5, "files that are not of the batch"
+
+
+def test_features_that_say_nothing_leave_a_head_that_is_right() -> None:
+    items, targets = noise(CLASSES * 8, DIM, seed=3), torch.arange(CLASSES * 8) % CLASSES
+    truth = torch.arange(100) % CLASSES
+    scores = 4.0 * F.one_hot(truth, CLASSES) + 0.5 * noise(100, CLASSES, seed=4)
+    x, seen = F.normalize(noise(100, DIM, seed=5), dim=-1), F.normalize(items, dim=-1)
+    assert top1(scores, truth) == 100
+    assert top1(refine(scores, x, seen, targets).scores, truth) == 100
+    assert top1(refine(scores, x).scores, truth) == 100, "nor without labelled items"
+
+
+def test_many_labelled_items_leave_the_answers_to_the_head() -> None:
+    files, _ = clouds(2, 2.0, seed=1)
+    changes = []
+    for k in (2, 200):
+        items, targets = clouds(k, 2.0, seed=0)
+        head = fitted(items, targets)
+        x, seen = head.directions(files), head.directions(items)
+        scores = head(files).detach()
+        changes.append(float((refine(scores, x, seen, targets).scores - scores).square().mean() / scores.var()))
+    assert changes[1] < changes[0] / 50
+
+
+def test_the_batch_s_scores_are_linear_and_the_head_of_them_is_the_same() -> None:
+    (items, targets), (files, _) = clouds(2, 1.0, seed=0), clouds(20, 1.0, seed=1)
+    head = fitted(items, targets)
+    x = head.directions(files)
+    found = refine(head(files).detach(), x, head.directions(items), targets)
+    again = refine(head(files).detach(), x, head.directions(items), targets)
+    assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
+    refined = refined_head(head, files, items, targets)
+    torch.testing.assert_close(refined(files).detach(), found.scores, atol=1e-4, rtol=1e-4)
+    assert refined.names == head.names
+    assert torch.equal(refined.directions(files), x)
+    # Scores of another scale stand for the same head: the densities take its scale.
+    louder = refine(7 * head(files).detach(), x, head.directions(items), targets)
+    torch.testing.assert_close(louder.scores / 7, found.scores, atol=1e-4, rtol=1e-4)
+
+
+def test_a_class_that_is_never_named_stays_so_and_does_not_change_the_others() -> None:
+    (items, targets), (files, _) = clouds(2, 1.0, seed=0), clouds(20, 1.0, seed=1)
+    head = fitted(items, targets)
+    x, seen, scores = head.directions(files), head.directions(items), head(files).detach()
+    wider = torch.cat([scores[:, :2], torch.full((len(scores), 1), -torch.inf), scores[:, 2:]], dim=1)
+    found = refine(wider, x, seen, targets + (targets >= 2))
+    assert (found.scores[:, 2] == -torch.inf).all()
+    kept = [0, 1, 3, 4, 5]
+    torch.testing.assert_close(found.scores[:, kept], refine(scores, x, seen, targets).scores)
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_file_or_two_are_finite_and_named_as_before(files: int) -> None:
+    scores, x = noise(files, CLASSES), F.normalize(noise(files, DIM), dim=-1)
+    found = refine(scores, x)
+    assert found.scores.isfinite().all()
+    assert torch.equal(found.scores.argmax(1), scores.argmax(1))
+    one = refine(scores[:, :1], x).scores
+    torch.testing.assert_close(one, scores[:, :1])
+
+
+def test_no_file_is_an_error() -> None:
+    with refuses(DataError, "unlabelled"):
+        refine(torch.zeros(0, CLASSES), torch.zeros(0, DIM))
