@@ -58,11 +58,11 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     run = tmp_path / "run"
     out, err = compare(images, "--choose", "--out", run)
     prints(err, 15, 3, 12, "test")
-    methods = ["text + probe", "logistic probe", "zero-shot", "zero-shot, centred"]
+    methods = ["text-probe", "probe", "zero-shot", "zero-shot-centred"]
     assert all(method in out for method in methods)
     assert "15 labelled items (chance 33 %)" in out
     chosen = json.loads((run / "recipe.json").read_text())["chosen"]
-    prints(out, "* text + probe", "5 folds")
+    prints(out, "* text-probe", "5 folds")
     assert chosen == "text-probe"
 
     loaded = th.load_run(run)
@@ -70,7 +70,7 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     split = json.loads((run / "split.json").read_text())
     assert (len(split["train"]), len(split["held_out"])) == (15, 12)
     # The run is what was in the table: its score on the test items, computed in another way.
-    line = next(line for line in out.splitlines() if "text + probe *" in line)
+    line = next(line for line in out.splitlines() if "text-probe *" in line)
     data = th.read_dataset(images).split("test")
     evaluation = th.evaluate(loaded.model, data, th.Protocol(1, loaded.pixels, th.Views(origin="centre")))
     assert line.split("│")[3].split("(")[0].strip() == f"{evaluation.top1:.1f}".replace("100.0", "100")
@@ -78,8 +78,8 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     scores = read_scores(run)
     assert scores is not None
     assert scores.scored == "test"
-    assert sorted(score.method for score in scores.methods[:-1]) == sorted({*methods} - {"text + probe"})
-    own = Score.of("this run (text + probe)", evaluation)
+    assert sorted(score.method for score in scores.methods[:-1]) == sorted({*methods} - {"text-probe"})
+    own = Score.of("this run (text-probe)", evaluation)
     assert scores.methods[-1][:-1] == own[:-1]
     assert scores.methods[-1].calibration_error == pytest.approx(own.calibration_error, abs=1e-3)
     table = [line for line in out.splitlines() if line[0] in "┏┃┡│└"]
@@ -119,7 +119,7 @@ def test_one_item_a_class_has_no_folds_and_a_method_can_be_named(images, compare
     compare(images, "--k", 1, "--unlabelled", more, "--choose", "--out", tmp_path / "refined")
     assert th.load_run(tmp_path / "refined").model.head.kind == "text and items, unlabelled files"
     out, _ = compare(images, "--method", "probe", "--choose", "--out", tmp_path / "probe")
-    assert "* logistic probe" in out
+    assert "* probe" in out
     assert json.loads((tmp_path / "probe" / "recipe.json").read_text())["chosen"] == "probe"
 
 
@@ -149,11 +149,11 @@ def test_an_encoder_without_text_starts_from_the_probe(images, compare, tmp_path
     prints(err, "note: ", "3 val")
     scores = read_scores(tmp_path / "run")
     assert scores is not None
-    assert (scores.scored, scores.methods[-1].method) == ("test", "this run (logistic probe)")
+    assert (scores.scored, scores.methods[-1].method) == ("test", "this run (probe)")
     assert {score.items for score in scores.methods} == {9}
     assert "zero-shot" not in out
     assert "text" not in out.split("run:")[0]
-    assert "* logistic probe" in out
+    assert "* probe" in out
 
 
 @pytest.mark.slow

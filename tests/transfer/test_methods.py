@@ -58,7 +58,7 @@ def test_scenes_stay_whole_unless_a_class_would_train_on_less_than_two_items() -
 def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: str | None, points: float) -> None:
     places, titles = np.arange(40), ("first", "second", "third")
     answers = {name: places < count for name, count in zip(titles, right, strict=False)}
-    every = [Method(name, name, probe().head) for name in answers]
+    every = [Method(name, probe().head) for name in answers]
     lead = best_rival(every, every[0], answers, places.tolist())
     assert (lead and lead.rival.name) == rival
     if lead:
@@ -71,7 +71,7 @@ def test_the_best_rival_is_named_with_its_lead(right: tuple[int, ...], rival: st
 
 
 def probe() -> Method:
-    return Method("probe", "probe", lambda items: logistic_head(items.features, items.targets, names=["a", "b"]))
+    return Method("probe", lambda items: logistic_head(items.features, items.targets, names=["a", "b"]))
 
 
 def test_an_item_is_named_by_what_was_fitted_without_it() -> None:
@@ -87,7 +87,7 @@ def test_an_item_is_named_by_what_was_fitted_without_it() -> None:
 
 
 def test_a_method_has_one_name_and_the_first_is_the_default() -> None:
-    every = [Method(name, name, probe().head) for name in ("text-probe", "probe")]
+    every = [Method(name, probe().head) for name in ("text-probe", "probe")]
     assert pick_method(every, None).name == "text-probe"
     assert pick_method(every, "probe").name == "probe"
     with refuses(DataError, "method", "'best'"):

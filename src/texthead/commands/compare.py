@@ -125,7 +125,7 @@ class Compare:
         if note:
             results().print(note)
         if self.choose:
-            own = [tested.pop(chosen.name)._replace(method=f"this run ({chosen.title})")] if tested else []
+            own = [tested.pop(chosen.name)._replace(method=f"this run ({chosen.name})")] if tested else []
             scores = RunScores(parts.scored_name, (*tested.values(), *own)) if own else None
             write_method(out, ground, chosen, items, scored, scores)
             results().print(f"run: {out}   `texthead predict {out} FILE...` uses it")
@@ -172,7 +172,7 @@ def _show(
         table.add_column(title, justify="right", no_wrap=True)
     for method in every:
         star = " *" if method is chosen else ""
-        table.add_row(f"{method.title}{star}", *(_cell(*found[method.name]) for _, found in columns))
+        table.add_row(f"{method.name}{star}", *(_cell(*found[method.name]) for _, found in columns))
     results().print(table)
 
 
@@ -190,10 +190,10 @@ def _say_choice(
     how = f"{len(folds.pairs)} folds{f', {kept}' if _grouped(items) else ''}"
     lead = methods.best_rival(every, chosen, right, items.groups)
     if lead is None:
-        results().print(f"* {chosen.title}: no rival is ahead (cross-validated, {how})")
+        results().print(f"* {chosen.name}: no rival is ahead (cross-validated, {how})")
         return
     results().print(
-        f"* {chosen.title}: {lead.rival.title} is ahead by {lead.points:.1f} points, 95 % interval {lead.low:.1f} to "
+        f"* {chosen.name}: {lead.rival.name} is ahead by {lead.points:.1f} points, 95 % interval {lead.low:.1f} to "
         f"{lead.high:.1f} (cross-validated, {how}); --method {lead.rival.name} takes it"
     )
 

@@ -161,7 +161,7 @@ def judged(
             if folds.pairs:
                 right[method.name] = methods.cross_validated(method, items, folds.pairs, step)
             if tests is not None:
-                tested[method.name] = Score.of(method.title, methods.evaluation_of(method.fit(items), tests))
+                tested[method.name] = Score.of(method.name, methods.evaluation_of(method.fit(items), tests))
                 step()
     return right, tested
 

@@ -79,13 +79,11 @@ class Method:
     """A way from labelled features to a recogniser.
 
     Args:
-        name: as the command line, Python and JSON call it.
-        title: as tables call it.
+        name: as the command line, Python, JSON and tables call it.
         head: items -> a head on their mean features.
     """
 
     name: str
-    title: str
     head: Callable[[FrozenItems], nn.Module]
 
     def fit(self, items: FrozenItems) -> Recognizer:
@@ -111,16 +109,15 @@ def methods(ground: Ground) -> list[Method]:
     def zero_shot(center: Tensor | None = None) -> nn.Module:
         return text_head(ground.encoder, ground.names, labels=ground.labels, prompts=ground.prompts, center=center)
 
-    found = [Method("probe", "logistic probe", probe)]
+    found = [Method("probe", probe)]
     if not ground.encoder.has_text:
         return found
     return [
-        Method("text-probe", "text + probe", text_probe),
+        Method("text-probe", text_probe),
         *found,
-        Method("zero-shot", "zero-shot", lambda _: zero_shot()),
+        Method("zero-shot", lambda _: zero_shot()),
         Method(
             "zero-shot-centred",
-            "zero-shot, centred",
             lambda items: zero_shot(class_center(items.features, items.targets)),
         ),
     ]
