@@ -149,7 +149,7 @@ def signs(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
 def test_a_new_head_and_new_rows_need_a_line_each(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ROW_KINDS, "signs", RowKind("random signs", signs))
+    monkeypatch.setitem(ROW_KINDS, "signs", RowKind(signs))
     monkeypatch.setitem(HEADS, "BiasedHead", BiasedHead)
     rows = make_head("signs", RowInputs(encoder, LABELS, RECIPE)).weight
     assert rows.abs().unique().tolist() == pytest.approx([SPEC.dim**-0.5])

@@ -1,6 +1,6 @@
 """Rows of a head: Eq. 4, 5 and 6, linear discriminant analysis, and the similarity of rows.
 
-`ROW_KINDS`, at the end, is the table of all kinds: `train --head`, `head --init` and `compare` read it.
+`ROW_KINDS`, at the end, is the table of all kinds: `train --head` and `head --init` read it.
 """
 
 from collections.abc import Callable, Sequence
@@ -209,14 +209,12 @@ class RowKind(NamedTuple):
     """A kind of rows.
 
     Attributes:
-        title: what tables call it.
         make: the function that returns the rows, of any length.
         of_text: whether the text encoder makes them.
         items: how many training items of each class they need.
         trained: whether training always moves them.
     """
 
-    title: str
     make: Callable[[RowInputs], Float[Tensor, "classes dim"]]
     of_text: bool = False
     items: int = 0
@@ -244,9 +242,9 @@ def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
 
 # In the order in which `compare` tries them.
 ROW_KINDS: dict[str, RowKind] = {
-    "text": RowKind("text", _text, of_text=True),
-    "lda": RowKind("LDA", _lda, items=2),
-    "normal": RowKind("random normal", _normal),
-    "orthogonal": RowKind("random orthogonal", _orthogonal),
-    "cosine": RowKind("random normal, trained", _normal, trained=True),
+    "text": RowKind(_text, of_text=True),
+    "lda": RowKind(_lda, items=2),
+    "normal": RowKind(_normal),
+    "orthogonal": RowKind(_orthogonal),
+    "cosine": RowKind(_normal, trained=True),
 }
