@@ -40,8 +40,7 @@ from benchmarks.rounds import (
 )
 from texthead.data.clips import TrainClips
 from texthead.models.temporal import MeanPool
-from texthead.parallel.testing import Run as distributed_Run
-from texthead.parallel.testing import processes
+from texthead.parallel.testing import RunInAll, processes
 from texthead.training.step import set_training
 
 CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
@@ -233,7 +232,7 @@ def measure(rounds: int, steps: int = STEPS) -> str:
     return f"### One process\n\n{told}{note}\n\n### Two processes of one thread\n\n{told_two}"
 
 
-def _in_both(crew: distributed_Run, run: Run, folder: Path, steps: int) -> Way:
+def _in_both(crew: RunInAll, run: Run, folder: Path, steps: int) -> Way:
     """A way that costs the slower process's time and both processes' CPU time."""
 
     def way() -> Cost:

@@ -21,8 +21,8 @@ from texthead.demo.drawn_videos import (
     SMALL,
     SPLITS,
     TILT,
+    DrawnSplit,
     Placement,
-    Split,
     animate,
     cut_out,
     draw_set,
@@ -329,7 +329,7 @@ class _Item:
 
     path: str
     label: str
-    split: Split
+    split: DrawnSplit
     colour: str
     shape: str
     motion: str

@@ -27,7 +27,7 @@ from pages import Page, assert_self_contained
 from text_models import bert
 from texthead import cli, recipes
 from texthead.commands import train
-from texthead.commands.console import Bar
+from texthead.commands.console import ProgressBar
 from texthead.data.reading import read_dataset
 from texthead.files import read_json
 from texthead.runs.run import load_run
@@ -457,7 +457,7 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("texthead.commands.head.Head.__call__", stop)
+    monkeypatch.setattr("texthead.commands.head.HeadCommand.__call__", stop)
     monkeypatch.setattr("texthead.commands.train.Train.__call__", stop)
     # Before the run folder is begun there is nothing to resume.
     for command in (("head", "a, b"), ("train", "data", "--out", tmp_path)):
@@ -552,13 +552,13 @@ def test_help_imports_no_torch(arguments):
 def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
     run = tmp_path / "run"
 
-    def stopping(shown: Bar, done: int, total: int) -> None:
+    def stopping(shown: ProgressBar, done: int, total: int) -> None:
         if shown._unit == "clips" and done > total / 2:
             raise KeyboardInterrupt
 
     train = ["train", world.images, *world.fast(run)]
     with monkeypatch.context() as patch:
-        patch.setattr(Bar, "__call__", stopping)
+        patch.setattr(ProgressBar, "__call__", stopping)
         code, _, err = say(*train)
     assert code == 130
     assert "--resume" in err.splitlines()[-1]

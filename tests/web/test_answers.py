@@ -14,7 +14,7 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.formats import json_entry
-from texthead.web.answers import About, Answerer, Limits, Question, Source, measured
+from texthead.web.answers import About, Answerer, Limits, ModelSource, Question, measured
 
 NAMES = ("a red thing", "a lake", "a tree")
 
@@ -26,12 +26,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def of_run(run: Path) -> Answerer:
-    return Answerer(Source(run=str(run), device="cpu"), Limits(seconds=5.0, frames=40, names=3))
+    return Answerer(ModelSource(run=str(run), device="cpu"), Limits(seconds=5.0, frames=40, names=3))
 
 
 @pytest.fixture(scope="module")
 def zero_shot() -> Answerer:
-    return Answerer(Source(device="cpu"), Limits())
+    return Answerer(ModelSource(device="cpu"), Limits())
 
 
 def test_about_names_the_loaded_model(of_run: Answerer, zero_shot: Answerer) -> None:
@@ -59,7 +59,7 @@ def test_notes_on_typed_names_list_what_the_run_loses(tmp_path: Path) -> None:
     model = Recognizer(visual, MeanPool(), FrozenHead(noise(2, visual.spec.dim), names=["a", "b"], kind="normal"))
     run = calibrate_run(write_untrained(tmp_path / "run", model), temperature=2.0, threshold=0.5)
     image = write_image(tmp_path / "red.png", "red")
-    answerer = Answerer(Source(run=str(run), device="cpu"), Limits())
+    answerer = Answerer(ModelSource(run=str(run), device="cpu"), Limits())
     own, typed = answerer(Question(image)), answerer(Question(image, ("jumping", "running")))
     assert (own.notes, typed.calibration) == ((), None)
     assert own.calibration is not None
@@ -84,7 +84,7 @@ def test_where_lights_what_the_best_name_needs(tmp_path: Path, calibrated: bool)
     run, video = write_small_run(tmp_path / "run"), write_video(tmp_path / "clip.mp4", "red", frames=12)
     if calibrated:
         calibrate_run(run, temperature=3.0, threshold=0.5)
-    answerer = Answerer(Source(run=str(run), device="cpu"), Limits())
+    answerer = Answerer(ModelSource(run=str(run), device="cpu"), Limits())
     lit, named = answerer(Question(video, part="where")), answerer(Question(video))
     assert (lit.name, lit.before) == (named.found.top[0][0], pytest.approx(named.found.top[0][1], abs=1e-5))
     assert lit.frames.shape == (2, 32, 32, 3)

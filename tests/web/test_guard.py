@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
-from texthead.web.app import asgi_app, build
+from texthead.web.app import asgi_app, build_page
 from texthead.web.guard import Guard
 from texthead.web.server import LOCAL, listening_socket
 from texthead.web.session import Rules
@@ -42,7 +42,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
         rules = Rules(folder, megabytes=1)
-        page = asgi_app(build(object.__new__(Held), About("a model", ()), rules, Limits()), rules)
+        page = asgi_app(build_page(object.__new__(Held), About("a model", ()), rules, Limits()), rules)
         guard = Guard(page, LOCAL, folder, most_bytes=5 * MB // 2, most_bytes_of_one=MB)
         with listening_socket("127.0.0.1", 0) as listening:
             server = uvicorn.Server(uvicorn.Config(guard, log_level="error"))

@@ -13,9 +13,9 @@ from messages import prints, refuses
 from pages import Page
 from texthead.errors import DataError
 from texthead.parallel.worker_pool import Held
-from texthead.web.answers import Answerer, Limits, Source
+from texthead.web.answers import Answerer, Limits, ModelSource
 from texthead.web.html import error_html, waiting_html
-from texthead.web.session import Rules, Shown, shown, uploaded
+from texthead.web.session import Rules, Shown, steps_shown, uploaded
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,13 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
     """A small run in a process of its own."""
     run = write_small_run(tmp_path_factory.mktemp("runs") / "run")
-    with Held(partial(Answerer, Source(run=str(run), device="cpu"), Limits(seconds=5.0))) as process:
+    with Held(partial(Answerer, ModelSource(run=str(run), device="cpu"), Limits(seconds=5.0))) as process:
         process.begin()
         yield process
 
 
 def show(held: Held, uploads: Path, path: Path | str | None, closer: Collection[str] = ()) -> list[Shown]:
-    return [*shown(held, Rules(uploads), None if path is None else str(path), " \n", closer)]
+    return [*steps_shown(held, Rules(uploads), None if path is None else str(path), " \n", closer)]
 
 
 def test_a_video_is_shown_part_by_part(held: Held, uploads: Path) -> None:
@@ -80,7 +80,7 @@ def test_only_uploads_are_read(held: Held, uploads: Path, tmp_path: Path) -> Non
 
 def _slow_where() -> Callable[..., object]:
     """A model of two classes that takes long to find where."""
-    answer = Answerer(Source(run=os.environ["SLOW_RUN"], device="cpu"), Limits())
+    answer = Answerer(ModelSource(run=os.environ["SLOW_RUN"], device="cpu"), Limits())
 
     def wait(question):
         if question.part == "where":

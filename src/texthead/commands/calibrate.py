@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from texthead.commands.options import LabelledRun, Split
+from texthead.commands.options import LabelledRun, SplitName
 from texthead.commands.parser import option
 from texthead.errors import listed
 
@@ -26,7 +26,7 @@ class Calibrate(LabelledRun):
         coverage: share of prediction sets that shall hold the label (0-1)
     """
 
-    split: Split | None = None
+    split: SplitName | None = None
     unknown: str | None = option(None, "DATA2")
     false_accept: float = option(0.05, "RATE")
     coverage: float = option(0.9, "RATE")

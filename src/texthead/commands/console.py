@@ -60,7 +60,7 @@ def reader_gone() -> int:
     return 128 + 13  # as by SIGPIPE
 
 
-class Bar:
+class ProgressBar:
     """A progress bar: called with (done, total); `say` prints a line above it."""
 
     def __init__(self, progress: Progress, title: str, unit: str):
@@ -79,7 +79,7 @@ class Bar:
 
 
 @contextmanager
-def bar(title: str, unit: str) -> Iterator[Bar]:
+def bar(title: str, unit: str) -> Iterator[ProgressBar]:
     """A progress bar on standard error with rate and time left; gone when done, unseen where nobody looks."""
     columns = (
         TextColumn("{task.description}"),
@@ -92,7 +92,7 @@ def bar(title: str, unit: str) -> Iterator[Bar]:
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal or console.quiet
     ) as progress:
-        yield Bar(progress, title, unit)
+        yield ProgressBar(progress, title, unit)
 
 
 def say_names(labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:

@@ -30,7 +30,7 @@ class Demo:
 
         from texthead.commands.console import bar, notes, results
         from texthead.demo.drawn_videos import CREDIT
-        from texthead.demo.experiment import SEEDS, as_text, run_demo
+        from texthead.demo.experiment import SEEDS, mean_text, run_demo
 
         started, out, say = time.perf_counter(), Path(self.out), results().print
         if (out / "runs").exists():
@@ -38,7 +38,7 @@ class Demo:
         found = run_demo(out, seed=self.seed, workers=self.workers, device=self.device, bar=bar, say=say)
         table = Table(*found.columns, title=f"top-1 in percent; ± is the deviation over {SEEDS} seeds")
         for title, values in found.rows.items():
-            table.add_row(title, *as_text(values))
+            table.add_row(title, *mean_text(values))
         say(table)
         seen = {title: values[:, 0].mean() for title, values in found.rows.items()}
         winner = max(seen, key=lambda title: seen[title])

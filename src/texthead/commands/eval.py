@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from texthead.commands.options import BaselineOptions, LabelledRun, Split, TemplateOptions
+from texthead.commands.options import BaselineOptions, LabelledRun, SplitName, TemplateOptions
 from texthead.commands.parser import option
 from texthead.errors import DataError
 from texthead.files import write_csv
@@ -33,7 +33,7 @@ class Eval(LabelledRun):
     zero_shot: bool = False
     prompts: TemplateOptions = TemplateOptions()
     mix: float = 1.0
-    split: Split | None = None
+    split: SplitName | None = None
     beside: BaselineOptions = BaselineOptions()
     per_class: bool = False
     json: bool = False

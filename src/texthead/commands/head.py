@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
+class HeadCommand:
     """Make the rows of a head, and print how alike they are.
 
     Args:
@@ -109,7 +109,9 @@ class Head:
             show.print(f"rows: {self.out}")
 
 
-def _training_features(command: Head, labels: Sequence[str], encoder: "Encoder") -> "tuple[torch.Tensor, torch.Tensor]":
+def _training_features(
+    command: HeadCommand, labels: Sequence[str], encoder: "Encoder"
+) -> "tuple[torch.Tensor, torch.Tensor]":
     """Pretrained features and label places of the training items (of all, where the data has no splits)."""
     import torch
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from texthead.models.recognizer import Recognizer
     from texthead.runs.run import Run
 
-Sentences = list[tuple[str, ...] | None]
+ClassSentences = list[tuple[str, ...] | None]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "
     return run
 
 
-def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], list[str], Sentences]:
+def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], list[str], ClassSentences]:
     """Return (labels, their names as a text encoder reads them, their sentences where they have them)."""
     from texthead.commands.console import notes
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from texthead.features.reading import Reading
     from texthead.runs.run import Run
 
-Split = Literal["train", "val", "test"]
+SplitName = Literal["train", "val", "test"]
 
 
 def default_workers() -> int:

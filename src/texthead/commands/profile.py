@@ -45,7 +45,7 @@ class Profile:
 
         from texthead.commands.console import results
         from texthead.encoders.load import spec_of
-        from texthead.models.cost import count, measure
+        from texthead.models.cost import count, measure_speed
         from texthead.parallel.device import pick_device
 
         spec = spec_of(self.encoder)
@@ -63,7 +63,7 @@ class Profile:
         show.print(table)
         show.print("the paper leaves out attention and layer norms")
         if self.measure:
-            speed, gigabytes = measure(_model(spec, self), self.frames, size, pick_device(self.device))
+            speed, gigabytes = measure_speed(_model(spec, self), self.frames, size, pick_device(self.device))
             show.print(f"forward: {speed:.3g} clips/s, at most {gigabytes:.2f} GB of memory (random weights, one clip)")
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from texthead.commands.options import BaselineOptions, DataOptions, ReadingOptions, Split
+from texthead.commands.options import BaselineOptions, DataOptions, ReadingOptions, SplitName
 from texthead.commands.parser import NonNegativeInt, UpTo12, argument, option
 from texthead.errors import DataError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ReportCommand:
     """Write an HTML report of a run.
 
     It shows scores, curves, confusions beside the similarity of the rows, calibration, a test of the frames' order,
@@ -42,7 +42,7 @@ class Report:
     run: str = argument("RUN")
     data: str | None = argument("DATA", nargs="?")
     labelled: DataOptions = DataOptions()
-    split: Split | None = None
+    split: SplitName | None = None
     unknown: str | None = option(None, "DATA2")
     unseen: str | None = option(None, "DATA3")
     out: str | None = option(None, "FILE")
@@ -128,7 +128,11 @@ def check_unknown_is_used(run: "runs.Run", unknown: str | None) -> None:
 
 
 def _sure(
-    run: "runs.Run", result: "evaluate.Evaluation", protocol: "Protocol", unknown: "Dataset | None", command: Report
+    run: "runs.Run",
+    result: "evaluate.Evaluation",
+    protocol: "Protocol",
+    unknown: "Dataset | None",
+    command: ReportCommand,
 ) -> "HowSure":
     """How far the probabilities can be taken at their word; a threshold is measured by unknown items, where given."""
     from texthead.commands.score_table import scores_of

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from texthead.models.recognizer import Recognizer
     from texthead.prediction.events import Event, EventFinder, Hysteresis, Stretch
     from texthead.prediction.overlay import Curve
-    from texthead.prediction.timeline import Sliding, Source
+    from texthead.prediction.timeline import Sliding, TimedVideo
     from texthead.runs import run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timeline:
+class TimelineCommand:
     """Find when things happen: events of each class with start and end in seconds.
 
     A window slides over the video; each frame is encoded once. '-' reads a video from a pipe and prints events as they
@@ -104,7 +104,7 @@ class Timeline:
 PIPE = "-"
 
 
-def _run_and_video(command: Timeline) -> tuple[str | None, str]:
+def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
     """(the run, if one is named; the video).
 
     Raises:
@@ -120,7 +120,7 @@ def _run_and_video(command: Timeline) -> tuple[str | None, str]:
     return first, rest[0]
 
 
-def _check_outputs(command: Timeline, path: str) -> None:
+def _check_outputs(command: TimelineCommand, path: str) -> None:
     """Nothing, if what is asked for goes together and can be written; folders are made.
 
     Raises:
@@ -150,7 +150,7 @@ def _check_place(option: str, out: Path, video: str) -> None:
         raise RunError(f"{option} {out}: its folder cannot be written to; name another")
 
 
-def _opened(path: str) -> "Source":
+def _opened(path: str) -> "TimedVideo":
     from texthead.media.video_pipe import PipedVideo
     from texthead.prediction.timeline import open_timed
 
@@ -176,7 +176,7 @@ def _told_calibration(model: "run.Run | Recognizer", protocol: "Protocol") -> "C
     return found
 
 
-def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "Source") -> None:
+def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "TimedVideo") -> None:
     """What is done with the video, and what is not as usual."""
     from texthead.commands.console import notes
 
@@ -199,7 +199,7 @@ def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding",
 class _Printer:
     """Prints events, those of a pipe when they are settled, and keeps all of them."""
 
-    def __init__(self, command: Timeline, *, live: bool):
+    def __init__(self, command: TimelineCommand, *, live: bool):
         self.events: list[Event] = []
         self._csv = command.printed.csv
         self._live = live and not command.printed.json
@@ -246,7 +246,7 @@ def _percent(share: float) -> str:
 
 def _watch(
     model: "run.Run | Recognizer",
-    video: "Source",
+    video: "TimedVideo",
     sliding: "Sliding",
     finder: "EventFinder",
     printer: _Printer,
@@ -303,7 +303,7 @@ def _why_none(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
 
 
 def _write_files(
-    command: Timeline, path: str, events: "Sequence[Event]", names: Sequence[str], curve: "Curve | None"
+    command: TimelineCommand, path: str, events: "Sequence[Event]", names: Sequence[str], curve: "Curve | None"
 ) -> None:
     """The subtitles and the video with events drawn in, where they are asked for."""
     from texthead.commands.console import bar, notes

@@ -12,7 +12,7 @@ from texthead.commands.parser import NonNegativeInt, PositiveFloat, PositiveInt,
 from texthead.errors import DataError, RunError
 
 if TYPE_CHECKING:
-    from texthead.web.answers import Source
+    from texthead.web.answers import ModelSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +95,14 @@ def _show_address(address: str) -> None:
     sys.stdout.flush()
 
 
-def _source(command: Ui) -> "Source":
+def _source(command: Ui) -> "ModelSource":
     """What the model is loaded from.
 
     Raises:
         DataError, RunError: what is named does not go together, or is no run.
     """
     from texthead.runs import run
-    from texthead.web.answers import Source
+    from texthead.web.answers import ModelSource
 
     if command.run is not None:
         run.check_run_exists(command.run)
@@ -112,7 +112,7 @@ def _source(command: Ui) -> "Source":
             )
         if command.encoder is not None:
             raise DataError(f"--encoder {command.encoder}: run {command.run} has its own encoder; leave it out")
-    return Source(
+    return ModelSource(
         run=command.run,
         encoder=command.encoder or "mini",
         template=command.prompts.read_template(),

@@ -21,7 +21,7 @@ _FILE_LINE = re.compile(r"(.+)\s([0-9]+)")
 _UCF_NAME = re.compile(r"v_(\w+)_g[0-9]+_c[0-9]+")
 
 
-class Entry(NamedTuple):
+class ListedFile(NamedTuple):
     """A line of a list: its number, the path as it is written, how many frames it claims (if it does), the label."""
 
     line: int
@@ -59,7 +59,7 @@ def read_list(
     return items, notes
 
 
-def _entries(source: Path) -> list[Entry]:
+def _entries(source: Path) -> list[ListedFile]:
     """Parse the lines, all in the form of the first."""
     try:
         check_lines(source)
@@ -71,18 +71,18 @@ def _entries(source: Path) -> list[Entry]:
         raise DataError(f"{source}: the list is empty; expected lines `path n_frames label` or `file label`")
     has_counts = _FRAMES_LINE.fullmatch(lines[0][1]) is not None
     form, says = (_FRAMES_LINE, "path n_frames label") if has_counts else (_FILE_LINE, "file label")
-    entries: list[Entry] = []
+    entries: list[ListedFile] = []
     for number, line in lines:
         found = form.fullmatch(line)
         if found is None:
             as_first = ", as the first line is" if number > lines[0][0] else " nor `path n_frames label`"
             raise DataError(f"{source}:{number}: {line!r} is not `{says}`{as_first}; the label is a whole number")
         path, *counts, label = found.groups()
-        entries.append(Entry(number, path, int(counts[0]) if counts else None, int(label)))
+        entries.append(ListedFile(number, path, int(counts[0]) if counts else None, int(label)))
     return entries
 
 
-def _check_labels(source: Path, entries: Sequence[Entry], labels: LabelFile) -> None:
+def _check_labels(source: Path, entries: Sequence[ListedFile], labels: LabelFile) -> None:
     most = len(labels.names) - 1
     wrong = next((entry for entry in entries if entry.label > most), None)
     if wrong is None:
@@ -95,7 +95,7 @@ def _check_labels(source: Path, entries: Sequence[Entry], labels: LabelFile) -> 
     raise DataError(f"{where}: label {wrong.label} is outside 0..{most}, the rows of {labels.path}; {hint}")
 
 
-def _path_end(source: Path, first: Entry, frame_template: str | None, suffix: str | None) -> str:
+def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffix: str | None) -> str:
     """Return what to append to each path."""
     if frame_template is not None and suffix is not None:
         raise DataError(f"frame_template {frame_template!r} and suffix {suffix!r} both say what a path is: give one")
@@ -124,7 +124,7 @@ def _path_end(source: Path, first: Entry, frame_template: str | None, suffix: st
     return ""
 
 
-def _label_notes(source: Path, entries: Sequence[Entry], labels: LabelFile) -> list[str]:
+def _label_notes(source: Path, entries: Sequence[ListedFile], labels: LabelFile) -> list[str]:
     notes: list[str] = []
     if labels.ids != tuple(str(row) for row in range(len(labels.ids))):
         row = next(row for row, name in enumerate(labels.ids) if name != str(row))
@@ -137,12 +137,12 @@ def _label_notes(source: Path, entries: Sequence[Entry], labels: LabelFile) -> l
     return notes
 
 
-def _folder_notes(source: Path, entries: Sequence[Entry], labels: LabelFile) -> list[str]:
+def _folder_notes(source: Path, entries: Sequence[ListedFile], labels: LabelFile) -> list[str]:
     """Return a note on paths that name another class than their label: `kick/a.avi` with the label of `kick ball`."""
     places: dict[str, set[int]] = defaultdict(set)
     for place, name in enumerate(labels.names):
         places[_letters(name)].add(place)
-    odd: list[tuple[Entry, str]] = []
+    odd: list[tuple[ListedFile, str]] = []
     for entry in entries:
         *words, last = entry.path.split("/")
         ucf = _UCF_NAME.match(last)

@@ -42,9 +42,9 @@ MANIFEST = "clips.csv"
 
 COLUMNS = ("path", "label", "split", "object", "motion", "picture")
 
-Split = Literal["train", "test"]
+DrawnSplit = Literal["train", "test"]
 
-SPLITS: tuple[Split, ...] = ("train", "test")
+SPLITS: tuple[DrawnSplit, ...] = ("train", "test")
 
 RGB = tuple[int, int, int]
 
@@ -403,7 +403,7 @@ class _Item:
 
     path: str
     label: str
-    split: Split
+    split: DrawnSplit
     object: str
     motion: str
     picture: str

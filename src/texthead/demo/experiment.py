@@ -259,7 +259,7 @@ def _fine_tune(bench: Bench, start: Recognizer) -> tuple[Recognizer, list[dict]]
     return model, bench.fit("fine-tune the encoder", model, recipe, out, Execution(bench.workers))
 
 
-def as_text(values: np.ndarray) -> list[str]:
+def mean_text(values: np.ndarray) -> list[str]:
     """Return the mean over seeds of each column, with the standard deviation if there are several; "-" for NaN."""
     means = [f"{mean:.1f}" for mean in values.mean(0)]
     if len(values) > 1:
@@ -284,7 +284,7 @@ def _report(
         "their rows are text alone. All heads had the same budget, features and temporal module."
     )
     report.section("Results")
-    cells = [[title, *as_text(values)] for title, values in outcome.rows.items()]
+    cells = [[title, *mean_text(values)] for title, values in outcome.rows.items()]
     report.table(outcome.columns, cells, caption=f"Top-1 in percent; ± is the standard deviation over {SEEDS} seeds.")  # pyright: ignore[reportArgumentType]
     bars = [(title, float(values[:, 0].mean()), None) for title, values in outcome.rows.items()]
     chance = 100 / len(bench.train.classes)

@@ -32,7 +32,7 @@ ROWS_ALIKE = 0.7
 # Every fiftieth name of ImageNet: unlike things, whose mean row is the common part of all rows.
 _REFERENCE_STEP = 50
 
-Sentences = Mapping[str, tuple[str, ...] | None]
+OwnSentences = Mapping[str, tuple[str, ...] | None]
 
 Rows = Float[np.ndarray, "items dim"]
 
@@ -46,7 +46,7 @@ def mean_features(
     return {place: entry[0].numpy() for place, entry in enumerate(entries) if isinstance(entry, Tensor)}
 
 
-def prompts_of(given: Sentences, template: str | tuple[str, ...], *, clean: bool) -> list[str | tuple[str, ...]]:
+def prompts_of(given: OwnSentences, template: str | tuple[str, ...], *, clean: bool) -> list[str | tuple[str, ...]]:
     """What stands behind each class's text row; names that are cleaned away stay as they are."""
     names = [clean_name(label) or label if clean else label for label in given]
     return prompts.class_prompts(template, names, list(given.values()))
@@ -98,7 +98,7 @@ def centred_cosines(
 
 def class_findings(
     encoder: Encoder,
-    given: Sentences,
+    given: OwnSentences,
     shown: Sequence[str | Sequence[str]],
     items: Sequence[Item],
     seen: Sequence[Float[np.ndarray, " dim"]],

@@ -8,7 +8,7 @@ from typing import get_args
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol, Views
 from texthead.doctor import encoder_findings, findings, near_duplicates
-from texthead.doctor.encoder_findings import Sentences
+from texthead.doctor.encoder_findings import OwnSentences
 from texthead.doctor.facts import Facts
 from texthead.doctor.findings import Finding, Severity
 from texthead.encoders.load import load_encoder, zero_shot_note
@@ -47,7 +47,7 @@ class Look:
 def examine(
     dataset: Dataset,
     facts: Sequence[Facts],
-    classes: Sentences,
+    classes: OwnSentences,
     *,
     k: int | None = None,
     frames: int = 8,

@@ -81,7 +81,7 @@ def _countable_attention() -> Iterator[None]:
 ROUNDS = 5
 
 
-def measure(model: Recognizer, frames: int, size: int, device: torch.device) -> tuple[float, float]:
+def measure_speed(model: Recognizer, frames: int, size: int, device: torch.device) -> tuple[float, float]:
     """Return (clips/s, the median of some rounds; the peak of memory in GB: of the device, or of this process)."""
     model.to(device).eval()
     clip = torch.zeros(1, frames, 3, size, size, dtype=torch.uint8, device=device)

@@ -14,11 +14,11 @@ import torch.distributed as dist
 
 from texthead.errors import RunError
 
-Run = Callable[..., list]
+RunInAll = Callable[..., list]
 
 
 @contextmanager
-def processes(count: int, *, timeout: float = 60.0) -> Iterator[Run]:
+def processes(count: int, *, timeout: float = 60.0) -> Iterator[RunInAll]:
     """A function that runs `f(*args)` in `count` processes of one group and returns their results in rank order.
 
     They are of this machine, with one thread each, and stay for all calls in the block. `f` must be a function of a

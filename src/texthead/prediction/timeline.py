@@ -197,7 +197,7 @@ class Timeline:
         return [] if before is None else [before]
 
 
-Source = Media | PipedVideo
+TimedVideo = Media | PipedVideo
 
 
 def open_timed(path: str | Path) -> Media:
@@ -216,7 +216,7 @@ def open_timed(path: str | Path) -> Media:
 
 def scores_over_time(
     run: Run | Recognizer,
-    video: Source,
+    video: TimedVideo,
     *,
     sliding: Sliding | None = None,
     protocol: Protocol | None = None,
@@ -246,7 +246,7 @@ def scores_over_time(
     yield from _of(video, timeline.finish, video.duration_seconds)
 
 
-def _of(video: Source, step: Callable[..., list[Stretch]], *arguments: Any) -> list[Stretch]:
+def _of(video: TimedVideo, step: Callable[..., list[Stretch]], *arguments: Any) -> list[Stretch]:
     """Run one step; re-raise time-stamp errors as MediaError naming the video."""
     try:
         return step(*arguments)

@@ -30,7 +30,7 @@ _SAME = 1 - 1e-6
 # What an edited run takes over as it is; a calibration knows which rows it holds for.
 _KEPT_FILES = ("recipe.json", "metrics.jsonl", SCORES, CALIBRATION)
 
-Entry = dict[str, Any]
+ClassEntry = dict[str, Any]
 
 
 def add_classes(
@@ -160,7 +160,7 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
     return _edited(run, rows, left, edit)
 
 
-def row_source(run: Run, entry: Entry) -> str:
+def row_source(run: Run, entry: ClassEntry) -> str:
     """Return where the row of a class came from, in words."""
     return entry.get("row", run.head.row_source)
 
@@ -168,7 +168,7 @@ def row_source(run: Run, entry: Entry) -> str:
 # --- what there is to edit
 
 
-def _entries(run: Run) -> list[Entry]:
+def _entries(run: Run) -> list[ClassEntry]:
     if run.classes is None:
         raise RunError(f"{run.folder}: with_classes put other classes there; edit the run that load_run gives")
     return run.classes["classes"]
@@ -247,7 +247,7 @@ def _check_apart(
             )
 
 
-def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: str) -> Entry:
+def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: str) -> ClassEntry:
     plain = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
     return {"label": label, "name": name, "prompt": plain, "row": row}
 
@@ -256,7 +256,7 @@ def _quoted(labels: Sequence[str]) -> str:
     return ", ".join(map(repr, labels))
 
 
-def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequence[Entry], edit: Edit) -> Run:
+def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequence[ClassEntry], edit: Edit) -> Run:
     """Return the run with these rows and entries, after an edit more."""
     assert run.classes is not None
     prompts = [entry["prompt"] for entry in entries]

@@ -29,7 +29,7 @@ from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
 
-Method = Literal["text-probe", "probe", "zero-shot-centred"]
+MethodName = Literal["text-probe", "probe", "zero-shot-centred"]
 
 
 class TextHeadClassifier(ClassifierMixin, BaseEstimator):
@@ -64,7 +64,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        method: Method = "text-probe",
+        method: MethodName = "text-probe",
         *,
         encoder: str = "mini",
         class_names: Mapping[Any, str | Sequence[str]] | None = None,
@@ -85,8 +85,8 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Iterable[Any], y: Iterable[Any]) -> "TextHeadClassifier":
         """Itself, fitted to files and their labels."""
-        if self.method not in get_args(Method):
-            raise DataError(f"method must be one of {', '.join(get_args(Method))}, got {self.method!r}")
+        if self.method not in get_args(MethodName):
+            raise DataError(f"method must be one of {', '.join(get_args(MethodName))}, got {self.method!r}")
         paths, labels = _paths(X), np.asarray(y)
         if labels.shape != (len(paths),):
             raise DataError(f"{len(paths)} paths and labels of shape {labels.shape}: give one label a path")

@@ -43,7 +43,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """What a model is loaded from: a run, or an encoder for names alone; and how new names become prompts."""
 
     run: str | None = None
@@ -117,7 +117,7 @@ Answer = About | Named | Timed | Lit | TextheadError
 class Answerer:
     """A model that answers questions. An error is returned and not raised, since another process asks."""
 
-    def __init__(self, source: Source, limits: Limits):
+    def __init__(self, source: ModelSource, limits: Limits):
         device = pick_device(source.device)
         self._source, self._limits = source, limits
         self._run = None if source.run is None else load_run(source.run)

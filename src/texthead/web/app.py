@@ -14,7 +14,7 @@ from texthead.media.open import media_suffixes
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
 from texthead.web.html import heading_html
-from texthead.web.session import Rules, Shown, shown, uploaded
+from texthead.web.session import Rules, Shown, steps_shown, uploaded
 
 _HERE = Path(__file__).parent
 
@@ -23,7 +23,7 @@ _FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]
 _MONO = [themes.Font("ui-monospace"), themes.Font("monospace")]
 
 
-def build(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
+def build_page(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blocks:
     """Return the page of a model in another process."""
     with gr.Blocks(title="texthead", analytics_enabled=False, delete_cache=(60, 3600)) as page:
         gr.HTML(heading_html(about), padding=False)
@@ -100,7 +100,7 @@ def _names_info(about: About) -> str:
 def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], Iterator[list[Any]]]:
     def ask(path: str | None, text: str, closer: list[str]) -> Iterator[list[Any]]:
         before: Sequence[str | None] = [None] * len(Shown._fields)
-        for parts in shown(held, rules, path, text or "", closer):
+        for parts in steps_shown(held, rules, path, text or "", closer):
             # A part that is sent again as it was would start its video anew.
             yield [gr.skip() if part == old else part for part, old in zip(parts, before, strict=True)]
             before = parts

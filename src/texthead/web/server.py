@@ -64,7 +64,7 @@ def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
     Raises:
         TextheadError: it cannot be loaded.
     """
-    from texthead.web.app import asgi_app, build
+    from texthead.web.app import asgi_app, build_page
     from texthead.web.guard import Guard
 
     held.begin()
@@ -73,7 +73,7 @@ def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
         raise about
     if not isinstance(about, About):
         raise RunError(f"the model was not loaded: {about.reason}")
-    page = asgi_app(build(held, about, rules, limits), rules)
+    page = asgi_app(build_page(held, about, rules, limits), rules)
     largest = rules.megabytes * 2**20
     return Guard(page, LOCAL if host in LOCAL else None, rules.uploads, UPLOADS_KEPT * largest, largest)
 

@@ -33,7 +33,7 @@ class Shown(NamedTuple):
     downloads: str = ""
 
 
-def shown(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
+def steps_shown(held: Held, rules: Rules, path: str | None, text: str, closer: Collection[str]) -> Iterator[Shown]:
     """Yield what the page shows of a file, more each time; errors are one line of it.
 
     `closer` holds "when", "where", both or neither: what is looked at beside the best names.
