@@ -59,7 +59,7 @@ class ReportCommand:
         from texthead.encoders.encoder import as_visual
         from texthead.evaluation import evaluate
         from texthead.report.mistakes import strips
-        from texthead.report.run_page import write_report
+        from texthead.report.run_page import Looks, write_report
         from texthead.runs import run as runs
         from texthead.runs.metrics import read_records
         from texthead.runs.mixture import forgetting
@@ -104,7 +104,8 @@ class ReportCommand:
                 model=run.model,
                 progress=progress,
             )
-        write_report(out, run.folder, run.model, records, table, shown, order, sure, mixes)
+        looks = Looks(strips=shown, order=order, sure=sure, mixes=mixes)
+        write_report(out, run.folder, run.model, records, table, looks)
         results().print(f"report: {out}")
 
 

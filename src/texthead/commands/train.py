@@ -257,7 +257,7 @@ def _report(
     from texthead.parallel.distributed import rank
     from texthead.report.mistakes import strips
     from texthead.report.probabilities import how_sure
-    from texthead.report.run_page import write_report
+    from texthead.report.run_page import Looks, write_report
 
     shown, order, sure = [], "", None
     if table.rows:
@@ -269,7 +269,8 @@ def _report(
         if table.rows:
             _, own = table.rows[-1]
             shown, sure = strips(own, protocol), how_sure(own)
-        write_report(out / "report.html", out, model, records, table, shown, order, sure)
+        looks = Looks(strips=shown, order=order, sure=sure)
+        write_report(out / "report.html", out, model, records, table, looks)
     results().print(f"run: {out}   report: {out / 'report.html'}")
 
 

@@ -149,16 +149,25 @@ def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, obj
     return entries
 
 
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """What a page shows of the scored items, beside their scores.
+
+    Args:
+        strips: the surest mistakes and hits.
+        order: how the score changes with the order of frames, or why that is not tested.
+        sure: how far probabilities can be trusted.
+        mixes: top-1 of mixes with the pretrained encoder.
+    """
+
+    strips: Sequence[Strip] = ()
+    order: OrderTest | str = ""
+    sure: HowSure | None = None
+    mixes: Sequence[MixScore] = ()
+
+
 def write_report(
-    path: Path,
-    folder: Path,
-    model: Recognizer,
-    records: Sequence[dict],
-    table: Comparison,
-    strips: Sequence[Strip],
-    order: OrderTest | str,
-    sure: HowSure | None,
-    mixes: Sequence[MixScore] = (),
+    path: Path, folder: Path, model: Recognizer, records: Sequence[dict], table: Comparison, looks: Looks
 ) -> None:
     """Write the report of the run in `folder`; the last row of the table is the run's own score."""
     about, classes = read_json(folder / "recipe.json"), read_json(folder / "classes.json")
@@ -172,10 +181,10 @@ def write_report(
         comparisons=table.pairs(),
         correlation=class_correlation(head.weight.detach().cpu()).numpy(),
         rows_are_text=head.kind == "text" and head.frozen,
-        sure=sure,
-        order=order,
-        mixes=mixes,
-        strips=strips,
+        sure=looks.sure,
+        order=looks.order,
+        mixes=looks.mixes,
+        strips=looks.strips,
         settings=_settings(about),
         edited=_edited(**classes["edited"]) if "edited" in classes else "",
         prompts={label: text if isinstance(text, str) else " | ".join(text) for label, text in prompts.items()},
