@@ -16,7 +16,7 @@ from messages import refuses
 from texthead.errors import MediaError
 from texthead.media.video import Video
 from texthead.media.video_pipe import PipedVideo
-from texthead.prediction.timeline import Source, open_timed
+from texthead.prediction.timeline import TimedVideo, open_timed
 
 UNEVEN = [0.0, 0.04, 0.4, 0.48, 1.2, 1.24, 2.0, 2.5]
 
@@ -30,7 +30,7 @@ def piped(*paths: Path) -> Iterator[PipedVideo]:
             yield video
 
 
-def read_all(video: Source) -> tuple[list[tuple[float, bytes, tuple[int, ...]]], float]:
+def read_all(video: TimedVideo) -> tuple[list[tuple[float, bytes, tuple[int, ...]]], float]:
     frames = [(seconds, picture.tobytes(), picture.shape) for seconds, take in video.in_order() for picture in [take()]]
     return frames, video.duration_seconds
 

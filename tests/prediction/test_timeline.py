@@ -36,7 +36,7 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalConv, TemporalTransformer
 from texthead.prediction.events import Hysteresis, Stretch
-from texthead.prediction.timeline import Sliding, Source, Timeline, find_events, open_timed, scores_over_time
+from texthead.prediction.timeline import Sliding, TimedVideo, Timeline, find_events, open_timed, scores_over_time
 from texthead.runs.run import Run, load_run
 
 PROTOCOL = Protocol(2, PIXELS)
@@ -65,7 +65,7 @@ def ordered_model() -> Recognizer:
     return Recognizer(tiny_visual(), temporal, head).eval()
 
 
-def score(model: Recognizer | Run, video: Source, *, frames: int = 2, **sliding: Any) -> list[Stretch]:
+def score(model: Recognizer | Run, video: TimedVideo, *, frames: int = 2, **sliding: Any) -> list[Stretch]:
     options: dict[str, Any] = {} if isinstance(model, Run) else {"protocol": Protocol(frames, PIXELS)}
     return list(scores_over_time(model, video, sliding=Sliding(**sliding), **options))
 

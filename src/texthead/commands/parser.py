@@ -101,8 +101,8 @@ def add_command(commands: Any, command: type) -> None:
 
 
 def _name(command: type) -> str:
-    """Return the name of a command (its NAME, else that of the class), as in `train` or `classes RUN add`."""
-    return getattr(command, "NAME", command.__name__.lower())
+    """Return the name of a command, as `train` or `classes RUN add`: its NAME, else its class without "Command"."""
+    return getattr(command, "NAME", command.__name__.removesuffix("Command").lower())
 
 
 def _word(command: type) -> str:
