@@ -101,7 +101,7 @@ def test_finished_parts_stay_where_another_takes_too_long(tmp_path: Path, upload
     with Held(_slow_where) as late:
         late.begin()
         began = time.monotonic()
-        *_, before, last = shown(late, Rules(uploads, limit=8.0), str(video), "", ["when", "where"])
+        *_, before, last = steps_shown(late, Rules(uploads, limit=8.0), str(video), "", ["when", "where"])
         assert 7 < time.monotonic() - began < 40
     prints(Page(last.error).text, "clip.mp4", "8 s")
     assert (last.named, last.when, last.where) == (before.named, before.when, "")
