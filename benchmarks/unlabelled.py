@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 import texthead as th
-from benchmarks.choosing import mean_and_half
+from benchmarks.choosing import SETS, mean_and_half
 from texthead.data.dataset import label_indices
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.models.build import pixels_for
@@ -30,14 +30,6 @@ from texthead.models.heads import ProbeHead
 from texthead.text.class_names import clean_names
 from texthead.transfer.transductive import refine, refined_head
 
-SETS = {
-    "clothing": "image/clothing/images.csv",
-    "airborne": "video/airborne/clips.csv",
-    "skate": "video/skate_tricks/clips.csv",
-    "exercise": "video/exercise/clips.csv",
-    "handdigits": "image/handdigits/images.csv",
-    "objects": "image/objects/images.csv",
-}
 HEADS = ("logistic", "with text")
 
 

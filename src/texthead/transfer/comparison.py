@@ -72,8 +72,8 @@ def make_ground(
 ) -> tuple[Ground, list[str]]:
     """Return (encoder, prompts and recipe that all methods share, a line for each thing that the data changed).
 
-    The recipe is `small` with the overrides, at the encoder's own size: at fewer pixels photos lose up to 11 points,
-    videos up to 8, while more frames than these gain nothing (BENCHMARKS.md).
+    The recipe is `small` with the overrides, at the encoder's own size: at 128 pixels videos lose 2 to 7 points, while
+    more frames than these gain nothing (LOG.md).
     """
     labels = tuple(train_set.classes)
     template = overrides.get("template")
