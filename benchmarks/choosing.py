@@ -24,7 +24,6 @@ import texthead as th
 from texthead.data import splits
 from texthead.data.dataset import Dataset
 from texthead.evaluation.intervals import lead_interval
-from texthead.models.build import pixels_for
 from texthead.transfer import methods
 from texthead.transfer.closed_form import class_center
 from texthead.transfer.comparison import Setting, encode_frozen, make_ground
@@ -50,8 +49,7 @@ def ground_of(dataset: Dataset) -> Ground:
 
 def items_of(ground: Ground, dataset: Dataset) -> FrozenItems:
     """The items with their frames' features."""
-    pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
-    return encode_frozen(ground, dataset, pixels, th.Reading(), "encode")[0]
+    return encode_frozen(ground, dataset, th.Reading(), "encode")
 
 
 def peer(items: FrozenItems, tests: FrozenItems) -> Right:

@@ -48,6 +48,8 @@ class Recipe:
         name: the function that made it.
         frames: frames of a clip; T.
         size: side of the crop in pixels; None is the encoder's own.
+        test_size: side of the crop in testing; None is size; a random box of a frame shows things larger than the whole
+            frame does, so that a larger one suits what was learned (FixRes, Touvron et al. 2019).
         resize: short side before cropping in pixels; None is size over the encoder's crop fraction.
         origin: frame of a segment in testing, or windows of 128 frames ("dense").
         pooling: what is averaged over views in testing.
@@ -99,6 +101,7 @@ class Recipe:
     name: str
     frames: int = 8
     size: int | None = None
+    test_size: int | None = None
     resize: int | None = None
     origin: Literal["first", "centre", "dense"] = "first"
     pooling: Literal["features", "logits", "probabilities"] = "features"
@@ -143,9 +146,11 @@ class Recipe:
         if self.tune == "none":
             object.__setattr__(self, "freeze_encoder", True)
         partly = self.tune not in ("all", "none")
+        side = f"from 16 to {MOST_SIDE:,} pixels"
         rules = {
             "frames": (1 <= self.frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
-            "size": (self.size is None or 16 <= self.size <= MOST_SIDE, f"from 16 to {MOST_SIDE:,} pixels"),
+            "size": (self.size is None or 16 <= self.size <= MOST_SIDE, side),
+            "test_size": (self.test_size is None or 16 <= self.test_size <= MOST_SIDE, side),
             "resize": (self.resize is None or 1 <= self.resize <= MOST_SIDE, f"from 1 to {MOST_SIDE:,} pixels"),
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch": (self.batch >= 1, "at least 1"),
@@ -240,11 +245,12 @@ def small(**changes) -> Recipe:
 
     Command: texthead train DATA --out run
     Expected: see BENCHMARKS.md (two CPU cores, no GPU).
-    Warm-up is a tenth of the epochs, unless it is given.
+    Warm-up is a tenth of the epochs, unless it is given. With another size, testing has that size too.
     """
     base = Recipe(
         name="small",
         size=128,
+        test_size=None if "size" in changes else 160,
         origin="centre",
         crop="resized",
         area=(0.35, 1.0),

@@ -4,6 +4,8 @@ options     the options of every command
 parser      how a command line is parsed; mistakes in one line
 console     progress bars and printed notes
 train       texthead train
+quick_answer what texthead train begins with
+result      what texthead train ends with
 prepare     texthead prepare
 compare     texthead compare
 doctor      texthead doctor

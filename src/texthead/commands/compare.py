@@ -12,7 +12,7 @@ from texthead.commands.options import (
     TemplateOptions,
 )
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
-from texthead.errors import DataError, RunError
+from texthead.errors import RunError
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
@@ -65,13 +65,12 @@ class Compare:
     def __call__(self) -> None:
         from texthead.commands.console import bar, results, say_names, say_notes, say_prompts, say_skipped
         from texthead.encoders.load import zero_shot_note
-        from texthead.models.build import pixels_for
         from texthead.runs.run import check_out
         from texthead.runs.scores import RunScores
         from texthead.transfer import methods
         from texthead.transfer.comparison import (
             Setting,
-            encode_frozen,
+            encode_parts,
             encode_unlabelled,
             judged,
             make_ground,
@@ -97,20 +96,13 @@ class Compare:
             say_prompts(ground.labels, ground.prompts)
         else:
             say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
-        pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
         reading = self.files.reading()
-        items, unreadable = encode_frozen(ground, parts.train, pixels, reading, "encode training items", bar)
-        tests = None
-        if len(scored):
-            tests, more = encode_frozen(ground, scored, pixels, reading, "encode held-out items", bar)
-            unreadable += more
+        items, tests = encode_parts(ground, parts, reading, bar)
+        unreadable = [*items.skipped, *(tests.skipped if tests else ())]
         if self.unlabelled:
-            ground, more = encode_unlabelled(ground, self.unlabelled, pixels, reading, bar)
+            ground, more = encode_unlabelled(ground, self.unlabelled, reading, bar)
             unreadable += more
         say_skipped(unreadable)
-        if items.data.classes != list(ground.labels):
-            lost = sorted(set(ground.labels) - set(items.data.classes))
-            raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
 
         every = methods.methods(ground)
         chosen = methods.pick_method(every, self.method)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from texthead.data.division import Division
     from texthead.data.protocol import Protocol
     from texthead.features.reading import Reading
-    from texthead.models.recognizer import Recognizer
+    from texthead.models.head_rows import RowInputs
     from texthead.transfer.baselines import Comparison
 
 
@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 class Train:
     """Train a run on labelled videos or images.
 
-    DATA is class folders, a CSV (path,label[,split][,group]), a list, prepared shards or a datasets folder.
+    DATA is class folders, a CSV (path,label[,split][,group]), a list, prepared shards or a datasets folder. With no
+    option that says how to fine-tune, a quick recogniser on the frozen encoder comes first, and fine-tuning is tried on
+    folds of the training items: the better of the two is the run. --tune none leaves the quick one, --tune all or any
+    other value of the recipe fine-tunes as told.
 
     Args:
         data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
@@ -57,6 +60,7 @@ class Train:
         shard: under torchrun: each process has the whole model, or a part of every weight
         compile: the encoder through torch.compile: faster on a GPU after a while, with other last bits
         tensorboard: write the metrics into RUN/tensorboard too, as they come (pip install texthead[tensorboard])
+        unlabelled: files like those to predict, which refine the quick recogniser
         recipe: source of the recipe values that are not given
     """
 
@@ -77,6 +81,7 @@ class Train:
     shard: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
     tensorboard: bool = False
+    unlabelled: str | None = option(None, "FOLDER")
     beside: BaselineOptions = BaselineOptions()
     files: ReadingOptions = ReadingOptions()
     recipe: Literal["small", "paper", "text4vis"] = "small"
@@ -106,33 +111,46 @@ class Train:
         elsewhere = ("data", "out", "resume", "shard", "compile", "tensorboard", "cache", "workers", "device")
         return {key: value for key, value in values_of(self).items() if key not in elsewhere} | dict(self.overrides)
 
+    @property
+    def told(self) -> str | None:
+        """Return the first option that says how to fine-tune; None if nothing does."""
+        from texthead.parallel.distributed import ranks
+
+        own = {key for key in self.overrides if key not in ("seed", "template")}
+        if self.overrides.get("tune") == "none":
+            own.remove("tune")
+        given = {
+            **dict.fromkeys(sorted(own), True),
+            "recipe": self.recipe != "small",
+            "head": self.head != "text",
+            "text": self.text is not None,
+            "train_head": self.train_head,
+            "resume": self.resume,
+            "checkpoint_every": self.checkpoint_every is not None,
+            "shard": self.shard != "ddp" or ranks() > 1,
+            "compile": self.compile,
+            "tensorboard": self.tensorboard,
+        }
+        return next((f"--{name.replace('_', '-')}" for name, value in given.items() if value), None)
+
     def __call__(self) -> None:
-        import torch
-
-        from texthead.commands.console import bar, say_names, say_prompts, say_skipped
-        from texthead.data import dataset as datasets
+        from texthead.commands.console import say_names, say_notes, say_prompts
         from texthead.data.division import divide
-        from texthead.data.protocol import Protocol, Views
         from texthead.encoders.load import load_encoder
-        from texthead.features.views import Pretrained
-        from texthead.models.build import make_head, make_temporal_for, needs_features, pixels_for
         from texthead.models.head_rows import RowInputs
-        from texthead.models.recognizer import Recognizer
-        from texthead.parallel.distributed import rank
         from texthead.runs.run import check_out
-        from texthead.training import train as training
-        from texthead.training.execution import Callbacks, Execution, RunInfo
         from texthead.training.fit_recipe import check_overrides_are_used, suit
-        from texthead.training.inputs import readable_parts
-        from texthead.training.tensorboard import TensorBoardLog
-        from texthead.transfer.baselines import Comparison, are_few, baselines
 
-        make, out = RECIPES[self.recipe], Path(self.out)
+        make = RECIPES[self.recipe]
         recipe = make(**self.overrides)
-        check_out(out, resume=self.resume)
+        check_out(Path(self.out), resume=self.resume)
         check_overrides_are_used(make, self.overrides, self.head)
+        if self.unlabelled and self.told:
+            raise DataError(
+                f"--unlabelled {self.unlabelled} refines the quick recogniser, and {self.told} says how to fine-tune: "
+                "leave one out"
+            )
         device = self.files.pick_device()
-        board = TensorBoardLog(out / "tensorboard") if self.tensorboard and rank() == 0 else None
         dataset = self._read()
         parts = divide(dataset, seed=recipe.seed, part=self.held_out, k=self.k)
         labels = parts.train.classes
@@ -148,51 +166,109 @@ class Train:
         encoder = load_encoder(self.encoder, text=self.text, prompts=prompts.flat(shown))
         if self.head in ("text", "prompt") and not encoder.has_text:
             raise DataError(f"--head {self.head}: {self.encoder} has no text encoder; take another: {WITHOUT_TEXT}")
-        recipe, changed = suit(make, self.overrides, parts.train, encoder)
-        self._announce(dataset, parts, recipe.seed, (*lines, *changed))
+        recipe, changes = suit(make, self.overrides, parts.train, encoder)
+        self._announce(dataset, parts, recipe.seed, lines)
         say_names(labels, names, recipe.template if self.head == "text" and not any(sentences) else None)
         if any(sentences):
             say_prompts(labels, shown)
-
         encoder.visual.to(device)
+        inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
+        if self.told:
+            say_notes(changes)
+            self._fine_tune(*self._begin(inputs, parts))
+        else:
+            self._answer(inputs, parts, changes)
+
+    def _answer(self, inputs: "RowInputs", parts: "Division", changes: Sequence[str]) -> None:
+        """Fit the quick recogniser, and fine-tune where that is ahead of it on training items."""
+        from texthead.commands.console import bar, notes, say_notes
+        from texthead.commands.quick_answer import quick_answer
+        from texthead.transfer.comparison import ground_of
+        from texthead.transfer.trial import try_tuning
+
+        values = {key: value for key, value in self.overrides.items() if key != "tune"}
+        names, sentences = inputs.names or inputs.labels, inputs.sentences or []
+        frozen, _ = ground_of(inputs.encoder, parts.train, names, sentences, values, self.beside.folder)
+        quick = quick_answer(frozen, parts, self.files.reading(), self.beside.baselines, unlabelled=self.unlabelled)
+        why = quick.stays(self.overrides)
+        if why is None:
+            say_notes(changes)
+            start = self._begin(inputs, replace(parts, train=quick.items.data), quick.table)
+            trial = try_tuning(
+                quick.method, quick.items, start.inputs, start.protocol, workers=self.files.workers, bar=bar
+            )
+            if trial.tuned_is_ahead:
+                notes().print(f"{trial}; fine-tuning on all of them")
+                return self._fine_tune(*start)
+            why = str(trial)
+        return quick.leave(Path(self.out), why)
+
+    def _begin(self, inputs: "RowInputs", parts: "Division", table: "Comparison | None" = None) -> "_Start":
+        """Return all that fine-tuning needs, the training features where something is made of them.
+
+        Without a `table` of others' scores one is made of zero-shot and a probe.
+        """
+        import torch
+
+        from texthead.commands.console import bar, say_skipped
+        from texthead.data.dataset import label_indices
+        from texthead.data.protocol import Protocol, Views
+        from texthead.features.views import Pretrained
+        from texthead.models.build import needs_features, pixels_for
+        from texthead.training.inputs import readable_parts
+        from texthead.transfer.baselines import Comparison, are_few, baselines
+
+        recipe, encoder = inputs.recipe, inputs.encoder
         pixels = pixels_for(recipe, encoder.visual.spec)
-        temporal = make_temporal_for(recipe, encoder.visual)
-        cache = self.beside.features_of(encoder.visual, pixels)
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
-        reading = self.files.reading(cache)
+        reading = self.files.reading(self.beside.features_of(encoder.visual, pixels))
         ground = Pretrained(encoder, protocol, reading, bar)
-        compare = are_few(self.beside.baselines, len(parts.train))
+        compare = table is None and are_few(self.beside.baselines, len(parts.train))
         features = None
         if compare or needs_features(self.head, recipe) or self.files.skip_unreadable:
             features, parts, errors = readable_parts(ground, parts)
             say_skipped(errors)
-        targets = torch.tensor(datasets.label_indices(parts.train, labels))
-        inputs = RowInputs(
-            encoder, labels, recipe, names=names, sentences=sentences, features=features, targets=targets
-        )
-        head = make_head(self.head, inputs, trainable=self.train_head)
-        if head.learned_template:
-            say_prompts(labels, head.prompts or ())
-        table = Comparison(parts, labels)
+        targets = torch.tensor(label_indices(parts.train, inputs.labels))
+        table = table or Comparison(parts, inputs.labels)
         if compare and features is not None and len(parts.scored):
-            baselines(ground, table, names, recipe, features, targets, prompts=shown)
-        model = Recognizer(encoder.visual, temporal, head).to(device)
+            names = inputs.names or inputs.labels
+            baselines(ground, table, names, recipe, features, targets, prompts=inputs.prompts)
+        return _Start(replace(inputs, features=features, targets=targets), parts, table, protocol, reading)
+
+    def _fine_tune(
+        self, inputs: "RowInputs", parts: "Division", table: "Comparison", protocol: "Protocol", reading: "Reading"
+    ) -> None:
+        """Train, score and show the run."""
+        from texthead.commands.console import bar, say_prompts
+        from texthead.commands.result import score_run, write_page
+        from texthead.models.build import as_head, make_recognizer
+        from texthead.parallel.distributed import rank
+        from texthead.training.execution import Callbacks, Execution, RunInfo
+        from texthead.training.tensorboard import TensorBoardLog
+        from texthead.training.train import train
+
+        out = Path(self.out)
+        board = TensorBoardLog(out / "tensorboard") if self.tensorboard and rank() == 0 else None
+        model = make_recognizer(self.head, inputs, trainable=self.train_head).to(self.files.pick_device())
+        head = as_head(model.head)
+        if head.learned_template:
+            say_prompts(inputs.labels, head.prompts or ())
         with bar("train", "clips") as progress, board or nullcontext():
-            records = training.train(
+            records = train(
                 model,
                 parts.train,
                 parts.val,
-                recipe,
+                inputs.recipe,
                 out=out,
                 resume=self.resume,
-                execution=Execution(self.files.workers, cache, self.shard, self.compile, self.checkpoint_every),
-                info=RunInfo(names, parts.scored, self.begun),
+                execution=Execution(self.files.workers, reading.cache, self.shard, self.compile, self.checkpoint_every),
+                info=RunInfo(inputs.names, parts.scored, self.begun),
                 callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),
             )
         # An encoder that was trained has other features than the cache.
-        reading = reading if recipe.freeze_encoder else replace(reading, cache=None)
-        _score(out, model, table, protocol, reading, self.head)
-        _report(out, model, records, table, protocol, reading)
+        reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=None)
+        score_run(out, model, table, protocol, reading, f"this run ({self.head} head)")
+        write_page(out, model, records, table, protocol, reading)
 
     def _read(self) -> "Dataset":
         """Return the labelled files of DATA, and those of --val as what is held out."""
@@ -219,59 +295,14 @@ class Train:
         )
 
 
-FEW_TO_REORDER = 500  # items; each takes some 15 ms of a core
+class _Start(NamedTuple):
+    """What fine-tuning is given."""
 
-
-def _score(
-    out: Path, model: "Recognizer", table: "Comparison", protocol: "Protocol", reading: "Reading", head: str
-) -> None:
-    """Print the run's own score beside the baselines, and write it into the run folder."""
-    from texthead.commands.console import bar, notes
-    from texthead.commands.score_table import show_table
-    from texthead.evaluation import evaluate
-    from texthead.parallel.distributed import rank
-    from texthead.runs.scores import RunScores, Score, write_scores
-
-    if not len(table.division.scored):
-        notes().print("note: no held-out item, so nothing was scored")
-        return
-    with bar("score", "files") as progress:
-        result = evaluate.evaluate(model, table.division.scored, protocol, reading, progress=progress)
-    table.add(f"this run ({head} head)", result)
-    show_table(table)
-    if rank() == 0:
-        write_scores(out, RunScores(table.division.scored_name, tuple(Score.of(*row) for row in table.rows)))
-
-
-def _report(
-    out: Path,
-    model: "Recognizer",
-    records: Sequence[dict],
-    table: "Comparison",
-    protocol: "Protocol",
-    reading: "Reading",
-) -> None:
-    """`report.html` in the run folder, with what takes no more than seconds: no frame is encoded for it again."""
-    from texthead.commands.console import results
-    from texthead.evaluation.frame_order import blind_to_order, order_test
-    from texthead.parallel.distributed import rank
-    from texthead.report.mistakes import strips
-    from texthead.report.probabilities import how_sure
-    from texthead.report.run_page import Looks, write_report
-
-    shown, order, sure = [], "", None
-    if table.rows:
-        blind = blind_to_order(model, protocol.frames)
-        order = blind or f"Not tested here; `texthead report {out}` does."
-        if not blind and reading.cache is not None and len(table.division.scored) <= FEW_TO_REORDER:
-            order = order_test(model, table.division.scored, protocol, reading)
-    if rank() == 0:
-        if table.rows:
-            _, own = table.rows[-1]
-            shown, sure = strips(own, protocol), how_sure(own)
-        looks = Looks(strips=shown, order=order, sure=sure)
-        write_report(out / "report.html", out, model, records, table, looks)
-    results().print(f"run: {out}   report: {out / 'report.html'}")
+    inputs: "RowInputs"
+    parts: "Division"
+    table: "Comparison"
+    protocol: "Protocol"
+    reading: "Reading"
 
 
 # Options of the begun run that a resumed one may change.

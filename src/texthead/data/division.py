@@ -60,6 +60,13 @@ def _check_classes(train: Dataset) -> None:
         )
 
 
+def check_no_class_lost(train: Dataset, readable: Dataset) -> None:
+    """Raise DataError if a class has no readable training item."""
+    lost = sorted(set(train.classes) - set(readable.classes))
+    if lost:
+        raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
+
+
 def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     """Return the items of two sources as one dataset: the first is for training, the second for validation.
 

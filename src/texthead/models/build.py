@@ -11,6 +11,7 @@ from texthead.errors import DataError, RunError
 from texthead.models.head_rows import ROW_KINDS, RowInputs, variant_rows
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
+from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal, network
 from texthead.recipes import HeadKind, Recipe, check_clip_size
 
@@ -21,12 +22,23 @@ HEADS: dict[str, type[Head]] = {
 
 
 def pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
-    """The sizes of a recipe on an encoder.
+    """The sizes of a recipe on an encoder, wherever no clip is drawn for training.
 
     Raises:
         RunError: a size that the encoder cannot take, or clips that take too much memory.
     """
-    size = recipe.size or spec.size
+    return _pixels(recipe, spec, recipe.test_size or recipe.size or spec.size)
+
+
+def training_pixels_for(recipe: Recipe, spec: VisualSpec) -> Pixels:
+    """The sizes of the clips that a recipe trains an encoder on.
+
+    Raises: as `pixels_for`.
+    """
+    return _pixels(recipe, spec, recipe.size or spec.size)
+
+
+def _pixels(recipe: Recipe, spec: VisualSpec, size: int) -> Pixels:
     if size != spec.size and not spec.any_size:
         raise RunError(f"{spec.source} takes {spec.size} pixels only, got size {size}: take size={spec.size}")
     pixels = Pixels(size, recipe.resize or round(size / spec.crop), spec.interpolation, spec.squash)
@@ -86,6 +98,19 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
         return TemplatesHead(variant_rows(encoder, inputs.prompts), draw=draw, pooling=pooling, **options)
     make = TrainableHead if trainable or rows.trained else FrozenHead
     return make(rows.make(inputs), **options)
+
+
+def make_recognizer(
+    kind: str, inputs: RowInputs, *, visual: Visual | None = None, trainable: bool = False
+) -> Recognizer:
+    """The model before training: the encoder (or another `visual`), the recipe's temporal module, a head of a kind.
+
+    Raises:
+        DataError, RunError: as `make_head` and `make_temporal_for`.
+    """
+    visual = visual or inputs.encoder.visual
+    temporal = make_temporal_for(inputs.recipe, visual)
+    return Recognizer(visual, temporal, make_head(kind, inputs, trainable=trainable))
 
 
 def needs_features(kind: str, recipe: Recipe) -> bool:

@@ -23,11 +23,12 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
 
-FORMAT = 4
+FORMAT = 5
 
 # What recipes of an older format did not hold, since there was nothing else.
-_BEFORE_TUNE: dict[str, object] = {"tune": "all", "mix": 1.0}
-OLDER_FORMATS = {2: {"patch_dropout": 0.0, **_BEFORE_TUNE}, 3: _BEFORE_TUNE}
+_BEFORE_TEST_SIZE: dict[str, object] = {"test_size": None}
+_BEFORE_TUNE: dict[str, object] = {"tune": "all", "mix": 1.0, **_BEFORE_TEST_SIZE}
+OLDER_FORMATS = {2: {"patch_dropout": 0.0, **_BEFORE_TUNE}, 3: _BEFORE_TUNE, 4: _BEFORE_TEST_SIZE}
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:

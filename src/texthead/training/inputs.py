@@ -7,23 +7,24 @@ from torch import Tensor
 
 from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.data.dataset import Dataset, label_indices
-from texthead.data.division import Division
+from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels
 from texthead.data.sampling import evenly
 from texthead.data.transforms import Augmentation
 from texthead.encoders.encoder import as_visual
-from texthead.errors import DataError, MediaError
+from texthead.errors import MediaError
 from texthead.features.frames import frame_features, readable
 from texthead.features.reading import Reading
 from texthead.features.views import Pretrained
+from texthead.models.build import training_pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
 from texthead.recipes import Recipe
 
 
-def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels) -> TrainClips:
+def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe) -> TrainClips:
     """Return clips of pixels, decoded and augmented anew in every epoch."""
-    augmentation = augmentation_for(recipe, pixels)
+    augmentation = augmentation_for(recipe, training_pixels_for(recipe, as_visual(model.visual).spec))
     return TrainClips(dataset, model.names, frames=recipe.frames, augmentation=augmentation, seed=recipe.seed)
 
 
@@ -61,9 +62,7 @@ def readable_parts(ground: Pretrained, parts: Division) -> tuple[Tensor, Divisio
     """
     features, positions, errors = ground.features(parts.train, "encode training items")
     train = parts.train.pick(positions) if errors else parts.train
-    lost = sorted(set(parts.train.classes) - set(train.classes))
-    if lost:
-        raise DataError(f"class {lost[0]!r} has no readable training item: mend its files or remove the class")
+    check_no_class_lost(parts.train, train)
     val = parts.val
     if ground.reading.skip_unreadable and val is not None:
         val = val.pick(ground.features(val, "encode held-out items")[1])

@@ -11,7 +11,7 @@ from texthead.errors import DataError, RunError
 from texthead.files import locked, write_json
 from texthead.media.fingerprints import fingerprints
 from texthead.media.paths import resolved
-from texthead.models.build import as_head, drop_patches, pixels_for
+from texthead.models.build import as_head, drop_patches, pixels_for, training_pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, together
 from texthead.recipes import Recipe
@@ -44,7 +44,7 @@ def check_trainable(
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)
-    augmentation_for(recipe, pixels_for(recipe, as_visual(model.visual).spec))
+    augmentation_for(recipe, training_pixels_for(recipe, as_visual(model.visual).spec))
     _checkpoint_blocks(model, recipe.grad_checkpointing and not recipe.freeze_encoder)
     drop_patches(model.visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
     for dataset in [train_set] if val_set is None else [train_set, val_set]:

@@ -89,7 +89,7 @@ def train(
         if recipe.freeze_encoder:
             clips = feature_clips(model, train_set, recipe, pixels, reading)
         else:
-            clips = pixel_clips(model, train_set, recipe, pixels)
+            clips = pixel_clips(model, train_set, recipe)
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
 

@@ -5,5 +5,6 @@ methods      quick recognisers, cross-validated, and the lead of a rival
 baselines    zero-shot and probe next to a result
 estimator    TextHeadClassifier: scikit-learn on files
 comparison   run the methods of a comparison
+trial        whether fine-tuning beats the quick recogniser, on training items
 transductive unlabelled files refine the scores of a batch
 """

@@ -12,7 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset, label_indices
-from texthead.data.protocol import Pixels, Protocol, Views
+from texthead.data.division import Division, check_no_class_lost
+from texthead.data.protocol import Protocol, Views
+from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError
 from texthead.features.cache import FeatureCache, encoder_key
@@ -75,40 +77,67 @@ def make_ground(
     The recipe is `small` with the overrides, at the encoder's own size: at 128 pixels videos lose 2 to 7 points, while
     more frames than these gain nothing (LOG.md).
     """
-    labels = tuple(train_set.classes)
     template = overrides.get("template")
     names, sentences, lines = classes_to_train(
-        labels, train_set.source, setting.classes, head="text", template=template, clean=setting.clean
+        train_set.classes, train_set.source, setting.classes, head="text", template=template, clean=setting.clean
     )
     encoder = load_encoder(setting.source)
+    encoder.visual.to(setting.device or torch.device("cpu"))
+    ground, changes = ground_of(encoder, train_set, names, sentences, overrides, setting.cache)
+    return ground, [*lines, *changes]
+
+
+def ground_of(
+    encoder: Encoder,
+    train_set: Dataset,
+    names: Sequence[str],
+    sentences: Sequence[str | Sequence[str] | None],
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    cache: Path | None = None,
+) -> tuple[Ground, list[str]]:
+    """Return as `make_ground` does, of an encoder that is there and of what is read for each label."""
     # No epochs, and features are not flipped.
     fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "freeze_encoder": True, "size": None}
     if not train_set.only_images:
         fixed["frames"] = FRAMES
     recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
-    encoder.visual.to(setting.device or torch.device("cpu")).eval()
-    cache = FeatureCache(encoder_key(encoder.visual, pixels_for(recipe, encoder.visual.spec)), setting.cache)
+    encoder.visual.eval()
+    pixels = pixels_for(recipe, encoder.visual.spec)
+    kept = FeatureCache(encoder_key(encoder.visual, pixels), cache)
     prompts = class_prompts(recipe.template, names, sentences)
-    return Ground(encoder, labels, tuple(names), prompts, recipe, cache), [*lines, *changes]
+    protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
+    return Ground(encoder, tuple(train_set.classes), tuple(names), prompts, recipe, protocol, kept), changes
 
 
-def encode_frozen(
-    ground: Ground, dataset: Dataset, pixels: Pixels, reading: Reading, title: str, bar: Bar = no_bar
-) -> tuple[FrozenItems, list[MediaError]]:
-    """Return (the readable items with the features of their frames, the errors of the others).
+def encode_frozen(ground: Ground, dataset: Dataset, reading: Reading, title: str, bar: Bar = no_bar) -> FrozenItems:
+    """Return the readable items with the features of their frames.
 
     Raises:
         DataError: no item can be read, or a label that is not among those of the training items.
         MediaError: an item cannot be read, unless the reading skips such items.
     """
     paths = [item.path for item in dataset.items]
-    positions, frames, errors = _encode(ground, paths, dataset.source, pixels, reading, title, bar)
+    positions, frames, errors = _encode(ground, paths, dataset.source, reading, title, bar)
     kept = dataset.pick(positions)
-    return FrozenItems(kept, frames, torch.tensor(label_indices(kept, ground.labels))), errors
+    return FrozenItems(kept, frames, torch.tensor(label_indices(kept, ground.labels)), tuple(errors))
+
+
+def encode_parts(
+    ground: Ground, parts: Division, reading: Reading, bar: Bar = no_bar
+) -> tuple[FrozenItems, FrozenItems | None]:
+    """Return the readable training items, and the scored ones if there are any.
+
+    Raises:
+        DataError: a class has no readable training item.
+        MediaError: as `encode_frozen`.
+    """
+    items = encode_frozen(ground, parts.train, reading, "encode training items", bar)
+    check_no_class_lost(parts.train, items.data)
+    return items, encode_frozen(ground, parts.scored, reading, "encode held-out items", bar) if parts.scored else None
 
 
 def encode_unlabelled(
-    ground: Ground, folder: str, pixels: Pixels, reading: Reading, bar: Bar = no_bar
+    ground: Ground, folder: str, reading: Reading, bar: Bar = no_bar
 ) -> tuple[Ground, list[MediaError]]:
     """Return (the ground with the features of the files in a folder, the errors of those that cannot be read).
 
@@ -116,19 +145,19 @@ def encode_unlabelled(
         DataError, MediaError: as `encode_frozen`.
     """
     paths = find_media([folder])
-    _, frames, errors = _encode(ground, paths, folder, pixels, reading, "encode unlabelled files", bar)
+    _, frames, errors = _encode(ground, paths, folder, reading, "encode unlabelled files", bar)
     return replace(ground, unlabelled=frames.mean(1)), errors
 
 
 def _encode(
-    ground: Ground, paths: Sequence[Path], source: object, pixels: Pixels, reading: Reading, title: str, bar: Bar
+    ground: Ground, paths: Sequence[Path], source: object, reading: Reading, title: str, bar: Bar
 ) -> tuple[list[int], Float[Tensor, "files frames dim"], list[MediaError]]:
     """Return (the positions of readable files, the features of their frames, the errors of the others)."""
     with bar(title, "files") as progress:
         entries = item_features(
             Recognizer(ground.encoder.visual, FramesApart(), nn.Identity()),
             paths,
-            Protocol(ground.recipe.frames, pixels, Views(origin=ground.recipe.origin)),
+            ground.protocol,
             replace(reading, cache=ground.cache),
             progress,
         )
@@ -168,12 +197,12 @@ def judged(
 
 def write_method(
     out: Path, ground: Ground, method: Method, items: FrozenItems, scored: Dataset, scores: RunScores | None
-) -> None:
-    """Write a method, fitted to all training items, as a run, with its scores where items were held out."""
+) -> Recognizer:
+    """Write a method, fitted to all training items, as a run, with its scores where items were held out; return it."""
     model = Recognizer(ground.encoder.visual, MeanPool(), method.head(items))
-    pixels = pixels_for(ground.recipe, ground.encoder.visual.spec)
     with locked(out):
         if scores:
             write_scores(out, scores)
         split = split_json(items.data, scored)
-        write_run(out, model, ground.recipe, pixels, ground.names, split, chosen=method.name)
+        write_run(out, model, ground.recipe, ground.protocol.sizes, ground.names, split, chosen=method.name)
+    return model

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset
+from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError
+from texthead.errors import DataError, MediaError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.cache import FeatureCache
@@ -29,11 +30,16 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class FrozenItems:
-    """Labelled files with the pretrained features of their frames, as testing takes them."""
+    """Labelled files with the pretrained features of their frames, as testing takes them.
+
+    Args:
+        skipped: errors of files that could not be read and are not among the items.
+    """
 
     data: Dataset
     frames: Float[Tensor, "items frames dim"]
     targets: Int[Tensor, " items"]
+    skipped: tuple[MediaError, ...] = ()
 
     @property
     def features(self) -> Float[Tensor, "items dim"]:
@@ -56,6 +62,7 @@ class Ground:
 
     Args:
         prompts: what the text encoder reads for each class.
+        protocol: how items are looked at.
         unlabelled: features of files without labels, which refine the fitted heads.
     """
 
@@ -64,6 +71,7 @@ class Ground:
     names: tuple[str, ...]
     prompts: Prompts
     recipe: Recipe
+    protocol: Protocol
     cache: FeatureCache
     unlabelled: Float[Tensor, "files dim"] | None = None
 
@@ -177,7 +185,7 @@ def evaluation_of(model: Recognizer, items: FrozenItems) -> Evaluation:
     with torch.inference_mode():
         scores = model.eval()(items.frames.to(device)).cpu()
     paths = [item.path for item in items.data.items]
-    return Evaluation(model.names, paths, items.targets, scores, groups=items.groups)
+    return Evaluation(model.names, paths, items.targets, scores, list(items.skipped), items.groups)
 
 
 def cross_validated(

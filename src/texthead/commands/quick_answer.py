@@ -1,0 +1,86 @@
+"""What `texthead train` begins with: a recogniser on the frozen encoder, fitted in seconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from texthead.commands.console import bar, notes, results, say_skipped
+from texthead.commands.result import scores_of, write_page
+from texthead.commands.score_table import show_table
+from texthead.data.division import Division
+from texthead.encoders.load import zero_shot_note
+from texthead.features.reading import Reading
+from texthead.transfer import methods
+from texthead.transfer.baselines import Comparison, When, are_few
+from texthead.transfer.comparison import encode_parts, encode_unlabelled, write_method
+from texthead.transfer.methods import FrozenItems, Ground, Method, evaluation_of
+from texthead.transfer.trial import FEWEST_TO_TUNE
+
+
+@dataclass(frozen=True)
+class QuickAnswer:
+    """The quick recogniser, what it was fitted to, and its score behind those of its rivals."""
+
+    ground: Ground
+    method: Method
+    items: FrozenItems
+    table: Comparison
+
+    def stays(self, overrides: Mapping[str, Any]) -> str | None:
+        """Return why fine-tuning is not even tried; None if it is."""
+        if overrides.get("tune") == "none":
+            return "--tune none"
+        counts = self.items.targets.bincount()
+        if int(counts.min()) >= FEWEST_TO_TUNE:
+            return None
+        label = self.ground.labels[int(counts.argmin())]
+        return (
+            f"class {label!r} has {int(counts.min())} training items, and with fewer than {FEWEST_TO_TUNE} fine-tuning "
+            "rarely gains; --tune all fine-tunes"
+        )
+
+    def leave(self, out: Path, why: str) -> None:
+        """Write the quick recogniser as the run, and show it."""
+        notes().print(f"the run is the quick recogniser: {why}")
+        table = self.table
+        if table.rows:
+            table.rows[-1] = f"this run ({self.method.name})", table.rows[-1][1]
+            show_table(table)
+        scores = scores_of(table) if table.rows else None
+        model = write_method(out, self.ground, self.method, self.items, table.division.scored, scores)
+        reading = Reading(cache=self.ground.cache)
+        write_page(out, model, [], table, self.ground.protocol, reading)
+
+
+def quick_answer(
+    ground: Ground, parts: Division, reading: Reading, baselines: When, *, unlabelled: str | None = None
+) -> QuickAnswer:
+    """Return the quick recogniser after its score is printed.
+
+    Raises:
+        DataError, MediaError: as `encode_parts`.
+    """
+    items, tests = encode_parts(ground, parts, reading, bar)
+    skipped = [*items.skipped]
+    if unlabelled:
+        ground, errors = encode_unlabelled(ground, unlabelled, reading, bar)
+        skipped += errors
+    say_skipped(skipped)
+    table = Comparison(replace(parts, train=items.data), ground.labels)
+    quick, *rivals = methods.methods(ground)
+    worth = ground.text_worth(items)
+    if worth:
+        results().print(str(worth))
+    if tests is not None:
+        for method in [*(rivals if are_few(baselines, len(items.data)) else ()), quick]:
+            table.add(method.name, evaluation_of(method.fit(items), tests))
+        own = table.rows[-1][1]
+        results().print(
+            f"quick recogniser ({quick.name}): {own.top1:.1f} % of {own.count} {parts.scored_name} items "
+            f"(95 % interval {own.interval_text})"
+        )
+    note = zero_shot_note(ground.encoder.source, ground.names)
+    if note:
+        table.lines.append(note)
+    return QuickAnswer(ground, quick, items, table)

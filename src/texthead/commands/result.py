@@ -1,0 +1,58 @@
+"""What `texthead train` shows and writes when a run is there: its score beside others, and its page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from texthead.commands.console import bar, notes, results
+from texthead.commands.score_table import show_table
+from texthead.data.protocol import Protocol
+from texthead.evaluation import evaluate
+from texthead.evaluation.frame_order import blind_to_order, order_test
+from texthead.features.reading import Reading
+from texthead.models.recognizer import Recognizer
+from texthead.parallel.distributed import rank
+from texthead.report.mistakes import strips
+from texthead.report.probabilities import how_sure
+from texthead.report.run_page import Looks, write_report
+from texthead.runs.scores import RunScores, Score, write_scores
+from texthead.transfer.baselines import Comparison
+
+FEW_TO_REORDER = 500  # items; each takes some 15 ms of a core
+
+
+def score_run(
+    out: Path, model: Recognizer, table: Comparison, protocol: Protocol, reading: Reading, title: str
+) -> None:
+    """Score the run, print it beside the others, and write all of them into its folder."""
+    if not len(table.division.scored):
+        notes().print("note: no held-out item, so nothing was scored")
+        return
+    with bar("score", "files") as progress:
+        table.add(title, evaluate.evaluate(model, table.division.scored, protocol, reading, progress=progress))
+    show_table(table)
+    if rank() == 0:
+        write_scores(out, scores_of(table))
+
+
+def scores_of(table: Comparison) -> RunScores:
+    """Return the scores of a table as a run's folder keeps them."""
+    return RunScores(table.division.scored_name, tuple(Score.of(*row) for row in table.rows))
+
+
+def write_page(
+    out: Path, model: Recognizer, records: Sequence[dict], table: Comparison, protocol: Protocol, reading: Reading
+) -> None:
+    """`report.html` in the run folder, with what takes no more than seconds: no frame is encoded for it again."""
+    shown, order, sure = [], "", None
+    if table.rows:
+        blind = blind_to_order(model, protocol.frames)
+        order = blind or f"Not tested here; `texthead report {out}` does."
+        if not blind and reading.cache is not None and len(table.division.scored) <= FEW_TO_REORDER:
+            order = order_test(model, table.division.scored, protocol, reading)
+    if rank() == 0:
+        if table.rows:
+            _, own = table.rows[-1]
+            shown, sure = strips(own, protocol), how_sure(own)
+        looks = Looks(strips=shown, order=order, sure=sure)
+        write_report(out / "report.html", out, model, records, table, looks)
+    results().print(f"run: {out}   report: {out / 'report.html'}")

@@ -1,0 +1,68 @@
+"""`texthead train` with nothing but data: the quick recogniser first, and the better of the two at the end."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import texthead as th
+from made import write_image
+from texthead.runs.run import load_run
+from texthead.runs.scores import read_scores
+from worlds import images
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five pictures of each of two colours: four to train on, one to score."""
+    return images(tmp_path_factory.mktemp("few"), ["blue", "red"], 5)
+
+
+def test_few_items_a_class_leave_the_quick_recogniser(few: Path, works: Callable, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    out, err = works("train", few, "--workers", 0, "--cache", tmp_path / "cache", "--out", run)
+    assert "quick recogniser (text-probe): 100.0 % of 2 val items" in out
+    assert "the run is the quick recogniser: class 'blue' has 4 training items" in err
+    assert "--tune all fine-tunes" in err
+    assert not (run / "metrics.jsonl").exists()
+    assert (run / "report.html").is_file()
+    scores = read_scores(run)
+    assert scores is not None
+    assert [score.method for score in scores.methods][-1] == "this run (text-probe)"
+    assert load_run(run).head.kind == "text and items"
+    red = write_image(tmp_path / "new.png", "red", seed=9)
+    assert works("predict", run, red, "--workers", 0, "--top", 1)[0].split()[-1] == "red"
+
+
+def test_tune_none_leaves_the_quick_recogniser_whatever_the_number_of_items(
+    few: Path, works: Callable, tmp_path: Path
+) -> None:
+    data = images(tmp_path / "more", ["blue", "red"], 8)
+    options = ("--tune", "none", "--baselines", "never", "--unlabelled", few, "--workers", 0)
+    out, err = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
+    assert "the run is the quick recogniser: --tune none" in err
+    assert "zero-shot" not in out
+    assert load_run(tmp_path / "run").head.kind == "text and items"
+
+
+def test_what_says_how_to_fine_tune_is_named_beside_unlabelled_files(
+    few: Path, refused: Callable, tmp_path: Path
+) -> None:
+    for option in (("--epochs", 2), ("--head", "linear"), ("--tune", "all"), ("--recipe", "paper")):
+        refused(("--unlabelled", option[0]), "train", few, *option, "--unlabelled", few, "--out", tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_fine_tuning_is_left_where_it_is_ahead_on_training_items(shared: Path, works: Callable, tmp_path: Path) -> None:
+    """Hand signs, of which text knows nothing and the encoder little."""
+    run = tmp_path / "run"
+    data = shared / "image" / "handdigits" / "images.csv"
+    _, err = works("train", data, "--k", 16, "--cache", tmp_path / "cache", "--out", run)
+    assert "training items that neither was fitted to: fine-tuning" in err
+    assert "fine-tuning on all of them" in err
+    scores = read_scores(run)
+    assert scores is not None
+    *_, quick, own = scores.methods
+    assert (quick.method, own.method) == ("text-probe", "this run (text head)")
+    assert own.top1 > quick.top1
+    assert th.load_run(run).head.kind == "text"

@@ -1,0 +1,72 @@
+"""Whether fine-tuning is worth it: both recognisers are scored on items that neither was fitted to."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from made import SPEC, tiny_visual, write_image
+from texthead.data.dataset import Dataset, Item
+from texthead.data.protocol import Protocol
+from texthead.encoders.encoder import Encoder
+from texthead.features.views import encode_items
+from texthead.models.build import pixels_for
+from texthead.models.head_rows import RowInputs
+from texthead.recipes import Recipe
+from texthead.training import train as training
+from texthead.transfer import trial as trials
+from texthead.transfer.closed_form import logistic_head
+from texthead.transfer.methods import FrozenItems, Method
+from texthead.transfer.trial import Trial, try_tuning
+
+
+def rows_of(prompts: list[str]) -> torch.Tensor:
+    """A text encoder of tests: a row a prompt, drawn from its length."""
+    return torch.stack([torch.randn(SPEC.dim, generator=torch.Generator().manual_seed(len(text))) for text in prompts])
+
+
+def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
+    right = np.array([True] * 6 + [False] * 4)
+    groups = [str(place) for place in range(10)]
+    assert not Trial(right, right[::-1].copy() & False, groups).tuned_is_ahead
+    assert not Trial(right, right, groups).tuned_is_ahead
+    ahead = Trial(right, np.array([True] * 9 + [False]), groups)
+    assert ahead.tuned_is_ahead
+    assert "10 training items" in str(ahead)
+    assert "fine-tuning 90.0 %, the quick recogniser 60.0 % (+30.0 points" in str(ahead)
+
+
+@pytest.mark.parametrize("enough", [4, 100])
+def test_folds_are_tried_until_enough_items_are_scored(
+    enough: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colours = ("blue", "red")
+    items = tuple(
+        Item(write_image(tmp_path / f"{colour}{place}.png", colour, seed=place), colour)
+        for colour in colours
+        for place in range(5)
+    )
+    data, visual = Dataset(items), tiny_visual()
+    recipe = Recipe(name="test", frames=1, size=32, epochs=2, warmup=0.5, batch=4, center=True, temporal="mean")
+    protocol = Protocol(1, pixels_for(recipe, SPEC))
+    encoder = Encoder(visual, None, scale=10.0)
+    monkeypatch.setattr(type(encoder), "has_text", True)
+    monkeypatch.setattr(encoder, "encode_text", rows_of)
+    features = encode_items(visual, data, protocol)
+    targets = torch.tensor([0] * 5 + [1] * 5)
+    inputs = RowInputs(encoder, colours, recipe, features=features, targets=targets)
+    quick = Method("probe", lambda kept: logistic_head(kept.features, kept.targets, names=colours))
+    before = {name: tensor.clone() for name, tensor in visual.state_dict().items()}
+    trained_on: list[set[Path]] = []
+
+    def spied(model, train_set, *arguments, **options):
+        trained_on.append({item.path for item in train_set.items})
+        return training.train(model, train_set, *arguments, **options)
+
+    monkeypatch.setattr(trials, "train", spied)
+    monkeypatch.setattr(trials, "ENOUGH", enough)
+    found = try_tuning(quick, FrozenItems(data, features[:, None], targets), inputs, protocol)
+    assert len(found.quick) == len(found.tuned) == len(found.groups) == (4 if enough == 4 else 10)
+    assert [len(paths) for paths in trained_on] == [8] * (2 if enough == 4 else 5)
+    assert all(torch.equal(before[name], tensor) for name, tensor in visual.state_dict().items())
