@@ -42,7 +42,7 @@ def test_tune_none_leaves_the_quick_recogniser_whatever_the_number_of_items(
     out, err = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
     assert "the run is the quick recogniser: --tune none" in err
     assert "zero-shot" not in out
-    assert load_run(tmp_path / "run").head.kind == "text and items"
+    assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
 
 
 def test_what_says_how_to_fine_tune_is_named_beside_unlabelled_files(
