@@ -98,19 +98,25 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     assert after.labels == ("blue", "crimson")
     assert torch.equal(after.model.head.weight, head.weight[[0, 2]])
     assert torch.equal(after.model.head.bias, head.bias[[0, 2]])
-    refused("text", "classes", run, "add", "a tie", "--out", tmp_path / "none")
+    works("classes", run, "add", "a tie", "--out", tmp_path / "wider")
+    wider = th.load_run(tmp_path / "wider").model.head
+    assert torch.equal(wider.weight[:-1], head.weight)
+    assert torch.isclose(wider.weight[-1].norm(), 1.25 * head.weight.norm(dim=1).mean())
+    assert "red" in works("predict", tmp_path / "wider", images.parent / "red7.png", "--workers", 0)[0]
     refused("linear", "classes", run, "merge", "blue", "red", "--into", "colour", "--out", tmp_path / "none")
     assert torch.equal(after.with_classes(["a tree", "a house"]).model.head.center, head.center)
 
 
 @pytest.mark.slow
-def test_one_item_a_class_has_no_folds_and_a_method_can_be_named(images, compare, tmp_path):
+def test_one_item_a_class_has_no_folds_and_a_method_can_be_named(images, compare, refused, tmp_path):
     sentences = tmp_path / "classes.json"
     sentences.write_text(json.dumps({"red": ["a red picture", "something red"], "green": "a lawn", "blue": None}))
     out, err = compare(images, "--k", 1, "--choose", "--out", tmp_path / "run", "--classes", sentences)
     prints(err, 3, "K = 1", "seed 0")
     prints(out, "nothing is cross-validated")
-    assert th.load_run(tmp_path / "run").model.head.kind == "text and items"
+    # These sentences name no class better than chance.
+    assert th.load_run(tmp_path / "run").model.head.kind == "items"
+    refused("'items'", "classes", tmp_path / "run", "add", "a tie", "--out", tmp_path / "none")
     assert "'a red picture', 'something red'" in err
     more = tmp_path / "more"
     more.mkdir()

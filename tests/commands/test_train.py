@@ -14,16 +14,15 @@ from worlds import images
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five pictures of each of two colours: four to train on, one to score."""
-    return images(tmp_path_factory.mktemp("few"), ["blue", "red"], 5)
+    """Three pictures of each of two colours: two to train on, one to score."""
+    return images(tmp_path_factory.mktemp("few"), ["blue", "red"], 3)
 
 
 def test_few_items_a_class_leave_the_quick_recogniser(few: Path, works: Callable, tmp_path: Path) -> None:
     run = tmp_path / "run"
     out, err = works("train", few, "--workers", 0, "--cache", tmp_path / "cache", "--out", run)
     assert "quick recogniser (text-probe): 100.0 % of 2 val items" in out
-    assert "the run is the quick recogniser: class 'blue' has 4 training items" in err
-    assert "--tune all fine-tunes" in err
+    assert "the run is the quick recogniser: class 'blue' has 2 training items" in err
     assert not (run / "metrics.jsonl").exists()
     assert (run / "report.html").is_file()
     scores = read_scores(run)

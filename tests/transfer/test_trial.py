@@ -33,6 +33,8 @@ def test_fine_tuning_is_ahead_only_with_more_right_answers() -> None:
     assert not Trial(right, right, groups).tuned_is_ahead
     ahead = Trial(right, np.array([True] * 9 + [False]), groups)
     assert ahead.tuned_is_ahead
+    assert not ahead.is_decided
+    assert Trial(right & False, right | True, groups).is_decided
     assert "10 training items" in str(ahead)
     assert "fine-tuning 90.0 %, the quick recogniser 60.0 % (+30.0 points" in str(ahead)
 
@@ -66,6 +68,7 @@ def test_folds_are_tried_until_enough_items_are_scored(
 
     monkeypatch.setattr(trials, "train", spied)
     monkeypatch.setattr(trials, "ENOUGH", enough)
+    monkeypatch.setattr(trials, "lead_interval", lambda *_: (-1.0, 1.0))
     found = try_tuning(quick, FrozenItems(data, features[:, None], targets), inputs, protocol)
     assert len(found.quick) == len(found.tuned) == len(found.groups) == (4 if enough == 4 else 10)
     assert [len(paths) for paths in trained_on] == [8] * (2 if enough == 4 else 5)

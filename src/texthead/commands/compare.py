@@ -71,9 +71,9 @@ class Compare:
         from texthead.transfer.comparison import (
             Setting,
             encode_parts,
-            encode_unlabelled,
             judged,
             make_ground,
+            with_unlabelled,
             write_method,
         )
 
@@ -100,8 +100,9 @@ class Compare:
         items, tests = encode_parts(ground, parts, reading, bar)
         unreadable = [*items.skipped, *(tests.skipped if tests else ())]
         if self.unlabelled:
-            ground, more = encode_unlabelled(ground, self.unlabelled, reading, bar)
+            ground, more, line = with_unlabelled(ground, items, self.unlabelled, reading, bar)
             unreadable += more
+            results().print(line)
         say_skipped(unreadable)
 
         every = methods.methods(ground)

@@ -13,9 +13,8 @@ from texthead.encoders.load import zero_shot_note
 from texthead.features.reading import Reading
 from texthead.transfer import methods
 from texthead.transfer.baselines import Comparison, When, are_few
-from texthead.transfer.comparison import encode_parts, encode_unlabelled, write_method
+from texthead.transfer.comparison import encode_parts, with_unlabelled, write_method
 from texthead.transfer.methods import FrozenItems, Ground, Method, evaluation_of
-from texthead.transfer.trial import FEWEST_TO_TUNE
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,12 @@ class QuickAnswer:
         if overrides.get("tune") == "none":
             return "--tune none"
         counts = self.items.targets.bincount()
-        if int(counts.min()) >= FEWEST_TO_TUNE:
+        if int(counts.min()) >= methods.FEWEST:
             return None
-        label = self.ground.labels[int(counts.argmin())]
+        label, count = self.ground.labels[int(counts.argmin())], int(counts.min())
         return (
-            f"class {label!r} has {int(counts.min())} training items, and with fewer than {FEWEST_TO_TUNE} fine-tuning "
-            "rarely gains; --tune all fine-tunes"
+            f"class {label!r} has {count} training item{'s' * (count > 1)}, and a trial of fine-tuning needs "
+            f"{methods.FEWEST}; --tune all fine-tunes without one"
         )
 
     def leave(self, out: Path, why: str) -> None:
@@ -64,8 +63,9 @@ def quick_answer(
     items, tests = encode_parts(ground, parts, reading, bar)
     skipped = [*items.skipped]
     if unlabelled:
-        ground, errors = encode_unlabelled(ground, unlabelled, reading, bar)
+        ground, errors, line = with_unlabelled(ground, items, unlabelled, reading, bar)
         skipped += errors
+        results().print(line)
     say_skipped(skipped)
     table = Comparison(replace(parts, train=items.data), ground.labels)
     quick, *rivals = methods.methods(ground)

@@ -159,6 +159,11 @@ class Head(nn.Module):
         return self.kind in ("text", "prompt")
 
     @property
+    def takes_text(self) -> bool:
+        """Whether a row made of text can stand beside those that the head has."""
+        return self.is_text
+
+    @property
     def row_source(self) -> str:
         """Where the rows came from, in words."""
         return self.kind
@@ -392,6 +397,14 @@ class LinearHead(Head):
         return F.linear(features, self.weight)
 
 
+# The kind of a `ProbeHead` whose rows started from text rows.
+TEXT_AND_ITEMS = "text and items"
+
+# Rows of new classes against fitted ones: 40 to 50 % of the new classes' items are found for one point of the others'
+# (LOG.md).
+LONGER = 1.25
+
+
 class ProbeHead(Head):
     """Scores = W n(features - center) + bias, where n gives length 1: a linear classifier on frozen features.
 
@@ -437,6 +450,21 @@ class ProbeHead(Head):
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
         """Return the entries of the state dict in which `rows` are held."""
         return {"weight": rows[:, 0, :-1], "bias": rows[:, 0, -1]}
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether the rows were fitted from text rows that knew the classes."""
+        return self.kind.startswith(TEXT_AND_ITEMS)
+
+    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
+        """Return text rows, a little longer than the head's own, with its mean bias: no item speaks for them.
+
+        Raises: DataError as `Head.encode_rows`.
+        """
+        length = LONGER * self.weight.norm(dim=1).mean()
+        text = text_rows(encoder, prompts).to(self.weight) * length
+        bias = self.bias[self.bias.isfinite()].mean().expand(len(text), 1)
+        return torch.cat([text, bias], dim=1)[:, None].detach()
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Logits of each class."""

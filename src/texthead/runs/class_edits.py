@@ -223,7 +223,7 @@ def _check_new(run: Run, labels: Sequence[str]) -> None:
 
 def _check_text(run: Run) -> None:
     run.check_text_is_kept()
-    if not run.head.is_text:
+    if not run.head.takes_text:
         raise RunError(
             f"{run.folder}: its head is {run.head.kind!r}, and a text row cannot be compared with such rows. Train "
             "with head=text for that"

@@ -201,7 +201,7 @@ class Run:
     def lost_by_other_classes(self) -> list[str]:
         """What is lost where text rows take the place of the run's own, a sentence each."""
         said = []
-        if not self.head.is_text:
+        if not self.head.takes_text:
             said.append(
                 f"the rows of {self.folder} are no text (its head is {self.head.kind}), so names may mean little "
                 "to what was trained against them: the encoder alone may name better (leave RUN out); head=text "

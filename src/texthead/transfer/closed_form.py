@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead.models.heads import ProbeHead
+from texthead.models.heads import TEXT_AND_ITEMS, ProbeHead
 
 # Inverse penalty of a logistic regression on features of length 1, as scikit-learn's C. LOG.md, 2026-11-27, has
 # the grids behind these constants.
@@ -141,7 +141,7 @@ def text_probe_head(
     left = hot - hot.mean(0) - part * slope * prior
     ridge = part * slope * text + np.linalg.solve(x @ x.T + RIDGE * np.eye(len(x)), left).T @ x
     ratio = _spread(x @ weight.T + bias) / max(_spread(x @ ridge.T), 1e-12)
-    return _probe(weight + RIDGE_PART * ratio * ridge, bias, center, names, "text and items")
+    return _probe(weight + RIDGE_PART * ratio * ridge, bias, center, names, TEXT_AND_ITEMS if worth.weight else "items")
 
 
 def _spread(scores: np.ndarray) -> float:

@@ -136,17 +136,21 @@ def encode_parts(
     return items, encode_frozen(ground, parts.scored, reading, "encode held-out items", bar) if parts.scored else None
 
 
-def encode_unlabelled(
-    ground: Ground, folder: str, reading: Reading, bar: Bar = no_bar
-) -> tuple[Ground, list[MediaError]]:
-    """Return (the ground with the features of the files in a folder, the errors of those that cannot be read).
+def with_unlabelled(
+    ground: Ground, items: FrozenItems, folder: str, reading: Reading, bar: Bar = no_bar
+) -> tuple[Ground, list[MediaError], str]:
+    """Encode the files of a folder.
+
+    Returns the ground with their features, if they help to name the labelled items; the errors of those that cannot be
+    read; and a line on what they are worth.
 
     Raises:
         DataError, MediaError: as `encode_frozen`.
     """
     paths = find_media([folder])
     _, frames, errors = _encode(ground, paths, folder, reading, "encode unlabelled files", bar)
-    return replace(ground, unlabelled=frames.mean(1)), errors
+    checked, line = methods.check_unlabelled(replace(ground, unlabelled=frames.mean(1)), items)
+    return checked, errors, line
 
 
 def _encode(

@@ -9,6 +9,7 @@ from jaxtyping import Bool
 
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
+from texthead.errors import DataError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.reading import Reading
@@ -17,12 +18,9 @@ from texthead.models.head_rows import RowInputs
 from texthead.parallel.progress import Bar, no_bar
 from texthead.training.execution import Callbacks, Execution
 from texthead.training.train import train
-from texthead.transfer.methods import FrozenItems, Method, cross_validated, folds
+from texthead.transfer.methods import FEWEST, FrozenItems, Method, evaluation_of, folds
 
-# With fewer items in a class the quick recogniser was ahead on every set but one that was measured (LOG.md).
-FEWEST_TO_TUNE = 5
-
-# Items that are scored before the trial ends: each further one costs training time.
+# Items that are scored before a trial ends undecided: each further fold costs a training.
 ENOUGH = 100
 
 
@@ -39,9 +37,19 @@ class Trial:
         """Whether fine-tuning names more of them rightly."""
         return bool(self.tuned.sum() > self.quick.sum())
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of fine-tuning's lead in points."""
+        return lead_interval(self.tuned & ~self.quick, self.quick & ~self.tuned, self.groups)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether enough items are scored, or the interval leaves out 0."""
+        low, high = self.interval
+        return len(self.quick) >= ENOUGH or low > 0 or high < 0
+
     def __str__(self) -> str:
-        low, high = lead_interval(self.tuned & ~self.quick, self.quick & ~self.tuned, self.groups)
-        quick, tuned = 100 * self.quick.mean(), 100 * self.tuned.mean()
+        (low, high), quick, tuned = self.interval, 100 * self.quick.mean(), 100 * self.tuned.mean()
         return (
             f"on {len(self.quick)} training items that neither was fitted to: fine-tuning {tuned:.1f} %, the quick "
             f"recogniser {quick:.1f} % ({tuned - quick:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
@@ -53,33 +61,35 @@ def try_tuning(
 ) -> Trial:
     """Return how fine-tuning with a text head fares beside the quick recogniser, on folds of the training items.
 
-    Folds are tried until enough items are scored; each class needs at least three items.
+    Folds are tried until one of the two is ahead beyond chance, or enough items are scored.
 
     Args:
         inputs: what the head is made of, for all items in their order; its encoder is left as it is.
         protocol: how the fine-tuned model looks at items in testing.
+
+    Raises:
+        DataError: a class has too few items for folds.
     """
-    pairs = []
-    for pair in folds(items, seed=inputs.recipe.seed).pairs:
-        pairs.append(pair)
-        if sum(len(scored) for _, scored in pairs) >= ENOUGH:
-            break
+    pairs = folds(items, seed=inputs.recipe.seed).pairs
+    if not pairs:
+        raise DataError(f"a trial needs {FEWEST} items of each class: take the quick recogniser")
     assert inputs.features is not None
     assert inputs.targets is not None
-    tuned = np.zeros(len(items.data), dtype=bool)
+    trial = Trial(np.zeros(0, bool), np.zeros(0, bool), [])
     with bar("try fine-tuning", "clips") as progress:
-        for place, (kept, scored) in enumerate(pairs):
-
-            def step(done: int, total: int, place: int = place) -> None:
-                progress(place * total + done, len(pairs) * total)
-
+        for kept, scored in pairs:
             part = replace(inputs, features=inputs.features[kept], targets=inputs.targets[kept])
-            tuned[scored] = _tuned_right(
-                part, items.data.pick(kept), items.data.pick(scored), protocol, workers, Callbacks(step)
+            train_set, tests = items.data.pick(kept), items.pick(scored)
+            tuned = _tuned_right(part, train_set, tests.data, protocol, workers, Callbacks(progress))
+            right = evaluation_of(quick.fit(items.pick(kept)), tests).right
+            trial = Trial(
+                np.concatenate([trial.quick, right]),
+                np.concatenate([trial.tuned, tuned]),
+                [*trial.groups, *tests.groups],
             )
-    positions = [position for _, scored in pairs for position in scored]
-    right = cross_validated(quick, items, pairs, lambda: None)
-    return Trial(right[positions], tuned[positions], [items.groups[position] for position in positions])
+            if trial.is_decided:
+                break
+    return trial
 
 
 def _tuned_right(
@@ -94,6 +104,6 @@ def _tuned_right(
     visual = copy.deepcopy(inputs.encoder.visual)
     model = make_recognizer("text", inputs, visual=visual).to(next(visual.parameters()).device)
     with tempfile.TemporaryDirectory() as folder:
-        execution = Execution(workers)
+        execution = Execution(workers, checkpoint_every=10**9)  # One at the end: nobody goes on with a trial.
         train(model, train_set, None, inputs.recipe, out=folder, execution=execution, callbacks=callbacks)
     return evaluate(model, scored, protocol, Reading(workers=workers)).right
