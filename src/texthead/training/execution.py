@@ -1,5 +1,6 @@
 """What `train` is given beside model, data and recipe: how to run, whom to call, what to write down."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,9 +8,13 @@ from typing import Literal
 from texthead.data.dataset import Dataset
 from texthead.errors import RunError
 from texthead.features.cache import FeatureCache
+from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Progress
 
 Shard = Literal["ddp", "fsdp"]
+
+# Between checkpoints of a run on kept features: less than that is done again after a stop.
+SECONDS = 60
 
 
 def _silent(*_: object) -> None:
@@ -25,8 +30,9 @@ class Execution:
         cache: frame features on disk, used if the recipe freezes the encoder.
         shard: how several processes share a model: each has all of it ("ddp") or a part of every weight ("fsdp").
         compiled: run the encoder through `torch.compile`, which changes last bits and the draws of dropout.
-        checkpoint_every: steps between checkpoints, within epochs too; one epoch if None. The last step always writes
-            one. A run can be resumed with another number of processes and another `shard`.
+        checkpoint_every: steps between checkpoints, within epochs too; one epoch if None, but on features that are
+            kept, where an epoch is short, a minute. The last step always writes one. A run can be resumed with another
+            number of processes and another `shard`.
 
     Raises: RunError for a checkpoint_every below 1.
     """
@@ -40,6 +46,14 @@ class Execution:
     def __post_init__(self) -> None:
         if self.checkpoint_every is not None and self.checkpoint_every < 1:
             raise RunError(f"checkpoint_every must be at least 1 step, got {self.checkpoint_every}")
+
+    def is_due(self, step: int, steps_per_epoch: int, saved: float, *, frozen: bool) -> bool:
+        """Whether a checkpoint is written after a step, the last one being of the monotonic time `saved`."""
+        due = step % (self.checkpoint_every or steps_per_epoch) == 0
+        if self.checkpoint_every or not frozen:
+            return due
+        # All processes must agree, so the first one's clock counts.
+        return due and any(gather_list([time.monotonic() - saved >= SECONDS] if rank() == 0 else [False]))
 
 
 @dataclass(frozen=True)

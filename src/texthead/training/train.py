@@ -110,6 +110,7 @@ def train(
         spread.publish()
         steps = batches.steps_per_epoch
         batches.first_step = step - first_epoch * steps
+        saved = time.monotonic()
         if batches.first_step:
             callbacks.message(f"resumed after step {batches.first_step} of {steps} of epoch {first_epoch + 1}")
         elif first_epoch:
@@ -166,7 +167,8 @@ def train(
                 ended = done == (epoch + 1) * len(clips)
                 if ended and objective:
                     objective.refresh(spread.trained.model)
-                if step % (execution.checkpoint_every or steps) == 0 or done == total:
+                if execution.is_due(step, steps, saved, frozen=recipe.freeze_encoder) or done == total:
+                    saved = time.monotonic()
                     save_state(out, spread.trained, optimizer, log, epoch=epoch + ended, step=step)
 
             # --- validation, after the checkpoint, so that an unreadable item costs no epoch
