@@ -285,6 +285,7 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     every: int | None,
 ) -> None:
     recipe, uncut, weights = whole
+    monkeypatch.setattr("texthead.training.execution.SECONDS", 0)  # Features too have a checkpoint an epoch then.
     with pytest.raises(Stop):  # in the third step of the second epoch
         options = {"callbacks": Callbacks(stop_after(20)), "execution": Execution(checkpoint_every=every)}
         train(make_free_model(), data, val, recipe, out=tmp_path, **options)
@@ -313,6 +314,15 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
 def test_checkpoints_within_epochs_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
     train_short(data, tmp_path, execution=Execution(checkpoint_every=every))
     assert_same_run(tmp_path, uncut)
+
+
+def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=3, freeze_encoder=True)
+    with pytest.raises(Stop):
+        train(make_model(), data, None, recipe, out=tmp_path, callbacks=Callbacks(stop_after(20)))
+    assert not list((tmp_path / "state").glob("step-*"))
+    train(make_model(), data, None, recipe, out=tmp_path, resume=True)
+    assert [path.name for path in (tmp_path / "state").glob("step-*")] == ["step-9"]
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, uncut: Path, tmp_path: Path) -> None:
@@ -402,7 +412,7 @@ def test_a_run_with_the_checkpoints_of_an_earlier_version_is_not_resumed(data: D
     about["recipe"].pop("patch_dropout")
     (again / "recipe.json").write_text(json.dumps({**about, "format": 2}))
     before = contents(again)
-    with refuses(RunError, again, "format 2", 4):
+    with refuses(RunError, again, "format 2", 5):
         train_short(data, again, resume=True)
     assert contents(again) == before
 
