@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -80,7 +80,6 @@ class Predict:
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes
         from texthead.commands.model import noted_calibration
-        from texthead.features.reading import Reading
         from texthead.prediction.predict import predict as predict_files
         from texthead.prediction.predict import protocol_of, zero_shot_line
 
@@ -97,7 +96,7 @@ class Predict:
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
         workers = self.files.workers if others or _are_many(self.inputs) else 0
-        reading = Reading(workers=workers, skip_unreadable=self.files.skip_unreadable)
+        reading = replace(self.files.reading(), workers=workers)
         with bar("predict", "files") as progress:
             found = predict_files(
                 model,
@@ -211,7 +210,13 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
     else:
         say.print(f"process {rank} of {ranks}; {whole}")
         state = predict_parts(
-            parts, rank=rank, ranks=ranks, skip_unreadable=skip, workers=command.files.workers, done=done
+            parts,
+            rank=rank,
+            ranks=ranks,
+            skip_unreadable=skip,
+            workers=command.files.workers,
+            engine=command.files.engine,
+            done=done,
         )
     finished = f"{state.finished} of {state.parts} parts are finished"
     results().print(f"{command.many.out}: {finished}, {state.files} files{_lost(state.unreadable)}")

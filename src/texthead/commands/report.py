@@ -101,6 +101,7 @@ class ReportCommand:
                 mistakes=self.mistakes,
                 hits=self.hits,
                 lit=self.saliency,
+                engine=self.files.engine,
                 model=run.model,
                 progress=progress,
             )

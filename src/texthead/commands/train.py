@@ -159,7 +159,9 @@ class Train:
         temporal = make_temporal_for(recipe, encoder.visual)
         cache = self.beside.features_of(encoder.visual, pixels)
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
-        reading = self.files.reading(cache)
+        # Trained weights depend on last bits: only features that stay as they are may come from another engine.
+        exact = "eager" if self.files.engine == "auto" and not recipe.freeze_encoder else self.files.engine
+        reading = replace(self.files.reading(cache), engine=exact)
         ground = Pretrained(encoder, protocol, reading, bar)
         compare = are_few(self.beside.baselines, len(parts.train))
         features = None
@@ -185,7 +187,7 @@ class Train:
                 recipe,
                 out=out,
                 resume=self.resume,
-                execution=Execution(self.files.workers, cache, self.shard, self.compile, self.checkpoint_every),
+                execution=Execution(self.files.workers, cache, self.shard, self.compile, self.checkpoint_every, exact),
                 info=RunInfo(names, parts.scored, self.begun),
                 callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),
             )

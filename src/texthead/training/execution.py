@@ -8,6 +8,7 @@ from texthead.data.dataset import Dataset
 from texthead.errors import RunError
 from texthead.features.cache import FeatureCache
 from texthead.parallel.progress import Progress
+from texthead.recipes import EngineName
 
 Shard = Literal["ddp", "fsdp"]
 
@@ -27,6 +28,7 @@ class Execution:
         compiled: run the encoder through `torch.compile`, which changes last bits and the draws of dropout.
         checkpoint_every: steps between checkpoints, within epochs too; one epoch if None. The last step always writes
             one. A run can be resumed with another number of processes and another `shard`.
+        engine: what runs a frozen encoder, as `Reading` has it.
 
     Raises: RunError for a checkpoint_every below 1.
     """
@@ -36,6 +38,7 @@ class Execution:
     shard: Shard = "ddp"
     compiled: bool = False
     checkpoint_every: int | None = None
+    engine: EngineName = "eager"
 
     def __post_init__(self) -> None:
         if self.checkpoint_every is not None and self.checkpoint_every < 1:
