@@ -82,6 +82,7 @@ class Predict:
         from texthead.commands.model import noted_calibration
         from texthead.prediction.predict import predict as predict_files
         from texthead.prediction.predict import protocol_of, zero_shot_line
+        from texthead.runs.run import Run, keep_graph
 
         run_folder, inputs = _run_and_inputs(self)
         if self.top < 1:
@@ -111,6 +112,9 @@ class Predict:
         _print_predictions(found, calibration, self)
         if note:
             notes().print(note)
+        if isinstance(model, Run):
+            sys.stdout.flush()  # The answer does not wait for what makes the next one quicker.
+            keep_graph(model)
 
 
 # Files with these ends are lists of files, and no media.

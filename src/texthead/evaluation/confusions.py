@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
-from scipy.stats import rankdata
 
 from texthead.evaluation.intervals import Z, grouped_interval
 

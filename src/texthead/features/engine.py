@@ -16,7 +16,7 @@ import logging
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +33,7 @@ from texthead.encoders.encoder import LazyVisual, Visual
 from texthead.errors import RunError
 from texthead.features.cache import weights_key
 from texthead.files import cache_dir, read_json, replacing, write_json
+from texthead.media.paths import resolved
 from texthead.recipes import EngineName
 
 # 1 - cosine of features that count as the same.
@@ -205,6 +206,31 @@ class Kept:
         except RunError:
             return None
         return found
+
+
+def note_digest(files: Sequence[Path], digest: str) -> None:
+    """Note the digest of the weights in some files, for `known_digest`, while these files stay as they are."""
+    with suppress(RunError, OSError):
+        write_json(_note(files), {"files": _stamps(files), "weights": digest})
+
+
+def known_digest(files: Sequence[Path]) -> str | None:
+    """Return the digest that was noted of the weights in some files; None if they have changed since, or none was."""
+    try:
+        found = read_json(_note(files))
+        return str(found["weights"]) if found.get("files") == _stamps(files) and "weights" in found else None
+    except (RunError, OSError):
+        return None
+
+
+def _note(files: Sequence[Path]) -> Path:
+    name = hashlib.sha256(repr([str(resolved(path)) for path in files]).encode()).hexdigest()[:32]
+    return cache_dir() / "engines" / "weights" / f"{name}.json"
+
+
+def _stamps(files: Sequence[Path]) -> list[list[int]]:
+    """Return the size and times of each file: the time of change cannot be set back."""
+    return [[s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for s in map(Path.stat, files)]
 
 
 def _drop_oldest(folder: Path) -> None:
