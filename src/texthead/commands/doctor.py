@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from texthead.commands.options import CacheOptions, DataOptions, EncodingOptions, TemplateOptions, default_workers
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.data.sources import check_source
 from texthead.errors import DataError
 from texthead.files import write_csv, write_json
 from texthead.text import prompts
@@ -57,6 +58,10 @@ class Doctor:
     features: CacheOptions = CacheOptions()
     workers: NonNegativeInt = option(default_workers)
     encoding: EncodingOptions = EncodingOptions()
+
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist."""
+        check_source(self.data)
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.data.sources import check_source
 from texthead.errors import DataError
 from texthead.recipes import EngineName
+from texthead.runs.saved import check_run, is_run
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import read_template
 
@@ -260,13 +262,18 @@ class LabelledRun:
     protocol: ProtocolOptions = ProtocolOptions()
     files: ReadingOptions = ReadingOptions()
 
-    def load(self) -> "tuple[Run, Protocol]":
-        """Return the run, on its device, and how items are looked at; raise DataError if DATA comes before RUN."""
-        from texthead.runs.run import is_run, load_run
-
+    def check(self) -> None:
+        """Raise DataError or RunError if RUN or DATA is not there, or DATA comes before RUN."""
         if is_run(self.data) and not is_run(self.run):
             command = type(self).__name__.lower()
             raise DataError(f"RUN comes before DATA: texthead {command} {self.data} {self.run}")
+        check_run(self.run)
+        check_source(self.data)
+
+    def load(self) -> "tuple[Run, Protocol]":
+        """Return the run, on its device, and how items are looked at."""
+        from texthead.runs.run import load_run
+
         run = load_run(self.run)
         protocol = self.protocol.on(run.protocol)
         run.model.to(self.files.pick_device())

@@ -16,6 +16,7 @@ from texthead.commands.options import EncodingOptions, PrintOptions
 from texthead.commands.parser import PositiveInt, argument, option
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import replacing
+from texthead.media.paths import check_not_missing
 
 if TYPE_CHECKING:
     from texthead.data.protocol import Protocol
@@ -63,6 +64,12 @@ class TimelineCommand:
     srt: str | None = option(None, "FILE")
     overlay: str | None = option(None, "FILE.mp4")
     encoding: EncodingOptions = EncodingOptions()
+
+    def check(self) -> None:
+        """Raise DataError or RunError if what is named does not go together, or is not there."""
+        path = _run_and_video(self)[1]
+        if path != PIPE:
+            check_not_missing(path)
 
     def __call__(self) -> None:
         from texthead.commands.console import notes

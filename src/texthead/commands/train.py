@@ -21,6 +21,7 @@ from texthead.commands.parser import (
     texts_of,
     values_of,
 )
+from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
 from texthead.recipes import RECIPES, WITHOUT_TEXT, HeadKind, Recipe, small
 from texthead.text import prompts
@@ -105,6 +106,10 @@ class Train:
         """What --resume takes from the run folder: these options, and the recipe values that were given."""
         elsewhere = ("data", "out", "resume", "shard", "compile", "tensorboard", "cache", "workers", "device")
         return {key: value for key, value in values_of(self).items() if key not in elsewhere} | dict(self.overrides)
+
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist."""
+        check_source(self.data)
 
     def __call__(self) -> None:
         import torch

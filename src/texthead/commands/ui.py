@@ -99,12 +99,12 @@ def _source(command: Ui) -> "ModelSource":
     Raises:
         DataError, RunError: what is named does not go together, or is no run.
     """
-    from texthead.runs import run
+    from texthead.runs import saved
     from texthead.web.answers import ModelSource
 
     if command.run is not None:
-        run.check_run_exists(command.run)
-        if not run.is_run(command.run):
+        saved.check_run_exists(command.run)
+        if not saved.is_run(command.run):
             raise RunError(
                 f"{command.run} is no run (no recipe.json in it): name a run folder, or none for names alone"
             )

@@ -111,12 +111,12 @@ class LazyVisual(Visual):
 
     # nn.Module reaches all parts of a module through this dictionary.
     @property
-    def _modules(self) -> dict[str, nn.Module | None]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def _modules(self) -> dict[str, nn.Module | None]:
         self._need()
         return self.__dict__["_modules"]
 
     @_modules.setter
-    def _modules(self, modules: dict[str, nn.Module | None]) -> None:
+    def _modules(self, modules: dict[str, nn.Module | None]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.__dict__["_modules"] = modules
 
     def __getattr__(self, name: str) -> Any:

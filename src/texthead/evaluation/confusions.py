@@ -121,6 +121,8 @@ def relation(confusion: Confusion, correlation: Correlation) -> Relation | None:
     A pair's confusion is the mean of the two rates at which one class is called the other, over classes that have
     items. Pairs that share a class are dependent, so the interval is a jackknife over classes.
     """
+    from scipy.stats import rankdata  # It takes half a second.
+
     there = np.flatnonzero(confusion.sum(axis=1))
     if len(there) < FEWEST_CLASSES:
         return None

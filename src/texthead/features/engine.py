@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import LazyVisual, Visual
 from texthead.errors import RunError
 from texthead.features.cache import weights_key
-from texthead.files import cache_dir, read_json, replacing, write_json
+from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
 from texthead.media.paths import resolved
 from texthead.recipes import EngineName
 
@@ -47,9 +47,6 @@ _LOOK, _MAKE, _MAKE_MORE = 32, 256, 4
 
 # All graphs together, in bytes; the ones that were not used for longest go first.
 _MOST_KEPT = 4 * 2**30
-
-# How protobuf writes the key of tensors that lie in other files.
-_OUTSIDE = b"\x0a\x08location"
 
 # A trial of rounds that are longer has one.
 _TRIAL_SECONDS = 1.0
@@ -274,7 +271,7 @@ def _installed() -> bool:
 
 def _opened(data: bytes) -> Any:
     """Return a session of a graph; None where it is damaged or reaches for other files."""
-    if _OUTSIDE in data:
+    if ONNX_OUTSIDE in data:
         return None
     try:
         import onnxruntime

@@ -158,11 +158,6 @@ class Head(nn.Module):
         """Whether the rows were text embeddings before training."""
         return self.kind in ("text", "prompt")
 
-    @property
-    def row_source(self) -> str:
-        """Where the rows came from, in words."""
-        return self.kind
-
 
 def empty_options(config: Config, dim: int) -> dict[str, Any]:
     """Return the options of a head that `Head.config` wrote down, with tensors of zeros."""
@@ -258,11 +253,6 @@ class TrainableHead(CosineHead):
 
     Source: Sec. 2.2, "the unfrozen results are given in the supplementary materials".
     """
-
-    @property
-    def row_source(self) -> str:
-        """Where the rows came from, in words."""
-        return "trained" if self.kind == "cosine" else f"{self.kind}, trained"
 
 
 def as_frozen(head: nn.Module) -> FrozenHead:
@@ -381,11 +371,6 @@ class LinearHead(Head):
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return a head of the right shape, to load weights into."""
         return cls(dim, names=names)
-
-    @property
-    def row_source(self) -> str:
-        """Where the rows came from, in words."""
-        return "trained"
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Logits of each class."""

@@ -31,8 +31,8 @@ from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import Kept, known_digest, note_digest, weights_digest
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.fingerprints import fingerprint
-from texthead.media.paths import address, resolved
-from texthead.media.shard import is_member, is_there
+from texthead.media.paths import resolved
+from texthead.media.shard import is_member
 from texthead.models.build import as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
@@ -48,6 +48,7 @@ from texthead.runs.folder import (
     saved_shapes,
     saved_split,
 )
+from texthead.runs.saved import check_run, is_run
 from texthead.text.prompts import class_prompts
 
 # What stands for the run's own folder in the source of an encoder that lies in it.
@@ -90,17 +91,6 @@ def begun_with(
         elif (list(value) if isinstance(value, tuple) else value) != begun[key]:
             raise RunError(f"{folder}: was begun with {key} {begun[key]}, not {value}: leave {key} out to resume")
     return begun
-
-
-def is_run(path: str | Path) -> bool:
-    """Whether the path is a folder with a recipe.json."""
-    return (Path(path) / "recipe.json").is_file()
-
-
-def check_run_exists(path: str | Path) -> None:
-    """Raise RunError if a path that should be a run does not exist on this machine."""
-    if not is_there(path) and not address(path):
-        raise RunError(f"{path}: does not exist; check the path (`texthead train` makes runs)")
 
 
 class Edit(NamedTuple):
@@ -360,9 +350,7 @@ def load_run(folder: str | Path) -> Run:
         EncoderError: its encoder is not known to the installed libraries.
     """
     folder = Path(folder)
-    check_run_exists(folder)
-    if not is_run(folder):
-        raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
+    check_run(folder)
     about, classes, split = read_json(folder / "recipe.json"), read_json(folder / "classes.json"), saved_split(folder)
     written_as = about.get("format")
     if written_as not in (FORMAT, *OLDER_FORMATS):
