@@ -13,7 +13,9 @@ import copy
 import hashlib
 import io
 import logging
+import os
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +48,7 @@ LEAST_COSINE = 0.998
 _LOOK, _MAKE, _MAKE_MORE = 32, 256, 4
 
 # All graphs together, in bytes; the ones that were not used for longest go first.
-_MOST_KEPT = 4 * 2**30
+_MOST_KEPT = 2**30
 
 # A trial of rounds that are longer has one.
 _TRIAL_SECONDS = 1.0
@@ -235,9 +237,9 @@ def _drop_oldest(folder: Path) -> None:
     with suppress(OSError):
         graphs = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
         total = 0
-        for graph in graphs:
+        for place, graph in enumerate(graphs):
             total += graph.stat().st_size
-            if total > _MOST_KEPT:
+            if place and total > _MOST_KEPT:
                 graph.unlink(missing_ok=True)
 
 
@@ -300,7 +302,7 @@ def _exported(visual: Visual, size: int) -> bytes | None:
     fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no such operation.
-        with torch.no_grad(), quiet(), _padded_in_one_step(visual.eval()):
+        with torch.no_grad(), quiet(), _nothing_printed(), _padded_in_one_step(visual.eval()):
             torch.onnx.export(
                 visual,
                 (torch.zeros(2, 3, size, size, dtype=torch.uint8),),
@@ -379,6 +381,20 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def _nothing_printed() -> Iterator[None]:
+    """Drop what is written to standard output past Python: torch's exporter writes graphs that it cannot export."""
+    sys.stdout.flush()
+    before, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+        os.close(nowhere)
 
 
 # ---- the trial
