@@ -53,7 +53,7 @@ class Exported:
         except ImportError as error:
             raise RunError(f"{folder}: needs {error.name}: pip install 'texthead[onnx]'") from None
         except (Exception, SystemExit) as error:  # onnxruntime raises a kind of its own for each code.
-            raise RunError(f"{folder}: cannot be used ({_line(error)}); export it again") from None
+            raise RunError(f"{folder}: cannot be used ({type(error).__name__}); export it again") from None
 
     def predict(
         self,
@@ -88,11 +88,7 @@ class Exported:
                 raise MediaError(path, f"{error}; skip_unreadable would leave out and list such files") from None
             return Prediction(path, error=str(error))
         except Exception as error:
-            raise RunError(f"{path}: the model does not run ({_line(error)}); export it again") from None
+            raise RunError(f"{path}: the model does not run ({type(error).__name__}); export it again") from None
         inside = len(found["set"]) if sets else None
         pairs = [(pair["name"], pair["probability"]) for pair in found["top"][: max(top, inside or 0)]]
         return Prediction(path, tuple(pairs), known=found.get("answer") != NONE, set_size=inside)
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

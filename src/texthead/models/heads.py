@@ -207,11 +207,12 @@ class CosineHead(Head):
         if scale <= 0:
             raise DataError(f"scale must be positive, got {scale}")
         weight = weight.detach().float()
-        lengths = weight.norm(dim=-1)
-        # On the device "meta" a head has a shape and no numbers.
-        if not weight.is_meta and not bool((lengths > 0).all()):
-            raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero: it has no direction to compare with")
-        rows = F.normalize(weight, dim=-1)
+        rows = weight
+        if not weight.is_meta:  # There a head has a shape and no numbers, and a norm takes a second to import.
+            lengths = weight.norm(dim=-1)
+            if not bool((lengths > 0).all()):
+                raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero: it has no direction to compare with")
+            rows = F.normalize(weight, dim=-1)
         if self.frozen:
             self.register_buffer("weight", rows)
         else:
