@@ -459,6 +459,8 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
 
     monkeypatch.setattr("texthead.commands.head.HeadCommand.__call__", stop)
     monkeypatch.setattr("texthead.commands.train.Train.__call__", stop)
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
     # Before the run folder is begun there is nothing to resume.
     for command in (("head", "a, b"), ("train", "data", "--out", tmp_path)):
         code, out, err = say(*command)

@@ -83,15 +83,18 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
 def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: list[str]) -> None:
     """Build a command from its options and call it."""
     keep_freed_memory()
-    if command in _DECODING and options.workers:
-        begin_server()  # It imports what this process does in the meantime.
     if command == "train":
         from texthead.commands.train import from_options
 
         # Recipe flags have no defaults: what was typed or configured counts, and nothing else.
-        from_options(options.as_dict(), parser.parse_args(arguments, defaults=False)["train"].as_dict())()
+        built = from_options(options.as_dict(), parser.parse_args(arguments, defaults=False)["train"].as_dict())
     else:
-        build(command_of(command), options.as_dict())()
+        built = build(command_of(command), options.as_dict())
+    if hasattr(built, "check"):
+        built.check()  # What can be said before torch is imported.
+    if command in _DECODING and options.workers and getattr(built, "decodes_many", True):
+        begin_server()  # It imports what this process does in the meantime.
+    built()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

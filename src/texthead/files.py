@@ -27,6 +27,9 @@ MOST_BYTES_OF_OPTIONS = 2**16
 
 _MOST_DEPTH = 20
 
+# How protobuf writes the key of an ONNX model's tensors that lie in other files.
+ONNX_OUTSIDE = b"\x0a\x08location"
+
 # Items of a data set are held in memory, about a kilobyte each.
 MOST_ITEMS = 4_000_000
 

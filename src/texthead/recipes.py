@@ -12,6 +12,9 @@ InitKind = Literal["text", "normal", "orthogonal", "lda"]
 # What a run can be trained with: those rows, others that are always trained, and heads that are more than rows.
 HeadKind = Literal[InitKind, "prompt", "linear", "cosine"]
 
+# What computes the features of a frozen encoder (features/engine.py).
+EngineName = Literal["auto", "eager", "onnxruntime", "compiled", "bf16"]
+
 # What an encoder without text can train with.
 WITHOUT_TEXT = ", ".join(kind for kind in get_args(HeadKind) if kind not in ("text", "prompt"))
 

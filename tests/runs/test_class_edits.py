@@ -30,11 +30,11 @@ from texthead.runs.class_edits import (
     merge_classes,
     remove_classes,
     rename_class,
-    row_source,
     save_classes,
 )
 from texthead.runs.folder import describe, rows_digest, saved_split
 from texthead.runs.run import Run, begun_with, load_run
+from texthead.runs.saved import row_source
 from texthead.runs.scored_items import choose_scored, held_out_items
 from texthead.text.prompts import fill_templates
 from texthead.training.checkpoints import begin
@@ -135,8 +135,8 @@ def test_added_classes_stand_behind_the_others(make, head):
     assert torch.allclose(after.model.head.weight[4], mean, atol=1e-6)
     # The run's own template made the first.
     assert [entry(after, label)["prompt"] for label in ("tree", "lake dog")] == ["a tree.", several]
-    assert row_source(after, entry(after, "tree")) == "text"
-    assert row_source(after, entry(after, "a cat")) == ("text" if head is FrozenHead else "text, trained")
+    assert row_source(after.head.config(), entry(after, "tree")) == "text"
+    assert row_source(after.head.config(), entry(after, "a cat")) == ("text" if head is FrozenHead else "text, trained")
     again = saved(after)
     assert again.labels == after.labels
     assert torch.equal(again.model.head.weight, after.model.head.weight)
@@ -238,7 +238,7 @@ def test_no_text_row_beside_rows_that_are_none(make, head, kind):
     for edit in (lambda: add_classes(run, ["tree"]), lambda: rename_class(run, "a cat", "tree", prompt="a tree")):
         with refuses(RunError, run.folder, repr(kind)):
             edit()
-    assert row_source(run, entry(run, "a cat")) == ("trained" if kind in ("cosine", "linear") else kind)
+    assert row_source(run.head.config(), entry(run, "a cat")) == ("trained" if kind in ("cosine", "linear") else kind)
     if head is LinearHead:
         with refuses(RunError, run.folder, "linear"):
             merge_classes(run, ["a cat", "a dog"], "pet")

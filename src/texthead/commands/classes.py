@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from texthead.commands.options import TemplateOptions
 from texthead.commands.parser import argument, extra, option
 from texthead.errors import DataError, RunError
+from texthead.runs.saved import check_run, saved_classes
 from texthead.text import prompts
 from texthead.text.class_names import check_names, clean_names
 
@@ -58,20 +59,17 @@ class ShowClasses:
 
     json: bool = False
 
-    def show(self, run: "Run") -> None:
+    def show(self, run: Path) -> None:
         """Print the classes."""
         from rich.table import Table
 
         from texthead.commands.console import results
-        from texthead.runs.class_edits import row_source
 
-        assert run.classes is not None
-        edited = run.classes.get("edited")
-        rows = [{**entry, "row": row_source(run, entry)} for entry in run.classes["classes"]]
+        rows, edited = saved_classes(run)
         if self.json:
             print(json.dumps({"classes": rows, "edited": edited}, indent=1, ensure_ascii=False))
             return
-        table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run.folder}")
+        table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run}")
         for place, row in enumerate(rows, 1):
             prompt = "-" if row["prompt"] is None else " | ".join(prompts.flat([row["prompt"]]))
             table.add_row(str(place), row["label"], row["name"], prompt, row["row"])
@@ -234,14 +232,16 @@ class Classes:
     action: ShowClasses | AddClasses | RenameClass | RemoveClasses | MergeClasses = extra()
 
     def __call__(self) -> None:
+        if isinstance(self.action, ShowClasses):
+            self.action.show(Path(self.run))
+            return
+        check_run(self.run)
+
         from texthead.commands.console import notes, results
         from texthead.runs.class_edits import save_classes
         from texthead.runs.folder import rows_digest
         from texthead.runs.run import CALIBRATION, load_run
 
-        if isinstance(self.action, ShowClasses):
-            self.action.show(load_run(self.run))
-            return
         out = self.action.edited.new_folder()
         run = self.action.edit(load_run(self.run))
         save_classes(run, out)

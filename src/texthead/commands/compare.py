@@ -12,6 +12,7 @@ from texthead.commands.options import (
     TemplateOptions,
 )
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.data.sources import check_source
 from texthead.errors import RunError
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ class Compare:
     seed: NonNegativeInt = 0
     features: CacheOptions = CacheOptions()
     files: ReadingOptions = ReadingOptions()
+
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist."""
+        check_source(self.data)
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, results, say_names, say_notes, say_prompts, say_skipped

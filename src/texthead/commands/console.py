@@ -4,17 +4,17 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from texthead.encoders.pairing import residual
 from texthead.errors import MediaError, listed, printable
-from texthead.parallel.distributed import rank
-from texthead.runs.run import Run
 from texthead.text import prompts
+
+if TYPE_CHECKING:
+    from texthead.runs.run import Run
 
 
 def notes() -> Console:
@@ -51,7 +51,13 @@ class _Console(Console):
 
 def _console(*, stderr: bool) -> Console:
     """Class names and paths are printed as they are: no markup, no emoji codes. Only the first process speaks."""
-    return _Console(stderr=stderr, quiet=rank() > 0, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    return _Console(stderr=stderr, quiet=not _speaks(), highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def _speaks() -> bool:
+    """Return whether this is the first process of its group, of which there is none before torch is imported."""
+    distributed = sys.modules.get("texthead.parallel.distributed")
+    return distributed is None or distributed.rank() == 0
 
 
 def reader_gone() -> int:
@@ -125,15 +131,17 @@ def say_prompts(labels: Sequence[str], shown: Sequence[str | Sequence[str]]) -> 
     notes().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
 
 
-def say_other_classes(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
+def say_other_classes(run: "Run", shown: Sequence[str | Sequence[str]]) -> None:
     """What there is to know of text rows that take the place of a run's own."""
     for line in run.lost_by_other_classes():
         notes().print(f"note: {line}")
     say_residual(run, shown)
 
 
-def say_residual(run: Run, shown: Sequence[str | Sequence[str]]) -> None:
+def say_residual(run: "Run", shown: Sequence[str | Sequence[str]]) -> None:
     """How much a saved map loses of prompts that it was not fitted to."""
+    from texthead.encoders.pairing import residual
+
     head = run.head
     if head.learned_template or head.text_map is None:
         return

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from texthead.commands.options import CacheOptions, DataOptions, TemplateOptions, default_workers
+from texthead.commands.options import CacheOptions, DataOptions, EncodingOptions, TemplateOptions, default_workers
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.data.sources import check_source
 from texthead.errors import DataError
 from texthead.files import write_csv, write_json
 from texthead.text import prompts
@@ -39,7 +40,6 @@ class Doctor:
         out: write doctor.json and doctor.html there
         fix: write a manifest without unreadable, copied and leaking items; the files stay as they are
         workers: processes that decode
-        device: auto, cpu, cuda or cuda:N
     """
 
     data: str = argument("DATA")
@@ -57,7 +57,11 @@ class Doctor:
     fix: str | None = option(None, "NEW.csv")
     features: CacheOptions = CacheOptions()
     workers: NonNegativeInt = option(default_workers)
-    device: str = "auto"
+    encoding: EncodingOptions = EncodingOptions()
+
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist."""
+        check_source(self.data)
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes
@@ -84,9 +88,10 @@ class Doctor:
             self.encoder,
             self.size,
             self.prompts.read_template() or "{}",
-            self.device,
+            self.encoding.device,
             self.workers,
             self.features.folder,
+            self.encoding.engine,
         )
         findings, lines = examine(
             dataset,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.options import ProtocolOptions, TemplateOptions
 from texthead.commands.parser import argument, option
+from texthead.runs.saved import check_run
 
 if TYPE_CHECKING:
     from texthead.exporting.parity import Parity
@@ -33,6 +34,10 @@ class Export:
     classes: str | None = None
     prompts: TemplateOptions = TemplateOptions()
     protocol: ProtocolOptions = ProtocolOptions()
+
+    def check(self) -> None:
+        """Raise RunError if RUN is no run."""
+        check_run(self.run)
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results

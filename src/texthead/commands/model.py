@@ -42,7 +42,7 @@ class ModelOptions:
             DataError: a run in another place, an encoder beside a run, or neither a run nor classes.
             RunError: no classes, and the first input does not exist.
         """
-        from texthead.runs.run import check_run_exists, is_run
+        from texthead.runs.saved import check_run_exists, is_run
 
         run, rest = (inputs[0], inputs[1:]) if inputs and is_run(inputs[0]) else (None, inputs)
         for path in rest:

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.data.sources import check_source
 from texthead.errors import DataError
+from texthead.recipes import EngineName
+from texthead.runs.saved import check_run, is_run
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import read_template
 
@@ -150,24 +153,16 @@ class ProtocolOptions:
 
 
 @dataclass(frozen=True)
-class ReadingOptions:
-    """How files are read.
+class EncodingOptions:
+    """Where and how frames are encoded.
 
     Args:
-        skip_unreadable: leave out and list files that cannot be read
-        workers: processes that decode
         device: auto, cpu, cuda or cuda:N
+        engine: what runs a frozen encoder; auto: the fastest here that is exact; bf16 is not exact
     """
 
-    skip_unreadable: bool = False
-    workers: NonNegativeInt = option(default_workers)
     device: str = "auto"
-
-    def reading(self, cache: "FeatureCache | None" = None) -> "Reading":
-        """Return how a model's items are read."""
-        from texthead.features.reading import Reading
-
-        return Reading(workers=self.workers, cache=cache, skip_unreadable=self.skip_unreadable)
+    engine: EngineName = "auto"
 
     def pick_device(self) -> "torch.device":
         """Return the device to compute on.
@@ -178,6 +173,25 @@ class ReadingOptions:
         from texthead.parallel.device import pick_device
 
         return pick_device(self.device)
+
+
+@dataclass(frozen=True)
+class ReadingOptions(EncodingOptions):
+    """How files are read and encoded.
+
+    Args:
+        skip_unreadable: leave out and list files that cannot be read
+        workers: processes that decode
+    """
+
+    skip_unreadable: bool = False
+    workers: NonNegativeInt = option(default_workers)
+
+    def reading(self, cache: "FeatureCache | None" = None) -> "Reading":
+        """Return how a model's items are read."""
+        from texthead.features.reading import Reading
+
+        return Reading(workers=self.workers, cache=cache, skip_unreadable=self.skip_unreadable, engine=self.engine)
 
 
 @dataclass(frozen=True)
@@ -248,13 +262,18 @@ class LabelledRun:
     protocol: ProtocolOptions = ProtocolOptions()
     files: ReadingOptions = ReadingOptions()
 
-    def load(self) -> "tuple[Run, Protocol]":
-        """Return the run, on its device, and how items are looked at; raise DataError if DATA comes before RUN."""
-        from texthead.runs.run import is_run, load_run
-
+    def check(self) -> None:
+        """Raise DataError or RunError if RUN or DATA is not there, or DATA comes before RUN."""
         if is_run(self.data) and not is_run(self.run):
             command = type(self).__name__.lower()
             raise DataError(f"RUN comes before DATA: texthead {command} {self.data} {self.run}")
+        check_run(self.run)
+        check_source(self.data)
+
+    def load(self) -> "tuple[Run, Protocol]":
+        """Return the run, on its device, and how items are looked at."""
+        from texthead.runs.run import load_run
+
         run = load_run(self.run)
         protocol = self.protocol.on(run.protocol)
         run.model.to(self.files.pick_device())

@@ -6,18 +6,21 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.model import ModelOptions
 from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions
-from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option, values_of
 from texthead.errors import DataError
+from texthead.media.paths import address, check_not_missing
+from texthead.runs.saved import is_exported, is_run
+from texthead.text.class_names import NONE
 
 if TYPE_CHECKING:
-    from texthead.evaluation.calibration import Calibration
-    from texthead.prediction.predict import Prediction
+    from texthead.prediction.formats import Calibrated, Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ class Predict:
     Of a run they are its own classes or other ones; without a run those of --classes, by their text.
 
     Args:
-        inputs: a run folder first, or only files and folders
+        inputs: a run folder or an exported one first, or only files and folders
         top: names a file
         sets: the set of names that holds the right one at the rate that a calibrated run promises
         frame_template: folders are clips of frames, as img_{:05d}.jpg or * (any name, natural order), or hold such
@@ -77,16 +80,31 @@ class Predict:
     files: ReadingOptions = ReadingOptions()
     many: ManyFiles = ManyFiles()
 
-    def __call__(self) -> None:
-        from texthead.commands.console import bar, notes
-        from texthead.commands.model import noted_calibration
-        from texthead.features.reading import Reading
-        from texthead.prediction.predict import predict as predict_files
-        from texthead.prediction.predict import protocol_of, zero_shot_line
-
-        run_folder, inputs = _run_and_inputs(self)
+    def check(self) -> None:
+        """Raise DataError or RunError if what is named does not go together, or is not there."""
         if self.top < 1:
             raise DataError(f"--top must be at least 1, got {self.top}")
+        if self.inputs and is_exported(self.inputs[0]):
+            _check_exported(self)
+        else:
+            _run_and_inputs(self)
+
+    @property
+    def decodes_many(self) -> bool:
+        """Whether so many files are named that processes which decode are worth their start."""
+        return self.many.manifest is not None or self.unlabelled is not None or _are_many(self.inputs)
+
+    def __call__(self) -> None:
+        if self.inputs and is_exported(self.inputs[0]):
+            _predict_exported(self)
+            return
+        from texthead.commands.console import bar, notes
+        from texthead.commands.model import noted_calibration
+        from texthead.prediction.predict import predict as predict_files
+        from texthead.prediction.predict import protocol_of, zero_shot_line
+        from texthead.runs.run import Run, keep_graph
+
+        run_folder, inputs = _run_and_inputs(self)
         if self.many.manifest is not None:
             _predict_many(self, run_folder)
             return
@@ -96,8 +114,7 @@ class Predict:
         # The threshold is of files that are scored alone.
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
-        workers = self.files.workers if others or _are_many(self.inputs) else 0
-        reading = Reading(workers=workers, skip_unreadable=self.files.skip_unreadable)
+        reading = replace(self.files.reading(), workers=self.files.workers if self.decodes_many else 0)
         with bar("predict", "files") as progress:
             found = predict_files(
                 model,
@@ -112,7 +129,49 @@ class Predict:
         _print_predictions(found, calibration, self)
         if note:
             notes().print(note)
+        if isinstance(model, Run):
+            sys.stdout.flush()  # The answer does not wait for what makes the next one quicker.
+            keep_graph(model)
 
+
+# The options that an exported folder leaves open.
+_OF_EXPORTED = frozenset({"inputs", "top", "sets", "json", "csv", "skip_unreadable", "workers"})
+
+
+def _check_exported(command: Predict) -> None:
+    """Raise DataError for options that an exported folder decides, or files that are not there."""
+    command.printed.check()
+    folder, *files = command.inputs
+    defaults = values_of(Predict(inputs=[]))
+    for name, value in values_of(command).items():
+        if name not in _OF_EXPORTED and value != defaults[name]:
+            raise DataError(f"--{name.replace('_', '-')}: {folder} is an export, which has its own; leave it out")
+    if not files:
+        raise DataError(f"{folder} is an export: name files behind it")
+    _check_no_list(files)
+    for path in files:
+        check_not_missing(path)
+
+
+def _predict_exported(command: Predict) -> None:
+    """Predict with an exported folder, without torch where files are named."""
+    from texthead.commands.console import bar
+    from texthead.exporting.exported import Exported
+
+    folder, *files = map(Path, command.inputs)
+    exported = Exported(folder)
+    if not all(path.is_file() for path in files):
+        from texthead.media.find import find_media
+
+        files = find_media(files)
+    skip = command.files.skip_unreadable
+    with bar("predict", "files") as progress:
+        found = exported.predict(files, top=command.top, sets=command.sets, skip_unreadable=skip, progress=progress)
+    _print_predictions(found, exported.calibration, command)
+
+
+# To start processes takes as long as to decode so many videos.
+_FEW = 16
 
 # Files with these ends are lists of files, and no media.
 _LISTS = (".csv", ".tsv", ".txt")
@@ -124,7 +183,7 @@ def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
     Raises:
         DataError, RunError: what is named does not go together, or is not there.
     """
-    from texthead.runs.run import check_run_exists
+    from texthead.runs.saved import check_run_exists
 
     _check_goes_together(command)
     if not command.inputs and command.many.manifest is None:
@@ -136,6 +195,8 @@ def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
     if first is not None and not rest and command.many.manifest is None:
         raise DataError(f"{first} is a run: name files or folders behind it")
     _check_no_list(rest)
+    for path in rest:
+        check_not_missing(path)
     return first, _inputs(rest, command.frame_template)
 
 
@@ -211,7 +272,13 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
     else:
         say.print(f"process {rank} of {ranks}; {whole}")
         state = predict_parts(
-            parts, rank=rank, ranks=ranks, skip_unreadable=skip, workers=command.files.workers, done=done
+            parts,
+            rank=rank,
+            ranks=ranks,
+            skip_unreadable=skip,
+            workers=command.files.workers,
+            engine=command.files.engine,
+            done=done,
         )
     finished = f"{state.finished} of {state.parts} parts are finished"
     results().print(f"{command.many.out}: {finished}, {state.files} files{_lost(state.unreadable)}")
@@ -236,10 +303,15 @@ def _place(command: Predict) -> tuple[int, int]:
 
 
 def _are_many(inputs: Sequence[str]) -> bool:
-    """Whether it is worth while to start processes that decode."""
-    from texthead.media.shard import has_shards
+    """Return whether the inputs are, or hold, more files than one process decodes while others would start."""
+    paths = [Path(path) for path in inputs]
+    inside = (file for path in paths for file in (path.rglob("*") if path.is_dir() and not is_run(path) else [path]))
+    return sum(1 for _ in islice(inside, _FEW + 1)) > _FEW or any(map(_holds_many, paths))
 
-    return len(inputs) > 2 or Path(inputs[-1]).is_dir() or has_shards(inputs[-1])
+
+def _holds_many(path: Path) -> bool:
+    """Return whether a path may hold any number of clips: shards, or an address."""
+    return address(path) is not None or bool(list(path.glob("*.tar")))
 
 
 def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
@@ -258,9 +330,8 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     return found
 
 
-def _print_predictions(found: "Sequence[Prediction]", calibration: "Calibration | None", command: Predict) -> None:
+def _print_predictions(found: "Sequence[Prediction]", calibration: "Calibrated | None", command: Predict) -> None:
     from texthead.commands.console import results
-    from texthead.evaluation.calibration import NONE
     from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 
     if command.printed.json:

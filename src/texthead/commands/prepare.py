@@ -5,6 +5,7 @@ from pathlib import Path
 
 from texthead.commands.options import DataOptions, default_workers
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.data.sources import check_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class Prepare:
     clips: PositiveInt = 256
     skip_unreadable: bool = False
     workers: NonNegativeInt = option(default_workers)
+
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist."""
+        check_source(self.data)
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from texthead.commands.options import BaselineOptions, DataOptions, ReadingOptions, SplitName
 from texthead.commands.parser import NonNegativeInt, UpTo12, argument, option
 from texthead.errors import DataError
+from texthead.runs.saved import check_run
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
@@ -51,6 +52,10 @@ class ReportCommand:
     saliency: NonNegativeInt = option(4, "N")
     beside: BaselineOptions = BaselineOptions()
     files: ReadingOptions = ReadingOptions()
+
+    def check(self) -> None:
+        """Raise RunError if RUN is no run."""
+        check_run(self.run)
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results, say_notes
@@ -101,6 +106,7 @@ class ReportCommand:
                 mistakes=self.mistakes,
                 hits=self.hits,
                 lit=self.saliency,
+                engine=self.files.engine,
                 model=run.model,
                 progress=progress,
             )

@@ -4,17 +4,19 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.model import ModelOptions
-from texthead.commands.options import PrintOptions
+from texthead.commands.options import EncodingOptions, PrintOptions
 from texthead.commands.parser import PositiveInt, argument, option
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import replacing
+from texthead.media.paths import check_not_missing
 
 if TYPE_CHECKING:
     from texthead.data.protocol import Protocol
@@ -43,7 +45,6 @@ class TimelineCommand:
         min_length: shorter gaps in an event are bridged, then shorter events are dropped; in seconds
         srt: write the events as subtitles
         overlay: write the video with names and bars drawn in, and its first sound
-        device: auto, cpu, cuda or cuda:N
     """
 
     USAGE: ClassVar = (
@@ -62,29 +63,35 @@ class TimelineCommand:
     printed: PrintOptions = PrintOptions()
     srt: str | None = option(None, "FILE")
     overlay: str | None = option(None, "FILE.mp4")
-    device: str = "auto"
+    encoding: EncodingOptions = EncodingOptions()
+
+    def check(self) -> None:
+        """Raise DataError or RunError if what is named does not go together, or is not there."""
+        path = _run_and_video(self)[1]
+        if path != PIPE:
+            check_not_missing(path)
 
     def __call__(self) -> None:
         from texthead.commands.console import notes
-        from texthead.parallel.device import pick_device
         from texthead.prediction.events import EventFinder, Hysteresis, in_order
         from texthead.prediction.overlay import Curve
         from texthead.prediction.predict import protocol_of, zero_shot_line
-        from texthead.prediction.timeline import Sliding, timeline_json
+        from texthead.prediction.timeline import Sliding, scores_over_time, timeline_json
 
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
         rule = Hysteresis(self.enter, self.leave, self.min_length)
         _check_outputs(self, path)
         with _opened(path) as video:
-            model = self.model.load(run_folder, pick_device(self.device))
+            model = self.model.load(run_folder, self.encoding.pick_device())
             (recognizer, protocol) = protocol_of(model)
             names = recognizer.names
             _say_how(recognizer, protocol, sliding, video)
             calibration = _told_calibration(model, protocol)
             printer = _Printer(self, live=path == PIPE)
             curve = Curve() if self.overlay else None
-            best = _watch(model, video, sliding, EventFinder(names, rule), printer, curve)
+            stretches = partial(scores_over_time, model, video, sliding=sliding, engine=self.encoding.engine)
+            best = _watch(stretches, video, EventFinder(names, rule), printer, curve)
             seconds = video.duration_seconds
         events = in_order(printer.events)
         if self.printed.json:
@@ -245,9 +252,8 @@ def _percent(share: float) -> str:
 
 
 def _watch(
-    model: "run.Run | Recognizer",
+    stretches: "Callable[..., Iterator[Stretch]]",
     video: "TimedVideo",
-    sliding: "Sliding",
     finder: "EventFinder",
     printer: _Printer,
     curve: "Curve | None",
@@ -262,13 +268,12 @@ def _watch(
     from texthead.commands.console import bar
     from texthead.media.video_pipe import PipedVideo
     from texthead.prediction.events import Stretch
-    from texthead.prediction.timeline import scores_over_time
 
     best: Stretch | None = None
     try:
         # Of a pipe no end is known, and its events are printed meanwhile: no bar.
         with nullcontext() if isinstance(video, PipedVideo) else bar("timeline", "s") as progress:
-            for stretch in scores_over_time(model, video, sliding=sliding, progress=progress):
+            for stretch in stretches(progress=progress):
                 printer.add(finder.add(stretch))
                 best = stretch if best is None or _height(stretch) > _height(best) else best
                 if curve is not None:

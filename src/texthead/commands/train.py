@@ -21,6 +21,7 @@ from texthead.commands.parser import (
     texts_of,
     values_of,
 )
+from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
 from texthead.recipes import RECIPES, WITHOUT_TEXT, HeadKind, Recipe, small
 from texthead.text import prompts
@@ -133,6 +134,10 @@ class Train:
         }
         return next((f"--{name.replace('_', '-')}" for name, value in given.items() if value), None)
 
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist."""
+        check_source(self.data)
+
     def __call__(self) -> None:
         from texthead.commands.console import say_names, say_notes, say_prompts
         from texthead.data.division import divide
@@ -221,7 +226,9 @@ class Train:
         recipe, encoder = inputs.recipe, inputs.encoder
         pixels = pixels_for(recipe, encoder.visual.spec)
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
-        reading = self.files.reading(self.beside.features_of(encoder.visual, pixels))
+        # Trained weights depend on last bits: only features that stay as they are may come from another engine.
+        exact = "eager" if self.files.engine == "auto" and not recipe.freeze_encoder else self.files.engine
+        reading = replace(self.files.reading(self.beside.features_of(encoder.visual, pixels)), engine=exact)
         ground = Pretrained(encoder, protocol, reading, bar)
         compare = table is None and are_few(self.beside.baselines, len(parts.train))
         features = None
@@ -261,7 +268,9 @@ class Train:
                 inputs.recipe,
                 out=out,
                 resume=self.resume,
-                execution=Execution(self.files.workers, reading.cache, self.shard, self.compile, self.checkpoint_every),
+                execution=Execution(
+                    self.files.workers, reading.cache, self.shard, self.compile, self.checkpoint_every, reading.engine
+                ),
                 info=RunInfo(inputs.names, parts.scored, self.begun),
                 callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),
             )

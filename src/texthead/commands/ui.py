@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import TemplateOptions
+from texthead.commands.options import EncodingOptions, TemplateOptions
 from texthead.commands.parser import NonNegativeInt, PositiveFloat, PositiveInt, argument, option
 from texthead.errors import DataError, RunError
 
@@ -48,7 +48,6 @@ class Ui:
         encoder: without a run: mini (the default), openclip:..., hf:...
         host: another lets others in, without a password
         port: 0: any free one
-        device: auto, cpu, cuda or cuda:N
     """
 
     run: str | None = argument("RUN", nargs="?")
@@ -57,14 +56,13 @@ class Ui:
     host: str = "127.0.0.1"
     port: NonNegativeInt = 7860
     limits: PageLimits = PageLimits()
-    device: str = "auto"
+    encoding: EncodingOptions = EncodingOptions()
 
     def __call__(self) -> None:
         if importlib.util.find_spec("gradio") is None:
             raise RunError("texthead ui needs gradio, which is not installed: pip install 'texthead[ui]'")
 
         from texthead.commands.console import notes
-        from texthead.parallel.device import pick_device
         from texthead.parallel.worker_pool import Held
         from texthead.web.answers import Answerer, Limits
         from texthead.web.server import LOCAL, application, listening_socket, serve, uploads_folder
@@ -72,7 +70,7 @@ class Ui:
 
         source = _source(self)
         limits = Limits(self.limits.most_seconds, self.limits.most_frames)
-        pick_device(self.device)
+        self.encoding.pick_device()
         with (
             listening_socket(self.host, self.port) as listening,
             uploads_folder() as folder,
@@ -101,12 +99,12 @@ def _source(command: Ui) -> "ModelSource":
     Raises:
         DataError, RunError: what is named does not go together, or is no run.
     """
-    from texthead.runs import run
+    from texthead.runs import saved
     from texthead.web.answers import ModelSource
 
     if command.run is not None:
-        run.check_run_exists(command.run)
-        if not run.is_run(command.run):
+        saved.check_run_exists(command.run)
+        if not saved.is_run(command.run):
             raise RunError(
                 f"{command.run} is no run (no recipe.json in it): name a run folder, or none for names alone"
             )
@@ -117,5 +115,6 @@ def _source(command: Ui) -> "ModelSource":
         encoder=command.encoder or "mini",
         template=command.prompts.read_template(),
         clean=command.prompts.clean,
-        device=command.device,
+        device=command.encoding.device,
+        engine=command.encoding.engine,
     )

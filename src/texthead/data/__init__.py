@@ -1,6 +1,7 @@
 """Labelled files -> datasets, splits and batches of clips.
 
 dataset          items with labels, splits and groups
+sources          sources by their names, without reading them
 reading          read a dataset from class folders, a manifest, a list, shards or a hub
 published_lists  the list formats of Text4Vis, ActionCLIP and ViFi-CLIP
 hub              Hugging Face datasets -> files with labels

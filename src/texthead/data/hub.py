@@ -5,11 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from texthead.data.sources import HUB_PREFIX
 from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
 from texthead.media.open import is_media, suffix_of
-
-HUB_PREFIX = "datasets:"
 
 _BATCH = 256
 

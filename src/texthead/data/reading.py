@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from texthead.data.dataset import Dataset, Item
-from texthead.data.hub import HUB_PREFIX, read_hub
+from texthead.data.hub import read_hub
 from texthead.data.published_lists import read_list
+from texthead.data.sources import HUB_PREFIX, no_source
 from texthead.errors import DataError
 from texthead.files import check_lines, lines
 from texthead.media.find import media_below
@@ -60,7 +61,7 @@ def read_dataset(
     path = Path(source)
     if path.suffix.lower() == ".txt" and not path.is_dir():
         if not path.is_file():
-            raise DataError(f"{path}: no such list; check the path")
+            raise no_source(path)
         if named is None:
             raise DataError(f"{path}: a list holds numbers: give labels, a CSV with id,name in their order")
         start = None if root is None else Path(root)
@@ -91,8 +92,7 @@ def _read_path(path: Path) -> Dataset:
     if (path / "recipe.json").is_file():
         raise DataError(f"{path}: is a run, no data; name a folder of class folders or a CSV with path,label")
     if not path.is_dir():
-        kinds = "class folders, a CSV with path,label, a list .txt, or datasets:FOLDER_OR_ID"
-        raise DataError(f"{path}: no such file or folder; give {kinds}")
+        raise no_source(path)
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         raise DataError(f"{path}: was saved by Hugging Face datasets; name it as {HUB_PREFIX}{path}")
     manifests = sorted(p for p in path.iterdir() if p.suffix.lower() in _MANIFEST_SUFFIXES and _is_manifest(p))

@@ -17,7 +17,7 @@ from texthead.features.reading import Reading
 from texthead.models.build import pixels_for
 from texthead.parallel.device import pick_device
 from texthead.parallel.progress import Bar, no_bar
-from texthead.recipes import small
+from texthead.recipes import EngineName, small
 
 # So many frames of a video are encoded; eight find the same swaps.
 _ENCODED = 4
@@ -34,6 +34,7 @@ class Look:
         device: auto, cpu, cuda or cuda:N.
         workers: processes that decode.
         cache: folder of the feature cache.
+        engine: what runs the encoder, as `Reading` has it.
     """
 
     encoder: str = "mini"
@@ -42,6 +43,7 @@ class Look:
     device: str = "auto"
     workers: int = 0
     cache: Path | None = None
+    engine: EngineName = "auto"
 
 
 def examine(
@@ -85,7 +87,8 @@ def examine(
         readable = [place for place, fact in enumerate(facts) if fact.fault is None]
         pixels = pixels_for(small(size=look.size), encoder.visual.spec)
         protocol = Protocol(1 if dataset.only_images else min(frames, _ENCODED), pixels, Views(origin="centre"))
-        reading = Reading(look.workers, cache=FeatureCache(encoder_key(encoder.visual, pixels), look.cache))
+        kept = FeatureCache(encoder_key(encoder.visual, pixels), look.cache)
+        reading = Reading(look.workers, cache=kept, engine=look.engine)
         with bar("encode", "files") as progress:
             paths = [items[place].path for place in readable]
             means = encoder_findings.mean_features(encoder, paths, protocol, reading, progress)

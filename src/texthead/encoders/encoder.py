@@ -77,11 +77,76 @@ class Visual(nn.Module):
 
     def forward(self, frames: Shaped[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames dim"]:
         """One feature a frame, not normalised."""
+        return self.net(self.normalised(frames))
+
+    def normalised(self, frames: Shaped[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames 3 height width"]:
+        """What the network takes: floats, in the order of values that suits it."""
         if not frames.is_floating_point():
             frames = frames.to(self.mean.dtype).sub_(self.mean).div_(self.std)
-        if self.spec.channels_last:
-            frames = frames.contiguous(memory_format=torch.channels_last)
-        return self.net(frames)
+        return frames.contiguous(memory_format=torch.channels_last) if self.spec.channels_last else frames
+
+
+class LazyVisual(Visual):
+    """A visual encoder whose network is built when something first needs it.
+
+    Until then moves to other devices and changes of the mode are noted.
+
+    Args:
+        spec: what `build` builds.
+        build: returns the network with its weights.
+        digest: of the weights, as `features.engine.weights_digest` gives it.
+
+    Attributes:
+        digest: None once the network is there: its weights may change.
+    """
+
+    digest: str | None
+
+    def __init__(self, spec: VisualSpec, build: Callable[[], nn.Module], digest: str):
+        super().__init__(nn.Identity(), spec)
+        self.__dict__["_modules"].clear()
+        self.digest = digest
+        self._build: Callable[[], nn.Module] | None = build
+        self._moves: list[Callable[[Tensor], Tensor]] = []
+
+    # nn.Module reaches all parts of a module through this dictionary.
+    @property
+    def _modules(self) -> dict[str, nn.Module | None]:
+        self._need()
+        return self.__dict__["_modules"]
+
+    @_modules.setter
+    def _modules(self, modules: dict[str, nn.Module | None]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.__dict__["_modules"] = modules
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "net":
+            self._need()
+        return super().__getattr__(name)
+
+    def _need(self) -> None:
+        """Build the network, unless it is there."""
+        build = self.__dict__.get("_build")
+        if build is None:
+            return
+        self._build = self.digest = None
+        net = build().train(self.training)
+        for move in self._moves:
+            net._apply(move)
+        self.__dict__["_modules"]["net"] = net
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LazyVisual":
+        if self._build is not None:
+            self._moves.append(fn)
+            recurse = False
+        return super()._apply(fn, recurse)  # pyright: ignore[reportReturnType]
+
+    def train(self, mode: bool = True) -> "LazyVisual":
+        """Set the mode of the network, if it is there."""
+        if self._build is None:
+            return super().train(mode)
+        self.training = mode
+        return self
 
 
 def as_visual(module: nn.Module) -> Visual:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from texthead.errors import DataError
 from texthead.evaluation.reliability import Reliability, confidences, group_places, reliability
+from texthead.text.class_names import NONE
 
 FORMAT = 1
 
-NONE = "none of these"
 
 # Above what last bits differ by when an item is encoded again: of log-odds, and as a share of the largest score.
 _HAIR_OF_ODDS, _HAIR = 1e-4, 1e-6

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
-from scipy.stats import rankdata
 
 from texthead.evaluation.intervals import Z, grouped_interval
 
@@ -122,6 +121,8 @@ def relation(confusion: Confusion, correlation: Correlation) -> Relation | None:
     A pair's confusion is the mean of the two rates at which one class is called the other, over classes that have
     items. Pairs that share a class are dependent, so the interval is a jackknife over classes.
     """
+    from scipy.stats import rankdata  # It takes half a second.
+
     there = np.flatnonzero(confusion.sum(axis=1))
     if len(there) < FEWEST_CLASSES:
         return None

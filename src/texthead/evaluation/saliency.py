@@ -14,8 +14,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from texthead.errors import DataError
+from texthead.features.engine import Engine
 from texthead.features.frames import frames_together
 from texthead.models.recognizer import Recognizer
+from texthead.recipes import EngineName
 
 GRID = 7
 
@@ -80,13 +82,22 @@ def saliency(
 
 
 @torch.inference_mode()
-def cover(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], *, grid: int = GRID) -> Covered:
+def cover(
+    model: Recognizer,
+    clip: UInt8[Tensor, "frames 3 height width"],
+    *,
+    grid: int = GRID,
+    engine: EngineName = "eager",
+) -> Covered:
     """The scores of a clip as it is and with each region of each frame covered, one at a time.
 
     The cover is a square of the frame's mean colour, centred on the region and twice as wide: one as wide as the region
     leaves half of a thing on its border to be seen. It takes frames x grid x grid passes of a frame through the
     encoder. Behind convolutions over frames, where a frame's feature depends on its neighbours, the region is covered
     in all frames at once, so that all frames share a map.
+
+    Args:
+        engine: what runs the encoder, as `Reading` has it.
 
     Raises:
         DataError: a grid that the frames are too small for.
@@ -95,36 +106,42 @@ def cover(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], *, gr
     if not 1 <= grid <= min(height, width):
         raise DataError(f"grid must be 1 to {min(height, width)}, the short side of the frames, got {grid}")
     model.eval()
-    together = _together if not model.sees_frames_apart else _apart
-    plain, covered = together(model, clip, grid)
+    if model.sees_frames_apart:
+        encoder = Engine(model.visual, engine, frames * (1 + grid * grid))
+        plain, covered = _apart(model, encoder, clip, grid)
+    else:
+        plain, covered = _together(model, clip, grid)
     return Covered(
         plain.float().cpu(), covered.float().cpu().reshape(-1, grid, grid, plain.shape[-1]).expand(frames, -1, -1, -1)
     )
 
 
-def _apart(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
+def _apart(
+    model: Recognizer, encoder: Engine, clip: UInt8[Tensor, "frames 3 height width"], grid: int
+) -> tuple[Tensor, Tensor]:
     """Each covered frame is encoded alone, and takes its frame's place among the features of the others."""
-    seen = _encoded(model, clip)
+    seen = _encoded(encoder, clip, model.device)
     found = []
     for place, frame in enumerate(clip):
         other = seen.expand(grid * grid, -1, -1).clone()
-        other[:, place] = _encoded(model, _covers(frame[None], grid)[:, 0])
+        other[:, place] = _encoded(encoder, _covers(frame[None], grid)[:, 0], model.device)
         found.append(model.head(model.temporal(other)))
     return model.head(model.temporal(seen[None]))[0], torch.stack(found)
 
 
 def _together(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
     """The region is covered in all frames of the clip."""
-    device = next(model.parameters()).device
+    device = model.device
     most = max(1, frames_together(device) // len(clip))
     parts = torch.cat([clip[None], _covers(clip, grid)]).split(most)
     scores = torch.cat([model(part.to(device)) for part in parts])
     return scores[0], scores[1:]
 
 
-def _encoded(model: Recognizer, frames: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames dim"]:
-    device = next(model.parameters()).device
-    return torch.cat([model.visual(part.to(device)) for part in frames.split(frames_together(device))])
+def _encoded(
+    encoder: Engine, frames: UInt8[Tensor, "frames 3 height width"], device: torch.device
+) -> Float[Tensor, "frames dim"]:
+    return torch.cat([encoder(part.to(device)) for part in frames.split(frames_together(device))])
 
 
 def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Tensor, "places frames 3 height width"]:

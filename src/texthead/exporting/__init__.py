@@ -5,5 +5,6 @@ scorer      what the exported model computes: crops, encoder, temporal module, h
 parity      compare its probabilities with the run's
 int8        weights of eight bits
 model_card  the folder's README.md
+exported    predictions of such a folder without torch
 standalone  the folder's predict.py: numpy, av and onnxruntime alone
 """

@@ -8,13 +8,9 @@ predict.py                 file -> names with numpy, av and onnxruntime (or torc
 README.md                  the model card
 """
 
-import io
-import logging
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -33,6 +29,7 @@ from texthead.exporting.int8 import FRAMES, quantise, way_for
 from texthead.exporting.model_card import model_card
 from texthead.exporting.parity import Parity, check_parity, parity
 from texthead.exporting.scorer import Scorer
+from texthead.features.engine import quiet
 from texthead.files import new_folder, write_json
 from texthead.media.shard import is_member
 from texthead.models.temporal import TemporalTransformer
@@ -120,13 +117,13 @@ def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To,
     if to == "torch":
         torch.export.save(program, file)
         return None
-    with _quiet():
+    with quiet():
         written = torch.onnx.export(program, (), input_names=["clips"], output_names=["scores"], verbose=False)
     assert written is not None
     if not int8:
         written.save(file)
         return None
-    with tempfile.TemporaryDirectory(dir=folder) as scratch, _quiet():
+    with tempfile.TemporaryDirectory(dir=folder) as scratch, quiet():
         full = Path(scratch) / "full.onnx"
         written.save(full)
         way = way_for(full)
@@ -156,7 +153,7 @@ def traced(scorer: Scorer) -> torch.export.ExportedProgram:
     shape = (2, scorer.protocol.views.clips, min(3, most or 3), size + 9, size + 27, 3)
     free = {0: Dim("batch"), 2: Dim("frames", max=most), 3: Dim("height", min=size), 4: Dim("width", min=size)}  # pyright: ignore[reportArgumentType]
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
     except Exception as error:  # torch.export raises nearly every kind.
         message = " ".join(str(error).split())[:200]
@@ -221,16 +218,3 @@ def thresholds(found: Calibration | None, why: str | None) -> dict[str, object]:
     written = found.to_json()
     kept: dict[str, object] = {key: written[key] for key in ("temperature", "threshold", "coverage")}
     return kept if why is None else {**kept, "why": why}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what exporters print and log."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

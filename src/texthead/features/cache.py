@@ -117,6 +117,10 @@ class FeatureCache:
                 [(digest, index, blob) for index, blob in zip(indices, blobs, strict=True)],
             )
 
+    def of_inexact(self, engine: str) -> "FeatureCache":
+        """Return a cache beside this one, for features of an engine that gives others."""
+        return FeatureCache(f"{self.key}-{engine}", self.path.parent)
+
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()

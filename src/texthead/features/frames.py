@@ -17,6 +17,7 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.features.cache import encoder_key
+from texthead.features.engine import Engine
 from texthead.features.reading import Reading
 from texthead.media.open import is_image, open_media
 from texthead.parallel.loaders import data_loader, worker_faults
@@ -85,6 +86,8 @@ def frame_features(
             f"{cache.path}: holds features of other weights or another size: make the cache with "
             "FeatureCache(encoder_key(visual, pixels)) of the encoder as it is now"
         )
+    if cache and reading.engine == "bf16":
+        cache = cache.of_inexact(reading.engine)
     found: list[FrameFeatures | MediaError | None] = [None] * len(paths)
     digests: list[str] = [""] * len(paths)
     for position, path in enumerate(paths if cache else ()):
@@ -101,7 +104,10 @@ def frame_features(
         found[position] = FrameFeatures(length, indices, features) if length and features is not None else None
     missing = [position for position, entry in enumerate(found) if entry is None]
     loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), reading.workers, batch_size=None)
-    for position, entry in zip(missing, _encoded(visual, loader), strict=True):
+    # As many of each file as of a long video.
+    most = len(set(choose(10_000)))
+    engine = Engine(visual, reading.engine, sum(1 if is_image(paths[i]) else most for i in missing))
+    for position, entry in zip(missing, _encoded(visual, engine, loader), strict=True):
         found[position] = entry
         if cache and isinstance(entry, FrameFeatures):
             cache.put(digests[position], *entry)
@@ -119,17 +125,17 @@ def frames_together(device: torch.device) -> int:
     return 8 if device.type == "cpu" else 64
 
 
-def _encoded(visual: Visual, entries: Iterable[tuple[int, list[int], Tensor] | MediaError]):
+def _encoded(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[int], Tensor] | MediaError]):
     """The features of each entry in order, the frames of neighbours encoded together."""
     was_training = visual.training
     visual.eval()
-    device = next(visual.parameters()).device
+    device = visual.mean.device
     waiting: list[tuple[int, list[int], Tensor] | MediaError] = []
 
     def flush() -> Iterator[FrameFeatures | MediaError]:
         frames = [entry[2] for entry in waiting if not isinstance(entry, MediaError)]
         parts = torch.cat(frames).split(frames_together(device)) if frames else ()
-        encoded = [visual(part.to(device)).float().cpu() for part in parts]
+        encoded = [engine(part.to(device)).float().cpu() for part in parts]
         rows = iter(torch.cat(encoded).split([len(part) for part in frames]) if frames else ())
         for entry in waiting:
             yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))

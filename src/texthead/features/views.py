@@ -15,6 +15,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder, VisualSpec, as_visual
 from texthead.errors import MediaError
+from texthead.features.engine import Engine
 from texthead.features.frames import frame_features, frames_together, readable
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
@@ -120,30 +121,40 @@ def _view_features(
     pixels = pixels_of(model, protocol)
     clips = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=pixels)
     features: list[Tensor | MediaError] = []
+    engine = Engine(model.visual, reading.engine, len(paths) * protocol.views.count * protocol.frames)
     for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list):
-        features += encode_views(model, [clip for clip, _, _ in entries])
+        features += encode_views(model, [clip for clip, _, _ in entries], engine)
         if progress:
             progress(len(features), len(paths))
     return features
 
 
 def _encoded(
-    model: Recognizer, clips: UInt8[Tensor, "clips frames 3 size size"], device: torch.device
+    model: Recognizer, clips: UInt8[Tensor, "clips frames 3 size size"], engine: Engine | None
 ) -> Float[Tensor, "clips dim"]:
     """The feature of each clip; a CPU takes a few at a time."""
+    device = model.device
     most = max(1, frames_together(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
-    return torch.cat([model.features(part.to(device)).cpu() for part in clips.split(most)])
+    parts = [part.to(device) for part in clips.split(most)]
+    if engine is None or not model.sees_frames_apart:
+        return torch.cat([model.features(part).cpu() for part in parts])
+    pool = model.on_features()
+    return torch.cat([pool.features(engine(part.flatten(0, 1)).unflatten(0, part.shape[:2])).cpu() for part in parts])
 
 
 @torch.inference_mode()
 def encode_views(
-    model: Recognizer, clips: Sequence[UInt8[Tensor, "views frames 3 size size"] | MediaError]
+    model: Recognizer,
+    clips: Sequence[UInt8[Tensor, "views frames 3 size size"] | MediaError],
+    engine: Engine | None = None,
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
-    """The feature of each view of some files, encoded at once; the errors of others stay in their places."""
+    """The feature of each view of some files, encoded at once; the errors of others stay in their places.
+
+    Without an engine torch runs the encoder.
+    """
     model.eval()
-    device = next(model.parameters()).device
     read = [clip for clip in clips if not isinstance(clip, MediaError)]
-    encoded = _encoded(model, torch.cat(read), device) if read else torch.empty(0)
+    encoded = _encoded(model, torch.cat(read), engine) if read else torch.empty(0)
     rows = iter(encoded.split([len(clip) for clip in read]))
     return [clip if isinstance(clip, MediaError) else next(rows) for clip in clips]
 
@@ -156,7 +167,7 @@ def _cached_features(
     model.eval()
     choose = partial(_view_indices, frames=protocol.frames, views=protocol.views)
     entries = frame_features(as_visual(model.visual), paths, choose, pixels_of(model, protocol), reading, progress)
-    device = next(model.parameters()).device
+    device = model.device
     features: list[Tensor | MediaError] = []
     for entry in entries:
         if isinstance(entry, MediaError):

@@ -4,6 +4,9 @@ import os
 import re
 from pathlib import Path
 
+from texthead.errors import DataError
+from texthead.media.frame_folder import is_template
+
 _REMOTE = re.compile(r"(?:[a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+:/")
 
 _SCHEME = re.compile(r"(^|::)([a-z][a-z0-9+.-]+):/+")
@@ -18,6 +21,19 @@ def address(path: str | Path) -> str | None:
     if not _REMOTE.match(text) or Path(path).exists():
         return None
     return _SCHEME.sub(r"\1\2://", text)
+
+
+def surely_missing(path: str | Path) -> bool:
+    """Return whether a path names nothing: it does not exist here, nor could it be remote, a template or in a shard."""
+    path = Path(path)
+    elsewhere = address(path) is not None or is_template(path) or path.parent.suffix == ".tar"
+    return not elsewhere and not path.exists()
+
+
+def check_not_missing(path: str | Path) -> None:
+    """Raise DataError if a path surely names nothing."""
+    if surely_missing(path):
+        raise DataError(f"{path}: no such file or folder; check the path")
 
 
 def resolved(path: Path) -> Path:

@@ -163,11 +163,6 @@ class Head(nn.Module):
         """Whether a row made of text can stand beside those that the head has."""
         return self.is_text
 
-    @property
-    def row_source(self) -> str:
-        """Where the rows came from, in words."""
-        return self.kind
-
 
 def empty_options(config: Config, dim: int) -> dict[str, Any]:
     """Return the options of a head that `Head.config` wrote down, with tensors of zeros."""
@@ -217,11 +212,12 @@ class CosineHead(Head):
         if scale <= 0:
             raise DataError(f"scale must be positive, got {scale}")
         weight = weight.detach().float()
-        lengths = weight.norm(dim=-1)
-        # On the device "meta" a head has a shape and no numbers.
-        if not weight.is_meta and not bool((lengths > 0).all()):
-            raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero: it has no direction to compare with")
-        rows = F.normalize(weight, dim=-1)
+        rows = weight
+        if not weight.is_meta:  # There a head has a shape and no numbers, and a norm takes a second to import.
+            lengths = weight.norm(dim=-1)
+            if not bool((lengths > 0).all()):
+                raise DataError(f"row of {names[int(lengths.argmin())]!r} is zero: it has no direction to compare with")
+            rows = F.normalize(weight, dim=-1)
         if self.frozen:
             self.register_buffer("weight", rows)
         else:
@@ -263,11 +259,6 @@ class TrainableHead(CosineHead):
 
     Source: Sec. 2.2, "the unfrozen results are given in the supplementary materials".
     """
-
-    @property
-    def row_source(self) -> str:
-        """Where the rows came from, in words."""
-        return "trained" if self.kind == "cosine" else f"{self.kind}, trained"
 
 
 def as_frozen(head: nn.Module) -> FrozenHead:
@@ -386,11 +377,6 @@ class LinearHead(Head):
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return a head of the right shape, to load weights into."""
         return cls(dim, names=names)
-
-    @property
-    def row_source(self) -> str:
-        """Where the rows came from, in words."""
-        return "trained"
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Logits of each class."""

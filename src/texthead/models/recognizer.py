@@ -2,7 +2,9 @@
 
 import copy
 from contextlib import nullcontext
+from itertools import chain
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -61,6 +63,12 @@ class Recognizer(nn.Module):
         if old != new:
             raise RunError(f"head of dim {new} does not fit features of dim {old}: encode the names with this encoder")
         return Recognizer(self.visual, self.temporal, head)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is: the head tells, so that an encoder is not built to be asked."""
+        parts = (self.head, self.temporal, self.visual)
+        return next(each.device for part in parts for each in chain(part.parameters(), part.buffers()))
 
     @property
     def sees_frames_apart(self) -> bool:

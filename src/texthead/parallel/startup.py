@@ -3,7 +3,6 @@
 import ctypes
 import signal
 import sys
-from multiprocessing import forkserver, resource_tracker
 
 # Parameters of mallopt in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -17,6 +16,8 @@ def begin_server() -> None:
 
     An interrupt is for this process: the server ignores it.
     """
+    from multiprocessing import forkserver, resource_tracker
+
     # A command's own script is run again in each process, and imports this.
     program = [name for name in ("texthead.cli",) if name in sys.modules]
     forkserver.set_forkserver_preload([*_MODULES, *program])

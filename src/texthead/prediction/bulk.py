@@ -44,6 +44,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel import distributed
 from texthead.prediction.formats import csv_columns, csv_rows
 from texthead.prediction.predict import calibration_for, check_has_sets, entry_scores, predictions_of, protocol_of
+from texthead.recipes import EngineName
 from texthead.runs.run import Run
 
 FORMAT = 1
@@ -226,6 +227,7 @@ def predict_parts(
     ranks: int = 1,
     skip_unreadable: bool = False,
     workers: int = 0,
+    engine: EngineName = "eager",
     done: Callable[[Part], None] | None = None,
 ) -> State:
     """Make every unfinished part of this process's share; return how far all processes are.
@@ -237,6 +239,7 @@ def predict_parts(
         rank: the number of this process, from 0 to `ranks` - 1. They form no group and never wait for each other.
         skip_unreadable: a file that cannot be read gets a row that says why.
         workers: processes that decode.
+        engine: what runs the encoder, as `Reading` has it; exact ones, whose features are the same.
         done: called with each part that was made.
 
     Raises:
@@ -245,10 +248,12 @@ def predict_parts(
         RunError: the folder cannot be written, or this process is in a process group.
     """
     check_rank(rank, ranks)
+    if engine == "bf16":
+        raise DataError("engine bf16 gives other features than the other processes': take an exact one for parts")
     if distributed.ranks() > 1:
         raise RunError("predict_parts works without a process group: give it rank and ranks, and start none")
     for number, paths in parts.unfinished(rank, ranks):
-        reading = Reading(workers=workers, batch=parts.options.batch)
+        reading = Reading(workers=workers, batch=parts.options.batch, engine=engine)
         entries = item_features(parts.model, paths, parts.protocol, reading)
         _, errors = readable(entries, skip=skip_unreadable)
         parts.write(number, paths, *entry_scores(parts.model, entries, parts.protocol.pooling))

@@ -1,15 +1,46 @@
-"""Predictions as JSON and CSV."""
+"""Predictions, and their JSON and CSV; without torch."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
-from texthead.evaluation.calibration import NONE, Calibration
-from texthead.prediction.predict import Prediction
+from texthead.text.class_names import NONE
 
 CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
 
 
-def json_entry(found: Prediction, calibration: Calibration | None = None) -> dict[str, Any]:
+@runtime_checkable
+class Calibrated(Protocol):
+    """What is said of a calibration beside predictions; `Calibration` is one."""
+
+    @property
+    def temperature(self) -> float:
+        """What scores are divided by."""
+        ...
+
+    @property
+    def threshold(self) -> object | None:
+        """The threshold of the best probability, if there is one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best names of one file, best first, with their probabilities (0-1); or why it could not be read.
+
+    Of a calibrated run, `known` is False where the best one is not above its threshold: then the answer is none of
+    them. The label set, where it was asked for, is the first `set_size` names.
+    """
+
+    path: Path
+    top: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
+    known: bool = True
+    set_size: int | None = None
+
+
+def json_entry(found: Prediction, calibration: Calibrated | None = None) -> dict[str, Any]:
     """Return the prediction as JSON holds it: probabilities to a millionth, an error only where there is one.
 
     Of a calibrated run also the temperature, the answer (null for none of these) and the label set, where it has them.
@@ -27,7 +58,7 @@ def json_entry(found: Prediction, calibration: Calibration | None = None) -> dic
     return entry
 
 
-def csv_columns(calibration: Calibration | None, *, sets: bool) -> tuple[str, ...]:
+def csv_columns(calibration: Calibrated | None, *, sets: bool) -> tuple[str, ...]:
     """Return the columns of a table of predictions, with "answer" for a threshold and "in_set" for sets."""
     answer = ("answer",) if calibration and calibration.threshold else ()
     return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()))

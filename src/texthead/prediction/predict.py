@@ -1,7 +1,7 @@
 """Predict classes for files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,24 +23,10 @@ from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Progress
+from texthead.prediction.formats import Prediction as Prediction
 from texthead.runs.folder import rows_digest
 from texthead.runs.run import Run
 from texthead.transfer.transductive import refine
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The best names of one file, best first, with their probabilities (0-1); or why it could not be read.
-
-    Of a calibrated run, `known` is False where the best one is not above its threshold: then the answer is none of
-    them. The label set, where it was asked for, is the first `set_size` names.
-    """
-
-    path: Path
-    top: tuple[tuple[str, float], ...] = ()
-    error: str | None = None
-    known: bool = True
-    set_size: int | None = None
 
 
 def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tuple[Recognizer, Protocol]:

@@ -24,6 +24,7 @@ from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import average_views, check_scores
+from texthead.features.engine import Engine
 from texthead.media.open import open_media
 from texthead.media.reader import Media, Take
 from texthead.media.video_pipe import PipedVideo
@@ -31,6 +32,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Progress
 from texthead.prediction.events import Event, Hysteresis, Stretch, event_json, events_in
 from texthead.prediction.predict import answered, calibration_for, protocol_of
+from texthead.recipes import EngineName
 from texthead.runs.run import Run
 
 # A picture that stays longer is more likely a wrong time stamp, and each of its points would be scored.
@@ -92,10 +94,12 @@ class Timeline:
         protocol: Protocol,
         sliding: Sliding,
         calibration: Calibration | None = None,
+        engine: Engine | None = None,
     ):
-        self._visual = model.eval().visual if model.sees_frames_apart else nn.Identity()
-        self._scorer = model.on_features() if model.sees_frames_apart else model
-        self._device = next(model.parameters()).device
+        apart = model.eval().sees_frames_apart
+        self._encoder = (engine or model.visual) if apart else nn.Identity()
+        self._scorer = model.on_features() if apart else model
+        self._device = model.device
         self._frames = protocol.frames
         self._pixels = protocol.sizes
         self._sliding = sliding
@@ -168,7 +172,7 @@ class Timeline:
         if not self._waiting:
             return []
         pictures = torch.stack([picture for picture, _ in self._waiting]).to(self._device)
-        features = self._visual(pictures)
+        features = self._encoder(pictures)
         counts = [count for _, count in self._waiting]
         self._waiting.clear()
         known: list[Stretch] = []
@@ -220,6 +224,7 @@ def scores_over_time(
     *,
     sliding: Sliding | None = None,
     protocol: Protocol | None = None,
+    engine: EngineName = "eager",
     progress: Progress | None = None,
 ) -> Iterator[Stretch]:
     """Yield the probability of each class over time, from the first frame to the end of the last without a gap.
@@ -230,6 +235,7 @@ def scores_over_time(
     Args:
         run: a run or a bare model, as in `predict`; so the protocol, whose views do not matter here.
         video: of a file, from `open_timed`, or of a pipe: the same frames give the same stretches, to the bit.
+        engine: what runs the encoder, as `Reading` has it.
         progress: is called with whole seconds done, and those of the whole video (0 where that is not known yet).
 
     Raises:
@@ -237,8 +243,10 @@ def scores_over_time(
     """
     model, protocol = protocol_of(run, protocol)
     calibration, _ = calibration_for(run, protocol)
-    timeline = Timeline(model, protocol, sliding or Sliding(), calibration)
+    sliding = sliding or Sliding()
     whole = math.ceil(video.duration_seconds) if isinstance(video, Media) else 0
+    encoder = Engine(model.visual, engine, int(whole * sliding.rate))
+    timeline = Timeline(model, protocol, sliding, calibration, encoder)
     for seconds, take in video.in_order():
         yield from _of(video, timeline.feed, seconds, take)
         if progress:
@@ -261,6 +269,7 @@ def find_events(
     rule: Hysteresis | None = None,
     sliding: Sliding | None = None,
     protocol: Protocol | None = None,
+    engine: EngineName = "eager",
 ) -> list[Event]:
     """Return what happens in a video, and when: events with start and end in seconds, by their start.
 
@@ -271,7 +280,7 @@ def find_events(
     """
     names = protocol_of(run)[0].names
     with open_timed(path) as video:
-        stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol)
+        stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine)
         return events_in(stretches, names, rule or Hysteresis())
 
 

@@ -15,6 +15,7 @@ from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.saliency import cover
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Progress
+from texthead.recipes import EngineName
 from texthead.report.run_page import Strip
 from texthead.report.strips import percent
 
@@ -52,11 +53,13 @@ def strips(
     hits: int = 2,
     lit: int = 0,
     model: Recognizer | None = None,
+    engine: EngineName = "eager",
     progress: Progress | None = None,
 ) -> list[Strip]:
     """Return the surest mistakes and hits as frames with their best names and the true one's probability.
 
     Args:
+        engine: what runs the encoder, as `Reading` has it.
         lit: so many of them get saliency from `model`, for the answer and, where it is wrong, for the true name.
 
     Raises:
@@ -67,7 +70,7 @@ def strips(
     for number, item in enumerate(chosen):
         clip = clip_of(result.paths[item], protocol)
         strip = _strip(result, item, clip)
-        made.append(_lit(strip, result.names, model, clip) if model is not None and number < lit else strip)
+        made.append(_lit(strip, result.names, model, clip, engine) if model is not None and number < lit else strip)
         if progress:
             progress(len(made), len(chosen))
     return made
@@ -88,11 +91,17 @@ def _shown(clip: UInt8[Tensor, "frames 3 size size"]):
     return short_side(clip, SIDE).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _lit(strip: Strip, names: tuple[str, ...], model: Recognizer, clip: UInt8[Tensor, "frames 3 size size"]) -> Strip:
+def _lit(
+    strip: Strip,
+    names: tuple[str, ...],
+    model: Recognizer,
+    clip: UInt8[Tensor, "frames 3 size size"],
+    engine: EngineName,
+) -> Strip:
     """Return the strip with the heat of the answer and of the true class."""
     said = strip.top[0][0]
     asked = {"said": said} if strip.truth in (None, said) else {"said": said, "true": strip.truth}
-    seen, heats, lines = cover(model, clip), {}, []
+    seen, heats, lines = cover(model, clip, engine=engine), {}, []
     for what, name in asked.items():
         place = names.index(name)
         before, after = seen.probabilities(place)

@@ -1,5 +1,6 @@
 """The folder that a model lives in.
 
+saved         what a run folder says of itself, without torch
 run           load a run, and give it other classes
 folder        the files of a run: write, and read with their sizes checked
 metrics       metrics.jsonl

@@ -160,11 +160,6 @@ def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
     return _edited(run, rows, left, edit)
 
 
-def row_source(run: Run, entry: ClassEntry) -> str:
-    """Return where the row of a class came from, in words."""
-    return entry.get("row", run.head.row_source)
-
-
 # --- what there is to edit
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
@@ -112,13 +112,13 @@ def saved_split(folder: Path) -> dict[str, Any]:
     return split
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Fill a model from a safetensors file of exactly its keys and shapes.
+def load_weights(path: Path, model: nn.Module, wanted: Callable[[str], bool] = bool) -> None:
+    """Fill a model from the wanted keys of a safetensors file, which are exactly those of the model, as the shapes are.
 
     Raises:
         RunError: the file is missing, damaged, of another model, or holds NaN or inf.
     """
-    shapes = saved_shapes(path)
+    shapes = {key: shape for key, shape in saved_shapes(path).items() if wanted(key)}
     try:
         expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
         for key in sorted(set(shapes) | set(expected)):
@@ -127,7 +127,8 @@ def load_weights(path: Path, model: nn.Module) -> None:
                     f"{path}: {key!r} has shape {shapes.get(key, 'none')}, this model needs "
                     f"{expected.get(key, 'none')}: the file belongs to another model"
                 )
-        weights = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in shapes}
         for key, tensor in weights.items():
             # Minus infinity keeps a class from being named.
             if not (tensor < math.inf).all():

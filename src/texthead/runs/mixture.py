@@ -75,7 +75,8 @@ def forgetting(
     Raises: as `mixed`, and RunError if the run's text encoder is not kept.
     """
     other = run.with_classes(unseen.classes, names=clean_names(unseen.classes)).model.head
-    reading = replace(reading, cache=None)  # It holds features of one encoder.
+    # A cache holds features of one encoder, and an engine would be tried for each mix.
+    reading = replace(reading, cache=None, engine="eager" if reading.engine == "auto" else reading.engine)
     scores = []
     for mix in mixes:
         model = mixed(run, mix).model

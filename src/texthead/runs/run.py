@@ -14,21 +14,25 @@ report.html        the report
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import torch
+from torch import nn
+
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.encoders.encoder import Encoder, VisualSpec, build_visual
+from texthead.encoders.encoder import Encoder, LazyVisual, VisualSpec, as_visual, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.encoders.weights import sized_as
 from texthead.errors import DataError, RunError, TextheadError
 from texthead.evaluation.calibration import Calibration
+from texthead.features.engine import Kept, known_digest, note_digest, weights_digest
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.fingerprints import fingerprint
-from texthead.media.paths import address, resolved
-from texthead.media.shard import is_member, is_there
+from texthead.media.paths import resolved
+from texthead.media.shard import is_member
 from texthead.models.build import as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
@@ -44,6 +48,7 @@ from texthead.runs.folder import (
     saved_shapes,
     saved_split,
 )
+from texthead.runs.saved import check_run, is_run
 from texthead.text.prompts import class_prompts
 
 # What stands for the run's own folder in the source of an encoder that lies in it.
@@ -52,6 +57,11 @@ HERE = "{run}"
 ENCODER = "encoder"
 
 CALIBRATION = "calibration.json"
+
+WEIGHTS = "model.safetensors"
+
+# Parameters of an encoder whose graph is made in about a second.
+_SMALL = 16_000_000
 
 
 def begun_with(
@@ -81,17 +91,6 @@ def begun_with(
         elif (list(value) if isinstance(value, tuple) else value) != begun[key]:
             raise RunError(f"{folder}: was begun with {key} {begun[key]}, not {value}: leave {key} out to resume")
     return begun
-
-
-def is_run(path: str | Path) -> bool:
-    """Whether the path is a folder with a recipe.json."""
-    return (Path(path) / "recipe.json").is_file()
-
-
-def check_run_exists(path: str | Path) -> None:
-    """Raise RunError if a path that should be a run does not exist on this machine."""
-    if not is_there(path) and not address(path):
-        raise RunError(f"{path}: does not exist; check the path (`texthead train` makes runs)")
 
 
 class Edit(NamedTuple):
@@ -288,6 +287,61 @@ def _recipe_and_pixels(about: dict[str, Any], written_as: int, folder: Path) -> 
     return recipe, pixels
 
 
+def _model(
+    folder: Path, about: dict[str, Any], classes: dict[str, Any], spec: VisualSpec, pixels: Pixels
+) -> Recognizer:
+    """Return the model of a run, its encoder without a network where a graph of it is kept."""
+    weights = folder / WEIGHTS
+    shapes = saved_shapes(weights)
+    digest = known_digest(_files(folder))
+    if digest is not None and Kept.of(digest, pixels.size).graph.is_file():
+        visual = LazyVisual(spec, partial(_network, weights, spec), digest)
+    else:
+        with sized_as(shapes.values(), str(folder / "recipe.json")):
+            make_temporal(about["temporal"], build_visual(spec))
+        visual = build_visual(spec)
+    head = empty_head(about["head"], classes, spec.dim, shapes)
+    model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
+    if isinstance(visual, LazyVisual):
+        rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})
+        load_weights(weights, rest, lambda key: not key.startswith("visual."))
+    else:
+        load_weights(weights, model)
+    return model
+
+
+def _network(weights: Path, spec: VisualSpec) -> nn.Module:
+    """Return the network of a run's encoder with its weights."""
+    visual = build_visual(spec)
+    load_weights(weights, nn.ModuleDict({"visual": visual}), lambda key: key.startswith("visual."))
+    return visual.net
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files that an encoder is read from."""
+    return [folder / WEIGHTS, folder / "recipe.json"]
+
+
+def keep_graph(run: Run) -> None:
+    """Keep a graph of the encoder, if onnxruntime is faster here, so that the run loads without building its network.
+
+    Of a large encoder only one that is there already: it takes seconds to make.
+    """
+    model = run.model
+    if isinstance(model.visual, LazyVisual) or not model.sees_frames_apart or model.device.type != "cpu":
+        return
+    visual = as_visual(model.visual)
+    digest = weights_digest(visual)
+    kept = Kept.of(digest, run.pixels.size)
+    choice = kept.choice()
+    if choice is None and sum(weight.numel() for weight in visual.parameters()) <= _SMALL:
+        side = run.pixels.size
+        noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        choice = kept.make(visual, noise)
+    if choice is not None and choice["engine"] == "onnxruntime":
+        note_digest(_files(run.folder), digest)
+
+
 def load_run(folder: str | Path) -> Run:
     """The recogniser in a run folder, ready to predict. Neither a text encoder nor pretrained weights are needed.
 
@@ -296,9 +350,7 @@ def load_run(folder: str | Path) -> Run:
         EncoderError: its encoder is not known to the installed libraries.
     """
     folder = Path(folder)
-    check_run_exists(folder)
-    if not is_run(folder):
-        raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
+    check_run(folder)
     about, classes, split = read_json(folder / "recipe.json"), read_json(folder / "classes.json"), saved_split(folder)
     written_as = about.get("format")
     if written_as not in (FORMAT, *OLDER_FORMATS):
@@ -310,18 +362,12 @@ def load_run(folder: str | Path) -> Run:
         spec = VisualSpec.from_json(about["encoder"])
         # An imported run carries its encoder; it may have been moved.
         spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
-        shapes = saved_shapes(folder / "model.safetensors")
-        with sized_as(shapes.values(), str(folder / "recipe.json")):
-            make_temporal(about["temporal"], build_visual(spec))
-        head = empty_head(about["head"], classes, spec.dim, shapes)
-        visual = build_visual(spec)
-        model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
         recipe, pixels = _recipe_and_pixels(about, written_as, folder)
+        model = _model(folder, about, classes, spec, pixels)
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
         # Files that could not be read have no content to be known by.
         contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]
-        load_weights(folder / "model.safetensors", model)
-        check_edit_is_whole(folder, classes, split, head.weight)
+        check_edit_is_whole(folder, classes, split, as_head(model.head).weight)
     except TextheadError:
         raise
     except KeyError as error:

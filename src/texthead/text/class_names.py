@@ -9,6 +9,9 @@ from texthead.errors import DataError
 from texthead.files import read_text
 from texthead.text.label_files import read_labels
 
+# The answer where no class is sure enough.
+NONE = "none of these"
+
 # Where a run-together name is cut: "ApplyEye" after y, "BMXRiding" before Riding.
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 

@@ -10,6 +10,7 @@ from texthead.errors import RunError
 from texthead.features.cache import FeatureCache
 from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Progress
+from texthead.recipes import EngineName
 
 Shard = Literal["ddp", "fsdp"]
 
@@ -33,6 +34,7 @@ class Execution:
         checkpoint_every: steps between checkpoints, within epochs too; one epoch if None, but on features that are
             kept, where an epoch is short, a minute. The last step always writes one. A run can be resumed with another
             number of processes and another `shard`.
+        engine: what runs a frozen encoder, as `Reading` has it.
 
     Raises: RunError for a checkpoint_every below 1.
     """
@@ -42,6 +44,7 @@ class Execution:
     shard: Shard = "ddp"
     compiled: bool = False
     checkpoint_every: int | None = None
+    engine: EngineName = "eager"
 
     def __post_init__(self) -> None:
         if self.checkpoint_every is not None and self.checkpoint_every < 1:

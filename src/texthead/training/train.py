@@ -85,7 +85,12 @@ def train(
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
         pixels = pixels_for(recipe, as_visual(model.visual).spec)
-        reading = Reading(workers=execution.workers, cache=execution.cache if recipe.freeze_encoder else None)
+        frozen = recipe.freeze_encoder
+        reading = Reading(
+            execution.workers,
+            cache=execution.cache if frozen else None,
+            engine=execution.engine if frozen else "eager",
+        )
         if recipe.freeze_encoder:
             clips = feature_clips(model, train_set, recipe, pixels, reading)
         else:

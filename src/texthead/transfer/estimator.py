@@ -24,7 +24,7 @@ from texthead.models.head_rows import text_rows
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.recipes import Recipe
+from texthead.recipes import EngineName, Recipe
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
@@ -50,6 +50,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         size: side of the crop in pixels; the encoder's own if None.
         cache: the folder where frame features are kept; $TEXTHEAD_CACHE or the user's cache folder if None.
         workers: processes that decode.
+        engine: what runs the encoder, as `Reading` has it.
 
     Attributes:
         classes_: the labels, sorted; the order of columns.
@@ -73,6 +74,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         size: int | None = None,
         cache: str | Path | None = None,
         workers: int = 0,
+        engine: EngineName = "auto",
     ):
         self.method = method
         self.encoder = encoder
@@ -82,6 +84,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         self.size = size
         self.cache = cache
         self.workers = workers
+        self.engine: EngineName = engine
 
     def fit(self, X: Iterable[Any], y: Iterable[Any]) -> "TextHeadClassifier":
         """Itself, fitted to files and their labels."""
@@ -155,7 +158,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
                 Recognizer(encoder.visual, MeanPool(), nn.Identity()),
                 paths,
                 Protocol(self.frames, pixels, Views(origin="centre")),
-                Reading(workers=self.workers, cache=kept),
+                Reading(workers=self.workers, cache=kept, engine=self.engine),
             )
         finally:
             kept.close()

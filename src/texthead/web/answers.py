@@ -16,6 +16,7 @@ from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.saliency import cover
+from texthead.features.reading import Reading
 from texthead.media.open import open_media
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -23,6 +24,7 @@ from texthead.parallel.device import pick_device
 from texthead.prediction.events import Event, EventFinder, Hysteresis, Stretch, in_order
 from texthead.prediction.predict import Prediction, calibration_for, predict, protocol_of, zero_shot
 from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
+from texthead.recipes import EngineName
 from texthead.report.mistakes import FAINT, clip_of
 from texthead.runs.run import Run, load_run
 from texthead.text.class_names import clean_names
@@ -51,6 +53,7 @@ class ModelSource:
     template: str | tuple[str, ...] | None = None
     clean: bool = True
     device: str = "auto"
+    engine: EngineName = "auto"
 
 
 class About(NamedTuple):
@@ -154,7 +157,7 @@ class Answerer:
             TextheadError: the names cannot be classes.
         """
         model = self.model(question.names)
-        (found,) = predict(model, [question.path], top=TOP)
+        (found,) = predict(model, [question.path], reading=Reading(engine=self._source.engine), top=TOP)
         recognizer = model.model if isinstance(model, Run) else model
         prompts = getattr(recognizer.head, "prompts", None) or ()
         calibration, _ = calibration_for(model, protocol_of(model)[1])
@@ -177,7 +180,7 @@ class Answerer:
         names = protocol_of(model)[0].names
         finder, events, stretches = EventFinder(names, rule), [], []
         with open_timed(question.path) as video:
-            for stretch in scores_over_time(model, video, sliding=sliding):
+            for stretch in scores_over_time(model, video, sliding=sliding, engine=self._source.engine):
                 events += finder.add(stretch)
                 stretches.append(stretch)
         return _timed(in_order(events + finder.finish()), stretches, names, sliding, rule)
@@ -194,7 +197,7 @@ class Answerer:
         clip = clip_of(question.path, protocol)
         if length == 1 and isinstance(model.temporal, MeanPool):
             clip = clip[:1]  # The mean of a picture over and over is that of one, and covering one of many does little.
-        seen = cover(model, clip)
+        seen = cover(model, clip, engine=self._source.engine)
         if calibration is not None:
             seen = seen.at_temperature(calibration.temperature)
         place = int(seen.plain.argmax())

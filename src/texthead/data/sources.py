@@ -1,0 +1,22 @@
+"""Sources of labelled files by their names, without reading them."""
+
+from pathlib import Path
+
+from texthead.errors import DataError
+from texthead.media.paths import surely_missing
+
+HUB_PREFIX = "datasets:"
+
+
+def check_source(source: str | Path) -> None:
+    """Raise DataError if a source of labelled files is a path that does not exist."""
+    if not str(source).startswith(HUB_PREFIX) and surely_missing(source):
+        raise no_source(Path(source))
+
+
+def no_source(path: Path) -> DataError:
+    """Return the error of a path that is no source."""
+    if path.suffix.lower() == ".txt":
+        return DataError(f"{path}: no such list; check the path")
+    kinds = "class folders, a CSV with path,label, a list .txt, or datasets:FOLDER_OR_ID"
+    return DataError(f"{path}: no such file or folder; give {kinds}")

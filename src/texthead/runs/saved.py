@@ -1,0 +1,80 @@
+"""What a run folder says of itself, read without torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from texthead.errors import RunError
+from texthead.files import read_json
+from texthead.media.paths import address, surely_missing
+
+
+class SavedClasses(NamedTuple):
+    """What `classes.json` holds: an entry a class with label, name and prompt; and how an edited run was made."""
+
+    entries: list[dict[str, Any]]
+    edited: dict[str, Any] | None
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether the path is a folder with a recipe.json."""
+    return (Path(path) / "recipe.json").is_file()
+
+
+def is_exported(path: str | Path) -> bool:
+    """Return whether the path is a folder that `texthead export` wrote."""
+    return (Path(path) / "preprocessing.json").is_file()
+
+
+def check_run_exists(path: str | Path) -> None:
+    """Raise RunError if a path that should be a run does not exist on this machine."""
+    there = not surely_missing(path)
+    if there and not Path(path).exists() and not address(path):
+        from texthead.media.shard import is_there
+
+        there = is_there(path)
+    if not there:
+        raise RunError(f"{path}: does not exist; check the path (`texthead train` makes runs)")
+
+
+def check_run(folder: str | Path) -> None:
+    """Raise RunError if there is no run at a path."""
+    check_run_exists(folder)
+    if not is_run(folder):
+        raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
+
+
+def saved_classes(folder: Path) -> SavedClasses:
+    """Return the classes of a run, each with the source of its row.
+
+    Raises:
+        RunError: no run there, or one whose files are damaged.
+    """
+    check_run(folder)
+    head, classes = read_json(folder / "recipe.json").get("head"), read_json(folder / "classes.json")
+    entries, edited = classes.get("classes"), classes.get("edited")
+    if not isinstance(head, dict) or not isinstance(entries, list) or not isinstance(edited, dict | None):
+        raise RunError(f"{folder}: recipe.json or classes.json holds what no run has; restore both from one copy")
+    try:
+        rows = [
+            {**{key: entry[key] for key in ("label", "name", "prompt")}, **entry, "row": row_source(head, entry)}
+            for entry in entries
+        ]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{folder}: recipe.json or classes.json lacks {error}; restore both from one copy") from None
+    return SavedClasses(rows, edited)
+
+
+def row_source(head: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """Return where the row of a class came from, in words.
+
+    Args:
+        head: what the head's `config` says.
+        entry: what `classes.json` holds of the class.
+    """
+    if "row" in entry:
+        return entry["row"]
+    kind = head["kind"]
+    if head["type"] == "LinearHead" or kind == "cosine":
+        return "trained"
+    return f"{kind}, trained" if head["type"] == "TrainableHead" else kind

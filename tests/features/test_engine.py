@@ -1,0 +1,284 @@
+"""Engines: the same features from a graph, chosen by a trial, kept whole, and made again where they are damaged."""
+
+import json
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from texthead.data.protocol import Pixels
+from texthead.encoders.encoder import LazyVisual, Visual, VisualSpec, build_visual
+from texthead.encoders.load import load_encoder, spec_of
+from texthead.errors import RunError
+from texthead.features import engine as engines
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.engine import Engine, Kept, known_digest, note_digest, weights_digest
+from texthead.features.frames import frame_features
+from texthead.features.reading import Reading
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool, TokenConv
+
+MANY = 10_000
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "engines"
+
+
+@pytest.fixture(scope="module")
+def mini() -> Visual:
+    return load_encoder("mini").visual
+
+
+def frames(size: int, count: int = 8) -> torch.Tensor:
+    return torch.randint(256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def small_visual(net: nn.Module, dim: int = 4) -> Visual:
+    spec = VisualSpec(
+        "small", "timm:small", dim, 32, 0.9, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "relu", False, True
+    )
+    return Visual(net, spec).eval()
+
+
+def faster(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let a trial find an engine the faster one, whatever this machine does meanwhile."""
+    monkeypatch.setattr(engines, "_seconds", lambda tried, _: {each: 1.0 + (each != name) for each in tried})
+
+
+def one_minus_cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return 1 - float(torch.cosine_similarity(a.double(), b.double(), dim=-1).min())
+
+
+@pytest.mark.parametrize("size", [97, 128])
+def test_a_graph_of_mini_gives_the_same_features_for_any_number_of_frames(mini, size):
+    encode = Engine(mini, "onnxruntime")
+    with torch.inference_mode():
+        for count in (8, 1, 3):
+            x = frames(size, count)
+            assert one_minus_cosine(encode(x), mini(x)) < 1e-9
+    assert encode.name == "onnxruntime"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "timm:vit_tiny_patch16_224",
+        pytest.param("openclip:ViT-B-32", marks=pytest.mark.slow),
+        pytest.param("openclip:RN50", marks=pytest.mark.slow),
+        pytest.param("timm:eva02_tiny_patch14_224", marks=pytest.mark.slow),
+        pytest.param("timm:tf_efficientnetv2_b0", marks=pytest.mark.slow),
+    ],
+)
+def test_encoders_of_timm_and_open_clip_have_graphs(source):
+    visual = build_visual(spec_of(source)).eval()
+    encode, x = Engine(visual, "onnxruntime"), frames(visual.spec.size, 3)
+    with torch.inference_mode():
+        assert one_minus_cosine(encode(x), visual(x)) < 1e-9
+        assert one_minus_cosine(encode(x[:1]), visual(x[:1])) < 1e-9
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_few_frames_wait_for_no_trial_and_many_keep_what_it_found(mini, cache, monkeypatch):
+    faster(monkeypatch, "onnxruntime")
+    few = Engine(mini, "auto", 200)
+    with torch.inference_mode():
+        assert torch.equal(few(frames(64)), mini(frames(64)))
+    assert (few.name, list(cache.glob("*"))) == ("eager", [])
+    many = Engine(mini, "auto", MANY)
+    many(frames(64))
+    assert many.name == "onnxruntime"
+    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".onnx"]
+    # From now on it is taken for fewer frames too, but not for one clip, which does not pay for looking.
+    monkeypatch.setattr(engines, "_exported", lambda *_: pytest.fail("it is kept"))
+    for count, name in ((200, "onnxruntime"), (8, "eager")):
+        again = Engine(mini, "auto", count)
+        again(frames(64))
+        assert again.name == name
+
+
+def test_a_slower_or_inexact_graph_is_not_chosen(mini, cache, monkeypatch):
+    faster(monkeypatch, "eager")
+    slow = Engine(mini, "auto", MANY)
+    slow(frames(64))
+    assert slow.name == "eager"
+    monkeypatch.setattr(engines, "_gap", lambda *_: 1e-5)
+    faster(monkeypatch, "onnxruntime")
+    wrong = Engine(mini, "auto", MANY)
+    wrong(frames(72))
+    assert wrong.name == "eager"
+    with pytest.raises(RunError, match="cannot run it"):
+        Engine(mini, "onnxruntime")(frames(72))
+
+
+@pytest.mark.parametrize("damage", ["cut graph", "other graph", "cut choice", "no choice", "no graph"])
+def test_what_is_damaged_or_foreign_is_made_again(mini, cache, damage, monkeypatch):
+    faster(monkeypatch, "onnxruntime")
+    Engine(mini, "auto", MANY)(frames(64))
+    graph, choice = next(cache.glob("*.onnx")), next(cache.glob("*.json"))
+    before = graph.read_bytes()
+    if damage == "cut graph":
+        graph.write_bytes(before[:1000])
+    elif damage == "other graph":
+        graph.write_bytes(before[:-1] + b"x")
+    elif damage == "cut choice":
+        choice.write_text('{"engine": "onnx')
+    else:
+        (choice if damage == "no choice" else graph).unlink()
+    again = Engine(mini, "auto", MANY)
+    with torch.inference_mode():
+        assert one_minus_cosine(again(frames(64)), mini(frames(64))) < 1e-9
+    assert again.name == "onnxruntime"
+    assert json.loads(choice.read_text())["engine"] == "onnxruntime"
+
+
+def test_a_graph_that_takes_weights_from_other_files_is_not_opened(tmp_path):
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.ones(4, np.float32).tobytes())
+    weight = numpy_helper.from_array(np.ones(4, np.float32), "w")
+    onnx.external_data_helper.set_external_data(weight, str(secret))
+    weight.ClearField("raw_data")
+    value = helper.make_tensor_value_info("features", TensorProto.FLOAT, [4])
+    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["features"])], "g", [], [value], [weight])
+    assert engines._opened(helper.make_model(graph).SerializeToString()) is None
+
+
+def test_other_weights_sizes_and_versions_have_graphs_of_their_own(mini, monkeypatch):
+    own = Kept.of(weights_digest(mini), 64)
+    assert own == Kept.of(weights_digest(mini), 64)
+    assert own != Kept.of(weights_digest(mini), 65)
+    other = small_visual(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)))
+    assert own != Kept.of(weights_digest(other), 64)
+    monkeypatch.setattr(engines, "_version", lambda _: "0.0")
+    assert own != Kept.of(weights_digest(mini), 64)
+
+
+class Odd(nn.Module):
+    """An operation that ONNX does not have."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.svdvals(x.flatten(1).unflatten(1, (4, -1)))
+
+
+def test_what_onnx_cannot_express_runs_as_torch_runs_it_without_noise(capfd, cache):
+    visual = small_visual(Odd())
+    encode = Engine(visual, "auto", MANY)
+    with torch.inference_mode():
+        assert torch.equal(encode(frames(32)), visual(frames(32)))
+    assert (encode.name, *capfd.readouterr()) == ("eager", "", "")
+    assert json.loads(next(cache.glob("*.json")).read_text())["engine"] == "eager"
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_without_the_packages_torch_runs_it(mini, cache, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    encode = Engine(mini, "auto", MANY)
+    with torch.inference_mode():
+        assert torch.equal(encode(frames(64)), mini(frames(64)))
+    assert (encode.name, list(cache.glob("*"))) == ("eager", [])
+    with pytest.raises(RunError, match="not installed"):
+        Engine(mini, "onnxruntime")(frames(64))
+
+
+def test_bf16_is_another_feature_with_a_cache_of_its_own(mini, tmp_path, monkeypatch):
+    encode = Engine(mini, "bf16")
+    with torch.inference_mode():
+        gap = one_minus_cosine(encode(frames(64)), mini(frames(64)))
+    assert 1e-6 < gap < 1e-2
+    assert encode.worst == pytest.approx(1 - gap)
+    cache = FeatureCache(encoder_key(mini, Pixels(64, 64, "bicubic")), tmp_path)
+    assert cache.of_inexact("bf16").path != cache.path
+    monkeypatch.setattr(engines, "LEAST_COSINE", 1.1)
+    with pytest.raises(RunError, match="bf16"):
+        Engine(mini, "bf16")(frames(64))
+
+
+def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):
+    from made import write_image
+
+    path = write_image(tmp_path / "a.png", "red")
+    pixels = Pixels(64, 64, "bicubic")
+    cache = FeatureCache(encoder_key(mini, pixels), tmp_path)
+
+    def feature(engine):
+        (found,) = frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=cache, engine=engine))
+        return found.features
+
+    exact = feature("eager")
+    assert torch.equal(feature("onnxruntime"), exact)
+    assert not torch.equal(feature("bf16"), exact)
+
+
+def test_a_gpu_is_not_a_cpu(mini):
+    with pytest.raises(RunError, match="GPU"):
+        Engine(mini, "compiled")(frames(64))
+
+
+def test_modules_that_are_no_visual_run_as_they_are():
+    class Means(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.float().mean((2, 3))
+
+    encode = Engine(Means(), "auto", MANY)
+    assert torch.equal(encode(frames(8)), Means()(frames(8)))
+    assert encode.name == "eager"
+
+
+def test_a_temporal_module_inside_the_encoder_runs_without_engine(mini, tmp_path):
+    from made import write_image
+    from texthead.data.protocol import Protocol
+    from texthead.features.views import item_features
+
+    visual = build_visual(spec_of("timm:vit_tiny_patch16_224"))
+    model = Recognizer(visual, TokenConv(visual), FrozenHead(torch.eye(2, 192), names=("a", "b"), kind="x"))
+    path, protocol = write_image(tmp_path / "a.png", "red"), Protocol(2, Pixels(224, 224, "bicubic"))
+    (pinned,), (eager,) = (item_features(model, [path], protocol, Reading(engine=e)) for e in ("onnxruntime", "eager"))
+    assert torch.equal(pinned, eager)
+
+
+# --- networks that are built late
+
+
+def test_a_lazy_visual_is_built_when_something_needs_it_and_not_before():
+    built = []
+
+    def build() -> nn.Module:
+        built.append(True)
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+
+    visual = LazyVisual(small_visual(nn.Identity()).spec, build, "digest")
+    model = Recognizer(visual, MeanPool(), FrozenHead(torch.eye(3, 4), names=("a", "b", "c"), kind="x"))
+    model.eval().to("cpu").double()
+    assert model.device.type == "cpu"
+    assert (built, visual.digest) == ([], "digest")
+    assert visual(frames(8)).dtype == torch.float64
+    assert not visual.net.training
+    assert (built, visual.digest) == ([True], None)
+    assert {"net.1.weight", "net.1.bias"} == set(visual.state_dict())
+    for reach in (
+        lambda v: v.state_dict(),
+        lambda v: list(v.parameters()),
+        lambda v: v.net,
+        lambda v: v.train()(frames(8)),
+    ):
+        other = LazyVisual(visual.spec, build, "digest")
+        reach(other)
+        assert other.digest is None
+
+
+def test_a_digest_is_known_while_the_files_stay_as_they_are(tmp_path):
+    file = tmp_path / "model.safetensors"
+    assert known_digest([file]) is None
+    file.write_bytes(b"weights")
+    note_digest([file], "digest")
+    assert known_digest([file]) == "digest"
+    file.write_bytes(b"Weights")
+    assert known_digest([file]) is None
