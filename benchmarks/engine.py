@@ -1,0 +1,102 @@
+"""Engines: how many frames a CPU-second each way of running a frozen encoder takes.
+
+    python -m benchmarks engine [--rounds 5]
+
+`mini` with its own weights at 128 and 224 pixels, a ViT-B/32 of open_clip and one of timm with random weights: torch as
+it is, torch with its batch norms folded into convolutions, onnxruntime, and bfloat16, eight frames at a time. A ratio
+above 1 is faster than torch as it is. What the trial of `--engine auto` costs once stands beside.
+"""
+
+import copy
+import os
+import tempfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+import texthead as th
+from benchmarks.rounds import interleaved, now, parser, ratios, since, spread, table, timed
+from texthead.encoders.encoder import Visual, build_visual
+from texthead.encoders.load import spec_of
+from texthead.features.engine import Engine, Kept, weights_digest
+
+FRAMES = 8
+
+CASES = (("mini", 128), ("mini", 224), ("openclip:ViT-B-32", 224), ("timm:vit_base_patch32_224", 224))
+
+
+def visual_of(source: str) -> Visual:
+    """Return an encoder: `mini` as it is published, others with random weights."""
+    if source == "mini":
+        return th.load_encoder(source).visual.eval()
+    torch.manual_seed(0)
+    return build_visual(spec_of(source)).eval()
+
+
+def folded(visual: Visual) -> Visual | None:
+    """Return a copy whose batch norms are part of the convolutions before them; None where there are none."""
+    made = copy.deepcopy(visual)
+    count = 0
+    for module in list(made.modules()):
+        children = list(module.named_children())
+        for (name, conv), (behind, norm) in pairwise(children):
+            if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+                continue
+            setattr(module, name, fuse_conv_bn_eval(conv, norm))
+            # timm's norms hold the activation too.
+            rest = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part is not None]
+            setattr(module, behind, nn.Sequential(*rest))
+            count += 1
+    return made if count else None
+
+
+def measure(source: str, size: int, rounds: int) -> list[list[str]]:
+    """Return the rows of an encoder at a size."""
+    visual = visual_of(source)
+    frames = torch.randint(0, 256, (FRAMES, 3, size, size), dtype=torch.uint8)
+    begun = now()
+    found = Kept.of(weights_digest(visual), size).make(visual, frames)
+    trial = since(begun).cpu
+    engines: dict[str, Callable[[Tensor], Tensor]] = {"eager": visual}
+    fused = folded(visual)
+    if fused is not None:
+        engines["folded"] = fused
+    engines |= {"onnxruntime": Engine(visual, "onnxruntime"), "bf16": Engine(visual, "bf16")}
+    with torch.inference_mode():
+        ways = {name: timed(lambda encode=encode: encode(frames), per=FRAMES) for name, encode in engines.items()}
+        costs = interleaved(ways, rounds)
+        gaps = {
+            name: 1 - torch.cosine_similarity(encode(frames), visual(frames)).min() for name, encode in engines.items()
+        }
+    return [
+        [
+            f"`{source}`, {size}",
+            name,
+            spread([1 / cost.cpu for cost in costs[name]], 0),
+            spread(ratios(costs, "eager", name)),
+            f"{max(0.0, float(gaps[name])):.0e}",
+            f"{trial:.1f}" if found and name == found["engine"] else "-",
+        ]
+        for name in engines
+    ]
+
+
+def main() -> None:
+    """Print the table."""
+    chosen = parser(__doc__).parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bridge = os.environ.get("TEXTHEAD_CACHE")
+        os.environ["TEXTHEAD_CACHE"] = str(Path(folder))
+        rows = [row for source, size in CASES for row in measure(source, size, chosen.rounds)]
+        if bridge is not None:
+            os.environ["TEXTHEAD_CACHE"] = bridge
+    head = ["encoder, pixels", "engine", "frames a CPU-second", "times eager", "1 - cosine", "chosen: trial, CPU-s"]
+    print(f"## Engines\n\n{torch.get_num_threads()} threads, {FRAMES} frames at a time.\n\n{table(head, rows)}")
+
+
+if __name__ == "__main__":
+    main()
