@@ -187,6 +187,14 @@ def check_header(path: Path, header: bytes, name: str, size: int) -> None:
     Raises:
         MediaError: it is cut short, or says something else.
     """
+    # As `prepare` writes headers; `TarInfo`, which knows all that there are, takes a hundredth of the time of a clip.
+    if len(header) == BLOCK and (header[:100], header[124:136], header[156:157], header[345:500]) == (
+        name.encode().ljust(100, b"\0"),
+        b"%011o\0" % size,
+        tarfile.REGTYPE,
+        bytes(155),
+    ):
+        return
     try:
         found = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
