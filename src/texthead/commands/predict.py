@@ -3,12 +3,12 @@
 import csv
 import json
 import os
-import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from texthead.commands.model import ModelOptions
 from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions
@@ -78,11 +78,10 @@ class Predict:
     many: ManyFiles = ManyFiles()
 
     def __call__(self) -> None:
-        from texthead.commands.console import bar, notes
+        from texthead.commands.console import bar, notes, results
         from texthead.commands.model import noted_calibration
         from texthead.features.reading import Reading
-        from texthead.prediction.predict import predict as predict_files
-        from texthead.prediction.predict import protocol_of, zero_shot_line
+        from texthead.prediction.predict import predictions, protocol_of, zero_shot_line
 
         run_folder, inputs = _run_and_inputs(self)
         if self.top < 1:
@@ -98,18 +97,24 @@ class Predict:
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
         workers = self.files.workers if others or _are_many(self.inputs) else 0
         reading = Reading(workers=workers, skip_unreadable=self.files.skip_unreadable)
-        with bar("predict", "files") as progress:
-            found = predict_files(
-                model,
-                inputs,
-                protocol,
-                reading,
-                top=self.top,
-                sets=self.sets,
-                unlabelled=others,
-                progress=progress,
-            )
-        _print_predictions(found, calibration, self)
+        # In a file, not in memory, until all are there: a file that cannot be read is an error before any is printed.
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as kept:
+            with bar("predict", "files") as progress:
+                found = predictions(
+                    model,
+                    inputs,
+                    protocol,
+                    reading,
+                    top=self.top,
+                    sets=self.sets,
+                    unlabelled=others,
+                    progress=progress,
+                )
+                _write_predictions(found, kept, calibration, self)
+            kept.seek(0)
+            show = print if self.printed.json or self.printed.csv else results().print
+            for line in kept:
+                show(line.removesuffix("\n"))
         if note:
             notes().print(note)
 
@@ -258,27 +263,32 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     return found
 
 
-def _print_predictions(found: "Sequence[Prediction]", calibration: "Calibration | None", command: Predict) -> None:
-    from texthead.commands.console import results
+def _write_predictions(
+    found: "Iterable[Prediction]", file: TextIO, calibration: "Calibration | None", command: Predict
+) -> None:
+    """Write each prediction as it comes, in the form that is asked for."""
     from texthead.evaluation.calibration import NONE
     from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 
     if command.printed.json:
-        print(json.dumps([json_entry(each, calibration) for each in found], indent=1, ensure_ascii=False))
+        entries = (json.dumps([json_entry(each, calibration)], indent=1, ensure_ascii=False) for each in found)
+        # Without the brackets of its own list.
+        file.writelines(f"{',' if number else '['}{entry[1:-2]}" for number, entry in enumerate(entries))
+        file.write("\n]\n")
         return
     if command.printed.csv:
         columns = csv_columns(calibration, sets=command.sets)
-        writer = csv.writer(sys.stdout)
+        writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(csv_rows(found, columns))
         return
-    show = results()
     for p in found:
-        show.print(f"{p.path}")
+        lines = [f"{p.path}"]
         for rank, (n, v) in enumerate(p.top):
             named = f"{100 * v:5.1f} %  {n}"
-            show.print(f"  {named}" if p.known or rank else f"  {NONE} (best: {named.lstrip()})")
+            lines.append(f"  {named}" if p.known or rank else f"  {NONE} (best: {named.lstrip()})")
         if p.set_size is not None:
-            show.print(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
+            lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
         if p.error:
-            show.print(f"  not read: {p.error}")
+            lines.append(f"  not read: {p.error}")
+        file.writelines(f"{line}\n" for line in lines)

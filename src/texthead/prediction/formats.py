@@ -1,6 +1,6 @@
 """Predictions as JSON and CSV."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from texthead.evaluation.calibration import NONE, Calibration
@@ -33,7 +33,7 @@ def csv_columns(calibration: Calibration | None, *, sets: bool) -> tuple[str, ..
     return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()))
 
 
-def csv_rows(predictions: Sequence[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
+def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
     """Yield the rows of a table with the columns: one per name, or one with why the file could not be read.
 
     The answer stands beside the best name: that name, or "none of these".
