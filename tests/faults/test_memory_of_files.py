@@ -49,7 +49,7 @@ def test_a_file_takes_at_most_200_bytes(what: str, tmp_path: Path, capsys: pytes
     names = [f"kind {number}" for number in range(3)]
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=names))
     protocol, sizes = Protocol(1, PIXELS), {}
-    for count in (3, FEW, MANY):  # The first call fills caches.
+    for count in (1000, FEW, MANY):  # The first call fills caches.
         folder = folder_of(tmp_path, count)
         if what == "predictions":
             sizes[count] = peak(lambda folder=folder: deque(predictions(model, [folder], protocol), maxlen=0))
