@@ -93,7 +93,7 @@ def write_indices(root: Path, count: int, clips: int = CLIPS) -> list[Path]:
     paths, listed = [], []
     for shard, start in enumerate(range(0, count, clips)):
         tar = root / f"shard-{shard:06d}.tar"
-        rows = [row(number, 512 + (number - start) * 300_032) for number in range(start, min(count, start + clips))]
+        rows = [row(number, 4096 + (number - start) * 300_032) for number in range(start, min(count, start + clips))]
         write_json(tar.with_suffix(".json"), {"clips": rows})
         listed.append({"url": tar.name})
         paths += [tar / f"{clip['key']}.avi" for clip in rows]
@@ -104,7 +104,7 @@ def write_indices(root: Path, count: int, clips: int = CLIPS) -> list[Path]:
 
 def row(number: int, offset: int) -> dict:
     """What a shard's index says of a clip."""
-    place = {"key": f"{number:09d}", "suffix": ".avi", "offset": offset, "size": 271_000}
+    place = {"key": f"{number:09d}", "suffix": ".avi", "offset": offset, "size": 271_000, "table": 2900}
     digests = {"sha256": f"{number:064x}", "print": f"{number:032x}"}
     about = {"label": f"class {number % CLASSES}", "split": "train", "group": None, "extra": []}
     return {**place, **digests, "order": number, **about, "source": f"/data/kinetics/{name(number)}"}

@@ -11,7 +11,7 @@ frames is listed, eight are decoded, each whole frame is resized to a short side
 crop of 224 is taken, and normalised floats are made. Its lists of Kinetics-400 name frames of a short side of 320, so
 that it is measured on these too (the same pictures enlarged, which are easier to decode than true ones); of a short
 side of 256 the resize changes nothing. Beside it stands the chain out of shards, of which `texthead train` makes floats
-on the device, so that there is a row without and one with them.
+on the device, so that there is a row without and one with them; and out of shards with `--short-side 224`.
 """
 
 import importlib
@@ -33,6 +33,7 @@ from benchmarks.rounds import Costs, interleaved, judged, parser, peak_mb, ratio
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.sampling import random_in_segment
 from texthead.data.transforms import augment
+from texthead.media.jpeg import decode_jpeg, jpeg_size
 from texthead.media.open import open_media
 
 FRAMES = 8
@@ -40,7 +41,10 @@ GOPS = (12, 250)
 SHORT_SIDES = (videos.HEIGHT, 320)
 PACKETS, DECORD, TORCHCODEC, BOUND = "texthead, packet reader", "decord", "torchcodec", "bound: ffmpeg -f null"
 SHARDS, JPEGS = "texthead, prepared shards", "JPEG folders, bare"
+SAME_DECODER = "JPEG folders, bare, by the decoder of shards"
 CHAIN, PUBLISHED = "shards, whole chain", "JPEG folders, the published whole chain"
+SMALLER = ShardOptions(short_side=224)
+SMALL_CHAIN = f"shards of --short-side {SMALLER.short_side} --quality {SMALLER.quality}, whole chain"
 ABOUT = """## Reading clips
 
 One thread; {frames} frames out of videos of {seconds} s. A GOP is the distance of key frames; the bound decodes every
@@ -105,6 +109,16 @@ def jpeg_frames(folder: Path, wanted: Wanted) -> object:
     return np.stack([np.asarray(Image.open(folder / f"img_{index + 1:05d}.jpg")) for index in wanted])
 
 
+def decoded_frames(folder: Path, wanted: Wanted) -> object:
+    """JPEG files of a folder, names known, by the decoder that reads frames of shards."""
+    found = []
+    for index in wanted:
+        data = (folder / f"img_{index + 1:05d}.jpg").read_bytes()
+        found.append(np.empty((*jpeg_size(data), 3), np.uint8))
+        decode_jpeg(data, found[-1])
+    return np.stack(found)
+
+
 def published_chain(folder: Path, wanted: Wanted, rng: np.random.Generator) -> torch.Tensor:
     """A training clip out of JPEG files, in the published code's manner: list, decode, transform."""
     names = sorted(path.name for path in folder.iterdir())
@@ -153,14 +167,17 @@ class Files(NamedTuple):
     videos: dict[int, list[Path]]
     folders: dict[int, list[Path]]
     shards: list[Path]
+    smaller: list[Path]
 
     @staticmethod
     def of(folder: Path) -> "Files":
         """What `make` has put into the folder."""
         originals = {gop: sorted((folder / f"gop-{gop}").glob("*.mp4")) for gop in GOPS}
-        stored = [item.path for item in th.read_dataset(folder / "shards").items]
+        shards, smaller = (
+            [item.path for item in th.read_dataset(folder / name).items] for name in ("shards", "smaller")
+        )
         folders = {short: sorted((folder / f"frames-{short}").iterdir()) for short in SHORT_SIDES}
-        return Files(originals, folders, stored)
+        return Files(originals, folders, shards, smaller)
 
     def kilobytes(self) -> str:
         """The size of a clip in each form."""
@@ -168,8 +185,21 @@ class Files(NamedTuple):
         for short, folders in self.folders.items():
             totals[f"as JPEG files of a short side of {short}"] = [path for each in folders for path in each.iterdir()]
         totals["in shards"] = sorted({path.parent for path in self.shards})
+        totals[f"in those of a short side of {SMALLER.short_side}"] = sorted({path.parent for path in self.smaller})
         each = {form: sum(path.stat().st_size for path in paths) / len(self.shards) for form, paths in totals.items()}
         return ", ".join(f"{size / 1e3:.0f} kB {form}" for form, size in each.items())
+
+    def kilobytes_read(self) -> str:
+        """The bytes that a clip of shards takes from the disk for so many of its frames."""
+        kept = ShardOptions().frames
+        read = {}
+        for count in (1, FRAMES, kept):
+            before = read_so_far()
+            for path in self.shards:
+                texthead_frames(path, range(0, kept, kept // count))
+            read[count] = (read_so_far() - before) / len(self.shards)
+        each = ", ".join(f"{count} of {size / 1e3:.0f} kB" for count, size in read.items())
+        return f"read of a clip in shards for so many of its {kept} frames: {each}"
 
 
 def make(folder: Path, clips: Sequence[videos.Frames]) -> None:
@@ -183,7 +213,9 @@ def make(folder: Path, clips: Sequence[videos.Frames]) -> None:
         for short in SHORT_SIDES:
             videos.write_frames(folder / f"frames-{short}" / f"{number:03d}", decoded, short)
     paths = sorted((folder / f"gop-{GOPS[0]}").glob("*.mp4"))
-    prepare(th.Dataset(tuple(th.Item(path, "thing") for path in paths), "made"), folder / "shards", ShardOptions())
+    dataset = th.Dataset(tuple(th.Item(path, "thing") for path in paths), "made")
+    for name, options in (("shards", ShardOptions()), ("smaller", SMALLER)):
+        prepare(dataset, folder / name, options)
 
 
 def ways(files: Files, length: int) -> dict[str, Callable[[], object] | str]:
@@ -202,12 +234,19 @@ def ways(files: Files, length: int) -> dict[str, Callable[[], object] | str]:
         except ImportError as error:
             found[f"{BOUND}, GOP {gop}"] = str(error)
     found[SHARDS] = partial(_each, texthead_frames, files.shards, places)
-    found[JPEGS] = partial(_each, jpeg_frames, files.folders[videos.HEIGHT], wanted)
+    for title, read in ((JPEGS, jpeg_frames), (SAME_DECODER, decoded_frames)):
+        found[title] = partial(_each, read, files.folders[videos.HEIGHT], wanted)
     for title, floats in ((CHAIN, False), (f"{CHAIN}, normalised floats", True)):
         found[title] = partial(_each, partial(shards_chain, rng=rng, floats=floats), files.shards, places)
+    found[SMALL_CHAIN] = partial(_each, partial(shards_chain, rng=rng, floats=False), files.smaller, places)
     for short, folders in files.folders.items():
         found[f"{PUBLISHED}, short side {short}"] = partial(_each, partial(published_chain, rng=rng), folders, wanted)
     return found
+
+
+def read_so_far() -> int:
+    """The bytes that this process has read from files, through the page cache too."""
+    return int(Path("/proc/self/io").read_text().partition("rchar:")[2].split()[0])
 
 
 def _each(read: Read, paths: Sequence[Path], wanted: Sequence[Wanted]) -> None:
@@ -229,7 +268,7 @@ def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int, *, memory
     rows = [_row(title, costs, peaks) for title in sorted(runs, key=lambda title: min(c.cpu for c in costs[title]))]
     rows += [[title, f"not there: {reason}", "-", "-"] for title, reason in all_ways.items() if isinstance(reason, str)]
     headers = [f"way of reading {FRAMES} frames", "clips a CPU-second", "clips a second", "MB above imports"]
-    told = f"{len(clips)} clips: {files.kilobytes()}."
+    told = f"{len(clips)} clips: {files.kilobytes()}; {files.kilobytes_read()}."
     return (
         f"{told}\n\n{table(headers, rows)}\n\n{table(['ratio of clips a CPU-second', '', 'target'], compared(costs))}"
     )
@@ -252,7 +291,9 @@ def compared(costs: Costs) -> list[list[str]]:
         (SHARDS, f"{PACKETS}, GOP {GOPS[1]}", 10),
         *((CHAIN, f"{PUBLISHED}, short side {short}", 3) for short in SHORT_SIDES),
         *((f"{CHAIN}, normalised floats", f"{PUBLISHED}, short side {short}", None) for short in SHORT_SIDES),
-        (SHARDS, JPEGS, None),
+        (SMALL_CHAIN, f"{PUBLISHED}, short side {videos.HEIGHT}", 3),
+        (SHARDS, JPEGS, 1.3),
+        (SHARDS, SAME_DECODER, 1),
     ]
     for gop in GOPS:
         pairs.append((f"{PACKETS}, GOP {gop}", f"{DECORD}, GOP {gop}", 1.3))

@@ -2,6 +2,8 @@
 
 import ctypes
 import functools
+import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -10,6 +12,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +33,7 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, VisualSpec, build_visual
 from texthead.errors import TextheadError
 from texthead.evaluation.calibration import Calibration, Threshold
+from texthead.media.stored_clip import frame_table
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -397,3 +401,33 @@ def drawn_scores(items: int, classes: int = 6, heat: float = 1.0, seed: int = 0)
     scores = 3 * torch.randn(items, classes, generator=generator)
     targets = torch.multinomial((scores / heat).softmax(-1), 1, generator=generator)[:, 0]
     return scores, targets
+
+
+def stored(clip: Path) -> tuple[bytes, list[bytes]]:
+    """Return the table of frames of a clip in a shard, and the JPEGs that it lists."""
+    with tarfile.open(clip.parent) as archive:
+        table, data = (archive.extractfile(name).read() for name in (f"{clip.stem}.frames.json", clip.name))  # pyright: ignore
+    return table, [data[offset : offset + size] for offset, size, _ in json.loads(table)["frames"]]
+
+
+def put_stored(clip: Path, given: bytes | Sequence[bytes]) -> None:
+    """Give a clip in a shard another table or other JPEGs, of which the shard's index says that they are right."""
+    with tarfile.open(clip.parent) as archive:
+        files = {name: archive.extractfile(name).read() for name in archive.getnames()}  # pyright: ignore
+    data = files[clip.name] if isinstance(given, bytes) else b"".join(given)
+    table = given if isinstance(given, bytes) else frame_table(data, given, ())
+    files |= {f"{clip.stem}.frames.json": table, clip.name: data}
+    places = {}
+    with tarfile.open(clip.parent, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            places[name] = archive.offset + tarfile.BLOCKSIZE
+            archive.addfile(entry, io.BytesIO(content))
+    listing = clip.parent.with_suffix(".json")
+    index = json.loads(listing.read_text())
+    for each in index["clips"]:
+        each["offset"] = places[each["key"] + each["suffix"]]
+        if each["key"] == clip.stem:
+            each.update(size=len(data), table=len(table), sha256=hashlib.sha256(table).hexdigest())
+    listing.write_text(json.dumps(index))

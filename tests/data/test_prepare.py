@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -15,11 +16,26 @@ from pathlib import Path
 
 import av
 import fsspec
+import numpy as np
 import PIL.Image
 import pytest
 import torch
 
-from made import COLOURS, PIXELS, SMALL, SPEC, noise, tiny_visual, write_broken, write_frames, write_image, write_video
+from made import (
+    COLOURS,
+    PIXELS,
+    SMALL,
+    SPEC,
+    noise,
+    pictures,
+    put_stored,
+    stored,
+    tiny_visual,
+    write_broken,
+    write_frames,
+    write_image,
+    write_video,
+)
 from messages import prints, refuses
 from texthead.data import prepare as shards
 from texthead.data.clips import TrainClips, ViewClips
@@ -33,12 +49,13 @@ from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError, RunError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.files import locked
+from texthead.media import jpeg, stored_clip
 from texthead.media import shard as shard_files
 from texthead.media.find import find_media
 from texthead.media.fingerprints import fingerprint
 from texthead.media.open import check, open_media
 from texthead.media.paths import address
-from texthead.media.shard import is_member, is_there, member, read_member
+from texthead.media.shard import is_member, is_there, member, padded, read_member
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -77,6 +94,11 @@ def copy(ready: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(ready, tmp_path / "copy"))
 
 
+def listed(path: Path) -> list[tuple[int, int, str]]:
+    """The offset, size and digest of each frame of a clip, by its table."""
+    return json.loads(stored(path)[0])["frames"]
+
+
 def decode(path: Path) -> torch.Tensor:
     with open_media(path) as media:
         return media.frames_at(range(media.num_frames))
@@ -111,12 +133,16 @@ def test_clips_hold_evenly_placed_frames_of_their_source(source: Dataset, ready:
 
 def test_every_frame_is_a_key_frame_and_an_image_is_a_plain_jpeg(ready: Path) -> None:
     items = read_dataset(ready).items
-    with av.open(io.BytesIO(read_member(items[1].path))) as container:
+    with tarfile.open(items[1].path.parent) as archive:
+        clip = archive.extractfile(items[1].path.name)
+        assert clip is not None
+        video = clip.read()
+    with av.open(io.BytesIO(video)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
         assert container.streams.video[0].codec_context.name == "mjpeg"
     assert [packet.is_keyframe for packet in packets] == [True] * 32
     assert items[8].path.suffix == ".jpg"
-    with PIL.Image.open(io.BytesIO(read_member(items[8].path))) as picture:
+    with PIL.Image.open(io.BytesIO(read_member(items[8].path, member(items[8].path)))) as picture:
         assert (picture.format, picture.size) == ("JPEG", (48, 48))
 
 
@@ -125,9 +151,11 @@ def test_any_tar_reads_clips_beside_what_is_known_of_them(source: Dataset, ready
     for tar in sorted(ready.glob("*.tar")):
         with tarfile.open(tar) as archive:
             names = archive.getnames()
+            listed = json.loads(tar.with_suffix(".json").read_text())["clips"]
+            ends = {".jpg": (".json", ".jpg"), ".avi": (".json", ".frames.json", ".avi")}
             # A sample's files are neighbours.
-            assert names[0::2] == [re.sub(r"\..*", ".json", name) for name in names[1::2]]
-            for name in names[0::2]:
+            assert names == [clip["key"] + end for clip in listed for end in ends[clip["suffix"]]]
+            for name in (f"{clip['key']}.json" for clip in listed):
                 about = json.loads(archive.extractfile(name).read())  # pyright: ignore[reportOptionalMemberAccess]
                 seen[about["order"]] = about
     assert [*seen] != sorted(seen), "classes are mixed over shards"
@@ -157,10 +185,10 @@ def test_a_better_quality_is_nearer_and_larger(source: Dataset, tmp_path: Path) 
     whole = decode(source.items[0].path)
     sizes, errors = [], []
     for quality in (30, 80, 95):
-        suffix, data, _ = shards.encoded(source.items[0].path, Options(quality=quality))
-        (tmp_path / f"a{suffix}").write_bytes(data)
-        sizes.append(len(data))
-        errors.append(float((decode(tmp_path / f"a{suffix}").float() - whole.float()).abs().mean()))
+        clip = shards.encoded(source.items[0].path, Options(quality=quality))
+        (tmp_path / f"a{clip.suffix}").write_bytes(clip.data)
+        sizes.append(len(clip.data))
+        errors.append(float((decode(tmp_path / f"a{clip.suffix}").float() - whole.float()).abs().mean()))
     assert sizes == sorted(set(sizes))
     assert errors == sorted(set(errors), reverse=True)
 
@@ -283,7 +311,8 @@ def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatc
     done = prepare(data, tmp_path / "s", skip_unreadable=True)
     assert [Path(entry.path).name for entry in done.unreadable] == ["b.mp4"]
     (item,) = read_dataset(tmp_path / "s").items
-    assert len(read_member(item.path)) == small
+    assert member(item.path).size == small
+    assert check(item.path) == 2
 
 
 # ---- what reads them
@@ -327,21 +356,183 @@ def test_predict_names_all_clips(ready: Path) -> None:
         find_media([ready / "shard-000000.tar" / "000000099.avi"])
 
 
+# ---- frame by frame
+
+
+def test_any_frames_in_any_order(ready: Path) -> None:
+    path = read_dataset(ready).items[1].path
+    whole = decode(path)
+    with open_media(path) as media:
+        for indices in ([0], [31], [5, 6, 7], [30, 2, 2, 11], range(32)):
+            frames = media.frames_at(indices)
+            assert torch.equal(frames, whole[list(indices)])
+            assert frames.is_contiguous(memory_format=torch.channels_last)
+        assert {index: picture.shape for index, picture in media.pictures({4, 9})} == {4: (48, 48, 3), 9: (48, 48, 3)}
+        for indices in ([], [-1], [32]):
+            with pytest.raises(DataError):
+                media.frames_at(indices)
+
+
+def test_frames_are_those_of_pillow_with_simplejpeg_and_without(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = read_dataset(ready).items[1].path
+    expected = np.stack([np.asarray(PIL.Image.open(io.BytesIO(part))) for part in stored(path)[1]])
+    assert np.array_equal(decode(path).permute(0, 2, 3, 1).numpy(), expected)
+    monkeypatch.setattr(jpeg, "simplejpeg", None)
+    assert np.array_equal(decode(path).permute(0, 2, 3, 1).numpy(), expected)
+
+
+def test_times_are_those_of_the_source(source: Dataset, ready: Path) -> None:
+    for before, after in zip(source.items, read_dataset(ready).items, strict=True):
+        with open_media(before.path) as video, open_media(after.path) as clip:
+            times = [video.times[index] for index in evenly(video.num_frames, 32)] if video.times else []
+            assert clip.times == pytest.approx([time - times[0] for time in times], abs=1e-3)
+            assert bool(clip.duration_seconds) == bool(times)
+
+
+def test_only_the_wanted_frames_are_read(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = read_dataset(ready).items[1].path
+    asked: list[tuple[int, int]] = []
+    parts = stored_clip.read_parts
+    monkeypatch.setattr(stored_clip, "read_parts", lambda at, spans: asked.extend(spans) or parts(at, spans))
+    with open_media(path) as media:
+        media.frames_at([3, 4, 30])
+    place, frames = member(path), listed(path)
+    (_, head), (first, both), (second, one) = asked
+    assert head == tarfile.BLOCKSIZE + padded(place.table) + tarfile.BLOCKSIZE
+    assert (first, both) == (place.offset + frames[3][0], frames[4][0] + frames[4][1] - frames[3][0])
+    assert (second, one) == (place.offset + frames[30][0], frames[30][1])
+
+
+# ---- shards of format 1, without tables
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(Path(__file__).parent / "shards-1", tmp_path / "old"))
+
+
+def test_shards_of_format_1_are_read(old: Path) -> None:
+    found = read_dataset(old)
+    assert [(item.label, item.split, item.group) for item in found.items] == [
+        *(("red", "train", "a"), ("blue", "test", "b"), ("green", "test", "c"))
+    ]
+    for item, frames in zip(found.items, (4, 6, 1), strict=True):
+        expected = pictures(item.label, frames, seed={"red": 0, "blue": 1}.get(item.label, 0))
+        assert member(item.path).table == 0
+        apart = decode(item.path).permute(0, 2, 3, 1).float() - torch.from_numpy(np.stack(expected)).float()
+        assert apart.abs().mean() < 6
+        assert check(item.path) == frames
+
+
+def test_damage_in_shards_of_format_1(old: Path) -> None:
+    path = read_dataset(old).items[0].path
+    place, whole = member(path), bytearray(path.parent.read_bytes())
+    whole[place.offset + place.size // 2] ^= 1
+    path.parent.write_bytes(whole)
+    with refuses(MediaError, path, place.size, volatile=[place.size]):
+        open_media(path)
+    path.parent.write_bytes(whole[: place.offset + 10])
+    with refuses(MediaError, path, 10, place.size, volatile=[place.size]):
+        open_media(path)
+
+
+def test_a_folder_of_format_1_is_not_gone_on_with(source: Dataset, old: Path) -> None:
+    with refuses(DataError, old, "format 1"):
+        prepare(source, old)
+
+
 # ---- damage
 
 
 def test_a_flipped_bit_or_a_shard_that_was_cut_short(copy: Path) -> None:
     path = copy / "shard-000000.tar" / "000000002.avi"
     tar, place = path.parent, member(path)
-    whole = bytearray(tar.read_bytes())
-    whole[place.offset + place.size // 2] ^= 1
-    tar.write_bytes(whole)
-    with refuses(MediaError, path, place.size, volatile=[place.size]):
+    frames = listed(path)
+    offset, size, _ = frames[1]
+    whole = tar.read_bytes()
+    broken = bytearray(whole)
+    broken[place.offset + offset + size // 2] ^= 1
+    tar.write_bytes(broken)
+    with open_media(path) as media:
+        assert len(media.frames_at([0, 2])) == 2, "what is whole is read"
+        with refuses(MediaError, path, "frame 1", size, volatile=[size]):
+            media.frames_at([0, 1])
+    with refuses(MediaError, path, "frame 1", size, volatile=[size]):
+        check(path)
+    broken[place.offset - tarfile.BLOCKSIZE - padded(place.table) + 40] ^= 1
+    tar.write_bytes(broken)
+    with refuses(MediaError, path, "table"):
         open_media(path)
-    tar.write_bytes(whole[: place.offset + 10])
-    with refuses(MediaError, path, 10, place.size, volatile=[place.size]):
+    tar.write_bytes(whole[: place.offset + offset + 10])
+    with open_media(path) as media, refuses(MediaError, path, 10, size, volatile=[size]):
+        media.frames_at([1])
+    tar.write_bytes(whole[: place.offset - tarfile.BLOCKSIZE - 1])
+    with pytest.raises(MediaError) as caught:
         open_media(path)
+    assert caught.value.path == path
     assert decode(tar / "000000000.avi").shape[0], "the clips before it are whole"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"frames": value} for value in ([], {}, None, 3, [[0, 1]], [[]], "abc", [[0, 1, "a", 2]])),
+        *({"first": value} for value in ([-1, 9, "a"], [0, 0, "a"], [0, 2**62, "a"], [2**70, 1, "a"], [0.5, 9, "a"])),
+        *({"first": value} for value in ([True, 9, "a"], [0, 9, None], [0, 9, "a"], ["0", "9", "a"])),
+        *({"seconds": value} for value in (None, [0], {"a": 1}, "abc", [0, 2, 1], [0, 1, float("nan")], 3)),
+        *({"seconds": value} for value in ([0, 1, 10**400], [-1, 0, 1], [0, 1, float("inf")], ["a", "b", "c"])),
+    ],
+)
+def test_a_table_that_breaks_a_rule_is_refused(copy: Path, change: dict) -> None:
+    """Even if the index says that it is right."""
+    path = next(item.path for item in read_dataset(copy).items if len(decode(item.path)) == 3)
+    table = json.loads(stored(path)[0])
+    if "first" in change:
+        table["frames"][0] = change["first"]
+    else:
+        table |= change
+    put_stored(path, json.dumps(table).encode())
+    with pytest.raises(MediaError) as caught:
+        check(path)
+    assert caught.value.path == path
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("table", [b"", b"[]", b"{", b"\xff", b"[" * 10**6])
+def test_a_table_that_is_no_json_is_refused(copy: Path, table: bytes) -> None:
+    path = read_dataset(copy).items[0].path
+    put_stored(path, table)
+    with pytest.raises(MediaError):
+        check(path)
+
+
+def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None:
+    """Bytes that agree with their digests."""
+    path = read_dataset(copy).items[0].path
+    _, jpegs = stored(path)
+
+    def refused(picture: bytes, *parts: object) -> None:
+        put_stored(path, [*jpegs[:-1], picture])
+        with pytest.raises(MediaError) as caught:
+            decode(path)
+        assert all(str(part) in str(caught.value) for part in (path, *parts)), caught.value
+
+    refused(b"GIF89a", "frame 5")
+    refused(b"", "of 0 bytes")
+    refused(small_jpeg(8, 8), "8x8")
+    # What it claims is looked at before memory is taken.
+    header = small_jpeg(8, 8)
+    at = header.index(b"\xff\xc0") + 5
+    refused(header[:at] + struct.pack(">HH", 4000, 20_000) + header[at + 4 :], "20000x4000")
+    refused(small_jpeg(48, 48)[:-100], "frame 5")
+    put_stored(path, jpegs)
+    assert len(decode(path)) == 6
+
+
+def small_jpeg(height: int, width: int) -> bytes:
+    out = io.BytesIO()
+    PIL.Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(out, "JPEG", quality=30)
+    return out.getvalue()
 
 
 def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
@@ -379,6 +570,7 @@ def test_an_index_of_another_kind_is_refused(copy: Path, text: str) -> None:
         *(("clips", value) for value in (3, None, "all", [1], [[]], {"key": 1}, [None])),
         *(("size", value) for value in (-1, 2**30 + 1, 10**30, 5.0, 2**29)),
         *(("suffix", ".avi/.."), ("order", 0.5)),
+        *(("table", value) for value in (-1, 2**24 + 1, 10**30, 5.0, "a", None, True, 2**23)),
     ],
 )
 def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: object) -> None:
@@ -469,9 +661,10 @@ def test_shards_in_a_file_system_of_fsspec(source: Dataset, ready: Path) -> None
 class Ranged(http.server.SimpleHTTPRequestHandler):
     """A server of files that answers ranges, unless `ranged` is False, and counts the bytes that it sends."""
 
-    ranged, sent = True, 0
+    ranged, sent, requests = True, 0, 0
 
     def do_GET(self) -> None:
+        type(self).requests += 1
         path = Path(self.translate_path(self.path))
         if not path.is_file():
             self.send_error(404)
@@ -499,15 +692,28 @@ def server(ready: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_shards_over_http_send_no_more_than_the_clip_and_its_header(source: Dataset, ready: Path, server: str) -> None:
+def test_shards_over_http_send_no_more_than_the_table_and_the_wanted_frames(
+    source: Dataset, ready: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = read_dataset(server)
     assert found.labels == source.labels
     path, here = found.items[1].path, read_dataset(ready).items[1].path
-    size = member(path).size
+    place, frames = member(path), listed(here)
     before = Ranged.sent
-    assert read_member(path) == read_member(here)
-    assert Ranged.sent - before == tarfile.BLOCKSIZE + size
+    with open_media(path) as media:
+        assert Ranged.sent - before == tarfile.BLOCKSIZE + padded(place.table) + tarfile.BLOCKSIZE
+        three = sum(frames[index][1] for index in (3, 4, 30)) + frames[4][0] - frames[3][0] - frames[3][1]
+        all_between = frames[30][0] + frames[30][1] - frames[3][0]
+        for gap, sent, requests in ((2**15, all_between, 1), (64, three, 2)):
+            monkeypatch.setattr(stored_clip, "_REMOTE_GAP", gap)
+            before, Ranged.requests = Ranged.sent, 0
+            assert torch.equal(media.frames_at([3, 4, 30]), decode(here)[[3, 4, 30]])
+            assert (Ranged.sent - before, Ranged.requests) == (sent, requests)
     assert torch.equal(decode(path), decode(here))
+    picture = found.items[8].path
+    size, before = member(picture).size, Ranged.sent
+    open_media(picture)
+    assert Ranged.sent - before == tarfile.BLOCKSIZE + size
     Ranged.ranged = False
     with refuses(MediaError, path, volatile=[server, server.replace("//", "/")]):
         open_media(path)

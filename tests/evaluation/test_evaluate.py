@@ -275,7 +275,7 @@ def test_items_are_encoded_as_a_mean_of_frames(data: Dataset, with_bad: Dataset)
 def test_items_are_scored_in_parts(monkeypatch):
     """Several templates would need memory for each item at once."""
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"]))
-    monkeypatch.setattr(module, "item_features", lambda *_, **__: list(noise(7, 2, SPEC.dim)))
+    monkeypatch.setattr(module, "features_in_parts", lambda *_: map(list, noise(7, 2, SPEC.dim).split(4)))
     found = []
     for size in (256, 3):
         monkeypatch.setattr(module, "_PART", size)

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from made import noise, sound, write_image, write_small_run, write_video
+from made import noise, put_stored, sound, stored, write_image, write_small_run, write_video
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.reading import read_dataset
@@ -135,6 +135,14 @@ def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]
     prepare(Dataset(tuple(Item(path, "red", "train") for path in paths), "here"), shards, ShardOptions(clips=3))
     for name in ("shards.json", "shard-000000.json", "shard-000000.tar"):
         yield shards / name, lambda path: [read_media(item.path) for item in read_dataset(path.parent).items]
+    # A table of frames, and a frame, of which the digests say that they are right.
+    clip = read_dataset(shards).items[0].path
+    whole, jpegs = stored(clip)
+    table, frame = folder / "table.json", folder / "frame.jpg"
+    table.write_bytes(whole)
+    yield table, lambda path: (put_stored(clip, path.read_bytes()), read_media(clip))
+    frame.write_bytes(jpegs[0])
+    yield frame, lambda path: (put_stored(clip, [path.read_bytes(), *jpegs[1:]]), read_media(clip))
 
 
 def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:

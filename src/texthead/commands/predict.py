@@ -4,12 +4,13 @@ import csv
 import json
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from texthead.commands.model import ModelOptions
 from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions
@@ -100,8 +101,7 @@ class Predict:
             return
         from texthead.commands.console import bar, notes
         from texthead.commands.model import noted_calibration
-        from texthead.prediction.predict import predict as predict_files
-        from texthead.prediction.predict import protocol_of, zero_shot_line
+        from texthead.prediction.predict import predictions, protocol_of, zero_shot_line
         from texthead.runs.run import Run, keep_graph
 
         run_folder, inputs = _run_and_inputs(self)
@@ -116,7 +116,7 @@ class Predict:
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
         reading = replace(self.files.reading(), workers=self.files.workers if self.decodes_many else 0)
         with bar("predict", "files") as progress:
-            found = predict_files(
+            found = predictions(
                 model,
                 inputs,
                 protocol,
@@ -126,7 +126,7 @@ class Predict:
                 unlabelled=others,
                 progress=progress,
             )
-        _print_predictions(found, calibration, self)
+            _print_predictions(found, calibration, self)
         if note:
             notes().print(note)
         if isinstance(model, Run):
@@ -330,26 +330,46 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     return found
 
 
-def _print_predictions(found: "Sequence[Prediction]", calibration: "Calibrated | None", command: Predict) -> None:
+def _print_predictions(found: "Iterable[Prediction]", calibration: "Calibrated | None", command: Predict) -> None:
+    """Print the predictions when all are there: a file that cannot be read is an error before any is printed.
+
+    They wait in a file, not in memory.
+    """
     from texthead.commands.console import results
+
+    show = print if command.printed.json or command.printed.csv else results().print
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as kept:
+        _write_predictions(found, kept, calibration, command)
+        kept.seek(0)
+        for line in kept:
+            show(line.removesuffix("\n"))
+
+
+def _write_predictions(
+    found: "Iterable[Prediction]", file: TextIO, calibration: "Calibrated | None", command: Predict
+) -> None:
+    """Write each prediction as it comes, in the form that is asked for."""
     from texthead.prediction.formats import csv_columns, csv_rows, json_entry
 
     if command.printed.json:
-        print(json.dumps([json_entry(each, calibration) for each in found], indent=1, ensure_ascii=False))
+        entries = (json.dumps([json_entry(each, calibration)], indent=1, ensure_ascii=False) for each in found)
+        # Without the brackets of its own list.
+        file.writelines(f"{',' if number else '['}{entry[1:-2]}" for number, entry in enumerate(entries))
+        file.write("\n]\n")
         return
     if command.printed.csv:
         columns = csv_columns(calibration, sets=command.sets)
-        writer = csv.writer(sys.stdout)
+        writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(csv_rows(found, columns))
         return
-    show = results()
     for p in found:
-        show.print(f"{p.path}")
+        lines = [f"{p.path}"]
         for rank, (n, v) in enumerate(p.top):
             named = f"{100 * v:5.1f} %  {n}"
-            show.print(f"  {named}" if p.known or rank else f"  {NONE} (best: {named.lstrip()})")
+            lines.append(f"  {named}" if p.known or rank else f"  {NONE} (best: {named.lstrip()})")
         if p.set_size is not None:
-            show.print(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
+            lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
         if p.error:
-            show.print(f"  not read: {p.error}")
+            lines.append(f"  not read: {p.error}")
+        file.writelines(f"{line}\n" for line in lines)

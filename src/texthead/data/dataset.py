@@ -16,7 +16,7 @@ from texthead.media.open import is_image
 Split = Literal["train", "val", "test"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One labelled file.
 

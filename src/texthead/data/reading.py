@@ -224,7 +224,7 @@ def _read_folders(root: Path) -> Dataset:
                 )
             items += [Item(p, class_folder.name, split) for p in media]  # pyright: ignore[reportArgumentType]
     listed |= {item.path for item in items}
-    stray = [path for path in media_below(root) if path not in listed]
+    stray = [name for name in media_below(root) if Path(name) not in listed]
     if stray and not items:
         raise DataError(
             f"{root}: its {len(stray)} videos or images are unsorted ({stray[0]} is in no class folder): put them into "

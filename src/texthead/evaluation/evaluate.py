@@ -18,7 +18,7 @@ from texthead.evaluation.intervals import grouped_interval
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
-from texthead.features.views import item_features
+from texthead.features.views import features_in_parts
 from texthead.models.heads import mean_probability
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Progress
@@ -136,12 +136,27 @@ def score(
         MediaError: a file cannot be read, unless the reading skips such files.
         DataError: no file can be read.
     """
-    entries = item_features(model, paths, protocol, reading, progress)
-    positions, errors = readable(entries, skip=reading.skip_unreadable)
+    rows: list[Tensor] = []
+    waiting: list[Tensor] = []
+    positions: list[int] = []
+    errors: list[MediaError] = []
+    for entries in features_in_parts(model, paths, protocol, reading, progress):
+        for entry in entries:
+            if isinstance(entry, MediaError):
+                errors.append(entry)
+                continue
+            positions.append(len(positions) + len(errors))
+            waiting.append(entry)
+        # As many at a time as if all were scored at once.
+        whole = len(waiting) // _PART * _PART
+        if whole:
+            rows.append(head_scores(model, torch.stack(waiting[:whole]), pooling=protocol.pooling))
+            del waiting[:whole]
+    readable(errors, skip=reading.skip_unreadable)
     check_any(paths, positions, errors)
-    features = torch.stack([entry for entry in entries if not isinstance(entry, MediaError)])
-    rows = head_scores(model, features, pooling=protocol.pooling)
-    return Scores([paths[i] for i in positions], rows, positions, errors)
+    if waiting:
+        rows.append(head_scores(model, torch.stack(waiting), pooling=protocol.pooling))
+    return Scores([paths[i] for i in positions], torch.cat(rows), positions, errors)
 
 
 @torch.inference_mode()

@@ -167,7 +167,7 @@ def readable(
     return [i for i, entry in enumerate(entries) if not isinstance(entry, MediaError)], errors
 
 
-def check_any(paths: Sequence[Path], positions: Sequence[int], errors: Sequence[MediaError]) -> None:
+def check_any(paths: Sequence[str | Path], positions: Sequence[int], errors: Sequence[MediaError]) -> None:
     """Nothing, if some of the files could be read.
 
     Raises:

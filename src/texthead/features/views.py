@@ -1,7 +1,7 @@
 """The features of the views of each item: behind the temporal module, before the head."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,8 @@ from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Bar, Progress, no_bar
+
+_FILES_OF_PART = 1000
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,30 @@ def item_features(
     with together():
         features = encode(model, own, protocol, reading, progress if rank() == 0 else None)
     return gather_list(features)
+
+
+def features_in_parts(
+    model: Recognizer,
+    paths: Sequence[str | Path],
+    protocol: Protocol,
+    reading: Reading = Reading(),
+    progress: Progress | None = None,
+) -> Iterator[list[Float[Tensor, "views dim"] | MediaError]]:
+    """Yield what `item_features` returns of some thousand files at a time, so that not all features are held.
+
+    Raises:
+        RunError: another process has stopped.
+    """
+    # Whole batches: a file is encoded beside the same others.
+    size = reading.batch * math.ceil(_FILES_OF_PART / reading.batch)
+    for start in range(0, len(paths), size):
+        part = [Path(path) for path in paths[start : start + size]]
+
+        def count(done: int, share: int, start: int = start, files: int = len(part)) -> None:
+            if progress:
+                progress(start + done * files // share, len(paths))
+
+        yield item_features(model, part, protocol, reading, count)
 
 
 def readable_items(

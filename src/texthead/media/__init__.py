@@ -9,6 +9,8 @@ mp4_header    how many samples the header of an .mp4 claims
 image         an image, or a folder of them, as a clip
 frame_folder  clips stored as one image a frame
 shard         clips stored in tar shards, local or remote
+stored_clip   a clip of a shard, frame by frame
+jpeg          JPEG -> pixels
 find          media files below a folder
 paths         local paths and remote addresses
 fingerprints  content digests of files

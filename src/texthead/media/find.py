@@ -1,6 +1,8 @@
 """Media files below a folder."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from texthead.errors import DataError
@@ -8,17 +10,42 @@ from texthead.media.open import is_media
 from texthead.media.shard import has_shards, is_there, read_rows
 
 
-def media_below(folder: Path) -> list[Path]:
-    """Return the videos and images in a folder and all below it, sorted, without hidden ones (`.name`).
+def media_below(folder: Path) -> Iterator[str]:
+    """Yield the names of the videos and images in a folder and all below it, sorted, without hidden ones (`.name`).
 
-    A link that leads nowhere is among them: it is an error where it is read.
+    A link that leads nowhere is among them: it is an error where it is read. Links to folders are not followed.
     """
-    found = (path for path in folder.rglob("*") if is_media(path) and not path.is_dir())
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    files: list[str] = []
+    folders: set[str] = set()
+    with suppress(PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.add(entry.name)
+            elif is_media(entry.name):
+                files.append(entry.name)
+    for name in sorted([*files, *folders]):
+        path = folder / name
+        if name in folders:
+            yield from media_below(path)
+        elif not path.is_dir():
+            yield str(path)
 
 
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
+    """Return the paths of `find_names`.
+
+    Raises:
+        DataError: as there.
+    """
+    return [Path(name) for name in find_names(inputs)]
+
+
+def find_names(inputs: Sequence[str | Path]) -> list[str]:
     """Return the given files, and the videos and images in the given folders and below them, sorted.
+
+    They are names, since a `Path` takes four times the memory.
 
     A name with a place for a number, `v1/img_{:05d}.jpg`, is one clip of frames. Of prepared shards all clips are
     named. Hidden files and folders are passed over, unless they are named.
@@ -26,17 +53,17 @@ def find_media(inputs: Sequence[str | Path]) -> list[Path]:
     Raises:
         DataError: a path that does not exist, or a folder without video or image.
     """
-    found: list[Path] = []
+    found: list[str] = []
     for path in map(Path, inputs):
         if has_shards(path):
-            found += [row[0] for row in read_rows(path)[0]]
+            found += [str(row[0]) for row in read_rows(path)[0]]
         elif path.is_dir():
-            inside = media_below(path)
+            inside = [*media_below(path)]
             if not inside:
                 raise DataError(f"{path}: folder holds no video or image; name files or another folder")
             found += inside
         elif is_there(path):
-            found.append(path)
+            found.append(str(path))
         else:
             raise DataError(f"{path}: no such file or folder; check the path")
     return found

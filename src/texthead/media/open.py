@@ -6,7 +6,8 @@ from texthead.media.frame_folder import EVERY
 from texthead.media.image import FrameFolder, Image
 from texthead.media.limits import check_file
 from texthead.media.reader import Media
-from texthead.media.shard import is_member, read_member
+from texthead.media.shard import is_member, member, read_member
+from texthead.media.stored_clip import StoredClip
 from texthead.media.video import MAX_SECONDS, Video
 from texthead.parallel.loaders import end_after
 
@@ -65,7 +66,8 @@ def open_media(path: str | Path) -> Media:
     end_after(3 * MAX_SECONDS)
     reader = reader_of(path)
     if reader.one_file and is_member(path):
-        return reader(path, read_member(path))
+        place = member(path)
+        return StoredClip(path, place) if place.table else reader(path, read_member(path, place))
     if reader.one_file:
         check_file(path)
     return reader(path)

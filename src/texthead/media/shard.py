@@ -1,8 +1,9 @@
 """Clips that lie in tar shards: `SHARDS/shard-000003.tar/000000781.avi`, on this machine or wherever fsspec reaches.
 
 A shard is a tar as WebDataset writes them. Beside it lies a JSON that says where in it each clip begins, how long it
-is and what its digest is: any clip is one read, whose bytes are checked. A remote path is a `Path` too, whose `://`
-pathlib has made `:/`.
+is and what its digest is. An image, and a video of format 1, is one read, whose bytes are checked; a video of format 2
+has a table of its frames before it (`texthead.media.stored_clip`). A remote path is a `Path` too, whose `://` pathlib
+has made `:/`.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import re
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -26,11 +27,12 @@ from texthead.media.paths import address
 
 INDEX = "shards.json"
 
-FORMAT = 1
+# What `prepare` writes, and what is read: of format 1 videos have no table.
+FORMAT, FORMATS = 2, (1, 2)
 
 _SPLITS = (None, "train", "val", "test")
 
-# Indices of shards that stay in memory, 64 bytes a clip; of more shards some are read again and again.
+# Indices of shards that stay in memory, 68 bytes a clip; of more shards some are read again and again.
 _KEPT_INDICES = 8192
 
 # A connection can drop: seconds to wait before asking again.
@@ -38,19 +40,26 @@ _PAUSES = (0.2, 1.0, 5.0)
 
 _READERS = 16
 
-# A clip is read whole: what an index claims is checked before memory is taken.
-MOST_BYTES_OF_CLIP = 2**30
+# A clip may be read whole: what an index claims is checked before memory is taken. A table of so many bytes lists some
+# 180,000 frames.
+MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE = 2**30, 2**24
 
-_BLOCK = tarfile.BLOCKSIZE
+BLOCK = tarfile.BLOCKSIZE
 
 _PATTERNS = {"key": r"\d{9,}", "suffix": r"\.(avi|jpg)", "sha256": "[0-9a-f]{64}", "print": "[0-9a-f]{32}"}
 
 
 class Member(NamedTuple):
-    """Where a clip lies in its shard, the digest of its bytes, and its source's fingerprint."""
+    """Where a clip lies in its shard, and its source's fingerprint.
+
+    Attributes:
+        table: the bytes of the table of its frames; 0 where it has none.
+        sha256: the digest of the table, else of the clip.
+    """
 
     offset: int
     size: int
+    table: int
     sha256: str
     source: str
 
@@ -61,6 +70,7 @@ class _Places(NamedTuple):
     first: int
     offsets: np.ndarray
     sizes: np.ndarray
+    tables: np.ndarray
     digests: bytes
     sources: bytes
 
@@ -111,40 +121,85 @@ def member(path: Path) -> Member:
     return Member(
         int(places.offsets[at]),
         int(places.sizes[at]),
+        int(places.tables[at]),
         places.digests[32 * at : 32 * at + 32].hex(),
         places.sources[16 * at : 16 * at + 16].hex(),
     )
 
 
-def read_member(path: Path) -> bytes:
-    """Return the bytes of a clip, after checking their digest, and that they are the file of its name in the tar.
+def read_member(path: Path, place: Member) -> bytes:
+    """Return the bytes of a clip without a table, after checking their digest, and their name in the tar.
 
     Raises:
         MediaError: the shard cannot be read, ends early, or holds other bytes than its index says, or something else
             than a file there: a link, or one that leads out of the archive.
     """
-    place = member(path)
-    try:
-        read = _read(path.parent, place.offset - _BLOCK, _BLOCK + place.size)
-    except Exception as error:  # fsspec's file systems raise what their libraries raise.
-        raise MediaError(path, f"its shard cannot be read ({_one_line(error)}); prepare or copy it again") from None
-    if len(read) > _BLOCK + place.size:
-        raise MediaError(path, "its server answers a part with the whole shard; serve it with support of ranges")
-    _check_header(path, read[:_BLOCK], place.size)
-    data = read[_BLOCK:]
+    (read,) = read_parts(path, [(place.offset - BLOCK, BLOCK + place.size)])
+    check_header(path, read[:BLOCK], path.name, place.size)
+    data = read[BLOCK:]
     if hashlib.sha256(data).hexdigest() != place.sha256:
         problem = f"the shard is damaged: {len(data)} of {place.size} bytes, other than listed; copy it again"
         raise MediaError(path, problem)
     return data
 
 
-def _check_header(path: Path, header: bytes, size: int) -> None:
-    """Raise MediaError unless the clip's header block in the tar says what its index says."""
+def read_parts(path: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """Yield the parts (offset, size) of the shard that a clip lies in; remote ones are asked for side by side.
+
+    Raises:
+        MediaError: the shard cannot be read, or its server sends more.
+    """
+    try:
+        for (_, size), read in zip(spans, _parts(path.parent, spans), strict=True):
+            if len(read) > size:
+                problem = "its server answers a part with the whole shard; serve it with support of ranges"
+                raise MediaError(path, problem)
+            yield read
+    except MediaError:
+        raise
+    except Exception as error:  # fsspec's file systems raise what their libraries raise.
+        raise MediaError(path, f"its shard cannot be read ({_one_line(error)}); prepare or copy it again") from None
+
+
+def _parts(tar: Path, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    if address(tar) is None:
+        with tar.open("rb", buffering=0) as file:
+            for offset, size in spans:
+                file.seek(offset)
+                yield file.read(size)
+    elif len(spans) == 1:
+        yield _read(tar, *spans[0])
+    else:
+        with ThreadPoolExecutor(min(_READERS, len(spans))) as pool:
+            # So many at a time, so that memory stays small.
+            for start in range(0, len(spans), _READERS):
+                yield from pool.map(lambda span: _read(tar, *span), spans[start : start + _READERS])
+
+
+def padded(size: int) -> int:
+    """Return the bytes that a file of `size` bytes takes in a tar, without its header."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def check_header(path: Path, header: bytes, name: str, size: int) -> None:
+    """Raise MediaError unless a file's header block in the tar says what the index says of it.
+
+    Raises:
+        MediaError: it is cut short, or says something else.
+    """
+    # As `prepare` writes headers; `TarInfo`, which knows all that there are, takes a hundredth of the time of a clip.
+    if len(header) == BLOCK and (header[:100], header[124:136], header[156:157], header[345:500]) == (
+        name.encode().ljust(100, b"\0"),
+        b"%011o\0" % size,
+        tarfile.REGTYPE,
+        bytes(155),
+    ):
+        return
     try:
         found = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise MediaError(path, f"no file begins there in the shard ({error}); copy it again") from None
-    if (found.name, found.type, found.size) != (path.name, tarfile.REGTYPE, size):
+    if (found.name, found.type, found.size) != (name, tarfile.REGTYPE, size):
         kind = "a file" if found.isreg() else "no file"
         problem = f"the shard holds {kind} named {found.name!r} of {found.size} bytes there; prepare it again"
         raise MediaError(path, problem)
@@ -159,8 +214,9 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     root = Path(source)
     found = _json(root / INDEX)
     own = found.get("texthead")
-    if not isinstance(own, dict) or own.get("format") != FORMAT:
-        raise DataError(f"{root / INDEX}: not of shards of format {FORMAT}; make them with `texthead prepare`")
+    if not isinstance(own, dict) or own.get("format") not in FORMATS:
+        known = " or ".join(map(str, FORMATS))
+        raise DataError(f"{root / INDEX}: not of shards of format {known}; make them with `texthead prepare`")
     try:
         tars = [root / _must_fit(r"[\w-]+\.tar", shard["url"]) for shard in found["shardlist"]]
         notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames a clip"]
@@ -202,7 +258,7 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
                 _must_fit(pattern, clip[name])
             if int(clip["key"]) != int(clips[0]["key"]) + number:
                 raise ValueError(f"key {clip['key']} is out of order")
-            end = _end(clip["key"], clip["offset"], clip["size"], end)
+            end = _end(clip, end)
             if not (type(clip["order"]) is int and clip["order"] >= 0 and isinstance(clip["label"], str)):
                 raise ValueError(f"clip {clip['key']} has no place or no label")
             if clip["split"] not in _SPLITS or not isinstance(clip["group"], str | None):
@@ -214,14 +270,18 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
     return clips
 
 
-def _end(key: str, offset: object, size: object, before: int) -> int:
-    """Return where a clip ends in its shard, if it can lie there behind the one that ends at `before`."""
-    if type(offset) is not int or type(size) is not int:
-        raise ValueError(f"clip {key} has offset {offset!r} and size {size!r}")
+def _end(clip: Mapping[str, Any], before: int) -> int:
+    """Return where a clip ends in its shard, if it and its table can lie there behind the one that ends at `before`."""
+    key, offset, size, table = clip["key"], clip["offset"], clip["size"], clip.get("table", 0)
+    if not type(offset) is type(size) is type(table) is int:
+        raise ValueError(f"clip {key} has offset {offset!r}, size {size!r} and a table of {table!r}")
     if not 0 <= size <= MOST_BYTES_OF_CLIP:
         raise ValueError(f"clip {key} has size {size}, expected 0 to {MOST_BYTES_OF_CLIP}")
-    if not before + _BLOCK <= offset < 2**62:
-        raise ValueError(f"clip {key} has offset {offset}, {before + _BLOCK} is the first that is free")
+    if not 0 <= table <= (MOST_BYTES_OF_TABLE if clip["suffix"] == ".avi" else 0):
+        raise ValueError(f"clip {key}{clip['suffix']} has a table of {table} bytes, more than may be")
+    free = before + (padded(table) + BLOCK if table else 0) + BLOCK
+    if not free <= offset < 2**62:
+        raise ValueError(f"clip {key} has offset {offset}, {free} is the first that is free")
     return offset + size
 
 
@@ -244,6 +304,7 @@ def _places(shard: str, stamp: tuple[int, int] | None) -> _Places:
         int(clips[0]["key"]) if clips else 0,
         np.array([clip["offset"] for clip in clips], np.int64),
         np.array([clip["size"] for clip in clips], np.int64),
+        np.array([clip.get("table", 0) for clip in clips], np.int32),
         b"".join(bytes.fromhex(clip["sha256"]) for clip in clips),
         b"".join(bytes.fromhex(clip["print"]) for clip in clips),
     )
@@ -273,12 +334,9 @@ def _remote_value(path: Path) -> Any:
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:
-    """Read so many bytes of a file from an offset on, local or remote; one more if a server sends more."""
+    """Read so many bytes of a remote file from an offset on; one more if a server sends more."""
     remote = address(path)
-    if remote is None:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
+    assert remote is not None, "files on this machine are opened"
     for pause in _PAUSES:
         try:
             return _fetched(remote, offset, size)

@@ -36,7 +36,7 @@ from texthead.features.frames import readable
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.files import lines, read_json, replacing, write_csv, write_json
-from texthead.media.find import find_media
+from texthead.media.find import find_names
 from texthead.media.open import as_clip
 from texthead.media.paths import resolved
 from texthead.media.shard import has_shards
@@ -277,7 +277,7 @@ def _listed(source: Path) -> Callable[[], Iterator[str]]:
     Names are strings: a `Path` takes several times as long, and each process goes through all of them.
     """
     if has_shards(source) or source.is_dir():
-        return partial(iter, tuple(map(str, find_media([source]))))
+        return partial(iter, find_names([source]))
     if not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
     return partial(_lines if source.suffix.lower() == ".txt" else _rows, source)

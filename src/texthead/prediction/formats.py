@@ -1,6 +1,6 @@
 """Predictions, and their JSON and CSV; without torch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -64,7 +64,7 @@ def csv_columns(calibration: Calibrated | None, *, sets: bool) -> tuple[str, ...
     return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()))
 
 
-def csv_rows(predictions: Sequence[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
+def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:
     """Yield the rows of a table with the columns: one per name, or one with why the file could not be read.
 
     The answer stands beside the best name: that name, or "none of these".

@@ -1,6 +1,6 @@
 """Predict classes for files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
 from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
-from texthead.features.views import item_features, own_pixels
-from texthead.media.find import find_media
+from texthead.features.views import features_in_parts, item_features, own_pixels
+from texthead.media.find import find_names
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -87,21 +87,41 @@ def predict(
     unlabelled: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """Return the best `top` names of each file, in the order of `find_media`, calibrated as `calibration_for` says.
+    """Return the predictions of `predictions`.
+
+    Raises:
+        DataError, MediaError: as there.
+    """
+    found = predictions(run, inputs, protocol, reading, top=top, sets=sets, unlabelled=unlabelled, progress=progress)
+    return list(found)
+
+
+def predictions(
+    run: Run | Recognizer,
+    inputs: Sequence[str | Path],
+    protocol: Protocol | None = None,
+    reading: Reading = Reading(),
+    *,
+    top: int = 5,
+    sets: bool = False,
+    unlabelled: Sequence[str | Path] = (),
+    progress: Progress | None = None,
+) -> Iterator[Prediction]:
+    """Yield the best `top` names of each file, in the order of `find_media`, calibrated as `calibration_for` says.
 
     Args:
         run: a run from `load_run`, or a bare model.
         protocol: how files are read in time and space; None as `protocol_of` says.
         sets: say how many of the best names are in the label set; `top` grows to hold them.
         unlabelled: files and folders that are read too. All files are then one batch, and the probabilities are those
-            that `refine` makes of it: a file's depend on the other files. A run's calibrated temperature comes before
-            that; its threshold is left out.
+            that `refine` makes of it: a file's depend on the other files, and the features of all are held. A run's
+            calibrated temperature comes before that; its threshold is left out.
 
     Raises:
         DataError: a path that does not exist, a folder without media, no file at all that can be read, or `sets` of
             what has none or with `unlabelled`.
-        MediaError: a file that cannot be read, unless the reading skips such files: then its
-            prediction holds the error.
+        MediaError: files that cannot be read, when all have been tried, unless the reading skips such files: then
+            their predictions hold the errors.
     """
     model, protocol = protocol_of(run, protocol)
     calibration, _ = calibration_for(run, protocol)
@@ -109,17 +129,30 @@ def predict(
         raise DataError("label sets are of files that are scored alone: leave out sets or unlabelled")
     if sets:
         check_has_sets(calibration)
-    paths = find_media(inputs)
-    here = {path.resolve() for path in paths}
-    others = [path for path in find_media(unlabelled) if path.resolve() not in here]
-    entries = item_features(model, [*paths, *others], protocol, reading, progress)
-    positions, errors = readable(entries, skip=reading.skip_unreadable)
-    check_any(paths, positions, errors)
-    scores, problems = entry_scores(model, entries, protocol.pooling)
+    names = find_names(inputs)
+    others: list[str] = []
     if unlabelled:
-        scores, calibration = _refined(model, entries, scores, calibration), None
-    scores, problems = scores[: len(paths)], problems[: len(paths)]
-    return predictions_of(model.names, paths, scores, problems, top=top, calibration=calibration, sets=sets)
+        here = {Path(name).resolve() for name in names}
+        others = [name for name in find_names(unlabelled) if Path(name).resolve() not in here]
+        parts = iter([item_features(model, [*map(Path, names + others)], protocol, reading, progress)])
+    else:
+        parts = features_in_parts(model, names, protocol, reading, progress)
+    errors: list[MediaError] = []
+    start = 0
+    for entries in parts:
+        errors += [entry for entry in entries if isinstance(entry, MediaError)]
+        scores, problems = entry_scores(model, entries, protocol.pooling)
+        if unlabelled:
+            check_any(names + others, range(len(entries) - len(errors)), errors)
+            scores, calibration = _refined(model, entries, scores, calibration), None
+        paths = [Path(name) for name in names[start : start + len(entries)]]
+        own = slice(len(paths))
+        yield from predictions_of(
+            model.names, paths, scores[own], problems[own], top=top, calibration=calibration, sets=sets
+        )
+        start += len(entries)
+    readable(errors, skip=reading.skip_unreadable)
+    check_any(names, range(start - len(errors)), errors)
 
 
 def _refined(

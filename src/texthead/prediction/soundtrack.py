@@ -10,7 +10,7 @@ from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.packet import Packet
 
 from texthead.media.reader import Media
-from texthead.media.shard import is_member, read_member
+from texthead.media.shard import is_member
 from texthead.media.video_stream import open_stream, stored_packets
 
 # What players expect in an .mp4.
@@ -29,8 +29,9 @@ class Sound:
     def __init__(self, video: Media, out: OutputContainer):
         self._begin = video.begin_seconds
         self._path, self._out = video.path, out
-        self._source, _ = open_stream(video.path, read_member(video.path) if is_member(video.path) else None)
-        sounds = self._source.streams.audio
+        # `prepare` keeps no sound.
+        self._source = None if is_member(video.path) else open_stream(video.path, None)[0]
+        sounds = self._source.streams.audio if self._source else ()
         self._first, self._count = next(iter(sounds), None), len(sounds)
         self._copy = out.add_stream_from_template(self._first) if self._first and _fits(self._first) else None
         self._lost = 0
@@ -39,11 +40,12 @@ class Sound:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._source.close()
+        if self._source:
+            self._source.close()
 
     def packets(self) -> Iterator[Packet]:
         """Yield the packets as they are stored, without damaged ones, at their times in the .mp4."""
-        if self._first is None or self._copy is None:
+        if self._source is None or self._first is None or self._copy is None:
             return
         last = 0
         for packet in stored_packets(self._path, self._source, self._first):

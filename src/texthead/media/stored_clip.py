@@ -1,0 +1,196 @@
+"""A clip of a shard, frame by frame: only the wanted frames are read, each checked by its own digest.
+
+In the tar a table lies before the clip, `000000781.frames.json` before `000000781.avi`. It says where in the clip each
+frame's JPEG begins, how long it is, what its SHA-256 is and when the frame is shown. The shard's index holds the
+digest of the table, so that it covers every frame.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from texthead.errors import MediaError
+from texthead.media.jpeg import decode_jpeg, jpeg_size
+from texthead.media.limits import check_frames, check_indices, check_size
+from texthead.media.paths import address
+from texthead.media.reader import Media, Picture
+from texthead.media.shard import BLOCK, Member, check_header, padded, read_parts
+
+TABLE_SUFFIX = ".frames.json"
+
+# Frames with no more bytes than this between them are read at once: a container's marks on this machine; elsewhere
+# as much as comes in the time of one more request.
+_GAP, _REMOTE_GAP = 64, 2**14
+
+_MOST_AT_ONCE = 2**22
+
+_MOST_SECONDS = 2**31
+
+
+class _Table(NamedTuple):
+    """Where in the clip the JPEG of each frame begins and ends, the SHA-256 of its bytes, and when it is shown."""
+
+    begins: list[int]
+    ends: list[int]
+    digests: list[str]
+    times: list[float]
+
+
+def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]) -> bytes:
+    """Return the table of a clip that holds these JPEGs, in this order, among its bytes."""
+    frames, end = [], 0
+    for picture in pictures:
+        offset = clip.index(picture, end)
+        end = offset + len(picture)
+        frames.append((offset, len(picture), hashlib.sha256(picture).hexdigest()))
+    return json.dumps({"frames": frames, "seconds": list(seconds)}, separators=(",", ":")).encode()
+
+
+class StoredClip(Media):
+    """The frames of a clip in a shard, at the times of its source; without times where the source had none."""
+
+    def __init__(self, path: Path, place: Member):
+        super().__init__(path)
+        self._clip = place.offset
+        table = _read_table(path, place)
+        try:
+            self._table = _parsed(table, place.size)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise MediaError(path, f"its table of frames breaks a rule ({error}); prepare the shard again") from None
+        self.num_frames, self.times = len(self._table.begins), self._table.times
+        check_frames(path, self.num_frames)
+        if len(self.times) > 1:
+            # The last frame stays as long as the others on average.
+            self.duration_seconds = self.times[-1] * self.num_frames / (self.num_frames - 1)
+
+    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
+        """Return the frames at `indices`, in that order, in channels-last memory; each is read and decoded once.
+
+        Raises: DataError for an index outside 0..num_frames-1; MediaError for a damaged frame, or frames of two sizes.
+        """
+        check_indices(self.path, indices, self.num_frames)
+        order = sorted(set(indices))
+        out: np.ndarray | None = None
+        for place, (index, data) in enumerate(self._read(order)):
+            shape = self._shape(index, data)
+            # Decoded in its place: to copy it there would take a twentieth of the time.
+            out = np.empty((len(order), *shape), np.uint8) if out is None else out
+            self._check_same_size(out.shape[1:], shape)
+            self._decode(index, data, out[place])
+        assert out is not None, "at least one frame is wanted"
+        if order != list(indices):
+            out = out[np.searchsorted(order, indices)]
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+        """Yield (index, picture) of each wanted frame by ascending number.
+
+        Raises: MediaError for a damaged frame.
+        """
+        for index, data in self._read(sorted(wanted)):
+            picture = np.empty(self._shape(index, data), np.uint8)
+            self._decode(index, data, picture)
+            yield index, picture
+
+    def _shape(self, index: int, data: bytes) -> tuple[int, int, int]:
+        try:
+            height, width = jpeg_size(data)
+        except Exception as error:  # Each library raises what it likes.
+            raise self._damaged(index, error) from None
+        check_size(self.path, width, height)
+        return height, width, 3
+
+    def _decode(self, index: int, data: bytes, out: Picture) -> None:
+        try:
+            decode_jpeg(data, out)
+        except Exception as error:
+            raise self._damaged(index, error) from None
+
+    def _damaged(self, index: int, error: Exception) -> MediaError:
+        problem = f"frame {index} does not decode ({' '.join(str(error).split())}); prepare the shard again"
+        return MediaError(self.path, problem, "damaged")
+
+    def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield (index, bytes) of each wanted frame, ascending, after checking its digest."""
+        begins, ends, digests, _ = self._table
+        stretches = [*self._stretches(wanted)]
+        spans = [(self._clip + begins[some[0]], ends[some[-1]] - begins[some[0]]) for some in stretches]
+        for stretch, part in zip(stretches, read_parts(self.path, spans), strict=True):
+            first = begins[stretch[0]]
+            for index in stretch:
+                data = part[begins[index] - first : ends[index] - first]
+                if hashlib.sha256(data).hexdigest() != digests[index]:
+                    size = f"{len(data)} of {ends[index] - begins[index]} bytes"
+                    problem = f"the shard is damaged: frame {index}, {size}, is not as listed; copy it again"
+                    raise MediaError(self.path, problem, "damaged")
+                yield index, data
+
+    def _stretches(self, wanted: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the frames in stretches that are each read at once."""
+        begins, ends, *_ = self._table
+        gap, stretch = _REMOTE_GAP if address(self.path) else _GAP, [wanted[0]]
+        for index in wanted[1:]:
+            if begins[index] - ends[stretch[-1]] > gap or ends[index] - begins[stretch[0]] > _MOST_AT_ONCE:
+                yield stretch
+                stretch = []
+            stretch.append(index)
+        yield stretch
+
+
+def _read_table(path: Path, place: Member) -> bytes:
+    """Return the table of a clip, after checking its digest, and that both are files of their names in the tar.
+
+    Raises:
+        MediaError: the shard cannot be read, ends early, or holds another table or another file than its index says.
+    """
+    room = padded(place.table)
+    begin = place.offset - BLOCK - room - BLOCK
+    (read,) = read_parts(path, [(begin, place.offset - begin)])
+    check_header(path, read[:BLOCK], f"{path.stem}{TABLE_SUFFIX}", place.table)
+    check_header(path, read[BLOCK + room :], path.name, place.size)
+    table = read[BLOCK : BLOCK + place.table]
+    if hashlib.sha256(table).hexdigest() != place.sha256:
+        raise MediaError(path, "the shard is damaged: its table of frames is not as listed; copy it again", "damaged")
+    return table
+
+
+def _parsed(table: bytes, size: int) -> _Table:
+    """Return what the table of a clip of `size` bytes says.
+
+    Raises:
+        KeyError, TypeError, ValueError, RecursionError: it breaks a rule.
+    """
+    found = json.loads(table)
+    begins, ends, digests, end = [], [], [], 0
+    for number, (begin, length, digest) in enumerate(found["frames"]):
+        if not (type(begin) is int and type(length) is int and isinstance(digest, str)):
+            raise TypeError(f"frame {number} has no offset, size and digest")
+        if not (end <= begin and 0 < length <= size - begin):
+            raise ValueError(f"frame {number} of {length} bytes at {begin}, behind {end} of {size}")
+        end = begin + length
+        begins.append(begin)
+        ends.append(end)
+        digests.append(digest)
+    return _Table(begins, ends, digests, _times(found["seconds"], len(begins)))
+
+
+def _times(seconds: Sequence[float], frames: int) -> list[float]:
+    """Return when the frames are shown, from the first on; nothing if the table has no times.
+
+    Raises:
+        ValueError, TypeError, KeyError: they are not as many as frames, or not ascending numbers of seconds.
+    """
+    if not seconds:
+        return []
+    ascending = all(before <= after for before, after in pairwise(seconds))
+    if len(seconds) != frames or not ascending or not 0 <= seconds[0] <= seconds[-1] <= _MOST_SECONDS:
+        raise ValueError(f"{len(seconds)} times of {frames} frames, or times that do not ascend")
+    return [float(value - seconds[0]) for value in seconds]
