@@ -112,7 +112,7 @@ def table(out: str) -> list[dict[str, str]]:
 
 
 def test_calibrate_writes_what_the_scores_of_val_give(run, data, works):
-    out, err = works("calibrate", run, data, "--workers", 0)
+    out, err = works("calibrate", run, data, "--workers", 0, "--engine", "eager")
     prints(err, 42, "val", "3 of", "3 classes")
     prints(err, 22, "sand")
     prints(err, "note: ", 42, "val")

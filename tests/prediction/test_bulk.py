@@ -199,7 +199,7 @@ def test_what_is_finished_stays_and_the_rest_is_made(run: Run, manifest: Path, t
 
 
 def command(run: Path, manifest: Path, out: Path, *more: str) -> list[str]:
-    options = ["--manifest", str(manifest), "--out", str(out), "--workers", "0", *more]
+    options = ["--manifest", str(manifest), "--out", str(out), "--workers", "0", "--engine", "eager", *more]
     return [sys.executable, "-m", "texthead", "predict", str(run), *options]
 
 

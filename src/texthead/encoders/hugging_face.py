@@ -174,7 +174,7 @@ def converted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         for theirs, ours in _RENAMED:
             name = name.replace(theirs, ours)
         if _OURS.fullmatch(name):
-            found[name] = value.T if key in _TRANSPOSED else value
+            found[name] = value.T.contiguous() if key in _TRANSPOSED else value
         elif not key.endswith("position_ids"):
             raise EncoderError(f"{key!r} is no weight of transformers' CLIP")
     for name in [name for name in found if ".q_proj." in name]:
