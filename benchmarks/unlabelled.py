@@ -37,7 +37,7 @@ def encoded(source: Path) -> tuple[Tensor, np.ndarray, np.ndarray, Tensor]:
     """Return (features, labels and whether it is a training item, of each item; text rows)."""
     encoder, data = th.load_encoder("mini"), th.read_dataset(source)
     data = replace(data, items=tuple(item for item in data.items if item.split in ("train", "test")))
-    recipe = replace(th.recipes.small(), size=224, frames=1 if data.only_images else 8)
+    recipe = th.recipes.small(size=224, frames=1 if data.only_images else 8)
     pixels = pixels_for(recipe, encoder.visual.spec)
     reading = th.Reading(cache=FeatureCache(encoder_key(encoder.visual, pixels)))
     protocol = th.Protocol(recipe.frames, pixels, th.Views(origin="centre"))

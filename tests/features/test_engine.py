@@ -1,12 +1,14 @@
 """Engines: the same features from a graph, chosen by a trial, kept whole, and made again where they are damaged."""
 
 import json
+import re
 import sys
 
 import pytest
 import torch
 from torch import nn
 
+from messages import prints
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import LazyVisual, Visual, VisualSpec, build_visual
 from texthead.encoders.load import load_encoder, spec_of
@@ -89,16 +91,19 @@ def test_few_frames_wait_for_no_trial_and_many_keep_what_it_found(mini, cache, m
     with torch.inference_mode():
         assert torch.equal(few(frames(64)), mini(frames(64)))
     assert (few.name, list(cache.glob("*"))) == ("eager", [])
-    many = Engine(mini, "auto", MANY)
+    lines: list[str] = []
+    many = Engine(mini, "auto", MANY, lines.append)
     many(frames(64))
     assert many.name == "onnxruntime"
+    prints(lines[0], "engine: onnxruntime", volatile=re.findall(r"[\d.]+ times|1 - cosine \S+", lines[0]))
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".onnx"]
     # From now on it is taken for fewer frames too, but not for one clip, which does not pay for looking.
     monkeypatch.setattr(engines, "_exported", lambda *_: pytest.fail("it is kept"))
     for count, name in ((200, "onnxruntime"), (8, "eager")):
-        again = Engine(mini, "auto", count)
+        again = Engine(mini, "auto", count, lines.append)
         again(frames(64))
         assert again.name == name
+    assert len(lines) == 1
 
 
 def test_a_slower_or_inexact_graph_is_not_chosen(mini, cache, monkeypatch):
@@ -189,11 +194,12 @@ def test_without_the_packages_torch_runs_it(mini, cache, package, monkeypatch):
 
 
 def test_bf16_is_another_feature_with_a_cache_of_its_own(mini, tmp_path, monkeypatch):
-    encode = Engine(mini, "bf16")
+    lines: list[str] = []
+    encode = Engine(mini, "bf16", say=lines.append)
     with torch.inference_mode():
         gap = one_minus_cosine(encode(frames(64)), mini(frames(64)))
     assert 1e-6 < gap < 1e-2
-    assert encode.worst == pytest.approx(1 - gap)
+    prints(lines[0], f"lowest {1 - gap:.4f}", volatile=re.findall(r"0\.\d{4}", lines[0]))
     cache = FeatureCache(encoder_key(mini, Pixels(64, 64, "bicubic")), tmp_path)
     assert cache.of_inexact("bf16").path != cache.path
     monkeypatch.setattr(engines, "LEAST_COSINE", 1.1)

@@ -189,9 +189,10 @@ class ReadingOptions(EncodingOptions):
 
     def reading(self, cache: "FeatureCache | None" = None) -> "Reading":
         """Return how a model's items are read."""
+        from texthead.commands.console import say_notes
         from texthead.features.reading import Reading
 
-        return Reading(workers=self.workers, cache=cache, skip_unreadable=self.skip_unreadable, engine=self.engine)
+        return Reading(self.workers, 1, cache, self.skip_unreadable, self.engine, lambda line: say_notes([line]))
 
 
 @dataclass(frozen=True)

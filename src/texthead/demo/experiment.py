@@ -132,7 +132,15 @@ def demo_recipe(seed: int) -> Recipe:
     Expected: see the table it prints; LOG.md keeps a dated one with its machine.
     """
     return recipes.small(
-        epochs=28, batch=32, warmup=3.0, precision="bf16", scale=30.0, clip_norm=0.0, freeze_encoder=True, seed=seed
+        size=128,
+        epochs=28,
+        batch=32,
+        warmup=3.0,
+        precision="bf16",
+        scale=30.0,
+        clip_norm=0.0,
+        freeze_encoder=True,
+        seed=seed,
     )
 
 

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import LazyVisual, Visual
 from texthead.errors import RunError
 from texthead.features.cache import weights_key
+from texthead.features.reading import silent
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
 from texthead.media.paths import resolved
 from texthead.recipes import EngineName
@@ -55,6 +56,8 @@ _TRIAL_SECONDS = 1.0
 
 _FORMAT = 1
 
+Say = Callable[[str], None]
+
 Encode = Callable[[UInt8[Tensor, "frames 3 height width"]], Float[Tensor, "frames dim"]]
 
 
@@ -65,15 +68,15 @@ class Engine:
         visual: the frozen encoder. Any module but a `Visual` is run as it is.
         wanted: "auto", or the engine to use.
         frames: how many frames are to be encoded in all, as far as that is known: `auto` takes its time only for many.
+        say: called with a line after a trial, and for features that are not exact.
 
     Attributes:
         name: the engine in use; "eager" before the first frames.
-        worst: the lowest cosine between its features and torch's on the first frames, where it is not exact.
     """
 
-    def __init__(self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0):
+    def __init__(self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0, say: Say = silent):
         self.name: EngineName = "eager"
-        self.worst: float | None = None
+        self._say = say
         self._visual, self._frames = visual, frames
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
@@ -95,7 +98,8 @@ class Engine:
             return visual
         if wanted == "bf16":
             self.name = wanted
-            encode, self.worst = _in_bf16(visual, frames)
+            encode, line = _in_bf16(visual, frames)
+            self._say(line)
             return encode
         if wanted == "compiled":
             self.name = wanted
@@ -104,14 +108,14 @@ class Engine:
             if wanted == "onnxruntime":
                 raise RunError(f"engine onnxruntime runs on the CPU, and the device is {visual.mean.device}: use auto")
             return visual
-        session = _session_for(visual, frames, self._frames, wanted)
+        session = _session_for(visual, frames, self._frames, wanted, self._say)
         if session is None:
             return visual
         self.name = "onnxruntime"
         return partial(_run, session)
 
 
-def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName) -> Any:
+def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, say: Say) -> Any:
     """Return the onnxruntime session of an encoder; None where eager is chosen."""
     known = visual.digest if isinstance(visual, LazyVisual) else None
     if wanted == "auto" and known is None and expected < _LOOK:
@@ -120,12 +124,25 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
     choice = kept.choice()
     if choice is None and (wanted == "onnxruntime" or expected >= _enough(visual)):
         choice = kept.make(visual, frames)
+        if choice is not None:
+            say(_told(choice))
     if wanted == "onnxruntime" and (choice is None or not choice["exact"]):
         why = "onnxruntime and onnx are not installed" if not _installed() else "onnxruntime cannot run it"
         raise RunError(f"engine onnxruntime: {why} ({visual.spec.source}): use auto or eager")
     if choice is None or (wanted == "auto" and choice["engine"] != "onnxruntime"):
         return None
     return kept.session(choice) or (kept.session(made) if (made := kept.make(visual, frames)) else None)
+
+
+def _told(choice: dict[str, Any]) -> str:
+    """Return what a trial has found, in a line."""
+    if not choice["exact"]:
+        return "engine: torch, since onnxruntime does not give this encoder's features"
+    speed, cosine = choice["seconds"]["eager"] / choice["seconds"]["onnxruntime"], choice["gap"]
+    return (
+        f"engine: {choice['engine']} (onnxruntime takes {speed:.1f} times as many frames a second as torch here, 1 - "
+        f"cosine {cosine:.0e}; kept for this encoder and size)"
+    )
 
 
 def _enough(visual: Visual) -> int:
@@ -439,8 +456,8 @@ def _compiled(visual: Visual) -> Encode:
 
 
 @torch.inference_mode()
-def _in_bf16(visual: Visual, frames: UInt8[Tensor, "frames 3 height width"]) -> tuple[Encode, float]:
-    """Return (a copy of the encoder in bfloat16 behind the same normalisation, its lowest cosine on the frames).
+def _in_bf16(visual: Visual, frames: UInt8[Tensor, "frames 3 height width"]) -> tuple[Encode, str]:
+    """Return (a copy of the encoder in bfloat16 behind the same normalisation, a line on its cosines).
 
     Raises:
         RunError: its features are too far from the encoder's own.
@@ -456,4 +473,5 @@ def _in_bf16(visual: Visual, frames: UInt8[Tensor, "frames 3 height width"]) -> 
             f"engine bf16: the mean cosine with exact features is {float(cosines.mean()):.4f}, below {LEAST_COSINE} "
             f"({visual.spec.source}): use auto"
         )
-    return encode, float(cosines.min())
+    of = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} of the first {len(frames)} frames"
+    return encode, f"engine bf16: cosine with exact features {of}"

@@ -106,7 +106,7 @@ def frame_features(
     loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), reading.workers, batch_size=None)
     # As many of each file as of a long video.
     most = len(set(choose(10_000)))
-    engine = Engine(visual, reading.engine, sum(1 if is_image(paths[i]) else most for i in missing))
+    engine = Engine(visual, reading.engine, sum(1 if is_image(paths[i]) else most for i in missing), reading.say)
     for position, entry in zip(missing, _encoded(visual, engine, loader), strict=True):
         found[position] = entry
         if cache and isinstance(entry, FrameFeatures):

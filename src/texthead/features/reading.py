@@ -1,11 +1,16 @@
 """How files are read while a model scores them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import get_args
 
 from texthead.errors import DataError
 from texthead.features.cache import FeatureCache
 from texthead.recipes import EngineName
+
+
+def silent(line: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Reading:
         engine: what computes the features of an encoder that sees frames apart: "eager" as torch runs it; "auto" the
             fastest on this machine, whose features are the same to 1e-6 (1 - cosine); or the one to take, of which
             "bf16" alone gives other features.
+        say: called with a line on an engine that was tried, or is not exact.
 
     Raises: DataError for a batch below 1, or an unknown engine.
     """
@@ -32,6 +38,7 @@ class Reading:
     cache: FeatureCache | None = None
     skip_unreadable: bool = False
     engine: EngineName = "eager"
+    say: Callable[[str], None] = silent
 
     def __post_init__(self) -> None:
         if self.batch < 1:
