@@ -198,6 +198,10 @@ class Train:
         why = quick.stays(self.overrides)
         if why is None:
             say_notes(changes)
+            notes().print(
+                "fine-tuning is tried on folds of the training items (--tune none leaves the quick recogniser, --tune all "
+                "fine-tunes without a trial)"
+            )
             start = self._begin(inputs, replace(parts, train=quick.items.data), quick.table)
             trial = try_tuning(
                 quick.method, quick.items, start.inputs, start.protocol, workers=self.files.workers, bar=bar
