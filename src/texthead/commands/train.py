@@ -199,8 +199,8 @@ class Train:
         if why is None:
             say_notes(changes)
             notes().print(
-                "trying to fine-tune on folds of the training items (--tune none: leave the quick recogniser; --tune all: "
-                "no trial)"
+                "fine-tuning is tried on folds of the training items: --tune none would leave the quick recogniser, "
+                "--tune all skip the trial"
             )
             start = self._begin(inputs, replace(parts, train=quick.items.data), quick.table)
             trial = try_tuning(
