@@ -78,7 +78,7 @@ class Recipe:
         freeze_batchnorm: keep batch-norm statistics as they were pretrained.
         freeze_encoder: train on frame features that are encoded once; temporal module and head alone.
         tune: weights of the encoder that are trained: all of them, low-rank adapters of its attention, scales and
-            biases of its norms, its last projection, or none, which is freeze_encoder.
+            biases of its norms, its last projection, or none (with nothing else to train: the quick recogniser).
         mix: share of the fine-tuned encoder in the saved one, from 0 to 1; the rest is the pretrained one.
         grad_checkpointing: run blocks again in the backward pass: less memory, a third more time.
         patch_dropout: part of a ViT's patches left out of each frame in training: faster; drawn anew each

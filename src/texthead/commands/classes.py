@@ -265,5 +265,10 @@ def _say_rows(run: "Run", labels: Sequence[str]) -> None:
     shown = [by_label[label] for label in labels]
     say_prompts(labels, shown)
     say_residual(run, shown)
-    if not run.head.frozen:
+    if run.head.takes_text and not run.head.is_text:
+        notes().print(
+            "note: no item speaks for the new row, which is text; the others were fitted to items. `texthead eval` on files "
+            "of all classes tells how they go together"
+        )
+    elif not run.head.frozen:
         notes().print("note: the other rows were trained after they were text; a new one is text as it is encoded")

@@ -14,6 +14,7 @@ from texthead.commands.options import (
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.errors import RunError
+from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
@@ -64,13 +65,14 @@ class Compare:
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist."""
+        """Raise DataError or RunError if DATA does not exist, or --out is in use."""
         check_source(self.data)
+        if self.choose and self.out:
+            check_out(Path(self.out), resume=False)
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, results, say_names, say_notes, say_prompts, say_skipped
         from texthead.encoders.load import zero_shot_note
-        from texthead.runs.run import check_out
         from texthead.runs.scores import RunScores
         from texthead.transfer import methods
         from texthead.transfer.comparison import (
@@ -85,8 +87,6 @@ class Compare:
         if self.choose != (self.out is not None):
             raise RunError("--choose trains the best as a run and --out names its folder: give both or neither")
         out = Path(self.out or "")
-        if self.choose:
-            check_out(out, resume=False)
         parts = _divided(self.labelled.read_noted(self.data), self)
         scored = parts.scored
         values = {"frames": self.frames, "size": self.size, "template": self.prompts.read_template()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from texthead.commands.console import bar, notes, results, say_skipped
+from texthead.commands.console import bar, results, say_skipped
 from texthead.commands.result import scores_of, write_page
 from texthead.commands.score_table import show_table
 from texthead.data.division import Division
@@ -41,13 +41,13 @@ class QuickAnswer:
 
     def leave(self, out: Path, why: str) -> None:
         """Write the quick recogniser as the run, and show it."""
-        notes().print(f"the run is the quick recogniser: {why}")
+        results().print(f"the run is the quick recogniser: {why}")
         table = self.table
         if table.rows:
             table.rows[-1] = f"this run ({self.method.name})", table.rows[-1][1]
             show_table(table)
         scores = scores_of(table) if table.rows else None
-        model = write_method(out, self.ground, self.method, self.items, table.division.scored, scores)
+        model = write_method(out, self.ground, self.method, self.items, table.division.scored, scores, why)
         reading = Reading(cache=self.ground.cache)
         write_page(out, model, [], table, self.ground.protocol, reading)
 

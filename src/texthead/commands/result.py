@@ -55,4 +55,4 @@ def write_page(
             shown, sure = strips(own, protocol), how_sure(own)
         looks = Looks(strips=shown, order=order, sure=sure)
         write_report(out / "report.html", out, model, records, table, looks)
-    results().print(f"run: {out}   report: {out / 'report.html'}")
+    results().print(f"run: {out}   report: {out / 'report.html'}   `texthead predict {out} FILE...` uses it")

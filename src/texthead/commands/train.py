@@ -24,6 +24,7 @@ from texthead.commands.parser import (
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
 from texthead.recipes import RECIPES, WITHOUT_TEXT, HeadKind, Recipe, small
+from texthead.runs.saved import check_out
 from texthead.text import prompts
 
 if TYPE_CHECKING:
@@ -135,25 +136,25 @@ class Train:
         return next((f"--{name.replace('_', '-')}" for name, value in given.items() if value), None)
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist."""
+        """Raise DataError or RunError if DATA does not exist, --out is in use, or a value of the recipe is wrong."""
         check_source(self.data)
+        check_out(Path(self.out), resume=self.resume)
+        RECIPES[self.recipe](**self.overrides)
 
     def __call__(self) -> None:
         from texthead.commands.console import say_names, say_notes, say_prompts
         from texthead.data.division import divide
         from texthead.encoders.load import load_encoder
         from texthead.models.head_rows import RowInputs
-        from texthead.runs.run import check_out
         from texthead.training.fit_recipe import check_overrides_are_used, suit
 
         make = RECIPES[self.recipe]
         recipe = make(**self.overrides)
-        check_out(Path(self.out), resume=self.resume)
         check_overrides_are_used(make, self.overrides, self.head)
         if self.unlabelled and self.told:
             raise DataError(
                 f"--unlabelled {self.unlabelled} refines the quick recogniser, and {self.told} says how to fine-tune: "
-                "leave one out"
+                "give one of the two"
             )
         device = self.files.pick_device()
         dataset = self._read()
@@ -186,7 +187,7 @@ class Train:
 
     def _answer(self, inputs: "RowInputs", parts: "Division", changes: Sequence[str]) -> None:
         """Fit the quick recogniser, and fine-tune where that is ahead of it on training items."""
-        from texthead.commands.console import bar, notes, say_notes
+        from texthead.commands.console import bar, notes, results, say_notes
         from texthead.commands.quick_answer import quick_answer
         from texthead.transfer.comparison import ground_of
         from texthead.transfer.trial import try_tuning
@@ -197,17 +198,21 @@ class Train:
         quick = quick_answer(frozen, parts, self.files.reading(), self.beside.baselines, unlabelled=self.unlabelled)
         why = quick.stays(self.overrides)
         if why is None:
-            say_notes(changes)
             notes().print(
                 "fine-tuning is tried on folds of the training items: --tune none would leave the quick recogniser, "
                 "--tune all skip the trial"
             )
+            say_notes(changes)
             start = self._begin(inputs, replace(parts, train=quick.items.data), quick.table)
-            trial = try_tuning(
-                quick.method, quick.items, start.inputs, start.protocol, workers=self.files.workers, bar=bar
-            )
+            workers = self.files.workers
+            try:
+                trial = try_tuning(
+                    quick.method, quick.items, start.inputs, start.protocol, workers=workers, bar=bar, say=notes().print
+                )
+            except KeyboardInterrupt:
+                return quick.leave(Path(self.out), "the trial of fine-tuning was interrupted")
             if trial.tuned_is_ahead:
-                notes().print(f"{trial}; fine-tuning on all of them")
+                results().print(f"{trial}: fine-tuning on all of them")
                 return self._fine_tune(*start)
             why = str(trial)
         return quick.leave(Path(self.out), why)

@@ -83,7 +83,7 @@ def begun_with(
     check_not_edited(folder)
     begun = read_json(folder / "recipe.json").get("command")
     if not isinstance(begun, dict):
-        raise RunError(f"{folder}: was not begun by `texthead train`; resume it by the program that began it")
+        raise RunError(f"{folder}: there is nothing to resume: it was finished at once, or begun by a program of yours")
     for key in begun.keys() & options.keys():
         value = options[key]
         if key in may_change:
@@ -378,11 +378,3 @@ def load_run(folder: str | Path) -> Run:
     tuned = (about.get("objective") or {}).get("text") == "online"
     trained = model.eval(), recipe, spec, pixels, trained_on, held_out, *contents
     return Run(folder, *trained, classes=classes, text_tuned=tuned, calibration=_saved_calibration(folder))
-
-
-def check_out(out: Path, *, resume: bool) -> None:
-    """Raise RunError if the folder holds a run already (unless it is resumed), or other folders."""
-    if is_run(out) and not resume:
-        raise RunError(f"{out}: holds a run already; pass resume to continue it, or choose another folder")
-    if not is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
-        raise RunError(f"{out}: holds other folders and no run; choose a new folder")

@@ -44,6 +44,14 @@ def check_run(folder: str | Path) -> None:
         raise RunError(f"{folder}: no run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
 
 
+def check_out(out: Path, *, resume: bool) -> None:
+    """Raise RunError if the folder holds a run already (unless it is resumed), or other folders."""
+    if is_run(out) and not resume:
+        raise RunError(f"{out}: holds a run already; choose another folder, or go on with a stopped training by resume")
+    if not is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
+        raise RunError(f"{out}: holds other folders and no run; choose a new folder")
+
+
 def saved_classes(folder: Path) -> SavedClasses:
     """Return the classes of a run, each with the source of its row.
 

@@ -97,7 +97,7 @@ def ground_of(
 ) -> tuple[Ground, list[str]]:
     """Return as `make_ground` does, of an encoder that is there and of what is read for each label."""
     # No epochs, and features are not flipped.
-    fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "freeze_encoder": True, "size": None}
+    fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "tune": "none", "size": None}
     if not train_set.only_images:
         fixed["frames"] = FRAMES
     recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
@@ -200,13 +200,23 @@ def judged(
 
 
 def write_method(
-    out: Path, ground: Ground, method: Method, items: FrozenItems, scored: Dataset, scores: RunScores | None
+    out: Path,
+    ground: Ground,
+    method: Method,
+    items: FrozenItems,
+    scored: Dataset,
+    scores: RunScores | None,
+    why: str = "",
 ) -> Recognizer:
-    """Write a method, fitted to all training items, as a run, with its scores where items were held out; return it."""
+    """Write a method, fitted to all training items, as a run, with its scores where items were held out; return it.
+
+    Args:
+        why: it was chosen, for `recipe.json`.
+    """
     model = Recognizer(ground.encoder.visual, MeanPool(), method.head(items))
     with locked(out):
         if scores:
             write_scores(out, scores)
         split = split_json(items.data, scored)
-        write_run(out, model, ground.recipe, ground.protocol.sizes, ground.names, split, chosen=method.name)
+        write_run(out, model, ground.recipe, ground.protocol.sizes, ground.names, split, chosen=method.name, why=why)
     return model

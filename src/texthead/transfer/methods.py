@@ -206,17 +206,17 @@ def check_unlabelled(ground: Ground, items: FrozenItems) -> tuple[Ground, str]:
     They help if the default names as many labelled items rightly with them as without, cross-validated. With too few
     labelled items for folds they are used: it is there that they gain most.
     """
+    assert ground.unlabelled is not None
+    files = f"{len(ground.unlabelled)} unlabelled files"
     pairs = folds(items, seed=ground.recipe.seed).pairs
     if not pairs:
-        return ground, "unlabelled files are used: too few labelled items to check what they are worth"
+        return ground, f"{files} are used: too few labelled items to check what they are worth"
     without = replace(ground, unlabelled=None)
     own, plain = (cross_validated(methods(each)[0], items, pairs, lambda: None).mean() for each in (ground, without))
-    line = (
-        f"with unlabelled files {100 * own:.1f} % of the labelled items, without {100 * plain:.1f} % (cross-validated)"
-    )
+    line = f"with {files} {100 * own:.1f} % of the labelled items, without {100 * plain:.1f} % (cross-validated)"
     if own >= plain:
-        return ground, f"{line}: they are used"
-    return without, f"{line}: they are not used"
+        return ground, f"{line}; they are used"
+    return without, f"{line}; they are not used"
 
 
 class Lead(NamedTuple):

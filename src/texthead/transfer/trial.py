@@ -2,6 +2,7 @@
 
 import copy
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from texthead.data.protocol import Protocol
 from texthead.errors import DataError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import lead_interval
-from texthead.features.reading import Reading
+from texthead.features.reading import Reading, silent
 from texthead.models.build import make_recognizer
 from texthead.models.head_rows import RowInputs
 from texthead.parallel.progress import Bar, no_bar
@@ -57,7 +58,14 @@ class Trial:
 
 
 def try_tuning(
-    quick: Method, items: FrozenItems, inputs: RowInputs, protocol: Protocol, *, workers: int = 0, bar: Bar = no_bar
+    quick: Method,
+    items: FrozenItems,
+    inputs: RowInputs,
+    protocol: Protocol,
+    *,
+    workers: int = 0,
+    bar: Bar = no_bar,
+    say: Callable[[str], None] = silent,
 ) -> Trial:
     """Return how fine-tuning with a text head fares beside the quick recogniser, on folds of the training items.
 
@@ -66,6 +74,7 @@ def try_tuning(
     Args:
         inputs: what the head is made of, for all items in their order; its encoder is left as it is.
         protocol: how the fine-tuned model looks at items in testing.
+        say: called with a line after each fold that decides nothing.
 
     Raises:
         DataError: a class has too few items for folds.
@@ -89,6 +98,7 @@ def try_tuning(
             )
             if trial.is_decided:
                 break
+            say(f"{trial}")
     return trial
 
 
