@@ -267,8 +267,8 @@ def _say_rows(run: "Run", labels: Sequence[str]) -> None:
     say_residual(run, shown)
     if run.head.takes_text and not run.head.is_text:
         notes().print(
-            "note: no item speaks for the new row, which is text; the others were fitted to items. `texthead eval` on files "
-            "of all classes tells how they go together"
+            "note: no item speaks for the new row, which is text; the others were fitted to items. `texthead eval` on "
+            "files of all classes tells how they go together"
         )
     elif not run.head.frozen:
         notes().print("note: the other rows were trained after they were text; a new one is text as it is encoded")
