@@ -466,7 +466,12 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
         code, out, err = say(*command)
         assert (code, out, "--resume" in err) == (130, "", False)
         prints(err, "texthead: ")
-    (tmp_path / "recipe.json").write_text("{}")
+
+    def stop_when_begun(*_: object) -> None:
+        (tmp_path / "recipe.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("texthead.commands.train.Train.__call__", stop_when_begun)
     code, out, err = say("train", "data", "--out", tmp_path)
     assert (code, out) == (130, "")
     prints(err, f"texthead train data --out {tmp_path} --resume")

@@ -1,5 +1,6 @@
 """`texthead train` with nothing but data: the quick recogniser first, and the better of the two at the end."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +21,9 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_few_items_a_class_leave_the_quick_recogniser(few: Path, works: Callable, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    out, err = works("train", few, "--workers", 0, "--cache", tmp_path / "cache", "--out", run)
+    out, _ = works("train", few, "--workers", 0, "--cache", tmp_path / "cache", "--out", run)
     assert "quick recogniser (text-probe): 100.0 % of 2 val items" in out
-    assert "the run is the quick recogniser: class 'blue' has 2 training items" in err
+    assert "the run is the quick recogniser: class 'blue' has 2 training items" in out
     assert not (run / "metrics.jsonl").exists()
     assert (run / "report.html").is_file()
     scores = read_scores(run)
@@ -38,8 +39,8 @@ def test_tune_none_leaves_the_quick_recogniser_whatever_the_number_of_items(
 ) -> None:
     data = images(tmp_path / "more", ["blue", "red"], 8)
     options = ("--tune", "none", "--baselines", "never", "--unlabelled", few, "--workers", 0)
-    out, err = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
-    assert "the run is the quick recogniser: --tune none" in err
+    out, _ = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
+    assert "the run is the quick recogniser: --tune none" in out
     assert "zero-shot" not in out
     assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
 
@@ -51,14 +52,34 @@ def test_what_says_how_to_fine_tune_is_named_beside_unlabelled_files(
         refused(("--unlabelled", option[0]), "train", few, *option, "--unlabelled", few, "--out", tmp_path / "run")
 
 
+def test_an_interrupted_trial_leaves_the_quick_recogniser(
+    works: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("texthead.transfer.trial.try_tuning", stop)
+    monkeypatch.setattr("texthead.commands.quick_answer.NOTHING_TO_GAIN", 1.1)
+    data = images(tmp_path / "data", ["blue", "red"], 5)
+    out, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
+    assert "--tune all skip the trial" in err
+    assert "the run is the quick recogniser: the trial of fine-tuning was interrupted" in out
+    about = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert (about["chosen"], about["recipe"]["tune"]) == ("text-probe", "none")
+    assert "interrupted" in about["why"]
+    monkeypatch.undo()
+    out, _ = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "again")
+    assert "it names 100.0 % of the training items rightly, cross-validated" in out
+
+
 @pytest.mark.slow
 def test_fine_tuning_is_left_where_it_is_ahead_on_training_items(shared: Path, works: Callable, tmp_path: Path) -> None:
     """Hand signs, of which text knows nothing and the encoder little."""
     run = tmp_path / "run"
     data = shared / "image" / "handdigits" / "images.csv"
-    _, err = works("train", data, "--k", 16, "--cache", tmp_path / "cache", "--out", run)
-    assert "training items that neither was fitted to: fine-tuning" in err
-    assert "fine-tuning on all of them" in err
+    out, _ = works("train", data, "--k", 16, "--cache", tmp_path / "cache", "--out", run)
+    assert "training items that neither was fitted to: fine-tuning" in out
+    assert "fine-tuning on all of them" in out
     scores = read_scores(run)
     assert scores is not None
     *_, quick, own = scores.methods
