@@ -462,19 +462,20 @@ def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     # Before the run folder is begun there is nothing to resume.
-    for command in (("head", "a, b"), ("train", "data", "--out", tmp_path)):
+    for command in (("head", "a, b"), ("train", "data", "--out", tmp_path / "run")):
         code, out, err = say(*command)
         assert (code, out, "--resume" in err) == (130, "", False)
         prints(err, "texthead: ")
 
     def stop_when_begun(*_: object) -> None:
-        (tmp_path / "recipe.json").write_text("{}")
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "recipe.json").write_text("{}")
         raise KeyboardInterrupt
 
     monkeypatch.setattr("texthead.commands.train.Train.__call__", stop_when_begun)
-    code, out, err = say("train", "data", "--out", tmp_path)
+    code, out, err = say("train", "data", "--out", tmp_path / "run")
     assert (code, out) == (130, "")
-    prints(err, f"texthead train data --out {tmp_path} --resume")
+    prints(err, f"texthead train data --out {tmp_path / 'run'} --resume")
 
 
 def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, say, tmp_path):
