@@ -158,7 +158,7 @@ def test_nothing_serious_ends_with_0_and_prepared_shards_are_examined_too(
     data[-12_000:-11_000] = bytes(1000)
     tar.write_bytes(data)
     serious = [f for f in findings(shards, "--quick", "--fix", tmp_path / "new.csv") if f["severity"] == "serious"]
-    assert [finding["fault"] for finding in serious] == ["unreadable"]
+    assert [finding["fault"] for finding in serious] == ["damaged"]
     assert len(read_dataset(tmp_path / "new.csv")) == 3
 
 
