@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -85,13 +86,9 @@ def train(
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
         pixels = pixels_for(recipe, as_visual(model.visual).spec)
-        frozen = recipe.freeze_encoder
-        reading = Reading(
-            execution.workers,
-            cache=execution.cache if frozen else None,
-            engine=execution.engine if frozen else "eager",
-        )
+        reading = Reading(execution.workers)
         if recipe.freeze_encoder:
+            reading = replace(reading, cache=execution.cache, engine=execution.engine)
             clips = feature_clips(model, train_set, recipe, pixels, reading)
         else:
             clips = pixel_clips(model, train_set, recipe)
