@@ -386,7 +386,7 @@ class LinearHead(Head):
 # The kind of a `ProbeHead` whose rows started from text rows.
 TEXT_AND_ITEMS = "text and items"
 
-# Rows of new classes against fitted ones: 38 to 52 % of the new classes' photos are found, 20 to 28 % of their clips, for
+# Rows of new classes against fitted ones: 38 to 52 % of the new classes' photos are found, 20 to 28 % of the clips, for
 # 0 to 4 points of the others' (LOG.md).
 LONGER = 1.25
 
