@@ -111,8 +111,7 @@ def train(
         first_epoch, step = (0, 0) if state is None else restore(state, spread.trained, optimizer, log, out)
         spread.publish()
         steps = batches.steps_per_epoch
-        batches.first_step = step - first_epoch * steps
-        saved = time.monotonic()
+        batches.first_step, saved = step - first_epoch * steps, time.monotonic()
         if batches.first_step:
             callbacks.message(f"resumed after step {batches.first_step} of {steps} of epoch {first_epoch + 1}")
         elif first_epoch:
