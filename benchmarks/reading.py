@@ -189,9 +189,9 @@ class Files(NamedTuple):
         each = {form: sum(path.stat().st_size for path in paths) / len(self.shards) for form, paths in totals.items()}
         return ", ".join(f"{size / 1e3:.0f} kB {form}" for form, size in each.items())
 
-    def kilobytes_read(self) -> str:
+    def kilobytes_read(self, length: int) -> str:
         """The bytes that a clip of shards takes from the disk for so many of its frames."""
-        kept = ShardOptions().frames
+        kept = min(ShardOptions().frames, length)
         read = {}
         for count in (1, FRAMES, kept):
             before = read_so_far()
@@ -268,7 +268,7 @@ def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int, *, memory
     rows = [_row(title, costs, peaks) for title in sorted(runs, key=lambda title: min(c.cpu for c in costs[title]))]
     rows += [[title, f"not there: {reason}", "-", "-"] for title, reason in all_ways.items() if isinstance(reason, str)]
     headers = [f"way of reading {FRAMES} frames", "clips a CPU-second", "clips a second", "MB above imports"]
-    told = f"{len(clips)} clips: {files.kilobytes()}; {files.kilobytes_read()}."
+    told = f"{len(clips)} clips: {files.kilobytes()}; {files.kilobytes_read(length)}."
     return (
         f"{told}\n\n{table(headers, rows)}\n\n{table(['ratio of clips a CPU-second', '', 'target'], compared(costs))}"
     )
