@@ -31,7 +31,7 @@ class Prepare:
     out: str = option(metavar="SHARDS")
     frames: PositiveInt = 32
     short_side: PositiveInt = 256
-    quality: PositiveInt = 90
+    quality: PositiveInt = 85
     clips: PositiveInt = 256
     skip_unreadable: bool = False
     workers: NonNegativeInt = option(default_workers)
