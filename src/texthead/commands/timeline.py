@@ -190,13 +190,14 @@ def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding",
     say = notes()
     views = sliding.views(protocol.frames)
     clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
+    once = ", encoded once" if recognizer.sees_frames_apart else ""
     say.print(
-        f"{sliding.rate:g} frames a second, encoded once; windows of {sliding.window:g} s are {clips} "
-        f"of {protocol.frames}"
+        f"{sliding.rate:g} frames a second{once}; windows of {sliding.window:g} s are {clips} of {protocol.frames}"
     )
     if not recognizer.sees_frames_apart:
+        inside = "the encoder" if recognizer.sees_clips else type(recognizer.temporal).__name__
         say.print(
-            f"note: {type(recognizer.temporal).__name__} works inside the encoder, so each window is encoded whole: "
+            f"note: {inside} sees several frames at once, so each window is encoded whole: "
             f"{views.clips * protocol.frames} times as much to do"
         )
     if not video.has_times:

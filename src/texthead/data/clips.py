@@ -93,12 +93,13 @@ class ViewClips(torch.utils.data.Dataset):
 
 
 class TrainFeatures(torch.utils.data.Dataset):
-    """Clips for training on frame features that were encoded once: (features, label index, position).
+    """Clips for training on features that were encoded once: (features, label index, position).
 
-    `bank[i]` holds more frames of item i than a clip takes; each epoch samples among them.
+    `bank[i]` holds more frames of item i than a clip takes; each epoch samples among them. Of an encoder that sees
+    several frames at once it holds whole clips, of which each epoch takes one.
     """
 
-    def __init__(self, bank: Sequence[Float[Tensor, "_ dim"]], targets: Sequence[int], *, frames: int, seed: int):
+    def __init__(self, bank: Sequence[Float[Tensor, "_ *tokens dim"]], targets: Sequence[int], *, frames: int, seed: int):
         self.bank = bank
         self.targets = list(targets)
         self.frames = frames
@@ -110,11 +111,14 @@ class TrainFeatures(torch.utils.data.Dataset):
     @property
     def blank(self) -> Float[Tensor, "frames dim"]:
         """A clip of zeros."""
-        return self.bank[0].new_zeros(self.frames, self.bank[0].shape[1])
+        first = self.bank[0]
+        return first.new_zeros(first.shape[1:] if first.ndim == 3 else (self.frames, first.shape[1]))
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Float[Tensor, "frames dim"], int, int]:
         epoch, position = key
         rng = np.random.default_rng([self.seed, epoch, position])
         features = self.bank[position]
+        if features.ndim == 3:
+            return features[int(rng.integers(len(features)))], self.targets[position], position
         indices = random_in_segment(len(features), self.frames, lambda n: int(rng.integers(n)))
         return features[indices], self.targets[position], position

@@ -23,6 +23,9 @@ class VisualSpec:
     `crop` is the side of the test crop over the short side that the picture is resized to; `any_size` says that the
     network takes other input sides than `size` (a convolutional one does, a ViT's positions do not). With `squash` test
     pictures are put into the square whole, their shape not kept.
+
+    A tower of single frames gives one feature of each. One that sees a clip as a whole takes `frames` of them at once,
+    and gives `tokens` features, one after the other in time.
     """
 
     source: str
@@ -38,6 +41,13 @@ class VisualSpec:
     any_size: bool
     config: str = "{}"
     squash: bool = False
+    frames: int = 1
+    tokens: int = 1
+
+    @property
+    def unit(self) -> Literal["frame", "clip"]:
+        """What the network sees at once."""
+        return "clip" if self.frames > 1 else "frame"
 
     def to_json(self) -> dict[str, object]:
         """Plain values; `VisualSpec.from_json` reads them back."""
@@ -75,11 +85,11 @@ class Visual(nn.Module):
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1) * 255, persistent=False)
 
-    def forward(self, frames: Shaped[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames dim"]:
-        """One feature a frame, not normalised."""
-        return self.net(self.normalised(frames))
+    def forward(self, units: Shaped[Tensor, "units *frames 3 height width"]) -> Float[Tensor, "units *tokens dim"]:
+        """One feature a frame, or some of each clip, not normalised."""
+        return self.net(self.normalised(units))
 
-    def normalised(self, frames: Shaped[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames 3 height width"]:
+    def normalised(self, frames: Shaped[Tensor, "*units 3 height width"]) -> Float[Tensor, "*units 3 height width"]:
         """What the network takes: floats, in the order of values that suits it."""
         if not frames.is_floating_point():
             frames = frames.to(self.mean.dtype).sub_(self.mean).div_(self.std)
@@ -158,6 +168,25 @@ def as_visual(module: nn.Module) -> Visual:
     if not isinstance(module, Visual):
         raise EncoderError(f"visual encoder is a {type(module).__name__}: wrap it as Visual(net, spec)")
     return module
+
+
+def clip_features(
+    visual: Visual, clips: Shaped[Tensor, "batch frames 3 height width"]
+) -> Float[Tensor, "batch tokens dim"]:
+    """The features of clips by an encoder that sees several frames at once, one after the other in time.
+
+    Clips that are longer than the encoder takes are seen part by part.
+
+    Raises:
+        EncoderError: clips that are no multiple of what the encoder takes.
+    """
+    frames, given = visual.spec.frames, clips.shape[1]
+    if given % frames:
+        raise EncoderError(
+            f"{visual.spec.source} sees {frames} frames at once, got clips of {given}: take {frames} or a multiple"
+        )
+    parts = visual(clips.unflatten(1, (given // frames, frames)).flatten(0, 1))
+    return parts.unflatten(0, (-1, given // frames)).flatten(1, 2)
 
 
 class Text(nn.Module):
@@ -252,7 +281,7 @@ class Encoder:
             EncoderError: there is none.
         """
         if self._load_text is None:
-            raise EncoderError(f"{self.source!r} has no text encoder: take another head: {WITHOUT_TEXT}")
+            raise EncoderError(f"{self.source!r} has no text encoder: give it one (text=), or take another head: {WITHOUT_TEXT}")
         text = self._text or self._load_text()
         if self.keep_text:
             self._text = text
@@ -310,6 +339,10 @@ def build_visual(spec: VisualSpec) -> Visual:
                 f"open_clip {open_clip.__version__} cannot build the encoder of this architecture ({error}): "
                 "texthead needs the version that made the run"
             ) from None
+    if spec.architecture == "hf":
+        from texthead.encoders import hugging_face
+
+        return Visual(hugging_face.build(spec), spec)
     module = package_module(kind)
     if module is None or not callable(getattr(module, "build", None)):
         expected = "expected 'timm:NAME', 'openclip' or the prefix of an installed package with build(spec)"

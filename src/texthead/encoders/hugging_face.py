@@ -1,80 +1,75 @@
-"""CLIP folders in transformers' format: their keys in open_clip's names, so that one kind of tower is known here."""
+"""Encoders of transformers, by what a model can do: features of images or videos, rows of texts.
 
-import re
-from collections.abc import Callable, Sequence
+A model with `get_text_features` has both halves; another is a visual tower alone, and `text=` gives it rows. Towers
+that see several frames at once take clips. Each keeps the preprocessing, the tokenizer and the logit scale that lie
+beside its weights.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from texthead.encoders.encoder import Encoder, VisualSpec
-from texthead.encoders.openclip import Published, assemble, tower_spec
-from texthead.encoders.weights import read_tensors
+from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec
+from texthead.encoders.transformers_folder import config_from, config_of, folder_of, loaded
 from texthead.errors import EncoderError
-from texthead.files import read_value
 
-# Parts of transformers' names -> open_clip's, replaced one after another.
-_RENAMED = (
-    ("vision_model.", "visual."),
-    ("text_model.", ""),
-    ("embeddings.", ""),
-    ("encoder.layers.", "transformer.resblocks."),
-    ("patch_embedding", "conv1"),
-    ("position_embedding.weight", "positional_embedding"),
-    ("pre_layrnorm", "ln_pre"),
-    ("post_layernorm", "ln_post"),
-    ("final_layer_norm", "ln_final"),
-    ("layer_norm", "ln_"),
-    ("self_attn.", "attn."),
-    ("mlp.fc1", "mlp.c_fc"),
-    ("mlp.fc2", "mlp.c_proj"),
-    ("visual_projection.weight", "visual.proj"),
-    ("text_projection.weight", "text_projection"),
-)
+FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")
 
-_OURS = re.compile(
-    r"logit_scale|text_projection|token_embedding\.weight|ln_final\.(weight|bias)|(visual\.)?positional_embedding|"
-    r"visual\.(proj|class_embedding|conv1\.weight|ln_(pre|post)\.(weight|bias))|"
-    r"(visual\.)?transformer\.resblocks\.\d+\.(ln_[12]|attn\.([qkv]|out)_proj|mlp\.c_(fc|proj))\.(weight|bias)"
-)
+# What gives features, in the order in which they are asked for; a model without any is called itself.
+_VISUAL = ("get_video_features", "get_vision_features", "get_image_features")
 
-_TRANSPOSED = ("visual_projection.weight", "text_projection.weight")
+_OF_TEXTS = "get_text_features"
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
 
+# Texts are filled up to a tower's most tokens, as in its training, where that is no more than this.
+_FILLED = 128
 
-FORMS = ("hf:FOLDER",)
+# Where a logit scale is not in the weights: of CLIP at its start.
+_SCALE = 1 / 0.07
 
 
 def load(rest: str) -> Encoder:
-    """Return the CLIP model in a folder that transformers' `save_pretrained` wrote.
+    """Return the model in a folder that `save_pretrained` wrote, or that lies on the hub.
 
     Raises:
-        EncoderError: the folder lacks a part, or holds another kind of model.
+        EncoderError: the folder lacks a part, or holds a model that is no visual encoder.
     """
-    folder = Path(rest)
-    config = _read_config(folder)
-    weights = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
-    if not weights:
-        raise EncoderError(f"{folder}: holds none of {', '.join(_WEIGHTS)}; write it again with save_pretrained")
-    published = Published(
-        f"hf:{rest}",
-        config,
-        _preprocess(folder),
-        lambda: converted(read_tensors(weights[0])),
-        lambda: _tokenizer(folder, config["text_cfg"]["context_length"]),
-    )
-    return assemble(published)
+    source = f"hf:{rest}"
+    with _faults(source):
+        folder = folder_of(rest)
+        made = _spec(source, folder)
+        model, missing = loaded(folder, source)
+        scale = model.logit_scale.exp().item() if hasattr(model, "logit_scale") else _SCALE
+        has_text = hasattr(model, _OF_TEXTS)
+        tower = Tower(model, made)
+        _check_whole(tower.model, missing, source)
+        visual = Visual(tower.requires_grad_(True), made)
+
+    def load_text() -> Text:
+        with _faults(source):
+            return _text(folder, *loaded(folder, source), source)
+
+    return Encoder(visual, load_text if has_text else None, scale=scale)
 
 
 def spec(rest: str) -> VisualSpec:
-    """Return the spec of the image tower in a folder, with or without its weights.
+    """Return the spec of the visual half, by the configuration alone.
 
     Raises:
-        EncoderError: the folder lacks a part, or holds another kind of model.
+        EncoderError: the folder lacks a part, or holds a model that is no visual encoder.
     """
-    return tower_spec(f"hf:{rest}", _read_config(Path(rest)), _preprocess(Path(rest)))
+    source = f"hf:{rest}"
+    with _faults(source):
+        return _spec(source, folder_of(rest))
 
 
 def known() -> list[tuple[str, str]]:
@@ -82,104 +77,231 @@ def known() -> list[tuple[str, str]]:
     return []
 
 
-def _read_config(folder: Path) -> dict:
-    config = _json(folder / "config.json")
-    if config.get("model_type") != "clip":
-        raise EncoderError(
-            f"{folder}: holds a model of type {config.get('model_type')!r}, expected 'clip'; name a folder of CLIP"
-        )
-    from transformers import CLIPConfig
+def build(made: VisualSpec) -> nn.Module:
+    """Return the visual half of a spec with random weights.
 
-    return _model_config(CLIPConfig.from_pretrained(folder))
+    Raises:
+        EncoderError: an architecture that this version of transformers does not know.
+    """
+    from transformers import AutoModel
+
+    with _faults(made.source):
+        return Tower(AutoModel.from_config(config_from(made.config)), made)
 
 
-def _json(path: Path) -> dict:
+@contextmanager
+def _faults(source: str) -> Iterator[None]:
+    """Turn what transformers and the hub's client raise into EncoderError."""
     try:
-        found = read_value(path)
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"{path}: cannot be read as JSON ({type(error).__name__}); check the folder") from None
-    if not isinstance(found, dict):
-        raise EncoderError(f"{path}: holds a {type(found).__name__}, expected a JSON object; check the folder")
-    return found
-
-
-def _model_config(whole: Any) -> dict:
-    """open_clip's model config of a CLIPConfig."""
-    vision, text = whole.vision_config, whole.text_config
-    if vision.hidden_act not in ("quick_gelu", "gelu") or text.hidden_act != vision.hidden_act:
+        yield
+    except EncoderError:
+        raise
+    except Exception as error:  # They raise nearly every kind there is.
+        told = " ".join(str(error).split())[:200]
         raise EncoderError(
-            f"activations {vision.hidden_act!r} and {text.hidden_act!r}: both must be quick_gelu, or both gelu; "
-            "open_clip has no other CLIP to put the weights into"
-        )
-    # An end token of 2 is what old files say; transformers then takes the largest token, as open_clip does.
-    first_end = {} if text.eos_token_id == 2 else {"pool_type": "eos", "eos_id": text.eos_token_id}
+            f"{source}: cannot be loaded ({type(error).__name__}: {told}); name a folder in transformers' format, or "
+            "connect once for a name on the hub"
+        ) from None
+
+
+# ---- the visual half
+
+
+class Tower(nn.Module):
+    """The visual half of a model: frames, or clips of several, -> features.
+
+    What takes no part in the features is left out of the model.
+    """
+
+    def __init__(self, model: Any, made: VisualSpec):
+        super().__init__()
+        self.tokens = made.tokens
+        used, _ = _traced(model.config, made.frames, made.size)
+        self.model = _bare(model)
+        for name in {name for name, _ in model.named_children()} - used:
+            setattr(model, name, None)
+        for name, parameter in [*model.named_parameters(recurse=False)]:
+            if parameter.numel() == 1:  # The logit scale and bias.
+                delattr(model, name)
+
+    def forward(
+        self, pixels: Float[Tensor, "units *frames 3 height width"]
+    ) -> Float[Tensor, "units *tokens dim"]:
+        """Return the feature of each frame, or the features of each clip, one after the other in time."""
+        features = _features(self.model, pixels)
+        if features.ndim == 2:
+            features = features[:, None]
+        features = features.unflatten(1, (self.tokens, -1)).mean(2)
+        return features if pixels.ndim == 5 else features[:, 0]
+
+
+def _method(model: nn.Module) -> str:
+    """Return the name of the function that gives a model's features; "" where it is the model itself."""
+    return next((name for name in _VISUAL if hasattr(model, name)), "")
+
+
+def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[Tensor, "units patches dim"]:
+    """Return what a model makes of each frame or clip: one feature, its class token, or the tokens of all patches."""
+    method = _method(model)
+    see = getattr(model, method) if method else model
+    found = see(**_as_patches(pixels, model)) if "spatial_shapes" in signature(see).parameters else see(pixels)
+    if isinstance(found, Tensor):
+        return found
+    if not method and _has_class_token(model):
+        return found.last_hidden_state[:, 0]
+    if getattr(found, "pooler_output", None) is not None:
+        return found.pooler_output.flatten(1)
+    patches = found.last_hidden_state
+    return patches.flatten(2).transpose(1, 2) if patches.ndim == 4 else patches
+
+
+def _as_patches(pixels: Float[Tensor, "units 3 height width"], model: Any) -> dict[str, Tensor | None]:
+    """Return what a model takes that sees pictures of any shape as lists of patches (SigLIP 2, NaFlex)."""
+    side = model.config.vision_config.patch_size
+    patches = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1)
+    shape = torch.tensor([patches.shape[1:3]] * len(pixels), device="cpu")  # It is read as plain numbers.
+    # Without a mask all patches count.
+    return {"pixel_values": patches.flatten(1, 2).flatten(2), "pixel_attention_mask": None, "spatial_shapes": shape}
+
+
+def _has_class_token(model: nn.Module) -> bool:
+    return any(name.endswith("cls_token") for name, _ in model.named_parameters())
+
+
+def _bare(model: Any) -> Any:
+    """Return the model without a layer behind the class token, which most published towers have no weights for."""
+    if not _method(model) and _has_class_token(model) and hasattr(model, "pooler"):
+        model.pooler = None
+    return model
+
+
+def _traced(config: Any, frames: int, size: int) -> tuple[set[str], tuple[int, ...]]:
+    """Return (the parts of a model that its features need, the shape of the features), without memory for weights."""
+    from transformers import AutoModel
+
+    used: set[nn.Module] = set()
+    with torch.device("meta"), torch.no_grad():
+        model = _bare(AutoModel.from_config(config).eval())
+        for module in model.modules():
+            module.register_forward_hook(lambda module, *_: used.add(module))
+        clip = (frames,) if frames > 1 else ()
+        shape = _features(model, torch.zeros(1, *clip, 3, size, size)).shape
+    return {name for name, child in model.named_children() if not used.isdisjoint(child.modules())}, tuple(shape)
+
+
+def _spec(source: str, folder: Path) -> VisualSpec:
+    """Return what rebuilds and feeds the visual half of the model in a folder."""
+    config = config_of(folder)
+    seen = getattr(config, "vision_config", config)
+    # A tower of videos says how many frames it was trained on.
+    frames = int(getattr(seen, "num_frames", 0) or getattr(seen, "frames_per_clip", 0) or 1)
+    sizes = _preprocessing(folder, source)
+    try:
+        _, shape = _traced(config, frames, sizes["size"])
+    except Exception as error:  # What sees no images takes none.
+        told = " ".join(str(error).split())[:120]
+        raise EncoderError(
+            f"{source}: a model of type {config.model_type!r} gives no features of pictures ({told}): name another"
+        ) from None
+    tubelet = getattr(seen, "tubelet_size", 1)
+    steps = frames // (tubelet if isinstance(tubelet, int) else tubelet[0])
+    return VisualSpec(
+        source=source,
+        architecture="hf",
+        dim=shape[-1],
+        activation=str(getattr(seen, "hidden_act", "")),
+        channels_last=False,
+        any_size=False,
+        config=json.dumps(json.loads(config.to_json_string())),
+        frames=frames,
+        tokens=steps if len(shape) == 3 and frames > 1 else 1,
+        **sizes,
+    )
+
+
+def _preprocessing(folder: Path, source: str) -> dict[str, Any]:
+    """Return the sizes and statistics that lie beside the weights.
+
+    Raises:
+        EncoderError: none do, or others than can be made of a square crop.
+    """
+    found = _processor(folder, source)
+    if getattr(found, "max_num_patches", None):  # The largest square of so many patches.
+        side = found.patch_size * math.isqrt(found.max_num_patches)
+        found.size = {"height": side, "width": side}
+    crop = dict(found.crop_size or {}) if getattr(found, "do_center_crop", False) else {}
+    size = {key: value for key, value in dict(found.size or {}).items() if value}
+    crop = {key: value for key, value in crop.items() if value}
+    short = size.get("shortest_edge") or size.get("height")
+    sides = {*crop.values()} if crop else {short}
+    resample = _INTERPOLATIONS.get(int(found.resample))
+    if short is None or len(sides) != 1 or size.get("width", size.get("height")) != size.get("height"):
+        raise EncoderError(f"{source}: its pictures have size {size} and crop {crop}; only squares are known here")
+    if resample is None:
+        raise EncoderError(f"{source}: its pictures are resampled by {found.resample!r}, not 2 (bilinear) or 3 (bicubic)")
+    (side,) = sides
+    mean, std = (found.image_mean, found.image_std) if found.do_normalize else ([0.0] * 3, [1.0] * 3)
+    # Values are scaled by a factor, and moved down by 1 with an offset, before the statistics are applied.
+    unit = 255 * (found.rescale_factor if found.do_rescale else 1)
+    offset = 1.0 if getattr(found, "offset", False) else 0.0
     return {
-        "embed_dim": whole.projection_dim,
-        "quick_gelu": vision.hidden_act == "quick_gelu",
-        "vision_cfg": {
-            "image_size": vision.image_size,
-            "patch_size": vision.patch_size,
-            "width": vision.hidden_size,
-            "layers": vision.num_hidden_layers,
-            "head_width": vision.hidden_size // vision.num_attention_heads,
-            "mlp_ratio": vision.intermediate_size / vision.hidden_size,
-            "norm_kwargs": {"eps": vision.layer_norm_eps},
-        },
-        "text_cfg": {
-            "context_length": text.max_position_embeddings,
-            "vocab_size": text.vocab_size,
-            "width": text.hidden_size,
-            "layers": text.num_hidden_layers,
-            "heads": text.num_attention_heads,
-            "mlp_ratio": text.intermediate_size / text.hidden_size,
-            "norm_kwargs": {"eps": text.layer_norm_eps},
-            **first_end,
-        },
+        "size": side,
+        "crop": side / short,
+        "squash": "height" in size,
+        "interpolation": resample,
+        "mean": tuple((each + offset) / unit for each in mean),
+        "std": tuple(each / unit for each in std),
     }
 
 
-def _preprocess(folder: Path) -> dict:
-    path = folder / "preprocessor_config.json"
-    found = _json(path) if path.is_file() else {}
-    names = {"image_mean": "mean", "image_std": "std"}
-    kept = {names[key]: found[key] for key in names if key in found}
-    resample = {2: "bilinear", 3: "bicubic"}.get(found.get("resample", 3))
-    if resample is None:
-        raise EncoderError(f"{path}: resample {found['resample']} is not 2 (bilinear) or 3 (bicubic)")
-    return {**kept, "interpolation": resample}
+def _processor(folder: Path, source: str) -> Any:
+    from transformers import AutoImageProcessor, AutoVideoProcessor
+
+    for kind in (AutoVideoProcessor, AutoImageProcessor):
+        with suppress(Exception):  # A folder has one of the two, and the other raises nearly anything.
+            return kind.from_pretrained(folder, trust_remote_code=False)
+    raise EncoderError(
+        f"{source}: no preprocessor_config.json or video_preprocessor_config.json lies beside the weights: save the "
+        "model's processor there"
+    )
 
 
-def _tokenizer(folder: Path, context: int) -> Callable:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-
-    def tokenize(prompts: Sequence[str], context_length: int = context) -> Tensor:
-        return tokenizer(
-            list(prompts), padding="max_length", truncation=True, max_length=context_length, return_tensors="pt"
-        )["input_ids"]
-
-    return tokenize
+# ---- the text half
 
 
-def converted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of transformers' CLIP under open_clip's names.
+def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
+    """Return the text half of a model.
 
     Raises:
-        EncoderError: a name that neither knows.
+        EncoderError: some of its weights are missing.
     """
-    found: dict[str, Tensor] = {}
-    for key, value in tensors.items():
-        name = key
-        for theirs, ours in _RENAMED:
-            name = name.replace(theirs, ours)
-        if _OURS.fullmatch(name):
-            found[name] = value.T.contiguous() if key in _TRANSPOSED else value
-        elif not key.endswith("position_ids"):
-            raise EncoderError(f"{key!r} is no weight of transformers' CLIP")
-    for name in [name for name in found if ".q_proj." in name]:
-        parts = [found.pop(name.replace(".q_proj.", f".{part}_proj."), None) for part in "qkv"]
-        if any(part is None for part in parts):
-            raise EncoderError(f"{name!r} (open_clip's name) has no k_proj and v_proj beside it")
-        found[name.replace("q_proj.", "in_proj_")] = torch.cat([part for part in parts if part is not None])
-    return found
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    described = getattr(model.config, "text_config", model.config)
+    limit = min(getattr(described, "max_position_embeddings", _FILLED), tokenizer.model_max_length)
+    padding = "max_length" if limit <= _FILLED else True
+    for name, child in [*model.named_children()]:
+        if name.startswith(("vision", "visual", "video")):
+            setattr(model, name, None)
+    _check_whole(model, missing, source)
+
+    def tokenize(prompts: Sequence[str]) -> Any:
+        for prompt, tokens in zip(prompts, tokenizer(list(prompts))["input_ids"], strict=True):
+            if len(tokens) > limit:
+                raise EncoderError(f"prompt {prompt[:40]!r}... has {len(tokens)} tokens > {limit}: shorten it")
+        return tokenizer(list(prompts), padding=padding, max_length=limit, return_tensors="pt")
+
+    def encode(tokens: Any) -> Tensor:
+        found = model.get_text_features(**tokens.to(next(model.parameters()).device))
+        return found if isinstance(found, Tensor) else found.pooler_output
+
+    embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding) and len(part.weight) == described.vocab_size]
+    return Text(model, tokenize, encode, embeddings[0])
+
+
+def _check_whole(model: nn.Module, missing: set[str], source: str) -> None:
+    """Raise EncoderError if weights that are needed are missing."""
+    lost = sorted(missing & {name for name, _ in model.named_parameters()})
+    if lost:
+        raise EncoderError(f"{source}: its weights lack {lost[0]!r} (in all {len(lost)}): they are of another model")

@@ -1,7 +1,7 @@
 """Does a data set need time at all? The same items with their frames shuffled, reversed, and as they are."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Shaped
@@ -101,6 +101,8 @@ def order_test(
     frames = protocol.frames
     orders = [list(range(frames)), list(reversed(range(frames))), *(shuffled(frames, seed) for seed in seeds)]
     targets = torch.tensor(label_indices(dataset, labels or model.names))
+    if not model.sees_frames_apart:  # What is kept is of frames as they are.
+        reading = replace(reading, cache=None)
     entries = item_features(
         _in_orders(model, orders),
         [item.path for item in dataset.items],

@@ -145,13 +145,18 @@ def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
 def traced(scorer: Scorer) -> torch.export.ExportedProgram:
     """Return the model as a program of plain operations, for any number of items and frames and any shape of frame.
 
+    An encoder that sees several frames at once takes as many as the protocol has.
+
     Raises:
         RunError: a model with steps that depend on its input's values.
     """
     size, most = scorer.protocol.sizes.size, _most_frames(scorer)
+    frames = scorer.protocol.frames if scorer.model.sees_clips else min(3, most or 3)
     # No side is a multiple of another, so that nothing is taken for the same number.
-    shape = (2, scorer.protocol.views.clips, min(3, most or 3), size + 9, size + 27, 3)
-    free = {0: Dim("batch"), 2: Dim("frames", max=most), 3: Dim("height", min=size), 4: Dim("width", min=size)}  # pyright: ignore[reportArgumentType]
+    shape = (2, scorer.protocol.views.clips, frames, size + 9, size + 27, 3)
+    free: dict[int, Any] = {0: Dim("batch"), 3: Dim("height", min=size), 4: Dim("width", min=size)}
+    if not scorer.model.sees_clips:
+        free[2] = Dim("frames", max=most)
     try:
         with torch.no_grad(), quiet():
             return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
@@ -170,6 +175,7 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
     """Return what `preprocessing.json` holds: what `predict.py` does to a file, and what the model does itself."""
     spec, protocol = as_visual(scorer.model.visual).spec, scorer.protocol
     pixels, views = protocol.sizes, protocol.views
+    frames = protocol.frames if scorer.model.sees_clips else "any"
     return {
         "format": 2,
         "model": MODELS[to],
@@ -177,7 +183,7 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
             "name": "clips",
             "type": "uint8, RGB, 0-255",
             "axes": ["batch", "clips", "frames", "height", "width", "channels"],
-            "shape": ["any", views.clips, "any", f"{pixels.size} or more", f"{pixels.size} or more", 3],
+            "shape": ["any", views.clips, frames, f"{pixels.size} or more", f"{pixels.size} or more", 3],
             "most_frames": _most_frames(scorer),
         },
         "output": {"name": "scores", "axes": ["batch", "classes"]},

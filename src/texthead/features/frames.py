@@ -5,6 +5,7 @@ index. Any other weight, crop or file is another address, so nothing stale can b
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +15,9 @@ from torch import Tensor
 
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import Visual, clip_features
 from texthead.errors import DataError, MediaError, TextheadError
-from texthead.features.cache import encoder_key
+from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.engine import Engine
 from texthead.features.reading import Reading
 from texthead.media.open import is_image, open_media
@@ -25,6 +26,8 @@ from texthead.parallel.progress import Progress
 
 Choose = Callable[[int], list[int]]
 
+ChooseClips = Callable[[int], list[list[int]]]
+
 
 class FrameFeatures(NamedTuple):
     """The features of some frames of one file, by ascending frame index; `length` counts all its frames."""
@@ -32,6 +35,14 @@ class FrameFeatures(NamedTuple):
     length: int
     indices: list[int]
     features: Float[Tensor, "frames dim"]
+
+
+class ClipFeatures(NamedTuple):
+    """The features of some clips of one file, each of these frames; `length` counts all its frames."""
+
+    length: int
+    clips: list[list[int]]
+    features: Float[Tensor, "clips tokens dim"]
 
 
 class _Frames(torch.utils.data.Dataset):
@@ -80,21 +91,13 @@ def frame_features(
     Raises:
         TextheadError: the cache is of another encoder or preprocessing, or its file cannot be used.
     """
-    cache = reading.cache
-    if cache and cache.key != encoder_key(visual, pixels):
-        raise TextheadError(
-            f"{cache.path}: holds features of other weights or another size: make the cache with "
-            "FeatureCache(encoder_key(visual, pixels)) of the encoder as it is now"
-        )
-    if cache and reading.engine == "bf16":
-        cache = cache.of_inexact(reading.engine)
+    cache = _cache(visual, pixels, reading)
     found: list[FrameFeatures | MediaError | None] = [None] * len(paths)
     digests: list[str] = [""] * len(paths)
     for position, path in enumerate(paths if cache else ()):
         assert cache is not None
         try:
-            # The same bytes have other frames as a picture than as a video, or can be read as one of the two only.
-            digests[position] = cache.digest(path) + (" as a picture" if is_image(path) else "")
+            digests[position] = _digest(cache, path)
         except MediaError as error:
             found[position] = error
             continue
@@ -114,6 +117,88 @@ def frame_features(
         if progress:
             progress(len(found) - sum(entry is None for entry in found), len(paths))
     return [entry for entry in found if entry is not None]
+
+
+@worker_faults()
+@torch.inference_mode()
+def features_of_clips(
+    visual: Visual,
+    paths: Sequence[Path],
+    choose: ChooseClips,
+    pixels: Pixels,
+    reading: Reading = Reading(),
+    progress: Progress | None = None,
+) -> list[ClipFeatures | MediaError]:
+    """For each file, the features of the clips that `choose` picks of its length, by an encoder that sees clips.
+
+    As `frame_features` in all else.
+    """
+    cache = _cache(visual, pixels, reading)
+    found: list[ClipFeatures | MediaError | None] = [None] * len(paths)
+    digests: list[str] = [""] * len(paths)
+    for position, path in enumerate(paths if cache else ()):
+        assert cache is not None
+        try:
+            digests[position] = _digest(cache, path)
+        except MediaError as error:
+            found[position] = error
+            continue
+        length = cache.length(digests[position])
+        clips = choose(length) if length else []
+        tokens = [cache.get(f"{digests[position]} {clip}", range(_tokens(visual, clip))) for clip in clips]
+        if length and all(each is not None for each in tokens):
+            found[position] = ClipFeatures(length, clips, torch.stack([each for each in tokens if each is not None]))
+    missing = [position for position, entry in enumerate(found) if entry is None]
+    frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
+    was_training, device = visual.training, visual.mean.device
+    visual.eval()
+    for position, entry in zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True):
+        if not isinstance(entry, MediaError):
+            length, indices, pictures = entry
+            place, clips = {index: i for i, index in enumerate(indices)}, choose(length)
+            # One at a time: a clip has many frames.
+            features = [
+                clip_features(visual, pictures[None, [place[index] for index in clip]].to(device))[0].float().cpu()
+                for clip in clips
+            ]
+            entry = ClipFeatures(length, clips, torch.stack(features))
+            if cache:
+                cache.put(digests[position], length, (), torch.empty(0))
+                for clip, rows in zip(clips, features, strict=True):
+                    cache.put(f"{digests[position]} {clip}", length, range(len(rows)), rows)
+        found[position] = entry
+        if progress:
+            progress(len(found) - sum(entry is None for entry in found), len(paths))
+    visual.train(was_training)
+    return [entry for entry in found if entry is not None]
+
+
+def _tokens(visual: Visual, clip: Sequence[int]) -> int:
+    return visual.spec.tokens * (len(clip) // visual.spec.frames)
+
+
+def _flat(length: int, choose: ChooseClips) -> list[int]:
+    return [index for clip in choose(length) for index in clip]
+
+
+def _cache(visual: Visual, pixels: Pixels, reading: Reading) -> FeatureCache | None:
+    """Return the reading's cache for what the engine gives.
+
+    Raises:
+        TextheadError: it is of another encoder or preprocessing.
+    """
+    cache = reading.cache
+    if cache and cache.key != encoder_key(visual, pixels):
+        raise TextheadError(
+            f"{cache.path}: holds features of other weights or another size: make the cache with "
+            "FeatureCache(encoder_key(visual, pixels)) of the encoder as it is now"
+        )
+    return cache.of_inexact(reading.engine) if cache and reading.engine == "bf16" else cache
+
+
+def _digest(cache: FeatureCache, path: Path) -> str:
+    """Return the address of a file's content: the same bytes have other frames as a picture than as a video."""
+    return cache.digest(path) + (" as a picture" if is_image(path) else "")
 
 
 def frames_together(device: torch.device) -> int:

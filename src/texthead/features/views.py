@@ -16,7 +16,7 @@ from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder, VisualSpec, as_visual
 from texthead.errors import MediaError
 from texthead.features.engine import Engine
-from texthead.features.frames import frame_features, frames_together, readable
+from texthead.features.frames import features_of_clips, frame_features, frames_together, readable
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -57,7 +57,8 @@ def item_features(
     Raises:
         RunError: another process has stopped.
     """
-    kept = protocol.views.crops == 1 and model.sees_frames_apart and reading.cache is not None
+    apart = model.sees_frames_apart or model.sees_clips
+    kept = protocol.views.crops == 1 and apart and reading.cache is not None
     encode = _cached_features if kept else _view_features
     check_same("files", paths)
     # Whole batches, so that a file is encoded beside the same others on any number of processes.
@@ -134,6 +135,11 @@ def own_pixels(spec: VisualSpec) -> Pixels:
     return Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation, spec.squash)
 
 
+def own_frames(spec: VisualSpec, several: int = 8) -> int:
+    """The frames that an encoder sees at once, or `several` where it sees them one by one."""
+    return spec.frames if spec.unit == "clip" else several
+
+
 def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
     """Return the sizes of the protocol, or the encoder's own."""
     return protocol.pixels or own_pixels(as_visual(model.visual).spec)
@@ -191,6 +197,8 @@ def _cached_features(
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file, from the feature cache where it holds the frames."""
     model.eval()
+    if model.sees_clips:
+        return _cached_clips(model, paths, protocol, reading, progress)
     choose = partial(_view_indices, frames=protocol.frames, views=protocol.views)
     entries = frame_features(as_visual(model.visual), paths, choose, pixels_of(model, protocol), reading, progress)
     device = model.device
@@ -205,6 +213,18 @@ def _cached_features(
         ]
         features.append(model.temporal(entry.features[torch.tensor(clips)].to(device)).cpu())
     return features
+
+
+def _cached_clips(
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, progress: Progress | None
+) -> list[Float[Tensor, "views dim"] | MediaError]:
+    """As `_cached_features`, of an encoder that sees several frames at once."""
+    choose = partial(protocol.views.frame_indices, num_frames=protocol.frames)
+    pixels, device = pixels_of(model, protocol), model.device
+    entries = features_of_clips(as_visual(model.visual), paths, choose, pixels, reading, progress)
+    return [
+        entry if isinstance(entry, MediaError) else model.temporal(entry.features.to(device)).cpu() for entry in entries
+    ]
 
 
 def _view_indices(length: int, *, frames: int, views: Views) -> list[int]:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from texthead.encoders.encoder import Visual, as_visual, clip_features
 from texthead.errors import RunError
 from texthead.models.temporal import EncoderConv
 
@@ -16,8 +17,9 @@ class Recognizer(nn.Module):
     """Scores of each class name for a batch of clips.
 
     Args:
-        visual: (batch*frames, channels, height, width) -> (batch*frames, dim). `nn.Identity()` where the clips
-            are frame features already: the same model then trains on what was encoded once.
+        visual: (batch*frames, channels, height, width) -> (batch*frames, dim), or of an encoder that sees clips as a
+            whole (batch, frames, channels, height, width) -> (batch, tokens, dim). `nn.Identity()` where the clips
+            are features already: the same model then trains on what was encoded once.
         temporal: (batch, frames, dim) -> (batch, dim).
         head: (batch, dim) -> (batch, classes), with `.names`. Any module computes; a run folder can hold the heads of
             `build.HEADS`, and rows of your own go into FrozenHead and TrainableHead.
@@ -42,6 +44,8 @@ class Recognizer(nn.Module):
         `clips` are batch frames channels height width (uint8 0-255, or float already normalised), or
         batch frames dim where `visual` is the identity.
         """
+        if self.sees_clips:
+            return self.temporal(clip_features(as_visual(self.visual), clips))
         temporal = self.temporal
         with temporal.over(clips.shape[1]) if isinstance(temporal, EncoderConv) else nullcontext():
             frames = self.visual(clips.flatten(0, 1))
@@ -71,17 +75,22 @@ class Recognizer(nn.Module):
         return next(each.device for part in parts for each in chain(part.parameters(), part.buffers()))
 
     @property
+    def sees_clips(self) -> bool:
+        """Whether the encoder sees several frames at once, and not one by one."""
+        return isinstance(self.visual, Visual) and self.visual.spec.unit == "clip"
+
+    @property
     def sees_frames_apart(self) -> bool:
         """Whether a frame's feature is the same in every clip, so that it can be kept."""
-        return not isinstance(self.temporal, EncoderConv)
+        return not (isinstance(self.temporal, EncoderConv) or self.sees_clips)
 
     def on_features(self) -> "Recognizer":
-        """The same temporal module and head (shared) for clips that are frame features already.
+        """The same temporal module and head (shared) for clips that are features already, of frames or of clips.
 
         Raises:
-            RunError: the temporal module works inside the encoder, so that there are no features of single frames.
+            RunError: the temporal module works inside the encoder, so that there are no features before it.
         """
-        if not self.sees_frames_apart:
+        if isinstance(self.temporal, EncoderConv):
             raise RunError(
                 f"{type(self.temporal).__name__} works inside the encoder, where a frame's feature depends on its "
                 "neighbours: leave out freeze_encoder, or use temporal=mean or transformer"

@@ -30,12 +30,13 @@ from texthead.transfer.transductive import refine
 
 
 def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tuple[Recognizer, Protocol]:
-    """Return the model, and how it looks at files: given, the run's, or 8 centre frames."""
+    """Return the model, and how it looks at files: given, the run's, or the encoder's own."""
     if isinstance(run, Run):
         model, own = run.model, run.protocol
     else:
         model = run
-        own = Protocol(pixels=own_pixels(as_visual(run.visual).spec), views=Views(origin="centre"))
+        spec = as_visual(run.visual).spec
+        own = Protocol(own_frames(spec), own_pixels(spec), Views(origin="centre"))
     if protocol is None:
         return model, own
     return model, protocol if protocol.pixels else replace(protocol, pixels=own.pixels)

@@ -31,7 +31,14 @@ def suit(
     recipe, spec = make(**overrides), encoder.visual.spec
     values: dict[str, Any] = {}
     notes: list[str] = []
-    if train_set.only_images and recipe.frames > 1:
+    if spec.unit == "clip" and recipe.frames != spec.frames and "frames" not in overrides:
+        values["frames"] = spec.frames
+        notes.append(f"{spec.source} sees {spec.frames} frames at once: frames {recipe.frames} -> {spec.frames}")
+    elif spec.unit == "clip" and recipe.frames % spec.frames:
+        raise RunError(
+            f"frames {recipe.frames}: {spec.source} sees {spec.frames} frames at once: take them or a multiple"
+        )
+    elif spec.unit == "frame" and train_set.only_images and recipe.frames > 1:
         if "frames" in overrides:
             raise RunError(f"frames {recipe.frames}: all items are images, a clip of one frame; leave it out")
         values["frames"] = 1

@@ -8,12 +8,12 @@ from torch import Tensor
 from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.division import Division, check_no_class_lost
-from texthead.data.protocol import Pixels
+from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import evenly
 from texthead.data.transforms import Augmentation
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
-from texthead.features.frames import frame_features, readable
+from texthead.features.frames import features_of_clips, frame_features, readable
 from texthead.features.reading import Reading
 from texthead.features.views import Pretrained
 from texthead.models.build import training_pixels_for
@@ -33,17 +33,18 @@ def feature_clips(
 ) -> TrainFeatures:
     """Return clips of frame features, drawn from twice as many frames of each item; each process encodes a share.
 
+    Of an encoder that sees clips there are two of each item, whose frames lie between each other.
+
     Raises: MediaError for an item that cannot be read.
     """
-    paths = [item.path for item in dataset.items]
+    paths, visual = [item.path for item in dataset.items], as_visual(model.visual)
+    paths = paths[share(len(paths), rank(), ranks())]
     with together():
-        own = frame_features(
-            as_visual(model.visual),
-            paths[share(len(paths), rank(), ranks())],
-            partial(evenly, most=2 * recipe.frames),
-            pixels,
-            reading,
-        )
+        if model.sees_clips:
+            choose = partial(Views(clips=2).frame_indices, num_frames=recipe.frames)
+            own = features_of_clips(visual, paths, choose, pixels, reading)
+        else:
+            own = frame_features(visual, paths, partial(evenly, most=2 * recipe.frames), pixels, reading)
     # Rows of one large tensor would each be sent with all of it.
     entries = gather_list([e if isinstance(e, MediaError) else e._replace(features=e.features.clone()) for e in own])
     readable(entries, skip=False)

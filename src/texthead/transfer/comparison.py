@@ -98,7 +98,7 @@ def ground_of(
     """Return as `make_ground` does, of an encoder that is there and of what is read for each label."""
     # No epochs, and features are not flipped.
     fixed = {"flip": 0.0, "epochs": small().epochs, "temporal": "mean", "tune": "none", "size": None}
-    if not train_set.only_images:
+    if encoder.visual.spec.unit == "frame" and not train_set.only_images:
         fixed["frames"] = FRAMES
     recipe, changes = suit(small, {**fixed, **overrides}, train_set, encoder)
     encoder.visual.eval()
@@ -169,7 +169,7 @@ def _encode(
     if not positions:
         raise DataError(f"{source}: none of {len(paths)} items can be read: {errors[0]}")
     rows = torch.stack([entry[0] for entry in entries if isinstance(entry, Tensor)])
-    return positions, rows.unflatten(1, (ground.recipe.frames, -1)).clone(), errors
+    return positions, rows.unflatten(1, (-1, ground.encoder.dim)).clone(), errors
 
 
 def judged(

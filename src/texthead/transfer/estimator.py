@@ -18,7 +18,7 @@ from texthead.errors import DataError, EncoderError, RunError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
-from texthead.features.views import item_features
+from texthead.features.views import item_features, own_frames
 from texthead.models.build import pixels_for
 from texthead.models.head_rows import text_rows
 from texthead.models.heads import text_head
@@ -70,7 +70,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         encoder: str = "mini",
         class_names: Mapping[Any, str | Sequence[str]] | None = None,
         template: str = "{}",
-        frames: int = 4,
+        frames: int | None = None,
         size: int | None = None,
         cache: str | Path | None = None,
         workers: int = 0,
@@ -144,20 +144,21 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
 
     def _key(self, encoder: Encoder) -> str:
         """A digest of the encoder's weights and the sizes."""
-        return encoder_key(encoder.visual, pixels_for(self._recipe(), encoder.visual.spec))
+        return encoder_key(encoder.visual, pixels_for(self._recipe(encoder.visual.spec), encoder.visual.spec))
 
-    def _recipe(self) -> Recipe:
-        return Recipe(name="estimator", frames=self.frames, size=self.size, origin="centre")
+    def _recipe(self, spec: VisualSpec) -> Recipe:
+        return Recipe(name="estimator", frames=self.frames or own_frames(spec, 4), size=self.size, origin="centre")
 
     def _features(self, encoder: Encoder, paths: Sequence[Path]) -> Float[Tensor, "files dim"]:
         """The mean feature of each file, through the cache."""
-        pixels = pixels_for(self._recipe(), encoder.visual.spec)
+        recipe = self._recipe(encoder.visual.spec)
+        pixels = pixels_for(recipe, encoder.visual.spec)
         kept = FeatureCache(encoder_key(encoder.visual, pixels), None if self.cache is None else Path(self.cache))
         try:
             entries = item_features(
                 Recognizer(encoder.visual, MeanPool(), nn.Identity()),
                 paths,
-                Protocol(self.frames, pixels, Views(origin="centre")),
+                Protocol(recipe.frames, pixels, Views(origin="centre")),
                 Reading(workers=self.workers, cache=kept, engine=self.engine),
             )
         finally:
