@@ -283,7 +283,9 @@ def write_clip_folder(folder: Path, end: int = 2, act: str = "quick_gelu") -> Pa
                 if parameter.ndim == 1:
                     parameter.add_(0.1 * torch.randn(parameter.shape))
     model.save_pretrained(folder)
-    statistics = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "resample": 2}
+    statistics: dict[str, object] = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "resample": 2}
+    statistics |= {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    statistics |= {"image_processor_type": "CLIPImageProcessor"}
     (folder / "preprocessor_config.json").write_text(json.dumps(statistics))
     return folder
 

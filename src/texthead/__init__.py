@@ -12,7 +12,7 @@ FrozenHead, TrainableHead, LinearHead    rows of your own go into the first two
 TemplatesHead, PromptHead                several templates; a learnable one
 add_classes, rename_class, remove_classes, merge_classes, save_classes
 text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_correlation
-MeanPool, TemporalTransformer, TemporalConv, TokenConv
+MeanPool, TemporalTransformer, AttentivePool, TemporalConv, TokenConv
 Matching, matching_loss                  texts of a batch instead of all classes, to compare with
 Protocol, Reading, Views, average_views, encode_items, FeatureCache, mean_average_precision
 order_test                               does an answer need the order of frames

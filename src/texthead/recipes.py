@@ -86,12 +86,12 @@ class Recipe:
         scale: logit scale at the start; None is the encoder's own.
         learn_scale: train the logit scale.
         center: subtract the mean pretrained training feature in a cosine head.
-        temporal: module between frames and head, or convolutions over frames inside the encoder; "conv" is for
-            the last stages of a convolutional one, "token-conv" for the class tokens of a ViT; images (one
-            frame) always use "mean".
+        temporal: module between frames and head, or convolutions over frames inside the encoder; "attentive" is
+            a learned query over the frames, "conv" is for the last stages of a convolutional encoder,
+            "token-conv" for the class tokens of a ViT; images (one frame) always use "mean".
         conv_start: what those convolutions start as: a shift of a quarter of the channels each way, or the
             identity.
-        width: width of the temporal transformer's blocks; None is the feature's length.
+        width: width of the temporal transformer's blocks, or of attentive pooling; None is the feature's length.
         layers: blocks of the temporal transformer.
         template: prompt with exactly one {}, or several of them (on the command line a .txt with one a line).
         template_use: several templates in training: the mean of their rows, or one drawn a class and pass.
@@ -135,7 +135,7 @@ class Recipe:
     scale: float | None = None
     learn_scale: bool = True
     center: bool = False
-    temporal: Literal["mean", "transformer", "conv", "token-conv"] = "transformer"
+    temporal: Literal["mean", "transformer", "attentive", "conv", "token-conv"] = "transformer"
     conv_start: Literal["shift", "identity"] = "shift"
     width: int | None = None
     layers: int = 6

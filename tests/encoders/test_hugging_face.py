@@ -1,20 +1,99 @@
-"""CLIP folders of transformers give what transformers gives."""
+"""Models of transformers give what transformers gives: features, rows, logits, with the sizes that lie beside them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import CLIPModel, CLIPTokenizerFast
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, CLIPModel, CLIPTokenizerFast
 
+from families import CONFIGS, STATISTICS, WITH_TEXT, WORDS, save_family
 from made import frames, noise, write_clip_folder
 from messages import refuses
-from texthead.encoders.hugging_face import converted
+from texthead.encoders import hugging_face
+from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.errors import EncoderError
 
-PROMPTS = ["a cat", "two dogs on a photo"]
+PROMPTS = ["a cat", "two dogs on a pho"]
+
+
+def tensor(found: Any) -> Tensor:
+    """Return the features of what a version of transformers returns: a tensor, or an object with it."""
+    return found if isinstance(found, Tensor) else found.pooler_output
+
+
+# What each kind of tower calls its feature; of others it is `get_image_features`.
+EXPECTED: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "xclip": lambda model, clips: tensor(model.get_video_features(clips))[:, None],
+    "videoprism": lambda model, clips: tensor(model.get_video_features(clips)).flatten(1)[:, None],
+    "videoprism_vision_model": lambda model, clips: model(clips).last_hidden_state.view(len(clips), 4, 4, -1).mean(2),
+    "vjepa2": lambda model, clips: model(clips, skip_predictor=True).last_hidden_state.view(-1, 2, 16, 48).mean(2),
+    "videomae": lambda model, clips: model(clips).last_hidden_state.view(-1, 2, 16, 32).mean(2),
+    "vivit": lambda model, clips: model(clips).last_hidden_state[:, :1],
+    "timesformer": lambda model, clips: model(clips).last_hidden_state[:, :1],
+    "dinov2": lambda model, images: model(images).pooler_output,
+    "dinov3_vit": lambda model, images: model(images).pooler_output,
+    "vit": lambda model, images: model(images).last_hidden_state[:, 0],
+    "swin": lambda model, images: model(images).pooler_output,
+    "convnext": lambda model, images: model(images).pooler_output,
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@torch.no_grad()
+def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> None:
+    model: Any = save_family(tmp_path, kind)
+    encoder = load_encoder(f"hf:{tmp_path}")
+    spec = encoder.visual.spec
+    assert spec == spec_of(f"hf:{tmp_path}") == VisualSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    scaled = 2 if kind == "vivit" else 1  # Its processor scales to -1 to 1 first.
+    mean, std = (torch.tensor(each) for each in STATISTICS.values())
+    assert spec.mean == pytest.approx(((mean + scaled - 1) / scaled).tolist(), abs=1e-6)
+    assert spec.std == pytest.approx((std / scaled).tolist(), abs=1e-6)
+    size = 36 if "prism" in kind else 32
+    assert (spec.size, spec.crop, spec.squash) == ((32, 1, True) if kind == "siglip2" else (size, size / 40, False))
+    given = noise(2, *((spec.frames,) if spec.unit == "clip" else ()), 3, size, size)
+    features = encoder.visual(given)
+    if kind == "siglip2":
+        patches = given.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 3, 5, 1).reshape(2, 16, -1)
+        expected = tensor(model.get_image_features(patches, torch.ones(2, 16), torch.tensor([[4, 4]] * 2)))
+    else:
+        own = EXPECTED.get(kind, lambda model, images: tensor(model.get_image_features(images)))
+        expected = own(model, given)
+    assert features.shape == expected.shape == (2, *((spec.tokens,) if spec.unit == "clip" else ()), encoder.dim)
+    assert torch.allclose(features, expected, atol=1e-4)
+    # A run holds the visual half alone.
+    assert sum(weight.numel() for weight in encoder.visual.parameters()) <= model.num_parameters()
+    assert not any("text" in name for name in encoder.visual.state_dict())
+    again = build_visual(spec)
+    again.load_state_dict(encoder.visual.state_dict())
+    assert torch.equal(again.eval()(given), features)
+
+
+@pytest.mark.parametrize("kind", WITH_TEXT)
+@torch.no_grad()
+def test_rows_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> None:
+    model: Any = save_family(tmp_path, kind)
+    encoder = load_encoder(f"hf:{tmp_path}")
+    tokens = AutoTokenizer.from_pretrained(tmp_path)(
+        PROMPTS, padding="max_length", max_length=WORDS, return_tensors="pt"
+    )
+    assert torch.allclose(encoder.encode_text(PROMPTS), tensor(model.get_text_features(**tokens)), atol=1e-4)
+    assert encoder.scale == pytest.approx(float(model.logit_scale.exp()) if hasattr(model, "logit_scale") else 1 / 0.07)
+    # Gradients pass from the token embeddings on, as learned templates need.
+    kept = load_encoder(f"hf:{tmp_path}", keep_text=True)
+    reached = []
+    kept.text.embedding.register_forward_hook(lambda _, __, out: reached.append(out.requires_grad_()) or out)
+    with torch.enable_grad():
+        kept.encode_text(PROMPTS).sum().backward()
+    assert reached
+    with refuses(EncoderError, "'abcdefghijklmnopqrstuvwxyz'", WORDS):
+        encoder.encode_text(["abcdefghijklmnopqrstuvwxyz"])
 
 
 @pytest.fixture(params=[(2, "quick_gelu"), (190, "gelu")], ids=["old end", "own end"])
@@ -23,45 +102,80 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @torch.no_grad()
-def test_features_and_logits_are_transformers_own(folder: Path) -> None:
+def test_logits_of_clip_are_transformers_own(folder: Path) -> None:
     encoder, model = load_encoder(f"hf:{folder}"), CLIPModel.from_pretrained(folder).eval()
     spec = encoder.visual.spec
-    assert spec == spec_of(f"hf:{folder}")
-    assert (spec.mean, spec.std, spec.interpolation) == ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "bilinear")
-    assert spec.activation == model.config.vision_config.hidden_act
+    assert (spec.interpolation, spec.activation) == ("bilinear", model.config.vision_config.hidden_act)
     inputs = CLIPTokenizerFast.from_pretrained(folder)(
         PROMPTS, padding="max_length", max_length=20, return_tensors="pt"
     )
     given = noise(3, 3, 32, 32)
     theirs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], pixel_values=given)
     rows, features = encoder.encode_text(PROMPTS), encoder.visual(given)
-    assert torch.allclose(F.normalize(features, dim=-1), theirs.image_embeds, atol=1e-4)
-    assert torch.allclose(F.normalize(rows, dim=-1), theirs.text_embeds, atol=1e-4)
     logits = encoder.scale * F.normalize(features, dim=-1) @ F.normalize(rows, dim=-1).T
     assert torch.allclose(logits, theirs.logits_per_image, atol=1e-4)
     mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
     pixels = frames(2, 32)
     assert torch.allclose(encoder.visual(pixels), encoder.visual((pixels / 255 - mean) / std), atol=1e-4)
-    with refuses(EncoderError, "'a very long prompt ", 20):
-        encoder.encode_text(["a cat", "a very long prompt of many letters"])
 
 
-def test_folders_and_keys_of_no_clip(folder: Path, tmp_path: Path) -> None:
-    with refuses(EncoderError, "nowhere/config.json"):
-        load_encoder(f"hf:{tmp_path / 'nowhere'}")
-    about = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**about, "model_type": "bert"}))
+# Of models on the hub: type, configuration, frames, pixels a side; numbers a feature and features a clip.
+PUBLISHED: dict[str, tuple[str, dict[str, Any], int, int, tuple[int, ...]]] = {
+    "CLIP ViT-L/14": (
+        "clip",
+        {"projection_dim": 768, "vision_config": {"hidden_size": 1024, "intermediate_size": 4096, "patch_size": 14,
+         "num_hidden_layers": 24, "num_attention_heads": 16}},
+        1, 224, (1, 768),
+    ),
+    "SigLIP 2 So400m/14 384": (
+        "siglip",
+        {"vision_config": {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
+         "num_attention_heads": 16, "patch_size": 14, "image_size": 384}, "text_config": {"vocab_size": 256_000}},
+        1, 384, (1, 1152),
+    ),
+    "V-JEPA 2 ViT-L": ("vjepa2", {}, 64, 256, (1, 8192, 1024)),
+    "V-JEPA 2 ViT-g 384": (
+        "vjepa2",
+        {"hidden_size": 1408, "num_hidden_layers": 40, "num_attention_heads": 22, "mlp_ratio": 48 / 11, "crop_size": 384},
+        64, 384, (1, 18_432, 1408),
+    ),
+    "VideoMAE ViT-B": ("videomae", {}, 16, 224, (1, 1568, 768)),
+    "ViViT-B/16x2": ("vivit", {}, 32, 224, (1, 768)),
+    "TimeSformer-B": ("timesformer", {}, 8, 224, (1, 768)),
+    "X-CLIP-B/32": ("xclip", {}, 8, 224, (1, 512)),
+    "DINOv2 ViT-B/14": ("dinov2", {"patch_size": 14, "image_size": 518}, 1, 224, (1, 768)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_shapes_of_published_sizes(name: str) -> None:
+    kind, values, count, size, expected = PUBLISHED[name]
+    _, shape = hugging_face.traced(AutoConfig.for_model(kind, **values), count, size)
+    assert shape == expected
+
+
+def test_folders_that_lack_a_part(folder: Path, tmp_path: Path) -> None:
+    with refuses(EncoderError, "nowhere", "folder", "ORG/NAME"):
+        load_encoder(f"hf:{tmp_path / 'no' / 'where' / 'nowhere'}")
+    about, processor = (folder / "config.json").read_text(), (folder / "preprocessor_config.json").read_text()
+    (folder / "config.json").write_text(json.dumps({**json.loads(about), "projection_dim": 23}))
+    with refuses(EncoderError, "text_projection", (24, 32), (23, 32)):
+        load_encoder(f"hf:{folder}")
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with refuses(EncoderError, folder, "'bert'"):
         load_encoder(f"hf:{folder}")
-    (folder / "config.json").write_text(json.dumps({**about, "projection_dim": 23}))
-    with refuses(EncoderError, "'proj'", (32, 24), (32, 23)):
+    (folder / "config.json").write_text(about)
+    for change, told in (
+        ({"resample": 4}, ("resampled", 4)),
+        ({"crop_size": {"height": 32, "width": 40}, "do_center_crop": True}, ("squares", 40)),
+    ):
+        (folder / "preprocessor_config.json").write_text(json.dumps({**json.loads(processor), **change}))
+        with refuses(EncoderError, folder, *told):
+            spec_of(f"hf:{folder}")
+    (folder / "preprocessor_config.json").unlink()
+    with refuses(EncoderError, folder, "preprocessor_config.json"):
         load_encoder(f"hf:{folder}")
+    (folder / "preprocessor_config.json").write_text(processor)
     (folder / "model.safetensors").unlink()
     with refuses(EncoderError, folder, "model.safetensors"):
         load_encoder(f"hf:{folder}")
-
-    with refuses(EncoderError, "'vision_model.lora.weight'"):
-        converted({"vision_model.lora.weight": torch.zeros(2)})
-    key = "text_model.encoder.layers.0.self_attn.q_proj.weight"
-    with refuses(EncoderError, "'transformer.resblocks.0.attn.q_proj.weight'", "k_proj"):
-        converted({key: torch.zeros(2, 2)})

@@ -54,9 +54,9 @@ def model_of(source: str) -> Recognizer:
 @pytest.mark.parametrize(
     ("source", "tune", "part", "trained"),
     [
-        ("clip", "norm", r"ln_\w+\.(weight|bias)", 64 * (1 + 3 * 2 + 1)),
-        ("clip", "projection", r"net\.proj", 32 * 24),
-        ("clip", "lora", r"attn\.in_proj_weight", 3 * 2 * (32 + 96)),
+        ("clip", "norm", r"(layer_norm\d|layr?norm|layernorm)\.(weight|bias)", 64 * (1 + 3 * 2 + 1)),
+        ("clip", "projection", r"visual_projection\.weight", 32 * 24),
+        ("clip", "lora", r"attn\.[qkv]_proj\.weight", 3 * 3 * 2 * (32 + 32)),
         ("vit", "lora", r"attn\.qkv\.weight", 6 * 2 * (64 + 192)),
         ("mini", "norm", r"bn\d\.(weight|bias)", None),
         ("mini", "projection", r"conv_head\.weight", 320 * 1280),

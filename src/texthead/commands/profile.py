@@ -32,7 +32,7 @@ class Profile:
     encoder: str = argument("ENCODER")
     frames: PositiveInt = 1
     size: PositiveInt | None = None
-    temporal: Literal["mean", "transformer", "conv", "token-conv"] = "mean"
+    temporal: Literal["mean", "transformer", "attentive", "conv", "token-conv"] = "mean"
     layers: PositiveInt = 6
     width: PositiveInt | None = None
     classes: NonNegativeInt = 0
@@ -77,9 +77,11 @@ def _model(spec: "VisualSpec", command: Profile) -> "Recognizer":
 
     visual = build_visual(spec)
     transformer: dict[str, Any] = {}
-    if command.temporal == "transformer":
+    if command.temporal in ("transformer", "attentive"):
         narrow = {} if command.width is None else {"width": command.width, "mlp_ratio": 2}
-        transformer = {"dim": spec.dim, "layers": command.layers, **narrow}
+        transformer = {"dim": spec.dim, **narrow}
+    if command.temporal == "transformer":
+        transformer["layers"] = command.layers
     temporal = make_temporal({"kind": command.temporal, **transformer}, visual)
     names = [str(place) for place in range(command.classes)]
     return Recognizer(visual, temporal, LinearHead(spec.dim, names=names) if names else torch.nn.Identity())

@@ -13,6 +13,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -116,7 +117,7 @@ class Tower(nn.Module):
     def __init__(self, model: Any, made: VisualSpec):
         super().__init__()
         self.tokens = made.tokens
-        used, _ = _traced(model.config, made.frames, made.size)
+        used, _ = traced(model.config, made.frames, made.size)
         self.model = _bare(model)
         for name in {name for name, _ in model.named_children()} - used:
             setattr(model, name, None)
@@ -133,6 +134,14 @@ class Tower(nn.Module):
             features = features[:, None]
         features = features.unflatten(1, (self.tokens, -1)).mean(2)
         return features if pixels.ndim == 5 else features[:, 0]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Run the blocks again in the backward pass, where the model can."""
+        self.grad_checkpointing = enable and self.model.supports_gradient_checkpointing
+        if self.grad_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        elif self.model.supports_gradient_checkpointing:
+            self.model.gradient_checkpointing_disable()
 
 
 def _method(model: nn.Module) -> str:
@@ -175,7 +184,7 @@ def _bare(model: Any) -> Any:
     return model
 
 
-def _traced(config: Any, frames: int, size: int) -> tuple[set[str], tuple[int, ...]]:
+def traced(config: Any, frames: int, size: int) -> tuple[set[str], tuple[int, ...]]:
     """Return (the parts of a model that its features need, the shape of the features), without memory for weights."""
     from transformers import AutoModel
 
@@ -197,7 +206,7 @@ def _spec(source: str, folder: Path) -> VisualSpec:
     frames = int(getattr(seen, "num_frames", 0) or getattr(seen, "frames_per_clip", 0) or 1)
     sizes = _preprocessing(folder, source)
     try:
-        _, shape = _traced(config, frames, sizes["size"])
+        _, shape = traced(config, frames, sizes["size"])
     except Exception as error:  # What sees no images takes none.
         told = " ".join(str(error).split())[:120]
         raise EncoderError(
@@ -240,18 +249,40 @@ def _preprocessing(folder: Path, source: str) -> dict[str, Any]:
     if resample is None:
         raise EncoderError(f"{source}: its pictures are resampled by {found.resample!r}, not 2 (bilinear) or 3 (bicubic)")
     (side,) = sides
-    mean, std = (found.image_mean, found.image_std) if found.do_normalize else ([0.0] * 3, [1.0] * 3)
-    # Values are scaled by a factor, and moved down by 1 with an offset, before the statistics are applied.
-    unit = 255 * (found.rescale_factor if found.do_rescale else 1)
-    offset = 1.0 if getattr(found, "offset", False) else 0.0
+    mean, std = _statistics(found)
     return {
         "size": side,
         "crop": side / short,
         "squash": "height" in size,
         "interpolation": resample,
-        "mean": tuple((each + offset) / unit for each in mean),
-        "std": tuple(each / unit for each in std),
+        "mean": mean,
+        "std": std,
     }
+
+
+def _statistics(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return (mean, deviation) of each colour as parts of white, by what a processor makes of black and of white.
+
+    Processors scale, move and normalise in ways of their own, of which all come to this.
+    """
+    black, white = (_made_of(processor, value) for value in (0, 255))
+    return (
+        tuple(round(-low / (high - low), 7) for low, high in zip(black, white, strict=True)),
+        tuple(round(1 / (high - low), 7) for low, high in zip(black, white, strict=True)),
+    )
+
+
+def _made_of(processor: Any, value: int) -> list[float]:
+    """Return what a processor makes of red, green and blue of a grey picture."""
+    picture = np.full((64, 64, 3), value, np.uint8)
+    if hasattr(processor, "do_sample_frames"):
+        made = processor([[picture] * 2], do_sample_frames=False, return_tensors="pt")
+    else:
+        made = processor(picture, return_tensors="pt")
+    pixels = made[next(key for key in made if key.startswith("pixel_values"))]
+    if pixels.ndim == 3:  # A list of patches, their colours last.
+        return pixels[0, 0, :3].tolist()
+    return pixels.flatten(0, -4)[0, :, pixels.shape[-2] // 2, pixels.shape[-1] // 2].tolist()
 
 
 def _processor(folder: Path, source: str) -> Any:

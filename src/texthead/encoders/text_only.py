@@ -1,15 +1,15 @@
 """Text-only encoders of the BERT kind through transformers: sentences -> embeddings."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead.encoders.weights import read_tensors, sized_as
+from texthead.encoders.transformers_folder import folder_of, loaded
 from texthead.errors import EncoderError
 
 
@@ -27,15 +27,12 @@ class Sentences(nn.Module):
 
     def __init__(self, source: str | Path, *, limit: int | None = None):
         super().__init__()
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
+        from transformers import AutoTokenizer
 
-        logging.disable_progress_bar()
         try:
-            folder = _folder(source)
-            _check_size(folder)
-            self.tokenizer = AutoTokenizer.from_pretrained(folder)
-            self.model = AutoModel.from_pretrained(folder, use_safetensors=_only_safetensors(folder))
+            folder = folder_of(source)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            self.model, _ = loaded(folder, f"text:{source}")
         except EncoderError:
             raise
         except Exception as error:  # The hub's client raises nearly every kind there is.
@@ -43,7 +40,6 @@ class Sentences(nn.Module):
                 f"text encoder {str(source)!r} cannot be loaded ({type(error).__name__}); "
                 "name a folder in transformers' format, or connect once for a name on the hub"
             ) from None
-        self.model.eval().requires_grad_(False)
         positions = getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
         self.limit = limit or min(positions, self.tokenizer.model_max_length)
         self.width = int(self.model.config.hidden_size)
@@ -61,7 +57,7 @@ class Sentences(nn.Module):
         """
         if not prompts:
             return []
-        tokens: list[list[int]] = self.tokenizer(list(prompts))["input_ids"]  # pyright: ignore[reportAssignmentType]
+        tokens: list[list[int]] = self.tokenizer(list(prompts))["input_ids"]
         for prompt, ids in zip(prompts, tokens, strict=True):
             if len(ids) > self.limit:
                 raise EncoderError(f"prompt {prompt[:40]!r}... has {len(ids)} tokens > {self.limit}: shorten it")
@@ -86,42 +82,3 @@ class Sentences(nn.Module):
     def forward(self, prompts: Sequence[str], batch: int = 64) -> Float[Tensor, "prompts width"]:
         """The embedding of each sentence."""
         return self.encode(self.tokenize(prompts), batch)
-
-
-def _folder(source: str | Path) -> Path:
-    """Where the files are: the source itself, or the hub client's own copy of that name."""
-    if Path(source).is_dir():
-        return Path(source)
-    from huggingface_hub import snapshot_download
-
-    take = partial(snapshot_download, str(source))
-    folder = Path(take(allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
-    if not any(folder.glob("*.safetensors")):
-        folder = Path(take(allow_patterns=["*.json", "*.txt", "*.model", "pytorch_model*.bin"]))
-    return folder
-
-
-def _check_size(folder: Path) -> None:
-    """Nothing, unless a folder describes a network much larger than its weights, which transformers would build first.
-
-    Raises:
-        EncoderError: it does, or its weights cannot be read.
-    """
-    from safetensors import safe_open
-    from transformers import AutoConfig, AutoModel
-
-    shapes: list[Sequence[int]] = []
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, "pt") as file:
-            shapes += [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
-    if not shapes:
-        shapes = [value.shape for path in folder.glob("pytorch_model*.bin") for value in read_tensors(path).values()]
-    if shapes:
-        config = AutoConfig.from_pretrained(folder)
-        with sized_as(shapes, f"text:{folder}"):
-            AutoModel.from_config(config)
-
-
-def _only_safetensors(folder: Path) -> bool | None:
-    """Whether the weights must be safetensors: where a folder has them, nothing else is opened."""
-    return True if any(folder.glob("*.safetensors")) else None

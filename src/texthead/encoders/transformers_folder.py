@@ -1,6 +1,7 @@
 """Folders in transformers' format, on this machine or on the hub: found, checked and loaded. None of their code runs."""
 
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from texthead.errors import EncoderError
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 
+_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?|[\w-]+")
+
 # Ways of computing attention that are part of torch; others are fetched from a hub.
 _ATTENTION = ("eager", "sdpa")
 
@@ -21,10 +24,14 @@ _ATTENTION = ("eager", "sdpa")
 def folder_of(source: str | Path) -> Path:
     """Return the folder itself, or the hub client's own copy of `ORG/NAME` or `ORG/NAME@REVISION`.
 
-    Raises: nearly anything, by the hub's client, for a name that it cannot fetch.
+    Raises:
+        EncoderError: no such folder, and no name on the hub.
+        Others, of the hub's client, for a name that it cannot fetch.
     """
     if Path(source).is_dir():
         return Path(source)
+    if not _NAME.fullmatch(str(source)):
+        raise EncoderError(f"{source}: no such folder, and no ORG/NAME of the hub; check the path")
     from huggingface_hub import snapshot_download
 
     name, _, revision = str(source).partition("@")
@@ -81,7 +88,13 @@ def loaded(folder: Path, source: str) -> tuple[Any, set[str]]:
         trust_remote_code=False,
         use_safetensors=True if any(folder.glob("*.safetensors")) else None,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
+    for key, given, needed in sorted(found["mismatched_keys"]):
+        raise EncoderError(
+            f"{source}: {key!r} has shape {tuple(given)} in the weights, the configuration asks for {tuple(needed)}: "
+            "they do not belong together"
+        )
     return model.eval().requires_grad_(False), set(found["missing_keys"])
 
 

@@ -32,7 +32,7 @@ from texthead.exporting.scorer import Scorer
 from texthead.features.engine import quiet
 from texthead.files import new_folder, write_json
 from texthead.media.shard import is_member
-from texthead.models.temporal import TemporalTransformer
+from texthead.models.temporal import AttentivePool, TemporalTransformer
 from texthead.parallel.progress import Progress
 from texthead.prediction.predict import calibration_for, protocol_of
 from texthead.runs.folder import classes_json
@@ -168,7 +168,7 @@ def traced(scorer: Scorer) -> torch.export.ExportedProgram:
 def _most_frames(scorer: Scorer) -> int | None:
     """Return the most frames that a clip may have, if there is a limit."""
     temporal = scorer.model.temporal
-    return temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer) else None
+    return temporal.options["max_frames"] if isinstance(temporal, TemporalTransformer | AttentivePool) else None
 
 
 def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:

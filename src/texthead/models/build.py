@@ -12,7 +12,7 @@ from texthead.models.head_rows import ROW_KINDS, RowInputs, variant_rows
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool, Temporal, TemporalTransformer, make_temporal, network
+from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, make_temporal, network
 from texthead.recipes import HeadKind, Recipe, check_clip_size
 
 # The heads that a run can hold, by the name that `recipe.json` has for them.
@@ -138,12 +138,13 @@ def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
     """
     if recipe.temporal == "mean" or recipe.frames == 1:
         return MeanPool()
-    if recipe.temporal != "transformer":
+    if recipe.temporal not in ("transformer", "attentive"):
         return make_temporal({"kind": recipe.temporal, "start": recipe.conv_start}, visual)
-    heads = None if recipe.width is None else max(1, recipe.width // 64)
-    module = TemporalTransformer(
-        visual.spec.dim, recipe.layers, recipe.width, heads=heads, mlp_ratio=4 if recipe.width is None else 2
-    )
+    ratio = 4 if recipe.width is None else 2
+    if recipe.temporal == "attentive":
+        module = AttentivePool(visual.spec.dim, recipe.width, mlp_ratio=ratio)
+    else:
+        module = TemporalTransformer(visual.spec.dim, recipe.layers, recipe.width, mlp_ratio=ratio)
     module.reset(torch.Generator().manual_seed(recipe.seed))
     return module
 

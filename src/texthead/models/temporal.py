@@ -148,6 +148,78 @@ class TemporalTransformer(nn.Module):
         return {"kind": "transformer", **self.options}
 
 
+class AttentivePool(nn.Module):
+    """A learned query that attends to frames with learned positions, and an MLP; added to the mean over frames.
+
+    Its output starts at zero, so that the module equals MeanPool at the start.
+
+    Args:
+        dim: length of a frame's feature.
+        width: of query, attention and MLP; None is `dim`.
+        heads: attention heads; None is width / 64.
+        mlp_ratio: width of the MLP over `width`.
+        max_frames: the most frames, or tokens in time, that a clip may have.
+
+    Source: the probe of V-JEPA 2 (Assran et al. 2025): one block of cross-attention.
+    Differs: it pools what the encoder gives in time, not every patch; positions and the mean beside it are ours.
+
+    Raises:
+        RunError: a width that the heads do not divide, or a clip with more than `max_frames` frames.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        width: int | None = None,
+        *,
+        heads: int | None = None,
+        mlp_ratio: int = 4,
+        max_frames: int = 128,
+    ):
+        super().__init__()
+        inner = width or dim
+        heads = heads or max(1, inner // 64)
+        if inner % heads:
+            raise RunError(f"width {inner} is not divisible by {heads} heads: choose another width or number of heads")
+        self.options = {"dim": dim, "width": width, "heads": heads, "mlp_ratio": mlp_ratio, "max_frames": max_frames}
+        self.query = nn.Parameter(torch.zeros(1, 1, inner))
+        self.positions = nn.Parameter(torch.zeros(max_frames, inner))
+        self.project_in = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, inner))
+        self.attn = nn.MultiheadAttention(inner, heads, batch_first=True)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(inner), nn.Linear(inner, mlp_ratio * inner), nn.GELU(), nn.Linear(mlp_ratio * inner, inner)
+        )
+        self.project_out = nn.Linear(inner, dim)
+        self.reset()
+
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Draw the start anew: N(0, 0.02), positions N(0, 0.3) as of a narrow transformer, 0 for biases and output."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02, generator=generator)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.query, std=0.02, generator=generator)
+        nn.init.normal_(self.positions, std=0.3, generator=generator)
+        nn.init.xavier_uniform_(self.attn.in_proj_weight, generator=generator)
+        nn.init.zeros_(self.attn.in_proj_bias)
+        nn.init.zeros_(self.project_out.weight)
+
+    def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch dim"]:
+        """One feature a clip."""
+        frames = features.shape[1]
+        if frames > len(self.positions):
+            raise RunError(f"{frames} frames > {len(self.positions)} learned positions: take fewer frames a clip")
+        x = self.project_in(features) + self.positions[:frames]
+        query = self.query.expand(len(features), -1, -1)
+        query = query + self.attn(query, x, x, need_weights=False)[0]
+        pooled = self.project_out(query + self.mlp(query))
+        return features.mean(dim=1) + pooled[:, 0]
+
+    def config(self) -> dict[str, object]:
+        """What rebuilds this module."""
+        return {"kind": "attentive", **self.options}
+
+
 # --- convolutions over frames inside the encoder
 
 Start = Literal["shift", "identity"]
@@ -355,12 +427,13 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     )
 
 
-Temporal = MeanPool | TemporalTransformer | TemporalConv | TokenConv
+Temporal = MeanPool | TemporalTransformer | AttentivePool | TemporalConv | TokenConv
 
 # By the kind that `recipe.json` has for them.
 _MODULES: dict[str, type[Temporal]] = {
     "mean": MeanPool,
     "transformer": TemporalTransformer,
+    "attentive": AttentivePool,
     "conv": TemporalConv,
     "token-conv": TokenConv,
 }

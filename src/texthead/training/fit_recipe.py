@@ -69,7 +69,7 @@ def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str
         keeps_templates_apart(recipe)
     rules = {
         "conv_start": (recipe.temporal in ("conv", "token-conv"), "temporal=conv or token-conv"),
-        "width": (recipe.temporal == "transformer", "temporal=transformer"),
+        "width": (recipe.temporal in ("transformer", "attentive"), "temporal=transformer or attentive"),
         "layers": (recipe.temporal == "transformer", "temporal=transformer"),
         "context": (head == "prompt", "head=prompt"),
         "template_use": (head == "text", "head=text"),

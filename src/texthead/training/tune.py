@@ -13,10 +13,11 @@ from texthead.models.recognizer import Recognizer
 from texthead.recipes import Recipe
 
 # Query, key and value of an attention layer: of torch and open_clip, of timm, or as three layers.
-_ATTENTION = re.compile(r"(.*\.)?(in_proj_weight|(qkv|[qkv]_proj)\.weight)")
+_ATTENTION = re.compile(r"(.*\.)?(in_proj_weight|(qkv|[qkv]_proj|query|key|value)\.weight)")
 
-# What makes the feature: in open_clip's ViTs, ResNets and towers of timm; in timm's EfficientNets (1x1 convolution).
-_PROJECTIONS = ("proj", "attnpool.c_proj", "head.proj", "conv_head")
+# What makes the feature: in open_clip's ViTs, ResNets and towers of timm; in transformers' CLIPs; in timm's
+# EfficientNets (1x1 convolution).
+_PROJECTIONS = ("proj", "attnpool.c_proj", "head.proj", "model.visual_projection", "conv_head")
 
 
 def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:

@@ -1,0 +1,88 @@
+"""Small random models of transformers' families, each saved in its own format with processor and tokenizer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel, BertTokenizerFast, PreTrainedModel
+
+WORDS = 20  # Most tokens of a text.
+
+_BLOCKS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+_SEEN = {**_BLOCKS, "image_size": 32, "patch_size": 8}
+_READ = {**_BLOCKS, "vocab_size": 64, "max_position_embeddings": WORDS, "pad_token_id": 0}
+_PAIR = {"text_config": _READ, "vision_config": _SEEN, "projection_dim": 24}
+_TUBELETS = {**_BLOCKS, "image_size": 36, "num_frames": 4, "tubelet_size": [1, 18, 18]}
+_LAYERS = {"num_spatial_layers": 1, "num_temporal_layers": 1}
+
+# By model type: the values of its configuration.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "clip": {**_PAIR, "text_config": {**_READ, "eos_token_id": 2}},
+    "siglip": {"text_config": _READ, "vision_config": _SEEN},
+    "siglip2": {"text_config": _READ, "vision_config": {**_BLOCKS, "patch_size": 8, "num_patches": 16}},
+    "metaclip_2": {**_PAIR, "text_config": {**_READ, "eos_token_id": 3}},
+    "altclip": {**_PAIR, "text_config": {**_READ, "project_dim": 24, "max_position_embeddings": WORDS + 10}},
+    "chinese_clip": _PAIR,
+    "aimv2": _PAIR,
+    "xclip": {
+        **_PAIR,
+        "vision_config": {**_SEEN, "num_frames": 4, "mit_hidden_size": 24, "mit_num_attention_heads": 2},
+        "prompt_layers": 1,
+        "prompt_num_attention_heads": 2,
+    },
+    "videoprism": {"text_config": _READ, "vision_config": {**_TUBELETS, **_LAYERS, "num_auxiliary_layers": 1}},
+    "videoprism_vision_model": {**_TUBELETS, **_LAYERS},
+    "vjepa2": {
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "crop_size": 32,
+        "patch_size": 8,
+        "frames_per_clip": 4,
+        "pred_hidden_size": 24,
+        "pred_num_attention_heads": 2,
+        "pred_num_hidden_layers": 1,
+    },
+    "videomae": {**_SEEN, "num_frames": 4},
+    "vivit": {**_BLOCKS, "image_size": 32, "num_frames": 4, "tubelet_size": [2, 8, 8]},
+    "timesformer": {**_SEEN, "num_frames": 4},
+    "dinov2": _SEEN,
+    "dinov3_vit": _SEEN,
+    "vit": _SEEN,
+    "swin": {"image_size": 32, "patch_size": 4, "embed_dim": 12, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4},
+    "convnext": {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1]},
+}
+
+WITH_TEXT = ("clip", "siglip", "siglip2", "metaclip_2", "altclip", "chinese_clip", "aimv2", "xclip", "videoprism")
+
+STATISTICS = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
+
+_CROPPED = {**STATISTICS, "resample": 2, "size": {"shortest_edge": 40}, "do_center_crop": True}
+
+
+def save_family(folder: Path, kind: str) -> PreTrainedModel:
+    """Save a small model of a type with what lies beside it, and return it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModel.from_config(AutoConfig.for_model(kind, **CONFIGS[kind])).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim <= 1:  # Biases and scales that are 0 or 1 would hide a mistake.
+                    parameter.add_(0.1 * torch.randn(parameter.shape))
+    model.save_pretrained(folder)
+    side = 36 if "prism" in kind else 32
+    processor = {**_CROPPED, "crop_size": {"height": side, "width": side}, "image_processor_type": "CLIPImageProcessor"}
+    if kind == "siglip2":
+        processor = {**STATISTICS, "image_processor_type": "Siglip2ImageProcessor", "patch_size": 8, "max_num_patches": 16}
+    if kind in ("vjepa2", "videomae", "videoprism", "videoprism_vision_model"):
+        processor = {**processor, "video_processor_type": "VideoMAEVideoProcessor"}
+        (folder / "video_preprocessor_config.json").write_text(json.dumps(processor))
+    else:
+        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    if kind in WITH_TEXT:
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        (folder / "vocab.txt").write_text("\n".join([*marks, *letters, *(f"##{letter}" for letter in letters)]))
+        BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=WORDS).save_pretrained(folder)
+    return model
