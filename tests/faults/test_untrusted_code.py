@@ -72,6 +72,7 @@ def test_a_folder_of_weights(place: Path, wrong: Callable[..., str], tmp_path: P
     (folder / config).write_text(json.dumps(settings))
     for name in weights:
         traps(tmp_path / "ran")[kind](folder / name)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "CLIPImageProcessor"}))
     option = "--text" if source == "text" else "--encoder"
     wrong("predict", place / "data", "--classes", "a, b", option, f"{source}:{folder}", "--workers", 0)
     assert not (tmp_path / "ran").exists()

@@ -32,7 +32,7 @@ class Sentences(nn.Module):
         try:
             folder = folder_of(source)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            self.model, _ = loaded(folder, f"text:{source}")
+            self.model, _ = loaded(folder, f"text:{folder}")
         except EncoderError:
             raise
         except Exception as error:  # The hub's client raises nearly every kind there is.

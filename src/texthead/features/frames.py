@@ -163,7 +163,7 @@ def features_of_clips(
             ]
             entry = ClipFeatures(length, clips, torch.stack(features))
             if cache:
-                cache.put(digests[position], length, (), torch.empty(0))
+                cache.put(digests[position], length, (), torch.empty(0, visual.spec.dim))
                 for clip, rows in zip(clips, features, strict=True):
                     cache.put(f"{digests[position]} {clip}", length, range(len(rows)), rows)
         found[position] = entry

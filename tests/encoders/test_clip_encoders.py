@@ -1,0 +1,156 @@
+"""Encoders that see several frames at once: what they give, what is kept of it, and the way from training to export."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import VideoMAEConfig, VideoMAEModel
+
+from made import noise, write_image, write_video
+from messages import prints, refuses
+from texthead.data.dataset import Dataset, Item
+from texthead.data.protocol import Protocol, Views
+from texthead.encoders.encoder import Encoder, Visual, clip_features
+from texthead.encoders.load import load_encoder
+from texthead.errors import EncoderError, MediaError, RunError
+from texthead.evaluation.evaluate import evaluate, score
+from texthead.evaluation.frame_order import order_test
+from texthead.evaluation.saliency import cover
+from texthead.features import frames as kept
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
+from texthead.features.views import encode_items, own_pixels
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer
+from texthead.prediction.predict import predict
+from texthead.prediction.timeline import Sliding, find_events
+from texthead.recipes import small
+from texthead.runs.run import load_run
+from texthead.training.execution import Execution
+from texthead.training.fit_recipe import suit
+from texthead.training.train import train
+
+FRAMES, NAMES = 4, ("red", "blue")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random VideoMAE of four frames and 32 pixels, which gives two features in time."""
+    folder = tmp_path_factory.mktemp("videomae")
+    blocks = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        VideoMAEModel(VideoMAEConfig(**blocks, image_size=32, patch_size=8, num_frames=FRAMES)).save_pretrained(folder)
+    sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "VideoMAEImageProcessor", **sizes}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(folder: Path) -> Encoder:
+    return load_encoder(f"hf:{folder}")
+
+
+@pytest.fixture
+def visual(encoder: Encoder) -> Visual:
+    return encoder.visual.eval()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("videos")
+    paths = [write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=5 + i, seed=i) for i in range(6)]
+    return Dataset(tuple(Item(path, NAMES[i % 2]) for i, path in enumerate(paths)), "made here")
+
+
+def recognizer(visual: Visual, temporal: torch.nn.Module | None = None) -> Recognizer:
+    return Recognizer(visual, temporal or MeanPool(), FrozenHead(noise(2, 32), names=NAMES, scale=10.0)).eval()
+
+
+@torch.inference_mode()
+def test_long_clips_are_seen_part_by_part(visual: Visual) -> None:
+    clips = noise(2, 2 * FRAMES, 3, 32, 32)
+    found = clip_features(visual, clips)
+    assert found.shape == (2, 4, 32)
+    assert torch.allclose(found[:, :2], visual(clips[:, :FRAMES]), atol=1e-5)
+    assert torch.allclose(found[:, 2:], visual(clips[:, FRAMES:]), atol=1e-5)
+    model = recognizer(visual)
+    assert (model.sees_clips, model.sees_frames_apart) == (True, False)
+    assert torch.allclose(model.features(clips), found.mean(1), atol=1e-6)
+    assert torch.allclose(model.on_features()(found), model(clips), atol=1e-5)
+    with refuses(EncoderError, "hf:", FRAMES, 6):
+        model(clips[:, :6])
+
+
+def test_pixels_are_normalised_in_the_network(visual: Visual) -> None:
+    pixels = torch.randint(0, 256, (1, FRAMES, 3, 32, 32), dtype=torch.uint8)
+    mean, std = (torch.tensor(each)[:, None, None] for each in (visual.spec.mean, visual.spec.std))
+    assert torch.allclose(visual(pixels), visual((pixels / 255 - mean) / std), atol=1e-4)
+
+
+@pytest.mark.parametrize("views", [Views(origin="centre"), Views(2)])
+def test_what_is_kept_is_what_is_computed(
+    views: Views, visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = own_pixels(visual.spec)
+    protocol = Protocol(FRAMES, pixels, views)
+    cache = FeatureCache(encoder_key(visual, pixels), tmp_path)
+    model = recognizer(visual, AttentivePool(32, 16))
+    plain, first = evaluate(model, data, protocol), evaluate(model, data, protocol, Reading(cache=cache))
+    assert torch.allclose(plain.scores, first.scores, atol=1e-5)
+    monkeypatch.setattr(kept, "open_media", lambda path: pytest.fail(f"{path} was decoded again"))
+    assert torch.equal(evaluate(model, data, protocol, Reading(cache=cache)).scores, first.scores)
+
+
+def test_a_picture_is_a_clip_of_itself_and_an_unreadable_file_an_error(visual: Visual, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    model, protocol = recognizer(visual), Protocol(FRAMES, own_pixels(visual.spec), Views(origin="centre"))
+    cache = FeatureCache(encoder_key(visual, own_pixels(visual.spec)), tmp_path)
+    picture = write_image(tmp_path / "picture.png", "red")
+    for reading in (Reading(), Reading(cache=cache)):
+        scored = score(model, [picture, tmp_path / "broken.mp4"], protocol, replace(reading, skip_unreadable=True))
+        assert (scored.paths, len(scored.skipped)) == ([picture], 1)
+        assert isinstance(scored.skipped[0], MediaError)
+
+
+def test_a_recipe_takes_the_frames_of_the_encoder(encoder: Encoder, data: Dataset) -> None:
+    recipe, notes = suit(small, {}, data, encoder)
+    assert (recipe.frames, recipe.size) == (FRAMES, 32)
+    prints("\n".join(notes), "frames 8 -> 4")
+    assert suit(small, {"frames": 8}, data, encoder)[0].frames == 8
+    with refuses(RunError, FRAMES, 6):
+        suit(small, {"frames": 6}, data, encoder)
+
+
+@pytest.mark.parametrize(
+    ("temporal", "frozen"),
+    [("mean", False), ("attentive", False), ("attentive", True), ("transformer", False), ("transformer", True)],
+)
+def test_from_training_to_predictions(
+    temporal: str, frozen: bool, encoder: Encoder, data: Dataset, tmp_path: Path
+) -> None:
+    sizes = {"size": 32, "test_size": None, "resize": 32, "frames": FRAMES, "width": None if temporal == "mean" else 16}
+    recipe = small(temporal=temporal, layers=1, freeze_encoder=frozen, epochs=2, **sizes)
+    modules = {"mean": MeanPool, "attentive": AttentivePool, "transformer": TemporalTransformer}
+    module = modules[temporal](*(() if temporal == "mean" else (32,)), **({} if temporal == "mean" else {"width": 16}))
+    visual = Visual(load_encoder(encoder.source).visual.net, encoder.visual.spec)
+    model = recognizer(visual, module)
+    cache = FeatureCache(encoder_key(visual, own_pixels(visual.spec)), tmp_path / "cache") if frozen else None
+    train(model, data, data, recipe, out=tmp_path / "run", execution=Execution(cache=cache))
+    run = load_run(tmp_path / "run")
+    path = data.items[0].path
+    (found,) = predict(run, [path])
+    assert found.top == predict(run, [path], Protocol(FRAMES, own_pixels(visual.spec), Views(origin="centre")))[0].top
+    ordered = order_test(run.model, data, run.protocol, Reading(), seeds=(0,))
+    assert ordered.top1 == pytest.approx(evaluate(run.model, data, run.protocol).top1)
+    covered = cover(run.model, torch.randint(0, 256, (FRAMES, 3, 32, 32), dtype=torch.uint8), grid=2)
+    assert covered.heat(0).shape == (FRAMES, 2, 2)
+    assert find_events(run, path, sliding=Sliding(0.5, rate=8.0)) is not None
+
+
+def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:
+    protocol = Protocol(FRAMES, own_pixels(visual.spec), Views(origin="centre"))
+    assert encode_items(visual, data, protocol).shape == (len(data), 32)
