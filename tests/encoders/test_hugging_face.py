@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, CLIPModel, CLIPTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPModel, CLIPTokenizerFast
 
 from families import CONFIGS, STATISTICS, WITH_TEXT, WORDS, save_family
 from made import frames, noise, write_clip_folder
@@ -17,6 +17,7 @@ from messages import refuses
 from texthead.encoders import hugging_face
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.encoders.load import load_encoder, spec_of
+from texthead.encoders.weights import sized_as
 from texthead.errors import EncoderError
 
 PROMPTS = ["a cat", "two dogs on a pho"]
@@ -67,7 +68,9 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
         expected = own(model, given)
     assert features.shape == expected.shape == (2, *((spec.tokens,) if spec.unit == "clip" else ()), encoder.dim)
     assert torch.allclose(features, expected, atol=1e-4)
-    # A run holds the visual half alone.
+    # A run holds the visual half alone, and builds little more.
+    with sized_as([weight.shape for weight in encoder.visual.state_dict().values()], "a run"):
+        build_visual(spec)
     assert sum(weight.numel() for weight in encoder.visual.parameters()) <= model.num_parameters()
     assert not any("text" in name for name in encoder.visual.state_dict())
     again = build_visual(spec)
@@ -150,7 +153,9 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any], int, int, tuple[int, ...]]] = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_shapes_of_published_sizes(name: str) -> None:
     kind, values, count, size, expected = PUBLISHED[name]
-    _, shape = hugging_face.traced(AutoConfig.for_model(kind, **values), count, size)
+    with torch.device("meta"):
+        model = AutoModel.from_config(AutoConfig.for_model(kind, **values))
+    _, shape = hugging_face.traced(model, count, size)
     assert shape == expected
 
 

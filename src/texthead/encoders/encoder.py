@@ -14,6 +14,10 @@ from texthead.errors import EncoderError
 from texthead.recipes import WITHOUT_TEXT
 
 
+# The source and architecture of an encoder that was made of functions.
+_FUNCTIONS = "functions"
+
+
 @dataclass(frozen=True)
 class VisualSpec:
     """What rebuilds a visual encoder without its weights, and the preprocessing that they were trained with.
@@ -231,6 +235,18 @@ class Text(nn.Module):
         return self.encode(self.tokenize(list(prompts)))
 
 
+class _Called(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the function returns."""
+        return self.function(images)
+
+
 class Encoder:
     """A visual and a text encoder that share a space.
 
@@ -267,6 +283,54 @@ class Encoder:
         self.keep_text = keep_text
         self._text: Text | None = None
         self._rows: dict[str, Tensor] = {}
+
+    @classmethod
+    def from_functions(
+        cls,
+        encode_images: Callable[[Float[Tensor, "images 3 size size"]], Tensor],
+        encode_text: Callable[[list[str]], Tensor] | None = None,
+        *,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        scale: float = 100.0,
+    ) -> "Encoder":
+        """Return an encoder made of two functions, for a notebook; a run of it can be used, and not loaded again.
+
+        Args:
+            encode_images: normalised images -> one feature each; a module is trained with the rest.
+            encode_text: prompts -> one row each, of the features' length; None for heads without text.
+            size: side of the images in pixels.
+            mean: of red, green and blue, as parts of white.
+            std: their standard deviations.
+            scale: the logit scale at the start.
+
+        Raises:
+            EncoderError: `encode_images` gives no feature an image.
+        """
+        with torch.no_grad():
+            tried = encode_images(torch.zeros(2, 3, size, size))
+        if not isinstance(tried, Tensor) or tried.ndim != 2 or len(tried) != 2:
+            given = tuple(tried.shape) if isinstance(tried, Tensor) else type(tried).__name__
+            raise EncoderError(f"encode_images gave {given} of 2 images: it must return a tensor of shape (2, dim)")
+        (red, green, blue), (red_std, green_std, blue_std) = mean, std
+        spec = VisualSpec(
+            source=_FUNCTIONS,
+            architecture=_FUNCTIONS,
+            dim=tried.shape[1],
+            size=size,
+            crop=1.0,
+            interpolation="bicubic",
+            mean=(red, green, blue),
+            std=(red_std, green_std, blue_std),
+            activation="",
+            channels_last=False,
+            any_size=False,
+        )
+        net = encode_images if isinstance(encode_images, nn.Module) else _Called(encode_images)
+        read = encode_text
+        load_text = None if read is None else lambda: Text(nn.Identity(), list, read, nn.Identity())
+        return cls(Visual(net, spec), load_text, scale=scale)
 
     @property
     def has_text(self) -> bool:
@@ -322,6 +386,10 @@ def build_visual(spec: VisualSpec) -> Visual:
         EncoderError: an architecture that the installed libraries do not know.
     """
     kind, _, name = spec.architecture.partition(":")
+    if kind == _FUNCTIONS:
+        raise EncoderError(
+            "the encoder of this run was made of functions, which are not saved: put them into a package of encoders"
+        )
     if kind == "timm":
         import timm
 

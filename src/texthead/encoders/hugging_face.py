@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec
-from texthead.encoders.transformers_folder import config_from, config_of, folder_of, loaded
+from texthead.encoders.transformers_folder import config_from, config_of, folder_of, loaded, without_text
 from texthead.errors import EncoderError
 
 FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")
@@ -117,8 +117,9 @@ class Tower(nn.Module):
     def __init__(self, model: Any, made: VisualSpec):
         super().__init__()
         self.tokens = made.tokens
-        used, _ = traced(model.config, made.frames, made.size)
         self.model = _bare(model)
+        empty = model if next(model.parameters()).is_meta else _empty(model.config)
+        used, _ = traced(empty, made.frames, made.size)
         for name in {name for name, _ in model.named_children()} - used:
             setattr(model, name, None)
         for name, parameter in [*model.named_parameters(recurse=False)]:
@@ -184,29 +185,35 @@ def _bare(model: Any) -> Any:
     return model
 
 
-def traced(config: Any, frames: int, size: int) -> tuple[set[str], tuple[int, ...]]:
-    """Return (the parts of a model that its features need, the shape of the features), without memory for weights."""
+def _empty(config: Any) -> nn.Module:
+    """Return a model without memory for its weights."""
     from transformers import AutoModel
 
+    with torch.device("meta"):
+        return _bare(AutoModel.from_config(config).eval())
+
+
+def traced(model: nn.Module, frames: int, size: int) -> tuple[set[str], tuple[int, ...]]:
+    """Return (the parts that the features of a model on the device "meta" need, the shape of these features)."""
     used: set[nn.Module] = set()
+    hooks = [module.register_forward_hook(lambda module, *_: used.add(module)) for module in model.modules()]
     with torch.device("meta"), torch.no_grad():
-        model = _bare(AutoModel.from_config(config).eval())
-        for module in model.modules():
-            module.register_forward_hook(lambda module, *_: used.add(module))
         clip = (frames,) if frames > 1 else ()
         shape = _features(model, torch.zeros(1, *clip, 3, size, size)).shape
+    for hook in hooks:
+        hook.remove()
     return {name for name, child in model.named_children() if not used.isdisjoint(child.modules())}, tuple(shape)
 
 
 def _spec(source: str, folder: Path) -> VisualSpec:
     """Return what rebuilds and feeds the visual half of the model in a folder."""
-    config = config_of(folder)
+    config = without_text(config_of(folder))
     seen = getattr(config, "vision_config", config)
     # A tower of videos says how many frames it was trained on.
     frames = int(getattr(seen, "num_frames", 0) or getattr(seen, "frames_per_clip", 0) or 1)
     sizes = _preprocessing(folder, source)
     try:
-        _, shape = traced(config, frames, sizes["size"])
+        _, shape = traced(_empty(config), frames, sizes["size"])
     except Exception as error:  # What sees no images takes none.
         told = " ".join(str(error).split())[:120]
         raise EncoderError(

@@ -60,6 +60,18 @@ def config_from(text: str) -> Any:
     return _plain(AutoConfig.for_model(values.pop("model_type"), **values))
 
 
+def without_text(config: Any) -> Any:
+    """Return the configuration with as small a text half as can be built: what describes the visual half alone."""
+    text = getattr(config, "text_config", None)
+    if text is not None:
+        text.num_hidden_layers = 1
+        text.vocab_size = min(text.vocab_size, 1000)
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            if (getattr(text, name, None) or 0) >= text.vocab_size:
+                setattr(text, name, 0)
+    return config
+
+
 def _plain(config: Any) -> Any:
     """Return the configuration without a wish for attention that is not torch's."""
     for each in (config, *(getattr(config, name, None) for name in config.sub_configs)):
