@@ -50,7 +50,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "dinov2": _SEEN,
     "dinov3_vit": _SEEN,
     "vit": _SEEN,
-    "swin": {"image_size": 32, "patch_size": 4, "embed_dim": 12, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4},
+    "swin": {
+        "image_size": 32,
+        "patch_size": 4,
+        "embed_dim": 12,
+        "depths": [1, 1],
+        "num_heads": [2, 2],
+        "window_size": 4,
+    },
     "convnext": {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1]},
 }
 
@@ -74,7 +81,12 @@ def save_family(folder: Path, kind: str) -> PreTrainedModel:
     side = 36 if "prism" in kind else 32
     processor = {**_CROPPED, "crop_size": {"height": side, "width": side}, "image_processor_type": "CLIPImageProcessor"}
     if kind == "siglip2":
-        processor = {**STATISTICS, "image_processor_type": "Siglip2ImageProcessor", "patch_size": 8, "max_num_patches": 16}
+        processor = {
+            **STATISTICS,
+            "image_processor_type": "Siglip2ImageProcessor",
+            "patch_size": 8,
+            "max_num_patches": 16,
+        }
     if kind in ("vjepa2", "videomae", "videoprism", "videoprism_vision_model"):
         processor = {**processor, "video_processor_type": "VideoMAEVideoProcessor"}
         (folder / "video_preprocessor_config.json").write_text(json.dumps(processor))

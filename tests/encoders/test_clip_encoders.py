@@ -45,7 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         VideoMAEModel(VideoMAEConfig(**blocks, image_size=32, patch_size=8, num_frames=FRAMES)).save_pretrained(folder)
     sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
-    (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "VideoMAEImageProcessor", **sizes}))
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"image_processor_type": "VideoMAEImageProcessor", **sizes})
+    )
     return folder
 
 

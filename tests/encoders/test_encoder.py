@@ -8,11 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from made import SPEC, frames
+from made import SPEC, frames, write_image, write_untrained
 from messages import refuses
+from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError
+from texthead.models.heads import text_head
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.prediction.predict import predict
+from texthead.runs.run import load_run
 
 
 def test_a_visual_encoder_is_rebuilt_from_its_spec():
@@ -82,3 +88,29 @@ def test_the_pixels_of_a_spec_are_what_the_module_uses():
     # 51 / 255 = 0.2
     assert torch.allclose(Visual(Sum(), spec)(given), torch.tensor([[0.2, 0.0, -0.1]]), atol=1e-6)
     assert torch.allclose(Visual(Sum(), spec).double()(given), torch.tensor([[0.2, 0.0, -0.1]]).double(), atol=1e-6)
+
+
+def test_an_encoder_of_two_functions(tmp_path):
+    """What a notebook has at hand: scores at once, and a run that says why it cannot be loaded."""
+    statistics = {"size": 8, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.5, 0.25)}
+    names = ["red", "green", "blue"]
+    encoder = Encoder.from_functions(
+        lambda images: images.mean((2, 3)),
+        lambda prompts: torch.eye(3)[[names.index(prompt) for prompt in prompts]],
+        **statistics,
+    )
+    assert (encoder.dim, encoder.scale, encoder.has_text) == (3, 100.0, True)
+    assert torch.equal(encoder.encode_text(["blue", "red"]), torch.eye(3)[[2, 0]])
+    green = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    green[:, 1] = 255
+    expected = (torch.tensor([0.0, 1.0, 0.0]) - torch.tensor(statistics["mean"])) / torch.tensor(statistics["std"])
+    assert torch.allclose(encoder.visual(green)[0], expected, atol=1e-5)
+    model = Recognizer(encoder.visual, MeanPool(), text_head(encoder, names))
+    picture = write_image(tmp_path / "picture.png", "green")
+    (found,) = predict(model, [picture], Protocol(1))
+    assert found.top[0][0] == "green"
+    with refuses(EncoderError, "functions"):
+        load_run(write_untrained(tmp_path / "run", model))
+    assert not Encoder.from_functions(torch.nn.Flatten(), **statistics).has_text
+    with refuses(EncoderError, "encode_images", (2, 3, 8, 8)):
+        Encoder.from_functions(lambda images: images, **statistics)

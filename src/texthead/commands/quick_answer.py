@@ -33,6 +33,8 @@ class QuickAnswer:
         """Return why fine-tuning is not even tried; None if it is."""
         if overrides.get("tune") == "none":
             return "--tune none"
+        if not self.ground.encoder.has_text:
+            return "its encoder has no text to fine-tune against: give it one (--text), or take another --head"
         counts = self.items.targets.bincount()
         label, count = self.ground.labels[int(counts.argmin())], int(counts.min())
         if count < methods.FEWEST:

@@ -170,8 +170,11 @@ class Train:
         )
         shown = prompts.class_prompts(recipe.template, names, sentences)
         encoder = load_encoder(self.encoder, text=self.text, prompts=prompts.flat(shown))
-        if self.head in ("text", "prompt") and not encoder.has_text:
-            raise DataError(f"--head {self.head}: {self.encoder} has no text encoder: give it one (--text), or take another head: {WITHOUT_TEXT}")
+        if self.told and self.head in ("text", "prompt") and not encoder.has_text:
+            raise DataError(
+                f"--head {self.head}: {self.encoder} has no text encoder: give it one (--text), or take another head: "
+                f"{WITHOUT_TEXT}"
+            )
         recipe, changes = suit(make, self.overrides, parts.train, encoder)
         self._announce(dataset, parts, recipe.seed, lines)
         say_names(labels, names, recipe.template if self.head == "text" and not any(sentences) else None)

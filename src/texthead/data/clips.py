@@ -99,7 +99,9 @@ class TrainFeatures(torch.utils.data.Dataset):
     several frames at once it holds whole clips, of which each epoch takes one.
     """
 
-    def __init__(self, bank: Sequence[Float[Tensor, "_ *tokens dim"]], targets: Sequence[int], *, frames: int, seed: int):
+    def __init__(
+        self, bank: Sequence[Float[Tensor, "_ *tokens dim"]], targets: Sequence[int], *, frames: int, seed: int
+    ):
         self.bank = bank
         self.targets = list(targets)
         self.frames = frames

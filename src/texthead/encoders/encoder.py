@@ -13,7 +13,6 @@ from texthead.encoders.packages import package_module
 from texthead.errors import EncoderError
 from texthead.recipes import WITHOUT_TEXT
 
-
 # The source and architecture of an encoder that was made of functions.
 _FUNCTIONS = "functions"
 
@@ -345,7 +344,9 @@ class Encoder:
             EncoderError: there is none.
         """
         if self._load_text is None:
-            raise EncoderError(f"{self.source!r} has no text encoder: give it one (text=), or take another head: {WITHOUT_TEXT}")
+            raise EncoderError(
+                f"{self.source!r} has no text encoder: give it one (text=), or take another head: {WITHOUT_TEXT}"
+            )
         text = self._text or self._load_text()
         if self.keep_text:
             self._text = text

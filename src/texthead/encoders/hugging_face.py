@@ -126,9 +126,7 @@ class Tower(nn.Module):
             if parameter.numel() == 1:  # The logit scale and bias.
                 delattr(model, name)
 
-    def forward(
-        self, pixels: Float[Tensor, "units *frames 3 height width"]
-    ) -> Float[Tensor, "units *tokens dim"]:
+    def forward(self, pixels: Float[Tensor, "units *frames 3 height width"]) -> Float[Tensor, "units *tokens dim"]:
         """Return the feature of each frame, or the features of each clip, one after the other in time."""
         features = _features(self.model, pixels)
         if features.ndim == 2:
@@ -254,7 +252,9 @@ def _preprocessing(folder: Path, source: str) -> dict[str, Any]:
     if short is None or len(sides) != 1 or size.get("width", size.get("height")) != size.get("height"):
         raise EncoderError(f"{source}: its pictures have size {size} and crop {crop}; only squares are known here")
     if resample is None:
-        raise EncoderError(f"{source}: its pictures are resampled by {found.resample!r}, not 2 (bilinear) or 3 (bicubic)")
+        raise EncoderError(
+            f"{source}: its pictures are resampled by {found.resample!r}, not 2 (bilinear) or 3 (bicubic)"
+        )
     (side,) = sides
     mean, std = _statistics(found)
     return {
@@ -319,7 +319,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     described = getattr(model.config, "text_config", model.config)
     limit = min(getattr(described, "max_position_embeddings", _FILLED), tokenizer.model_max_length)
     padding = "max_length" if limit <= _FILLED else True
-    for name, child in [*model.named_children()]:
+    for name in [name for name, _ in model.named_children()]:
         if name.startswith(("vision", "visual", "video")):
             setattr(model, name, None)
     _check_whole(model, missing, source)
@@ -334,7 +334,9 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
         found = model.get_text_features(**tokens.to(next(model.parameters()).device))
         return found if isinstance(found, Tensor) else found.pooler_output
 
-    embeddings = [part for part in model.modules() if isinstance(part, nn.Embedding) and len(part.weight) == described.vocab_size]
+    embeddings = [
+        part for part in model.modules() if isinstance(part, nn.Embedding) and len(part.weight) == described.vocab_size
+    ]
     return Text(model, tokenize, encode, embeddings[0])
 
 

@@ -1,4 +1,4 @@
-"""Folders in transformers' format, on this machine or on the hub: found, checked and loaded. None of their code runs."""
+"""Folders in transformers' format, here or on the hub: found, checked and loaded. None of their code runs."""
 
 import json
 import re
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from torch import nn
 
 from texthead.encoders.weights import read_tensors, sized_as
 from texthead.errors import EncoderError

@@ -17,7 +17,7 @@ from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
 from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
-from texthead.features.views import features_in_parts, item_features, own_pixels
+from texthead.features.views import features_in_parts, item_features, own_frames, own_pixels
 from texthead.media.find import find_names
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer

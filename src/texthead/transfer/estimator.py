@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from texthead.data.protocol import Protocol, Views
-from texthead.encoders.encoder import Encoder
+from texthead.encoders.encoder import Encoder, VisualSpec
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.features.cache import FeatureCache, encoder_key
