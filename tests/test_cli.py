@@ -704,7 +704,7 @@ def test_rows_of_a_text_only_encoder(world, works, refused, tmp_path):
     assert float(torch.cosine_similarity(added, mean, dim=0)) == pytest.approx(1, abs=1e-5)
 
 
-def test_profile_prints_the_paper_s_numbers(works, refused):
+def test_what_an_encoder_costs_by_the_paper_s_numbers(works, refused):
     for numbers, *arguments in (
         (("17.56", "86.19", "11.3", "57.3"), "openclip:ViT-B-16"),
         (("230.7", "166"), "openclip:ViT-L-14/openai", "--frames", 32, "--temporal", "transformer", "--classes", 400),
@@ -712,10 +712,11 @@ def test_profile_prints_the_paper_s_numbers(works, refused):
         (("mini:lite1, 1x240x240", "4.14"), "mini:lite1"),
         (("1x64x64",), "timm:resnet10t", "--size", 64),
     ):
-        out, _ = works("profile", *arguments)
+        out, _ = works("encoders", *arguments)
         assert [number for number in numbers if number not in out] == []
-    refused("'ViT-B-17'", "profile", "openclip:ViT-B-17")
-    refused(("224", "size", "336"), "profile", "openclip:ViT-B-16", "--size", 336)
+    refused("'ViT-B-17'", "encoders", "openclip:ViT-B-17")
+    refused(("224", "size", "336"), "encoders", "openclip:ViT-B-16", "--size", 336)
+    refused(("frames", "'ViT-B-16'"), "encoders", "ViT-B-16", "--frames", 8)
 
 
 # --- templates and convolutions -------------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ COMMANDS = {
     "import": "texthead.commands.import_run:Import",
     "export": "texthead.commands.export:Export",
     "encoders": "texthead.commands.encoders:Encoders",
-    "profile": "texthead.commands.profile:Profile",
     "ui": "texthead.commands.ui:Ui",
     "demo": "texthead.commands.demo:Demo",
 }

@@ -19,7 +19,6 @@ head        texthead head
 import_run  texthead import
 export      texthead export
 encoders    texthead encoders
-profile     texthead profile
 ui          texthead ui
 demo        texthead demo
 score_table  the table of a run's score and the baselines

@@ -105,6 +105,12 @@ def spec_of(source: str) -> VisualSpec:
     return _call(module, "spec", source, rest)
 
 
+def names_encoder(word: str) -> bool:
+    """Whether a word is written as an encoder is: a prefix that is known, and what follows it."""
+    prefix, _, rest = word.partition(":")
+    return bool(rest and (prefix in BUILT_IN or prefix in _others())) or word in mini.FORMS
+
+
 def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
     """Return a note on zero-shot results of the built-in encoder; None for other encoders and for names of objects.
 
