@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Encoders:
     """List the encoders by name, or count what one costs.
 
-    A word lists those that hold it in their name, and where their weights are. An encoder, as openclip:ViT-B-16, has its
-    parameters and multiply-adds of one clip counted, truly and as the paper does; no weights are needed.
+    A word lists those that hold it in their name, and where their weights are. An encoder, as openclip:ViT-B-16, has
+    its parameters and multiply-adds of one clip counted, truly and as the paper does; no weights are needed.
 
     Args:
         word: a part of a name, as ViT-B-16; or an encoder, as mini, openclip:ARCH, hf:FOLDER or timm:NAME

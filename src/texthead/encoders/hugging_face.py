@@ -34,6 +34,9 @@ _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
 # Texts are filled up to a tower's most tokens, as in its training, where that is no more than this.
 _FILLED = 128
 
+# Prompts that go through a tower at once.
+_TOGETHER = 64
+
 # Where a logit scale is not in the weights: of CLIP at its start.
 _SCALE = 1 / 0.07
 
@@ -70,7 +73,7 @@ def spec(rest: str) -> VisualSpec:
     """
     source = f"hf:{rest}"
     with _faults(source):
-        return _spec(source, folder_of(rest))
+        return _spec(source, folder_of(rest, weights=False))
 
 
 def known() -> list[tuple[str, str]]:
@@ -331,8 +334,11 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
         return tokenizer(list(prompts), padding=padding, max_length=limit, return_tensors="pt")
 
     def encode(tokens: Any) -> Tensor:
-        found = model.get_text_features(**tokens.to(next(model.parameters()).device))
-        return found if isinstance(found, Tensor) else found.pooler_output
+        device, rows = next(model.parameters()).device, []
+        for start in range(0, len(tokens["input_ids"]), _TOGETHER):
+            found = model.get_text_features(**{k: v[start : start + _TOGETHER].to(device) for k, v in tokens.items()})
+            rows.append(found if isinstance(found, Tensor) else found.pooler_output)
+        return torch.cat(rows)
 
     embeddings = [
         part for part in model.modules() if isinstance(part, nn.Embedding) and len(part.weight) == described.vocab_size

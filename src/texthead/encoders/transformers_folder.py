@@ -20,8 +20,8 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?|[\w-]+")
 _ATTENTION = ("eager", "sdpa")
 
 
-def folder_of(source: str | Path) -> Path:
-    """Return the folder itself, or the hub client's own copy of `ORG/NAME` or `ORG/NAME@REVISION`.
+def folder_of(source: str | Path, *, weights: bool = True) -> Path:
+    """Return the folder itself, or the hub client's own copy of `ORG/NAME` or `ORG/NAME@REVISION`, with its weights.
 
     Raises:
         EncoderError: no such folder, and no name on the hub.
@@ -35,8 +35,8 @@ def folder_of(source: str | Path) -> Path:
 
     name, _, revision = str(source).partition("@")
     take = partial(snapshot_download, name, revision=revision or None)
-    folder = Path(take(allow_patterns=[*_SMALL_FILES, "*.safetensors"]))
-    if not any(folder.glob("*.safetensors")):
+    folder = Path(take(allow_patterns=[*_SMALL_FILES, *(["*.safetensors"] if weights else [])]))
+    if weights and not any(folder.glob("*.safetensors")):
         folder = Path(take(allow_patterns=[*_SMALL_FILES, "pytorch_model*.bin"]))
     return folder
 
