@@ -17,7 +17,7 @@ from texthead.features import engine as engines
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.engine import Engine, Kept, known_digest, note_digest, weights_digest
 from texthead.features.frames import frame_features
-from texthead.features.reading import Reading
+from texthead.features.reading import Reading, engines_text
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TokenConv
@@ -221,6 +221,25 @@ def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):
     exact = feature("eager")
     assert torch.equal(feature("onnxruntime"), exact)
     assert not torch.equal(feature("bf16"), exact)
+
+
+def test_which_engine_computed_features_is_known_of_kept_ones_too(mini, tmp_path):
+    from made import write_image
+
+    path, pixels = write_image(tmp_path / "a.png", "red"), Pixels(64, 64, "bicubic")
+    cache, used = FeatureCache(encoder_key(mini, pixels), tmp_path), []
+
+    def read(engine):
+        frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=cache, engine=engine, used=used.append))
+
+    for engine in ("onnxruntime", "eager", "bf16", "bf16"):
+        read(engine)
+    assert used == ["onnxruntime", "onnxruntime", "bf16", "bf16"]
+    cache._db.execute("DELETE FROM engines")  # As an earlier version left it.
+    read("eager")
+    assert used[-1] == "kept"
+    assert engines_text(used) == "bf16, kept, onnxruntime"
+    assert engines_text([]) == "eager"
 
 
 def test_a_gpu_is_not_a_cpu(mini):

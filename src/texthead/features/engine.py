@@ -69,14 +69,17 @@ class Engine:
         wanted: "auto", or the engine to use.
         frames: how many frames are to be encoded in all, as far as that is known: `auto` takes its time only for many.
         say: called with a line after a trial, and for features that are not exact.
+        used: called with the engine's name when it is chosen.
 
     Attributes:
         name: the engine in use; "eager" before the first frames.
     """
 
-    def __init__(self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0, say: Say = silent):
+    def __init__(
+        self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0, say: Say = silent, used: Say = silent
+    ):
         self.name: EngineName = "eager"
-        self._say = say
+        self._say, self._used = say, used
         self._visual, self._frames = visual, frames
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
@@ -89,6 +92,7 @@ class Engine:
         """
         if self._encode is None:
             self._encode = self._chosen(frames)
+            self._used(self.name)
         return self._encode(frames)
 
     def _chosen(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
