@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from messages import prints
+from messages import prints, refuses
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import LazyVisual, Visual, VisualSpec, build_visual
 from texthead.encoders.load import load_encoder, spec_of
@@ -245,6 +245,43 @@ def test_which_engine_computed_features_is_known_of_kept_ones_too(mini, tmp_path
 def test_a_gpu_is_not_a_cpu(mini):
     with pytest.raises(RunError, match="GPU"):
         Engine(mini, "compiled")(frames(64))
+
+
+def test_short_memory_means_fewer_frames_at_once_and_plenty_changes_nothing(mini, monkeypatch):
+    batches: list[int] = []
+    monkeypatch.setattr(mini.net, "forward", lambda x, own=mini.net.forward: batches.append(len(x)) or own(x))
+    with torch.inference_mode():
+        for free, expected in (
+            (None, [8]),
+            (2**40, [8]),
+            (5 * engines._bytes_of(mini, frames(64)[:1]), [1, 2, 2, 2, 2]),
+        ):
+            batches.clear()
+            monkeypatch.setattr(engines, "free_memory", lambda free=free: free)
+            found = Engine(mini, "eager")(frames(64))
+            assert batches == expected
+            torch.testing.assert_close(found, mini(frames(64)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("most", [3, 0])
+def test_a_full_gpu_gets_half_as_many_frames(most):
+    class Full(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return x.float().mean((2, 3))
+
+    lines: list[str] = []
+    encode = Engine(Full(), "eager", say=lines.append)
+    if not most:
+        with refuses(RunError, "one frame"):
+            encode(frames(8))
+        return
+    for _ in range(2):
+        assert torch.equal(encode(frames(8)), frames(8).float().mean((2, 3)))
+    prints(lines[0], 8, 4)
+    prints(lines[1], 4, 2)
+    assert len(lines) == 2
 
 
 def test_modules_that_are_no_visual_run_as_they_are():
