@@ -284,6 +284,50 @@ def test_a_full_gpu_gets_half_as_many_frames(most):
     assert len(lines) == 2
 
 
+def test_torch_compile_is_tried_where_the_frames_to_come_pay_for_it(mini, cache, monkeypatch):
+    compiled: list[str] = []
+
+    class Compiled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            compiled.append("ran")
+            return mini(x)
+
+    monkeypatch.setattr(torch, "compile", lambda visual, dynamic: Compiled())
+    monkeypatch.setattr(
+        engines, "_seconds", lambda tried, x: {n: len(x) * (0.1 if n == "eager" else 0.05) for n in tried}
+    )
+    lines: list[str] = []
+
+    def chosen(expected):
+        return engines._compiled_where_it_pays(mini, frames(64), expected, lines.append)
+
+    # 100 seconds of encoding would not pay for a trial, 1000 do.
+    monkeypatch.setattr(engines, "_LOOK_COMPILED", 1000)
+    assert chosen(999) is chosen(1000) is None
+    assert (lines, compiled, list(cache.glob("*"))) == ([], [], [])
+    assert isinstance(chosen(MANY), Compiled)
+    prints(lines[0], "engine: compiled", "2.0 times", volatile=re.findall(r"1 - cosine \S+", lines[0]))
+    ran = len(compiled)
+    # What is kept is weighed against the seconds of compiling.
+    (file,) = cache.glob("*.json")
+    for compiling, expected in ((499.0, Compiled), (501.0, type(None))):
+        found = json.loads(file.read_text())
+        found["seconds"]["compiling"] = compiling
+        file.write_text(json.dumps(found))
+        assert isinstance(chosen(MANY), expected)
+    assert (len(lines), len(compiled)) == (1, ran)
+
+
+@pytest.mark.parametrize("wrong", ["features", "compiler"])
+def test_a_compiled_encoder_that_gives_other_features_or_none_is_not_taken(mini, cache, monkeypatch, wrong):
+    monkeypatch.setattr(engines, "_seconds", lambda tried, x: dict.fromkeys(tried, 1.0))
+    monkeypatch.setattr(torch, "compile", lambda visual, dynamic: lambda x: -mini(x) if wrong == "features" else 1 / 0)
+    lines: list[str] = []
+    for _ in range(2):
+        assert engines._compiled_where_it_pays(mini, frames(64), MANY, lines.append) is None
+    prints("\n".join(lines), "engine: torch", "torch.compile")
+
+
 def test_modules_that_are_no_visual_run_as_they_are():
     class Means(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
