@@ -1,6 +1,6 @@
 """Peers: images a CPU-second from JPEG files to features, as a user of each library would write it.
 
-    python -m benchmarks peers [--rounds 5] [--images 64]
+    python -m benchmarks peers [--rounds 5] [--images 32]
 
 The same drawn JPEG files of 500x400, the same weights (those of a ViT-B/32 are random), eight images at a time, all in
 one process of one thread; texthead's `auto` has tried its engines before, as in a folder's first run. A ratio above 1
@@ -133,7 +133,7 @@ def transformers_ways(folder: Path, **vision: int) -> dict[str, Way]:
     """A CLIP folder in transformers' format, whose defaults are a ViT-B/32, and the pipeline for features."""
     torch.manual_seed(0)
     text = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = transformers.CLIPConfig(text_config={**text, "vocab_size": 100}, vision_config=vision)
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision)
     transformers.utils.logging.set_verbosity_error()
     transformers.CLIPModel(config).save_pretrained(folder)
     side = config.vision_config.image_size
@@ -170,7 +170,7 @@ def measure(groups: dict[str, dict[str, Way]], paths: Sequence[Path], rounds: in
 def main() -> None:
     """Print the table."""
     options = parser(__doc__)
-    options.add_argument("--images", type=int, default=64, help="files (64)")
+    options.add_argument("--images", type=int, default=32, help="files (32)")
     chosen = options.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as kept:
