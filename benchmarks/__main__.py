@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks import ffmpeg
 
-SCRIPTS = ("reading", "transforms", "step", "cached", "views", "startup", "mini", "engine", "growth")
+SCRIPTS = ("reading", "transforms", "step", "cached", "views", "startup", "mini", "engine", "peers", "growth")
 BEGIN, END = "<!-- begin: make bench -->", "<!-- end: make bench -->"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 PACKAGES = ("torch", "torchvision", "numpy", "av", "pillow", "transformers", "accelerate", "decord", "torchcodec")

@@ -16,6 +16,7 @@ layers over 8 frames, 400 frozen rows. Weights are random and float32, the forwa
   of the whole. The published logs' share is an estimate from the fastest steps.
 - Part of the peak: three times the multiply-adds of a forward pass, two operations each, whatever is computed twice;
   over the maker's dense bf16 figure, where it is in PEAKS, and over a matrix product of the same run.
+- The frozen encoder is texthead's, with each of its engines on frames that are on the GPU; the first call compiles.
 """
 
 import argparse
@@ -497,6 +498,39 @@ def texthead_loop(row: Row, setting: Setting) -> Measured:
     )
 
 
+def frozen_rates(name: str, setting: Setting, frames: int) -> Iterator[dict[str, object]]:
+    """Yield what each engine makes of a frozen encoder: frames a second, seconds of the first call, 1 - cosine.
+
+    Raises:
+        ImportError: texthead is not here, or something that it needs.
+    """
+    from texthead.encoders.encoder import build_visual
+    from texthead.encoders.openclip import tower_spec
+    from texthead.features.engine import Engine
+
+    torch.manual_seed(0)
+    visual = build_visual(tower_spec(f"openclip:{name}", architecture(name), {})).to(setting.device).eval()
+    side = visual.spec.size
+    batch = torch.randint(0, 256, (frames, 3, side, side), dtype=torch.uint8, device=setting.device)
+    with torch.inference_mode():
+        exact = visual(batch).double()
+        for wanted in ("eager", "compiled", "bf16") if setting.device.type == "cuda" else ("eager", "bf16"):
+            let_go(setting.device)
+            encode, started = Engine(visual, wanted), time.perf_counter()
+            gap = 1 - F.cosine_similarity(encode(batch).double(), exact).min().item()
+            first = time.perf_counter() - started
+            each, _ = seconds_each(partial(encode, batch), setting.device, setting.seconds / 3, setting.least)
+            yield {
+                "model": f"{name}, frozen",
+                "engine": wanted,
+                "frames": frames,
+                "frames_per_second": frames / each,
+                "first_call_seconds": first,
+                "one_minus_cosine": gap,
+                "memory": peak_memory(setting.device),
+            }
+
+
 # ---- the whole run
 
 
@@ -616,6 +650,20 @@ def main() -> int:
                 print(line(rows[-1]), flush=True)
             if given.out:
                 given.out.write_text(json.dumps({**about, "rows": rows, "left_out": left_out}, indent=1) + "\n")
+        frozen = []
+        for name in ("tiny",) if given.smoke else ("ViT-B-32", "ViT-L-14"):
+            try:
+                frozen += frozen_rates(name, setting, 4 if given.smoke else 64)
+            except Exception as error:  # As above.
+                left_out.append(f"{name}, frozen: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    if frozen:
+        print(f"\n| encoder | {' | '.join(list(frozen[0])[1:])} |\n|{'---|' * len(frozen[0])}")
+    for row in frozen:
+        print(f"| {' | '.join(f'{value:.3g}' if isinstance(value, float) else str(value) for value in row.values())} |")
+    if given.out:
+        given.out.write_text(
+            json.dumps({**about, "rows": rows, "frozen": frozen, "left_out": left_out}, indent=1) + "\n"
+        )
     print("".join(f"\nleft out: {what}" for what in left_out))
     print(f"\n{published_table()}\n\n{time.monotonic() - started:.0f} s")
     return 0

@@ -14,7 +14,22 @@ from PIL import Image
 
 import texthead as th
 from benchmarks import __main__ as run
-from benchmarks import cached, doctor, ffmpeg, growth, mini, reading, rounds, startup, step, transforms, videos, views
+from benchmarks import (
+    agreement,
+    cached,
+    doctor,
+    ffmpeg,
+    growth,
+    mini,
+    peers,
+    reading,
+    rounds,
+    startup,
+    step,
+    transforms,
+    videos,
+    views,
+)
 from benchmarks.rounds import Cost
 from made import write_image
 from messages import refuses
@@ -149,6 +164,25 @@ def test_the_published_chain_gives_normalised_crops_of_all_frames() -> None:
 def test_transforms_and_comparing_at_their_smallest() -> None:
     assert transforms.measure(1, 1, sides=[(260, 256)]).count(transforms.PUBLISHED) == 2
     assert min(cost for alike in (False, True) for cost in doctor.comparing(300, alike)) >= 0
+
+
+def test_peers_compute_the_same_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
+    sides = {"image_size": 32, "patch_size": 16, "hidden_size": 64, "intermediate_size": 64}
+    tiny = peers.transformers_ways(tmp_path / "hf", num_hidden_layers=1, num_attention_heads=1, **sides)
+    groups, paths = {"mini": peers.mini_ways(tmp_path), "tiny": tiny}, peers.draw(tmp_path, 3)
+    rows = [line.strip("| ").split(" | ") for line in peers.measure(groups, paths, 1).splitlines()[2:]]
+    assert [row[:2] for row in rows] == [[name, way] for name, ways in groups.items() for way in ways]
+    gaps = {way: float(gap) for _, way, *_, gap in rows if way != peers.TEXTHEAD}
+    assert max(gaps.values()) < 1e-3
+
+
+def test_printed_lines_are_compared_by_words_and_numbers() -> None:
+    same = agreement.differences("a 1.0 %\nb 20", "a 1.0 %\nb 20")
+    assert same == (2, 0, 0.0, [])
+    lines, differing, gap, reworded = agreement.differences("a 1.0 %\nb 20\nc 1\nd", "a 1.1 %\nb 19.5\ne 7\nd")
+    assert (lines, differing, reworded) == (4, 3, [("c 1", "e 7")])
+    assert gap == pytest.approx(0.5)
 
 
 @pytest.mark.slow

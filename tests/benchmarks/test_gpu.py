@@ -40,6 +40,9 @@ def test_the_smoke_run_measures_every_row(tmp_path):
     table = [line for line in out.splitlines() if line.startswith("| tiny |")]
     assert table == [gpu.line(row) for row in saved["rows"]]
     assert gpu.published_table() in out
+    assert [row["engine"] for row in saved["frozen"]] == ["eager", "bf16"]
+    assert all(row["frames_per_second"] > 0 for row in saved["frozen"])
+    assert saved["frozen"][0]["one_minus_cosine"] < 1e-6
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -61,7 +61,9 @@ def test_pictures_from_the_table_to_a_run_that_predicts_and_is_edited(
     methods = ["text-probe", "probe", "zero-shot", "zero-shot-centred"]
     assert all(method in out for method in methods)
     assert "15 labelled items (chance 33 %)" in out
-    chosen = json.loads((run / "recipe.json").read_text())["chosen"]
+    about = json.loads((run / "recipe.json").read_text())
+    chosen = about["chosen"]
+    assert about["engine"] in out.splitlines()[0]
     prints(out, "* text-probe", "5 folds")
     assert chosen == "text-probe"
 

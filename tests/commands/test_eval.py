@@ -88,6 +88,10 @@ def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path):
     found = json.loads(out)
     assert [found[key] for key in ("run", "data", "split")] == [str(folder), str(data), "the run's held-out"]
     assert (found["skipped"], found["notes"]) == ([], [])
+    assert found["engine"] == "eager"
+    assert (
+        json.loads(works("eval", folder, data, *how, "--json", "--engine", "onnxruntime")[0])["engine"] == "onnxruntime"
+    )
     (own,), right = found["methods"], sum(label == predicted for label, predicted in items)
     assert [own[key] for key in ("items", "top1", "low", "high")] == [2, 50 * right, *wilson_interval(right, 2)]
     for row, label in zip(found["classes"], ("blue", "red"), strict=True):

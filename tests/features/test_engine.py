@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from messages import prints
+from messages import prints, refuses
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import LazyVisual, Visual, VisualSpec, build_visual
 from texthead.encoders.load import load_encoder, spec_of
@@ -17,7 +17,7 @@ from texthead.features import engine as engines
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.engine import Engine, Kept, known_digest, note_digest, weights_digest
 from texthead.features.frames import frame_features
-from texthead.features.reading import Reading
+from texthead.features.reading import Reading, engines_text
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TokenConv
@@ -223,9 +223,109 @@ def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):
     assert not torch.equal(feature("bf16"), exact)
 
 
+def test_which_engine_computed_features_is_known_of_kept_ones_too(mini, tmp_path):
+    from made import write_image
+
+    path, pixels = write_image(tmp_path / "a.png", "red"), Pixels(64, 64, "bicubic")
+    cache, used = FeatureCache(encoder_key(mini, pixels), tmp_path), []
+
+    def read(engine):
+        frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=cache, engine=engine, used=used.append))
+
+    for engine in ("onnxruntime", "eager", "bf16", "bf16"):
+        read(engine)
+    assert used == ["onnxruntime", "onnxruntime", "bf16", "bf16"]
+    cache._db.execute("DELETE FROM engines")  # As an earlier version left it.
+    read("eager")
+    assert used[-1] == "kept"
+    assert engines_text(used) == "bf16, kept, onnxruntime"
+    assert engines_text([]) == "eager"
+
+
 def test_a_gpu_is_not_a_cpu(mini):
     with pytest.raises(RunError, match="GPU"):
         Engine(mini, "compiled")(frames(64))
+
+
+def test_short_memory_means_fewer_frames_at_once_and_plenty_changes_nothing(mini, monkeypatch):
+    batches: list[int] = []
+    monkeypatch.setattr(mini.net, "forward", lambda x, own=mini.net.forward: batches.append(len(x)) or own(x))
+    with torch.inference_mode():
+        for free, expected in (
+            (None, [8]),
+            (2**40, [8]),
+            (5 * engines._bytes_of(mini, frames(64)[:1]), [1, 2, 2, 2, 2]),
+        ):
+            batches.clear()
+            monkeypatch.setattr(engines, "free_memory", lambda free=free: free)
+            found = Engine(mini, "eager")(frames(64))
+            assert batches == expected
+            torch.testing.assert_close(found, mini(frames(64)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("most", [3, 0])
+def test_a_full_gpu_gets_half_as_many_frames(most):
+    class Full(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return x.float().mean((2, 3))
+
+    lines: list[str] = []
+    encode = Engine(Full(), "eager", say=lines.append)
+    if not most:
+        with refuses(RunError, "one frame"):
+            encode(frames(8))
+        return
+    for _ in range(2):
+        assert torch.equal(encode(frames(8)), frames(8).float().mean((2, 3)))
+    prints(lines[0], 8, 4)
+    prints(lines[1], 4, 2)
+    assert len(lines) == 2
+
+
+def test_torch_compile_is_tried_where_the_frames_to_come_pay_for_it(mini, cache, monkeypatch):
+    compiled: list[str] = []
+
+    class Compiled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            compiled.append("ran")
+            return mini(x)
+
+    monkeypatch.setattr(torch, "compile", lambda visual, dynamic: Compiled())
+    monkeypatch.setattr(
+        engines, "_seconds", lambda tried, x: {n: len(x) * (0.1 if n == "eager" else 0.05) for n in tried}
+    )
+    lines: list[str] = []
+
+    def chosen(expected):
+        return engines._compiled_where_it_pays(mini, frames(64), expected, lines.append)
+
+    # 100 seconds of encoding would not pay for a trial, 1000 do.
+    monkeypatch.setattr(engines, "_LOOK_COMPILED", 1000)
+    assert chosen(999) is chosen(1000) is None
+    assert (lines, compiled, list(cache.glob("*"))) == ([], [], [])
+    assert isinstance(chosen(MANY), Compiled)
+    prints(lines[0], "engine: compiled", "2.0 times", volatile=re.findall(r"1 - cosine \S+", lines[0]))
+    ran = len(compiled)
+    # What is kept is weighed against the seconds of compiling.
+    (file,) = cache.glob("*.json")
+    for compiling, expected in ((499.0, Compiled), (501.0, type(None))):
+        found = json.loads(file.read_text())
+        found["seconds"]["compiling"] = compiling
+        file.write_text(json.dumps(found))
+        assert isinstance(chosen(MANY), expected)
+    assert (len(lines), len(compiled)) == (1, ran)
+
+
+@pytest.mark.parametrize("wrong", ["features", "compiler"])
+def test_a_compiled_encoder_that_gives_other_features_or_none_is_not_taken(mini, cache, monkeypatch, wrong):
+    monkeypatch.setattr(engines, "_seconds", lambda tried, x: dict.fromkeys(tried, 1.0))
+    monkeypatch.setattr(torch, "compile", lambda visual, dynamic: lambda x: -mini(x) if wrong == "features" else 1 / 0)
+    lines: list[str] = []
+    for _ in range(2):
+        assert engines._compiled_where_it_pays(mini, frames(64), MANY, lines.append) is None
+    prints("\n".join(lines), "engine: torch", "torch.compile")
 
 
 def test_modules_that_are_no_visual_run_as_they_are():

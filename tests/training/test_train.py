@@ -756,6 +756,22 @@ def test_features_for_a_frozen_encoder_are_kept(
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
 
 
+def test_a_run_on_features_holds_their_engine_and_is_resumed_with_it(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, out = replace(RECIPE, epochs=2, freeze_encoder=True), tmp_path / "run"
+    train(make_model(), data, None, recipe, out=out, execution=Execution(engine="onnxruntime"))
+    about = json.loads((out / "recipe.json").read_text())
+    assert about["engine"] == "onnxruntime"
+    wanted = []
+    monkeypatch.setattr(training, "feature_clips", lambda *given: wanted.append(given[-1].engine) or 1 / 0)
+    for engine in ("auto", "eager"):
+        with pytest.raises(ZeroDivisionError):
+            train(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))
+    assert wanted == ["onnxruntime", "eager"]
+    assert json.loads((out / "recipe.json").read_text()) == about
+
+
 # --- convolutions inside the encoder, and blocks that run again
 
 

@@ -1,7 +1,7 @@
 """`texthead compare`: recognisers on a frozen encoder side by side, and the best of them as a run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,7 @@ class Compare:
     def __call__(self) -> None:
         from texthead.commands.console import bar, results, say_names, say_notes, say_prompts, say_skipped
         from texthead.encoders.load import zero_shot_note
+        from texthead.features.reading import engines_text
         from texthead.runs.scores import RunScores
         from texthead.transfer import methods
         from texthead.transfer.comparison import (
@@ -101,7 +102,8 @@ class Compare:
             say_prompts(ground.labels, ground.prompts)
         else:
             say_names(ground.labels, ground.names, ground.recipe.template if ground.encoder.has_text else None)
-        reading = self.files.reading()
+        engines: set[str] = set()
+        reading = replace(self.files.reading(), used=engines.add)
         items, tests = encode_parts(ground, parts, reading, bar)
         unreadable = [*items.skipped, *(tests.skipped if tests else ())]
         if self.unlabelled:
@@ -114,7 +116,8 @@ class Compare:
         chosen = methods.pick_method(every, self.method)
         folds = methods.folds(items, seed=self.seed)
         right, tested = judged(every, items, tests, folds, bar)
-        _show(every, right, tested, items, parts.scored_name, chosen)
+        title = f"frozen encoder ({engines_text(engines)}), {len(items.data)} training items"
+        _show(title, every, right, tested, items.groups, parts.scored_name, chosen)
         worth = ground.text_worth(items)
         if worth:
             results().print(str(worth))
@@ -125,7 +128,7 @@ class Compare:
         if self.choose:
             own = [tested.pop(chosen.name)._replace(method=f"this run ({chosen.name})")] if tested else []
             scores = RunScores(parts.scored_name, (*tested.values(), *own)) if own else None
-            write_method(out, ground, chosen, items, scored, scores)
+            write_method(out, ground, chosen, items, scored, scores, engine=engines_text(engines))
             results().print(f"run: {out}   `texthead predict {out} FILE...` uses it")
 
 
@@ -149,10 +152,11 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
 
 
 def _show(
+    title: str,
     every: "Sequence[Method]",
     right: "Right",
     tested: "dict[str, Score]",
-    items: "FrozenItems",
+    groups: "Sequence[str]",
     scored_name: str,
     chosen: "Method",
 ) -> None:
@@ -162,8 +166,8 @@ def _show(
     from texthead.commands.console import results
     from texthead.evaluation.intervals import grouped_interval
 
-    table = Table("method", title=f"frozen encoder, {len(items.data)} training items: top-1 in percent (95 % interval)")
-    folds = {name: (100 * found.mean(), *grouped_interval(found, items.groups)) for name, found in right.items()}
+    table = Table("method", title=f"{title}: top-1 in percent (95 % interval)")
+    folds = {name: (100 * found.mean(), *grouped_interval(found, groups)) for name, found in right.items()}
     scores = {name: (score.top1, score.low, score.high) for name, score in tested.items()}
     columns = [(title, found) for title, found in (("cross-validated", folds), (scored_name, scores)) if found]
     for title, _ in columns:

@@ -1,7 +1,7 @@
 """`texthead eval`: a run's score on labelled data, with its own classes or others."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class Eval(LabelledRun):
         from texthead.data.division import Division
         from texthead.encoders.load import zero_shot_note
         from texthead.evaluation import evaluate as evaluation
+        from texthead.features.reading import engines_text
         from texthead.parallel.distributed import rank
         from texthead.runs.mixture import mixed
         from texthead.runs.scored_items import choose_scored
@@ -83,7 +84,10 @@ class Eval(LabelledRun):
             model = new.model.to(self.files.pick_device())
             say_prompts(labels, new.head.prompts or ())
         with bar("score", "files") as progress:
-            result = evaluation.evaluate(model, chosen, protocol, reading, progress=progress)
+            engines: set[str] = set()
+            used = replace(reading, used=engines.add)
+            result = evaluation.evaluate(model, chosen, protocol, used, progress=progress)
+        engine = engines_text(engines)
         warmth, said = "", []
         if not other:
             result, warmth, said = calibrated(run, protocol, result, chosen)
@@ -110,7 +114,7 @@ class Eval(LabelledRun):
             if self.per_class:
                 show_classes(result)
         elif rank() == 0:
-            print(json.dumps({"run": self.run, **scores_json(table)}, indent=1, ensure_ascii=False))
+            print(json.dumps({"run": self.run, "engine": engine, **scores_json(table)}, indent=1, ensure_ascii=False))
         if self.out and rank() == 0:
             _write_items(Path(self.out), result)
             (say if self.json else results()).print(f"items: {self.out}")

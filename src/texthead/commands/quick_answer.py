@@ -10,7 +10,7 @@ from texthead.commands.result import scores_of, write_page
 from texthead.commands.score_table import show_table
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
-from texthead.features.reading import Reading
+from texthead.features.reading import Reading, engines_text
 from texthead.transfer import methods
 from texthead.transfer.baselines import Comparison, When, are_few
 from texthead.transfer.comparison import encode_parts, with_unlabelled, write_method
@@ -22,12 +22,13 @@ NOTHING_TO_GAIN = 0.98
 
 @dataclass(frozen=True)
 class QuickAnswer:
-    """The quick recogniser, what it was fitted to, and its score behind those of its rivals."""
+    """The quick recogniser, what it was fitted to, its score behind those of its rivals, and what ran the encoder."""
 
     ground: Ground
     method: Method
     items: FrozenItems
     table: Comparison
+    engine: str
 
     def stays(self, overrides: Mapping[str, Any]) -> str | None:
         """Return why fine-tuning is not even tried; None if it is."""
@@ -56,7 +57,8 @@ class QuickAnswer:
             table.rows[-1] = f"this run ({self.method.name})", table.rows[-1][1]
             show_table(table)
         scores = scores_of(table) if table.rows else None
-        model = write_method(out, self.ground, self.method, self.items, table.division.scored, scores, why)
+        scored, about = table.division.scored, {"engine": self.engine, "why": why}
+        model = write_method(out, self.ground, self.method, self.items, scored, scores, **about)
         reading = Reading(cache=self.ground.cache)
         write_page(out, model, [], table, self.ground.protocol, reading)
 
@@ -69,6 +71,8 @@ def quick_answer(
     Raises:
         DataError, MediaError: as `encode_parts`.
     """
+    engines: set[str] = set()
+    reading = replace(reading, used=engines.add)
     items, tests = encode_parts(ground, parts, reading, bar)
     skipped = [*items.skipped]
     if unlabelled:
@@ -92,4 +96,4 @@ def quick_answer(
     note = zero_shot_note(ground.encoder.source, ground.names)
     if note:
         table.lines.append(note)
-    return QuickAnswer(ground, quick, items, table)
+    return QuickAnswer(ground, quick, items, table, engines_text(engines))

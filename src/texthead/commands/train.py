@@ -233,13 +233,15 @@ class Train:
         from texthead.features.views import Pretrained
         from texthead.models.build import needs_features, pixels_for
         from texthead.training.inputs import readable_parts
+        from texthead.training.start import engine_of
         from texthead.transfer.baselines import Comparison, are_few, baselines
 
         recipe, encoder = inputs.recipe, inputs.encoder
         pixels = pixels_for(recipe, encoder.visual.spec)
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
         # Trained weights depend on last bits: only features that stay as they are may come from another engine.
-        exact = "eager" if self.files.engine == "auto" and not recipe.freeze_encoder else self.files.engine
+        engine = engine_of(Path(self.out), self.files.engine) if self.resume else self.files.engine
+        exact = "eager" if engine == "auto" and not recipe.freeze_encoder else engine
         reading = replace(self.files.reading(self.beside.features_of(encoder.visual, pixels)), engine=exact)
         ground = Pretrained(encoder, protocol, reading, bar)
         compare = table is None and are_few(self.beside.baselines, len(parts.train))

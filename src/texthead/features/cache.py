@@ -52,6 +52,9 @@ class FeatureCache:
                 "CREATE TABLE IF NOT EXISTS frames"
                 "(digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame))"
             )
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS engines(digest TEXT, engine TEXT, PRIMARY KEY(digest, engine))"
+            )
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -107,8 +110,21 @@ class FeatureCache:
             return None
         return torch.from_numpy(np.stack([np.frombuffer(rows[index], np.float32) for index in indices]))
 
-    def put(self, digest: str, length: int, indices: Sequence[int], features: Float[Tensor, "frames dim"]) -> None:
-        """Keep the features of some frames of a file."""
+    def engines(self, digest: str) -> list[str]:
+        """The engines that computed features of a file, as far as they were recorded."""
+        with self._faults():
+            rows = self._db.execute("SELECT engine FROM engines WHERE digest = ?", (digest,)).fetchall()
+        return [engine for (engine,) in rows]
+
+    def put(
+        self,
+        digest: str,
+        length: int,
+        indices: Sequence[int],
+        features: Float[Tensor, "frames dim"],
+        engine: str | None = None,
+    ) -> None:
+        """Keep the features of some frames of a file, and the name of the engine that computed them."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy()]
         with self._faults(), self._db:
             self._db.execute("INSERT OR REPLACE INTO lengths VALUES (?, ?)", (digest, length))
@@ -116,6 +132,8 @@ class FeatureCache:
                 "INSERT OR REPLACE INTO frames VALUES (?, ?, ?)",
                 [(digest, index, blob) for index, blob in zip(indices, blobs, strict=True)],
             )
+            if engine:
+                self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
 
     def of_inexact(self, engine: str) -> "FeatureCache":
         """Return a cache beside this one, for features of an engine that gives others."""

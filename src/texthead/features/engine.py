@@ -5,8 +5,9 @@ onnxruntime  a graph of the encoder that onnxruntime runs, on the CPU
 compiled     the encoder through torch.compile, on a GPU
 bf16         a copy of the encoder in bfloat16: not exact, so never chosen by `auto`
 
-No engine is the fastest on every processor: `auto` tries onnxruntime once for each encoder, size and machine, where
-enough frames are to be encoded. The choice and the graph lie in the folder `engines` of `cache_dir()`.
+No engine is the fastest on every processor: `auto` tries onnxruntime on a CPU, torch.compile on a GPU, once for each
+encoder, size and machine, where enough frames are to be encoded. The choice and the graph lie in the folder `engines`
+of `cache_dir()`.
 """
 
 import copy
@@ -30,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from texthead.encoders.encoder import LazyVisual, Visual
 from texthead.errors import RunError
@@ -37,6 +39,7 @@ from texthead.features.cache import weights_key
 from texthead.features.reading import silent
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
 from texthead.media.paths import resolved
+from texthead.parallel.device import free_memory
 from texthead.recipes import EngineName
 
 # 1 - cosine of features that count as the same.
@@ -47,6 +50,12 @@ LEAST_COSINE = 0.998
 
 # So many frames pay for looking whether a graph is kept; so many, and more of a large encoder, for making one.
 _LOOK, _MAKE, _MAKE_MORE = 32, 256, 4
+
+# Compiling takes up to minutes and gains parts of the time: frames, and seconds of encoding, that pay for trying it.
+_LOOK_COMPILED, _TRY_COMPILED = 10_000, 600.0
+
+# No encoder here takes more for a frame, in bytes: with more free memory than this, nothing is measured.
+_PLENTY = 2**28
 
 # All graphs together, in bytes; the ones that were not used for longest go first.
 _MOST_KEPT = 2**30
@@ -69,27 +78,61 @@ class Engine:
         wanted: "auto", or the engine to use.
         frames: how many frames are to be encoded in all, as far as that is known: `auto` takes its time only for many.
         say: called with a line after a trial, and for features that are not exact.
+        used: called with the engine's name when it is chosen.
 
     Attributes:
         name: the engine in use; "eager" before the first frames.
     """
 
-    def __init__(self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0, say: Say = silent):
+    def __init__(
+        self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0, say: Say = silent, used: Say = silent
+    ):
         self.name: EngineName = "eager"
-        self._say = say
+        self._say, self._used = say, used
         self._visual, self._frames = visual, frames
+        self._most = sys.maxsize  # So many frames at once have not been too many.
+        self._bytes = 0  # Of a frame, as far as it was measured.
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
 
     def __call__(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames dim"]:
-        """Return the features of frames, on the encoder's device.
+        """Return the features of frames, on the encoder's device; of some at a time where memory is short.
 
         Raises:
-            RunError: an engine that was asked for cannot run this encoder here.
+            RunError: an engine that was asked for cannot run this encoder here, or one frame is too much for the GPU.
         """
+        features: list[Tensor] = []
+        while len(frames):
+            part = frames[: min(self._most, self._fitting(frames))]
+            try:
+                features.append(self._encoded(part))
+                frames = frames[len(part) :]
+                continue
+            except torch.OutOfMemoryError:
+                pass  # Nothing is done in here: the exception holds on to the tensors.
+            if len(part) == 1:
+                raise RunError("the GPU has no memory for one frame: take device cpu, or a smaller encoder")
+            self._most = len(part) // 2
+            self._say(f"the GPU has no memory for {len(part)} frames at once: {self._most} from now on")
+        return features[0] if len(features) == 1 else torch.cat(features)
+
+    def _encoded(self, frames: Tensor) -> Tensor:
         if self._encode is None:
             self._encode = self._chosen(frames)
+            self._used(self.name)
         return self._encode(frames)
+
+    def _fitting(self, frames: Tensor) -> int:
+        """Return how many of the frames a CPU's memory has room for: all where there is plenty, else a half of it."""
+        visual = self._visual
+        measured = isinstance(visual, Visual) and len(frames) > 1 and frames.device.type == "cpu"
+        free = free_memory() if measured else None
+        if free is None or free > len(frames) * _PLENTY:
+            return len(frames)
+        if isinstance(visual, LazyVisual) and visual.digest is not None:
+            return 1  # Its network is not even built.
+        self._bytes = self._bytes or _bytes_of(visual, frames[:1])
+        return max(1, free // 2 // self._bytes)
 
     def _chosen(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
         visual: nn.Module = self._visual
@@ -107,12 +150,32 @@ class Engine:
         if visual.mean.device.type != "cpu":
             if wanted == "onnxruntime":
                 raise RunError(f"engine onnxruntime runs on the CPU, and the device is {visual.mean.device}: use auto")
-            return visual
+            encode = _compiled_where_it_pays(visual, frames, self._frames, self._say)
+            self.name = "eager" if encode is None else "compiled"
+            return encode or visual
         session = _session_for(visual, frames, self._frames, wanted, self._say)
         if session is None:
             return visual
         self.name = "onnxruntime"
         return partial(_run, session)
+
+
+@torch.inference_mode()
+def _bytes_of(visual: nn.Module, frame: UInt8[Tensor, "1 3 height width"]) -> int:
+    """Return about how many bytes the encoding of a frame takes, by what goes into and comes out of its layers.
+
+    All in all a frame takes 1.6 times (EfficientNet-Lite0) to 2.5 times (ViT-L/14 at 336 pixels) as much as its largest
+    layer; onnxruntime takes no more than torch (LOG.md).
+    """
+    largest = 0
+
+    def measure(module: nn.Module, given: tuple[object, ...], made: object) -> None:
+        nonlocal largest
+        largest = max(largest, sum(each.nbytes for each in (*given, made) if isinstance(each, Tensor)))
+
+    with register_module_forward_hook(measure):
+        visual(frame)
+    return 3 * largest
 
 
 def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, say: Say) -> Any:
@@ -134,13 +197,14 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
     return kept.session(choice) or (kept.session(made) if (made := kept.make(visual, frames)) else None)
 
 
-def _told(choice: dict[str, Any]) -> str:
-    """Return what a trial has found, in a line."""
+def _told(choice: dict[str, Any], other: str = "onnxruntime") -> str:
+    """Return what a trial of another engine than torch has found, in a line."""
+    title = "torch.compile" if other == "compiled" else other
     if not choice["exact"]:
-        return "engine: torch, since onnxruntime does not give this encoder's features"
-    speed, cosine = choice["seconds"]["eager"] / choice["seconds"]["onnxruntime"], choice["gap"]
+        return f"engine: torch, since {title} does not give this encoder's features"
+    speed, cosine = choice["seconds"]["eager"] / choice["seconds"][other], choice["gap"]
     return (
-        f"engine: {choice['engine']} (onnxruntime takes {speed:.1f} times as many frames a second as torch here, 1 - "
+        f"engine: {choice['engine']} ({title} takes {speed:.1f} times as many frames a second as torch here, 1 - "
         f"cosine {cosine:.0e}; kept for this encoder and size)"
     )
 
@@ -148,6 +212,27 @@ def _told(choice: dict[str, Any]) -> str:
 def _enough(visual: Visual) -> int:
     """Return how many frames pay for a trial: an export takes longer the larger the encoder is."""
     return _MAKE + _MAKE_MORE * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
+
+
+def _compiled_where_it_pays(visual: Visual, frames: Tensor, expected: int, say: Say) -> Encode | None:
+    """Return the encoder through torch.compile, if it is faster by more than it takes to compile; None if not.
+
+    A trial is kept: seconds of a frame in torch and compiled, and of compiling, which is done again in each process.
+    """
+    if (
+        expected < _LOOK_COMPILED
+        or expected * _seconds({"eager": visual}, frames)["eager"] / len(frames) < _TRY_COMPILED
+    ):
+        return None
+    gpu = torch.cuda.get_device_name(frames.device) if frames.is_cuda else frames.device.type
+    kept, compiled = Kept.of(weights_digest(visual), frames.shape[-1], gpu), torch.compile(visual, dynamic=True)
+    choice = kept.choice()
+    if choice is None:
+        choice = kept.try_compiled(visual, compiled, frames)
+        say(_told(choice, "compiled"))
+        return compiled if choice["engine"] == "compiled" else None
+    seconds = choice.get("seconds", {"eager": 0.0, "compiled": 0.0, "compiling": 0.0})
+    return compiled if expected * (seconds["eager"] - seconds["compiled"]) > seconds["compiling"] else None
 
 
 def weights_digest(visual: Visual) -> str:
@@ -165,9 +250,9 @@ class Kept:
     path: Path
 
     @classmethod
-    def of(cls, weights: str, size: int) -> "Kept":
-        """Return what is kept for weights of this digest and square frames of `size` pixels."""
-        about = (_FORMAT, weights, size, _processor(), *map(_version, ("torch", "onnxruntime")))
+    def of(cls, weights: str, size: int, machine: str = "") -> "Kept":
+        """Return what is kept for weights of this digest, square frames of `size` pixels, and this processor or GPU."""
+        about = (_FORMAT, weights, size, machine or _processor(), *map(_version, ("torch", "onnxruntime")))
         return cls(cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json")
 
     @property
@@ -221,6 +306,27 @@ class Kept:
             _drop_oldest(self.path.parent)
         except RunError:
             return None
+        return found
+
+    def try_compiled(self, visual: Visual, compiled: Encode, frames: Tensor) -> dict[str, Any]:
+        """Try the compiled encoder beside torch on the frames, keep and return what was found."""
+        found: dict[str, Any] = {"engine": "eager", "exact": False, "graph": ""}
+        began = time.perf_counter()
+        try:
+            found["gap"] = _gap(visual, compiled, frames)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # Compilers raise every kind, where none is installed among others.
+            found["gap"] = 1.0
+        found["exact"] = found["gap"] <= EXACT
+        if found["exact"]:
+            compiling = time.perf_counter() - began
+            seconds = _seconds({"eager": visual, "compiled": compiled}, frames)
+            found["seconds"] = {name: value / len(frames) for name, value in seconds.items()}
+            found["engine"] = min(seconds.items(), key=lambda item: item[1])[0]
+            found["seconds"]["compiling"] = compiling
+        with suppress(RunError):
+            write_json(self.path, found)
         return found
 
 
@@ -434,7 +540,7 @@ def _seconds(engines: dict[str, Encode], frames: UInt8[Tensor, "frames 3 size si
     for _ in range(3):
         for name, encode in engines.items():
             started = time.perf_counter()
-            encode(frames)
+            encode(frames).cpu()  # A GPU is waited for.
             least[name] = min(least[name], time.perf_counter() - started)
         if time.perf_counter() - began > _TRIAL_SECONDS:
             break

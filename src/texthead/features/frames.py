@@ -104,16 +104,20 @@ def frame_features(
         length = cache.length(digests[position])
         indices = sorted(set(choose(length))) if length else []
         features = cache.get(digests[position], indices) if indices else None
-        found[position] = FrameFeatures(length, indices, features) if length and features is not None else None
+        if length and features is not None:
+            found[position] = FrameFeatures(length, indices, features)
+            for name in cache.engines(digests[position]) or ["kept"]:
+                reading.used(name)
     missing = [position for position, entry in enumerate(found) if entry is None]
     loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), reading.workers, batch_size=None)
     # As many of each file as of a long video.
     most = len(set(choose(10_000)))
-    engine = Engine(visual, reading.engine, sum(1 if is_image(paths[i]) else most for i in missing), reading.say)
+    count = sum(1 if is_image(paths[i]) else most for i in missing)
+    engine = Engine(visual, reading.engine, count, reading.say, reading.used)
     for position, entry in zip(missing, _encoded(visual, engine, loader), strict=True):
         found[position] = entry
         if cache and isinstance(entry, FrameFeatures):
-            cache.put(digests[position], *entry)
+            cache.put(digests[position], *entry, engine.name)
         if progress:
             progress(len(found) - sum(entry is None for entry in found), len(paths))
     return [entry for entry in found if entry is not None]

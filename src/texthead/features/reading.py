@@ -1,15 +1,16 @@
 """How files are read while a model scores them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import get_args
 
 from texthead.errors import DataError
 from texthead.features.cache import FeatureCache
+from texthead.parallel.distributed import gather_list
 from texthead.recipes import EngineName
 
 
-def silent(line: str) -> None:
+def silent(_: str) -> None:
     """Say nothing."""
 
 
@@ -29,6 +30,8 @@ class Reading:
             fastest on this machine, whose features are the same to 1e-6 (1 - cosine); or the one to take, of which
             "bf16" alone gives other features.
         say: called with a line on an engine that was tried, or is not exact.
+        used: called with the name of each engine that computed features, now or when they were put into the cache;
+            with "kept" for features of the cache whose engine is not recorded.
 
     Raises: DataError for a batch below 1, or an unknown engine.
     """
@@ -39,9 +42,18 @@ class Reading:
     skip_unreadable: bool = False
     engine: EngineName = "eager"
     say: Callable[[str], None] = silent
+    used: Callable[[str], None] = silent
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise DataError(f"batch must be at least 1, got {self.batch}")
         if self.engine not in get_args(EngineName):
             raise DataError(f"engine must be one of {', '.join(get_args(EngineName))}, got {self.engine!r}")
+
+
+def engines_text(used: Collection[str]) -> str:
+    """Return the names of the engines that computed features on all processes, as `eager, onnxruntime`.
+
+    Without any, no engine ran the encoder but torch. All processes must call it.
+    """
+    return ", ".join(sorted(set(gather_list(sorted(used))))) or "eager"

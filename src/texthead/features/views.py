@@ -153,7 +153,8 @@ def _view_features(
     pixels = pixels_of(model, protocol)
     clips = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=pixels)
     features: list[Tensor | MediaError] = []
-    engine = Engine(model.visual, reading.engine, len(paths) * protocol.views.count * protocol.frames, reading.say)
+    count = len(paths) * protocol.views.count * protocol.frames
+    engine = Engine(model.visual, reading.engine, count, reading.say, reading.used)
     for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list):
         features += encode_views(model, [clip for clip, _, _ in entries], engine)
         if progress:

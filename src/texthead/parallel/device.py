@@ -1,4 +1,8 @@
-"""The device that a command runs on."""
+"""The device that a command runs on, and the memory that is left there."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -25,3 +29,43 @@ def pick_device(name: str) -> torch.device:
             problem = "no such kind"
         raise RunError(f"device {name!r} cannot be used ({problem}): use auto, cpu, cuda or cuda:N") from None
     return device
+
+
+# Per version of cgroups: limit, use, and what of the use can be given back at once.
+_CGROUPS = {
+    "": ("memory.max", "memory.current", "inactive_file "),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
+}
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return how many bytes this process can take: what the machine has available, or what its cgroups leave.
+
+    None where the system does not tell.
+    """
+    left = []
+    with suppress(OSError, ValueError, IndexError):
+        left.append(1024 * _number_behind("MemAvailable:", root / "proc/meminfo"))
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, kind, group = line.split(":", 2)
+            if kind in _CGROUPS:
+                below = root / "sys/fs/cgroup" / kind
+                folder = below / group.strip("/")
+                # In a container the path may be that outside of it, and only the top is there.
+                left += [
+                    _left(each, *_CGROUPS[kind]) for each in (folder, *folder.parents) if each.is_relative_to(below)
+                ]
+    return min(left, default=None)
+
+
+def _left(folder: Path, limit: str, use: str, cached: str) -> int:
+    try:
+        taken = int((folder / use).read_text()) - _number_behind(cached, folder / "memory.stat")
+        return max(0, int((folder / limit).read_text()) - taken)
+    except (OSError, ValueError, IndexError):  # No such group, or one without a limit.
+        return sys.maxsize
+
+
+def _number_behind(key: str, file: Path) -> int:
+    """Return the number behind a key that begins a line."""
+    return int(f"\n{file.read_text()}".partition(f"\n{key}")[2].split()[0])

@@ -42,8 +42,9 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
         was, now = (each.get("objective") or "the cross-entropy" for each in (before, about))
         raise RunError(f"{out}: was begun with the objective {was}, not {now}: resume it as it was")
     same_items = all(trained.get(key) == split[key] for key in ("train", "train_labels"))
-    # Which command began it is for people to read.
-    before, about = ({key: value for key, value in each.items() if key != "command"} for each in (before, about))
+    # Which command began it is for people to read; the engine is known once features are there.
+    beside = ("command", "engine")
+    before, about = ({key: value for key, value in each.items() if key not in beside} for each in (before, about))
     if before != about or named != classes or not same_items:
         raise RunError(f"{out}: was begun with another encoder, head or other training items: resume it as it was")
     return load_state(out)

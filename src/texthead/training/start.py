@@ -1,20 +1,22 @@
 """Before the first step: validate what is to be trained, create the run folder or open it again."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import get_args
 
 from texthead.data.dataset import Dataset, label_indices
 from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError, RunError
-from texthead.files import locked, write_json
+from texthead.features.reading import engines_text
+from texthead.files import locked, read_json, write_json
 from texthead.media.fingerprints import fingerprints
 from texthead.media.paths import resolved
 from texthead.models.build import as_head, drop_patches, pixels_for, training_pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, together
-from texthead.recipes import Recipe
+from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import classes_json, describe
 from texthead.training.checkpoints import begin, load_state
 from texthead.training.execution import Execution, RunInfo
@@ -101,6 +103,22 @@ def run_folder(
         if resume and rank() > 0:
             state = load_state(out)
         yield state
+
+
+def engine_of(out: Path, wanted: EngineName) -> EngineName:
+    """Return the engine that a run's features come from: where `auto` is wanted the recorded one, if it is one."""
+    recorded = read_json(out / "recipe.json").get("engine")
+    return recorded if wanted == "auto" and recorded in get_args(EngineName) else wanted
+
+
+def record_engines(out: Path, used: Collection[str]) -> None:
+    """Add to `recipe.json` which engines computed the features that a run is trained on; all processes call it."""
+    with together():
+        about = read_json(out / "recipe.json")
+    before = str(about.get("engine", ""))
+    engine = engines_text({*used, *filter(None, before.split(", "))})
+    if rank() == 0 and engine != before:
+        write_json(out / "recipe.json", {**about, "engine": engine})
 
 
 def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:

@@ -31,7 +31,7 @@ from texthead.training.execution import Callbacks, Execution, RunInfo
 from texthead.training.inputs import feature_clips, pixel_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
-from texthead.training.start import check_trainable, run_folder
+from texthead.training.start import check_trainable, engine_of, record_engines, run_folder
 from texthead.training.step import ParallelModel, clip_gradients, set_training
 from texthead.training.tune import tuned
 
@@ -88,8 +88,10 @@ def train(
         pixels = pixels_for(recipe, as_visual(model.visual).spec)
         reading = Reading(execution.workers)
         if recipe.freeze_encoder:
-            reading = replace(reading, cache=execution.cache, engine=execution.engine)
+            cache, engine, engines = execution.cache, engine_of(out, execution.engine), set[str]()
+            reading = replace(reading, cache=cache, engine=engine, used=engines.add)
             clips = feature_clips(model, train_set, recipe, pixels, reading)
+            record_engines(out, engines)
         else:
             clips = pixel_clips(model, train_set, recipe)
         batches = epoch_batches(len(clips), recipe)

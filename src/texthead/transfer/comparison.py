@@ -206,11 +206,14 @@ def write_method(
     items: FrozenItems,
     scored: Dataset,
     scores: RunScores | None,
+    *,
+    engine: str,
     why: str = "",
 ) -> Recognizer:
     """Write a method, fitted to all training items, as a run, with its scores where items were held out; return it.
 
     Args:
+        engine: what computed the items' features, for `recipe.json`.
         why: it was chosen, for `recipe.json`.
     """
     model = Recognizer(ground.encoder.visual, MeanPool(), method.head(items))
@@ -218,5 +221,6 @@ def write_method(
         if scores:
             write_scores(out, scores)
         split = split_json(items.data, scored)
-        write_run(out, model, ground.recipe, ground.protocol.sizes, ground.names, split, chosen=method.name, why=why)
+        about = {"chosen": method.name, "why": why, "engine": engine}
+        write_run(out, model, ground.recipe, ground.protocol.sizes, ground.names, split, **about)
     return model

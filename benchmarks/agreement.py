@@ -1,0 +1,146 @@
+"""Engines agree: what `predict`, `eval` and `timeline` say with each exact engine, line by line, on real sets.
+
+    python -m benchmarks.agreement --data ../shared/data [--sets clothing airborne]
+
+Each set's run is made once, by `compare --choose --engine eager`. A set without training items is named with text rows.
+A row says how many lines were printed, how many of them differ between the engines, and the largest difference between
+two numbers in the same place; lines whose words differ are shown below the table.
+"""
+
+import argparse
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import texthead as th
+from benchmarks.rounds import table
+from texthead import cli
+from texthead.prediction.events import Hysteresis, event_json
+from texthead.prediction.timeline import Sliding, find_events
+from texthead.recipes import EngineName
+
+ENGINES: tuple[EngineName, ...] = ("eager", "onnxruntime")
+
+# Clips of one or two seconds: events as short as that, and where the run is in doubt too.
+SLIDING, RULE = Sliding(window=0.5), Hysteresis(enter=0.3, leave=0.2, min_length=0.2)
+
+_NUMBER = re.compile(r"\d+\.?\d*")
+
+
+class Difference(NamedTuple):
+    """Printed lines, those that differ, the largest difference of a number in them, and lines of other words."""
+
+    lines: int
+    differing: int
+    gap: float
+    reworded: list[tuple[str, str]]
+
+
+def differences(first: str, second: str) -> Difference:
+    """Compare two texts line by line.
+
+    Raises:
+        ValueError: they have different numbers of lines.
+    """
+    pairs = list(zip(first.splitlines(), second.splitlines(), strict=True))
+    differing = [(one, other) for one, other in pairs if one != other]
+    reworded = [(one, other) for one, other in differing if _NUMBER.sub("", one) != _NUMBER.sub("", other)]
+    numbers = [zip(_NUMBER.findall(a), _NUMBER.findall(b), strict=True) for a, b in differing if (a, b) not in reworded]
+    gap = max((abs(float(a) - float(b)) for pair in numbers for a, b in pair), default=0.0)
+    return Difference(len(pairs), len(differing), gap, reworded)
+
+
+def printed(*arguments: object) -> str:
+    """What a command prints on standard output; nothing where it ends with an error, which is passed on."""
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = cli.main([str(argument) for argument in arguments])
+    except SystemExit as error:
+        code = error.code
+    if code:
+        print(f"{' '.join(map(str, arguments[:2]))}: {err.getvalue().strip()[-300:]}", file=sys.stderr)
+        return ""
+    return out.getvalue()
+
+
+def outputs(set_file: Path, run: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield (what is printed, its text with each engine) of a set, whose run is made if it has training items."""
+    data = th.read_dataset(set_file)
+    head, other = [], []
+    if {item.split for item in data.items} >= {"train", "test"}:
+        printed("compare", set_file, "--engine", "eager", "--choose", "--out", run)
+    else:
+        names = folder / "names.txt"
+        names.write_text("\n".join(data.classes))
+        head, other = ["--classes", names, "--names", "verbatim"], ["--zero-shot", "--names", "verbatim"]
+    paths = [item.path for item in data.items]
+    for title, how in (("predict", []), ("predict --csv", ["--csv"])):
+        yield title, [printed("predict", run, *paths, *head, *how, "--engine", engine) for engine in ENGINES]
+    evals = [_eval(run, set_file, other, folder, engine) for engine in ENGINES]
+    yield "eval --json", [told for told, _ in evals]
+    yield "eval --out", [items for _, items in evals]
+    videos = [item.path for item in data.items if item.split == "test" and item.path.suffix == ".mp4"]
+    if videos:
+        yield "events", [events(run, videos, engine) for engine in ENGINES]
+
+
+def _eval(run: Path, set_file: Path, other: list[str], folder: Path, engine: str) -> tuple[str, str]:
+    items = folder / "items.csv"
+    items.write_text("")
+    how = ("--baselines", "never", "--json", "--out", items, "--engine", engine)
+    told = printed("eval", run, set_file, "--split", "test", *other, *how)
+    return told.replace(f'"engine": "{engine}"', '"engine": ""'), items.read_text()
+
+
+def events(folder: Path, videos: list[Path], engine: EngineName) -> str:
+    """The events of each video in a line, as `timeline --json` holds them."""
+    run = th.load_run(folder)
+    found = (find_events(run, video, sliding=SLIDING, rule=RULE, engine=engine) for video in videos)
+    return "\n".join(json.dumps([event_json(event) for event in each]) for each in found)
+
+
+def measure(data: Path, names: list[str]) -> str:
+    """The table of the sets below a folder, of all of them or of the named ones; and lines of other words."""
+    rows, reworded = [], []
+    with tempfile.TemporaryDirectory() as kept:
+        folder = Path(kept)
+        sets = {path.parent.name: path for path in sorted(data.glob("*/*/*.csv"))}
+        run = folder
+        for name in names or sets:
+            own = folder / name
+            run = own if {item.split for item in th.read_dataset(sets[name]).items} >= {"train", "test"} else run
+            for title, (first, second) in outputs(sets[name], run, folder):
+                found = differences(first, second)
+                rows.append([name, title, str(found.lines), str(found.differing), f"{found.gap:g}"])
+                reworded += [f"{name}, {title}\n  {a}\n  {b}" for a, b in found.reworded]
+                print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+        real = sorted((data / "decode" / "real").glob("*")) if not names else []
+        if real:
+            pairs = [printed("predict", run, *real, "--csv", "--skip-unreadable", "--engine", e) for e in ENGINES]
+            found = differences(*pairs)
+            rows.append(["decode/real", "predict --csv", str(found.lines), str(found.differing), f"{found.gap:g}"])
+    head = ["set", "printed by", "lines", "that differ", "largest difference"]
+    return "\n".join([f"## Engines: {' and '.join(ENGINES)}\n", table(head, rows), *reworded])
+
+
+def main() -> None:
+    """Print the table."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the sets")
+    options.add_argument("--sets", nargs="*", default=[], help="sets by their folders' names; all if not given")
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TEXTHEAD_CACHE"] = cache
+        print(measure(chosen.data, chosen.sets))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Peers: images a CPU-second from JPEG files to features, as a user of each library would write it.
+
+    python -m benchmarks peers [--rounds 5] [--images 32]
+
+The same drawn JPEG files of 500x400, the same weights (those of a ViT-B/32 are random), eight images at a time, all in
+one process of one thread; texthead's `auto` has tried its engines before, as in a folder's first run. A ratio above 1
+means that texthead takes less CPU time. 1 - cosine is the largest of all images, between the way's and texthead's
+features less their mean over the images, since those of random weights have much in common; resizing differs a little.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+import transformers
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+import texthead as th
+from benchmarks.rounds import Costs, interleaved, parser, ratios, spread, table, timed
+from texthead.encoders.encoder import Encoder
+from texthead.features.engine import Kept, quiet, weights_digest
+
+WIDTH, HEIGHT, BATCH = 500, 400, 8
+TEXTHEAD = "texthead.encode_items"
+
+Way = Callable[[Sequence[Path]], Tensor]
+
+
+def draw(folder: Path, count: int) -> list[Path]:
+    """JPEG files: shapes on a soft background with a little noise."""
+    rng = np.random.default_rng(0)
+    paths = [folder / f"{number:03d}.jpg" for number in range(count)]
+    for path in paths:
+        soft = Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)).resize((WIDTH, HEIGHT), 3)
+        for _ in range(6):
+            x, y, side = rng.integers(0, WIDTH), rng.integers(0, HEIGHT), rng.integers(20, 200)
+            ImageDraw.Draw(soft).ellipse((x, y, x + side, y + side), fill=tuple(rng.integers(0, 256, 3).tolist()))
+        noisy = np.asarray(soft, np.float32) + rng.normal(0, 6, (HEIGHT, WIDTH, 3))
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, quality=90)
+    return paths
+
+
+class Files(Dataset):
+    """Images through a preprocessing."""
+
+    def __init__(self, paths: Sequence[Path], preprocess: Callable[[Image.Image], Tensor]):
+        self.paths, self.preprocess = paths, preprocess
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: int) -> Tensor:
+        return self.preprocess(Image.open(self.paths[place]).convert("RGB"))
+
+
+@torch.inference_mode()
+def looped(encode: Callable[[Tensor], Tensor], preprocess: Callable, paths: Sequence[Path]) -> Tensor:
+    """A loop over a DataLoader, as open_clip and timm document it."""
+    return torch.cat([encode(batch) for batch in DataLoader(Files(paths, preprocess), batch_size=BATCH)])
+
+
+def texthead_way(encoder: Encoder) -> Way:
+    """What this library is asked for; the trial of its engines is made now."""
+    visual = encoder.visual
+    side = visual.spec.size
+    Kept.of(weights_digest(visual), side).make(visual, torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8))
+    reading = th.Reading(batch=BATCH, engine="auto")
+
+    def way(paths: Sequence[Path]) -> Tensor:
+        data = th.Dataset(tuple(th.Item(path, "x") for path in paths), "drawn")
+        return th.encode_items(visual, data, th.Protocol(1, views=th.Views(origin="centre")), reading)
+
+    return way
+
+
+def mini_ways(folder: Path) -> dict[str, Way]:
+    """`mini`, a loop over its network in torch, and one over a graph of it, exported plainly."""
+    import onnxruntime
+
+    encoder = th.load_encoder("mini")
+    visual, spec = encoder.visual.eval(), encoder.visual.spec
+    side, whole = spec.size, round(spec.size / spec.crop)
+    resize = v2.Resize(whole, v2.InterpolationMode(spec.interpolation))
+    to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)])
+    preprocess = v2.Compose([resize, v2.CenterCrop(side), to_float])
+    graph = folder / "mini.onnx"
+    with torch.no_grad(), quiet():
+        example, names = (torch.zeros(2, 3, side, side),), {"input_names": ["x"], "output_names": ["y"]}
+        axes = {"x": {0: "n"}, "y": {0: "n"}}
+        torch.onnx.export(visual.net, example, graph, dynamic_axes=axes, dynamo=False, **names)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    mean, std = (np.array(value, np.float32)[:, None, None] for value in (spec.mean, spec.std))
+
+    def pillow(path: Path) -> np.ndarray:
+        image = Image.open(path).convert("RGB")
+        scale = whole / min(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        pixels = np.asarray(image.crop((left, top, left + side, top + side)), np.float32) / 255
+        return (pixels.transpose(2, 0, 1) - mean) / std
+
+    def by_hand(paths: Sequence[Path]) -> Tensor:
+        batches = [np.stack([pillow(path) for path in paths[i : i + BATCH]]) for i in range(0, len(paths), BATCH)]
+        return torch.from_numpy(np.concatenate([session.run(None, {"x": batch})[0] for batch in batches]))
+
+    return {
+        TEXTHEAD: texthead_way(encoder),
+        "DataLoader, torchvision, torch": partial(looped, visual.net, preprocess),
+        "Pillow, onnxruntime": by_hand,
+    }
+
+
+def open_clip_ways(folder: Path, architecture: str = "ViT-B-32") -> dict[str, Way]:
+    """A tower of open_clip and its documented loop."""
+    torch.manual_seed(0)
+    model, _, preprocess = open_clip.create_model_and_transforms(architecture)
+    torch.save(model.eval().state_dict(), folder / "clip.pt")
+    ours = th.load_encoder(f"openclip:{architecture}/{folder / 'clip.pt'}")
+    return {TEXTHEAD: texthead_way(ours), "open_clip": partial(looped, model.encode_image, preprocess)}
+
+
+def transformers_ways(folder: Path, **vision: int) -> dict[str, Way]:
+    """A CLIP folder in transformers' format, whose defaults are a ViT-B/32, and the pipeline for features."""
+    torch.manual_seed(0)
+    text = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.CLIPModel(config).save_pretrained(folder)
+    side = config.vision_config.image_size
+    sizes = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
+    processor = transformers.CLIPImageProcessor(**sizes)
+    processor.save_pretrained(folder)
+    model = transformers.CLIPVisionModelWithProjection.from_pretrained(folder).eval()
+    pipe = transformers.pipeline("image-feature-extraction", model=model, image_processor=processor, device="cpu")
+
+    def way(paths: Sequence[Path]) -> Tensor:
+        return torch.cat(list(pipe([str(path) for path in paths], batch_size=BATCH, return_tensors=True)))
+
+    return {TEXTHEAD: texthead_way(th.load_encoder(f"hf:{folder}")), "transformers' pipeline": way}
+
+
+def measure(groups: dict[str, dict[str, Way]], paths: Sequence[Path], rounds: int) -> str:
+    """The table of some encoders' ways."""
+    rows = []
+    for encoder, ways in groups.items():
+        costs: Costs = interleaved(
+            {name: timed(partial(way, paths), per=len(paths)) for name, way in ways.items()}, rounds
+        )
+        own = ways[TEXTHEAD](paths)
+        for name, way in ways.items():
+            one, other = ((found - found.mean(0)).double() for found in (way(paths), own))
+            gap = 1 - torch.cosine_similarity(one, other).min().item()
+            speeds = spread([1 / cost.cpu for cost in costs[name]], 1)
+            over = "-" if name == TEXTHEAD else spread(ratios(costs, name, TEXTHEAD))
+            rows.append([encoder, name, speeds, over, "-" if name == TEXTHEAD else f"{max(0.0, gap):.0e}"])
+    head = ["encoder", "way", "images a CPU-second", "its CPU time / texthead's", "1 - cosine"]
+    return table(head, rows)
+
+
+def main() -> None:
+    """Print the table."""
+    options = parser(__doc__)
+    options.add_argument("--images", type=int, default=32, help="files (32)")
+    chosen = options.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as kept:
+        os.environ["TEXTHEAD_CACHE"] = kept
+        folder = Path(kept)
+        paths = draw(folder, chosen.images)
+        groups = {
+            "`mini`": mini_ways(folder),
+            "ViT-B/32 of open_clip": open_clip_ways(folder),
+            "ViT-B/32 of transformers": transformers_ways(folder / "hf"),
+        }
+        told = measure(groups, paths, chosen.rounds)
+    about = f"One thread, {chosen.images} images, {BATCH} at a time."
+    print(f"## Peers\n\n{about}\n\n{told}")
+
+
+if __name__ == "__main__":
+    main()
