@@ -158,6 +158,7 @@ def features_of_clips(
     visual.eval()
     for position, entry in zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True):
         if not isinstance(entry, MediaError):
+            reading.used("eager")
             length, indices, pictures = entry
             place, clips = {index: i for i, index in enumerate(indices)}, choose(length)
             # One at a time: a clip has many frames.
