@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 import texthead as th
 from made import write_broken, write_image, write_video
 from messages import prints
+from text_models import bert
 from texthead.runs.scores import Score, read_scores
 from texthead.transfer.comparison import FramesApart
 
@@ -183,3 +184,16 @@ def test_mistakes_are_one_line(images, refused, tmp_path):
         (("method", "'best'"), "--method", "best"),
     ):
         refused(parts, "compare", images, *arguments, *SMALL)
+
+
+@pytest.mark.slow
+def test_rows_of_a_text_only_encoder(images, compare, works, tmp_path):
+    """An encoder without text takes its rows from elsewhere, in the run that is left too."""
+    text, run = bert(tmp_path / "bert", 16), tmp_path / "run"
+    torch.manual_seed(0)
+    save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), tmp_path / "a.safetensors")
+    encoder = ("--encoder", f"timm:resnet10t/{tmp_path / 'a.safetensors'}")
+    assert "text-probe" not in compare(images, *encoder)[0]
+    prints(compare(images, *encoder, "--text", text, "--choose", "--out", run)[0], "text-probe *")
+    assert th.load_run(run).head.text_source == text
+    works("predict", run, images.parent / "red0.png", "--classes", "a cat, a dog")

@@ -35,11 +35,12 @@ class Compare:
     Args:
         data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
+        text: text:FOLDER_OR_ID: a text-only encoder of transformers for the rows
         classes: names.txt, classes.json of name: sentence, [sentences] or null: what the text encoder reads for the
             data's labels (sentences are averaged)
         unlabelled: files like those to predict, which refine what is fitted
         k: draw K training items a class
-        frames: frames of a clip (4)
+        frames: frames of a clip (4, or as many as the encoder sees at once)
         size: side of the crop in pixels (the encoder's own)
         method: text-probe (text rows with labelled items; the default), probe (the default of encoders without text),
             zero-shot, or zero-shot-centred
@@ -51,6 +52,7 @@ class Compare:
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
     encoder: str = "mini"
+    text: str | None = option(None, "SOURCE")
     classes: str | None = option(None, "FILE")
     prompts: TemplateOptions = TemplateOptions()
     unlabelled: str | None = option(None, "FOLDER")
@@ -93,7 +95,7 @@ class Compare:
         values = {"frames": self.frames, "size": self.size, "template": self.prompts.read_template()}
         overrides = {"seed": self.seed, **{key: value for key, value in values.items() if value is not None}}
         setting = Setting(
-            self.encoder, self.classes, self.prompts.clean, self.features.folder, self.files.pick_device()
+            self.encoder, self.text, self.classes, self.prompts.clean, self.features.folder, self.files.pick_device()
         )
         ground, lines = make_ground(parts.train, setting, overrides)
         methods.pick_method(methods.methods(ground), self.method)

@@ -402,6 +402,7 @@ class ProbeHead(Head):
         center: subtracted from the features before they are normalised.
         names: the class names, in row order.
         kind: how it was fitted, in a word.
+        text_source, text_map: as `Head` has them, of the text rows that it was fitted from.
 
     Raises:
         DataError: names and rows differ in number.
@@ -417,8 +418,10 @@ class ProbeHead(Head):
         center: Float[Tensor, " dim"],
         names: Sequence[str],
         kind: str = "probe",
+        text_source: str | None = None,
+        text_map: Float[Tensor, "width dim"] | None = None,
     ):
-        super().__init__(names, kind, center=center)
+        super().__init__(names, kind, center=center, text_source=text_source, text_map=text_map)
         check_count(names, weight)
         self.weight = nn.Parameter(weight.detach().float().clone())
         self.bias = nn.Parameter(bias.detach().float().clone())
@@ -426,8 +429,8 @@ class ProbeHead(Head):
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return a head of the right shape, to load weights into."""
-        empty = torch.zeros(len(names), dim)
-        return cls(empty, bias=torch.zeros(len(names)), center=torch.zeros(dim), names=names, kind=config["kind"])
+        options = {**empty_options(config, dim), "center": torch.zeros(dim)}
+        return cls(torch.zeros(len(names), dim), bias=torch.zeros(len(names)), names=names, **options)
 
     def rows(self) -> Float[Tensor, "classes rows numbers"]:
         """Return a copy of each class's row with its bias behind it."""

@@ -23,14 +23,14 @@ from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.files import locked
 from texthead.media.find import find_media
-from texthead.models.build import pixels_for
+from texthead.models.build import as_head, pixels_for
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Bar, no_bar
 from texthead.recipes import small
 from texthead.runs.folder import write_run
 from texthead.runs.scores import RunScores, Score, write_scores
-from texthead.text.prompts import class_prompts, classes_to_train
+from texthead.text.prompts import class_prompts, classes_to_train, flat
 from texthead.training.fit_recipe import suit
 from texthead.training.start import split_json
 from texthead.transfer import methods
@@ -56,6 +56,7 @@ class Setting:
 
     Args:
         source: the encoder, as `load_encoder` takes it.
+        text: a text-only encoder in place of the encoder's own text half, as `load_encoder` takes it.
         classes: a file of what the text encoder reads for each label, as `read_classes` takes it.
         clean: whether labels become class names by taking underscores and the like out.
         cache: folder of the feature cache.
@@ -63,6 +64,7 @@ class Setting:
     """
 
     source: str
+    text: str | None = None
     classes: str | None = None
     clean: bool = True
     cache: Path | None = None
@@ -81,7 +83,8 @@ def make_ground(
     names, sentences, lines = classes_to_train(
         train_set.classes, train_set.source, setting.classes, head="text", template=template, clean=setting.clean
     )
-    encoder = load_encoder(setting.source)
+    shown = class_prompts(template or small().template, names, sentences)
+    encoder = load_encoder(setting.source, text=setting.text, prompts=flat(shown))
     encoder.visual.to(setting.device or torch.device("cpu"))
     ground, changes = ground_of(encoder, train_set, names, sentences, overrides, setting.cache)
     return ground, [*lines, *changes]
@@ -216,7 +219,9 @@ def write_method(
         engine: what computed the items' features, for `recipe.json`.
         why: it was chosen, for `recipe.json`.
     """
-    model = Recognizer(ground.encoder.visual, MeanPool(), method.head(items))
+    head, encoder = as_head(method.head(items)), ground.encoder
+    head.text_source, head.text_map = encoder.text_source, encoder.text_map
+    model = Recognizer(encoder.visual, MeanPool(), head)
     with locked(out):
         if scores:
             write_scores(out, scores)
