@@ -50,7 +50,7 @@ LEAST_COSINE = 0.998
 
 # So many frames, and so many more per million weights, pay for looking whether a graph is kept and opening it (of a
 # ViT-B/32 1.4 CPU-s, and a frame saves 0.024); and for making one.
-_LOOK, _MAKE = (32, 1), (256, 4)
+_LOOK, _MAKE = (24, 1), (256, 4)
 
 # Compiling takes up to minutes and gains parts of the time: frames, and seconds of encoding, that pay for trying it.
 _LOOK_COMPILED, _TRY_COMPILED = 10_000, 600.0
