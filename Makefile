@@ -70,7 +70,7 @@ $(VENV)/.peers: $(VENV)/.installed
 	-$(BIN)/pip install --quiet --no-deps --target $(VENV)/torchcodec 'torchcodec>=0.13,<0.14'
 	touch $@
 
-# Under 20 minutes on two cores with nothing beside; rewrites its part of BENCHMARKS.md.
+# Half an hour on two cores with nothing beside; rewrites its part of BENCHMARKS.md.
 bench: $(VENV)/.peers
 	PYTHONPATH=$(VENV)/torchcodec $(BIN)/python -m benchmarks --data $(DATA) --out BENCHMARKS.md
 

@@ -48,8 +48,9 @@ EXACT = 1e-6
 # The mean cosine that bfloat16 must reach.
 LEAST_COSINE = 0.998
 
-# So many frames pay for looking whether a graph is kept; so many, and more of a large encoder, for making one.
-_LOOK, _MAKE, _MAKE_MORE = 32, 256, 4
+# So many frames, and so many more per million weights, pay for looking whether a graph is kept and opening it (of a
+# ViT-B/32 1.4 CPU-s, and a frame saves 0.024); and for making one.
+_LOOK, _MAKE = (24, 1), (256, 4)
 
 # Compiling takes up to minutes and gains parts of the time: frames, and seconds of encoding, that pay for trying it.
 _LOOK_COMPILED, _TRY_COMPILED = 10_000, 600.0
@@ -181,11 +182,11 @@ def _bytes_of(visual: nn.Module, frame: UInt8[Tensor, "1 3 height width"]) -> in
 def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, say: Say) -> Any:
     """Return the onnxruntime session of an encoder; None where eager is chosen."""
     known = visual.digest if isinstance(visual, LazyVisual) else None
-    if wanted == "auto" and known is None and expected < _LOOK:
+    if wanted == "auto" and known is None and expected < _enough(visual, *_LOOK):
         return None
     kept = Kept.of(known or weights_digest(visual), frames.shape[-1])
     choice = kept.choice()
-    if choice is None and (wanted == "onnxruntime" or expected >= _enough(visual)):
+    if choice is None and (wanted == "onnxruntime" or expected >= _enough(visual, *_MAKE)):
         choice = kept.make(visual, frames)
         if choice is not None:
             say(_told(choice))
@@ -209,9 +210,9 @@ def _told(choice: dict[str, Any], other: str = "onnxruntime") -> str:
     )
 
 
-def _enough(visual: Visual) -> int:
-    """Return how many frames pay for a trial: an export takes longer the larger the encoder is."""
-    return _MAKE + _MAKE_MORE * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
+def _enough(visual: Visual, frames: int, more: int) -> int:
+    """Return how many frames pay for what takes longer the larger the encoder is: so many per million weights more."""
+    return frames + more * sum(weight.numel() for weight in visual.parameters()) // 1_000_000
 
 
 def _compiled_where_it_pays(visual: Visual, frames: Tensor, expected: int, say: Say) -> Encode | None:

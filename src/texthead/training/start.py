@@ -108,7 +108,7 @@ def run_folder(
 def engine_of(out: Path, wanted: EngineName) -> EngineName:
     """Return the engine that a run's features come from: where `auto` is wanted the recorded one, if it is one."""
     recorded = read_json(out / "recipe.json").get("engine")
-    return recorded if wanted == "auto" and recorded in get_args(EngineName) else wanted
+    return next((name for name in get_args(EngineName) if wanted == "auto" and name == recorded), wanted)
 
 
 def record_engines(out: Path, used: Collection[str]) -> None:
