@@ -31,6 +31,7 @@ from texthead.training.execution import Callbacks, Execution, RunInfo
 from texthead.training.inputs import feature_clips, pixel_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
+from texthead.training.precision import settled
 from texthead.training.start import check_trainable, run_folder
 from texthead.training.step import ParallelModel, clip_gradients, set_training
 from texthead.training.tune import tuned
@@ -94,6 +95,7 @@ def train(
             clips = pixel_clips(model, train_set, recipe)
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
+        recipe, chosen = settled(model, clips, batches, recipe, execution, out, tries=objective is None)
 
         # --- model, spread over the processes, and optimiser: pretrained parts at lr, new parts at lr_new
         spread = ParallelModel(model, objective, clips.blank, recipe, execution)
@@ -106,6 +108,9 @@ def train(
 
         # --- resume
         log = MetricsLog(out / "metrics.jsonl", write=first, follow=callbacks.record)
+        if chosen:
+            log.note(chosen)
+            callbacks.message(chosen)
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
         validate = partial(_validate, model, val_set, protocol, reading, log)
         first_epoch, step = (0, 0) if state is None else restore(state, spread.trained, optimizer, log, out)
