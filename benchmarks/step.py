@@ -3,7 +3,8 @@
     python -m benchmarks step [--rounds 5]
 
 All train `mini` at 112 pixels on the same batches of 4 clips of 8 frames, which are read from memory: a fixed tensor
-stands in for decoding, so that what is compared is the loop. The bare loop (forward, backward, step) is the bound.
+stands in for decoding, so that what is compared is the loop. The bare loop (forward, backward, step) is the bound, in
+float32 and in bfloat16; on a CPU texthead's bfloat16 leaves convolutions that are slow in it in float32.
 Matching learns from the texts of its batch (Eq. 2); online its text encoder, MiniLM and the bridge, is trained too. In
 two processes of one thread each takes half of every batch; with gather the batch's texts are those of both.
 
@@ -36,11 +37,13 @@ from benchmarks.rounds import (
     parser,
     peak_mb,
     ratios,
+    spread,
     table,
 )
 from texthead.data.clips import TrainClips
 from texthead.models.temporal import MeanPool
 from texthead.parallel.testing import RunInAll, processes
+from texthead.training.autocast import forward_in
 from texthead.training.step import set_training
 
 CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
@@ -48,13 +51,16 @@ CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
 FEW = 3
 NAMES = ("archery", "a bird", "a boat", "juggling", "a kite", "running", "skating", "tennis")
 OURS, BARE, ONLINE, TRAINER = "texthead", "bare loop", "matching, online", "transformers' Trainer"
+OURS_HALF, BARE_HALF, AUTOCAST = "texthead, bf16", "bare loop, bf16", "bare loop, bf16, torch's autocast alone"
 # The paper's times for Table 6, over those of its own method.
 PAPER = {"online, gather": 2.0, "offline, gather": 2.0, "online, no gather": 1.06, "offline, no gather": 1.0}
 
 
-def recipe() -> th.Recipe:
+def recipe(precision: str = "fp32") -> th.Recipe:
     """What all rows are trained with."""
-    return th.recipes.small(frames=FRAMES, temporal="mean", size=SIZE, epochs=1, warmup=0.5, batch=BATCH)
+    return th.recipes.small(
+        frames=FRAMES, temporal="mean", size=SIZE, epochs=1, warmup=0.5, batch=BATCH, precision=precision
+    )
 
 
 def make_model() -> tuple[th.Encoder, th.Recognizer]:
@@ -88,7 +94,7 @@ def a_step(marks: Sequence[Cost]) -> Cost:
     return Cost(*((end - start) / (len(marks) - 2) for start, end in zip(first, last, strict=True)))
 
 
-def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False) -> Cost:
+def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False, precision: str = "fp32") -> Cost:
     """A step inside texthead's loop; `text` is "online" or "offline" for the matching paradigm."""
     clip, data = clip_and_data(folder, steps)
     encoder, model = make_model()
@@ -98,12 +104,12 @@ def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False
         tempfile.TemporaryDirectory() as out,
         mock.patch.object(TrainClips, "__getitem__", lambda self, key: (clip, self.targets[key[1]], key[1])),
     ):
-        th.train(model, data, None, recipe(), out=out, objective=objective)
+        th.train(model, data, None, recipe(precision), out=out, objective=objective)
     return a_step(marks)
 
 
-def bare(folder: Path, steps: int) -> Cost:
-    """A step of the plainest loop."""
+def bare(folder: Path, steps: int, precision: str = "fp32", plain: bool = False) -> Cost:
+    """A step of the plainest loop; `plain` is torch's autocast without texthead's exceptions."""
     chosen = recipe()
     clip, data = clip_and_data(folder, steps)
     _, model = make_model()
@@ -114,7 +120,9 @@ def bare(folder: Path, steps: int) -> Cost:
     optimizer = torch.optim.AdamW(trained, lr=chosen.lr, weight_decay=chosen.weight_decay)
     targets, batch = torch.arange(len(data)) % CLASSES, torch.stack([clip] * BATCH)
     for start in range(0, len(data), BATCH):
-        F.cross_entropy(model(batch), targets[start : start + BATCH]).backward()
+        with forward_in(precision, batch.device, plain=plain):
+            logits = model(batch)
+        F.cross_entropy(logits.float(), targets[start : start + BATCH]).backward()
         nn.utils.clip_grad_norm_(trained, chosen.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -192,6 +200,9 @@ def rows() -> tuple[dict[str, Run], dict[str, Run]]:
     one: dict[str, Run] = {
         OURS: ours,
         BARE: bare,
+        OURS_HALF: partial(ours, precision="bf16"),
+        BARE_HALF: partial(bare, precision="bf16"),
+        AUTOCAST: partial(bare, precision="bf16", plain=True),
         ONLINE: partial(ours, text="online"),
         "matching, offline": partial(ours, text="offline"),
     }
@@ -254,9 +265,11 @@ def _table(ways: dict[str, Way], memory: dict[str, float], rounds: int) -> str:
     headers = ["loop", "ms a step", "CPU-ms a step", "times ours, CPU", "times ours, clock", "paper", "peak MB"]
     told = table(headers, lines)
     if BARE in ways:
-        over = judged(ratios(costs, OURS, BARE), at_most=1.05)
+        over, half = (judged(ratios(costs, *pair), at_most=1.05) for pair in ((OURS, BARE), (OURS_HALF, BARE_HALF)))
         less = judged([memory[OURS] / memory[ONLINE]], at_most=1)
         told += f"\n\n- texthead over the bare loop, CPU time: {over[0]} ({over[1]})"
+        told += f"\n- texthead over the bare loop, both in bf16, CPU time: {half[0]} ({half[1]})"
+        told += f"\n- float32 over bf16, CPU time: {spread(ratios(costs, OURS, OURS_HALF))}"
         told += f"\n- texthead over online matching, peak memory: {memory[OURS] / memory[ONLINE]:.2f} ({less[1]})"
     return told
 

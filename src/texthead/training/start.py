@@ -3,13 +3,16 @@
 import json
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from texthead.data.clips import TrainFeatures
 from texthead.data.dataset import Dataset, label_indices
+from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError, RunError
-from texthead.features.reading import engines_text
+from texthead.features.reading import Reading, engines_text
 from texthead.files import locked, read_json, write_json
 from texthead.media.fingerprints import fingerprints
 from texthead.media.paths import resolved
@@ -20,7 +23,7 @@ from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import classes_json, describe
 from texthead.training.checkpoints import begin, load_state
 from texthead.training.execution import Execution, RunInfo
-from texthead.training.inputs import augmentation_for
+from texthead.training.inputs import augmentation_for, feature_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import check_execution
@@ -108,7 +111,25 @@ def run_folder(
 def engine_of(out: Path, wanted: EngineName) -> EngineName:
     """Return the engine that a run's features come from: where `auto` is wanted the recorded one, if it is one."""
     recorded = read_json(out / "recipe.json").get("engine")
-    return next((name for name in get_args(EngineName) if wanted == "auto" and name == recorded), wanted)
+    known: dict[object, EngineName] = {name: name for name in get_args(EngineName)}
+    return known.get(recorded, wanted) if wanted == "auto" else wanted
+
+
+def reading_of(execution: Execution, recipe: Recipe, out: Path) -> Reading:
+    """Return how a training reads files: of a frozen encoder with the features that are kept."""
+    if not recipe.freeze_encoder:
+        return Reading(execution.workers)
+    return Reading(execution.workers, cache=execution.cache, engine=engine_of(out, execution.engine))
+
+
+def frozen_clips(
+    model: Recognizer, dataset: Dataset, recipe: Recipe, pixels: Pixels, reading: Reading, out: Path
+) -> TrainFeatures:
+    """Return `feature_clips`, and note in the run which engines computed the features."""
+    engines: set[str] = set()
+    clips = feature_clips(model, dataset, recipe, pixels, replace(reading, used=engines.add))
+    record_engines(out, engines)
+    return clips
 
 
 def record_engines(out: Path, used: Collection[str]) -> None:

@@ -4,7 +4,6 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,10 +27,11 @@ from texthead.runs.metrics import MetricsLog
 from texthead.runs.mixture import mix_weights
 from texthead.training.checkpoints import restore, save_state
 from texthead.training.execution import Callbacks, Execution, RunInfo
-from texthead.training.inputs import feature_clips, pixel_clips
+from texthead.training.inputs import pixel_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
-from texthead.training.start import check_trainable, engine_of, record_engines, run_folder
+from texthead.training.precision import settled
+from texthead.training.start import check_trainable, frozen_clips, reading_of, run_folder
 from texthead.training.step import ParallelModel, clip_gradients, set_training
 from texthead.training.tune import tuned
 
@@ -86,16 +86,14 @@ def train(
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
         pixels = pixels_for(recipe, as_visual(model.visual).spec)
-        reading = Reading(execution.workers)
+        reading = reading_of(execution, recipe, out)
         if recipe.freeze_encoder:
-            cache, engine, engines = execution.cache, engine_of(out, execution.engine), set[str]()
-            reading = replace(reading, cache=cache, engine=engine, used=engines.add)
-            clips = feature_clips(model, train_set, recipe, pixels, reading)
-            record_engines(out, engines)
+            clips = frozen_clips(model, train_set, recipe, pixels, reading, out)
         else:
             clips = pixel_clips(model, train_set, recipe)
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
+        recipe = settled(model, clips, batches, recipe, execution, out, tries=not objective, say=callbacks.message)
 
         # --- model, spread over the processes, and optimiser: pretrained parts at lr, new parts at lr_new
         spread = ParallelModel(model, objective, clips.blank, recipe, execution)
