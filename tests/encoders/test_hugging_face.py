@@ -14,9 +14,9 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPModel, CLIPTo
 from families import CONFIGS, STATISTICS, WITH_TEXT, WORDS, save_family
 from made import frames, noise, write_clip_folder
 from messages import refuses
-from texthead.encoders import hugging_face
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.encoders.load import load_encoder, spec_of
+from texthead.encoders.tower import traced
 from texthead.encoders.weights import sized_as
 from texthead.errors import EncoderError
 
@@ -155,7 +155,7 @@ def test_shapes_of_published_sizes(name: str) -> None:
     kind, values, count, size, expected = PUBLISHED[name]
     with torch.device("meta"):
         model = AutoModel.from_config(AutoConfig.for_model(kind, **values))
-    _, shape = hugging_face.traced(model, count, size)
+    _, shape = traced(model, count, size)
     assert shape == expected
 
 

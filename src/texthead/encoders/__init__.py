@@ -5,7 +5,9 @@ load          an encoder by its name; the table of prefixes
 packages      encoders of other packages, through entry points
 mini          the built-in pair, and the bridge between its halves
 openclip      open_clip by tag, file or folder
-hugging_face  CLIP folders in transformers' format
+hugging_face  models of transformers that see images or videos
+tower         the visual half of such a model
+transformers_folder  folders in transformers' format, found, checked and loaded
 timm_visual   ImageNet encoders without text
 text_only     text-only encoders through transformers
 pairing       rows of a text-only encoder, mapped into the visual space

@@ -409,9 +409,9 @@ def build_visual(spec: VisualSpec) -> Visual:
                 "texthead needs the version that made the run"
             ) from None
     if spec.architecture == "hf":
-        from texthead.encoders import hugging_face
+        from texthead.encoders.tower import build_tower
 
-        return Visual(hugging_face.build(spec), spec)
+        return Visual(build_tower(spec.source, spec.config, spec.frames, spec.size, spec.tokens), spec)
     module = package_module(kind)
     if module is None or not callable(getattr(module, "build", None)):
         expected = "expected 'timm:NAME', 'openclip' or the prefix of an installed package with build(spec)"

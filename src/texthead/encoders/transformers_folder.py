@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,18 @@ def check_size(folder: Path, source: str) -> None:
         raise EncoderError(f"{folder}: holds no model.safetensors or pytorch_model.bin; write it with save_pretrained")
     with sized_as(shapes, source):
         AutoModel.from_config(config_of(folder))
+
+
+@contextmanager
+def faults(source: str) -> Iterator[None]:
+    """Turn what transformers and the hub's client raise into EncoderError."""
+    try:
+        yield
+    except EncoderError:
+        raise
+    except Exception as error:  # They raise nearly every kind there is.
+        told = " ".join(str(error).split())[:200]
+        raise EncoderError(
+            f"{source}: cannot be loaded ({type(error).__name__}: {told}); name a folder in transformers' format, or "
+            "connect once for a name on the hub"
+        ) from None
