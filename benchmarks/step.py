@@ -43,8 +43,7 @@ from benchmarks.rounds import (
 from texthead.data.clips import TrainClips
 from texthead.models.temporal import MeanPool
 from texthead.parallel.testing import RunInAll, processes
-from texthead.training.autocast import forward_in
-from texthead.training.step import set_training
+from texthead.training.step import forward_in, set_training
 
 CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
 # A run of so few steps reaches the peak of its memory.

@@ -23,11 +23,10 @@ from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.parallel.testing import processes
 from texthead.recipes import Recipe, small
 from texthead.training import precision
-from texthead.training.autocast import forward_in
 from texthead.training.execution import Callbacks, Execution
 from texthead.training.inputs import pixel_clips
 from texthead.training.precision import Trial, settled, try_both
-from texthead.training.step import set_training
+from texthead.training.step import forward_in, set_training
 from texthead.training.train import train
 from training_runs import NAMES, RECIPE, Stop, copied, losses, make_model, on_disk, stop_after
 

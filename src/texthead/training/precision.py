@@ -17,9 +17,8 @@ from texthead.files import read_json, write_json
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, together
 from texthead.recipes import Recipe
-from texthead.training.autocast import forward_in
 from texthead.training.execution import Execution
-from texthead.training.step import keep_statistics
+from texthead.training.step import forward_in, keep_statistics
 
 # Times as fast as float32 that bfloat16 must be, and the relative difference that the losses may have.
 LEAST_GAIN, LARGEST_GAP = 1.15, 0.02
