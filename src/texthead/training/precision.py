@@ -1,7 +1,8 @@
 """What precision "auto" becomes: bfloat16 where a trial on the first batch finds it faster on a CPU, else float32."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,10 +19,11 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, together
 from texthead.recipes import Recipe
 from texthead.training.execution import Execution
-from texthead.training.step import forward_in, keep_statistics
+from texthead.training.step import keep_statistics
 
-# Times as fast as float32 that bfloat16 must be, and the relative difference that the losses may have.
-LEAST_GAIN, LARGEST_GAP = 1.15, 0.02
+# Times as fast as float32 that bfloat16 must be, the relative difference that the losses may have, and the cosine that
+# the gradients must have.
+LEAST_GAIN, LARGEST_GAP, LEAST_COSINE = 1.15, 0.01, 0.99
 
 # A trial takes four passes; a training of fewer steps begins at once, in float32.
 FEWEST_STEPS = 40
@@ -29,10 +31,11 @@ FEWEST_STEPS = 40
 
 @dataclass(frozen=True)
 class Trial:
-    """Seconds and losses of the same step in float32 and in bfloat16."""
+    """The same step in float32 and in bfloat16: seconds, losses, and the cosine of the gradients."""
 
     seconds: tuple[float, float]
     losses: tuple[float, float]
+    cosine: float
 
     @property
     def chosen(self) -> Literal["fp32", "bf16"]:
@@ -46,12 +49,13 @@ class Trial:
     @property
     def _agrees(self) -> bool:
         single, half = self.losses
-        return abs(half - single) <= LARGEST_GAP * max(1.0, abs(single))
+        return abs(half - single) <= LARGEST_GAP * max(1.0, abs(single)) and self.cosine >= LEAST_COSINE
 
     def __str__(self) -> str:
         line = f"precision {self.chosen}: a trial step in bf16 is {self.seconds[0] / self.seconds[1]:.2f} times as fast"
         if self._is_faster and not self._agrees:
             line += ", but its loss is {1:.4g} and not {0:.4g}".format(*self.losses)
+            line += f", its gradient's cosine with that of fp32 {self.cosine:.3f}"
         return line
 
 
@@ -68,21 +72,38 @@ def try_both(
         clock: seconds.
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    seconds, losses = {"fp32": float("inf"), "bf16": float("inf")}, {}
+    single, half = _Pass(), _Pass()
     model.train()
     keep_statistics(model)
     with torch.random.fork_rng(devices=[]):
         for _ in range(2):
-            for precision in seconds:
+            for each in (single, half):
                 torch.manual_seed(recipe.seed)
                 started = clock()
-                with forward_in(precision, model.device, plain=recipe.grad_checkpointing):
+                with torch.autocast("cpu", torch.bfloat16, enabled=each is half):
                     logits = model(clips)
                 loss = F.cross_entropy(logits.float(), labels)
-                torch.autograd.grad(loss, weights, allow_unused=True)
-                seconds[precision] = min(seconds[precision], clock() - started)
-                losses[precision] = loss.item()
-    return Trial((seconds["fp32"], seconds["bf16"]), (losses["fp32"], losses["bf16"]))
+                each.gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
+                each.seconds, each.loss = min(each.seconds, clock() - started), loss.item()
+    cosine = _cosine(single.gradients, half.gradients)
+    return Trial((single.seconds, half.seconds), (single.loss, half.loss), cosine)
+
+
+@dataclass
+class _Pass:
+    seconds: float = float("inf")
+    loss: float = float("nan")
+    gradients: Sequence[Tensor] = ()
+
+
+def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """Return the cosine of two lists of tensors, each list one vector; sums are in double precision."""
+
+    def dot(u: Sequence[Tensor], v: Sequence[Tensor]) -> float:
+        return sum(float((x.double() * y.double()).sum()) for x, y in zip(u, v, strict=True))
+
+    norms = math.sqrt(dot(a, a) * dot(b, b))
+    return dot(a, b) / norms if norms else math.nan
 
 
 def settled(

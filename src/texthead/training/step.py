@@ -2,16 +2,13 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.overrides import TorchFunctionMode
 
 from texthead.data.batches import NO_ITEM
 from texthead.errors import RunError
@@ -65,7 +62,6 @@ class ParallelModel:
         self.device = next(model.parameters()).device
         self.factor = 1.0
         self._recipe = recipe
-        self._plain = execution.compiled or recipe.grad_checkpointing
         self._whole = model if execution.shard == "fsdp" else None
         student = model.on_features() if recipe.freeze_encoder else copy.deepcopy(model) if self._whole else model
         self.trained = Trained(student, objective)
@@ -107,7 +103,7 @@ class ParallelModel:
 
     def __call__(self, clips: Tensor, labels: Tensor) -> Tensor:
         """Return what `Trained` returns, in the recipe's precision; call it inside `part`."""
-        with forward_in(self._recipe.precision, self.device, plain=self._plain):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16"):
             return self._run(clips, labels)
 
     def publish(self) -> None:
@@ -121,42 +117,6 @@ class ParallelModel:
             target = self._whole.state_dict()
             for name, tensor in self.trained.model.state_dict().items():
                 target[name].copy_(_put_together(tensor))
-
-
-class SlowInFloat32(TorchFunctionMode):
-    """Within it, autocast leaves those grouped convolutions in float32 that torch computes slowly in bfloat16.
-
-    On a CPU the backward pass of large kernels and of strides takes two to thirty times as long in bfloat16 (LOG.md).
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: object, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run a function of torch."""
-        if func is F.conv2d and _is_slow(*args, **(kwargs or {})):
-            with torch.autocast("cpu", enabled=False):
-                return func(args[0].to(args[1].dtype), *args[1:], **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def _is_slow(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | tuple[int, ...] = 1, *_: Any, **__: Any
-) -> bool:
-    grouped = weight.shape[1] < x.shape[-3]
-    return grouped and (weight.shape[-1] > 3 or stride not in (1, (1, 1)))
-
-
-@contextmanager
-def forward_in(precision: str, device: torch.device, *, plain: bool) -> Iterator[None]:
-    """Enclose a forward pass in "fp32" or "bf16".
-
-    Args:
-        plain: autocast alone: the pass is compiled, or runs again in the backward pass.
-    """
-    half = precision == "bf16"
-    slow = SlowInFloat32() if half and device.type == "cpu" and not plain else nullcontext()
-    with slow, torch.autocast(device.type, torch.bfloat16, enabled=half):
-        yield
 
 
 def check_execution(execution: Execution, recipe: Recipe) -> None:
