@@ -4,8 +4,8 @@
 
 All train `mini` at 112 pixels on the same batches of 4 clips of 8 frames, which are read from memory: a fixed tensor
 stands in for decoding, so that what is compared is the loop. The bare loop (forward, backward, step) is the bound,
-in float32 and in bfloat16. What `small` would choose on this CPU is a table of its own: `mini`, and a ViT-B/32 of open_clip
-with random weights.
+in float32 and in bfloat16. What `small` chooses on this CPU is a table of its own: for `mini`, and for a ViT-B/32 of
+open_clip with random weights.
 Matching learns from the texts of its batch (Eq. 2); online its text encoder, MiniLM and the bridge, is trained too. In
 two processes of one thread each takes half of every batch; with gather the batch's texts are those of both.
 
