@@ -3,8 +3,9 @@
     python -m benchmarks step [--rounds 5]
 
 All train `mini` at 112 pixels on the same batches of 4 clips of 8 frames, which are read from memory: a fixed tensor
-stands in for decoding, so that what is compared is the loop. The bare loop (forward, backward, step) is the bound, in
-float32 and in bfloat16; on a CPU texthead's bfloat16 leaves convolutions that are slow in it in float32.
+stands in for decoding, so that what is compared is the loop. The bare loop (forward, backward, step) is the bound,
+in float32 and in bfloat16. What `small` chooses on this CPU is a table of its own: for `mini`, and for a ViT-B/32 of
+open_clip with random weights.
 Matching learns from the texts of its batch (Eq. 2); online its text encoder, MiniLM and the bridge, is trained too. In
 two processes of one thread each takes half of every batch; with gather the batch's texts are those of both.
 
@@ -14,6 +15,7 @@ those within each round. Memory is the peak of a new process that runs one row's
 
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import texthead as th
+from benchmarks.engine import visual_of
 from benchmarks.rounds import (
     Cost,
     Way,
@@ -43,7 +46,7 @@ from benchmarks.rounds import (
 from texthead.data.clips import TrainClips
 from texthead.models.temporal import MeanPool
 from texthead.parallel.testing import RunInAll, processes
-from texthead.training.autocast import forward_in
+from texthead.training.precision import try_both
 from texthead.training.step import set_training
 
 CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
@@ -51,13 +54,16 @@ CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
 FEW = 3
 NAMES = ("archery", "a bird", "a boat", "juggling", "a kite", "running", "skating", "tennis")
 OURS, BARE, ONLINE, TRAINER = "texthead", "bare loop", "matching, online", "transformers' Trainer"
-OURS_HALF, BARE_HALF, AUTOCAST = "texthead, bf16", "bare loop, bf16", "bare loop, bf16, torch's autocast alone"
+OURS_HALF, BARE_HALF = "texthead, bf16", "bare loop, bf16"
+# Of a trial of both precisions: encoder, pixels, frames of a clip; batches are those of `small`.
+TRIALS = (("mini", 128, 1), ("mini", 128, 8), ("openclip:ViT-B-32", 224, 1))
 # The paper's times for Table 6, over those of its own method.
 PAPER = {"online, gather": 2.0, "offline, gather": 2.0, "online, no gather": 1.06, "offline, no gather": 1.0}
 
 
-def recipe(precision: str = "fp32") -> th.Recipe:
+def recipe(half: bool = False) -> th.Recipe:
     """What all rows are trained with."""
+    precision = "bf16" if half else "fp32"
     return th.recipes.small(
         frames=FRAMES, temporal="mean", size=SIZE, epochs=1, warmup=0.5, batch=BATCH, precision=precision
     )
@@ -94,7 +100,7 @@ def a_step(marks: Sequence[Cost]) -> Cost:
     return Cost(*((end - start) / (len(marks) - 2) for start, end in zip(first, last, strict=True)))
 
 
-def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False, precision: str = "fp32") -> Cost:
+def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False, half: bool = False) -> Cost:
     """A step inside texthead's loop; `text` is "online" or "offline" for the matching paradigm."""
     clip, data = clip_and_data(folder, steps)
     encoder, model = make_model()
@@ -104,12 +110,12 @@ def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False
         tempfile.TemporaryDirectory() as out,
         mock.patch.object(TrainClips, "__getitem__", lambda self, key: (clip, self.targets[key[1]], key[1])),
     ):
-        th.train(model, data, None, recipe(precision), out=out, objective=objective)
+        th.train(model, data, None, recipe(half), out=out, objective=objective)
     return a_step(marks)
 
 
-def bare(folder: Path, steps: int, precision: str = "fp32", plain: bool = False) -> Cost:
-    """A step of the plainest loop; `plain` is torch's autocast without texthead's exceptions."""
+def bare(folder: Path, steps: int, half: bool = False) -> Cost:
+    """A step of the plainest loop."""
     chosen = recipe()
     clip, data = clip_and_data(folder, steps)
     _, model = make_model()
@@ -120,7 +126,7 @@ def bare(folder: Path, steps: int, precision: str = "fp32", plain: bool = False)
     optimizer = torch.optim.AdamW(trained, lr=chosen.lr, weight_decay=chosen.weight_decay)
     targets, batch = torch.arange(len(data)) % CLASSES, torch.stack([clip] * BATCH)
     for start in range(0, len(data), BATCH):
-        with forward_in(precision, batch.device, plain=plain):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
             logits = model(batch)
         F.cross_entropy(logits.float(), targets[start : start + BATCH]).backward()
         nn.utils.clip_grad_norm_(trained, chosen.clip_norm)
@@ -200,9 +206,8 @@ def rows() -> tuple[dict[str, Run], dict[str, Run]]:
     one: dict[str, Run] = {
         OURS: ours,
         BARE: bare,
-        OURS_HALF: partial(ours, precision="bf16"),
-        BARE_HALF: partial(bare, precision="bf16"),
-        AUTOCAST: partial(bare, precision="bf16", plain=True),
+        OURS_HALF: partial(ours, half=True),
+        BARE_HALF: partial(bare, half=True),
         ONLINE: partial(ours, text="online"),
         "matching, offline": partial(ours, text="offline"),
     }
@@ -269,9 +274,28 @@ def _table(ways: dict[str, Way], memory: dict[str, float], rounds: int) -> str:
         less = judged([memory[OURS] / memory[ONLINE]], at_most=1)
         told += f"\n\n- texthead over the bare loop, CPU time: {over[0]} ({over[1]})"
         told += f"\n- texthead over the bare loop, both in bf16, CPU time: {half[0]} ({half[1]})"
-        told += f"\n- float32 over bf16, CPU time: {spread(ratios(costs, OURS, OURS_HALF))}"
         told += f"\n- texthead over online matching, peak memory: {memory[OURS] / memory[ONLINE]:.2f} ({less[1]})"
     return told
+
+
+def measure_trials(rounds: int, trials: Sequence[tuple[str, int, int]] = TRIALS, batch: int = 16) -> str:
+    """The table of what a trial of both precisions finds, by CPU time; seconds are medians."""
+    lines = []
+    for source, size, frames in trials:
+        visual = visual_of(source)
+        weight = th.random_weights(CLASSES, visual.spec.dim, generator=torch.Generator().manual_seed(0))
+        model = th.Recognizer(visual, MeanPool(), th.FrozenHead(weight, names=NAMES, scale=30.0))
+        clips = torch.from_numpy(
+            np.random.default_rng(0).integers(0, 256, (batch, frames, 3, size, size), dtype=np.uint8)
+        )
+        given = (model, clips, torch.arange(batch) % CLASSES, th.recipes.small())
+        found = [try_both(*given, clock=time.process_time) for _ in range(rounds)]
+        single, half = (statistics.median(trial.seconds[place] for trial in found) for place in (0, 1))
+        faster = spread([trial.seconds[0] / trial.seconds[1] for trial in found])
+        chosen = "/".join(sorted({trial.chosen for trial in found}))
+        numbers = (f"{single:.2f}", f"{half:.2f}", faster, f"{found[0].cosine:.4f}", chosen)
+        lines.append([f"{source}, {batch} clips of {frames} x {size} pixels", *numbers])
+    return table(["encoder", "fp32 CPU-s", "bf16 CPU-s", "times as fast", "gradient's cosine", "chosen"], lines)
 
 
 def main() -> None:
@@ -281,6 +305,7 @@ def main() -> None:
     chosen = options.parse_args()
     print(f"## A training step\n\n`mini`, {BATCH} clips of {FRAMES} frames of {SIZE} pixels, {torch.get_num_threads()}")
     print(f"threads in one process.\n\n{measure(chosen.rounds, chosen.steps)}")
+    print(f"\n### Float32 and bfloat16\n\n{measure_trials(chosen.rounds)}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,8 @@ class Recipe:
         warmup: epochs of linear warm-up; the cosine takes the rest.
         schedule_every: steps between changes of the rate.
         clip_norm: largest gradient norm (0: no limit).
-        precision: precision of the forward pass; weights stay float32.
+        precision: precision of the forward pass; weights stay float32. "auto" is bf16 where a trial on the first batch
+            finds it faster on a CPU, else fp32.
         freeze_batchnorm: keep batch-norm statistics as they were pretrained.
         freeze_encoder: train on frame features that are encoded once; temporal module and head alone.
         tune: weights of the encoder that are trained: all of them, low-rank adapters of its attention, scales and
@@ -125,7 +126,7 @@ class Recipe:
     warmup: float = 5.0
     schedule_every: int = 1
     clip_norm: float = 0.0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     freeze_batchnorm: bool = False
     freeze_encoder: bool = False
     tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
@@ -265,6 +266,7 @@ def small(**changes) -> Recipe:
         weight_decay=0.05,
         warmup=1.0,
         clip_norm=1.0,
+        precision="auto",
         freeze_batchnorm=True,
         learn_scale=False,
         center=True,

@@ -216,6 +216,7 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
     "start-up": (lambda _: startup.measure(1, seconds=1), {startup.PREDICT}),
     "mini": (lambda _: mini.measure(1, batch=2, sizes=(32,)), {"training at 32 pixels"}),
     "steps": (lambda _: step.measure(1, steps=step.FEW), {title for rows in step.rows() for title in rows}),
+    "precisions": (lambda _: step.measure_trials(1, [("mini", 32, 1)], batch=2), {"mini, 2 clips of 1 x 32 pixels"}),
     "reading": (
         lambda folder: reading.measure(folder, [videos.drawn(1, 0)], 1, memory=True),
         {

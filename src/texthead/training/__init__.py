@@ -5,7 +5,7 @@ execution    what `train` is given: how to run, whom to call, what to write down
 start        checks and the run folder, before the first step
 inputs       training clips: pixels, or features of a frozen encoder
 step         the forward and backward pass on one process or several: DDP, FSDP2
-autocast     bfloat16 without the convolutions that are slow in it on a CPU
+precision    what "auto" becomes: a trial of both precisions
 tune         which weights of the encoder are trained
 optimizer    AdamW with two learning rates
 checkpoints  what a stopped run resumes from

@@ -35,6 +35,8 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
             f"{about['format']}): finish it with that version, or train into another folder"
         )
     begun = before.get("recipe", {})
+    if about["recipe"]["precision"] == "auto":  # Settled when the run was begun.
+        about = {**about, "recipe": {**about["recipe"], "precision": begun.get("precision")}}
     for key, value in about["recipe"].items():
         if begun.get(key) != value:
             raise RunError(f"{out}: was begun with {key} = {begun.get(key)!r}, not {value!r}: resume it as it was")

@@ -15,7 +15,6 @@ from texthead.errors import RunError
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import peer_faults, ranks, sum_gradients
 from texthead.recipes import Recipe
-from texthead.training.autocast import forward_in
 from texthead.training.execution import Execution
 from texthead.training.matching import Matching
 
@@ -63,7 +62,6 @@ class ParallelModel:
         self.device = next(model.parameters()).device
         self.factor = 1.0
         self._recipe = recipe
-        self._plain = execution.compiled or recipe.grad_checkpointing
         self._whole = model if execution.shard == "fsdp" else None
         student = model.on_features() if recipe.freeze_encoder else copy.deepcopy(model) if self._whole else model
         self.trained = Trained(student, objective)
@@ -105,7 +103,7 @@ class ParallelModel:
 
     def __call__(self, clips: Tensor, labels: Tensor) -> Tensor:
         """Return what `Trained` returns, in the recipe's precision; call it inside `part`."""
-        with forward_in(self._recipe.precision, self.device, plain=self._plain):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16"):
             return self._run(clips, labels)
 
     def publish(self) -> None:

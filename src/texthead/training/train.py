@@ -30,6 +30,7 @@ from texthead.training.execution import Callbacks, Execution, RunInfo
 from texthead.training.inputs import pixel_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
+from texthead.training.precision import settled
 from texthead.training.start import check_trainable, frozen_clips, reading_of, run_folder
 from texthead.training.step import ParallelModel, clip_gradients, set_training
 from texthead.training.tune import tuned
@@ -92,6 +93,7 @@ def train(
             clips = pixel_clips(model, train_set, recipe)
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
+        recipe = settled(model, clips, batches, recipe, execution, out, tries=not objective, say=callbacks.message)
 
         # --- model, spread over the processes, and optimiser: pretrained parts at lr, new parts at lr_new
         spread = ParallelModel(model, objective, clips.blank, recipe, execution)

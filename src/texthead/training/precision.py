@@ -1,0 +1,156 @@
+"""What precision "auto" becomes: bfloat16 where a trial on the first batch finds it faster on a CPU, else float32."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+from texthead.data.batches import EpochBatches, collate, read
+from texthead.data.clips import TrainClips, TrainFeatures
+from texthead.files import read_json, write_json
+from texthead.models.recognizer import Recognizer
+from texthead.parallel.distributed import gather_list, rank, together
+from texthead.recipes import Recipe
+from texthead.training.execution import Execution
+from texthead.training.step import keep_statistics
+
+# Times as fast as float32 that bfloat16 must be, the relative difference that the losses may have, and the cosine that
+# the gradients must have.
+LEAST_GAIN, LARGEST_GAP, LEAST_COSINE = 1.15, 0.01, 0.99
+
+# A trial takes four passes; a training of fewer steps begins at once, in float32.
+FEWEST_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The same step in float32 and in bfloat16: seconds, losses, and the cosine of the gradients."""
+
+    seconds: tuple[float, float]
+    losses: tuple[float, float]
+    cosine: float
+
+    @property
+    def chosen(self) -> Literal["fp32", "bf16"]:
+        """The precision to train in."""
+        return "bf16" if self._is_faster and self._agrees else "fp32"
+
+    @property
+    def _is_faster(self) -> bool:
+        return self.seconds[0] >= LEAST_GAIN * self.seconds[1]
+
+    @property
+    def _agrees(self) -> bool:
+        single, half = self.losses
+        return abs(half - single) <= LARGEST_GAP * max(1.0, abs(single)) and self.cosine >= LEAST_COSINE
+
+    def __str__(self) -> str:
+        line = f"precision {self.chosen}: a trial step in bf16 is {self.seconds[0] / self.seconds[1]:.2f} times as fast"
+        if self._is_faster and not self._agrees:
+            line += ", but its loss is {1:.4g} and not {0:.4g}".format(*self.losses)
+            line += f", its gradient's cosine with that of fp32 {self.cosine:.3f}"
+        return line
+
+
+def try_both(
+    model: Recognizer,
+    clips: Shaped[Tensor, "batch frames *frame"],
+    labels: Int[Tensor, " batch"],
+    recipe: Recipe,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Trial:
+    """Time two steps without an update in each precision; weights, statistics and generators stay as they are.
+
+    Args:
+        clock: seconds.
+    """
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    single, half = _Pass(), _Pass()
+    model.train()
+    keep_statistics(model)
+    with torch.random.fork_rng(devices=[]):
+        for _ in range(2):
+            for each in (single, half):
+                torch.manual_seed(recipe.seed)
+                started = clock()
+                with torch.autocast("cpu", torch.bfloat16, enabled=each is half):
+                    logits = model(clips)
+                loss = F.cross_entropy(logits.float(), labels)
+                each.gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
+                each.seconds, each.loss = min(each.seconds, clock() - started), loss.item()
+    cosine = _cosine(single.gradients, half.gradients)
+    return Trial((single.seconds, half.seconds), (single.loss, half.loss), cosine)
+
+
+@dataclass
+class _Pass:
+    seconds: float = float("inf")
+    loss: float = float("nan")
+    gradients: Sequence[Tensor] = ()
+
+
+def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """Return the cosine of two lists of tensors, each list one vector; sums are in double precision."""
+
+    def dot(u: Sequence[Tensor], v: Sequence[Tensor]) -> float:
+        return sum(float((x.double() * y.double()).sum()) for x, y in zip(u, v, strict=True))
+
+    norms = math.sqrt(dot(a, a) * dot(b, b))
+    return dot(a, b) / norms if norms else math.nan
+
+
+def settled(
+    model: Recognizer,
+    clips: TrainClips | TrainFeatures,
+    batches: EpochBatches,
+    recipe: Recipe,
+    execution: Execution,
+    out: Path,
+    *,
+    tries: bool,
+    say: Callable[[str], None],
+) -> Recipe:
+    """Return the recipe with a precision in place of "auto".
+
+    The choice is the first process's, and `recipe.json` in `out` holds it: a run that is resumed takes it from there.
+
+    Args:
+        tries: bfloat16 may be chosen: the loss is that of the logits.
+        say: called with a line on the trial, if there was one.
+
+    Raises:
+        MediaError: an item of the first batch cannot be read.
+    """
+    if recipe.precision != "auto":
+        return recipe
+    choice: list[Literal["fp32", "bf16"]] = []
+    with together():
+        if rank() == 0:
+            about = read_json(out / "recipe.json")
+            before = about["recipe"]["precision"]
+            if before == "auto":
+                before = "fp32"
+                if tries and _pays(model, batches, recipe, execution):
+                    inputs, labels, _ = read(collate([clips[key] for key in next(iter(batches))], blank=clips.blank))
+                    trial = try_both(model, inputs, labels, recipe)
+                    before = trial.chosen
+                    say(str(trial))
+                about["recipe"]["precision"] = before
+                write_json(out / "recipe.json", about)
+            choice = [before]
+    return replace(recipe, precision=gather_list(choice)[0])
+
+
+def _pays(model: Recognizer, batches: EpochBatches, recipe: Recipe, execution: Execution) -> bool:
+    """Return whether bfloat16 may be worth a trial: a float32 encoder is trained on a CPU, for long enough."""
+    if recipe.freeze_encoder or execution.compiled or batches.steps_per_epoch * recipe.epochs < FEWEST_STEPS:
+        return False
+    weight = next(model.visual.parameters())
+    return weight.device.type == "cpu" and weight.dtype == torch.float32
