@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from transformers import AutoConfig, AutoModel, BertTokenizerFast, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, BertTokenizerFast, PreTrainedModel
 
 WORDS = 20  # Most tokens of a text.
 
@@ -70,6 +71,8 @@ _CROPPED = {**STATISTICS, "resample": 2, "size": {"shortest_edge": 40}, "do_cent
 
 def save_family(folder: Path, kind: str) -> PreTrainedModel:
     """Save a small model of a type with what lies beside it, and return it."""
+    if kind not in CONFIG_MAPPING:
+        pytest.skip(f"this version of transformers has no {kind}")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = AutoModel.from_config(AutoConfig.for_model(kind, **CONFIGS[kind])).eval()
