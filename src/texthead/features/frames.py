@@ -7,7 +7,7 @@ index. Any other weight, crop or file is another address, so nothing stale can b
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,8 @@ from texthead.parallel.progress import Progress
 Choose = Callable[[int], list[int]]
 
 ChooseClips = Callable[[int], list[list[int]]]
+
+Found = TypeVar("Found")
 
 
 class FrameFeatures(NamedTuple):
@@ -92,22 +94,17 @@ def frame_features(
         TextheadError: the cache is of another encoder or preprocessing, or its file cannot be used.
     """
     cache = _cache(visual, pixels, reading)
-    found: list[FrameFeatures | MediaError | None] = [None] * len(paths)
-    digests: list[str] = [""] * len(paths)
-    for position, path in enumerate(paths if cache else ()):
-        assert cache is not None
-        try:
-            digests[position] = _digest(cache, path)
-        except MediaError as error:
-            found[position] = error
-            continue
-        length = cache.length(digests[position])
-        indices = sorted(set(choose(length))) if length else []
-        features = cache.get(digests[position], indices) if indices else None
-        if length and features is not None:
-            found[position] = FrameFeatures(length, indices, features)
-            for name in cache.engines(digests[position]) or ["kept"]:
-                reading.used(name)
+
+    def look(cache: FeatureCache, digest: str, length: int) -> FrameFeatures | None:
+        indices = sorted(set(choose(length)))
+        features = cache.get(digest, indices)
+        if features is None:
+            return None
+        for name in cache.engines(digest) or ["kept"]:
+            reading.used(name)
+        return FrameFeatures(length, indices, features)
+
+    found, digests = _looked_up(cache, paths, look)
     missing = [position for position, entry in enumerate(found) if entry is None]
     loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), reading.workers, batch_size=None)
     # As many of each file as of a long video.
@@ -138,20 +135,19 @@ def features_of_clips(
     As `frame_features` in all else.
     """
     cache = _cache(visual, pixels, reading)
-    found: list[ClipFeatures | MediaError | None] = [None] * len(paths)
-    digests: list[str] = [""] * len(paths)
-    for position, path in enumerate(paths if cache else ()):
-        assert cache is not None
-        try:
-            digests[position] = _digest(cache, path)
-        except MediaError as error:
-            found[position] = error
-            continue
-        length = cache.length(digests[position])
-        clips = choose(length) if length else []
-        tokens = [cache.get(f"{digests[position]} {clip}", range(_tokens(visual, clip))) for clip in clips]
-        if length and all(each is not None for each in tokens):
-            found[position] = ClipFeatures(length, clips, torch.stack([each for each in tokens if each is not None]))
+
+    def look(cache: FeatureCache, digest: str, length: int) -> ClipFeatures | None:
+        clips, kept = choose(length), []
+        for clip in clips:
+            tokens = visual.spec.tokens * (len(clip) // visual.spec.frames)
+            features = cache.get(f"{digest} {clip}", range(tokens))
+            if features is None:
+                return None
+            kept.append(features)
+        reading.used("eager")
+        return ClipFeatures(length, clips, torch.stack(kept))
+
+    found, digests = _looked_up(cache, paths, look)
     missing = [position for position, entry in enumerate(found) if entry is None]
     frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
     was_training, device = visual.training, visual.mean.device
@@ -178,8 +174,27 @@ def features_of_clips(
     return [entry for entry in found if entry is not None]
 
 
-def _tokens(visual: Visual, clip: Sequence[int]) -> int:
-    return visual.spec.tokens * (len(clip) // visual.spec.frames)
+def _looked_up(
+    cache: FeatureCache | None, paths: Sequence[Path], look: Callable[[FeatureCache, str, int], Found | None]
+) -> tuple[list[Found | MediaError | None], list[str]]:
+    """Return (what is kept of each file, or the error of one that cannot be read; the address of its content).
+
+    Args:
+        look: returns what is kept under an address of a file with so many frames.
+    """
+    found: list[Found | MediaError | None] = [None] * len(paths)
+    digests = [""] * len(paths)
+    for position, path in enumerate(paths if cache else ()):
+        assert cache is not None
+        try:
+            # The same bytes have other frames as a picture than as a video, or can be read as one of the two only.
+            digests[position] = cache.digest(path) + (" as a picture" if is_image(path) else "")
+        except MediaError as error:
+            found[position] = error
+            continue
+        length = cache.length(digests[position])
+        found[position] = look(cache, digests[position], length) if length else None
+    return found, digests
 
 
 def _flat(length: int, choose: ChooseClips) -> list[int]:
@@ -199,11 +214,6 @@ def _cache(visual: Visual, pixels: Pixels, reading: Reading) -> FeatureCache | N
             "FeatureCache(encoder_key(visual, pixels)) of the encoder as it is now"
         )
     return cache.of_inexact(reading.engine) if cache and reading.engine == "bf16" else cache
-
-
-def _digest(cache: FeatureCache, path: Path) -> str:
-    """Return the address of a file's content: the same bytes have other frames as a picture than as a video."""
-    return cache.digest(path) + (" as a picture" if is_image(path) else "")
 
 
 def frames_together(device: torch.device) -> int:
