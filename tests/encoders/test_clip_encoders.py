@@ -153,6 +153,34 @@ def test_from_training_to_predictions(
     assert find_events(run, path, sliding=Sliding(0.5, rate=8.0)) is not None
 
 
+@pytest.mark.slow
+def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, works, say, tmp_path: Path) -> None:
+    """From a comparison to a carried-away model; `doctor` and `encoders` know how many frames it takes."""
+    source = ("--encoder", f"hf:{folder}")
+    with (tmp_path / "clips.csv").open("w") as file:
+        file.write("path,label,split\n")
+        for place, item in enumerate(data.items):
+            file.write(f"{item.path},{item.label},{'train' if place < 4 else 'test'}\n")
+    clips, run, options = tmp_path / "clips.csv", tmp_path / "run", ("--workers", 0, "--cache", tmp_path / "cache")
+    prints(works("compare", clips, *source, "--choose", "--out", run, *options)[0], "probe *")
+    prints(works("train", clips, *source, "--out", tmp_path / "left", *options)[0], "quick recogniser", "text")
+    path = data.items[0].path
+    assert works("predict", run, path)[0] == works("predict", tmp_path / "left", path)[0]
+    prints(works("timeline", run, path, "--window", 0.5)[1], "each window is encoded whole", FRAMES)
+    works("report", run, "--workers", 0)
+    prints(say("doctor", clips, *source, *options)[2], "no text encoder")
+    cost = works("encoders", source[1], "--temporal", "attentive", "--measure")[0]
+    assert f"{FRAMES} frames at once" in cost
+    assert "clips/s" in cost
+    told = works("export", run, "--out", tmp_path / "carried")[0]
+    prints(told, f"clips of {FRAMES} frames")
+    assert float(told.partition("at most ")[2].split(",")[0]) < 1e-4
+    assert (
+        works("predict", tmp_path / "carried", path)[0].splitlines()[1]
+        == works("predict", run, path)[0].splitlines()[1]
+    )
+
+
 def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:
     protocol = Protocol(FRAMES, own_pixels(visual.spec), Views(origin="centre"))
     assert encode_items(visual, data, protocol).shape == (len(data), 32)

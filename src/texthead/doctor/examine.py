@@ -14,6 +14,7 @@ from texthead.doctor.findings import Finding, Severity
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
+from texthead.features.views import own_frames
 from texthead.models.build import pixels_for
 from texthead.parallel.device import pick_device
 from texthead.parallel.progress import Bar, no_bar
@@ -86,7 +87,8 @@ def examine(
         encoder.visual.to(pick_device(look.device)).eval()
         readable = [place for place, fact in enumerate(facts) if fact.fault is None]
         pixels = pixels_for(small(size=look.size), encoder.visual.spec)
-        protocol = Protocol(1 if dataset.only_images else min(frames, _ENCODED), pixels, Views(origin="centre"))
+        seen_at_once = own_frames(encoder.visual.spec, 1 if dataset.only_images else min(frames, _ENCODED))
+        protocol = Protocol(seen_at_once, pixels, Views(origin="centre"))
         kept = FeatureCache(encoder_key(encoder.visual, pixels), look.cache)
         reading = Reading(look.workers, cache=kept, engine=look.engine)
         with bar("encode", "files") as progress:

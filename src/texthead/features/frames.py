@@ -97,7 +97,7 @@ def frame_features(
 
     def look(cache: FeatureCache, digest: str, length: int) -> FrameFeatures | None:
         indices = sorted(set(choose(length)))
-        features = cache.get(digest, indices)
+        features = cache.get(digest, indices) if indices else None
         if features is None:
             return None
         for name in cache.engines(digest) or ["kept"]:
@@ -140,7 +140,7 @@ def features_of_clips(
         clips, kept = choose(length), []
         for clip in clips:
             tokens = visual.spec.tokens * (len(clip) // visual.spec.frames)
-            features = cache.get(f"{digest} {clip}", range(tokens))
+            features = cache.get(f"{digest} {clip}", range(tokens)) if tokens else None
             if features is None:
                 return None
             kept.append(features)

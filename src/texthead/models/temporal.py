@@ -210,7 +210,7 @@ class AttentivePool(nn.Module):
         if frames > len(self.positions):
             raise RunError(f"{frames} frames > {len(self.positions)} learned positions: take fewer frames a clip")
         x = self.project_in(features) + self.positions[:frames]
-        query = self.query.expand(len(features), -1, -1)
+        query = self.query.repeat(len(features), 1, 1)
         query = query + self.attn(query, x, x, need_weights=False)[0]
         pooled = self.project_out(query + self.mlp(query))
         return features.mean(dim=1) + pooled[:, 0]
