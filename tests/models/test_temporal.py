@@ -18,7 +18,15 @@ from texthead.encoders.encoder import Visual, VisualSpec, build_visual
 from texthead.errors import RunError
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import FrameConv, MeanPool, TemporalConv, TemporalTransformer, TokenConv, make_temporal
+from texthead.models.temporal import (
+    AttentivePool,
+    FrameConv,
+    MeanPool,
+    TemporalConv,
+    TemporalTransformer,
+    TokenConv,
+    make_temporal,
+)
 
 
 def moved(module: nn.Module, seed: int = 5, by: float = 0.3) -> nn.Module:
@@ -462,3 +470,20 @@ def test_an_interrupted_pass_leaves_nothing_behind():
     handle.remove()
     copy.deepcopy(model)
     assert model(clips("vit", 1, 2)).shape == (1, 24)
+
+
+def test_attentive_pooling_begins_as_the_mean_and_learns_order():
+    torch.manual_seed(0)
+    module, features = AttentivePool(64, 32, heads=2, max_frames=8), noise(4, 6, 64)
+    assert torch.equal(module(features), features.mean(1))
+    torch.nn.init.normal_(module.project_out.weight)
+    assert not torch.allclose(module(features), module(features.flip(1)), atol=1e-3)
+    module(features).sum().backward()
+    assert all(weight.grad is not None for weight in module.parameters())
+    again = make_temporal(module.config(), torch.nn.Identity())
+    again.load_state_dict(module.state_dict())
+    assert torch.equal(again(features), module(features))
+    with refuses(RunError, 9, 8):
+        module(noise(1, 9, 64))
+    with refuses(RunError, 30, 4):
+        AttentivePool(64, 30, heads=4)
