@@ -176,8 +176,8 @@ def _processor(folder: Path, source: str) -> Any:
         with suppress(Exception):  # A folder has one of the two, and the other raises nearly anything.
             return kind.from_pretrained(folder, trust_remote_code=False)
     raise EncoderError(
-        f"{source}: no preprocessor_config.json or video_preprocessor_config.json lies beside the weights: save the "
-        "model's processor there"
+        f"{source}: no preprocessor_config.json or video_preprocessor_config.json that can be read lies beside the "
+        "weights: save the model's processor there"
     )
 
 

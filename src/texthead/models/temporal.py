@@ -62,6 +62,14 @@ class Block(nn.Module):
         return x + self.drop(self.mlp(self.ln_2(x)))
 
 
+def _attention_heads(width: int, heads: int | None) -> int:
+    """Return the number of heads, one for each 64 numbers unless given; RunError if it does not divide the width."""
+    heads = heads or max(1, width // 64)
+    if width % heads:
+        raise RunError(f"width {width} is not divisible by {heads} heads: choose another width or number of heads")
+    return heads
+
+
 class TemporalTransformer(nn.Module):
     """Frames with learned positions through pre-norm blocks, added to the frames, then their mean.
 
@@ -95,9 +103,7 @@ class TemporalTransformer(nn.Module):
     ):
         super().__init__()
         inner = width or dim
-        heads = heads or max(1, inner // 64)
-        if inner % heads:
-            raise RunError(f"width {inner} is not divisible by {heads} heads: choose another width or number of heads")
+        heads = _attention_heads(inner, heads)
         self.options = {
             "dim": dim,
             "layers": layers,
@@ -178,9 +184,7 @@ class AttentivePool(nn.Module):
     ):
         super().__init__()
         inner = width or dim
-        heads = heads or max(1, inner // 64)
-        if inner % heads:
-            raise RunError(f"width {inner} is not divisible by {heads} heads: choose another width or number of heads")
+        heads = _attention_heads(inner, heads)
         self.options = {"dim": dim, "width": width, "heads": heads, "mlp_ratio": mlp_ratio, "max_frames": max_frames}
         self.query = nn.Parameter(torch.zeros(1, 1, inner))
         self.positions = nn.Parameter(torch.zeros(max_frames, inner))
