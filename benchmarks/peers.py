@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -43,7 +43,7 @@ def draw(folder: Path, count: int) -> list[Path]:
     for path in paths:
         soft = Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)).resize((WIDTH, HEIGHT), 3)
         for _ in range(6):
-            x, y, side = rng.integers(0, WIDTH), rng.integers(0, HEIGHT), rng.integers(20, 200)
+            x, y, side = (int(rng.integers(low, high)) for low, high in ((0, WIDTH), (0, HEIGHT), (20, 200)))
             ImageDraw.Draw(soft).ellipse((x, y, x + side, y + side), fill=tuple(rng.integers(0, 256, 3).tolist()))
         noisy = np.asarray(soft, np.float32) + rng.normal(0, 6, (HEIGHT, WIDTH, 3))
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, quality=90)
@@ -95,9 +95,10 @@ def mini_ways(folder: Path) -> dict[str, Way]:
     preprocess = v2.Compose([resize, v2.CenterCrop(side), to_float])
     graph = folder / "mini.onnx"
     with torch.no_grad(), quiet():
-        example, names = (torch.zeros(2, 3, side, side),), {"input_names": ["x"], "output_names": ["y"]}
-        axes = {"x": {0: "n"}, "y": {0: "n"}}
-        torch.onnx.export(visual.net, example, graph, dynamic_axes=axes, dynamo=False, **names)
+        example, axes = (torch.zeros(2, 3, side, side),), {"x": {0: "n"}, "y": {0: "n"}}
+        torch.onnx.export(
+            visual.net, example, graph, input_names=["x"], output_names=["y"], dynamic_axes=axes, dynamo=False
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -113,7 +114,8 @@ def mini_ways(folder: Path) -> dict[str, Way]:
 
     def by_hand(paths: Sequence[Path]) -> Tensor:
         batches = [np.stack([pillow(path) for path in paths[i : i + BATCH]]) for i in range(0, len(paths), BATCH)]
-        return torch.from_numpy(np.concatenate([session.run(None, {"x": batch})[0] for batch in batches]))
+        rows = [torch.from_numpy(np.asarray(session.run(None, {"x": batch})[0])) for batch in batches]
+        return torch.cat(rows)
 
     return {
         TEXTHEAD: texthead_way(encoder),
@@ -125,10 +127,11 @@ def mini_ways(folder: Path) -> dict[str, Way]:
 def open_clip_ways(folder: Path, architecture: str = "ViT-B-32") -> dict[str, Way]:
     """A tower of open_clip and its documented loop."""
     torch.manual_seed(0)
+    model: Any
     model, _, preprocess = open_clip.create_model_and_transforms(architecture)
     torch.save(model.eval().state_dict(), folder / "clip.pt")
     ours = th.load_encoder(f"openclip:{architecture}/{folder / 'clip.pt'}")
-    return {TEXTHEAD: texthead_way(ours), "open_clip": partial(looped, model.encode_image, preprocess)}
+    return {TEXTHEAD: texthead_way(ours), "open_clip": partial(looped, model.encode_image, cast("Any", preprocess))}
 
 
 def transformers_ways(folder: Path, **vision: Any) -> dict[str, Way]:
@@ -140,7 +143,7 @@ def transformers_ways(folder: Path, **vision: Any) -> dict[str, Way]:
         "num_hidden_layers": 1,
         "num_attention_heads": 1,
     }
-    config = transformers.CLIPConfig(text_config=text, vision_config=vision)
+    config: Any = transformers.CLIPConfig(text_config=text, vision_config=vision)
     transformers.utils.logging.set_verbosity_error()
     transformers.CLIPModel(config).save_pretrained(folder)
     side = config.vision_config.image_size
