@@ -22,8 +22,8 @@ from texthead.errors import RunError
 from texthead.evaluation.calibration import Calibration, Coverage, Threshold, measure
 from texthead.exporting import export as exporting
 from texthead.exporting import parity, standalone
+from texthead.exporting.card import parity_section, use_section
 from texthead.exporting.export import export
-from texthead.exporting.model_card import _code, model_card
 from texthead.exporting.parity import Parity, noise_clips
 from texthead.exporting.scorer import Scorer
 from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
@@ -33,6 +33,7 @@ from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
+from texthead.runs.model_card import code, model_card
 from texthead.runs.run import load_run, save_calibration
 from texthead.runs.scores import read_scores
 
@@ -164,7 +165,8 @@ def test_a_calibration_comes_along(tmp_path):
 
 def card_of(run, made: Calibration | None = None) -> str:
     far = Parity((1,), 0.5, 0.25, 4, True, 3, 2, 1)
-    card = model_card(run, run.protocol, "name", far, made=made, file="model.onnx", int8=None)
+    sections = {"use": use_section("model.onnx", run.protocol), "measured": parity_section(far, None)}
+    card = model_card(run, run.protocol, "name", made=made, library="onnx", maker="texthead export", **sections)
     about = ModelCard(card).data
     task = "image-classification" if run.protocol.frames == 1 else "video-classification"
     assert (about.library_name, about.pipeline_tag, about.tags) == ("onnx", task, ["texthead"])
@@ -221,8 +223,9 @@ def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world):
     split = json.loads((world.run / "split.json").read_text())
     own = read_scores(world.run).methods[-1]
     assert own.items == len(split["held_out"])
-    (numbers,) = (line for line in card.splitlines() if "top-1" in line)
-    assert re.findall(r"\d+", numbers)[:2] == [str(len(split["train"])), str(len(split["held_out"]))]
+    (numbers,) = (line for line in card.splitlines() if line.startswith("Trained on"))
+    assert numbers.startswith(f"Trained on {len(split['train'])} items")
+    assert f", {len(split['held_out'])} held out." in numbers
     assert f"{own.top1:.1f} % of {own.items} (95 % interval {own.low:.1f}-{own.high:.1f})" in numbers
     assert "- `blue`: `blue`" in card
     assert "probabilities by 2.5e-01" in card
@@ -232,7 +235,7 @@ def test_the_card_holds_what_the_run_holds_and_the_exact_strings(world):
 @pytest.mark.parametrize("name", ["`code` | pipe", "a ` b", "``", "<b>a</b>", "a  bird"])
 def test_a_name_in_the_card_reads_as_it_is(name):
     shown = html.escape(" ".join(name.split()), quote=False)
-    assert MarkdownIt().render(f"- {_code(name)}") == f"<ul>\n<li><code>{shown}</code></li>\n</ul>\n"
+    assert MarkdownIt().render(f"- {code(name)}") == f"<ul>\n<li><code>{shown}</code></li>\n</ul>\n"
 
 
 def test_predict_py_names_as_texthead_predict_does(world, say, exported):

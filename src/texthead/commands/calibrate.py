@@ -42,11 +42,13 @@ class Calibrate(LabelledRun):
         from texthead.media.fingerprints import fingerprints
         from texthead.runs import run as runs
         from texthead.runs.folder import rows_digest
+        from texthead.runs.hub import check_own
         from texthead.runs.scored_items import calibration_items
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage}
         calibration.check_promises(0, 0, **rates)  # Wrong rates are found before items are scored.
         run, protocol = self.load()
+        check_own(run.folder)
         dataset = self.labelled.read_noted(self.data)
         others = None if self.unknown is None else self.labelled.read(self.unknown)
         known, unknown, split, copies, lines = calibration_items(run, dataset, others, self.split)

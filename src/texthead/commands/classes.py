@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import TemplateOptions
+from texthead.commands.options import DownloadOptions, TemplateOptions, local_run
 from texthead.commands.parser import argument, extra, option
 from texthead.errors import DataError, RunError
 from texthead.runs.saved import check_run, saved_classes
@@ -222,13 +222,14 @@ class Classes:
     same.
 
     Args:
-        run: a run folder
+        run: a run folder, or hub:ORG/NAME[@REVISION]
     """
 
     USAGE: ClassVar = "texthead classes RUN [options]"  # Actions get their names from it.
     ACTIONS: ClassVar = (ShowClasses, AddClasses, RenameClass, RemoveClasses, MergeClasses)
 
-    run: str = argument("RUN")
+    run: str = argument("RUN", read=local_run)
+    downloads: DownloadOptions = DownloadOptions()
     action: ShowClasses | AddClasses | RenameClass | RemoveClasses | MergeClasses = extra()
 
     def __call__(self) -> None:
@@ -243,7 +244,7 @@ class Classes:
         from texthead.runs.run import CALIBRATION, load_run
 
         out = self.action.edited.new_folder()
-        run = self.action.edit(load_run(self.run))
+        run = self.action.edit(load_run(self.run, allow_download=self.downloads.allow_download))
         save_classes(run, out)
         rows = rows_digest(run.head.weight)
         if run.calibration is not None and run.calibration.classes != rows:

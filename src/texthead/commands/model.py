@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from texthead.commands.options import EncoderOptions, TemplateOptions
+from texthead.commands.options import DownloadOptions, EncoderOptions, TemplateOptions
 from texthead.errors import DataError
 from texthead.text.prompts import check_template_fills, class_prompts, flat, read_classes
 
@@ -29,6 +29,7 @@ class ModelOptions:
 
     classes: str | None = None
     source: EncoderOptions = EncoderOptions()
+    downloads: DownloadOptions = DownloadOptions()
     prompts: TemplateOptions = TemplateOptions()
 
     def split(self, inputs: Sequence[str], what: str) -> tuple[str | None, list[str]]:
@@ -66,7 +67,8 @@ class ModelOptions:
         from texthead.runs.run import load_run
 
         if run_folder is not None:
-            run = with_classes(load_run(run_folder), self.classes, self.prompts)
+            run = load_run(run_folder, allow_download=self.downloads.allow_download)
+            run = with_classes(run, self.classes, self.prompts)
             run.model.to(device)
             return run
         assert self.classes is not None
@@ -108,13 +110,14 @@ def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calib
     """Return what of a run's calibration holds for this protocol, after a note on it, or on a run that has none."""
     from texthead.commands.console import notes
     from texthead.prediction.predict import calibration_for
+    from texthead.runs.hub import shown
     from texthead.runs.run import Run
 
     calibration, why = calibration_for(model, protocol)
     if calibration is None:
         if isinstance(model, Run) and model.classes is not None:
-            folder = model.folder
-            notes().print(f"note: probabilities of {folder} are not calibrated: texthead calibrate {folder} DATA")
+            name = shown(model.folder)
+            notes().print(f"note: probabilities of {name} are not calibrated: texthead calibrate {name} DATA")
         return None
     after = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
     notes().print(f"note: probabilities are after {after}{f'; {why}' if why else ''}")

@@ -248,17 +248,38 @@ class EncoderOptions:
                 raise DataError(f"--{name} {value}: run {run} has its own encoder; leave it out")
 
 
+def local_run(typed: str) -> str:
+    """Return what was typed; for `hub:ORG/NAME[@REVISION]` the folder of the run, downloaded if it is new."""
+    if not typed.startswith("hub:"):
+        return typed
+    from texthead.runs import hub
+
+    return str(hub.local_run(typed))
+
+
+@dataclass(frozen=True)
+class DownloadOptions:
+    """What a run may download.
+
+    Args:
+        allow_download: download the encoder that RUN names, where new names need it and it is not on this machine
+    """
+
+    allow_download: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelledRun:
     """The options of a command that scores a run on labelled items.
 
     Args:
-        run: a run folder
+        run: a run folder, or hub:ORG/NAME[@REVISION]
         data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
     """
 
-    run: str = argument("RUN")
+    run: str = argument("RUN", read=local_run)
     data: str = argument("DATA")
+    downloads: DownloadOptions = DownloadOptions()
     labelled: DataOptions = DataOptions()
     protocol: ProtocolOptions = ProtocolOptions()
     files: ReadingOptions = ReadingOptions()
@@ -275,7 +296,7 @@ class LabelledRun:
         """Return the run, on its device, and how items are looked at."""
         from texthead.runs.run import load_run
 
-        run = load_run(self.run)
+        run = load_run(self.run, allow_download=self.downloads.allow_download)
         protocol = self.protocol.on(run.protocol)
         run.model.to(self.files.pick_device())
         return run, protocol

@@ -54,16 +54,19 @@ _KINDS = {
 }
 
 
-def argument(metavar: str, *, nargs: str | None = None) -> Any:
+def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None) -> Any:
     """Return a field that is given by its place, without a flag.
 
     Args:
         metavar: its name in the help and in messages.
         nargs: "?" for one that may be left out (None), "*" for any number (a list), "+" for at least one.
+        read: makes the value of what was typed, when the command is built.
     """
     defaults: dict[str | None, Any] = {"?": None, "*": ()}
     default = defaults.get(nargs, dataclasses.MISSING)
-    return dataclasses.field(default=default, metadata={"place": True, "metavar": metavar, "nargs": nargs})
+    return dataclasses.field(
+        default=default, metadata={"place": True, "metavar": metavar, "nargs": nargs, "read": read}
+    )
 
 
 def option(default: Any = dataclasses.MISSING, metavar: str | None = None, *, repeated: bool = False) -> Any:
@@ -169,9 +172,19 @@ def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
     groups = groups_of(command)
     parts = {name: build(group, values) for name, group in groups.items()}
     own = {
-        field.name: values[_key(field)] for field in dataclasses.fields(command) if field.name not in (*groups, *more)
+        field.name: _read(field, values[_key(field)])
+        for field in dataclasses.fields(command)
+        if field.name not in (*groups, *more)
     }
     return command(**own, **parts, **more)
+
+
+def _read(field: dataclasses.Field, value: Any) -> Any:
+    """Return the value of a field, of what was typed."""
+    read = field.metadata.get("read")
+    if read is None or value is None:
+        return value
+    return [read(each) for each in value] if isinstance(value, list | tuple) else read(value)
 
 
 def _key(field: dataclasses.Field) -> str:

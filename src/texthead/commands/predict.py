@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from texthead.commands.model import ModelOptions
-from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions
+from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions, local_run
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option, values_of
 from texthead.errors import DataError
 from texthead.media.paths import address, check_not_missing
@@ -58,7 +58,7 @@ class Predict:
     Of a run they are its own classes or other ones; without a run those of --classes, by their text.
 
     Args:
-        inputs: a run folder or an exported one first, or only files and folders
+        inputs: a run folder, hub:ORG/NAME or an exported folder first; or only files and folders
         top: names a file
         sets: the set of names that holds the right one at the rate that a calibrated run promises
         frame_template: folders are clips of frames, as img_{:05d}.jpg or * (any name, natural order), or hold such
@@ -70,7 +70,7 @@ class Predict:
         "       texthead predict [RUN] --manifest FILE --out FOLDER [--classes NAMES] [options]"
     )
 
-    inputs: list[str] = argument("RUN_OR_FILE", nargs="*")
+    inputs: list[str] = argument("RUN_OR_FILE", nargs="*", read=local_run)
     model: ModelOptions = ModelOptions()
     top: int = 5
     sets: bool = False

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from texthead.commands.options import BaselineOptions, DataOptions, ReadingOptions, SplitName
+from texthead.commands.options import (
+    BaselineOptions,
+    DataOptions,
+    DownloadOptions,
+    ReadingOptions,
+    SplitName,
+    local_run,
+)
 from texthead.commands.parser import NonNegativeInt, UpTo12, argument, option
 from texthead.errors import DataError
 from texthead.runs.saved import check_run
@@ -27,7 +34,7 @@ class ReportCommand:
     the most confident mistakes and where in their frames they came from, recipe and prompts.
 
     Args:
-        run: a run folder
+        run: a run folder, or hub:ORG/NAME[@REVISION]
         data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID; the items that the run
             held out, if not given
         split: test, else val, if not given
@@ -40,7 +47,8 @@ class ReportCommand:
         saliency: how many of those get a saliency map; 0: none, which is faster
     """
 
-    run: str = argument("RUN")
+    run: str = argument("RUN", read=local_run)
+    downloads: DownloadOptions = DownloadOptions()
     data: str | None = argument("DATA", nargs="?")
     labelled: DataOptions = DataOptions()
     split: SplitName | None = None
@@ -66,13 +74,16 @@ class ReportCommand:
         from texthead.report.mistakes import strips
         from texthead.report.run_page import Looks, write_report
         from texthead.runs import run as runs
+        from texthead.runs.hub import check_own
         from texthead.runs.metrics import read_records
         from texthead.runs.mixture import forgetting
         from texthead.runs.scored_items import choose_scored, held_out_items, unknown_items
         from texthead.transfer.baselines import eval_baselines
 
-        run, say = runs.load_run(self.run), notes()
+        run, say = runs.load_run(self.run, allow_download=self.downloads.allow_download), notes()
         run.model.to(self.files.pick_device())
+        if self.out is None:
+            check_own(run.folder)
         out = run.folder / "report.html" if self.out is None else Path(self.out)
         # What makes a page impossible is said before the items are scored.
         if not out.parent.is_dir():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.model import ModelOptions
-from texthead.commands.options import EncodingOptions, PrintOptions
+from texthead.commands.options import EncodingOptions, PrintOptions, local_run
 from texthead.commands.parser import PositiveInt, argument, option
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import replacing
@@ -36,7 +36,7 @@ class TimelineCommand:
     end.
 
     Args:
-        inputs: a run folder first, or only a video; - is a pipe
+        inputs: a run folder or hub:ORG/NAME first, or only a video; - is a pipe
         window: length of the window that a score is made of, in seconds
         rate: frames per second that are encoded
         batch: frames that are encoded at once; more is faster on a GPU and may change last digits
@@ -52,7 +52,7 @@ class TimelineCommand:
         "       ... | texthead timeline [RUN] - [--classes NAMES] [options]"
     )
 
-    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*")
+    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*", read=local_run)
     model: ModelOptions = ModelOptions()
     window: float = option(1.0, "SECONDS")
     rate: float = option(8.0, "FRAMES")

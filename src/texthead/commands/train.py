@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
-from texthead.commands.options import BaselineOptions, DataOptions, NameOptions, ReadingOptions
+from texthead.commands.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
 from texthead.commands.parser import (
     PositiveInt,
     argument,
@@ -85,6 +85,7 @@ class Train:
     tensorboard: bool = False
     unlabelled: str | None = option(None, "FOLDER")
     beside: BaselineOptions = BaselineOptions()
+    downloads: DownloadOptions = DownloadOptions()
     files: ReadingOptions = ReadingOptions()
     recipe: Literal["small", "paper", "text4vis"] = "small"
     overrides: Mapping[str, Any] = extra(dict)
@@ -110,7 +111,8 @@ class Train:
     @property
     def begun(self) -> dict[str, Any]:
         """What --resume takes from the run folder: these options, and the recipe values that were given."""
-        elsewhere = ("data", "out", "resume", "shard", "compile", "tensorboard", "cache", "workers", "device")
+        elsewhere = {"data", "out", "resume", "allow_download", "shard", "compile", "tensorboard"}
+        elsewhere |= {"cache", "workers", "device"}
         return {key: value for key, value in values_of(self).items() if key not in elsewhere} | dict(self.overrides)
 
     @property
@@ -169,7 +171,9 @@ class Train:
             clean=self.naming.clean,
         )
         shown = prompts.class_prompts(recipe.template, names, sentences)
-        encoder = load_encoder(self.encoder, text=self.text, prompts=prompts.flat(shown))
+        # On resuming, the run folder names the encoder, and it may come from elsewhere.
+        allowed = not self.resume or self.downloads.allow_download
+        encoder = load_encoder(self.encoder, text=self.text, prompts=prompts.flat(shown), allow_download=allowed)
         if self.told and self.head in ("text", "prompt") and not encoder.has_text:
             raise DataError(
                 f"--head {self.head}: {self.encoder} has no text encoder: give it one (--text), or take another head: "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import EncodingOptions, TemplateOptions
+from texthead.commands.options import DownloadOptions, EncodingOptions, TemplateOptions, local_run
 from texthead.commands.parser import NonNegativeInt, PositiveFloat, PositiveInt, argument, option
 from texthead.errors import DataError, RunError
 
@@ -44,13 +44,14 @@ class Ui:
     but what is dropped there.
 
     Args:
-        run: a run folder; without one, names alone
+        run: a run folder, or hub:ORG/NAME[@REVISION]; without one, names alone
         encoder: without a run: mini (the default), openclip:..., hf:...
         host: another lets others in, without a password
         port: 0: any free one
     """
 
-    run: str | None = argument("RUN", nargs="?")
+    run: str | None = argument("RUN", nargs="?", read=local_run)
+    downloads: DownloadOptions = DownloadOptions()
     encoder: str | None = None
     prompts: TemplateOptions = TemplateOptions()
     host: str = "127.0.0.1"
@@ -112,6 +113,7 @@ def _source(command: Ui) -> "ModelSource":
             raise DataError(f"--encoder {command.encoder}: run {command.run} has its own encoder; leave it out")
     return ModelSource(
         run=command.run,
+        allow_download=command.downloads.allow_download,
         encoder=command.encoder or "mini",
         template=command.prompts.read_template(),
         clean=command.prompts.clean,

@@ -2,6 +2,7 @@
 
 encoder       Visual, Text and Encoder, and the spec that rebuilds a visual encoder
 load          an encoder by its name; the table of prefixes
+downloads     whether an encoder may be downloaded
 packages      encoders of other packages, through entry points
 mini          the built-in pair, and the bridge between its halves
 openclip      open_clip by tag, file or folder

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from texthead.encoders.downloads import no_downloads
 from texthead.encoders.packages import package_module
 from texthead.errors import EncoderError
 from texthead.recipes import WITHOUT_TEXT
@@ -258,6 +259,7 @@ class Encoder:
         text_source: the text-only encoder that stands in for the pair's own half; None for the pair's own.
         text_map: what moves a text-only encoder's embeddings into this space.
         keep_text: the text encoder stays in memory between calls.
+        load_text: returns the text encoder; None without one.
     """
 
     def __init__(
@@ -278,7 +280,7 @@ class Encoder:
         self.center = center
         self.text_source = text_source
         self.text_map = text_map
-        self._load_text = load_text
+        self.load_text = load_text
         self.keep_text = keep_text
         self._text: Text | None = None
         self._rows: dict[str, Tensor] = {}
@@ -334,7 +336,7 @@ class Encoder:
     @property
     def has_text(self) -> bool:
         """Whether there is a text encoder."""
-        return self._load_text is not None
+        return self.load_text is not None
 
     @property
     def text(self) -> Text:
@@ -343,11 +345,11 @@ class Encoder:
         Raises:
             EncoderError: there is none.
         """
-        if self._load_text is None:
+        if self.load_text is None:
             raise EncoderError(
                 f"{self.source!r} has no text encoder: give it one (text=), or take another head: {WITHOUT_TEXT}"
             )
-        text = self._text or self._load_text()
+        text = self._text or self.load_text()
         if self.keep_text:
             self._text = text
         return text
@@ -380,8 +382,11 @@ class Encoder:
         return rows
 
 
+@no_downloads()
 def build_visual(spec: VisualSpec) -> Visual:
-    """The visual encoder of a spec with random weights: what a run's own weights are loaded into.
+    """Return the visual encoder of a spec with random weights, into which a run's own weights are loaded.
+
+    Nothing is downloaded: a configuration from elsewhere may name pretrained parts.
 
     Raises:
         EncoderError: an architecture that the installed libraries do not know.

@@ -77,6 +77,11 @@ def known() -> list[tuple[str, str]]:
     return []
 
 
+def place(rest: str) -> str:
+    """Return where the weights of ORG/NAME[@REVISION] are published."""
+    return f"hub: {rest}"
+
+
 # ---- the visual half
 
 

@@ -14,6 +14,7 @@ load_encoder(SOURCE, text="text:FOLDER_OR_ID")    the same with a text-only enco
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.encoders import hugging_face, mini, openclip, timm_visual
+from texthead.encoders.downloads import downloads
 from texthead.encoders.encoder import Encoder, VisualSpec
 from texthead.encoders.packages import package_module, package_prefixes
 from texthead.encoders.pairing import pair
@@ -73,6 +75,7 @@ def load_encoder(
     text_map: Float[Tensor, "width dim"] | None = None,
     prompts: Sequence[str] | None = None,
     keep_text: bool = False,
+    allow_download: bool = True,
 ) -> Encoder:
     """Return the encoder that `source` names, pretrained.
 
@@ -81,16 +84,23 @@ def load_encoder(
         text_map: its way into the visual space, as a run has saved it.
         prompts: what the way is fitted to, where the text encoder is wider than the visual one and there is no map.
         keep_text: the text encoder stays in memory between calls of `encode_text`.
+        allow_download: whether weights may be downloaded; else they must be on this machine.
 
     Raises:
         EncoderError: an unknown source, or weights that cannot be found or do not fit.
     """
     module, rest = _resolve(source)
-    encoder = _call(module, "load", source, rest)
+    block = partial(downloads, source, partial(_place, source), allowed=allow_download)
+    with block():
+        encoder = _call(module, "load", source, rest)
     if encoder.source != source:  # A run loads its encoder again by the source in the spec.
         raise EncoderError(f"{source!r}: load({rest!r}) returned source {encoder.source!r}; both must be the same")
     if text is not None:
-        encoder = pair(encoder, text, text_map=text_map, prompts=prompts)
+        block = partial(downloads, text, partial(_place, text), allowed=allow_download)
+        with block():
+            encoder = pair(encoder, text, text_map=text_map, prompts=prompts)
+    if encoder.load_text is not None:
+        encoder.load_text = block()(encoder.load_text)
     encoder.keep_text = keep_text
     return encoder
 
@@ -137,6 +147,16 @@ def _resolve(source: str) -> tuple[EncoderModule | ModuleType, str]:
         forms = ", ".join([FORMS, *(f"{prefix}:..." for prefix in _others())])
         raise EncoderError(f"unknown encoder {source!r}: use {forms}")
     return module, rest
+
+
+def _place(source: str) -> str:
+    """Return where the weights of a source are published: an address, or the package that knows it."""
+    from huggingface_hub import constants
+
+    prefix, _, rest = source.partition(":")
+    module = {**BUILT_IN, "text": hugging_face}.get(prefix)
+    place = module.place(rest) if module in (openclip, hugging_face, timm_visual) else f"package {prefix}"
+    return place.replace("hub: ", f"{constants.ENDPOINT}/", 1)
 
 
 def _call(module: EncoderModule | ModuleType, function: str, source: str, rest: str) -> Any:

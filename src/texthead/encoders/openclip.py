@@ -11,6 +11,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from texthead.encoders.downloads import check_url
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec, build_visual
 from texthead.encoders.weights import NO_WEIGHTS, fill, is_torchscript, read_tensors, sized_as
 from texthead.errors import EncoderError
@@ -63,12 +64,17 @@ def known() -> list[tuple[str, str]]:
     """Return every architecture and tag that open_clip knows."""
     import open_clip
 
-    found = []
-    for name, tag in open_clip.list_pretrained():
-        published = open_clip.get_pretrained_cfg(name, tag)
-        place = published.get("hf_hub") or published.get("url") or "?"
-        found.append((f"openclip:{name}/{tag}", f"hub: {place}" if published.get("hf_hub") else place))
-    return found
+    return [(f"openclip:{name}/{tag}", place(f"{name}/{tag}")) for name, tag in open_clip.list_pretrained()]
+
+
+def place(rest: str) -> str:
+    """Return where the weights of ARCH/TAG or hf-hub:ORG/NAME are published."""
+    import open_clip
+
+    if rest.startswith("hf-hub:"):
+        return f"hub: {rest.removeprefix('hf-hub:')}"
+    published = open_clip.get_pretrained_cfg(*rest.split("/", 1))
+    return f"hub: {published['hf_hub'].rstrip('/')}" if published.get("hf_hub") else published.get("url", "?")
 
 
 def openclip_tensors(rest: str) -> dict[str, Tensor]:
@@ -124,6 +130,8 @@ def _by_name(source: str, rest: str) -> Published:
         # Of a tag open_clip knows QuickGELU, but only warns where the architecture's name does not say it.
         config["quick_gelu"] = bool(published.get("quick_gelu", config.get("quick_gelu", False)))
         try:
+            if not published.get("hf_hub"):
+                check_url(published["url"], Path("~/.cache/clip").expanduser())
             path = Path(open_clip.download_pretrained(published))
         except Exception as error:  # The hubs' clients raise nearly every kind there is.
             raise EncoderError(

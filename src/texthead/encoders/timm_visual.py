@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from texthead.encoders.downloads import check_url
 from texthead.encoders.encoder import Encoder, Visual, VisualSpec
 from texthead.encoders.weights import fill, read_tensors
 from texthead.errors import EncoderError
@@ -56,7 +57,15 @@ def known() -> list[tuple[str, str]]:
     """Return every name that timm publishes weights for."""
     import timm
 
-    return [(f"timm:{name}", "hub: timm") for name in timm.list_models(pretrained=True)]
+    return [(f"timm:{name}", place(name)) for name in timm.list_models(pretrained=True)]
+
+
+def place(rest: str) -> str:
+    """Return where the weights of NAME are published."""
+    import timm
+
+    published = timm.get_pretrained_cfg(rest.partition("/")[0])
+    return f"hub: {published.hf_hub_id}" if published and published.hf_hub_id else "timm's releases"
 
 
 def _network(name: str, *, pretrained: bool) -> Any:
@@ -65,6 +74,9 @@ def _network(name: str, *, pretrained: bool) -> Any:
 
     if not timm.is_model(name):
         raise EncoderError(f"timm has no architecture {name!r}; `texthead encoders` lists them")
+    published = timm.get_pretrained_cfg(name) if pretrained else None
+    if published is not None and isinstance(published.url, str) and not published.hf_hub_id:
+        check_url(published.url, Path(torch.hub.get_dir()) / "checkpoints")
     return timm.create_model(name, pretrained=pretrained, num_classes=0)
 
 

@@ -4,7 +4,7 @@ export      write the folder
 scorer      what the exported model computes: crops, encoder, temporal module, head
 parity      compare its probabilities with the run's
 int8        weights of eight bits
-model_card  the folder's README.md
+card        the sections of the model card about an exported folder
 exported    predictions of such a folder without torch
 standalone  the folder's predict.py: numpy, av and onnxruntime alone
 """

@@ -13,7 +13,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,8 +25,8 @@ from texthead.encoders.encoder import as_visual
 from texthead.errors import RunError
 from texthead.evaluation.calibration import Calibration
 from texthead.exporting import standalone
+from texthead.exporting.card import parity_section, use_section
 from texthead.exporting.int8 import FRAMES, quantise, way_for
-from texthead.exporting.model_card import model_card
 from texthead.exporting.parity import Parity, check_parity, parity
 from texthead.exporting.scorer import Scorer
 from texthead.features.engine import quiet
@@ -36,6 +36,7 @@ from texthead.models.temporal import AttentivePool, TemporalTransformer
 from texthead.parallel.progress import Progress
 from texthead.prediction.predict import calibration_for, protocol_of
 from texthead.runs.folder import classes_json
+from texthead.runs.model_card import model_card
 from texthead.runs.run import Run
 
 To = Literal["onnx", "torch"]
@@ -81,19 +82,24 @@ def export(
         found = parity(folder, scorer, run, progress)
         if not int8:
             check_parity(found)
-        card = model_card(run, protocol, out.name, found, made=made, file=MODELS[to], int8=way)
+        card = model_card(
+            run,
+            protocol,
+            out.name,
+            made=made,
+            library="pytorch" if to == "torch" else "onnx",
+            use=use_section(MODELS[to], protocol),
+            measured=parity_section(found, way),
+            maker="texthead export",
+        )
         (folder / "README.md").write_text(card, encoding="utf-8")
     return found
 
 
-def check_export(out: Path, to: str, *, int8: bool) -> None:
-    """Raise RunError if the export cannot be made there.
-
-    Raises:
-        RunError: it cannot.
-    """
-    if to not in get_args(To):
-        raise RunError(f"to must be onnx or torch, got {to!r}")
+def check_export(out: Path, to: str, *, int8: bool) -> To:
+    """Return the target; raise RunError if the export cannot be made there."""
+    if to not in MODELS:
+        raise RunError(f"to must be {', '.join(MODELS)} or hub:ORG/NAME, got {to!r}")
     if out.exists():
         raise RunError(f"{out}: is there already; choose another folder, or remove it")
     if int8 and to == "torch":
@@ -105,6 +111,7 @@ def check_export(out: Path, to: str, *, int8: bool) -> None:
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise RunError(f"export to ONNX needs {error.name}: pip install 'texthead[onnx]'") from None
+    return to
 
 
 # ---- what is in the folder

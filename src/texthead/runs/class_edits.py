@@ -18,8 +18,8 @@ from torch import Tensor
 from texthead.errors import DataError, RunError
 from texthead.files import new_folder, write_json
 from texthead.media.paths import resolved
-from texthead.runs.folder import save_model, saved_split
-from texthead.runs.run import CALIBRATION, ENCODER, Edit, Run, load_run
+from texthead.runs.folder import ENCODER, save_model, saved_split
+from texthead.runs.run import CALIBRATION, Edit, Run, load_run
 from texthead.runs.scores import NAME as SCORES
 from texthead.text.class_names import check_names
 from texthead.text.prompts import class_prompts, flat

@@ -25,6 +25,9 @@ from texthead.recipes import Recipe
 
 FORMAT = 5
 
+# The folder in a run that holds the encoder of an imported one.
+ENCODER = "encoder"
+
 # What recipes of an older format did not hold, since there was nothing else.
 _BEFORE_TEST_SIZE: dict[str, object] = {"test_size": None}
 _BEFORE_TUNE: dict[str, object] = {"tune": "all", "mix": 1.0, **_BEFORE_TEST_SIZE}
@@ -110,6 +113,12 @@ def saved_split(folder: Path) -> dict[str, Any]:
                 f"{folder}/split.json: {part} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
             )
     return split
+
+
+def data_name(split: Mapping[str, Any]) -> str:
+    """Return the name of a run's data without the folders above it."""
+    source = str(split.get("source") or "its training data")
+    return source if source.startswith("datasets:") else "/".join(Path(source).parts[-2:])
 
 
 def load_weights(path: Path, model: nn.Module, wanted: Callable[[str], bool] = bool) -> None:

@@ -38,8 +38,8 @@ from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, Temporal, TemporalTransformer, TokenConv
 from texthead.recipes import Recipe
-from texthead.runs.folder import write_run
-from texthead.runs.run import ENCODER, HERE
+from texthead.runs.folder import ENCODER, write_run
+from texthead.runs.run import HERE
 from texthead.runs.saved import is_run
 
 

@@ -44,7 +44,7 @@ def mixed(run: Run, mix: float) -> Run:
     if run.carries_encoder:
         raise RunError(f"{run.folder}: an imported run holds no pretrained encoder to mix with: leave out mix")
     model = copy.deepcopy(run.model)
-    mix_weights(model.visual, load_encoder(run.spec.source).visual.state_dict(), mix)
+    mix_weights(model.visual, load_encoder(run.spec.source, allow_download=run.allow_download).visual.state_dict(), mix)
     return replace(run, model=model, calibration=None)
 
 

@@ -39,6 +39,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
 from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
+    ENCODER,
     FORMAT,
     OLDER_FORMATS,
     check_edit_is_whole,
@@ -48,13 +49,12 @@ from texthead.runs.folder import (
     saved_shapes,
     saved_split,
 )
+from texthead.runs.hub import check_own, local_run, push
 from texthead.runs.saved import check_run, is_run
 from texthead.text.prompts import class_prompts
 
 # What stands for the run's own folder in the source of an encoder that lies in it.
 HERE = "{run}"
-
-ENCODER = "encoder"
 
 CALIBRATION = "calibration.json"
 
@@ -112,7 +112,8 @@ class Run:
     `with_classes`. `edits` are those since the run was loaded, which `class_edits.save_classes` writes into a folder of
     their own. `text_tuned` says that the rows come from a text encoder that was trained with the run (online matching)
     and is not in the folder. `calibration` is what the folder holds of it; `prediction.calibration_for` says what of it
-    holds for these rows.
+    holds for these rows. `allow_download` says whether the encoder that the run names may be downloaded where it is
+    not on this machine: a run from elsewhere can name any.
     """
 
     folder: Path
@@ -128,6 +129,7 @@ class Run:
     text_tuned: bool = False
     calibration: Calibration | None = None
     edits: tuple[Edit, ...] = ()
+    allow_download: bool = False
 
     def was_trained_on(self, path: Path) -> bool:
         """Whether the file is a training item: by its path, or as a copy of one elsewhere."""
@@ -181,9 +183,54 @@ class Run:
         return self.model.names
 
     def encoder(self, *, keep_text: bool = False) -> Encoder:
-        """The encoder as it was before training, with the text half that the head's rows came from."""
-        text_map = None if self.head.text_map is None else self.head.text_map.cpu()
-        return load_encoder(self.spec.source, text=self.head.text_source, text_map=text_map, keep_text=keep_text)
+        """Return the encoder as it was before training, with the text half that the head's rows came from.
+
+        Raises:
+            EncoderError: it cannot be loaded, or would have to be downloaded and the run was loaded without
+                `allow_download`.
+        """
+        return load_encoder(
+            self.spec.source,
+            text=self.head.text_source,
+            text_map=None if self.head.text_map is None else self.head.text_map.cpu(),
+            keep_text=keep_text,
+            allow_download=self.allow_download,
+        )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload a texthead run",
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Upload the run with a model card, and return the URL of the commit; `load_run("hub:ORG/NAME")` loads it.
+
+        Paths of the data, reports, checkpoints and the command that made the run stay on this machine.
+
+        Args:
+            repo_id: ORG/NAME, or NAME for your own account; it is made if it does not exist.
+            commit_message: what the commit says.
+            private: whether a new repository is private; None takes the account's default.
+            token: of the hub; None takes the one that `hf auth login` or HF_TOKEN left.
+            branch: the branch to write to, made if it does not exist; None takes the main one.
+            create_pr: propose the files in a pull request.
+
+        Raises:
+            RunError: classes that are not in the run's folder, or a hub that refuses.
+        """
+        return push(
+            self,
+            repo_id,
+            commit_message=commit_message,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=create_pr,
+        )
 
     def check_text_is_kept(self) -> None:
         """Nothing, if new names can have rows beside those of the run.
@@ -266,11 +313,12 @@ def _saved_calibration(folder: Path) -> Calibration | None:
 
 
 def save_calibration(run: Run, calibration: Calibration) -> Run:
-    """The run with the calibration, after it was written into its folder.
+    """Write a calibration into the run's folder and return the run with it.
 
     Raises:
-        RunError: the folder is held by another process, or cannot be written.
+        RunError: the folder is held by another process, cannot be written, or is the cached copy of a run on a hub.
     """
+    check_own(run.folder)
     with locked(run.folder):
         write_json(run.folder / CALIBRATION, calibration.to_json())
     return replace(run, calibration=calibration)
@@ -342,14 +390,19 @@ def keep_graph(run: Run) -> None:
         note_digest(_files(run.folder), digest)
 
 
-def load_run(folder: str | Path) -> Run:
-    """The recogniser in a run folder, ready to predict. Neither a text encoder nor pretrained weights are needed.
+def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
+    """Return the recogniser in a run folder, ready to predict. It needs no text encoder and no pretrained weights.
+
+    Args:
+        folder: the run folder, or `hub:ORG/NAME[@REVISION]`, which is downloaded unless it is in the hub's cache.
+        allow_download: whether the encoder that the run names may be downloaded, where new classes or mixed weights
+            need it and it is not on this machine.
 
     Raises:
-        RunError: the folder is no finished run, or a file in it does not fit the others.
+        RunError: the folder is no finished run, a file in it does not fit the others, or the hub cannot be read.
         EncoderError: its encoder is not known to the installed libraries.
     """
-    folder = Path(folder)
+    folder = local_run(folder)
     check_run(folder)
     about, classes, split = read_json(folder / "recipe.json"), read_json(folder / "classes.json"), saved_split(folder)
     written_as = about.get("format")
@@ -377,4 +430,11 @@ def load_run(folder: str | Path) -> Run:
         raise RunError(f"{folder}: recipe.json, classes.json or split.json holds what no run has ({told})") from None
     tuned = (about.get("objective") or {}).get("text") == "online"
     trained = model.eval(), recipe, spec, pixels, trained_on, held_out, *contents
-    return Run(folder, *trained, classes=classes, text_tuned=tuned, calibration=_saved_calibration(folder))
+    return Run(
+        folder,
+        *trained,
+        classes=classes,
+        text_tuned=tuned,
+        calibration=_saved_calibration(folder),
+        allow_download=allow_download,
+    )

@@ -26,6 +26,7 @@ from texthead.prediction.predict import Prediction, calibration_for, predict, pr
 from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
 from texthead.recipes import EngineName
 from texthead.report.mistakes import FAINT, clip_of
+from texthead.runs.hub import shown
 from texthead.runs.run import Run, load_run
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat
@@ -46,9 +47,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What a model is loaded from: a run, or an encoder for names alone; and how new names become prompts."""
+    """What a model is loaded from: a run, or an encoder for names alone; and how new names become prompts.
+
+    `allow_download` says whether the encoder that the run names may be downloaded.
+    """
 
     run: str | None = None
+    allow_download: bool = False
     encoder: str = "mini"
     template: str | tuple[str, ...] | None = None
     clean: bool = True
@@ -123,7 +128,7 @@ class Answerer:
     def __init__(self, source: ModelSource, limits: Limits):
         device = pick_device(source.device)
         self._source, self._limits = source, limits
-        self._run = None if source.run is None else load_run(source.run)
+        self._run = None if source.run is None else load_run(source.run, allow_download=source.allow_download)
         if self._run is not None:
             self._run.model.to(device)
         self._device = device
@@ -147,7 +152,7 @@ class Answerer:
         """Return what is loaded; without a run, load the encoder, so that the first question need not wait for it."""
         if self._run is None:
             return About(f"{self._encoder.source}, without training", ())
-        return About(f"run {self._run.folder.name}", self._run.labels)
+        return About(f"run {shown(self._run.folder).rpartition('/')[2]}", self._run.labels)
 
     def named(self, question: Question, seconds: float, frames: int) -> Named:
         """Return the best names of the file, of this length.

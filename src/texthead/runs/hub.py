@@ -1,0 +1,198 @@
+"""Runs on a hub: `hub:ORG/NAME[@REVISION]` as a folder on this machine, and a run as a repository with a model card."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from texthead.errors import RunError
+from texthead.files import write_json
+from texthead.runs.folder import ENCODER, data_name, saved_split
+from texthead.runs.metrics import read_records
+
+if TYPE_CHECKING:
+    from texthead.runs.run import Run
+
+PREFIX = "hub:"
+
+# Copied as they are. Reports and checkpoints stay: they hold pictures of the data and what resuming needs.
+_AS_IT_IS = ("model.safetensors", "scores.json")
+
+_FILES = (*_AS_IT_IS, "recipe.json", "classes.json", "split.json", "calibration.json", "metrics.jsonl", "README.md")
+
+_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+# How the hub's client lays out its cache.
+_CACHED = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/[0-9a-f]+/?$")
+
+# What can be a path in a recipe's names of encoders.
+_SOURCE = re.compile(r"((?:hf|text|openclip:local-dir):|(?:openclip|timm):[^/]+/)(.+)")
+
+
+def local_run(run: str | Path) -> Path:
+    """Return the folder of a run; for `hub:ORG/NAME[@REVISION]` the hub client's own copy, downloaded if it is new.
+
+    Tokens, cache and the offline switch are huggingface_hub's: `hf auth login`, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE.
+
+    Raises:
+        RunError: a name that is none, a repository that cannot be read, or one without a run.
+    """
+    if not str(run).startswith(PREFIX):
+        return Path(run)
+    place = str(run).removeprefix(PREFIX)
+    if not _NAME.fullmatch(place):
+        raise RunError(f"{run}: a run on a hub is hub:ORG/NAME or hub:ORG/NAME@REVISION, got {place!r}")
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = place.partition("@")
+    with _faults(str(run)):
+        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=[*_FILES, f"{ENCODER}/*"]))
+    if not (folder / "recipe.json").is_file():
+        raise RunError(f"{run}: the repository holds no run (no recipe.json in it); `texthead export --to` uploads one")
+    return folder
+
+
+def check_own(folder: Path) -> None:
+    """Raise RunError if a folder is the hub client's copy of a run, which is not to be written to."""
+    if _CACHED.search(str(folder)):
+        name = shown(folder).removeprefix(PREFIX)
+        raise RunError(
+            f"{PREFIX}{name} is the cached copy of a run on a hub, and this writes into the run: download it into "
+            f"a folder of your own first (hf download {name})"
+        )
+
+
+def shown(folder: Path) -> str:
+    """Return the name of a run for messages: its folder, or for the hub client's copy `hub:ORG/NAME`."""
+    cached = _CACHED.search(str(folder))
+    return f"{PREFIX}{cached[1]}/{cached[2]}" if cached else str(folder)
+
+
+def check_repository(repo_id: str) -> None:
+    """Raise RunError if a name is none of a repository: NAME, or ORG/NAME."""
+    if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo_id):
+        raise RunError(f"{repo_id!r} is no name of a repository: give NAME, or ORG/NAME")
+
+
+def push(
+    run: "Run",
+    repo_id: str,
+    *,
+    commit_message: str = "Upload a texthead run",
+    private: bool | None = None,
+    token: str | None = None,
+    branch: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """Upload a run with its model card and return the URL of the commit; `Run.push_to_hub` documents the arguments."""
+    from huggingface_hub import HfApi
+
+    check_repository(repo_id)
+    if run.classes is None or run.edits:
+        raise RunError(f"{run.folder}: has other classes than its folder; save them first (save_classes)")
+    api = HfApi(token=token)
+    with _faults(f"{PREFIX}{repo_id}"), tempfile.TemporaryDirectory() as scratch:
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if branch is not None:
+            api.create_branch(repo_id, branch=branch, exist_ok=True)
+        folder = Path(scratch)
+        write_public(run, folder, repo_id)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message=commit_message,
+            revision=branch,
+            create_pr=create_pr,
+        )
+    return str(commit.commit_url)
+
+
+def write_public(run: "Run", folder: Path, repo_id: str) -> None:
+    """Write what is uploaded of a run: without the paths of its data, reports, checkpoints or the command that made it.
+
+    Items are known by the digest of their content, as before, so that a copy of a training item is still recognised.
+    """
+    from texthead.runs.model_card import model_card
+
+    for name in _AS_IT_IS:
+        if (run.folder / name).is_file():
+            shutil.copyfile(run.folder / name, folder / name)
+    if run.carries_encoder:
+        shutil.copytree(run.folder / ENCODER, folder / ENCODER)
+    split = saved_split(run.folder)
+    for part in ("train", "held_out"):
+        split[part] = [f"{part}/{place}" for place in range(len(split[part]))]
+    write_json(folder / "split.json", {**split, "source": data_name(split)})
+    for name in ("recipe.json", "classes.json", "calibration.json"):
+        if (run.folder / name).is_file():
+            write_json(folder / name, _public(json.loads((run.folder / name).read_text(encoding="utf-8"))))
+    records = [record for record in read_records(run.folder) if record.get("kind") != "note"]
+    if records:
+        lines = "".join(f"{json.dumps(record)}\n" for record in records)
+        (folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
+    address = f"{PREFIX}{repo_id}"
+    card = model_card(
+        run,
+        run.protocol,
+        repo_id.rpartition("/")[2],
+        made=run.calibration,
+        library="texthead",
+        use=_use_section(address),
+        maker=f"texthead export RUN --to {address}",
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _public(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file of a run holds, without the command, and with names in place of paths on this machine."""
+    return {key: _named(value) for key, value in values.items() if key != "command"}
+
+
+def _named(value: Any) -> Any:
+    """Return a value in which paths that exist are names."""
+    if isinstance(value, dict):
+        return {key: _named(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_named(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    source = _SOURCE.fullmatch(value)
+    start, path = (source[1], source[2]) if source else ("", value)
+    return f"{start}{Path(path).name}" if Path(path).is_absolute() else value
+
+
+def _use_section(address: str) -> str:
+    return f"""## Use
+
+    pip install texthead
+    texthead predict {address} clip.mp4 photo.png
+
+In Python:
+
+    import texthead as th
+
+    run = th.load_run("{address}")
+    predictions = th.predict(run, ["clip.mp4"])
+
+Other names behind the same model: `--classes "a kite, a bird"`, or `run.with_classes(["a kite", "a bird"])`. That needs
+the text encoder, which `--allow-download` may fetch."""
+
+
+@contextmanager
+def _faults(place: str) -> Iterator[None]:
+    """Turn what the hub's client raises into RunError."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
+        raise RunError(
+            f"{place}: the hub refused or was not reached ({reason}); check name, revision, connection and token "
+            "(hf auth login)"
+        ) from None

@@ -1,0 +1,136 @@
+"""The model card of a published or exported run: what the run itself says, and nothing else."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from texthead.data.protocol import Protocol
+from texthead.evaluation.calibration import Calibration
+from texthead.evaluation.intervals import wilson_interval
+from texthead.media.fingerprints import fingerprint
+from texthead.runs.folder import data_name, saved_split, was_edited
+from texthead.runs.metrics import read_records
+from texthead.runs.scores import RunScores, read_scores
+
+if TYPE_CHECKING:
+    from texthead.runs.run import Run
+
+_TEMPLATE = Path(__file__).with_name("model_card.md")
+
+
+def model_card(
+    run: "Run",
+    protocol: Protocol,
+    name: str,
+    *,
+    made: Calibration | None,
+    library: str,
+    use: str,
+    measured: str = "",
+    maker: str,
+) -> str:
+    """Return the card as Markdown with front matter.
+
+    Args:
+        run: what the card describes.
+        protocol: how it is evaluated.
+        name: the card's title.
+        made: what of the run's calibration goes along.
+        library: what loads the model, for the hub.
+        use: the section on how to use it, in Markdown.
+        measured: what was measured besides the run's own scores, in Markdown.
+        maker: the command that wrote the folder.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    task = "image-classification" if protocol.frames == 1 else "video-classification"
+    scores, data = read_scores(run.folder), data_name(saved_split(run.folder))
+    card = ModelCard.from_template(
+        ModelCardData(
+            library_name=library,
+            pipeline_tag=task,
+            tags=["texthead"],
+            model_name=name if scores else None,
+            eval_results=_results(scores, task, data) if scores else None,
+        ),
+        template_path=str(_TEMPLATE),
+        run=run,
+        protocol=protocol,
+        name=name,
+        data=data,
+        counts=_counts(run),
+        made=made,
+        use=use,
+        measured_too=measured,
+        maker=maker,
+        scores=scores,
+        validation=_last_validation(run),
+        edited=was_edited(run.classes) if run.classes else False,
+        classes=_classes(run),
+        packages=", ".join(f"{package} {version(package)}" for package in ("texthead", "torch", "av")),
+        weights=fingerprint(run.folder / "model.safetensors"),
+        code=code,
+        rate=rate,
+    )
+    return f"{card}\n"
+
+
+def _results(scores: RunScores, task: str, data: str) -> list[Any]:
+    """Return the run's own top-1 as the hub's index of results takes it."""
+    from huggingface_hub import EvalResult
+
+    own = scores.methods[-1]
+    return [
+        EvalResult(
+            task_type=task,
+            dataset_type="other",
+            dataset_name=f"{data}, {scores.scored} items",
+            metric_type="accuracy",
+            metric_name="top-1",
+            metric_value=round(own.top1, 2),
+        )
+    ]
+
+
+def _counts(run: "Run") -> str:
+    """Return how many training items a class has, in words; nothing where that is not known."""
+    counts = Counter(label for label in saved_split(run.folder).get("train_labels", ()) if label is not None).values()
+    if not counts:
+        return ""
+    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
+def _last_validation(run: "Run") -> dict[str, Any] | None:
+    """The record of the last validation, if it holds its numbers."""
+    found = [record for record in read_records(run.folder) if record.get("kind") == "val"]
+    whole = found and all(isinstance(found[-1].get(key), (int, float)) for key in ("epoch", "top1", "count"))
+    return found[-1] if whole else None
+
+
+def rate(right: int | float, count: int) -> str:
+    """Return a share in percent with its 95 % interval (Wilson)."""
+    low, high = wilson_interval(round(right), count)
+    return f"{100 * round(right) / count:.1f} % of {count} (95 % interval {low:.1f}-{high:.1f})"
+
+
+def _classes(run: "Run") -> list[tuple[str, Sequence[str]]]:
+    """Each label with the exact strings behind its row; none of a row that is learned or drawn."""
+    if run.classes and "classes" in run.classes:
+        prompts = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
+    else:
+        own = run.head.prompts or [None] * len(run.labels)
+        prompts = dict(zip(run.labels, own, strict=True))
+    return [(label, [text] if isinstance(text, str) else text or ()) for label, text in prompts.items()]
+
+
+def code(text: object) -> str:
+    """Return text as it is, in a line of Markdown."""
+    shown = " ".join(str(text).split())
+    if "`" not in shown:
+        return f"`{shown}`"
+    # Markdown takes one blank away on each side, and reads no backtick of the text as one of the marks.
+    marks = "`" * (1 + max(len(run) for run in re.findall("`+", shown)))
+    return f"{marks} {shown} {marks}"
