@@ -5,7 +5,7 @@ Files:   DATA/k400; openclip:ViT-B-16/openai
 Cost:    10 hours on 8 GPUs a row (the paper's)
 Paper:   class name 81.37; "a video of a person" 81.52; several templates 80.88; a learnable one 81.22
 Choices: temporal transformer. Of several templates one is drawn a class and pass in training, and their mean row is
-         used in testing; the paper says neither. The learnable template has 16 random vectors in front of the name.
+         used in testing; the paper says neither. The learnable template is 16 random vectors, the name and a full stop.
 Mini:    drawn shapes in motion, 48 classes, 4 frames of 64 pixels, small ViT-CLIP fine-tuned for 60 steps of 16; the
          learnable template starts from the words of the one template, which 60 steps can better than random vectors.
 """
@@ -42,7 +42,7 @@ def forms(base: Row, one: str, several: tuple[str, ...], context: int) -> dict[s
         NAME: base.changed(template="{}"),
         ONE: base.changed(template=one),
         SEVERAL: base.changed(template=several, template_use="drawn"),
-        LEARNED: replace(base.changed(template="{}" if context else one, context=context), head="prompt"),
+        LEARNED: replace(base.changed(template="{}." if context else one, context=context), head="prompt"),
     }
 
 

@@ -62,15 +62,24 @@ def test_what_the_paper_states():
     assert (recipe.temporal, recipe.width, recipe.flip) == ("transformer", None, 0)
 
 
-def test_what_the_published_code_does():
+def test_what_the_published_logs_and_code_do():
     recipe = text4vis()
     changed = {
-        "name": "text4vis", "resize": 256, "crop": "resized", "flip": 0.5, "gray": 0.2, "batch": 256, "schedule_every": 10,
+        "name": "text4vis", "crop": "resized", "flip": 0.5, "gray": 0.2, "batch": 256, "schedule_every": 10,
+        "crop_interpolation": "bilinear", "rand_augment": 2,
     }  # fmt: skip
     assert recipe == replace(paper(), **changed)
     assert (recipe.lr, recipe.lr_new, recipe.weight_decay) == (5e-6, 5e-5, 0.2)
     assert (recipe.beta1, recipe.beta2, recipe.area, recipe.clip_norm) == (0.9, 0.999, (0.08, 1.0), 0)
     assert recipe.ratio == pytest.approx((0.75, 1.3333333))
+    assert recipe.rand_magnitude == 9
+
+
+@pytest.mark.parametrize("make", [paper, text4vis])
+def test_the_papers_recipes_test_on_224_pixels_of_256(make):
+    assert make().resize == 256
+    assert make(size=112).resize is None  # The encoder's own margin.
+    assert make(resize=224).resize == 224
 
 
 @pytest.mark.parametrize("name", RECIPES)

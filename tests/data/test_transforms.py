@@ -1,15 +1,18 @@
 """One box a clip, the same draws whatever comes out, and pixels only moved where nothing is scaled."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from messages import refuses
-from texthead.data.transforms import Augmentation, augment, view_crops
+from texthead.data.transforms import Augmentation, _multi_scale, augment, view_crops
 from texthead.errors import DataError
 
 PLAIN = {"flip": 0.0, "gray": 0.0}
@@ -28,7 +31,7 @@ def gradient(height: int, width: int) -> torch.Tensor:
     return torch.stack([red, green, torch.zeros_like(red)])[None].to(torch.uint8)
 
 
-@pytest.mark.parametrize("crop", ["random", "resized"])
+@pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
 @pytest.mark.parametrize("shape", [(60, 80), (80, 60), (20, 90), (33, 33), (1, 1)])
 def test_shape_type_and_memory(crop, shape):
     # Without scaling and of one frame, the cut is a view of the input and must be copied.
@@ -39,7 +42,7 @@ def test_shape_type_and_memory(crop, shape):
         assert out.untyped_storage().nbytes() == out.numel()
 
 
-@pytest.mark.parametrize("crop", ["random", "resized"])
+@pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
 def test_all_frames_are_cut_alike_and_the_generator_alone_decides(crop):
     spec = Augmentation(32, 40, crop, gray=0.5)
     rng = np.random.default_rng(0)
@@ -54,7 +57,7 @@ def test_all_frames_are_cut_alike_and_the_generator_alone_decides(crop):
 @given(
     height=st.integers(1, 50),
     width=st.integers(1, 50),
-    crop=st.sampled_from(["random", "resized"]),
+    crop=st.sampled_from(["random", "resized", "multi-scale"]),
     flip=st.sampled_from([0.0, 1.0]),
     gray=st.sampled_from([0.0, 1.0]),
 )
@@ -109,7 +112,7 @@ def test_a_box_that_never_fits_becomes_the_largest_square():
     assert (out[0].diff(dim=1) == 1).all()
 
 
-@pytest.mark.parametrize("crop", ["random", "resized"])
+@pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
 def test_flip_mirrors_and_gray_levels(crop):
     plain, flipped, gray = (
         augment(clip(), Augmentation(32, 40, crop, flip=flip, gray=gray), np.random.default_rng(5))
@@ -169,6 +172,8 @@ def test_scaling_is_torchvisions(interpolation):
         ({"ratio": (2.0, 1.0)}, ["ratio", "(2.0, 1.0)"]),
         ({"flip": 1.5}, ["flip", 1.5]),
         ({"gray": -0.1}, ["gray", -0.1]),
+        ({"rand_augment": -1}, ["rand_augment", -1]),
+        ({"rand_magnitude": 31}, ["rand_magnitude", 31]),
     ],
 )
 def test_augmentation_checks_itself(kwargs, parts):
@@ -200,3 +205,50 @@ def test_three_crops_along_the_long_side_cover_the_picture():
     assert torch.equal(last, frames[..., 20:, :])
     assert torch.equal(middle, frames[..., 10:50, :])
     assert view_crops(frames, 40, 50, 1, along="long-side").shape == (1, 3, 3, 40, 40)
+
+
+def test_multi_scale_boxes_are_the_published_ones():
+    """Ten shapes of four sides at 13 places of a 320x240 frame, a side near the crop's as long as that."""
+    frames = torch.empty(1, 3, 240, 320, dtype=torch.uint8)
+    frames[0, 0] = torch.arange(240, dtype=torch.uint8)[:, None]
+    frames[0, 1] = torch.arange(160, dtype=torch.uint8).repeat_interleave(2)
+    seen = set()
+    for across in (np.arange(10) + 0.5) / 10:
+        for down in (np.arange(13) + 0.5) / 13:
+            box = _multi_scale(frames, 208, across, down)
+            seen.add((*box.shape[-2:], int(box[0, 0, 0, 0]), 2 * int(box[0, 1, 0, 0])))
+    sides = (240, 208, 180, 158)
+    shapes = {(sides[i], sides[j]) for i in range(4) for j in range(4) if abs(i - j) <= 1}
+    assert {each[:2] for each in seen} == shapes
+    places = {(y, x) for height, width, y, x in seen if (height, width) == (180, 180)}
+    corners = {(0, 0), (0, 140), (60, 0), (60, 140), (30, 70)}
+    between = {(30, 0), (30, 140), (60, 70), (0, 70), (15, 34), (15, 104), (45, 34), (45, 104)}
+    assert places == corners | between
+
+
+def test_rand_augment_is_torchvisions_drawn_once_a_clip():
+    frames = clip(40, 40, 4)
+    spec = Augmentation(40, 40, **PLAIN, rand_augment=2)
+    out = augment(frames, spec, np.random.default_rng(3))
+    with torch.random.fork_rng():
+        torch.manual_seed(int(np.random.default_rng(3).integers(2**63)))
+        expected = v2.RandAugment(2, 9)(frames)
+    assert torch.equal(out, expected)
+    still = augment(clip(40, 40, 4, same=True), spec, np.random.default_rng(3))
+    assert (still == still[:1]).all()
+    before = torch.random.get_rng_state()
+    different = [augment(frames, spec, np.random.default_rng(seed)) for seed in range(6)]
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert len({tuple(one.flatten()[:200].tolist()) for one in different}) > 1
+
+
+def test_a_box_may_be_resampled_otherwise_than_a_frame():
+    spec = Augmentation(20, 40, "resized", area=(0.5, 0.5), ratio=(1.0, 1.0), flip=0.0)
+    bicubic, bilinear = (
+        augment(clip(40, 40, 1), replace(spec, crop_interpolation=kind), np.random.default_rng(0))
+        for kind in (None, "bilinear")
+    )
+    assert not torch.equal(bicubic, bilinear)
+    assert torch.equal(
+        bilinear, augment(clip(40, 40, 1), replace(spec, interpolation="bilinear"), np.random.default_rng(0))
+    )

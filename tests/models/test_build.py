@@ -22,6 +22,7 @@ from run_folders import put
 from texthead.data import splits
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Encoder, Text, Visual, openclip_tower
+from texthead.encoders.load import spec_of
 from texthead.errors import DataError, RunError
 from texthead.models.build import HEADS, drop_patches, make_head, make_temporal_for, pixels_for
 from texthead.models.head_rows import (
@@ -87,6 +88,18 @@ def test_the_temporal_module_is_the_recipes_and_its_seeds() -> None:
     assert not torch.equal(other["project_in.1.weight"], copied(narrow)["project_in.1.weight"])
     clip = draw(3, 2, 256)
     torch.testing.assert_close(narrow(clip), clip.mean(1))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "heads"), [("RN50", 8), ("ViT-B-32", 8), ("ViT-B-16", 8), ("ViT-L-14", 12), ("ViT-L-14-336", 12)]
+)
+def test_the_temporal_transformer_has_the_published_heads(architecture: str, heads: int) -> None:
+    """The width of CLIP's text tower over 64, as the imported checkpoints have."""
+    spec = spec_of(f"openclip:{architecture}")
+    spec = replace(SPEC, dim=spec.dim, config=spec.config)
+    module = make_temporal_for(replace(RECIPE, width=None, layers=1), Visual(nn.Identity(), spec))
+    assert isinstance(module, TemporalTransformer)
+    assert module.options["heads"] == heads
 
 
 def prompt_row(prompt: str) -> Tensor:

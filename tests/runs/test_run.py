@@ -213,6 +213,9 @@ def test_weights_that_are_no_numbers(run: Path, value: float) -> None:
 
 def test_runs_of_older_formats_had_no_patch_dropout_tune_or_mix(run: Path) -> None:
     expected = load_run(run)
+    later = ("crop_interpolation", "rand_augment", "rand_magnitude")
+    changed(run, "recipe.json", lambda v: (v.update(format=5), *(v["recipe"].pop(name) for name in later)))
+    assert load_run(run).recipe == expected.recipe
     changed(run, "recipe.json", lambda v: (v.update(format=3), v["recipe"].pop("tune"), v["recipe"].pop("mix")))
     assert load_run(run).recipe == expected.recipe
     changed(run, "recipe.json", lambda v: (v.update(format=2), v["recipe"].pop("patch_dropout")))
@@ -225,7 +228,7 @@ def test_runs_of_older_formats_had_no_patch_dropout_tune_or_mix(run: Path) -> No
 @pytest.mark.parametrize(
     ("name", "change", "parts"),
     [
-        ("recipe.json", lambda v: v.update(format=1), ["format 1", "2, 3, 4 and 5"]),
+        ("recipe.json", lambda v: v.update(format=1), ["format 1", "2, 3, 4, 5 and 6"]),
         ("recipe.json", lambda v: v.pop("format"), ["format None"]),
         ("recipe.json", lambda v: v["pixels"].update(sise=3), ["sise"]),
         ("recipe.json", lambda v: v["pixels"].pop("size"), ["size"]),

@@ -1,6 +1,7 @@
 """How a recipe is fitted to the data and the encoder, and what wins over that."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -8,9 +9,11 @@ from made import items
 from messages import prints, refuses
 from texthead import recipes
 from texthead.data.dataset import Dataset
-from texthead.encoders.encoder import Encoder
+from texthead.data.protocol import Pixels
+from texthead.encoders.encoder import Encoder, Visual
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
+from texthead.models.build import pixels_for
 from texthead.training.fit_recipe import check_overrides_are_used, suit
 
 
@@ -41,6 +44,18 @@ def test_suit_flips_and_leaves_a_fitting_recipe(mini):
     assert changed == recipes.small(flip=0.0)
     prints(note, "flip", 2, "'turn left'")
     assert suit(recipes.small, {"flip": 0.5}, data, mini) == (recipes.small(), [])
+
+
+@pytest.mark.parametrize("make", [recipes.paper, recipes.text4vis])
+def test_suit_an_encoder_of_more_pixels_than_the_papers_margin(mini, make):
+    """As the published code: 224 pixels of 256, 336 of 336."""
+    large = Encoder(Visual(mini.visual.net, replace(mini.visual.spec, size=336, any_size=False)), None, scale=1.0)
+    changed, (note,) = suit(make, {}, many(100), large)
+    assert (changed.resize, pixels_for(changed, large.visual.spec).size) == (336, 336)
+    prints(note, 336, 256)
+    assert suit(make, {"resize": 384}, many(100), large)[0].resize == 384
+    small = replace(mini.visual.spec, size=224)
+    assert pixels_for(make(), small) == Pixels(224, 256, small.interpolation)
 
 
 def test_suit_few_items(mini):

@@ -21,7 +21,15 @@ from texthead.errors import DataError
 
 Interpolation = Literal["bilinear", "bicubic"]
 
-Crop = Literal["random", "resized"]
+Crop = Literal["random", "resized", "multi-scale"]
+
+# Sides of a multi-scale crop, as parts of the frame's short side, and where it may lie: across and down, in quarters of
+# the room beside it.
+_SCALES = (1, 0.875, 0.75, 0.66)
+_PLACES = (
+    *((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),
+    *((0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)),
+)
 
 # The brightness of red, green and blue in ITU-R BT.601, as Pillow's and torchvision's greyscale have it.
 _LUMA = (0.299, 0.587, 0.114)
@@ -36,9 +44,13 @@ class Augmentation:
 
     `crop` "random": the short side is scaled to `resize`, then a box of `size` is cut anywhere (Sec. 4.1).
     `crop` "resized": a box of `area` times the frame and of width / height within `ratio`, or that shape on
-    its side, is cut from the frame and scaled to `size`. `flip` and `gray` are probabilities.
+    its side, is cut from the frame and scaled to `size`. `crop` "multi-scale": the short side is scaled to `resize`;
+    the sides of the box are one of four parts of it each, neighbours at most, and it lies at one of 13 places.
+    `interpolation` is that of whole frames, `crop_interpolation` that of a box; None is the same. `flip` and `gray` are
+    probabilities. `rand_augment` operations of RandAugment (Cubuk et al. 2020) of strength `rand_magnitude` come first,
+    the same for all frames.
 
-    Raises: DataError for a size above `resize`, an empty range or a probability outside 0..1.
+    Raises: DataError for a size above `resize`, an empty range, a probability outside 0..1 or a strength outside 0..30.
     """
 
     size: int
@@ -49,6 +61,9 @@ class Augmentation:
     flip: float = 0.5
     gray: float = 0.0
     interpolation: Interpolation = "bicubic"
+    crop_interpolation: Interpolation | None = None
+    rand_augment: int = 0
+    rand_magnitude: int = 9
 
     def __post_init__(self) -> None:
         _check_sizes(self.size, self.resize)
@@ -61,6 +76,10 @@ class Augmentation:
         for name in ("flip", "gray"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"{name} must be a probability, 0 to 1, got {getattr(self, name)}")
+        if self.rand_augment < 0:
+            raise DataError(f"rand_augment must be 0 operations or more, got {self.rand_augment}")
+        if not 0 <= self.rand_magnitude <= 30:
+            raise DataError(f"rand_magnitude must be from 0 to 30, got {self.rand_magnitude}")
 
 
 def augment(
@@ -71,15 +90,23 @@ def augment(
     One call always takes the same number of draws, whatever they come to, so that a generator shared by
     several clips stays in step.
 
-    Source: Sec. 4.1 for "random"; the published code for "resized", as it draws area, shape and place.
+    Source: Sec. 4.1 for "random"; the published code for "resized", as it draws area, shape and place, and for
+    "multi-scale" (its crop for something-something); the published logs for RandAugment.
     Differs: the published code scales the whole frame to `resize` before it cuts a "resized" box. That
-    resamples twice, and takes 8 ms where cutting first takes 5 (8 frames of 1280x720, a box of 0.4).
+    resamples twice, and takes 8 ms where cutting first takes 5 (8 frames of 1280x720, a box of 0.4). RandAugment works
+    on frames whose short side is `resize`, not on whole ones.
     """
+    if spec.rand_augment:
+        frames = _rand_augment(_short_side(frames, spec.resize, spec.interpolation), spec, rng)
     attempts = rng.random((_ATTEMPTS, 3))
     across, down, flip, gray = rng.random(4)
     if spec.crop == "resized":
         width, height = _box_size(frames.shape[-1], frames.shape[-2], spec, attempts)
-        clip = _scale(_cut(frames, width, height, across, down), (spec.size, spec.size), spec.interpolation)
+        box = _cut(frames, width, height, across, down)
+        clip = _scale(box, (spec.size, spec.size), spec.crop_interpolation or spec.interpolation)
+    elif spec.crop == "multi-scale":
+        box = _multi_scale(_short_side(frames, spec.resize, spec.interpolation), spec.size, across, down)
+        clip = _scale(box, (spec.size, spec.size), spec.crop_interpolation or spec.interpolation)
     else:
         clip = _cut(_short_side(frames, spec.resize, spec.interpolation), spec.size, spec.size, across, down)
     if flip < spec.flip:
@@ -154,6 +181,37 @@ def _cut(
     x = int(across * (frames.shape[-1] - width + 1))
     y = int(down * (frames.shape[-2] - height + 1))
     return frames[..., y : y + height, x : x + width]
+
+
+def _multi_scale(
+    frames: UInt8[Tensor, "frames 3 height width"], size: int, across: float, down: float
+) -> UInt8[Tensor, "frames 3 box_height box_width"]:
+    """Return a box of one of ten shapes, which `across` picks, at one of 13 places, which `down` picks.
+
+    A side within two pixels of `size` is `size`.
+
+    Worked example, a frame of 320x240: sides are 240, 210, 180 and 158, and shapes pair a side with itself or the next.
+    """
+    height, width = frames.shape[-2:]
+    sides = [int(min(height, width) * scale) for scale in _SCALES]
+    sides = [size if abs(side - size) < 3 else side for side in sides]
+    places = range(len(sides))
+    shapes = [(sides[i], sides[j]) for i in places for j in places if abs(i - j) <= 1]
+    box_height, box_width = shapes[int(across * len(shapes))]
+    x, y = _PLACES[int(down * len(_PLACES))]
+    left, top = x * ((width - box_width) // 4), y * ((height - box_height) // 4)
+    return frames[..., top : top + box_height, left : left + box_width]
+
+
+def _rand_augment(
+    frames: UInt8[Tensor, "frames 3 height width"], spec: Augmentation, rng: np.random.Generator
+) -> UInt8[Tensor, "frames 3 height width"]:
+    """Return the clip after torchvision's RandAugment, which draws once for all frames."""
+    from torchvision.transforms import v2
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**63)))
+        return v2.RandAugment(spec.rand_augment, spec.rand_magnitude)(frames)
 
 
 def _short_side(

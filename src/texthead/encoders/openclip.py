@@ -234,6 +234,8 @@ def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
             "cut, so its published numbers are not met",
             stacklevel=2,
         )
+    # The width of the text tower gives the paper's temporal transformer its number of heads.
+    text = {"text_width": config["text_cfg"]["width"]} if "width" in config.get("text_cfg", {}) else {}
     quick = bool(config.get("quick_gelu")) and "timm_model_name" not in vision
     return VisualSpec(
         source=source,
@@ -247,7 +249,7 @@ def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
         activation="quick_gelu" if quick else "gelu",
         channels_last=False,
         any_size=False,
-        config=json.dumps({"embed_dim": config["embed_dim"], "vision_cfg": vision, "quick_gelu": quick}),
+        config=json.dumps({"embed_dim": config["embed_dim"], "vision_cfg": vision, "quick_gelu": quick, **text}),
         squash=mode == "squash",
     )
 

@@ -1,5 +1,6 @@
 """The parts of a model that a recipe asks for: sizes, head, temporal module."""
 
+import json
 from typing import Any, get_args
 
 import torch
@@ -144,9 +145,19 @@ def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
     if recipe.temporal == "attentive":
         module = AttentivePool(visual.spec.dim, recipe.width, mlp_ratio=ratio)
     else:
-        module = TemporalTransformer(visual.spec.dim, recipe.layers, recipe.width, mlp_ratio=ratio)
+        heads = None if recipe.width else _published_heads(visual.spec)
+        module = TemporalTransformer(visual.spec.dim, recipe.layers, recipe.width, heads=heads, mlp_ratio=ratio)
     module.reset(torch.Generator().manual_seed(recipe.seed))
     return module
+
+
+def _published_heads(spec: VisualSpec) -> int | None:
+    """Return the attention heads of the paper's temporal transformer: the width of the text tower over 64, if known.
+
+    Source: published code: 8 for RN50, whose features have 1024 numbers and whose text tower 512.
+    """
+    width = json.loads(spec.config).get("text_width")
+    return None if width is None or spec.dim % max(1, width // 64) else max(1, width // 64)
 
 
 def drop_patches(visual: nn.Module, part: float) -> None:

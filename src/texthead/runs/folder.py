@@ -23,15 +23,21 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
 
-FORMAT = 5
+FORMAT = 6
 
 # The folder in a run that holds the encoder of an imported one.
 ENCODER = "encoder"
 
 # What recipes of an older format did not hold, since there was nothing else.
-_BEFORE_TEST_SIZE: dict[str, object] = {"test_size": None}
+_BEFORE_RAND_AUGMENT: dict[str, object] = {"crop_interpolation": "encoder", "rand_augment": 0, "rand_magnitude": 9}
+_BEFORE_TEST_SIZE: dict[str, object] = {"test_size": None, **_BEFORE_RAND_AUGMENT}
 _BEFORE_TUNE: dict[str, object] = {"tune": "all", "mix": 1.0, **_BEFORE_TEST_SIZE}
-OLDER_FORMATS = {2: {"patch_dropout": 0.0, **_BEFORE_TUNE}, 3: _BEFORE_TUNE, 4: _BEFORE_TEST_SIZE}
+OLDER_FORMATS = {
+    2: {"patch_dropout": 0.0, **_BEFORE_TUNE},
+    3: _BEFORE_TUNE,
+    4: _BEFORE_TEST_SIZE,
+    5: _BEFORE_RAND_AUGMENT,
+}
 
 
 def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:

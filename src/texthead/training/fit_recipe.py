@@ -50,6 +50,10 @@ def suit(
     if recipe.size not in (None, spec.size) and not spec.any_size and "size" not in overrides:
         values["size"] = spec.size
         notes.append(f"{spec.source} takes {spec.size} pixels only: size {recipe.size} -> {spec.size}")
+    size = values.get("size", recipe.size) or spec.size
+    if recipe.resize is not None and recipe.resize < size and "resize" not in overrides:
+        values["resize"] = size
+        notes.append(f"{spec.source} takes {size} pixels, more than resize {recipe.resize}: resize -> {size}")
     sided = mirrored_names(train_set.classes)
     if sided and recipe.flip and "flip" not in overrides:
         values["flip"] = 0.0

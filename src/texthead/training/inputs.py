@@ -71,7 +71,7 @@ def readable_parts(ground: Pretrained, parts: Division) -> tuple[Tensor, Divisio
 
 
 def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:
-    """Return the recipe's training crop, flip and gray."""
+    """Return what the recipe draws for a training clip."""
     return Augmentation(
         size=pixels.size,
         resize=pixels.resize,
@@ -81,4 +81,7 @@ def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:
         flip=recipe.flip,
         gray=recipe.gray,
         interpolation=pixels.interpolation,
+        crop_interpolation=None if recipe.crop_interpolation == "encoder" else recipe.crop_interpolation,
+        rand_augment=recipe.rand_augment,
+        rand_magnitude=recipe.rand_magnitude,
     )
