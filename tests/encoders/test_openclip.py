@@ -265,3 +265,28 @@ def test_a_model_that_also_writes_captions(tmp_path):
         assert torch.allclose(image, model.encode_image(normalised(given)), atol=1e-5)  # pyright: ignore[reportCallIssue]
         rows = F.normalize(encoder.encode_text(prompts), dim=-1)
         assert torch.allclose(rows, model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
+
+
+def test_logits_of_an_encoder_trained_with_a_sigmoid(tmp_path):
+    """SigLIP: scale * cosine + bias, as open_clip's own forward gives them."""
+    config = {
+        "embed_dim": 24,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": TOWERS["tiny-vit"]["vision_cfg"],
+        "text_cfg": {**TEXT, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
+    }
+    (tmp_path / "tiny-siglip.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path)
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("tiny-siglip").state_dict(), tmp_path / "siglip.pt")
+    encoder = load_encoder(f"openclip:tiny-siglip/{tmp_path / 'siglip.pt'}")
+    assert encoder.bias == -10
+    given, prompts = frames(3, 32), ["a cat", "two dogs"]
+    model = reference("tiny-siglip", tmp_path / "siglip.pt", output_dict=True)
+    with torch.no_grad():
+        found = model(normalised(given), open_clip.get_tokenizer("tiny-siglip")(prompts))
+        expected = found["logit_scale"] * found["image_features"] @ found["text_features"].T + found["logit_bias"]
+        logits = encoder.logits(encoder.visual(given), encoder.encode_text(prompts))
+        assert torch.allclose(logits, expected, atol=1e-4)
+        assert torch.allclose(logits.softmax(-1), (logits - encoder.bias).softmax(-1), atol=1e-6)

@@ -49,6 +49,7 @@ def load(rest: str) -> Encoder:
         made = _spec(source, folder)
         model, missing = loaded(folder, source)
         scale = model.logit_scale.exp().item() if hasattr(model, "logit_scale") else _SCALE
+        bias = model.logit_bias.item() if hasattr(model, "logit_bias") else 0.0
         has_text = hasattr(model, _OF_TEXTS)
         tower = Tower(model, made.frames, made.size, made.tokens)
         _check_whole(tower.model, missing, source)
@@ -58,7 +59,7 @@ def load(rest: str) -> Encoder:
         with faults(source):
             return _text(folder, *loaded(folder, source), source)
 
-    return Encoder(visual, load_text if has_text else None, scale=scale)
+    return Encoder(visual, load_text if has_text else None, scale=scale, bias=bias)
 
 
 def spec(rest: str) -> VisualSpec:

@@ -192,7 +192,8 @@ def assemble(published: Published) -> Encoder:
     tensors = _named(published)
     visual = _filled(spec, {key[7:]: value for key, value in tensors.items() if key.startswith("visual.")})
     scale = float(tensors["logit_scale"].float().exp()) if "logit_scale" in tensors else 100.0
-    return Encoder(visual.eval(), lambda: _load_text(published), scale=scale)
+    bias = float(tensors["logit_bias"]) if "logit_bias" in tensors else 0.0
+    return Encoder(visual.eval(), lambda: _load_text(published), scale=scale, bias=bias)
 
 
 def _architecture(name: str) -> dict:
