@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec
+from texthead.encoders.figures import table
 from texthead.encoders.tower import Tower, empty, traced
 from texthead.encoders.transformers_folder import config_of, faults, folder_of, loaded, without_text
 from texthead.errors import EncoderError
@@ -74,8 +75,8 @@ def spec(rest: str) -> VisualSpec:
 
 
 def known() -> list[tuple[str, str]]:
-    """Return nothing: there is no list of folders."""
-    return []
+    """Return the models of the hub that `figures.csv` names; there is no list of all."""
+    return [(source, f"hub: {source.removeprefix('hf:')}") for source in table() if source.startswith("hf:")]
 
 
 # ---- the visual half
