@@ -654,9 +654,42 @@ def test_a_run_that_is_not_there(world, refused, tmp_path, command):
 
 def test_encoders_are_listed_by_name(works, refused):
     out, err = works("encoders", "vit-b-16/OPENAI")
-    assert out.startswith("openclip:ViT-B-16/openai\t")
+    cells = out.rstrip("\n").split("\t")
+    assert cells[0] == "openclip:ViT-B-16/openai"
+    assert cells[2:6] == ["image-text", "149620000", "224", "68.34"]
     prints(err, "mini:lite2", "openclip:ARCH/TAG")
+    prints(err, "zero-shot", "https://github.com/mlfoundations/open_clip")
     refused("'nonsense'", "encoders", "nonsense")
+    (found,) = json.loads(works("encoders", "openclip:PE-Core-B-16", "--json")[0])
+    assert (found["kinetics"], found["parameters"], found["download"]) == (65.6, 447_660_000, 4 * 447_660_000)
+
+
+def test_the_best_encoder_under_a_number_of_parameters(works, refused, monkeypatch):
+    out, _ = works("encoders", "--best-under", "100M")
+    assert out.startswith("openclip:MobileCLIP2-S2/dfndr2b\t")
+    out, _ = works("encoders", "videoprism", "--best-under", "1b", "--by", "kinetics")
+    assert [line.split("\t")[0].rpartition("/")[2] for line in out.splitlines()] == [
+        "videoprism-lvt-large-f8r288",
+        "videoprism-lvt-base-f16r288",
+    ]
+    refused(("best_under", "'many'"), "encoders", "--best-under", "many")
+    refused(("best_under", "1M"), "encoders", "--best-under", "1M")
+    refused(("best_under", "'mini'", "100M"), "encoders", "mini", "--best-under", "100M")
+    refused(("'kinetics'", "--best-under"), "encoders", "--by", "kinetics")
+    refused("frames", "encoders", "--best-under", "100M", "--frames", 8)
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    out, _ = works("encoders", "PE-Core-S")
+    cells = (
+        "openclip:PE-Core",
+        "image-text",
+        "87.2 M",
+        "384",
+        "ImageNet 72.7",
+        "Kinetics 55.0",
+        "apache-2.0",
+        "about 349 MB",
+    )
+    assert [cell for cell in cells if cell not in out] == []
 
 
 @pytest.mark.slow
@@ -716,7 +749,7 @@ def test_what_an_encoder_costs_by_the_paper_s_numbers(works, refused):
         assert [number for number in numbers if number not in out] == []
     refused("'ViT-B-17'", "encoders", "openclip:ViT-B-17")
     refused(("224", "size", "336"), "encoders", "openclip:ViT-B-16", "--size", 336)
-    refused(("frames", "'ViT-B-16'"), "encoders", "ViT-B-16", "--frames", 8)
+    refused("frames", "encoders", "ViT-B-16", "--frames", 8)
 
 
 # --- templates and convolutions -------------------------------------------------------------------------------------

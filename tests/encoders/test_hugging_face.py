@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPModel, CLIPTokenizerFast
 
@@ -26,6 +25,11 @@ PROMPTS = ["a cat", "two dogs on a pho"]
 def tensor(found: Any) -> Tensor:
     """Return the features of what a version of transformers returns: a tensor, or an object with it."""
     return found if isinstance(found, Tensor) else found.pooler_output
+
+
+def patches_of(given: Tensor) -> Tensor:
+    """Return the 4x4 patches of pictures of 32 pixels as SigLIP 2's NaFlex takes them."""
+    return given.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 3, 5, 1).reshape(len(given), 16, -1)
 
 
 # What each kind of tower calls its feature; of others it is `get_image_features`.
@@ -61,8 +65,7 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
     given = noise(2, *((spec.frames,) if spec.unit == "clip" else ()), 3, size, size)
     features = encoder.visual(given)
     if kind == "siglip2":
-        patches = given.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 3, 5, 1).reshape(2, 16, -1)
-        expected = tensor(model.get_image_features(patches, torch.ones(2, 16), torch.tensor([[4, 4]] * 2)))
+        expected = tensor(model.get_image_features(patches_of(given), torch.ones(2, 16), torch.tensor([[4, 4]] * 2)))
     else:
         own = EXPECTED.get(kind, lambda model, images: tensor(model.get_image_features(images)))
         expected = own(model, given)
@@ -99,6 +102,34 @@ def test_rows_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> Non
         encoder.encode_text(["abcdefghijklmnopqrstuvwxyz"])
 
 
+# X-CLIP makes its rows anew for each video, and a row here belongs to a class, so its own logits differ.
+@pytest.mark.parametrize("kind", [kind for kind in WITH_TEXT if kind != "xclip"])
+@torch.no_grad()
+def test_logits_of_a_family_are_transformers_own(kind: str, tmp_path: Path) -> None:
+    model: Any = save_family(tmp_path, kind)
+    if hasattr(model, "logit_bias"):
+        model.logit_bias.fill_(-3.0)
+        model.save_pretrained(tmp_path)
+    encoder = load_encoder(f"hf:{tmp_path}")
+    assert encoder.bias == (-3.0 if "siglip" in kind else 0.0)
+    size, videos = encoder.visual.spec.size, encoder.visual.spec.unit == "clip"
+    given = noise(3, *((encoder.visual.spec.frames,) if videos else ()), 3, size, size)
+    tokens = AutoTokenizer.from_pretrained(tmp_path)(
+        PROMPTS, padding="max_length", max_length=WORDS, return_tensors="pt"
+    )
+    if kind == "siglip2":
+        shape = {"pixel_attention_mask": torch.ones(3, 16), "spatial_shapes": torch.tensor([[4, 4]] * 3)}
+        theirs = model(pixel_values=patches_of(given), **shape, **tokens).logits_per_image
+    elif videos:
+        # VideoPrism has no scale of its own, and what it calls logits are a softmax over the videos.
+        theirs = model(pixel_values_videos=given, temperature=1 / encoder.scale, **tokens).logits_per_video
+    else:
+        theirs = model(pixel_values=given, **tokens).logits_per_image
+    features = encoder.visual(given)
+    logits = encoder.logits(features[:, 0] if videos else features, encoder.encode_text(PROMPTS))
+    assert torch.allclose(logits.softmax(0) if videos else logits, theirs, atol=1e-4)
+
+
 @pytest.fixture(params=[(2, "quick_gelu"), (190, "gelu")], ids=["old end", "own end"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return write_clip_folder(tmp_path, *request.param)
@@ -115,8 +146,7 @@ def test_logits_of_clip_are_transformers_own(folder: Path) -> None:
     given = noise(3, 3, 32, 32)
     theirs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], pixel_values=given)
     rows, features = encoder.encode_text(PROMPTS), encoder.visual(given)
-    logits = encoder.scale * F.normalize(features, dim=-1) @ F.normalize(rows, dim=-1).T
-    assert torch.allclose(logits, theirs.logits_per_image, atol=1e-4)
+    assert torch.allclose(encoder.logits(features, rows), theirs.logits_per_image, atol=1e-4)
     mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
     pixels = frames(2, 32)
     assert torch.allclose(encoder.visual(pixels), encoder.visual((pixels / 255 - mean) / std), atol=1e-4)

@@ -56,5 +56,7 @@ def test_a_spec_needs_no_weights(monkeypatch):
         assert (spec.source, spec.size, spec.crop, spec.dim) == (source, size, crop, 1280)
         assert spec.interpolation == "bicubic"
     assert spec_of("openclip:ViT-B-16").source == "openclip:ViT-B-16"
-    assert spec_of("openclip:ViT-B-16/openai").config == spec_of("openclip:ViT-B-16").config
+    openai, plain = spec_of("openclip:ViT-B-16/openai"), spec_of("openclip:ViT-B-16")
+    assert (openai.activation, plain.activation) == ("quick_gelu", "gelu")
+    assert spec_of("openclip:ViT-B-16-SigLIP/webli").squash
     assert spec_of("timm:test_vit").architecture == "timm:test_vit"

@@ -10,14 +10,19 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from PIL import Image
 from safetensors.torch import save_file
+from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from made import frames, noise
 from messages import refuses
 from text_models import TEXT, TOWERS
 from texthead.data.protocol import Pixels
+from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Encoder, Visual, VisualSpec, build_visual
+from texthead.encoders.figures import published as published_facts
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.errors import EncoderError
 from texthead.features.views import own_pixels
@@ -138,6 +143,70 @@ def test_open_clip_models_that_cannot_be_loaded(published, rest, parts):
     tags = ", ".join(open_clip.list_pretrained_tags_by_model("ViT-B-16"))
     with refuses(EncoderError, *parts, volatile=[tags]):
         load_encoder(f"openclip:{rest.format(folder=published)}")
+
+
+# ---- what open_clip publishes
+
+# open_clip's own list, by the architectures of the installed version.
+TAGS = {name: open_clip.list_pretrained_tags_by_model(name) for name, _ in open_clip.list_pretrained()}
+
+
+def own_preprocessing(name: str, tag: str) -> PreprocessCfg:
+    """Return what open_clip prepares pictures with for a tag."""
+    size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]  # pyright: ignore[reportOptionalSubscript]
+    base = PreprocessCfg(size=size)
+    return PreprocessCfg(**merge_preprocess_dict(base, open_clip.get_pretrained_cfg(name, tag)))
+
+
+def test_each_tag_has_its_own_preprocessing():
+    assert sum(map(len, TAGS.values())) > 150
+    for name, tags in TAGS.items():
+        for tag in tags:
+            spec, own = spec_of(f"openclip:{name}/{tag}"), own_preprocessing(name, tag)
+            assert own_pixels(spec) == Pixels(own.size, own.size, own.interpolation, own.resize_mode == "squash"), name  # pyright: ignore[reportArgumentType]
+            assert (spec.mean, spec.std) == (own.mean, own.std), (name, tag)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TAGS)
+def test_each_architecture_is_built(name):
+    """Without memory; its input has the size of its spec, and its parameters are those of the table."""
+    spec = spec_of(f"openclip:{name}")
+    with torch.device("meta"):
+        visual = build_visual(spec)
+        assert visual(torch.empty(1, 3, spec.size, spec.size)).shape == (1, spec.dim)
+        about = published_facts(f"openclip:{name}/{TAGS[name][0]}", "")
+        assert about.size == spec.size
+        config = open_clip.get_model_config(name) or {}
+        if "hf_model_name" not in config["text_cfg"]:  # Those ask the hub what they are.
+            custom = config.pop("custom_text", False)
+            kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+            model = (open_clip.CoCa if "multimodal_cfg" in config else kind)(**config)
+            assert about.parameters == pytest.approx(sum(each.numel() for each in model.parameters()), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("ViT-B-16", "openai"),
+        ("ViT-B-16-SigLIP", "webli"),
+        ("PE-Core-B-16", "meta"),
+        ("MobileCLIP2-S0", "dfndr2b"),
+        ("ViT-H-14-CLIPA-336", "datacomp1b"),
+    ],
+)
+def test_pixels_of_a_photo_are_open_clip_s(name, tag):
+    picture = load_sample_image("china.jpg")  # 427x640
+    spec = spec_of(f"openclip:{name}/{tag}")
+    expected = image_transform_v2(own_preprocessing(name, tag), is_train=False)(Image.fromarray(picture))
+    sizes = own_pixels(spec)
+    given = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
+    pixels = view_crops(given, sizes.size, sizes.resize, 1, sizes.interpolation, squash=sizes.squash)[0, 0]
+    found = Visual(torch.nn.Identity(), spec)(pixels[None])[0]
+    assert found.shape == expected.shape
+    levels = (found - expected).abs() * torch.tensor(spec.std)[:, None, None] * 255
+    assert levels.max() < 1.5, "of 255 levels"
+    assert levels.mean() < 0.1
 
 
 # ---- other forms
@@ -265,3 +334,28 @@ def test_a_model_that_also_writes_captions(tmp_path):
         assert torch.allclose(image, model.encode_image(normalised(given)), atol=1e-5)  # pyright: ignore[reportCallIssue]
         rows = F.normalize(encoder.encode_text(prompts), dim=-1)
         assert torch.allclose(rows, model.encode_text(tokens), atol=1e-5)  # pyright: ignore[reportCallIssue]
+
+
+def test_logits_of_an_encoder_trained_with_a_sigmoid(tmp_path):
+    """SigLIP: scale * cosine + bias, as open_clip's own forward gives them."""
+    config = {
+        "embed_dim": 24,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": TOWERS["tiny-vit"]["vision_cfg"],
+        "text_cfg": {**TEXT, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"},
+    }
+    (tmp_path / "tiny-sigmoid.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path)
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("tiny-sigmoid").state_dict(), tmp_path / "sigmoid.pt")
+    encoder = load_encoder(f"openclip:tiny-sigmoid/{tmp_path / 'sigmoid.pt'}")
+    assert encoder.bias == -10
+    given, prompts = frames(3, 32), ["a cat", "two dogs"]
+    model = reference("tiny-sigmoid", tmp_path / "sigmoid.pt", output_dict=True)
+    with torch.no_grad():
+        found = model(normalised(given), open_clip.get_tokenizer("tiny-sigmoid")(prompts))
+        expected = found["logit_scale"] * found["image_features"] @ found["text_features"].T + found["logit_bias"]
+        logits = encoder.logits(encoder.visual(given), encoder.encode_text(prompts))
+        assert torch.allclose(logits, expected, atol=1e-4)
+        assert torch.allclose(logits.softmax(-1), (logits - encoder.bias).softmax(-1), atol=1e-6)

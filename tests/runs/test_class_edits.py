@@ -52,9 +52,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
 def make(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Writes a finished run whose head has text rows, behind a center, a scale and a map."""
 
-    def load(
-        source: str, *, text: str | None = None, text_map: torch.Tensor | None = None, keep_text: bool = False
-    ) -> object:
+    def load(source: str, *, text: str | None, text_map: torch.Tensor | None, **_: bool) -> object:
         assert source == "tiny"
         return pair(image_only(), text, text_map=text_map) if text else load_encoder(source)
 

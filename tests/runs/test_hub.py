@@ -172,6 +172,8 @@ def test_the_card_names_data_classes_strings_scores_and_encoder(client, world):
     assert "- `blue`: `blue`" in text
     assert f"Encoder `{load_run(world.run).spec.source}`" in text
     assert "texthead predict hub:me/colours" in text
+    assert "pretrained on ImageNet-1k" in text
+    assert "licence apache-2.0" in text
 
 
 def test_a_run_with_other_classes_is_not_uploaded(world):

@@ -1,13 +1,15 @@
 """`texthead encoders`: what can be loaded, from where, and what it costs."""
 
-from dataclasses import MISSING, dataclass, fields
+import json
+from dataclasses import MISSING, asdict, astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from texthead.commands.parser import NonNegativeInt, PositiveInt, argument
+from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import EncoderError
 
 if TYPE_CHECKING:
     from texthead.encoders.encoder import VisualSpec
+    from texthead.encoders.figures import Published
     from texthead.models.recognizer import Recognizer
 
 
@@ -15,11 +17,15 @@ if TYPE_CHECKING:
 class Encoders:
     """List the encoders by name, or count what one costs.
 
-    A word lists those that hold it in their name, and where their weights are. An encoder, as openclip:ViT-B-16, has
-    its parameters and multiply-adds of one clip counted, truly and as the paper does; no weights are needed.
+    A word lists those that hold it in their name: what each sees, its parameters, published zero-shot figures, licence
+    and where its weights are. An encoder, as openclip:ViT-B-16, has its parameters and multiply-adds of one clip
+    counted, truly and as the paper does. Nothing is downloaded.
 
     Args:
         word: a part of a name, as ViT-B-16; or an encoder, as mini, openclip:ARCH, hf:FOLDER or timm:NAME
+        best_under: list encoders with at most so many parameters in both halves (100M, 1.5B), the best figure first
+        by: the figure that --best-under sorts by, zero-shot top-1 on ImageNet-1k or Kinetics-400
+        json: the list as JSON on standard output
         frames: frames of a clip (1, or as many as the encoder sees at once)
         size: side of the input in pixels, where the encoder takes any
         temporal: module over the frames, the paper's width
@@ -31,6 +37,9 @@ class Encoders:
     """
 
     word: str | None = argument("WORD", nargs="?")
+    best_under: str | None = option(None, "N")
+    by: Literal["imagenet", "kinetics"] = "imagenet"
+    json: bool = False
     frames: PositiveInt | None = None
     size: PositiveInt | None = None
     temporal: Literal["mean", "transformer", "attentive", "conv", "token-conv"] = "mean"
@@ -43,27 +52,36 @@ class Encoders:
     def __call__(self) -> None:
         from texthead.encoders.load import names_encoder
 
-        if self.word and names_encoder(self.word):
+        if self.by != "imagenet" and self.best_under is None:
+            raise EncoderError(f"by: {self.by!r} sorts the encoders of --best-under: add it, as --best-under 1B")
+        if self.word and names_encoder(self.word) and self.best_under is None and not self.json:
             self._count(self.word)
         else:
             self._list()
 
     def _list(self) -> None:
-        from texthead.commands.console import notes
-        from texthead.encoders.load import FORMS, known_encoders
+        from texthead.encoders.figures import best_under
+        from texthead.encoders.load import FORMS, published_encoders
 
         for field in fields(self):
-            if field.name != "word" and field.default is not MISSING and getattr(self, field.name) != field.default:
-                option = field.name.replace("_", "-")
-                raise EncoderError(f"--{option} counts an encoder, and {self.word!r} is a part of names: give {FORMS}")
-        found = [(name, place) for name, place in known_encoders() if (self.word or "").lower() in name.lower()]
+            counts = field.name not in ("word", "best_under", "by", "json")
+            if counts and field.default is not MISSING and getattr(self, field.name) != field.default:
+                name = field.name.replace("_", "-")
+                raise EncoderError(f"--{name} counts one encoder, and this lists them: give {FORMS}")
+        found = [encoder for encoder in published_encoders() if (self.word or "").lower() in encoder.source.lower()]
         if not found:
             raise EncoderError(
                 f"no published encoder has {self.word!r} in its name; `texthead encoders` lists them all"
             )
-        notes().print(f"{len(found)} published encoders; --encoder takes {FORMS}")
-        for name, place in found:
-            print(f"{name}\t{place}")
+        if self.best_under is not None:
+            found = best_under(found, self.best_under, self.by)
+            if not found:
+                raise EncoderError(
+                    f"best_under: no encoder of at most {self.best_under} parameters has a published {self.by} figure"
+                    f"{f' and {self.word!r} in its name' if self.word else ''}: take a larger number"
+                    f"{' or another word' if self.word else ''}"
+                )
+        _show(found, as_json=self.json)
 
     def _count(self, source: str) -> None:
         import torch
@@ -93,6 +111,52 @@ class Encoders:
         if self.measure:
             speed, gigabytes = measure_speed(_model(spec, self), frames, size, pick_device(self.device))
             show.print(f"forward: {speed:.3g} clips/s, at most {gigabytes:.2f} GB of memory (random weights, one clip)")
+
+
+def _show(found: "list[Published]", *, as_json: bool) -> None:
+    """Print encoders: a table on a terminal, else a line each with tabs between its cells, in plain numbers."""
+    from rich import box
+    from rich.table import Table
+
+    from texthead.commands.console import notes, results
+    from texthead.encoders.figures import SOURCES
+    from texthead.encoders.load import FORMS
+
+    if as_json:
+        rows = [{**asdict(encoder), "download": encoder.download} for encoder in found]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    notes().print(f"{len(found)} published encoders; --encoder takes {FORMS}")
+    if results().is_terminal:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 1, 0))
+        table.add_column("source\nweights", overflow="fold")
+        for name in ("\nkind", "parameters\npixels", "zero-shot\ntop-1, %", "licence\ndownload"):
+            table.add_column(name, no_wrap=True)
+        for encoder in found:
+            figures = (("ImageNet", encoder.imagenet), ("Kinetics", encoder.kinetics))
+            shown = [f"{name} {figure:.1f}" for name, figure in figures if figure is not None]
+            table.add_row(
+                f"{encoder.source}\n{encoder.weights}",
+                encoder.kind.replace(" ", "\n"),
+                f"{_short(encoder.parameters, (('B', 10**9), ('M', 10**6)))}\n{encoder.size or ''}",
+                "\n".join([*shown, encoder.figures]),
+                f"{encoder.licence}\n{_short(encoder.download, (('GB', 10**9), ('MB', 10**6)), about='about ')}",
+            )
+        results().print(table)
+    else:
+        for encoder in found:
+            cells = (*astuple(encoder), encoder.download)
+            print("\t".join("" if cell is None else str(cell) for cell in cells))
+    for key in sorted({encoder.figures for encoder in found} - {""}):
+        notes().print(f"zero-shot top-1 in percent, {key}: {SOURCES[key]}")
+
+
+def _short(value: int | None, units: tuple[tuple[str, int], ...], about: str = "") -> str:
+    """Return three digits of a number and its unit: 150 M, 1.37 B."""
+    if value is None:
+        return ""
+    unit, size = next((each for each in units if value >= each[1]), units[-1])
+    return f"{about}{value / size:.3g} {unit}"
 
 
 def _model(spec: "VisualSpec", command: Encoders) -> "Recognizer":

@@ -12,6 +12,7 @@ transformers_folder  folders in transformers' format, found, checked and loaded
 timm_visual   ImageNet encoders without text
 text_only     text-only encoders through transformers
 pairing       rows of a text-only encoder, mapped into the visual space
+figures       published figures, sizes and licences of encoders
 published     checkpoints of Text4Vis, ActionCLIP, ViFi-CLIP and BIKE
 weights       tensors from other people's files, without executing them
 """

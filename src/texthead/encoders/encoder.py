@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -255,6 +256,7 @@ class Encoder:
         dim: length of a feature and of a text row.
         source: what `load_encoder` was given.
         scale: the logit scale that suits these features at the start.
+        bias: added to the scaled cosines, of encoders trained with a sigmoid for each pair (SigLIP); 0 for others.
         center: what zero-shot subtracts from features before it normalises them; None for most encoders.
         text_source: the text-only encoder that stands in for the pair's own half; None for the pair's own.
         text_map: what moves a text-only encoder's embeddings into this space.
@@ -268,6 +270,7 @@ class Encoder:
         load_text: Callable[[], Text] | None,
         *,
         scale: float,
+        bias: float = 0.0,
         center: Float[Tensor, " dim"] | None = None,
         keep_text: bool = False,
         text_source: str | None = None,
@@ -277,6 +280,7 @@ class Encoder:
         self.dim = visual.spec.dim
         self.source = visual.spec.source
         self.scale = scale
+        self.bias = bias
         self.center = center
         self.text_source = text_source
         self.text_map = text_map
@@ -371,6 +375,18 @@ class Encoder:
             with torch.no_grad():
                 self._rows.update(zip(new, self._checked(self.text(new)), strict=True))
         return torch.stack([self._rows[prompt] for prompt in prompts]) if prompts else torch.empty(0, self.dim)
+
+    def logits(
+        self, features: Float[Tensor, "*units dim"], rows: Float[Tensor, "classes dim"]
+    ) -> Float[Tensor, "*units classes"]:
+        """Return scale * cosine + bias of each feature and each row; both are normalised here.
+
+        A softmax over classes does not depend on the bias. Of encoders trained with a sigmoid (SigLIP), the sigmoid of
+        each logit is the probability that this text fits, whatever the other classes are.
+        """
+        if self.center is not None:
+            features = features - self.center.to(features.device)
+        return self.scale * F.normalize(features, dim=-1) @ F.normalize(rows, dim=-1).T + self.bias
 
     def _checked(self, rows: Tensor) -> Tensor:
         """Return the rows; raise EncoderError if they are not as long as the features."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec
+from texthead.encoders.figures import table
 from texthead.encoders.tower import Tower, empty, traced
 from texthead.encoders.transformers_folder import config_of, faults, folder_of, loaded, without_text
 from texthead.errors import EncoderError
@@ -49,6 +50,7 @@ def load(rest: str) -> Encoder:
         made = _spec(source, folder)
         model, missing = loaded(folder, source)
         scale = model.logit_scale.exp().item() if hasattr(model, "logit_scale") else _SCALE
+        bias = model.logit_bias.item() if hasattr(model, "logit_bias") else 0.0
         has_text = hasattr(model, _OF_TEXTS)
         tower = Tower(model, made.frames, made.size, made.tokens)
         _check_whole(tower.model, missing, source)
@@ -58,7 +60,7 @@ def load(rest: str) -> Encoder:
         with faults(source):
             return _text(folder, *loaded(folder, source), source)
 
-    return Encoder(visual, load_text if has_text else None, scale=scale)
+    return Encoder(visual, load_text if has_text else None, scale=scale, bias=bias)
 
 
 def spec(rest: str) -> VisualSpec:
@@ -73,8 +75,8 @@ def spec(rest: str) -> VisualSpec:
 
 
 def known() -> list[tuple[str, str]]:
-    """Return nothing: there is no list of folders."""
-    return []
+    """Return the models of the hub that `figures.csv` names; there is no list of all."""
+    return [(source, f"hub: {source.removeprefix('hf:')}") for source in table() if source.startswith("hf:")]
 
 
 def place(rest: str) -> str:

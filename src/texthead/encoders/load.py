@@ -24,6 +24,7 @@ from torch import Tensor
 from texthead.encoders import hugging_face, mini, openclip, timm_visual
 from texthead.encoders.downloads import downloads
 from texthead.encoders.encoder import Encoder, VisualSpec
+from texthead.encoders.figures import Published, published
 from texthead.encoders.packages import package_module, package_prefixes
 from texthead.encoders.pairing import pair
 from texthead.errors import EncoderError, TextheadError
@@ -137,6 +138,11 @@ def known_encoders() -> list[tuple[str, str]]:
     return [row for module in BUILT_IN.values() for row in module.known()] + [
         (f"{prefix}:...", f"package {package}") for prefix, package in _others().items()
     ]
+
+
+def published_encoders() -> list[Published]:
+    """Return every published encoder with what is known of it."""
+    return [published(source, weights) for source, weights in known_encoders()]
 
 
 def _resolve(source: str) -> tuple[EncoderModule | ModuleType, str]:

@@ -49,7 +49,7 @@ def load(rest: str) -> Encoder:
 
 
 def spec(rest: str) -> VisualSpec:
-    """Return the image tower of ARCH, ARCH/TAG, ARCH/FILE or local-dir:FOLDER.
+    """Return the image tower of ARCH, ARCH/TAG, ARCH/FILE or local-dir:FOLDER, with the preprocessing of a tag.
 
     Raises:
         EncoderError: an unknown architecture, or a folder without a description.
@@ -57,7 +57,8 @@ def spec(rest: str) -> VisualSpec:
     source = f"openclip:{rest}"
     if rest.startswith("local-dir:"):
         return tower_spec(source, *_described(Path(rest.removeprefix("local-dir:"))))
-    return tower_spec(source, _architecture(rest.partition("/")[0]), {})
+    name, _, tag = rest.partition("/")
+    return tower_spec(source, *_of_tag(name, tag))
 
 
 def known() -> list[tuple[str, str]]:
@@ -114,22 +115,16 @@ def _by_name(source: str, rest: str) -> Published:
     import open_clip
 
     name, _, weights = rest.partition("/")
-    config = _architecture(name)
+    config, preprocess = _of_tag(name, weights)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not weights:
         raise EncoderError(
             f"{source!r} names no weights: use 'openclip:{name}/TAG' (tags: {', '.join(tags) or 'none published'}) "
             "or a file"
         )
-    preprocess: dict = {}
     if weights in tags:
-        published = open_clip.get_pretrained_cfg(name, weights)
-        preprocess = {
-            key: published[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in published
-        }
-        # Of a tag open_clip knows QuickGELU, but only warns where the architecture's name does not say it.
-        config["quick_gelu"] = bool(published.get("quick_gelu", config.get("quick_gelu", False)))
         try:
+            published = open_clip.get_pretrained_cfg(name, weights)
             if not published.get("hf_hub"):
                 check_url(published["url"], Path("~/.cache/clip").expanduser())
             path = Path(open_clip.download_pretrained(published))
@@ -200,7 +195,8 @@ def assemble(published: Published) -> Encoder:
     tensors = _named(published)
     visual = _filled(spec, {key[7:]: value for key, value in tensors.items() if key.startswith("visual.")})
     scale = float(tensors["logit_scale"].float().exp()) if "logit_scale" in tensors else 100.0
-    return Encoder(visual.eval(), lambda: _load_text(published), scale=scale)
+    bias = float(tensors["logit_bias"]) if "logit_bias" in tensors else 0.0
+    return Encoder(visual.eval(), lambda: _load_text(published), scale=scale, bias=bias)
 
 
 def _architecture(name: str) -> dict:
@@ -211,6 +207,19 @@ def _architecture(name: str) -> dict:
     if config is None:
         raise EncoderError(f"open_clip has no architecture {name!r}; `texthead encoders` lists them")
     return dict(config)
+
+
+def _of_tag(name: str, tag: str) -> tuple[dict, dict]:
+    """Return (model config, preprocessing) of an architecture and a tag; without a tag preprocessing is empty."""
+    import open_clip
+
+    config = _architecture(name)
+    if tag not in open_clip.list_pretrained_tags_by_model(name):
+        return config, {}
+    published = open_clip.get_pretrained_cfg(name, tag)
+    # open_clip knows of a tag whether it needs QuickGELU, but only warns where the architecture's name does not say it.
+    config["quick_gelu"] = bool(published.get("quick_gelu", config.get("quick_gelu", False)))
+    return config, {key: published[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in published}
 
 
 def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:

@@ -1,0 +1,145 @@
+"""What is published of encoders: kind, parameters, input size, zero-shot top-1 and licence, from `figures.csv`.
+
+The table has a row for each architecture of open_clip, and one for each set of weights with a figure or a licence.
+Parameters (in millions) were counted from the architecture, where transformers needs no download for it; otherwise
+they are those of the figures' source. Licences are those of the models' pages on the hub or of their repositories, and
+empty where neither could be read. No figure was measured with texthead.
+"""
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from texthead.errors import EncoderError
+
+By = Literal["imagenet", "kinetics"]
+
+# Where figures were read, by the name that the table gives.
+SOURCES = {
+    "metaclip": "https://github.com/facebookresearch/MetaCLIP",
+    "mobileclip": "https://github.com/apple/ml-mobileclip",
+    "open_clip": "https://github.com/mlfoundations/open_clip/blob/main/docs/openclip_results.csv",
+    "pe": "https://github.com/facebookresearch/perception_models",
+    "siglip2": "https://github.com/google-research/big_vision/blob/main/big_vision/configs/proj/image_text/README_siglip2.md",
+    "videoprism": "https://github.com/google-deepmind/videoprism",
+}
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
+
+# Bytes of a parameter in float32.
+_BYTES = 4
+
+# What a tag of open_clip begins with, and the pairs of images and texts that it was trained on.
+_PAIRS = {
+    "openai": "OpenAI's 400 million pairs of the web (not published)",
+    "laion400m": "LAION-400M",
+    "laion2b": "LAION-2B",
+    "laion5b": "LAION-5B",
+    "datacomp": "DataComp",
+    "commonpool": "CommonPool",
+    "dfn": "pairs filtered by DFN",
+    "metaclip": "MetaCLIP's pairs",
+    "webli": "WebLI",
+    "cc12m": "Conceptual 12M",
+    "yfcc15m": "YFCC15M",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One published encoder; None and "" are what is not known.
+
+    Attributes:
+        source: what `load_encoder` takes.
+        weights: where they come from.
+        kind: what it sees, and whether it reads text: image-text, image-text multilingual, video-text, video, image.
+        parameters: of both halves.
+        size: side of the input in pixels.
+        imagenet: zero-shot top-1 on ImageNet-1k, in percent.
+        kinetics: zero-shot top-1 on Kinetics-400, in percent.
+        figures: whose figures they are, a key of `SOURCES`.
+        licence: of the weights.
+    """
+
+    source: str
+    weights: str
+    kind: str = ""
+    parameters: int | None = None
+    size: int | None = None
+    imagenet: float | None = None
+    kinetics: float | None = None
+    figures: str = ""
+    licence: str = ""
+
+    @property
+    def download(self) -> int | None:
+        """Bytes to download, about: four for each parameter."""
+        return None if self.parameters is None else _BYTES * self.parameters
+
+
+@cache
+def table() -> dict[str, dict[str, str]]:
+    """Return the rows of `figures.csv` by source, empty cells left out."""
+    with Path(__file__).with_name("figures.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {row["source"]: {key: value for key, value in row.items() if value} for row in rows}
+
+
+def published(source: str, weights: str) -> Published:
+    """Return what is known of a source: of its weights, and of its architecture."""
+    # A tag decides the activation, so both names of an architecture give the same encoder.
+    plain = source.replace("-quickgelu/", "/")
+    cells = {**table().get(plain.partition("/")[0], {}), **table().get(plain, {})}
+    parameters = cells.get("parameters")
+    return Published(
+        source=source,
+        weights=weights,
+        kind=cells.get("kind", "image" if source.startswith("timm:") else ""),
+        parameters=None if parameters is None else round(float(parameters) * 1e6),
+        size=int(cells["size"]) if "size" in cells else None,
+        imagenet=float(cells["imagenet"]) if "imagenet" in cells else None,
+        kinetics=float(cells["kinetics"]) if "kinetics" in cells else None,
+        figures=cells.get("figures", ""),
+        licence=cells.get("licence", ""),
+    )
+
+
+def trained_on(source: str) -> str | None:
+    """Return what an encoder was pretrained on, in words, as far as the name of its weights says."""
+    prefix, _, rest = source.partition(":")
+    if prefix == "mini":
+        return "ImageNet-1k (images) and sentence pairs of the web (all-MiniLM-L6-v2)"
+    tag = rest.rpartition("/")[2]
+    return next((data for start, data in _PAIRS.items() if prefix == "openclip" and tag.startswith(start)), None)
+
+
+def best_under(encoders: Iterable[Published], limit: str, by: By) -> list[Published]:
+    """Return the encoders with a figure and with at most so many parameters, the best figure first.
+
+    Raises:
+        EncoderError: `limit` is no number of parameters.
+    """
+    most = _count(limit)
+    fitting = [
+        encoder
+        for encoder in encoders
+        if getattr(encoder, by) is not None
+        and encoder.parameters is not None
+        and encoder.parameters <= most
+        and "-quickgelu/" not in encoder.source
+    ]
+    return sorted(fitting, key=lambda encoder: (-getattr(encoder, by), encoder.parameters))
+
+
+def _count(text: str) -> float:
+    """Return the number that "100M" or "1.5B" stands for."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGB]?)", text.strip().upper(), re.ASCII)
+    if found is None or not float(found[1]):
+        raise EncoderError(
+            f"best_under: {text!r} is no number of parameters: write one above 0, such as 100M, 1.5B or 400000"
+        )
+    return float(found[1]) * _UNITS[found[2]]

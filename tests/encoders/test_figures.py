@@ -1,0 +1,66 @@
+"""What is known of published encoders: a table whose rows can be loaded, and the best under a number of parameters."""
+
+import pytest
+
+from messages import refuses
+from texthead.encoders.figures import SOURCES, Published, best_under, published, table
+from texthead.encoders.load import known_encoders, published_encoders
+from texthead.errors import EncoderError
+
+
+def test_each_row_is_an_encoder_with_figures_that_say_whose_they_are() -> None:
+    known = {source.replace("-quickgelu/", "/") for source, _ in known_encoders()}
+    architectures = {source.partition("/")[0] for source in known}
+    for source, row in table().items():
+        assert source in known | architectures, source
+        assert ("imagenet" in row or "kinetics" in row) == ("figures" in row), source
+        assert row.get("figures", "pe") in SOURCES
+    assert {row["figures"] for row in table().values() if "figures" in row} == set(SOURCES)
+    assert all(url.startswith("https://") for url in SOURCES.values())
+
+
+def test_numbers_are_in_their_units() -> None:
+    listed = published_encoders()
+    for encoder in listed:
+        for figure in (encoder.imagenet, encoder.kinetics):
+            assert figure is None or 20 < figure < 100, encoder
+        assert encoder.parameters is None or 10**7 < encoder.parameters < 10**10, encoder
+        assert encoder.size is None or 224 <= encoder.size <= 512, encoder
+        assert (encoder.parameters is not None) or not encoder.source.startswith("openclip:"), encoder
+    assert len([encoder for encoder in listed if encoder.figures]) > 90
+
+
+def test_what_is_known_of_weights_and_of_their_architecture() -> None:
+    found = published("openclip:PE-Core-B-16/meta", "hub")
+    assert (found.kind, found.parameters, found.size) == ("image-text", 447_660_000, 224)
+    assert (found.imagenet, found.kinetics, found.figures, found.licence) == (78.4, 65.6, "pe", "apache-2.0")
+    assert found.download == 4 * 447_660_000
+    assert published("openclip:ViT-B-16-SigLIP2/webli", "").kind == "image-text multilingual"
+    # The tag decides the activation, not the name.
+    quick, plain = (published(f"openclip:ViT-B-16{name}/openai", "") for name in ("-quickgelu", ""))
+    assert quick.imagenet == plain.imagenet == 68.34
+    unknown = published("grid:...", "package grids")
+    assert unknown == Published(source="grid:...", weights="package grids")
+    assert unknown.download is None
+
+
+def test_the_best_under_a_number_of_parameters() -> None:
+    listed = published_encoders()
+    found = best_under(listed, "100M", "imagenet")
+    assert [encoder.source for encoder in found[:2]] == [
+        "openclip:MobileCLIP2-S2/dfndr2b",
+        "openclip:MobileCLIP-S2/datacompdr",
+    ]
+    for limit in ("100000k", "0.1B", "0.1g", "100000000"):
+        assert best_under(listed, limit, "imagenet") == found
+    videos = best_under(listed, "700M", "kinetics")
+    assert videos[0].source == "openclip:PE-Core-L-14-336/meta"
+    assert {encoder.kind for encoder in videos} == {"image-text", "video-text"}
+    assert all((encoder.parameters or 0) <= 7e8 for encoder in videos)
+    assert best_under(listed, "1M", "imagenet") == []
+
+
+@pytest.mark.parametrize("limit", ["", "0", "0.0M", "-1M", "M", "1T", "1e8", "many", "1.M", "\u0661M"])
+def test_a_number_of_parameters_that_is_none(limit: str) -> None:
+    with refuses(EncoderError, repr(limit), "100M"):
+        best_under([], limit, "imagenet")
