@@ -65,7 +65,7 @@ def closure(root: str, extras: frozenset[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    extras = ("datasets", "demo", "lora", "onnx", "paper", "ray", "remote", "tensorboard", "ui")
+    extras = ("datasets", "demo", "languages", "lora", "onnx", "paper", "ray", "remote", "tensorboard", "ui")
     found = closure("texthead", frozenset(extras))
     print("# Dependencies\n")
     print(f"Everything that `pip install texthead[{','.join(extras)}]`")

