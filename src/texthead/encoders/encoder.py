@@ -230,7 +230,6 @@ class Text(nn.Module):
             EncoderError: no gradient passes through the encoder.
         """
         self.check_gradients()
-        self.check_gradients()
         (embedding,) = self._embedding
         assert embedding is not None
         return embedding
