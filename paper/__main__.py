@@ -1,7 +1,6 @@
 """python -m paper list | run EXPERIMENT | report: every table and figure of the paper."""
 
 import argparse
-import re
 import signal
 import sys
 import time
@@ -28,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "list":
             show_list(options.names)
+        elif options.command == "run" and options.dry_run:
+            show_plan(options)
         elif options.command == "run":
             run_all(options)
         else:
@@ -62,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--accumulate", type=int, default=1, help="passes that a step is split into, to fit the memory"
     )
+    running.add_argument("--processes", type=int, help="full: GPUs that a row takes, under torchrun; default: all")
+    running.add_argument("--dry-run", action="store_true", help="full: rows, schedules and cost; nothing is trained")
     running.add_argument("--again", action="store_true", help="run finished rows again, too")
     running.add_argument(
         "--kept", type=Path, help="folder for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
@@ -95,7 +98,7 @@ def show_list(names: Sequence[str]) -> None:
         if names:
             print(f"{name}\n\n{label(name)}\n")
             for scale in jobs:
-                print(f"rows at {scale}:", *dict.fromkeys(job.title for job in jobs[scale]), sep="\n  ")
+                print(f"rows at {scale}:", *_priced(scale, jobs[scale]), sep="\n  ")
             print()
             continue
         print(f"{name:9} {module(name).TITLE}")
@@ -103,6 +106,17 @@ def show_list(names: Sequence[str]) -> None:
             count = len({job.title for job in jobs[scale]})
             rows = f"{count} {'row' if count == 1 else 'rows'}"
             print(f"{'':9}   {scale}: {rows}, data {', '.join(needs[scale])}{_cost(name, scale, jobs[scale])}")
+
+
+def _priced(scale: str, jobs: Sequence[Job]) -> list[str]:
+    """Return the titles of the rows, at full scale with the hours of one GPU for one seed."""
+    from paper.planned import RATES, planned
+
+    rows = {job.title: job for job in jobs}
+    if scale != "full":
+        return list(rows)
+    plans = [planned(job) for job in rows.values()]
+    return [f"{row.title}: {', '.join(f'{row.hours(gpu):.1f} {gpu}-hours' for gpu in RATES)}" for row in plans]
 
 
 def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
@@ -115,8 +129,40 @@ def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
         small = any(source.startswith("tinyclip") for job in jobs for source in job.row.sources)
         first = "; before that 6 to 8 minutes a small CLIP, once" if small else ""
         return f"; {seconds / 60:.0f} core-minutes with five seeds, rows shared with others included{first}"
-    found = re.search(r"^(?:Files, c|C)ost:(.*?)(?=^\w+:|\Z)", label(name), re.MULTILINE | re.DOTALL)
-    return f"; {' '.join(found[1].split())}" if scale == "full" and found else ""
+    if scale != "full":
+        return ""
+    from paper.planned import RATES, planned
+
+    rows = [planned(job) for job in {job.title: job for job in jobs}.values()]
+    hours = ", ".join(f"{sum(row.hours(gpu) for row in rows):,.0f} {gpu}-hours" for gpu in RATES)
+    return f"; about {hours} with one seed, rows shared with others included"
+
+
+def show_plan(options: argparse.Namespace) -> None:
+    """Print every row of full scale: its model, schedule and cost, without data or weights."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from paper.planned import HEADERS, table
+
+    if options.scale != "full":
+        raise RunError(f"--dry-run is for --scale full, got {options.scale}")
+    names = NAMES if options.name == "all" else (options.name,)
+    for name in names:
+        setting = Setting(Place("full"), seeds_of("full"), full_length=options.full_length)
+        shown = Table(*HEADERS, title=module(name).TITLE)
+        for line in table(outline(module(name).plan, setting)):
+            shown.add_row(*line)
+        Console(width=None if sys.stdout.isatty() else 240).print(shown)
+
+
+def _processes(options: argparse.Namespace) -> int:
+    """Return the number of processes of a row at full scale: as asked for, else one for each GPU."""
+    if options.processes is not None or options.scale != "full":
+        return options.processes or 1
+    import torch
+
+    return max(1, torch.cuda.device_count())
 
 
 def run_all(options: argparse.Namespace) -> None:
@@ -126,11 +172,11 @@ def run_all(options: argparse.Namespace) -> None:
         module(name)
     if options.data is not None and not options.data.is_dir():
         raise RunError(f"--data {options.data}: no such folder; see `python -m paper list {names[0]}`")
-    for option, least in (("workers", 1), ("accumulate", 1), ("emulate_per_process_draw", 0)):
+    for option, least in (("workers", 1), ("accumulate", 1), ("processes", 1), ("emulate_per_process_draw", 0)):
         value = getattr(options, option)
         if value is not None and value < least:
             raise RunError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
-    place = Place(options.scale, options.data, options.kept, options.accumulate)
+    place = Place(options.scale, options.data, options.kept, options.accumulate, _processes(options))
     setting = Setting(
         place,
         seeds_of(options.scale, options.seeds),

@@ -43,13 +43,15 @@ SMOKE: dict[str, Any] = {"train": 1, "test": 1, "frames": 4, "size": 32}
 class Place:
     """Where and how rows are run: the scale, the folder that the user named, and what the machine needs.
 
-    `kept` is the folder for what is drawn and trained once; `accumulate` splits each step to fit the memory.
+    `kept` is the folder for what is drawn and trained once; `accumulate` splits each step to fit the memory;
+    `processes` is how many GPUs each row takes at full scale.
     """
 
     scale: Scale
     data: Path | None = None
     kept: Path | None = None
     accumulate: int = 1
+    processes: int = 1
 
     @property
     def folder(self) -> Path:

@@ -16,6 +16,7 @@ from torch import nn
 
 import texthead as th
 from paper import data, tinyclip
+from paper.alone import share
 from paper.data import Place
 from paper.rows import Job, Row
 from paper.worlds import smoke
@@ -34,6 +35,7 @@ from texthead.features.views import readable_items
 from texthead.models.build import as_head, make_head, make_temporal_for, needs_features, pixels_for
 from texthead.models.head_rows import RowInputs, class_correlation
 from texthead.text.prompts import fill_templates
+from texthead.training.fit_recipe import with_margin
 
 HELD_OUT = 0.2
 HALVES = 10
@@ -151,10 +153,11 @@ def prepare(row: Row, seed: int, place: Place) -> Bench:
     if row.scored:
         test = data.test_items(data.read(row.scored, place))
     names = train.classes
-    recipe = replace(recipe_for(row, len(train), seed), accumulate=place.accumulate)
+    recipe = replace(recipe_for(row, len(train), seed), accumulate=share(row, place))
     if place.scale == "smoke":
         recipe = replace(recipe, batch=math.ceil(len(train) / 2), epochs=1, warmup=0.1)
     encoder = load(row.encoder, row.text, place, tuple(sorted({*names, *test.classes})), recipe.template)
+    recipe = with_margin(recipe, encoder.visual.spec)
     pixels = pixels_for(recipe, encoder.visual.spec)
     kept = feature_cache(encoder, pixels, place)
     targets = torch.tensor(label_indices(train, names))

@@ -144,6 +144,10 @@ def _results(
     together = {key: job for key, job in jobs.items() if not job.row.alone}
     place = setting.place
     _make_shared([job.row for job in jobs.values()], setting, pool, say)
+    if setting.scale == "full":
+        for key, job in jobs.items():
+            yield key, *alone.launched(job, place)
+        return
     waiting = {pool.submit(_timed, job, place): key for key, job in together.items()}
     try:
         for future in as_completed(waiting):

@@ -3,7 +3,7 @@
 import pytest
 
 from messages import refuses
-from texthead.encoders.figures import SOURCES, Published, best_under, published, table
+from texthead.encoders.figures import SOURCES, EncoderFigures, best_under, figures_of, table
 from texthead.encoders.load import known_encoders, published_encoders
 from texthead.errors import EncoderError
 
@@ -31,16 +31,16 @@ def test_numbers_are_in_their_units() -> None:
 
 
 def test_what_is_known_of_weights_and_of_their_architecture() -> None:
-    found = published("openclip:PE-Core-B-16/meta", "hub")
+    found = figures_of("openclip:PE-Core-B-16/meta", "hub")
     assert (found.kind, found.parameters, found.size) == ("image-text", 447_660_000, 224)
     assert (found.imagenet, found.kinetics, found.figures, found.licence) == (78.4, 65.6, "pe", "apache-2.0")
     assert found.download == 4 * 447_660_000
-    assert published("openclip:ViT-B-16-SigLIP2/webli", "").kind == "image-text multilingual"
+    assert figures_of("openclip:ViT-B-16-SigLIP2/webli", "").kind == "image-text multilingual"
     # The tag decides the activation, not the name.
-    quick, plain = (published(f"openclip:ViT-B-16{name}/openai", "") for name in ("-quickgelu", ""))
+    quick, plain = (figures_of(f"openclip:ViT-B-16{name}/openai", "") for name in ("-quickgelu", ""))
     assert quick.imagenet == plain.imagenet == 68.34
-    unknown = published("grid:...", "package grids")
-    assert unknown == Published(source="grid:...", weights="package grids")
+    unknown = figures_of("grid:...", "package grids")
+    assert unknown == EncoderFigures(source="grid:...", weights="package grids")
     assert unknown.download is None
 
 

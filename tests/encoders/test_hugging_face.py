@@ -15,7 +15,7 @@ from made import frames, noise, write_clip_folder
 from messages import refuses
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.encoders.load import load_encoder, spec_of
-from texthead.encoders.tower import traced
+from texthead.encoders.transformers_model import traced
 from texthead.encoders.weights import sized_as
 from texthead.errors import EncoderError
 

@@ -22,7 +22,7 @@ from text_models import TEXT, TOWERS
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Encoder, Visual, VisualSpec, build_visual
-from texthead.encoders.figures import published as published_facts
+from texthead.encoders.figures import figures_of
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.errors import EncoderError
 from texthead.features.views import own_pixels
@@ -175,7 +175,7 @@ def test_each_architecture_is_built(name):
     with torch.device("meta"):
         visual = build_visual(spec)
         assert visual(torch.empty(1, 3, spec.size, spec.size)).shape == (1, spec.dim)
-        about = published_facts(f"openclip:{name}/{TAGS[name][0]}", "")
+        about = figures_of(f"openclip:{name}/{TAGS[name][0]}", "")
         assert about.size == spec.size
         config = open_clip.get_model_config(name) or {}
         if "hf_model_name" not in config["text_cfg"]:  # Those ask the hub what they are.

@@ -9,9 +9,10 @@ from made import write_image, write_video
 from messages import prints, refuses
 from paper import data, fit, tinyclip, worlds
 from paper.__main__ import main
+from paper.alone import launched, share
 from paper.data import Place
 from paper.rows import Job
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +69,35 @@ def test_a_row_of_the_paper_s_own_setting_runs(place, encoder, row):
     assert found["count"] == len(data.test_items(data.read(row.scored or row.data, place)))
     assert found["steps"] == found["epochs"] == 1
     assert found["items"] == (6 if row.data == "k400" else 2)
+
+
+@pytest.mark.parametrize(("gather", "online"), [(True, True), (False, False)])
+def test_a_matching_row_runs_under_torchrun_on_all_processes(place, encoder, gather, online):
+    """Table 6: without gather a pass sees the share of one of the row's eight processes, here four passes of a clip."""
+    row = replace(
+        worlds.KINETICS,
+        encoder=encoder,
+        matching="multi_positive",
+        gather=gather,
+        online=online,
+        processes=8,
+        alone=True,
+    ).changed(epochs=1, frames=2, precision="fp32", grad_checkpointing=False)
+    two = replace(place, accumulate=1, processes=2)
+    result, seconds = launched(Job("row", 0, row), two)
+    assert (result["steps"], result["items"], result["count"]) == (1, 6, 3)
+    assert result["peak_mb"] > 100
+    assert 0 < result["step_seconds"] < seconds
+    assert share(row, two) == (1 if gather else 4)
+    assert share(replace(row, matching=None), replace(two, accumulate=3)) == 3
+    with refuses(RunError, 3, 8):
+        share(replace(row, gather=False), replace(two, processes=3))
+
+
+def test_a_row_that_fails_under_torchrun_is_named(place):
+    row = replace(worlds.KINETICS, encoder="openclip:local-dir:/none").changed(epochs=1, frames=2)
+    with refuses(RunError, "a row", "seed 0"):
+        launched(Job("a row", 0, row), replace(place, processes=2))
 
 
 def test_missing_data_is_named_and_its_rows_are_left_out(place, tmp_path, capsys):

@@ -9,7 +9,7 @@ from texthead.errors import EncoderError
 
 if TYPE_CHECKING:
     from texthead.encoders.encoder import VisualSpec
-    from texthead.encoders.figures import Published
+    from texthead.encoders.figures import EncoderFigures
     from texthead.models.recognizer import Recognizer
 
 
@@ -113,7 +113,7 @@ class Encoders:
             show.print(f"forward: {speed:.3g} clips/s, at most {gigabytes:.2f} GB of memory (random weights, one clip)")
 
 
-def _show(found: "list[Published]", *, as_json: bool) -> None:
+def _show(found: "list[EncoderFigures]", *, as_json: bool) -> None:
     """Print encoders: a table on a terminal, else a line each with tabs between its cells, in plain numbers."""
     from rich import box
     from rich.table import Table

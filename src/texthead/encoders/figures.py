@@ -50,7 +50,7 @@ _PAIRS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class EncoderFigures:
     """One published encoder; None and "" are what is not known.
 
     Attributes:
@@ -89,13 +89,13 @@ def table() -> dict[str, dict[str, str]]:
     return {row["source"]: {key: value for key, value in row.items() if value} for row in rows}
 
 
-def published(source: str, weights: str) -> Published:
+def figures_of(source: str, weights: str) -> EncoderFigures:
     """Return what is known of a source: of its weights, and of its architecture."""
     # A tag decides the activation, so both names of an architecture give the same encoder.
     plain = source.replace("-quickgelu/", "/")
     cells = {**table().get(plain.partition("/")[0], {}), **table().get(plain, {})}
     parameters = cells.get("parameters")
-    return Published(
+    return EncoderFigures(
         source=source,
         weights=weights,
         kind=cells.get("kind", "image" if source.startswith("timm:") else ""),
@@ -117,7 +117,7 @@ def trained_on(source: str) -> str | None:
     return next((data for start, data in _PAIRS.items() if prefix == "openclip" and tag.startswith(start)), None)
 
 
-def best_under(encoders: Iterable[Published], limit: str, by: By) -> list[Published]:
+def best_under(encoders: Iterable[EncoderFigures], limit: str, by: By) -> list[EncoderFigures]:
     """Return the encoders with a figure and with at most so many parameters, the best figure first.
 
     Raises:

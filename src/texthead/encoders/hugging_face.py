@@ -18,8 +18,16 @@ from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec
 from texthead.encoders.figures import table
-from texthead.encoders.tower import Tower, empty, traced
-from texthead.encoders.transformers_folder import config_of, faults, folder_of, loaded, without_text
+from texthead.encoders.transformers_model import (
+    Tower,
+    config_of,
+    empty,
+    faults,
+    folder_of,
+    loaded,
+    traced,
+    without_text,
+)
 from texthead.errors import EncoderError
 
 FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")

@@ -25,7 +25,7 @@ from torch import Tensor
 from texthead.encoders import hugging_face, mini, openclip, timm_visual
 from texthead.encoders.downloads import downloads
 from texthead.encoders.encoder import Encoder, VisualSpec
-from texthead.encoders.figures import Published, published
+from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.packages import package_module, package_prefixes
 from texthead.encoders.pairing import pair
 from texthead.errors import EncoderError, TextheadError
@@ -141,9 +141,9 @@ def known_encoders() -> list[tuple[str, str]]:
     ]
 
 
-def published_encoders() -> list[Published]:
+def published_encoders() -> list[EncoderFigures]:
     """Return every published encoder with what is known of it."""
-    return [published(source, weights) for source, weights in known_encoders()]
+    return [figures_of(source, weights) for source, weights in known_encoders()]
 
 
 def _resolve(source: str) -> tuple[EncoderModule | ModuleType, str]:

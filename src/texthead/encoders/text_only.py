@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead.encoders.transformers_folder import folder_of, loaded
+from texthead.encoders.transformers_model import folder_of, loaded
 from texthead.errors import EncoderError
 
 

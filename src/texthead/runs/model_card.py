@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from texthead.data.protocol import Protocol
-from texthead.encoders.figures import published, trained_on
+from texthead.encoders.figures import figures_of, trained_on
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.intervals import wilson_interval
 from texthead.media.fingerprints import fingerprint
@@ -64,7 +64,7 @@ def model_card(
         data=data,
         counts=_counts(run),
         made=made,
-        licence=published(run.spec.source, "").licence,
+        licence=figures_of(run.spec.source, "").licence,
         pretrained_on=trained_on(run.spec.source),
         use=use,
         measured_too=measured,

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from texthead.data.dataset import Dataset
-from texthead.encoders.encoder import Encoder
+from texthead.encoders.encoder import Encoder, VisualSpec
 from texthead.errors import RunError
 from texthead.models.build import keeps_templates_apart
 from texthead.recipes import Recipe
@@ -50,10 +51,10 @@ def suit(
     if recipe.size not in (None, spec.size) and not spec.any_size and "size" not in overrides:
         values["size"] = spec.size
         notes.append(f"{spec.source} takes {spec.size} pixels only: size {recipe.size} -> {spec.size}")
-    size = values.get("size", recipe.size) or spec.size
-    if recipe.resize is not None and recipe.resize < size and "resize" not in overrides:
-        values["resize"] = size
-        notes.append(f"{spec.source} takes {size} pixels, more than resize {recipe.resize}: resize -> {size}")
+    resize = with_margin(recipe, spec).resize
+    if resize != recipe.resize and "resize" not in overrides:
+        values["resize"] = resize
+        notes.append(f"{spec.source} takes {resize} pixels, more than resize {recipe.resize}: resize -> {resize}")
     sided = mirrored_names(train_set.classes)
     if sided and recipe.flip and "flip" not in overrides:
         values["flip"] = 0.0
@@ -64,6 +65,15 @@ def suit(
         values |= {"epochs": epochs, "warmup": recipe.with_epochs(epochs).warmup}
         notes.append(f"few items: epochs {recipe.epochs} -> {epochs}, for at least {FEW_STEPS} steps")
     return make(**{**values, **overrides}), notes
+
+
+def with_margin(recipe: Recipe, spec: VisualSpec) -> Recipe:
+    """Return the recipe without a margin around the crop if the encoder takes more pixels than `resize`.
+
+    Source: published code: 224 pixels of 256, 336 of 336.
+    """
+    none = recipe.size is None and recipe.resize is not None and recipe.resize < spec.size
+    return replace(recipe, resize=spec.size) if none else recipe
 
 
 def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str, Any], head: str) -> None:
