@@ -120,3 +120,26 @@ def test_an_architecture_of_no_package_or_of_one_that_cannot_build(install: Inst
     install("grids", "grid", "def load(rest): ...\ndef spec(rest): ...")
     with refuses(EncoderError, "'grid:2'", "build(spec)"):
         build_visual(spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (("return Encoder(Visual(net, spec(rest)), None, scale=10.0)", "return net"), ["Sequential", "Encoder"]),
+        (("dim=3 * int(rest) ** 2", "dim=7 + 3 * int(rest) ** 2"), ["dim=19"]),
+        (("def build(", "def made("), ["architecture", "build(spec)"]),
+        (('architecture=f"grid:{rest}"', 'architecture="cells"'), ["'cells'", "build(spec)"]),
+    ],
+)
+def test_a_package_whose_runs_could_not_be_loaded_is_refused_before_training(install: Install, change, parts):
+    code = MODULE.replace(*change).replace(
+        "net = build(spec(rest))", "net = made(spec(rest))" if "made" in change[1] else "net = build(spec(rest))"
+    )
+    if "dim=7" in change[1]:
+        code = code.replace("torch.nn.Linear(spec.dim, spec.dim)", "torch.nn.Linear(12, 12)").replace(
+            "spec(rest).dim", "12"
+        )
+    code = code.replace('int(spec.architecture.removeprefix("grid:"))', "2")
+    install("grids", "grid", code)
+    with refuses(EncoderError, "grid:2", *parts):
+        load_encoder("grid:2")

@@ -61,17 +61,18 @@ class Encoders:
 
     def _list(self) -> None:
         from texthead.encoders.figures import best_under
-        from texthead.encoders.load import FORMS, published_encoders
+        from texthead.encoders.load import forms, published_encoders
 
         for field in fields(self):
             counts = field.name not in ("word", "best_under", "by", "json")
             if counts and field.default is not MISSING and getattr(self, field.name) != field.default:
                 name = field.name.replace("_", "-")
-                raise EncoderError(f"--{name} counts one encoder, and this lists them: give {FORMS}")
+                raise EncoderError(f"--{name} counts one encoder, and this lists them: give {forms()}")
         found = [encoder for encoder in published_encoders() if (self.word or "").lower() in encoder.source.lower()]
         if not found:
             raise EncoderError(
-                f"no published encoder has {self.word!r} in its name; `texthead encoders` lists them all"
+                f"no published encoder has {self.word!r} in its name; `texthead encoders` lists them all, and to count "
+                f"one give {forms()}"
             )
         if self.best_under is not None:
             found = best_under(found, self.best_under, self.by)
@@ -120,13 +121,14 @@ def _show(found: "list[EncoderFigures]", *, as_json: bool) -> None:
 
     from texthead.commands.console import notes, results
     from texthead.encoders.figures import SOURCES
-    from texthead.encoders.load import FORMS
+    from texthead.encoders.load import forms
 
     if as_json:
         rows = [{**asdict(encoder), "download": encoder.download} for encoder in found]
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
-    notes().print(f"{len(found)} published encoders; --encoder takes {FORMS}")
+    count = "1 encoder" if len(found) == 1 else f"{len(found)} encoders"
+    notes().print(f"{count}; --encoder takes {forms()}")
     if results().is_terminal:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 1, 0))
         table.add_column("source\nweights", overflow="fold")

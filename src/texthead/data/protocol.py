@@ -120,7 +120,9 @@ class Protocol:
         if self.frames < 1:
             raise DataError(f"frames must be at least 1, got {self.frames}")
         if not isinstance(self.pixels, Pixels | None):
-            raise DataError(f"pixels must be Pixels(size, resize, interpolation), or None for the encoder's own, got {self.pixels!r}")
+            raise DataError(
+                f"pixels must be Pixels(size, resize, interpolation) or None, the encoder's own, got {self.pixels!r}"
+            )
         if self.pooling not in get_args(Pooling):
             raise DataError(f"pooling must be one of {', '.join(get_args(Pooling))}, got {self.pooling!r}")
 

@@ -366,7 +366,8 @@ class Encoder:
         """
         if self.load_text is None:
             raise EncoderError(
-                f"{self.source!r} has no text encoder: give it one (text=), or take another head: {WITHOUT_TEXT}"
+                f"{self.source!r} has no text encoder: train with one (text) for names of your own, or with a head "
+                f"that needs none: {WITHOUT_TEXT}"
             )
         text = self._text or self.load_text()
         if self.keep_text:
@@ -450,8 +451,10 @@ def build_visual(spec: VisualSpec) -> Visual:
         return Visual(build_tower(spec.source, spec.config, spec.frames, spec.size, spec.tokens), spec)
     module = package_module(kind)
     if module is None or not callable(getattr(module, "build", None)):
-        expected = "expected 'timm:NAME', 'openclip' or the prefix of an installed package with build(spec)"
-        raise EncoderError(f"unknown architecture {spec.architecture!r}: {expected}")
+        raise EncoderError(
+            f"unknown architecture {spec.architecture!r}: it is not 'timm:NAME' or 'openclip', and no installed package "
+            f"has a build(spec) for {kind!r}: install the one that made {spec.source!r}"
+        )
     return Visual(module.build(spec), spec)
 
 

@@ -19,6 +19,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -95,8 +96,8 @@ def load_encoder(
     block = partial(downloads, source, partial(_place, source), allowed=allow_download)
     with block():
         encoder = _call(module, "load", source, rest)
-    if encoder.source != source:  # A run loads its encoder again by the source in the spec.
-        raise EncoderError(f"{source!r}: load({rest!r}) returned source {encoder.source!r}; both must be the same")
+    if module not in BUILT_IN.values():
+        _check_package(encoder, source, module)
     if text is not None:
         block = partial(downloads, text, partial(_place, text), allowed=allow_download)
         with block():
@@ -146,14 +147,46 @@ def published_encoders() -> list[EncoderFigures]:
     return [figures_of(source, weights) for source, weights in known_encoders()]
 
 
+def forms() -> str:
+    """Return how sources are written, those of installed packages too."""
+    return ", ".join([FORMS, *(f"{prefix}:..." for prefix in _others())])
+
+
 def _resolve(source: str) -> tuple[EncoderModule | ModuleType, str]:
     """Return the module that a source's prefix names, and the rest of the source."""
     prefix, _, rest = source.partition(":")
     module = BUILT_IN.get(prefix) or package_module(prefix)
     if module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
-        forms = ", ".join([FORMS, *(f"{prefix}:..." for prefix in _others())])
-        raise EncoderError(f"unknown encoder {source!r}: use {forms}")
+        raise EncoderError(f"unknown encoder {source!r}: use {forms()}")
     return module, rest
+
+
+def _check_package(encoder: object, source: str, module: EncoderModule | ModuleType) -> None:
+    """Raise EncoderError if a run of a package's encoder could not be trained, or not be loaded again."""
+    if not isinstance(encoder, Encoder):
+        raise EncoderError(
+            f"{source!r}: load returned a {type(encoder).__name__}; it must return Encoder(Visual(net, spec), ...)"
+        )
+    spec = encoder.visual.spec
+    if encoder.source != source:  # A run loads its encoder again by the source in the spec.
+        raise EncoderError(f"{source!r}: load returned source {encoder.source!r}; both must be the same")
+    prefix = spec.architecture.partition(":")[0]
+    if prefix == source.partition(":")[0]:
+        buildable = callable(getattr(module, "build", None))
+    else:
+        buildable = prefix in ("timm", "openclip", "hf") or package_module(prefix) is not None
+    if not buildable:
+        raise EncoderError(
+            f"{source!r}: architecture {spec.architecture!r} cannot be built when a run is loaded: give the module a "
+            "function build(spec) and let architecture begin with its prefix, or name 'timm:NAME' or 'openclip'"
+        )
+    clip = (spec.frames,) if spec.unit == "clip" else ()
+    with torch.no_grad():
+        features = encoder.visual.eval()(torch.zeros(1, *clip, 3, spec.size, spec.size, dtype=torch.uint8))
+    if features.shape[-1] != spec.dim:
+        raise EncoderError(
+            f"{source!r}: its network gives {features.shape[-1]} numbers, and its spec says dim={spec.dim}"
+        )
 
 
 def _place(source: str) -> str:

@@ -249,9 +249,8 @@ class Run:
         said = []
         if not self.head.takes_text:
             said.append(
-                f"the rows of {self.folder} are no text (its head is {self.head.kind}), so names may mean little "
-                "to what was trained against them: the encoder alone may name better (leave RUN out); head=text "
-                "trains for new names"
+                f"{self.folder} was trained with head {self.head.kind}, whose rows are not text, so new class names "
+                "may not work with it: predict without the run for zero-shot, or retrain with head text"
             )
         if self.calibration is not None:
             said.append(

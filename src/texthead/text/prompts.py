@@ -133,7 +133,10 @@ def classes_for(
     for label in labels:
         key = label if label in place else clean_name(label)
         if key not in place:
-            raise DataError(f"{source}: label {label!r} is not among the {len(given)} names of classes")
+            raise DataError(
+                f"{source}: label {label!r} is not among the {len(given)} names of classes: add it, or give "
+                "a .json of label: name"
+            )
         if place[key] in taken:
             raise DataError(
                 f"{source}: labels {taken[place[key]]!r} and {label!r} are both {given[place[key]]!r} of classes: "
