@@ -452,7 +452,7 @@ def build_visual(spec: VisualSpec) -> Visual:
     module = package_module(kind)
     if module is None or not callable(getattr(module, "build", None)):
         raise EncoderError(
-            f"unknown architecture {spec.architecture!r}: it is not 'timm:NAME' or 'openclip', and no installed package "
+            f"unknown architecture {spec.architecture!r}: not 'timm:NAME' or 'openclip', and no installed package "
             f"has a build(spec) for {kind!r}: install the one that made {spec.source!r}"
         )
     return Visual(module.build(spec), spec)
