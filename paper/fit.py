@@ -107,6 +107,7 @@ class Bench:
             features=self.found,
             targets=self.targets,
             lda_items=self.row.lda_items,
+            lda_shrinkage="auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage,
         )
         return make_head(self.row.head, inputs, trainable=self.row.train_head)
 
@@ -160,12 +161,14 @@ def prepare(row: Row, seed: int, place: Place) -> Bench:
     recipe = with_margin(recipe, encoder.visual.spec)
     pixels = pixels_for(recipe, encoder.visual.spec)
     kept = feature_cache(encoder, pixels, place)
-    targets = torch.tensor(label_indices(train, names))
-    found = None
+    found, encoded = None, train
+    if row.head == "lda" and not recipe.center:  # Of all items LDA needs these alone.
+        encoded = train.pick(splits.at_most(train.labels, row.lda_items, seed=seed))
+    targets = torch.tensor(label_indices(encoded, names))
     if needs_features(row.head, recipe):
         found, _, _ = readable_items(
             encoder.visual.to(device()),
-            train,
+            encoded,
             Protocol(recipe.frames, pixels, Views(origin=recipe.origin)),
             Reading(cache=kept),
         )

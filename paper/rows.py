@@ -23,6 +23,7 @@ class Row:
         head, train_head: as of `texthead train`.
         head_rate: rate of new modules over the encoder's; None is the recipe's.
         lda_items: items a class that LDA is fitted on.
+        lda_shrinkage: of LDA's within-class covariance; None is Ledoit and Wolf's estimate.
         k, fraction: what of the training split is trained on; both None is all, k = 0 trains nothing (zero-shot).
         drawing_processes: processes of which each draws its own k items (the published code's defect); 0 is one draw.
         unseen: the part of the classes that is left out of training, drawn from the seed.
@@ -50,6 +51,7 @@ class Row:
     train_head: bool = False
     head_rate: float | None = None
     lda_items: int = 60
+    lda_shrinkage: float | None = None
     k: int | None = None
     fraction: float | None = None
     drawing_processes: int = 0

@@ -110,7 +110,7 @@ class Recipe:
     size: int | None = None
     test_size: int | None = None
     resize: int | None = None
-    origin: Literal["first", "centre", "dense"] = "first"
+    origin: Literal["first", "centre", "middle", "dense"] = "first"
     pooling: Literal["features", "logits", "probabilities"] = "features"
     crops_along: Literal["width", "long-side"] = "width"
     crop: Literal["random", "resized", "multi-scale"] = "random"

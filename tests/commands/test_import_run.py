@@ -229,13 +229,21 @@ IMAGENET_PIXELS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def looked_at(
-    video: Path, indices: list[int], boxes: list[tuple[int, int]], size: int, statistics: tuple, short: int = 48
+    video: Path,
+    indices: list[int],
+    boxes: list[tuple[int, int]],
+    size: int,
+    statistics: tuple,
+    short: int = 48,
+    *,
+    antialias: bool = True,
 ) -> Tensor:
     """(crops, frames, 3, size, size), normalised, of the square video at `short` pixels."""
     with open_media(video) as media:
         frames = media.frames_at(indices)
     if short != frames.shape[-1]:
-        frames = F.interpolate(frames, (short, short), mode="bilinear", antialias=True)
+        resized = F.interpolate(frames.float(), (short, short), mode="bilinear", antialias=antialias)
+        frames = resized.round().clamp(0, 255)
     frames = frames.float() / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in statistics)
     return torch.stack([(frames[:, :, y : y + size, x : x + size] - mean) / std for x, y in boxes])
@@ -299,6 +307,7 @@ def predict(works, video: Path, tmp_path: Path) -> Callable[..., Tensor]:
 FOUR = ("--frames", 4, "--resize", 48)
 FIRST = [i * 19 // 4 for i in range(4)]  # 0 4 9 14
 CENTRE = [2, 7, 11, 16]  # the middle of segments of 4.75 frames
+MIDDLE = [1, 6, 11, 16]  # the middle one of their frames
 PERSON, PHOTO = "a video of a person {}.", "a photo of a {}."
 
 
@@ -328,6 +337,30 @@ def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> No
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("temporal", ["mean", "token-shift"])
+def test_text4vis_without_weights_of_a_temporal_module(
+    tmp_path: Path, video: Path, base, import_file, predict, refused_file, temporal: str
+) -> None:
+    model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0)}
+    save_model(tmp_path / "x.pt", model)
+    refused_file(("x.pt", "temporal"), tmp_path / "x.pt", "--encoder", base[0])
+    import_file(tmp_path / "x.pt", "--encoder", base[0], "--temporal", temporal, *FOUR)
+
+    def shifted(x: Tensor, _: int) -> Tensor:
+        """A quarter of the class token's numbers from the next frame, a quarter from the one before."""
+        token = x[:, 0].clone()
+        part = token.shape[1] // 4
+        token[:, :part] = F.pad(x[1:, 0, :part], (0, 0, 0, 1))
+        token[:, part : 2 * part] = F.pad(x[:-1, 0, part : 2 * part], (0, 0, 1, 0))
+        return torch.cat([token[:, None], x[:, 1:]], 1)
+
+    on = [shifted] if temporal == "token-shift" else []
+    frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], *on)
+    expected = (100 * unit(frames.mean(0)) @ text_rows(base[1], PERSON).T).softmax(-1)
+    assert torch.allclose(predict(), expected, atol=1e-4)
+
+
+@torch.no_grad()
 def test_text4vis_with_token_convolutions(tmp_path: Path, video: Path, base, import_file, predict) -> None:
     kernels = [noise(64, 1, 3, seed=40 + i) for i in range(2)]
     model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0)}
@@ -345,12 +378,16 @@ def test_text4vis_with_token_convolutions(tmp_path: Path, video: Path, base, imp
 
 
 @torch.no_grad()
-def test_text4vis_trained_by_matching(tmp_path: Path, video: Path, import_file, predict) -> None:
+@pytest.mark.parametrize(("kind", "template"), [("text4vis-nce", PERSON), ("bike", "This is a video about {}")])
+def test_text4vis_trained_by_matching_and_bike(
+    tmp_path: Path, video: Path, import_file, predict, kind: str, template: str
+) -> None:
+    """Their files have the same keys; of BIKE without its concept spotting."""
     head = fusion(TINY, 9)
     w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
-    import_file(tmp_path / "x.pt", *FOUR)
+    import_file(tmp_path / "x.pt", "--kind", kind, *FOUR)
     frames = encode_image(w, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
-    expected = (100 * unit(transf(head, frames, 2)) @ text_rows(w, PERSON).T).softmax(-1)[0]
+    expected = (100 * unit(transf(head, frames, 2)) @ text_rows(w, template).T).softmax(-1)[0]
     assert torch.allclose(predict(), expected, atol=1e-4)
 
 
@@ -359,7 +396,7 @@ def test_actionclip(tmp_path: Path, video: Path, import_file, predict) -> None:
     w, head = actionclip(tmp_path / "vit-32-4f.pt", TINY)
     import_file(tmp_path / "vit-32-4f.pt", "--resize", 48)
     head = {key.removeprefix("module."): value for key, value in head.items()}
-    frames = encode_image(w, looked_at(video, CENTRE, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
+    frames = encode_image(w, looked_at(video, MIDDLE, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
     feature = unit(transf(head, frames, 2))
     assert len(ACTIONCLIP_TEMPLATES) == 16
     each = [(100 * feature @ text_rows(w, one).T).softmax(-1)[0] for one in ACTIONCLIP_TEMPLATES]
@@ -380,7 +417,7 @@ def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, temp
     rows = text_rows(text, template)
 
     def expected(boxes: list[tuple[int, int]], short: int) -> Tensor:
-        seen = looked_at(video, CENTRE, boxes, 32, IMAGENET_PIXELS, short)
+        seen = looked_at(video, CENTRE, boxes, 32, IMAGENET_PIXELS, short, antialias=False)
         features = encode_image(image, seen.flatten(0, 1)).unflatten(0, (-1, 4)).mean(1)
         return (np.exp(3.5) * unit(features) @ rows.T).softmax(-1).mean(0)
 

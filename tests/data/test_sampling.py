@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from texthead.data.sampling import (
     crop_offsets,
     dense_clips,
     first_in_segment,
+    middle_in_segment,
     random_in_segment,
 )
 from texthead.errors import DataError
@@ -104,6 +106,8 @@ def test_worked_examples():
     assert first_in_segment(2, 3) == [0, 0, 1]
     assert centre_in_segment(10, 3) == [1, 5, 8]
     assert centre_in_segment(2, 3) == [0, 1, 1]
+    assert middle_in_segment(10, 3) == [1, 4, 7]
+    assert middle_in_segment(2, 3) == [0, 0, 1]
     assert [clip[0] for clip in clips_in_segments(40, 4, 3)] == [0, 4, 9]
     assert clips_in_segments(40, 4, 3)[-1] == [9, 19, 29, 39]
     assert dense_clips(100, 8, 1) == [[0, 16, 32, 48, 64, 80, 96, 12]]
@@ -136,7 +140,18 @@ def test_every_segment_gives_its_first_and_its_centre(length, num_frames):
         assert middle * num_frames < (i + 1) * length
 
 
-@given(LENGTH, FRAMES, CLIPS, st.sampled_from(["first", "centre", "dense"]))
+@given(LENGTH, FRAMES)
+def test_the_middle_frame_is_actionclips(length, num_frames):
+    """i * s + (s - 1) / 2 of segments of s frames, cut to an integer; of short videos the segments' starts."""
+    found = middle_in_segment(length, num_frames)
+    if length <= num_frames:
+        assert found == first_in_segment(length, num_frames)
+    else:
+        s = Fraction(length, num_frames)
+        assert found == [int(i * s + (s - 1) / 2) for i in range(num_frames)]
+
+
+@given(LENGTH, FRAMES, CLIPS, st.sampled_from(["first", "centre", "middle", "dense"]))
 def test_views_give_full_clips_in_range(length, num_frames, clips, origin):
     indices = Views(clips, origin=origin).frame_indices(length, num_frames)
     assert len(indices) == clips
@@ -243,11 +258,11 @@ def test_importing_it_is_light_and_an_unknown_origin_is_refused():
         from texthead.data.protocol import Views
         print([name for name in ("torch", "numpy", "av") if name in sys.modules])
         try:
-            Views(origin="middle")
+            Views(origin="last")
         except ValueError as error:
             print(error)
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded, message = done.stdout.splitlines()
     assert loaded == "[]"
-    prints(message, "origin", "first, centre, dense", "'middle'")
+    prints(message, "origin", "first, centre, middle, dense", "'last'")

@@ -313,6 +313,11 @@ def test_a_class_without_an_item_is_left_out() -> None:
     assert mean_average_precision(scores, targets) == pytest.approx(mean_average_precision(scores[:, :3], targets))
     hot = nn.functional.one_hot(targets, 5).bool()
     assert mean_average_precision(scores, hot) == pytest.approx(mean_average_precision(scores, targets))
+    # The published code counts it 0.
+    zero = mean_average_precision(scores, targets, absent="zero")
+    assert zero == pytest.approx(3 / 5 * mean_average_precision(scores, targets))
+    with refuses(DataError, "absent", "none"):
+        mean_average_precision.__wrapped__(scores, targets, absent="none")
 
 
 def test_a_second_softmax_keeps_the_order_of_each_item_and_not_that_of_each_class() -> None:

@@ -13,7 +13,7 @@ from texthead.text.class_names import clean_names, read_names
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
-    """Write a checkpoint of OpenAI's CLIP, Text4Vis, ActionCLIP or ViFi-CLIP as a run.
+    """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
     The run has the conventions that its numbers were measured with. Options that are left out follow the file's kind.
 
@@ -22,6 +22,7 @@ class Import:
         classes: CSV with id,name; names.txt or 'a, b'
         out: the run folder to make
         kind: whose file it is, if its keys do not tell
+        temporal: what a Text4Vis file without weights of a temporal module was trained with
         encoder: the encoder it was tuned from, for what of the text tower is not in the file (OpenAI's, if not given)
         frames: frames of a clip, if the name does not say f8
         names: how names are read
@@ -39,14 +40,15 @@ class Import:
     file: str = argument("FILE")
     classes: str = option(metavar="NAMES")
     out: str = option(metavar="RUN")
-    kind: Literal["openai", "text4vis", "text4vis-nce", "actionclip", "vifi-clip"] | None = None
+    kind: Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"] | None = None
+    temporal: Literal["mean", "token-shift"] | None = None
     encoder: str | None = option(None, "SOURCE")
     frames: PositiveInt | None = None
     names: Literal["clean", "verbatim"] = "verbatim"
     template: str | None = None
     template_pooling: Literal["features", "probabilities"] | None = None
     pooling: Literal["features", "logits", "probabilities"] | None = None
-    origin: Literal["first", "centre", "dense"] | None = None
+    origin: Literal["first", "centre", "middle", "dense"] | None = None
     crops_along: Literal["width", "long-side"] | None = None
     resize: PositiveInt | None = None
     pixels: Literal["clip", "imagenet"] | None = None
@@ -65,7 +67,7 @@ class Import:
             convention["template"] = prompts.read_template(self.template)
         if self.test_scale is not None:
             convention["test_scale"] = None if self.test_scale == "learned" else _number(self.test_scale)
-        options = ImportOptions(self.kind, self.encoder, self.frames, self.resize, convention)
+        options = ImportOptions(self.kind, self.encoder, self.frames, self.resize, convention, self.temporal)
         made = import_published(Path(self.file), Path(self.out), labels, names, options)
         notes().print(made.title)
         say_notes(made.notes)

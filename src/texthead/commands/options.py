@@ -121,7 +121,7 @@ class ProtocolOptions:
     frames: PositiveInt | None = None
     views: str = "1x1"
     pooling: Literal["features", "logits", "probabilities"] | None = None
-    origin: Literal["first", "centre", "dense"] | None = None
+    origin: Literal["first", "centre", "middle", "dense"] | None = None
     crops_along: Literal["width", "long-side"] | None = None
     resize: PositiveInt | None = None
 

@@ -85,7 +85,14 @@ class ViewClips(torch.utils.data.Dataset):
             decoded = media.frames_at(wanted)
         sizes, views = self.pixels, self.views
         crops = view_crops(
-            decoded, sizes.size, sizes.resize, views.crops, sizes.interpolation, views.along, sizes.squash
+            decoded,
+            sizes.size,
+            sizes.resize,
+            views.crops,
+            sizes.interpolation,
+            views.along,
+            sizes.squash,
+            sizes.antialias,
         )
         place = {index: i for i, index in enumerate(wanted)}
         # Views in the order clip by clip, crops inside.

@@ -3,7 +3,15 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-from texthead.data.sampling import CROP_COUNTS, Along, Origin, centre_in_segment, clips_in_segments, dense_clips
+from texthead.data.sampling import (
+    CROP_COUNTS,
+    Along,
+    Origin,
+    centre_in_segment,
+    clips_in_segments,
+    dense_clips,
+    middle_in_segment,
+)
 from texthead.errors import DataError
 
 Pooling = Literal["features", "logits", "probabilities"]
@@ -13,9 +21,9 @@ Pooling = Literal["features", "logits", "probabilities"]
 class Views:
     """How a video is looked at in a test: `clips` in time, `crops` in space, "4x3" for four and three.
 
-    `origin` is the frame that a clip takes of each segment: "first" as in the published Text4Vis code,
-    "centre" as in ActionCLIP and ViFi-CLIP; or "dense" for windows of 128 frames. `along` says where three crops
-    lie: along the "width" as in the published Text4Vis code, or the "long-side" as in ViFi-CLIP, for portrait videos.
+    `origin` is the frame that a clip takes of each segment: "first" as in the published Text4Vis code, "centre" as in
+    ViFi-CLIP, "middle" as in ActionCLIP; or "dense" for windows of 128 frames. `along` says where three crops lie:
+    along the "width" as in the published Text4Vis code, or the "long-side" as in ViFi-CLIP, for portrait videos.
 
     Raises: DataError for clips below 1, crops other than 1, 3, 5 and 10, or an unknown origin or side.
     """
@@ -58,19 +66,20 @@ class Views:
     def frame_indices(self, length: int, num_frames: int) -> list[list[int]]:
         """Return the frames of every clip, one list of `num_frames` per clip.
 
-        With origin "centre" each segment is cut into `clips` equal parts; clip k takes the middle of part k.
+        With origins "centre" and "middle" each segment is cut into `clips` equal parts; clip k takes part k's frame.
 
         Worked example, "centre", length 40, 2 frames, 2 clips: parts of 10 with middles 5 15 | 25 35.
         The clips are 5 25 and 15 35.
 
-        Source: published code for "first" and "dense"; several "centre" clips are our own extension.
+        Source: published code for "first" and "dense"; several clips of the others are our own extension.
         Raises: DataError for a length or number of frames below 1.
         """
         if self.origin == "first":
             return clips_in_segments(length, num_frames, self.clips)
         if self.origin == "dense":
             return dense_clips(length, num_frames, self.clips)
-        parts = centre_in_segment(length, num_frames * self.clips)
+        choose = middle_in_segment if self.origin == "middle" else centre_in_segment
+        parts = choose(length, num_frames * self.clips)
         return [parts[k :: self.clips] for k in range(self.clips)]
 
 
@@ -78,13 +87,15 @@ class Views:
 class Pixels:
     """How frames become the encoder's input in testing: short side `resize`, crops of `size`, in pixels.
 
-    With `squash` both sides become `resize`.
+    With `squash` both sides become `resize`. Without `antialias` a smaller picture is made of each new pixel's nearest
+    ones alone, as OpenCV does it.
     """
 
     size: int
     resize: int
     interpolation: Literal["bilinear", "bicubic"]
     squash: bool = False
+    antialias: bool = True
 
     def with_resize(self, resize: int | None) -> "Pixels":
         """Return the sizes with another short side before cropping, if one is given.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from texthead.errors import DataError
 
-Origin = Literal["first", "centre", "dense"]
+Origin = Literal["first", "centre", "middle", "dense"]
 
 Along = Literal["width", "long-side"]
 
@@ -57,11 +57,28 @@ def centre_in_segment(length: int, num_frames: int) -> list[int]:
     Worked example, length 10, 3 frames: middles 1.67, 5, 8.33 give 1 5 8.
     Length 2, 3 frames: 0 1 1.
 
-    Source: ActionCLIP's and ViFi-CLIP's validation (their checkpoints were measured so).
+    Source: ViFi-CLIP's validation (its checkpoints were measured so).
     Raises: DataError for a length or number of frames below 1.
     """
     _check(length, num_frames)
     return [(2 * i + 1) * length // (2 * num_frames) for i in range(num_frames)]
+
+
+def middle_in_segment(length: int, num_frames: int) -> list[int]:
+    """Return the middle one of the frames of each of `num_frames` equal segments: i * s + (s - 1) / 2, rounded down.
+
+    A video that is not longer than the clip gives the first frame of each segment.
+
+    Worked example, length 10, 3 frames: s = 3.33, so 1.17, 4.5, 7.83 give 1 4 7 (`centre_in_segment`: 1 5 8).
+    Length 2, 3 frames: 0 0 1.
+
+    Source: ActionCLIP's validation (its checkpoints were measured so).
+    Raises: DataError for a length or number of frames below 1.
+    """
+    _check(length, num_frames)
+    if length <= num_frames:
+        return first_in_segment(length, num_frames)
+    return [(2 * i * length + length - num_frames) // (2 * num_frames) for i in range(num_frames)]
 
 
 def clips_in_segments(length: int, num_frames: int, clips: int) -> list[list[int]]:

@@ -133,6 +133,7 @@ def view_crops(
     interpolation: Interpolation = "bicubic",
     along: Along = "width",
     squash: bool = False,
+    antialias: bool = True,
 ) -> UInt8[Tensor, "{crops} frames 3 {size} {size}"]:
     """Return the `crops` test crops of a clip, in the order of `sampling.crop_offsets`.
 
@@ -145,7 +146,10 @@ def view_crops(
     _check_sizes(size, resize)
     _check_choice("interpolation", interpolation, get_args(Interpolation))
     short = size if crops == 3 and along == "long-side" else resize
-    scaled = _scale(frames, (short, short), interpolation) if squash else _short_side(frames, short, interpolation)
+    if squash:
+        scaled = _scale(frames, (short, short), interpolation, antialias)
+    else:
+        scaled = _short_side(frames, short, interpolation, antialias)
     cuts = []
     for x, y, flip in crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops, along):
         cut = scaled[..., y : y + size, x : x + size]
@@ -215,7 +219,7 @@ def _rand_augment(
 
 
 def _short_side(
-    frames: UInt8[Tensor, "frames 3 height width"], resize: int, interpolation: str
+    frames: UInt8[Tensor, "frames 3 height width"], resize: int, interpolation: str, antialias: bool = True
 ) -> UInt8[Tensor, "frames 3 new_height new_width"]:
     """Return the clip with its short side scaled to `resize`, the long side in proportion, rounded down.
 
@@ -224,16 +228,21 @@ def _short_side(
     """
     height, width = frames.shape[-2:]
     short = min(height, width)
-    return _scale(frames, (resize * height // short, resize * width // short), interpolation)
+    return _scale(frames, (resize * height // short, resize * width // short), interpolation, antialias)
 
 
 def _scale(
-    frames: UInt8[Tensor, "frames 3 height width"], size: tuple[int, int], interpolation: str
+    frames: UInt8[Tensor, "frames 3 height width"], size: tuple[int, int], interpolation: str, antialias: bool = True
 ) -> UInt8[Tensor, "frames 3 new_height new_width"]:
     if frames.shape[-2:] == size:
         return frames
     frames = frames.contiguous(memory_format=torch.channels_last)
-    return interpolate(frames, size, mode=interpolation, antialias=True)
+    if antialias:
+        return interpolate(frames, size, mode=interpolation, antialias=True)
+    # Each new pixel from its 4 or 16 nearest ones, as OpenCV does it; rounded, since floats are the exact way.
+    return (
+        interpolate(frames.float(), size, mode=interpolation, antialias=False).round_().clamp_(0, 255).to(torch.uint8)
+    )
 
 
 def _gray(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 height width"]:

@@ -1,7 +1,7 @@
 """Other people's checkpoints: their weights in open_clip's names, and the conventions that their numbers need."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,7 +12,10 @@ from texthead.data.sampling import Along, Origin
 from texthead.encoders.weights import NO_WEIGHTS, named_tensors, read_checkpoint, read_tensors
 from texthead.errors import EncoderError
 
-Kind = Literal["openai", "text4vis", "text4vis-nce", "actionclip", "vifi-clip"]
+Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
+
+# What a file without weights of a temporal module may have been trained with.
+Pooled = Literal["mean", "token-shift"]
 
 # The prompts that ActionCLIP trains and tests with.
 ACTIONCLIP_TEMPLATES = (
@@ -49,6 +52,7 @@ class Convention:
         template_pooling, origin, pooling, crops_along: as of a recipe.
         pixels: whose mean and deviation the pixels are normalised with.
         interpolation: of the resize before cropping.
+        antialias: whether that resize is antialiased.
         margin: which crops are cut from a picture whose short side is 256/224 of theirs; others take the whole of it.
         test_scale: the factor of the cosines in testing; None is the learned one.
     """
@@ -60,6 +64,7 @@ class Convention:
     crops_along: Along = "width"
     pixels: Literal["clip", "imagenet"] = "clip"
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    antialias: bool = True
     margin: Literal["none", "224", "all"] = "all"
     test_scale: float | None = None
 
@@ -74,13 +79,15 @@ CONVENTIONS: dict[Kind, Convention] = {
     "openai": Convention("a photo of a {}.", margin="none"),
     "text4vis": _TEXT4VIS,
     "text4vis-nce": _TEXT4VIS,
-    "actionclip": Convention(ACTIONCLIP_TEMPLATES, template_pooling="probabilities", test_scale=100.0),
+    "bike": replace(_TEXT4VIS, template="This is a video about {}"),
+    "actionclip": Convention(ACTIONCLIP_TEMPLATES, template_pooling="probabilities", origin="middle", test_scale=100.0),
     "vifi-clip": Convention(
         "a photo of a {}.",
         pooling="probabilities",
         crops_along="long-side",
         pixels="imagenet",
         interpolation="bilinear",
+        antialias=False,
     ),
 }
 
@@ -120,10 +127,10 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
     """
     found = read_checkpoint(path)
     likely = _kind(found, path)
-    if kind is None and likely == ("text4vis-nce", "actionclip"):
+    if kind is None and len(likely) > 1:
         raise EncoderError(
-            f"{path}: mean pooling of ActionCLIP and of Text4Vis with a contrastive loss look alike: "
-            "pass kind=actionclip or kind=text4vis-nce"
+            f"{path}: files of {', '.join(likely)} have the same keys, and other prompts: pass kind={likely[0]} or "
+            "another of them"
         )
     kind = kind or likely[0]
     if kind not in likely:
@@ -179,9 +186,10 @@ def _kind(found: dict, path: Path) -> tuple[Kind, ...]:
             raise EncoderError(
                 f"{path}: fusion_model_state_dict is a {type(fusion).__name__}, expected tensors by name"
             )
-        if not fusion:
-            return "text4vis-nce", "actionclip"
-        return ("actionclip",) if all(key.startswith("module.") for key in fusion) else ("text4vis-nce",)
+        # DataParallel, which only ActionCLIP's code used, names its modules.
+        if fusion and all(key.startswith("module.") for key in fusion):
+            return ("actionclip",)
+        return "text4vis-nce", "bike", "actionclip"
     elif isinstance(found.get("model_state_dict"), dict):
         return ("text4vis",)
     elif any(str(key).startswith("visual.") for key in found) and "token_embedding.weight" in found:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -222,11 +223,11 @@ def mean_average_precision(
     targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"],
     *,
     double_softmax: bool = False,
+    absent: Literal["skip", "zero"] = "skip",
 ) -> float:
-    """The mean over classes of how well their items are ranked first, in percent 0-100.
+    """Return the mean over classes of how well their items are ranked first, in percent 0-100.
 
-    A class's average precision is scikit-learn's: items of one score share a rank. Classes without an item are left
-    out.
+    A class's average precision is scikit-learn's: items of one score share a rank.
 
     Args:
         scores: what each class ranks the items by, as a rule probabilities.
@@ -235,9 +236,11 @@ def mean_average_precision(
             of the classes of an item, and with it top-1, but not the order of the items that a class ranks: what the
             second softmax divides by differs from item to item with the other probabilities. The first class ranks
             0.5 0.5 0 and 0.5 0.25 0.25 alike, and after a second softmax the other one first, 0.384 and 0.391.
+        absent: what a class without an item counts: it is left out ("skip"), or has a precision of 0 ("zero").
 
-    Source: the measure of ActivityNet; for the double softmax the published code's test of it.
-    Differs: in double precision, where small probabilities are not yet ties.
+    Source: the measure of ActivityNet; for the double softmax, and absent classes that count 0, the published code's
+        test of it.
+    Differs: in double precision, where small probabilities are not yet ties; absent classes are left out by default.
 
     Raises:
         DataError: no item, a label without a class, scores that cannot be ranked, or a double softmax of what are
@@ -246,6 +249,8 @@ def mean_average_precision(
     from sklearn.metrics import average_precision_score
 
     ranked, hot = scores.cpu().double(), _multi_hot(targets.cpu(), scores.shape[1])
+    if absent not in ("skip", "zero"):
+        raise DataError(f"absent must be skip or zero, got {absent!r}")
     if not ranked.isfinite().all():
         raise DataError("scores to rank must be finite numbers: pass probabilities, scores.softmax(-1)")
     if double_softmax:
@@ -258,7 +263,7 @@ def mean_average_precision(
         ranked = ranked.softmax(-1)
     present = hot.any(0).nonzero().flatten().tolist()
     precisions = [average_precision_score(hot[:, label].numpy(), ranked[:, label].numpy()) for label in present]
-    return 100 * float(np.mean(precisions))
+    return 100 * float(np.sum(precisions)) / (hot.shape[1] if absent == "zero" else len(precisions))
 
 
 def _multi_hot(targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"], classes: int) -> Bool[Tensor, "items _"]:

@@ -199,7 +199,7 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
         "resize": pixels.size if views.crops == 3 and views.along == "long-side" else pixels.resize,
         "squash": pixels.squash,
         "interpolation": pixels.interpolation,
-        "antialias": True,
+        "antialias": pixels.antialias,
         "in_the_model": {
             "size": pixels.size,
             "mean": spec.mean,

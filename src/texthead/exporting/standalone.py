@@ -51,6 +51,11 @@ def frame_indices(length: int, settings: dict) -> list[list[int]]:
     if origin == "centre":
         parts = [(2 * i + 1) * length // (2 * frames * clips) for i in range(frames * clips)]
         return [parts[k::clips] for k in range(clips)]
+    if origin == "middle":
+        count = frames * clips
+        long = length > count
+        parts = [(2 * i * length + (length - count) * long) // (2 * count) for i in range(count)]
+        return [parts[k::clips] for k in range(clips)]
     if origin == "dense":
         room, stride = max(0, length - 128), 128 // frames
         starts = [k * (room // (clips - 1)) for k in range(clips)] if clips > 1 else [room // 2]
@@ -220,6 +225,30 @@ def scaled(frame: np.ndarray, height: int, width: int, bicubic: bool) -> np.ndar
     return frame
 
 
+def plain(frame: np.ndarray, height: int, width: int, bicubic: bool) -> np.ndarray:
+    """Return the frame at another size, each pixel from the nearest ones alone, in floats and rounded at the end."""
+    values = frame.astype(np.float32)
+    for axis, new in ((1, width), (0, height)):
+        rows, old = np.moveaxis(values, axis, 0), values.shape[axis]
+        places = np.float32(old / new) * (np.arange(new, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
+        if not bicubic:
+            places = places.clip(0)
+        below = np.floor(places).astype(np.int64)
+        taps = (-1, 0, 1, 2) if bicubic else (0, 1)
+        # Without antialiasing torch's cubic has a = -0.75.
+        weights = [sharp(np.abs(places - below - tap)) if bicubic else 1 - np.abs(places - below - tap) for tap in taps]
+        parts = [w[:, None, None] * rows[(below + tap).clip(0, old - 1)] for w, tap in zip(weights, taps, strict=True)]
+        values = np.moveaxis(sum(parts), 0, axis)
+    return np.rint(values).clip(0, 255).astype(np.uint8)
+
+
+def sharp(x: np.ndarray) -> np.ndarray:
+    """Return the weight of a pixel at distance `x`: the cubic with a = -0.75."""
+    near = (1.25 * x - 2.25) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * -0.75
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0)).astype(np.float32)
+
+
 def read_clips(path: Path, settings: dict) -> np.ndarray:
     """Return the model's input for a file: clips frames height width channels, the short side `resize`."""
     if path.suffix.lower() in IMAGES:
@@ -231,7 +260,8 @@ def read_clips(path: Path, settings: dict) -> np.ndarray:
     height, width, _ = next(iter(pictures.values())).shape
     side, short, bicubic = settings["resize"], min(height, width), settings["interpolation"] == "bicubic"
     size = (side, side) if settings["squash"] else (side * height // short, side * width // short)
-    small = {index: scaled(picture, *size, bicubic) for index, picture in pictures.items()}
+    scale = scaled if settings.get("antialias", True) else plain
+    small = {index: scale(picture, *size, bicubic) for index, picture in pictures.items()}
     return np.array([[small[index] for index in clip] for clip in clips])
 
 

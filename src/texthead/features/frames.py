@@ -70,7 +70,7 @@ class _Frames(torch.utils.data.Dataset):
         return (
             length,
             indices,
-            view_crops(frames, p.size, p.resize, 1, p.interpolation, squash=p.squash)[0],
+            view_crops(frames, p.size, p.resize, 1, p.interpolation, squash=p.squash, antialias=p.antialias)[0],
         )
 
 

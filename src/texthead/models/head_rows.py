@@ -62,7 +62,8 @@ def lda_weights(
             None is the plain pseudo-inverse.
 
     Source: Sec. 2.2, linear discriminant projection; Table 1.
-    Differs: the paper names neither solver nor shrinkage. With fewer items than dimensions S_w is singular
+    Differs: the paper names neither solver nor shrinkage; the published code loads a file `lda_0.1.pt`, so its
+        shrinkage may have been 0.1. With fewer items than dimensions S_w is singular
         and the pseudo-inverse throws away every direction in which classes do not vary, so the default shrinks.
         scikit-learn's own "auto" estimates each class by itself, which is no shrinkage at two items a class.
 
@@ -167,6 +168,7 @@ class RowInputs:
         features, targets: pretrained features of the training items and their labels' places; LDA and a recipe with
             `center` need them.
         lda_items: LDA is fitted to at most so many items a class, drawn from the seed.
+        lda_shrinkage: as of `lda_weights`.
     """
 
     encoder: Encoder
@@ -178,6 +180,7 @@ class RowInputs:
     features: Float[Tensor, "items dim"] | None = None
     targets: Int[Tensor, " items"] | None = None
     lda_items: int = 60
+    lda_shrinkage: float | Literal["auto"] = "auto"
 
     def generator(self) -> torch.Generator:
         """Return a generator that starts at the recipe's seed."""
@@ -237,7 +240,7 @@ def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     features, targets = inputs.needed_features("head lda"), inputs.targets
     assert targets is not None
     picked = splits.at_most([str(place) for place in targets.tolist()], inputs.lda_items, seed=inputs.recipe.seed)
-    return lda_weights(features[picked], targets[picked])
+    return lda_weights(features[picked], targets[picked], shrinkage=inputs.lda_shrinkage)
 
 
 # In the order in which `compare` tries them.

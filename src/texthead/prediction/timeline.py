@@ -164,7 +164,7 @@ class Timeline:
         p = self._pixels
         # A copy: what comes from the decoder cannot be written to, and a turned picture has steps below 0.
         frame = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-        return view_crops(frame, p.size, p.resize, 1, p.interpolation, squash=p.squash)[0, 0]
+        return view_crops(frame, p.size, p.resize, 1, p.interpolation, squash=p.squash, antialias=p.antialias)[0, 0]
 
     @torch.inference_mode()
     def _encode(self) -> list[Stretch]:

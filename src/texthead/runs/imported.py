@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from texthead.encoders.published import (
     Checkpoint,
     Convention,
     Kind,
+    Pooled,
     model_config,
     original,
     read_published,
@@ -53,6 +54,7 @@ class ImportOptions:
         frames: frames of a clip, if the file's name does not say.
         resize: short side before cropping in pixels, if not the kind's own.
         convention: other values of the kind's `Convention`.
+        temporal: what a Text4Vis file without weights of a temporal module was trained with.
     """
 
     kind: Kind | None = None
@@ -60,6 +62,7 @@ class ImportOptions:
     frames: int | None = None
     resize: int | None = None
     convention: Mapping[str, Any] = field(default_factory=dict)
+    temporal: Pooled | None = None
 
 
 class Imported(NamedTuple):
@@ -110,7 +113,7 @@ def import_published(
         origin=convention.origin,
         pooling=convention.pooling,
         crops_along=convention.crops_along,
-        temporal="transformer" if checkpoint.temporal else "token-conv" if checkpoint.token_convs else "mean",
+        temporal=_temporal_kind(checkpoint, options.temporal, str(path)),
         template=convention.template,
         template_pooling=convention.template_pooling,
     )
@@ -121,7 +124,7 @@ def import_published(
     spec = tower_spec(encoder.source, config, preprocess)
     visual = build_visual(spec)
     fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
-    temporal = _temporal(checkpoint, visual, config, str(path))
+    temporal = _temporal(checkpoint, visual, config, str(path), shift=recipe.temporal == "token-conv")
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
     head = text_head(
         encoder,
@@ -131,7 +134,8 @@ def import_published(
         scale=scale,
         pooling=convention.template_pooling,
     )
-    pixels = Pixels(spec.size, convention.resize(spec.size), spec.interpolation).with_resize(options.resize)
+    short = convention.resize(spec.size)
+    pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias).with_resize(options.resize)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
     # No training item is known.
     lists = ("train", "train_labels", "train_content", "held_out", "held_out_labels", "held_out_content")
@@ -207,8 +211,28 @@ def _encoder(
     return assemble(Published(source, model_config(own, path), {}, lambda: own, openai_tokenizer)), own
 
 
-def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str) -> Temporal:
-    """Return the temporal module of the file, with its weights.
+def _temporal_kind(
+    checkpoint: Checkpoint, pooled: Pooled | None, path: str
+) -> Literal["mean", "transformer", "token-conv"]:
+    """Return what a recipe calls the temporal module of a file.
+
+    Raises:
+        DataError: a file of Text4Vis that may be of either, or an answer where there is no question.
+    """
+    if checkpoint.temporal or checkpoint.token_convs:
+        if pooled is not None:
+            raise DataError(f"temporal {pooled}: {path} holds the weights of its temporal module; leave it out")
+        return "transformer" if checkpoint.temporal else "token-conv"
+    if pooled is None and checkpoint.kind == "text4vis":
+        raise DataError(
+            f"{path}: mean pooling and TokenShift have no weights of their own, so the file does not say which it was "
+            "trained with: pass temporal=mean or temporal=token-shift"
+        )
+    return "token-conv" if pooled == "token-shift" else "mean"
+
+
+def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str, *, shift: bool) -> Temporal:
+    """Return the temporal module of the file, with its weights; `shift` is TokenShift's where there are none.
 
     Raises:
         EncoderError: weights that are no temporal transformer of this encoder, or kernels that do not fit its blocks.
@@ -224,7 +248,7 @@ def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str)
         convs = TokenConv(visual)
         fill(convs, {f"convs.{i}.weight": kernel for i, kernel in enumerate(checkpoint.token_convs)}, source)
         return convs
-    return MeanPool()
+    return TokenConv(visual) if shift else MeanPool()
 
 
 def _described(config: dict) -> str:
