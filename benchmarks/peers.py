@@ -130,7 +130,7 @@ def open_clip_ways(folder: Path, architecture: str = "ViT-B-32") -> dict[str, Wa
     model: Any
     model, _, preprocess = open_clip.create_model_and_transforms(architecture)
     torch.save(model.eval().state_dict(), folder / "clip.pt")
-    ours = th.load_encoder(f"openclip:{architecture}/{folder / 'clip.pt'}")
+    ours = th.load_encoder(f"openclip:{architecture}-gelu/{folder / 'clip.pt'}")
     return {TEXTHEAD: texthead_way(ours), "open_clip": partial(looped, model.encode_image, cast("Any", preprocess))}
 
 

@@ -99,6 +99,24 @@ def test_openai_s_activation_is_taken_from_the_file_s_name(published, tmp_path):
     assert torch.allclose(rebuild(encoder.visual)(given), quick, atol=1e-5)
 
 
+def test_a_file_that_does_not_say_its_activation_is_asked_about(published, tmp_path, monkeypatch):
+    """Plain tensors of an architecture that open_clip publishes with both."""
+    config = {**TOWERS["tiny-vit"], "embed_dim": 24, "text_cfg": TEXT}
+    for name in ("tiny-both", "tiny-both-quickgelu"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({**config, "quick_gelu": name.endswith("quickgelu")}))
+    open_clip.add_model_config(tmp_path)
+    path = published / "tiny-vit.pt"
+    with refuses(EncoderError, "tiny-both", "-quickgelu/FILE", "-gelu/FILE", volatile=[path]):
+        load_encoder(f"openclip:tiny-both/{path}")
+    for name, quick in (("tiny-both-quickgelu", True), ("tiny-both-gelu", False)):
+        encoder = load_encoder(f"openclip:{name}/{path}")
+        assert encoder.visual.spec.activation == ("quick_gelu" if quick else "gelu")
+        assert_same(encoder, reference("tiny-vit", path, force_quick_gelu=quick))
+    own = tmp_path / "own.pt"
+    torch.save({**torch.load(path, weights_only=True), "input_resolution": torch.tensor(32)}, own)
+    assert load_encoder(f"openclip:tiny-both/{own}").visual.spec.activation == "quick_gelu"
+
+
 @pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion", False)])
 def test_a_tag_decides_the_activation(published, monkeypatch, tag, quick):
     """open_clip only warns when a tag was trained with QuickGELU and the architecture's name does not say so."""

@@ -116,7 +116,7 @@ def _by_name(source: str, rest: str) -> Published:
 
     name, _, weights = rest.partition("/")
     config, preprocess = _of_tag(name, weights)
-    tags = open_clip.list_pretrained_tags_by_model(name)
+    tags = open_clip.list_pretrained_tags_by_model(_plain(name))
     if not weights:
         raise EncoderError(
             f"{source!r} names no weights: use 'openclip:{name}/TAG' (tags: {', '.join(tags) or 'none published'}) "
@@ -137,10 +137,38 @@ def _by_name(source: str, rest: str) -> Published:
         path = Path(weights)
         if not path.is_file():
             raise EncoderError(f"{weights!r} is neither a tag of {name} nor a file: check the path")
-        # OpenAI's weights need QuickGELU: its archives are TorchScript, and copies of them keep the name.
-        if is_torchscript(path) or "openai" in path.name.lower():
-            config["quick_gelu"] = True
-    return Published(source, config, preprocess, lambda: read_tensors(path), lambda: open_clip.get_tokenizer(name))
+        config["quick_gelu"] = _is_quick(source, name, config, path)
+    return Published(
+        source, config, preprocess, lambda: read_tensors(path), lambda: open_clip.get_tokenizer(_plain(name))
+    )
+
+
+def _is_quick(source: str, name: str, config: dict, path: Path) -> bool:
+    """Return whether the network of a file has QuickGELU in place of GELU.
+
+    OpenAI's weights need it: its archives are TorchScript or hold its own numbers, and copies of them keep the name.
+
+    Raises:
+        EncoderError: the file does not say, and the architecture is published with both.
+    """
+    import open_clip
+
+    if config.get("quick_gelu") or is_torchscript(path) or "openai" in path.name.lower():
+        return True
+    both = f"{name}-quickgelu" in open_clip.list_models()
+    if not both or _plain(name) != name:
+        return False
+    if "input_resolution" in read_tensors(path):
+        return True
+    raise EncoderError(
+        f"{source!r}: the file does not say whether its network has GELU or QuickGELU: write openclip:{name}-quickgelu/"
+        f"FILE for OpenAI's weights and what was tuned from them, openclip:{name}-gelu/FILE for open_clip's own"
+    )
+
+
+def _plain(name: str) -> str:
+    """Return open_clip's name of an architecture: without the -gelu that says which of both a file has."""
+    return name.removesuffix("-gelu")
 
 
 def _from_folder(source: str, folder: Path) -> Published:
@@ -203,7 +231,8 @@ def _architecture(name: str) -> dict:
     """open_clip's model config of one of its architectures."""
     import open_clip
 
-    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
+    plain = _plain(name)
+    config = open_clip.get_model_config(plain) if plain in open_clip.list_models() else None
     if config is None:
         raise EncoderError(f"open_clip has no architecture {name!r}; `texthead encoders` lists them")
     return dict(config)

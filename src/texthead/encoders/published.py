@@ -127,12 +127,13 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
     """
     found = read_checkpoint(path)
     likely = _kind(found, path)
-    if kind is None and len(likely) > 1:
-        raise EncoderError(
-            f"{path}: files of {', '.join(likely)} have the same keys, and other prompts: pass kind={likely[0]} or "
-            "another of them"
-        )
-    kind = kind or likely[0]
+    if kind is None:
+        kind, *others = likely
+        if others:
+            raise EncoderError(
+                f"{path}: files of {', '.join(likely)} have the same keys, and other prompts: pass kind={kind}, or one "
+                "of the others"
+            )
     if kind not in likely:
         raise EncoderError(f"{path}: is a file of {' or '.join(likely)} by its keys, not of {kind}: leave out kind")
     fusion: dict[str, Tensor] = {}

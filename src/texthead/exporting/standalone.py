@@ -238,7 +238,7 @@ def plain(frame: np.ndarray, height: int, width: int, bicubic: bool) -> np.ndarr
         # Without antialiasing torch's cubic has a = -0.75.
         weights = [sharp(np.abs(places - below - tap)) if bicubic else 1 - np.abs(places - below - tap) for tap in taps]
         parts = [w[:, None, None] * rows[(below + tap).clip(0, old - 1)] for w, tap in zip(weights, taps, strict=True)]
-        values = np.moveaxis(sum(parts), 0, axis)
+        values = np.moveaxis(np.sum(parts, axis=0), 0, axis)
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
