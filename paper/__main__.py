@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show_plan(options)
         elif options.command == "run":
             run_all(options)
+        elif options.command == "decide":
+            decide_all(options)
         else:
             from paper.report import write
 
@@ -77,12 +79,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="table8: also with items drawn by each of N processes, the published code's defect; 0: not",
     )
+    deciding = add("decide", help="more seeds for undecided claims at mini, as paper/PLAN.md says, within a budget")
+    deciding.add_argument("--data", type=Path, help="folder of data sets; `list` says what is expected in it")
+    deciding.add_argument("--hours", type=float, default=6.0, help="core-hours; default: 6")
+    deciding.add_argument("--workers", type=int, default=2, help="jobs at a time; default: 2")
+    deciding.add_argument(
+        "--kept", type=Path, help="folder for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
+    )
     reporting = add("report", help="RESULTS.md and one page from what has been run")
     reporting.add_argument("--scale", choices=SCALES, default="mini", help="default: mini")
     reporting.add_argument("--seeds", type=int, help="number of seeds; default: 5 at mini, 1 at full")
     reporting.add_argument("--out", type=Path, default=FOLDER.parent / "RESULTS.md")
     reporting.add_argument("--page", type=Path, default=FOLDER.parent / "results.html")
-    for command in (running, reporting):
+    for command in (running, deciding, reporting):
         command.add_argument(
             "--results", type=Path, default=FOLDER, help="folder of finished rows; default: paper/results"
         )
@@ -163,6 +172,17 @@ def _processes(options: argparse.Namespace) -> int:
     import torch
 
     return max(1, torch.cuda.device_count())
+
+
+def decide_all(options: argparse.Namespace) -> None:
+    """Run more seeds until claims are decided or the budget is spent."""
+    from paper.deciding import decide
+
+    if not options.hours > 0:
+        raise RunError(f"--hours must be above 0, got {options.hours}")
+    setting = Setting(Place("mini", options.data, options.kept), seeds_of("mini"), options.workers)
+    with workers(setting) as pool:
+        decide(setting, Store(options.results, "mini"), pool, options.hours, _say)
 
 
 def run_all(options: argparse.Namespace) -> None:

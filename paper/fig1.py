@@ -74,12 +74,14 @@ def plan(setting: Setting) -> Plan:
             "names that share words have correlated text rows, others do not",
             "holds" if p < 0.05 and abs(others[TEXT][0]) < 0.1 else "does not hold",
             f"share a word {shared[TEXT][0]:.2f}, others {others[TEXT][0]:.2f} (negligible: below 0.1), p = {p:.4f}",
+            seeds=len(setting.seeds),
         )
     )
     verdict = judged(
         2,
         "learned rows correlate as text rows do",
         [("correlation of maps", related[LEARNED], [0.0] * len(related[LEARNED]))],
+        margin=0.1,
     )
     section.verdicts.append(
         replace(verdict, why=f"{cell(related[LEARNED], 2)}; p of each seed {each(tests[LEARNED], 4)}")

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
+from paper.claims import LEVEL, LOOKS, MARGIN, Answer
 from paper.data import Place
+from paper.deciding import Looked, last_look
 from paper.experiments import NAMES, label, module
 from paper.results import Store
 from paper.running import Setting, follow, outline, seeds_of
@@ -43,16 +46,23 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
     setting = Setting(Place(scale), seeds_of(scale, seeds), digests=store.digests)
     sections, keys, counts = [], set(), {}
     for name in NAMES:
-        section, asked = follow(module(name).plan(setting), setting, store, lambda _: None)
-        wanted = len(set(asked))
-        counts[name] = (sum(key in store.lines for key in set(asked)), wanted, missing_rows(name, setting))
-        keys |= set(asked)
-        sections.append(section)
-    head = heading(store, keys, scale, len(setting.seeds))
+        looked = _looked(name, setting, store, fixed=seeds is not None or scale != "mini")
+        counts[name] = (len(looked.keys & store.lines.keys()), len(looked.keys), missing_rows(name, setting))
+        keys |= looked.keys
+        sections.append(looked.section)
+    head = heading(store, keys, scale)
     with replacing(out) as beside:
         beside.write_text(markdown(sections, head, counts, scale), encoding="utf-8")
     html(sections, head, counts, scale).write(page)
     print(f"{out} and {page}: {sum(c[0] for c in counts.values())} rows and seeds of {len(sections)} experiments")
+
+
+def _looked(name: str, setting: Setting, store: Store, *, fixed: bool) -> Looked:
+    """Return an experiment at its last look, or with the setting's own number of seeds."""
+    if not fixed:
+        return last_look(name, setting, store)
+    section, keys = follow(module(name).plan(setting), setting, store, lambda _: None)
+    return Looked(section, set(keys), len(setting.seeds))
 
 
 def missing_rows(name: str, setting: Setting) -> int:
@@ -62,18 +72,19 @@ def missing_rows(name: str, setting: Setting) -> int:
     return len({job.title for job in jobs if not all(map(setting.has, job.row.sources))})
 
 
-def heading(store: Store, keys: set[str], scale: str, seeds: int) -> list[str]:
+def heading(store: Store, keys: set[str], scale: str) -> list[str]:
     """What was run, when, on what and from which commit."""
     commits, dates, seconds = store.about(keys)
     machines = sorted({store.lines[key]["machine"] for key in keys if key in store.lines})
     return [
-        f"Scale `{scale}`, seeds 0 to {seeds - 1}. Every number is from `python -m paper run EXPERIMENT --scale "
+        f"Scale `{scale}`. Every number is from `python -m paper run EXPERIMENT --scale "
         f"{scale}`, unless it stands under the word paper: those are the paper's, quoted.",
         f"Run {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {'; '.join(machines)}; "
         f"{seconds / 3600:.1f} core-hours. Commits: {', '.join(commits)} (a plus: with changes not yet committed).",
-        "Intervals are 95 % t-intervals of the mean over seeds; differences are paired by seed. A claim holds where "
-        "every interval lies on its side of zero, does not hold where one lies on the other side, and else cannot be "
-        "seen here. At this scale a verdict speaks of the stand-ins, not of the paper's data.",
+        "Claims are decided as `paper/PLAN.md` says, which was written before: differences are paired by seed, looks "
+        f"are after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} seeds, each with a t-interval of "
+        f"{100 * LEVEL:.2f} %, and the margin that matters is {MARGIN:g} points. In the experiments' tables intervals "
+        "have 95 %. At this scale a verdict speaks of the stand-ins, not of the paper's data.",
     ]
 
 
@@ -83,14 +94,35 @@ def ordered(sections: Sequence[Section]) -> list[tuple[str, Verdict]]:
     return sorted(found, key=lambda entry: entry[1].number)
 
 
+CLAIM_HEADERS = ("", "the paper's claim", "here", "verdict", "seeds", "what would change it")
+
+
+def claims(sections: Sequence[Section]) -> list[tuple[str, str, str, str, str, str]]:
+    """Return a line for each claim: number, claim, numbers, verdict, seeds, and what would change it."""
+    lines = []
+    for name, v in ordered(sections):
+        more = "a mistake in the code or the stand-in"
+        if v.answer == "undecided":
+            about = "runs of it" if v.needed is None else f"about {v.needed} seeds"
+            more = f"{about}, if means and deviations stay"
+        lines.append((str(v.number), f"{v.claim} ({name})", v.why, v.answer, str(v.seeds or "-"), more))
+    return lines
+
+
+def tally(sections: Sequence[Section]) -> str:
+    """Return how many claims have each answer, in a sentence."""
+    answers = [verdict.answer for _, verdict in ordered(sections)]
+    parts = [f"{answers.count(each)} {each}" for each in get_args(Answer)]
+    return f"Of {len(answers)} claims: {', '.join(parts)}."
+
+
 def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: str) -> str:
     """The whole of RESULTS.md."""
-    lines = ["# Results", "", *(part for line in head for part in (line, ""))]
+    rows = [(f"{n}", claim, why, f"**{found}**", seeds, more) for n, claim, why, found, seeds, more in claims(sections)]
+    lines = ["# Results", "", tally(sections), "", *_table(Table("", CLAIM_HEADERS, rows)), ""]
+    lines += [part for line in head for part in (line, "")]
     if scale == "mini":
         lines += ["## Stand-ins", "", *_table(Table("", ("the paper's", "here"), STAND_INS)), ""]
-    lines += ["## Claims", ""]
-    rows = [(str(v.number), v.claim, f"**{v.answer}**", v.why, name) for name, v in ordered(sections)]
-    lines += [*_table(Table("", ("", "claim", "here", "numbers", "experiment"), rows)), ""]
     for section in sections:
         lines += [f"## {section.title}", "", f"`python -m paper run {section.name}`", ""]
         lines += [_block(label(section.name)), "", f"{_done(counts[section.name])}", ""]
@@ -129,10 +161,8 @@ def html(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: 
         page.section("Stand-ins")
         page.table(["the paper's", "here"], [list(row) for row in STAND_INS])
     page.section("Claims")
-    page.table(
-        ["", "claim", "here", "numbers", "experiment"],
-        [[str(v.number), v.claim, v.answer, v.why, name] for name, v in ordered(sections)],
-    )
+    page.text(tally(sections))
+    page.table(list(CLAIM_HEADERS), [list(line) for line in claims(sections)])
     for section in sections:
         page.section(section.title)
         page.text(_done(counts[section.name]))

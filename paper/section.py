@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from paper.stats import interval, paired, verdict
+from paper.claims import LEVEL, MARGIN, Answer, answer, finding, seeds_needed
+from paper.stats import interval, paired
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Answer = Literal["holds", "does not hold", "cannot be seen here"]
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the numbers say of one of the paper's claims at this scale."""
+    """What the numbers say of one of the paper's claims at this scale.
+
+    `seeds` are those of the comparisons; `needed` is about how many would decide an undecided claim.
+    """
 
     number: int
     claim: str
     answer: Answer
     why: str
+    seeds: int = 0
+    needed: int | None = None
 
 
 @dataclass
@@ -56,11 +60,11 @@ def each(values: Sequence[float], digits: int = 1) -> str:
     return " ".join(f"{value:.{digits}f}" for value in values) or "-"
 
 
-def gap(a: Sequence[float], b: Sequence[float], digits: int = 1) -> str:
+def gap(a: Sequence[float], b: Sequence[float], digits: int = 1, *, level: float = 0.95) -> str:
     """The mean difference of values paired by seed, with its interval: "+3.1 ±2.0"."""
     if not a or len(a) != len(b):
         return "-"
-    mean, half = paired(a, b)
+    mean, half = paired(a, b, level=level)
     return f"{mean:+.{digits}f}" if len(a) < 2 else f"{mean:+.{digits}f} ±{half:.{digits}f}"
 
 
@@ -69,19 +73,29 @@ def unseen(a: Sequence[float], b: Sequence[float]) -> str:
     return f"{gap(a, b)}, one seed gives no interval" if len(a) == len(b) == 1 else "not run"
 
 
-def judged(number: int, claim: str, pairs: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Verdict:
-    """The verdict on a claim that is true if, in every named pair, the first values are above the second.
+def judged(
+    number: int,
+    claim: str,
+    pairs: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    *,
+    margin: float = MARGIN,
+) -> Verdict:
+    """Return the verdict on a claim that is true if, in every named pair, the first values are above the second.
 
-    It holds if every paired interval lies above zero, does not if one lies below, and else cannot be seen here.
+    Intervals are those of a look at the seeds (`paper.claims`).
     """
-    whys, found = [], []
+    whys, needed, digits = [], [], 1 if margin >= 1 else 2
     for name, a, b in pairs:
         run = len(a) > 1 and len(a) == len(b)
-        whys.append(f"{name}: {gap(a, b) if run else unseen(a, b)}")
-        found.append(verdict(*paired(a, b)) if run else "not run")
-    answer: Answer = "cannot be seen here"
-    if "below" in found:
-        answer = "does not hold"
-    elif set(found) == {"above"}:
-        answer = "holds"
-    return Verdict(number, claim, answer, "; ".join(whys))
+        whys.append(f"{name}: {gap(a, b, digits, level=LEVEL) if run else unseen(a, b)}")
+        if finding(a, b, margin) == "open":
+            needed.append(seeds_needed(a, b, margin))
+    found = answer([finding(a, b, margin) for _, a, b in pairs])
+    return Verdict(
+        number,
+        claim,
+        found,
+        "; ".join(whys),
+        seeds=min((len(a) for _, a, _ in pairs), default=0),
+        needed=max((count for count in needed if count is not None), default=None) if found == "undecided" else None,
+    )

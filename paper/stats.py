@@ -5,7 +5,6 @@ Pure functions on plain numbers.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,11 +12,9 @@ from scipy.stats import t as student
 
 from texthead.errors import DataError
 
-Finding = Literal["above", "below", "no difference shown"]
 
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """(mean, half): the mean of the values and half the width of its 95 % t-interval; half is nan for one value.
+def interval(values: Sequence[float], *, level: float = 0.95) -> tuple[float, float]:
+    """Return (mean, half): the mean of the values and half the width of its t-interval; half is nan for one value.
 
     60, 62 and 67: the mean is 63, the deviation 3.606; with 2 degrees of freedom t is 4.303, so half is
     4.303 * 3.606 / sqrt(3) = 8.96.
@@ -31,11 +28,11 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     mean, count = float(numbers.mean()), len(numbers)
     if count == 1:
         return mean, math.nan
-    return mean, float(student.ppf(0.975, count - 1) * numbers.std(ddof=1) / math.sqrt(count))
+    return mean, float(student.ppf((1 + level) / 2, count - 1) * numbers.std(ddof=1) / math.sqrt(count))
 
 
-def paired(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """(mean difference, half) of a - b, paired by seed, with the 95 % t-interval of the differences.
+def paired(a: Sequence[float], b: Sequence[float], *, level: float = 0.95) -> tuple[float, float]:
+    """Return (mean difference, half) of a - b, paired by seed, with the t-interval of the differences.
 
     What all rows of a seed share, such as an easy draw of items, falls out: 60 62 67 beside 58 59 65 differ by 2, 3
     and 2, that is 2.33 ±1.43, though each alone is known to ±9 only.
@@ -45,19 +42,7 @@ def paired(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     """
     if len(a) != len(b):
         raise DataError(f"values are paired by seed, got {len(a)} and {len(b)}: run the same seeds of both")
-    return interval([one - other for one, other in zip(a, b, strict=True)])
-
-
-def verdict(difference: float, half: float) -> Finding:
-    """Which side of zero the interval difference ± half lies on; where it holds zero, or half is nan, none is shown.
-
-    2.3 ±1.4 is above, -2.3 ±1.4 below, and of 2.3 ±2.4 no difference is shown.
-    """
-    if difference - half > 0:
-        return "above"
-    if difference + half < 0:
-        return "below"
-    return "no difference shown"
+    return interval([one - other for one, other in zip(a, b, strict=True)], level=level)
 
 
 def correlation_gap(

@@ -25,7 +25,7 @@ from texthead.errors import DataError
 
 PLACE = Place("smoke")
 ROOT = Path(__file__).parents[2]
-HOLDS, REFUTED, UNCLEAR = get_args(section.Answer)
+HOLDS, REFUTED, _, UNCLEAR = get_args(section.Answer)
 
 
 def setting(**digests: str) -> Setting:

@@ -1,0 +1,125 @@
+"""Claims are decided at looks, with intervals that together miss the mean as rarely as one of 95 %."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from paper import deciding
+from paper.claims import LEVEL, LOOKS, MARGIN, answer, finding, next_look, seeds_needed
+from paper.data import Place
+from paper.results import Store
+from paper.running import Setting
+from paper.section import Section, judged
+from paper.stats import paired
+
+PLAN = (Path(__file__).parents[2] / "paper" / "PLAN.md").read_text(encoding="utf-8")
+
+
+def seeds(mean: float, half: float, count: int = 5) -> tuple[list[float], list[float]]:
+    """Values whose paired interval at a look is mean ± half."""
+    spread = np.resize([1.0, -1.0], count) if count % 2 == 0 else np.array([*np.resize([1.0, -1.0], count - 1), 0.0])
+    _, unit = paired(list(spread), [0.0] * count, level=LEVEL)
+    return list(mean + spread * half / unit), [0.0] * count
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "expected"),
+    [(2.3, 1.4, "above"), (-2.3, 1.4, "below"), (0.3, 1.4, "equal"), (1.3, 1.4, "open"), (-1.3, 1.4, "open")],
+)
+def test_where_an_interval_lies(mean, half, expected):
+    assert finding(*seeds(mean, half)) == expected
+
+
+def test_nothing_and_one_seed_are_open():
+    assert finding([], []) == finding([1.0], [0.0]) == finding([1.0, 2.0], [0.0]) == "open"
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        (["above", "above"], "holds"),
+        (["above", "open"], "undecided"),
+        (["below", "open"], "does not hold"),
+        (["above", "equal"], "equivalent"),
+        (["equal", "below"], "does not hold"),
+        ([], "undecided"),
+    ],
+)
+def test_a_claim_is_all_of_its_comparisons(findings, expected):
+    assert answer(findings) == expected
+
+
+def test_all_looks_together_miss_the_mean_in_one_of_twenty():
+    """Looking at 5, 10, 20 and 40 seeds: an interval of 95 % at each would miss in one of eight."""
+    rng, missed, plain, times = np.random.default_rng(0), 0, 0, 3000
+    for values in rng.normal(size=(times, LOOKS[-1])):
+        looks = [(list(values[:look]), [0.0] * look) for look in LOOKS]
+        missed += any(finding(*look) in ("above", "below") for look in looks)
+        plain += any(abs(mean) > half for mean, half in (paired(*look) for look in looks))
+    assert missed / times < 0.05
+    assert plain / times > 0.10
+
+
+def test_seeds_that_would_decide():
+    a, b = seeds(4.0, 5.0, 6)
+    needed = seeds_needed(a, b)
+    assert needed is not None
+    deviation = 5.0 / student.ppf((1 + LEVEL) / 2, 5) * 6**0.5
+    half = {
+        count: student.ppf((1 + LEVEL) / 2, count - 1) * deviation / count**0.5 for count in (needed - 3, needed + 3)
+    }
+    assert half[needed - 3] > 4.0 > half[needed + 3]
+    # No difference at all is decided by the margin.
+    flat = seeds_needed(*seeds(0.0, 5.0, 6))
+    assert flat is not None
+    assert flat > needed
+    assert seeds_needed([], []) is None
+
+
+def test_looks_follow_one_another():
+    assert [next_look(look) for look in LOOKS] == [10, 20, 40, None]
+
+
+def test_the_plan_says_what_the_code_does():
+    assert f"after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} seeds" in PLAN
+    assert f"level {100 * LEVEL:.2f} %" in PLAN
+    assert f"{MARGIN:g} points of accuracy" in PLAN
+
+
+def test_a_verdict_says_how_many_seeds_it_has_and_would_need():
+    found = judged(3, "x", [("a", *seeds(4.0, 5.0, 6)), ("b", *seeds(9.0, 1.0, 6))])
+    assert (found.answer, found.seeds) == ("undecided", 6)
+    assert found.needed == seeds_needed(*seeds(4.0, 5.0, 6))
+    assert re.findall(r"[ab]: \+\d\.\d ±\d\.\d", found.why) == ["a: +4.0 ±5.0", "b: +9.0 ±1.0"]
+    assert judged(3, "x", [("b", *seeds(9.0, 1.0, 6))]).needed is None
+
+
+def test_deciding_takes_the_cheapest_look_first_and_stops_at_the_budget(monkeypatch, tmp_path):
+    state = {"cheap": 5, "dear": 5, "done": 5}
+    price = {"cheap": 10.0, "dear": 1000.0, "done": 1.0}
+    ran: list[tuple[str, int]] = []
+
+    def last_look(name, setting, store):
+        section = Section(name, name)
+        decided = name == "done" or (name == "cheap" and state[name] >= 20)
+        pair = seeds(9.0, 1.0, 6) if decided else seeds(1.0, 9.0, 6)
+        section.verdicts.append(judged(1, f"{name} claim", [("a", *pair)]))
+        return deciding.Looked(section, {name}, state[name])
+
+    def run(name, plan, setting, store, pool, *, say):
+        ran.append((name, len(setting.seeds)))
+        state[name] = len(setting.seeds)
+        store.lines[f"{name}{len(ran)}"] = {"seconds": price[name], "commit": "", "date": ""}
+
+    monkeypatch.setattr(deciding, "NAMES", tuple(state))
+    monkeypatch.setattr(deciding, "last_look", last_look)
+    monkeypatch.setattr(deciding, "run", run)
+    monkeypatch.setattr(deciding, "module", lambda name: type("M", (), {"plan": staticmethod(lambda setting: None)}))
+    monkeypatch.setattr(deciding, "cost", lambda looked, store: price[looked.section.name])
+    said: list[str] = []
+    deciding.decide(Setting(Place("mini"), ()), Store(tmp_path, "mini"), None, 1500 / 3600, said.append)
+    assert ran == [("cheap", 10), ("cheap", 20), ("dear", 10)]
+    assert "dear" in said[-1]
