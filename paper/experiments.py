@@ -23,6 +23,7 @@ NAMES = (
     "table11",
     "table12",
     "unfrozen",
+    "tuned",
     "ucf_hmdb",
     "anet",
 )
