@@ -79,7 +79,12 @@ def digest(name: Any, place: Place) -> str:
         return tinyclip.digest(name.removeprefix("tinyclip-"), steps=TINY_STEPS[place.scale])
     dataset = read(name, place)
     told = hashlib.sha256()
-    for item, content in zip(dataset.items, fingerprints([item.path for item in dataset.items]), strict=True):
+    if name == "clothing" and place.scale == "mini":
+        # Of the photos themselves: the bytes of their small copies depend on the machine's zlib.
+        contents = [item.path.stem for item in dataset.items]
+    else:
+        contents = fingerprints([item.path for item in dataset.items])
+    for item, content in zip(dataset.items, contents, strict=True):
         told.update(f"{item.label}\t{item.split}\t{content}\n".encode())
     return told.hexdigest()[:16]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from paper.claims import LEVEL, LOOKS, MARGIN, Answer
+from paper.claims import LEVEL, LOOKS, MARGIN, QUOTED, Answer
 from paper.data import Place
 from paper.deciding import Looked, last_look
 from paper.experiments import NAMES, label, module
@@ -94,18 +94,19 @@ def ordered(sections: Sequence[Section]) -> list[tuple[str, Verdict]]:
     return sorted(found, key=lambda entry: entry[1].number)
 
 
-CLAIM_HEADERS = ("", "the paper's claim", "here", "verdict", "seeds", "what would change it")
+CLAIM_HEADERS = ("", "claim", "paper", "here", "verdict", "seeds", "what would change it")
 
 
-def claims(sections: Sequence[Section]) -> list[tuple[str, str, str, str, str, str]]:
-    """Return a line for each claim: number, claim, numbers, verdict, seeds, and what would change it."""
+def claims(sections: Sequence[Section]) -> list[tuple[str, ...]]:
+    """Return a line for each claim, with the cells of CLAIM_HEADERS."""
     lines = []
     for name, v in ordered(sections):
         more = "a mistake in the code or the stand-in"
         if v.answer == "undecided":
             about = "runs of it" if v.needed is None else f"about {v.needed} seeds"
             more = f"{about}, if means and deviations stay"
-        lines.append((str(v.number), f"{v.claim} ({name})", v.why, v.answer, str(v.seeds or "-"), more))
+        cells = (str(v.number), f"{v.claim} ({name})", QUOTED[v.number], v.why, v.answer, str(v.seeds or "-"), more)
+        lines.append(cells)
     return lines
 
 
@@ -118,8 +119,7 @@ def tally(sections: Sequence[Section]) -> str:
 
 def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: str) -> str:
     """The whole of RESULTS.md."""
-    rows = [(f"{n}", claim, why, f"**{found}**", seeds, more) for n, claim, why, found, seeds, more in claims(sections)]
-    lines = ["# Results", "", tally(sections), "", *_table(Table("", CLAIM_HEADERS, rows)), ""]
+    lines = ["# Results", "", tally(sections), "", *_table(Table("", CLAIM_HEADERS, claims(sections))), ""]
     lines += [part for line in head for part in (line, "")]
     if scale == "mini":
         lines += ["## Stand-ins", "", *_table(Table("", ("the paper's", "here"), STAND_INS)), ""]

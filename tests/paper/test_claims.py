@@ -8,13 +8,14 @@ import pytest
 from scipy.stats import t as student
 
 from paper import deciding
-from paper.claims import LEVEL, LOOKS, MARGIN, answer, finding, next_look, seeds_needed
+from paper.claims import LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, next_look, seeds_needed
 from paper.data import Place
 from paper.results import Store
 from paper.running import Setting
 from paper.section import Section, judged
 from paper.stats import paired
 
+TEXT = Path(__file__).parents[3] / "shared" / "paper.txt"
 PLAN = (Path(__file__).parents[2] / "paper" / "PLAN.md").read_text(encoding="utf-8")
 
 
@@ -81,6 +82,14 @@ def test_seeds_that_would_decide():
 
 def test_looks_follow_one_another():
     assert [next_look(look) for look in LOOKS] == [10, 20, 40, None]
+
+
+@pytest.mark.skipif(not TEXT.is_file(), reason=f"{TEXT} is not there")
+def test_what_is_quoted_of_the_paper_stands_in_it():
+    text = TEXT.read_text(encoding="utf-8")
+    numbers = [number for said in QUOTED.values() for number in re.findall(r"\d+\.\d+", said)]
+    assert len(numbers) > 40
+    assert [number for number in numbers if number not in text] == []
 
 
 def test_the_plan_says_what_the_code_does():
