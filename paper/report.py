@@ -101,7 +101,7 @@ def claims(sections: Sequence[Section]) -> list[tuple[str, ...]]:
     """Return a line for each claim, with the cells of CLAIM_HEADERS."""
     lines = []
     for name, v in ordered(sections):
-        more = "a mistake in the code or the stand-in"
+        more = "it is decided here; other data may differ"
         if v.answer == "undecided":
             about = "runs of it" if v.needed is None else f"about {v.needed} seeds"
             more = f"{about}, if means and deviations stay"
@@ -113,7 +113,7 @@ def claims(sections: Sequence[Section]) -> list[tuple[str, ...]]:
 def tally(sections: Sequence[Section]) -> str:
     """Return how many claims have each answer, in a sentence."""
     answers = [verdict.answer for _, verdict in ordered(sections)]
-    parts = [f"{answers.count(each)} {each}" for each in get_args(Answer)]
+    parts = [f"{each} {answers.count(each)}" for each in get_args(Answer)]
     return f"Of {len(answers)} claims: {', '.join(parts)}."
 
 
