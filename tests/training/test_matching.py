@@ -69,9 +69,9 @@ def test_one_hot_is_the_cross_entropy_of_each_video_over_the_texts_of_the_batch(
     video = torch.tensor([[7.0, 0.0], [0.0, 0.5]])
     text = torch.tensor([[3.0, 4.0], [0.0, 2.0]])  # cosines 0.6 and 0 with the first video, 0.8 and 1 with the second
     expected = (math.log(1 + math.exp(2 * (0.0 - 0.6))) + math.log(1 + math.exp(2 * (0.8 - 1.0)))) / 2
-    found = matching_loss(video, text, torch.tensor([0, 1]), scale=2.0)
+    found = matching_loss(video, text, torch.tensor([0, 1]), scale=2.0, targets="one_hot")
     assert found.item() == pytest.approx(expected, rel=1e-6)
-    turned = matching_loss(text, video, torch.tensor([0, 1]), scale=2.0)
+    turned = matching_loss(text, video, torch.tensor([0, 1]), scale=2.0, targets="one_hot")
     assert turned.item() != pytest.approx(expected, rel=1e-2), "one direction: video to text"
 
 
@@ -107,11 +107,15 @@ def test_the_targets_leave_the_published_mass_on_the_positive() -> None:
 def test_two_of_one_label_are_negatives_of_one_hot_and_positives_of_multi_positive() -> None:
     """Two pairs of one label with equal rows, perfectly told from a third one."""
     rows, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([4, 4, 1])
-    assert matching_loss(rows, rows, labels, scale=100.0).item() == pytest.approx(2 / 3 * math.log(2), abs=1e-6)
+    assert matching_loss(rows, rows, labels, scale=100.0, targets="one_hot").item() == pytest.approx(
+        2 / 3 * math.log(2), abs=1e-6
+    )
     # At a scale of 10 the prediction is softmax(10 G) itself.
     assert matching_loss(rows, rows, labels, scale=10.0, targets="multi_positive").item() == pytest.approx(0, abs=1e-6)
     other = torch.tensor([4, 5, 1])
-    assert matching_loss(rows, rows, other, scale=100.0).item() == pytest.approx(2 / 3 * math.log(2), abs=1e-6)
+    assert matching_loss(rows, rows, other, scale=100.0, targets="one_hot").item() == pytest.approx(
+        2 / 3 * math.log(2), abs=1e-6
+    )
     assert matching_loss(rows, rows, other, scale=10.0, targets="multi_positive").item() > 0.4
 
 
@@ -119,7 +123,7 @@ def test_a_batch_of_every_class_once_is_the_recognition_loss() -> None:
     """What connects Eq. 2 with Eq. 3: the batch's texts are the classifier."""
     head = FrozenHead(noise(3, 8), names=NAMES, scale=20.0, center=noise(8, seed=2))
     features, labels = noise(3, 8, seed=1), torch.tensor([2, 0, 1])
-    found = matching_loss(head.directions(features), head.weight[labels], labels, scale=20.0)
+    found = matching_loss(head.directions(features), head.weight[labels], labels, scale=20.0, targets="one_hot")
     assert found.item() == pytest.approx(F.cross_entropy(head(features), labels).item(), rel=1e-5)
 
 
@@ -326,7 +330,7 @@ def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, 
     for other, part in (
         (None, "cross-entropy"),
         (Matching(), "'text': 'offline'"),
-        (Matching(encoder.text, targets="multi_positive"), "'targets': 'multi_positive'"),
+        (Matching(encoder.text, targets="one_hot"), "'targets': 'one_hot'"),
         (Matching(encoder.text, gather=True), "'gather': True"),
     ):
         with refuses(RunError, tmp_path, "objective", part):
@@ -350,7 +354,7 @@ def test_without_gather_the_parts_of_a_batch_are_matched_apart(source: str, data
     for name, changes in {"whole": {}, "parts": {"accumulate": 2}}.items():
         model, encoder = pair(source)
         recipe = replace(RECIPE, batch=8, epochs=1, **changes)
-        objective, seen = objective_for(encoder, online=False), []
+        objective, seen = objective_for(encoder, online=False, targets="one_hot"), []
         objective.register_forward_hook(lambda _, __, loss, seen=seen: seen.append(loss.item()))
         records = train(model, data, None, recipe, out=tmp_path / name, objective=objective)
         found[name] = losses(records)[0], seen
