@@ -181,8 +181,14 @@ def _check_package(encoder: object, source: str, module: EncoderModule | ModuleT
             "function build(spec) and let architecture begin with its prefix, or name 'timm:NAME' or 'openclip'"
         )
     clip = (spec.frames,) if spec.unit == "clip" else ()
-    with torch.no_grad():
-        features = encoder.visual.eval()(torch.zeros(1, *clip, 3, spec.size, spec.size, dtype=torch.uint8))
+    try:
+        with torch.no_grad():
+            features = encoder.visual.eval()(torch.zeros(1, *clip, 3, spec.size, spec.size, dtype=torch.uint8))
+    except Exception as error:  # The network is the package's own and may raise anything.
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise EncoderError(
+            f"{source!r}: its network fails on a black picture of size={spec.size} ({problem}): repair the package"
+        ) from error
     if features.shape[-1] != spec.dim:
         raise EncoderError(
             f"{source!r}: its network gives {features.shape[-1]} numbers, and its spec says dim={spec.dim}"

@@ -62,7 +62,7 @@ def check_own(folder: Path) -> None:
         name = shown(folder).removeprefix(PREFIX)
         raise RunError(
             f"{PREFIX}{name} is the cached copy of a run on a hub, and this writes into the run: download it into "
-            f"a folder of your own first (hf download {name})"
+            f"a folder of your own first (`hf download {name} --local-dir RUN`)"
         )
 
 
@@ -78,7 +78,7 @@ def check_repository(repo_id: str) -> None:
         raise RunError(f"{repo_id!r} is no name of a repository: give NAME, or ORG/NAME")
 
 
-def push(
+def push_to_hub(
     run: "Run",
     repo_id: str,
     *,
@@ -88,7 +88,21 @@ def push(
     branch: str | None = None,
     create_pr: bool = False,
 ) -> str:
-    """Upload a run with its model card and return the URL of the commit; `Run.push_to_hub` documents the arguments."""
+    """Upload the run with a model card, and return the URL of the commit; `load_run("hub:ORG/NAME")` loads it.
+
+    Paths of the data, reports, checkpoints and the command that made the run stay on this machine.
+
+    Args:
+        repo_id: ORG/NAME, or NAME for your own account; it is made if it does not exist.
+        commit_message: what the commit says.
+        private: whether a new repository is private; None takes the account's default.
+        token: of the hub; None takes the one that `hf auth login` or HF_TOKEN left.
+        branch: the branch to write to, made if it does not exist; None takes the main one.
+        create_pr: propose the files in a pull request.
+
+    Raises:
+        RunError: classes that are not in the run's folder, or a hub that refuses.
+    """
     from huggingface_hub import HfApi
 
     check_repository(repo_id)

@@ -49,7 +49,7 @@ from texthead.runs.folder import (
     saved_shapes,
     saved_split,
 )
-from texthead.runs.hub import check_own, local_run, push
+from texthead.runs.hub import check_own, local_run, push_to_hub
 from texthead.runs.saved import check_run, is_run
 from texthead.text.prompts import class_prompts
 
@@ -131,6 +131,8 @@ class Run:
     edits: tuple[Edit, ...] = ()
     allow_download: bool = False
 
+    push_to_hub = push_to_hub
+
     def was_trained_on(self, path: Path) -> bool:
         """Whether the file is a training item: by its path, or as a copy of one elsewhere."""
         return self._is_among(path, self.trained_on, self._only_trained, self._held)
@@ -195,41 +197,6 @@ class Run:
             text_map=None if self.head.text_map is None else self.head.text_map.cpu(),
             keep_text=keep_text,
             allow_download=self.allow_download,
-        )
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        commit_message: str = "Upload a texthead run",
-        private: bool | None = None,
-        token: str | None = None,
-        branch: str | None = None,
-        create_pr: bool = False,
-    ) -> str:
-        """Upload the run with a model card, and return the URL of the commit; `load_run("hub:ORG/NAME")` loads it.
-
-        Paths of the data, reports, checkpoints and the command that made the run stay on this machine.
-
-        Args:
-            repo_id: ORG/NAME, or NAME for your own account; it is made if it does not exist.
-            commit_message: what the commit says.
-            private: whether a new repository is private; None takes the account's default.
-            token: of the hub; None takes the one that `hf auth login` or HF_TOKEN left.
-            branch: the branch to write to, made if it does not exist; None takes the main one.
-            create_pr: propose the files in a pull request.
-
-        Raises:
-            RunError: classes that are not in the run's folder, or a hub that refuses.
-        """
-        return push(
-            self,
-            repo_id,
-            commit_message=commit_message,
-            private=private,
-            token=token,
-            branch=branch,
-            create_pr=create_pr,
         )
 
     def check_text_is_kept(self) -> None:
