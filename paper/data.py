@@ -5,8 +5,8 @@ At `full` a folder is expected:
     k400/ ucf101/ hmdb51/ anet/    train.txt and val.txt (lines `file label`), labels.csv (`id,name`), videos/
     imagenet/                      train/n01440764/*.JPEG, val/n01440764/*.JPEG
 
-At `mini`, `clothing` and `airborne` are photos and clips in a folder with image/clothing/images.csv and
-video/airborne/clips.csv; the others are drawn. At `smoke` everything is drawn.
+At `mini`, `clothing`, `objects` and `handdigits` are photos, `airborne` and `exercise` clips in a folder with
+image/NAME/images.csv and video/NAME/clips.csv; the others are drawn. At `smoke` everything is drawn.
 """
 
 import hashlib
@@ -27,7 +27,13 @@ from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
 from texthead.media.fingerprints import fingerprints
 
-GIVEN = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
+GIVEN = {
+    "clothing": "image/clothing/images.csv",
+    "objects": "image/objects/images.csv",
+    "handdigits": "image/handdigits/images.csv",
+    "airborne": "video/airborne/clips.csv",
+    "exercise": "video/exercise/clips.csv",
+}
 LISTS = ("k400", "ucf101", "hmdb51", "anet")
 # Steps that a small CLIP is trained for; None is its own setting.
 TINY_STEPS: dict[Scale, int | None] = {"smoke": 2, "mini": None, "full": None}

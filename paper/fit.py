@@ -113,7 +113,7 @@ class Bench:
 
     def scores(self, model: th.Recognizer) -> dict[str, dict[str, Any]]:
         """The scores of each way of viewing."""
-        if self.row.score == "unseen" or self.row.scored:
+        if "unseen" in self.row.score or self.row.scored:
             model = model.with_head(self.text_head(model, self.test.classes))
         return {views: numbers(self.evaluate(model, self.test, views)) for views in self.row.views}
 
@@ -183,7 +183,8 @@ def chosen(row: Row, whole: Dataset, seed: int) -> tuple[Dataset, Dataset, Datas
     if row.unseen:
         seen, left_out = splits.unseen_classes(whole.classes, round(row.unseen * len(whole.classes)), seed=seed)
         train = train.with_classes(seen)
-        test = test.with_classes(left_out if row.score == "unseen" else seen)
+        scored = whole if row.score == "all unseen" else test
+        test = scored.with_classes(left_out if "unseen" in row.score else seen)
     if row.k and row.drawing_processes:
         train = train.k_shot_per_process(row.k, processes=row.drawing_processes, seed=seed)
     elif row.k:

@@ -18,8 +18,10 @@ from texthead.report.html import Report
 
 STAND_INS = (
     ("Kinetics-400, UCF-101, HMDB-51", "drawn pictures in motion (48 classes), drawn shapes in motion (48 classes), "
-     "240-pixel clips of 4 flying things (airborne, CC0)"),
-    ("ImageNet", "photos of 10 kinds of clothing (CC0)"),
+     "240-pixel clips of 4 flying things (airborne, CC0), start and end photos of 12 kinds of gym exercises (exercise, "
+     "Unlicense)"),
+    ("ImageNet", "photos of 10 kinds of clothing (CC0), of 20 kinds of objects (Caltech-101), of ten hand signs "
+     "(Apache-2.0)"),
     ("CLIP ViT-B/16 with its text encoder", "mini: ImageNet's EfficientNet-Lite0 and MiniLM, joined by a closed-form "
      "bridge; for rows that need a ViT, a ResNet or a text encoder with gradients: two small CLIPs, trained here on "
      "drawn still shapes with captions"),

@@ -27,7 +27,8 @@ class Row:
         k, fraction: what of the training split is trained on; both None is all, k = 0 trains nothing (zero-shot).
         drawing_processes: processes of which each draws its own k items (the published code's defect); 0 is one draw.
         unseen: the part of the classes that is left out of training, drawn from the seed.
-        score: the test split, a part held out of the training items, or the unseen classes behind text rows.
+        score: the test split, a part held out of the training items, or the unseen classes behind text rows: their
+            test items, or all of them, since no split of theirs is trained on.
         views: of testing, each scored.
         watch: validation top-1 is taken every so many steps; 0 takes none.
         matching: Eq. 2 in place of Eq. 3, with its targets.
@@ -56,7 +57,7 @@ class Row:
     fraction: float | None = None
     drawing_processes: int = 0
     unseen: float = 0.0
-    score: Literal["test", "held-out", "unseen"] = "test"
+    score: Literal["test", "held-out", "unseen", "all unseen"] = "test"
     views: tuple[str, ...] = ("1x1",)
     watch: int = 0
     matching: Literal["one_hot", "multi_positive"] | None = None

@@ -28,6 +28,11 @@ IMAGENET = Row(
 # --- the stand-ins
 # Photos of ten kinds of clothing; the encoder is fine-tuned.
 CLOTHING = Row("clothing", changes={"size": 96, "frames": 1, "batch": 10}, steps=40)
+# Photos of 20 kinds of objects, which text tells apart well, and of ten hand signs, which it does not.
+OBJECTS = replace(CLOTHING, data="objects")
+HANDDIGITS = replace(CLOTHING, data="handdigits")
+# Human actions: start and end photo of gym exercises of 12 families; text tells them apart badly.
+EXERCISE = Row("exercise", changes={"size": 96, "frames": 2, "batch": 8, "temporal": "mean"}, steps=40)
 # Clips of four flying things; the encoder is fine-tuned.
 AIRBORNE = Row("airborne", changes={"size": 96, "frames": 4, "batch": 4, "temporal": "mean"}, steps=40)
 # Drawn pictures in motion; the encoder is frozen, a narrow temporal transformer is trained on its features. All clips

@@ -83,6 +83,15 @@ def test_unseen_classes_are_scored_among_themselves(place):
     assert bench.evaluate(other, test).scores.shape[1] == 4
 
 
+def test_all_items_of_unseen_classes_are_scored_and_none_is_trained_on(place):
+    whole, row = data.read("clothing", place), replace(worlds.CLOTHING, unseen=0.4)
+    some, more = (fit.chosen(replace(row, score=score), whole, 0) for score in ("unseen", "all unseen"))
+    assert some[0].items == more[0].items
+    left_out = set(some[2].classes)
+    assert {item.path for item in more[2].items} == {item.path for item in whole.items if item.label in left_out}
+    assert not {item.path for item in more[0].items} & {item.path for item in more[2].items}
+
+
 def test_lda_and_maps(place):
     names = tuple(data.read("emoji", place).classes[:3])
     found = result(replace(worlds.MOTION, head="lda", lda_items=3, maps=names), place)
