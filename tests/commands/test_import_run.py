@@ -210,18 +210,27 @@ def tokenizer() -> Callable[[list[str]], Tensor]:
     return open_clip.get_tokenizer("ViT-B-32")
 
 
-def encode_text(w: Tensors, prompts: list[str]) -> Tensor:
+def encode_words(w: Tensors, prompts: list[str]) -> Tensor:
+    """A row for each of the 77 places of each prompt."""
     tokens = tokenizer()(prompts)
     x = w["token_embedding.weight"][tokens] + w["positional_embedding"]
     mask = torch.full((77, 77), -torch.inf).triu(1)
     x = norm(blocks(x, w, "transformer.resblocks.", x.shape[-1] // 64, mask=mask), w, "ln_final")
-    return x[torch.arange(len(x)), tokens.argmax(-1)] @ w["text_projection"].float()
+    return x @ w["text_projection"].float()
+
+
+def encode_text(w: Tensors, prompts: list[str]) -> Tensor:
+    return encode_words(w, prompts)[torch.arange(len(prompts)), tokenizer()(prompts).argmax(-1)]
 
 
 def transf(w: Tensors, frames: Tensor, heads: int) -> Tensor:
     """The temporal transformer of Text4Vis and ActionCLIP."""
+    return transf_frames(w, frames, heads).mean(1)
+
+
+def transf_frames(w: Tensors, frames: Tensor, heads: int) -> Tensor:
     x = frames + w["frame_position_embeddings.weight"][: frames.shape[1]].float()
-    return (blocks(x, w, "transformer.resblocks.", heads, eps=1e-12) + frames).mean(1)
+    return blocks(x, w, "transformer.resblocks.", heads, eps=1e-12) + frames
 
 
 CLIP_PIXELS = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -378,17 +387,55 @@ def test_text4vis_with_token_convolutions(tmp_path: Path, video: Path, base, imp
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("kind", "template"), [("text4vis-nce", PERSON), ("bike", "This is a video about {}")])
-def test_text4vis_trained_by_matching_and_bike(
-    tmp_path: Path, video: Path, import_file, predict, kind: str, template: str
-) -> None:
-    """Their files have the same keys; of BIKE without its concept spotting."""
+def test_text4vis_trained_by_matching(tmp_path: Path, video: Path, import_file, predict) -> None:
     head = fusion(TINY, 9)
     w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
-    import_file(tmp_path / "x.pt", "--kind", kind, *FOUR)
+    import_file(tmp_path / "x.pt", "--kind", "text4vis-nce", *FOUR)
     frames = encode_image(w, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
-    expected = (100 * unit(transf(head, frames, 2)) @ text_rows(w, template).T).softmax(-1)[0]
+    expected = (100 * unit(transf(head, frames, 2)) @ text_rows(w, PERSON).T).softmax(-1)[0]
     assert torch.allclose(predict(), expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_bike_spots_the_words_of_a_prompt_in_frames(tmp_path: Path, video: Path, import_file, predict) -> None:
+    """Its files have the keys of Text4Vis trained by matching."""
+    template, head = "This is a video about {}", fusion(TINY, 9)
+    w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
+    # A small scale, so that all probabilities count.
+    import_file(tmp_path / "x.pt", "--kind", "bike", "--test-scale", 10, *FOUR)
+
+    def expected(clips: list[list[int]]) -> Tensor:
+        seen = torch.cat([looked_at(video, clip, [(8, 8)], 32, CLIP_PIXELS) for clip in clips])
+        frames = unit(transf_frames(head, encode_image(w, seen.flatten(0, 1)).unflatten(0, (-1, 4)), 2))
+        prompts = [template.format(name) for name in NAMES]
+        words, rows = unit(encode_words(w, prompts)), unit(encode_text(w, prompts))
+        similar = torch.einsum("awd,btd->bawt", words, frames)
+        weight = (similar / 0.01).softmax(-1).mean(2)
+        seen_by_class = torch.einsum("bat,btd->bad", weight, frames)
+        return (10 * torch.einsum("bad,ad->ba", seen_by_class, rows)).mean(0).softmax(-1)
+
+    one = expected([FIRST])
+    assert torch.allclose(predict(), one, atol=1e-4)
+    # Neither one frame nor their mean gives it.
+    seen = looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0]
+    mean = unit(transf(head, encode_image(w, seen)[None], 2))
+    plain = (10 * mean @ text_rows(w, template).T).softmax(-1)[0]
+    assert not torch.allclose(plain, one, atol=2e-3)
+    assert not torch.allclose(expected([FIRST[:1] * 4]), one, atol=2e-3)
+    four = [[start + shift for start in FIRST] for shift in (0, 1, 2, 3)]
+    assert torch.allclose(predict("--views", "4x1"), expected(four), atol=1e-4)
+    # Other names go through the file's own text tower, with the same template.
+    assert torch.allclose(predict("--classes", ",".join(NAMES), "--names", "verbatim"), one, atol=1e-4)
+
+
+@pytest.mark.parametrize("broken", ["temporal", "template"])
+def test_bike_needs_its_transformer_and_one_template(tmp_path: Path, refused_file, broken: str) -> None:
+    save_model(
+        tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict={} if broken == "temporal" else fusion(TINY, 9)
+    )
+    (tmp_path / "two.txt").write_text("a video of {}\na clip of {}\n")
+    own = ("--template", tmp_path / "two.txt") if broken == "template" else ()
+    refused_file(broken, tmp_path / "x.pt", "--kind", "bike", *own)
 
 
 @torch.no_grad()

@@ -29,7 +29,8 @@ from texthead.exporting.scorer import Scorer
 from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer, TokenConv
+from texthead.models.spotting_head import SpottingHead
+from texthead.models.temporal import FrameTransformer, MeanPool, TemporalConv, TemporalTransformer, TokenConv
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
@@ -53,6 +54,7 @@ def heads(dim: int) -> dict[str, torch.nn.Module]:
         "prompt": PromptHead(None, NAMES, context=noise(2, 8), after="", read=NAMES, rows=rows, scale=20.0),
         "linear": LinearHead(dim, names=NAMES, generator=torch.Generator().manual_seed(0)),
         "probe": ProbeHead(rows, bias=noise(3, seed=2), center=center, names=NAMES),
+        "spotting": SpottingHead(rows, words=noise(3, 5, dim), names=NAMES, scale=20.0),
     }
 
 
@@ -62,6 +64,7 @@ def temporal_of(kind: str, visual: torch.nn.Module, dim: int) -> torch.nn.Module
         "mean": MeanPool,
         "transformer": lambda: TemporalTransformer(dim, layers=2, width=64),
         "full transformer": lambda: TemporalTransformer(dim, layers=1, max_frames=12),
+        "frame transformer": lambda: FrameTransformer(dim, layers=1, width=64, max_frames=12),
         "conv": lambda: TemporalConv(visual),
         "token-conv": lambda: TokenConv(visual),
     }[kind]()
@@ -111,6 +114,7 @@ def check_pairs(ours: list[dict], theirs: list[dict]) -> None:
         ("templates", "transformer", "onnx"),
         ("frozen", "full transformer", "onnx"),
         ("frozen", "token-conv", "onnx"),
+        ("spotting", "frame transformer", "onnx"),
         ("probe", "conv", "torch"),
         ("templates", "transformer", "torch"),
     ],
@@ -121,7 +125,7 @@ def test_every_head_and_temporal_module(tmp_path, head, temporal, to):
     check_scores(tmp_path / "out", run)
     assert (".pt2 file" in (tmp_path / "out" / "README.md").read_text()) == (to == "torch")
     settings = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
-    assert temporal != "full transformer" or settings["input"]["most_frames"] == 12
+    assert "transformer" not in temporal or temporal == "transformer" or settings["input"]["most_frames"] == 12
 
 
 @pytest.mark.slow

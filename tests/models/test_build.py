@@ -48,6 +48,7 @@ from texthead.models.heads import (
 )
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
+from texthead.models.spotting_head import SpottingHead
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.recipes import HeadKind, InitKind, Recipe
 from texthead.runs.class_edits import remove_classes
@@ -188,6 +189,7 @@ OPTIONS = {"names": LABELS, "center": noise(SPEC.dim), "text_source": "text:x", 
         PromptHead(None, context=noise(2, 5), after=".", rows=noise(3, SPEC.dim), **OPTIONS),
         LinearHead(SPEC.dim, names=LABELS),
         ProbeHead(noise(3, SPEC.dim), bias=noise(3), center=noise(SPEC.dim), names=LABELS),
+        SpottingHead(noise(3, SPEC.dim), words=noise(3, 4, SPEC.dim), prompts=["a", "b", "d"], names=LABELS),
     ],
     ids=lambda head: type(head).__name__,
 )

@@ -202,6 +202,7 @@ class Text(nn.Module):
         tokenize: prompts -> token numbers, one row a prompt.
         encode: what `tokenize` gives -> rows; it runs `net`.
         embedding: the module in `net` that turns token numbers into embeddings; None if no gradient passes `encode`.
+        encode_words: what `tokenize` gives -> a row for each token, padding too; None if the tower gives none.
     """
 
     def __init__(
@@ -210,9 +211,11 @@ class Text(nn.Module):
         tokenize: Callable[[Sequence[str]], Any],
         encode: Callable[[Any], Tensor],
         embedding: nn.Module | None,
+        encode_words: Callable[[Any], Tensor] | None = None,
     ):
         super().__init__()
         self.net = net.eval().requires_grad_(False)
+        self.encode_words = encode_words
         self.tokenize = tokenize
         self.encode = encode
         # In a list: it is no second home of the weights.
@@ -249,6 +252,17 @@ class Text(nn.Module):
             EncoderError: a prompt with more tokens than the tower takes.
         """
         return self.encode(self.tokenize(list(prompts)))
+
+    @torch.no_grad()
+    def words(self, prompts: Sequence[str]) -> Float[Tensor, "prompts words dim"]:
+        """A row for each token of each prompt, padding too, not normalised.
+
+        Raises:
+            EncoderError: a tower that gives none, or a prompt with more tokens than the tower takes.
+        """
+        if self.encode_words is None:
+            raise EncoderError("this text encoder gives no rows of words: take one of open_clip's own, as CLIP's")
+        return self.encode_words(self.tokenize(list(prompts)))
 
 
 class _Called(nn.Module):

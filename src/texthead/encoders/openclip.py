@@ -361,7 +361,18 @@ def _load_text(published: Published) -> Text:
 
     inner = net.text if custom else net
     embedding = inner.transformer.embeddings.word_embeddings if "hf_model_name" in text else inner.token_embedding
-    return Text(net, tokenize, lambda tokens: net.encode_text(tokens.to(next(net.parameters()).device)), embedding)
+
+    def encode(tokens: Tensor) -> Tensor:
+        return net.encode_text(tokens.to(next(net.parameters()).device))
+
+    def encode_words(tokens: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        with inner.ln_final.register_forward_hook(lambda *call: seen.append(call[2])):
+            encode(tokens)
+        return seen[0] @ inner.text_projection
+
+    projected = isinstance(getattr(inner, "text_projection", None), Tensor)
+    return Text(net, tokenize, encode, embedding, encode_words if projected else None)
 
 
 def _line(error: Exception) -> str:

@@ -55,6 +55,7 @@ class Convention:
         antialias: whether that resize is antialiased.
         margin: which crops are cut from a picture whose short side is 256/224 of theirs; others take the whole of it.
         test_scale: the factor of the cosines in testing; None is the learned one.
+        spotting: whether each class weighs the frames by the words of its prompt.
     """
 
     template: str | tuple[str, ...]
@@ -67,6 +68,7 @@ class Convention:
     antialias: bool = True
     margin: Literal["none", "224", "all"] = "all"
     test_scale: float | None = None
+    spotting: bool = False
 
     def resize(self, size: int) -> int:
         """The short side before a crop of `size`, in pixels: 256 of 224 where there is a margin."""
@@ -79,7 +81,8 @@ CONVENTIONS: dict[Kind, Convention] = {
     "openai": Convention("a photo of a {}.", margin="none"),
     "text4vis": _TEXT4VIS,
     "text4vis-nce": _TEXT4VIS,
-    "bike": replace(_TEXT4VIS, template="This is a video about {}"),
+    # Published: views are averaged by softmaxes of unscaled cosines: nearly their mean, but no use as probabilities.
+    "bike": replace(_TEXT4VIS, template="This is a video about {}", pooling="logits", spotting=True),
     "actionclip": Convention(ACTIONCLIP_TEMPLATES, template_pooling="probabilities", origin="middle", test_scale=100.0),
     "vifi-clip": Convention(
         "a photo of a {}.",

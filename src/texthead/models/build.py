@@ -13,12 +13,14 @@ from texthead.models.head_rows import ROW_KINDS, RowInputs, variant_rows
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
+from texthead.models.spotting_head import SpottingHead
 from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, make_temporal, network
 from texthead.recipes import HeadKind, Recipe, check_clip_size
 
 # The heads that a run can hold, by the name that `recipe.json` has for them.
 HEADS: dict[str, type[Head]] = {
-    head.__name__: head for head in (FrozenHead, TrainableHead, TemplatesHead, PromptHead, LinearHead, ProbeHead)
+    head.__name__: head
+    for head in (FrozenHead, TrainableHead, TemplatesHead, PromptHead, LinearHead, ProbeHead, SpottingHead)
 }
 
 

@@ -140,18 +140,37 @@ class TemporalTransformer(nn.Module):
             nn.init.zeros_(self.project_out.weight)
             nn.init.normal_(self.frame_position_embeddings.weight, std=0.3, generator=generator)
 
-    def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch dim"]:
+    def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch numbers"]:
         """One feature a clip."""
+        return self.frames(features).mean(dim=1)
+
+    def frames(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch frames dim"]:
+        """One feature a frame."""
         frames, limit = features.shape[1], self.frame_position_embeddings.num_embeddings
         if frames > limit:
             raise RunError(f"{frames} frames > {limit} learned positions: use at most {limit} frames a clip")
         positions = self.frame_position_embeddings.weight[:frames]
         x = self.transformer["resblocks"](self.project_in(features) + positions)
-        return (features + self.project_out(x)).mean(dim=1)
+        return features + self.project_out(x)
 
     def config(self) -> dict[str, object]:
         """What rebuilds this module."""
         return {"kind": "transformer", **self.options}
+
+
+class FrameTransformer(TemporalTransformer):
+    """`TemporalTransformer` without the mean: the features of a clip's frames, one after another, as one long vector.
+
+    Source: BIKE, whose head weighs frames for each class (`spotting_head`).
+    """
+
+    def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch numbers"]:
+        """All features of a clip."""
+        return self.frames(features).flatten(1)
+
+    def config(self) -> dict[str, object]:
+        """What rebuilds this module."""
+        return {**super().config(), "kind": "frame-transformer"}
 
 
 class AttentivePool(nn.Module):
@@ -437,6 +456,7 @@ Temporal = MeanPool | TemporalTransformer | AttentivePool | TemporalConv | Token
 _MODULES: dict[str, type[Temporal]] = {
     "mean": MeanPool,
     "transformer": TemporalTransformer,
+    "frame-transformer": FrameTransformer,
     "attentive": AttentivePool,
     "conv": TemporalConv,
     "token-conv": TokenConv,

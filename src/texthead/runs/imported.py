@@ -35,13 +35,15 @@ from texthead.encoders.weights import fill
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media.fingerprints import fingerprint
-from texthead.models.heads import text_head
+from texthead.models.heads import Head, text_head
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool, Temporal, TemporalTransformer, TokenConv
+from texthead.models.spotting_head import spotting_head
+from texthead.models.temporal import FrameTransformer, MeanPool, Temporal, TemporalTransformer, TokenConv
 from texthead.recipes import Recipe
 from texthead.runs.folder import ENCODER, write_run
 from texthead.runs.run import HERE
 from texthead.runs.saved import is_run
+from texthead.text.prompts import fill_templates
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,7 @@ def import_published(
     fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
     temporal = _temporal(checkpoint, visual, config, str(path), shift=recipe.temporal == "token-conv")
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
-    head = text_head(
-        encoder,
-        names,
-        labels=labels,
-        template=convention.template,
-        scale=scale,
-        pooling=convention.template_pooling,
-    )
+    head = _head(encoder, names, labels, convention, scale)
     short = convention.resize(spec.size)
     pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias).with_resize(options.resize)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": fingerprint(path)}
@@ -241,14 +236,32 @@ def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str,
         raise EncoderError(f"{source}: holds a temporal transformer and TokenT1D: texthead has one of them at a time")
     if checkpoint.temporal:
         layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.")})
-        transformer = TemporalTransformer(config["embed_dim"], max(1, layers), heads=temporal_heads(config))
+        kind = FrameTransformer if CONVENTIONS[checkpoint.kind].spotting else TemporalTransformer
+        transformer = kind(config["embed_dim"], max(1, layers), heads=temporal_heads(config))
         fill(transformer, checkpoint.temporal, source)
         return transformer
+    if CONVENTIONS[checkpoint.kind].spotting:
+        raise EncoderError(
+            f"{source}: holds no temporal transformer, behind which BIKE spots words; a file that averages frames is "
+            "read with kind=text4vis-nce and template='This is a video about {}'"
+        )
     if checkpoint.token_convs:
         convs = TokenConv(visual)
         fill(convs, {f"convs.{i}.weight": kernel for i, kernel in enumerate(checkpoint.token_convs)}, source)
         return convs
     return TokenConv(visual) if shift else MeanPool()
+
+
+def _head(encoder: Encoder, names: Sequence[str], labels: Sequence[str], how: Convention, scale: float) -> Head:
+    """Return the head of the kind's convention.
+
+    Raises:
+        DataError: several templates where words are spotted.
+    """
+    if how.spotting:
+        prompts = fill_templates(how.template, names)
+        return spotting_head(encoder, names, labels=labels, scale=scale, prompts=prompts)
+    return text_head(encoder, names, labels=labels, template=how.template, scale=scale, pooling=how.template_pooling)
 
 
 def _described(config: dict) -> str:

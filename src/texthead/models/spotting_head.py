@@ -1,0 +1,121 @@
+"""BIKE's video concept spotting: each class weighs the frames by how well the words of its prompt fit them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.encoders.encoder import Encoder
+from texthead.errors import DataError
+from texthead.models.head_rows import text_rows
+from texthead.models.heads import Config, CosineHead, Names, Prompts, empty_options
+from texthead.text.class_names import check_names
+from texthead.text.prompts import fill_templates
+
+# Of the softmax over frames.
+_TEMPERATURE = 0.01
+
+
+class SpottingHead(CosineHead):
+    """Scores = scale x sum over frames of (weight of the frame for the class) x cosine(frame, row of the class).
+
+    The weight is the softmax over frames of 100 x cosine(frame, word), averaged over the words of the class's prompt.
+    It takes the features of a clip's frames one after another, as `FrameTransformer` gives them.
+
+    Args:
+        weight: one row a class.
+        words: a row for each place of each class's prompt, padding too.
+        options: as of `CosineHead`.
+
+    Source: BIKE (Wu et al., CVPR 2023), video concept spotting, and its published code.
+    """
+
+    frozen = True
+    words: Tensor
+
+    def __init__(
+        self, weight: Float[Tensor, "classes dim"], *, words: Float[Tensor, "classes words dim"], **options: Any
+    ):
+        super().__init__(weight, **options)
+        self.register_buffer("words", F.normalize(words.detach().float(), dim=-1))
+
+    def config(self) -> dict[str, object]:
+        """Return what `recipe.json` holds of the head."""
+        return {**super().config(), "words": self.words.shape[1]}
+
+    @classmethod
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "SpottingHead":
+        """Return the head that `config` describes, to load weights into."""
+        words, options = torch.ones(len(names), config["words"], dim), empty_options(config, dim)
+        return cls(torch.ones(len(names), dim), words=words, names=names, prompts=prompts, **options)
+
+    def rows(self) -> Float[Tensor, "classes rows numbers"]:
+        """Return a copy of each class's row with its words behind it."""
+        return torch.cat([self.weight[:, None], self.words], dim=1)
+
+    def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
+        """Return the entries of the state dict in which `rows` are held."""
+        return {"weight": rows[:, 0], "words": rows[:, 1:]}
+
+    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
+        """Return text rows for new classes and the words of their prompts."""
+        single = _single(prompts)
+        words = F.normalize(encoder.text.words(single), dim=-1)
+        return torch.cat([text_rows(encoder, single)[:, None], words], dim=1)
+
+    def with_names(
+        self, encoder: Encoder, names: Names, *, labels: Names | None = None, prompts: Prompts | None = None
+    ) -> "SpottingHead":
+        """Return a head for other names, behind the same scale."""
+        head = spotting_head(encoder, names, labels=labels, scale=self.scale, prompts=prompts or names)
+        return head.to(self.weight.device)
+
+    def forward(self, features: Float[Tensor, "*batch frames_dim"]) -> Float[Tensor, "*batch classes"]:
+        """Logits of each class."""
+        frames = self.directions(features.unflatten(-1, (-1, self.weight.shape[1])))
+        # Word by word: all at once would be classes x words x frames numbers a clip.
+        each = [(F.linear(frames, word) / _TEMPERATURE).softmax(dim=-2) for word in self.words.unbind(1)]
+        weight = sum(each) / len(each)
+        return self.log_scale.exp() * (weight * F.linear(frames, self.weight)).sum(dim=-2)
+
+
+def spotting_head(
+    encoder: Encoder,
+    names: Sequence[str],
+    *,
+    labels: Sequence[str] | None = None,
+    template: str = "{}",
+    scale: float | None = None,
+    prompts: Prompts | None = None,
+) -> SpottingHead:
+    """A head for class names; arguments as of `text_head`.
+
+    Raises:
+        DataError: several prompts a class.
+        EncoderError: a text encoder that gives no rows of words.
+    """
+    check_names(names)
+    single = _single(fill_templates(template, names) if prompts is None else prompts)
+    return SpottingHead(
+        text_rows(encoder, single),
+        words=encoder.text.words(single),
+        names=names if labels is None else labels,
+        scale=encoder.scale if scale is None else scale,
+        kind="text",
+        prompts=single,
+    )
+
+
+def _single(prompts: Prompts) -> list[str]:
+    """Return the prompts; raise DataError unless there is one a class."""
+    single = [prompt if isinstance(prompt, str) else " ".join(prompt) for prompt in prompts if not _several(prompt)]
+    if len(single) < len(prompts):
+        raise DataError("video concept spotting weighs frames by the words of one prompt a class: give one template")
+    return single
+
+
+def _several(prompt: str | Sequence[str]) -> bool:
+    return not isinstance(prompt, str) and len(prompt) != 1
