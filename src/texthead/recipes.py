@@ -55,6 +55,9 @@ class Recipe:
             frame does, so that a larger one suits what was learned (FixRes, Touvron et al. 2019).
         resize: short side before cropping in pixels; None is size over the encoder's crop fraction.
         origin: frame of a segment in testing, or windows of 128 frames ("dense").
+        stride: frames of a video from one frame of a clip to the next; 0 spreads them over the whole video. Training
+            clips begin anywhere, test clips lie at equal distances; a shorter video has its frames spread. Not given,
+            it is that of an encoder that sees clips and says so.
         pooling: what is averaged over views in testing.
         crops_along: where three crops lie in testing.
         crop: training crop: size x size from the resized frame ("random"), a box of random area and shape
@@ -111,6 +114,7 @@ class Recipe:
     test_size: int | None = None
     resize: int | None = None
     origin: Literal["first", "centre", "middle", "dense"] = "first"
+    stride: int = 0
     pooling: Literal["features", "logits", "probabilities"] = "features"
     crops_along: Literal["width", "long-side"] = "width"
     crop: Literal["random", "resized", "multi-scale"] = "random"
@@ -159,6 +163,7 @@ class Recipe:
         side = f"from 16 to {MOST_SIDE:,} pixels"
         rules = {
             "frames": (1 <= self.frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
+            "stride": (self.stride >= 0, "not negative"),
             "size": (self.size is None or 16 <= self.size <= MOST_SIDE, side),
             "test_size": (self.test_size is None or 16 <= self.test_size <= MOST_SIDE, side),
             "resize": (self.resize is None or 1 <= self.resize <= MOST_SIDE, f"from 1 to {MOST_SIDE:,} pixels"),

@@ -406,8 +406,8 @@ def filmed(tmp_path_factory) -> Dataset:
 SPEC = Augmentation(16, 20, flip=0.5)
 
 
-def train_clips(dataset: Dataset, seed: int = 0, spec: Augmentation = SPEC) -> TrainClips:
-    return TrainClips(dataset, ["run", "jump"], frames=4, augmentation=spec, seed=seed)
+def train_clips(dataset: Dataset, seed: int = 0, spec: Augmentation = SPEC, stride: int = 0) -> TrainClips:
+    return TrainClips(dataset, ["run", "jump"], frames=4, augmentation=spec, seed=seed, stride=stride)
 
 
 def read_numbers(clip: torch.Tensor) -> list[int]:
@@ -432,6 +432,15 @@ def test_a_training_clip(filmed):
     assert (read_numbers(image), target, position) == ([5] * 4, 1, 1)
     with refuses(DataError, "'jump'"):
         TrainClips(filmed, ["run"], frames=4, augmentation=SPEC, seed=0)
+
+
+def test_frames_of_a_training_clip_are_a_stride_apart(filmed):
+    clips = train_clips(filmed, stride=2)
+    found = {tuple(read_numbers(clips[epoch, 2][0])) for epoch in range(60)}
+    # Eight of twelve frames, from each of five places.
+    assert found == {tuple(range(start, start + 8, 2)) for start in range(5)}
+    # More than there are: they are spread, as without a stride.
+    assert read_numbers(train_clips(filmed, stride=4)[0, 2][0]) == read_numbers(train_clips(filmed)[0, 2][0])
 
 
 def test_seed_epoch_and_position_each_change_the_draw(filmed):

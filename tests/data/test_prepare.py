@@ -338,7 +338,12 @@ def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: P
     # Windows of the original are not in a clip.
     error = windows[0][0]
     assert isinstance(error, MediaError)
-    prints(str(error), path, 128, "origin")
+    prints(str(error), path, "origin")
+    for strided in (
+        TrainClips(found, list(COLOURS), frames=4, augmentation=augmentation, seed=0, stride=2)[0, 1][0],
+        ViewClips([path], [0], frames=4, views=Views(stride=2), pixels=PIXELS)[0][0],
+    ):
+        assert isinstance(strided, MediaError)
 
 
 def test_features_are_kept_by_the_clip_s_digest(source: Dataset, ready: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from messages import prints, refuses
 from texthead.data.protocol import Views
 from texthead.data.sampling import (
+    Origin,
     centre_in_segment,
     clips_in_segments,
     crop_offsets,
@@ -19,6 +21,7 @@ from texthead.data.sampling import (
     first_in_segment,
     middle_in_segment,
     random_in_segment,
+    random_window,
 )
 from texthead.errors import DataError
 
@@ -112,6 +115,28 @@ def test_worked_examples():
     assert clips_in_segments(40, 4, 3)[-1] == [9, 19, 29, 39]
     assert dense_clips(100, 8, 1) == [[0, 16, 32, 48, 64, 80, 96, 12]]
     assert Views(2, origin="centre").frame_indices(40, 2) == [[5, 25], [15, 35]]
+    assert random_window(100, 4, 10, lambda n: {61: 7}[n]) == [7, 17, 27, 37]
+    assert Views(2, stride=3).frame_indices(40, 4) == [[0, 3, 6, 9], [28, 31, 34, 37]]
+
+
+def test_a_window_is_as_long_as_its_stride_and_a_shorter_video_has_its_frames_spread():
+    rng = np.random.default_rng(0)
+    drawn = [random_window(12, 4, 3, lambda n: int(rng.integers(n))) for _ in range(40)]
+    assert drawn == [[0, 3, 6, 9]] * 40, "there is one"
+    starts = {random_window(20, 4, 3, lambda n: int(rng.integers(n)))[0] for _ in range(300)}
+    assert starts == set(range(9))
+    draws = iter([2, 0, 1])
+    assert random_window(10, 3, 4, lambda n: next(draws)) == [2, 3, 7]
+    for origin in get_args(Origin):
+        for length in (1, 7, 11):
+            short, plain = Views(2, origin=origin, stride=3), Views(2, origin=origin)
+            assert short.frame_indices(length, 4) == plain.frame_indices(length, 4)
+        # One window lies in the middle.
+        assert Views(origin=origin, stride=3).frame_indices(20, 4) == [[4, 7, 10, 13]]
+    with refuses(DataError, "stride", -1):
+        Views(stride=-1)
+    with refuses(DataError, "stride", 0):
+        random_window(10, 3, 0, lambda n: 0)
 
 
 # ---- properties

@@ -12,7 +12,8 @@ from made import noise, write_image, write_video
 from messages import prints, refuses
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
-from texthead.encoders.encoder import Encoder, Visual, clip_features
+from texthead.data.transforms import view_crops
+from texthead.encoders.encoder import Encoder, Visual, VisualSpec, clip_features
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate, score
@@ -22,10 +23,11 @@ from texthead.features import frames as kept
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import encode_items, own_pixels
+from texthead.media.open import open_media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer
-from texthead.prediction.predict import predict
+from texthead.prediction.predict import predict, protocol_of
 from texthead.prediction.timeline import Sliding, find_events
 from texthead.recipes import small
 from texthead.runs.run import load_run
@@ -93,7 +95,7 @@ def test_pixels_are_normalised_in_the_network(visual: Visual) -> None:
     assert torch.allclose(visual(pixels), visual((pixels / 255 - mean) / std), atol=1e-4)
 
 
-@pytest.mark.parametrize("views", [Views(origin="centre"), Views(2)])
+@pytest.mark.parametrize("views", [Views(origin="centre"), Views(2), Views(2, stride=2)])
 def test_what_is_kept_is_what_is_computed(
     views: Views, visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +127,32 @@ def test_a_recipe_takes_the_frames_of_the_encoder(encoder: Encoder, data: Datase
     assert suit(small, {"frames": 8}, data, encoder)[0].frames == 8
     with refuses(RunError, FRAMES, 6):
         suit(small, {"frames": 6}, data, encoder)
+
+
+def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, tmp_path: Path) -> None:
+    """From its description to training, testing and predictions without a run."""
+    visual = Visual(encoder.visual.net, replace(encoder.visual.spec, stride=2))
+    assert VisualSpec.from_json(visual.spec.to_json()) == visual.spec
+    strided = Encoder(visual, None, scale=10.0)
+    recipe, notes = suit(small, {}, data, strided)
+    assert recipe.stride == 2
+    prints("\n".join(notes), "stride 0 -> 2")
+    assert suit(small, {"stride": 0}, data, strided)[0].stride == 0
+    path, model = data.items[5].path, recognizer(visual)  # Ten frames.
+    pixels = own_pixels(visual.spec)
+    middle = [1, 3, 5, 7]
+    with open_media(path) as media:
+        expected = model(view_crops(media.frames_at(middle), pixels.size, pixels.resize, 1, pixels.interpolation))
+    assert torch.allclose(score(model, [path], protocol_of(model, None)[1]).scores, expected, atol=1e-4)
+    changes = {"epochs": 1, "warmup": 0.0, "temporal": "attentive", "width": 16, "size": 32, "test_size": None}
+    run_recipe = replace(recipe, freeze_encoder=True, **changes)
+    model = recognizer(visual, AttentivePool(32, 16))
+    cache = FeatureCache(encoder_key(visual, own_pixels(visual.spec)), tmp_path / "cache")
+    train(model, data, data, run_recipe, out=tmp_path / "run", execution=Execution(cache=cache))
+    assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
+    frames = replace(visual.spec, frames=1, stride=0)
+    with refuses(RunError, "stride 3", "freeze_encoder"):
+        suit(small, {"stride": 3, "freeze_encoder": True}, data, Encoder(Visual(visual.net, frames), None, scale=10.0))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -73,8 +74,9 @@ def test_frames_are_those_of_sampling(origin):
         for clips in (1, 2, 3, 4, 7):
             views = Views(clips, 1, origin)
             for length in (1, 2, 3, 7, 8, 9, 31, 100, 127, 128, 129, 300, 1001):
-                found = standalone.frame_indices(length, settings_of(frames, views, PIXELS))
-                assert found == views.frame_indices(length, frames), (length, frames, clips)
+                for each in (views, replace(views, stride=3)):
+                    found = standalone.frame_indices(length, settings_of(frames, each, PIXELS))
+                    assert found == each.frame_indices(length, frames), (length, frames, clips)
 
 
 @pytest.mark.parametrize("along", get_args(Along))

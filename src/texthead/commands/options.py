@@ -114,6 +114,7 @@ class ProtocolOptions:
         views: clips x crops, as 4x3
         pooling: what is averaged over views, if not the run's own
         origin: frame of a segment, if not the run's own
+        stride: frames of a video from one frame of a clip to the next, 0 to spread them, if not the run's own
         crops_along: where three crops lie, if not the run's own
         resize: short side before cropping in pixels, if not the run's own
     """
@@ -122,6 +123,7 @@ class ProtocolOptions:
     views: str = "1x1"
     pooling: Literal["features", "logits", "probabilities"] | None = None
     origin: Literal["first", "centre", "middle", "dense"] | None = None
+    stride: NonNegativeInt | None = None
     crops_along: Literal["width", "long-side"] | None = None
     resize: PositiveInt | None = None
 
@@ -134,7 +136,8 @@ class ProtocolOptions:
         from texthead.data.protocol import Protocol, Views
 
         along = self.crops_along or own.views.along
-        views = Views.parse(self.views, origin=self.origin or own.views.origin, along=along)
+        stride = own.views.stride if self.stride is None else self.stride
+        views = Views.parse(self.views, self.origin or own.views.origin, along, stride)
         if self.pooling is not None and views.count == 1:
             raise DataError(f"--pooling {self.pooling} does nothing with one view: give --views too, as 4x3")
         if self.crops_along is not None and views.crops != 3:
@@ -143,9 +146,10 @@ class ProtocolOptions:
         return Protocol(self.frames or own.frames, pixels, views, self.pooling or own.pooling)
 
     def changes(self, own: "Protocol") -> list[tuple[str, object]]:
-        """Return (name, value) of origin, crops and short side where they differ from the run's own."""
+        """Return (name, value) of origin, stride, crops and short side where they differ from the run's own."""
         ways = (
             ("origin", self.origin, own.views.origin),
+            ("stride", self.stride, own.views.stride),
             ("crops along", self.crops_along, own.views.along),
             ("short side", self.resize, own.sizes.resize),
         )

@@ -242,7 +242,7 @@ class Train:
 
         recipe, encoder = inputs.recipe, inputs.encoder
         pixels = pixels_for(recipe, encoder.visual.spec)
-        protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
+        protocol = Protocol(recipe.frames, pixels, Views.of(recipe))
         # Trained weights depend on last bits: only features that stay as they are may come from another engine.
         engine = engine_of(Path(self.out), self.files.engine) if self.resume else self.files.engine
         exact = "eager" if engine == "auto" and not recipe.freeze_encoder else engine

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.protocol import Pixels, Views
-from texthead.data.sampling import random_in_segment
+from texthead.data.sampling import random_in_segment, random_window
 from texthead.data.transforms import Augmentation, augment, view_crops
 from texthead.errors import MediaError
 from texthead.media.open import open_media
@@ -23,14 +23,25 @@ class TrainClips(torch.utils.data.Dataset):
     An item that cannot be read gives the MediaError instead of its frames: exceptions do not cross processes whole.
 
     Every draw is a function of (seed, epoch, position), so it does not depend on workers or on what came before.
+    Frames are spread over the video, or with a `stride` of a window that begins anywhere.
 
     Source: Sec. 4.1, frames "uniformly sampled over the entire video", one random crop a clip.
     """
 
-    def __init__(self, dataset: Dataset, names: Sequence[str], *, frames: int, augmentation: Augmentation, seed: int):
+    def __init__(
+        self,
+        dataset: Dataset,
+        names: Sequence[str],
+        *,
+        frames: int,
+        augmentation: Augmentation,
+        seed: int,
+        stride: int = 0,
+    ):
         self.paths = [str(item.path) for item in dataset.items]  # Quicker to hand to processes than items.
         self.targets = label_indices(dataset, names)
         self.frames = frames
+        self.stride = stride
         self.augmentation = augmentation
         self.seed = seed
 
@@ -46,12 +57,28 @@ class TrainClips(torch.utils.data.Dataset):
         epoch, position = key
         rng = np.random.default_rng([self.seed, epoch, position])
         try:
+            check_windows(self.paths[position], self.stride > 0)
             with open_media(self.paths[position]) as media:
-                indices = random_in_segment(media.num_frames, self.frames, lambda n: int(rng.integers(n)))
-                frames = media.frames_at(indices)
+                frames = media.frames_at(self._indices(media.num_frames, rng))
         except MediaError as error:
             return error, self.targets[position], position
         return augment(frames, self.augmentation, rng), self.targets[position], position
+
+    def _indices(self, length: int, rng: np.random.Generator) -> list[int]:
+        def randint(n: int) -> int:
+            return int(rng.integers(n))
+
+        if self.stride:
+            return random_window(length, self.frames, self.stride, randint)
+        return random_in_segment(length, self.frames, randint)
+
+
+def check_windows(path: str | Path, windows: bool) -> None:
+    """Raise MediaError if windows are asked of a prepared clip, of which only some frames were kept."""
+    if windows and is_member(path):
+        raise MediaError(
+            path, "windows of frames are not in a prepared clip: take stride=0 and origin=first or centre, or the file"
+        )
 
 
 class ViewClips(torch.utils.data.Dataset):
@@ -77,8 +104,7 @@ class ViewClips(torch.utils.data.Dataset):
             return error, self.targets[position], position
 
     def _views(self, path: Path) -> UInt8[Tensor, "views frames 3 size size"]:
-        if self.views.origin == "dense" and is_member(path):
-            raise MediaError(path, "windows of 128 frames are not in a prepared clip: take origin=first or centre")
+        check_windows(path, self.views.of_windows)
         with open_media(path) as media:
             clips = self.views.frame_indices(media.num_frames, self.frames)
             wanted = sorted({index for clip in clips for index in clip})

@@ -13,6 +13,7 @@ from texthead.data.sampling import (
     middle_in_segment,
 )
 from texthead.errors import DataError
+from texthead.recipes import Recipe
 
 Pooling = Literal["features", "logits", "probabilities"]
 
@@ -24,14 +25,18 @@ class Views:
     `origin` is the frame that a clip takes of each segment: "first" as in the published Text4Vis code, "centre" as in
     ViFi-CLIP, "middle" as in ActionCLIP; or "dense" for windows of 128 frames. `along` says where three crops lie:
     along the "width" as in the published Text4Vis code, or the "long-side" as in ViFi-CLIP, for portrait videos.
+    With a `stride` a clip is a window of frames that are so many apart, wherever the video is as long as that; 0
+    spreads the frames over the whole video.
 
-    Raises: DataError for clips below 1, crops other than 1, 3, 5 and 10, or an unknown origin or side.
+    Raises: DataError for clips below 1, crops other than 1, 3, 5 and 10, an unknown origin or side, or a negative
+        stride.
     """
 
     clips: int = 1
     crops: int = 1
     origin: Origin = "first"
     along: Along = "width"
+    stride: int = 0
 
     def __post_init__(self) -> None:
         if self.clips < 1:
@@ -42,9 +47,16 @@ class Views:
             raise DataError(f"origin must be one of {', '.join(get_args(Origin))}, got {self.origin!r}")
         if self.along not in get_args(Along):
             raise DataError(f"along must be one of {', '.join(get_args(Along))}, got {self.along!r}")
+        if self.stride < 0:
+            raise DataError(f"stride must not be negative, got {self.stride}")
 
     @classmethod
-    def parse(cls, text: str, origin: Origin = "first", along: Along = "width") -> "Views":
+    def of(cls, recipe: Recipe) -> "Views":
+        """Return the one view that a recipe tests with."""
+        return cls(origin=recipe.origin, along=recipe.crops_along, stride=recipe.stride)
+
+    @classmethod
+    def parse(cls, text: str, origin: Origin = "first", along: Along = "width", stride: int = 0) -> "Views":
         """Parse views such as "4x3": 4 clips, 3 crops.
 
         Raises: DataError for text of another form.
@@ -53,7 +65,7 @@ class Views:
         # `isdecimal` also takes other alphabets' digits, so plain ASCII is asked for first.
         if not (text.isascii() and cross and clips.isdecimal() and crops.isdecimal()):
             raise DataError(f"views must be written CLIPSxCROPS like 4x3, got {text!r}")
-        return cls(int(clips), int(crops), origin, along)
+        return cls(int(clips), int(crops), origin, along, stride)
 
     def __str__(self) -> str:
         return f"{self.clips}x{self.crops}"
@@ -63,6 +75,11 @@ class Views:
         """The number of views of one video."""
         return self.clips * self.crops
 
+    @property
+    def of_windows(self) -> bool:
+        """Whether clips are parts of a video, whose frames cannot be taken from some that were kept."""
+        return self.stride > 0 or self.origin == "dense"
+
     def frame_indices(self, length: int, num_frames: int) -> list[list[int]]:
         """Return the frames of every clip, one list of `num_frames` per clip.
 
@@ -70,10 +87,13 @@ class Views:
 
         Worked example, "centre", length 40, 2 frames, 2 clips: parts of 10 with middles 5 15 | 25 35.
         The clips are 5 25 and 15 35.
+        Stride 3, length 40, 4 frames, 2 clips: windows of 12 frames from 0 and 28, so 0 3 6 9 and 28 31 34 37.
 
         Source: published code for "first" and "dense"; several clips of the others are our own extension.
         Raises: DataError for a length or number of frames below 1.
         """
+        if 0 < num_frames * self.stride <= length:
+            return dense_clips(length, num_frames, self.clips, num_frames * self.stride)
         if self.origin == "first":
             return clips_in_segments(length, num_frames, self.clips)
         if self.origin == "dense":
@@ -150,5 +170,8 @@ class Protocol:
         return self.pixels
 
     def to_json(self) -> dict[str, Any]:
-        """Return the protocol as JSON values."""
-        return asdict(self)
+        """Return the protocol as JSON values; a stride of 0 is left out, as before there were others."""
+        values = asdict(self)
+        if not self.views.stride:
+            del values["views"]["stride"]
+        return values

@@ -38,6 +38,25 @@ def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int
     return [start + randint(end - start) for start, end in pairwise(starts)]
 
 
+def random_window(length: int, num_frames: int, stride: int, randint: Callable[[int], int]) -> list[int]:
+    """Draw `num_frames` frames, `stride` apart, that begin anywhere; `randint(n)` draws from 0..n-1.
+
+    A video that is shorter than num_frames * stride gives frames of all of it, as `random_in_segment` draws them.
+
+    Worked example, length 100, 4 frames, stride 10: of 61 beginnings a draw of 7 gives 7 17 27 37.
+
+    Source: training of encoders that see clips (Feichtenhofer et al. 2019, and VideoMAE, ViViT, V-JEPA 2 after it).
+    Raises: DataError for a length, number of frames or stride below 1.
+    """
+    _check(length, num_frames)
+    if stride < 1:
+        raise DataError(f"stride must be at least 1, got {stride}")
+    if length < num_frames * stride:
+        return random_in_segment(length, num_frames, randint)
+    start = randint(length - num_frames * stride + 1)
+    return [start + i * stride for i in range(num_frames)]
+
+
 def first_in_segment(length: int, num_frames: int) -> list[int]:
     """Return the first frame of each of `num_frames` equal segments.
 

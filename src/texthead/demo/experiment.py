@@ -207,7 +207,7 @@ def _prepare(out: Path, seed: int, workers: int, device: str, bar: Bar) -> Bench
         out,
         encoder,
         recipe,
-        Protocol(recipe.frames, pixels, Views(origin=recipe.origin)),
+        Protocol(recipe.frames, pixels, Views.of(recipe)),
         cache,
         workers,
         train_set,

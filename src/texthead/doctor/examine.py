@@ -88,7 +88,7 @@ def examine(
         readable = [place for place, fact in enumerate(facts) if fact.fault is None]
         pixels = pixels_for(small(size=look.size), encoder.visual.spec)
         seen_at_once = own_frames(encoder.visual.spec, 1 if dataset.only_images else min(frames, _ENCODED))
-        protocol = Protocol(seen_at_once, pixels, Views(origin="centre"))
+        protocol = Protocol(seen_at_once, pixels, Views(origin="centre", stride=encoder.visual.spec.stride))
         kept = FeatureCache(encoder_key(encoder.visual, pixels), look.cache)
         reading = Reading(look.workers, cache=kept, engine=look.engine)
         with bar("encode", "files") as progress:

@@ -30,7 +30,8 @@ class VisualSpec:
     pictures are put into the square whole, their shape not kept.
 
     A tower of single frames gives one feature of each. One that sees a clip as a whole takes `frames` of them at once,
-    and gives `tokens` features, one after the other in time.
+    and gives `tokens` features, one after the other in time. `stride` is how many frames of a video lay from one to the
+    next when it was trained; 0 if they are to be spread over the video, or if it is not known.
     """
 
     source: str
@@ -48,6 +49,7 @@ class VisualSpec:
     squash: bool = False
     frames: int = 1
     tokens: int = 1
+    stride: int = 0
 
     @property
     def unit(self) -> Literal["frame", "clip"]:

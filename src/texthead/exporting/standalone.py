@@ -48,6 +48,9 @@ class Refused(ValueError):
 def frame_indices(length: int, settings: dict) -> list[list[int]]:
     """Return the frames of each clip of a video of `length` frames, counted from 0."""
     frames, clips, origin = settings["frames"], settings["views"]["clips"], settings["views"]["origin"]
+    stride = settings["views"].get("stride", 0)
+    if 0 < frames * stride <= length:
+        return _windows(length, frames, clips, stride)
     if origin == "centre":
         parts = [(2 * i + 1) * length // (2 * frames * clips) for i in range(frames * clips)]
         return [parts[k::clips] for k in range(clips)]
@@ -57,11 +60,15 @@ def frame_indices(length: int, settings: dict) -> list[list[int]]:
         parts = [(2 * i * length + (length - count) * long) // (2 * count) for i in range(count)]
         return [parts[k::clips] for k in range(clips)]
     if origin == "dense":
-        room, stride = max(0, length - 128), 128 // frames
-        starts = [k * (room // (clips - 1)) for k in range(clips)] if clips > 1 else [room // 2]
-        return [[(start + i * stride) % length for i in range(frames)] for start in starts]
+        return _windows(length, frames, clips, 128 // frames, 128)
     shifts = [k * max(0, length - frames) // (frames * max(1, clips - 1)) for k in range(clips)]
     return [[shift + i * length // frames for i in range(frames)] for shift in shifts]
+
+
+def _windows(length: int, frames: int, clips: int, stride: int, window: int = 0) -> list[list[int]]:
+    room = max(0, length - (window or frames * stride))
+    starts = [k * (room // (clips - 1)) for k in range(clips)] if clips > 1 else [room // 2]
+    return [[(start + i * stride) % length for i in range(frames)] for start in starts]
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -18,6 +18,7 @@ from texthead.errors import MediaError
 from texthead.features.engine import Engine
 from texthead.features.frames import features_of_clips, frame_features, frames_together, readable
 from texthead.features.reading import Reading
+from texthead.media.shard import is_member
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
@@ -59,6 +60,8 @@ def item_features(
     """
     apart = model.sees_frames_apart or model.sees_clips
     kept = protocol.views.crops == 1 and apart and reading.cache is not None
+    # Where they are decoded, prepared clips of which windows are asked give their errors.
+    kept = kept and not (protocol.views.of_windows and any(map(is_member, paths)))
     encode = _cached_features if kept else _view_features
     check_same("files", paths)
     # Whole batches, so that a file is encoded beside the same others on any number of processes.

@@ -36,7 +36,7 @@ def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> tupl
     else:
         model = run
         spec = as_visual(run.visual).spec
-        own = Protocol(own_frames(spec), own_pixels(spec), Views(origin="centre"))
+        own = Protocol(own_frames(spec), own_pixels(spec), Views(origin="centre", stride=spec.stride))
     if protocol is None:
         return model, own
     return model, protocol if protocol.pixels else replace(protocol, pixels=own.pixels)

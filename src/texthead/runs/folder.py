@@ -23,13 +23,19 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
 
-FORMAT = 6
+FORMAT = 7
 
 # The folder in a run that holds the encoder of an imported one.
 ENCODER = "encoder"
 
 # What recipes of an older format did not hold, since there was nothing else.
-_BEFORE_RAND_AUGMENT: dict[str, object] = {"crop_interpolation": "encoder", "rand_augment": 0, "rand_magnitude": 9}
+_BEFORE_STRIDE: dict[str, object] = {"stride": 0}
+_BEFORE_RAND_AUGMENT: dict[str, object] = {
+    "crop_interpolation": "encoder",
+    "rand_augment": 0,
+    "rand_magnitude": 9,
+    **_BEFORE_STRIDE,
+}
 _BEFORE_TEST_SIZE: dict[str, object] = {"test_size": None, **_BEFORE_RAND_AUGMENT}
 _BEFORE_TUNE: dict[str, object] = {"tune": "all", "mix": 1.0, **_BEFORE_TEST_SIZE}
 OLDER_FORMATS = {
@@ -37,6 +43,7 @@ OLDER_FORMATS = {
     3: _BEFORE_TUNE,
     4: _BEFORE_TEST_SIZE,
     5: _BEFORE_RAND_AUGMENT,
+    6: _BEFORE_STRIDE,
 }
 
 

@@ -165,7 +165,7 @@ class Run:
     def protocol(self) -> Protocol:
         """How the run was scored in training: one view, with the recipe's frames, origin and pooling."""
         r = self.recipe
-        return Protocol(r.frames, self.pixels, Views(origin=r.origin, along=r.crops_along), r.pooling)
+        return Protocol(r.frames, self.pixels, Views.of(r), r.pooling)
 
     @property
     def head(self) -> Head:

@@ -39,7 +39,17 @@ def suit(
         raise RunError(
             f"frames {recipe.frames}: {spec.source} sees {spec.frames} frames at once: take them or a multiple"
         )
-    elif spec.unit == "frame" and train_set.only_images and recipe.frames > 1:
+    if spec.stride and "stride" not in overrides:
+        values["stride"] = spec.stride
+        notes.append(
+            f"{spec.source} was trained on frames {spec.stride} apart: stride {recipe.stride} -> {spec.stride}"
+        )
+    if recipe.stride and recipe.freeze_encoder and spec.unit == "frame":
+        raise RunError(
+            f"stride {recipe.stride}: frames of a frozen encoder are encoded once, evenly over the video: leave out "
+            "stride or freeze_encoder"
+        )
+    if spec.unit == "frame" and train_set.only_images and recipe.frames > 1:
         if "frames" in overrides:
             raise RunError(f"frames {recipe.frames}: all items are images, a clip of one frame; leave it out")
         values["frames"] = 1

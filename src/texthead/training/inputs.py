@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from texthead.data.clips import TrainClips, TrainFeatures
+from texthead.data.clips import TrainClips, TrainFeatures, check_windows
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels, Views
@@ -25,7 +25,14 @@ from texthead.recipes import Recipe
 def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe) -> TrainClips:
     """Return clips of pixels, decoded and augmented anew in every epoch."""
     augmentation = augmentation_for(recipe, training_pixels_for(recipe, as_visual(model.visual).spec))
-    return TrainClips(dataset, model.names, frames=recipe.frames, augmentation=augmentation, seed=recipe.seed)
+    return TrainClips(
+        dataset,
+        model.names,
+        frames=recipe.frames,
+        augmentation=augmentation,
+        seed=recipe.seed,
+        stride=recipe.stride,
+    )
 
 
 def feature_clips(
@@ -33,7 +40,8 @@ def feature_clips(
 ) -> TrainFeatures:
     """Return clips of frame features, drawn from twice as many frames of each item; each process encodes a share.
 
-    Of an encoder that sees clips there are two of each item, whose frames lie between each other.
+    Of an encoder that sees clips there are two of each item, whose frames lie between each other; with a stride two
+    windows, its first and its last.
 
     Raises: MediaError for an item that cannot be read.
     """
@@ -41,7 +49,9 @@ def feature_clips(
     paths = paths[share(len(paths), rank(), ranks())]
     with together():
         if model.sees_clips:
-            choose = partial(Views(clips=2).frame_indices, num_frames=recipe.frames)
+            for path in paths if recipe.stride else ():
+                check_windows(path, windows=True)
+            choose = partial(Views(clips=2, stride=recipe.stride).frame_indices, num_frames=recipe.frames)
             own = features_of_clips(visual, paths, choose, pixels, reading)
         else:
             own = frame_features(visual, paths, partial(evenly, most=2 * recipe.frames), pixels, reading)

@@ -106,7 +106,7 @@ def train(
 
         # --- resume
         log = MetricsLog(out / "metrics.jsonl", write=first, follow=callbacks.record)
-        protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
+        protocol = Protocol(recipe.frames, pixels, Views.of(recipe))
         validate = partial(_validate, model, val_set, protocol, reading, log)
         first_epoch, step = (0, 0) if state is None else restore(state, spread.trained, optimizer, log, out)
         spread.publish()

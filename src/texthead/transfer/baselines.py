@@ -104,7 +104,7 @@ def _pretrained(run: runs.Run, cache: Path | None, reading: Reading, bar: Bar) -
     encoder = run.encoder()
     encoder.visual.to(next(run.model.parameters()).device)
     reading = replace(reading, cache=FeatureCache(encoder_key(encoder.visual, run.pixels), cache))
-    protocol = Protocol(run.recipe.frames, run.pixels, Views(origin=run.recipe.origin))
+    protocol = Protocol(run.recipe.frames, run.pixels, Views.of(run.recipe))
     return Pretrained(encoder, protocol, reading, bar)
 
 

@@ -108,7 +108,7 @@ def ground_of(
     pixels = pixels_for(recipe, encoder.visual.spec)
     kept = FeatureCache(encoder_key(encoder.visual, pixels), cache)
     prompts = class_prompts(recipe.template, names, sentences)
-    protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
+    protocol = Protocol(recipe.frames, pixels, Views.of(recipe))
     return Ground(encoder, tuple(train_set.classes), tuple(names), prompts, recipe, protocol, kept), changes
 
 

@@ -147,7 +147,13 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         return encoder_key(encoder.visual, pixels_for(self._recipe(encoder.visual.spec), encoder.visual.spec))
 
     def _recipe(self, spec: VisualSpec) -> Recipe:
-        return Recipe(name="estimator", frames=self.frames or own_frames(spec, 4), size=self.size, origin="centre")
+        return Recipe(
+            name="estimator",
+            frames=self.frames or own_frames(spec, 4),
+            size=self.size,
+            origin="centre",
+            stride=spec.stride,
+        )
 
     def _features(self, encoder: Encoder, paths: Sequence[Path]) -> Float[Tensor, "files dim"]:
         """The mean feature of each file, through the cache."""
@@ -158,7 +164,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             entries = item_features(
                 Recognizer(encoder.visual, MeanPool(), nn.Identity()),
                 paths,
-                Protocol(recipe.frames, pixels, Views(origin="centre")),
+                Protocol(recipe.frames, pixels, Views.of(recipe)),
                 Reading(workers=self.workers, cache=kept, engine=self.engine),
             )
         finally:
