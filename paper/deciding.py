@@ -10,7 +10,7 @@ from paper.claims import LOOKS, next_look
 from paper.experiments import NAMES, module
 from paper.results import Store
 from paper.running import Setting, follow, run
-from paper.section import Section
+from paper.section import Section, Verdict
 
 
 class Looked(NamedTuple):
@@ -33,13 +33,21 @@ class Looked(NamedTuple):
 
 
 def last_look(name: str, setting: Setting, store: Store) -> Looked:
-    """Return an experiment at the last look that all its rows have the seeds of; at the first if there is none."""
-    for seeds in reversed(LOOKS):
+    """Return an experiment at the last look that all its rows have the seeds of; at the first if there is none.
+
+    A claim keeps the verdict of the first look that decides it.
+    """
+    found, settled = None, dict[str, Verdict]()
+    for seeds in LOOKS:
         own = replace(setting, seeds=tuple(range(seeds)))
         section, keys = follow(module(name).plan(own), own, store, lambda _: None)
-        if set(keys) <= store.lines.keys() or seeds == LOOKS[0]:
-            return Looked(section, set(keys), seeds)
-    raise AssertionError("LOOKS is empty")
+        if found is not None and not set(keys) <= store.lines.keys():
+            break
+        section.verdicts = [settled.get(verdict.claim, verdict) for verdict in section.verdicts]
+        settled |= {verdict.claim: verdict for verdict in section.verdicts if verdict.answer != "undecided"}
+        found = Looked(section, set(keys), seeds)
+    assert found is not None
+    return found
 
 
 def cost(looked: Looked, store: Store) -> float:

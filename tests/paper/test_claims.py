@@ -106,6 +106,30 @@ def test_a_verdict_says_how_many_seeds_it_has_and_would_need():
     assert judged(3, "x", [("b", *seeds(9.0, 1.0, 6))]).needed is None
 
 
+def test_a_claim_keeps_the_verdict_of_the_first_look_that_decides_it(monkeypatch, tmp_path):
+    at: dict[int, list[tuple]] = {
+        5: [("early", 9.0, 1.0), ("late", 1.0, 9.0)],
+        10: [("early", 0.0, 9.0), ("late", -4.0, 3.0)],
+        20: [("early", 0.0, 9.0), ("late", 0.0, 9.0)],
+    }
+
+    def follow(plan, setting, store, finish):
+        section = Section("x", "x")
+        count = len(setting.seeds)
+        section.verdicts += [judged(1, name, [("a", *seeds(mean, half, count))]) for name, mean, half in at[count]]
+        return section, [f"seed {seed}" for seed in setting.seeds]
+
+    monkeypatch.setattr(deciding, "follow", follow)
+    monkeypatch.setattr(deciding, "module", lambda name: type("M", (), {"plan": staticmethod(lambda setting: None)}))
+    store = Store(tmp_path, "mini")
+    for count, expected in ((5, ["holds", "undecided"]), (10, ["holds", "does not hold"])):
+        store.lines |= {f"seed {seed}": {} for seed in range(count)}
+        looked = deciding.last_look("x", Setting(Place("mini"), ()), store)
+        assert (looked.seeds, [verdict.answer for verdict in looked.section.verdicts]) == (count, expected)
+        assert [verdict.seeds for verdict in looked.section.verdicts] == [5, count]
+    assert looked.undecided == []
+
+
 def test_deciding_takes_the_cheapest_look_first_and_stops_at_the_budget(monkeypatch, tmp_path):
     state = {"cheap": 5, "dear": 5, "done": 5}
     price = {"cheap": 10.0, "dear": 1000.0, "done": 1.0}
