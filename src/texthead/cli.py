@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "texthead.commands.train:Train",
     "prepare": "texthead.commands.prepare:Prepare",
     "compare": "texthead.commands.compare:Compare",
+    "label": "texthead.commands.label:Label",
     "doctor": "texthead.commands.doctor:Doctor",
     "eval": "texthead.commands.eval:Eval",
     "report": "texthead.commands.report:ReportCommand",
@@ -55,7 +56,7 @@ def command_line(only: str | None = None) -> ArgumentParser:
 _SHARED = ("train", "eval")
 
 # Those whose files are decoded by processes of a loader.
-_DECODING = ("train", "eval", "calibrate", "report", "predict", "compare", "demo")
+_DECODING = ("train", "eval", "calibrate", "report", "predict", "compare", "label", "demo")
 
 
 def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:

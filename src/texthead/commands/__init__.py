@@ -8,6 +8,7 @@ quick_answer what texthead train begins with
 result      what texthead train ends with
 prepare     texthead prepare
 compare     texthead compare
+label       texthead label
 doctor      texthead doctor
 eval        texthead eval
 report      texthead report

@@ -7,4 +7,6 @@ estimator    TextHeadClassifier: scikit-learn on files
 comparison   run the methods of a comparison
 trial        whether fine-tuning beats the quick recogniser, on training items
 transductive unlabelled files refine the scores of a batch
+selection    which files to label next
+labelling    files without labels, and the labels that they have so far
 """

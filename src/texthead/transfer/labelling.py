@@ -1,0 +1,135 @@
+"""Files without labels, the labels that they have so far, and which of them to label next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.data.dataset import Dataset, Item
+from texthead.data.protocol import Protocol, Views
+from texthead.data.reading import manifest_rows, read_dataset
+from texthead.encoders.encoder import Encoder
+from texthead.errors import DataError, MediaError
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.reading import Reading
+from texthead.features.views import Pretrained, own_frames, own_pixels
+from texthead.media.find import find_media
+from texthead.media.open import as_clip
+from texthead.models.head_rows import text_rows
+from texthead.parallel.progress import Bar, no_bar
+from texthead.transfer.comparison import FRAMES
+from texthead.transfer.selection import guesses, next_to_label
+
+
+class Suggestion(NamedTuple):
+    """A file to label, what it is taken for so far, and how probable that is, 0-1."""
+
+    path: Path
+    guess: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Files with their features.
+
+    Attributes:
+        files: those that can be read.
+        features: the mean feature of each.
+        skipped: errors of the others.
+    """
+
+    files: Dataset
+    features: Float[Tensor, "files dim"]
+    skipped: tuple[MediaError, ...] = ()
+
+    def next(
+        self,
+        encoder: Encoder,
+        prompts: Mapping[str, str | Sequence[str]],
+        labels: Mapping[Path, str],
+        count: int,
+        *,
+        seed: int = 0,
+    ) -> list[Suggestion]:
+        """Return the files to label next, first the one that would teach most.
+
+        Args:
+            prompts: what the text encoder reads for each class.
+            labels: the labels so far.
+            count, seed: as of `next_to_label`.
+        """
+        classes, known = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in labels]
+        targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in known], dtype=torch.long)
+        rows = text_rows(encoder, list(prompts.values())) if encoder.has_text else None
+        found = guesses(rows, self.features, known, targets, classes=len(classes))
+        grouped = any(item.group for item in self.files.items)
+        groups = self.files.groups if grouped else None
+        places = next_to_label(self.features, found, known, count, groups=groups, seed=seed)
+        best = found.max(-1)
+        return [
+            Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in places
+        ]
+
+
+def read_files(source: str | Path) -> Dataset:
+    """Return files without labels: those of a folder and below it, or of a manifest's column `path`.
+
+    A manifest's column `group` names what belongs together. Other columns do not count.
+
+    Raises:
+        DataError: no such path, or no file in it.
+    """
+    place = Path(source)
+    if place.suffix.lower() not in (".csv", ".tsv"):
+        return Dataset(tuple(Item(path, "") for path in find_media([place])), str(source))
+    rows = [row for _, row in manifest_rows(place, ("path",))]
+    if not rows:
+        raise DataError(f"{source}: lists no file; give one path a line")
+    items = (Item(as_clip(place.parent / row["path"].strip()), "", group=row.get("group") or None) for row in rows)
+    return Dataset(tuple(items), str(source))
+
+
+def labels_so_far(place: Path, files: Dataset) -> dict[Path, str]:
+    """Return the label of each of the files that a manifest names; none where it does not exist.
+
+    Raises:
+        DataError: a manifest that cannot be read, or that names another file.
+    """
+    if not place.exists():
+        return {}
+    own = {item.path.resolve(): item.path for item in files.items}
+    found: dict[Path, str] = {}
+    for item in read_dataset(place).items:
+        path = own.get(item.path.resolve())
+        if path is None:
+            raise DataError(f"{place}: labels {item.path}, which is not in {files.source}: name the data that it is of")
+        found[path] = item.label
+    return found
+
+
+def encode_files(
+    files: Dataset, encoder: Encoder, reading: Reading, cache: Path | None = None, bar: Bar = no_bar
+) -> Pool:
+    """Return the files that can be read with their features.
+
+    Raises:
+        MediaError: a file that cannot be read, unless the reading skips such files.
+        DataError: none can be read.
+    """
+    spec = encoder.visual.eval().spec
+    frames = 1 if files.only_images and spec.unit == "frame" else own_frames(spec, FRAMES)
+    protocol = Protocol(frames, own_pixels(spec), Views(origin="centre", stride=spec.stride))
+    kept = FeatureCache(encoder_key(encoder.visual, protocol.sizes), cache)
+    try:
+        ground = Pretrained(encoder, protocol, replace(reading, cache=kept), bar)
+        features, positions, errors = ground.features(files, "encode files")
+    finally:
+        kept.close()
+    if not positions:
+        raise DataError(f"{files.source}: none of {len(files)} files can be read: {errors[0]}")
+    return Pool(files.pick(positions), features.clone(), tuple(errors))

@@ -1,0 +1,124 @@
+"""What to label next: files that stand for many others, and that what is known so far does not tell apart."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from texthead.errors import DataError
+from texthead.transfer.closed_form import class_center, text_probe_head, text_worth
+
+# Width of the similarity, as a part of the median squared distance. LOG.md, 2026-11-27, has what was tried.
+WIDTH = 0.2
+
+# Files whose features have a higher cosine, once centred, are near copies: one of them is enough.
+COPY = 0.97
+
+# So many files stand for all: the similarities of more would not fit into memory.
+MOST = 5000
+
+# Logit scale of text rows on centred features before anything is labelled.
+SCALE = 10.0
+
+
+def guesses(
+    rows: Float[Tensor, "classes dim"] | None,
+    features: Float[Tensor, "files dim"],
+    labelled: Sequence[int],
+    targets: Int[Tensor, " items"],
+    *,
+    classes: int,
+) -> Float[Tensor, "files classes"]:
+    """Return the probability of each class for each file, from class names and the labels so far.
+
+    Classes with a label are told apart by the fit of text rows and labelled files (`text_probe_head`); those without
+    have what text gives them, weighed by what it is worth on the labelled files. Without labels text decides alone;
+    without text and with less than two classes labelled all are alike.
+
+    Args:
+        rows: text rows; None of an encoder without text.
+        labelled: positions of the labelled files; `targets` are their classes.
+    """
+    present, places = targets.unique(return_inverse=True)
+    if rows is None:
+        rows = torch.zeros(classes, features.shape[1])
+    picked = features[list(labelled)]
+    scale = SCALE
+    if len(present) > 1:
+        worth = text_worth(rows, picked, targets)
+        scale = worth.weight * worth.scale
+    center = features.mean(0) if len(present) < 2 else class_center(picked, targets)
+    text = (scale * F.normalize(features - center, dim=-1) @ F.normalize(rows, dim=-1).T).softmax(-1)
+    if len(present) < 2:
+        return text
+    head = text_probe_head(rows[present], picked, places, names=[str(int(place)) for place in present])
+    found = text.clone()
+    known = text[:, present].sum(1, keepdim=True)
+    found[:, present] = head(features).detach().softmax(-1) * known
+    return found
+
+
+def doubt(probabilities: Float[Tensor, "files classes"]) -> Float[Tensor, " files"]:
+    """Return how little the best class is ahead of the second, 0-1: 1 where both are as likely."""
+    best = probabilities.topk(min(2, probabilities.shape[1]), dim=-1).values
+    return 1 - (best[:, 0] - best[:, -1]) if probabilities.shape[1] > 1 else torch.zeros(len(best))
+
+
+def next_to_label(
+    features: Float[Tensor, "files dim"],
+    probabilities: Float[Tensor, "files classes"],
+    labelled: Sequence[int],
+    count: int,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    seed: int = 0,
+) -> list[int]:
+    """Return the positions of the files to label next, first the one that would teach most.
+
+    Each is the file that covers most doubt: over all files, the root of the doubt times how much nearer this file lies
+    than any labelled or chosen one, by exp(-distance^2 / (2 x WIDTH x the median of it)). So a file stands for many.
+    No two near copies, and no two of a group, are among them while there are others.
+
+    Args:
+        probabilities: of what is known so far, as `guesses` gives them.
+        groups: a scene or a person of each file; each file its own if None.
+        seed: draws 5,000 files to stand for all where there are more.
+
+    Source: facility location (Wei, Iyer and Bilmes, ICML 2015), greedily.
+
+    Raises:
+        DataError: count below 1.
+    """
+    if count < 1:
+        raise DataError(f"count must be at least 1, got {count}")
+    known, pool = list(labelled), np.arange(len(features))
+    if len(pool) > MOST:
+        drawn = np.random.default_rng(seed).permutation(np.setdiff1d(pool, known))[: MOST - min(len(known), MOST // 2)]
+        pool = np.sort(np.concatenate([drawn, np.array(known[-(MOST // 2) :], dtype=int)]))
+    place = {int(position): index for index, position in enumerate(pool)}
+    x = F.normalize(features[pool] - features.mean(0), dim=-1).float().numpy()
+    cosines = x @ x.T
+    distances = 2 - 2 * cosines
+    near = np.exp(-distances / (2 * WIDTH * max(float(np.median(distances)), 1e-9)))
+    weight = doubt(probabilities[pool]).clamp(min=0).sqrt().numpy()
+    taken = [place[position] for position in known if position in place]
+    covered = near[taken].max(0) if taken else np.zeros(len(pool), dtype=near.dtype)
+    copies = np.any(cosines[taken] > COPY, axis=0) if taken else np.zeros(len(pool), dtype=bool)
+    of = [groups[position] if groups else position for position in pool.tolist()]
+    used, free = Counter[Hashable](), np.ones(len(pool), dtype=bool)
+    free[taken] = False
+    found: list[int] = []
+    while free.any() and len(found) < count:
+        gain = np.maximum(near - covered, 0) @ weight
+        left = np.flatnonzero(free).tolist()
+        order = [(used[of[index]], bool(copies[index]), -float(gain[index]), index) for index in left]
+        best = min(order)[-1]
+        found.append(int(pool[best]))
+        free[best] = False
+        used[of[best]] += 1
+        covered, copies = np.maximum(covered, near[best]), copies | (cosines[best] > COPY)
+    return found

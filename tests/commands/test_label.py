@@ -1,0 +1,64 @@
+"""`texthead label` on real files: from names alone, then from labels so far."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from made import write_broken, write_image
+from messages import prints
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six pictures of each of three colours, in no class folders."""
+    for place in range(18):
+        write_image(tmp_path / "files" / f"{place:02d}.png", COLOURS[place % 3], seed=place)
+    return tmp_path / "files"
+
+
+def asked(output: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(output.splitlines()))
+
+
+def test_the_next_files_from_names_and_then_from_labels(folder: Path, works, tmp_path: Path) -> None:
+    options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
+    out, err = works("label", folder, *options, "--next", 6)
+    prints(err, "0 of 18 files")
+    first = asked(out)
+    assert len(first) == 6
+    assert {Path(row["path"]).parent for row in first} == {folder}
+    assert {row["guess"] for row in first} <= set(COLOURS)
+    assert all(0 < float(row["probability"]) <= 1 for row in first)
+    labels = tmp_path / "labels.csv"
+    with labels.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label"])
+        for row in first:
+            rows.writerow([row["path"], COLOURS[int(Path(row["path"]).stem) % 3]])
+    out, err = works("label", folder, *options, "--out", labels)
+    prints(err, "6 of 18 files")
+    later = asked(out)
+    assert {row["path"] for row in later} | {row["path"] for row in first} == {str(p) for p in folder.iterdir()}
+    assert len(later) == 12, "no more than there are"
+    # A label that no name stands for is one more class.
+    labels.write_text(labels.read_text().replace(",red", ",crimson"))
+    prints(works("label", folder, *options, "--out", labels)[1], "crimson")
+
+
+def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, tmp_path: Path) -> None:
+    manifest = tmp_path / "files.csv"
+    names = [f"files/{place:02d}.png,{'one' if place else 'other'}" for place in range(18)]
+    manifest.write_text("\n".join(["path,group", *names]) + "\n")
+    options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
+    rows = asked(works("label", manifest, *options, "--next", 2)[0])
+    assert str(folder / "00.png") in {row["path"] for row in rows}, "the one file of the other group"
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"path,label\n{write_image(tmp_path / 'else.png', 'red')},red\n{folder / '00.png'},blue\n")
+    refused("else.png", "label", folder, *options, "--out", labels)
+    refused("no such", "label", tmp_path / "nothing", *options)
+    broken = write_broken(folder / "broken.mp4")
+    refused(broken.name, "label", folder, *options)
+    prints(works("label", folder, *options, "--next", 1, "--skip-unreadable")[1], broken.name)
