@@ -168,10 +168,13 @@ def _show(
     from texthead.commands.console import results
     from texthead.evaluation.intervals import grouped_interval
 
-    table = Table("method", title=f"{title}: top-1 in percent (95 % interval)")
     folds = {name: (100 * found.mean(), *grouped_interval(found, groups)) for name, found in right.items()}
     scores = {name: (score.top1, score.low, score.high) for name, score in tested.items()}
     columns = [(title, found) for title, found in (("cross-validated", folds), (scored_name, scores)) if found]
+    if not columns:
+        results().print(f"{title}: nothing is held out, so that no method has a score")
+        return
+    table = Table("method", title=f"{title}: top-1 in percent (95 % interval)")
     for title, _ in columns:
         table.add_column(title, justify="right", no_wrap=True)
     for method in every:
