@@ -2,12 +2,16 @@
 
 import csv
 import errno
+import http.server
 import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -87,6 +91,51 @@ def test_a_pipe_prints_what_a_file_prints(world, timeline, piped, extra):
     code, out, err = piped(world / "run", "-", *SHORT, *extra)
     assert code == 0, err
     assert out.replace('"video": "-"', f'"video": "{world / "a.mkv"}"') == expected
+
+
+@pytest.fixture
+def served(world: Path) -> Iterator[str]:
+    """The address of the video, sent twice as fast as it is shown."""
+    content = (world / "a.mkv").read_bytes()
+
+    class Sender(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            for start in range(0, len(content), len(content) // 30):
+                with suppress(OSError):
+                    self.wfile.write(content[start : start + len(content) // 30])
+                time.sleep(0.1)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sender) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/camera"
+        server.shutdown()
+
+
+def test_a_stream_prints_lines_as_events_begin_and_end(world, works, timeline, served, tmp_path):
+    out, _ = works("timeline", world / "run", served, *SHORT, "--srt", tmp_path / "a.srt")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [(line["event"], line["name"]) for line in lines] == [
+        (what, name) for name in ("red", "blue", "green") for what in ("begin", "end")
+    ]
+    events = json.loads(timeline("run", *SHORT, "--json")[0])["events"]
+    ended = [{key: line[key] for key in events[0]} for line in lines if line["event"] == "end"]
+    for found, expected in zip(ended, events, strict=True):
+        assert found == pytest.approx(expected, abs=0.15)
+    assert [line["start"] for line in lines if line["event"] == "begin"] == [event["start"] for event in ended]
+    assert {line["dropped"] for line in lines} == {0}
+    rows = list(csv.DictReader(io.StringIO(works("timeline", world / "run", served, *SHORT, "--csv")[0])))
+    assert [row["name"] for row in rows] == ["red", "blue", "green"]
+    assert (tmp_path / "a.srt").read_text().count("-->") == 3
+
+
+def test_a_stream_that_is_not_there(world, refused, served):
+    refused("check that it runs", "timeline", world / "run", "rtsp://127.0.0.1:9/none", *SHORT)
+    refused("save the stream", "timeline", world / "run", served, "--overlay", world / "b.mp4")
 
 
 @pytest.mark.slow

@@ -1,21 +1,25 @@
 """A video through a pipe gives the frames and times of the file, bit for bit, or an error."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from io import BufferedReader
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from made import pictures, sound, write_timed
 from messages import refuses
 from texthead.errors import MediaError
+from texthead.media import video_pipe
 from texthead.media.video import Video
-from texthead.media.video_pipe import PipedVideo
+from texthead.media.video_pipe import WAITING, LiveStream, PipedVideo
 from texthead.prediction.timeline import TimedVideo, open_timed
 
 UNEVEN = [0.0, 0.04, 0.4, 0.48, 1.2, 1.24, 2.0, 2.5]
@@ -164,3 +168,34 @@ def test_frames_without_times(tmp_path: Path):
         frames, _ = read_all(video)
     assert not video.has_times
     assert [seconds for seconds, _, _ in frames] == pytest.approx([i / 25 for i in range(6)], abs=0.001)
+
+
+@pytest.mark.parametrize("rate", [1000, 10])
+def test_a_stream_that_outruns_its_reader_drops_the_oldest(
+    rate: int, uneven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And holds no more than it may; one that is ahead of the clock waits."""
+    frames = [VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24") for _ in range(200)]
+    for place, frame in enumerate(frames):
+        frame.pts, frame.time_base = place, Fraction(1, rate)
+
+    class Camera:
+        """Gives its frames at once; by their times they take 0.2 s, or 20."""
+
+        def __init__(self):
+            self.streams = av.open(str(uneven)).streams
+
+        def demux(self, _: object) -> Iterator[SimpleNamespace]:
+            return (SimpleNamespace(decode=lambda frame=frame: [frame]) for frame in frames)
+
+    camera = Camera()
+    monkeypatch.setattr(video_pipe.av, "open", lambda *_, **__: camera)
+    seen: list[float] = []
+    with LiveStream("udp://127.0.0.1:9") as stream:
+        for seconds, _ in stream.in_order():
+            assert len(stream._waiting) <= WAITING
+            seen.append(seconds)
+            time.sleep(0.01 if rate == 1000 else 0)
+    assert seen == sorted(seen)
+    assert stream.dropped + len(seen) == 200
+    assert stream.dropped > 100 if rate == 1000 else stream.dropped == 0

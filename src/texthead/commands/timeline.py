@@ -16,7 +16,7 @@ from texthead.commands.options import EncodingOptions, PrintOptions, local_run
 from texthead.commands.parser import PositiveInt, argument, option
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import replacing
-from texthead.media.paths import check_not_missing
+from texthead.media.paths import check_not_missing, is_live
 
 if TYPE_CHECKING:
     from texthead.data.protocol import Protocol
@@ -33,10 +33,11 @@ class TimelineCommand:
     """Find when things happen: events of each class with start and end in seconds.
 
     A window slides over the video; each frame is encoded once. '-' reads a video from a pipe and prints events as they
-    end.
+    end. Of a camera or a stream, /dev/video0 or rtsp://..., events are JSON lines, printed as they begin and end; if it
+    is faster than this machine, frames are dropped and counted.
 
     Args:
-        inputs: a run folder or hub:ORG/NAME first, or only a video; - is a pipe
+        inputs: a run folder or hub:ORG/NAME first, or only a video, a camera or an address; - is a pipe
         window: length of the window that a score is made of, in seconds
         rate: frames per second that are encoded
         batch: frames that are encoded at once; more is faster on a GPU and may change last digits
@@ -49,6 +50,7 @@ class TimelineCommand:
 
     USAGE: ClassVar = (
         "texthead timeline [RUN] VIDEO [--classes NAMES] [options]\n"
+        "       texthead timeline [RUN] rtsp://HOST/PATH [--classes NAMES] [options]\n"
         "       ... | texthead timeline [RUN] - [--classes NAMES] [options]"
     )
 
@@ -68,11 +70,12 @@ class TimelineCommand:
     def check(self) -> None:
         """Raise DataError or RunError if what is named does not go together, or is not there."""
         path = _run_and_video(self)[1]
-        if path != PIPE:
+        if path != PIPE and not is_live(path):
             check_not_missing(path)
 
     def __call__(self) -> None:
         from texthead.commands.console import notes
+        from texthead.media.video_pipe import LiveStream
         from texthead.prediction.events import EventFinder, Hysteresis, in_order
         from texthead.prediction.overlay import Curve
         from texthead.prediction.predict import protocol_of, zero_shot_line
@@ -88,13 +91,15 @@ class TimelineCommand:
             names = recognizer.names
             _say_how(recognizer, protocol, sliding, video)
             calibration = _told_calibration(model, protocol)
-            printer = _Printer(self, live=path == PIPE)
+            printer = _Printer(self, video)
             curve = Curve() if self.overlay else None
             stretches = partial(scores_over_time, model, video, sliding=sliding, engine=self.encoding.engine)
             best = _watch(stretches, video, EventFinder(names, rule), printer, curve)
             seconds = video.duration_seconds
         events = in_order(printer.events)
-        if self.printed.json:
+        if isinstance(video, LiveStream) and video.dropped:
+            notes().print(f"note: {video.dropped} frames were dropped, since looking at them takes longer than they do")
+        if self.printed.json and not printer.lines:
             found = timeline_json(path, seconds, sliding, rule, events, calibration)
             print(json.dumps(found, indent=1, ensure_ascii=False))
         else:
@@ -134,7 +139,7 @@ def _check_outputs(command: TimelineCommand, path: str) -> None:
         DataError, RunError: what is to be changed.
     """
     command.printed.check()
-    if command.overlay and path == PIPE:
+    if command.overlay and (path == PIPE or is_live(path)):
         raise DataError("--overlay needs the frames again when their events are known: save the stream, name the file")
     if command.overlay and Path(command.overlay).suffix.lower() != ".mp4":
         raise DataError(f"--overlay {command.overlay} must be named .mp4")
@@ -158,9 +163,11 @@ def _check_place(option: str, out: Path, video: str) -> None:
 
 
 def _opened(path: str) -> "TimedVideo":
-    from texthead.media.video_pipe import PipedVideo
+    from texthead.media.video_pipe import LiveStream, PipedVideo
     from texthead.prediction.timeline import open_timed
 
+    if is_live(path):
+        return LiveStream(path)
     if path != PIPE:
         return open_timed(path)
     if sys.stdin.isatty():
@@ -205,23 +212,40 @@ def _say_how(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding",
 
 
 class _Printer:
-    """Prints events, those of a pipe when they are settled, and keeps all of them."""
+    """Prints events, those of a pipe when they are settled, and keeps all of them.
 
-    def __init__(self, command: TimelineCommand, *, live: bool):
+    Of a live stream they are JSON `lines`, one as an event begins and one as it ends, unless CSV is asked for.
+    """
+
+    def __init__(self, command: TimelineCommand, video: "TimedVideo"):
+        from texthead.media.reader import Media
+        from texthead.media.video_pipe import LiveStream
+
         self.events: list[Event] = []
         self._csv = command.printed.csv
-        self._live = live and not command.printed.json
+        self._video = video
+        self.lines = isinstance(video, LiveStream) and not self._csv
+        self._live = not isinstance(video, Media) and not command.printed.json
         self._begun = False
 
-    def add(self, events: "Sequence[Event]") -> None:
-        """Take settled events."""
+    def add(self, events: "Sequence[Event]", begun: Sequence[tuple[str, float]] = ()) -> None:
+        """Take settled events, and the name and start of those that have begun."""
+        from texthead.prediction.events import event_json
+
         self.events += events
-        if self._live and events:
+        if self.lines:
+            lines = [{"event": "end", **event_json(event)} for event in events if event.known]
+            lines += [{"event": "begin", "name": name, "start": round(at, 3)} for name, at in begun]
+            for line in lines:
+                line["dropped"] = getattr(self._video, "dropped", 0)
+                print(json.dumps(line, ensure_ascii=False), flush=True)
+            self._begun |= bool(lines)
+        elif self._live and events:
             self._print(events)
 
     def rest(self, events: "Sequence[Event]") -> None:
         """Print what was not printed yet: all events, in their order, unless they were printed as they came."""
-        if not self._live or not self._begun:
+        if not self.lines and (not self._live or not self._begun):
             self._print(events)
 
     @property
@@ -267,15 +291,15 @@ def _watch(
         MediaError: the video cannot be read to its end.
     """
     from texthead.commands.console import bar
-    from texthead.media.video_pipe import PipedVideo
+    from texthead.media.reader import Media
     from texthead.prediction.events import Stretch
 
     best: Stretch | None = None
     try:
-        # Of a pipe no end is known, and its events are printed meanwhile: no bar.
-        with nullcontext() if isinstance(video, PipedVideo) else bar("timeline", "s") as progress:
+        # Of a pipe or a stream no end is known, and events are printed meanwhile: no bar.
+        with bar("timeline", "s") if isinstance(video, Media) else nullcontext() as progress:
             for stretch in stretches(progress=progress):
-                printer.add(finder.add(stretch))
+                printer.add(finder.add(stretch), finder.begun())
                 best = stretch if best is None or _height(stretch) > _height(best) else best
                 if curve is not None:
                     curve.add(stretch.end, stretch.scores)

@@ -4,7 +4,7 @@ open          open any file by its name, the only door to the decoders; the tabl
 reader        what every reader offers: the base class Media
 video         the frames of a video, by number
 video_stream  a video stream as it is stored, and whether it is complete
-video_pipe    a pipe -> frames with their times
+video_pipe    a pipe, a camera or an address -> frames with their times
 mp4_header    how many samples the header of an .mp4 claims
 image         an image, or a folder of them, as a clip
 frame_folder  clips stored as one image a frame

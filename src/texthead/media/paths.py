@@ -9,6 +9,9 @@ from texthead.media.frame_folder import is_template
 
 _REMOTE = re.compile(r"(?:[a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+:/")
 
+# What a live stream comes by.
+STREAMS = ("rtsp", "rtsps", "http", "https", "udp", "tcp", "rtp", "srt")
+
 _SCHEME = re.compile(r"(^|::)([a-z][a-z0-9+.-]+):/+")
 
 
@@ -40,3 +43,9 @@ def resolved(path: Path) -> Path:
     """Return the absolute path without links; a remote one as it is."""
     # `resolve` raises for a link to itself.
     return path if address(path) else Path(os.path.realpath(path))
+
+
+def is_live(source: str) -> bool:
+    """Return whether a name is that of a camera, or an address with a protocol that streams come by."""
+    scheme, colon, _ = source.partition("://")
+    return source.startswith("/dev/video") or (colon != "" and scheme in STREAMS)

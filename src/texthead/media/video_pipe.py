@@ -1,9 +1,12 @@
-"""A pipe -> frames with their times, one after the other; nothing is listed beforehand and nothing kept.
+"""A pipe or an address -> frames with their times, one after the other; nothing is listed beforehand and nothing kept.
 
 What can be known of a file on opening is known of a stream at its end: that it was cut short, how long it was. Times
 are the frames' own time stamps; a stream without them, or with ones that step back, is an error.
 """
 
+import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,9 +14,12 @@ from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 
+import av
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from texthead.errors import MediaError
 from texthead.media.reader import Take
@@ -126,6 +132,150 @@ class PipedVideo:
         self._container.close()
 
     def __enter__(self) -> "PipedVideo":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# What `LiveStream` opens, and by which of FFmpeg's protocols. No playlists: they can name other files and addresses.
+_LIVE = {
+    "rtsp": "rtsp,rtp,udp,tcp",
+    "rtsps": "rtsp,rtp,udp,tcp,tls",
+    "http": "http,tcp",
+    "https": "https,http,tls,tcp",
+    "udp": "udp",
+    "tcp": "tcp",
+    "rtp": "rtp,udp",
+    "srt": "srt",
+}
+
+_KINDS = "rtsp,rtp,sdp,mpegts,matroska,mov,flv,ogg,avi,mpjpeg,mjpeg,h264,hevc,video4linux2"
+
+# A stream that gives nothing for so long has ended.
+SILENT_SECONDS = 10.0
+
+# Frames that wait while others are looked at: 1080p takes 3 MB each.
+WAITING = 16
+
+
+class LiveStream:
+    """The frames of a camera or an address, read by a thread of its own.
+
+    At most `WAITING` frames are held. Where looking at them falls behind the clock, the oldest are dropped and counted;
+    what comes faster than the clock, as a file that is served, waits.
+
+    Args:
+        source: for which `is_live` holds.
+
+    Attributes:
+        dropped: frames that nobody looked at so far.
+
+    Raises:
+        MediaError: it cannot be opened, or holds no video.
+    """
+
+    has_times = True
+
+    def __init__(self, source: str):
+        self.path, self.dropped = Path(source), 0
+        camera = source.startswith("/dev/video")
+        names = "file" if camera else _LIVE[source.partition("://")[0]]
+        options = {"protocol_whitelist": names, "format_whitelist": _KINDS, "rtsp_transport": "tcp"}
+        try:
+            form = "v4l2" if camera else None
+            self._container = av.open(source, format=form, options=options, timeout=SILENT_SECONDS)
+        except (FFmpegError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise MediaError(source, f"cannot be opened as a stream ({why}); check that it runs") from None
+        stream = self._container.streams.best("video")
+        if not isinstance(stream, VideoStream):
+            self._container.close()
+            raise MediaError(source, "holds no video stream; check the address", "sound only")
+        self._stream, self._source = stream, source
+        self._to_rgb = VideoReformatter()
+        self._waiting = deque[VideoFrame]()
+        self._changed = threading.Condition()
+        self._over, self._end, self._fault = False, 0.0, ""
+
+    @property
+    def duration_seconds(self) -> float:
+        """The time of the last frame that was looked at."""
+        return self._end
+
+    def in_order(self) -> Iterator[tuple[float, Take]]:
+        """Yield (seconds, what gives the picture) of the frames that are not dropped; times count from the first.
+
+        Frames without a time, or whose time steps back, are dropped.
+
+        Raises: MediaError for a stream of which no frame decodes.
+        """
+        threading.Thread(target=self._read, daemon=True).start()
+        first = last = None
+        while (frame := self._next()) is not None:
+            if frame.pts is None or (last is not None and frame.pts <= last):
+                self.dropped += 1
+                continue
+            first, last = frame.pts if first is None else first, frame.pts
+            self._end = seconds_from(first, [last], self._stream)[0]
+            yield self._end, partial(upright_rgb, self.path, frame, self._to_rgb)
+        if first is None:
+            raise MediaError(self._source, f"no frame of it decodes{self._fault}; check that it sends video")
+
+    def _next(self) -> VideoFrame | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._over)
+            frame = self._waiting.popleft() if self._waiting else None
+            self._changed.notify_all()
+            return frame
+
+    def _read(self) -> None:
+        begun, first = time.monotonic(), None
+        try:
+            for frame in self._decoded():
+                first = frame.time if first is None else first
+                with self._changed:
+                    early = (frame.time or 0.0) - (first or 0.0) > time.monotonic() - begun
+                    if early:
+                        self._changed.wait_for(lambda: self._over or len(self._waiting) < WAITING)
+                    if self._over:
+                        return
+                    if len(self._waiting) >= WAITING:
+                        self._waiting.popleft()
+                        self.dropped += 1
+                    self._waiting.append(frame)
+                    self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        """Yield every frame that decodes; how a connection ends makes no difference to those that have come."""
+        with self._noting():
+            for packet in self._container.demux(self._stream):
+                with self._noting():
+                    yield from packet.decode()
+        with self._noting():
+            yield from self._stream.decode(None)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except EOFError:
+            pass
+        except FFmpegError as error:
+            self._fault = f" ({error.strerror})"
+
+    def close(self) -> None:
+        """Let go of the stream."""
+        with self._changed:
+            self._over = True
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def __enter__(self) -> "LiveStream":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -88,6 +88,7 @@ class _Class:
         self.known = known
         self._on: _Span | None = None
         self._over: _Span | None = None
+        self._told = False
 
     def reached_by(self, score: float) -> bool:
         """Return whether an event begins, or goes on, with this probability."""
@@ -107,10 +108,18 @@ class _Class:
             return self.finish()
         return []
 
+    def begun(self) -> list[tuple[str, float]]:
+        """Return (name, start) of the event that is on, once, when it is long enough to be kept."""
+        if self._told or self._on is None or self._on.end - self._on.start < self.rule.min_length:
+            return []
+        self._told = True
+        return [(self.name, self._on.start)]
+
     def finish(self) -> list[Event]:
         """Return the last event, if there is one and it is long enough."""
         span = self._on or self._over
         self._on = self._over = None
+        self._told = False
         if span is None or span.end - span.start < self.rule.min_length or not span.seconds:
             return []
         return [Event(self.name, span.start, span.end, span.weighted / span.seconds, span.peak, self.known)]
@@ -133,6 +142,10 @@ class EventFinder:
         for each, score in zip(self._classes, scores, strict=True):
             settled += each.add(start, end, score, on=known and each.reached_by(score))
         return settled + self._none.add(start, end, max(scores), on=not known)
+
+    def begun(self) -> list[tuple[str, float]]:
+        """Return (name, start) of the events that have begun since this was asked, and are long enough to be kept."""
+        return [told for each in self._classes for told in each.begun()]
 
     def finish(self) -> list[Event]:
         """Return the events that are still on at the end."""

@@ -27,7 +27,7 @@ from texthead.evaluation.evaluate import average_views, check_scores
 from texthead.features.engine import Engine
 from texthead.media.open import open_media
 from texthead.media.reader import Media, Take
-from texthead.media.video_pipe import PipedVideo
+from texthead.media.video_pipe import LiveStream, PipedVideo
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Progress
 from texthead.prediction.events import Event, Hysteresis, Stretch, event_json, events_in
@@ -201,7 +201,7 @@ class Timeline:
         return [] if before is None else [before]
 
 
-TimedVideo = Media | PipedVideo
+TimedVideo = Media | PipedVideo | LiveStream
 
 
 def open_timed(path: str | Path) -> Media:
@@ -247,6 +247,10 @@ def scores_over_time(
     whole = math.ceil(video.duration_seconds) if isinstance(video, Media) else 0
     encoder = Engine(model.visual, engine, int(whole * sliding.rate))
     timeline = Timeline(model, protocol, sliding, calibration, encoder)
+    if isinstance(video, LiveStream) and model.sees_frames_apart:
+        # The first pass takes seconds, in which a stream would go on.
+        size = protocol.sizes.size
+        encoder(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=model.device))
     for seconds, take in video.in_order():
         yield from _of(video, timeline.feed, seconds, take)
         if progress:
