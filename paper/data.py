@@ -156,7 +156,7 @@ def _smoke(name: str, place: Place) -> Dataset:
     whole = read_dataset(drawn_videos.draw_videos(place.folder / "smoke-emoji", **{**SMOKE, "train": 20}))
     if name.startswith("emoji"):
         return _first(whole, len(whole.classes), 5)
-    return _first(whole, 10 if name in ("clothing", "imagenet") else 4, 20)
+    return _first(whole, 4 if name == "airborne" else 10, 20)
 
 
 def _first(dataset: Dataset, classes: int, items: int) -> Dataset:
