@@ -21,6 +21,7 @@ from texthead.media.paths import check_not_missing, is_live
 if TYPE_CHECKING:
     from texthead.data.protocol import Protocol
     from texthead.evaluation.calibration import Calibration
+    from texthead.media.video_pipe import LiveStream
     from texthead.models.recognizer import Recognizer
     from texthead.prediction.events import Event, EventFinder, Hysteresis, Stretch
     from texthead.prediction.overlay import Curve
@@ -97,8 +98,8 @@ class TimelineCommand:
             best = _watch(stretches, video, EventFinder(names, rule), printer, curve)
             seconds = video.duration_seconds
         events = in_order(printer.events)
-        if isinstance(video, LiveStream) and video.dropped:
-            notes().print(f"note: {video.dropped} frames were dropped, since looking at them takes longer than they do")
+        if isinstance(video, LiveStream):
+            _say_stream(video)
         if self.printed.json and not printer.lines:
             found = timeline_json(path, seconds, sliding, rule, events, calibration)
             print(json.dumps(found, indent=1, ensure_ascii=False))
@@ -173,6 +174,16 @@ def _opened(path: str) -> "TimedVideo":
     if sys.stdin.isatty():
         raise DataError("- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -")
     return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
+
+
+def _say_stream(video: "LiveStream") -> None:
+    """Print how many frames were dropped, and with which fault the stream ended."""
+    from texthead.commands.console import notes
+
+    if video.dropped:
+        notes().print(f"note: {video.dropped} frames were dropped to keep up with {video.path}")
+    if video.fault:
+        notes().print(f"note: {video.path} ended with a fault ({video.fault})")
 
 
 def _told_calibration(model: "run.Run | Recognizer", protocol: "Protocol") -> "Calibration | None":

@@ -9,8 +9,17 @@ from texthead.media.frame_folder import is_template
 
 _REMOTE = re.compile(r"(?:[a-z0-9+.-]+::)*[a-z][a-z0-9+.-]+:/")
 
-# What a live stream comes by.
-STREAMS = ("rtsp", "rtsps", "http", "https", "udp", "tcp", "rtp", "srt")
+# What a live stream comes by, and the protocols of FFmpeg that this takes.
+STREAMS = {
+    "rtsp": "rtsp,rtp,udp,tcp",
+    "rtsps": "rtsp,rtp,udp,tcp,tls",
+    "http": "http,tcp",
+    "https": "https,http,tls,tcp",
+    "udp": "udp",
+    "tcp": "tcp",
+    "rtp": "rtp,udp",
+    "srt": "srt",
+}
 
 _SCHEME = re.compile(r"(^|::)([a-z][a-z0-9+.-]+):/+")
 

@@ -22,6 +22,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from texthead.errors import MediaError
+from texthead.media.paths import STREAMS
 from texthead.media.reader import Take
 from texthead.media.video_stream import (
     Tally,
@@ -138,18 +139,7 @@ class PipedVideo:
         self.close()
 
 
-# What `LiveStream` opens, and by which of FFmpeg's protocols. No playlists: they can name other files and addresses.
-_LIVE = {
-    "rtsp": "rtsp,rtp,udp,tcp",
-    "rtsps": "rtsp,rtp,udp,tcp,tls",
-    "http": "http,tcp",
-    "https": "https,http,tls,tcp",
-    "udp": "udp",
-    "tcp": "tcp",
-    "rtp": "rtp,udp",
-    "srt": "srt",
-}
-
+# What `LiveStream` opens. No playlists: they can name other files and addresses.
 _KINDS = "rtsp,rtp,sdp,mpegts,matroska,mov,flv,ogg,avi,mpjpeg,mjpeg,h264,hevc,video4linux2"
 
 # A stream that gives nothing for so long has ended.
@@ -170,6 +160,7 @@ class LiveStream:
 
     Attributes:
         dropped: frames that nobody looked at so far.
+        fault: why the stream ended, or what of it did not decode last; "" where nothing was wrong.
 
     Raises:
         MediaError: it cannot be opened, or holds no video.
@@ -180,7 +171,7 @@ class LiveStream:
     def __init__(self, source: str):
         self.path, self.dropped = Path(source), 0
         camera = source.startswith("/dev/video")
-        names = "file" if camera else _LIVE[source.partition("://")[0]]
+        names = "file" if camera else STREAMS[source.partition("://")[0]]
         options = {"protocol_whitelist": names, "format_whitelist": _KINDS, "rtsp_transport": "tcp"}
         try:
             form = "v4l2" if camera else None
@@ -196,7 +187,7 @@ class LiveStream:
         self._to_rgb = VideoReformatter()
         self._waiting = deque[VideoFrame]()
         self._changed = threading.Condition()
-        self._over, self._end, self._fault = False, 0.0, ""
+        self._over, self._end, self.fault = False, 0.0, ""
 
     @property
     def duration_seconds(self) -> float:
@@ -220,7 +211,9 @@ class LiveStream:
             self._end = seconds_from(first, [last], self._stream)[0]
             yield self._end, partial(upright_rgb, self.path, frame, self._to_rgb)
         if first is None:
-            raise MediaError(self._source, f"no frame of it decodes{self._fault}; check that it sends video")
+            raise MediaError(
+                self._source, f"no frame of it decodes ({self.fault or 'it ended'}); check that it sends video"
+            )
 
     def _next(self) -> VideoFrame | None:
         with self._changed:
@@ -266,7 +259,7 @@ class LiveStream:
         except EOFError:
             pass
         except FFmpegError as error:
-            self._fault = f" ({error.strerror})"
+            self.fault = error.strerror
 
     def close(self) -> None:
         """Let go of the stream."""
