@@ -2,11 +2,13 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -29,9 +31,28 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1", "COLUMNS": "200"}
 
 
+class Served(NamedTuple):
+    """A page: its address, and the process of its server."""
+
+    address: str
+    pid: int
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Stop the model's process, so that what is asked has no answer before the end."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for child in children:
+                os.kill(int(child), signal.SIGCONT)
+
+
 @contextmanager
-def serving(folder: Path, *arguments: object) -> Iterator[str]:
-    """The address of a page that `texthead ui` serves, with its own folder for what is temporary."""
+def serving(folder: Path, *arguments: object) -> Iterator[Served]:
+    """A page that `texthead ui` serves, with its own folder for what is temporary."""
     folder.mkdir()
     command = [sys.executable, "-m", "texthead", "ui", "--port", "0", *map(str, arguments)]
     with (folder / "err.txt").open("w") as err:
@@ -42,7 +63,7 @@ def serving(folder: Path, *arguments: object) -> Iterator[str]:
             line = process.stdout.readline()
             address = re.search(r"http://127\.0\.0\.1:\d+", line)
             assert address, (line, (folder / "err.txt").read_text())
-            yield address[0]
+            yield Served(address[0], process.pid)
         finally:
             process.terminate()
             process.wait(60)

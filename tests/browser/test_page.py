@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from browser.conftest import environment, serving
+from browser.conftest import Served, environment, serving
 from made import write_small_run
 
 pytestmark = pytest.mark.browser
@@ -29,8 +29,8 @@ VIDEO = "cat & <b>umbrella.mp4"
 @pytest.fixture(scope="module")
 def zero_shot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a page without a run."""
-    with serving(tmp_path_factory.mktemp("served") / "ui") as address:
-        yield address
+    with serving(tmp_path_factory.mktemp("served") / "ui") as served:
+        yield served.address
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Iterator[str]:
-    """The address of a page of the run, with small limits."""
+def served(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Iterator[Served]:
+    """A page of the run, with small limits."""
     limits = ("--most-mb", 1, "--most-seconds", 20, "--waiting", 1, "--limit", 40)
-    with serving(tmp_path_factory.mktemp("served") / "ui", run, *limits) as address:
-        yield address
+    with serving(tmp_path_factory.mktemp("served") / "ui", run, *limits) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def page(served: Served) -> str:
+    """Its address."""
+    return served.address
 
 
 def opened(driver: WebDriver, address: str) -> WebDriver:
@@ -227,14 +233,16 @@ def test_a_file_beyond_the_limit_is_refused(page: str, media: Path, browser: Cal
     assert "1.0 M" in toast.text
 
 
-def test_a_request_beyond_those_that_may_wait_is_refused_as_busy(page: str, media: Path, browser: Callable):
-    first, second, third = (opened(browser(), page) for _ in range(3))
+def test_a_request_beyond_those_that_may_wait_is_refused_as_busy(served: Served, media: Path, browser: Callable):
+    first, second, third = (opened(browser(), served.address) for _ in range(3))
     for driver in (first, second, third):
         drop(driver, media / VIDEO)
-    for driver in (first, second, third):
-        driver.find_element(By.CSS_SELECTOR, "#ask").click()
-    toast = until(third, ".toast-body")
-    assert "busy" in toast.text
+    with served.holding():
+        for driver in (first, second, third):
+            driver.find_element(By.CSS_SELECTOR, "#ask").click()
+            time.sleep(1)  # Requests arrive in the order of the clicks.
+        toast = until(third, ".toast-body")
+        assert "busy" in toast.text
     # The others have their answers.
     for driver in (first, second):
         until(driver, ".th-strip")
