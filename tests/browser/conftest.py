@@ -53,8 +53,16 @@ class Served(NamedTuple):
 @contextmanager
 def serving(folder: Path, *arguments: object) -> Iterator[Served]:
     """A page that `texthead ui` serves, with its own folder for what is temporary."""
+    with serving_command(folder, "ui", *arguments) as served:
+        yield served
+    assert not [*folder.glob("texthead-ui-*")], "the folder of uploads is left"
+
+
+@contextmanager
+def serving_command(folder: Path, name: str, *arguments: object) -> Iterator[Served]:
+    """A page that a command serves; a test may kill it."""
     folder.mkdir()
-    command = [sys.executable, "-m", "texthead", "ui", "--port", "0", *map(str, arguments)]
+    command = [sys.executable, "-m", "texthead", name, "--port", "0", *map(str, arguments)]
     with (folder / "err.txt").open("w") as err:
         environ = {**environment(), "TMPDIR": str(folder)}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True, env=environ)
@@ -67,8 +75,7 @@ def serving(folder: Path, *arguments: object) -> Iterator[Served]:
         finally:
             process.terminate()
             process.wait(60)
-    assert process.returncode == 143
-    assert not [*folder.glob("texthead-ui-*")], "the folder of uploads is left"
+    assert process.returncode in (143, -signal.SIGKILL)
     assert "Traceback" not in (folder / "err.txt").read_text()
 
 

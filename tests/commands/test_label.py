@@ -38,14 +38,14 @@ def test_the_next_files_from_names_and_then_from_labels(folder: Path, works, tmp
         rows.writerow(["path", "label"])
         for row in first:
             rows.writerow([row["path"], COLOURS[int(Path(row["path"]).stem) % 3]])
-    out, err = works("label", folder, *options, "--out", labels)
+    out, err = works("label", folder, *options, "--out", labels, "--next", 20)
     prints(err, "6 of 18 files")
     later = asked(out)
     assert {row["path"] for row in later} | {row["path"] for row in first} == {str(p) for p in folder.iterdir()}
     assert len(later) == 12, "no more than there are"
     # A label that no name stands for is one more class.
     labels.write_text(labels.read_text().replace(",red", ",crimson"))
-    prints(works("label", folder, *options, "--out", labels)[1], "crimson")
+    prints(works("label", folder, *options, "--out", labels, "--next", 20)[1], "crimson")
 
 
 def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, tmp_path: Path) -> None:
@@ -57,8 +57,10 @@ def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, 
     assert str(folder / "00.png") in {row["path"] for row in rows}, "the one file of the other group"
     labels = tmp_path / "labels.csv"
     labels.write_text(f"path,label\n{write_image(tmp_path / 'else.png', 'red')},red\n{folder / '00.png'},blue\n")
-    refused("else.png", "label", folder, *options, "--out", labels)
+    refused("else.png", "label", folder, *options, "--out", labels, "--next", 1)
     refused("no such", "label", tmp_path / "nothing", *options)
+    refused("--out labels.csv", "label", folder, *options)
+    refused(".csv", "label", folder, *options, "--out", tmp_path / "labels.txt")
     broken = write_broken(folder / "broken.mp4")
-    refused(broken.name, "label", folder, *options)
+    refused(broken.name, "label", folder, *options, "--next", 1)
     prints(works("label", folder, *options, "--next", 1, "--skip-unreadable")[1], broken.name)

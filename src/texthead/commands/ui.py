@@ -1,14 +1,18 @@
 """`texthead ui`: a page on this machine that names what is in files."""
 
-import importlib.util
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.commands.options import DownloadOptions, EncodingOptions, TemplateOptions, local_run
-from texthead.commands.parser import NonNegativeInt, PositiveFloat, PositiveInt, argument, option
+from texthead.commands.options import (
+    DownloadOptions,
+    EncodingOptions,
+    ServerOptions,
+    TemplateOptions,
+    local_run,
+)
+from texthead.commands.parser import PositiveFloat, PositiveInt, argument, option
 from texthead.errors import DataError, RunError
 
 if TYPE_CHECKING:
@@ -46,52 +50,37 @@ class Ui:
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]; without one, names alone
         encoder: without a run: mini (the default), openclip:..., hf:...
-        host: another lets others in, without a password
-        port: 0: any free one
     """
 
     run: str | None = argument("RUN", nargs="?", read=local_run)
     downloads: DownloadOptions = DownloadOptions()
     encoder: str | None = None
     prompts: TemplateOptions = TemplateOptions()
-    host: str = "127.0.0.1"
-    port: NonNegativeInt = 7860
+    server: ServerOptions = ServerOptions()
     limits: PageLimits = PageLimits()
     encoding: EncodingOptions = EncodingOptions()
 
     def __call__(self) -> None:
-        if importlib.util.find_spec("gradio") is None:
-            raise RunError("texthead ui needs gradio, which is not installed: pip install 'texthead[ui]'")
+        self.server.check_installed("ui")
 
-        from texthead.commands.console import notes
         from texthead.parallel.worker_pool import Held
         from texthead.web.answers import Answerer, Limits
-        from texthead.web.server import LOCAL, application, listening_socket, serve, uploads_folder
+        from texthead.web.server import application, listening_socket, serve, uploads_folder
         from texthead.web.session import Rules
 
         source = _source(self)
         limits = Limits(self.limits.most_seconds, self.limits.most_frames)
         self.encoding.pick_device()
         with (
-            listening_socket(self.host, self.port) as listening,
+            listening_socket(self.server.host, self.server.port) as listening,
             uploads_folder() as folder,
             Held(partial(Answerer, source, limits)) as held,
         ):
-            if self.host not in LOCAL:
-                notes().print(
-                    f"warning: --host {self.host}: whoever reaches this machine can use the page; it has no password"
-                )
+            self.server.warn_if_open()
             rules = Rules(folder, self.limits.most_mb, self.limits.limit, self.limits.waiting)
-            app = application(held, rules, limits, self.host)
+            app = application(held, rules, limits, self.server.host)
             with suppress(KeyboardInterrupt):
-                serve(listening, app, self.host, _show_address)
-
-
-def _show_address(address: str) -> None:
-    from texthead.commands.console import results
-
-    results().print(f"page: {address}  (Ctrl-C ends it)")
-    sys.stdout.flush()
+                serve(listening, app, self.server.host, self.server.show_address)
 
 
 def _source(command: Ui) -> "ModelSource":

@@ -15,6 +15,7 @@ from texthead.doctor.facts import STOPPED, Appearance, Facts
 from texthead.doctor.swapped_names import Swap
 from texthead.errors import Fault
 from texthead.media.open import is_image
+from texthead.media.paths import relative
 from texthead.text import class_names
 from texthead.text.class_names import clean_name, mirrored_names
 
@@ -345,10 +346,5 @@ def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) ->
     for item in kept:
         own = dict(item.extra)
         tail = [getattr(item, name) or "" for name in optional] + [own.get(name, "") for name in extra]
-        rows.append([_relative(item.path, beside), item.label, *tail])
+        rows.append([relative(item.path, beside), item.label, *tail])
     return ["path", "label", *optional, *extra], rows
-
-
-def _relative(path: Path, folder: Path) -> str:
-    whole, start = path.absolute(), folder.absolute()
-    return str(whole.relative_to(start) if whole.is_relative_to(start) else whole)

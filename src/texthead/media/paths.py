@@ -54,6 +54,12 @@ def resolved(path: Path) -> Path:
     return path if address(path) else Path(os.path.realpath(path))
 
 
+def relative(path: Path, folder: Path) -> str:
+    """Return a path below a folder as the rest from there, any other as the absolute one."""
+    whole, start = path.absolute(), folder.absolute()
+    return str(whole.relative_to(start) if whole.is_relative_to(start) else whole)
+
+
 def is_live(source: str) -> bool:
     """Return whether a name is that of a camera, or an address with a protocol that streams come by."""
     scheme, colon, _ = source.partition("://")

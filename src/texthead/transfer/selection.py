@@ -68,6 +68,81 @@ def doubt(probabilities: Float[Tensor, "files classes"]) -> Float[Tensor, " file
     return 1 - (best[:, 0] - best[:, -1]) if probabilities.shape[1] > 1 else torch.zeros(len(best))
 
 
+class Coverage:
+    """How much each file stands for the others: made once for some files, asked again after every label.
+
+    Args:
+        features: of all files.
+        labelled: positions that need not stand for others where there are more than 5,000 files.
+        groups: a scene or a person of each file; each file its own if None.
+        seed: draws 5,000 files to stand for all where there are more.
+    """
+
+    def __init__(
+        self,
+        features: Float[Tensor, "files dim"],
+        labelled: Sequence[int] = (),
+        *,
+        groups: Sequence[Hashable] | None = None,
+        seed: int = 0,
+    ):
+        self._units = F.normalize(features - features.mean(0), dim=-1).float().numpy()
+        self._groups = groups
+        self.pool = np.arange(len(features))
+        if len(features) > MOST:
+            drawn = np.random.default_rng(seed).permutation(np.setdiff1d(self.pool, labelled))[:MOST]
+            self.pool = np.sort(drawn)
+        own = self._units[self.pool]
+        near = own @ own.T
+        self._copies = near > COPY
+        self._width = 2 * WIDTH * max(2 - 2 * float(np.median(near)), 1e-9)
+        self._near = self._nearness(near)
+        self._place = {int(position): index for index, position in enumerate(self.pool)}
+
+    def _nearness(self, cosines: Float[np.ndarray, "some files"]) -> Float[np.ndarray, "some files"]:
+        """Return exp(-distance^2 / width), 1 of a file with itself."""
+        return np.exp((2 * cosines - 2) / self._width)
+
+    def next(
+        self,
+        probabilities: Float[Tensor, "files classes"],
+        labelled: Sequence[int],
+        count: int,
+        *,
+        without: Sequence[int] = (),
+    ) -> list[int]:
+        """Return the positions of up to `count` files, as `next_to_label` does, and none of those left out."""
+        groups = self._groups
+        taken = [self._place[position] for position in labelled if position in self._place]
+        others = (
+            self._units[[position for position in labelled if position not in self._place]] @ self._units[self.pool].T
+        )
+        covered = np.zeros(len(self.pool), dtype=self._near.dtype)
+        copies = np.zeros(len(self.pool), dtype=bool)
+        for near, copy in ((self._near[taken], self._copies[taken]), (self._nearness(others), others > COPY)):
+            covered = np.maximum(covered, near.max(0, initial=0))
+            copies |= copy.any(0)
+        weight = doubt(probabilities[self.pool]).clamp(min=0).sqrt().numpy()
+        used = Counter[Hashable](groups[position] for position in labelled) if groups else Counter[Hashable]()
+        free = np.ones(len(self.pool), dtype=bool)
+        free[[*taken, *(self._place[position] for position in without if position in self._place)]] = False
+        found: list[int] = []
+        while free.any() and len(found) < count:
+            gain = np.maximum(self._near - covered, 0) @ weight
+            left = np.flatnonzero(free).tolist()
+            rank = [
+                (used[groups[self.pool[index]]] if groups else 0, bool(copies[index]), -float(gain[index]), index)
+                for index in left
+            ]
+            best = min(rank)[-1]
+            found.append(int(self.pool[best]))
+            free[best] = False
+            if groups:
+                used[groups[self.pool[best]]] += 1
+            covered, copies = np.maximum(covered, self._near[best]), copies | self._copies[best]
+        return found
+
+
 def next_to_label(
     features: Float[Tensor, "files dim"],
     probabilities: Float[Tensor, "files classes"],
@@ -81,7 +156,7 @@ def next_to_label(
 
     Each is the file that covers most doubt: over all files, the root of the doubt times how much nearer this file lies
     than any labelled or chosen one, by exp(-distance^2 / (2 x WIDTH x the median of it)). So a file stands for many.
-    No two near copies, and no two of a group, are among them while there are others.
+    Near copies, and files of a group that has more labelled or chosen files than another, come last.
 
     Args:
         probabilities: of what is known so far, as `guesses` gives them.
@@ -95,30 +170,4 @@ def next_to_label(
     """
     if count < 1:
         raise DataError(f"count must be at least 1, got {count}")
-    known, pool = list(labelled), np.arange(len(features))
-    if len(pool) > MOST:
-        drawn = np.random.default_rng(seed).permutation(np.setdiff1d(pool, known))[: MOST - min(len(known), MOST // 2)]
-        pool = np.sort(np.concatenate([drawn, np.array(known[-(MOST // 2) :], dtype=int)]))
-    place = {int(position): index for index, position in enumerate(pool)}
-    x = F.normalize(features[pool] - features.mean(0), dim=-1).float().numpy()
-    cosines = x @ x.T
-    distances = 2 - 2 * cosines
-    near = np.exp(-distances / (2 * WIDTH * max(float(np.median(distances)), 1e-9)))
-    weight = doubt(probabilities[pool]).clamp(min=0).sqrt().numpy()
-    taken = [place[position] for position in known if position in place]
-    covered = near[taken].max(0) if taken else np.zeros(len(pool), dtype=near.dtype)
-    copies = np.any(cosines[taken] > COPY, axis=0) if taken else np.zeros(len(pool), dtype=bool)
-    of = [groups[position] if groups else position for position in pool.tolist()]
-    used, free = Counter[Hashable](), np.ones(len(pool), dtype=bool)
-    free[taken] = False
-    found: list[int] = []
-    while free.any() and len(found) < count:
-        gain = np.maximum(near - covered, 0) @ weight
-        left = np.flatnonzero(free).tolist()
-        order = [(used[of[index]], bool(copies[index]), -float(gain[index]), index) for index in left]
-        best = min(order)[-1]
-        found.append(int(pool[best]))
-        free[best] = False
-        used[of[best]] += 1
-        covered, copies = np.maximum(covered, near[best]), copies | (cosines[best] > COPY)
-    return found
+    return Coverage(features, labelled, groups=groups, seed=seed).next(probabilities, labelled, count)

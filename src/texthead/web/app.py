@@ -18,6 +18,18 @@ from texthead.web.session import Rules, Shown, steps_shown, uploaded
 
 _HERE = Path(__file__).parent
 
+_API = "/gradio_api/"
+
+UPLOAD = f"{_API}upload"
+
+# What the page needs. Gradio serves more, including addresses that fetch others on request.
+_OPEN = ("/assets/", "/static/", "/theme.css", "/config", "/favicon.ico", "/robots.txt", "/manifest.json")
+
+_OPEN_API = (
+    *("upload", "upload_progress", "queue/join", "queue/data", "heartbeat/", "startup-events", "info", "cancel"),
+    *("app_id", "reset", "theme.css", "file=/"),
+)
+
 _FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]
 
 _MONO = [themes.Font("ui-monospace"), themes.Font("monospace")]
@@ -106,6 +118,12 @@ def _asking(held: Held, rules: Rules) -> Callable[[str | None, str, list[str]], 
             before = parts
 
     return ask
+
+
+def is_open(path: str) -> bool:
+    """Return whether an address is one that the page needs."""
+    inner = path.removeprefix(_API)
+    return path == "/" or path.startswith(_OPEN) or (inner != path and inner.startswith(_OPEN_API))
 
 
 def asgi_app(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:

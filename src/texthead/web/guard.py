@@ -1,9 +1,10 @@
 """Middleware in front of the page: which hosts, origins and addresses it answers, and how large a body may be."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.formparsers import MultiPartException
@@ -18,24 +19,22 @@ _HEADERS = {
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
 }
-
-_API = "/gradio_api/"
-
-_UPLOAD = f"{_API}upload"
-
-# What the page needs. Gradio serves more, including addresses that fetch others on request.
-_OPEN = ("/assets/", "/static/", "/theme.css", "/config", "/favicon.ico", "/robots.txt", "/manifest.json")
-
-_OPEN_API = (
-    *("upload", "upload_progress", "queue/join", "queue/data", "heartbeat/", "startup-events", "info", "cancel"),
-    *("app_id", "reset", "theme.css", "file=/"),
-)
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]]+)(:\d+)?")
 
 # The form around an uploaded file; every other body is parsed in memory.
 _FORM_BYTES, _JSON_BYTES = 1 << 16, 1 << 20
+
+
+class Uploads(NamedTuple):
+    """Files that a page takes: at which address, into which folder, and how many bytes of one and of all together."""
+
+    address: str
+    folder: Path
+    most_bytes: int
+    most_bytes_of_one: int
 
 
 class Guard:
@@ -44,19 +43,21 @@ class Guard:
     Args:
         hosts: names that a browser may use for this server, in lower case, without the port; None: any. With names, a
             site elsewhere cannot reach the page through a name of its own that resolves to this machine.
-        folder: the folder of uploads.
-        most_bytes: limit for all uploads together.
-        most_bytes_of_one: limit for one upload.
+        is_open: whether an address is a part of the page.
+        uploads: None of a page that takes no files.
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: Collection[str] | None, folder: Path, most_bytes: int, most_bytes_of_one: int
+        self,
+        app: ASGIApp,
+        hosts: Collection[str] | None,
+        is_open: Callable[[str], bool],
+        uploads: Uploads | None = None,
     ):
         self._app = app
         self._hosts = hosts
-        self._folder = folder
-        self._most_bytes = most_bytes
-        self._most_bytes_of_one = most_bytes_of_one
+        self._is_open = is_open
+        self._uploads = uploads
         self._arriving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +84,7 @@ class Guard:
             # The server would go on reading the body of a connection that stays open.
             response = PlainTextResponse(refusal[1], refusal[0], {"connection": "close"})
             await response(scope, receive, send_with_headers)
-        elif not _is_upload(scope):
+        elif not self._is_upload(scope):
             await self._app(scope, receive, send_with_headers)
         else:
             size = int(headers["content-length"])
@@ -105,10 +106,8 @@ class Guard:
             origin is not None and origin.lower().partition("://")[2] != host
         ):
             return 403, "this page takes no requests from other sites"
-        path = scope["path"]
-        inner = path.removeprefix(_API)
-        is_open = path == "/" or path.startswith(_OPEN) or (inner != path and inner.startswith(_OPEN_API))
-        return None if is_open and scope["type"] == "http" else (404, "not a part of this page")
+        is_open = scope["type"] == "http" and self._is_open(scope["path"])
+        return None if is_open else (404, "not a part of this page")
 
     def _too_large(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Return (status, reason) for a body without a length, or one that is too long.
@@ -119,19 +118,19 @@ class Guard:
         stated = headers.get("content-length", "" if is_post else "0")
         if "transfer-encoding" in headers or not re.fullmatch(r"[0-9]{1,18}", stated):
             return 411, "a request must state the length of its body"
-        size, largest = int(stated), self._most_bytes_of_one
-        if not _is_upload(scope):
+        size, uploads = int(stated), self._uploads
+        if uploads is None or not self._is_upload(scope):
             return (413, f"the body is too large: {size} bytes") if size > _JSON_BYTES * is_post else None
+        largest = uploads.most_bytes_of_one
         if size > largest + _FORM_BYTES:
             # Gradio's page looks for these words.
             return 413, f"File size exceeds maximum allowed size of {largest // 2**20} MB."
-        if size + self._arriving + _bytes_below(self._folder) > self._most_bytes:
+        if size + self._arriving + _bytes_below(uploads.folder) > uploads.most_bytes:
             return 507, "too many files were uploaded in the last hour: wait, or start the page again"
         return None
 
-
-def _is_upload(scope: Scope) -> bool:
-    return scope["method"] == "POST" and scope["path"] == _UPLOAD
+    def _is_upload(self, scope: Scope) -> bool:
+        return self._uploads is not None and scope["method"] == "POST" and scope["path"] == self._uploads.address
 
 
 def _bytes_below(folder: Path) -> int:

@@ -46,16 +46,22 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """End as if `sys.exit` had been called where SIGTERM arrives, so that what is open is closed."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def uploads_folder() -> Iterator[Path]:
     """Make a folder for uploads, which is removed at the end, also on SIGTERM."""
-    with tempfile.TemporaryDirectory(prefix="texthead-ui-") as folder:
+    with tempfile.TemporaryDirectory(prefix="texthead-ui-") as folder, ended_by_sigterm():
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-        try:
-            yield Path(folder)
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        yield Path(folder)
 
 
 def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
@@ -64,8 +70,8 @@ def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
     Raises:
         TextheadError: it cannot be loaded.
     """
-    from texthead.web.app import asgi_app, build_page
-    from texthead.web.guard import Guard
+    from texthead.web.app import UPLOAD, asgi_app, build_page, is_open
+    from texthead.web.guard import Guard, Uploads
 
     held.begin()
     about = held.ask(None, LOAD_SECONDS)
@@ -75,7 +81,13 @@ def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
         raise RunError(f"the model was not loaded: {about.reason}")
     page = asgi_app(build_page(held, about, rules, limits), rules)
     largest = rules.megabytes * 2**20
-    return Guard(page, LOCAL if host in LOCAL else None, rules.uploads, UPLOADS_KEPT * largest, largest)
+    uploads = Uploads(UPLOAD, rules.uploads, UPLOADS_KEPT * largest, largest)
+    return Guard(page, allowed_hosts(host), is_open, uploads)
+
+
+def allowed_hosts(host: str) -> tuple[str, ...] | None:
+    """Return the names that a browser may use for a server of this host; None: any."""
+    return LOCAL if host in LOCAL else None
 
 
 def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:

@@ -1,0 +1,211 @@
+"""Labels in a CSV that several people write at once, and which file each of them is looking at."""
+
+import fcntl
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from texthead.data.dataset import Dataset
+from texthead.data.reading import manifest_rows
+from texthead.errors import DataError, RunError
+from texthead.files import replacing, sync_folder, write_csv
+from texthead.media.open import as_clip
+from texthead.media.paths import relative, resolved
+
+# A file that was shown to somebody so many seconds ago is free again.
+CLAIMED = 300.0
+
+Row = dict[str, str]
+
+
+class Labels(NamedTuple):
+    """What is known of files, by position: their labels, and which cannot be used."""
+
+    of: Mapping[int, str]
+    bad: frozenset[int]
+
+
+def check_place(place: Path) -> None:
+    """Raise DataError if labels cannot be written to a file of that name."""
+    if place.suffix.lower() != ".csv":
+        raise DataError(f"{place}: labels are written as CSV; name a file that ends in .csv")
+
+
+class LabelFile:
+    """The labels of some files on disk, each there before the call returns.
+
+    Beside `labels.csv` (path,label,time) lies `labels.bad.csv` (path,time) with the files that cannot be used. Any
+    number of processes may have them open. Each change is made under a lock to what is on disk then, so that of two
+    labels of a file the later one stays, and what somebody else wrote is kept, other columns too.
+
+    Args:
+        place: the CSV; it need not exist.
+        files: what the labels are of.
+
+    Raises:
+        DataError: it cannot be read, or names another file.
+        RunError: its folder cannot be written.
+    """
+
+    def __init__(self, place: Path, files: Dataset):
+        check_place(place)
+        paths = [item.path for item in files.items]
+        self._claims = place.with_name(f".{place.name}.claims")
+        self._lock = place.with_name(f".{place.name}.lock")
+        self._labels = _Table(place, ("path", "label", "time"), paths, files.source)
+        self._bad = _Table(place.with_name(f"{place.stem}.bad.csv"), ("path", "time"), paths, files.source)
+        self._names = [relative(path, place.parent) for path in paths]
+        self.read()
+
+    def read(self) -> Labels:
+        """Return what is on disk now."""
+        with self._held():
+            return self._read()
+
+    def _read(self) -> Labels:
+        rows, bad = self._labels.read(), self._bad.read()
+        return Labels({position: row["label"].strip() for position, row in rows.items()}, frozenset(bad))
+
+    def put(self, position: int, label: str) -> Labels:
+        """Give a file its label, in place of the one before."""
+        return self._changed(lambda: (self._labels.put(position, label=label), self._bad.remove(position)))
+
+    def put_bad(self, position: int) -> Labels:
+        """Note that a file cannot be used; a label that it had is gone."""
+        return self._changed(lambda: (self._bad.put(position), self._labels.remove(position)))
+
+    def remove(self, position: int) -> Labels:
+        """Forget what is known of a file."""
+        return self._changed(lambda: (self._labels.remove(position), self._bad.remove(position)))
+
+    def _changed(self, change: Callable[[], object]) -> Labels:
+        with self._held():
+            change()
+            return self._read()
+
+    def claim(self, who: str, position: int | None, *, seconds: float = CLAIMED) -> bool:
+        """Take a file for somebody, who gives back what they had; False where somebody else has it. None takes none."""
+        with self._held():
+            claims = {name: claim for name, claim in self._live_claims().items() if claim[0] != who}
+            if position is not None and self._names[position] in claims:
+                return False
+            if position is not None:
+                claims[self._names[position]] = (who, time.time() + seconds)
+            self._write_claims(claims)
+            return True
+
+    def renew(self, who: str, position: int, *, seconds: float = CLAIMED) -> None:
+        """Keep a file for somebody who has it; nothing of one that they have no more."""
+        with self._held():
+            claims = self._live_claims()
+            if claims.get(self._names[position], ("",))[0] == who:
+                self._write_claims({**claims, self._names[position]: (who, time.time() + seconds)})
+
+    def _write_claims(self, claims: Mapping[str, tuple[str, float]]) -> None:
+        with replacing(self._claims, sync=False) as beside:
+            beside.write_text(json.dumps(claims), encoding="utf-8", errors="surrogatepass")
+
+    def claimed_by_others(self, who: str) -> set[int]:
+        """Return the positions of the files that others are looking at."""
+        with self._held():
+            names = {name for name, claim in self._live_claims().items() if claim[0] != who}
+        return {position for position, name in enumerate(self._names) if name in names} if names else set()
+
+    def _live_claims(self) -> dict[str, tuple[str, float]]:
+        try:
+            found = json.loads(self._claims.read_text(encoding="utf-8", errors="surrogatepass"))
+            live = {str(name): (str(who), float(until)) for name, (who, until) in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}  # Nobody has begun, or it was cut short: all files are free.
+        return {name: claim for name, claim in live.items() if claim[1] > time.time()}
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Wait until no other process has the files."""
+        try:
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock.open("a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise RunError(
+                f"{self._lock.parent}: cannot be written ({error.strerror or error}); choose another"
+            ) from None
+
+
+class _Table:
+    """Rows of a CSV, each of one of some files, read again when somebody else has written it."""
+
+    def __init__(self, place: Path, columns: Sequence[str], paths: Sequence[Path], source: str):
+        self._place = place
+        self._needed = columns[:-1]
+        self._columns = list(columns)
+        self._paths = paths
+        self._source = source
+        self._positions: dict[Path, int] | None = None
+        self._known: dict[str, int] = {}
+        self._rows: dict[int, Row] = {}
+        self._stamp: object = None
+
+    def read(self) -> dict[int, Row]:
+        """Return the row of each position, of the file as it is now."""
+        stamp = _stamp(self._place)
+        if stamp != self._stamp:
+            self._rows = self._from_disk() if stamp else {}
+            self._stamp = stamp
+        return self._rows
+
+    def _from_disk(self) -> dict[int, Row]:
+        rows: dict[int, Row] = {}
+        for line, row in manifest_rows(self._place, self._needed):
+            position = self._position(row["path"].strip())
+            if position is None:
+                raise DataError(
+                    f"{self._place}:{line}: labels {row['path']}, which is not in {self._source}: name the data that "
+                    "it is of"
+                )
+            if position in rows:
+                raise DataError(f"{self._place}:{line}: {row['path']} is listed twice: list it once")
+            rows[position] = row
+            self._columns += [name for name in row if name not in self._columns]
+        return rows
+
+    def _position(self, name: str) -> int | None:
+        if self._positions is None:
+            self._positions = {resolved(path): position for position, path in enumerate(self._paths)}
+        if name not in self._known:
+            position = self._positions.get(resolved(as_clip(self._place.parent / name)))
+            if position is None:
+                return None
+            self._known[name] = position
+        return self._known[name]
+
+    def put(self, position: int, **values: str) -> None:
+        """Write the row of a position, with the time, and keep its other columns."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        name = relative(self._paths[position], self._place.parent)
+        row = {"path": name, **self.read().get(position, {}), **values, "time": now}
+        self._write({**self.read(), position: row})
+
+    def remove(self, position: int) -> None:
+        """Write the file without the row of a position, if it has one."""
+        if position in self.read():
+            self._write({place: row for place, row in self.read().items() if place != position})
+
+    def _write(self, rows: dict[int, Row]) -> None:
+        write_csv(self._place, self._columns, [[row.get(name, "") for name in self._columns] for row in rows.values()])
+        sync_folder(self._place.parent)
+        self._rows, self._stamp = rows, _stamp(self._place)
+
+
+def _stamp(place: Path) -> tuple[int, int, int] | None:
+    """Return what differs where a file was written again; None where there is none."""
+    try:
+        found = place.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

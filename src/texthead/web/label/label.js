@@ -1,0 +1,274 @@
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+
+// Each tab is somebody of its own: a file that it shows is nobody else's.
+const who = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+let item = null;
+let review = false;
+let busy = false;
+let marked = 0;
+let choices = [];
+
+const say = (text) => { $("status").textContent = text; };
+
+const complain = (text) => {
+  $("error").textContent = text;
+  $("error").hidden = !text;
+};
+
+const ask = async (action, body = {}) => {
+  const answer = await fetch(`/api/${action}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ who, review, ...body }),
+  });
+  const found = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
+  if (!answer.ok) throw new Error(found.error);
+  return found;
+};
+
+// One action at a time: a key that is pressed before the next file is there must not label it unseen.
+const act = async (action, body = {}, done = "") => {
+  if (busy) return;
+  busy = true;
+  complain("");
+  try {
+    const found = await ask(action, body);
+    if (found.item !== undefined) {
+      if (action === "undo" && !found.item) done = "Nothing to take back.";
+      else show(found.item);
+    }
+    if (found.state) showState(found.state);
+    if (found.training) showTraining(found.training);
+    if (done) say(done);
+  } catch (error) {
+    complain(error instanceof TypeError ? "The server does not answer: is texthead label still running?" : error.message);
+  } finally {
+    busy = false;
+  }
+};
+
+// ---- the file
+
+const made = (name, properties = {}) => Object.assign(document.createElement(name), properties);
+
+const show = (next) => {
+  item = next;
+  $("typed").value = "";
+  marked = 0;
+  $("why").hidden = !(item && item.why);
+  $("choose").hidden = !item;
+  for (const id of ["skip", "bad"]) $(id).disabled = !item;
+  $("skip").firstChild.textContent = review ? "Keep " : "Skip ";
+  if (!item) {
+    const text = review ? "Nothing is left to review." : "Every file has a label or is somebody else's.";
+    $("stage").replaceChildren(made("p", { textContent: text }));
+    $("name").textContent = "";
+    return;
+  }
+  $("why").textContent = item.why ? `Labelled ${item.label}. ${item.why}` : "";
+  $("name").textContent = item.name;
+  $("name").title = item.path;
+  $("stage").replaceChildren(item.kind === "video" ? video(item) : picture(item));
+  list();
+};
+
+const picture = (file) => {
+  const small = `/preview/${file.position}`;
+  const shown = made("img", { alt: file.name, src: file.kind === "preview" ? small : `/media/${file.position}` });
+  shown.addEventListener("error", () => unplayable(shown, small), { once: true });
+  return shown;
+};
+
+const video = (file) => {
+  const shown = made("video", { autoplay: true, muted: true, loop: true, playsInline: true, controls: true });
+  const [start, end] = file.part || [0, Infinity];
+  shown.src = `/media/${file.position}${file.part ? `#t=${start}` : ""}`;
+  shown.tabIndex = -1;
+  if (file.part) {
+    shown.addEventListener("timeupdate", () => { if (shown.currentTime >= end) shown.currentTime = start; });
+    shown.addEventListener("ended", () => { shown.currentTime = start; shown.play(); });
+  }
+  const instead = () => unplayable(shown, `/preview/${file.position}`);
+  shown.addEventListener("error", instead, { once: true });
+  // Sound alone of a file whose pictures the browser cannot decode.
+  shown.addEventListener("loadeddata", () => { if (!shown.videoWidth) instead(); }, { once: true });
+  return shown;
+};
+
+const unplayable = (shown, small) => {
+  if (!shown.isConnected) return;
+  const preview = made("img", { alt: item.name, src: small });
+  preview.addEventListener("error", () => {
+    preview.replaceWith(made("p", { textContent: "This file cannot be shown: call it bad, or skip it." }));
+  }, { once: true });
+  shown.replaceWith(preview);
+};
+
+// ---- the classes
+
+const list = () => {
+  const typed = $("typed").value.trim().replace(/\s+/g, " ");
+  const wanted = typed.toLowerCase();
+  choices = item ? item.guesses.filter((guess) => guess.name.toLowerCase().includes(wanted)) : [];
+  const starts = (guess) => guess.name.toLowerCase().startsWith(wanted);
+  if (wanted) choices.sort((a, b) => starts(b) - starts(a));
+  const known = item && item.guesses.some((guess) => guess.name === typed);
+  if (typed && !known) choices.push({ name: typed, isNew: true });
+  marked = Math.min(marked, Math.max(0, choices.length - 1));
+  $("choices").replaceChildren(...choices.map(choice));
+  const selected = $("choices").children[marked];
+  if (typed && selected) selected.scrollIntoView({ block: "nearest" });
+  $("typed").setAttribute("aria-activedescendant", typed && selected ? selected.id : "");
+};
+
+const choice = (guess, place) => {
+  const row = made("li", { id: `choice-${place}` });
+  row.setAttribute("role", "option");
+  row.setAttribute("aria-selected", String($("typed").value.trim() !== "" && place === marked));
+  row.classList.toggle("is-label", guess.name === item.label);
+  if (!$("typed").value && place < 3) row.append(made("kbd", { textContent: place + 1 }));
+  row.append(made("span", { textContent: guess.isNew ? `new class: ${guess.name}` : guess.name }));
+  if (!guess.isNew) {
+    row.style.setProperty("--part", `${100 * guess.probability}%`);
+    row.append(made("span", { className: "share", textContent: `${Math.round(100 * guess.probability)} %` }));
+  }
+  row.addEventListener("click", () => label(guess.name));
+  return row;
+};
+
+const label = (name) => {
+  if (item) act("label", { position: item.position, label: name }, `${item.name}: ${name}`);
+};
+
+const skip = () => item && act(review ? "keep" : "skip", { position: item.position }, review ? "Kept." : "Skipped.");
+
+const bad = () => item && act("bad", { position: item.position }, `${item.name}: not used`);
+
+const undo = () => act("undo", {}, "Taken back.");
+
+const setMode = (wanted) => {
+  review = wanted;
+  $("mode-label").setAttribute("aria-pressed", String(!review));
+  $("mode-review").setAttribute("aria-pressed", String(review));
+  act("next");
+};
+
+$("typed").addEventListener("input", () => { marked = 0; list(); });
+$("skip").addEventListener("click", skip);
+$("bad").addEventListener("click", bad);
+$("undo").addEventListener("click", undo);
+$("mode-label").addEventListener("click", () => setMode(false));
+$("mode-review").addEventListener("click", () => setMode(true));
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  const typed = $("typed").value;
+  const onButton = document.activeElement instanceof HTMLButtonElement;
+  const moves = { ArrowDown: 1, ArrowUp: -1 };
+  const does = {
+    F2: () => setMode(!review),
+    Escape: () => { $("typed").value = ""; list(); },
+    ...(typed === "" && {
+      ...Object.fromEntries([1, 2, 3].map((key) => [key, () => choices[key - 1] && label(choices[key - 1].name)])),
+      ...(!onButton && { " ": skip }),
+      Delete: bad,
+      Backspace: undo,
+    }),
+    ...(typed.trim() !== "" && !onButton && { Enter: () => choices[marked] && label(choices[marked].name) }),
+  }[event.key];
+  // A key that is held down must not label one file after the other.
+  if (does && !(event.repeat && typed === "")) does();
+  if (does) event.preventDefault();
+  else if (moves[event.key] && typed) {
+    marked = (marked + moves[event.key] + choices.length) % choices.length;
+    list();
+    event.preventDefault();
+  } else if (event.key.length === 1 && item && document.activeElement !== $("typed")) $("typed").focus();
+});
+
+// ---- what is known so far
+
+const showState = (state) => {
+  $("labelled").textContent = state.labelled;
+  $("files").textContent = state.files;
+  $("bad-count").textContent = state.bad ? `, ${state.bad} bad` : "";
+  $("review-count").textContent = state.review ? `(${state.review})` : "";
+  $("undo").disabled = !state.undo;
+  $("classes").replaceChildren(...state.classes.map(({ name, count }) => {
+    const row = made("li");
+    row.append(made("b", { textContent: name }), made("span", { textContent: count }));
+    row.firstChild.style.fontWeight = "normal";
+    return row;
+  }));
+  for (const button of $("train").children) button.disabled = state.labelled < 2;
+  showAccuracy(state);
+  showTraining(state.training);
+};
+
+const showAccuracy = ({ curve, gain }) => {
+  const last = curve.at(-1);
+  if (!last) return;
+  const round = (value) => value.toFixed(0);
+  $("accuracy").textContent = `${round(last.top1)} % (95 %: ${round(last.low)} to ${round(last.high)}) on ${last.labels} `
+    + "labelled files, each named by a fit without it. They were chosen for being hard; most others are easier.";
+  const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(1)}`;
+  $("gain").textContent = gain ? `${gain.more} more labels: about ${signed(gain.points)} points `
+    + `(${signed(gain.low)} to ${signed(gain.high)}).` : "";
+  draw(curve);
+};
+
+const draw = (curve) => {
+  const [left, right, top, bottom] = [28, 312, 8, 108];
+  const most = Math.max(curve.at(-1).labels, 20);
+  const x = (labels) => left + (right - left) * labels / most;
+  const y = (percent) => bottom - (bottom - top) * percent / 100;
+  const points = (key) => curve.map((at) => `${x(at.labels).toFixed(1)},${y(at[key]).toFixed(1)}`);
+  const svg = (name, attributes, text = "") => {
+    const part = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) part.setAttribute(key, value);
+    part.textContent = text;
+    return part;
+  };
+  const last = curve.at(-1);
+  $("curve").hidden = false;
+  $("curve").replaceChildren(
+    ...[0, 50, 100].flatMap((percent) => [
+      svg("line", { class: "axis", x1: left, x2: right, y1: y(percent), y2: y(percent) }),
+      svg("text", { x: left - 4, y: y(percent) + 3, "text-anchor": "end" }, percent),
+    ]),
+    svg("polygon", { class: "band", points: [...points("low"), ...points("high").reverse()].join(" ") }),
+    svg("polyline", { class: "line", points: points("top1").join(" ") }),
+    svg("circle", { class: "dot", cx: x(last.labels), cy: y(last.top1), r: 3.5 }),
+    svg("text", { x: left, y: bottom + 16 }, "0 labels"),
+    svg("text", { x: right, y: bottom + 16, "text-anchor": "end" }, most),
+  );
+};
+
+const showTraining = (training) => {
+  if (!training) return;
+  $("run").hidden = $("lines").hidden = false;
+  const state = training.failed ? "failed" : training.done ? "is there" : "is being made";
+  $("run").textContent = `${training.run} ${state}. ${training.done && !training.failed
+    ? `Use it: texthead predict ${training.run} FILE` : ""}`;
+  $("lines").textContent = training.lines.join("\n");
+};
+
+for (const button of $("train").children) {
+  button.addEventListener("click", () => act("train", { how: button.dataset.how }));
+}
+
+const poll = async () => {
+  const position = item ? `&position=${item.position}` : "";
+  try {
+    const answer = await fetch(`/api/state?who=${who}${position}`);
+    if (answer.ok) showState(await answer.json());
+  } catch {
+    // The next action says that the server is gone.
+  }
+  setTimeout(poll, 1500);
+};
+
+act("next").then(poll);

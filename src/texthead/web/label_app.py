@@ -1,0 +1,182 @@
+"""The page of `texthead label` as a web application: one file of markup, and JSON behind it."""
+
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from texthead.errors import DataError, TextheadError
+from texthead.media.open import is_image
+from texthead.web.guard import Guard
+from texthead.web.label_media import TYPES, preview
+from texthead.web.label_session import LabelSession, Shown
+from texthead.web.label_training import Training
+from texthead.web.server import allowed_hosts
+
+_HERE = Path(__file__).parent / "label"
+
+_PAGE = {"/": "text/html", "/label.js": "text/javascript", "/label.css": "text/css"}
+
+_LONGEST_WHO = 40
+
+
+def label_app(session: LabelSession, training: Training, host: str) -> ASGIApp:
+    """Return the page behind its guard."""
+    kept = lru_cache(maxsize=64)(preview)
+    actions = _Actions(session, training)
+
+    def page(request: Request) -> Response:
+        name = "label.html" if request.url.path == "/" else request.url.path[1:]
+        return FileResponse(_HERE / name, media_type=_PAGE[request.url.path])
+
+    def media(request: Request) -> Response:
+        path = actions.path(request.path_params["position"])
+        return FileResponse(path, media_type=TYPES.get(path.suffix.lower(), "application/octet-stream"))
+
+    def small(request: Request) -> Response:
+        kind, data = kept(actions.path(request.path_params["position"]))
+        return Response(data, media_type=kind, headers={"cache-control": "max-age=3600"})
+
+    def state(request: Request) -> Response:
+        return JSONResponse(actions.state(request.query_params))
+
+    async def act(request: Request) -> Response:
+        from starlette.concurrency import run_in_threadpool
+
+        body = await _json(request)
+        return JSONResponse(await run_in_threadpool(actions.act, request.path_params["action"], body))
+
+    routes = [
+        *(Route(path, page) for path in _PAGE),
+        Route("/media/{position:int}", media),
+        Route("/preview/{position:int}", small),
+        Route("/api/state", state),
+        Route("/api/{action}", act, methods=["POST"]),
+    ]
+    app = Starlette(routes=routes, exception_handlers={TextheadError: _refused})
+    return Guard(
+        app, allowed_hosts(host), lambda path: path in _PAGE or path.startswith(("/media/", "/preview/", "/api/"))
+    )
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        found = await request.json()
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise DataError("the page sent no JSON object; load it again")
+    return found
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": " ".join(str(error).split())}, status_code=400)
+
+
+class _Actions:
+    """What the page asks for, each with the file that it shows afterwards."""
+
+    def __init__(self, session: LabelSession, training: Training):
+        self._session = session
+        self._training = training
+        self._examining = threading.Lock()
+
+    def path(self, position: int) -> Path:
+        """Return the path of a file of the data.
+
+        Raises:
+            DataError: there is none.
+        """
+        items = self._session.pool.files.items
+        if not 0 <= position < len(items):
+            raise DataError(f"no file {position}: the data has {len(items)}")
+        return items[position].path
+
+    def state(self, query: Any) -> dict[str, Any]:
+        """Return what is known so far, and keep the file that the page shows."""
+        who = _who(query.get("who"))
+        if str(query.get("position", "")).isdecimal():
+            self._session.renew(who, int(query["position"]))
+        return {**self._session.state(who), "training": self._training.state(), "fitted": self._session.is_fitted}
+
+    def act(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Do what a key or a button means, and return the file to show next.
+
+        Raises:
+            DataError: no such action, or it cannot be done.
+        """
+        session, who = self._session, _who(body.get("who"))
+        if action == "train":
+            how = body.get("how")
+            if how not in ("quick", "fine-tune"):
+                raise DataError(f"training must be quick or fine-tune, got {how!r}")
+            self._training.begin(how)
+            return {"training": self._training.state()}
+        acts: dict[str, Callable[[], object]] = {
+            "next": lambda: None,
+            "label": lambda: session.label(who, _position(body), _text(body)),
+            "skip": lambda: session.skip(who, _position(body)),
+            "bad": lambda: session.bad(who, _position(body)),
+            "keep": lambda: session.reviewed(who, _position(body)),
+        }
+        if action == "undo":
+            return {"item": _json_of(session.undo(who)), "state": self.state(body)}
+        if action not in acts:
+            raise DataError(f"no action {action[:20]!r}; load the page again")
+        acts[action]()
+        if body.get("review"):
+            if action != "next":
+                session.reviewed(who, _position(body))
+            if self._examining.acquire(blocking=False):
+                threading.Thread(target=self._examine, daemon=True).start()
+            return {"item": _json_of(session.review(who)), "state": self.state(body)}
+        return {"item": _json_of(session.next(who)), "state": self.state(body)}
+
+    def _examine(self) -> None:
+        try:
+            self._session.examine()
+        finally:
+            self._examining.release()
+
+
+def _who(value: object) -> str:
+    if not (isinstance(value, str) and value.isalnum() and len(value) <= _LONGEST_WHO):
+        raise DataError("the page did not say who asks; load it again")
+    return value
+
+
+def _position(body: dict[str, Any]) -> int:
+    value = body.get("position")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"no file {value!r}; load the page again")
+    return value
+
+
+def _text(body: dict[str, Any]) -> str:
+    value = body.get("label")
+    if not isinstance(value, str):
+        raise DataError(f"a label must be text, got {type(value).__name__}")
+    return value
+
+
+def _json_of(shown: Shown | None) -> dict[str, Any] | None:
+    if shown is None:
+        return None
+    plays = shown.path.suffix.lower() in TYPES and shown.kind in ("image", "video")
+    return {
+        "position": shown.position,
+        "name": shown.path.name,
+        "path": str(shown.path),
+        "kind": shown.kind if plays else "preview",
+        "image": is_image(shown.path),
+        "guesses": [{"name": guess.name, "probability": guess.probability} for guess in shown.guesses],
+        "label": shown.label,
+        "why": shown.why,
+    }

@@ -1,0 +1,54 @@
+"""Files as a browser shows them: as they are where it can, else as a small preview."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from texthead.data.sampling import evenly
+from texthead.media.open import is_image, open_media
+
+# What browsers read by these names. Other codecs in them are found out by the browser, which then asks for a preview.
+TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/mp4",
+    ".webm": "video/webm",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+    ".avif": "image/avif",
+}
+
+# Pictures of a video, and the longer side in pixels of its preview and of an image's.
+_PICTURES, _SIDE, _IMAGE_SIDE = 16, 384, 1024
+
+_MOST_MILLISECONDS = 4000
+
+
+def preview(path: Path) -> tuple[str, bytes]:
+    """Return (the media type, the bytes) of a small picture of a file, which moves if the file is a video.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    with open_media(path) as media:
+        places = evenly(media.num_frames, min(_PICTURES, media.num_frames))
+        frames = media.frames_at(places).permute(0, 2, 3, 1).numpy()
+        seconds = media.duration_seconds
+    side = _IMAGE_SIDE if is_image(path) else _SIDE
+    pictures = [_small(frame, side) for frame in frames]
+    data = io.BytesIO()
+    each = int(min(1000 * seconds, _MOST_MILLISECONDS) / len(pictures)) or 100
+    pictures[0].save(data, "WEBP", save_all=True, append_images=pictures[1:], duration=each, loop=0, quality=75)
+    return "image/webp", data.getvalue()
+
+
+def _small(frame: np.ndarray, side: int) -> PIL.Image.Image:
+    picture = PIL.Image.fromarray(frame)
+    picture.thumbnail((side, side))
+    return picture

@@ -1,0 +1,352 @@
+"""Labelling, without a page: which file comes next for whom, what it is taken for, and what the labels are worth."""
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.data.dataset import Dataset
+from texthead.doctor import findings as doctor
+from texthead.doctor import near_duplicates
+from texthead.doctor.facts import read_facts
+from texthead.errors import DataError
+from texthead.media.open import kind_of
+from texthead.text.class_names import check_names
+from texthead.transfer.label_file import LabelFile, Labels
+from texthead.transfer.labelling import Pool
+from texthead.transfer.learning_curve import LearningCurve, learning_curve
+from texthead.transfer.selection import Coverage, guesses
+
+# Characters of a class name that is typed.
+LONGEST_NAME = 200
+
+# A file that takes longer to be read is at fault.
+READ_SECONDS = 60.0
+
+
+class Guess(NamedTuple):
+    """A class and how probable it is, 0-1."""
+
+    name: str
+    probability: float
+
+
+class Shown(NamedTuple):
+    """A file to be labelled: where it stands in the data, what it is taken for, its label so far, and why it is shown.
+
+    Args:
+        guesses: all classes, the most probable first.
+    """
+
+    position: int
+    path: Path
+    kind: str
+    guesses: tuple[Guess, ...]
+    label: str | None = None
+    why: str = ""
+
+
+class Fit(NamedTuple):
+    """What is known from some labels: the classes, and the probability of each for every file."""
+
+    labels: Labels
+    classes: tuple[str, ...]
+    probabilities: Float[Tensor, "files classes"]
+
+
+class _Person:
+    """What somebody did here, to be taken back, and what they put off or have looked at again."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[int, str | None, bool]] = []
+        self.skipped: list[int] = []
+        self.reviewed: set[int] = set()
+
+
+class LabelSession:
+    """Files with features, their labels on disk, and a model of them that is fitted again after every label.
+
+    Several people may ask at once. The model is fitted in a thread of its own, so nobody waits for it: the next file is
+    chosen by the newest fit that is there.
+
+    Args:
+        names: the classes to begin with.
+        encode: text rows of some classes; None of an encoder without text.
+        place: the CSV of labels.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        names: Sequence[str],
+        encode: Callable[[list[str]], Float[Tensor, "classes dim"]] | None,
+        place: Path,
+        *,
+        seed: int = 0,
+    ):
+        self.pool = pool
+        self.place = place
+        self._file = LabelFile(place, pool.files)
+        self._names = list(names)
+        self._encode, self._rows = encode, dict[str, Tensor]()
+        self._seed = seed
+        items = pool.files.items
+        self._groups = pool.files.groups if any(item.group for item in items) else None
+        labels = self._file.read()
+        self._coverage = Coverage(pool.features, list(labels.of), groups=self._groups, seed=seed)
+        self._people = defaultdict[str, _Person](_Person)
+        self._turn = threading.RLock()
+        self._wake, self._closed = threading.Event(), False
+        self.curves: list[LearningCurve] = []
+        self._findings, self._doubted = dict[int, str](), dict[int, str]()
+        self._checked: set[int] = set()
+        self._fit = self._fitted(labels)
+        self._curved: tuple[int, ...] = ()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the thread that fits."""
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+
+    # ---- the model
+
+    def _classes(self, labels: Labels) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self._names, *sorted(set(labels.of.values()))]))
+
+    def _fitted(self, labels: Labels) -> Fit:
+        classes = self._classes(labels)
+        known = list(labels.of)
+        targets = torch.tensor([classes.index(labels.of[position]) for position in known], dtype=torch.long)
+        rows = self._rows_of(classes)
+        return Fit(labels, classes, guesses(rows, self.pool.features, known, targets, classes=len(classes)))
+
+    def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
+        if self._encode is None:
+            return None
+        new = [name for name in classes if name not in self._rows]
+        if new:
+            self._rows |= dict(zip(new, self._encode(new), strict=True))
+        return torch.stack([self._rows[name] for name in classes])
+
+    def _follow(self) -> None:
+        """Fit after each label, and measure what the labels are worth where nobody labels meanwhile."""
+        while self._wake.wait() and not self._closed:
+            self._wake.clear()
+            labels = self._file.read()
+            if labels != self._fit.labels or self._classes(labels) != self._fit.classes:
+                self._fit = self._fitted(labels)
+            if not self._wake.is_set():
+                self._measure(self._fit)
+
+    def _measure(self, fit: Fit) -> None:
+        known = list(fit.labels.of)
+        targets = torch.tensor([fit.classes.index(fit.labels.of[position]) for position in known], dtype=torch.long)
+        groups = [self._groups[position] for position in known] if self._groups else None
+        curve = learning_curve(
+            self._rows_of(fit.classes),
+            self.pool.features[known],
+            targets,
+            classes=len(fit.classes),
+            groups=groups,
+            seed=self._seed,
+        )
+        with self._turn:
+            if curve is not None:
+                self.curves = [*(old for old in self.curves if old.items < curve.items), curve]
+                self._doubted = self._disagreements(fit, curve, known)
+            self._curved = tuple(known)
+
+    def _disagreements(self, fit: Fit, curve: LearningCurve, known: Sequence[int]) -> dict[int, str]:
+        """Return why a label is doubted, of each file that a fit without it takes for something else; surest first."""
+        best = curve.probabilities.max(-1)
+        found = [
+            (float(best.values[row]), position, fit.classes[int(best.indices[row])])
+            for row, position in enumerate(known)
+            if fit.classes[int(best.indices[row])] != fit.labels.of[position]
+        ]
+        return {
+            position: f"a fit without this file says {name}, {100 * probability:.0f} %"
+            for probability, position, name in sorted(found, reverse=True)
+        }
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the model knows all labels, and what they are worth is measured."""
+        labels = self._file.read()
+        return self._fit.labels == labels and set(self._curved) == set(labels.of)
+
+    # ---- one file after the other
+
+    def next(self, who: str) -> Shown | None:
+        """Return the file that would teach most and that nobody else has; None where none is left.
+
+        Files that were skipped come last.
+        """
+        with self._turn:
+            person, labels = self._people[who], self._file.read()
+            gone = {*labels.of, *labels.bad, *self._file.claimed_by_others(who)}
+            while True:
+                found = (
+                    self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=[*gone, *person.skipped])
+                    or [position for position in person.skipped if position not in gone][:1]
+                )
+                if not found:
+                    self._file.claim(who, None)
+                    return None
+                if self._file.claim(who, found[0]):
+                    return self._shown(found[0], labels)
+                gone.add(found[0])
+
+    def _shown(self, position: int, labels: Labels, why: str = "") -> Shown:
+        fit, path = self._fit, self.pool.files.items[position].path
+        order = fit.probabilities[position].sort(descending=True, stable=True)
+        guessed = tuple(Guess(fit.classes[int(place)], float(value)) for value, place in zip(*order, strict=True))
+        unfitted = [Guess(name, 0.0) for name in self._classes(labels) if name not in fit.classes]
+        return Shown(position, path, kind_of(path), (*guessed, *unfitted), labels.of.get(position), why)
+
+    def label(self, who: str, position: int, name: str) -> None:
+        """Give a file its label, on disk when this returns; a new name is a new class.
+
+        Raises:
+            DataError: no such file, or a name that cannot be a class.
+            RunError: the label cannot be written.
+        """
+        name = " ".join(name.split())
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise DataError(f"class name {name[:50]!r}: use at most {LONGEST_NAME} characters that can be printed")
+        with self._turn:
+            classes = self._classes(self._file.read())
+            if name not in classes:
+                check_names([*classes, name])
+                self._rows_of([name])  # A name that the text encoder cannot read is no class.
+            self._note(who, position)
+            self._file.put(position, name)
+        self._wake.set()
+
+    def bad(self, who: str, position: int) -> None:
+        """Note that a file cannot be used; it is not shown again."""
+        with self._turn:
+            self._note(who, position)
+            self._file.put_bad(position)
+        self._wake.set()
+
+    def skip(self, who: str, position: int) -> None:
+        """Put a file off until no other is left for this person."""
+        with self._turn:
+            self._note(who, position)
+            person = self._people[who]
+            person.skipped = [place for place in person.skipped if place != position] + [position]
+
+    def _note(self, who: str, position: int) -> None:
+        """Keep what a file was before somebody changes it."""
+        if not 0 <= position < len(self.pool.files):
+            raise DataError(f"no file {position}: the data has {len(self.pool.files)}; load the page again")
+        labels = self._file.read()
+        self._people[who].done.append((position, labels.of.get(position), position in labels.bad))
+
+    def undo(self, who: str) -> Shown | None:
+        """Take back the last thing that this person did, and show its file again; None where there is nothing.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        with self._turn:
+            person = self._people[who]
+            if not person.done:
+                return None
+            position, label, was_bad = person.done.pop()
+            person.skipped = [place for place in person.skipped if place != position]
+            person.reviewed.discard(position)
+            if label is not None:
+                labels = self._file.put(position, label)
+            elif was_bad:
+                labels = self._file.put_bad(position)
+            else:
+                labels = self._file.remove(position)
+            self._file.claim(who, position)
+            self._wake.set()
+            return self._shown(position, labels)
+
+    # ---- looking again
+
+    def review(self, who: str) -> Shown | None:
+        """Return the labelled file whose label the model doubts most, or else one that doctor finds at fault.
+
+        Each is shown once to everybody; None where none is left.
+        """
+        with self._turn:
+            labels, person = self._file.read(), self._people[who]
+            for position in [*self._doubted, *self._findings]:
+                if position in labels.of and position not in person.reviewed:
+                    self._file.claim(who, position)
+                    why = [found[position] for found in (self._doubted, self._findings) if position in found]
+                    return self._shown(position, labels, "; ".join(why))
+            return None
+
+    def reviewed(self, who: str, position: int) -> None:
+        """Note that somebody has looked at a label again, and changed it or not."""
+        with self._turn:
+            self._people[who].reviewed.add(position)
+
+    def examine(self) -> None:
+        """Look for faults of the labelled files, as `doctor` does: unreadable, of one colour, copies of two labels."""
+        labels = self._file.read()
+        known = sorted(labels.of)
+        if set(known) == self._checked:
+            return
+        items = tuple(replace(self.pool.files.items[place], label=labels.of[place]) for place in known)
+        facts = read_facts(Dataset(items, str(self.place)), workers=1, seconds=READ_SECONDS)
+        features = dict(enumerate(self.pool.features[known].numpy()))
+        alike = near_duplicates.alike_by_feature(facts, features) | near_duplicates.alike_by_hash(facts)
+        alone = [found for found in doctor.file_findings(facts, frames=1) if found.severity != "note"]
+        together = [*doctor.copies(items, facts), *doctor.near_copies(items, facts, alike)]
+        found = [*alone, *(each for each in together if each.severity == "serious")]
+        with self._turn:
+            self._checked = set(known)
+            self._findings = {
+                known[place]: f"{finding.fault}: {finding.detail}" for finding in found for place in finding.items
+            }
+
+    # ---- what is known so far
+
+    def state(self, who: str) -> dict[str, Any]:
+        """Return counts, accuracy and what is left, as JSON values."""
+        with self._turn:
+            labels = self._file.read()
+            if labels != self._fit.labels:
+                self._wake.set()
+            counts = Counter(labels.of.values())
+            left = self._findings | self._doubted
+            person = self._people[who]
+            return {
+                "files": len(self.pool.files),
+                "labelled": len(labels.of),
+                "bad": len(labels.bad),
+                "classes": [{"name": name, "count": counts[name]} for name in self._classes(labels)],
+                "curve": [
+                    {"labels": curve.items, "top1": curve.top1, "low": curve.low, "high": curve.high}
+                    for curve in self.curves
+                ],
+                "gain": _gain(self.curves[-1]) if self.curves and self.curves[-1].items == len(labels.of) else None,
+                "review": sum(place in labels.of and place not in person.reviewed for place in left),
+                "undo": bool(person.done),
+            }
+
+    def renew(self, who: str, position: int) -> None:
+        """Keep a file that somebody is still looking at."""
+        if 0 <= position < len(self.pool.files):
+            self._file.renew(who, position)
+
+
+def _gain(curve: LearningCurve) -> dict[str, Any]:
+    return {"more": curve.more, "points": curve.gain, "low": curve.least_gain, "high": curve.most_gain}

@@ -1,0 +1,77 @@
+"""The commands that the page of `texthead label` starts, and what they print."""
+
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from texthead.errors import DataError
+
+How = Literal["quick", "fine-tune"]
+
+_LINES, _LETTERS = 6, 300
+
+
+class Training:
+    """One training at a time, in a process of its own.
+
+    Args:
+        arguments: of `texthead`, for a way of training and the run to make.
+        place: the CSV of labels; runs are made beside it.
+    """
+
+    def __init__(self, arguments: Callable[[How, Path], Sequence[str]], place: Path):
+        self._arguments = arguments
+        self._place = place
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: deque[str] = deque(maxlen=_LINES)
+        self._run: Path | None = None
+        self._turn = threading.Lock()
+
+    def begin(self, how: How) -> None:
+        """Start a training on the labels as they are.
+
+        Raises:
+            DataError: one is going on.
+        """
+        with self._turn:
+            if self._process is not None and self._process.poll() is None:
+                raise DataError(f"{self._run}: is being made; wait until it is there")
+            self._run = self._free(how)
+            self._lines.clear()
+            command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+
+    def _free(self, how: How) -> Path:
+        first = self._place.with_name(f"{self._place.stem}-{'quick' if how == 'quick' else 'tuned'}")
+        number = 1
+        while (run := first if number == 1 else first.with_name(f"{first.name}-{number}")).exists():
+            number += 1
+        return run
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip():
+                self._lines.append(line.rstrip()[:_LETTERS])
+        process.wait()
+
+    def state(self) -> dict[str, Any] | None:
+        """Return the run, the last lines, and whether it is done and went well; None before the first."""
+        process = self._process
+        if process is None:
+            return None
+        code = process.poll()
+        return {"run": str(self._run), "lines": list(self._lines), "done": code is not None, "failed": bool(code)}
+
+    def close(self) -> None:
+        """End what is going on."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()

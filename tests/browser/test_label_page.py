@@ -1,0 +1,165 @@
+"""The page of `texthead label`: a real server, a real browser, keys alone, and what is on disk after a kill."""
+
+import csv
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from browser.conftest import Served, serving_command
+from made import write_image, write_video
+from texthead.data.reading import read_dataset
+
+pytestmark = pytest.mark.browser
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of three colours, one that no browser shows, and videos, one of a codec that no browser plays."""
+    folder = tmp_path_factory.mktemp("data") / "files"
+    for place in range(18):
+        write_image(folder / f"{COLOURS[place % 3]}-{place:02d}.png", COLOURS[place % 3], seed=place)
+    write_image(folder / "red-18.tiff", "red", seed=18)
+    write_video(folder / "green-19.mp4", "green", frames=10, codec="libx264")
+    write_video(folder / "blue-20.mp4", "blue", frames=10, codec="mpeg4")
+    return folder
+
+
+@pytest.fixture
+def served(folder: Path, tmp_path: Path) -> Iterator[Served]:
+    """A page of these files; the labels are in labels.csv beside the folder of the server."""
+    options = ("--classes", "red, green", "--out", tmp_path / "labels.csv", "--workers", 0)
+    with serving_command(tmp_path / "server", "label", folder, *options) as page:
+        yield page
+
+
+def until(driver: WebDriver, condition: Callable[[], Any], seconds: float = 60) -> Any:
+    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(lambda _: condition())
+
+
+def text(driver: WebDriver, name: str) -> str:
+    return driver.find_element(By.ID, name).text
+
+
+def press(driver: WebDriver, *keys: str) -> None:
+    ActionChains(driver).send_keys(*keys).perform()
+
+
+def opened(driver: WebDriver, address: str) -> WebDriver:
+    driver.get(address)
+    until(driver, lambda: text(driver, "name"))
+    return driver
+
+
+def choices(driver: WebDriver) -> list[str]:
+    return [row.text for row in driver.find_elements(By.CSS_SELECTOR, "#choices li span:not(.share)")]
+
+
+def label(driver: WebDriver, name: str) -> None:
+    """Label the file that is shown, by its number if it has one."""
+    before, guesses = text(driver, "name"), choices(driver)
+    if name in guesses[:3]:
+        press(driver, str(guesses.index(name) + 1))
+    else:
+        press(driver, name, Keys.ENTER)
+    until(driver, lambda: text(driver, "name") != before)
+
+
+def rows(place: Path) -> dict[str, str]:
+    return {Path(row["path"]).name: row["label"] for row in csv.DictReader(place.open())} if place.exists() else {}
+
+
+def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) -> None:
+    driver, place = opened(browser(), served.address), tmp_path / "labels.csv"
+    first = text(driver, "name")
+    # A new class by typing; a skipped file; a bad one; both taken back.
+    press(driver, "blue", Keys.ENTER)
+    until(driver, lambda: text(driver, "name") != first)
+    assert rows(place) == {first: "blue"}
+    second = text(driver, "name")
+    press(driver, Keys.SPACE)
+    until(driver, lambda: text(driver, "name") != second)
+    third = text(driver, "name")
+    press(driver, Keys.DELETE)
+    until(driver, lambda: text(driver, "name") != third)
+    assert third in (tmp_path / "labels.bad.csv").read_text()
+    for name in (third, second, first):
+        press(driver, Keys.BACKSPACE)
+        until(driver, lambda name=name: text(driver, "name") == name)
+    assert rows(place) == {}
+    shown = set()
+    for _ in range(21):
+        name = text(driver, "name")
+        shown.add(name)
+        # What is shown can be seen.
+        until(
+            driver,
+            lambda: driver.execute_script(
+                "const shown = document.querySelector('#stage > *');return (shown.naturalWidth || shown.videoWidth) > 0"
+            ),
+        )
+        label(driver, name.partition("-")[0])
+        assert rows(place)[name] == name.partition("-")[0]
+    assert len(shown) == 21
+    assert text(driver, "stage") == "Every file has a label or is somebody else's."
+    until(driver, lambda: "on 21 labelled" in text(driver, "accuracy"))
+    assert "10 more labels" in text(driver, "gain")
+    assert len(driver.find_elements(By.CSS_SELECTOR, "#curve polyline")) == 1
+    assert len(read_dataset(place)) == 21
+    # Nothing of the page scrolls sideways, and nothing was logged.
+    assert not driver.get_log("browser")
+
+
+def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Callable, tmp_path: Path) -> None:
+    place = tmp_path / "labels.csv"
+    driver = opened(browser(width=390), served.address)
+    names = []
+    for _ in range(20):
+        name = text(driver, "name")
+        names.append(name)
+        label(driver, "red" if name == "green-04.png" else name.partition("-")[0])
+    assert not driver.execute_script("return document.documentElement.scrollWidth > innerWidth")
+    until(driver, lambda: text(driver, "review-count"))
+    press(driver, Keys.F2)
+    until(driver, lambda: text(driver, "name") == "green-04.png")
+    assert "green" in text(driver, "why")
+    label(driver, "green") if len(names) == 20 else None
+    until(driver, lambda: rows(place)["green-04.png"] == "green")
+    driver.find_element(By.CSS_SELECTOR, "#train button").click()
+    until(driver, lambda: "is there" in text(driver, "run"), seconds=120)
+    assert (tmp_path / "labels-quick" / "recipe.json").is_file()
+
+
+def test_a_killed_server_loses_no_label(served: Served, browser: Callable, tmp_path: Path) -> None:
+    driver, place = opened(browser(), served.address), tmp_path / "labels.csv"
+    labelled = {}
+    for _ in range(5):
+        name = text(driver, "name")
+        labelled[name] = name.partition("-")[0]
+        label(driver, labelled[name])
+    os.kill(served.pid, signal.SIGKILL)
+    time.sleep(0.5)
+    assert rows(place) == labelled
+    press(driver, "1")
+    until(driver, lambda: "still running" in text(driver, "error"))
+
+
+def test_two_people_have_different_files(served: Served, browser: Callable) -> None:
+    one, other = (opened(browser(), served.address) for _ in range(2))
+    assert text(one, "name") != text(other, "name")
+    for _ in range(3):
+        label(one, "red")
+        label(other, "green")
+        assert text(one, "name") != text(other, "name")
+    until(one, lambda: text(one, "labelled") == "6")

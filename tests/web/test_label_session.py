@@ -1,0 +1,284 @@
+"""Labelling without a browser: what comes next, undo, review, training, and what the server refuses."""
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import uvicorn
+from torch import Tensor
+
+from made import noise, write_image, write_video
+from messages import refuses
+from texthead.data.dataset import Dataset, Item
+from texthead.data.reading import read_dataset
+from texthead.errors import DataError
+from texthead.transfer.labelling import Pool
+from texthead.web.label_app import label_app
+from texthead.web.label_session import LabelSession
+from texthead.web.label_training import Training
+from texthead.web.server import listening_socket
+
+COLOURS = ("red", "green", "blue")
+FILES, DIM = 30, 16
+MEANS = 3 * noise(len(COLOURS), DIM, seed=1)
+
+
+def truth(position: int) -> str:
+    return COLOURS[position % 3]
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    """Pictures of three colours, whose features are clouds; the last is a video."""
+    paths = [write_image(tmp_path / "files" / f"{i:02d}.png", truth(i), seed=i) for i in range(FILES - 1)]
+    paths.append(write_video(tmp_path / "files" / f"{FILES - 1:02d}.mp4", "red"))
+    features = MEANS[[place % 3 for place in range(FILES)]] + 0.3 * noise(FILES, DIM, seed=2)
+    return Pool(Dataset(tuple(Item(path, "") for path in paths), str(tmp_path / "files")), features)
+
+
+def rows(names: list[str]) -> Tensor:
+    """Text knows the three colours."""
+    own = dict(zip(COLOURS, MEANS - MEANS.mean(0), strict=True))
+    return torch.stack([own[name] if name in own else noise(DIM, seed=len(name)) for name in names])
+
+
+Open = Callable[..., LabelSession]
+
+
+@pytest.fixture
+def opened(pool: Pool, tmp_path: Path) -> Iterator[Open]:
+    """Opens another session of the same files and labels."""
+    sessions: list[LabelSession] = []
+
+    def one(names: tuple[str, ...] = COLOURS) -> LabelSession:
+        sessions.append(LabelSession(pool, names, rows, tmp_path / "labels.csv"))
+        return sessions[-1]
+
+    yield one
+    for session in sessions:
+        session.close()
+
+
+def fitted(session: LabelSession) -> None:
+    until(lambda: session.is_fitted)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_files_come_one_after_the_other_until_all_have_labels(opened: Open, tmp_path: Path) -> None:
+    session, seen = opened(("red", "green")), []
+    while (shown := session.next("ann")) is not None:
+        assert shown.label is None
+        assert {"red", "green"} <= {guess.name for guess in shown.guesses}
+        seen.append(shown.position)
+        session.label("ann", shown.position, truth(shown.position))
+        # On disk before the next is shown.
+        assert len(read_dataset(tmp_path / "labels.csv")) == len(seen)
+    assert sorted(seen) == list(range(FILES))
+    assert {truth(place) for place in seen[:4]} == set(COLOURS), "one of each first"
+    fitted(session)
+    state = session.state("ann")
+    assert (state["labelled"], state["files"]) == (FILES, FILES)
+    assert state["classes"] == [{"name": name, "count": 10} for name in ("red", "green", "blue")]
+    assert state["curve"][-1]["labels"] == FILES
+    assert state["curve"][-1]["top1"] == 100
+    assert state["gain"]["low"] <= state["gain"]["points"] <= state["gain"]["high"]
+
+
+def test_what_was_learned_is_guessed(opened: Open) -> None:
+    session = opened()
+    for place in range(9):
+        session.label("ann", place, truth(place))
+    fitted(session)
+    for _ in range(5):
+        shown = session.next("ann")
+        assert shown is not None
+        assert shown.guesses[0].name == truth(shown.position)
+        assert sum(guess.probability for guess in shown.guesses) == pytest.approx(1, abs=1e-4)
+        session.skip("ann", shown.position)
+
+
+def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
+    session = opened()
+    first = session.next("ann")
+    assert first is not None
+    session.label("ann", first.position, "red")
+    session.label("ann", first.position, "purple")
+    assert "purple" in [entry["name"] for entry in session.state("ann")["classes"]]
+    session.bad("ann", first.position)
+    assert session.state("ann")["bad"] == 1
+    shown = session.next("ann")
+    assert shown is not None
+    assert shown.position != first.position
+    for label in ("purple", "red", None):
+        back = session.undo("ann")
+        assert back is not None
+        assert (back.position, back.label) == (first.position, label)
+    assert session.undo("ann") is None
+    assert not session.state("ann")["undo"]
+    assert "purple" not in [entry["name"] for entry in session.state("ann")["classes"]]
+    # A file that is put off comes when no other is left.
+    session.skip("ann", first.position)
+    assert session.undo("ann") is not None
+    session.skip("ann", first.position)
+    order = []
+    while (shown := session.next("ann")) is not None:
+        order.append(shown.position)
+        session.label("ann", shown.position, "red")
+    assert order[-1] == first.position
+
+
+def test_several_people_have_other_files_and_each_others_labels(opened: Open) -> None:
+    one, other = opened(), opened()
+    shown = [one.next("ann"), one.next("bob"), other.next("cy")]
+    places = [each.position for each in shown if each]
+    assert len(set(places)) == 3
+    other.label("cy", places[2], "violet")
+    assert "violet" in [entry["name"] for entry in one.state("ann")["classes"]]
+    fitted(one)
+    later = one.next("ann")
+    assert later is not None
+    assert later.position not in places[1:]
+    assert "violet" in {guess.name for guess in later.guesses}
+    one.undo("bob")
+    assert other.state("cy")["labelled"] == 1, "what others did is theirs"
+
+
+def test_a_wrong_label_is_found_again(opened: Open, pool: Pool, tmp_path: Path) -> None:
+    session = opened()
+    for place in range(FILES - 2):
+        session.label("ann", place, truth(place) if place != 4 else "red")
+    fitted(session)
+    assert session.state("bob")["review"] >= 1
+    shown = session.review("bob")
+    assert shown is not None
+    assert (shown.position, shown.label) == (4, "red")
+    assert "green" in shown.why
+    session.reviewed("bob", 4)
+    assert session.review("bob") is None
+    # A copy of a file under another label.
+    copied = pool.files.items[0].path.read_bytes()
+    pool.files.items[7].path.write_bytes(copied)
+    session.examine()
+    found = session.review("bob")
+    assert found is not None
+    assert found.position in (0, 7)
+    assert "two labels" in found.why
+
+
+def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
+    session = opened()
+    for name in ("", "  ", "a\x00b", "\u202ecat", "x" * 201):
+        with refuses(DataError, "class"):
+            session.label("ann", 0, name)
+    for position in (-1, FILES):
+        with refuses(DataError, "no file", position):
+            session.label("ann", position, "red")
+    assert session.state("ann")["labelled"] == 0
+    session.label("ann", 0, "  deep \n sky  blue ")
+    assert session.state("ann")["classes"][-1]["name"] == "deep sky blue"
+
+
+# ---- over HTTP
+
+
+@pytest.fixture
+def served(opened: Open, tmp_path: Path) -> Iterator[str]:
+    """The address of a page; its training only says what it was given."""
+    training = Training(lambda how, run: ["no-such-command", how, str(run)], tmp_path / "labels.csv")
+    with listening_socket("127.0.0.1", 0) as listening:
+        server = uvicorn.Server(uvicorn.Config(label_app(opened(), training, "127.0.0.1"), log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        until(lambda: server.started)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+def ask(address: str, action: str, **body: object) -> dict[str, Any]:
+    request = urllib.request.Request(f"{address}/api/{action}", json.dumps({"who": "ann", **body}).encode())
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def refusal(request: urllib.request.Request | str) -> tuple[int, str]:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    return caught.value.code, caught.value.read().decode()
+
+
+def test_the_page_and_its_files(served: str, pool: Pool) -> None:
+    for path, kind in (("/", "text/html"), ("/label.js", "text/javascript"), ("/label.css", "text/css")):
+        with urllib.request.urlopen(f"{served}{path}", timeout=30) as answer:
+            assert answer.headers.get_content_type() == kind
+            assert "connect-src 'self'" in answer.headers["content-security-policy"]
+            assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    with urllib.request.urlopen(f"{served}/media/3", timeout=30) as answer:
+        assert answer.read() == pool.files.items[3].path.read_bytes()
+    part = urllib.request.Request(f"{served}/media/{FILES - 1}", headers={"Range": "bytes=4-7"})
+    with urllib.request.urlopen(part, timeout=30) as answer:
+        assert (answer.status, answer.read()) == (206, b"ftyp")
+    for position in (0, FILES - 1):
+        with urllib.request.urlopen(f"{served}/preview/{position}", timeout=30) as answer:
+            assert answer.read()[8:12] == b"WEBP"
+
+
+def test_keys_are_answered_with_the_next_file(served: str) -> None:
+    item = ask(served, "next")["item"]
+    assert item["kind"] in ("image", "video")
+    assert len(item["guesses"]) == 3
+    answer = ask(served, "label", position=item["position"], label="red")
+    assert answer["item"]["position"] != item["position"]
+    assert answer["state"]["labelled"] == 1
+    assert ask(served, "undo")["item"]["position"] == item["position"]
+    assert ask(served, "bad", position=item["position"])["state"]["bad"] == 1
+    assert ask(served, "next", review=True)["item"] is None
+    with urllib.request.urlopen(f"{served}/api/state?who=ann&position=2", timeout=30) as found:
+        assert json.load(found)["training"] is None
+
+
+def test_what_is_no_request_of_the_page_is_refused_in_one_line(served: str) -> None:
+    for path in ("/media/99", "/preview/99", "/api/state", "/api/state?who=a%20b", f"/api/state?who={'a' * 99}"):
+        code, text = refusal(f"{served}{path}")
+        assert code == 400
+        assert "\n" not in json.loads(text)["error"]
+    for path in ("/media/-1", "/media/../label.js", "/media/x", "/docs", "/label.html", "/.labels.csv.lock"):
+        assert refusal(f"{served}{path}")[0] in (404, 405)
+    bodies = [b"[1]", b"{", b"[" * 100_000, b"\xff", b'{"who": "ann", "position": "1", "label": "x"}']
+    bodies += [b'{"who": "ann", "position": 1, "label": 5}', b'{"who": "ann", "position": 1e999, "label": "x"}']
+    for body in bodies:
+        code, text = refusal(urllib.request.Request(f"{served}/api/label", body))
+        assert code == 400
+        assert "error" in json.loads(text)
+    assert refusal(urllib.request.Request(f"{served}/api/no-such", b'{"who": "ann"}'))[0] == 400
+    elsewhere = {"Origin": "http://evil.example"}
+    body = b'{"who": "ann", "position": 1, "label": "x"}'
+    assert refusal(urllib.request.Request(f"{served}/api/label", body, elsewhere))[0] == 403
+    assert refusal(urllib.request.Request(f"{served}/api/label", body, {"Host": "evil.example"}))[0] == 421
+
+
+def test_training_is_a_command_whose_lines_are_shown(served: str, tmp_path: Path) -> None:
+    assert refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "rm"}'))[0] == 400
+    assert ask(served, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
+    assert "wait" in refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "quick"}'))[1]
+
+    def state() -> dict[str, Any]:
+        with urllib.request.urlopen(f"{served}/api/state?who=ann", timeout=30) as found:
+            return json.load(found)["training"]
+
+    until(lambda: state()["done"])
+    assert state()["failed"]
+    assert any("no-such-command" in line for line in state()["lines"])
