@@ -1,6 +1,7 @@
 """How many labels a strategy of choosing what to label next needs for what random files reach with 50.
 
     python -m benchmarks.labelling --data ../shared/data [--sets clothing objects] [--draws 10] [--labels 80]
+    python -m benchmarks.labelling --data ../shared/data --page
 
 Frozen `mini` at 224 pixels, four frames a clip. Each draw is four fifths of the training files, from which a strategy
 takes five at a time, first by names alone. After each five the classes are told apart as `texthead label` does it
@@ -27,7 +28,8 @@ from texthead.data.dataset import label_indices
 from texthead.features.reading import Reading
 from texthead.text.class_names import clean_names
 from texthead.transfer.labelling import encode_files
-from texthead.transfer.selection import doubt, guesses, next_to_label
+from texthead.transfer.learning_curve import learning_curve
+from texthead.transfer.selection import Coverage, doubt, guesses, next_to_label
 
 STEP, RANDOM = 5, "random"
 
@@ -148,6 +150,33 @@ class World:
             known += STRATEGIES[strategy](State(x, found[: len(x)], known, rng))
 
 
+LABELS, MORE = (20, 40, 60), 10
+
+
+def said_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
+    """Return, after each of some numbers of labels, what the page of `texthead label` says beside what is true.
+
+    (cross-validated top-1; that of the files without a label as it is said, and as it is; points that ten more labels
+    are said to bring, points that they bring on the test files)
+    """
+    rng, (x, y), (tests, truth) = np.random.default_rng([draw, 7]), world.train, world.test
+    kept = np.sort(rng.permutation(len(x))[: round(0.8 * len(x))])
+    x, y, known, rows, classes = x[kept], y[kept], list[int](), world.rows, len(world.rows)
+    every, coverage, scores, found = torch.cat([x, tests]), Coverage(x), {}, []
+    for count in range(LABELS[-1] + MORE + 1):
+        probabilities = guesses(rows, every, known, y[known], classes=classes)
+        scores[count] = 100 * float((probabilities[len(x) :].argmax(1) == truth).float().mean())
+        if count in LABELS:
+            curve = learning_curve(rows, x[known], y[known], classes=classes, more=MORE)
+            assert curve is not None
+            left = np.setdiff1d(np.arange(len(x)), known)
+            others = 100 * float(curve.calibrated(probabilities[left]).amax(-1).mean())
+            right = 100 * float((probabilities[left].argmax(1) == y[left]).float().mean())
+            found.append((curve.top1, others, right, curve.gain))
+        known += coverage.next(probabilities[: len(x)], known, 1)
+    return [(*said, scores[n + MORE] - scores[n]) for n, said in zip(LABELS, found, strict=True)]
+
+
 def needed(curve: list[float], level: float) -> float:
     """Return after how many labels a curve first reaches a level, between two looks in proportion."""
     for place, value in enumerate(curve):
@@ -164,8 +193,20 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(CHOSEN_ON), choices=list(SETS))
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--labels", type=int, default=80)
+    parser.add_argument("--page", action="store_true", help="what the page says of accuracy, beside what is true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.page:
+        print(
+            "| set | labels | cross-validated | others, said | true | ten more, said | true |\n|---|---|---|---|---|---|---|"
+        )
+        for name in options.sets:
+            world = World.read(options.data / SETS[name])
+            draws = np.array([said_and_true(world, draw) for draw in range(options.draws)], float).mean(0)
+            for count, (own, said, true, gain, real) in zip(LABELS, draws, strict=True):
+                cells = (f"{own:.1f}", f"{said:.1f}", f"{true:.1f}", f"{gain:+.1f}", f"{real:+.1f}")
+                print(f"| {name} | {count} | {' | '.join(cells)} |", flush=True)
+        return
     at = [n // STEP for n in (0, 10, 20, 50) if n <= options.labels]
     ranks: dict[str, list[int]] = {name: [] for name in STRATEGIES}
     print(f"| set | strategy | {' | '.join(f'{STEP * n} labels' for n in at)} | labels | gain |")

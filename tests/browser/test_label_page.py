@@ -113,7 +113,7 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
         assert rows(place)[name] == name.partition("-")[0]
     assert len(shown) == 21
     assert text(driver, "stage") == "Every file has a label or is somebody else's."
-    until(driver, lambda: "on 21 labelled" in text(driver, "accuracy"))
+    until(driver, lambda: "of the 21 labelled" in text(driver, "accuracy"))
     assert "10 more labels" in text(driver, "gain")
     assert len(driver.find_elements(By.CSS_SELECTOR, "#curve polyline")) == 1
     assert len(read_dataset(place)) == 21

@@ -24,7 +24,7 @@ def test_few_labels_or_one_class_have_no_curve() -> None:
 
 
 def test_accuracy_and_gain_are_near_what_other_files_say() -> None:
-    said, true, gains, true_gains = [], [], [], []
+    said, true, gains, true_gains, confidence = [], [], [], [], []
     tests, truth = clouds(2000, 3.0, seed=99)
 
     def score(features: Tensor, targets: Tensor) -> float:
@@ -39,12 +39,15 @@ def test_accuracy_and_gain_are_near_what_other_files_say() -> None:
         assert curve.low < curve.top1 < curve.high
         assert curve.least_gain < curve.gain < curve.most_gain
         assert curve.probabilities.shape == (40, CLASSES)
+        others = guesses(None, torch.cat([features[:40], tests]), range(40), targets[:40], classes=CLASSES)[40:]
+        confidence.append(100 * float(curve.calibrated(others).amax(-1).mean()))
         said.append(curve.top1)
         true.append(score(features[:40], targets[:40]))
         gains.append(curve.gain)
         true_gains.append(score(features, targets) - true[-1])
     # Fits of four fifths are a little worse than a fit of all.
     assert -8 < np.mean(said) - np.mean(true) < 4
+    assert abs(np.mean(confidence) - np.mean(true)) < 8
     assert abs(np.mean(gains) - np.mean(true_gains)) < 4
     assert np.mean(true_gains) > 1
 

@@ -94,6 +94,7 @@ def test_files_come_one_after_the_other_until_all_have_labels(opened: Open, tmp_
     assert state["classes"] == [{"name": name, "count": 10} for name in ("red", "green", "blue")]
     assert state["curve"][-1]["labels"] == FILES
     assert state["curve"][-1]["top1"] == 100
+    assert state["others"] is None
     assert state["gain"]["low"] <= state["gain"]["points"] <= state["gain"]["high"]
 
 
@@ -102,6 +103,10 @@ def test_what_was_learned_is_guessed(opened: Open) -> None:
     for place in range(9):
         session.label("ann", place, truth(place))
     fitted(session)
+    assert session.state("ann")["others"] is None, "too few labels to say"
+    session.label("ann", 9, truth(9))
+    fitted(session)
+    assert session.state("ann")["others"] > 60
     for _ in range(5):
         shown = session.next("ann")
         assert shown is not None

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from texthead.evaluation.calibration import fit_temperature
 from texthead.evaluation.intervals import grouped_interval, lead_interval
 from texthead.transfer.selection import guesses
 
@@ -15,6 +16,9 @@ FOLDS = 5
 
 # With fewer labels a curve says nothing.
 FEWEST = 10
+
+# Of a probability whose logarithm is taken.
+LEAST = 1e-9
 
 
 class LearningCurve(NamedTuple):
@@ -24,6 +28,7 @@ class LearningCurve(NamedTuple):
         items: labelled files, each scored once.
         top1, low, high: accuracy in percent, and its 95 % interval.
         gain, least_gain, most_gain: points that `more` further labels bring, extrapolated, and the 95 % interval.
+        temperature: of the logarithm of probabilities, so that they are calibrated on these files.
         probabilities: each file's, by a fit without it.
     """
 
@@ -35,7 +40,12 @@ class LearningCurve(NamedTuple):
     gain: float
     least_gain: float
     most_gain: float
+    temperature: float
     probabilities: Float[Tensor, "items classes"]
+
+    def calibrated(self, probabilities: Float[Tensor, "files classes"]) -> Float[Tensor, "files classes"]:
+        """Return the probabilities of other files, as sure as these files allow."""
+        return (probabilities.clamp(min=LEAST).log() / self.temperature).softmax(-1)
 
 
 def learning_curve(
@@ -50,7 +60,8 @@ def learning_curve(
 ) -> LearningCurve | None:
     """Cross-validate `guesses` on labelled files, with whole and with half training parts.
 
-    Accuracy is taken as a - b / sqrt(labels); the two sizes give b. None for less than ten labels or one class.
+    Accuracy is taken as a - b / sqrt(labels); the two sizes give b. None for less than ten labels or one class. Groups
+    are divided where there are fewer than folds.
 
     Args:
         rows: text rows; None of an encoder without text.
@@ -61,6 +72,8 @@ def learning_curve(
     count = len(targets)
     if count < FEWEST or len(targets.unique()) < 2:
         return None
+    if groups is not None and len(set(groups)) < FOLDS:
+        groups = None
     rng = np.random.default_rng(seed)
     fold = _folds(targets.tolist(), range(count) if groups is None else groups, rng)
     whole, half = torch.zeros(count, classes), torch.zeros(count, classes)
@@ -81,7 +94,8 @@ def learning_curve(
     gain = 100 * float(right.mean() - right_half.mean())
     interval = grouped_interval(right, keys)
     gains = (scale * gain, scale * low, scale * high)
-    return LearningCurve(count, 100 * float(right.mean()), *interval, more, *gains, probabilities=whole)
+    temperature = fit_temperature(whole.clamp(min=LEAST).log(), targets)
+    return LearningCurve(count, 100 * float(right.mean()), *interval, more, *gains, temperature, whole)
 
 
 def _folds(targets: Sequence[int], groups: Sequence[Hashable], rng: np.random.Generator) -> Int[np.ndarray, " items"]:

@@ -209,7 +209,8 @@ class LabelSession:
 
     def _shown(self, position: int, labels: Labels, why: str = "") -> Shown:
         fit, path = self._fit, self.pool.files.items[position].path
-        order = fit.probabilities[position].sort(descending=True, stable=True)
+        found = fit.probabilities[position : position + 1]
+        order = (self.curves[-1].calibrated(found) if self.curves else found)[0].sort(descending=True, stable=True)
         guessed = tuple(Guess(fit.classes[int(place)], float(value)) for value, place in zip(*order, strict=True))
         unfitted = [Guess(name, 0.0) for name in self._classes(labels) if name not in fit.classes]
         return Shown(position, path, kind_of(path), (*guessed, *unfitted), labels.of.get(position), why)
@@ -338,9 +339,18 @@ class LabelSession:
                     for curve in self.curves
                 ],
                 "gain": _gain(self.curves[-1]) if self.curves and self.curves[-1].items == len(labels.of) else None,
+                "others": self._others(labels),
                 "review": sum(place in labels.of and place not in person.reviewed for place in left),
                 "undo": bool(person.done),
             }
+
+    def _others(self, labels: Labels) -> float | None:
+        """Return how many percent of the files without a label are named rightly: the mean calibrated confidence."""
+        gone = {*labels.of, *labels.bad}
+        left = [position for position in range(len(self.pool.files)) if position not in gone]
+        if not (self.curves and left):
+            return None
+        return 100 * float(self.curves[-1].calibrated(self._fit.probabilities[left]).amax(-1).mean())
 
     def renew(self, who: str, position: int) -> None:
         """Keep a file that somebody is still looking at."""

@@ -208,12 +208,13 @@ const showState = (state) => {
   showTraining(state.training);
 };
 
-const showAccuracy = ({ curve, gain }) => {
+const showAccuracy = ({ curve, gain, others }) => {
   const last = curve.at(-1);
   if (!last) return;
   const round = (value) => value.toFixed(0);
-  $("accuracy").textContent = `${round(last.top1)} % (95 %: ${round(last.low)} to ${round(last.high)}) on ${last.labels} `
-    + "labelled files, each named by a fit without it. They were chosen for being hard; most others are easier.";
+  $("others").textContent = others === null ? "" : `About ${round(others)} % of the files without a label are named rightly.`;
+  $("accuracy").textContent = `${round(last.top1)} % (95 %: ${round(last.low)} to ${round(last.high)}) of the ${last.labels} `
+    + "labelled ones, each by a fit without it: they were chosen for being hard.";
   const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(1)}`;
   $("gain").textContent = gain ? `${gain.more} more labels: about ${signed(gain.points)} points `
     + `(${signed(gain.low)} to ${signed(gain.high)}).` : "";
