@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from texthead.commands.options import CacheOptions, ReadingOptions, TemplateOptions, ToolOptions
@@ -50,7 +50,7 @@ class Label:
         from texthead.commands.console import bar, notes, say_names, say_skipped
         from texthead.encoders.load import load_encoder
         from texthead.text.prompts import class_prompts, flat
-        from texthead.transfer.labelling import encode_files, labels_so_far, read_files
+        from texthead.transfer.labelling import encode_files, items_so_far, labels_so_far, read_files
 
         files = read_files(self.data)
         labels = {} if self.out is None else labels_so_far(Path(self.out), files)
@@ -73,6 +73,7 @@ class Label:
         writer.writerow(("path", "guess", "probability"))
         writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in found)
         own = {item.path: item for item in files.items}
-        items = [own[path] for path, _, _ in found] + [replace(own[path], label=labels[path]) for path in labels]
+        labelled = {} if self.out is None else items_so_far(Path(self.out), files)
+        items = [*(own[path] for path, _, _ in found), *labelled.values()]
         guesses = {path: (guess, probability) for path, guess, probability in found}
         self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
