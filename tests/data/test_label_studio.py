@@ -124,6 +124,8 @@ def test_the_records_of_json_min(files: Path, tmp_path: Path) -> None:
         (task("files/a\0.png", choice("kite")), "no path"),
         (task("http://[", choice("kite")), "image"),
         (task("files/lost.png", choice("kite")), "lost.png"),
+        (task(f"files/{'a' * 300}.png", choice("kite")), "none of its files exists"),
+        (task(f"/data/upload/1/{'a' * 300}.png", choice("kite")), "none of its files exists"),
         (task("files/a.png", choice(3)), "list of names"),
         (task(None, choice("kite"), left="files/a.png", right="files/sub/a.png"), "left, right"),
         (task("files/a.png", {"result": [{"value": {"start": 1, "end": 2, "labels": ["kite"]}}]}), "range of time"),

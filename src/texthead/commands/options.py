@@ -344,7 +344,7 @@ class LabelledRun:
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
+        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
     """
 
     run: str = argument("RUN", read=local_run)

@@ -74,7 +74,7 @@ def read_tasks(
         notes.append(f"{source}: {unlabelled} of {unlabelled + len(rows)} tasks have no label and are not used")
     if decided:
         notes.append(f"{source}: annotations of {decided} tasks disagree; those marked as ground truth are used")
-    if rows and not any(row[0].exists() for row in rows):
+    if rows and not any(_exists(row[0]) for row in rows):
         raise DataError(
             f"{source}: none of its files exists (of {len(rows)}, the first: {rows[0][0]}): give root, the folder that "
             "Label Studio serves local files from (LOCAL_FILES_DOCUMENT_ROOT)"
@@ -218,6 +218,10 @@ def _parts(address: str) -> SplitResult:
         return SplitResult("", "", address, "", "")
 
 
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  # `Path.exists` raises for a name that is too long.
+
+
 def _is_elsewhere(address: str) -> bool:
     return bool(_parts(address).netloc) and _path_of(address) == address
 
@@ -268,7 +272,7 @@ def _file(where: str, address: str, root: Path) -> Path:
     if _UPLOADS in _parts(address).path:
         # As in Label Studio's media folder, in its folder of uploads, and alone.
         places = [root / "upload" / path, root / path, root / Path(path).name]
-        return next((place for place in places if place.exists()), places[0])
+        return next((place for place in places if _exists(place)), places[0])
     return root / path
 
 
