@@ -199,6 +199,8 @@ def test_what_is_written_is_read_as_it_was(tmp_path: Path, kind: str) -> None:
         }
     ]
     assert "annotations" not in tasks[2]
+    # Without it, the server marks imported annotations as ground truth.
+    assert [each["ground_truth"] for task in tasks[:2] for each in task["annotations"]] == [False, False]
 
 
 def test_a_name_that_is_no_utf_8_comes_back(tmp_path: Path) -> None:

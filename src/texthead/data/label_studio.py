@@ -317,7 +317,7 @@ def media_kind(files: Iterable[Path], tool: str) -> str:
     first: dict[str, Path] = {}
     for path in files:
         kind = "image" if is_image(path) else "video"
-        if kind == "video" and not path.is_file():
+        if not path.is_file():
             raise DataError(f"{path}: {tool} shows files, not a folder of frames or a clip in shards; leave it out")
         first.setdefault(kind, path)
     if len(first) > 1:
@@ -366,7 +366,8 @@ def write_tasks(
         data |= {name: value for name, value in (("split", item.split), ("group", item.group)) if value}
         task: dict[str, Any] = {"data": data}
         if item.label:
-            task["annotations"] = [{"result": [_choice(kind, item.label)]}]
+            # Label Studio takes imported annotations for ground truth otherwise, which would outvote later ones.
+            task["annotations"] = [{"result": [_choice(kind, item.label)], "ground_truth": False}]
         if item.path in guesses:
             name, probability = guesses[item.path]
             score = round(probability, 6)
