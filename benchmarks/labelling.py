@@ -197,9 +197,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.page:
-        print(
-            "| set | labels | cross-validated | others, said | true | ten more, said | true |\n|---|---|---|---|---|---|---|"
-        )
+        columns = ("set", "labels", "cross-validated", "others, said", "true", "ten more, said", "true")
+        print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
         for name in options.sets:
             world = World.read(options.data / SETS[name])
             draws = np.array([said_and_true(world, draw) for draw in range(options.draws)], float).mean(0)

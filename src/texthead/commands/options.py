@@ -16,9 +16,11 @@ from texthead.text.class_names import clean_names
 from texthead.text.prompts import read_template
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import torch
 
-    from texthead.data.dataset import Dataset
+    from texthead.data.dataset import Dataset, Item
     from texthead.data.protocol import Pixels, Protocol
     from texthead.encoders.encoder import Visual
     from texthead.features.cache import FeatureCache
@@ -39,7 +41,7 @@ class DataOptions:
 
     Args:
         labels: CSV with id,name: the class names behind a list's numbers, or behind labels; imagenet: of its ids
-        root: where a list's paths begin, if not beside it
+        root: where the paths of a list or a .json begin, if not beside it
         frame_template: a list's paths are folders of frames, as img_{:05d}.jpg
         suffix: a list's paths are videos without it
     """
@@ -64,6 +66,70 @@ class DataOptions:
         dataset = self.read(source)
         say_notes(dataset.notes)
         return dataset
+
+
+@dataclass(frozen=True)
+class ToolOptions:
+    """Files for a labelling tool, with their labels and guesses.
+
+    Args:
+        export: label-studio:TASKS.json (and TASKS.xml, its labelling configuration), or fiftyone:FOLDER
+    """
+
+    export: str | None = option(None, "TOOL:PATH")
+
+    def place(self) -> tuple[str, Path]:
+        """Return the tool and the path.
+
+        Raises:
+            DataError: another tool, a path of another form, or a folder that is there.
+        """
+        tool, _, path = (self.export or "").partition(":")
+        if tool not in ("label-studio", "fiftyone") or not path:
+            raise DataError(f"--export must be label-studio:TASKS.json or fiftyone:FOLDER, got {self.export!r}")
+        if tool == "label-studio" and Path(path).suffix.lower() != ".json":
+            raise DataError(f"--export {self.export}: Label Studio imports a .json; call it so")
+        if tool == "fiftyone" and Path(path).exists():
+            raise DataError(f"{path}: exists already. Choose another folder, or remove it")
+        return tool, Path(path)
+
+    def check(self) -> None:
+        """Raise DataError for a tool or path that cannot be exported to."""
+        if self.export is not None:
+            self.place()
+
+    def write(
+        self,
+        items: "Sequence[Item]",
+        guesses: "Mapping[Path, tuple[str, float]]",
+        classes: "Sequence[str]",
+        *,
+        data: Path,
+        model: str,
+    ) -> None:
+        """Write the files, if a tool is named, and say how to import them.
+
+        Args:
+            data: the folder or manifest that the files are from.
+            model: what the guesses are from.
+        """
+        from texthead.commands.console import notes
+        from texthead.data.fiftyone import write_samples
+        from texthead.data.label_studio import document_root, write_tasks
+
+        if self.export is None:
+            return
+        tool, path = self.place()
+        count = f"{len(items)} files, {sum(item.path in guesses for item in items)} with a guess"
+        if tool == "fiftyone":
+            write_samples(path, items, guesses, classes)
+            read = f'fiftyone.Dataset.from_dir("{path}", fiftyone.types.FiftyOneDataset)'
+            notes().print(f"{path}: {count}; {read}", markup=False)
+            return
+        root = document_root(data, (item.path for item in items))
+        config = write_tasks(path, items, guesses, classes, root=root, model=model)
+        served = f"Label Studio's labelling configuration is {config}, its LOCAL_FILES_DOCUMENT_ROOT {root}"
+        notes().print(f"{path}: {count}; {served}", markup=False)
 
 
 @dataclass(frozen=True)
@@ -315,7 +381,7 @@ class LabelledRun:
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
+        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
     """
 
     run: str = argument("RUN", read=local_run)

@@ -6,14 +6,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from texthead.commands.model import ModelOptions
-from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions, local_run
+from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, local_run
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option, values_of
 from texthead.errors import DataError
 from texthead.media.paths import address, check_not_missing
@@ -78,6 +78,7 @@ class Predict:
     frame_template: str | None = option(None, "NAME")
     protocol: ProtocolOptions = ProtocolOptions()
     printed: PrintOptions = PrintOptions()
+    tool: ToolOptions = ToolOptions()
     files: ReadingOptions = ReadingOptions()
     many: ManyFiles = ManyFiles()
 
@@ -126,7 +127,7 @@ class Predict:
                 unlabelled=others,
                 progress=progress,
             )
-            _print_predictions(found, calibration, self)
+            _print_predictions(found, calibration, self, model.labels if isinstance(model, Run) else model.names)
         if note:
             notes().print(note)
         if isinstance(model, Run):
@@ -135,12 +136,13 @@ class Predict:
 
 
 # The options that an exported folder leaves open.
-_OF_EXPORTED = frozenset({"inputs", "top", "sets", "json", "csv", "skip_unreadable", "workers"})
+_OF_EXPORTED = frozenset({"inputs", "top", "sets", "json", "csv", "export", "skip_unreadable", "workers"})
 
 
 def _check_exported(command: Predict) -> None:
     """Raise DataError for options that an exported folder decides, or files that are not there."""
     command.printed.check()
+    command.tool.check()
     folder, *files = command.inputs
     defaults = values_of(Predict(inputs=[]))
     for name, value in values_of(command).items():
@@ -167,7 +169,7 @@ def _predict_exported(command: Predict) -> None:
     skip = command.files.skip_unreadable
     with bar("predict", "files") as progress:
         found = exported.predict(files, top=command.top, sets=command.sets, skip_unreadable=skip, progress=progress)
-    _print_predictions(found, exported.calibration, command)
+    _print_predictions(found, exported.calibration, command, exported.names)
 
 
 # To start processes takes as long as to decode so many videos.
@@ -216,12 +218,13 @@ def _check_no_list(inputs: Sequence[str]) -> None:
 
 def _check_goes_together(command: Predict) -> None:
     command.printed.check()
+    command.tool.check()
     if command.many.manifest is None:
         given = [name for name, value in asdict(command.many).items() if value is not None and value is not False]
         if given:
             raise DataError(f"--{given[0]} is for many files: give --manifest too")
         return
-    alone = {"frame-template": command.frame_template, "unlabelled": command.unlabelled}
+    alone = {"frame-template": command.frame_template, "unlabelled": command.unlabelled, "export": command.tool.export}
     single = {"json": command.printed.json, "csv": command.printed.csv, **alone}
     for name, value in single.items():
         if value:
@@ -330,12 +333,18 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     return found
 
 
-def _print_predictions(found: "Iterable[Prediction]", calibration: "Calibrated | None", command: Predict) -> None:
+def _print_predictions(
+    found: "Iterable[Prediction]", calibration: "Calibrated | None", command: Predict, names: Sequence[str]
+) -> None:
     """Print the predictions when all are there: a file that cannot be read is an error before any is printed.
 
-    They wait in a file, not in memory.
+    They wait in a file, not in memory. Then export them, if a tool is named.
     """
     from texthead.commands.console import results
+
+    best: dict[Path, tuple[str, float] | None] = {}
+    if command.tool.export is not None:
+        found = _noting(found, best)
 
     show = print if command.printed.json or command.printed.csv else results().print
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as kept:
@@ -343,6 +352,29 @@ def _print_predictions(found: "Iterable[Prediction]", calibration: "Calibrated |
         kept.seek(0)
         for line in kept:
             show(line.removesuffix("\n"))
+    if command.tool.export is not None:
+        _export(best, command, names)
+
+
+def _noting(found: "Iterable[Prediction]", best: dict[Path, tuple[str, float] | None]) -> "Iterator[Prediction]":
+    """Yield the predictions, and note the best name of each file that can be read; None for none of them."""
+    for prediction in found:
+        if prediction.top:
+            best[prediction.path] = prediction.top[0] if prediction.known else None
+        yield prediction
+
+
+def _export(best: dict[Path, tuple[str, float] | None], command: Predict, names: Sequence[str]) -> None:
+    """Write the files and their guesses for a labelling tool."""
+    from texthead.data.dataset import Item
+
+    first, *_ = inputs = [path for path in command.inputs if not is_run(path) and not is_exported(path)]
+    data = Path(first)
+    if len(inputs) > 1 or not data.is_dir():
+        data = Path(os.path.commonpath([os.path.abspath(path.parent) for path in best]))  # noqa: PTH100
+    guesses = {path: guess for path, guess in best.items() if guess is not None}
+    model = "zero-shot" if first == command.inputs[0] else Path(command.inputs[0]).name
+    command.tool.write([Item(path, "") for path in best], guesses, names, data=data, model=model)
 
 
 def _write_predictions(

@@ -16,7 +16,7 @@ class Prepare:
     a stop.
 
     Args:
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
+        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
         out: the folder of shards to make, or to go on with
         frames: frames per clip, evenly placed
         short_side: larger frames are scaled down to this short side, in pixels

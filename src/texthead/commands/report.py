@@ -35,8 +35,8 @@ class ReportCommand:
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID; the items that the run
-            held out, if not given
+        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID;
+            the items that the run held out, if not given
         split: test, else val, if not given
         unknown: items of no class of a calibrated run: how many of them get a name all the same
         unseen: labelled items of other classes: zero-shot top-1 on them and the run's on its own, with weights between

@@ -46,7 +46,7 @@ class Train:
     other value of the recipe fine-tunes as told.
 
     Args:
-        data: class folders, CSV or TSV, list .txt, prepared SHARDS, or datasets:FOLDER_OR_ID
+        data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID
         val: score these items, train on all of DATA
         out: the run folder to make
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders

@@ -1,4 +1,4 @@
-"""Labelled files -> a dataset: class folders, manifests, published lists, hub datasets, shards."""
+"""Labelled files -> a dataset: class folders, manifests, published lists, hub datasets, shards, labelling tools."""
 
 import csv
 from collections import Counter
@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from texthead.data.dataset import Dataset, Item
+from texthead.data.fiftyone import is_fiftyone, json_of, read_fiftyone
 from texthead.data.hub import read_hub
+from texthead.data.label_studio import are_tasks, read_tasks
 from texthead.data.published_lists import read_list
 from texthead.data.sources import HUB_PREFIX, no_source
 from texthead.errors import DataError
-from texthead.files import check_lines, lines
+from texthead.files import MOST_BYTES_OF_LISTS, check_lines, lines, read_value
 from texthead.media.find import media_below
 from texthead.media.open import as_clip, is_media
 from texthead.media.shard import has_shards, read_rows
@@ -44,12 +46,13 @@ def read_dataset(
 
     A folder with one manifest (CSV or TSV) in it is read through the manifest. Folders named train, val, test above the
     class folders are splits. A `.txt` is a list with lines `path n_frames label` or `file label`. `datasets:...` is a
-    folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
+    folder that Hugging Face `datasets` saved or can load, or a dataset of its hub. A `.json` is an export of Label
+    Studio or FiftyOne, as is a folder that FiftyOne exported.
 
     Args:
         labels: a CSV with `id,name`, or `imagenet`. A list's labels are places in it; elsewhere a label becomes the
             name of its id.
-        root: the folder that a list's paths begin in; the list's own if None.
+        root: the folder that paths of a list or a `.json` begin in; the file's own if None.
         frame_template: where a list's paths are folders of frames, the name of a frame: "img_{:05d}.jpg".
         suffix: where a list's paths are videos without it: ".avi".
 
@@ -66,11 +69,14 @@ def read_dataset(
             raise DataError(f"{path}: a list holds numbers: give labels, a CSV with id,name in their order")
         start = None if root is None else Path(root)
         return _from_rows(path, *read_list(path, named, root=start, frame_template=frame_template, suffix=suffix))
+    is_json = path.suffix.lower() == ".json" and path.is_file()
     for option, value in (("root", root), ("frame_template", frame_template), ("suffix", suffix)):
-        if value is not None:
+        if value is not None and not (is_json and option == "root"):
             flag = f"--{option.replace('_', '-')}"
             raise DataError(f"{option} ({flag}) {str(value)!r} is for lists (.txt), and {source} is none: leave it out")
-    if str(source).startswith(HUB_PREFIX):
+    if is_json:
+        dataset = _read_json(path, _value(path), None if root is None else Path(root))
+    elif str(source).startswith(HUB_PREFIX):
         dataset = _from_rows(source, *read_hub(str(source), split_names=_SPLIT_NAMES))
     else:
         dataset = _read_path(path)
@@ -82,6 +88,29 @@ def read_dataset(
 
 def _from_rows(source: str | Path, rows: Iterable[tuple], notes: Iterable[str]) -> Dataset:
     return _checked(Dataset(tuple(Item(*row) for row in rows), str(source), tuple(notes)))
+
+
+def _value(path: Path) -> object:
+    try:
+        return read_value(path, most=MOST_BYTES_OF_LISTS)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
+
+
+def _read_json(path: Path, value: object, root: Path | None) -> Dataset:
+    """Read what a labelling tool exported, known by what it holds."""
+    if root is not None and not root.is_dir():
+        raise DataError(f"{root}: no such folder; root must be where the paths in {path} begin")
+    if not are_tasks(value) and not is_fiftyone(value):
+        raise DataError(
+            f"{path}: JSON of another form; expected an export of Label Studio (JSON or JSON-MIN), or a samples.json "
+            "or labels.json of FiftyOne"
+        )
+    read = read_tasks if are_tasks(value) else read_fiftyone
+    rows, notes = read(path, value, root=root, split_names=_SPLIT_NAMES)
+    if not rows:
+        raise DataError(f"{path}: no file in it has a label; label some, and export again")
+    return _from_rows(path, rows, notes)
 
 
 def _read_path(path: Path) -> Dataset:
@@ -102,6 +131,9 @@ def _read_path(path: Path) -> Dataset:
     if manifests:
         dataset = _read_manifest(manifests[0])
         return replace(dataset, notes=(f"{path}: read through its manifest {manifests[0].name}", *dataset.notes))
+    exported = json_of(path)
+    if exported is not None and is_fiftyone(value := _value(exported)):
+        return _read_json(exported, value, None)
     return _read_folders(path)
 
 

@@ -18,5 +18,5 @@ def no_source(path: Path) -> DataError:
     """Return the error of a path that is no source."""
     if path.suffix.lower() == ".txt":
         return DataError(f"{path}: no such list; check the path")
-    kinds = "class folders, a CSV with path,label, a list .txt, or datasets:FOLDER_OR_ID"
-    return DataError(f"{path}: no such file or folder; give {kinds}")
+    kinds = "class folders, a CSV with path,label, a list .txt, a .json of Label Studio or FiftyOne"
+    return DataError(f"{path}: no such file or folder; give {kinds}, or {HUB_PREFIX}FOLDER_OR_ID")

@@ -55,6 +55,11 @@ class Exported:
         except (Exception, SystemExit) as error:  # onnxruntime raises a kind of its own for each code.
             raise RunError(f"{folder}: cannot be used ({type(error).__name__}); export it again") from None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that it predicts."""
+        return tuple(self._predictor.names)
+
     def predict(
         self,
         paths: Sequence[Path],

@@ -197,7 +197,12 @@ class _Table:
             self._write({place: row for place, row in self.read().items() if place != position})
 
     def _write(self, rows: dict[int, Row]) -> None:
-        write_csv(self._place, self._columns, [[row.get(name, "") for name in self._columns] for row in rows.values()])
+        if rows:
+            write_csv(
+                self._place, self._columns, [[row.get(key, "") for key in self._columns] for row in rows.values()]
+            )
+        else:
+            self._place.unlink(missing_ok=True)  # A list of nothing is no manifest.
         sync_folder(self._place.parent)
         self._rows, self._stamp = rows, _stamp(self._place)
 

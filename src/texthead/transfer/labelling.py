@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data.dataset import Dataset, Item
+from texthead.data.label_studio import document_root
 from texthead.data.protocol import Protocol, Views
 from texthead.data.reading import manifest_rows, read_dataset
 from texthead.encoders.encoder import Encoder
@@ -94,21 +95,24 @@ def read_files(source: str | Path) -> Dataset:
     return Dataset(tuple(items), str(source))
 
 
-def labels_so_far(place: Path, files: Dataset) -> dict[Path, str]:
-    """Return the label of each of the files that a manifest names; none where it does not exist.
+def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
+    """Return the item of each of the files that a manifest or a tool's `.json` labels; none where it does not exist.
+
+    Label Studio's paths begin where `document_root` of the files says.
 
     Raises:
-        DataError: a manifest that cannot be read, or that names another file.
+        DataError: a manifest or `.json` that cannot be read, or that names another file.
     """
     if not place.exists():
         return {}
     own = {item.path.resolve(): item.path for item in files.items}
-    found: dict[Path, str] = {}
-    for item in read_dataset(place).items:
+    root = document_root(Path(files.source), own.values()) if place.suffix.lower() == ".json" else None
+    found: dict[Path, Item] = {}
+    for item in read_dataset(place, root=root).items:
         path = own.get(item.path.resolve())
         if path is None:
             raise DataError(f"{place}: labels {item.path}, which is not in {files.source}: name the data that it is of")
-        found[path] = item.label
+        found[path] = replace(item, path=path)
     return found
 
 

@@ -1,0 +1,126 @@
+"""`--export` of label and predict: tasks of Label Studio and datasets of FiftyOne, which are read back."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from made import write_image, write_video
+from messages import prints
+from texthead.data.reading import read_dataset
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures of each of three colours, in no class folders."""
+    for place in range(9):
+        write_image(tmp_path / "my files" / f"{place}.png", COLOURS[place % 3], seed=place)
+    return tmp_path / "my files"
+
+
+def answered(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tasks as Label Studio exports them after somebody has labelled each by its colour."""
+    for number, task in enumerate(tasks, 1):
+        place = int(Path(task["data"]["image"]).stem)
+        result = {"from_name": "label", "to_name": "image", "type": "choices"}
+        answer = [{**result, "id": "q", "value": {"choices": [COLOURS[place % 3]]}}]
+        task |= {"id": number, "annotations": [{"id": number, "was_cancelled": False, "result": answer}]}
+    return tasks
+
+
+def test_a_round_of_labelling_in_label_studio(folder: Path, works, tmp_path: Path) -> None:
+    options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
+    first = tmp_path / "out" / "first.json"
+    out, err = works("label", folder, *options, "--next", 3, "--export", f"label-studio:{first}")
+    prints(err, "first.xml", "3 files, 3 with a guess", f"LOCAL_FILES_DOCUMENT_ROOT {tmp_path}")
+    rows = list(csv.DictReader(out.splitlines()))
+    tasks = json.loads(first.read_text())
+    assert [task["data"]["image"] for task in tasks] == [
+        f"/data/local-files/?d=my%20files/{Path(row['path']).name}" for row in rows
+    ]
+    for row, task in zip(rows, tasks, strict=True):
+        (prediction,) = task["predictions"]
+        assert (prediction["model_version"], f"{prediction['score']:.3f}") == ("mini", row["probability"])
+        assert prediction["result"][0]["value"] == {"choices": [row["guess"]]}
+    project = tmp_path / "project-1.json"
+    project.write_text(json.dumps(answered(tasks)))
+    assert len(read_dataset(project).items) == 3
+    # The paths of --out begin where those of --export do, wherever it lies.
+    moved = project.rename(tmp_path / "out" / "project-1.json")
+    second = tmp_path / "out" / "second.json"
+    _, err = works("label", folder, *options, "--out", moved, "--next", 2, "--export", f"label-studio:{second}")
+    prints(err, "3 of 9 files have labels")
+    later = json.loads(second.read_text())
+    assert [("annotations" in task, "predictions" in task) for task in later] == [(False, True)] * 2 + [
+        (True, False)
+    ] * 3
+    assert {task["data"]["image"] for task in later[2:]} == {task["data"]["image"] for task in tasks}
+
+
+def test_labels_and_guesses_for_fiftyone(folder: Path, works, refused, tmp_path: Path) -> None:
+    options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\nmy files/0.png,red\nmy files/1.png,green\n")
+    out = tmp_path / "fifty"
+    _, err = works("label", folder, *options, "--out", labels, "--next", 2, "--export", f"fiftyone:{out}")
+    prints(err, "4 files, 2 with a guess", "FiftyOneDataset")
+    read = read_dataset(out)
+    assert [(item.path, item.label) for item in read.items] == [(folder / "0.png", "red"), (folder / "1.png", "green")]
+    samples = json.loads((out / "samples.json").read_text())["samples"]
+    assert [set(sample) & {"ground_truth", "prediction"} for sample in samples] == [{"prediction"}] * 2 + [
+        {"ground_truth"}
+    ] * 2
+    refused("exists", "label", folder, *options, "--export", f"fiftyone:{out}")
+    refused("--next", "label", folder, *options, "--out", labels, "--export", "label-studio:tasks.json")
+    refused("'coco:x'", "label", folder, *options, "--export", "coco:x")
+    refused("tasks.csv", "label", folder, *options, "--export", "label-studio:tasks.csv")
+
+
+@pytest.mark.parametrize("place", ["label-studio:tasks.json", "fiftyone:fifty"])
+def test_a_labelled_manifest_comes_back(folder: Path, works, tmp_path: Path, place: str) -> None:
+    tool, _, name = place.partition(":")
+    manifest = tmp_path / "items.csv"
+    rows = [
+        f"my files/{i}.png,{COLOURS[i % 3]},{'test' if i > 5 else 'train'},scene {i // 2},{i} fps" for i in range(9)
+    ]
+    manifest.write_text("\n".join(["path,label,split,group,speed", *rows]) + "\n")
+    options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
+    works("label", manifest, *options, "--out", manifest, "--next", 4, "--export", f"{tool}:{tmp_path / name}")
+    assert read_dataset(tmp_path / name).items == read_dataset(manifest).items
+
+
+def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks.json"
+    out, err = works("predict", world.run, world.images, "--json", "--workers", 0, "--export", f"label-studio:{tasks}")
+    prints(err, "10 files, 10 with a guess", f"LOCAL_FILES_DOCUMENT_ROOT {world.root}", volatile=[world.root])
+    predicted, written = json.loads(out), json.loads(tasks.read_text())
+    for entry, task in zip(predicted, written, strict=True):
+        (prediction,) = task["predictions"]
+        assert prediction["model_version"] == world.run.name
+        assert prediction["score"] == entry["top"][0]["probability"]
+        assert prediction["result"][0]["value"]["choices"] == [entry["top"][0]["name"]]
+        assert task["data"]["image"].endswith(Path(entry["path"]).name)
+    assert 'value="blue"' in tasks.with_suffix(".xml").read_text()
+    files = [world.images / "red" / "0.png", world.images / "blue" / "0.png"]
+    works("predict", *files, "--classes", "red,blue", "--workers", 0, "--export", f"label-studio:{tasks}")
+    assert [task["data"]["image"] for task in json.loads(tasks.read_text())] == [
+        f"/data/local-files/?d=images/{path.parent.name}/0.png" for path in files
+    ]
+    refused(
+        "--export",
+        "predict",
+        world.run,
+        "--manifest",
+        world.manifest,
+        "--out",
+        tmp_path / "x",
+        "--export",
+        "fiftyone:x",
+    )
+    video = write_video(tmp_path / "b.mp4", "red", 6)
+    both = ("predict", world.run, files[0], video, "--workers", 0, "--export", f"label-studio:{tasks}")
+    refused(("0.png", "b.mp4"), *both, volatile=[world.root])
