@@ -11,14 +11,14 @@ from torch import Tensor
 
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
-from texthead.data.reading import manifest_rows, read_dataset
+from texthead.data.reading import manifest_rows, read_dataset, row_path
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import Pretrained, own_frames, own_pixels
 from texthead.media.find import find_media
-from texthead.media.open import as_clip
+from texthead.media.paths import is_part, resolved
 from texthead.models.head_rows import text_rows
 from texthead.parallel.progress import Bar, no_bar
 from texthead.transfer.comparison import FRAMES
@@ -67,7 +67,7 @@ class Pool:
         targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in known], dtype=torch.long)
         rows = text_rows(encoder, list(prompts.values())) if encoder.has_text else None
         found = guesses(rows, self.features, known, targets, classes=len(classes))
-        grouped = any(item.group for item in self.files.items)
+        grouped = any(item.group or is_part(item.path) for item in self.files.items)
         groups = self.files.groups if grouped else None
         places = next_to_label(self.features, found, known, count, groups=groups, seed=seed)
         best = found.max(-1)
@@ -79,7 +79,8 @@ class Pool:
 def read_files(source: str | Path) -> Dataset:
     """Return files without labels: those of a folder and below it, or of a manifest's column `path`.
 
-    A manifest's column `group` names what belongs together. Other columns do not count.
+    A manifest's columns `start` and `end` make parts of videos, `group` names what belongs together. Other columns do
+    not count.
 
     Raises:
         DataError: no such path, or no file in it.
@@ -87,10 +88,13 @@ def read_files(source: str | Path) -> Dataset:
     place = Path(source)
     if place.suffix.lower() not in (".csv", ".tsv"):
         return Dataset(tuple(Item(path, "") for path in find_media([place])), str(source))
-    rows = [row for _, row in manifest_rows(place, ("path",))]
+    rows = [*manifest_rows(place, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path a line")
-    items = (Item(as_clip(place.parent / row["path"].strip()), "", group=row.get("group") or None) for row in rows)
+    items = (
+        Item(row_path({**row, "path": row["path"].strip()}, place, line), "", group=row.get("group") or None)
+        for line, row in rows
+    )
     return Dataset(tuple(items), str(source))
 
 
@@ -102,10 +106,10 @@ def labels_so_far(place: Path, files: Dataset) -> dict[Path, str]:
     """
     if not place.exists():
         return {}
-    own = {item.path.resolve(): item.path for item in files.items}
+    own = {resolved(item.path): item.path for item in files.items}
     found: dict[Path, str] = {}
     for item in read_dataset(place).items:
-        path = own.get(item.path.resolve())
+        path = own.get(resolved(item.path))
         if path is None:
             raise DataError(f"{place}: labels {item.path}, which is not in {files.source}: name the data that it is of")
         found[path] = item.label
