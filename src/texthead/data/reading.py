@@ -10,7 +10,7 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import read_list
 from texthead.data.sources import HUB_PREFIX, no_source
-from texthead.errors import DataError
+from texthead.errors import DataError, MediaError
 from texthead.files import check_lines, lines
 from texthead.media.find import media_below
 from texthead.media.open import as_clip, check_part, is_media
@@ -201,17 +201,20 @@ def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
     if not (start or end or is_part(path)):
         return as_clip(path)
     where = f"{manifest}:{line}"
+    if is_part(path) and (start or end):
+        raise DataError(f"{where}: the times are in the path {row['path']!r} and in start and end: leave one out")
     try:
-        if not is_part(path):
-            part = part_path(as_clip(path), read_span(start, end))
-        elif start or end:
-            raise ValueError(f"the times are in the path {row['path']!r} and in start and end: leave one out")
-        else:
-            part = part_path(file_of(path), span_of(path))
+        part = (
+            part_path(file_of(path), span_of(path))
+            if is_part(path)
+            else part_path(as_clip(path), read_span(start, end))
+        )
         if is_part(part):
             check_part(part)
-    except ValueError as error:  # A MediaError is one too.
+    except MediaError as error:
         raise DataError(f"{where}: {error}") from None
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; give seconds from the first frame, or leave the column empty") from None
     return part
 
 

@@ -236,9 +236,8 @@ def _looked_up(
             digests[position] = cache.digest(file_of(path)) + (" as a picture" if is_image(path) else "")
         except MediaError as error:
             found[position] = MediaError(path, error.problem, error.fault) if is_part(path) else error
-    times = _times_of(
-        cache, {digests[i]: path for i, path in enumerate(paths) if i in digests and is_part(path)}, workers
-    )
+    files = {digests[i]: file_of(path) for i, path in enumerate(paths) if i in digests and is_part(path)}
+    times = _times_of(cache, files, workers)
     for position, digest in digests.items():
         try:
             address = addresses[position] = _address(cache, digest, paths[position], times.get(digest))

@@ -67,7 +67,7 @@ def check_part(path: Path) -> None:
         raise MediaError(path, f"a file has this name, by which a part of {file.name} is meant; rename the file")
     reader = reader_of(file)
     if not reader.one_file or reader is Image:
-        raise MediaError(path, f"only videos have parts, and {file.name} is no video; leave out its start and end")
+        raise MediaError(path, f"only videos have parts, and this is of kind {reader.kind!r}; leave out its times")
     if is_member(file):
         raise MediaError(path, "a prepared clip has no parts; prepare a manifest with start and end")
     span_of(path)

@@ -131,7 +131,7 @@ def read_span(start: str, end: str) -> Span:
     """
     span = Span(_number("start", start) if start else 0.0, _number("end", end) if end else math.inf)
     if span.end <= span.start:
-        raise ValueError(f"end {end} must be above start {start or 0}")
+        raise ValueError(f"end must be above start {start or 0}, got {end}")
     return span
 
 
