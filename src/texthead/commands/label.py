@@ -20,7 +20,8 @@ class Label:
     come from as many groups as there are. Write their labels into --out (path,label), and ask again.
 
     Args:
-        data: a folder of videos and images, or a CSV or TSV with a column path, and group where files belong together
+        data: a folder of videos and images, or a CSV or TSV with a column path, start and end of parts in seconds, and
+            group where files belong together
         classes: names.txt or 'a, b'
         out: CSV with path,label: the labels so far, if it is there
         next: files to list
