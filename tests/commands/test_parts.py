@@ -9,9 +9,10 @@ import pytest
 
 import texthead as th
 from made import joined_colours, pictures, write_colour_run, write_timed
-from messages import prints
+from messages import prints, refuses
 from run_folders import table
 from texthead.data.reading import read_dataset
+from texthead.exporting.standalone import Predictor, Refused
 from texthead.files import write_csv
 from texthead.media.open import open_media
 from texthead.media.paths import file_of
@@ -202,3 +203,6 @@ def test_exports_read_whole_files(run: Path, scenes: Path, works: Callable, refu
     out = tmp_path / "exported"
     works("export", run, "--out", out)
     refused("0.mkv#t=1,2", "predict", out, scenes.parent / "0.mkv#t=1,2")
+    predictor = Predictor(out)
+    with refuses(Refused, "part of a video"):
+        predictor.predict(scenes.parent / "0.mkv#t=1,2", 1)

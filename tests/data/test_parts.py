@@ -6,10 +6,13 @@ import pytest
 
 from made import joined_colours, write_frames, write_image
 from messages import refuses
+from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.division import with_validation
 from texthead.data.prepare import ShardOptions, prepare
+from texthead.data.protocol import Pixels, Views
 from texthead.data.reading import read_dataset
+from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError
 from texthead.media.open import open_media
 from texthead.transfer.labelling import labels_so_far, read_files
@@ -102,6 +105,20 @@ def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
     for name in ("#t=1,3", "#t=0,2", "", "#t=3.5"):
         with refuses(DataError, "1 of 1", "a.mkv"):
             with_validation(train, parts(name))
+
+
+def test_training_clips_are_sampled_within_the_part(tmp_path: Path) -> None:
+    path = joined_colours(tmp_path / "a.mkv", ["red", "blue"])
+    dataset = Dataset(tuple(Item(Path(f"{path}{span}"), label) for span, label in (("#t=,2", "red"), ("#t=2", "blue"))))
+    augmentation = Augmentation(32, 36, crop="resized", area=(0.5, 1.0))
+    clips = TrainClips(dataset, ["red", "blue"], frames=8, augmentation=augmentation, seed=0)
+    views = ViewClips(
+        [item.path for item in dataset.items], [0, 1], frames=4, views=Views(clips=3), pixels=Pixels(32, 36, "bilinear")
+    )
+    for epoch in range(3):
+        for place, channel in ((0, 0), (1, 2)):
+            for frames in (clips[epoch, place][0], views[place][0].flatten(0, 1)):
+                assert (frames.float().mean((2, 3)).argmax(1) == channel).all()
 
 
 def test_prepared_parts_hold_their_own_frames(manifest, tmp_path: Path) -> None:
