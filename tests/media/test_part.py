@@ -202,13 +202,20 @@ def test_digests_of_parts(video: Path, tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "b.mp4#t=x") == ""
 
 
-def test_a_part_of_a_real_video(shared: Path) -> None:
-    path = sorted((shared / "video" / "skate_tricks").rglob("*.mp4"))[0]
+@pytest.mark.parametrize(
+    "name",
+    ["h264.ts", "long_gop_bframes.mp4", "mpeg2.mpg", "mpeg4.avi", "prores_422_10bit.mov", "vfr_select.mp4", "vp8.webm"],
+)
+def test_parts_of_real_videos_in_many_formats(shared: Path, name: str) -> None:
+    (path,) = (shared / "decode").rglob(name)
     with open_media(path) as whole:
         frames, times = whole.frames_at(range(whole.num_frames)), whole.times
     first, stop = len(times) // 3, len(times) // 3 * 2
     with open_media(part_path(path, Span(round(times[first], 3), round(times[stop], 3)))) as part:
         assert torch.equal(part.frames_at(range(part.num_frames)), frames[first:stop])
+        pictures = [take() for _, take in part.in_order()]
+    assert torch.equal(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), frames[first:stop])
+    assert check(part.path) == stop - first
 
 
 def test_joined_colours_come_apart(tmp_path: Path) -> None:
