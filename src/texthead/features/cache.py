@@ -119,7 +119,9 @@ class FeatureCache:
     def get(self, digest: str, indices: Sequence[int]) -> Float[Tensor, "frames dim"] | None:
         """The features of the frames in order, or None if one of them is not there."""
         with self._faults():
-            rows = dict(self._db.execute("SELECT frame, feature FROM frames WHERE digest = ?", (digest,)).fetchall())
+            # Of a part not all that is kept of its file.
+            query = "SELECT frame, feature FROM frames WHERE digest = ? AND frame BETWEEN ? AND ?"
+            rows = dict(self._db.execute(query, (digest, min(indices), max(indices))).fetchall())
         if not all(index in rows for index in indices):
             return None
         return torch.from_numpy(np.stack([np.frombuffer(rows[index], np.float32) for index in indices]))
