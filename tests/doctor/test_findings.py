@@ -92,6 +92,46 @@ def test_near_copies_come_in_groups() -> None:
     assert doctor.near_copies(items, facts, {}) == []
 
 
+def parts(*rows: str) -> list[Item]:
+    """Make items of rows of `path label split`."""
+    return [Item(Path(path), label, split) for path, label, split in map(str.split, rows)]  # pyright: ignore
+
+
+def test_parts_of_one_file_are_near_copies_across_splits_only() -> None:
+    items = parts("a.mp4#t=0,1 cat train", "a.mp4#t=1,2 cat train", "a.mp4#t=2,3 cat test", "b.mp4 cat train")
+    facts = [replace(VIDEO, path=item.path, digest=str(place)) for place, item in enumerate(items)]
+    assert doctor.near_copies(items, facts, {(0, 1): "alike"}) == []
+    (leak,) = doctor.near_copies(items, facts, {(0, 1): "alike", (1, 2): "alike"})
+    assert (leak.fault, leak.items) == ("near leak", (1, 2))
+    (copy,) = doctor.near_copies(items, facts, {(0, 3): "alike"})
+    assert (copy.fault, copy.items) == ("near duplicate", (0, 3))
+
+
+def test_parts_that_overlap() -> None:
+    rows = ["a.mp4#t=0,2 cat train", "a.mp4#t=2,4 dog train", "b.mp4#t=2,4 dog train", "a.mp4#t=1,3 cat train"]
+    (found,) = doctor.overlaps(parts(*rows))
+    assert (found.fault, found.severity, found.about, found.items) == (
+        "parts overlap, two labels",
+        "warning",
+        "a.mp4",
+        (1, 3),
+    )
+    prints(found.detail, "1 s to 3 s is labelled cat", "2 s to 4 s dog")
+    assert doctor.overlaps(parts(*rows[:3])) == []
+    assert doctor.overlaps(parts("a.mp4 cat train", "b.mp4 dog train")) == []
+    labels, splits = doctor.overlaps(parts("a.mp4 cat train", *rows[:2], "a.mp4#t=3,3.5 cat test"))[::-1]
+    assert (labels.items, splits.items) == ((0, 2, 3), (0, 2, 3))
+    prints(labels.detail, "0 s to the end is labelled cat", "2 such pairs")
+    prints(splits.detail, "2 such pairs")
+    assert [*doctor.left_out(parts(*rows[:2], "a.mp4#t=1,3 cat test"), [replace(splits, items=(0, 1, 2))])] == [0, 1]
+
+
+def test_files_with_parts_in_two_splits() -> None:
+    (found,) = doctor.group_leaks(parts("a.mp4#t=0,2 cat train", "a.mp4#t=2,4 cat val", "b.mp4 cat train"))
+    assert (found.fault, found.severity, found.about) == ("parts in two splits", "warning", "a.mp4")
+    prints(found.detail, "train and val")
+
+
 def test_groups_in_two_splits() -> None:
     rows = [("train", "g1"), ("test", "g1"), ("train", "g2"), ("train", "g2"), ("test", None), ("train", None)]
     (found,) = doctor.group_leaks([Item(Path("a"), "cat", split, group) for split, group in rows])  # pyright: ignore

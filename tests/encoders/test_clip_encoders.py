@@ -109,6 +109,22 @@ def test_what_is_kept_is_what_is_computed(
     assert torch.equal(evaluate(model, data, protocol, Reading(cache=cache)).scores, first.scores)
 
 
+def test_clips_of_parts_are_kept_too(
+    visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = data.items[5].path  # Ten frames, ten a second.
+    items = tuple(Item(Path(f"{path}{times}"), label) for times, label in (("#t=,0.5", "red"), ("#t=0.5", "blue")))
+    pixels, parts = own_pixels(visual.spec), Dataset(items)
+    protocol = Protocol(FRAMES, pixels, Views(origin="centre"))
+    cache = FeatureCache(encoder_key(visual, pixels), tmp_path)
+    model = recognizer(visual)
+    first = evaluate(model, parts, protocol, Reading(cache=cache)).scores
+    assert torch.allclose(evaluate(model, parts, protocol).scores, first, atol=1e-5)
+    assert not torch.allclose(first[0], first[1], atol=1e-4)
+    monkeypatch.setattr(kept, "open_media", lambda path: pytest.fail(f"{path} was decoded again"))
+    assert torch.equal(evaluate(model, parts, protocol, Reading(cache=cache)).scores, first)
+
+
 def test_a_picture_is_a_clip_of_itself_and_an_unreadable_file_an_error(visual: Visual, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     model, protocol = recognizer(visual), Protocol(FRAMES, own_pixels(visual.spec), Views(origin="centre"))

@@ -31,7 +31,8 @@ class Label:
     probability.
 
     Args:
-        data: a folder of videos and images, or a CSV or TSV with a column path, and group where files belong together
+        data: a folder of videos and images, or a CSV or TSV with a column path, start and end of parts in seconds, and
+            group where files belong together
         classes: names.txt or 'a, b'
         out: CSV with path,label: the labels so far, if it is there, and where the page writes them; for a list also a
             .json of Label Studio or FiftyOne

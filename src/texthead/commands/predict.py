@@ -16,7 +16,7 @@ from texthead.commands.model import ModelOptions
 from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, local_run
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option, values_of
 from texthead.errors import DataError
-from texthead.media.paths import address, check_not_missing
+from texthead.media.paths import address, check_not_missing, is_part
 from texthead.runs.saved import is_exported, is_run
 from texthead.text.class_names import NONE
 
@@ -29,7 +29,8 @@ class ManyFiles:
     """In parts that any number of processes make, each by itself; the same command goes on after a stop.
 
     Args:
-        manifest: CSV or TSV with a column path, .txt with one path a line, a folder, or prepared SHARDS
+        manifest: CSV or TSV with a column path (and start and end of parts, in seconds), .txt with one path a line, a
+            folder, or prepared SHARDS
         out: where the parts are, one CSV each
         part: files of a part (default: 1000)
         scores: keep the scores of all classes too
@@ -55,7 +56,8 @@ class ManyFiles:
 class Predict:
     """Predict classes for files.
 
-    Of a run they are its own classes or other ones; without a run those of --classes, by their text.
+    Of a run they are its own classes or other ones; without a run those of --classes, by their text. match.mp4#t=3,7.5
+    is a part of a video, in seconds.
 
     Args:
         inputs: a run folder, hub:ORG/NAME or an exported folder first; or only files and folders
@@ -153,6 +155,8 @@ def _check_exported(command: Predict) -> None:
     _check_no_list(files)
     for path in files:
         check_not_missing(path)
+        if is_part(path):
+            raise DataError(f"{path} is a part of a video, and exports read whole files; cut it out, or name the run")
 
 
 def _predict_exported(command: Predict) -> None:

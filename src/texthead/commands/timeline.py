@@ -15,8 +15,8 @@ from texthead.commands.model import ModelOptions
 from texthead.commands.options import EncodingOptions, PrintOptions, local_run
 from texthead.commands.parser import PositiveInt, argument, option
 from texthead.errors import DataError, MediaError, RunError
-from texthead.files import replacing
-from texthead.media.paths import check_not_missing, is_live
+from texthead.files import replacing, write_csv
+from texthead.media.paths import check_not_missing, file_of, is_live, relative_below
 
 if TYPE_CHECKING:
     from texthead.data.protocol import Protocol
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 class TimelineCommand:
     """Find when things happen: events of each class with start and end in seconds.
 
-    A window slides over the video; each frame is encoded once. '-' reads a video from a pipe and prints events as they
-    end. Of a camera or a stream, /dev/video0 or rtsp://..., events are JSON lines, printed as they begin and end; if it
-    is faster than this machine, frames are dropped and counted.
+    A window slides over the video, or over a part of it (match.mp4#t=3,7.5, in seconds); each frame is encoded once.
+    '-' reads a video from a pipe and prints events as they end. Of a camera or a stream, /dev/video0 or rtsp://...,
+    events are JSON lines, printed as they begin and end; if it is faster than this machine, frames are dropped and
+    counted.
 
     Args:
         inputs: a run folder or hub:ORG/NAME first, or only a video, a camera or an address; - is a pipe
@@ -46,6 +47,7 @@ class TimelineCommand:
         leave: and ends where it falls below this
         min_length: shorter gaps in an event are bridged, then shorter events are dropped; in seconds
         srt: write the events as subtitles
+        manifest: write the events as labelled parts of the video, a CSV that train, eval and doctor read
         overlay: write the video with names and bars drawn in, and its first sound
     """
 
@@ -65,6 +67,7 @@ class TimelineCommand:
     min_length: float = option(1.0, "SECONDS")
     printed: PrintOptions = PrintOptions()
     srt: str | None = option(None, "FILE")
+    manifest: str | None = option(None, "FILE.csv")
     overlay: str | None = option(None, "FILE.mp4")
     encoding: EncodingOptions = EncodingOptions()
 
@@ -76,6 +79,7 @@ class TimelineCommand:
 
     def __call__(self) -> None:
         from texthead.commands.console import notes
+        from texthead.media.reader import Part
         from texthead.media.video_pipe import LiveStream
         from texthead.prediction.events import EventFinder, Hysteresis, in_order
         from texthead.prediction.overlay import Curve
@@ -97,6 +101,7 @@ class TimelineCommand:
             stretches = partial(scores_over_time, model, video, sliding=sliding, engine=self.encoding.engine)
             best = _watch(stretches, video, EventFinder(names, rule), printer, curve)
             seconds = video.duration_seconds
+            begin = video.start_seconds if isinstance(video, Part) else 0.0
         events = in_order(printer.events)
         if isinstance(video, LiveStream):
             _say_stream(video)
@@ -108,6 +113,8 @@ class TimelineCommand:
         events = [event for event in events if event.known]
         if not events and not self.printed.json:
             notes().print(f"no event: {_why_none(names, best, rule, calibration)}")
+        if self.manifest:
+            _write_manifest(Path(self.manifest), file_of(path), events, begin)
         _write_files(self, path, events, names, curve)
         note = zero_shot_line(model, self.model.classes)
         if note:
@@ -144,7 +151,11 @@ def _check_outputs(command: TimelineCommand, path: str) -> None:
         raise DataError("--overlay needs the frames again when their events are known: save the stream, name the file")
     if command.overlay and Path(command.overlay).suffix.lower() != ".mp4":
         raise DataError(f"--overlay {command.overlay} must be named .mp4")
-    for name, out in (("--srt", command.srt), ("--overlay", command.overlay)):
+    if command.manifest and (path == PIPE or is_live(path)):
+        raise DataError("--manifest lists parts of a file: save the stream, and name the file")
+    if command.manifest and Path(command.manifest).suffix.lower() != ".csv":
+        raise DataError(f"--manifest {command.manifest} must be named .csv")
+    for name, out in (("--srt", command.srt), ("--manifest", command.manifest), ("--overlay", command.overlay)):
         if out:
             _check_place(name, Path(out), path)
 
@@ -153,7 +164,7 @@ def _check_place(option: str, out: Path, video: str) -> None:
     """Nothing, if the file can be written: better said before the video has been looked at."""
     if out.is_dir():
         raise DataError(f"{option} {out} is a folder: name a file in it")
-    if out.exists() and Path(video).exists() and out.samefile(video):
+    if out.exists() and file_of(video).exists() and out.samefile(file_of(video)):
         raise DataError(f"{option} {out} is the video itself: name another file")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -341,6 +352,16 @@ def _why_none(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
         if calibration is not None and calibration.temperature > 1:
             why += f" after temperature {calibration.temperature:.3g}, which lowers all of them: try a lower --enter"
     return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
+
+
+def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float) -> None:
+    """Write the events as parts of the video; their times count from `begin`, in seconds of the file."""
+    from texthead.commands.console import notes
+    from texthead.prediction.events import MANIFEST_COLUMNS, manifest_row
+
+    name = relative_below(video, out.parent)
+    write_csv(out, MANIFEST_COLUMNS, [manifest_row(event, name, begin=begin) for event in events])
+    notes().print(f"manifest: {out}")
 
 
 def _write_files(

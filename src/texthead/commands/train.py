@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 class Train:
     """Train a run on labelled videos or images.
 
-    DATA is class folders, a CSV (path,label[,split][,group]), a list, prepared shards or a datasets folder. With no
-    option that says how to fine-tune, a quick recogniser on the frozen encoder comes first, and fine-tuning is tried on
-    folds of the training items: the better of the two is the run. --tune none leaves the quick one, --tune all or any
-    other value of the recipe fine-tunes as told.
+    DATA is class folders, a CSV (path,label[,split][,group][,start,end]), a list, prepared shards or a datasets folder.
+    With no option that says how to fine-tune, a quick recogniser on the frozen encoder comes first, and fine-tuning is
+    tried on folds of the training items: the better of the two is the run. --tune none leaves the quick one, --tune all
+    or any other value of the recipe fine-tunes as told.
 
     Args:
         data: class folders, CSV or TSV, list .txt, labelling tool's .json, prepared SHARDS, or datasets:FOLDER_OR_ID

@@ -12,13 +12,14 @@ from typing import Literal, get_args
 from texthead.data import splits
 from texthead.errors import DataError
 from texthead.media.open import is_image
+from texthead.media.paths import file_of
 
 Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One labelled file.
+    """One labelled file, or a part of one: `match.mp4#t=3,7.5`.
 
     `group` names what must stay on one side of a split (a scene, a person); `extra` keeps a manifest's other columns.
     """
@@ -31,8 +32,8 @@ class Item:
 
     @property
     def together(self) -> str:
-        """The group key: the item's group if set, else its path."""
-        return self.group or str(self.path)
+        """The group key: the item's group if set, else the path of its file, which all parts of it share."""
+        return self.group or str(file_of(self.path))
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Dataset:
 
     @property
     def groups(self) -> list[str]:
-        """Each item's group, a scene or a person; its own path where none is named."""
+        """Each item's group, a scene or a person; its file where none is named."""
         return [item.together for item in self.items]
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from texthead.data.dataset import Dataset, splits_of
 from texthead.errors import DataError
 from texthead.media.fingerprints import fingerprints
-from texthead.media.paths import resolved
+from texthead.media.paths import resolved, shares_frames, spans_by_file
 
 HELD_OUT = 0.2
 
@@ -79,8 +79,8 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
             raise DataError(
                 f"{dataset.source}: has its own splits {own}, so it cannot be {role} data beside another source"
             )
-    trained = {resolved(item.path) for item in train_set.items}
-    both = [item for item in val_set.items if resolved(item.path) in trained]
+    trained = spans_by_file(resolved(item.path) for item in train_set.items)
+    both = [item for item in val_set.items if shares_frames(resolved(item.path), trained)]
     if both:
         raise DataError(
             f"{len(both)} of {len(val_set)} items of {val_set.source} are in {train_set.source} too "

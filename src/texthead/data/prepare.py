@@ -34,7 +34,7 @@ from texthead.files import locked, read_json, replacing, write_json
 from texthead.media.fingerprints import fingerprints
 from texthead.media.limits import MAX_SIDE
 from texthead.media.open import is_image, open_media
-from texthead.media.paths import address, resolved
+from texthead.media.paths import address, file_of, is_part, resolved
 from texthead.media.reader import Media
 from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
@@ -215,12 +215,12 @@ def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
 
 
 def _row(place: int, item: Item) -> dict[str, Any]:
-    """Return what an index keeps of an item."""
+    """Return what an index keeps of an item; parts of one file stay together."""
     return {
         "order": place,
         "label": item.label,
         "split": item.split,
-        "group": item.group,
+        "group": item.group or (str(file_of(resolved(item.path))) if is_part(item.path) else None),
         "extra": [list(pair) for pair in item.extra],
         "source": str(resolved(item.path)),
     }

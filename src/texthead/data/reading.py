@@ -12,10 +12,11 @@ from texthead.data.hub import read_hub
 from texthead.data.label_studio import are_tasks, read_tasks
 from texthead.data.published_lists import read_list
 from texthead.data.sources import HUB_PREFIX, no_source
-from texthead.errors import DataError
+from texthead.errors import DataError, MediaError
 from texthead.files import MOST_BYTES_OF_LISTS, check_lines, lines, read_value
 from texthead.media.find import media_below
-from texthead.media.open import as_clip, is_media
+from texthead.media.open import as_clip, check_part, is_media
+from texthead.media.paths import file_of, is_part, part_path, read_span, span_of
 from texthead.media.shard import has_shards, read_rows
 from texthead.text.label_files import read_labels
 
@@ -27,6 +28,9 @@ _SPLIT_NAMES = {
     "valid": "val",
     "test": "test",
 }
+
+# What each column of a manifest is; all others are an item's `extra`.
+_COLUMNS = ("path", "label", "split", "group", "start", "end")
 
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
@@ -213,20 +217,50 @@ def _check_utf8(row: dict[str, str], manifest: Path) -> None:
 def _known(column: str) -> str:
     """Return the known column that `Path` or ` label` means; any other name as it is."""
     name = column.strip().lower()
-    return name if name in ("path", "label", "split", "group") else column
+    return name if name in _COLUMNS else column
+
+
+def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
+    """Return the path of a manifest's row: a file, a folder as a clip of its images, or a part of a video.
+
+    A part is named by the columns `start` and `end`, in seconds, or by a path as `match.mp4#t=3,7.5`.
+
+    Raises:
+        DataError: times that break a rule, or of what has no parts.
+    """
+    path = manifest.parent / row["path"]
+    start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
+    if not (start or end or is_part(path)):
+        return as_clip(path)
+    where = f"{manifest}:{line}"
+    if is_part(path) and (start or end):
+        raise DataError(f"{where}: the times are in the path {row['path']!r} and in start and end: leave one out")
+    try:
+        part = (
+            part_path(file_of(path), span_of(path))
+            if is_part(path)
+            else part_path(as_clip(path), read_span(start, end))
+        )
+        if is_part(part):
+            check_part(part)
+    except MediaError as error:
+        raise DataError(f"{where}: {error}") from None
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; give seconds from the first frame, or leave the column empty") from None
+    return part
 
 
 def _manifest_item(row: dict, manifest: Path, line: int) -> Item:
-    """Return the item of a row; paths are relative to the manifest's folder, and a folder is a clip of its images."""
+    """Return the item of a row; paths are relative to the manifest's folder."""
     named = (row.get("split") or "").strip().lower()
     if named and named not in _SPLIT_NAMES:
         raise DataError(f"{manifest}:{line}: split must be train, val or test, got {row['split']!r}")
     return Item(
-        path=as_clip(manifest.parent / row["path"]),
+        path=row_path(row, manifest, line),
         label=row["label"].strip(),
         split=_SPLIT_NAMES[named] if named else None,  # pyright: ignore[reportArgumentType]
         group=(row.get("group") or "").strip() or None,
-        extra=tuple((k, v) for k, v in row.items() if k not in ("path", "label", "split", "group")),
+        extra=tuple((k, v) for k, v in row.items() if k not in _COLUMNS),
     )
 
 
@@ -268,7 +302,7 @@ def _read_folders(root: Path) -> Dataset:
 
 
 def _checked(dataset: Dataset) -> Dataset:
-    """Return the dataset if it holds items, each path once, and every item or none has a split."""
+    """Return the dataset if it holds items, each path once (a part's has its times), and all or none have a split."""
     if not dataset.items:
         raise DataError(
             f"{dataset.source}: no labelled videos or images found; expected CLASS/FILE or a CSV path,label"

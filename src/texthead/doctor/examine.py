@@ -74,6 +74,7 @@ def examine(
     found = [
         *findings.file_findings(facts, frames=frames),
         *findings.copies(items, facts),
+        *findings.overlaps(items),
         *findings.group_leaks(items),
         *findings.folder_findings(items),
         *findings.count_findings(items, k=k),

@@ -19,6 +19,7 @@ from texthead.errors import MediaError
 from texthead.media.fingerprints import content_digest
 from texthead.media.mp4_header import boxes
 from texthead.media.open import open_media
+from texthead.media.paths import file_of
 from texthead.media.reader import Media
 from texthead.parallel.progress import Bar, no_bar
 from texthead.parallel.worker_pool import Lost, watched
@@ -48,7 +49,7 @@ class Facts:
 
     Attributes:
         fault: what keeps it from being read whole, and `problem` says so in words; None where nothing does.
-        digest: SHA-256 of its bytes; "" where it does not open.
+        digest: SHA-256 of its bytes, of a part with its times; "" where it does not open.
         frames: that a player shows; `listed` is the number that the header claims, 0 where it claims none.
         seconds: of a video; 0 of an image.
         width, height: of the upright picture, in pixels.
@@ -123,10 +124,11 @@ def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
 
 
 def bytes_missing(path: Path) -> int:
-    """How many bytes the boxes of an .mp4 or .mov claim beyond the end of the file; 0 of any other file.
+    """How many bytes the boxes of an .mp4 or .mov claim beyond the end of the file (a part's too); 0 of any other file.
 
     Where the index stands at the end, a file that was cut short has none, and no decoder can say what is wrong.
     """
+    path = file_of(path)
     if not path.is_file():
         return 0
     size = end = path.stat().st_size

@@ -15,7 +15,7 @@ from texthead.doctor.facts import STOPPED, Appearance, Facts
 from texthead.doctor.swapped_names import Swap
 from texthead.errors import Fault
 from texthead.media.open import is_image
-from texthead.media.paths import relative
+from texthead.media.paths import file_of, is_part, relative_below, resolved, span_cells, span_of
 from texthead.text import class_names
 from texthead.text.class_names import clean_name, mirrored_names
 
@@ -157,9 +157,14 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
     """Find groups of files that look alike and have other bytes; across splits they are leaks.
 
     Args:
-        pairs: how alike two files are, in words; of files with the same bytes the first stands for all.
+        pairs: how alike two files are, in words; of files with the same bytes the first stands for all. Parts of one
+            file in one split look alike by nature and are left out.
     """
-    near = {pair: how for pair, how in pairs.items() if facts[pair[0]].digest != facts[pair[1]].digest}
+    near = {
+        pair: how
+        for pair, how in pairs.items()
+        if facts[pair[0]].digest != facts[pair[1]].digest and not _are_neighbours(items, *pair)
+    }
     alike = {facts[position].digest: position for pair in near for position in pair}
     same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
     words = {pair[0]: how for pair, how in sorted(near.items(), reverse=True)}
@@ -175,6 +180,12 @@ def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Mapping[tu
         detail = f"looks like {others}{where} ({how}{labelled}); {remedy}"
         found.append(Finding(severity, fault, about, detail, tuple(group)))
     return found
+
+
+def _are_neighbours(items: Sequence[Item], first: int, second: int) -> bool:
+    """Return whether two items are parts of one file in one split."""
+    a, b = items[first], items[second]
+    return a.split == b.split and (is_part(a.path) or is_part(b.path)) and file_of(a.path) == file_of(b.path)
 
 
 def _near_fault(labels: int, splits: int) -> tuple[Severity, str]:
@@ -193,17 +204,71 @@ def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     return sorted(sorted(group) for group in groups.subsets())
 
 
+def overlaps(items: Sequence[Item]) -> list[Finding]:
+    """Find parts of one file that overlap under two labels or in two splits, one finding a file."""
+    if not any(is_part(item.path) for item in items):
+        return []
+    by_file: dict[Path, list[int]] = {}
+    for position in range(len(items)):
+        by_file.setdefault(file_of(resolved(items[position].path)), []).append(position)
+    found = []
+    for positions in by_file.values():
+        pairs = _overlapping(items, positions)
+        leaks = [(a, b) for a, b in pairs if items[a].split != items[b].split]
+        labelled = [(a, b) for a, b in pairs if items[a].label != items[b].label]
+        about = str(file_of(items[positions[0]].path))
+        if leaks:
+            a, b = leaks[0]
+            detail = (
+                f"{span_of(items[a].path)} is in {items[a].split}, {span_of(items[b].path)} in {items[b].split}"
+                f"{_such(leaks)}: the same frames; set their times apart"
+            )
+            found.append(Finding("serious", "parts overlap, two splits", about, detail, _members(leaks)))
+        if labelled:
+            a, b = labelled[0]
+            detail = (
+                f"{span_of(items[a].path)} is labelled {items[a].label}, {span_of(items[b].path)} {items[b].label}"
+                f"{_such(labelled)}; set their times apart, or leave them if both happen at once"
+            )
+            found.append(Finding("warning", "parts overlap, two labels", about, detail, _members(labelled)))
+    return found
+
+
+def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the pairs of positions of one file whose times overlap, the earlier part first."""
+    pairs: list[tuple[int, int]] = []
+    on: list[int] = []
+    spans = {position: span_of(items[position].path) for position in positions}
+    for position in sorted(positions, key=lambda position: spans[position]):
+        on = [other for other in on if spans[other].end > spans[position].start]
+        pairs += [(other, position) for other in on]
+        on.append(position)
+    return pairs
+
+
+def _such(pairs: Sequence[tuple[int, int]]) -> str:
+    return f" ({len(pairs):,} such pairs)" if len(pairs) > 1 else ""
+
+
+def _members(pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    return tuple(sorted({position for pair in pairs for position in pair}))
+
+
 def group_leaks(items: Sequence[Item]) -> list[Finding]:
-    """Find groups of which a part is trained on and another is tested on."""
-    splits: dict[str, set[str]] = {}
+    """Find groups of which a part is trained on and another is tested on; a file with parts is one if none is named."""
+    splits: dict[tuple[bool, str], set[str]] = {}
     for item in items:
-        if item.group and item.split:
-            splits.setdefault(item.group, set()).add(item.split)
-    return [
-        Finding("serious", "group in two splits", group, f"has items in {' and '.join(sorted(held))}; put all into one")
-        for group, held in splits.items()
-        if len(held) > 1
-    ]
+        if item.split and (item.group or is_part(item.path)):
+            splits.setdefault((item.group is not None, item.together), set()).add(item.split)
+    found = []
+    for (named, group), held in splits.items():
+        where = " and ".join(sorted(held))
+        if len(held) > 1 and named:
+            found.append(Finding("serious", "group in two splits", group, f"has items in {where}; put all into one"))
+        elif len(held) > 1:
+            detail = f"has parts in {where}, which may look alike; put all into one"
+            found.append(Finding("warning", "parts in two splits", group, detail))
+    return found
 
 
 # ---- classes
@@ -323,11 +388,12 @@ def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, st
     for finding in findings:
         if finding.fault == "one file, two labels":
             why |= dict.fromkeys(finding.items, _reason(finding))
-        elif finding.fault in ("leak", "near leak", "exact duplicate"):
+        elif finding.fault in ("leak", "near leak", "exact duplicate", "parts overlap, two splits"):
             kept = [position for position in finding.items if position not in why]
             kept.sort(key=lambda position: order.index(items[position].split))
+            copied = finding.fault in ("leak", "exact duplicate")
             for position in kept[1:]:
-                if finding.fault != "near leak" or items[position].split != items[kept[0]].split:
+                if copied or items[position].split != items[kept[0]].split:
                     why[position] = f"{finding.fault}: {items[kept[0]].path} stays"
     return dict(sorted(why.items()))
 
@@ -337,14 +403,19 @@ def _reason(finding: Finding) -> str:
 
 
 def cleaned_rows(items: Sequence[Item], without: Iterable[int], beside: Path) -> tuple[list[str], list[list[str]]]:
-    """Return (columns, rows) of a manifest without some items; paths below the folder `beside` are relative to it."""
+    """Return (columns, rows) of a manifest without some items; paths below the folder `beside` are relative to it.
+
+    Where an item is a part, there are columns `start` and `end` in seconds.
+    """
     gone = set(without)
     kept = [item for position, item in enumerate(items) if position not in gone]
     extra = list(dict.fromkeys(name for item in kept for name, _ in item.extra))
     optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
+    times = ["start", "end"] if any(is_part(item.path) for item in kept) else []
     rows = []
     for item in kept:
         own = dict(item.extra)
         tail = [getattr(item, name) or "" for name in optional] + [own.get(name, "") for name in extra]
-        rows.append([relative(item.path, beside), item.label, *tail])
-    return ["path", "label", *optional, *extra], rows
+        span = span_cells(item.path) if times else ()
+        rows.append([relative_below(file_of(item.path), beside), *span, item.label, *tail])
+    return ["path", *times, "label", *optional, *extra], rows

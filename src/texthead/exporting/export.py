@@ -31,6 +31,7 @@ from texthead.exporting.parity import Parity, check_parity, parity
 from texthead.exporting.scorer import Scorer
 from texthead.features.engine import quiet
 from texthead.files import new_folder, write_json
+from texthead.media.paths import file_of
 from texthead.media.shard import is_member
 from texthead.models.temporal import AttentivePool, TemporalTransformer
 from texthead.parallel.progress import Progress
@@ -140,7 +141,8 @@ def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To,
 
 def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
     """Read clips of some training files that still exist, evenly placed."""
-    there = [path for path in map(Path, sorted(run.trained_on)) if path.is_file() and not is_member(path)]
+    files = sorted({str(file_of(path)) for path in run.trained_on})
+    there = [path for path in map(Path, files) if path.is_file() and not is_member(path)]
     most = max(4, FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
     clips = []
     for place in evenly(len(there), most):

@@ -307,6 +307,8 @@ class Predictor:
         """
         if path.is_dir():
             raise Refused("is a folder; name the files in it")
+        if "#t=" in path.name and not path.is_file():
+            raise Refused("is a part of a video, and exports read whole files; cut it out, or predict with the run")
         try:
             clips = read_clips(path, self.settings)
         except (FFmpegError, OSError, StopIteration) as error:

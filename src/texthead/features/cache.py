@@ -52,6 +52,8 @@ class FeatureCache:
                 "CREATE TABLE IF NOT EXISTS frames"
                 "(digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame))"
             )
+            # When the frames of a file are shown, which tells the frames of its parts without opening it.
+            self._db.execute("CREATE TABLE IF NOT EXISTS times(digest TEXT PRIMARY KEY, seconds BLOB)")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS engines(digest TEXT, engine TEXT, PRIMARY KEY(digest, engine))"
             )
@@ -102,10 +104,24 @@ class FeatureCache:
             row = self._db.execute("SELECT length FROM lengths WHERE digest = ?", (digest,)).fetchone()
         return row[0] if row else None
 
+    def times(self, digest: str) -> list[float] | None:
+        """The times of a file's frames in seconds, if a part of it has been looked for before."""
+        with self._faults():
+            row = self._db.execute("SELECT seconds FROM times WHERE digest = ?", (digest,)).fetchone()
+        return np.frombuffer(row[0], np.float64).tolist() if row else None
+
+    def put_times(self, digest: str, seconds: Sequence[float]) -> None:
+        """Keep the times of a file's frames."""
+        blob = np.asarray(seconds, np.float64).tobytes()
+        with self._faults(), self._db:
+            self._db.execute("INSERT OR REPLACE INTO times VALUES (?, ?)", (digest, blob))
+
     def get(self, digest: str, indices: Sequence[int]) -> Float[Tensor, "frames dim"] | None:
         """The features of the frames in order, or None if one of them is not there."""
         with self._faults():
-            rows = dict(self._db.execute("SELECT frame, feature FROM frames WHERE digest = ?", (digest,)).fetchall())
+            # Of a part not all that is kept of its file.
+            query = "SELECT frame, feature FROM frames WHERE digest = ? AND frame BETWEEN ? AND ?"
+            rows = dict(self._db.execute(query, (digest, min(indices), max(indices))).fetchall())
         if not all(index in rows for index in indices):
             return None
         return torch.from_numpy(np.stack([np.frombuffer(rows[index], np.float32) for index in indices]))

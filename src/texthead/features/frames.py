@@ -1,7 +1,8 @@
 """Encode once: frame features by content, so that heads and temporal modules train in seconds.
 
 A feature is addressed by what made it: the encoder's weights, the preprocessing, the file's bytes and the frame's
-index. Any other weight, crop or file is another address, so nothing stale can be read.
+index. Any other weight, crop or file is another address, so nothing stale can be read. A part of a file has its file's
+frames: what is encoded of one is there for the other.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,9 @@ from texthead.errors import DataError, MediaError, TextheadError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.engine import Engine
 from texthead.features.reading import Reading
-from texthead.media.open import is_image, open_media
+from texthead.media.open import check_part, is_image, open_media
+from texthead.media.paths import file_of, is_part
+from texthead.media.reader import frames_within
 from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Progress
 
@@ -45,6 +48,34 @@ class ClipFeatures(NamedTuple):
     length: int
     clips: list[list[int]]
     features: Float[Tensor, "clips tokens dim"]
+
+
+class _Address(NamedTuple):
+    """The frames of a file or of a part of it: the digest of the file, and their numbers in it.
+
+    `file_length` counts the frames of the file.
+    """
+
+    digest: str
+    frames: range
+    file_length: int
+
+
+class _Times(torch.utils.data.Dataset):
+    """When the frames of files are shown, or the MediaError; none is decoded where packets have times."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = [str(path) for path in paths]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, position: int) -> Float[Tensor, " frames"] | MediaError:
+        try:
+            with open_media(self.paths[position]) as media:
+                return torch.tensor(media.times, dtype=torch.float64)
+        except MediaError as error:
+            return error
 
 
 class _Frames(torch.utils.data.Dataset):
@@ -95,16 +126,17 @@ def frame_features(
     """
     cache = _cache(visual, pixels, reading)
 
-    def look(cache: FeatureCache, digest: str, length: int) -> FrameFeatures | None:
+    def look(cache: FeatureCache, address: _Address) -> FrameFeatures | None:
+        length = len(address.frames)
         indices = sorted(set(choose(length)))
-        features = cache.get(digest, indices) if indices else None
+        features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
         if features is None:
             return None
-        for name in cache.engines(digest) or ["kept"]:
+        for name in cache.engines(address.digest) or ["kept"]:
             reading.used(name)
         return FrameFeatures(length, indices, features)
 
-    found, digests = _looked_up(cache, paths, look)
+    found, addresses = _looked_up(cache, paths, look, reading.workers)
     missing = [position for position, entry in enumerate(found) if entry is None]
     loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), reading.workers, batch_size=None)
     # As many of each file as of a long video.
@@ -114,7 +146,8 @@ def frame_features(
     for position, entry in zip(missing, _encoded(visual, engine, loader), strict=True):
         found[position] = entry
         if cache and isinstance(entry, FrameFeatures):
-            cache.put(digests[position], *entry, engine.name)
+            digest, frames, file_length = _known(addresses[position], entry.length)
+            cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
         if progress:
             progress(len(found) - sum(entry is None for entry in found), len(paths))
     return [entry for entry in found if entry is not None]
@@ -136,18 +169,19 @@ def features_of_clips(
     """
     cache = _cache(visual, pixels, reading)
 
-    def look(cache: FeatureCache, digest: str, length: int) -> ClipFeatures | None:
+    def look(cache: FeatureCache, address: _Address) -> ClipFeatures | None:
+        length = len(address.frames)
         clips, kept = choose(length), []
         for clip in clips:
             tokens = visual.spec.tokens * (len(clip) // visual.spec.frames)
-            features = cache.get(f"{digest} {clip}", range(tokens)) if tokens else None
+            features = cache.get(_clip_digest(address, clip), range(tokens)) if tokens else None
             if features is None:
                 return None
             kept.append(features)
         reading.used("eager")
         return ClipFeatures(length, clips, torch.stack(kept))
 
-    found, digests = _looked_up(cache, paths, look)
+    found, addresses = _looked_up(cache, paths, look, reading.workers)
     missing = [position for position, entry in enumerate(found) if entry is None]
     frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
     was_training, device = visual.training, visual.mean.device
@@ -164,9 +198,10 @@ def features_of_clips(
             ]
             entry = ClipFeatures(length, clips, torch.stack(features))
             if cache:
-                cache.put(digests[position], length, (), torch.empty(0, visual.spec.dim))
+                address = _known(addresses[position], length)
+                cache.put(address.digest, address.file_length, (), torch.empty(0, visual.spec.dim))
                 for clip, rows in zip(clips, features, strict=True):
-                    cache.put(f"{digests[position]} {clip}", length, range(len(rows)), rows)
+                    cache.put(_clip_digest(address, clip), address.file_length, range(len(rows)), rows)
         found[position] = entry
         if progress:
             progress(len(found) - sum(entry is None for entry in found), len(paths))
@@ -175,26 +210,87 @@ def features_of_clips(
 
 
 def _looked_up(
-    cache: FeatureCache | None, paths: Sequence[Path], look: Callable[[FeatureCache, str, int], Found | None]
-) -> tuple[list[Found | MediaError | None], list[str]]:
-    """Return (what is kept of each file, or the error of one that cannot be read; the address of its content).
+    cache: FeatureCache | None,
+    paths: Sequence[Path],
+    look: Callable[[FeatureCache, _Address], Found | None],
+    workers: int,
+) -> tuple[list[Found | MediaError | None], list[_Address]]:
+    """Return (what is kept of each file or part, or the error of one that cannot be read; where its frames are kept).
+
+    The length of a file that has not been opened yet is 0 in its address.
 
     Args:
-        look: returns what is kept under an address of a file with so many frames.
+        look: returns what is kept under an address.
+        workers: processes that open the files whose parts are looked for the first time.
     """
     found: list[Found | MediaError | None] = [None] * len(paths)
-    digests = [""] * len(paths)
-    for position, path in enumerate(paths if cache else ()):
-        assert cache is not None
+    addresses = [_Address("", range(0), 0)] * len(paths)
+    if cache is None:
+        return found, addresses
+    digests: dict[int, str] = {}
+    for position, path in enumerate(paths):
         try:
+            if is_part(path):
+                check_part(path)
             # The same bytes have other frames as a picture than as a video, or can be read as one of the two only.
-            digests[position] = cache.digest(path) + (" as a picture" if is_image(path) else "")
+            digests[position] = cache.digest(file_of(path)) + (" as a picture" if is_image(path) else "")
         except MediaError as error:
-            found[position] = error
+            found[position] = MediaError(path, error.problem, error.fault) if is_part(path) else error
+    files = {digests[i]: file_of(path) for i, path in enumerate(paths) if i in digests and is_part(path)}
+    times = _times_of(cache, files, workers)
+    for position, digest in digests.items():
+        try:
+            address = addresses[position] = _address(cache, digest, paths[position], times.get(digest))
+        except MediaError as error:
+            found[position] = MediaError(paths[position], error.problem, error.fault)
             continue
-        length = cache.length(digests[position])
-        found[position] = look(cache, digests[position], length) if length else None
-    return found, digests
+        found[position] = look(cache, address) if address.file_length else None
+    return found, addresses
+
+
+def _address(cache: FeatureCache, digest: str, path: Path, times: list[float] | MediaError | None) -> _Address:
+    """Return where the frames of a file are kept, or of a part, for which the times of its file's frames are needed.
+
+    Raises:
+        MediaError: the file cannot be opened, or the part has no frame.
+    """
+    if isinstance(times, MediaError):
+        raise times
+    if is_part(path):
+        assert times is not None, "the times of every file with parts are read"
+        return _Address(digest, frames_within(path, times), len(times))
+    length = cache.length(digest) or 0
+    return _Address(digest, range(length), length)
+
+
+def _times_of(cache: FeatureCache, files: dict[str, Path], workers: int) -> dict[str, list[float] | MediaError]:
+    """Return when the frames of the files are shown, by their digests; those not known yet are opened and kept."""
+    known: dict[str, list[float] | MediaError] = {}
+    for digest in files:
+        times = cache.times(digest)
+        if times is not None:
+            known[digest] = times
+    missing = [digest for digest in files if digest not in known]
+    if not missing:
+        return known
+    opened = data_loader(_Times([files[digest] for digest in missing]), workers, batch_size=None)
+    for digest, times in zip(missing, opened, strict=True):
+        if isinstance(times, MediaError):
+            known[digest] = times
+        else:
+            known[digest] = seconds = times.tolist()
+            cache.put_times(digest, seconds)
+    return known
+
+
+def _known(address: _Address, length: int) -> _Address:
+    """Return the address of a file that has been opened since it was looked up, and has so many frames."""
+    return address if address.file_length else _Address(address.digest, range(length), length)
+
+
+def _clip_digest(address: _Address, clip: Sequence[int]) -> str:
+    """Return where the features of a clip are kept: its frames by their numbers in the file."""
+    return f"{address.digest} {[address.frames[index] for index in clip]}"
 
 
 def _flat(length: int, choose: ChooseClips) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from texthead.errors import MediaError
 from texthead.media.frame_folder import frame_files, is_template
+from texthead.media.paths import file_of, is_part, span_of
 from texthead.media.shard import is_member, member
 
 
@@ -18,12 +19,20 @@ def content_digest(path: Path) -> str:
 
     Raises:
         OSError: the file cannot be read.
-        MediaError: a folder of frames that is missing or lacks one, or a clip that its shard does not list.
+        MediaError: a folder of frames that is missing or lacks one, a clip that its shard does not list, or a part
+            whose times break a rule.
     """
+    if is_part(path):
+        return _of_part(content_digest(file_of(path)), path)
     if is_member(path):
         return member(path).sha256
     digests = [_sha256(file) for file in (frame_files(path) if is_template(path) else [path])]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest() if is_template(path) else digests[0]
+
+
+def _of_part(digest: str, path: Path) -> str:
+    """Return the digest of the part that a path names of a file with this digest."""
+    return hashlib.sha256(f"{digest} {span_of(path)}".encode()).hexdigest()[: len(digest)]
 
 
 def _sha256(file: Path) -> str:
@@ -38,8 +47,13 @@ def fingerprint(path: Path) -> str:
 
     It is equal for copies: it tells which files a run has seen without reading them whole. Of a folder of frames it
     takes the names and so the number of all frames, and the same of eight frames, evenly placed. A clip in a shard has
-    that of the file that it was made from: the two are the same data.
+    that of the file that it was made from: the two are the same data. A part's is made of its file's and its times.
     """
+    if is_part(path):
+        with suppress(MediaError):
+            digest = fingerprint(file_of(path))
+            return _of_part(digest, path) if digest else ""
+        return ""
     if is_template(path):
         return _frames_fingerprint(path)
     if is_member(path):

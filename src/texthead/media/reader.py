@@ -1,7 +1,10 @@
-"""What every reader of media offers: the frames of one file, by number."""
+"""What every reader of media offers, the frames of one file by number; and a part of a file, read by its reader."""
 
+import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +15,7 @@ from torch import Tensor
 
 from texthead.errors import MediaError
 from texthead.media.limits import changed_size, check_indices
+from texthead.media.paths import span_of
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -126,6 +130,14 @@ class Media(ABC):
         for index, seconds in enumerate(self.times):
             yield seconds, lambda index=index: dict(self.pictures({index}))[index]
 
+    def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
+        """Yield (index, what gives the picture) of the frames of a range, first shown first; none is kept.
+
+        Raises: MediaError for the first fault, when the iteration reaches it.
+        """
+        for index in frames:
+            yield index, lambda index=index: dict(self.pictures({index}))[index]
+
     @property
     def turned(self) -> bool:
         """Whether the file says that its pictures are to be turned or mirrored, as `pictures` does."""
@@ -143,3 +155,114 @@ class Media(ABC):
     def _check_same_size(self, before: tuple[int, ...], here: tuple[int, ...]) -> None:
         if here != before:
             raise MediaError(self.path, changed_size(before, here), "changing size")
+
+
+# Manifests hold times to a thousandth of a second, so a frame's time is rounded as they are.
+_DIGITS = 3
+
+
+def frames_within(path: Path, times: Sequence[float]) -> range:
+    """Return the numbers of a file's frames in the part that `path` names.
+
+    Worked example, frames at 0.0, 0.5, 1.0 and 1.5 s: #t=0.5,1.5 has the frames 1 and 2.
+
+    Args:
+        times: when each frame of the file is shown, in seconds.
+
+    Raises: MediaError for times that break a rule, or within which no frame begins.
+    """
+    span = span_of(path)
+    first = bisect_left(times, span.start, key=_to_thousandths)
+    stop = len(times) if math.isinf(span.end) else bisect_left(times, span.end, key=_to_thousandths)
+    if first >= stop:
+        last = f"the last of its {len(times)} is shown at {times[-1]:.3f} s" if len(times) else "it has no times"
+        raise MediaError(path, f"no frame is shown from {span}, {last}; name times of the file")
+    return range(first, stop)
+
+
+def _to_thousandths(seconds: float) -> float:
+    return round(seconds, _DIGITS)
+
+
+class Part(Media):
+    """The frames of a part of a file, numbered from its first on; only what they need is decoded.
+
+    A frame belongs to the part in which it is first shown, to a thousandth of a second: from the start on and before
+    the end.
+
+    Attributes:
+        start_seconds: when the part's first frame is shown, in seconds from the file's first.
+        frames: the frames of the file that it has.
+    """
+
+    def __init__(self, path: Path, whole: Media):
+        super().__init__(path)
+        self._whole = whole
+        frames = self.frames = frames_within(path, whole.times)
+        self.start_seconds = whole.times[frames.start]
+        self.num_frames = len(frames)
+        self.times = [whole.times[index] - self.start_seconds for index in frames]
+        ends = whole.times[frames.stop] if frames.stop < whole.num_frames else whole.duration_seconds
+        self.duration_seconds = ends - self.start_seconds
+        self.begin_seconds = whole.begin_seconds + self.start_seconds
+        self.has_times = whole.has_times
+
+    def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+        """Yield (index, picture) of each wanted frame once, as the file's reader does.
+
+        Raises: MediaError for damage on the way to a wanted frame.
+        """
+        first = self.frames.start
+        with named_as(self.path):
+            for index, picture in self._whole.pictures({first + index for index in wanted}):
+                yield index - first, picture
+
+    def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
+        """Yield (index, picture) of each wanted frame in order, while every frame of the part is decoded.
+
+        Raises: MediaError for the first fault within the part.
+        """
+        shape: tuple[int, ...] | None = None
+        for index, take in self.stretch(range(self.num_frames)):
+            picture = take()
+            shape = shape or picture.shape
+            self._check_same_size(shape, picture.shape)
+            if index in wanted:
+                yield index, picture
+
+    def in_order(self) -> Iterator[tuple[float, Take]]:
+        """Yield (seconds from the part's first frame, what gives the picture) of every frame, first shown first.
+
+        Raises: MediaError for the first fault, when the iteration reaches it.
+        """
+        for index, take in self.stretch(range(self.num_frames)):
+            yield self.times[index], take
+
+    def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
+        """Yield (index, what gives the picture) of the frames of a range, as the file's reader does.
+
+        Raises: MediaError for the first fault, when the iteration reaches it.
+        """
+        first = self.frames.start
+        with named_as(self.path):
+            for index, take in self._whole.stretch(range(first + frames.start, first + frames.stop)):
+                yield index - first, take
+
+    @property
+    def turned(self) -> bool:
+        """Whether the file says that its pictures are to be turned or mirrored."""
+        with named_as(self.path):
+            return self._whole.turned
+
+    def close(self) -> None:
+        """Release the file."""
+        self._whole.close()
+
+
+@contextmanager
+def named_as(path: Path) -> Iterator[None]:
+    """Re-raise a MediaError of a file as one of the part of it that is read."""
+    try:
+        yield
+    except MediaError as error:
+        raise MediaError(path, error.problem, error.fault) from error

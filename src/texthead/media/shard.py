@@ -23,7 +23,7 @@ import numpy as np
 from texthead.errors import DataError, MediaError
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
 from texthead.media.frame_folder import is_template
-from texthead.media.paths import address
+from texthead.media.paths import address, file_of
 
 INDEX = "shards.json"
 
@@ -82,8 +82,8 @@ def is_member(path: str | Path) -> bool:
 
 
 def is_there(path: str | Path) -> bool:
-    """Return whether what a path names exists: a file, the folder of a template's frames, or a clip in a shard."""
-    path = Path(path)
+    """Return whether the file of a path exists, the folder of a template's frames, or a clip in a shard."""
+    path = file_of(path)
     if is_template(path):
         return path.parent.exists()
     if not is_member(path):

@@ -143,6 +143,25 @@ class Video(Media):
                 yield self.times[index], partial(self._rgb, frame)
             self._until = time.thread_time() + MAX_SECONDS
 
+    def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
+        """Yield (index, what gives the picture) of the frames of a range, first shown first.
+
+        The time limit is one frame's, as in `in_order`.
+
+        Raises: MediaError for the first fault, when the iteration reaches it.
+        """
+        self._until = time.thread_time() + MAX_SECONDS
+        due, early = frames.start, dict[int, VideoFrame]()
+        for index, frame in self._frames(frames):
+            early[index] = frame  # A frame that only decodes from the front of the file comes late.
+            while due in early:
+                yield due, partial(self._rgb, early.pop(due))
+                due += 1
+                self._until = time.thread_time() + MAX_SECONDS
+        if due < frames.stop:
+            problem = f"frame {due} of {self.num_frames} is listed but does not decode; encode it again"
+            raise MediaError(self.path, problem, "damaged")
+
     def _check_time(self, frame: VideoFrame, index: int) -> None:
         """Raise MediaError unless the frame that is decoded next is the one that is shown next."""
         if self._order is not None and frame.pts != self._pts(self._order[index]):

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.data.protocol import Pooling, Protocol
-from texthead.data.reading import manifest_rows
+from texthead.data.reading import manifest_rows, row_path
 from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError, RunError
 from texthead.evaluation.calibration import Calibration
@@ -38,7 +38,7 @@ from texthead.features.views import item_features
 from texthead.files import lines, read_json, replacing, write_csv, write_json
 from texthead.media.find import find_names
 from texthead.media.open import as_clip
-from texthead.media.paths import resolved
+from texthead.media.paths import is_part, resolved
 from texthead.media.shard import has_shards
 from texthead.models.recognizer import Recognizer
 from texthead.parallel import distributed
@@ -181,9 +181,9 @@ def open_parts(
 
     Args:
         run: as of `predict`, and so what is None.
-        source: a CSV or TSV with a column `path`, or a `.txt` with one path a line, each relative to where it lies; a
-            folder of videos and images; or prepared shards, here or remote. Manifests are read line by line and never
-            held.
+        source: a CSV or TSV with a column `path` (`start` and `end` make parts of videos), or a `.txt` with one path a
+            line, each relative to where it lies; a folder of videos and images; or prepared shards, here or remote.
+            Manifests are read line by line and never held.
 
     Raises:
         DataError: no such source, or one that lists no file or breaks a rule; a number out of range; `out` holds
@@ -285,7 +285,11 @@ def _listed(source: Path) -> Callable[[], Iterator[str]]:
 
 def _rows(manifest: Path) -> Iterator[str]:
     folder = str(manifest.parent)
-    return (os.path.join(folder, row["path"].strip()) for _, row in manifest_rows(manifest, ("path",)))  # noqa: PTH118
+    for line, row in manifest_rows(manifest, ("path",)):
+        if row.get("start") or row.get("end") or is_part(row["path"]):
+            yield str(row_path({**row, "path": row["path"].strip()}, manifest, line))
+        else:
+            yield os.path.join(folder, row["path"].strip())  # noqa: PTH118
 
 
 def _lines(manifest: Path) -> Iterator[str]:

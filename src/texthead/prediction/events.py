@@ -175,6 +175,21 @@ def csv_row(event: Event) -> tuple[str, ...]:
     return f"{event.start:.3f}", f"{event.end:.3f}", event.name, f"{event.mean:.6f}", f"{event.peak:.6f}"
 
 
+MANIFEST_COLUMNS = ("path", "start", "end", "label", "probability")
+
+
+def manifest_row(event: Event, video: str, *, begin: float = 0.0) -> tuple[str, ...]:
+    """Return the row of a manifest with `MANIFEST_COLUMNS`, an event as a labelled part of its video.
+
+    Args:
+        event: what was found.
+        video: how the manifest names the file.
+        begin: where in the file the event's times count from, in seconds.
+    """
+    start, end = f"{begin + event.start:.3f}", f"{begin + event.end:.3f}"
+    return video, start, end, event.name, f"{event.mean:.6f}"
+
+
 def event_json(event: Event) -> dict[str, object]:
     """Return the event as JSON holds it, rounded as in `csv_row`; the name of none of the classes is null."""
     return {

@@ -19,6 +19,7 @@ from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
 from texthead.features.views import features_in_parts, item_features, own_frames, own_pixels
 from texthead.media.find import find_names
+from texthead.media.paths import resolved
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -133,8 +134,8 @@ def predictions(
     names = find_names(inputs)
     others: list[str] = []
     if unlabelled:
-        here = {Path(name).resolve() for name in names}
-        others = [name for name in find_names(unlabelled) if Path(name).resolve() not in here]
+        here = {resolved(Path(name)) for name in names}
+        others = [name for name in find_names(unlabelled) if resolved(Path(name)) not in here]
         parts = iter([item_features(model, [*map(Path, names + others)], protocol, reading, progress)])
     else:
         parts = features_in_parts(model, names, protocol, reading, progress)

@@ -1,6 +1,7 @@
 """The sound of a video, copied into an .mp4 whose time begins with the video's first frame."""
 
 import io
+import math
 from collections.abc import Iterator
 
 import av
@@ -9,7 +10,8 @@ from av.container import OutputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.packet import Packet
 
-from texthead.media.reader import Media
+from texthead.media.paths import file_of
+from texthead.media.reader import Media, Part
 from texthead.media.shard import is_member
 from texthead.media.video_stream import open_stream, stored_packets
 
@@ -28,9 +30,10 @@ class Sound:
 
     def __init__(self, video: Media, out: OutputContainer):
         self._begin = video.begin_seconds
-        self._path, self._out = video.path, out
+        self._end = video.duration_seconds if isinstance(video, Part) else math.inf
+        self._path, self._out = file_of(video.path), out
         # `prepare` keeps no sound.
-        self._source = None if is_member(video.path) else open_stream(video.path, None)[0]
+        self._source = None if is_member(self._path) else open_stream(self._path, None)[0]
         sounds = self._source.streams.audio if self._source else ()
         self._first, self._count = next(iter(sounds), None), len(sounds)
         self._copy = out.add_stream_from_template(self._first) if self._first and _fits(self._first) else None
@@ -55,7 +58,7 @@ class Sound:
                 self._lost += 1
                 continue
             last = packet.pts = packet.dts = now
-            if (now + (packet.duration or 0)) * base > -_BEFORE_SECONDS:
+            if now * base < self._end and (now + (packet.duration or 0)) * base > -_BEFORE_SECONDS:
                 packet.stream = self._copy
                 yield packet
 

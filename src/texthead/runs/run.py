@@ -31,7 +31,7 @@ from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import Kept, known_digest, note_digest, weights_digest
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.fingerprints import fingerprint
-from texthead.media.paths import resolved
+from texthead.media.paths import Span, resolved, shares_frames, spans_by_file
 from texthead.media.shard import is_member
 from texthead.models.build import as_head
 from texthead.models.heads import Head
@@ -134,8 +134,10 @@ class Run:
     push_to_hub = push_to_hub
 
     def was_trained_on(self, path: Path) -> bool:
-        """Whether the file is a training item: by its path, or as a copy of one elsewhere."""
-        return self._is_among(path, self.trained_on, self._only_trained, self._held)
+        """Whether the file is a training item, by its path or as a copy of one, or a part that overlaps with one."""
+        if self._is_among(path, self.trained_on, self._only_trained, self._held):
+            return True
+        return not is_member(path) and shares_frames(resolved(path), self._trained_spans)
 
     def was_held_out(self, path: Path) -> bool:
         """Whether the file is an item that the run held out: by its path, or as a copy of one elsewhere."""
@@ -144,6 +146,10 @@ class Run:
     @cached_property
     def _only_trained(self) -> frozenset[str]:
         return self.trained_content - self.held_out_content
+
+    @cached_property
+    def _trained_spans(self) -> dict[Path, list[Span]]:
+        return spans_by_file(self.trained_on)
 
     @cached_property
     def _held(self) -> frozenset[str]:

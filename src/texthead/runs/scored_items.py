@@ -8,7 +8,7 @@ from typing import NamedTuple
 from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.errors import DataError, listed
 from texthead.media.fingerprints import fingerprint
-from texthead.media.paths import resolved
+from texthead.media.paths import is_part, resolved
 from texthead.media.shard import is_there
 from texthead.runs import run as runs
 from texthead.runs.folder import saved_split
@@ -158,7 +158,10 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]
             f"split train: the run was trained on all {len(train)} training items of {dataset.source}, which do not "
             "tell how sure it may be: give other items"
         )
-    seen = {item.group for item, known in zip(train.items, trained, strict=True) if known and item.group}
-    near = sum(item.group in seen for item in left.items)
+    grouped = [
+        (item, known) for item, known in zip(train.items, trained, strict=True) if item.group or is_part(item.path)
+    ]
+    seen = {item.together for item, known in grouped if known}
+    near = sum(item.together in seen for item in left.items)
     notes = [f"{near} of these {len(left)} items are of a group that was trained on, which flatters"] if near else []
     return left, "train, not drawn", notes

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import Dataset
-from texthead.data.reading import manifest_rows
+from texthead.data.reading import manifest_rows, row_path
 from texthead.errors import DataError, RunError
 from texthead.files import replacing, sync_folder, write_csv
-from texthead.media.open import as_clip
-from texthead.media.paths import relative, resolved
+from texthead.media.paths import relative_below, resolved
 
 # A file that was shown to somebody so many seconds ago is free again.
 CLAIMED = 300.0
@@ -58,7 +57,7 @@ class LabelFile:
         self._lock = place.with_name(f".{place.name}.lock")
         self._labels = _Table(place, ("path", "label", "time"), paths, files.source)
         self._bad = _Table(place.with_name(f"{place.stem}.bad.csv"), ("path", "time"), paths, files.source)
-        self._names = [relative(path, place.parent) for path in paths]
+        self._names = [relative_below(path, place.parent) for path in paths]
         self.read()
 
     def read(self) -> Labels:
@@ -147,7 +146,7 @@ class _Table:
         self._paths = paths
         self._source = source
         self._positions: dict[Path, int] | None = None
-        self._known: dict[str, int] = {}
+        self._known: dict[tuple[str, ...], int | None] = {}
         self._rows: dict[int, Row] = {}
         self._stamp: object = None
 
@@ -162,7 +161,7 @@ class _Table:
     def _from_disk(self) -> dict[int, Row]:
         rows: dict[int, Row] = {}
         for line, row in manifest_rows(self._place, self._needed):
-            position = self._position(row["path"].strip())
+            position = self._position(row, line)
             if position is None:
                 raise DataError(
                     f"{self._place}:{line}: labels {row['path']}, which is not in {self._source}: name the data that "
@@ -174,20 +173,19 @@ class _Table:
             self._columns += [name for name in row if name not in self._columns]
         return rows
 
-    def _position(self, name: str) -> int | None:
+    def _position(self, row: Row, line: int) -> int | None:
         if self._positions is None:
             self._positions = {resolved(path): position for position, path in enumerate(self._paths)}
+        name = tuple(row.get(column, "") for column in ("path", "start", "end"))
         if name not in self._known:
-            position = self._positions.get(resolved(as_clip(self._place.parent / name)))
-            if position is None:
-                return None
-            self._known[name] = position
+            path = row_path({**row, "path": row["path"].strip()}, self._place, line)
+            self._known[name] = self._positions.get(resolved(path))
         return self._known[name]
 
     def put(self, position: int, **values: str) -> None:
         """Write the row of a position, with the time, and keep its other columns."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        name = relative(self._paths[position], self._place.parent)
+        name = relative_below(self._paths[position], self._place.parent)
         row = {"path": name, **self.read().get(position, {}), **values, "time": now}
         self._write({**self.read(), position: row})
 

@@ -12,14 +12,14 @@ from torch import Tensor
 from texthead.data.dataset import Dataset, Item
 from texthead.data.label_studio import document_root
 from texthead.data.protocol import Protocol, Views
-from texthead.data.reading import manifest_rows, read_dataset
+from texthead.data.reading import manifest_rows, read_dataset, row_path
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import Pretrained, own_frames, own_pixels
 from texthead.media.find import find_media
-from texthead.media.open import as_clip
+from texthead.media.paths import is_part, resolved
 from texthead.models.head_rows import text_rows
 from texthead.parallel.progress import Bar, no_bar
 from texthead.transfer.comparison import FRAMES
@@ -48,6 +48,12 @@ class Pool:
     features: Float[Tensor, "files dim"]
     skipped: tuple[MediaError, ...] = ()
 
+    @property
+    def groups(self) -> list[str] | None:
+        """The group of each file, of a part its file if no other is named; None where each is one of its own."""
+        grouped = any(item.group or is_part(item.path) for item in self.files.items)
+        return self.files.groups if grouped else None
+
     def next(
         self,
         encoder: Encoder,
@@ -68,9 +74,7 @@ class Pool:
         targets = torch.tensor([classes.index(labels[self.files.items[i].path]) for i in known], dtype=torch.long)
         rows = text_rows(encoder, list(prompts.values())) if encoder.has_text else None
         found = guesses(rows, self.features, known, targets, classes=len(classes))
-        grouped = any(item.group for item in self.files.items)
-        groups = self.files.groups if grouped else None
-        places = next_to_label(self.features, found, known, count, groups=groups, seed=seed)
+        places = next_to_label(self.features, found, known, count, groups=self.groups, seed=seed)
         best = found.max(-1)
         return [
             Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in places
@@ -80,7 +84,8 @@ class Pool:
 def read_files(source: str | Path) -> Dataset:
     """Return files without labels: those of a folder and below it, or of a manifest's column `path`.
 
-    A manifest's column `group` names what belongs together. Other columns do not count.
+    A manifest's columns `start` and `end` make parts of videos, `group` names what belongs together. Other columns do
+    not count.
 
     Raises:
         DataError: no such path, or no file in it.
@@ -88,10 +93,13 @@ def read_files(source: str | Path) -> Dataset:
     place = Path(source)
     if place.suffix.lower() not in (".csv", ".tsv"):
         return Dataset(tuple(Item(path, "") for path in find_media([place])), str(source))
-    rows = [row for _, row in manifest_rows(place, ("path",))]
+    rows = [*manifest_rows(place, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path a line")
-    items = (Item(as_clip(place.parent / row["path"].strip()), "", group=row.get("group") or None) for row in rows)
+    items = (
+        Item(row_path({**row, "path": row["path"].strip()}, place, line), "", group=row.get("group") or None)
+        for line, row in rows
+    )
     return Dataset(tuple(items), str(source))
 
 
@@ -105,11 +113,11 @@ def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
     """
     if not place.exists():
         return {}
-    own = {item.path.resolve(): item.path for item in files.items}
+    own = {resolved(item.path): item.path for item in files.items}
     root = document_root(Path(files.source), own.values()) if place.suffix.lower() == ".json" else None
     found: dict[Path, Item] = {}
     for item in read_dataset(place, root=root).items:
-        path = own.get(item.path.resolve())
+        path = own.get(resolved(item.path))
         if path is None:
             raise DataError(f"{place}: labels {item.path}, which is not in {files.source}: name the data that it is of")
         found[path] = replace(item, path=path)

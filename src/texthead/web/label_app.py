@@ -1,5 +1,6 @@
 """The page of `texthead label` as a web application: one file of markup, and JSON behind it."""
 
+import math
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp
 
 from texthead.errors import DataError, TextheadError
 from texthead.media.open import is_image
+from texthead.media.paths import file_of, is_part, span_of
 from texthead.web.guard import Guard
 from texthead.web.label_media import TYPES, preview
 from texthead.web.label_session import LabelSession, Shown
@@ -37,7 +39,7 @@ def label_app(session: LabelSession, training: Training, host: str) -> ASGIApp:
         return FileResponse(_HERE / name, media_type=_PAGE[request.url.path])
 
     def media(request: Request) -> Response:
-        path = actions.path(request.path_params["position"])
+        path = file_of(actions.path(request.path_params["position"]))
         return FileResponse(path, media_type=TYPES.get(path.suffix.lower(), "application/octet-stream"))
 
     def small(request: Request) -> Response:
@@ -169,10 +171,12 @@ def _text(body: dict[str, Any]) -> str:
 def _json_of(shown: Shown | None) -> dict[str, Any] | None:
     if shown is None:
         return None
-    plays = shown.path.suffix.lower() in TYPES and shown.kind in ("image", "video")
+    plays = file_of(shown.path).suffix.lower() in TYPES and shown.kind in ("image", "video")
+    span = span_of(shown.path)
     return {
         "position": shown.position,
         "name": shown.path.name,
+        "part": [span.start, None if math.isinf(span.end) else span.end] if is_part(shown.path) else None,
         "path": str(shown.path),
         "kind": shown.kind if plays else "preview",
         "image": is_image(shown.path),

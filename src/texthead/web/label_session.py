@@ -96,8 +96,7 @@ class LabelSession:
         self._names = list(names)
         self._encode, self._rows = encode, dict[str, Tensor]()
         self._seed = seed
-        items = pool.files.items
-        self._groups = pool.files.groups if any(item.group for item in items) else None
+        self._groups = pool.groups
         labels = self._file.read()
         self._coverage = Coverage(pool.features, list(labels.of), groups=self._groups, seed=seed)
         self._people = defaultdict[str, _Person](_Person)

@@ -84,11 +84,11 @@ const picture = (file) => {
 
 const video = (file) => {
   const shown = made("video", { autoplay: true, muted: true, loop: true, playsInline: true, controls: true });
-  const [start, end] = file.part || [0, Infinity];
+  const [start, end] = file.part || [0, null];
   shown.src = `/media/${file.position}${file.part ? `#t=${start}` : ""}`;
   shown.tabIndex = -1;
   if (file.part) {
-    shown.addEventListener("timeupdate", () => { if (shown.currentTime >= end) shown.currentTime = start; });
+    shown.addEventListener("timeupdate", () => { if (end !== null && shown.currentTime >= end) shown.currentTime = start; });
     shown.addEventListener("ended", () => { shown.currentTime = start; shown.play(); });
   }
   const instead = () => unplayable(shown, `/preview/${file.position}`);

@@ -1,0 +1,208 @@
+"""Parts of videos on the command line: train, eval, compare, predict, doctor, prepare, label, timeline and exports."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import texthead as th
+from made import joined_colours, pictures, write_colour_run, write_timed
+from messages import prints, refuses
+from run_folders import table
+from texthead.data.reading import read_dataset
+from texthead.exporting.standalone import Predictor, Refused
+from texthead.files import write_csv
+from texthead.media.open import open_media
+from texthead.media.paths import file_of
+from texthead.runs.run import load_run
+
+SMALL = ("--size", 32, "--workers", 0)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of ten videos of two scenes each, in either order: whole, each shows both classes."""
+    folder = tmp_path_factory.mktemp("scenes")
+    rows = []
+    for number in range(10):
+        colours = ["red", "blue"][:: 1 if number % 2 else -1]
+        video = write_timed(
+            folder / f"{number}.mkv",
+            [picture for colour in colours for picture in pictures(colour, 10, number)],
+            [i / 10 for i in range(20)],
+            rate=10,
+        )
+        split = "train" if number < 6 else "test"
+        rows += [[video.name, start, start + 1, colour, split] for start, colour in enumerate(colours)]
+    write_csv(folder / "parts.csv", ["path", "start", "end", "label", "split"], rows)
+    return folder / "parts.csv"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that knows colours."""
+    return write_colour_run(tmp_path_factory.mktemp("colours") / "run")
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_parts_train_what_no_whole_file_could(
+    scenes: Path, works: Callable, refused: Callable, cache: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    options = ("--cache", cache, "--workers", 0)
+    works("train", scenes, "--tune", "none", "--baselines", "never", "--out", out, *options)
+    split = json.loads((out / "split.json").read_text())
+    assert len(split["train"]) == len(set(split["train_content"])) == 12
+    assert split["train"][0] == str(scenes.parent / "0.mkv#t=,1")
+    rows = tmp_path / "items.csv"
+    scores = json.loads(works("eval", out, scenes, "--out", rows, "--json", *options)[0])
+    found = read(rows)
+    assert len(found) == 8
+    assert [row["predicted"] for row in found] == [row["label"] for row in found], scores
+    assert [item.path for item in read_dataset(rows).items] == [Path(row["path"]) for row in found], "it can be read"
+    # Items are known by their frames: a part that overlaps with one that was trained on is refused.
+    overlap = scenes.parent / "overlap.csv"
+    overlap.write_text("path,start,end,label\n0.mkv,0.5,1.5,red\n7.mkv,0.1,0.9,red\n")
+    refused(("1 of 2", "0.mkv#t=0.5,1.5"), "eval", out, overlap, *options)
+    part = scenes.parent / "8.mkv#t=1,2"
+    best, _ = works("predict", out, part, scenes.parent / "9.mkv#t=1,2", "--top", 1, "--csv")
+    assert [(row["path"], row["name"]) for row in csv.DictReader(best.splitlines())] == [
+        (str(part), "red"),
+        (str(scenes.parent / "9.mkv#t=1,2"), "blue"),
+    ]
+    works("report", out, *options, "--out", tmp_path / "report.html")
+    refused("a.mkv#t=1,2", "predict", out, scenes.parent / "a.mkv#t=1,2")
+    refused(("9.mkv#t=7,8", "1.900"), "predict", out, scenes.parent / "9.mkv#t=7,8")
+
+
+def test_a_drawn_split_keeps_files_whole(scenes: Path, works: Callable, cache: Path, tmp_path: Path) -> None:
+    data = scenes.parent / "undivided.csv"
+    write_csv(data, ["path", "start", "end", "label"], [list(row.values())[:4] for row in read(scenes)])
+    works("train", data, "--tune", "none", "--baselines", "never", "--out", tmp_path, "--cache", cache, *SMALL[2:])
+    run = load_run(tmp_path)
+    held = {str(file_of(path)) for path in run.held_out}
+    assert len(held) * 2 == len(run.held_out) == 4
+    assert not held & {str(file_of(path)) for path in run.trained_on}
+
+
+def test_compare(scenes: Path, works: Callable, cache: Path, tmp_path: Path) -> None:
+    out, err = works("compare", scenes, "--method", "probe", "--choose", "--out", tmp_path, "--cache", cache, *SMALL)
+    prints(err, 12, 2, 8, "test")
+    prints(out, "groups whole")
+    assert list(load_run(tmp_path).labels) == ["blue", "red"]
+
+
+def test_many_parts(scenes: Path, run: Path, works: Callable, tmp_path: Path) -> None:
+    out = tmp_path / "parts"
+    works("predict", run, "--manifest", scenes, "--out", out, "--top", 1, "--part", 7, "--workers", 0)
+    rows = [(path, name) for path, _, name, *_ in table(out)]
+    assert rows == [(str(item.path), item.label) for item in read_dataset(scenes).items]
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{scenes.parent / '0.mkv#t=1,2'}\n{scenes.parent / '1.mkv#t=1,2'}\n")
+    works("predict", run, "--manifest", listed, "--out", tmp_path / "two", "--top", 1, "--workers", 0)
+    assert [name for _, _, name, *_ in table(tmp_path / "two")] == ["red", "blue"]
+
+
+def test_doctor(scenes: Path, works: Callable, say: Callable, tmp_path: Path) -> None:
+    whole = json.loads(say("doctor", scenes, "--json", "--quick", "--workers", 0)[1])
+    assert {finding["fault"] for finding in whole["findings"]} <= {"near leak", "near duplicate, two labels"}, (
+        "of files"
+    )
+    data = scenes.parent / "doubtful.csv"
+    rows = [list(row.values()) for row in read(scenes)]
+    rows += [["0.mkv", 0.5, 1.5, "red", "train"], ["9.mkv", 0.2, 0.8, "red", "train"], ["9.mkv", 3, 4, "red", "test"]]
+    write_csv(data, ["path", "start", "end", "label", "split"], rows)
+    fixed = scenes.parent / "fixed.csv"
+    code, out, err = say("doctor", data, "--json", "--quick", "--fix", fixed, "--workers", 0)
+    assert code == 1, err
+    found = {
+        (finding["fault"], finding["about"], finding["severity"]): finding["detail"]
+        for finding in json.loads(out)["findings"]
+    }
+    assert {key[:2] for key in found if "part" in key[0]} == {
+        ("parts overlap, two labels", str(scenes.parent / "0.mkv")),
+        ("parts overlap, two splits", str(scenes.parent / "9.mkv")),
+        ("parts in two splits", str(scenes.parent / "9.mkv")),
+    }
+    assert ("unreadable", str(scenes.parent / "9.mkv#t=3,4"), "serious") in found
+    assert not any("duplicate" in fault or fault == "leak" for fault, *_ in found)
+    prints(found["parts overlap, two labels", str(scenes.parent / "0.mkv"), "warning"], "0.5 s to 1.5 s")
+    prints(found["parts overlap, two splits", str(scenes.parent / "9.mkv"), "serious"], "0.2 s to 0.8 s")
+    kept = read(fixed)
+    assert list(kept[0]) == ["path", "start", "end", "label", "split"]
+    assert read_dataset(fixed).items == read_dataset(data).items[:-2], "the test's parts stay"
+
+
+def test_prepare_and_train_on_it(scenes: Path, works: Callable, cache: Path, tmp_path: Path) -> None:
+    works("prepare", scenes, "--out", tmp_path / "shards", "--workers", 0)
+    out, _ = works(
+        "compare",
+        tmp_path / "shards",
+        "--method",
+        "probe",
+        "--choose",
+        "--out",
+        tmp_path / "run",
+        "--cache",
+        cache,
+        *SMALL,
+    )
+    prints(out, "groups whole")
+    rows = tmp_path / "items.csv"
+    works("eval", tmp_path / "run", tmp_path / "shards", "--out", rows, "--cache", cache, "--workers", 0)
+    assert [row["predicted"] for row in read(rows)] == [row["label"] for row in read(rows)]
+
+
+def test_label(scenes: Path, works: Callable, cache: Path) -> None:
+    options = ("--classes", "red,blue", "--next", 3, "--cache", cache, "--workers", 0)
+    rows = list(csv.DictReader(works("label", scenes, *options)[0].splitlines()))
+    assert len(rows) == 3
+    assert all("#t=" in row["path"] for row in rows)
+    assert len({file_of(row["path"]) for row in rows}) == 3, "from as many files as there are"
+
+
+def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
+    video = joined_colours(tmp_path / "a.mkv", ["red", "blue", "green"])
+    manifest = tmp_path / "events.csv"
+    options = ("--window", 0.5, "--rate", 10)
+    works("timeline", run, video, *options, "--manifest", manifest)
+    rows = read(manifest)
+    assert list(rows[0]) == ["path", "start", "end", "label", "probability"]
+    assert [(row["path"], row["label"]) for row in rows] == [("a.mkv", name) for name in ("red", "blue", "green")]
+    assert [float(row["start"]) for row in rows] == pytest.approx([0, 2, 4], abs=0.3)
+    dataset = read_dataset(manifest)
+    assert [
+        found.top[0][0] for found in th.predict(load_run(run), [item.path for item in dataset.items])
+    ] == dataset.labels
+    # Of a part, times of the manifest are the file's.
+    part = tmp_path / "part.csv"
+    out, _ = works(
+        "timeline", run, f"{video}#t=0.5,5.5", *options, "--manifest", part, "--csv", "--overlay", tmp_path / "o.mp4"
+    )
+    assert [float(row["start"]) for row in csv.DictReader(out.splitlines())] == pytest.approx([0, 1.5, 3.5], abs=0.3)
+    assert [float(row["start"]) for row in read(part)] == pytest.approx([0.5, 2, 4], abs=0.3)
+    assert float(read(part)[-1]["end"]) == pytest.approx(5.5, abs=0.01)
+    with open_media(tmp_path / "o.mp4") as overlay:
+        assert overlay.duration_seconds == pytest.approx(5, abs=0.11)
+    refused(("--manifest", ".csv"), "timeline", run, video, "--manifest", tmp_path / "events.json")
+    refused(("--manifest", "file"), "timeline", run, "-", "--manifest", manifest)
+
+
+def test_exports_read_whole_files(run: Path, scenes: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
+    out = tmp_path / "exported"
+    works("export", run, "--out", out)
+    refused("0.mkv#t=1,2", "predict", out, scenes.parent / "0.mkv#t=1,2")
+    predictor = Predictor(out)
+    with refuses(Refused, "part of a video"):
+        predictor.predict(scenes.parent / "0.mkv#t=1,2", 1)

@@ -1,0 +1,155 @@
+"""Manifests of parts: what is read of them, what is refused, splits, and prepared shards."""
+
+from pathlib import Path
+
+import pytest
+
+from made import joined_colours, write_frames, write_image
+from messages import refuses
+from texthead.data.clips import TrainClips, ViewClips
+from texthead.data.dataset import Dataset, Item
+from texthead.data.division import with_validation
+from texthead.data.prepare import ShardOptions, prepare
+from texthead.data.protocol import Pixels, Views
+from texthead.data.reading import read_dataset
+from texthead.data.transforms import Augmentation
+from texthead.errors import DataError, MediaError
+from texthead.media.open import open_media
+from texthead.transfer.labelling import items_so_far, read_files
+
+
+@pytest.fixture
+def manifest(tmp_path: Path):
+    """Writes lines into a manifest beside a video, an image and a folder of frames."""
+    joined_colours(tmp_path / "a.mkv", ["red", "blue"])
+    write_image(tmp_path / "a.png", "red")
+    write_frames(tmp_path / "frames" / "img_{:05d}.png", "red", 3)
+
+    def write(*lines: str, name: str = "items.csv") -> Path:
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write
+
+
+def test_rows_with_times_are_parts(manifest, tmp_path: Path) -> None:
+    rows = ["a.mkv,0,2.0,red,one", "a.mkv, 2 ,,blue,two", "a.png,,,red,three", '"a.mkv#t=1,2.50",,,both,four']
+    dataset = read_dataset(manifest("Path,START,end,label,note", *rows))
+    names = ["a.mkv#t=,2", "a.mkv#t=2", "a.png", "a.mkv#t=1,2.5"]
+    assert [item.path for item in dataset.items] == [tmp_path / name for name in names]
+    assert dataset.labels == ["red", "blue", "red", "both"]
+    assert dataset.items[1].extra == (("note", "two"),)
+    assert dataset.groups == [str(tmp_path / name) for name in ("a.mkv", "a.mkv", "a.png", "a.mkv")]
+    grouped = read_dataset(manifest("path,start,end,label,group", "a.mkv,0,2,red,x", "a.mkv,2,4,blue,y"))
+    assert grouped.groups == ["x", "y"]
+    assert not dataset.only_images
+
+
+def test_all_of_a_file_is_the_file(manifest, tmp_path: Path) -> None:
+    assert read_dataset(manifest("path,start,end,label", "a.mkv,0,,red")).items[0].path == tmp_path / "a.mkv"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a.mkv,x,2,red", ("start", "'x'")),
+        ("a.mkv,-1,2,red", ("start", "'-1'")),
+        ("a.mkv,1,nan,red", ("end", "'nan'")),
+        ("a.mkv,3,2,red", ("end", "above start 3", "got 2")),
+        ("a.mkv,2,2,red", ("end", "above start 2")),
+        ("a.png,0,2,red", ("a.png", "only videos")),
+        ("frames,1,2,red", ("frames", "only videos")),
+        ("a.mkv#t=1,,3,red", ("a.mkv#t=1", "start and end")),
+        ("a.mkv#t=x,,,red", ("#t=x", "start")),
+        ("shard-000000.tar/000000000.avi,1,2,red", ("prepared",)),
+    ],
+)
+def test_rows_that_break_a_rule(manifest, row: str, said: tuple[str, ...]) -> None:
+    path = manifest("path,start,end,label", "a.mkv,0,1,red", row)
+    with refuses(DataError, f"{path}:3", *said):
+        read_dataset(path)
+
+
+def test_a_part_is_listed_once(manifest) -> None:
+    with refuses(DataError, "a.mkv#t=1,2", "2 times"):
+        read_dataset(manifest("path,start,end,label", "a.mkv,1,2,red", "a.mkv,1.0,2.00,blue"))
+    overlapping = read_dataset(manifest("path,start,end,label", "a.mkv,1,2,red", "a.mkv,1,3,blue"))
+    assert len(overlapping) == 2
+
+
+def test_a_files_parts_stay_on_one_side(tmp_path: Path) -> None:
+    items = tuple(
+        Item(tmp_path / f"{number}.mp4#t={start},{start + 1}", "ab"[start % 2])
+        for number in range(10)
+        for start in range(6)
+    )
+    dataset = Dataset(items)
+    for seed in range(5):
+        drawn = dataset.with_drawn_split(0.2, seed=seed)
+        homes: dict[str, set[str | None]] = {}
+        for item in drawn.items:
+            homes.setdefault(item.together, set()).add(item.split)
+        assert all(len(splits) == 1 for splits in homes.values())
+        assert len(drawn.split("val")) == 12
+
+
+def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
+    path = joined_colours(tmp_path / "a.mkv", ["red", "blue", "green"])
+
+    def parts(*names: str) -> Dataset:
+        return Dataset(tuple(Item(Path(f"{path}{name}"), label) for name in names for label in ("red",)), names[0])
+
+    train = parts("#t=0,2", "#t=3,4")
+    assert len(with_validation(train, parts("#t=2,3"))) == 3
+    for name in ("#t=1,3", "#t=0,2", "", "#t=3.5"):
+        with refuses(DataError, "1 of 1", "a.mkv"):
+            with_validation(train, parts(name))
+
+
+def test_training_clips_are_sampled_within_the_part(tmp_path: Path) -> None:
+    path = joined_colours(tmp_path / "a.mkv", ["red", "blue"])
+    dataset = Dataset(tuple(Item(Path(f"{path}{span}"), label) for span, label in (("#t=,2", "red"), ("#t=2", "blue"))))
+    augmentation = Augmentation(32, 36, crop="resized", area=(0.5, 1.0))
+    clips = TrainClips(dataset, ["red", "blue"], frames=8, augmentation=augmentation, seed=0)
+    views = ViewClips(
+        [item.path for item in dataset.items], [0, 1], frames=4, views=Views(clips=3), pixels=Pixels(32, 36, "bilinear")
+    )
+    for epoch in range(3):
+        for place, channel in ((0, 0), (1, 2)):
+            for frames in (clips[epoch, place][0], views[place][0].flatten(0, 1)):
+                assert (frames.float().mean((2, 3)).argmax(1) == channel).all()
+
+
+def test_prepared_parts_hold_their_own_frames(manifest, tmp_path: Path) -> None:
+    rows = ["a.mkv,0,2,red,train", "a.mkv,2,4,blue,train", "a.mkv,,,both,test"]
+    source = read_dataset(manifest("path,start,end,label,split", *rows))
+    prepare(source, tmp_path / "shards", ShardOptions(frames=64, quality=95))
+    dataset = read_dataset(tmp_path / "shards")
+    assert [(item.label, item.split) for item in dataset.items] == [
+        ("red", "train"),
+        ("blue", "train"),
+        ("both", "test"),
+    ]
+    assert dataset.groups[:2] == [str(tmp_path / "a.mkv")] * 2, "they stay together"
+    for item, kept in zip(source.items, dataset.items, strict=True):
+        with open_media(item.path) as part, open_media(kept.path) as clip:
+            assert clip.num_frames == part.num_frames
+            assert clip.times == pytest.approx(part.times, abs=1e-3)
+            ours, theirs = (media.frames_at(range(part.num_frames)).float() for media in (part, clip))
+            assert (ours - theirs).abs().mean() < 4
+    with refuses(MediaError, "prepared clip", "start and end"):
+        open_media(Path(f"{dataset.items[0].path}#t=0,1"))
+    path = manifest("path,start,end,label", "a.mkv,8,9,red", "a.mkv,0,1,red", name="late.csv")
+    with refuses(MediaError, "#t=8,9"):
+        prepare(read_dataset(path), tmp_path / "late")
+
+
+def test_files_to_label_can_be_parts(manifest, tmp_path: Path) -> None:
+    files = read_files(manifest("path,start,end", "a.mkv,0,2", "a.mkv,2,4", "a.png,,", name="files.csv"))
+    assert [item.path.name for item in files.items] == ["a.mkv#t=,2", "a.mkv#t=2,4", "a.png"]
+    labels = manifest("path,start,end,label", "a.mkv,2,4,blue")
+    found = items_so_far(labels, files)
+    assert {path: item.label for path, item in found.items()} == {tmp_path / "a.mkv#t=2,4": "blue"}
+    with refuses(DataError, "a.mkv#t=2,3"):
+        items_so_far(manifest("path,start,end,label", "a.mkv,2,3,blue"), files)

@@ -1,0 +1,114 @@
+"""Features of parts are those of their file's frames, whichever was encoded first."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from made import PIXELS, encode, pictures, tiny_visual, write_image
+from messages import prints
+from texthead.data.sampling import evenly
+from texthead.encoders.encoder import Visual
+from texthead.errors import MediaError
+from texthead.features import frames as module
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.frames import FrameFeatures, frame_features
+from texthead.features.reading import Reading
+from texthead.media.open import open_media
+
+every = functools.partial(evenly, most=1000)
+
+
+@pytest.fixture(scope="module")
+def visual() -> Visual:
+    return tiny_visual()
+
+
+@pytest.fixture
+def cache(visual: Visual, tmp_path: Path) -> FeatureCache:
+    return FeatureCache(encoder_key(visual, PIXELS), tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    frames = [np.roll(pictures("red", 1, 0)[0], 2 * i, axis=1) for i in range(20)]
+    return encode(tmp_path_factory.mktemp("video") / "a.mp4", frames, rate=10, gop=5)
+
+
+@pytest.fixture
+def encoded(visual: Visual, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames went through the encoder, call by call."""
+    counts: list[int] = []
+    forward = Visual.forward
+
+    def counted(self: Visual, frames: torch.Tensor) -> torch.Tensor:
+        counts.append(len(frames))
+        return forward(self, frames)
+
+    monkeypatch.setattr(Visual, "forward", counted)
+    return counts
+
+
+def read(visual: Visual, paths: list[Path], cache: FeatureCache | None, workers: int = 0) -> list[FrameFeatures]:
+    entries = frame_features(visual, paths, every, PIXELS, Reading(workers=workers, cache=cache, engine="eager"))
+    assert all(isinstance(entry, FrameFeatures) for entry in entries), entries
+    return [entry for entry in entries if isinstance(entry, FrameFeatures)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_makes_its_parts_free(
+    visual: Visual, video: Path, cache: FeatureCache, encoded: list[int], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (whole,) = read(visual, [video], cache, workers)
+    assert sum(encoded) == 20
+    parts = [Path(f"{video}#t={span}") for span in ("0.5,1", "1.2", ",0.3")]
+    found = read(visual, parts, cache, workers)
+    assert sum(encoded) == 20, "nothing was encoded again"
+    for entry, (first, stop) in zip(found, ((5, 10), (12, 20), (0, 3)), strict=True):
+        assert (entry.length, entry.indices) == (stop - first, list(range(stop - first)))
+        assert torch.equal(entry.features, whole.features[first:stop])
+
+    def refuse(path: Path) -> None:
+        raise AssertionError(f"{path} was opened")
+
+    # What bounds a part is known without another look, of other parts of the file too.
+    monkeypatch.setattr(module, "open_media", refuse)
+    (other,) = read(visual, [Path(f"{video}#t=1.5,1.7")], cache)
+    assert torch.equal(other.features, whole.features[15:17])
+
+
+def test_parts_make_their_file_free(visual: Visual, video: Path, cache: FeatureCache, encoded: list[int]) -> None:
+    halves = read(visual, [Path(f"{video}#t=,1"), Path(f"{video}#t=1")], cache)
+    assert sum(encoded) == 20
+    (whole,) = read(visual, [video], cache)
+    assert sum(encoded) == 20
+    assert (whole.length, whole.indices) == (20, list(range(20)))
+    assert torch.equal(whole.features, torch.cat([half.features for half in halves]))
+    (overlap,) = read(visual, [Path(f"{video}#t=0.8,1.2")], cache)
+    assert torch.equal(overlap.features, whole.features[8:12])
+
+
+def test_features_of_a_part_are_the_encoders_own(visual: Visual, video: Path, cache: FeatureCache) -> None:
+    part = Path(f"{video}#t=0.5,1")
+    (kept,), (computed,) = read(visual, [part], cache), read(visual, [part], None)
+    with open_media(part) as media:
+        frames = media.frames_at(range(5))
+    assert torch.equal(kept.features, computed.features)
+    assert kept.indices == computed.indices == list(range(5))
+    assert frames.shape == (5, 3, 48, 48)
+
+
+def test_a_part_that_cannot_be_read_is_a_value(
+    visual: Visual, video: Path, cache: FeatureCache, tmp_path: Path
+) -> None:
+    image = write_image(tmp_path / "a.png", "red")
+    names = [f"{video}#t=9", f"{tmp_path / 'gone.mp4'}#t=1,2", f"{image}#t=0,1", f"{video}#t=3,2", f"{video}#t=,1"]
+    for kept in (cache, None):
+        *errors, part = frame_features(visual, list(map(Path, names)), every, PIXELS, Reading(cache=kept))
+        assert isinstance(part, FrameFeatures)
+        for error, name in zip(errors, names, strict=False):
+            assert isinstance(error, MediaError)
+            assert error.path == Path(name)
+            prints(str(error), name)

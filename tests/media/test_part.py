@@ -1,0 +1,225 @@
+"""Parts of videos: names with times, the frames that they have, and what has no parts."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from made import encode, joined_colours, pictures, write_frames, write_image, write_timed, write_video
+from messages import refuses
+from texthead.errors import MediaError
+from texthead.media import open as opening
+from texthead.media.find import find_media
+from texthead.media.fingerprints import content_digest, fingerprint
+from texthead.media.open import as_clip, check, is_image, is_media, kind_of, open_media
+from texthead.media.paths import (
+    Span,
+    check_not_missing,
+    file_of,
+    is_part,
+    part_path,
+    read_span,
+    resolved,
+    span_cells,
+    span_of,
+    surely_missing,
+)
+from texthead.media.reader import Part, frames_within
+from texthead.media.video import Video
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 frames of 10 a second, no two of them equal, with a keyframe every 12."""
+    frames = [np.roll(pictures("red", 1, 0)[0], 2 * i, axis=1) for i in range(60)]
+    return encode(tmp_path_factory.mktemp("part") / "a.mp4", frames, rate=10, gop=12, b_frames=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "span", "same"),
+    [
+        ("a.mp4#t=3,7.5", Span(3, 7.5), "a.mp4#t=3,7.5"),
+        ("a.mp4#t=3", Span(3, math.inf), "a.mp4#t=3"),
+        ("a.mp4#t=3,", Span(3, math.inf), "a.mp4#t=3"),
+        ("a.mp4#t=,7.50", Span(0, 7.5), "a.mp4#t=,7.5"),
+        ("a.mp4#t=npt:0.0,7.5", Span(0, 7.5), "a.mp4#t=,7.5"),
+        ("a.mp4#t=0", Span(), "a.mp4"),
+        ("a.mp4", Span(), "a.mp4"),
+    ],
+)
+def test_a_part_has_one_name_for_the_same_times(name: str, span: Span, same: str) -> None:
+    path = Path("clips") / name
+    assert (span_of(path), file_of(path)) == (span, Path("clips/a.mp4"))
+    assert part_path(file_of(path), span_of(path)) == Path("clips") / same
+    assert read_span(*span_cells(path)) == span
+
+
+@pytest.mark.parametrize("times", ["", ",", "x", "1,2,3", "-1", "4,3", "3,3", "nan", "1,inf"])
+def test_times_that_break_a_rule(times: str) -> None:
+    with refuses(MediaError, f"#t={times}", "#t=3,7.5"):
+        span_of(f"a.mp4#t={times}")
+
+
+def test_what_a_name_tells_of_a_part(video: Path) -> None:
+    part = part_path(video, Span(0.5, 2))
+    assert is_part(part)
+    assert not is_part(video)
+    assert not is_part(Path("a.mp4#t=1,2") / "b.mp4"), "a folder"
+    assert is_media(part)
+    assert kind_of(part) == "video"
+    assert not is_image(part)
+    assert as_clip(part) == part
+    check_not_missing(part)
+    assert surely_missing(part.with_name("b.mp4#t=1,2"))
+    assert find_media([part]) == [part]
+    link = video.with_name("link.mp4")
+    link.symlink_to(video)
+    assert resolved(part_path(link, Span(0.5, 2))) == resolved(part)
+    link.unlink()
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "stop"), [(0.5, 2, 5, 20), (0, 1.25, 0, 13), (5.95, math.inf, 60, 60)]
+)
+def test_frames_of_a_part_are_those_shown_in_it(start: float, end: float, first: int, stop: int) -> None:
+    times = [i / 10 for i in range(60)]
+    path = part_path(Path("a.mp4"), Span(start, end))
+    if first == stop:
+        with refuses(MediaError, "5.95", "5.9"):
+            frames_within(path, times)
+    else:
+        assert frames_within(path, times) == range(first, stop)
+
+
+def test_times_are_compared_as_manifests_write_them() -> None:
+    """Thirds of a second, written to a thousandth: each frame is in one of the two parts."""
+    times = [i / 30 for i in range(30)]
+    for cut in range(1, 29):
+        before, behind = (Path(f"a.mp4#t={span}") for span in (f",{times[cut]:.3f}", f"{times[cut]:.3f}"))
+        assert (frames_within(before, times), frames_within(behind, times)) == (range(cut), range(cut, 30))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "stop"), [(0, 0.3, 0, 3), (1.3, 3.71, 13, 38), (4, math.inf, 40, 60)]
+)
+def test_frames_of_a_part_are_the_files_own(video: Path, start: float, end: float, first: int, stop: int) -> None:
+    with open_media(video) as whole:
+        frames, times = whole.frames_at(range(60)), list(whole.times)
+    path = part_path(video, Span(start, end))
+    with open_media(path) as part:
+        assert isinstance(part, Part)
+        assert (part.path, part.num_frames, part.frames) == (path, stop - first, range(first, stop))
+        assert torch.equal(part.frames_at(range(part.num_frames)), frames[first:stop])
+        assert torch.equal(part.frames_at([1, 0, 1]), frames[[first + 1, first, first + 1]])
+        assert part.times == pytest.approx([time - times[first] for time in times[first:stop]])
+        assert part.duration_seconds == pytest.approx((stop - first) / 10)
+        assert (part.start_seconds, part.begin_seconds) == (
+            times[first],
+            pytest.approx(whole.begin_seconds + times[first]),
+        )
+        assert (part.has_times, part.turned) == (True, False)
+        shown = [(seconds, take()) for seconds, take in part.in_order()]
+        assert [seconds for seconds, _ in shown] == part.times
+        assert all(
+            np.array_equal(picture.transpose(2, 0, 1), frames[first + i]) for i, (_, picture) in enumerate(shown)
+        )
+        assert dict(part.checked_frames({2}))[2].shape == (48, 48, 3)
+    assert check(path) == stop - first
+
+
+def test_only_what_a_part_needs_is_decoded(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    decode = Video._decode
+
+    def counted(self: Video, *arguments: object):
+        for frame in decode(self, *arguments):  # pyright: ignore[reportArgumentType]
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(Video, "_decode", counted)
+    assert check(part_path(video, Span(3.0, 3.2))) == 2
+    assert len(decoded) <= 12, "one stretch between keyframes"
+    del decoded[:]
+    with open_media(part_path(video, Span(3.0, 3.2))) as part:
+        part.frames_at([0])
+    assert len(decoded) <= 12
+
+
+def test_damage_elsewhere_does_not_matter(video: Path, tmp_path: Path) -> None:
+    content = bytearray(video.read_bytes())
+    with open_media(video) as whole:
+        assert isinstance(whole, Video)
+        at = content.index(bytes(whole._held[30]))  # pyright: ignore[reportOptionalSubscript]
+    content[at + 4 : at + 40] = bytes(36)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(content)
+    assert check(part_path(broken, Span(0, 2))) == 20
+    with pytest.raises(MediaError) as caught:
+        check(part_path(broken, Span(2, 4)))
+    assert caught.value.path == part_path(broken, Span(2, 4))
+
+
+def test_variable_frame_rates(tmp_path: Path) -> None:
+    path = write_timed(tmp_path / "a.mkv", pictures("blue", 5, 0), [0, 0.1, 0.5, 2.0, 2.1])
+    with open_media(part_path(path, Span(0.2, 2.05))) as part:
+        assert part.times == pytest.approx([0, 1.5])
+        assert part.duration_seconds == pytest.approx(1.6)
+
+
+def test_what_has_no_parts(video: Path, tmp_path: Path) -> None:
+    image, folder = write_image(tmp_path / "a.png", "red"), write_frames(tmp_path / "img_{:05d}.png", "red", 3)
+    for path in (image, folder):
+        with refuses(MediaError, f"{path.name}#t=1,2", "only videos have parts"):
+            open_media(part_path(path, Span(1, 2)))
+    with refuses(MediaError, "#t=9,10", "5.9"):
+        open_media(part_path(video, Span(9, 10)))
+    missing = tmp_path / "gone.mp4#t=1,2"
+    with refuses(MediaError, "gone.mp4#t=1,2", "no such file") as caught:
+        open_media(missing)
+    assert (caught.value.path, caught.value.fault) == (missing, "missing")
+
+
+def test_a_file_with_the_name_of_a_part_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", "red")
+    odd = path.rename(tmp_path / "a.mp4#t=1,2")
+    with refuses(MediaError, "a.mp4#t=1,2", "rename"):
+        opening.open_media(odd)
+
+
+def test_digests_of_parts(video: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "b.mp4"
+    copy.write_bytes(video.read_bytes())
+    spans = [Span(0, 2), Span(2, 4), Span(1, math.inf), Span()]
+    for digest in (fingerprint, content_digest):
+        of = [digest(part_path(video, span)) for span in spans]
+        assert of == [digest(part_path(copy, span)) for span in spans]
+        assert all(a != b for a, b in itertools.combinations(of, 2))
+        assert len({len(each) for each in of}) == 1
+    assert fingerprint(tmp_path / "gone.mp4#t=1,2") == ""
+    assert fingerprint(tmp_path / "b.mp4#t=x") == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["h264.ts", "long_gop_bframes.mp4", "mpeg2.mpg", "mpeg4.avi", "prores_422_10bit.mov", "vfr_select.mp4", "vp8.webm"],
+)
+def test_parts_of_real_videos_in_many_formats(shared: Path, name: str) -> None:
+    (path,) = (shared / "decode").rglob(name)
+    with open_media(path) as whole:
+        frames, times = whole.frames_at(range(whole.num_frames)), whole.times
+    first, stop = len(times) // 3, len(times) // 3 * 2
+    with open_media(part_path(path, Span(round(times[first], 3), round(times[stop], 3)))) as part:
+        assert torch.equal(part.frames_at(range(part.num_frames)), frames[first:stop])
+        pictures = [take() for _, take in part.in_order()]
+    assert torch.equal(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2), frames[first:stop])
+    assert check(part.path) == stop - first
+
+
+def test_joined_colours_come_apart(tmp_path: Path) -> None:
+    path = joined_colours(tmp_path / "a.mkv", ["red", "blue"], 2.0)
+    with open_media(part_path(path, Span(2, 4))) as part:
+        red, _, blue = part.frames_at(range(20)).float().mean((0, 2, 3)).tolist()
+    assert blue > 2 * red
