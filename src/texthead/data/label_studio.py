@@ -318,9 +318,8 @@ def media_kind(files: Iterable[Path], tool: str) -> str:
     for path in files:
         kind = "image" if is_image(path) else "video"
         if not path.is_file():
-            raise DataError(
-                f"{path}: {tool} shows files, not a folder of frames, a clip in shards or a part of a video; leave it out"
-            )
+            other = "a folder of frames, a clip in shards or a part of a video"
+            raise DataError(f"{path}: {tool} shows files, not {other}; leave it out")
         first.setdefault(kind, path)
     if len(first) > 1:
         some = " and ".join(map(str, first.values()))
