@@ -16,7 +16,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 from browser.conftest import Served, serving_command
-from made import write_image, write_video
+from made import encode, pictures, write_image, write_video
 from texthead.data.reading import read_dataset
 
 pytestmark = pytest.mark.browser
@@ -163,3 +163,25 @@ def test_two_people_have_different_files(served: Served, browser: Callable) -> N
         label(other, "green")
         assert text(one, "name") != text(other, "name")
     until(one, lambda: text(one, "labelled") == "6")
+
+
+def test_windows_of_a_long_video_play_over_and_over(browser: Callable, tmp_path: Path) -> None:
+    frames = [frame for colour in COLOURS for frame in pictures(colour, 1, 0) * 20]
+    encode(tmp_path / "films" / "film.mp4", frames, rate=5)
+    place = tmp_path / "labels.csv"
+    options = ("--classes", "red, green, blue", "--out", place, "--workers", 0, "--cut-above", 5)
+    with serving_command(tmp_path / "server", "label", tmp_path / "films", *options) as served:
+        driver = opened(browser(), served.address)
+        seen: set[float] = set()
+        name = text(driver, "name")
+        start, _, end = name.partition("#t=")[2].partition(",")
+        until(driver, lambda: driver.execute_script("return document.querySelector('#stage video').currentTime") > 0.2)
+        for _ in range(60):
+            seen.add(driver.execute_script("return document.querySelector('#stage video').currentTime"))
+            time.sleep(0.1)
+        first, last = float(start or 0), float(end or 12)
+        assert first <= min(seen) <= max(seen) <= last + 0.5
+        assert len(seen) > 10
+        label(driver, "red")
+    (item,) = read_dataset(place).items
+    assert (item.path.name, item.label) == (name, "red")

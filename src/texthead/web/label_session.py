@@ -167,7 +167,7 @@ class LabelSession:
 
     def _disagreements(self, fit: Fit, curve: LearningCurve, known: Sequence[int]) -> dict[int, str]:
         """Return why a label is doubted, of each file that a fit without it takes for something else; surest first."""
-        best = curve.probabilities.max(-1)
+        best = curve.calibrated(curve.probabilities).max(-1)
         found = [
             (float(best.values[row]), position, fit.classes[int(best.indices[row])])
             for row, position in enumerate(known)

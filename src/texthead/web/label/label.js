@@ -68,7 +68,7 @@ const show = (next) => {
     $("name").textContent = "";
     return;
   }
-  $("why").textContent = item.why ? `Labelled ${item.label}. ${item.why}` : "";
+  $("why").textContent = item.why ? `Labelled ${item.label}: ${item.why}` : "";
   $("name").textContent = item.name;
   $("name").title = item.path;
   $("stage").replaceChildren(item.kind === "video" ? video(item) : picture(item));
@@ -83,13 +83,15 @@ const picture = (file) => {
 };
 
 const video = (file) => {
-  const shown = made("video", { autoplay: true, muted: true, loop: true, playsInline: true, controls: true });
-  const [start, end] = file.part || [0, null];
-  shown.src = `/media/${file.position}${file.part ? `#t=${start}` : ""}`;
+  const shown = made("video", { autoplay: true, muted: true, loop: !file.part, playsInline: true, controls: true });
+  shown.src = `/media/${file.position}`;
   shown.tabIndex = -1;
   if (file.part) {
-    shown.addEventListener("timeupdate", () => { if (end !== null && shown.currentTime >= end) shown.currentTime = start; });
-    shown.addEventListener("ended", () => { shown.currentTime = start; shown.play(); });
+    const [start, end] = file.part;
+    const again = () => { shown.currentTime = start; shown.play(); };
+    shown.addEventListener("loadedmetadata", again);
+    shown.addEventListener("ended", again);
+    shown.addEventListener("timeupdate", () => { if (end !== null && shown.currentTime >= end) again(); });
   }
   const instead = () => unplayable(shown, `/preview/${file.position}`);
   shown.addEventListener("error", instead, { once: true });

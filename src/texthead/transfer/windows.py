@@ -1,0 +1,133 @@
+"""Long videos without labels -> windows in which their frames are alike, to be labelled one by one."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.data.dataset import Dataset, Item
+from texthead.encoders.encoder import Encoder
+from texthead.errors import MediaError
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.frames import frame_features
+from texthead.features.reading import Reading
+from texthead.features.views import own_pixels
+from texthead.media.open import kind_of, open_media
+from texthead.media.paths import Span, is_part, part_path, resolved, spans_by_file
+from texthead.media.reader import Media
+from texthead.media.video import Video
+from texthead.parallel.progress import Bar, no_bar
+
+# Seconds from one frame that is looked at to the next, and the least and the most of them in a window.
+EVERY, SHORTEST, LONGEST = 1.0, 2, 10
+
+# What a further window must take off the spread of features within windows, in spreads of neighbouring frames; and the
+# least of it, for videos that stand still.
+WORTH, LEAST_WORTH = 3.0, 0.02
+
+
+def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
+    """Return where windows begin among frames at equal distances: where it takes most off the spread within them.
+
+    The windows minimise the sum of squared distances (of features of length 1) to their means, plus a constant for
+    each, exactly, by dynamic programming. Each has 2 to 10 frames; fewer than four frames are one window.
+
+    Source: optimal partitioning (Jackson et al., IEEE Signal Processing Letters, 2005).
+    """
+    x = F.normalize(features.double(), dim=-1).numpy()
+    count = len(x)
+    if count < 2 * SHORTEST:
+        return [0]
+    sums = np.concatenate([np.zeros((1, x.shape[1])), x.cumsum(0)])
+    neighbours = 1 - (x[1:] * x[:-1]).sum(1)
+    worth = max(WORTH * float(np.median(neighbours)), LEAST_WORTH)
+    best, before = np.full(count + 1, np.inf), np.zeros(count + 1, dtype=int)
+    best[0] = -worth
+    for end in range(SHORTEST, count + 1):
+        starts = np.arange(max(0, end - LONGEST), end - SHORTEST + 1)
+        spread = (end - starts) - ((sums[end] - sums[starts]) ** 2).sum(1) / (end - starts)
+        costs = best[starts] + spread + worth
+        place = int(costs.argmin())
+        best[end], before[end] = costs[place], starts[place]
+    found, end = [], count
+    while end:
+        end = int(before[end])
+        found.append(end)
+    return found[::-1]
+
+
+def cut_files(
+    files: Dataset,
+    encoder: Encoder,
+    reading: Reading,
+    *,
+    above: float,
+    known: Sequence[Path] = (),
+    cache: Path | None = None,
+    bar: Bar = no_bar,
+) -> Dataset:
+    """Return the files with the windows of each longer video in its place.
+
+    Encoders that see clips cut at equal distances.
+
+    Args:
+        above: seconds of a video that is not cut.
+        known: paths that have labels: such files are not cut, such parts stay as they are, and windows that share
+            frames with them are left out.
+    """
+    labelled = spans_by_file(resolved(path) for path in known)
+    pixels = own_pixels(encoder.visual.eval().spec)
+    kept = FeatureCache(encoder_key(encoder.visual, pixels), cache)
+    items: list[Item] = []
+    try:
+        with bar("look for long videos", "files") as progress:
+            for done, item in enumerate(files.items, 1):
+                own = labelled.get(resolved(item.path), [])
+                starts: list[float] = []
+                if not is_part(item.path) and kind_of(item.path) == Video.kind and Span() not in own:
+                    starts = _starts(item.path, encoder, replace(reading, cache=kept), above)
+                windows = [Span(*pair) for pair in pairwise([*starts, math.inf])]
+                free = [window for window in windows if not any(window.overlaps(span) for span in own)]
+                spans = sorted({*free, *own}) if starts or own else [Span()]
+                items += [replace(item, path=part_path(item.path, span)) for span in spans]
+                progress(done, len(files))
+    finally:
+        kept.close()
+    return replace(files, items=tuple(items))
+
+
+def _starts(path: Path, encoder: Encoder, reading: Reading, above: float) -> list[float]:
+    """Return where windows of a video begin, in seconds; none of one that is short or cannot be read."""
+    try:
+        with open_media(path) as media:
+            if media.duration_seconds <= above:
+                return []
+            frames = _frames(media)
+    except MediaError:
+        return []  # It is reported when it is encoded.
+    if encoder.visual.spec.unit != "frame":
+        return [EVERY * place for place in range(0, len(frames), LONGEST // 2)]
+    choose = partial(_given, frames=frames)
+    (found,) = frame_features(encoder.visual, [path], choose, own_pixels(encoder.visual.spec), reading)
+    if isinstance(found, MediaError):
+        return []
+    place = {index: row for row, index in enumerate(found.indices)}
+    return [EVERY * start for start in cut(found.features[[place[index] for index in frames]])]
+
+
+def _frames(media: Media) -> list[int]:
+    """Return the frame that is shown in the middle of each second."""
+    middles = np.arange(EVERY / 2, media.duration_seconds, EVERY)
+    return np.clip(np.searchsorted(media.times, middles, side="right") - 1, 0, media.num_frames - 1).tolist()
+
+
+def _given(length: int, frames: Sequence[int]) -> list[int]:
+    """Return the frames, whatever the length."""
+    return list(frames)
