@@ -183,6 +183,22 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool, tmp_path: Path) 
     assert "two labels" in found.why
 
 
+def test_a_list_that_is_broken_by_hand_is_said_and_mended(opened: Open, tmp_path: Path) -> None:
+    session, place = opened(), tmp_path / "labels.csv"
+    session.label("ann", 0, "red")
+    fitted(session)
+    whole = place.read_text()
+    place.write_text(whole + "files/99.png,red,now\n")
+    with refuses(DataError, "files/99.png", "labels.csv:3"):
+        session.next("ann")
+    with refuses(DataError, "files/99.png"):
+        session.label("ann", 1, "green")
+    place.write_text(whole)
+    session.label("ann", 1, "green")
+    fitted(session)
+    assert session.state("ann")["labelled"] == 2
+
+
 def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
     session = opened()
     for name in ("", "  ", "a\x00b", "\u202ecat", "x" * 201):

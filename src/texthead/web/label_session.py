@@ -3,6 +3,7 @@
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from texthead.data.dataset import Dataset
 from texthead.doctor import findings as doctor
 from texthead.doctor import near_duplicates
 from texthead.doctor.facts import read_facts
-from texthead.errors import DataError
+from texthead.errors import DataError, TextheadError
 from texthead.media.open import kind_of
 from texthead.text.class_names import check_names
 from texthead.transfer.label_file import LabelFile, Labels
@@ -141,11 +142,13 @@ class LabelSession:
         """Fit after each label, and measure what the labels are worth where nobody labels meanwhile."""
         while self._wake.wait() and not self._closed:
             self._wake.clear()
-            labels = self._file.read()
-            if labels != self._fit.labels or self._classes(labels) != self._fit.classes:
-                self._fit = self._fitted(labels)
-            if not self._wake.is_set():
-                self._measure(self._fit)
+            # A list that somebody broke by hand: whoever asks next is told, and the next that is whole is fitted.
+            with suppress(TextheadError):
+                labels = self._file.read()
+                if labels != self._fit.labels or self._classes(labels) != self._fit.classes:
+                    self._fit = self._fitted(labels)
+                if not self._wake.is_set():
+                    self._measure(self._fit)
 
     def _measure(self, fit: Fit) -> None:
         known = list(fit.labels.of)
