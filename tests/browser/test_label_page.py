@@ -185,3 +185,19 @@ def test_windows_of_a_long_video_play_over_and_over(browser: Callable, tmp_path:
         label(driver, "red")
     (item,) = read_dataset(place).items
     assert (item.path.name, item.label) == (name, "red")
+
+
+def test_others_are_asked_for_a_password(folder: Path, browser: Callable, tmp_path: Path) -> None:
+    (tmp_path / "password.txt").write_text("correct horse\n")
+    options = ("--classes", "red, green", "--out", tmp_path / "labels.csv", "--workers", 0, "--host", "0.0.0.0")
+    options = (*options, "--password-file", tmp_path / "password.txt")
+    with serving_command(tmp_path / "server", "label", folder, *options) as served:
+        driver = browser()
+        driver.get(served.address)
+        press(driver, "wrong", Keys.ENTER)
+        until(driver, lambda: "not the password" in driver.find_element(By.TAG_NAME, "form").text)
+        press(driver, "correct horse", Keys.ENTER)
+        until(driver, lambda: driver.find_elements(By.ID, "name") and text(driver, "name"))
+        label(driver, "red")
+    assert "correct horse" not in (tmp_path / "server" / "err.txt").read_text()
+    assert len(read_dataset(tmp_path / "labels.csv")) == 1

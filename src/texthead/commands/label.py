@@ -67,8 +67,10 @@ class Label:
             raise DataError(f"--export {self.tool.export} is for a list of files: give --next too, as --next 20")
 
     def __call__(self) -> None:
+        password = None
         if self.next is None:
             self.server.check_installed("label")
+            password = self.server.password()
 
         from texthead.commands.console import bar, notes, say_names, say_skipped
         from texthead.encoders.load import load_encoder
@@ -96,7 +98,7 @@ class Label:
         pool = encode_files(files, encoder, reading, cache, bar)
         say_skipped(pool.skipped)
         if self.next is None:
-            self._serve(pool, classes, encoder)
+            self._serve(pool, classes, encoder, password)
             return
         found = pool.next(
             encoder, dict(zip(classes, self._prompts(classes), strict=True)), labels, self.next, seed=self.seed
@@ -117,7 +119,7 @@ class Label:
         template = self.prompts.read_template() or "{}"
         return class_prompts(template, self.prompts.names_for(list(classes)), [None] * len(classes))
 
-    def _serve(self, pool: "Pool", classes: Sequence[str], encoder: "Encoder") -> None:
+    def _serve(self, pool: "Pool", classes: Sequence[str], encoder: "Encoder", password: str | None) -> None:
         """Serve the page until it is interrupted."""
         import torch
 
@@ -136,10 +138,9 @@ class Label:
         training = Training(self._training, place)
         with listening_socket(host, self.server.port) as listening, ended_by_sigterm():
             session = LabelSession(pool, classes, rows if encoder.has_text else None, place, seed=self.seed)
-            self.server.warn_if_open()
             try:
                 with suppress(KeyboardInterrupt):
-                    serve(listening, label_app(session, training, host), host, self.server.show_address)
+                    serve(listening, label_app(session, training, host, password), host, self.server.show_address)
             finally:
                 session.close()
                 training.close()

@@ -272,27 +272,37 @@ class ServerOptions:
     """Where a page is served.
 
     Args:
-        host: another lets others in, without a password
+        host: another lets others in, who are asked for a password
         port: 0: any free one
+        password_file: the password, on its first line; without one another --host prints a new one
     """
 
     host: str = "127.0.0.1"
     port: NonNegativeInt = 7860
+    password_file: str | None = option(None, "FILE")
 
     def check_installed(self, command: str) -> None:
         """Raise RunError if what serves a page is not installed."""
         if importlib.util.find_spec("gradio") is None:
             raise RunError(f"texthead {command} needs gradio, which is not installed: pip install 'texthead[ui]'")
 
-    def warn_if_open(self) -> None:
-        """Print a warning if others can reach the page."""
+    def password(self) -> str | None:
+        """Return the password to ask for; a new one is printed, and none is asked for on this machine alone.
+
+        Raises:
+            DataError: the password's file cannot be read, or holds a short one.
+        """
         from texthead.commands.console import notes
+        from texthead.web.password import new_password, read_password
         from texthead.web.server import LOCAL
 
-        if self.host not in LOCAL:
-            notes().print(
-                f"warning: --host {self.host}: whoever reaches this machine can use the page; it has no password"
-            )
+        given = None if self.password_file is None else read_password(Path(self.password_file))
+        if self.host in LOCAL:
+            return given
+        password = given or new_password()
+        shown = "that of --password-file" if given else password
+        notes().print(f"note: --host {self.host} lets others in, unencrypted; they are asked for the password: {shown}")
+        return password
 
     def show_address(self, address: str) -> None:
         """Print where the page is, once it is there."""

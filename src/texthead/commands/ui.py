@@ -62,6 +62,7 @@ class Ui:
 
     def __call__(self) -> None:
         self.server.check_installed("ui")
+        password = self.server.password()
 
         from texthead.parallel.worker_pool import Held
         from texthead.web.answers import Answerer, Limits
@@ -76,9 +77,8 @@ class Ui:
             uploads_folder() as folder,
             Held(partial(Answerer, source, limits)) as held,
         ):
-            self.server.warn_if_open()
             rules = Rules(folder, self.limits.most_mb, self.limits.limit, self.limits.waiting)
-            app = application(held, rules, limits, self.server.host)
+            app = application(held, rules, limits, self.server.host, password)
             with suppress(KeyboardInterrupt):
                 serve(listening, app, self.server.host, self.server.show_address)
 

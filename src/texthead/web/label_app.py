@@ -16,11 +16,10 @@ from starlette.types import ASGIApp
 from texthead.errors import DataError, TextheadError
 from texthead.media.open import is_image
 from texthead.media.paths import file_of, is_part, span_of
-from texthead.web.guard import Guard
 from texthead.web.label_media import TYPES, preview
 from texthead.web.label_session import LabelSession, Shown
 from texthead.web.label_training import Training
-from texthead.web.server import allowed_hosts
+from texthead.web.server import guarded
 
 _HERE = Path(__file__).parent / "label"
 
@@ -29,8 +28,8 @@ _PAGE = {"/": "text/html", "/label.js": "text/javascript", "/label.css": "text/c
 _LONGEST_WHO = 40
 
 
-def label_app(session: LabelSession, training: Training, host: str) -> ASGIApp:
-    """Return the page behind its guard."""
+def label_app(session: LabelSession, training: Training, host: str, password: str | None = None) -> ASGIApp:
+    """Return the page behind its guard and its password."""
     kept = lru_cache(maxsize=64)(preview)
     actions = _Actions(session, training)
 
@@ -63,9 +62,11 @@ def label_app(session: LabelSession, training: Training, host: str) -> ASGIApp:
         Route("/api/{action}", act, methods=["POST"]),
     ]
     app = Starlette(routes=routes, exception_handlers={TextheadError: _refused})
-    return Guard(
-        app, allowed_hosts(host), lambda path: path in _PAGE or path.startswith(("/media/", "/preview/", "/api/"))
-    )
+    return guarded(app, host, _is_open, password)
+
+
+def _is_open(path: str) -> bool:
+    return path in _PAGE or path.startswith(("/media/", "/preview/", "/api/"))
 
 
 async def _json(request: Request) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
@@ -16,6 +17,9 @@ from texthead.errors import RunError, TextheadError
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
 from texthead.web.session import Rules
+
+if TYPE_CHECKING:
+    from texthead.web.guard import Uploads
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -64,14 +68,14 @@ def uploads_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
-    """Return the page of the model behind its guard, once the model is loaded.
+def application(held: Held, rules: Rules, limits: Limits, host: str, password: str | None = None) -> ASGIApp:
+    """Return the page of the model behind its guard and its password, once the model is loaded.
 
     Raises:
         TextheadError: it cannot be loaded.
     """
     from texthead.web.app import UPLOAD, asgi_app, build_page, is_open
-    from texthead.web.guard import Guard, Uploads
+    from texthead.web.guard import Uploads
 
     held.begin()
     about = held.ask(None, LOAD_SECONDS)
@@ -82,12 +86,30 @@ def application(held: Held, rules: Rules, limits: Limits, host: str) -> ASGIApp:
     page = asgi_app(build_page(held, about, rules, limits), rules)
     largest = rules.megabytes * 2**20
     uploads = Uploads(UPLOAD, rules.uploads, UPLOADS_KEPT * largest, largest)
-    return Guard(page, allowed_hosts(host), is_open, uploads)
+    return guarded(page, host, is_open, password, uploads)
 
 
-def allowed_hosts(host: str) -> tuple[str, ...] | None:
-    """Return the names that a browser may use for a server of this host; None: any."""
-    return LOCAL if host in LOCAL else None
+def guarded(
+    page: ASGIApp,
+    host: str,
+    is_open: Callable[[str], bool],
+    password: str | None = None,
+    uploads: "Uploads | None" = None,
+) -> ASGIApp:
+    """Return a page behind what all pages have in front of them.
+
+    Args:
+        host: where it is served; a page of this machine answers to its names alone.
+        is_open: whether an address is a part of the page.
+        password: asked of each browser; None asks for none.
+    """
+    from texthead.web.guard import Guard
+    from texthead.web.password import SIGN_IN, Password
+
+    hosts = LOCAL if host in LOCAL else None
+    if password is None:
+        return Guard(page, hosts, is_open, uploads)
+    return Guard(Password(page, password), hosts, lambda path: path == SIGN_IN or is_open(path), uploads)
 
 
 def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:
