@@ -385,6 +385,25 @@ def test_a_drawn_split_keeps_groups_and_copies_of_a_file_on_one_side():
         assert splits_of(drawn)["val"] >= 3
 
 
+def test_a_class_that_cannot_be_divided_trains():
+    items = [Item(Path(f"{i}.mp4"), label) for i, label in enumerate(["run"] * 5 + ["fly"] + ["swim"] * 4 + ["sit"])]
+    drawn = Dataset(tuple(items)).with_drawn_split(0.2, seed=1)
+    assert splits_of(drawn) == {"train": 9, "val": 2}
+    assert set(drawn.split("val").labels) == {"run", "swim"}
+    assert set(drawn.split("train").labels) == {"run", "fly", "swim", "sit"}
+    assert drawn.notes == ("2 of 4 classes have one item ('fly'): they train and are not scored",)
+    # All of a class's group trains, and so does another class that is in it.
+    groups = {"a": "ab", "b": "acd", "c": "a"}
+    items = [Item(Path(f"{k}{g}.mp4"), k, group=g) for k, own in groups.items() for g in own]
+    drawn = Dataset(tuple(items)).with_drawn_split(0.3, seed=0)
+    assert {item.group: item.split for item in drawn.items}["a"] == "train"
+    assert drawn.split("val").classes == ["b"]
+    assert "2 of 3 classes have items of one group only ('a')" in drawn.notes[0]
+    for lone in (["run", "fly"], ["run"]):
+        with refuses(DataError, "one item", lone[-1]):
+            Dataset(tuple(Item(Path(f"{name}.mp4"), name) for name in lone)).with_drawn_split(0.2, seed=0)
+
+
 def test_label_indices():
     assert label_indices(small(), ["swim", "fly", "run", "jump"]) == [2, 3, 2, 0, 2, 3, 0, 0]
     with refuses(DataError, "'jump'", "1 classes", "1 more"):

@@ -314,7 +314,7 @@ class Train:
         from texthead.data.dataset import splits_of
         from texthead.data.division import HELD_OUT
 
-        say_notes((*dataset.notes, *lines))
+        say_notes((*dataset.notes, *parts.notes, *lines))
         drawn = "" if splits_of(dataset) else f" (drawn with seed {seed}, {self.held_out or HELD_OUT:.0%} a class)"
         notes().print(
             f"{len(parts.train)} training items of {len(parts.train.classes)} classes, "

@@ -109,15 +109,52 @@ class Dataset:
     def with_drawn_split(self, part: float, *, seed: int) -> "Dataset":
         """Return the items with a held-out part of each class as "val" and the rest as "train"; groups stay whole.
 
+        A class with one item, or with items of one group alone, trains and has none held out, with a note.
+
         Raises:
-            DataError: a class from which nothing can be held out.
+            DataError: no class from which something can be held out.
         """
         groups = self.groups
         # Copies of a file stay together too.
         grouped = len(set(groups)) < len(groups)
-        held = set(splits.hold_out(self.labels, part, seed=seed, groups=groups if grouped else None))
-        items = (replace(item, split="val" if i in held else "train") for i, item in enumerate(self.items))
-        return replace(self, items=tuple(items))
+        free, alone = _divisible(self.labels, groups)
+        what = "items of one group only" if grouped else "one item"
+        if not free:
+            raise DataError(
+                f"class {alone[0]!r}, as every other, has {what}: none could be held out; add items or name the splits "
+                "in a manifest"
+            )
+        held = splits.hold_out(
+            [self.items[place].label for place in free],
+            part,
+            seed=seed,
+            groups=[groups[place] for place in free] if grouped else None,
+        )
+        chosen = {free[place] for place in held}
+        items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
+        notes = list(self.notes)
+        if alone:
+            counted = f"{len(alone)} of {len(self.classes)} classes"
+            notes.append(f"{counted} have {what} ({alone[0]!r}): they train and are not scored")
+        return replace(self, items=tuple(items), notes=tuple(notes))
+
+
+def _divisible(labels: Sequence[str], groups: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Return (the positions of items that may be held out, the classes of which none may).
+
+    A class of one group trains, and so does all else of that group, which can leave another class with one group.
+    """
+    free, alone = list(range(len(labels))), set[str]()
+    while True:
+        homes: dict[str, set[str]] = {}
+        for place in free:
+            homes.setdefault(labels[place], set()).add(groups[place])
+        lone = {label for label, own in homes.items() if len(own) < 2}
+        if not lone:
+            return free, sorted(set(labels) - set(homes) | alone)
+        alone |= lone
+        staying = {groups[place] for place in free if labels[place] in lone}
+        free = [place for place in free if labels[place] not in lone and groups[place] not in staying]
 
 
 def splits_of(dataset: Dataset) -> dict[str, int]:

@@ -12,12 +12,13 @@ HELD_OUT = 0.2
 
 @dataclass(frozen=True)
 class Division:
-    """Who trains, who is looked at after each epoch, and who is scored at the end."""
+    """Who trains, who is looked at after each epoch, and who is scored at the end; `notes` are on what was drawn."""
 
     train: Dataset
     val: Dataset | None
     scored: Dataset
     scored_name: str
+    notes: tuple[str, ...] = ()
 
 
 def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) -> Division:
@@ -27,6 +28,7 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
         DataError: no item to train on, or none to hold out, training items of one class alone, or a part to hold out
             of data that is divided already.
     """
+    known = len(dataset.notes)
     if not splits_of(dataset):
         dataset = dataset.with_drawn_split(HELD_OUT if part is None else part, seed=seed)
     elif part is not None:
@@ -40,7 +42,7 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
     _check_classes(train)
     # Labels that only occur outside training have no row; `eval --zero-shot` is for them.
     val, scored = val.with_classes(train.classes), scored.with_classes(train.classes)
-    return Division(train, val if len(val) else None, scored, name)
+    return Division(train, val if len(val) else None, scored, name, dataset.notes[known:])
 
 
 def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
