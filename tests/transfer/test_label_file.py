@@ -14,7 +14,7 @@ from messages import refuses
 from texthead.data.dataset import Dataset, Item
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
-from texthead.transfer.label_file import LabelFile
+from texthead.transfer.label_file import LabelFile, Mark
 
 FILES = 12
 
@@ -28,28 +28,34 @@ def files(tmp_path: Path) -> Dataset:
 def test_a_label_is_a_manifest_that_training_reads(files: Dataset, tmp_path: Path) -> None:
     place = tmp_path / "labels.csv"
     labels = LabelFile(place, files)
-    assert labels.put(3, "cat").of == {3: "cat"}
-    labels.put(5, "a dog, or two")
+    assert labels.put(3, Mark("cat")).of == {3: "cat"}
+    labels.put(5, Mark("a dog, or two"))
     assert [item.label for item in read_dataset(place).items] == ["cat", "a dog, or two"]
     assert place.read_text().splitlines()[1].startswith("files/03.png,cat,20")
     # A second thought takes the place of the first.
-    assert labels.put(3, "dog").of == {3: "dog", 5: "a dog, or two"}
-    found = labels.put_bad(3)
+    assert labels.put(3, Mark("dog")).of == {3: "dog", 5: "a dog, or two"}
+    found = labels.put(3, Mark(bad=True))
     assert (found.of, found.bad) == ({5: "a dog, or two"}, {3})
     assert [row["path"] for row in csv.DictReader((tmp_path / "labels.bad.csv").open())] == ["files/03.png"]
-    assert labels.put(3, "cat").bad == set()
-    assert labels.remove(3).of == {5: "a dog, or two"}
-    labels.remove(5)
+    found = labels.put(3, Mark("cat", checked=True))
+    assert (found.bad, found.checked, found.mark(3)) == (set(), {3}, Mark("cat", checked=True))
+    assert LabelFile(place, files).read() == found
+    assert labels.put(3, Mark("cat")).checked == set()
+    assert labels.rename("cat", "kitten").of == {3: "kitten", 5: "a dog, or two"}
+    assert labels.rename("no such", "x").of[3] == "kitten"
+    assert labels.put(3, Mark()).of == {5: "a dog, or two"}
+    labels.put(5, Mark())
     assert labels.read().of == LabelFile(place, files).read().of == {}
+    assert not place.exists()
 
 
 def test_what_others_wrote_is_kept(files: Dataset, tmp_path: Path) -> None:
     place = tmp_path / "labels.csv"
     place.write_text(f"path,label,group\n{files.items[1].path},cat,indoors\n")
     one, other = LabelFile(place, files), LabelFile(place, files)
-    one.put(2, "dog")
-    assert other.put(4, "bird").of == {1: "cat", 2: "dog", 4: "bird"}
-    one.put(1, "dog")
+    one.put(2, Mark("dog"))
+    assert other.put(4, Mark("bird")).of == {1: "cat", 2: "dog", 4: "bird"}
+    one.put(1, Mark("dog"))
     assert other.read().of[1] == "dog"
     assert read_dataset(place).items[0].group == "indoors"
 
@@ -71,6 +77,7 @@ def test_a_file_is_one_persons_at_a_time(files: Dataset, tmp_path: Path) -> None
     assert one.claim("ann", 3)
     assert not other.claim("bob", 3)
     assert other.claim("bob", 4)
+    assert (one.claimed_by("ann"), one.claimed_by("cy")) == (3, None)
     assert (other.claimed_by_others("ann"), one.claimed_by_others("bob")) == ({4}, {3})
     assert one.claim("ann", 5), "and gives back the one before"
     assert other.claim("bob", 3)
@@ -94,7 +101,7 @@ def _write(place: Path, files: Dataset, own: list[int], acknowledged: Path) -> N
     labels = LabelFile(place, files)
     for number in range(10_000):
         position = own[number % len(own)]
-        labels.put(position, f"class {number}")
+        labels.put(position, Mark(f"class {number}"))
         # What is acknowledged is on disk before.
         with acknowledged.open("a") as file:
             file.write(f"{position} {number}\n")

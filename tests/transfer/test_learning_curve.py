@@ -37,7 +37,7 @@ def test_accuracy_and_gain_are_near_what_other_files_say() -> None:
         curve = learning_curve(None, features[:40], targets[:40], classes=CLASSES, more=20, seed=seed)
         assert curve is not None
         assert curve.low < curve.top1 < curve.high
-        assert curve.least_gain < curve.gain < curve.most_gain
+        assert 0 <= curve.least_gain <= curve.gain <= curve.most_gain
         assert curve.probabilities.shape == (40, CLASSES)
         others = guesses(None, torch.cat([features[:40], tests]), range(40), targets[:40], classes=CLASSES)[40:]
         confidence.append(100 * float(curve.calibrated(others).amax(-1).mean()))

@@ -121,7 +121,8 @@ def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     assert first is not None
     session.label("ann", first.position, "red")
     session.label("ann", first.position, "purple")
-    assert "purple" in [entry["name"] for entry in session.state("ann")["classes"]]
+    assert "purple" in names(session)
+    fitted(session)
     session.bad("ann", first.position)
     assert session.state("ann")["bad"] == 1
     shown = session.next("ann")
@@ -131,9 +132,11 @@ def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
         back = session.undo("ann")
         assert back is not None
         assert (back.position, back.label) == (first.position, label)
+    # Nothing of it is guessed any more.
+    assert "purple" not in [guess.name for guess in back.guesses]
     assert session.undo("ann") is None
     assert not session.state("ann")["undo"]
-    assert "purple" not in [entry["name"] for entry in session.state("ann")["classes"]]
+    assert "purple" not in names(session)
     # A file that is put off comes when no other is left.
     session.skip("ann", first.position)
     assert session.undo("ann") is not None
@@ -143,6 +146,50 @@ def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
         order.append(shown.position)
         session.label("ann", shown.position, "red")
     assert order[-1] == first.position
+
+
+def names(session: LabelSession) -> list[str]:
+    return [entry["name"] for entry in session.state("ann")["classes"]]
+
+
+def test_a_page_that_is_loaded_again_shows_the_same_file(opened: Open) -> None:
+    session = opened()
+    shown = session.next("ann")
+    assert session.next("ann") == shown
+    session.state("bob")
+    assert session.next("bob") != shown
+    assert session.next("ann") == shown
+
+
+def test_without_names_the_first_class_is_typed(opened: Open) -> None:
+    session = opened(())
+    shown = session.next("ann")
+    assert shown is not None
+    assert shown.guesses == ()
+    session.label("ann", shown.position, "red")
+    fitted(session)
+    shown = session.next("ann")
+    assert shown is not None
+    assert [guess.name for guess in shown.guesses] == ["red"]
+    session.undo("ann")
+    assert names(session) == []
+
+
+def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path) -> None:
+    session = opened(("red", "Red", "green"))
+    for place, name in enumerate(["red", "Red", "green", "Red"]):
+        session.label("ann", place, name)
+    session.rename("Red", "red")
+    assert names(session) == ["red", "green"]
+    assert read_dataset(tmp_path / "labels.csv").labels == ["red", "red", "green", "red"]
+    session.rename("green", "lime")
+    assert set(names(session)) == {"red", "lime"}
+    # What is taken back brings no old name.
+    while session.undo("ann") is not None:
+        assert set(names(session)) <= {"red", "lime"}
+    for old, new in (("no such", "x"), ("red", ""), ("red", "a\x00b")):
+        with refuses(DataError, "class"):
+            session.rename(old, new)
 
 
 def test_several_people_have_other_files_and_each_others_labels(opened: Open) -> None:
@@ -161,7 +208,7 @@ def test_several_people_have_other_files_and_each_others_labels(opened: Open) ->
     assert other.state("cy")["labelled"] == 1, "what others did is theirs"
 
 
-def test_a_wrong_label_is_found_again(opened: Open, pool: Pool, tmp_path: Path) -> None:
+def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     session = opened()
     for place in range(FILES - 2):
         session.label("ann", place, truth(place) if place != 4 else "red")
@@ -169,10 +216,19 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool, tmp_path: Path) 
     assert session.state("bob")["review"] >= 1
     shown = session.review("bob")
     assert shown is not None
-    assert (shown.position, shown.label) == (4, "red")
+    assert (shown.position, shown.label, shown.guesses[0].name) == (4, "red", "green")
     assert "green" in shown.why
-    session.reviewed("bob", 4)
+    # Who keeps it is not asked again, nor is anybody after a restart; undo asks again.
+    session.keep("bob", 4)
     assert session.review("bob") is None
+    back = session.undo("bob")
+    assert back is not None
+    assert (back.position, back.label, back.why) == (4, "red", shown.why)
+    session.keep("bob", 4)
+    other = opened()
+    fitted(other)
+    assert other.review("ann") is None
+    session.label("bob", 4, "green", checked=True)
     # A copy of a file under another label.
     copied = pool.files.items[0].path.read_bytes()
     pool.files.items[7].path.write_bytes(copied)
@@ -181,6 +237,15 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool, tmp_path: Path) 
     assert found is not None
     assert found.position in (0, 7)
     assert "two labels" in found.why
+
+
+def test_the_only_label_of_a_class_is_not_doubted(opened: Open) -> None:
+    session = opened(("red", "green"))
+    for place in range(20):
+        if truth(place) != "blue" or place == 2:
+            session.label("ann", place, truth(place))
+    fitted(session)
+    assert session.review("ann") is None
 
 
 def test_a_list_that_is_broken_by_hand_is_said_and_mended(opened: Open, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Label:
     Args:
         data: a folder of videos and images, or a CSV or TSV with a column path, start and end of parts in seconds, and
             group where files belong together
-        classes: names.txt or 'a, b'
+        classes: names.txt or 'a, b': the classes to begin with, beside those of --out; without any, the first is typed
         out: CSV with path,label: the labels so far, if it is there, and where the page writes them; for a list also a
             .json of Label Studio or FiftyOne
         next: list so many files instead
@@ -44,7 +44,7 @@ class Label:
     """
 
     data: str = argument("DATA")
-    classes: str = option(metavar="NAMES")
+    classes: str | None = option(None, "NAMES")
     out: str | None = option(None, "FILE")
     next: PositiveInt | None = option(None, "N")
     cut_above: PositiveFloat = option(20.0, "SECONDS")
@@ -85,12 +85,15 @@ class Label:
         known = [] if self.out is None else paths_in(Path(self.out))
         labelled = {} if self.out is None else items_so_far(Path(self.out), with_parts(files, known))
         labels = {path: item.label for path, item in labelled.items()}
-        given = read_names(self.classes)
+        given = [] if self.classes is None else read_names(self.classes)
         more = sorted(set(labels.values()) - set(given))
-        if more:
+        if given and more:
             notes().print(f"note: {self.out} has {listed(more)}, which --classes has not: they count as classes")
         classes = [*given, *more]
-        say_names(classes, self.prompts.names_for(classes), self.prompts.read_template() or "{}")
+        if not classes and (self.next is not None or self.text is not None):
+            raise DataError("label has no class to begin with: name some by --classes 'a, b'")
+        if classes:
+            say_names(classes, self.prompts.names_for(classes), self.prompts.read_template() or "{}")
         encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
         encoder.visual.to(self.files.pick_device())
         reading, cache = self.files.reading(), self.features.folder
@@ -98,7 +101,7 @@ class Label:
         pool = encode_files(files, encoder, reading, cache, bar)
         say_skipped(pool.skipped)
         if self.next is None:
-            self._serve(pool, classes, encoder, password)
+            self._serve(pool, given, encoder, password)
             return
         found = pool.next(
             encoder, dict(zip(classes, self._prompts(classes), strict=True)), labels, self.next, seed=self.seed

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +20,28 @@ CLAIMED = 300.0
 
 Row = dict[str, str]
 
+# The column of labels that somebody looked at again.
+_CHECKED = "checked"
+
+
+class Mark(NamedTuple):
+    """What is known of a file: its label, that it cannot be used, or neither; whether its label was looked at again."""
+
+    label: str | None = None
+    bad: bool = False
+    checked: bool = False
+
 
 class Labels(NamedTuple):
-    """What is known of files, by position: their labels, and which cannot be used."""
+    """What is known of files, by position: their labels, which cannot be used, and whose label was looked at again."""
 
     of: Mapping[int, str]
     bad: frozenset[int]
+    checked: frozenset[int]
+
+    def mark(self, position: int) -> Mark:
+        """Return what is known of one file."""
+        return Mark(self.of.get(position), position in self.bad, position in self.checked)
 
 
 def check_place(place: Path) -> None:
@@ -51,8 +67,8 @@ def _bad(place: Path) -> Path:
 class LabelFile:
     """The labels of some files on disk, each there before the call returns.
 
-    Beside `labels.csv` (path,label,time) lies `labels.bad.csv` (path,time) with the files that cannot be used. Any
-    number of processes may have them open. Each change is made under a lock to what is on disk then, so that of two
+    Beside `labels.csv` (path,label,time,checked) lies `labels.bad.csv` (path,time) with the files that cannot be used.
+    Any number of processes may have them open. Each change is made under a lock to what is on disk then, so that of two
     labels of a file the later one stays, and what somebody else wrote is kept, other columns too.
 
     Args:
@@ -69,8 +85,8 @@ class LabelFile:
         paths = [item.path for item in files.items]
         self._claims = place.with_name(f".{place.name}.claims")
         self._lock = place.with_name(f".{place.name}.lock")
-        self._labels = _Table(place, ("path", "label", "time"), paths, files.source)
-        self._bad = _Table(_bad(place), ("path", "time"), paths, files.source)
+        self._labels = _Table(place, ("path", "label"), paths, files.source)
+        self._bad = _Table(_bad(place), ("path",), paths, files.source)
         self._names = [relative_below(path, place.parent) for path in paths]
         self.read()
 
@@ -81,23 +97,23 @@ class LabelFile:
 
     def _read(self) -> Labels:
         rows, bad = self._labels.read(), self._bad.read()
-        return Labels({position: row["label"].strip() for position, row in rows.items()}, frozenset(bad))
+        checked = frozenset(position for position, row in rows.items() if row.get(_CHECKED))
+        return Labels({position: row["label"].strip() for position, row in rows.items()}, frozenset(bad), checked)
 
-    def put(self, position: int, label: str) -> Labels:
-        """Give a file its label, in place of the one before."""
-        return self._changed(lambda: (self._labels.put(position, label=label), self._bad.remove(position)))
-
-    def put_bad(self, position: int) -> Labels:
-        """Note that a file cannot be used; a label that it had is gone."""
-        return self._changed(lambda: (self._bad.put(position), self._labels.remove(position)))
-
-    def remove(self, position: int) -> Labels:
-        """Forget what is known of a file."""
-        return self._changed(lambda: (self._labels.remove(position), self._bad.remove(position)))
-
-    def _changed(self, change: Callable[[], object]) -> Labels:
+    def put(self, position: int, mark: Mark) -> Labels:
+        """Write down what is known of a file, in place of what was before; a bad file has no label."""
         with self._held():
-            change()
+            if mark.label is None:
+                self._labels.remove(position)
+            else:
+                self._labels.put(position, {"label": mark.label, _CHECKED: "yes" if mark.checked else ""})
+            self._bad.put(position, {}) if mark.bad else self._bad.remove(position)
+            return self._read()
+
+    def rename(self, old: str, new: str) -> Labels:
+        """Give all files of a label another, in one go."""
+        with self._held():
+            self._labels.rename(old, new)
             return self._read()
 
     def claim(self, who: str, position: int | None, *, seconds: float = CLAIMED) -> bool:
@@ -121,6 +137,12 @@ class LabelFile:
     def _write_claims(self, claims: Mapping[str, tuple[str, float]]) -> None:
         with replacing(self._claims, sync=False) as beside:
             beside.write_text(json.dumps(claims), encoding="utf-8", errors="surrogatepass")
+
+    def claimed_by(self, who: str) -> int | None:
+        """Return the position of the file that somebody is looking at, if there is one."""
+        with self._held():
+            own = [name for name, claim in self._live_claims().items() if claim[0] == who]
+        return self._names.index(own[0]) if own and own[0] in self._names else None
 
     def claimed_by_others(self, who: str) -> set[int]:
         """Return the positions of the files that others are looking at."""
@@ -155,8 +177,8 @@ class _Table:
 
     def __init__(self, place: Path, columns: Sequence[str], paths: Sequence[Path], source: str):
         self._place = place
-        self._needed = columns[:-1]
-        self._columns = list(columns)
+        self._needed = columns
+        self._columns = [*columns, "time"]
         self._paths = paths
         self._source = source
         self._positions: dict[Path, int] | None = None
@@ -196,12 +218,21 @@ class _Table:
             self._known[name] = self._positions.get(resolved(path))
         return self._known[name]
 
-    def put(self, position: int, **values: str) -> None:
+    def put(self, position: int, values: Mapping[str, str]) -> None:
         """Write the row of a position, with the time, and keep its other columns."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         name = relative_below(self._paths[position], self._place.parent)
         row = {"path": name, **self.read().get(position, {}), **values, "time": now}
+        self._columns += [key for key, value in values.items() if value and key not in self._columns]
         self._write({**self.read(), position: row})
+
+    def rename(self, old: str, new: str) -> None:
+        """Write the file with another label in place of one."""
+        renamed = {
+            position: {**row, "label": new} for position, row in self.read().items() if row["label"].strip() == old
+        }
+        if renamed:
+            self._write({**self.read(), **renamed})
 
     def remove(self, position: int) -> None:
         """Write the file without the row of a position, if it has one."""

@@ -27,7 +27,8 @@ class LearningCurve(NamedTuple):
     Attributes:
         items: labelled files, each scored once.
         top1, low, high: accuracy in percent, and its 95 % interval.
-        gain, least_gain, most_gain: points that `more` further labels bring, extrapolated, and the 95 % interval.
+        gain, least_gain, most_gain: points that `more` further labels bring, extrapolated, and the 95 % interval. None
+            is negative: labels do not hurt in the mean.
         temperature: of the logarithm of probabilities, so that they are calibrated on these files.
         probabilities: each file's, by a fit without it.
     """
@@ -91,11 +92,12 @@ def learning_curve(
     large, small = np.mean(sizes, axis=0)
     scale = (count**-0.5 - (count + more) ** -0.5) / float(small**-0.5 - large**-0.5)
     low, high = lead_interval(right & ~right_half, right_half & ~right, keys)
-    gain = 100 * float(right.mean() - right_half.mean())
+    gain, low, high = (
+        max(0.0, scale * points) for points in (100 * float((right - 1.0 * right_half).mean()), low, high)
+    )
     interval = grouped_interval(right, keys)
-    gains = (scale * gain, scale * low, scale * high)
     temperature = fit_temperature(whole.clamp(min=LEAST).log(), targets)
-    return LearningCurve(count, 100 * float(right.mean()), *interval, more, *gains, temperature, whole)
+    return LearningCurve(count, 100 * float(right.mean()), *interval, more, gain, low, high, temperature, whole)
 
 
 def _folds(targets: Sequence[int], groups: Sequence[Hashable], rng: np.random.Generator) -> Int[np.ndarray, " items"]:

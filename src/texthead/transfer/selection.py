@@ -63,9 +63,11 @@ def guesses(
 
 
 def doubt(probabilities: Float[Tensor, "files classes"]) -> Float[Tensor, " files"]:
-    """Return how little the best class is ahead of the second, 0-1: 1 where both are as likely."""
-    best = probabilities.topk(min(2, probabilities.shape[1]), dim=-1).values
-    return 1 - (best[:, 0] - best[:, -1]) if probabilities.shape[1] > 1 else torch.zeros(len(best))
+    """Return how little the best class is ahead of the second, 0-1: 1 where both are as likely, or with no second."""
+    if probabilities.shape[1] < 2:
+        return torch.ones(len(probabilities))
+    best = probabilities.topk(2, dim=-1).values
+    return 1 - (best[:, 0] - best[:, -1])
 
 
 class Coverage:

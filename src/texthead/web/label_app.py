@@ -122,25 +122,23 @@ class _Actions:
                 raise DataError(f"training must be quick or fine-tune, got {how!r}")
             self._training.begin(how)
             return {"training": self._training.state()}
+        review = bool(body.get("review"))
         acts: dict[str, Callable[[], object]] = {
             "next": lambda: None,
-            "label": lambda: session.label(who, _position(body), _text(body)),
+            "label": lambda: session.label(who, _position(body), _text(body, "label"), checked=review),
             "skip": lambda: session.skip(who, _position(body)),
             "bad": lambda: session.bad(who, _position(body)),
-            "keep": lambda: session.reviewed(who, _position(body)),
+            "keep": lambda: session.keep(who, _position(body)),
+            "rename": lambda: session.rename(_text(body, "old"), _text(body, "new")),
         }
         if action == "undo":
             return {"item": _json_of(session.undo(who)), "state": self.state(body)}
         if action not in acts:
             raise DataError(f"no action {action[:20]!r}; load the page again")
         acts[action]()
-        if body.get("review"):
-            if action != "next":
-                session.reviewed(who, _position(body))
-            if self._examining.acquire(blocking=False):
-                threading.Thread(target=self._examine, daemon=True).start()
-            return {"item": _json_of(session.review(who)), "state": self.state(body)}
-        return {"item": _json_of(session.next(who)), "state": self.state(body)}
+        if review and self._examining.acquire(blocking=False):
+            threading.Thread(target=self._examine, daemon=True).start()
+        return {"item": _json_of(session.review(who) if review else session.next(who)), "state": self.state(body)}
 
     def _examine(self) -> None:
         try:
@@ -162,10 +160,10 @@ def _position(body: dict[str, Any]) -> int:
     return value
 
 
-def _text(body: dict[str, Any]) -> str:
-    value = body.get("label")
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
     if not isinstance(value, str):
-        raise DataError(f"a label must be text, got {type(value).__name__}")
+        raise DataError(f"{name} must be text, got {type(value).__name__}")
     return value
 
 

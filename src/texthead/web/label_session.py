@@ -19,7 +19,7 @@ from texthead.doctor.facts import read_facts
 from texthead.errors import DataError, TextheadError
 from texthead.media.open import kind_of
 from texthead.text.class_names import check_names
-from texthead.transfer.label_file import LabelFile, Labels
+from texthead.transfer.label_file import LabelFile, Labels, Mark
 from texthead.transfer.labelling import Pool
 from texthead.transfer.learning_curve import LearningCurve, learning_curve
 from texthead.transfer.selection import Coverage, guesses
@@ -38,6 +38,9 @@ class Guess(NamedTuple):
     probability: float
 
 
+Guesses = tuple[Guess, ...]
+
+
 class Shown(NamedTuple):
     """A file to be labelled: where it stands in the data, what it is taken for, its label so far, and why it is shown.
 
@@ -48,7 +51,7 @@ class Shown(NamedTuple):
     position: int
     path: Path
     kind: str
-    guesses: tuple[Guess, ...]
+    guesses: Guesses
     label: str | None = None
     why: str = ""
 
@@ -62,12 +65,11 @@ class Fit(NamedTuple):
 
 
 class _Person:
-    """What somebody did here, to be taken back, and what they put off or have looked at again."""
+    """What somebody did here, to be taken back, and what they put off."""
 
     def __init__(self) -> None:
-        self.done: list[tuple[int, str | None, bool]] = []
+        self.done: list[tuple[int, Mark]] = []
         self.skipped: list[int] = []
-        self.reviewed: set[int] = set()
 
 
 class LabelSession:
@@ -104,7 +106,7 @@ class LabelSession:
         self._turn = threading.RLock()
         self._wake, self._closed = threading.Event(), False
         self.curves: list[LearningCurve] = []
-        self._findings, self._doubted = dict[int, str](), dict[int, str]()
+        self._findings, self._doubted = dict[int, str](), dict[int, Guesses]()
         self._checked: set[int] = set()
         self._fit = self._fitted(labels)
         self._curved: tuple[int, ...] = ()
@@ -120,18 +122,19 @@ class LabelSession:
 
     # ---- the model
 
-    def _classes(self, labels: Labels) -> tuple[str, ...]:
+    def classes(self, labels: Labels) -> tuple[str, ...]:
+        """Return those to begin with, then those of labels."""
         return tuple(dict.fromkeys([*self._names, *sorted(set(labels.of.values()))]))
 
     def _fitted(self, labels: Labels) -> Fit:
-        classes = self._classes(labels)
+        classes = self.classes(labels)
         known = list(labels.of)
         targets = torch.tensor([classes.index(labels.of[position]) for position in known], dtype=torch.long)
         rows = self._rows_of(classes)
         return Fit(labels, classes, guesses(rows, self.pool.features, known, targets, classes=len(classes)))
 
     def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
-        if self._encode is None:
+        if self._encode is None or not classes:
             return None
         new = [name for name in classes if name not in self._rows]
         if new:
@@ -145,7 +148,7 @@ class LabelSession:
             # A list that somebody broke by hand: whoever asks next is told, and the next that is whole is fitted.
             with suppress(TextheadError):
                 labels = self._file.read()
-                if labels != self._fit.labels or self._classes(labels) != self._fit.classes:
+                if labels != self._fit.labels or self.classes(labels) != self._fit.classes:
                     self._fit = self._fitted(labels)
                 if not self._wake.is_set():
                     self._measure(self._fit)
@@ -165,21 +168,23 @@ class LabelSession:
         with self._turn:
             if curve is not None:
                 self.curves = [*(old for old in self.curves if old.items < curve.items), curve]
-                self._doubted = self._disagreements(fit, curve, known)
+                self._doubted = self._doubts(fit, curve, known)
             self._curved = tuple(known)
 
-    def _disagreements(self, fit: Fit, curve: LearningCurve, known: Sequence[int]) -> dict[int, str]:
-        """Return why a label is doubted, of each file that a fit without it takes for something else; surest first."""
-        best = curve.calibrated(curve.probabilities).max(-1)
-        found = [
-            (float(best.values[row]), position, fit.classes[int(best.indices[row])])
-            for row, position in enumerate(known)
-            if fit.classes[int(best.indices[row])] != fit.labels.of[position]
-        ]
-        return {
-            position: f"a fit without this file says {name}, {100 * probability:.0f} %"
-            for probability, position, name in sorted(found, reverse=True)
-        }
+    def _doubts(self, fit: Fit, curve: LearningCurve, known: Sequence[int]) -> dict[int, Guesses]:
+        """Return what a fit without it takes each file for whose label it doubts; the surest first.
+
+        The only label of a class is not among them: without it there is no such class.
+        """
+        counts = Counter(fit.labels.of.values())
+        found = curve.calibrated(curve.probabilities)
+        sure = found.amax(-1)
+        doubted: dict[int, Guesses] = {}
+        for row in sure.argsort(descending=True).tolist():
+            guessed, label = _sorted_guesses(fit.classes, found[row]), fit.labels.of[known[row]]
+            if guessed[0].name != label and counts[label] > 1:
+                doubted[known[row]] = guessed
+        return doubted
 
     @property
     def is_fitted(self) -> bool:
@@ -190,13 +195,16 @@ class LabelSession:
     # ---- one file after the other
 
     def next(self, who: str) -> Shown | None:
-        """Return the file that would teach most and that nobody else has; None where none is left.
+        """Return the file that this person has open, or else the one that would teach most and that nobody else has.
 
-        Files that were skipped come last.
+        Files that were skipped come last; None where none is left.
         """
         with self._turn:
             person, labels = self._people[who], self._file.read()
             gone = {*labels.of, *labels.bad, *self._file.claimed_by_others(who)}
+            own = self._file.claimed_by(who)
+            if own is not None and own not in {*gone, *person.skipped}:
+                return self._shown(own, labels)
             while True:
                 found = (
                     self._coverage.next(self._fit.probabilities, list(labels.of), 1, without=[*gone, *person.skipped])
@@ -209,53 +217,76 @@ class LabelSession:
                     return self._shown(found[0], labels)
                 gone.add(found[0])
 
-    def _shown(self, position: int, labels: Labels, why: str = "") -> Shown:
-        fit, path = self._fit, self.pool.files.items[position].path
-        found = fit.probabilities[position : position + 1]
-        order = (self.curves[-1].calibrated(found) if self.curves else found)[0].sort(descending=True, stable=True)
-        guessed = tuple(Guess(fit.classes[int(place)], float(value)) for value, place in zip(*order, strict=True))
-        unfitted = [Guess(name, 0.0) for name in self._classes(labels) if name not in fit.classes]
-        return Shown(position, path, kind_of(path), (*guessed, *unfitted), labels.of.get(position), why)
+    def _shown(self, position: int, labels: Labels) -> Shown:
+        """Return a file with its guesses: by a fit without it, if its label is doubted."""
+        fit, path, label = self._fit, self.pool.files.items[position].path, labels.of.get(position)
+        why: list[str] = []
+        if position in self._doubted and label is not None:
+            guesses = self._doubted[position]
+            why.append(f"a fit without this file says {guesses[0].name}, {100 * guesses[0].probability:.0f} %")
+        else:
+            found = fit.probabilities[position : position + 1]
+            guesses = _sorted_guesses(fit.classes, (self.curves[-1].calibrated(found) if self.curves else found)[0])
+        if position in self._findings and label is not None:
+            why.append(self._findings[position])
+        classes = self.classes(labels)
+        unfitted = [Guess(name, 0.0) for name in classes if name not in {guess.name for guess in guesses}]
+        kept = [guess for guess in guesses if guess.name in classes]
+        return Shown(position, path, kind_of(path), (*kept, *unfitted), label, "; ".join(why))
 
-    def label(self, who: str, position: int, name: str) -> None:
+    def label(self, who: str, position: int, name: str, *, checked: bool = False) -> None:
         """Give a file its label, on disk when this returns; a new name is a new class.
+
+        Args:
+            checked: it is a label that was looked at again.
 
         Raises:
             DataError: no such file, or a name that cannot be a class.
             RunError: the label cannot be written.
         """
+        with self._turn:
+            self._put(who, position, Mark(self._class_name(name), checked=checked))
+
+    def _class_name(self, name: str) -> str:
+        """Return a name that somebody typed, if it can be a class."""
         name = " ".join(name.split())
         if not name.isprintable() or len(name) > LONGEST_NAME:
             raise DataError(f"class name {name[:50]!r}: use at most {LONGEST_NAME} characters that can be printed")
-        with self._turn:
-            classes = self._classes(self._file.read())
-            if name not in classes:
-                check_names([*classes, name])
-                self._rows_of([name])  # A name that the text encoder cannot read is no class.
-            self._note(who, position)
-            self._file.put(position, name)
-        self._wake.set()
+        classes = self.classes(self._file.read())
+        if name not in classes:
+            check_names([*classes, name])
+            self._rows_of([name])  # A name that the text encoder cannot read is no class.
+        return name
 
     def bad(self, who: str, position: int) -> None:
         """Note that a file cannot be used; it is not shown again."""
         with self._turn:
-            self._note(who, position)
-            self._file.put_bad(position)
-        self._wake.set()
+            self._put(who, position, Mark(bad=True))
+
+    def keep(self, who: str, position: int) -> None:
+        """Leave the label of a file that was looked at again as it is; nobody is asked about it any more."""
+        with self._turn:
+            before = self._known(position)
+            if before.label is not None:
+                self._put(who, position, before._replace(checked=True))
 
     def skip(self, who: str, position: int) -> None:
         """Put a file off until no other is left for this person."""
         with self._turn:
-            self._note(who, position)
             person = self._people[who]
+            person.done.append((position, self._known(position)))
             person.skipped = [place for place in person.skipped if place != position] + [position]
 
-    def _note(self, who: str, position: int) -> None:
-        """Keep what a file was before somebody changes it."""
+    def _known(self, position: int) -> Mark:
         if not 0 <= position < len(self.pool.files):
             raise DataError(f"no file {position}: the data has {len(self.pool.files)}; load the page again")
-        labels = self._file.read()
-        self._people[who].done.append((position, labels.of.get(position), position in labels.bad))
+        return self._file.read().mark(position)
+
+    def _put(self, who: str, position: int, mark: Mark) -> None:
+        before = self._known(position)
+        self._file.put(position, mark)
+        self._people[who].done.append((position, before))
+        self._wake.set()
 
     def undo(self, who: str) -> Shown | None:
         """Take back the last thing that this person did, and show its file again; None where there is nothing.
@@ -267,39 +298,51 @@ class LabelSession:
             person = self._people[who]
             if not person.done:
                 return None
-            position, label, was_bad = person.done.pop()
+            position, before = person.done.pop()
             person.skipped = [place for place in person.skipped if place != position]
-            person.reviewed.discard(position)
-            if label is not None:
-                labels = self._file.put(position, label)
-            elif was_bad:
-                labels = self._file.put_bad(position)
-            else:
-                labels = self._file.remove(position)
+            labels = self._file.put(position, before)
             self._file.claim(who, position)
+            # What was learned from it must not be guessed.
+            self._fit = self._fitted(labels)
             self._wake.set()
             return self._shown(position, labels)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a class another name, or join it with another class; this cannot be taken back.
+
+        Raises:
+            DataError: no such class, or a name that cannot be one.
+            RunError: it cannot be written.
+        """
+        with self._turn:
+            if old not in self.classes(self._file.read()):
+                raise DataError(f"no class {old!r}: load the page again")
+            self._file.rename(old, self._class_name(new))
+            self._names = [name for name in self._names if name != old]
+            for person in self._people.values():
+                person.done = [(place, mark) for place, mark in person.done if mark.label != old]
+            self._fit = self._fitted(self._file.read())
+        self._wake.set()
 
     # ---- looking again
 
     def review(self, who: str) -> Shown | None:
         """Return the labelled file whose label the model doubts most, or else one that doctor finds at fault.
 
-        Each is shown once to everybody; None where none is left.
+        Each is shown once to all together; None where none is left.
         """
         with self._turn:
-            labels, person = self._file.read(), self._people[who]
-            for position in [*self._doubted, *self._findings]:
-                if position in labels.of and position not in person.reviewed:
+            labels = self._file.read()
+            others = self._file.claimed_by_others(who)
+            for position in self._to_review(labels):
+                if position not in others:
                     self._file.claim(who, position)
-                    why = [found[position] for found in (self._doubted, self._findings) if position in found]
-                    return self._shown(position, labels, "; ".join(why))
+                    return self._shown(position, labels)
             return None
 
-    def reviewed(self, who: str, position: int) -> None:
-        """Note that somebody has looked at a label again, and changed it or not."""
-        with self._turn:
-            self._people[who].reviewed.add(position)
+    def _to_review(self, labels: Labels) -> list[int]:
+        found = dict.fromkeys([*self._doubted, *self._findings])
+        return [position for position in found if position in labels.of and position not in labels.checked]
 
     def examine(self) -> None:
         """Look for faults of the labelled files, as `doctor` does: unreadable, of one colour, copies of two labels."""
@@ -329,21 +372,19 @@ class LabelSession:
             if labels != self._fit.labels:
                 self._wake.set()
             counts = Counter(labels.of.values())
-            left = self._findings | self._doubted
-            person = self._people[who]
             return {
                 "files": len(self.pool.files),
                 "labelled": len(labels.of),
                 "bad": len(labels.bad),
-                "classes": [{"name": name, "count": counts[name]} for name in self._classes(labels)],
+                "classes": [{"name": name, "count": counts[name]} for name in self.classes(labels)],
                 "curve": [
                     {"labels": curve.items, "top1": curve.top1, "low": curve.low, "high": curve.high}
                     for curve in self.curves
                 ],
                 "gain": _gain(self.curves[-1]) if self.curves and self.curves[-1].items == len(labels.of) else None,
                 "others": self._others(labels),
-                "review": sum(place in labels.of and place not in person.reviewed for place in left),
-                "undo": bool(person.done),
+                "review": len(self._to_review(labels)),
+                "undo": bool(self._people[who].done),
             }
 
     def _others(self, labels: Labels) -> float | None:
@@ -362,3 +403,8 @@ class LabelSession:
 
 def _gain(curve: LearningCurve) -> dict[str, Any]:
     return {"more": curve.more, "points": curve.gain, "low": curve.least_gain, "high": curve.most_gain}
+
+
+def _sorted_guesses(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Guesses:
+    order = probabilities.argsort(descending=True, stable=True)
+    return tuple(Guess(classes[int(place)], float(probabilities[place])) for place in order)

@@ -2,14 +2,27 @@
 
 const $ = (id) => document.getElementById(id);
 
-// Each tab is somebody of its own: a file that it shows is nobody else's.
-const who = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+// Each tab is somebody of its own, after a reload too: a file that it shows is nobody else's.
+const drawn = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const who = sessionStorage.getItem("who") || drawn();
+sessionStorage.setItem("who", who);
+
+// A second tap of a double tap lands on what has just come below the finger; so many milliseconds it does nothing.
+const CALM = 350;
+
+// Whoever empties the field by Backspace and presses it once more does not want to take a label back.
+const CLEARED = 1000;
+
+// With fewer labels what is said of other files, and of further labels, is far off.
+const ENOUGH = 20;
 
 let item = null;
 let review = false;
 let busy = false;
 let marked = 0;
 let choices = [];
+let shownAt = 0;
+let clearedAt = -CLEARED;
 
 const say = (text) => { $("status").textContent = text; };
 
@@ -38,7 +51,10 @@ const act = async (action, body = {}, done = "") => {
     const found = await ask(action, body);
     if (found.item !== undefined) {
       if (action === "undo" && !found.item) done = "Nothing to take back.";
-      else show(found.item);
+      else {
+        if (action === "undo") setReview(found.item.label !== null);
+        show(found.item);
+      }
     }
     if (found.state) showState(found.state);
     if (found.training) showTraining(found.training);
@@ -56,6 +72,7 @@ const made = (name, properties = {}) => Object.assign(document.createElement(nam
 
 const show = (next) => {
   item = next;
+  shownAt = performance.now();
   $("typed").value = "";
   marked = 0;
   $("why").hidden = !(item && item.why);
@@ -115,10 +132,13 @@ const list = () => {
   const typed = $("typed").value.trim().replace(/\s+/g, " ");
   const wanted = typed.toLowerCase();
   choices = item ? item.guesses.filter((guess) => guess.name.toLowerCase().includes(wanted)) : [];
-  const starts = (guess) => guess.name.toLowerCase().startsWith(wanted);
-  if (wanted) choices.sort((a, b) => starts(b) - starts(a));
-  const known = item && item.guesses.some((guess) => guess.name === typed);
-  if (typed && !known) choices.push({ name: typed, isNew: true });
+  if (wanted) {
+    // What begins so, then what would be new, then what only has it somewhere: "ship" is no "sailing ship".
+    const rank = (name) => [name.toLowerCase() === wanted, name.toLowerCase().startsWith(wanted)].indexOf(true);
+    const grouped = [0, 1, -1].map((place) => choices.filter((guess) => rank(guess.name) === place));
+    const known = item && item.guesses.some((guess) => guess.name === typed);
+    choices = [...grouped[0], ...grouped[1], ...(known ? [] : [{ name: typed, isNew: true }]), ...grouped[2]];
+  }
   marked = Math.min(marked, Math.max(0, choices.length - 1));
   $("choices").replaceChildren(...choices.map(choice));
   const selected = $("choices").children[marked];
@@ -137,7 +157,7 @@ const choice = (guess, place) => {
     row.style.setProperty("--part", `${100 * guess.probability}%`);
     row.append(made("span", { className: "share", textContent: `${Math.round(100 * guess.probability)} %` }));
   }
-  row.addEventListener("click", () => label(guess.name));
+  row.addEventListener("click", calmly(() => label(guess.name)));
   return row;
 };
 
@@ -151,17 +171,27 @@ const bad = () => item && act("bad", { position: item.position }, `${item.name}:
 
 const undo = () => act("undo", {}, "Taken back.");
 
-const setMode = (wanted) => {
+const setReview = (wanted) => {
   review = wanted;
   $("mode-label").setAttribute("aria-pressed", String(!review));
   $("mode-review").setAttribute("aria-pressed", String(review));
+};
+
+const setMode = (wanted) => {
+  setReview(wanted);
   act("next");
 };
 
-$("typed").addEventListener("input", () => { marked = 0; list(); });
-$("skip").addEventListener("click", skip);
-$("bad").addEventListener("click", bad);
-$("undo").addEventListener("click", undo);
+const calmly = (does) => () => { if (performance.now() - shownAt > CALM) does(); };
+
+$("typed").addEventListener("input", () => {
+  if ($("typed").value === "") clearedAt = performance.now();
+  marked = 0;
+  list();
+});
+$("skip").addEventListener("click", calmly(skip));
+$("bad").addEventListener("click", calmly(bad));
+$("undo").addEventListener("click", calmly(undo));
 $("mode-label").addEventListener("click", () => setMode(false));
 $("mode-review").addEventListener("click", () => setMode(true));
 
@@ -177,7 +207,7 @@ document.addEventListener("keydown", (event) => {
       ...Object.fromEntries([1, 2, 3].map((key) => [key, () => choices[key - 1] && label(choices[key - 1].name)])),
       ...(!onButton && { " ": skip }),
       Delete: bad,
-      Backspace: undo,
+      Backspace: () => { if (performance.now() - clearedAt > CLEARED) undo(); else clearedAt = performance.now(); },
     }),
     ...(typed.trim() !== "" && !onButton && { Enter: () => choices[marked] && label(choices[marked].name) }),
   }[event.key];
@@ -199,27 +229,36 @@ const showState = (state) => {
   $("bad-count").textContent = state.bad ? `, ${state.bad} bad` : "";
   $("review-count").textContent = state.review ? `(${state.review})` : "";
   $("undo").disabled = !state.undo;
-  $("classes").replaceChildren(...state.classes.map(({ name, count }) => {
+  const shown = JSON.stringify(state.classes);
+  if (shown !== $("classes").dataset.shown) $("classes").replaceChildren(...state.classes.map(({ name, count }) => {
     const row = made("li");
-    row.append(made("b", { textContent: name }), made("span", { textContent: count }));
-    row.firstChild.style.fontWeight = "normal";
+    const button = made("button", { textContent: name, title: "rename" });
+    button.addEventListener("click", () => rename(name));
+    row.append(button, made("span", { textContent: count }));
     return row;
   }));
-  for (const button of $("train").children) button.disabled = state.labelled < 2;
+  $("classes").dataset.shown = shown;
+  const training = state.training && !state.training.done;
+  for (const button of $("train").children) button.disabled = state.labelled < 2 || training;
   showAccuracy(state);
   showTraining(state.training);
+};
+
+const rename = (old) => {
+  const wanted = window.prompt(`Another name for "${old}"; the name of another class joins the two`, old);
+  if (wanted && wanted.trim() && wanted !== old) act("rename", { old, new: wanted }, `${old}: now ${wanted}`);
 };
 
 const showAccuracy = ({ curve, gain, others }) => {
   const last = curve.at(-1);
   if (!last) return;
   const round = (value) => value.toFixed(0);
-  $("others").textContent = others === null ? "" : `About ${round(others)} % of the files without a label are named rightly.`;
+  $("others").textContent = others === null || last.labels < ENOUGH ? "" : `About ${round(others)} % of the files without a label are named rightly.`;
   $("accuracy").textContent = `${round(last.top1)} % (95 %: ${round(last.low)} to ${round(last.high)}) of the ${last.labels} `
     + "labelled ones, each by a fit without it: they were chosen for being hard.";
-  const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(1)}`;
-  $("gain").textContent = gain ? `${gain.more} more labels: about ${signed(gain.points)} points `
-    + `(${signed(gain.low)} to ${signed(gain.high)}).` : "";
+  const signed = (value) => `+${value.toFixed(1)}`;
+  $("gain").textContent = gain && last.labels >= ENOUGH ? `${gain.more} more labels: about ${signed(gain.points)} `
+    + `points (${signed(gain.low)} to ${signed(gain.high)}).` : "";
   draw(curve);
 };
 
@@ -257,6 +296,7 @@ const showTraining = (training) => {
   $("run").textContent = `${training.run} ${state}. ${training.done && !training.failed
     ? `Use it: texthead predict ${training.run} FILE` : ""}`;
   $("lines").textContent = training.lines.join("\n");
+  $("lines").scrollTop = $("lines").scrollHeight;
 };
 
 for (const button of $("train").children) {
@@ -274,4 +314,6 @@ const poll = async () => {
   setTimeout(poll, 1500);
 };
 
+// On a phone it would bring up the keyboard.
+if (matchMedia("(pointer: fine)").matches) $("typed").focus();
 act("next").then(poll);
