@@ -261,10 +261,11 @@ def test_label_studio_accepts_and_converts_ranges(files: Path, tmp_path: Path) -
     labels = run_with("label_studio_sdk", CHECK, config, tmp_path / "tasks.json", tmp_path)
     assert labels == ["kite", "bird"]
     for kind in ("JSON", "JSON_MIN"):
-        read = read_dataset(tmp_path / kind / "result.json", root=tmp_path).items
-        assert [(frames_of(i.path), i.label, i.split, i.group) for i in read] == [
-            (frames_of(i.path), i.label, i.split, i.group) for i in items
+        read = read_dataset(tmp_path / kind / "result.json", root=tmp_path)
+        assert [(i.path, i.label, i.split, i.group) for i in read.items] == [
+            (i.path, i.label, i.split, i.group) for i in items
         ]
+        assert read.notes == ()
 
 
 # ---- FiftyOne

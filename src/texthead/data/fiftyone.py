@@ -131,8 +131,7 @@ def _label_field(source: Path, samples: Sequence[Sample]) -> str:
         for name, content in sample.items():
             if isinstance(content, dict) and isinstance(content.get("_cls"), str):
                 kinds[name].add(content["_cls"])
-                each = content.get("classifications") or content.get("detections") or [content]
-                if any(isinstance(one, dict) and one.get("confidence") is not None for one in each):
+                if any(isinstance(one, dict) and one.get("confidence") is not None for one in _held(content)):
                     guessed.add(name)
     if TRUTH in kinds:
         return TRUTH
@@ -155,10 +154,17 @@ def _by_place(where: str, content: object) -> dict[Range | None, str]:
         return {}
     kind = content.get("_cls") if isinstance(content, dict) else None
     if isinstance(content, dict) and kind in _RANGES:
-        return _ranges(where, content.get("detections") or [] if kind == "TemporalDetections" else [content])
+        return _ranges(where, _held(content))
     if not isinstance(content, dict) or kind not in ("Classification", "Classifications"):
         raise DataError(f"{where}: the label is {kind or type(content).__name__}; keep labels as Classification")
-    return _whole(where, content.get("classifications") or [] if kind == "Classifications" else [content])
+    return _whole(where, _held(content))
+
+
+def _held(content: dict[str, Any]) -> list[object]:
+    """Return the labels of a field that holds several, or the one that it is."""
+    key = {"Classifications": "classifications", "TemporalDetections": "detections"}.get(content["_cls"])
+    several: object = [content] if key is None else content.get(key)
+    return several if isinstance(several, list) else []
 
 
 def _whole(where: str, classifications: Sequence[object]) -> dict[Range | None, str]:

@@ -114,8 +114,8 @@ def range_of(where: str, start: object, end: object, *, in_frames: bool) -> Rang
     Raises:
         DataError: an end that is no number, or no whole number of frames.
     """
-    ends = [end for end in (start, end) if isinstance(end, int | float) and -math.inf < end < math.inf]
-    if len(ends) < 2 or (in_frames and any(end != int(end) for end in ends)):
+    ends = [value for value in (start, end) if isinstance(value, int | float) and -math.inf < value < math.inf]
+    if len(ends) < 2 or (in_frames and any(value != int(value) for value in ends)):
         unit = "whole numbers of frames" if in_frames else "seconds"
         raise DataError(f"{where}: a range must have start and end in {unit}, got {start!r:.80} and {end!r:.80}")
     return Range(ends[0], ends[1], in_frames)
@@ -169,8 +169,10 @@ class _Task:
                 votes += self._of_ranges(content, control, truth)
             elif "choices" in content:
                 votes.append(_Vote(self._only(content["choices"]), control, truth))
-        for place in dict.fromkeys(vote.place for vote in votes):
-            here = [vote for vote in votes if vote.place == place]
+        by_place: dict[Range | None, list[_Vote]] = defaultdict(list)
+        for vote in votes:
+            by_place[vote.place].append(vote)
+        for here in by_place.values():
             if len({vote.control for vote in here}) == 1 < len(here):
                 self._only([vote.label for vote in here])
         return votes
@@ -240,7 +242,10 @@ def _joined(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
             flat.setdefault(str(place if name is None else name), _Task(where, {}))
             continue
         fields = {name: content for name, content in task.items() if name not in _BOOKKEEPING}
-        data = {name: content for name, content in fields.items() if name in ("split", "group") or _is_source(content)}
+        ours = {"split", "group"} | (
+            {_RATE, PARTS} if isinstance(fields.get(PARTS), list) and _RATE in fields else set()
+        )
+        data = {name: content for name, content in fields.items() if name in ours or _is_source(content)}
         first = flat.setdefault(str(place if name is None else name), _Task(where, data))
         first.flat.append(fields)
     yield from flat.values()
