@@ -80,6 +80,7 @@ def test_the_field_of_labels_is_the_only_one_without_confidences(tmp_path: Path)
         (sample("a.png", ground_truth={"_cls": "Classifications", "classifications": [one("a"), one("b")]}), "a, b"),
         (sample("a.png", ground_truth={"_cls": "Detections", "detections": []}), "Detections"),
         (sample("a.mp4", events={"_cls": "TemporalDetections", "detections": []}), "has a label"),
+        (sample("a.mp4", events={"_cls": "TemporalDetections", "detections": 3}), "has a label"),
         (sample("a.mp4", ground_truth={"_cls": "TemporalDetection", "support": [1, 9]}), "must be text"),
         (sample("a.png", ground_truth=one(None)), "must be text"),
         (sample("a.png", ground_truth=one("")), "empty"),

@@ -160,10 +160,10 @@ def _by_place(where: str, content: object) -> dict[Range | None, str]:
     return _whole(where, _held(content))
 
 
-def _held(content: dict[str, Any]) -> list[object]:
+def _held(content: dict[str, Any]) -> Sequence[object]:
     """Return the labels of a field that holds several, or the one that it is."""
     key = {"Classifications": "classifications", "TemporalDetections": "detections"}.get(content["_cls"])
-    several: object = [content] if key is None else content.get(key)
+    several = [content] if key is None else content.get(key)
     return several if isinstance(several, list) else []
 
 
