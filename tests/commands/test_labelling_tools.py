@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from made import write_image, write_video
+from made import joined_colours, write_image, write_video
 from messages import prints
 from texthead.data.reading import read_dataset
 
@@ -124,3 +124,45 @@ def test_predictions_of_a_run(world, works, refused, tmp_path: Path) -> None:
     video = write_video(tmp_path / "b.mp4", "red", 6)
     both = ("predict", world.run, files[0], video, "--workers", 0, "--export", f"label-studio:{tasks}")
     refused(("0.png", "b.mp4"), *both, volatile=[world.root])
+
+
+@pytest.mark.parametrize("tool", ["label-studio:{}.json", "fiftyone:{}"])
+def test_a_round_of_labelling_parts(works, tmp_path: Path, tool: str) -> None:
+    """Of a manifest, whose times come back as they are, and of the windows of a long video."""
+    folder = tmp_path / "scenes"
+    joined_colours(folder / "a.mp4", ["red", "blue", "green"], seconds=3)
+    rows = ["a.mp4,0,2.95,red", "a.mp4,2.95,5.999,", "a.mp4,5.999,,"]
+    (folder / "parts.csv").write_text("\n".join(["path,start,end,colour", *rows]) + "\n")
+    options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0, "--cut-above", 4)
+    for data, count in ((folder / "parts.csv", 3), (folder, 3)):
+        first, second = (tool.format(tmp_path / f"{name}-{data.stem}") for name in ("first", "second"))
+        _, err = works("label", data, *options, "--next", 2, "--export", first)
+        prints(err, "2 files and parts of files, 2 with a guess", volatile=[first, second])
+        labelled = answered_by_guess(Path(first.partition(":")[2]))
+        out, err = works("label", data, *options, "--out", labelled, "--next", 9, "--export", second)
+        assert f"2 of {count} files have labels" in err
+        rest = [row["path"] for row in csv.DictReader(out.splitlines())]
+        assert len(rest) == count - 2
+        assert not {str(item.path) for item in read_dataset(labelled).items} & set(rest)
+        assert len(read_dataset(Path(second.partition(":")[2])).items) == 2
+
+
+def answered_by_guess(written: Path) -> Path:
+    """The JSON of an export in which every guess has become the label."""
+    if written.suffix:
+        tasks = json.loads(written.read_text())
+        for task in tasks:
+            task["annotations"] = [{"result": each["result"]} for each in task.pop("predictions")]
+        written.write_text(json.dumps(tasks))
+        return written
+    path = written / "samples.json"
+    value = json.loads(path.read_text())
+    for sample in value["samples"]:
+        sample["ground_truth"] = without_confidence(sample.pop("prediction"))
+    path.write_text(json.dumps(value))
+    return path
+
+
+def without_confidence(label: dict[str, Any]) -> dict[str, Any]:
+    found = [{name: each[name] for name in each if name != "confidence"} for each in label["detections"]]
+    return {**label, "detections": found}

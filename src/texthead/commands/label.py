@@ -76,14 +76,15 @@ class Label:
         from texthead.encoders.load import load_encoder
         from texthead.text.prompts import flat
         from texthead.transfer.label_file import check_place, paths_in
-        from texthead.transfer.labelling import encode_files, items_so_far, read_files, with_parts
+        from texthead.transfer.labelling import encode_files, items_so_far, read_files, root_of, with_parts
         from texthead.transfer.windows import cut_files
 
         if self.next is None:
             check_place(Path(self.out or ""))
         files = read_files(self.data)
-        known = [] if self.out is None else paths_in(Path(self.out))
-        labelled = {} if self.out is None else items_so_far(Path(self.out), with_parts(files, known))
+        out = None if self.out is None else Path(self.out)
+        known = [] if out is None else paths_in(out, root_of(out, files))
+        labelled = {} if out is None else items_so_far(out, with_parts(files, known))
         labels = {path: item.label for path, item in labelled.items()}
         given = [] if self.classes is None else read_names(self.classes)
         more = sorted(set(labels.values()) - set(given))

@@ -116,11 +116,13 @@ class ToolOptions:
         from texthead.commands.console import notes
         from texthead.data.fiftyone import write_samples
         from texthead.data.label_studio import document_root, write_tasks
+        from texthead.media.paths import is_part
 
         if self.export is None:
             return
         tool, path = self.place()
-        count = f"{len(items)} files, {sum(item.path in guesses for item in items)} with a guess"
+        parts = " and parts of files" if any(is_part(item.path) for item in items) else ""
+        count = f"{len(items)} files{parts}, {sum(item.path in guesses for item in items)} with a guess"
         if tool == "fiftyone":
             write_samples(path, items, guesses, classes)
             read = f'fiftyone.Dataset.from_dir("{path}", fiftyone.types.FiftyOneDataset)'

@@ -7,10 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from texthead.data.dataset import Item
-from texthead.data.label_studio import Row, checked_row, media_kind, range_error
+from texthead.data.label_studio import (
+    PARTS,
+    Frames,
+    Range,
+    Row,
+    checked_row,
+    files_with_parts,
+    labelled_parts,
+    media_kind,
+    part_names,
+    range_of,
+    shared_extra,
+)
 from texthead.errors import DataError, listed
 from texthead.files import MOST_BYTES_OF_LISTS, new_folder, read_value, write_json
 from texthead.media.find import media_below
+from texthead.media.paths import file_of, is_part
 
 # The field of labels, as FiftyOne itself calls it, and that of guesses.
 TRUTH, GUESS = "ground_truth", "prediction"
@@ -56,9 +69,9 @@ def read_fiftyone(
 ) -> tuple[list[Row], list[str]]:
     """Return the labelled files of a samples.json or labels.json, and notes on what is not used.
 
-    Of a samples.json the label is the field `ground_truth`, else its only field of classifications without confidences,
-    which are a model's. A tag that is the name of a split is the split, as is a field `split`; a text field `group` is
-    the group.
+    Of a samples.json the label is the field `ground_truth`, else its only field of classifications or temporal
+    detections without confidences, which are a model's. Temporal detections label parts of a video. A tag that is the
+    name of a split is the split, as is a field `split`; a text field `group` is the group.
 
     Args:
         value: what the JSON file holds.
@@ -66,14 +79,15 @@ def read_fiftyone(
         split_names: what each known name of a split is called here.
 
     Raises:
-        DataError: a file with several labels, time ranges, boxes, two splits or none that is known; a file of a
-            labels.json that is not there.
+        DataError: a file or range with several labels, boxes, two splits or none that is known; a file of a labels.json
+            that is not there.
     """
     read = _samples if "samples" in value else _labels
     rows, unlabelled = read(source, value, root, split_names)
+    count = len(value["samples"] if "samples" in value else value["labels"])
     if not unlabelled:
         return rows, []
-    return rows, [f"{source}: {unlabelled} of {unlabelled + len(rows)} samples have no label and are not used"]
+    return rows, [f"{source}: {unlabelled} of {count} samples have no label and are not used"]
 
 
 def _samples(
@@ -87,10 +101,12 @@ def _samples(
     start = source.parent if root is None else root
     known = {*_RESERVED, "group", "split"}
     rows: list[Row] = []
+    unlabelled = 0
     for sample in samples:
         where = f"{source}: {sample['filepath']}"
-        label = _label(where, sample.get(label_field))
-        if label is None:
+        labels = _by_place(where, sample.get(label_field))
+        if not labels:
+            unlabelled += 1
             continue
         tags = sample["tags"] if isinstance(sample.get("tags"), list) else []
         tagged = sorted({split_names[str(tag).lower()] for tag in tags if str(tag).lower() in split_names})
@@ -100,12 +116,11 @@ def _samples(
         split = tagged[0] if tagged else given if isinstance(given, str) else None
         extra = [(k, v) for k, v in sample.items() if isinstance(v, str) and k not in known and k[:1] != "_"]
         group = _group(sample.get("group"))
-        rows.append(
-            checked_row(
-                where, start / sample["filepath"], label, group, split=split, extra=tuple(extra), names=split_names
-            )
-        )
-    return rows, len(samples) - len(rows)
+        rows += [
+            checked_row(where, path, label, group, split=split, extra=tuple(extra), names=split_names)
+            for path, label in labelled_parts(where, start / sample["filepath"], labels, sample.get(PARTS))
+        ]
+    return rows, unlabelled
 
 
 def _label_field(source: Path, samples: Sequence[Sample]) -> str:
@@ -116,18 +131,14 @@ def _label_field(source: Path, samples: Sequence[Sample]) -> str:
         for name, content in sample.items():
             if isinstance(content, dict) and isinstance(content.get("_cls"), str):
                 kinds[name].add(content["_cls"])
-                each = content.get("classifications") or [content]
-                if any(isinstance(one, dict) and one.get("confidence") is not None for one in each):
+                if any(isinstance(one, dict) and one.get("confidence") is not None for one in _held(content)):
                     guessed.add(name)
     if TRUTH in kinds:
         return TRUTH
-    named = [name for name, found in kinds.items() if found & {"Classification", "Classifications"}]
+    named = [name for name, found in kinds.items() if found & {"Classification", "Classifications", *_RANGES}]
     labels = [name for name in named if name not in guessed]
     if len(labels) == 1:
         return labels[0]
-    timed = [name for name, found in kinds.items() if found & {*_RANGES}]
-    if timed and not named:
-        check_no_range(f"{source}: field {timed[0]!r}", _RANGES[0])
     if len(labels) > 1:
         raise DataError(
             f"{source}: any of the fields {listed(labels)} may hold the labels: call the right one {TRUTH} "
@@ -137,21 +148,42 @@ def _label_field(source: Path, samples: Sequence[Sample]) -> str:
     raise DataError(f"{source}: no field of labels{have}: keep labels as Classification in a field {TRUTH}")
 
 
-def _label(where: str, content: object) -> str | None:
-    """Return the label that a field holds; None for none."""
+def _by_place(where: str, content: object) -> dict[Range | None, str]:
+    """Return the label of each range of frames, or of the whole file, that a field holds."""
     if content is None:
-        return None
+        return {}
     kind = content.get("_cls") if isinstance(content, dict) else None
-    check_no_range(where, kind)
+    if isinstance(content, dict) and kind in _RANGES:
+        return _ranges(where, _held(content))
     if not isinstance(content, dict) or kind not in ("Classification", "Classifications"):
         raise DataError(f"{where}: the label is {kind or type(content).__name__}; keep labels as Classification")
-    return _only(where, content.get("classifications") or [] if kind == "Classifications" else [content])
+    return _whole(where, _held(content))
 
 
-def check_no_range(where: str, kind: object) -> None:
-    """Raise DataError if labels of this kind are of a part of the file's time, and not of the whole file."""
-    if kind in _RANGES:
-        raise range_error(where)
+def _held(content: dict[str, Any]) -> Sequence[object]:
+    """Return the labels of a field that holds several, or the one that it is."""
+    key = {"Classifications": "classifications", "TemporalDetections": "detections"}.get(content["_cls"])
+    several = [content] if key is None else content.get(key)
+    return several if isinstance(several, list) else []
+
+
+def _whole(where: str, classifications: Sequence[object]) -> dict[Range | None, str]:
+    label = _only(where, classifications)
+    return {} if label is None else {None: label}
+
+
+def _ranges(where: str, detections: Sequence[object]) -> dict[Range | None, str]:
+    """Return the label of each range of frames; of a range that comes twice the labels must be the same."""
+    found: dict[Range | None, str] = {}
+    for each in detections:
+        support = each.get("support") if isinstance(each, dict) else None
+        if not isinstance(support, list) or len(support) != 2:
+            raise DataError(f"{where}: a temporal detection must have a support of two frames, got {support!r:.80}")
+        place = range_of(where, *support, in_frames=True)
+        label = _only(where, [each]) or ""
+        if found.setdefault(place, label) != label:
+            _only(f"{where}: frames {support[0]} to {support[1]}", [{"label": found[place]}, each])
+    return found
 
 
 def _only(where: str, classifications: Sequence[object]) -> str | None:
@@ -163,7 +195,7 @@ def _only(where: str, classifications: Sequence[object]) -> str | None:
         wrong = next(label for label in labels if not isinstance(label, str))
         raise DataError(f"{where}: a label must be text, got {wrong!r:.80}")
     if len(names) > 1:
-        raise DataError(f"{where}: has {len(names)} labels ({listed(names)}): give each file one label")
+        raise DataError(f"{where}: has {len(names)} labels ({listed(names)}): give each file or range one label")
     return names[0]
 
 
@@ -184,28 +216,32 @@ def _labels(
         raise DataError(f"{source}: classes must be a list of names; export the dataset again")
     find = _finder(source, root)
     rows: list[Row] = []
+    unlabelled = 0
     for name, content in labels.items():
         where = f"{source}: {name}"
         each = content if isinstance(content, list) else [] if content is None else [content]
         found = [_classification(where, one, classes) for one in each]
-        label = _only(where, found)
-        if label is not None:
-            rows.append(checked_row(where, find(name), label, "", split=None, extra=(), names=split_names))
-    return rows, len(labels) - len(rows)
+        labelled = _ranges(where, found) if any("support" in one for one in found) else _whole(where, found)
+        unlabelled += not labelled
+        for path, label in labelled_parts(where, find(name), labelled, None) if labelled else ():
+            rows.append(checked_row(where, path, label, "", split=None, extra=(), names=split_names))
+    return rows, unlabelled
 
 
 def _classification(where: str, content: object, classes: list[str] | None) -> dict[str, Any]:
-    """Return a classification with its name."""
+    """Return a classification, or a range of frames, with its name."""
     label = content.get("label") if isinstance(content, dict) else content
     if isinstance(content, dict):
-        check_no_range(where, _RANGES[0] if {"support", "timestamps"} & set(content) else None)
+        if "timestamps" in content:
+            raise DataError(f"{where}: has timestamps, which FiftyOne rounds; export again with use_timestamps=False")
         if "bounding_box" in content:
             raise DataError(f"{where}: labels a box; label whole files")
     if isinstance(label, int) and classes is not None:
         if not 0 <= label < len(classes):
             raise DataError(f"{where}: label {label} is outside 0..{len(classes) - 1}, the classes of the file")
         label = classes[label]
-    return {"label": label}
+    support = content.get("support") if isinstance(content, dict) else None
+    return {"label": label} if support is None else {"label": label, "support": support}
 
 
 def _finder(source: Path, root: Path | None) -> Callable[[str], Path]:
@@ -249,30 +285,42 @@ def write_samples(
 ) -> None:
     """Write a folder that FiftyOne reads as a FiftyOneDataset; its files stay where they are.
 
-    Labels are the field `ground_truth`, guesses (name, probability) `prediction` with its confidence, splits tags.
+    Labels are the field `ground_truth`, guesses (name, probability) `prediction` with its confidence, splits tags. If
+    one of the items is a part, both are temporal detections; a whole file is one of all its frames.
 
     Args:
         items: an empty label is none.
 
     Raises:
         DataError: files of two kinds.
+        MediaError: a video with parts cannot be read.
         RunError: the folder exists, or cannot be written.
     """
     kind = media_kind((item.path for item in items), "a FiftyOne dataset")
+    timed = any(is_part(item.path) for item in items)
     samples: list[Sample] = []
-    for item in items:
+    for rows in files_with_parts(items) if timed else [[item] for item in items]:
+        first, file = rows[0], file_of(rows[0].path)
         # Links stay as they are.
-        sample: Sample = {"filepath": os.path.abspath(item.path), "tags": [item.split] if item.split else []}  # noqa: PTH100
-        if item.label:
-            sample[TRUTH] = {"_cls": "Classification", "label": item.label}
-        if item.path in guesses:
-            name, probability = guesses[item.path]
-            sample[GUESS] = {"_cls": "Classification", "label": name, "confidence": round(probability, 6)}
-        if item.group:
-            sample["group"] = item.group
+        sample: Sample = {"filepath": os.path.abspath(file), "tags": [first.split] if first.split else []}  # noqa: PTH100
+        frames = Frames(file) if timed else None
+        labels = [_label_of(item.path, item.label, frames) for item in rows if item.label]
+        found = [
+            {**_label_of(item.path, name, frames), "confidence": round(probability, 6)}
+            for item in rows
+            if item.path in guesses
+            for name, probability in [guesses[item.path]]
+        ]
+        for name, each in ((TRUTH, labels), (GUESS, found)):
+            if each:
+                sample[name] = {"_cls": "TemporalDetections", "detections": each} if timed else each[0]
+        if timed:
+            sample[PARTS] = part_names(rows)
+        if first.group:
+            sample["group"] = first.group
         if kind == "video":
             sample["frames"] = "frames.json"
-        more = {name: text for name, text in item.extra if name.isidentifier() and name not in _RESERVED}
+        more = {name: text for name, text in shared_extra(rows) if name.isidentifier() and name not in _RESERVED}
         samples.append({**more, **sample})
     names = [*dict.fromkeys([*classes, *(item.label for item in items if item.label)])]
     with new_folder(folder) as beside:
@@ -281,3 +329,10 @@ def write_samples(
         write_json(beside / "samples.json", {"samples": samples})
         if kind == "video":
             write_json(beside / "frames.json", {"frames": {}})
+
+
+def _label_of(path: Path, name: str, frames: Frames | None) -> dict[str, Any]:
+    """Return a label of a file, or of the frames of a path."""
+    if frames is None:
+        return {"_cls": "Classification", "label": name}
+    return {"_cls": "TemporalDetection", "label": name, "support": [*frames.numbers(path)]}

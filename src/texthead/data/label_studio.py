@@ -1,23 +1,34 @@
-"""Label Studio's JSON: its exports -> labelled files; files, labels and guesses -> tasks with pre-annotations."""
+"""Label Studio's JSON: its exports -> labelled files and parts; these, with guesses -> tasks with pre-annotations."""
 
+import math
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 from texthead.data.dataset import Item
 from texthead.errors import DataError, listed
 from texthead.files import replacing, write_json
-from texthead.media.open import is_image, is_media
+from texthead.media.open import check_part, is_image, is_media, open_media
+from texthead.media.paths import Span, file_of, is_part, part_path, read_span
+from texthead.media.reader import frames_within
 
 # A file, its label, split, group and other fields, as `Item` takes them.
 Row = tuple[Path, str, str | None, str | None, tuple[tuple[str, str], ...]]
 
 # The control that tasks are written for.
 CONTROL = "label"
+
+# What the data of a task with ranges says besides: the frame rate that the player counts with, and the times as we name
+# them, which frames alone would round.
+_RATE, PARTS = "frame_rate", "parts"
+
+# Keys of values that are of a part of a file's time.
+_TIMES = {"start", "end", "ranges", "timelinelabels", "sequence"}
 
 _LOCAL, _UPLOADS = "/data/local-files", "/data/upload/"
 
@@ -39,10 +50,11 @@ def are_tasks(value: object) -> bool:
 def read_tasks(
     source: Path, value: Any, *, root: Path | None, split_names: Mapping[str, str]
 ) -> tuple[list[Row], list[str]]:
-    """Return the files of an export that have a label, and notes on tasks that have none.
+    """Return the files and parts of files that have a label in an export, and notes on tasks that have none.
 
     Cancelled annotations do not count. If annotations of a task disagree, those marked as ground truth decide. The
-    fields `split` and `group` of a task's data are its split and group.
+    fields `split` and `group` of a task's data are its split and group. A range of frames has the times of these frames
+    in the file.
 
     Args:
         value: what the JSON file holds.
@@ -50,31 +62,37 @@ def read_tasks(
         split_names: what each known name of a split is called here.
 
     Raises:
-        DataError: a task with several labels, a time range, an address, no file or several ones, or a split that is
-            not known.
+        DataError: a task with several labels for a file or range, labels of both, an address, no file or several ones,
+            a range that is not of a video, or a split that is not known.
     """
-    tasks = value if isinstance(value, list) else [value]
+    tasks = [*_joined(source, value if isinstance(value, list) else [value])]
     start = source.parent if root is None else root
     rows: list[Row] = []
     controls: set[str] = set()
-    unlabelled = decided = 0
-    for task in _joined(source, tasks):
+    unlabelled = decided = unsure = 0
+    for task in tasks:
         votes = task.votes()
         if not votes:
             unlabelled += 1
             continue
         controls |= {vote.control for vote in votes}
         _check_controls(task.where, {vote.control for vote in votes})
-        label, by_truth = _agreed(task, votes)
+        labels, by_truth = _agreed(task, votes)
         decided += by_truth
-        rows.append(_row(task, label, start, split_names))
+        unsure += _RATE not in task.data and any(place and place.in_frames for place in labels)
+        rows += _rows(task, labels, start, split_names)
     _check_controls(str(source), controls)
     notes = []
     if unlabelled:
-        notes.append(f"{source}: {unlabelled} of {unlabelled + len(rows)} tasks have no label and are not used")
+        notes.append(f"{source}: {unlabelled} of {len(tasks)} tasks have no label and are not used")
+    if unsure:
+        notes.append(
+            f"{source}: ranges of {unsure} tasks are in frames; they are right only if the frameRate of the Video tag "
+            "(24 if it has none) is that of the videos"
+        )
     if decided:
         notes.append(f"{source}: annotations of {decided} tasks disagree; those marked as ground truth are used")
-    if rows and not any(_exists(row[0]) for row in rows):
+    if rows and not any(_exists(file_of(row[0])) for row in rows):
         raise DataError(
             f"{source}: none of its files exists (of {len(rows)}, the first: {rows[0][0]}): give root, the folder that "
             "Label Studio serves local files from (LOCAL_FILES_DOCUMENT_ROOT)"
@@ -82,13 +100,35 @@ def read_tasks(
     return rows, notes
 
 
+class Range(NamedTuple):
+    """A labelled range of a video: its first and last frame, numbered from 1, or its start and end in seconds."""
+
+    start: float
+    end: float
+    in_frames: bool
+
+
+def range_of(where: str, start: object, end: object, *, in_frames: bool) -> Range:
+    """Return a range.
+
+    Raises:
+        DataError: an end that is no number, or no whole number of frames.
+    """
+    ends = [value for value in (start, end) if isinstance(value, int | float) and -math.inf < value < math.inf]
+    if len(ends) < 2 or (in_frames and any(value != int(value) for value in ends)):
+        unit = "whole numbers of frames" if in_frames else "seconds"
+        raise DataError(f"{where}: a range must have start and end in {unit}, got {start!r:.80} and {end!r:.80}")
+    return Range(ends[0], ends[1], in_frames)
+
+
 @dataclass(frozen=True)
 class _Vote:
-    """A label that an annotation gives, by which control, and whether it is marked as ground truth."""
+    """A label that an annotation gives, by which control, whether it is marked as ground truth, and its range."""
 
     label: str
     control: str
     truth: bool
+    place: Range | None = None
 
 
 @dataclass
@@ -104,7 +144,7 @@ class _Task:
         """Return the labels of all annotations that were not cancelled.
 
         Raises:
-            DataError: an annotation of another form, with several labels, or with a time range.
+            DataError: an annotation of another form, or with several labels for a file or range.
         """
         found: list[_Vote] = []
         for annotation in self.annotations:
@@ -113,7 +153,10 @@ class _Task:
             if annotation.get("was_cancelled") or annotation.get("skipped"):
                 continue
             found += self._of_annotation(annotation)
-        return found + [vote for record in self.flat if (vote := self._of_record(record))]
+        found += [vote for record in self.flat for vote in self._of_record(record)]
+        if 0 < sum(vote.place is None for vote in found) < len(found):
+            raise DataError(f"{self.where}: labels the whole file and ranges of it; keep the choice or the ranges")
+        return found
 
     def _of_annotation(self, annotation: dict[str, Any]) -> list[_Vote]:
         votes: list[_Vote] = []
@@ -121,29 +164,53 @@ class _Task:
             content = result.get("value") if isinstance(result, dict) else None
             if not isinstance(content, dict):
                 raise DataError(f"{self.where}: a result must be an object with a value; export as JSON again")
-            check_no_range(self.where, content)
-            if "choices" in content:
-                label = self._only(content["choices"])
-                votes.append(_Vote(label, str(result.get("from_name")), annotation.get("ground_truth") is True))
-        if len({vote.control for vote in votes}) == 1 < len(votes):
-            self._only([vote.label for vote in votes])
+            control, truth = str(result.get("from_name")), annotation.get("ground_truth") is True
+            if _TIMES & set(content):
+                votes += self._of_ranges(content, control, truth)
+            elif "choices" in content:
+                votes.append(_Vote(self._only(content["choices"]), control, truth))
+        by_place: dict[Range | None, list[_Vote]] = defaultdict(list)
+        for vote in votes:
+            by_place[vote.place].append(vote)
+        for here in by_place.values():
+            if len({vote.control for vote in here}) == 1 < len(here):
+                self._only([vote.label for vote in here])
         return votes
 
-    def _of_record(self, record: dict[str, Any]) -> _Vote | None:
+    def _of_ranges(self, content: dict[str, Any], control: str, truth: bool) -> list[_Vote]:
+        """Return the label of each range of a result: frames of a timeline, or seconds of a region."""
+        if "ranges" in content:
+            ranges, label = content["ranges"], content.get("timelinelabels")
+        else:
+            ranges, label = [content], content.get("labels")
+        known = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
+        if not known or not isinstance(label, list) or "text" in content:
+            raise DataError(
+                f"{self.where}: labels a part of the file, but not by TimelineLabels or by Labels with start and end; "
+                "label whole files or ranges of time"
+            )
+        name = self._only(label)
+        in_frames = "ranges" in content
+        places = [range_of(self.where, each.get("start"), each.get("end"), in_frames=in_frames) for each in ranges]
+        return [_Vote(name, control, truth, place) for place in places]
+
+    def _of_record(self, record: dict[str, Any]) -> list[_Vote]:
         controls = {name: content for name, content in record.items() if name not in self.data}
-        for content in controls.values():
-            for each in content if isinstance(content, list) else [content]:
-                if isinstance(each, dict):
-                    check_no_range(self.where, each)
-        names = [name for name in controls if name in _USUAL_CONTROLS] if len(controls) > 1 else [*controls]
+        timed = {name for name, content in controls.items() if any(map(_is_timed, _each(content)))}
+        names = [name for name in controls if name in timed or name in _USUAL_CONTROLS]
+        if len(controls) == 1:
+            names = [*controls]
         if len(controls) > 1 and len(names) != 1:
             raise DataError(
                 f"{self.where}: any of {listed([*controls])} may hold the label; export as JSON, not as JSON-MIN"
             )
         if not names or controls[names[0]] in (None, "", []):
-            return None
+            return []
         content = controls[names[0]]
-        return _Vote(self._only(content.get("choices") if isinstance(content, dict) else content), names[0], False)
+        if names[0] in timed:
+            regions = [each for each in _each(content) if _is_timed(each)]
+            return [vote for each in regions for vote in self._of_ranges(each, names[0], False)]
+        return [_Vote(self._only(content.get("choices") if isinstance(content, dict) else content), names[0], False)]
 
     def _only(self, choices: object) -> str:
         """Return the one choice of an annotation."""
@@ -151,7 +218,9 @@ class _Task:
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise DataError(f"{self.where}: choices must be a list of names; export as JSON again")
         if len(labels) != 1:
-            raise DataError(f"{self.where}: has {len(labels)} choices ({listed(labels)}): give each file one label")
+            raise DataError(
+                f"{self.where}: has {len(labels)} choices ({listed(labels)}): give each file or range one label"
+            )
         return labels[0]
 
 
@@ -173,23 +242,42 @@ def _joined(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
             flat.setdefault(str(place if name is None else name), _Task(where, {}))
             continue
         fields = {name: content for name, content in task.items() if name not in _BOOKKEEPING}
-        data = {name: content for name, content in fields.items() if name in ("split", "group") or _is_source(content)}
+        ours = {"split", "group"} | (
+            {_RATE, PARTS} if isinstance(fields.get(PARTS), list) and _RATE in fields else set()
+        )
+        data = {name: content for name, content in fields.items() if name in ours or _is_source(content)}
         first = flat.setdefault(str(place if name is None else name), _Task(where, data))
         first.flat.append(fields)
     yield from flat.values()
 
 
-def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[str, bool]:
-    """Return the label of a task, and whether annotations disagree and ground truth decided."""
-    labels = sorted({vote.label for vote in votes})
-    if len(labels) == 1:
-        return labels[0], False
-    true = sorted({vote.label for vote in votes if vote.truth})
-    if len(true) != 1:
-        raise DataError(
-            f"{task.where}: annotations disagree ({listed(labels)}): mark one as ground truth, or remove the others"
-        )
-    return true[0], True
+def _is_timed(content: object) -> bool:
+    return isinstance(content, dict) and bool(_TIMES & set(content))
+
+
+def _each(content: object) -> list[Any]:
+    return content if isinstance(content, list) else [content]
+
+
+def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[dict[Range | None, str], bool]:
+    """Return the label of each range of a task, or of its file, and whether annotations disagree and truth decided."""
+    found = _by_place(votes)
+    true = _by_place([vote for vote in votes if vote.truth])
+    by_truth = bool(true) and true != found
+    found = true if by_truth else found
+    for labels in found.values():
+        if len(labels) > 1:
+            raise DataError(
+                f"{task.where}: annotations disagree ({listed(labels)}): mark one as ground truth, or remove the others"
+            )
+    return {place: labels[0] for place, labels in found.items()}, by_truth
+
+
+def _by_place(votes: Iterable[_Vote]) -> dict[Range | None, list[str]]:
+    labels: dict[Range | None, set[str]] = defaultdict(set)
+    for vote in votes:
+        labels[vote.place].add(vote.label)
+    return {place: sorted(names) for place, names in labels.items()}
 
 
 def _check_controls(where: str, controls: set[str]) -> None:
@@ -199,15 +287,105 @@ def _check_controls(where: str, controls: set[str]) -> None:
         )
 
 
-def check_no_range(where: str, content: Mapping[str, Any]) -> None:
-    """Raise DataError if the value of an annotation is of a part of the file's time, and not of the whole file."""
-    if {"start", "end", "ranges", "timelinelabels", "sequence"} & set(content):
-        raise range_error(where)
+# ---- frames of a video, numbered from 1, and parts of it
 
 
-def range_error(where: str) -> DataError:
-    """Return the error of a label that is of a part of a file's time."""
-    return DataError(f"{where}: labels a range of time; cut such parts into files, and label whole files")
+class Frames:
+    """The frames of a video as labelling tools number them, from 1; ranges of them have both ends."""
+
+    def __init__(self, file: Path):
+        with open_media(file) as media:
+            self.file, self.times = file, [*media.times]
+            self.rate = media.num_frames / media.duration_seconds if media.duration_seconds else 0.0
+
+    def numbers(self, part: Path) -> tuple[int, int]:
+        """Return the first and the last frame of a part of the video, or of all of it.
+
+        Raises:
+            MediaError: no frame is shown in it.
+        """
+        within = frames_within(part, self.times)
+        return within.start + 1, within.stop
+
+    def part(self, place: Range) -> Path:
+        """Return the part that has the frames of a range, which may end a second late.
+
+        Players count frames by the longest stream of a file, which may be the sound.
+
+        Raises:
+            ValueError: frames that the video has not.
+        """
+        first, last, count = int(place.start), int(place.end), len(self.times)
+        if not 1 <= first <= min(last, count) or last > count + self.rate:
+            raise ValueError(
+                f"frames {first} to {last} are not in its {count}, counted from 1; correct the range, or the frame "
+                "rate that the tool counted with"
+            )
+        # A part counts times of frames to a thousandth of a second.
+        end = math.inf if last >= count else round(self.times[last], 3)
+        return part_path(self.file, Span(round(self.times[first - 1], 3) if first > 1 else 0.0, end))
+
+
+def labelled_parts(
+    where: str, file: Path, labels: Mapping[Range | None, str], known: object
+) -> Iterator[tuple[Path, str]]:
+    """Yield the path of each labelled range of a file, or of the file, and its label.
+
+    Args:
+        known: if it is a list, the names of parts that the ranges were written from, `#t=3,7.5`. A range with exactly
+            the frames of one gets its name, whose times may lie between those of frames.
+
+    Raises:
+        DataError: a range that breaks a rule, or of what has no parts; a file that is needed and cannot be read.
+    """
+    if None in labels:
+        yield file, labels[None]
+        return
+    try:
+        check_part(part_path(file, Span(0.0, 1.0)))
+        if any(place and place.in_frames for place in labels) and not _exists(file):
+            raise DataError(
+                f"{where}: {file} does not exist, and its ranges are in frames: give root, the folder that paths "
+                "begin in"
+            )
+        paths = _paths_of(file, [place for place in labels if place], known)
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+    yield from zip(paths, labels.values(), strict=True)
+
+
+def _paths_of(file: Path, places: Sequence[Range], known: object) -> list[Path]:
+    if not any(place.in_frames for place in places):
+        return [part_path(file, read_span(str(place.start), str(place.end))) for place in places]
+    frames = Frames(file)
+    names = [name for name in known if isinstance(name, str)] if isinstance(known, list) else []
+    parts = [path for path in (Path(f"{file}{name}") for name in names) if file_of(path) == file]
+    named = {frames.numbers(path): path for path in parts}
+    found = [frames.part(place) for place in places]
+    return [named.get(frames.numbers(path), path) for path in found]
+
+
+def files_with_parts(items: Iterable[Item]) -> list[list[Item]]:
+    """Return the items of each file in order; a file in two splits or groups comes once for each."""
+    found: dict[tuple[Path, str | None, str | None], list[Item]] = {}
+    for item in items:
+        found.setdefault((file_of(item.path), item.split, item.group), []).append(item)
+    return [*found.values()]
+
+
+def shared_extra(items: Sequence[Item]) -> list[tuple[str, str]]:
+    """Return the other columns that have the same value in all items."""
+    return [pair for pair in items[0].extra if all(pair in item.extra for item in items)]
+
+
+def part_names(items: Iterable[Item]) -> list[str]:
+    """Return the times of the items as `labelled_parts` knows them again."""
+    return [item.path.name.removeprefix(file_of(item.path).name) for item in items]
+
+
+# ---- paths and rows
 
 
 def _parts(address: str) -> SplitResult:
@@ -246,21 +424,24 @@ def _path_of(address: str) -> str:
     return unquote(parts.path, errors="surrogateescape") if parts.scheme == "file" else address
 
 
-def _row(task: _Task, label: str, root: Path, split_names: Mapping[str, str]) -> Row:
+def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path, split_names: Mapping[str, str]) -> Iterator[Row]:
     sources = [name for name, content in task.data.items() if _is_source(content)]
     if len(sources) > 1:
         sources = [name for name in sources if name in ("image", "video")] or sources
     if len(sources) != 1:
         has = f"{len(sources)} are {listed(sources)}" if sources else f"its fields are {listed([*task.data]) or 'none'}"
         raise DataError(f"{task.where}: data must name one video or image; {has}")
-    path = _file(task.where, task.data[sources[0]], root)
+    known = task.data.get(PARTS)
+    ours = {sources[0], "split", "group"} | ({_RATE} if isinstance(known, list) else set())
     extra = tuple(
         (name, str(content))
         for name, content in task.data.items()
-        if name not in (sources[0], "split", "group") and isinstance(content, str | int | float)
+        if name not in ours and isinstance(content, str | int | float)
     )
-    group = str(task.data.get("group") or "")
-    return checked_row(task.where, path, label, group, split=task.data.get("split"), extra=extra, names=split_names)
+    group, split = str(task.data.get("group") or ""), task.data.get("split")
+    file = _file(task.where, task.data[sources[0]], root)
+    for path, label in labelled_parts(task.where, file, labels, known):
+        yield checked_row(task.where, path, label, group, split=split, extra=extra, names=split_names)
 
 
 def _file(where: str, address: str, root: Path) -> Path:
@@ -317,9 +498,8 @@ def media_kind(files: Iterable[Path], tool: str) -> str:
     first: dict[str, Path] = {}
     for path in files:
         kind = "image" if is_image(path) else "video"
-        if not path.is_file():
-            other = "a folder of frames, a clip in shards or a part of a video"
-            raise DataError(f"{path}: {tool} shows files, not {other}; leave it out")
+        if not file_of(path).is_file():
+            raise DataError(f"{path}: {tool} shows files, not a folder of frames or a clip in shards; leave it out")
         first.setdefault(kind, path)
     if len(first) > 1:
         some = " and ".join(map(str, first.values()))
@@ -348,7 +528,8 @@ def write_tasks(
 ) -> Path:
     """Write tasks, and the labelling configuration beside them; return the configuration's path.
 
-    Labels are annotations, guesses are predictions (name, probability).
+    Labels are annotations, guesses are predictions (name, probability). If one of the items is a part, the tasks are
+    files with ranges of their frames; a whole file is the range of all of them.
 
     Args:
         items: an empty label is none.
@@ -357,41 +538,61 @@ def write_tasks(
 
     Raises:
         DataError: files of two kinds, or outside the root.
+        MediaError: a video with parts cannot be read.
         RunError: the files cannot be written.
     """
     kind = media_kind((item.path for item in items), "a Label Studio project")
+    timed = any(is_part(item.path) for item in items)
     tasks: list[dict[str, Any]] = []
-    for item in items:
-        others = {name: value for name, value in item.extra if name not in ("image", "video")}
-        data = {**others, kind: _address(item.path, root)}
-        data |= {name: value for name, value in (("split", item.split), ("group", item.group)) if value}
+    for rows in files_with_parts(items) if timed else [[item] for item in items]:
+        first, file = rows[0], file_of(rows[0].path)
+        others = {name: value for name, value in shared_extra(rows) if name not in ("image", "video")}
+        data: dict[str, Any] = {**others, kind: _address(file, root)}
+        data |= {name: value for name, value in (("split", first.split), ("group", first.group)) if value}
+        frames = Frames(file) if timed else None
+        if frames is not None:
+            data |= {_RATE: round(frames.rate, 3), PARTS: part_names(rows)}
         task: dict[str, Any] = {"data": data}
-        if item.label:
+        labels = [_result(kind, item.path, item.label, frames) for item in rows if item.label]
+        if labels:
             # Label Studio takes imported annotations for ground truth otherwise, which would outvote later ones.
-            task["annotations"] = [{"result": [_choice(kind, item.label)], "ground_truth": False}]
-        if item.path in guesses:
-            name, probability = guesses[item.path]
-            score = round(probability, 6)
-            task["predictions"] = [{"model_version": model, "score": score, "result": [_choice(kind, name)]}]
+            task["annotations"] = [{"result": labels, "ground_truth": False}]
+        named = {item.path: guesses[item.path] for item in rows if item.path in guesses}
+        if named:
+            score = round(min(probability for _, probability in named.values()), 6)
+            results = [_result(kind, path, name, frames) for path, (name, _) in named.items()]
+            task["predictions"] = [{"model_version": model, "score": score, "result": results}]
         tasks.append(task)
     names = [*dict.fromkeys([*classes, *(item.label for item in items if item.label)])]
     write_json(path, tasks)
     config = path.with_suffix(".xml")
     with replacing(config) as beside:
-        beside.write_text(labelling_config(kind, names), encoding="utf-8")
+        beside.write_text(labelling_config(kind, names, timed=timed), encoding="utf-8")
     return config
 
 
-def labelling_config(kind: str, classes: Sequence[str]) -> str:
-    """Return the labelling configuration of a project: one choice of the classes for an image or a video."""
-    choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
-    shown = f'<{kind.capitalize()} name="{kind}" value="${kind}"/>'
-    control = f'<Choices name="{CONTROL}" toName="{kind}" choice="single" required="true">'
-    return f"<View>\n  {shown}\n  {control}\n{choices}\n  </Choices>\n</View>\n"
+def labelling_config(kind: str, classes: Sequence[str], *, timed: bool = False) -> str:
+    """Return the labelling configuration of a project: one of the classes for an image or video.
+
+    Args:
+        timed: of a video's ranges of frames instead.
+    """
+    outer, inner = ("TimelineLabels", "Label") if timed else ("Choices", "Choice")
+    names = "\n".join(f"    <{inner} value={quoteattr(name)}/>" for name in classes)
+    player = f' frameRate="${_RATE}" timelineHeight="120"' if timed else ""
+    shown = f'<{kind.capitalize()} name="{kind}" value="${kind}"{player}/>'
+    rule = "" if timed else ' choice="single" required="true"'
+    return f'<View>\n  {shown}\n  <{outer} name="{CONTROL}" toName="{kind}"{rule}>\n{names}\n  </{outer}>\n</View>\n'
 
 
-def _choice(kind: str, name: str) -> dict[str, Any]:
-    return {"from_name": CONTROL, "to_name": kind, "type": "choices", "value": {"choices": [name]}}
+def _result(kind: str, path: Path, name: str, frames: Frames | None) -> dict[str, Any]:
+    """Return a label of a file, or of the frames of a path."""
+    control = {"from_name": CONTROL, "to_name": kind}
+    if frames is None:
+        return {**control, "type": "choices", "value": {"choices": [name]}}
+    first, last = frames.numbers(path)
+    value = {"ranges": [{"start": first, "end": last}], "timelinelabels": [name]}
+    return {**control, "id": f"{first}-{last}", "type": "timelinelabels", "value": value}
 
 
 def _address(path: Path, root: Path) -> str:

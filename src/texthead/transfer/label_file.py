@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import Dataset
-from texthead.data.reading import manifest_rows, row_path
+from texthead.data.reading import manifest_rows, read_dataset, row_path
 from texthead.errors import DataError, RunError
 from texthead.files import replacing, sync_folder, write_csv
 from texthead.media.paths import relative_below, resolved
@@ -50,12 +50,18 @@ def check_place(place: Path) -> None:
         raise DataError(f"{place}: labels are written as CSV; name a file that ends in .csv")
 
 
-def paths_in(place: Path) -> list[Path]:
+def paths_in(place: Path, root: Path | None = None) -> list[Path]:
     """Return the paths that a CSV of labels and its list of bad files name; none where there is no such file.
+
+    Args:
+        place: the CSV, or a labelling tool's `.json`.
+        root: the folder that paths of a `.json` begin in.
 
     Raises:
         DataError: one cannot be read.
     """
+    if place.suffix.lower() == ".json":
+        return [item.path for item in read_dataset(place, root=root).items] if place.exists() else []
     there = [each for each in (place, _bad(place)) if each.suffix.lower() == ".csv" and each.exists()]
     return [row_path(row, each, line) for each in there for line, row in manifest_rows(each, ("path",))]
 

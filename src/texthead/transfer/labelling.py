@@ -111,6 +111,13 @@ def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
     return replace(files, items=(*files.items, *items))
 
 
+def root_of(place: Path, files: Dataset) -> Path | None:
+    """Return the folder that the paths in a labelling tool's `.json` begin in; None for another file."""
+    if place.suffix.lower() != ".json":
+        return None
+    return document_root(Path(files.source), (item.path for item in files.items))
+
+
 def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
     """Return the item of each of the files that a manifest or a tool's `.json` labels; none where it does not exist.
 
@@ -122,9 +129,8 @@ def items_so_far(place: Path, files: Dataset) -> dict[Path, Item]:
     if not place.exists():
         return {}
     own = {resolved(item.path): item.path for item in files.items}
-    root = document_root(Path(files.source), own.values()) if place.suffix.lower() == ".json" else None
     found: dict[Path, Item] = {}
-    for item in read_dataset(place, root=root).items:
+    for item in read_dataset(place, root=root_of(place, files)).items:
         path = own.get(resolved(item.path))
         if path is None:
             raise DataError(f"{place}: labels {item.path}, which is not in {files.source}: name the data that it is of")
