@@ -10,9 +10,9 @@ from labelling_tools import run_with
 from made import write_image, write_video
 from messages import prints, refuses
 from texthead.data.dataset import Item
-from texthead.data.fiftyone import write_samples
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, RunError
+from texthead.exporting.labelling_tools import write_samples
 
 
 def one(label: object, **more: Any) -> dict[str, Any]:

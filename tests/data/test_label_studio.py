@@ -11,9 +11,10 @@ from labelling_tools import run_with
 from made import write_image, write_video
 from messages import prints, refuses
 from texthead.data.dataset import Item
-from texthead.data.label_studio import document_root, labelling_config, write_tasks
+from texthead.data.label_studio import document_root
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
+from texthead.exporting.labelling_tools import labelling_config, write_tasks
 
 NAMES = ["kite", 'a "<drone>" & co', "鳥"]
 

@@ -11,10 +11,9 @@ from labelling_tools import run_with
 from made import joined_colours, pictures, write_timed, write_video
 from messages import prints, refuses
 from texthead.data.dataset import Item
-from texthead.data.fiftyone import write_samples
-from texthead.data.label_studio import write_tasks
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, MediaError
+from texthead.exporting.labelling_tools import write_samples, write_tasks
 from texthead.media.open import open_media
 from texthead.media.reader import Part
 

@@ -114,8 +114,8 @@ class ToolOptions:
             model: what the guesses are from.
         """
         from texthead.commands.console import notes
-        from texthead.data.fiftyone import write_samples
-        from texthead.data.label_studio import document_root, write_tasks
+        from texthead.data.label_studio import document_root
+        from texthead.exporting.labelling_tools import write_samples, write_tasks
         from texthead.media.paths import is_part
 
         if self.export is None:

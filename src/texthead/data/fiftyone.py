@@ -1,29 +1,21 @@
-"""FiftyOne's JSON -> labelled files: samples.json of whole datasets, labels.json of classifications; and out again."""
+"""FiftyOne's JSON -> labelled files: samples.json of whole datasets, labels.json of classifications."""
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from texthead.data.dataset import Item
 from texthead.data.label_studio import (
     PARTS,
-    Frames,
     Range,
     Row,
     checked_row,
-    files_with_parts,
     labelled_parts,
-    media_kind,
-    part_names,
     range_of,
-    shared_extra,
 )
 from texthead.errors import DataError, listed
-from texthead.files import MOST_BYTES_OF_LISTS, new_folder, read_value, write_json
+from texthead.files import MOST_BYTES_OF_LISTS, read_value
 from texthead.media.find import media_below
-from texthead.media.paths import file_of, is_part
 
 # The field of labels, as FiftyOne itself calls it, and that of guesses.
 TRUTH, GUESS = "ground_truth", "prediction"
@@ -31,7 +23,7 @@ TRUTH, GUESS = "ground_truth", "prediction"
 _RANGES = ("TemporalDetection", "TemporalDetections")
 
 # Fields that every sample has; names of others are words, and those with `_` in front are the database's.
-_RESERVED = {
+RESERVED = {
     "id",
     "filepath",
     "tags",
@@ -99,7 +91,7 @@ def _samples(
             raise DataError(f"{source}: sample {place} has no filepath; export the dataset again")
     label_field = _label_field(source, samples)
     start = source.parent if root is None else root
-    known = {*_RESERVED, "group", "split"}
+    known = {*RESERVED, "group", "split"}
     rows: list[Row] = []
     unlabelled = 0
     for sample in samples:
@@ -275,64 +267,3 @@ def _finder(source: Path, root: Path | None) -> Callable[[str], Path]:
         return files[0]
 
     return find
-
-
-# ---- Out
-
-
-def write_samples(
-    folder: Path, items: Sequence[Item], guesses: Mapping[Path, tuple[str, float]], classes: Sequence[str]
-) -> None:
-    """Write a folder that FiftyOne reads as a FiftyOneDataset; its files stay where they are.
-
-    Labels are the field `ground_truth`, guesses (name, probability) `prediction` with its confidence, splits tags. If
-    one of the items is a part, both are temporal detections; a whole file is one of all its frames.
-
-    Args:
-        items: an empty label is none.
-
-    Raises:
-        DataError: files of two kinds.
-        MediaError: a video with parts cannot be read.
-        RunError: the folder exists, or cannot be written.
-    """
-    kind = media_kind((item.path for item in items), "a FiftyOne dataset")
-    timed = any(is_part(item.path) for item in items)
-    samples: list[Sample] = []
-    for rows in files_with_parts(items) if timed else [[item] for item in items]:
-        first, file = rows[0], file_of(rows[0].path)
-        # Links stay as they are.
-        sample: Sample = {"filepath": os.path.abspath(file), "tags": [first.split] if first.split else []}  # noqa: PTH100
-        frames = Frames(file) if timed else None
-        labels = [_label_of(item.path, item.label, frames) for item in rows if item.label]
-        found = [
-            {**_label_of(item.path, name, frames), "confidence": round(probability, 6)}
-            for item in rows
-            if item.path in guesses
-            for name, probability in [guesses[item.path]]
-        ]
-        for name, each in ((TRUTH, labels), (GUESS, found)):
-            if each:
-                sample[name] = {"_cls": "TemporalDetections", "detections": each} if timed else each[0]
-        if timed:
-            sample[PARTS] = part_names(rows)
-        if first.group:
-            sample["group"] = first.group
-        if kind == "video":
-            sample["frames"] = "frames.json"
-        more = {name: text for name, text in shared_extra(rows) if name.isidentifier() and name not in _RESERVED}
-        samples.append({**more, **sample})
-    names = [*dict.fromkeys([*classes, *(item.label for item in items if item.label)])]
-    with new_folder(folder) as beside:
-        # FiftyOne's first format: its later one holds the fields of its database, which change with its versions.
-        write_json(beside / "metadata.json", {"media_type": kind, "info": {"default_classes": names}})
-        write_json(beside / "samples.json", {"samples": samples})
-        if kind == "video":
-            write_json(beside / "frames.json", {"frames": {}})
-
-
-def _label_of(path: Path, name: str, frames: Frames | None) -> dict[str, Any]:
-    """Return a label of a file, or of the frames of a path."""
-    if frames is None:
-        return {"_cls": "Classification", "label": name}
-    return {"_cls": "TemporalDetection", "label": name, "support": [*frames.numbers(path)]}

@@ -1,4 +1,4 @@
-"""Label Studio's JSON: its exports -> labelled files and parts; these, with guesses -> tasks with pre-annotations."""
+"""Label Studio's JSON: exports of projects -> labelled files and parts of them."""
 
 import math
 import os
@@ -7,14 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
-from xml.sax.saxutils import quoteattr
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from texthead.data.dataset import Item
 from texthead.errors import DataError, listed
-from texthead.files import replacing, write_json
-from texthead.media.open import check_part, is_image, is_media, open_media
-from texthead.media.paths import Span, file_of, is_part, part_path, read_span
+from texthead.media.open import check_part, is_media, open_media
+from texthead.media.paths import Span, file_of, part_path, read_span
 from texthead.media.reader import frames_within
 
 # A file, its label, split, group and other fields, as `Item` takes them.
@@ -25,12 +22,12 @@ CONTROL = "label"
 
 # What the data of a task with ranges says besides: the frame rate that the player counts with, and the times as we name
 # them, which frames alone would round.
-_RATE, PARTS = "frame_rate", "parts"
+RATE, PARTS = "frame_rate", "parts"
 
 # Keys of values that are of a part of a file's time.
 _TIMES = {"start", "end", "ranges", "timelinelabels", "sequence"}
 
-_LOCAL, _UPLOADS = "/data/local-files", "/data/upload/"
+LOCAL, _UPLOADS = "/data/local-files", "/data/upload/"
 
 # What JSON-MIN adds to the data of a task.
 _BOOKKEEPING = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
@@ -79,7 +76,7 @@ def read_tasks(
         _check_controls(task.where, {vote.control for vote in votes})
         labels, by_truth = _agreed(task, votes)
         decided += by_truth
-        unsure += _RATE not in task.data and any(place and place.in_frames for place in labels)
+        unsure += RATE not in task.data and any(place and place.in_frames for place in labels)
         rows += _rows(task, labels, start, split_names)
     _check_controls(str(source), controls)
     notes = []
@@ -242,9 +239,7 @@ def _joined(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
             flat.setdefault(str(place if name is None else name), _Task(where, {}))
             continue
         fields = {name: content for name, content in task.items() if name not in _BOOKKEEPING}
-        ours = {"split", "group"} | (
-            {_RATE, PARTS} if isinstance(fields.get(PARTS), list) and _RATE in fields else set()
-        )
+        ours = {"split", "group"} | ({RATE, PARTS} if isinstance(fields.get(PARTS), list) and RATE in fields else set())
         data = {name: content for name, content in fields.items() if name in ours or _is_source(content)}
         first = flat.setdefault(str(place if name is None else name), _Task(where, data))
         first.flat.append(fields)
@@ -367,24 +362,6 @@ def _paths_of(file: Path, places: Sequence[Range], known: object) -> list[Path]:
     return [named.get(frames.numbers(path), path) for path in found]
 
 
-def files_with_parts(items: Iterable[Item]) -> list[list[Item]]:
-    """Return the items of each file in order; a file in two splits or groups comes once for each."""
-    found: dict[tuple[Path, str | None, str | None], list[Item]] = {}
-    for item in items:
-        found.setdefault((file_of(item.path), item.split, item.group), []).append(item)
-    return [*found.values()]
-
-
-def shared_extra(items: Sequence[Item]) -> list[tuple[str, str]]:
-    """Return the other columns that have the same value in all items."""
-    return [pair for pair in items[0].extra if all(pair in item.extra for item in items)]
-
-
-def part_names(items: Iterable[Item]) -> list[str]:
-    """Return the times of the items as `labelled_parts` knows them again."""
-    return [item.path.name.removeprefix(file_of(item.path).name) for item in items]
-
-
 # ---- paths and rows
 
 
@@ -417,7 +394,7 @@ def _path_of(address: str) -> str:
     The server decodes `d` once, where the last value counts, and takes it from its document root.
     """
     parts = _parts(address)
-    if parts.path.rstrip("/").endswith(_LOCAL) and "d" in (query := parse_qs(parts.query, errors="surrogateescape")):
+    if parts.path.rstrip("/").endswith(LOCAL) and "d" in (query := parse_qs(parts.query, errors="surrogateescape")):
         return os.path.normpath("/" + query["d"][-1]).lstrip("/")
     if _UPLOADS in parts.path:
         return unquote(parts.path.partition(_UPLOADS)[2])
@@ -432,7 +409,7 @@ def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path, split_nam
         has = f"{len(sources)} are {listed(sources)}" if sources else f"its fields are {listed([*task.data]) or 'none'}"
         raise DataError(f"{task.where}: data must name one video or image; {has}")
     known = task.data.get(PARTS)
-    ours = {sources[0], "split", "group"} | ({_RATE} if isinstance(known, list) else set())
+    ours = {sources[0], "split", "group"} | ({RATE} if isinstance(known, list) else set())
     extra = tuple(
         (name, str(content))
         for name, content in task.data.items()
@@ -486,27 +463,6 @@ def checked_row(
     return path, label, names[str(split).strip().lower()], group or None, extra
 
 
-# ---- Out
-
-
-def media_kind(files: Iterable[Path], tool: str) -> str:
-    """Return "image" or "video", the kind of all files.
-
-    Raises:
-        DataError: both kinds, or a clip of images, which the tool cannot show.
-    """
-    first: dict[str, Path] = {}
-    for path in files:
-        kind = "image" if is_image(path) else "video"
-        if not file_of(path).is_file():
-            raise DataError(f"{path}: {tool} shows files, not a folder of frames or a clip in shards; leave it out")
-        first.setdefault(kind, path)
-    if len(first) > 1:
-        some = " and ".join(map(str, first.values()))
-        raise DataError(f"{tool} holds images or videos, not both ({some}): export them one after the other")
-    return next(iter(first), "video")
-
-
 def document_root(data: Path, files: Iterable[Path]) -> Path:
     """Return the folder that Label Studio must serve from: the one above DATA.
 
@@ -515,89 +471,3 @@ def document_root(data: Path, files: Iterable[Path]) -> Path:
     root = Path(os.path.abspath(data)).parent  # noqa: PTH100  # Links stay as they are.
     beside = not data.is_dir() and any(Path(os.path.abspath(path)).parent == root for path in files)  # noqa: PTH100
     return root.parent if beside else root
-
-
-def write_tasks(
-    path: Path,
-    items: Sequence[Item],
-    guesses: Mapping[Path, tuple[str, float]],
-    classes: Sequence[str],
-    *,
-    root: Path,
-    model: str,
-) -> Path:
-    """Write tasks, and the labelling configuration beside them; return the configuration's path.
-
-    Labels are annotations, guesses are predictions (name, probability). If one of the items is a part, the tasks are
-    files with ranges of their frames; a whole file is the range of all of them.
-
-    Args:
-        items: an empty label is none.
-        root: Label Studio's document root, which paths are relative to.
-        model: the name that predictions have.
-
-    Raises:
-        DataError: files of two kinds, or outside the root.
-        MediaError: a video with parts cannot be read.
-        RunError: the files cannot be written.
-    """
-    kind = media_kind((item.path for item in items), "a Label Studio project")
-    timed = any(is_part(item.path) for item in items)
-    tasks: list[dict[str, Any]] = []
-    for rows in files_with_parts(items) if timed else [[item] for item in items]:
-        first, file = rows[0], file_of(rows[0].path)
-        others = {name: value for name, value in shared_extra(rows) if name not in ("image", "video")}
-        data: dict[str, Any] = {**others, kind: _address(file, root)}
-        data |= {name: value for name, value in (("split", first.split), ("group", first.group)) if value}
-        frames = Frames(file) if timed else None
-        if frames is not None:
-            data |= {_RATE: round(frames.rate, 3), PARTS: part_names(rows)}
-        task: dict[str, Any] = {"data": data}
-        labels = [_result(kind, item.path, item.label, frames) for item in rows if item.label]
-        if labels:
-            # Label Studio takes imported annotations for ground truth otherwise, which would outvote later ones.
-            task["annotations"] = [{"result": labels, "ground_truth": False}]
-        named = {item.path: guesses[item.path] for item in rows if item.path in guesses}
-        if named:
-            score = round(min(probability for _, probability in named.values()), 6)
-            results = [_result(kind, path, name, frames) for path, (name, _) in named.items()]
-            task["predictions"] = [{"model_version": model, "score": score, "result": results}]
-        tasks.append(task)
-    names = [*dict.fromkeys([*classes, *(item.label for item in items if item.label)])]
-    write_json(path, tasks)
-    config = path.with_suffix(".xml")
-    with replacing(config) as beside:
-        beside.write_text(labelling_config(kind, names, timed=timed), encoding="utf-8")
-    return config
-
-
-def labelling_config(kind: str, classes: Sequence[str], *, timed: bool = False) -> str:
-    """Return the labelling configuration of a project: one of the classes for an image or video.
-
-    Args:
-        timed: of a video's ranges of frames instead.
-    """
-    outer, inner = ("TimelineLabels", "Label") if timed else ("Choices", "Choice")
-    names = "\n".join(f"    <{inner} value={quoteattr(name)}/>" for name in classes)
-    player = f' frameRate="${_RATE}" timelineHeight="120"' if timed else ""
-    shown = f'<{kind.capitalize()} name="{kind}" value="${kind}"{player}/>'
-    rule = "" if timed else ' choice="single" required="true"'
-    return f'<View>\n  {shown}\n  <{outer} name="{CONTROL}" toName="{kind}"{rule}>\n{names}\n  </{outer}>\n</View>\n'
-
-
-def _result(kind: str, path: Path, name: str, frames: Frames | None) -> dict[str, Any]:
-    """Return a label of a file, or of the frames of a path."""
-    control = {"from_name": CONTROL, "to_name": kind}
-    if frames is None:
-        return {**control, "type": "choices", "value": {"choices": [name]}}
-    first, last = frames.numbers(path)
-    value = {"ranges": [{"start": first, "end": last}], "timelinelabels": [name]}
-    return {**control, "id": f"{first}-{last}", "type": "timelinelabels", "value": value}
-
-
-def _address(path: Path, root: Path) -> str:
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100
-    if not absolute.is_relative_to(root):
-        raise DataError(f"{path}: not below {root}, which Label Studio would serve; put the files below it")
-    # A name on disk may be no UTF-8, which Label Studio's addresses cannot hold.
-    return f"{_LOCAL}/?d={quote(os.fsencode(absolute.relative_to(root)))}"
