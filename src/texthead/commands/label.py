@@ -121,6 +121,8 @@ class Label:
         from texthead.text.prompts import class_prompts
 
         template = self.prompts.read_template() or "{}"
+        if not classes:
+            return []
         return class_prompts(template, self.prompts.names_for(list(classes)), [None] * len(classes))
 
     def _serve(self, pool: "Pool", classes: Sequence[str], encoder: "Encoder", password: str | None) -> None:
