@@ -18,6 +18,7 @@ _HEADERS = {
         "form-action 'self'; base-uri 'self'; frame-ancestors 'none'; object-src 'none'"
     ),
     "x-content-type-options": "nosniff",
+    # Without any referrer a form of the page itself would come with the origin null.
     "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
