@@ -107,6 +107,16 @@ def test_a_held_function_keeps_what_it_has_until_it_is_lost() -> None:
     assert not any(process.is_alive() for process in processes)
 
 
+def test_a_process_that_ends_while_nobody_asks_is_replaced_before_the_next_task() -> None:
+    with Held(counter) as held:
+        assert held.ask("a", 30.0) == "A 1"
+        process = held._worker.process
+        assert process.pid
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert held.ask("b", 30.0) == "B 1"
+
+
 def test_a_held_function_that_cannot_be_made_is_an_error_each_time() -> None:
     with Held(raise_data_error) as held:
         for ask in (held.begin, lambda: held.ask("a", 30.0)):

@@ -111,7 +111,10 @@ class Held(Generic[Task, Result]):
 
     def _begin(self) -> None:
         if self._worker.position is not None:
-            return
+            if self._worker.process.is_alive():
+                return
+            # It ended while nobody asked: the next task is not to blame.
+            self._replace()
         outcome = self._outcome()
         if isinstance(outcome, TextheadError):
             self._replace()
