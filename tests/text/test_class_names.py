@@ -1,6 +1,10 @@
 """Names that a text encoder will not read as meant."""
 
-from texthead.text.class_names import is_code, is_foreign, run_together, same_names
+import os
+
+from messages import refuses
+from texthead.errors import DataError
+from texthead.text.class_names import check_names, is_code, is_foreign, run_together, same_names
 
 
 def test_codes_are_no_names() -> None:
@@ -25,3 +29,10 @@ def test_words_run_together() -> None:
 def test_labels_that_read_the_same() -> None:
     assert same_names(["push_up", "Push up", "run", "PushUp"]) == [["push_up", "Push up", "PushUp"]]
     assert same_names(["a", "b"]) == []
+
+
+def test_names_that_are_no_text_are_refused() -> None:
+    # Of a folder, or of a command line where the locale is no UTF-8.
+    for name in (os.fsdecode(b"caf\xe9"), "a \ud800 b"):
+        with refuses(DataError, "no UTF-8", "C.UTF-8"):
+            check_names(["dog", name])

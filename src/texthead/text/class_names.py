@@ -73,10 +73,10 @@ def clean_name(label: str) -> str:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Nothing, if the names can be classes: none empty, none twice, each in one line.
+    """Nothing, if the names can be classes: none empty, none twice, each in one line of text.
 
     Raises:
-        DataError: no name, an empty name, one of several lines, or one that occurs twice.
+        DataError: no name, an empty name, one of several lines, one that is no text, or one that occurs twice.
     """
     if not names:
         raise DataError("no class names given: at least one is needed")
@@ -86,6 +86,13 @@ def check_names(names: Sequence[str]) -> None:
         if len(name.splitlines()) > 1:
             # In subtitles what is behind an empty line is the next one.
             raise DataError(f"class name {name[:60]!r} has several lines: write it in one")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            # What a folder is called, or what is typed where the locale is no UTF-8.
+            raise DataError(
+                f"class name {name[:60]!r} holds bytes that are no UTF-8: rename it, or set the locale C.UTF-8"
+            ) from None
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"class name {twice[0]!r} occurs {Counter(names)[twice[0]]} times: names must be unique")
