@@ -19,6 +19,7 @@ import pytest
 from made import calibrate_run, joined_colours, pictures, write_colour_run, write_image, write_timed
 from messages import prints
 from texthead.evaluation.calibration import NONE
+from texthead.features import engine
 from texthead.media.open import open_media
 from texthead.prediction.events import Event, EventFinder, Hysteresis, csv_row, event_json, in_order
 from texthead.prediction.timeline import Sliding, open_timed, scores_over_time
@@ -86,7 +87,9 @@ def test_json_csv_and_subtitles_hold_the_same(world, timeline, tmp_path):
 
 
 @pytest.mark.parametrize("extra", [(), pytest.param(("--json",), marks=pytest.mark.slow)])
-def test_a_pipe_prints_what_a_file_prints(world, timeline, piped, extra):
+def test_a_pipe_prints_what_a_file_prints(world, timeline, piped, extra, monkeypatch):
+    # Other work on the machine may leave room for other batches in one of the two, with other last digits.
+    monkeypatch.setattr(engine, "free_memory", lambda: None)
     expected, _ = timeline("run", *SHORT, *extra)
     code, out, err = piped(world / "run", "-", *SHORT, *extra)
     assert code == 0, err
