@@ -143,6 +143,7 @@ class Label:
         place, host = Path(self.out or ""), self.server.host
         training = Training(self._training, place)
         with listening_socket(host, self.server.port) as listening, ended_by_sigterm():
+            self.server.say_password(password)
             session = LabelSession(pool, classes, rows if encoder.has_text else None, place, seed=self.seed)
             try:
                 with suppress(KeyboardInterrupt):

@@ -289,22 +289,28 @@ class ServerOptions:
             raise RunError(f"texthead {command} needs gradio, which is not installed: pip install 'texthead[ui]'")
 
     def password(self) -> str | None:
-        """Return the password to ask for; a new one is printed, and none is asked for on this machine alone.
+        """Return the password to ask for: that of the file, else a new one where others can reach the page.
 
         Raises:
             DataError: the password's file cannot be read, or holds a short one.
         """
-        from texthead.commands.console import notes
         from texthead.web.password import new_password, read_password
         from texthead.web.server import LOCAL
 
-        given = None if self.password_file is None else read_password(Path(self.password_file))
-        if self.host in LOCAL:
-            return given
-        password = given or new_password()
-        shown = "that of --password-file" if given else password
-        notes().print(f"note: --host {self.host} lets others in, unencrypted; they are asked for the password: {shown}")
-        return password
+        if self.password_file is not None:
+            return read_password(Path(self.password_file))
+        return None if self.host in LOCAL else new_password()
+
+    def say_password(self, password: str | None) -> None:
+        """Print what others who can reach the page are asked for."""
+        from texthead.commands.console import notes
+        from texthead.web.server import LOCAL
+
+        if self.host not in LOCAL:
+            shown = password if self.password_file is None else "that of --password-file"
+            notes().print(
+                f"note: --host {self.host} lets others in, unencrypted; they are asked for the password: {shown}"
+            )
 
     def show_address(self, address: str) -> None:
         """Print where the page is, once it is there."""

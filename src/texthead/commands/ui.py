@@ -77,6 +77,7 @@ class Ui:
             uploads_folder() as folder,
             Held(partial(Answerer, source, limits)) as held,
         ):
+            self.server.say_password(password)
             rules = Rules(folder, self.limits.most_mb, self.limits.limit, self.limits.waiting)
             app = application(held, rules, limits, self.server.host, password)
             with suppress(KeyboardInterrupt):
