@@ -11,8 +11,12 @@ over draws, paired.
 """
 
 import argparse
+import tempfile
+import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +28,13 @@ from torch import Tensor
 
 import texthead as th
 from benchmarks.choosing import SETS, mean_and_half
-from texthead.data.dataset import label_indices
+from texthead.data.dataset import Dataset, Item, label_indices
 from texthead.features.reading import Reading
 from texthead.text.class_names import clean_names
-from texthead.transfer.labelling import encode_files
+from texthead.transfer.labelling import Pool, encode_files
 from texthead.transfer.learning_curve import learning_curve
 from texthead.transfer.selection import Coverage, doubt, guesses, next_to_label
+from texthead.web.label_session import LabelSession
 
 STEP, RANDOM = 5, "random"
 
@@ -177,6 +182,39 @@ def said_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
     return [(*said, scores[n + MORE] - scores[n]) for n, said in zip(LABELS, found, strict=True)]
 
 
+def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 300) -> dict[str, list[float]]:
+    """Return the seconds that a page of drawn clouds takes: to open, and for each of some labels to write it, to choose
+    the next file and to fit; and to cross-validate, after every 20th label.
+    """
+    rng = torch.Generator().manual_seed(0)
+    means, own = torch.randn(classes, dim, generator=rng), torch.arange(files) % classes
+    features, found = means[own] + 1.5 * torch.randn(files, dim, generator=rng), defaultdict[str, list[float]](list)
+
+    def timed(name: str, does: Callable[[], Any]) -> Any:
+        begun = time.perf_counter()
+        answer = does()
+        found[name].append(time.perf_counter() - begun)
+        return answer
+
+    with tempfile.TemporaryDirectory() as folder:
+        place, names = Path(folder) / "labels.csv", [f"class {number}" for number in range(classes)]
+        items = tuple(Item(Path(folder) / f"{number:05d}.png", "") for number in range(files))
+        pool, known = Pool(Dataset(items, folder), features), list[int]()
+        rows = lambda few: torch.stack([means[names.index(name)] for name in few])  # noqa: E731
+        session = timed("open", lambda: LabelSession(pool, names, rows, place))
+        shown = session.next("a")
+        for count in range(1, labels + 1):
+            known.append(shown.position)
+            timed("write a label", lambda: session.label("a", known[-1], names[int(own[known[-1]])]))
+            shown = timed("choose the next file", lambda: session.next("a"))
+            if count % 20 == 0:
+                y, picked = own[known], features[known]
+                timed("fit", partial(guesses, means, features, [*known], y, classes=classes))
+                timed("cross-validate", partial(learning_curve, means, picked, y, classes=classes))
+        session.close()
+    return found
+
+
 def needed(curve: list[float], level: float) -> float:
     """Return after how many labels a curve first reaches a level, between two looks in proportion."""
     for place, value in enumerate(curve):
@@ -193,10 +231,12 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(CHOSEN_ON), choices=list(SETS))
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--labels", type=int, default=80)
-    parser.add_argument("--page", action="store_true", help="what the page says of accuracy, beside what is true")
+    parser.add_argument("--page", action="store_true", help="how fast the page is, and what it says of accuracy")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.page:
+        for name, seconds in speed().items():
+            print(f"{name}: median {np.median(seconds):.3f} s, at most {max(seconds):.3f} s, of {len(seconds)}")
         columns = ("set", "labels", "cross-validated", "others, said", "true", "ten more, said", "true")
         print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
         for name in options.sets:
