@@ -107,6 +107,11 @@ def test_what_was_learned_is_guessed(opened: Open) -> None:
     session.label("ann", 9, truth(9))
     fitted(session)
     assert session.state("ann")["others"] > 60
+    # Nine again: nothing is left of what ten said.
+    session.undo("ann")
+    until(lambda: session.state("ann")["curve"] == [])
+    session.label("ann", 9, truth(9))
+    fitted(session)
     for _ in range(5):
         shown = session.next("ann")
         assert shown is not None

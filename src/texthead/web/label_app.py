@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -49,8 +50,6 @@ def label_app(session: LabelSession, training: Training, host: str, password: st
         return JSONResponse(actions.state(request.query_params))
 
     async def act(request: Request) -> Response:
-        from starlette.concurrency import run_in_threadpool
-
         body = await _json(request)
         return JSONResponse(await run_in_threadpool(actions.act, request.path_params["action"], body))
 

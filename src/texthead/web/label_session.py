@@ -166,9 +166,10 @@ class LabelSession:
             seed=self._seed,
         )
         with self._turn:
-            if curve is not None:
-                self.curves = [*(old for old in self.curves if old.items < curve.items), curve]
-                self._doubted = self._doubts(fit, curve, known)
+            # Labels that were taken back leave nothing of what they said.
+            before = [old for old in self.curves if old.items < len(known)]
+            self.curves = [] if curve is None else [*before, curve]
+            self._doubted = {} if curve is None else self._doubts(fit, curve, known)
             self._curved = tuple(known)
 
     def _doubts(self, fit: Fit, curve: LearningCurve, known: Sequence[int]) -> dict[int, Guesses]:

@@ -251,7 +251,12 @@ const rename = (old) => {
 
 const showAccuracy = ({ curve, gain, others }) => {
   const last = curve.at(-1);
-  if (!last) return;
+  $("curve").hidden = !last;
+  if (!last) {
+    $("accuracy").textContent = "Ten labels of two classes are needed to measure it.";
+    $("others").textContent = $("gain").textContent = "";
+    return;
+  }
   const round = (value) => value.toFixed(0);
   $("others").textContent = others === null || last.labels < ENOUGH ? "" : `About ${round(others)} % of the files without a label are named rightly.`;
   $("accuracy").textContent = `${round(last.top1)} % (95 %: ${round(last.low)} to ${round(last.high)}) of the ${last.labels} `
@@ -275,7 +280,6 @@ const draw = (curve) => {
     return part;
   };
   const last = curve.at(-1);
-  $("curve").hidden = false;
   $("curve").replaceChildren(
     ...[0, 50, 100].flatMap((percent) => [
       svg("line", { class: "axis", x1: left, x2: right, y1: y(percent), y2: y(percent) }),
