@@ -1,6 +1,7 @@
 """Datasets for a data loader: training clips, views of test clips, cached training features."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,12 @@ class TrainClips(torch.utils.data.Dataset):
         try:
             check_windows(self.paths[position], self.stride > 0)
             with open_media(self.paths[position]) as media:
-                frames = media.frames_at(self._indices(media.num_frames, rng))
+                indices = self._indices(media.num_frames, rng)
+                # Each frame draws from the same state: what is drawn is one for all of them.
+                clip = media.frames_at(indices, lambda frame: augment(frame, self.augmentation, deepcopy(rng)))
         except MediaError as error:
             return error, self.targets[position], position
-        return augment(frames, self.augmentation, rng), self.targets[position], position
+        return clip.contiguous(memory_format=torch.channels_last), self.targets[position], position
 
     def _indices(self, length: int, rng: np.random.Generator) -> list[int]:
         def randint(n: int) -> int:
@@ -108,10 +111,15 @@ class ViewClips(torch.utils.data.Dataset):
         with open_media(path) as media:
             clips = self.views.frame_indices(media.num_frames, self.frames)
             wanted = sorted({index for clip in clips for index in clip})
-            decoded = media.frames_at(wanted)
+            crops = media.frames_at(wanted, self._crops)
+        place = {index: i for i, index in enumerate(wanted)}
+        # Views in the order clip by clip, crops inside.
+        return torch.cat([crops[:, [place[index] for index in clip]] for clip in clips])
+
+    def _crops(self, frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
         sizes, views = self.pixels, self.views
-        crops = view_crops(
-            decoded,
+        return view_crops(
+            frames,
             sizes.size,
             sizes.resize,
             views.crops,
@@ -120,9 +128,6 @@ class ViewClips(torch.utils.data.Dataset):
             sizes.squash,
             sizes.antialias,
         )
-        place = {index: i for i, index in enumerate(wanted)}
-        # Views in the order clip by clip, crops inside.
-        return torch.cat([crops[:, [place[index] for index in clip]] for clip in clips])
 
 
 class TrainFeatures(torch.utils.data.Dataset):

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,6 @@ from texthead.media.fingerprints import fingerprints
 from texthead.media.limits import MAX_SIDE
 from texthead.media.open import is_image, open_media
 from texthead.media.paths import address, file_of, is_part, resolved
-from texthead.media.reader import Media
 from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
 
@@ -43,9 +43,6 @@ from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
 _DIGITS = 3
 
 _ORDER_SEED = 0
-
-# Bytes of frames that are decoded at a time.
-_LARGEST_GROUP = 2**28
 
 MARK, LOCK = "prepare.json", ".lock"
 
@@ -368,7 +365,7 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
     try:
         with open_media(path) as media:
             chosen = evenly(media.num_frames, options.frames)
-            frames = _small(media, chosen, options.short_side)
+            frames = media.frames_at(chosen, partial(short_side, most=options.short_side))
             seconds = [round(media.times[index], _DIGITS) for index in chosen] if media.times else []
             about: dict[str, Any] = {"frames": chosen, "source_frames": media.num_frames}
     except OSError as error:
@@ -391,14 +388,6 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
             )
             raise MediaError(path, problem)
     return clip
-
-
-def _small(media: Media, chosen: Sequence[int], short: int) -> UInt8[Tensor, "frames 3 height width"]:
-    """Read the chosen frames, scaled down; of large ones so few at a time that memory stays small."""
-    first = media.frames_at(chosen[:1])
-    group = max(1, _LARGEST_GROUP // first.numel())
-    parts = [chosen[start : start + group] for start in range(0, len(chosen), group)]
-    return torch.cat([short_side(media.frames_at(part), short) for part in parts])
 
 
 def _rate(seconds: Sequence[float]) -> Fraction:

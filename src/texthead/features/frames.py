@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from texthead.data.protocol import Pixels
@@ -94,15 +94,13 @@ class _Frames(torch.utils.data.Dataset):
             with open_media(self.paths[position]) as media:
                 length = media.num_frames
                 indices = sorted(set(self.choose(length)))
-                frames = media.frames_at(indices)
+                return length, indices, media.frames_at(indices, self._crop)
         except MediaError as error:
             return error
+
+    def _crop(self, frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 size size"]:
         p = self.pixels
-        return (
-            length,
-            indices,
-            view_crops(frames, p.size, p.resize, 1, p.interpolation, squash=p.squash, antialias=p.antialias)[0],
-        )
+        return view_crops(frames, p.size, p.resize, 1, p.interpolation, squash=p.squash, antialias=p.antialias)[0]
 
 
 @worker_faults()

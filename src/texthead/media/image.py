@@ -1,29 +1,40 @@
 """Pictures as clips: an image is a clip of one frame, a folder of images under a template one of many."""
 
 import io
-from collections.abc import Collection, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
-import PIL.ImageOps
 
 from texthead.errors import Fault, MediaError
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files, is_template
-from texthead.media.limits import changed_size, check_file, check_size
+from texthead.media.limits import MOST_BYTES, changed_size, check_file, check_sides, check_taken
+from texthead.media.image_memory import bytes_a_pixel, is_jpeg
 from texthead.media.reader import Media, Picture
 
 # What Pillow may take a file for, and the usual suffix of each.
 _FORMATS = {"BMP": ".bmp", "GIF": ".gif", "JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 
 
+# By what a picture can be scaled down as it is read: libjpeg's own scales.
+_SCALES = (1, 2, 4, 8)
+
+# A picture is converted so many pixels at a time.
+_BAND_PIXELS = 2**20
+
+
 class Image(Media):
     """One picture as a clip of one frame, upright by its EXIF orientation, in RGB.
 
     Transparency is dropped, not blended; 16-bit grey keeps its upper eight bits; an animated file gives its
-    first picture (but .gif is a video).
+    first picture (but .gif is a video). An orientation that cannot be read, or is none of the eight, counts as upright.
+
+    A picture that would take more than the budget at its full size is read at a half, a quarter or an eighth of it:
+    each pixel is then the mean of those that it stands for.
     """
 
     kind = "image"
@@ -32,9 +43,8 @@ class Image(Media):
 
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path)
-        with _pillow_faults(path):
-            self._image = PIL.Image.open(path if data is None else io.BytesIO(data), formats=tuple(_FORMATS))
-        check_size(path, *self._image.size)
+        self._source = path if data is None else io.BytesIO(data)
+        self._open().close()
 
     @classmethod
     def suffix_of(cls, content: bytes) -> str | None:
@@ -49,24 +59,39 @@ class Image(Media):
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield the picture, if it is wanted.
 
-        Raises: MediaError for a damaged picture.
+        Raises: MediaError for a damaged picture, or one that takes too much memory.
         """
-        with _pillow_faults(self.path):
-            picture = np.asarray(_upright_rgb(self._image))
+        with self._open() as image:
+            scale = self._scale(image)
+            with _pillow_faults(self.path):
+                picture = _upright_rgb(image, scale)
         yield from ((index, picture) for index in wanted)
 
     @property
     def turned(self) -> bool:
-        """Whether EXIF says that the picture is not upright as it is stored.
+        """Whether EXIF says that the picture is not upright as it is stored."""
+        with self._open() as image, _pillow_faults(self.path):
+            return _orientation(image) != 1
 
-        Raises: MediaError for EXIF that cannot be read.
-        """
+    def _open(self) -> PIL.Image.Image:
         with _pillow_faults(self.path):
-            return self._image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1
+            image = PIL.Image.open(self._source, formats=tuple(_FORMATS))
+        check_sides(self.path, *image.size)
+        return image
 
-    def close(self) -> None:
-        """Release the file."""
-        self._image.close()
+    def _scale(self, image: PIL.Image.Image) -> int:
+        """Return by how much the picture is scaled down as it is read: 1, 2, 4 or 8.
+
+        Raises: MediaError if it takes more than the budget even so.
+        """
+        pixels, (pillow, beside) = image.width * image.height, bytes_a_pixel(image)
+
+        def taken(scale: int) -> float:
+            # Of JPEG Pillow's own picture is scaled down already; beside it lies the one in RGB.
+            return pixels * (beside + pillow / (scale**2 if is_jpeg(image) else 1) + 3 / scale**2)
+
+        check_taken(self.path, image.width, image.height, taken(_SCALES[-1]), image.format or "")
+        return next(scale for scale in _SCALES if taken(scale) <= MOST_BYTES)
 
 
 class FrameFolder(Media):
@@ -117,21 +142,62 @@ class FrameFolder(Media):
             raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
 
 
-def _upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    upright = PIL.ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):
+def _upright_rgb(image: PIL.Image.Image, scale: int) -> Picture:
+    """Return the picture, band by band: to convert it as a whole would take it in memory twice more."""
+    if scale > 1 and is_jpeg(image):
+        image.draft(image.mode, (image.width // scale, image.height // scale))
+        scale = 1
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits a channel")
+    image.load()
+    orientation = _orientation(image)  # Of .tif, Pillow has turned the picture by now.
+    width, height = -(-image.width // scale), -(-image.height // scale)
+    out = np.empty((width, height, 3) if orientation > 4 else (height, width, 3), np.uint8)
+    stored = _AS_STORED[orientation](out)
+    rows = max(1, _BAND_PIXELS // image.width // scale) * scale
+    for top in range(0, image.height, rows):
+        band = _rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
+        stored[top // scale : (top + rows) // scale] = np.asarray(band.reduce(scale) if scale > 1 else band)
+    return out
+
+
+def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    if image.mode.startswith("I;16"):
         # Pillow would clip at 255 and give white.
-        return PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8)).convert("RGB")
-    if upright.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {upright.mode} have no known range; save it with 8 bits a channel")
-    return upright.convert("RGB")
+        image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+# By EXIF orientation: the view of an upright picture that lies as the stored one.
+_AS_STORED: dict[int, Callable[[Picture], Picture]] = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    """Return EXIF's orientation, 1 to 8; 1 if it cannot be read or is another number."""
+    try:
+        orientation = image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
+    except Exception:  # On damaged EXIF Pillow's reader raises nearly every kind there is.
+        return 1
+    return orientation if orientation in _AS_STORED else 1
 
 
 @contextmanager
 def _pillow_faults(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises into MediaError."""
+    """Turn what Pillow raises into MediaError; what it warns of is in its pictures or its errors."""
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except PIL.Image.DecompressionBombError as error:
+        raise MediaError(path, f"claims too many pixels ({error}); scale it down") from error
     except Exception as error:  # On damaged files Pillow's readers raise nearly every kind there is.
         # Only Pillow's words tell a file that ends early from one that was never a picture.
         fault: Fault = "cut short" if "truncated" in str(error) else "unreadable"

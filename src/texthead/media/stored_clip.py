@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from texthead.errors import MediaError
 from texthead.media.jpeg import decode_jpeg, jpeg_size
-from texthead.media.limits import check_frames, check_indices, check_size
+from texthead.media.limits import check_frames, check_size
 from texthead.media.paths import address
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_parts
@@ -70,25 +67,6 @@ class StoredClip(Media):
         if len(self.times) > 1:
             # The last frame stays as long as the others on average.
             self.duration_seconds = self.times[-1] * self.num_frames / (self.num_frames - 1)
-
-    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
-        """Return the frames at `indices`, in that order, in channels-last memory; each is read and decoded once.
-
-        Raises: DataError for an index outside 0..num_frames-1; MediaError for a damaged frame, or frames of two sizes.
-        """
-        check_indices(self.path, indices, self.num_frames)
-        order = sorted(set(indices))
-        out: np.ndarray | None = None
-        for place, (index, data) in enumerate(self._read(order)):
-            shape = self._shape(index, data)
-            # Decoded in its place: to copy it there would take a twentieth of the time.
-            out = np.empty((len(order), *shape), np.uint8) if out is None else out
-            self._check_same_size(out.shape[1:], shape)
-            self._decode(index, data, out[place])
-        assert out is not None, "at least one frame is wanted"
-        if order != list(indices):
-            out = out[np.searchsorted(order, indices)]
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield (index, picture) of each wanted frame by ascending number.

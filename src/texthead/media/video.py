@@ -22,7 +22,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from texthead.errors import MediaError
-from texthead.media.limits import MAX_FRAMES, check_size
+from texthead.media.limits import MAX_FRAMES
 from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
 from texthead.media.video_stream import (
@@ -79,8 +79,7 @@ class Video(Media):
         check_claims(path, data)
         self._container, self._stream = open_stream(path, data)
         try:
-            self._context = one_thread(self._stream.codec_context)
-            check_size(path, self._context.width, self._context.height)
+            self._context = one_thread(path, self._stream.codec_context)
             self._to_rgb = VideoReformatter()
             self._entries, self._held = _list_packets(path, self._container, self._stream)
             self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]

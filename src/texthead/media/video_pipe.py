@@ -72,7 +72,7 @@ class PipedVideo:
         self.path = path
         with _hinted():
             self._container, self._stream = open_stream(path, file if file.seekable() else _Arriving(file))
-        self._context = one_thread(self._stream.codec_context)
+        self._context = one_thread(path, self._stream.codec_context)
         self._to_rgb = VideoReformatter()
         self._tally = Tally()
         self._end: float | None = None

@@ -31,7 +31,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError
-from texthead.media.limits import MAX_PIXELS, check_size
+from texthead.media.limits import MAX_PIXELS, MOST_BYTES, check_size, check_taken
 
 # Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -43,6 +43,10 @@ _TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"m
 
 # How much longer than its packets a file must claim to be before it counts as cut short.
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
+
+
+# What a decoder holds of a video whose frames refer to others, and the bits of a pixel where its format is not known yet.
+_HELD_FRAMES, _BITS_A_PIXEL = 3, 12
 
 
 @runtime_checkable
@@ -85,11 +89,24 @@ def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContain
     return container, stream
 
 
-def one_thread(context: VideoCodecContext) -> VideoCodecContext:
-    """Return the decoder, set to one thread and a limit to the size of pictures."""
+def one_thread(path: Path, context: VideoCodecContext) -> VideoCodecContext:
+    """Return the decoder, set to one thread and a limit to the size of pictures.
+
+    Raises: MediaError for pictures that are too large, or take too much memory.
+    """
+    each = _bytes_a_pixel(context)
+    check_size(path, context.width, context.height)
+    check_taken(path, context.width, context.height, context.width * context.height * each, context.name)
     context.thread_count = 1
-    context.options = {"max_pixels": str(MAX_PIXELS)}
+    context.options = {"max_pixels": str(min(MAX_PIXELS, int(MOST_BYTES / each)))}
     return context
+
+
+def _bytes_a_pixel(context: VideoCodecContext) -> float:
+    """Return what a pixel of the video takes while it is decoded: its frames, and two pictures in RGB."""
+    bits = context.format.padded_bits_per_pixel if context.format else 0
+    frames = 1 if context.codec.intra_only else _HELD_FRAMES
+    return frames * (bits or _BITS_A_PIXEL) / 8 + 6
 
 
 def stored_packets(path: Path, container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet]:

@@ -38,10 +38,10 @@ def preview(path: Path) -> tuple[str, bytes]:
     """
     with open_media(path) as media:
         places = evenly(media.num_frames, min(_PICTURES, media.num_frames))
-        frames = media.frames_at(places).permute(0, 2, 3, 1).numpy()
+        side = _IMAGE_SIDE if is_image(path) else _SIDE
+        small = {index: _small(picture, side) for index, picture in media.pictures(set(places))}
         seconds = media.duration_seconds
-    side = _IMAGE_SIDE if is_image(path) else _SIDE
-    pictures = [_small(frame, side) for frame in frames]
+    pictures = [small[index] for index in places if index in small]
     data = io.BytesIO()
     each = int(min(1000 * seconds, _MOST_MILLISECONDS) / len(pictures)) or 100
     pictures[0].save(data, "WEBP", save_all=True, append_images=pictures[1:], duration=each, loop=0, quality=75)
