@@ -5,9 +5,10 @@ Each call is in a process of its own, with little room above that.
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -56,7 +57,7 @@ def png(path: Path, depth: int, kind: int, channels: int, side: int = SIDE) -> P
     return path
 
 
-def saved(path: Path, mode: str = "RGB", **options: object) -> Path:
+def saved(path: Path, mode: str = "RGB", **options: Any) -> Path:
     PIL.Image.new(mode, (SIDE, SIDE)).save(path, **options)
     return path
 
@@ -130,10 +131,9 @@ def test_frames_are_scaled_as_they_are_decoded(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_budget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture of 1,600 x 1,200 takes 13 MB at its full size."""
     monkeypatch.setattr(images, "MOST_BYTES", 9_500_000)
-    yield
 
 
 @pytest.mark.usefixtures("small_budget")

@@ -1,9 +1,11 @@
 """Pictures as clips: an image is a clip of one frame, a folder of images under a template one of many."""
 
+import ctypes
 import io
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,8 @@ import PIL.Image
 
 from texthead.errors import Fault, MediaError
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files, is_template
-from texthead.media.limits import MOST_BYTES, changed_size, check_file, check_sides, check_taken
 from texthead.media.image_memory import bytes_a_pixel, is_jpeg
+from texthead.media.limits import MOST_BYTES, changed_size, check_file, check_sides, check_taken
 from texthead.media.reader import Media, Picture
 
 # What Pillow may take a file for, and the usual suffix of each.
@@ -84,7 +86,8 @@ class Image(Media):
 
         Raises: MediaError if it takes more than the budget even so.
         """
-        pixels, (pillow, beside) = image.width * image.height, bytes_a_pixel(image)
+        with _pillow_faults(self.path):
+            pixels, (pillow, beside) = image.width * image.height, bytes_a_pixel(image)
 
         def taken(scale: int) -> float:
             # Of JPEG Pillow's own picture is scaled down already; beside it lies the one in RGB.
@@ -147,6 +150,8 @@ def _upright_rgb(image: PIL.Image.Image, scale: int) -> Picture:
     if scale > 1 and is_jpeg(image):
         image.draft(image.mode, (image.width // scale, image.height // scale))
         scale = 1
+    if image.format == "TIFF":
+        _silence_libtiff()
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits a channel")
     image.load()
@@ -159,6 +164,13 @@ def _upright_rgb(image: PIL.Image.Image, scale: int) -> Picture:
         band = _rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
         stored[top // scale : (top + rows) // scale] = np.asarray(band.reduce(scale) if scale > 1 else band)
     return out
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep the libtiff of Pillow's wheels from printing errors on its own; Pillow raises them."""
+    for library in (Path(PIL.Image.__file__).parents[1] / "pillow.libs").glob("libtiff*.so*"):
+        ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 
 def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:

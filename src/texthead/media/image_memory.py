@@ -68,4 +68,4 @@ def _strip(image: TiffImageFile) -> float:
     samples = max(len(bits), int(image.tag_v2.get(SAMPLESPERPIXEL, 1)))
     tile = int(image.tag_v2.get(TILEWIDTH, 0)) * int(image.tag_v2.get(TILELENGTH, 0))
     # Of a strip in JPEG libtiff makes four bytes a pixel.
-    return max(4, samples * max(bits) / 8) * max(1, tile / (image.width * image.height))
+    return max(4.0, samples * max(bits) / 8) * max(1.0, tile / (image.width * image.height))

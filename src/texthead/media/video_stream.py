@@ -45,7 +45,7 @@ _TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"m
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
 
 
-# What a decoder holds of a video whose frames refer to others, and the bits of a pixel where its format is not known yet.
+# The frames that a decoder holds where they refer to others, and the bits of a pixel of a format that is not known yet.
 _HELD_FRAMES, _BITS_A_PIXEL = 3, 12
 
 
