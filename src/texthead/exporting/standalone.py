@@ -19,6 +19,7 @@ from typing import Any
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
@@ -137,7 +138,7 @@ def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, n
             if frame.pts != times[index]:
                 raise Refused(f"frame {index} is shown at another time than listed; encode it again")
             check_size(frame.width, frame.height)
-            pictures[index] = upright(reformatter.reformat(frame, format="rgb24", threads=1), frame.rotation)
+            pictures[index] = upright(frame, reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray())
         if len(pictures) == len(wanted):
             return clips, pictures
     raise Refused(f"frame {min(wanted - set(pictures))} of {len(times)} is listed but does not decode; encode it again")
@@ -184,12 +185,18 @@ def decoded(path: Path) -> Iterator[av.VideoFrame]:
                 yield frame
 
 
-def upright(frame: av.VideoFrame, degrees: int) -> np.ndarray:
-    """Return the picture, turned as the container says."""
-    turns = round(degrees / 90)
-    if abs(degrees - 90 * turns) > 1:
-        raise Refused(f"rotated by {degrees} degrees, not a multiple of 90; encode it upright")
-    return np.rot90(frame.to_ndarray(), turns)
+def upright(frame: av.VideoFrame, picture: np.ndarray) -> np.ndarray:
+    """Return the picture of a frame, turned and mirrored as the container says."""
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return picture
+    if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
+        raise Refused(f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright")
+    # A point (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    if abs(a) <= abs(b):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 # ---- frames -> clips

@@ -29,6 +29,7 @@ from texthead.media.video_stream import (
     Tally,
     check_whole,
     decoder_faults,
+    is_turned,
     one_thread,
     open_container,
     open_stream,
@@ -62,9 +63,9 @@ _PACKET_BYTES = 512
 
 
 class Video(Media):
-    """The frames of a file's best video stream in presentation order, upright by the container's rotation.
+    """The frames of a file's best video stream in presentation order, turned and mirrored as the container says.
 
-    Not applied: a sample aspect ratio other than 1:1, and mirroring in the container's matrix.
+    Not applied: a sample aspect ratio other than 1:1.
     """
 
     suffixes = frozenset(
@@ -170,7 +171,7 @@ class Video(Media):
     @property
     def turned(self) -> bool:
         """Whether the container turns the picture; the first frame is decoded for it."""
-        return any(frame.rotation for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
+        return any(is_turned(self.path, frame) for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
 
     def close(self) -> None:
         """Release the decoder and the file."""

@@ -23,6 +23,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
@@ -151,17 +152,42 @@ def upright_rgb(path: Path, frame: VideoFrame, to_rgb: VideoReformatter) -> UInt
     Raises: MediaError for a picture that is too large, or turned by something else than quarters.
     """
     check_size(path, frame.width, frame.height)
-    turns = round(frame.rotation / 90)
-    # FFmpeg cuts the angle off to whole degrees, so a quarter turn may come as 89.
-    if abs(frame.rotation - 90 * turns) > 1:
-        problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
-        raise MediaError(path, problem)
+    to_upright = _turn(path, frame)
     with decoder_faults(path):
         plane = to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
-    # The container turns the picture counter-clockwise, and so does rot90.
-    return np.rot90(picture, turns)
+    return to_upright(picture)
+
+
+def is_turned(path: Path, frame: VideoFrame) -> bool:
+    """Return whether the container turns or mirrors the frame.
+
+    Raises: MediaError for a picture that is turned by something else than quarters.
+    """
+    stored = np.arange(4).reshape(2, 2)
+    return not np.array_equal(_turn(path, frame)(stored), stored)
+
+
+def _turn(path: Path, frame: VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what makes the stored picture of a frame upright: transposed, mirrored, or both, as its matrix says.
+
+    Worked example, a quarter turn clockwise, x' = -y and y' = x: transposed, and then mirrored from left to right.
+
+    Raises: MediaError for a picture that is turned by something else than quarters.
+    """
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return lambda picture: picture
+    # FFmpeg cuts the angle off to whole degrees, so a quarter turn may come as 89.
+    if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
+        problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
+        raise MediaError(path, problem)
+    # A point (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    across, down = (a, d) if abs(a) > abs(b) else (c, b)
+    mirrored = slice(None, None, -1 if down < 0 else 1), slice(None, None, -1 if across < 0 else 1)
+    return lambda picture: (picture if abs(a) > abs(b) else picture.swapaxes(0, 1))[mirrored]
 
 
 @dataclass(slots=True)
