@@ -7,7 +7,6 @@ video_stream  a video stream as it is stored, and whether it is complete
 video_pipe    a pipe, a camera or an address -> frames with their times
 mp4_header    how many samples the header of an .mp4 claims
 image         an image, or a folder of them, as a clip
-image_memory  how much memory a picture takes while it is read
 frame_folder  clips stored as one image a frame
 shard         clips stored in tar shards, local or remote
 stored_clip   a clip of a shard, frame by frame
