@@ -158,3 +158,11 @@ def test_pictures_at_the_limit_are_whole(tmp_path: Path) -> None:
     with open_media(path) as media:
         ((_, picture),) = media.pictures({0})
     assert picture.shape == (6144, 8192, 3)
+
+
+def test_a_picture_of_a_shard_is_read_again_and_again(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (40, 30), "red").save(tmp_path / "a.jpg")
+    with Image(tmp_path / "clip.jpg", (tmp_path / "a.jpg").read_bytes()) as image:
+        for _ in range(2):
+            assert dict(image.pictures({0}))[0].shape == (30, 40, 3)
+            assert not image.turned

@@ -192,7 +192,7 @@ def upright(frame: av.VideoFrame, picture: np.ndarray) -> np.ndarray:
     if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
         raise Refused(f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright")
     # A point (x, y) is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32)[:5].tolist()  # pyright: ignore[reportGeneralTypeIssues]
     if abs(a) <= abs(b):
         picture, a, d = picture.swapaxes(0, 1), c, b
     return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

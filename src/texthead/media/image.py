@@ -52,7 +52,7 @@ class Image(Media):
 
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path)
-        self._source = path if data is None else io.BytesIO(data)
+        self._data = data
         self._open().close()
 
     @classmethod
@@ -84,7 +84,7 @@ class Image(Media):
 
     def _open(self) -> PIL.Image.Image:
         with _pillow_faults(self.path):
-            image = PIL.Image.open(self._source, formats=tuple(_FORMATS))
+            image = PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=tuple(_FORMATS))
         check_sides(self.path, *image.size)
         return image
 

@@ -183,7 +183,7 @@ def _turn(path: Path, frame: VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
         problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
         raise MediaError(path, problem)
     # A point (x, y) is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32)[:5].tolist()  # pyright: ignore[reportGeneralTypeIssues]
     across, down = (a, d) if abs(a) > abs(b) else (c, b)
     mirrored = slice(None, None, -1 if down < 0 else 1), slice(None, None, -1 if across < 0 else 1)
     return lambda picture: (picture if abs(a) > abs(b) else picture.swapaxes(0, 1))[mirrored]
