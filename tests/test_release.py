@@ -61,7 +61,8 @@ def test_the_wheel_has_every_file_of_the_package_and_no_other(built: Path) -> No
 @pytest.mark.slow
 def test_the_sdist_has_files_of_the_checkout_alone(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     assert names - of_the_checkout() == {"PKG-INFO"}
     assert {"LICENSE", "README.md", "pyproject.toml", "src/texthead/cli.py", "constraints/core.txt"} <= names
 

@@ -15,8 +15,9 @@ from packaging.utils import canonicalize_name
 
 # SPDX identifiers; "BSD" where a package does not say which of them.
 ALLOWED = frozenset(
-    "0BSD Apache-2.0 BSD BSD-2-Clause BSD-3-Clause BSL-1.0 CC0-1.0 CNRI-Python ISC MIT MIT-0 MIT-CMU MPL-2.0 PSF-2.0 Zlib".split()
-) | {"Apache-2.0 WITH LLVM-exception"}
+    """0BSD; Apache-2.0; Apache-2.0 WITH LLVM-exception; BSD; BSD-2-Clause; BSD-3-Clause; BSL-1.0; CC0-1.0; CNRI-Python; ISC;
+    MIT; MIT-0; MIT-CMU; MPL-2.0; PSF-2.0; Zlib""".replace("\n   ", "").split("; ")
+)
 
 # Packages -> their licences that are not in ALLOWED ("" if none is stated), and why they may come with texthead.
 EXCEPTIONS = {
@@ -55,6 +56,16 @@ _TEXTS = {
     "Redistribution and use in source and binary forms": "BSD",
 }
 
+_HEAD = """# Dependencies
+
+Every package that `make install` brings for texthead and its extras (all but `bench`), on the machine that made this
+page, with the licence that the package states. `make licences` writes this page, and fails on a licence that is unknown
+or not allowed in `tools/licences.py`. It does not see libraries inside a wheel: those of `av` contain FFmpeg with x264
+and x265, which are under the GPL, so mind that before you pass on an image of a system with it.
+
+| package | version | licence | for |
+|---|---|---|---|"""
+
 
 class Dependency(NamedTuple):
     """A package, its licence as an SPDX expression ("" if unknown), and what requires it first."""
@@ -67,7 +78,7 @@ class Dependency(NamedTuple):
     @property
     def exception(self) -> str:
         """The reason why its licence may be outside ALLOWED; "" if there is none."""
-        exceptions = ((licences, why) for name, (licences, why) in EXCEPTIONS.items() if fnmatch(self.name, name))
+        exceptions = (exception for name, exception in EXCEPTIONS.items() if fnmatch(self.name, name))
         return next((why for licences, why in exceptions if self.licence in licences), "")
 
     @property
@@ -131,15 +142,7 @@ def closure(root: str) -> list[Dependency]:
 
 def page(dependencies: list[Dependency]) -> str:
     """Return docs/dependencies.md."""
-    lines = [
-        "# Dependencies\n",
-        "Every package that `make install` brings for texthead and its extras, on the machine that made this page, with the",
-        "licence that the package states: all extras but " + ", ".join(f"`{name}`" for name in sorted(LEFT_OUT)) + ".",
-        "`make licences` writes this page, and fails on a licence that is unknown or not allowed in `tools/licences.py`.",
-        "It does not see libraries inside a wheel: those of `av` contain FFmpeg with x264 and x265, which are under the GPL, so",
-        "mind that before you pass on an image of a system with `av` in it.\n",
-        "| package | version | licence | for |\n|---|---|---|---|",
-    ]
+    lines = [_HEAD]
     for name, version, licence, required_by in dependencies:
         lines.append(f"| {name} | {version} | {licence} | {required_by} |")
     lines += ["", "Exceptions, whose licence is another one or not stated:", ""]
