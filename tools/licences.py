@@ -15,8 +15,8 @@ from packaging.utils import canonicalize_name
 
 # SPDX identifiers; "BSD" where a package does not say which of them.
 ALLOWED = frozenset(
-    """0BSD; Apache-2.0; Apache-2.0 WITH LLVM-exception; BSD; BSD-2-Clause; BSD-3-Clause; BSL-1.0; CC0-1.0; CNRI-Python; ISC;
-    MIT; MIT-0; MIT-CMU; MPL-2.0; PSF-2.0; Zlib""".replace("\n   ", "").split("; ")
+    """0BSD; Apache-2.0; Apache-2.0 WITH LLVM-exception; BSD; BSD-2-Clause; BSD-3-Clause; BSL-1.0; CC0-1.0; CNRI-Python;
+    ISC; MIT; MIT-0; MIT-CMU; MPL-2.0; PSF-2.0; Zlib""".replace("\n   ", "").split("; ")
 )
 
 # Packages -> their licences that are not in ALLOWED ("" if none is stated), and why they may come with texthead.
@@ -89,8 +89,8 @@ class Dependency(NamedTuple):
             return ""
         what = f"licence {self.licence} is not allowed" if self.licence else "licence is unknown"
         return (
-            f"{self.name} {self.version} (for {self.required_by}): {what}. Do without the package, or read its licence and"
-            " add that to ALLOWED, _SPDX or, with a reason, EXCEPTIONS in tools/licences.py."
+            f"{self.name} {self.version} (for {self.required_by}): {what}. Do without the package, or read its licence"
+            " and add that to ALLOWED, _SPDX or, with a reason, EXCEPTIONS in tools/licences.py."
         )
 
 
@@ -120,7 +120,8 @@ def stated(package: Distribution) -> str:
 
 def closure(root: str) -> list[Dependency]:
     """Return all that `root` and its extras require, by name. Raise PackageNotFoundError if one is not installed."""
-    extras = frozenset(distribution(root).metadata.get_all("Provides-Extra") or []) - LEFT_OUT
+    about: Any = distribution(root).metadata  # As in `stated`.
+    extras = frozenset(map(str, about.get_all("Provides-Extra") or [])) - LEFT_OUT
     waiting = [
         (root, frozenset[str](), root),
         *((root, frozenset({extra}), f"{root}[{extra}]") for extra in sorted(extras)),
