@@ -107,7 +107,9 @@ def stated(package: Distribution) -> str:
     about: Any = package.metadata  # An email message, whose stub lacks `get`.
     if about.get("License-Expression"):
         return about["License-Expression"]
-    names = [line.split(" :: ")[-1] for line in about.get_all("Classifier") or [] if line.startswith("License ::")]
+    names: list[str] = [
+        line.split(" :: ")[-1] for line in about.get_all("Classifier") or [] if line.startswith("License ::")
+    ]
     if names := sorted({_SPDX.get(name, name) for name in names} - {"OSI Approved"}):
         return " AND ".join(names)
     text = (about.get("License") or "").strip()
