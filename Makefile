@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-slow test-browser test-oldest fuzz check lint types docs commands licences bench fewshot clean
+.PHONY: install demo test test-slow test-browser test-oldest fuzz check lint types docs commands licences constraints dist bench fewshot clean
 
 # The venv is made again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
@@ -44,7 +44,37 @@ fuzz: $(VENV)/.installed
 	OMP_NUM_THREADS=1 FUZZ_SEED=$(SEED) FUZZ_TEXT=3000 $(BIN)/pytest -m 'fuzz or not slow' tests/faults/test_fuzz.py
 
 licences: $(VENV)/.installed
-	$(BIN)/python tools/licences.py > docs/dependencies.md
+	mkdir -p build
+	$(BIN)/python -m tools.licences > build/dependencies.md
+	mv build/dependencies.md docs/dependencies.md
+
+# What a release is installed from: the installed versions as the package index has them (no +cpu), for every platform, with
+# the hashes of all their files. The index is that of pip.
+EXTRAS = datasets demo languages lora onnx paper ray remote tensorboard ui
+INDEX = $$($(BIN)/pip config list | sed -n "s/^.*\.index-url='\(.*\)'$$/\1/p" | tail -n 1)
+COMPILE = UV_DEFAULT_INDEX="$(INDEX)" $(BIN)/uv pip compile pyproject.toml --quiet --no-config --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --custom-compile-command 'make constraints' --constraints build/installed.txt
+constraints: $(VENV)/.installed
+	mkdir -p build
+	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' > build/installed.txt
+	$(COMPILE) --output-file constraints/core.txt
+	$(COMPILE) $(addprefix --extra ,$(EXTRAS)) --output-file constraints/extras.txt
+
+# Wheel, sdist and the software bill of materials of the wheel with what it requires, of constraints/core.txt.
+SBOM = build/sbom/bin/python
+dist: $(VENV)/.installed
+	rm -rf dist build/sbom
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv --without-pip build/sbom
+	sed 's/ \\$$//; /--hash/d' constraints/core.txt > build/core.txt
+	$(BIN)/pip --python $(SBOM) install --quiet --constraint build/core.txt dist/*.whl
+	# Once more by name, which keeps the path of the wheel on this machine out of the bill.
+	$(BIN)/pip --python $(SBOM) install --quiet --force-reinstall --no-deps --no-index --find-links dist texthead
+	$(BIN)/pip --python $(SBOM) check
+	$(BIN)/cyclonedx-py environment $(SBOM) --pyproject pyproject.toml --mc-type library \
+		--output-reproducible --output-file "$$(ls dist/*.whl).cdx.json"
+	cd dist && sha256sum * > SHA256SUMS
 
 # The pages, as a site in build/site.
 docs: $(VENV)/.installed

@@ -161,10 +161,11 @@ def copies(encoder: Encoder, name: str, whole: Known, count: int, cache: Path) -
         with tempfile.TemporaryDirectory() as folder:
             made = [planted(whole.items[own], kind, Path(folder)) for own in origins]
             both = whole.beside(known(encoder, made, cache))
-        hashed = near_duplicates.alike_by_hash(both.facts)
-        featured = near_duplicates.alike_by_feature(both.facts, dict(enumerate(both.features)))
+        features = dict(enumerate(both.features))
+        hashed, featured = near_duplicates.alike(both.facts), near_duplicates.alike_by_feature(both.facts, features)
+        combined = near_duplicates.alike(both.facts, features)
         same = doctor.copies(both.items, both.facts)
-        near = [doctor.near_copies(both.items, both.facts, alike) for alike in (hashed, featured, featured | hashed)]
+        near = [doctor.near_copies(both.items, both.facts, alike) for alike in (hashed, featured, combined)]
         quick, by_features, all_told = (found_together(same + group, origins, len(whole.items)) for group in near)
         leaks = [finding for finding in same + near[2] if finding.fault in LEAKS]
         cells = [quick[0], by_features[0], found_together(leaks, origins, len(whole.items))[0], all_told[1]]

@@ -6,12 +6,17 @@ from typing import Literal
 
 Fault = Literal["missing", "empty", "unreadable", "sound only", "cut short", "damaged", "changing size"]
 
-# Escape sequences begin with them: what a file or a class is called is shown, and not obeyed.
+# Escape sequences begin with the first two kinds; the last two turn the order of letters around. What a file or a
+# class is called is shown, and not obeyed.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROLS |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
 def printable(text: str) -> str:
-    """The text for a terminal: control characters but tab and line feed are written as `\\x1b`."""
+    """Return the text to look at: controls are written as `\\x1b`, those that turn its direction as `\\u202e`.
+
+    Tab, line feed and the marks of right-to-left scripts stay.
+    """
     return text.translate(_CONTROLS)
 
 

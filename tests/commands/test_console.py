@@ -34,15 +34,15 @@ def test_bar_is_silent_where_nobody_looks(capsys):
 
 def test_what_a_stranger_calls_a_class_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture) -> None:
     """Escape sequences would colour the terminal, rename its window or write over what stands there."""
-    evil = "\x1b[31mred\x1b]0;title\x07\x9b2J\r"
+    evil = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\u202egpj.\u2066"
     table = Table("name")
     table.add_row(evil)
     results().print(evil)
     results().print(table)
     print(DataError(evil))
     out = capsys.readouterr().out
-    assert not set(out) & {"\x1b", "\x07", "\x9b", "\r"}
-    assert out.count(r"\x1b[31mred\x1b]0;title\x07\x9b2J") == 3
+    assert not set(out) & {"\x1b", "\x07", "\x9b", "\r", "\u202e", "\u2066"}
+    assert out.count(r"\x1b[31mred\x1b]0;title\x07\x9b2J") == out.count(r"\u202egpj.\u2066") == 3
 
 
 def test_what_other_classes_lose_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

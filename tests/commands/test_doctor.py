@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import PIL.ImageOps
 import pytest
 
@@ -205,6 +207,31 @@ def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: P
     found = findings(write_manifest(tmp_path / "items.csv", rows), "--cache", cache)
     leaks = [{Path(path).name for path in f["paths"]} for f in found if f["fault"] == "near leak"]
     assert sorted(leaks, key=str) == sorted([{"3.jpg", "smaller.jpg"}, {"20.jpg", "mirrored.jpg"}], key=str)
+
+
+@pytest.mark.parametrize("shade", ["side", "middle"])
+def test_shapes_on_shaded_grounds_are_not_taken_for_one_picture(
+    tmp_path: Path, cache: Path, findings, shade: str
+) -> None:
+    """A smooth ground decides nearly all bits of a hash."""
+    draws, side = np.random.default_rng(0), 128
+    across, down = np.meshgrid(*2 * [np.linspace(-1, 1, side)])
+    for name in ("disc", "square"):
+        for number in range(12):
+            angle, (low, high) = draws.uniform(0, 0.4), draws.uniform(0, 255, (2, 3))
+            ground = np.cos(angle) * across + np.sin(angle) * down if shade == "side" else np.hypot(across, down)
+            picture = PIL.Image.fromarray(
+                (low + (high - low) * np.clip(ground / 2 + 0.5, 0, 1)[..., None]).astype(np.uint8)
+            )
+            x, y = draws.uniform(40, 88, 2)
+            box, colour = (x - 20, y - 20, x + 20, y + 20), tuple(draws.integers(0, 256, 3).tolist())
+            pen = PIL.ImageDraw.Draw(picture)
+            (pen.ellipse if name == "disc" else pen.rectangle)(box, fill=colour)
+            (tmp_path / name).mkdir(exist_ok=True)
+            picture.save(tmp_path / name / f"{number}.png")
+    found = findings(tmp_path, "--cache", cache, code=0)
+    accused = sum(len(each["paths"]) for each in found if each["fault"] == "near duplicate, two labels")
+    assert accused <= 4, found
 
 
 def test_names_that_mini_reads_alike_or_not_at_all(tmp_path: Path, cache: Path, findings) -> None:

@@ -66,9 +66,9 @@ def test_files_are_alike_by_hash_up_to_a_tenth_of_the_bits() -> None:
     facts.append(make_facts(bits, 4, contrast=4.0))
     pairs = near_duplicates.alike_by_hash(facts)
     assert list(pairs) == [(0, 3), (2, 3)]
-    prints(pairs[0, 3], "91 %")
+    prints(pairs[0, 3], "0.82")
     # The two that were changed differ in 20 bits.
-    prints(pairs[2, 3], "98 %")
+    prints(pairs[2, 3], "0.96")
     # Exact copies are found by their bytes.
     assert near_duplicates.alike_by_hash([*facts, facts[3]]) == pairs
 
@@ -82,3 +82,21 @@ def test_files_are_alike_by_what_features_have_of_their_own() -> None:
     facts[7] = make_facts(np.zeros(HASH_BITS, bool), 7, contrast=4.0)
     assert near_duplicates.alike_by_feature(facts, features) == {}
     assert near_duplicates.alike_by_feature(facts, {}) == {}
+
+
+def test_pictures_that_grow_brighter_to_one_side_are_not_alike_for_that() -> None:
+    """All bits of a smooth shade are equal, whatever it shows."""
+    draws = np.random.default_rng(0)
+    shades = [np.ones(HASH_BITS, bool) ^ (draws.random(HASH_BITS) < 0.04) for _ in range(2)]
+    assert near_duplicates.alike_by_hash([make_facts(bits, name) for name, bits in enumerate(shades)]) == {}
+
+
+def test_features_that_contradict_a_hash_are_believed() -> None:
+    bits = np.random.default_rng(0).random(HASH_BITS) > 0.5
+    facts = [make_facts(bits, name) for name in range(3)]
+    assert set(near_duplicates.alike(facts)) == {(0, 1), (0, 2)}
+    features = {0: np.array([1.0, 0.1, 0]), 1: np.array([-1, 0.2, 0.3]), 2: np.array([0.9, 0.2, 0.6])}
+    assert set(near_duplicates.alike(facts, features)) == {(0, 2)}
+    # Of a file without features, the hash alone counts.
+    del features[1]
+    assert (0, 1) in near_duplicates.alike(facts, features)

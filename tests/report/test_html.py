@@ -40,6 +40,13 @@ def test_blocks_appear_in_order():
     ]
 
 
+def test_controls_of_a_name_are_shown_and_turn_nothing_around():
+    """`exe.gpj` behind U+202E reads `jpg.exe`; marks of right-to-left scripts are part of names."""
+    report = Report(title="a\x1b[31m\u202egpj.\u2066", subtitle="\u200fשלום")
+    assert Page(report.html()).strings[1:] == [r"a\x1b[31m\u202egpj.\u2066", "\u200fשלום"]
+    assert figures.short("a\u202eb") == r"a\u202eb"
+
+
 def test_page_suits_phones_and_dark_screens_and_fetches_nothing():
     html = Report(title="a").html()
     page = Page(html)

@@ -211,6 +211,15 @@ def test_weights_that_are_no_numbers(run: Path, value: float) -> None:
     assert_refused(run, "'visual.net.conv_stem.weight'")
 
 
+@pytest.mark.parametrize("key", ["head.weight", "visual.net.conv_stem.weight"])
+def test_weights_that_are_whole_numbers(run: Path, key: str) -> None:
+    path = run / "model.safetensors"
+    tensors = load(path.read_bytes())
+    tensors[key] = tensors[key].to(torch.int32)
+    save_file(tensors, path)
+    assert_refused(run, f"'{key}' is of type torch.int32", "torch.float32")
+
+
 def test_runs_of_older_formats_had_no_patch_dropout_tune_or_mix(run: Path) -> None:
     expected = load_run(run)
     later = ("crop_interpolation", "rand_augment", "rand_magnitude")

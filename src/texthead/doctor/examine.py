@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol, Views
 from texthead.doctor import encoder_findings, findings, near_duplicates
@@ -81,7 +83,7 @@ def examine(
         *findings.name_findings(names, clean=clean),
         *findings.unknown_labels(dataset.classes, names),
     ]
-    alike = near_duplicates.alike_by_hash(facts)
+    features: dict[int, np.ndarray] = {}
     lines: list[str] = []
     if look is not None:
         encoder = load_encoder(look.encoder, keep_text=True)
@@ -96,7 +98,6 @@ def examine(
             paths = [items[place].path for place in readable]
             means = encoder_findings.mean_features(encoder, paths, protocol, reading, progress)
         features = {readable[own]: feature for own, feature in means.items()}
-        alike = near_duplicates.alike_by_feature(facts, features) | alike
         if encoder.has_text:
             prompts = encoder_findings.prompts_of(classes, look.template, clean=clean)
             seen = [items[place] for place in features]
@@ -104,5 +105,5 @@ def examine(
             lines += filter(None, [zero_shot_note(encoder.source, list(classes))])
         else:
             lines.append(f"note: {encoder.source} has no text encoder: names are not compared with pictures")
-    found += findings.near_copies(items, facts, alike)
+    found += findings.near_copies(items, facts, near_duplicates.alike(facts, features))
     return sorted(found, key=lambda each: (get_args(Severity).index(each.severity), each.fault)), lines

@@ -18,6 +18,9 @@ HASHES_ALIKE = 0.8
 
 FEATURES_ALIKE = 0.9
 
+# Of drawn shapes on shaded grounds, where hashes agree by chance, nine in ten pairs are below: LOG.md, 2026-11-27.
+NOT_CONTRADICTED = 0.5
+
 # Pictures of hardly more than one colour (a clear sky) are all alike, in grey levels.
 _FLAT = 5.0
 
@@ -29,14 +32,36 @@ Alike = dict[tuple[int, int], str]
 Pairs = tuple[Int[np.ndarray, "2 _"], Float[np.ndarray, " _"]]
 
 
+def alike(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]] | None = None) -> Alike:
+    """How alike two files are whose hashes or features agree.
+
+    Shading alone makes hashes agree: a pair that both have features is one only if these do not contradict.
+
+    Args:
+        features: of the items that have one, by position; without them hashes alone count.
+    """
+    by_hash = alike_by_hash(facts)
+    if not features:
+        return by_hash
+    centre = _centre(features)
+    return alike_by_feature(facts, features) | {
+        pair: how
+        for pair, how in by_hash.items()
+        if not all(place in features for place in pair)
+        or _cosine(*(features[place] - centre for place in pair)) > NOT_CONTRADICTED
+    }
+
+
 def alike_by_hash(facts: Sequence[Facts]) -> Alike:
-    """How alike two files are whose hashes differ in less than a tenth of their bits."""
+    """How alike two files are whose hashes correlate.
+
+    A hash's mean is taken off: all bits of two pictures agree where both grow brighter to one side.
+    """
     looks = _told_apart(facts)
     rows = np.zeros((len(looks), HASH_BITS), np.float32)
     for row, look in zip(rows, looks.values(), strict=True):
-        # The cosine of such rows is 1 - 2 x the part of the bits that differ.
-        row[:] = np.where(look.bits, 1, -1)
-    return _named(list(looks), rows, HASHES_ALIKE, lambda cosine: f"hashes agree in {50 + 50 * cosine:.0f} % of bits")
+        row[:] = look.bits - look.bits.mean()
+    return _named(list(looks), rows, HASHES_ALIKE, lambda cosine: f"hashes' correlation {cosine:.2f}")
 
 
 def alike_by_feature(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]]) -> Alike:
@@ -48,9 +73,17 @@ def alike_by_feature(facts: Sequence[Facts], features: Mapping[int, Float[np.nda
     places = [place for place in _told_apart(facts) if place in features]
     if not places:
         return {}
-    centre = np.mean(list(features.values()), axis=0)
+    centre = _centre(features)
     rows = np.stack([features[place] - centre for place in places])
     return _named(places, rows, FEATURES_ALIKE, lambda cosine: f"features' cosine {cosine:.3f}")
+
+
+def _centre(features: Mapping[int, Float[np.ndarray, " dim"]]) -> Float[np.ndarray, " dim"]:
+    return np.mean(list(features.values()), axis=0)
+
+
+def _cosine(first: Float[np.ndarray, " dim"], second: Float[np.ndarray, " dim"]) -> float:
+    return float(first @ second) / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12)
 
 
 def _told_apart(facts: Sequence[Facts]) -> dict[int, Appearance]:

@@ -121,7 +121,7 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     """Put the tensors into a network of exactly their names and shapes; it takes them over, mostly without a copy.
 
     Raises:
-        EncoderError: a name or shape that differs.
+        EncoderError: a name or shape that differs, or whole numbers in place of others.
     """
     needed, given = ({k: tuple(v.shape) for k, v in each.items()} for each in (net.state_dict(), tensors))
     for key in sorted(needed.keys() | given.keys()):
@@ -129,6 +129,12 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
             raise EncoderError(
                 f"{source!r}: {key!r} has shape {given.get(key, 'none')} in the weights, the architecture needs "
                 f"{needed.get(key, 'none')}: they do not belong together"
+            )
+    for key, value in net.state_dict().items():
+        if value.is_floating_point() and not tensors[key].is_floating_point():
+            raise EncoderError(
+                f"{source!r}: {key!r} is of type {tensors[key].dtype} in the weights, the architecture needs "
+                f"{value.dtype}: they do not belong together"
             )
     # What lies at odd places of a mapped file is copied: kernels can round differently on it.
     aligned = {key: value.clone() if value.data_ptr() % 64 else value for key, value in tensors.items()}

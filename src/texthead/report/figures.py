@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from texthead.errors import TextheadError
+from texthead.errors import TextheadError, printable
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -329,7 +329,7 @@ def plot_bars(
 
 def short(name: str, length: int = NAME_LENGTH) -> str:
     """Return the name on one line, cut to `length` characters."""
-    line = " ".join(name.split())
+    line = printable(" ".join(name.split()))
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 

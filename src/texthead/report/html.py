@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from texthead.errors import TextheadError, listed
+from texthead.errors import TextheadError, listed, printable
 from texthead.files import replacing
 
 if TYPE_CHECKING:
@@ -42,11 +42,17 @@ def environment(package: str) -> Environment:
         loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_readable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters |= {"data_url": data_url, "listed": listed}
     return made
+
+
+def _readable(value: object) -> object:
+    """Return a name as it can be read, and anything else as it is."""
+    return printable(value) if type(value) is str else value
 
 
 def write_html(path: str | Path, html: str) -> None:

@@ -138,7 +138,7 @@ def load_weights(path: Path, model: nn.Module, wanted: Callable[[str], bool] = b
     """Fill a model from the wanted keys of a safetensors file, which are exactly those of the model, as the shapes are.
 
     Raises:
-        RunError: the file is missing, damaged, of another model, or holds NaN or inf.
+        RunError: the file is missing, damaged, of another model or type, or holds NaN or inf.
     """
     shapes = {key: shape for key, shape in saved_shapes(path).items() if wanted(key)}
     try:
@@ -151,7 +151,13 @@ def load_weights(path: Path, model: nn.Module, wanted: Callable[[str], bool] = b
                 )
         with safe_open(path, framework="pt") as file:
             weights = {key: file.get_tensor(key) for key in shapes}
+        kinds = {key: tensor.dtype for key, tensor in model.state_dict().items()}
         for key, tensor in weights.items():
+            if kinds[key].is_floating_point and not tensor.is_floating_point():
+                raise RunError(
+                    f"{path}: {key!r} is of type {tensor.dtype}, this model needs {kinds[key]}: "
+                    "restore the file from a copy or train again"
+                )
             # Minus infinity keeps a class from being named.
             if not (tensor < math.inf).all():
                 raise RunError(f"{path}: {key!r} holds NaN or inf: restore it from a copy or train again")

@@ -354,7 +354,7 @@ class LabelSession:
         items = tuple(replace(self.pool.files.items[place], label=labels.of[place]) for place in known)
         facts = read_facts(Dataset(items, str(self.place)), workers=1, seconds=READ_SECONDS)
         features = dict(enumerate(self.pool.features[known].numpy()))
-        alike = near_duplicates.alike_by_feature(facts, features) | near_duplicates.alike_by_hash(facts)
+        alike = near_duplicates.alike(facts, features)
         alone = [found for found in doctor.file_findings(facts, frames=1) if found.severity != "note"]
         together = [*doctor.copies(items, facts), *doctor.near_copies(items, facts, alike)]
         found = [*alone, *(each for each in together if each.severity == "serious")]

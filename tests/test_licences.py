@@ -1,0 +1,100 @@
+"""Licences of dependencies: all of them are known and allowed, and one that is not is an error."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tools.licences import LEFT_OUT
+
+ROOT = Path(__file__).parents[1]
+
+
+def licences(*arguments: str, installed: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the tool, with a folder of further installed packages."""
+    paths = [str(ROOT), *([str(installed)] if installed else [])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "tools.licences", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+
+
+def install(folder: Path, name: str, *metadata: str, licence: str = "") -> None:
+    """Write the metadata of an installed package, with the text of a licence as a file of it."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.4", f"Name: {name}", "Version: 1.0", *metadata, ""]))
+    (info / "LICENSE").write_text(licence)
+    (info / "RECORD").write_text(f"{info.name}/METADATA,,\n{info.name}/LICENSE,,\n")
+
+
+# Slow only to be left out with the oldest versions, whose metadata is theirs.
+@pytest.mark.slow
+def test_every_licence_of_what_is_installed_is_known_and_allowed() -> None:
+    done = licences()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "| torch | " in done.stdout
+    assert "| numpy | " in done.stdout
+
+
+def test_the_page_names_every_package_that_texthead_requires_itself() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [lines for extra, lines in project["optional-dependencies"].items() if extra not in LEFT_OUT]
+    required = {
+        Requirement(line).name.lower().replace("_", "-")
+        for lines in [project["dependencies"], *extras]
+        for line in lines
+    }
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| \S+ \| (.+) \| \S+ \|$", (ROOT / "docs/dependencies.md").read_text(), re.M)
+    assert required - {"texthead"} <= {name for name, _ in rows}
+    assert all(licence.strip() for _, licence in rows)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "licence", "expected"),
+    [
+        (["License-Expression: MIT AND (Apache-2.0 OR ISC)"], "", "MIT AND (Apache-2.0 OR ISC)"),
+        (["License: see file", "Classifier: License :: OSI Approved :: BSD License"], "", "BSD"),
+        (["License: Apache 2.0"], "", "Apache-2.0"),
+        (["License: UNKNOWN"], "Permission is hereby granted,\nfree of charge, to anyone", "MIT"),
+    ],
+)
+def test_a_licence_that_a_package_states(metadata: list[str], licence: str, expected: str, tmp_path: Path) -> None:
+    install(tmp_path, "planted", *metadata, licence=licence)
+    install(tmp_path, "product", "Requires-Dist: planted")
+    done = licences("product", installed=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"| planted | 1.0 | {expected} | product |" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("metadata", "fault"),
+    [
+        ([], "licence is unknown"),
+        (["License: UNKNOWN"], "licence is unknown"),
+        (["License-Expression: MIT AND GPL-3.0-only"], "licence MIT AND GPL-3.0-only is not allowed"),
+        (["Classifier: License :: Other/Proprietary License"], "licence Other/Proprietary License is not allowed"),
+    ],
+)
+def test_a_planted_licence_fails_in_one_line(metadata: list[str], fault: str, tmp_path: Path) -> None:
+    """Two requirements away, behind an extra."""
+    install(tmp_path, "planted", *metadata, licence="Ask me.")
+    install(tmp_path, "between", "License: MIT", "Requires-Dist: planted")
+    install(tmp_path, "product", "Provides-Extra: more", 'Requires-Dist: between; extra == "more"')
+    done = licences("product", installed=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"planted 1.0 (for between): {fault}. ")
+    assert "EXCEPTIONS in tools/licences.py" in line
+
+
+def test_a_requirement_that_is_not_installed_fails(tmp_path: Path) -> None:
+    install(tmp_path, "product", "Requires-Dist: planted-nowhere", "Requires-Dist: other; sys_platform == 'nowhere'")
+    done = licences("product", installed=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("planted-nowhere is not installed")
