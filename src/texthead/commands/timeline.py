@@ -90,7 +90,7 @@ class TimelineCommand:
         sliding = Sliding(self.window, self.rate, self.batch)
         rule = Hysteresis(self.enter, self.leave, self.min_length)
         _check_outputs(self, path)
-        with _opened(path) as video:
+        with _opened(path, self.encoding.most_megapixels) as video:
             model = self.model.load(run_folder, self.encoding.pick_device())
             (recognizer, protocol) = protocol_of(model)
             names = recognizer.names
@@ -174,17 +174,17 @@ def _check_place(option: str, out: Path, video: str) -> None:
         raise RunError(f"{option} {out}: its folder cannot be written to; name another")
 
 
-def _opened(path: str) -> "TimedVideo":
+def _opened(path: str, most_megapixels: int) -> "TimedVideo":
     from texthead.media.video_pipe import LiveStream, PipedVideo
     from texthead.prediction.timeline import open_timed
 
     if is_live(path):
         return LiveStream(path)
     if path != PIPE:
-        return open_timed(path)
+        return open_timed(path, most_megapixels)
     if sys.stdin.isatty():
         raise DataError("- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -")
-    return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
+    return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"), most_megapixels)
 
 
 def _say_stream(video: "LiveStream") -> None:
@@ -384,7 +384,7 @@ def _write_files(
     missing = without_glyph(sorted({event.name for event in events}))
     if missing:
         say.print(f"note: the overlay's font has no letters for {', '.join(missing)}: boxes stand there")
-    with open_timed(path) as video, bar("overlay", "frames") as progress:
+    with open_timed(path, command.encoding.most_megapixels) as video, bar("overlay", "frames") as progress:
         said = write_overlay(Path(command.overlay), video, events, names, curve, progress=progress)
     other = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
     say.print(f"overlay: {command.overlay}{other}{f'; {said}' if said else ''}")

@@ -33,7 +33,7 @@ from texthead.data.transforms import short_side
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import locked, read_json, replacing, write_json
 from texthead.media.fingerprints import fingerprints
-from texthead.media.limits import MAX_SIDE
+from texthead.media.limits import MAX_SIDE, MOST_MEGAPIXELS
 from texthead.media.open import is_image, open_media
 from texthead.media.paths import address, file_of, is_part, resolved
 from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE
@@ -56,6 +56,7 @@ class ShardOptions:
         short_side: frames are scaled down to it, in pixels, and never up.
         quality: of JPEG, by Pillow's scale from 1 to 95.
         clips: in a shard.
+        most_megapixels: what decoding a file may hold at once, in millions of pixels of three bytes.
 
     Raises: DataError for a number out of range.
     """
@@ -64,6 +65,7 @@ class ShardOptions:
     short_side: int = 256
     quality: int = 85
     clips: int = 256
+    most_megapixels: int = MOST_MEGAPIXELS
 
     def __post_init__(self) -> None:
         rules = {
@@ -71,10 +73,17 @@ class ShardOptions:
             "short_side": (16 <= self.short_side <= MAX_SIDE, f"16 to {MAX_SIDE} pixels"),
             "quality": (1 <= self.quality <= 95, "1 to 95"),
             "clips": (self.clips >= 1, "at least 1"),
+            "most_megapixels": (self.most_megapixels >= 1, "at least 1"),
         }
         for name, (holds, rule) in rules.items():
             if not holds:
                 raise DataError(f"{name} must be {rule}, got {getattr(self, name)}")
+
+    @property
+    def written(self) -> dict[str, int]:
+        """The values as shards list them; the limit to what is read only where it is another than always."""
+        usual = {"most_megapixels": MOST_MEGAPIXELS}.items()
+        return {name: value for name, value in asdict(self).items() if (name, value) not in usual}
 
 
 class Unreadable(NamedTuple):
@@ -229,7 +238,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     Raises:
         DataError: it is for others, or holds something else.
     """
-    described = [FORMAT, asdict(options), [_row(place, item) for place, item in enumerate(dataset.items)]]
+    described = [FORMAT, options.written, [_row(place, item) for place, item in enumerate(dataset.items)]]
     of = hashlib.sha256(json.dumps(described).encode()).hexdigest()
     mark = out / MARK
     if mark.is_file():
@@ -249,7 +258,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     others = sorted(path.name for path in out.iterdir() if path.name != LOCK)
     if others:
         raise DataError(f"{out}: holds {others[0]} and no {MARK}, so it is not for shards; give a new or empty folder")
-    write_json(mark, {"format": FORMAT, "of": of, "options": asdict(options)})
+    write_json(mark, {"format": FORMAT, "of": of, "options": options.written})
 
 
 def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
@@ -348,7 +357,7 @@ def _write_index(
     listed = [
         {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
     ]
-    own = {"format": FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
+    own = {"format": FORMAT, "source": dataset.source, **options.written, "unreadable": lost}
     value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": own}
     write_json(out / INDEX, value)
 
@@ -363,7 +372,7 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
         MediaError: it cannot be read, or would be a larger clip than is read from a shard.
     """
     try:
-        with open_media(path) as media:
+        with open_media(path, options.most_megapixels) as media:
             chosen = evenly(media.num_frames, options.frames)
             frames = media.frames_at(chosen, partial(short_side, most=options.short_side))
             seconds = [round(media.times[index], _DIGITS) for index in chosen] if media.times else []

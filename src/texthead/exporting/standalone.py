@@ -132,13 +132,17 @@ def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, n
     clips = frame_indices(len(times), settings)
     wanted = set(itertools.chain(*clips))
     pictures: dict[int, np.ndarray] = {}
-    reformatter = VideoReformatter()
+    reformatter, turns = VideoReformatter(), dict[float, tuple[bool, slice, slice]]()
     for index, frame in enumerate(decoded(path)):
         if index in wanted:
             if frame.pts != times[index]:
                 raise Refused(f"frame {index} is shown at another time than listed; encode it again")
             check_size(frame.width, frame.height)
-            pictures[index] = upright(frame, reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray())
+            if frame.rotation not in turns:  # Looked up once: a frame whose side data were read stays in memory.
+                turns[frame.rotation] = turn(frame)
+            picture = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+            transposed, *mirrored = turns[frame.rotation]
+            pictures[index] = (picture.swapaxes(0, 1) if transposed else picture)[tuple(mirrored)]
         if len(pictures) == len(wanted):
             return clips, pictures
     raise Refused(f"frame {min(wanted - set(pictures))} of {len(times)} is listed but does not decode; encode it again")
@@ -185,17 +189,17 @@ def decoded(path: Path) -> Iterator[av.VideoFrame]:
                 yield frame
 
 
-def upright(frame: av.VideoFrame, picture: np.ndarray) -> np.ndarray:
-    """Return the picture of a frame, turned and mirrored as the container says."""
+def turn(frame: av.VideoFrame) -> tuple[bool, slice, slice]:
+    """Return how the container turns a frame: whether it is transposed, and the steps down and across behind that."""
     if Type.DISPLAYMATRIX not in frame.side_data:
-        return picture
+        return False, slice(None), slice(None)
     if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
         raise Refused(f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright")
     # A point (x, y) is shown at (a x + c y, b x + d y).
     a, b, _, c, d = np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32)[:5].tolist()  # pyright: ignore[reportGeneralTypeIssues]
-    if abs(a) <= abs(b):
-        picture, a, d = picture.swapaxes(0, 1), c, b
-    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    transposed = abs(a) <= abs(b)
+    across, down = (c, b) if transposed else (a, d)
+    return transposed, slice(None, None, -1 if down < 0 else 1), slice(None, None, -1 if across < 0 else 1)
 
 
 # ---- frames -> clips

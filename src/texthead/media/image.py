@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILE
 
 from texthead.errors import Fault, MediaError
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files, is_template
-from texthead.media.limits import MOST_BYTES, changed_size, check_file, check_sides, check_taken
+from texthead.media.limits import MOST_MEGAPIXELS, changed_size, check_file, check_held, check_sides
 from texthead.media.reader import Media, Picture
 
 # What Pillow may take a file for, and the usual suffix of each.
@@ -29,9 +29,6 @@ _MODES = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0, "I;16L": 2.0,
 # libwebp holds two canvases in RGBA, and the bytes of the picture that it hands out.
 _WEBP = 12.0
 
-# By what a picture can be scaled down as it is read: libjpeg's own scales.
-_SCALES = (1, 2, 4, 8)
-
 # A picture is converted so many pixels at a time.
 _BAND_PIXELS = 2**20
 
@@ -41,17 +38,14 @@ class Image(Media):
 
     Transparency is dropped, not blended; 16-bit grey keeps its upper eight bits; an animated file gives its
     first picture (but .gif is a video). An orientation that cannot be read, or is none of the eight, counts as upright.
-
-    A picture that would take more than the budget at its full size is read at a half, a quarter or an eighth of it:
-    each pixel is then the mean of those that it stands for.
     """
 
     kind = "image"
     suffixes = IMAGE_SUFFIXES
     num_frames = 1
 
-    def __init__(self, path: Path, data: bytes | None = None):
-        super().__init__(path)
+    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
+        super().__init__(path, data, most_megapixels)
         self._data = data
         self._open().close()
 
@@ -71,9 +65,11 @@ class Image(Media):
         Raises: MediaError for a damaged picture, or one that takes too much memory.
         """
         with self._open() as image:
-            scale = self._scale(image)
             with _pillow_faults(self.path):
-                picture = _upright_rgb(image, scale)
+                each = _bytes_a_pixel(image)
+            check_held(self.path, *image.size, each, image.format or "", self.most_megapixels)
+            with _pillow_faults(self.path):
+                picture = _upright_rgb(image)
         yield from ((index, picture) for index in wanted)
 
     @property
@@ -87,21 +83,6 @@ class Image(Media):
             image = PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=tuple(_FORMATS))
         check_sides(self.path, *image.size)
         return image
-
-    def _scale(self, image: PIL.Image.Image) -> int:
-        """Return by how much the picture is scaled down as it is read: 1, 2, 4 or 8.
-
-        Raises: MediaError if it takes more than the budget even so.
-        """
-        with _pillow_faults(self.path):
-            pixels, (pillow, beside) = image.width * image.height, _bytes_a_pixel(image)
-
-        def taken(scale: int) -> float:
-            # Of JPEG Pillow's own picture is scaled down already; beside it lies the one in RGB.
-            return pixels * (beside + pillow / (scale**2 if _is_jpeg(image) else 1) + 3 / scale**2)
-
-        check_taken(self.path, image.width, image.height, taken(_SCALES[-1]), image.format or "")
-        return next(scale for scale in _SCALES if taken(scale) <= MOST_BYTES)
 
 
 class FrameFolder(Media):
@@ -117,8 +98,8 @@ class FrameFolder(Media):
     suffixes = Image.suffixes
     one_file = False
 
-    def __init__(self, path: Path):
-        super().__init__(path)
+    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
+        super().__init__(path, data, most_megapixels)
         if path.name != EVERY and path.suffix.lower() not in self.suffixes:
             raise MediaError(path, f"frames must be images, and {path.suffix or 'no suffix'!r} is none of theirs")
         self._files = frame_files(path)
@@ -146,30 +127,26 @@ class FrameFolder(Media):
     def _read(self, file: Path) -> Picture:
         try:
             check_file(file)
-            with Image(file) as image:
+            with Image(file, None, self.most_megapixels) as image:
                 return dict(image.pictures({0}))[0]
         except MediaError as error:
             raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
 
 
-def _upright_rgb(image: PIL.Image.Image, scale: int) -> Picture:
+def _upright_rgb(image: PIL.Image.Image) -> Picture:
     """Return the picture, band by band: to convert it as a whole would take it in memory twice more."""
-    if scale > 1 and _is_jpeg(image):
-        image.draft(image.mode, (image.width // scale, image.height // scale))
-        scale = 1
     if image.format == "TIFF":
         _silence_libtiff()
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits a channel")
     image.load()
     orientation = _orientation(image)  # Of .tif, Pillow has turned the picture by now.
-    width, height = -(-image.width // scale), -(-image.height // scale)
+    width, height = image.size
     out = np.empty((width, height, 3) if orientation > 4 else (height, width, 3), np.uint8)
     stored = _AS_STORED[orientation](out)
-    rows = max(1, _BAND_PIXELS // image.width // scale) * scale
-    for top in range(0, image.height, rows):
-        band = _rgb(image.crop((0, top, image.width, min(top + rows, image.height))))
-        stored[top // scale : (top + rows) // scale] = np.asarray(band.reduce(scale) if scale > 1 else band)
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        stored[top : top + rows] = np.asarray(_rgb(image.crop((0, top, width, min(top + rows, height)))))
     return out
 
 
@@ -209,13 +186,8 @@ def _orientation(image: PIL.Image.Image) -> int:
     return orientation if orientation in _AS_STORED else 1
 
 
-def _is_jpeg(image: PIL.Image.Image) -> bool:
-    """Return whether the picture can be decoded at a part of its size."""
-    return isinstance(image, JpegImageFile)
-
-
-def _bytes_a_pixel(image: PIL.Image.Image) -> tuple[float, float]:
-    """Return what a pixel takes in the picture as it is read, and what its decoder takes beside that.
+def _bytes_a_pixel(image: PIL.Image.Image) -> float:
+    """Return what a pixel takes as it is read: in the decoder, in Pillow's picture, and in RGB.
 
     The picture must be open and not loaded yet.
     """
@@ -226,7 +198,7 @@ def _bytes_a_pixel(image: PIL.Image.Image) -> tuple[float, float]:
         beside = _strip(image)
     elif image.format == "WEBP":
         beside = _WEBP
-    return _MODES.get(image.mode, 4.0), beside
+    return beside + _MODES.get(image.mode, 4.0) + 3
 
 
 def _coefficients(image: JpegImageFile) -> float:

@@ -1,5 +1,6 @@
 """What every clip is held to, whatever it is read from: sizes, memory, frame numbers, a file that is there."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,11 @@ MAX_SIDE = 16_384
 
 MAX_PIXELS = 89_478_485
 
-# What decoding one file may take at once: pictures and frames at their full size, as the decoder holds them and in RGB.
-MOST_BYTES = 2**29
+# What decoding one file may hold at once, in millions of pixels of three bytes: pictures and frames at their full size,
+# as the decoder holds them and in RGB. So that a user can raise it, every reader is given it.
+MOST_MEGAPIXELS = 179
+
+BYTES_A_MEGAPIXEL = 3 * 10**6
 
 # Frames of a file, with what else the header of a video lists: 38 hours at 30 frames a second.
 MAX_FRAMES = 2**22
@@ -61,18 +65,19 @@ def check_sides(path: Path, width: int, height: int) -> None:
         raise MediaError(path, problem)
 
 
-def check_taken(path: Path, width: int, height: int, taken: float, form: str) -> None:
-    """Raise MediaError if decoding a picture or a frame would take more memory than MOST_BYTES.
+def check_held(path: Path, width: int, height: int, each: float, form: str, most_megapixels: int) -> None:
+    """Raise MediaError if decoding a picture or a frame would hold more than `most_megapixels`.
 
     Args:
-        taken: bytes of all that is held at once.
+        each: bytes of all that is held at once, a pixel.
         form: what it is stored as.
 
     Raises: MediaError.
     """
-    if taken > MOST_BYTES:
-        claim = f"claims {width}x{height} pixels, which take {taken / 10**6:.0f} MB to decode as {form}"
-        raise MediaError(path, f"{claim}, the limit is {MOST_BYTES / 10**6:.0f} MB; scale it down")
+    held = math.ceil(width * height * each / BYTES_A_MEGAPIXEL)
+    if held > most_megapixels:
+        claim = f"claims {width}x{height} pixels, and to decode them as {form} takes the memory of {held} megapixels"
+        raise MediaError(path, f"{claim}, the limit is {most_megapixels}; scale it down or raise most_megapixels")
 
 
 def check_frames(path: Path, count: int) -> None:

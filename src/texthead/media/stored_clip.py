@@ -16,7 +16,7 @@ import numpy as np
 
 from texthead.errors import MediaError
 from texthead.media.jpeg import decode_jpeg, jpeg_size
-from texthead.media.limits import check_frames, check_size
+from texthead.media.limits import MOST_MEGAPIXELS, check_frames, check_held, check_size
 from texthead.media.paths import address
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_parts
@@ -30,6 +30,9 @@ _GAP, _REMOTE_GAP = 64, 2**14
 _MOST_AT_ONCE = 2**22
 
 _MOST_SECONDS = 2**31
+
+# The picture, and the coefficients of one that comes in several scans.
+_BYTES_A_PIXEL = 9
 
 
 class _Table(NamedTuple):
@@ -54,8 +57,8 @@ def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]
 class StoredClip(Media):
     """The frames of a clip in a shard, at the times of its source; without times where the source had none."""
 
-    def __init__(self, path: Path, place: Member):
-        super().__init__(path)
+    def __init__(self, path: Path, place: Member, most_megapixels: int = MOST_MEGAPIXELS):
+        super().__init__(path, None, most_megapixels)
         self._clip = place.offset
         table = _read_table(path, place)
         try:
@@ -84,6 +87,7 @@ class StoredClip(Media):
         except Exception as error:  # Each library raises what it likes.
             raise self._damaged(index, error) from None
         check_size(self.path, width, height)
+        check_held(self.path, width, height, _BYTES_A_PIXEL, "JPEG", self.most_megapixels)
         return height, width, 3
 
     def _decode(self, index: int, data: bytes, out: Picture) -> None:

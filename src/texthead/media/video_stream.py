@@ -32,7 +32,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError
-from texthead.media.limits import MAX_PIXELS, MOST_BYTES, check_size, check_taken
+from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_PIXELS, check_held, check_size
 
 # Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -90,16 +90,16 @@ def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContain
     return container, stream
 
 
-def one_thread(path: Path, context: VideoCodecContext) -> VideoCodecContext:
+def one_thread(path: Path, context: VideoCodecContext, most_megapixels: int) -> VideoCodecContext:
     """Return the decoder, set to one thread and a limit to the size of pictures.
 
-    Raises: MediaError for pictures that are too large, or take too much memory.
+    Raises: MediaError for pictures that are too large, or whose decoding would hold more than `most_megapixels`.
     """
     each = _bytes_a_pixel(context)
     check_size(path, context.width, context.height)
-    check_taken(path, context.width, context.height, context.width * context.height * each, context.name)
+    check_held(path, context.width, context.height, each, context.name, most_megapixels)
     context.thread_count = 1
-    context.options = {"max_pixels": str(min(MAX_PIXELS, int(MOST_BYTES / each)))}
+    context.options = {"max_pixels": str(min(MAX_PIXELS, int(most_megapixels * BYTES_A_MEGAPIXEL / each)))}
     return context
 
 
@@ -146,30 +146,46 @@ def where_is(pts: int | None, stream: VideoStream) -> str:
     return f"at {float(pts * stream.time_base):.2f} s"
 
 
-def upright_rgb(path: Path, frame: VideoFrame, to_rgb: VideoReformatter) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the picture of a frame, turned as the container says.
+class UprightRgb:
+    """Gives the picture of each frame of a video, turned as the container says.
 
-    Raises: MediaError for a picture that is too large, or turned by something else than quarters.
+    How, is looked up once for each rotation: a frame whose side data were read stays in memory until Python looks for
+    cycles.
     """
-    check_size(path, frame.width, frame.height)
-    to_upright = _turn(path, frame)
-    with decoder_faults(path):
-        plane = to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
-    return to_upright(picture)
+
+    def __init__(self, path: Path):
+        self._path, self._to_rgb, self._turns = path, VideoReformatter(), dict[float, _Turn]()
+
+    def __call__(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+        """Return the picture.
+
+        Raises: MediaError for one that is too large, or turned by something else than quarters.
+        """
+        check_size(self._path, frame.width, frame.height)
+        to_upright = self._turn(frame)
+        with decoder_faults(self._path):
+            plane = self._to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        return to_upright(rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3))
+
+    def turns(self, frame: VideoFrame) -> bool:
+        """Return whether the container turns or mirrors the frame.
+
+        Raises: MediaError for a picture that is turned by something else than quarters.
+        """
+        stored = np.arange(4).reshape(2, 2)
+        return not np.array_equal(self._turn(frame)(stored), stored)
+
+    def _turn(self, frame: VideoFrame) -> "_Turn":
+        if frame.rotation not in self._turns:
+            self._turns[frame.rotation] = _turn(self._path, frame)
+        return self._turns[frame.rotation]
 
 
-def is_turned(path: Path, frame: VideoFrame) -> bool:
-    """Return whether the container turns or mirrors the frame.
-
-    Raises: MediaError for a picture that is turned by something else than quarters.
-    """
-    stored = np.arange(4).reshape(2, 2)
-    return not np.array_equal(_turn(path, frame)(stored), stored)
+_Turn = Callable[[np.ndarray], np.ndarray]
 
 
-def _turn(path: Path, frame: VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
+def _turn(path: Path, frame: VideoFrame) -> _Turn:
     """Return what makes the stored picture of a frame upright: transposed, mirrored, or both, as its matrix says.
 
     Worked example, a quarter turn clockwise, x' = -y and y' = x: transposed, and then mirrored from left to right.
