@@ -21,7 +21,8 @@ from texthead.data.prepare import ShardOptions, encoded
 from texthead.data.protocol import Pixels, Views
 from texthead.data.transforms import Augmentation
 from texthead.doctor.facts import facts_of
-from texthead.errors import MediaError
+from texthead.errors import DataError, MediaError
+from texthead.features.reading import Reading
 from texthead.media.image import Image
 from texthead.media.limits import BYTES_A_MEGAPIXEL, MOST_MEGAPIXELS
 from texthead.media.open import open_media
@@ -143,3 +144,31 @@ def test_a_picture_of_a_shard_is_read_again_and_again(tmp_path: Path) -> None:
         for _ in range(2):
             assert dict(image.pictures({0}))[0].shape == (30, 40, 3)
             assert not image.turned
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """Decoding it holds 209 megapixels: 33 of them at 19 bytes."""
+    path = tmp_path / "a.webp"
+    PIL.Image.new("RGB", (6000, 5500), "red").save(path, method=0)
+    return path
+
+
+def test_a_larger_picture_is_read_where_the_limit_is_raised(large: Path) -> None:
+    limit = "takes the memory of 209 megapixels, the limit is 179; scale it down or raise most_megapixels"
+    for way in (viewed, trained, preview, lambda path: encoded(path, ShardOptions())):
+        with pytest.raises(MediaError, match=limit):
+            way(large)
+    assert limit in facts_of(large).problem
+    assert facts_of(large, most_megapixels=209).width == 6000
+    assert encoded(large, ShardOptions(most_megapixels=209)).data
+    assert preview(large, 209)
+
+
+def test_shards_are_continued_with_the_limit_of_before() -> None:
+    """The limit is not among what shards list unless it was raised: shards of before it are continued."""
+    assert "most_megapixels" not in ShardOptions().written
+    assert ShardOptions(most_megapixels=209).written["most_megapixels"] == 209
+    for options in (ShardOptions, Reading):
+        with pytest.raises(DataError, match="most_megapixels must be at least 1, got 0"):
+            options(most_megapixels=0)
