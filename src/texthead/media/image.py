@@ -29,6 +29,9 @@ _MODES = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0, "I;16L": 2.0,
 # libwebp holds two canvases in RGBA, and the bytes of the picture that it hands out.
 _WEBP = 12.0
 
+# What whoever looks at a picture takes: RGB, and a copy in Pillow's memory or of one channel in float32.
+_LOOKED_AT = 7.0
+
 # A picture is converted so many pixels at a time.
 _BAND_PIXELS = 2**20
 
@@ -198,7 +201,7 @@ def _bytes_a_pixel(image: PIL.Image.Image) -> float:
         beside = _strip(image)
     elif image.format == "WEBP":
         beside = _WEBP
-    return beside + _MODES.get(image.mode, 4.0) + 3
+    return max(_LOOKED_AT, beside + _MODES.get(image.mode, 4.0) + 3)
 
 
 def _coefficients(image: JpegImageFile) -> float:
