@@ -248,7 +248,10 @@ def _plain(message: str) -> str:
         return text
     option, problem = f"--{wrong[1].replace('_', '-')}", wrong[2]
     kind = re.search(r"Literal\[(.*?)\]|<class '(\w+)'>|Not of type (\w+)|Expected a (tuple)", problem)
-    value = re.search(r"(?:[Gg]ot value|Given value|NonNegativeInt|PositiveFloat|PositiveInt): (\S*)", problem)
+    said = (
+        r"(?:[Gg]ot value|Given value|(?:NonNegativeInt|PositiveFloat|PositiveInt)(?:: invalid literal.*base 10)?): '?"
+    )
+    value = re.search(rf"{said}([^\s']*)", problem)
     if not kind or not value:
         return f"{option}: {problem}"
     *others, last = kind[1].split(", ") if kind[1] else ["", _KINDS[kind[2] or kind[3] or kind[4]]]
