@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 from texthead.commands.parser import Parser, add_command, build
 from texthead.errors import RunError, TextheadError, printable
 from texthead.parallel.signals import Ending, ended_by_signals
-from texthead.parallel.startup import begin_server, keep_freed_memory
+from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory
 
 # In the order of `texthead --help`.
 COMMANDS = {
@@ -151,14 +151,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             from texthead.commands.console import reader_gone
 
             return reader_gone()
-        except (TextheadError, KeyboardInterrupt) as error:
-            # A signal can end other processes too, which are missed here.
-            if isinstance(error, TextheadError) and not ending.number:
-                print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)
-                return 2
-            with suppress(OSError):  # The terminal may be gone.
-                print(ending.line(), file=sys.stderr)
-            return ending.code
+        except (Exception, KeyboardInterrupt) as error:
+            # What a signal interrupts, and other processes that it ends, can raise anything.
+            if isinstance(error, KeyboardInterrupt) or ending.number:
+                if argv is None:
+                    end_processes()
+                with suppress(OSError):  # The terminal may be gone.
+                    print(ending.line(), file=sys.stderr)
+                return ending.code
+            if not isinstance(error, TextheadError):
+                raise
+            print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
 
 
 def _call(arguments: list[str], ending: Ending) -> None:
