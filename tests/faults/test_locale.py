@@ -56,7 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_json_with_escaped_names_is_json(data: Path, locale: str) -> None:
-    found = json.loads(ends_well(called(locale, data, "classes", "list", "run", "--json")))
+    found = json.loads(ends_well(called(locale, data, "classes", "run", "list", "--json")))
     assert [row["label"] for row in found["classes"]] == sorted(LABELS)
 
 
@@ -77,7 +77,7 @@ def test_every_command_that_prints_names(data: Path, tmp_path: Path, locale: str
     ends_well(called(locale, data, "predict", picture, "--classes", ", ".join(LABELS), "--encoder", "mini"))
     ends_well(called(locale, data, "compare", "data", "--encoder", "mini", *quick))
     ends_well(called(locale, data, "doctor", "data", "--quick", *quick))
-    ends_well(called(locale, data, "classes", "list", out))
+    ends_well(called(locale, data, "classes", out, "list"))
     ends_well(called(locale, data, "label", "data", "--next", 3, "--classes", ", ".join(LABELS), "--encoder", "mini"))
     ends_well(called(locale, data, "report", out, "data", *quick))
     ends_well(called(locale, data, "train", "--help"))
