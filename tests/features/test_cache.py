@@ -69,8 +69,9 @@ def test_a_row_that_was_edited_is_made_again(visual: Visual, videos: list[Path],
 
     def features() -> list[torch.Tensor]:
         found = frame_features(visual, videos, everything, PIXELS, reading)
-        assert all(isinstance(entry, FrameFeatures) for entry in found)
-        return [entry.features for entry in found]
+        features = [entry.features for entry in found if isinstance(entry, FrameFeatures)]
+        assert len(features) == len(videos)
+        return features
 
     first = features()
     edit(cache, *EDITS[kind])
@@ -118,9 +119,11 @@ def test_a_cache_from_before_there_were_checksums_is_read_as_it_is(tmp_path: Pat
     old_cache(tmp_path, ROW)
     cache = FeatureCache("key", tmp_path)
     assert cache.length("a") == 2
-    assert torch.equal(cache.get("a", [0, 1]), torch.arange(4.0).expand(2, 4))
+    kept = cache.get("a", [0, 1])
+    assert kept is not None
+    assert torch.equal(kept, torch.arange(4.0).expand(2, 4))
     cache.put("a", 2, [1], torch.ones(1, 4))
-    assert torch.equal(cache.get("a", [1]), torch.ones(1, 4))
+    assert (cache.get("a", [1]) == torch.ones(1, 4)).all()  # pyright: ignore
     assert cache.misfits == 0
 
 
