@@ -19,16 +19,26 @@ def begin_server() -> None:
     An interrupt and a terminal that is closed are for this process: the server ignores them, and so does what tracks
     semaphores, which all need until the end.
     """
-    from multiprocessing import forkserver, resource_tracker
+    from multiprocessing import forkserver
 
     # A command's own script is run again in each process, and imports this.
     program = [name for name in ("texthead.cli",) if name in sys.modules]
     forkserver.set_forkserver_preload([*_MODULES, *program])
+    begin_tracker()  # Before: it lets interrupts in again.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin_tracker() -> None:
+    """Start what tracks semaphores unless it runs, deaf to a terminal that is closed."""
+    from multiprocessing import resource_tracker
+
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
-        resource_tracker.ensure_running()  # Before: it lets interrupts in again.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        forkserver.ensure_running()
+        resource_tracker.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
