@@ -1,9 +1,12 @@
 """The command line: a name -> a command. Torch is imported by the commands, not by their parsers."""
 
+import codecs
+import json
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -11,8 +14,9 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from texthead.commands.parser import Parser, add_command, build
-from texthead.errors import RunError, TextheadError
-from texthead.parallel.startup import begin_server, keep_freed_memory
+from texthead.errors import RunError, TextheadError, printable
+from texthead.parallel.signals import Ending, ended_by_signals
+from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory
 
 # In the order of `texthead --help`.
 COMMANDS = {
@@ -97,40 +101,85 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
     built()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 for a mistake of the user's, 130 for an interrupt, 141 where the output's reader has gone."""
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for characters that an encoding lacks: the escapes of JSON, which stays JSON with them."""
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+def _print_every_name() -> None:
+    """Let the output hold any name of a class or a file, escaped where its encoding or a terminal cannot show it."""
+    codecs.register_error("texthead.escaped", _escaped)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")  # Names of files can hold what no terminal can show.
-    arguments = list(sys.argv[1:] if argv is None else argv)
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="texthead.escaped")
+
+
+def _name_files_in_utf8() -> None:
+    """Run this program again in Python's UTF-8 mode where the names of files are ASCII, as in the C locale without it.
+
+    What Python decodes them by cannot be changed later. The output's encoding stays.
+    """
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and sys.orig_argv:
+        output = os.environ.get("PYTHONIOENCODING", "ascii")
+        environment = {**os.environb, b"PYTHONUTF8": b"1", b"PYTHONIOENCODING": os.fsencode(output)}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def _interrupted(command: str | None = None, chosen: Namespace | None = None) -> str:
+    """Return the line of a command that was interrupted; a training that has begun can go on."""
+    begun = command == "train" and chosen is not None and (Path(chosen.out) / "recipe.json").is_file()
+    remedy = f"; `texthead train {chosen.data} --out {chosen.out} --resume` goes on" if chosen and begun else ""
+    return printable(f"texthead: interrupted{remedy}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    It is 0, or 2 for a mistake of the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, 141 where the output's
+    reader has gone.
+    """
+    if argv is None:
+        _name_files_in_utf8()
+    _print_every_name()
+    with ended_by_signals(_interrupted) as ending:
+        try:
+            _call(list(sys.argv[1:] if argv is None else argv), ending)
+            sys.stdout.flush()
+            return ending.code if ending.number else 0
+        except BrokenPipeError:
+            from texthead.commands.console import reader_gone
+
+            return reader_gone()
+        except (Exception, KeyboardInterrupt) as error:
+            # What a signal interrupts, and other processes that it ends, can raise anything.
+            if isinstance(error, KeyboardInterrupt) or ending.number:
+                if argv is None:
+                    end_processes()
+                with suppress(OSError):  # The terminal may be gone.
+                    print(ending.line(), file=sys.stderr)
+                return ending.code
+            if not isinstance(error, TextheadError):
+                raise
+            print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+
+
+def _call(arguments: list[str], ending: Ending) -> None:
+    """Call the command of a command line, and tell the ending which it is."""
     parser = command_line(next(iter(arguments), None))
     options = parser.parse_args(arguments)
     if options.version:
         from texthead import __version__
 
         print(f"texthead {__version__}")
-        return 0
-    if options.command is None:
+    elif options.command is None:
         parser.print_help()
-        return 0
-    chosen = options[options.command]
-    try:
+    else:
+        chosen = options[options.command]
+        ending.line = partial(_interrupted, options.command, chosen)
         with _group(options.command, apart=chosen.get("manifest") is not None):
             _run(parser, options.command, chosen, arguments)
-        sys.stdout.flush()
-        return 0
-    except BrokenPipeError:
-        from texthead.commands.console import reader_gone
-
-        return reader_gone()
-    except TextheadError as error:
-        print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        begun = options.command == "train" and (Path(chosen.out) / "recipe.json").is_file()
-        remedy = f"; `texthead train {chosen.data} --out {chosen.out} --resume` goes on" if begun else ""
-        print(f"texthead: interrupted{remedy}", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

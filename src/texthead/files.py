@@ -2,12 +2,16 @@
 
 import csv
 import fcntl
+import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -50,10 +54,10 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     Raises:
         RunError: the disk is full or read-only; what was at `path` is still there.
     """
-    # Containers that write into one folder often have the same process numbers.
-    beside = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{_own_mark()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clean_once(path.parent, os.getpid())
         beside.touch()
         mode = beside.stat().st_mode
         yield beside
@@ -85,13 +89,79 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise RunError(f"{out}: exists already. Choose another folder, or remove it")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
-            folder = Path(beside) / "folder"
+        with scratch_folder(out.parent, f".{out.name}.") as beside:
+            folder = beside / "folder"
             folder.mkdir()
             yield folder
             folder.rename(out)
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from error
+
+
+@contextmanager
+def scratch_folder(where: Path | None = None, prefix: str = "") -> Iterator[Path]:
+    """Yield a new folder, removed at the end; where this process is killed, by the next that writes there.
+
+    Args:
+        where: the folder that it is made in; None is the system's folder for temporary files.
+        prefix: its name begins so.
+    """
+    where = Path(tempfile.gettempdir()) if where is None else where
+    remove_leftovers(where)
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}{_own_mark()}-", dir=where) as folder:
+        yield Path(folder)
+
+
+# What is being written: by which process, on which machine.
+_MARK = re.compile(r"(?:^|\.)texthead-tmp-([0-9a-f]{8})-([0-9]+)(?:-\w+)?$")
+
+_DAY = 86_400.0
+
+
+def _own_mark() -> str:
+    return f"texthead-tmp-{_machine()}-{os.getpid()}"
+
+
+@cache
+def _machine() -> str:
+    """Return what tells machines apart, and containers of one machine: processes of two have the same numbers."""
+    space = Path("/proc/self/ns/pid")
+    number = space.stat().st_ino if space.exists() else 0
+    return hashlib.sha256(f"{os.uname().nodename} {number}".encode()).hexdigest()[:8]
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes were writing into a folder when they were killed.
+
+    Those are of processes of this machine that are gone, or of another machine and untouched for a day.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            mark = _MARK.search(entry.name)
+            if mark and _is_left(entry, mark[1], int(mark[2])):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    with suppress(OSError):
+                        Path(entry.path).unlink()
+
+
+@cache
+def _clean_once(folder: Path, process: int) -> None:
+    """Remove what is left in a folder, once for this process: there can be very many files in it."""
+    remove_leftovers(folder)
+
+
+def _is_left(entry: os.DirEntry[str], machine: str, process: int) -> bool:
+    if machine != _machine():
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # Somebody else's.
+        return False
+    return False
 
 
 def _fault(error: BaseException) -> BaseException:
@@ -147,7 +217,9 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder for this process.
+    """Hold the folder for this process; what killed processes left in it is removed.
+
+    So is what this one's own workers leave where the block ends with an error.
 
     Raises:
         RunError: another process holds it, or the folder cannot be written.
@@ -162,7 +234,12 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RunError(f"{folder}: in use by another process; wait for it or choose another folder") from None
-        yield
+        remove_leftovers(folder)
+        try:
+            yield
+        except BaseException:
+            remove_leftovers(folder)
+            raise
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:

@@ -133,7 +133,7 @@ class Label:
         from texthead.web.label_app import label_app
         from texthead.web.label_session import LabelSession
         from texthead.web.label_training import Training
-        from texthead.web.server import ended_by_sigterm, listening_socket, serve
+        from texthead.web.server import listening_socket, serve
 
         def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":
             return text_rows(encoder, self._prompts(names))
@@ -142,7 +142,7 @@ class Label:
         torch.set_num_threads(1)
         place, host = Path(self.out or ""), self.server.host
         training = Training(self._training, place)
-        with listening_socket(host, self.server.port) as listening, ended_by_sigterm():
+        with listening_socket(host, self.server.port) as listening:
             self.server.say_password(password)
             session = LabelSession(pool, classes, rows if encoder.has_text else None, place, seed=self.seed)
             try:

@@ -38,6 +38,7 @@ from texthead.media.paths import address, file_of, is_part, resolved
 from texthead.media.reader import Media
 from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
+from texthead.parallel.startup import begin_tracker
 
 # The times of the chosen frames are kept to a millisecond.
 _DIGITS = 3
@@ -282,6 +283,7 @@ def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]
     if workers <= 1 or len(tasks) <= 1:
         yield from ((task.number, _write(task)) for task in tasks)
         return
+    begin_tracker()
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=spawn, initializer=_begin_process)
     try:

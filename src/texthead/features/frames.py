@@ -136,7 +136,7 @@ def frame_features(
             reading.used(name)
         return FrameFeatures(length, indices, features)
 
-    found, addresses = _looked_up(cache, paths, look, reading.workers)
+    found, addresses = _looked_up(cache, paths, look, reading)
     missing = [position for position, entry in enumerate(found) if entry is None]
     loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), reading.workers, batch_size=None)
     # As many of each file as of a long video.
@@ -181,7 +181,7 @@ def features_of_clips(
         reading.used("eager")
         return ClipFeatures(length, clips, torch.stack(kept))
 
-    found, addresses = _looked_up(cache, paths, look, reading.workers)
+    found, addresses = _looked_up(cache, paths, look, reading)
     missing = [position for position, entry in enumerate(found) if entry is None]
     frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
     was_training, device = visual.training, visual.mean.device
@@ -213,7 +213,7 @@ def _looked_up(
     cache: FeatureCache | None,
     paths: Sequence[Path],
     look: Callable[[FeatureCache, _Address], Found | None],
-    workers: int,
+    reading: Reading,
 ) -> tuple[list[Found | MediaError | None], list[_Address]]:
     """Return (what is kept of each file or part, or the error of one that cannot be read; where its frames are kept).
 
@@ -221,7 +221,7 @@ def _looked_up(
 
     Args:
         look: returns what is kept under an address.
-        workers: processes that open the files whose parts are looked for the first time.
+        reading: its workers open the files whose parts are looked for the first time; `say` gets damaged rows.
     """
     found: list[Found | MediaError | None] = [None] * len(paths)
     addresses = [_Address("", range(0), 0)] * len(paths)
@@ -237,7 +237,7 @@ def _looked_up(
         except MediaError as error:
             found[position] = MediaError(path, error.problem, error.fault) if is_part(path) else error
     files = {digests[i]: file_of(path) for i, path in enumerate(paths) if i in digests and is_part(path)}
-    times = _times_of(cache, files, workers)
+    times = _times_of(cache, files, reading.workers)
     for position, digest in digests.items():
         try:
             address = addresses[position] = _address(cache, digest, paths[position], times.get(digest))
@@ -245,6 +245,7 @@ def _looked_up(
             found[position] = MediaError(paths[position], error.problem, error.fault)
             continue
         found[position] = look(cache, address) if address.file_length else None
+    cache.say_misfits(reading.say)
     return found, addresses
 
 

@@ -2,10 +2,7 @@
 
 import logging
 import os
-import signal
 import socket
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp
 
 from texthead.errors import RunError, TextheadError
+from texthead.files import scratch_folder
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
 from texthead.web.session import Rules
@@ -50,22 +48,12 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """End as if `sys.exit` had been called where SIGTERM arrives, so that what is open is closed."""
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def uploads_folder() -> Iterator[Path]:
-    """Make a folder for uploads, which is removed at the end, also on SIGTERM."""
-    with tempfile.TemporaryDirectory(prefix="texthead-ui-") as folder, ended_by_sigterm():
-        os.environ["GRADIO_TEMP_DIR"] = folder
+    """Make a folder for uploads, which is removed at the end."""
+    with scratch_folder() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        yield Path(folder)
+        yield folder
 
 
 def application(held: Held, rules: Rules, limits: Limits, host: str, password: str | None = None) -> ASGIApp:
