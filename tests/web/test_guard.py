@@ -12,9 +12,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import gradio as gr
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from gradio.data_classes import FileData
 from starlette.datastructures import Headers
 
 from texthead.parallel.worker_pool import Held
@@ -340,3 +342,13 @@ def test_without_hosts_any_name_will_do() -> None:
         refusal = guard._foreign(scope, Headers({"host": host}))
         assert refusal, host
         assert refusal[0] == 421
+
+
+def test_a_question_leaves_no_file_beside_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    page = build_page(object.__new__(Held), About("a model", ()), Rules(tmp_path), Limits())
+    (file,) = (block for block in page.blocks.values() if isinstance(block, gr.File))
+    (tmp_path / "a.png").touch()
+    assert file.preprocess(FileData(path=str(tmp_path / "a.png"))) == str(tmp_path / "a.png")
+    assert file.preprocess(None) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
