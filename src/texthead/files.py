@@ -125,9 +125,10 @@ def _own_mark() -> str:
 @cache
 def _machine() -> str:
     """Return what tells machines apart, and containers of one machine: processes of two have the same numbers."""
-    space = Path("/proc/self/ns/pid")
-    number = space.stat().st_ino if space.exists() else 0
-    return hashlib.sha256(f"{os.uname().nodename} {number}".encode()).hexdigest()[:8]
+    known = [os.uname().nodename]
+    with suppress(OSError):
+        known += [str(Path("/proc/self/ns/pid").stat().st_ino), Path("/proc/sys/kernel/random/boot_id").read_text()]
+    return hashlib.sha256(" ".join(known).encode()).hexdigest()[:8]
 
 
 def remove_leftovers(folder: Path) -> None:
