@@ -42,9 +42,9 @@ from texthead.data.protocol import Pixels
 from texthead.demo import drawn_videos
 from texthead.encoders.encoder import VisualSpec, build_visual
 from texthead.models.temporal import MeanPool
+from texthead.parallel.signals import ended_by_signals
 from texthead.recipes import Recipe
 from texthead.runs.folder import write_run
-from texthead.web.server import ended_by_sigterm
 
 PICTURES, CLASSES = 40, ("red", "green", "blue", "other")
 SECONDS = 120.0
@@ -327,7 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for option, number in numbers.items():
             kind.add_argument(f"--{option}", type=type(number), default=number)
     options = parser.parse_args(arguments)
-    with ended_by_sigterm(), tempfile.TemporaryDirectory() as folder:
+    with ended_by_signals(lambda: "interrupted"), tempfile.TemporaryDirectory() as folder:
         found = {"page": page, "predict": predict, "label": label}[options.kind](Path(folder), options)
     print(json.dumps(found))
     return int(found["bad"] > 0)
