@@ -1,19 +1,18 @@
 """The command line: a name -> a command. Torch is imported by the commands, not by their parsers."""
 
-import codecs
-import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
-from io import TextIOWrapper
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from texthead.commands.parser import Parser, add_command, build
+from texthead.commands.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
 from texthead.errors import RunError, TextheadError, printable
 from texthead.parallel.signals import Ending, ended_by_signals
 from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory
@@ -69,10 +68,12 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
     Raises:
         RunError: the command is for one process, or the processes were started by something else.
     """
-    if apart or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.isdecimal():
+        raise RunError(f"WORLD_SIZE must be a whole number, got {size!r}: start this with torchrun, or unset it")
+    if apart or int(size) < 2:
         return nullcontext()
     if "LOCAL_RANK" not in os.environ:
-        size = os.environ["WORLD_SIZE"]
         raise RunError(
             f"WORLD_SIZE is {size} and LOCAL_RANK is not set, so each process would do all the work alone: start it "
             "with torchrun, or unset WORLD_SIZE"
@@ -101,31 +102,6 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
     built()
 
 
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """Return what stands for characters that an encoding lacks: the escapes of JSON, which stays JSON with them."""
-    assert isinstance(error, UnicodeEncodeError)
-    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
-
-
-def _print_every_name() -> None:
-    """Let the output hold any name of a class or a file, escaped where its encoding or a terminal cannot show it."""
-    codecs.register_error("texthead.escaped", _escaped)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="texthead.escaped")
-
-
-def _name_files_in_utf8() -> None:
-    """Run this program again in Python's UTF-8 mode where the names of files are ASCII, as in the C locale without it.
-
-    What Python decodes them by cannot be changed later. The output's encoding stays.
-    """
-    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and sys.orig_argv:
-        output = os.environ.get("PYTHONIOENCODING", "ascii")
-        environment = {**os.environb, b"PYTHONUTF8": b"1", b"PYTHONIOENCODING": os.fsencode(output)}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
-
-
 def _interrupted(command: str | None = None, chosen: Namespace | None = None) -> str:
     """Return the line of a command that was interrupted; a training that has begun can go on."""
     begun = command == "train" and chosen is not None and (Path(chosen.out) / "recipe.json").is_file()
@@ -140,10 +116,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     reader has gone.
     """
     if argv is None:
-        _name_files_in_utf8()
-    _print_every_name()
+        name_files_in_utf8()
+        open_streams()
+        # A processes' path begins with the current folder until it knows better: a `random.py` in it would run.
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
+    print_every_name()
     with ended_by_signals(_interrupted) as ending:
         try:
+            check_current_folder()
             _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
             return ending.code if ending.number else 0
@@ -156,12 +136,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(error, KeyboardInterrupt) or ending.number:
                 if argv is None:
                     end_processes()
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)  # It is ending.
                 with suppress(OSError):  # The terminal may be gone.
                     print(ending.line(), file=sys.stderr)
                 return ending.code
-            if not isinstance(error, TextheadError):
+            if not isinstance(error, TextheadError | OSError):
                 raise
-            print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)
+            line = of_system(error) if isinstance(error, OSError) else str(error)
+            print(f"texthead: {' '.join(line.split())}", file=sys.stderr)
             return 2
 
 
