@@ -2,6 +2,7 @@
 
 options     the options of every command
 parser      how a command line is parsed; mistakes in one line
+outputs     what a command writes, checked before it works
 console     progress bars and printed notes
 train       texthead train
 quick_answer what texthead train begins with
