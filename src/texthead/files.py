@@ -301,10 +301,10 @@ def check_options(path: Path) -> None:
                 raise ValueError(f"its values are nested more than {_MOST_DEPTH} deep")
     except yaml.YAMLError:
         return  # Its reader says what is wrong.
-    check_values(text)
+    _check_values(text)
 
 
-def check_values(text: str) -> None:
+def _check_values(text: str) -> None:
     """Raise ValueError for YAML with an option twice, or a number that YAML's versions read in different ways."""
     import yaml
 

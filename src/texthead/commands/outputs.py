@@ -23,18 +23,17 @@ _TOOL = "label-studio:"
 
 
 def check_outputs(command: Any, **endings: str) -> None:
-    """Raise DataError if a file that a command writes is one of its inputs, two of them are one, or as `check_file`.
+    """Raise DataError if a file that a command writes is one of its inputs, or as `check_file`.
 
     Args:
-        endings: of the file that each of these options writes, as plot=".png .svg .pdf".
+        endings: of the file that each of these options writes, as plot=".png .svg .pdf"; no two options share one, so
+            that no two write one file.
     """
     values, written = values_of(command), {}
     for name, ends in endings.items():
         for path in _paths(values.pop(name)):
             flag, real = f"--{name} {path}", path.resolve()
             check_file(flag, path, ends)
-            if real in written:
-                raise DataError(f"{flag}: {written[real]} writes the same file; name another")
             written[real] = flag
     for source in _inputs(values):
         for path, flag in written.items():

@@ -26,12 +26,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from docstring_parser.google import parse
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, get_loader, set_loader
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from texthead.errors import DataError
-from texthead.files import check_options, check_values
+from texthead.files import check_options
 
 # Numbers with a rule, which the parser checks.
 if typing.TYPE_CHECKING:
@@ -55,15 +54,6 @@ _KINDS = {
     "PositiveFloat": "a number above 0",
     "PositiveInt": "a whole number, 1 or more",
 }
-
-
-def _read_yaml(text: str, read: Callable[[str], Any] = get_loader("yaml")) -> Any:
-    """Return the value of an option; numbers have one spelling, wherever they are given."""
-    check_values(text)
-    return read(text)
-
-
-set_loader("yaml", _read_yaml, (yaml.YAMLError, ValueError))
 
 
 def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None) -> Any:
@@ -279,8 +269,8 @@ def _plain(message: str) -> str:
         return text
     option, problem = f"--{wrong[1].replace('_', '-')}", wrong[2]
     kind = re.search(r"Literal\[(.*?)\]|<class '(\w+)'>|Not of type (\w+)|Expected a (tuple)", problem)
-    said = r"(?:[Gg]ot value|Given value|(?:NonNegativeInt|PositiveFloat|PositiveInt)(?:: invalid literal.*base 10)?):(?: '?|$)"
-    value = re.search(rf"{said}([^\s']*)", problem)
+    said = r"[Gg]ot value|Given value|(?:NonNegativeInt|PositiveFloat|PositiveInt)(?:: invalid literal.*base 10)?"
+    value = re.search(rf"(?:{said}):(?: '?|$)([^\s']*)", problem)
     if not kind or not value:
         return f"{option}: {problem}"
     *others, last = kind[1].split(", ") if kind[1] else ["", _KINDS[kind[2] or kind[3] or kind[4]]]
