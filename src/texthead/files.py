@@ -31,6 +31,9 @@ MOST_BYTES_OF_OPTIONS = 2**16
 
 _MOST_DEPTH = 20
 
+# Octal, hexadecimal and binary numbers, those of base 60 (1:30), and digits in groups.
+_ODD_NUMBER = re.compile(r"[-+]?(0[0-9_]+|0[box][0-9a-fA-F_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?|[0-9]+_[0-9_.]*)")
+
 # How protobuf writes the key of an ONNX model's tensors that lie in other files.
 ONNX_OUTSIDE = b"\x0a\x08location"
 
@@ -288,9 +291,9 @@ def check_options(path: Path) -> None:
     """
     import yaml
 
-    depth = 0
+    depth, text = 0, read_text(path, most=MOST_BYTES_OF_OPTIONS)
     try:
-        for event in yaml.parse(read_text(path, most=MOST_BYTES_OF_OPTIONS), yaml.SafeLoader):
+        for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError(f"refers to a value by *{event.anchor}; write the value itself there")
@@ -298,6 +301,27 @@ def check_options(path: Path) -> None:
                 raise ValueError(f"its values are nested more than {_MOST_DEPTH} deep")
     except yaml.YAMLError:
         return  # Its reader says what is wrong.
+    _check_values(text)
+
+
+def _check_values(text: str) -> None:
+    """Raise ValueError for YAML with an option twice, or a number that YAML's versions read in different ways."""
+    import yaml
+
+    try:
+        nodes = [yaml.compose(text, yaml.SafeLoader)]
+    except yaml.YAMLError:
+        return  # As above.
+    for node in nodes:
+        if isinstance(node, yaml.MappingNode):
+            names = [str(key.value).replace("-", "_") for key, _ in node.value]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"{twice[0]} is there {names.count(twice[0])} times; name it once")
+            nodes += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.ScalarNode) and node.style is None and _ODD_NUMBER.fullmatch(node.value):
+            raise ValueError(f"{node.value} is no decimal number; write one, or a text in quotes")
 
 
 def lines(file: TextIO) -> Iterator[str]:

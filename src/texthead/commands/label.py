@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.options import CacheOptions, ReadingOptions, ServerOptions, TemplateOptions, ToolOptions
+from texthead.commands.outputs import check_file, check_outputs
 from texthead.commands.parser import NonNegativeInt, PositiveFloat, PositiveInt, argument, option
 from texthead.errors import DataError, listed
 from texthead.media.paths import check_not_missing
@@ -65,6 +66,9 @@ class Label:
             raise DataError("label writes labels into a file: name it by --out labels.csv, or list files by --next 20")
         if self.next is None and self.tool.export is not None:
             raise DataError(f"--export {self.tool.export} is for a list of files: give --next too, as --next 20")
+        check_outputs(self, export=".json .xml")
+        if self.next is None:
+            check_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
         password = None

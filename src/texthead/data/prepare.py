@@ -170,6 +170,7 @@ def prepare(
     if root is not None and out.resolve().is_relative_to(root):
         raise DataError(f"{out}: lies in {root}, whose folders are classes; put shards elsewhere")
     tasks = _tasks(dataset, out, options)
+    _check_empty(out)
     with locked(out):
         _begin(dataset, out, options)
         finished = {task.number: done for task in tasks if (done := _finished(task, skip_unreadable)) is not None}
@@ -250,10 +251,15 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
         for left in out.glob(".shard-*"):  # What a stop has left.
             left.unlink()
         return
-    others = sorted(path.name for path in out.iterdir() if path.name != LOCK)
-    if others:
-        raise DataError(f"{out}: holds {others[0]} and no {MARK}, so it is not for shards; give a new or empty folder")
+    _check_empty(out)
     write_json(mark, {"format": FORMAT, "of": of, "options": asdict(options)})
+
+
+def _check_empty(out: Path) -> None:
+    """Raise DataError if a folder that is not marked as one for shards holds something."""
+    others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
+    if others and MARK not in others:
+        raise DataError(f"{out}: holds {others[0]} and no {MARK}, so it is not for shards; give a new or empty folder")
 
 
 def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:

@@ -195,6 +195,8 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
                     raise DataError(f"{where}: the row has not as many fields as the header; quote fields with commas")
                 if not all(row[column].strip() for column in needed):
                     raise DataError(f"{where}: {named} must not be empty")
+                if "\0" in "".join(row.values()):
+                    raise DataError(f"{where}: holds a NUL byte; save the file as UTF-8 text")
                 _check_utf8(row, path)
                 yield reader.line_num, row
     except UnicodeEncodeError as error:
