@@ -493,6 +493,7 @@ def test_what_a_command_needs_is_named_and_a_mistyped_option_guessed(refused, sa
         (("--head", "cosine", "got txt"), *train, "--head", "txt"),
         (("--flip", "got some"), *train, "--flip", "some"),
         (("--workers", 0, "got -1"), *train, "--workers", -1),
+        (("--next", "got ten"), "label", "data", "--next", "ten"),
         (("train", "--out"), "train", "data"),
         (("train", "DATA"), "train", "--out", "run"),
         (("eval", "DATA"), "eval", "run"),

@@ -3,6 +3,10 @@
 import io
 import os
 import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from made import write_frames
-from texthead.files import cache_dir, read_json, replacing, write_json
+from texthead.files import cache_dir, locked, new_folder, read_json, remove_leftovers, replacing, write_json
 from texthead.media.fingerprints import fingerprint, fingerprints
 
 
@@ -134,3 +138,70 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
     assert cache_dir() == tmp_path / "xdg" / "texthead"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_dir() == tmp_path / ".cache" / "texthead"
+
+
+WRITE = """
+import os, signal, sys
+from pathlib import Path
+from texthead.files import new_folder, replacing, scratch_folder
+folder = Path(sys.argv[1])
+with replacing(folder / "a.json") as a, new_folder(folder / "b") as b, scratch_folder(folder) as c:
+    for place in (a, b / "file", c / "file"):
+        place.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> Path:
+    """Return a folder that a process was writing into when it was killed."""
+    code = subprocess.run([sys.executable, "-c", WRITE, str(tmp_path)], check=False).returncode
+    assert code == -signal.SIGKILL
+    assert len([*tmp_path.iterdir()]) == 3
+    return tmp_path
+
+
+def write_another(folder: Path) -> None:
+    write_json(folder / "other.json", {})
+
+
+def hold(folder: Path) -> None:
+    with locked(folder):
+        (folder / "other.json").touch()
+    (folder / ".lock").unlink()
+
+
+def make_folder(folder: Path) -> None:
+    with new_folder(folder / "other.json"):
+        pass
+
+
+@pytest.mark.parametrize("use", [write_another, hold, make_folder])
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(left: Path, use: Callable[[Path], None]) -> None:
+    use(left)
+    assert [path.name for path in left.iterdir()] == ["other.json"]
+
+
+def test_what_others_are_writing_stays(tmp_path: Path) -> None:
+    """Of this process, of another machine since a minute, and what is only called alike."""
+    elsewhere = tmp_path / ".a.json.texthead-tmp-00000000-1"
+    alike = [tmp_path / name for name in ("texthead-20261127-1530", ".a.json.machine.1", "texthead-tmp")]
+    for path in (elsewhere, *alike):
+        path.touch()
+        os.utime(path, (0, 0) if path in alike else None)
+    with replacing(tmp_path / "a.json") as beside:
+        remove_leftovers(tmp_path)
+        assert beside.is_file()
+        assert elsewhere.is_file()
+        os.utime(elsewhere, (0, 0))
+        remove_leftovers(tmp_path)
+        assert not elsewhere.exists()
+    assert all(path.is_file() for path in alike)
+
+
+def test_what_killed_workers_leave_is_removed_where_the_block_ends_with_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), locked(tmp_path):
+        subprocess.run([sys.executable, "-c", WRITE, str(tmp_path)], check=False)
+        assert len([*tmp_path.iterdir()]) == 4
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

@@ -1,8 +1,17 @@
-"""`python -m texthead` and `torchrun -m texthead`."""
+"""`texthead`, `python -m texthead` and `torchrun -m texthead`."""
 
 import sys
 
-from texthead.cli import main
+
+def main() -> int:
+    """Run the command line and return its exit code; an interrupt while it is imported is one line too."""
+    try:
+        from texthead import cli
+    except KeyboardInterrupt:
+        print("texthead: interrupted", file=sys.stderr)
+        return 130
+    return cli.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,18 +1,21 @@
 """The command line: a name -> a command. Torch is imported by the commands, not by their parsers."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from importlib import import_module
-from io import TextIOWrapper
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from texthead.commands.parser import Parser, add_command, build
-from texthead.errors import RunError, TextheadError
-from texthead.parallel.startup import begin_server, keep_freed_memory
+from texthead.commands.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
+from texthead.errors import RunError, TextheadError, printable
+from texthead.parallel.signals import Ending, ended_by_signals
+from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory
 
 # In the order of `texthead --help`.
 COMMANDS = {
@@ -65,10 +68,12 @@ def _group(command: str, *, apart: bool) -> AbstractContextManager[None]:
     Raises:
         RunError: the command is for one process, or the processes were started by something else.
     """
-    if apart or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.isdecimal():
+        raise RunError(f"WORLD_SIZE must be a whole number, got {size!r}: start this with torchrun, or unset it")
+    if apart or int(size) < 2:
         return nullcontext()
     if "LOCAL_RANK" not in os.environ:
-        size = os.environ["WORLD_SIZE"]
         raise RunError(
             f"WORLD_SIZE is {size} and LOCAL_RANK is not set, so each process would do all the work alone: start it "
             "with torchrun, or unset WORLD_SIZE"
@@ -97,40 +102,66 @@ def _run(parser: ArgumentParser, command: str, options: Namespace, arguments: li
     built()
 
 
+def _interrupted(command: str | None = None, chosen: Namespace | None = None) -> str:
+    """Return the line of a command that was interrupted; a training that has begun can go on."""
+    begun = command == "train" and chosen is not None and (Path(chosen.out) / "recipe.json").is_file()
+    remedy = f"; `texthead train {chosen.data} --out {chosen.out} --resume` goes on" if chosen and begun else ""
+    return printable(f"texthead: interrupted{remedy}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0, or 2 for a mistake of the user's, 130 for an interrupt, 141 where the output's reader has gone."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")  # Names of files can hold what no terminal can show.
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run a command and return its exit code.
+
+    It is 0, or 2 for a mistake of the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, 141 where the output's
+    reader has gone.
+    """
+    if argv is None:
+        name_files_in_utf8()
+        open_streams()
+        # A processes' path begins with the current folder until it knows better: a `random.py` in it would run.
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
+    print_every_name()
+    with ended_by_signals(_interrupted) as ending:
+        try:
+            check_current_folder()
+            _call(list(sys.argv[1:] if argv is None else argv), ending)
+            sys.stdout.flush()
+            return ending.code if ending.number else 0
+        except BrokenPipeError:
+            from texthead.commands.console import reader_gone
+
+            return reader_gone()
+        except (Exception, KeyboardInterrupt) as error:
+            # What a signal interrupts, and other processes that it ends, can raise anything.
+            if isinstance(error, KeyboardInterrupt) or ending.number:
+                if argv is None:
+                    end_processes()
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)  # It is ending.
+                with suppress(OSError):  # The terminal may be gone.
+                    print(ending.line(), file=sys.stderr)
+                return ending.code
+            if not isinstance(error, TextheadError | OSError):
+                raise
+            line = of_system(error) if isinstance(error, OSError) else str(error)
+            print(f"texthead: {' '.join(line.split())}", file=sys.stderr)
+            return 2
+
+
+def _call(arguments: list[str], ending: Ending) -> None:
+    """Call the command of a command line, and tell the ending which it is."""
     parser = command_line(next(iter(arguments), None))
     options = parser.parse_args(arguments)
     if options.version:
         from texthead import __version__
 
         print(f"texthead {__version__}")
-        return 0
-    if options.command is None:
+    elif options.command is None:
         parser.print_help()
-        return 0
-    chosen = options[options.command]
-    try:
+    else:
+        chosen = options[options.command]
+        ending.line = partial(_interrupted, options.command, chosen)
         with _group(options.command, apart=chosen.get("manifest") is not None):
             _run(parser, options.command, chosen, arguments)
-        sys.stdout.flush()
-        return 0
-    except BrokenPipeError:
-        from texthead.commands.console import reader_gone
-
-        return reader_gone()
-    except TextheadError as error:
-        print(f"texthead: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        begun = options.command == "train" and (Path(chosen.out) / "recipe.json").is_file()
-        remedy = f"; `texthead train {chosen.data} --out {chosen.out} --resume` goes on" if begun else ""
-        print(f"texthead: interrupted{remedy}", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

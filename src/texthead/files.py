@@ -2,12 +2,16 @@
 
 import csv
 import fcntl
+import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,6 +30,9 @@ MOST_IN_LINE = 2**20
 MOST_BYTES_OF_OPTIONS = 2**16
 
 _MOST_DEPTH = 20
+
+# Octal, hexadecimal and binary numbers, those of base 60 (1:30), and digits in groups.
+_ODD_NUMBER = re.compile(r"[-+]?(0[0-9_]+|0[box][0-9a-fA-F_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?|[0-9]+_[0-9_.]*)")
 
 # How protobuf writes the key of an ONNX model's tensors that lie in other files.
 ONNX_OUTSIDE = b"\x0a\x08location"
@@ -50,10 +57,10 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     Raises:
         RunError: the disk is full or read-only; what was at `path` is still there.
     """
-    # Containers that write into one folder often have the same process numbers.
-    beside = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{_own_mark()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clean_once(path.parent, os.getpid())
         beside.touch()
         mode = beside.stat().st_mode
         yield beside
@@ -85,13 +92,80 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise RunError(f"{out}: exists already. Choose another folder, or remove it")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
-            folder = Path(beside) / "folder"
+        with scratch_folder(out.parent, f".{out.name}.") as beside:
+            folder = beside / "folder"
             folder.mkdir()
             yield folder
             folder.rename(out)
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from error
+
+
+@contextmanager
+def scratch_folder(where: Path | None = None, prefix: str = "") -> Iterator[Path]:
+    """Yield a new folder, removed at the end; where this process is killed, by the next that writes there.
+
+    Args:
+        where: the folder that it is made in; None is the system's folder for temporary files.
+        prefix: its name begins so.
+    """
+    where = Path(tempfile.gettempdir()) if where is None else where
+    remove_leftovers(where)
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}{_own_mark()}-", dir=where) as folder:
+        yield Path(folder)
+
+
+# What is being written: by which process, on which machine.
+_MARK = re.compile(r"(?:^|\.)texthead-tmp-([0-9a-f]{8})-([0-9]+)(?:-\w+)?$")
+
+_DAY = 86_400.0
+
+
+def _own_mark() -> str:
+    return f"texthead-tmp-{_machine()}-{os.getpid()}"
+
+
+@cache
+def _machine() -> str:
+    """Return what tells machines apart, and containers of one machine: processes of two have the same numbers."""
+    known = [os.uname().nodename]
+    with suppress(OSError):
+        known += [str(Path("/proc/self/ns/pid").stat().st_ino), Path("/proc/sys/kernel/random/boot_id").read_text()]
+    return hashlib.sha256(" ".join(known).encode()).hexdigest()[:8]
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes were writing into a folder when they were killed.
+
+    Those are of processes of this machine that are gone, or of another machine and untouched for a day.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            mark = _MARK.search(entry.name)
+            if mark and _is_left(entry, mark[1], int(mark[2])):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    with suppress(OSError):
+                        Path(entry.path).unlink()
+
+
+@cache
+def _clean_once(folder: Path, process: int) -> None:
+    """Remove what is left in a folder, once for this process: there can be very many files in it."""
+    remove_leftovers(folder)
+
+
+def _is_left(entry: os.DirEntry[str], machine: str, process: int) -> bool:
+    if machine != _machine():
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # Somebody else's.
+        return False
+    return False
 
 
 def _fault(error: BaseException) -> BaseException:
@@ -147,7 +221,9 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder for this process.
+    """Hold the folder for this process; what killed processes left in it is removed.
+
+    So is what this one's own workers leave where the block ends with an error.
 
     Raises:
         RunError: another process holds it, or the folder cannot be written.
@@ -162,7 +238,12 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RunError(f"{folder}: in use by another process; wait for it or choose another folder") from None
-        yield
+        remove_leftovers(folder)
+        try:
+            yield
+        except BaseException:
+            remove_leftovers(folder)
+            raise
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
@@ -210,9 +291,9 @@ def check_options(path: Path) -> None:
     """
     import yaml
 
-    depth = 0
+    depth, text = 0, read_text(path, most=MOST_BYTES_OF_OPTIONS)
     try:
-        for event in yaml.parse(read_text(path, most=MOST_BYTES_OF_OPTIONS), yaml.SafeLoader):
+        for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError(f"refers to a value by *{event.anchor}; write the value itself there")
@@ -220,6 +301,27 @@ def check_options(path: Path) -> None:
                 raise ValueError(f"its values are nested more than {_MOST_DEPTH} deep")
     except yaml.YAMLError:
         return  # Its reader says what is wrong.
+    _check_values(text)
+
+
+def _check_values(text: str) -> None:
+    """Raise ValueError for YAML with an option twice, or a number that YAML's versions read in different ways."""
+    import yaml
+
+    try:
+        nodes = [yaml.compose(text, yaml.SafeLoader)]
+    except yaml.YAMLError:
+        return  # As above.
+    for node in nodes:
+        if isinstance(node, yaml.MappingNode):
+            names = [str(key.value).replace("-", "_") for key, _ in node.value]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"{twice[0]} is there {names.count(twice[0])} times; name it once")
+            nodes += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.ScalarNode) and node.style is None and _ODD_NUMBER.fullmatch(node.value):
+            raise ValueError(f"{node.value} is no decimal number; write one, or a text in quotes")
 
 
 def lines(file: TextIO) -> Iterator[str]:

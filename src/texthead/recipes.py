@@ -23,6 +23,8 @@ MOST_FRAMES = 1024
 
 MOST_SIDE = 4096
 
+MOST_RATE = 1e30  # Of learning: AdamW's floats overflow above.
+
 MOST_PIXELS = 2**28  # 0.8 GB of frames, as 1,024 of 512 x 512
 
 
@@ -170,8 +172,10 @@ class Recipe:
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch": (self.batch >= 1, "at least 1"),
             "accumulate": (1 <= self.accumulate <= self.batch, f"from 1 to batch ({self.batch})"),
-            "lr": (self.lr >= 0, "not negative"),
-            "lr_new": (self.lr_new >= 0, "not negative"),
+            "lr": (0 <= self.lr <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
+            "lr_new": (0 <= self.lr_new <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
+            "area": (0 < self.area[0] <= self.area[1] <= 1, "above 0, in order and at most 1"),
+            "ratio": (0 < self.ratio[0] <= self.ratio[1] < math.inf, "above 0, in order and finite"),
             "flip": (0 <= self.flip <= 1, "from 0 to 1"),
             "gray": (0 <= self.gray <= 1, "from 0 to 1"),
             "rand_augment": (self.rand_augment >= 0, "not negative"),
@@ -182,9 +186,9 @@ class Recipe:
             "mix": (0 <= self.mix <= 1, "from 0 to 1"),
             "layers": (self.layers >= 1, "at least 1"),
             "width": (self.width is None or self.width >= 1, "at least 1"),
-            "scale": (self.scale is None or self.scale > 0, "positive"),
-            "weight_decay": (self.weight_decay >= 0, "not negative"),
-            "clip_norm": (self.clip_norm >= 0, "not negative"),
+            "scale": (self.scale is None or 0 < self.scale < math.inf, "positive and finite"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "not negative and finite"),
+            "clip_norm": (0 <= self.clip_norm < math.inf, "not negative and finite"),
             "beta1": (0 <= self.beta1 < 1, "at least 0 and below 1"),
             "beta2": (0 <= self.beta2 < 1, "at least 0 and below 1"),
             "template": (bool(self.template), "one or more"),

@@ -58,10 +58,10 @@ def test_the_end_leaves_nothing_and_another_host_is_warned_of(tmp_path: Path, ru
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
     assert process.stdout is not None
     assert "http://0.0.0.0:" in process.stdout.readline()
-    assert len([*tmp_path.glob("texthead-ui-*")]) == 1
+    assert len([*tmp_path.glob("texthead-tmp-*")]) == 1
     process.send_signal(ends)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     (warning,) = err.splitlines()
     assert "0.0.0.0" in warning
-    assert not [*tmp_path.glob("texthead-ui-*")]
+    assert not [*tmp_path.glob("texthead-tmp-*")]

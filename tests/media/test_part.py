@@ -10,7 +10,7 @@ import torch
 
 from made import encode, joined_colours, pictures, write_frames, write_image, write_timed, write_video
 from messages import refuses
-from texthead.errors import MediaError
+from texthead.errors import DataError, MediaError
 from texthead.media import open as opening
 from texthead.media.find import find_media
 from texthead.media.fingerprints import content_digest, fingerprint
@@ -57,7 +57,7 @@ def test_a_part_has_one_name_for_the_same_times(name: str, span: Span, same: str
     assert read_span(*span_cells(path)) == span
 
 
-@pytest.mark.parametrize("times", ["", ",", "x", "1,2,3", "-1", "4,3", "3,3", "nan", "1,inf"])
+@pytest.mark.parametrize("times", ["", ",", "x", "1,2,3", "-1", "4,3", "3,3", "nan", "1,inf", "1_0,20"])
 def test_times_that_break_a_rule(times: str) -> None:
     with refuses(MediaError, f"#t={times}", "#t=3,7.5"):
         span_of(f"a.mp4#t={times}")
@@ -73,6 +73,10 @@ def test_what_a_name_tells_of_a_part(video: Path) -> None:
     assert not is_image(part)
     assert as_clip(part) == part
     check_not_missing(part)
+    named_so = video.with_name("a#t=0,1.mp4")
+    named_so.touch()
+    with refuses(DataError, named_so, "rename"):
+        check_not_missing(named_so)
     assert surely_missing(part.with_name("b.mp4#t=1,2"))
     assert find_media([part]) == [part]
     link = video.with_name("link.mp4")

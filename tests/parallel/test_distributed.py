@@ -307,7 +307,7 @@ def test_an_unreadable_item_of_one_process_stops_both(two: Two, data: Dataset, t
 
 
 def test_a_loss_that_is_not_finite_stops_both(two: Two, data: Dataset, tmp_path: Path) -> None:
-    changes = {"lr_new": 1e200, "clip_norm": 0.0}
+    changes = {"lr_new": 1e30, "clip_norm": 0.0}
     first, second = two(ranked.message_of, ranked.train_plain, data, tmp_path / "run", changes)
     assert first == second
     assert re.match(r"RunError: .* step \d", first)

@@ -1,5 +1,8 @@
 """Hysteresis against a second implementation; events come out as soon as they are settled; their text formats."""
 
+from pathlib import Path
+
+import av
 import numpy as np
 import pytest
 
@@ -126,6 +129,25 @@ def test_classes_may_overlap():
 def test_a_rule_that_makes_no_sense(rule: dict[str, float]):
     with refuses(DataError, *rule.values(), next(iter(rule)).partition("_")[0]):
         Hysteresis(**rule)
+
+
+def test_no_name_forges_a_subtitle(tmp_path: Path) -> None:
+    """FFmpeg reads as many as there are events, each with its own times, in whatever a class is called."""
+    names = [
+        "00:00:05,000 --> 00:00:09,000",
+        "<b>a</b>",
+        r"{\an8}b",
+        "c\n\n9\n00:00:01,000 --> 00:00:02,000",
+        "\x1b[1m\u202ed",
+    ]
+    path = tmp_path / "a.srt"
+    path.write_text(srt(Event(name, 2.0 * n, 2.0 * n + 1, 0.9, 0.9) for n, name in enumerate(names)), encoding="utf-8")
+    with av.open(str(path)) as read:
+        found = [(packet.pts, packet.duration, bytes(packet).decode()) for packet in read.demux() if packet.size]
+    assert [times for *times, _ in found] == [[2000 * n, 1000] for n in range(len(names))]
+    texts = [text.replace("\u2060", "") for *_, text in found]
+    assert texts[:3] == names[:3]
+    assert texts[3:] == [" ".join(names[3].split()), r"\x1b[1m\u202ed"]
 
 
 def test_subtitles_have_hours_and_a_comma():

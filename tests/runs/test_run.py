@@ -249,6 +249,8 @@ def test_runs_of_older_formats_had_no_patch_dropout_tune_or_mix(run: Path) -> No
         ("classes.json", lambda v: v["classes"].pop(), ["head.weight"]),
         ("split.json", lambda v: v.pop("train"), ["train"]),
         ("recipe.json", lambda v: v["recipe"].pop("patch_dropout"), ["patch_dropout"]),
+        ("recipe.json", lambda v: v["encoder"].update(std=[1.0, -1.0, 1.0]), ["std", "-1"]),
+        ("recipe.json", lambda v: v["encoder"].update(crop=float("nan")), ["crop", "nan"]),
         ("recipe.json", lambda v: v["recipe"].update(frames=0), ["frames", "1,024", "got 0"]),
         # Clips that would take all memory.
         ("recipe.json", lambda v: v["recipe"].update(frames=10**9), ["frames", "1,024"]),

@@ -68,6 +68,9 @@ def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path) -> 
     place.write_text("path,label\nfiles/01.png,cat\nfiles/../files/01.png,dog\n")
     with refuses(DataError, "twice", "labels.csv:3"):
         LabelFile(place, files)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with refuses(DataError, "pipe.csv"):
+        LabelFile(tmp_path / "pipe.csv", files)
     with refuses(DataError, "labels.txt", ".csv"):
         LabelFile(tmp_path / "labels.txt", files)
 

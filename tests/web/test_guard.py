@@ -1,6 +1,7 @@
 """The guard of the page, in front of the real page on a real server: hosts, origins, addresses, sizes of bodies."""
 
 import http.client
+import json
 import logging
 import resource
 import socket
@@ -11,9 +12,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import gradio as gr
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from gradio.data_classes import FileData
 from starlette.datastructures import Headers
 
 from texthead.parallel.worker_pool import Held
@@ -133,7 +136,7 @@ def test_other_sites_change_nothing(served: Served, header: str, method: str) ->
 
 def test_the_page_itself_may_ask_and_a_link_may_lead_to_it(served: Served) -> None:
     own = f"Origin: http://127.0.0.1:{served.port}"
-    assert ask(served, f"POST {JOIN}", own, "Sec-Fetch-Site: same-origin", "Content-Length: 0").status == 422
+    assert ask(served, f"POST {JOIN}", own, "Sec-Fetch-Site: same-origin", "Content-Length: 0").status == 400
     assert ask(served, "GET /", "Sec-Fetch-Site: cross-site").status == 200
 
 
@@ -205,8 +208,73 @@ def test_a_body_has_a_length_and_a_limit(served: Served, line: str, headers: lis
 def test_a_body_of_a_megabyte_is_passed_on(served: Served) -> None:
     headers = f"Content-Length: {MB}", "Content-Type: application/json"
     answer = ask(served, f"POST {JOIN}", *headers, body=b"{}".rjust(MB))
-    assert answer.status == 422
-    assert "Field required" in answer.text
+    assert answer.status == 400
+    assert "data: Field required" in answer.text
+
+
+QUESTION = {"data": [None, "", []], "fn_index": 0, "session_hash": "s"}
+FILE = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"data":' * 20_000),
+        b'{"data":[NaN,NaN,NaN],"fn_index":0,"session_hash":"s"}',
+        b'{"data":[null,"\\ud800",[]],"fn_index":0,"session_hash":"s"}',
+        b'{"data":[null,"",[]],"fn_index":' + b"9" * 5000 + b',"session_hash":"s"}',
+        b'{"data":[null,"",[]],"fn_index":1e400,"session_hash":"s"}',
+        *({**QUESTION, "fn_index": index} for index in (1, -1, 10**30, True, None, "0", 0.5, [0])),
+        *({**QUESTION, "session_hash": session} for session in ("x" * 41, "../x", "\0", "\ud800", 5, None)),
+        *({**QUESTION, "data": data} for data in ([], [None], [None] * 4, {}, None, "x")),
+        *({**QUESTION, "data": [file, "", []]} for file in ("/etc/passwd", 5, [FILE], {"path": "http://x"})),
+        *({**QUESTION, "data": [{**FILE, "path": path}, "", []]} for path in (5, None, "\0", "a" * 5000)),
+        *({**QUESTION, "data": [None, names, []]} for names in (5, ["x"], {"a": 1}, "x" * 20_001)),
+        *({**QUESTION, "data": [None, "", closer]} for closer in (None, "when", ["no"], [[1]], 5)),
+        {**QUESTION, "trigger_id": -1},
+    ],
+)
+@pytest.mark.parametrize("path", [JOIN, "/gradio_api/cancel", "/gradio_api/reset"])
+def test_the_queue_takes_what_the_page_sends_and_nothing_else(served: Served, path: str, body: object) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = f"Content-Length: {len(raw)}", "Content-Type: application/json"
+    answer = ask(served, f"POST {path}", *headers, body=raw)
+    assert (answer.status, len(answer.text.splitlines())) == (400, 1)
+    assert served.log == []
+
+
+@pytest.mark.parametrize("query", ["session_hash=nobody", "session_hash=%ff", "", "session_hash=x&session_hash=y"])
+def test_answers_of_a_session_that_nobody_has_are_not_there(served: Served, query: str) -> None:
+    assert ask(served, f"GET /gradio_api/queue/data?{query}").status == 404
+    assert served.log == []
+
+
+@pytest.mark.parametrize(
+    "path", [f"/assets/{'a' * 256}", f"/gradio_api/file=/{'a/' * 9}{'b' * 256}", f"/?{'a' * 2049}", "/" + "%ff" * 100]
+)
+def test_an_address_that_is_longer_than_any_file_is_refused(served: Served, path: str) -> None:
+    assert ask(served, f"GET {path}").status == 414
+    assert served.log == []
+
+
+@pytest.mark.parametrize(
+    ("boundary", "body"),
+    [
+        ("x", b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nabc'),
+        ("x", b'--x\r\nContent-Disposition: form-data; name="else"; filename="a.png"\r\n\r\nabc\r\n--x--\r\n'),
+        ("x", b'--x\r\nContent-Disposition: form-data; name="files"; filename=".."\r\n\r\nabc\r\n--x--\r\n'),
+        *(("x", body) for body in (b"", b"--x--\r\n", b"\0" * 2000)),
+        *((boundary, b"--x--\r\n") for boundary in ("", "b" * 300)),
+    ],
+)
+def test_a_form_without_a_whole_file_leaves_nothing(
+    served: Served, boundary: str, body: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = uploads(served)
+    headers = f"Content-Length: {len(body)}", f"Content-Type: multipart/form-data; boundary={boundary}"
+    assert ask(served, f"POST {UPLOAD}", *headers, body=body).status == 400
+    assert uploads(served) == before
+    assert (served.log, capfd.readouterr().err) == ([], "")
 
 
 def form(content: bytes, file: bytes = b'; filename="clip.mp4"') -> tuple[list[str], bytes]:
@@ -268,5 +336,19 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_without_hosts_any_name_will_do() -> None:
     guard = Guard(FastAPI(), None, is_open)
-    scope = {"type": "http", "method": "GET", "path": "/"}
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b""}
     assert guard._foreign(scope, Headers({"host": "x.example"})) is None
+    for host in ("[", "a/b", "x@y", "", "a:b"):
+        refusal = guard._foreign(scope, Headers({"host": host}))
+        assert refusal, host
+        assert refusal[0] == 421
+
+
+def test_a_question_leaves_no_file_beside_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    page = build_page(object.__new__(Held), About("a model", ()), Rules(tmp_path), Limits())
+    (file,) = (block for block in page.blocks.values() if isinstance(block, gr.File))
+    (tmp_path / "a.png").touch()
+    assert file.preprocess(FileData(path=str(tmp_path / "a.png"))) == str(tmp_path / "a.png")
+    assert file.preprocess(None) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

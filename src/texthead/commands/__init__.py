@@ -2,7 +2,9 @@
 
 options     the options of every command
 parser      how a command line is parsed; mistakes in one line
+outputs     what a command writes, checked before it works
 console     progress bars and printed notes
+system      streams, names of files, and what the system refuses
 train       texthead train
 quick_answer what texthead train begins with
 result      what texthead train ends with

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.options import DownloadOptions, TemplateOptions, local_run
+from texthead.commands.outputs import check_folder
 from texthead.commands.parser import argument, extra, option
 from texthead.errors import DataError, RunError
 from texthead.runs.saved import check_run, saved_classes
@@ -28,9 +29,10 @@ class EditedOptions:
     out: str = option(metavar="FOLDER")
 
     def new_folder(self) -> Path:
-        """Return the folder; raise RunError if it exists."""
+        """Return the folder; raise RunError if it exists, DataError if it cannot be made."""
         if Path(self.out).exists():
             raise RunError(f"--out {self.out}: exists already. Choose another folder, or remove it")
+        check_folder(f"--out {self.out}", Path(self.out))
         return Path(self.out)
 
 

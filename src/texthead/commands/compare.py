@@ -11,6 +11,7 @@ from texthead.commands.options import (
     ReadingOptions,
     TemplateOptions,
 )
+from texthead.commands.outputs import check_folder
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.errors import RunError
@@ -70,6 +71,7 @@ class Compare:
         """Raise DataError or RunError if DATA does not exist, or --out is in use."""
         check_source(self.data)
         if self.choose and self.out:
+            check_folder(f"--out {self.out}", Path(self.out))
             check_out(Path(self.out), resume=False)
 
     def __call__(self) -> None:

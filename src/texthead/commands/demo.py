@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from texthead.commands.options import default_workers
+from texthead.commands.outputs import check_folder
 from texthead.commands.parser import NonNegativeInt, option
 
 
@@ -22,6 +23,10 @@ class Demo:
     seed: int = 0
     workers: NonNegativeInt = option(default_workers)
     device: str = "auto"
+
+    def check(self) -> None:
+        """Raise DataError if the folder cannot be written."""
+        check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         import time

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from texthead.commands.options import CacheOptions, DataOptions, EncodingOptions, TemplateOptions, default_workers
+from texthead.commands.outputs import check_folder, check_outputs
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.errors import DataError
@@ -60,8 +61,13 @@ class Doctor:
     encoding: EncodingOptions = EncodingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist."""
+        """Raise DataError if DATA does not exist, or --fix or --out cannot be written."""
         check_source(self.data)
+        if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
+            raise DataError(f"--fix {self.fix}: must be a new .csv; nothing that is there is changed")
+        check_outputs(self, fix=".csv")
+        if self.out is not None:
+            check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes
@@ -74,8 +80,6 @@ class Doctor:
         from texthead.report.html import write_html
 
         fix, out = (None if given is None else Path(given) for given in (self.fix, self.out))
-        if fix and (fix.suffix.lower() != ".csv" or fix.exists()):
-            raise DataError(f"--fix {fix}: must be a new .csv; nothing that is there is changed")
         if fix and address(self.data):
             raise DataError(
                 f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from texthead.commands.options import BaselineOptions, LabelledRun, SplitName, TemplateOptions
+from texthead.commands.outputs import check_outputs
 from texthead.commands.parser import option
 from texthead.errors import DataError
 from texthead.files import write_csv
@@ -38,6 +39,11 @@ class Eval(LabelledRun):
     per_class: bool = False
     json: bool = False
     out: str | None = option(None, "FILE")
+
+    def check(self) -> None:
+        """Raise DataError or RunError as `LabelledRun`, or for a CSV that cannot be written."""
+        super().check()
+        check_outputs(self, out=".csv")
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results, say_names, say_other_classes, say_prompts

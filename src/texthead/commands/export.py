@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from texthead.commands.options import DownloadOptions, ProtocolOptions, TemplateOptions, local_run
+from texthead.commands.outputs import check_folder
 from texthead.commands.parser import argument, option, values_of
 from texthead.errors import DataError
 from texthead.runs.saved import check_run
@@ -53,6 +54,8 @@ class Export:
             raise DataError(f"export --to {self.to} needs --out, the folder to make")
         elif self.private:
             raise DataError(f"--private is for a hub (--to hub:ORG/NAME), and --to is {self.to}: leave it out")
+        else:
+            check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         if self.to.startswith(_HUB):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from texthead.commands.options import DataOptions, NameOptions, ReadingOptions
+from texthead.commands.outputs import check_outputs
 from texthead.commands.parser import argument, option
 from texthead.errors import DataError
 from texthead.files import replacing
@@ -47,6 +48,10 @@ class HeadCommand:
     seed: int = 0
     files: ReadingOptions = ReadingOptions()
 
+    def check(self) -> None:
+        """Raise DataError if a file cannot be written."""
+        check_outputs(self, plot=".png .svg .pdf", out=".safetensors")
+
     def __call__(self) -> None:
         import torch
         from rich.table import Table
@@ -56,8 +61,6 @@ class HeadCommand:
         from texthead.models.build import make_head
         from texthead.models.head_rows import ROW_KINDS, RowInputs, class_correlation
 
-        if self.plot and Path(self.plot).suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise DataError(f"--plot must end in .png, .svg or .pdf, got {Path(self.plot).name!r}")
         classes = prompts.read_classes(self.classes)
         given = list(classes)
         names = clean_names(given) if self.naming.clean else given

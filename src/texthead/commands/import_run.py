@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from texthead.commands.outputs import check_folder
 from texthead.commands.parser import PositiveInt, argument, option
 from texthead.errors import DataError
 from texthead.text import prompts
@@ -54,6 +55,10 @@ class Import:
     pixels: Literal["clip", "imagenet"] | None = None
     interpolation: Literal["bilinear", "bicubic"] | None = None
     test_scale: str | None = option(None, "NUMBER")
+
+    def check(self) -> None:
+        """Raise DataError if the run folder cannot be written."""
+        check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         from texthead.commands.console import notes, results, say_names, say_notes, say_prompts

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from texthead.commands.options import CacheOptions, ReadingOptions, ServerOptions, TemplateOptions, ToolOptions
+from texthead.commands.outputs import check_file, check_outputs
 from texthead.commands.parser import NonNegativeInt, PositiveFloat, PositiveInt, argument, option
 from texthead.errors import DataError, listed
 from texthead.media.paths import check_not_missing
@@ -65,6 +66,9 @@ class Label:
             raise DataError("label writes labels into a file: name it by --out labels.csv, or list files by --next 20")
         if self.next is None and self.tool.export is not None:
             raise DataError(f"--export {self.tool.export} is for a list of files: give --next too, as --next 20")
+        check_outputs(self, export=".json .xml")
+        if self.next is None:
+            check_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
         password = None
@@ -133,7 +137,7 @@ class Label:
         from texthead.web.label_app import label_app
         from texthead.web.label_session import LabelSession
         from texthead.web.label_training import Training
-        from texthead.web.server import ended_by_sigterm, listening_socket, serve
+        from texthead.web.server import listening_socket, serve
 
         def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":
             return text_rows(encoder, self._prompts(names))
@@ -142,7 +146,7 @@ class Label:
         torch.set_num_threads(1)
         place, host = Path(self.out or ""), self.server.host
         training = Training(self._training, place)
-        with listening_socket(host, self.server.port) as listening, ended_by_sigterm():
+        with listening_socket(host, self.server.port) as listening:
             self.server.say_password(password)
             session = LabelSession(pool, classes, rows if encoder.has_text else None, place, seed=self.seed)
             try:

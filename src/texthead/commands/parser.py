@@ -29,6 +29,7 @@ from typing import Any
 from docstring_parser.google import parse
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
+from texthead.errors import DataError
 from texthead.files import check_options
 
 # Numbers with a rule, which the parser checks.
@@ -47,6 +48,7 @@ else:
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
+    "str": "a text (in quotes)",
     "tuple": "two numbers, as [0.35, 1.0]",
     "NonNegativeInt": "a whole number, 0 or more",
     "PositiveFloat": "a number above 0",
@@ -170,21 +172,40 @@ def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
         if _word(action) == values["action"]:
             more["action"] = build(action, values[_word(action)])
     groups = groups_of(command)
-    parts = {name: build(group, values) for name, group in groups.items()}
+    parts, hints = {name: build(group, values) for name, group in groups.items()}, typing.get_type_hints(command)
     own = {
-        field.name: _read(field, values[_key(field)])
+        field.name: _read(field, hints[field.name], values[_key(field)])
         for field in dataclasses.fields(command)
         if field.name not in (*groups, *more)
     }
     return command(**own, **parts, **more)
 
 
-def _read(field: dataclasses.Field, value: Any) -> Any:
-    """Return the value of a field, of what was typed."""
+def _read(field: dataclasses.Field, hint: Any, value: Any) -> Any:
+    """Return the value of a field, of what was typed.
+
+    Raises:
+        DataError: an empty text, or null in --config where there has to be a value.
+    """
+    if value == "" or (isinstance(value, list) and "" in value):
+        raise DataError(f"{_typed(field)} is empty: give it a value, or leave it out")
+    if value is None:
+        check_not_null(_typed(field), hint)
     read = field.metadata.get("read")
     if read is None or value is None:
         return value
     return [read(each) for each in value] if isinstance(value, list | tuple) else read(value)
+
+
+def _typed(field: dataclasses.Field) -> str:
+    """Return what a field is called in messages."""
+    return field.metadata["metavar"] if field.metadata.get("place") else f"--{_key(field).replace('_', '-')}"
+
+
+def check_not_null(name: str, hint: Any) -> None:
+    """Raise DataError for an option that is null in --config, unless its type allows None."""
+    if type(None) not in typing.get_args(hint):
+        raise DataError(f"{name} is null in --config: give it a value, or leave it out")
 
 
 def _key(field: dataclasses.Field) -> str:
@@ -248,12 +269,13 @@ def _plain(message: str) -> str:
         return text
     option, problem = f"--{wrong[1].replace('_', '-')}", wrong[2]
     kind = re.search(r"Literal\[(.*?)\]|<class '(\w+)'>|Not of type (\w+)|Expected a (tuple)", problem)
-    value = re.search(r"(?:[Gg]ot value|Given value|NonNegativeInt|PositiveFloat|PositiveInt): (\S*)", problem)
+    said = r"[Gg]ot value|Given value|(?:NonNegativeInt|PositiveFloat|PositiveInt)(?:: invalid literal.*base 10)?"
+    value = re.search(rf"(?:{said}):(?: '?|$)([^\s']*)", problem)
     if not kind or not value:
         return f"{option}: {problem}"
     *others, last = kind[1].split(", ") if kind[1] else ["", _KINDS[kind[2] or kind[3] or kind[4]]]
     rule = f"{', '.join(others)} or {last}".replace("'", "") if kind[1] else last
-    return f"{option} must be {rule}, got {value[1]}"
+    return f"{option} must be {rule}, got {value[1] or 'nothing'}"
 
 
 class _Help(DefaultHelpFormatter):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from texthead.commands.model import ModelOptions
 from texthead.commands.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, local_run
+from texthead.commands.outputs import check_folder, check_outputs
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option, values_of
 from texthead.errors import DataError
 from texthead.media.paths import address, check_not_missing, is_part
@@ -92,6 +93,9 @@ class Predict:
             _check_exported(self)
         else:
             _run_and_inputs(self)
+        check_outputs(self, export=".json .xml")
+        if self.many.out is not None:
+            check_folder(f"--out {self.many.out}", Path(self.many.out))
 
     @property
     def decodes_many(self) -> bool:

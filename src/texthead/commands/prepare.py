@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from texthead.commands.options import DataOptions, DecodingOptions, default_workers
+from texthead.commands.outputs import check_folder
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
+from texthead.media.paths import address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,10 @@ class Prepare:
     decoding: DecodingOptions = DecodingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist."""
+        """Raise DataError if DATA does not exist, or --out cannot be written."""
         check_source(self.data)
+        if address(self.out) is None:
+            check_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results

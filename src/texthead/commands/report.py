@@ -12,6 +12,7 @@ from texthead.commands.options import (
     SplitName,
     local_run,
 )
+from texthead.commands.outputs import check_file, check_outputs
 from texthead.commands.parser import NonNegativeInt, UpTo12, argument, option
 from texthead.errors import DataError
 from texthead.runs.saved import check_run
@@ -62,8 +63,14 @@ class ReportCommand:
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
-        """Raise RunError if RUN is no run."""
+        """Raise RunError if RUN is no run, DataError if the page cannot be written."""
         check_run(self.run)
+        check_outputs(self, out=".html .htm")
+        if self.out and not Path(self.out).parent.is_dir():
+            raise DataError(f"--out {self.out}: there is no folder {Path(self.out).parent}; make it first")
+        if self.out is None:
+            page = Path(self.run) / "report.html"
+            check_file(str(page), page, ".html")
 
     def __call__(self) -> None:
         from texthead.commands.console import bar, notes, results, say_notes
@@ -85,9 +92,6 @@ class ReportCommand:
         if self.out is None:
             check_own(run.folder)
         out = run.folder / "report.html" if self.out is None else Path(self.out)
-        # What makes a page impossible is said before the items are scored.
-        if not out.parent.is_dir():
-            raise DataError(f"--out {out}: there is no folder {out.parent}; make it first")
         records = read_records(run.folder)
         dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
         say_notes(dataset.notes)

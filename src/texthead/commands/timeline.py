@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from texthead.commands.model import ModelOptions
 from texthead.commands.options import EncodingOptions, PrintOptions, local_run
+from texthead.commands.outputs import check_outputs
 from texthead.commands.parser import PositiveInt, argument, option
-from texthead.errors import DataError, MediaError, RunError
+from texthead.errors import DataError, MediaError
 from texthead.files import replacing, write_csv
 from texthead.media.paths import check_not_missing, file_of, is_live, relative_below
 
@@ -76,6 +76,7 @@ class TimelineCommand:
         path = _run_and_video(self)[1]
         if path != PIPE and not is_live(path):
             check_not_missing(path)
+        _check_outputs(self, path)
 
     def __call__(self) -> None:
         from texthead.commands.console import notes
@@ -89,7 +90,6 @@ class TimelineCommand:
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
         rule = Hysteresis(self.enter, self.leave, self.min_length)
-        _check_outputs(self, path)
         with _opened(path, self.encoding.most_megapixels) as video:
             model = self.model.load(run_folder, self.encoding.pick_device())
             (recognizer, protocol) = protocol_of(model)
@@ -141,37 +141,13 @@ def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
 
 
 def _check_outputs(command: TimelineCommand, path: str) -> None:
-    """Nothing, if what is asked for goes together and can be written; folders are made.
-
-    Raises:
-        DataError, RunError: what is to be changed.
-    """
+    """Raise DataError if outputs do not go together, or cannot be written."""
     command.printed.check()
     if command.overlay and (path == PIPE or is_live(path)):
         raise DataError("--overlay needs the frames again when their events are known: save the stream, name the file")
-    if command.overlay and Path(command.overlay).suffix.lower() != ".mp4":
-        raise DataError(f"--overlay {command.overlay} must be named .mp4")
     if command.manifest and (path == PIPE or is_live(path)):
         raise DataError("--manifest lists parts of a file: save the stream, and name the file")
-    if command.manifest and Path(command.manifest).suffix.lower() != ".csv":
-        raise DataError(f"--manifest {command.manifest} must be named .csv")
-    for name, out in (("--srt", command.srt), ("--manifest", command.manifest), ("--overlay", command.overlay)):
-        if out:
-            _check_place(name, Path(out), path)
-
-
-def _check_place(option: str, out: Path, video: str) -> None:
-    """Nothing, if the file can be written: better said before the video has been looked at."""
-    if out.is_dir():
-        raise DataError(f"{option} {out} is a folder: name a file in it")
-    if out.exists() and file_of(video).exists() and out.samefile(file_of(video)):
-        raise DataError(f"{option} {out} is the video itself: name another file")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{option} {out}: its folder cannot be made ({error.strerror}); name another") from None
-    if not os.access(out.parent, os.W_OK):
-        raise RunError(f"{option} {out}: its folder cannot be written to; name another")
+    check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
 
 
 def _opened(path: str, most_megapixels: int) -> "TimedVideo":

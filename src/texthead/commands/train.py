@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from texthead.commands.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
+from texthead.commands.outputs import check_folder
 from texthead.commands.parser import (
     PositiveInt,
     argument,
     build,
+    check_not_null,
     extra,
     groups_of,
     option,
@@ -140,6 +142,7 @@ class Train:
     def check(self) -> None:
         """Raise DataError or RunError if DATA does not exist, --out is in use, or a value of the recipe is wrong."""
         check_source(self.data)
+        check_folder(f"--out {self.out}", Path(self.out))
         check_out(Path(self.out), resume=self.resume)
         RECIPES[self.recipe](**self.overrides)
 
@@ -355,6 +358,9 @@ def from_options(options: Mapping[str, Any], given: Mapping[str, Any]) -> Train:
     if values["resume"]:
         values |= _resumed(Path(values["out"]), {key: values[key] for key in given})
     recipe = {field.name: values[field.name] for field in fields(Recipe) if field.name in values}
+    hints = get_type_hints(Recipe)
+    for key in [key for key, value in recipe.items() if value is None]:
+        check_not_null(f"--{key.replace('_', '-')}", hints[key])
     overrides = {key: tuple(value) if isinstance(value, list) else value for key, value in recipe.items()}
     return build(Train, values, overrides=overrides)
 

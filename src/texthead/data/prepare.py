@@ -38,6 +38,7 @@ from texthead.media.open import is_image, open_media
 from texthead.media.paths import address, file_of, is_part, resolved
 from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
+from texthead.parallel.startup import begin_tracker
 
 # The times of the chosen frames are kept to a millisecond.
 _DIGITS = 3
@@ -175,6 +176,7 @@ def prepare(
     if root is not None and out.resolve().is_relative_to(root):
         raise DataError(f"{out}: lies in {root}, whose folders are classes; put shards elsewhere")
     tasks = _tasks(dataset, out, options)
+    _check_empty(out)
     with locked(out):
         _begin(dataset, out, options)
         finished = {task.number: done for task in tasks if (done := _finished(task, skip_unreadable)) is not None}
@@ -255,10 +257,15 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
         for left in out.glob(".shard-*"):  # What a stop has left.
             left.unlink()
         return
-    others = sorted(path.name for path in out.iterdir() if path.name != LOCK)
-    if others:
-        raise DataError(f"{out}: holds {others[0]} and no {MARK}, so it is not for shards; give a new or empty folder")
+    _check_empty(out)
     write_json(mark, {"format": FORMAT, "of": of, "options": options.written})
+
+
+def _check_empty(out: Path) -> None:
+    """Raise DataError if a folder that is not marked as one for shards holds something."""
+    others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
+    if others and MARK not in others:
+        raise DataError(f"{out}: holds {others[0]} and no {MARK}, so it is not for shards; give a new or empty folder")
 
 
 def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
@@ -288,6 +295,7 @@ def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]
     if workers <= 1 or len(tasks) <= 1:
         yield from ((task.number, _write(task)) for task in tasks)
         return
+    begin_tracker()
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=spawn, initializer=_begin_process)
     try:

@@ -1,6 +1,7 @@
 """Labelled files -> a dataset: class folders, manifests, published lists, hub datasets, shards, labelling tools."""
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -179,6 +180,9 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
             reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_known(name) for name in reader.fieldnames or []]
             "".join(columns).encode()  # A name of a column that is no UTF-8 is an error, as below.
+            twice = [name for name, count in Counter(columns).items() if count > 1]
+            if twice:
+                raise DataError(f"{path}: two columns are called {twice[0]!r}: rename or remove one")
             missing = set(needed) - set(columns)
             if missing:
                 raise DataError(
@@ -191,6 +195,8 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
                     raise DataError(f"{where}: the row has not as many fields as the header; quote fields with commas")
                 if not all(row[column].strip() for column in needed):
                     raise DataError(f"{where}: {named} must not be empty")
+                if "\0" in "".join(row.values()):
+                    raise DataError(f"{where}: holds a NUL byte; save the file as UTF-8 text")
                 _check_utf8(row, path)
                 yield reader.line_num, row
     except UnicodeEncodeError as error:
@@ -302,14 +308,20 @@ def _read_folders(root: Path) -> Dataset:
 
 
 def _checked(dataset: Dataset) -> Dataset:
-    """Return the dataset if it holds items, each path once (a part's has its times), and all or none have a split."""
+    """Return the dataset if it holds items, each path once (a part's has its times), and all or none have a split.
+
+    A path is the same however it is spelled: `a.jpg`, `b/../a.jpg`. Links are other files.
+    """
     if not dataset.items:
         raise DataError(
             f"{dataset.source}: no labelled videos or images found; expected CLASS/FILE or a CSV path,label"
         )
-    path, count = Counter(item.path for item in dataset.items).most_common(1)[0]
+    several = [label for label in dataset.classes if len(label.splitlines()) > 1]
+    if several:
+        raise DataError(f"{dataset.source}: class name {several[0][:60]!r} has several lines: write it in one")
+    path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
-        labels = sorted({item.label for item in dataset.items if item.path == path})
+        labels = sorted({item.label for item in dataset.items if os.path.normpath(item.path) == path})
         raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {', '.join(labels)}): list it once")
     without = sum(item.split is None for item in dataset.items)
     if 0 < without < len(dataset.items):

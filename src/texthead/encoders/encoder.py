@@ -1,6 +1,7 @@
 """The two halves of an encoder: g_V (frames -> features) with its preprocessing, and g_T (prompts -> rows)."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -65,11 +66,19 @@ class VisualSpec:
         """The spec that `to_json` wrote.
 
         Raises:
-            EncoderError: a missing or unknown key.
+            EncoderError: a missing or unknown key, or a scale of pixels that cannot be.
         """
         try:
             plain = {"mean": tuple(values["mean"]), "std": tuple(values["std"]), "config": json.dumps(values["config"])}
-            return VisualSpec(**{**values, **plain})
+            spec = VisualSpec(**{**values, **plain})
+            for key, value, fits in (
+                ("mean", spec.mean, all(-math.inf < each < math.inf for each in spec.mean)),
+                ("std", spec.std, all(0 < each < math.inf for each in spec.std)),
+                ("crop", spec.crop, 0 < spec.crop <= 1),
+            ):
+                if not fits:
+                    raise EncoderError(f"visual encoder description: {key} {value} scales no pixels; restore the file")
+            return spec
         except (KeyError, TypeError) as error:
             told = " ".join(str(error).split())[:300]
             raise EncoderError(f"visual encoder description does not fit this version ({told})") from None

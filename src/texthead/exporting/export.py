@@ -9,7 +9,6 @@ README.md                  the model card
 """
 
 import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +29,7 @@ from texthead.exporting.int8 import FRAMES, quantise, way_for
 from texthead.exporting.parity import Parity, check_parity, parity
 from texthead.exporting.scorer import Scorer
 from texthead.features.engine import quiet
-from texthead.files import new_folder, write_json
+from texthead.files import new_folder, scratch_folder, write_json
 from texthead.media.paths import file_of
 from texthead.media.shard import is_member
 from texthead.models.temporal import AttentivePool, TemporalTransformer
@@ -131,8 +130,8 @@ def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To,
     if not int8:
         written.save(file)
         return None
-    with tempfile.TemporaryDirectory(dir=folder) as scratch, quiet():
-        full = Path(scratch) / "full.onnx"
+    with scratch_folder(folder) as scratch, quiet():
+        full = scratch / "full.onnx"
         written.save(full)
         way = way_for(full)
         quantise(full, file, way, _training_clips(run, settings) if way == "static" else [])

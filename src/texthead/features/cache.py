@@ -2,8 +2,10 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,24 @@ from texthead.media.limits import check_file
 from texthead.media.paths import resolved
 from texthead.media.shard import is_member
 
+# Of the tables: 0 where rows have no checksum, which are read as they are.
+_FORMAT = 1
+
+_TABLES = {
+    "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT",
+    "lengths": "digest TEXT PRIMARY KEY, length INTEGER",
+    "frames": "digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame)",
+    # When the frames of a file are shown, which tells the frames of its parts without opening it.
+    "times": "digest TEXT PRIMARY KEY, seconds BLOB",
+}
+
 
 class FeatureCache:
     """Frame features of one encoder and preprocessing in one SQLite file.
 
-    Safe for several processes at once; a process that is killed leaves whole rows or none.
+    Safe for several processes at once; a process that is killed leaves whole rows or none. Each row has a checksum over
+    its key and what it holds. One that does not fit, as after an edit by hand, is taken for missing; `misfits` counts
+    them.
 
     Raises:
         TextheadError: the file cannot be written (full or read-only disk).
@@ -34,10 +49,12 @@ class FeatureCache:
     def __init__(self, key: str, folder: Path | None = None):
         folder = cache_dir() / "features" if folder is None else folder
         self.key = key
+        self.misfits = 0
         self.path = folder / f"{key}.sqlite"
         with self._faults():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=60)
+            self._db.text_factory = partial(str, encoding="utf-8", errors="replace")  # Damaged text is no error.
             try:
                 self._db.execute("PRAGMA journal_mode=WAL")
             except sqlite3.OperationalError as error:
@@ -46,17 +63,41 @@ class FeatureCache:
                     raise
             # After a power cut the last rows may be missing, never wrong: they are computed again.
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute("CREATE TABLE IF NOT EXISTS files(path TEXT PRIMARY KEY, stamp TEXT, digest TEXT)")
-            self._db.execute("CREATE TABLE IF NOT EXISTS lengths(digest TEXT PRIMARY KEY, length INTEGER)")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS frames"
-                "(digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame))"
+            self._make_tables()
+
+    def _make_tables(self) -> None:
+        """Make what is missing, in one go: another process may do so at the same time."""
+        (found,) = self._db.execute("PRAGMA user_version").fetchone()
+        if found > _FORMAT:
+            raise TextheadError(
+                f"{self.path}: is of a newer version of texthead (format {found}, known is {_FORMAT}): name another "
+                "folder in cache or TEXTHEAD_CACHE"
             )
-            # When the frames of a file are shown, which tells the frames of its parts without opening it.
-            self._db.execute("CREATE TABLE IF NOT EXISTS times(digest TEXT PRIMARY KEY, seconds BLOB)")
+        if found == _FORMAT:
+            return
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            for table, columns in _TABLES.items():
+                self._db.execute(f"CREATE TABLE IF NOT EXISTS {table}({columns})")
+                names = [name for _, name, *_ in self._db.execute(f"PRAGMA table_info({table})")]
+                if "checksum" not in names:
+                    self._db.execute(f"ALTER TABLE {table} ADD COLUMN checksum INTEGER")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS engines(digest TEXT, engine TEXT, PRIMARY KEY(digest, engine))"
             )
+            self._db.execute(f"PRAGMA user_version = {_FORMAT}")
+
+    def _checksum(self, value: str | int | bytes, *key: str) -> int:
+        """Return what tells a value of this cache from one that was changed, or put under another key."""
+        start = zlib.crc32(repr((self.key, *key)).encode())
+        return zlib.crc32(value if isinstance(value, bytes) else str(value).encode(), start)
+
+    def _fits(self, checksum: object, value: object, *key: str) -> bool:
+        """Return whether a value is as it was written; count one that is not."""
+        known = isinstance(value, str | int | bytes)
+        fits = known and (checksum is None or checksum == self._checksum(value, *key))
+        self.misfits += not fits
+        return fits
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -65,7 +106,7 @@ class FeatureCache:
         except (sqlite3.Error, OSError) as error:
             raise TextheadError(
                 f"{self.path}: feature cache cannot be used ({error}); "
-                "free the disk, or name another folder in cache or TEXTHEAD_CACHE"
+                "remove the file if it is damaged, free the disk, or name another folder in cache or TEXTHEAD_CACHE"
             ) from None
 
     def digest(self, path: Path) -> str:
@@ -88,49 +129,72 @@ class FeatureCache:
             # A name that is no UTF-8 is no text for the database.
             name = str(resolved(path)).encode("utf-8", "backslashreplace").decode("utf-8")
             with self._faults():
-                row = self._db.execute("SELECT stamp, digest FROM files WHERE path = ?", (name,)).fetchone()
-            if row and row[0] == stamp:
+                query = "SELECT stamp, digest, checksum FROM files WHERE path = ?"
+                row = self._db.execute(query, (name,)).fetchone()
+            if row and row[0] == stamp and self._fits(row[2], row[1], name, stamp):
                 return row[1]
             digest = content_digest(path)
         except OSError as error:
             raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
         with self._faults(), self._db:
-            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
+            self._db.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
+                (name, stamp, digest, self._checksum(digest, name, stamp)),
+            )
         return digest
 
     def length(self, digest: str) -> int | None:
         """The number of frames of a file that has been opened before."""
         with self._faults():
-            row = self._db.execute("SELECT length FROM lengths WHERE digest = ?", (digest,)).fetchone()
-        return row[0] if row else None
+            row = self._db.execute("SELECT length, checksum FROM lengths WHERE digest = ?", (digest,)).fetchone()
+        if not row or not self._fits(row[1], row[0], digest):
+            return None
+        return row[0] if isinstance(row[0], int) else None
 
     def times(self, digest: str) -> list[float] | None:
         """The times of a file's frames in seconds, if a part of it has been looked for before."""
         with self._faults():
-            row = self._db.execute("SELECT seconds FROM times WHERE digest = ?", (digest,)).fetchone()
-        return np.frombuffer(row[0], np.float64).tolist() if row else None
+            row = self._db.execute("SELECT seconds, checksum FROM times WHERE digest = ?", (digest,)).fetchone()
+        if not row or not self._fits(row[1], row[0], digest) or not _are_numbers(row[0], np.float64):
+            return None
+        return np.frombuffer(row[0], np.float64).tolist()
 
     def put_times(self, digest: str, seconds: Sequence[float]) -> None:
         """Keep the times of a file's frames."""
         blob = np.asarray(seconds, np.float64).tobytes()
         with self._faults(), self._db:
-            self._db.execute("INSERT OR REPLACE INTO times VALUES (?, ?)", (digest, blob))
+            self._db.execute(
+                "INSERT OR REPLACE INTO times VALUES (?, ?, ?)", (digest, blob, self._checksum(blob, digest))
+            )
 
     def get(self, digest: str, indices: Sequence[int]) -> Float[Tensor, "frames dim"] | None:
-        """The features of the frames in order, or None if one of them is not there."""
+        """The features of the frames in order, or None if one of them is not there or not as it was written."""
         with self._faults():
             # Of a part not all that is kept of its file.
-            query = "SELECT frame, feature FROM frames WHERE digest = ? AND frame BETWEEN ? AND ?"
-            rows = dict(self._db.execute(query, (digest, min(indices), max(indices))).fetchall())
+            query = "SELECT frame, feature, checksum FROM frames WHERE digest = ? AND frame BETWEEN ? AND ?"
+            found = self._db.execute(query, (digest, min(indices), max(indices))).fetchall()
+        rows = {frame: (feature, checksum) for frame, feature, checksum in found}
         if not all(index in rows for index in indices):
             return None
-        return torch.from_numpy(np.stack([np.frombuffer(rows[index], np.float32) for index in indices]))
+        start = self._checksum("", digest)
+        chosen = [(*rows[index], index) for index in indices]
+        features = [feature for feature, _, _ in chosen]
+        misfits = sum(
+            not isinstance(feature, bytes)
+            or (_row_checksum(feature, index, start) != checksum if checksum is not None else not _are_numbers(feature))
+            for feature, checksum, index in chosen
+        )
+        misfits = misfits or len(set(map(len, features))) - 1
+        self.misfits += misfits
+        if misfits:
+            return None
+        return torch.from_numpy(np.stack([np.frombuffer(feature, np.float32) for feature in features]))
 
     def engines(self, digest: str) -> list[str]:
         """The engines that computed features of a file, as far as they were recorded."""
         with self._faults():
             rows = self._db.execute("SELECT engine FROM engines WHERE digest = ?", (digest,)).fetchall()
-        return [engine for (engine,) in rows]
+        return [engine for (engine,) in rows if isinstance(engine, str)]
 
     def put(
         self,
@@ -142,14 +206,26 @@ class FeatureCache:
     ) -> None:
         """Keep the features of some frames of a file, and the name of the engine that computed them."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy()]
+        start = self._checksum("", digest)
         with self._faults(), self._db:
-            self._db.execute("INSERT OR REPLACE INTO lengths VALUES (?, ?)", (digest, length))
+            self._db.execute(
+                "INSERT OR REPLACE INTO lengths VALUES (?, ?, ?)", (digest, length, self._checksum(length, digest))
+            )
             self._db.executemany(
-                "INSERT OR REPLACE INTO frames VALUES (?, ?, ?)",
-                [(digest, index, blob) for index, blob in zip(indices, blobs, strict=True)],
+                "INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?)",
+                [
+                    (digest, index, blob, _row_checksum(blob, index, start))
+                    for index, blob in zip(indices, blobs, strict=True)
+                ],
             )
             if engine:
                 self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
+
+    def say_misfits(self, say: Callable[[str], None]) -> None:
+        """Say how many rows were not as they were written since the last call."""
+        if self.misfits:
+            say(f"{self.path}: {self.misfits} rows were damaged or edited (their checksum does not fit): made again")
+        self.misfits = 0
 
     def of_inexact(self, engine: str) -> "FeatureCache":
         """Return a cache beside this one, for features of an engine that gives others."""
@@ -158,6 +234,18 @@ class FeatureCache:
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
+
+
+def _row_checksum(feature: bytes, index: int, start: int) -> int:
+    """Return the checksum of a frame's feature, whose file's checksums begin with `start`."""
+    return zlib.crc32(feature, (start + index) & 0xFFFFFFFF)
+
+
+def _are_numbers(blob: object, kind: type[np.floating] = np.float32) -> bool:
+    """Return whether bytes hold finite numbers of a kind."""
+    if not isinstance(blob, bytes) or not blob or len(blob) % np.dtype(kind).itemsize:
+        return False
+    return bool(np.isfinite(np.frombuffer(blob, kind)).all())
 
 
 def encoder_key(visual: Visual, pixels: Pixels) -> str:

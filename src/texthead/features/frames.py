@@ -222,7 +222,7 @@ def _looked_up(
 
     Args:
         look: returns what is kept under an address.
-        reading: how the files are opened whose parts are looked for the first time.
+        reading: how the files are opened whose parts are looked for the first time; `say` gets damaged rows.
     """
     found: list[Found | MediaError | None] = [None] * len(paths)
     addresses = [_Address("", range(0), 0)] * len(paths)
@@ -246,6 +246,7 @@ def _looked_up(
             found[position] = MediaError(paths[position], error.problem, error.fault)
             continue
         found[position] = look(cache, address) if address.file_length else None
+    cache.say_misfits(reading.say)
     return found, addresses
 
 

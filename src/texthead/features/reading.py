@@ -32,7 +32,7 @@ class Reading:
         engine: what computes the features of an encoder that sees frames apart: "eager" as torch runs it; "auto" the
             fastest on this machine, whose features are the same to 1e-6 (1 - cosine); or the one to take, of which
             "bf16" alone gives other features.
-        say: called with a line on an engine that was tried, or is not exact.
+        say: called with a line on an engine that was tried, or is not exact; and on rows of the cache that are damaged.
         used: called with the name of each engine that computed features, now or when they were put into the cache;
             with "kept" for features of the cache whose engine is not recorded.
 

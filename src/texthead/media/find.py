@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from texthead.errors import DataError
+from texthead.media.frame_folder import EVERY
 from texthead.media.open import is_media
 from texthead.media.shard import has_shards, is_there, read_rows
 
@@ -13,18 +13,23 @@ from texthead.media.shard import has_shards, is_there, read_rows
 def media_below(folder: Path) -> Iterator[str]:
     """Yield the names of the videos and images in a folder and all below it, sorted, without hidden ones (`.name`).
 
-    A link that leads nowhere is among them: it is an error where it is read. Links to folders are not followed.
+    A link that leads nowhere is among them, as is `folder/*` of a folder that may not be listed: each is an error where
+    it is read. Links to folders are not followed.
     """
     files: list[str] = []
     folders: set[str] = set()
-    with suppress(PermissionError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.add(entry.name)
-            elif is_media(entry.name):
-                files.append(entry.name)
+    try:
+        entries = [*os.scandir(folder)]
+    except PermissionError:
+        yield str(folder / EVERY)
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            folders.add(entry.name)
+        elif is_media(entry.name):
+            files.append(entry.name)
     for name in sorted([*files, *folders]):
         path = folder / name
         if name in folders:

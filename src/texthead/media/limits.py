@@ -1,6 +1,7 @@
 """What every clip is held to, whatever it is read from: sizes, memory, frame numbers, a file that is there."""
 
 import math
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,12 +31,18 @@ def check_file(path: Path) -> None:
 
     Raises: MediaError for a folder, a pipe, no file, or an empty one.
     """
-    if path.is_dir():
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise MediaError(path, "no such file; check the path", "missing") from None
+    except (OSError, ValueError) as error:  # No right to look, a name that is too long, a circle of links.
+        why = getattr(error, "strerror", None) or error
+        raise MediaError(path, f"cannot be looked up ({why}); check its name and rights", "missing") from None
+    if stat.S_ISDIR(found.st_mode):
         raise MediaError(path, "a folder, not a file; name a file in it")
-    if not path.is_file():
-        problem = "a pipe or a device, not a file; name a file" if path.exists() else "no such file; check the path"
-        raise MediaError(path, problem, "missing")
-    if path.stat().st_size == 0:
+    if not stat.S_ISREG(found.st_mode):
+        raise MediaError(path, "a pipe or a device, not a file; name a file", "missing")
+    if found.st_size == 0:
         raise MediaError(path, "the file is empty (0 bytes); fetch or copy it again", "empty")
 
 

@@ -53,6 +53,8 @@ def surely_missing(path: str | Path) -> bool:
 
 def check_not_missing(path: str | Path) -> None:
     """Raise DataError if a path surely names nothing."""
+    if is_part(path) and Path(path).exists():
+        raise DataError(f"{path}: by this name a part of {file_of(path).name} is meant; rename the file")
     if surely_missing(path):
         raise DataError(f"{path}: no such file or folder; check the path")
 
@@ -172,7 +174,8 @@ def _split(path: str | Path) -> tuple[str, str]:
 
 def _number(name: str, text: str) -> float:
     try:
-        value = round(float(text), _DIGITS)
+        # `float` reads 1_0 as 10.
+        value = round(float(text), _DIGITS) if "_" not in text else math.nan
     except (ValueError, OverflowError):
         value = math.nan
     if not 0 <= value < math.inf:

@@ -40,7 +40,7 @@ def _begin(number: int) -> None:
     keep_freed_memory()
     # torch only looks whether the server is gone, which stays as long as one of its processes does.
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
 
 
 def _end_with_parent() -> None:

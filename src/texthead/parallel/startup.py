@@ -1,8 +1,10 @@
 """The server that forks the processes of loaders; it begins without torch being imported here."""
 
 import ctypes
+import os
 import signal
 import sys
+from contextlib import suppress
 
 # Parameters of mallopt in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -14,19 +16,47 @@ _MODULES = ("texthead.data.batches", "texthead.features.frames")
 def begin_server() -> None:
     """Start the server unless it runs; it imports while this process goes on.
 
-    An interrupt is for this process: the server ignores it.
+    An interrupt and a terminal that is closed are for this process: the server ignores them, and so does what tracks
+    semaphores, which all need until the end.
     """
-    from multiprocessing import forkserver, resource_tracker
+    from multiprocessing import forkserver
 
     # A command's own script is run again in each process, and imports this.
     program = [name for name in ("texthead.cli",) if name in sys.modules]
     forkserver.set_forkserver_preload([*_MODULES, *program])
-    resource_tracker.ensure_running()  # Before: it lets interrupts in again.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    begin_tracker()  # Before: it lets interrupts in again.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin_tracker() -> None:
+    """Start what tracks semaphores unless it runs, deaf to a terminal that is closed."""
+    from multiprocessing import resource_tracker
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_processes() -> None:
+    """Kill the server and all processes that `multiprocessing` has started for this one, which is ending.
+
+    Those that still begin would look for semaphores that are gone by then, and print that.
+    """
+    from multiprocessing import active_children, forkserver
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise an error here for each of its workers.
+    server = getattr(forkserver._forkserver, "_forkserver_pid", None)  # pyright: ignore
+    if server is not None:
+        with suppress(OSError):
+            os.kill(server, signal.SIGKILL)
+    for process in active_children():
+        process.kill()
 
 
 def keep_freed_memory(most: int = 1 << 30) -> bool:

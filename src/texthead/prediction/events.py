@@ -1,10 +1,11 @@
 """Scores over time -> events with a start and an end: pure numbers, in one go or as the scores come."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from texthead.errors import DataError
+from texthead.errors import DataError, printable
 from texthead.evaluation.calibration import NONE
 
 
@@ -202,12 +203,19 @@ def event_json(event: Event) -> dict[str, object]:
 
 
 def srt(events: Iterable[Event]) -> str:
-    """Return the events as SubRip subtitles, one per cue, without times of none of the classes."""
+    """Return the events as SubRip subtitles, one per cue, without times of none of the classes.
+
+    A name that reads as an arrow or a tag of the format is text: an invisible character (U+2060) takes it apart.
+    """
     cues = (
-        f"{number}\n{_clock(event.start)} --> {_clock(event.end)}\n{event.name}\n"
+        f"{number}\n{_clock(event.start)} --> {_clock(event.end)}\n{_cue_text(event.name)}\n"
         for number, event in enumerate((event for event in events if event.known), 1)
     )
     return "\n".join(cues)
+
+
+def _cue_text(name: str) -> str:
+    return re.sub(r"[<{]|--(?=>)", lambda mark: f"{mark[0]}\u2060", printable(" ".join(name.split())))
 
 
 def _clock(seconds: float) -> str:

@@ -3,14 +3,13 @@
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from texthead.errors import RunError
-from texthead.files import write_json
+from texthead.files import scratch_folder, write_json
 from texthead.runs.folder import ENCODER, data_name, saved_split
 from texthead.runs.metrics import read_records
 
@@ -109,11 +108,10 @@ def push_to_hub(
     if run.classes is None or run.edits:
         raise RunError(f"{run.folder}: has other classes than its folder; save them first (save_classes)")
     api = HfApi(token=token)
-    with _faults(f"{PREFIX}{repo_id}"), tempfile.TemporaryDirectory() as scratch:
+    with _faults(f"{PREFIX}{repo_id}"), scratch_folder() as folder:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if branch is not None:
             api.create_branch(repo_id, branch=branch, exist_ok=True)
-        folder = Path(scratch)
         write_public(run, folder, repo_id)
         commit = api.upload_folder(
             repo_id=repo_id,

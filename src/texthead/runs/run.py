@@ -26,7 +26,7 @@ from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder, LazyVisual, VisualSpec, as_visual, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.encoders.weights import sized_as
-from texthead.errors import DataError, RunError, TextheadError
+from texthead.errors import DataError, EncoderError, RunError, TextheadError
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import Kept, known_digest, note_digest, weights_digest
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
@@ -296,6 +296,15 @@ def save_calibration(run: Run, calibration: Calibration) -> Run:
     return replace(run, calibration=calibration)
 
 
+def _spec(about: dict[str, Any], folder: Path) -> VisualSpec:
+    """Return what describes the encoder; an imported run carries its encoder, and may have been moved."""
+    try:
+        spec = VisualSpec.from_json(about)
+    except EncoderError as error:
+        raise RunError(f"{folder / 'recipe.json'}: {error}") from None
+    return replace(spec, source=spec.source.replace(HERE, str(folder)))
+
+
 def _recipe_and_pixels(about: dict[str, Any], written_as: int, folder: Path) -> tuple[Recipe, Pixels]:
     """The hyper-parameters and sizes in `recipe.json`."""
     try:
@@ -384,9 +393,7 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
             "use the version that made it"
         )
     try:
-        spec = VisualSpec.from_json(about["encoder"])
-        # An imported run carries its encoder; it may have been moved.
-        spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
+        spec = _spec(about["encoder"], folder)
         recipe, pixels = _recipe_and_pixels(about, written_as, folder)
         model = _model(folder, about, classes, spec, pixels)
         trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))

@@ -83,6 +83,8 @@ def check_names(names: Sequence[str]) -> None:
     for position, name in enumerate(names):
         if not name.strip():
             raise DataError(f"class name {position + 1} of {len(names)} is empty: give it a name or remove it")
+        if "\0" in name:
+            raise DataError(f"class name {name[:60]!r} holds a NUL byte: remove it")
         if len(name.splitlines()) > 1:
             # In subtitles what is behind an empty line is the next one.
             raise DataError(f"class name {name[:60]!r} has several lines: write it in one")

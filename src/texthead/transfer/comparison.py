@@ -29,6 +29,7 @@ from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Bar, no_bar
 from texthead.recipes import small
 from texthead.runs.folder import write_run
+from texthead.runs.saved import check_out
 from texthead.runs.scores import RunScores, Score, write_scores
 from texthead.text.prompts import class_prompts, classes_to_train, flat
 from texthead.training.fit_recipe import suit
@@ -223,6 +224,7 @@ def write_method(
     head.text_source, head.text_map = encoder.text_source, encoder.text_map
     model = Recognizer(encoder.visual, MeanPool(), head)
     with locked(out):
+        check_out(out, resume=False)  # Another process may have written one by now.
         if scores:
             write_scores(out, scores)
         split = split_json(items.data, scored)

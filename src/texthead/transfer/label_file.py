@@ -48,6 +48,8 @@ def check_place(place: Path) -> None:
     """Raise DataError if labels cannot be written to a file of that name."""
     if place.suffix.lower() != ".csv":
         raise DataError(f"{place}: labels are written as CSV; name a file that ends in .csv")
+    if place.exists() and not place.is_file():
+        raise DataError(f"{place}: is no file; labels are written into one that ends in .csv")
 
 
 def paths_in(place: Path, root: Path | None = None) -> list[Path]:

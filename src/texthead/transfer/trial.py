@@ -1,7 +1,6 @@
 """Whether fine-tuning is worth it: tried on training items, beside the quick recogniser on the same items."""
 
 import copy
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from texthead.errors import DataError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.reading import Reading, silent
+from texthead.files import scratch_folder
 from texthead.models.build import make_recognizer
 from texthead.models.head_rows import RowInputs
 from texthead.parallel.progress import Bar, no_bar
@@ -114,7 +114,7 @@ def _tuned_right(
     """Whether a copy of the encoder that is fine-tuned on some items names each of the others rightly."""
     visual = copy.deepcopy(inputs.encoder.visual)
     model = make_recognizer("text", inputs, visual=visual).to(next(visual.parameters()).device)
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         # One checkpoint, at the end: nobody goes on with a trial.
         execution = Execution(reading.workers, checkpoint_every=10**9, most_megapixels=reading.most_megapixels)
         train(model, train_set, None, inputs.recipe, out=folder, execution=execution, callbacks=callbacks)

@@ -5,6 +5,7 @@ server   start, serve and stop a page
 session  a file and typed names -> the parts of a page, as they are known
 answers  what a page needs from a model
 html     answers as HTML, from templates/
+queue_requests  what the page sends to its queue, and nothing else
 guard    allowed hosts, origins, addresses and sizes of bodies
 password a password in front of a page that others can reach
 label_app       the page of `texthead label`, whose markup and script are in label/

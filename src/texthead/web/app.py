@@ -1,5 +1,6 @@
 """The page in the browser: a file and names in, the answer out. The one module that imports gradio."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,19 @@ import fastapi
 import gradio as gr
 from gradio import route_utils, themes
 from gradio.components import Component
+from gradio.utils import LRUCache
+from gradio_client.utils import strip_invalid_filename_characters
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException
+from starlette.types import ASGIApp
 
 from texthead.errors import DataError
 from texthead.media.open import media_suffixes
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
 from texthead.web.html import heading_html
+from texthead.web.queue_requests import MOST_TEXT, QueueRequests
 from texthead.web.session import Rules, Shown, steps_shown, uploaded
 
 _HERE = Path(__file__).parent
@@ -29,6 +37,9 @@ _OPEN_API = (
     *("upload", "upload_progress", "queue/join", "queue/data", "heartbeat/", "startup-events", "info", "cancel"),
     *("app_id", "reset", "theme.css", "file=/"),
 )
+
+# Answers that wait to be read; the oldest is dropped for another.
+_UNREAD = 50
 
 _FONTS = [themes.Font("system-ui"), themes.Font("sans-serif")]
 
@@ -50,7 +61,7 @@ def build_page(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blo
                     placeholder="a cat, a bicycle, an umbrella",
                     lines=3,
                     max_lines=10,
-                    max_length=20_000,
+                    max_length=MOST_TEXT,
                     elem_id="names",
                 )
                 closer = gr.CheckboxGroup(
@@ -64,6 +75,8 @@ def build_page(held: Held, about: About, rules: Rules, limits: Limits) -> gr.Blo
                 parts = {part: gr.HTML(elem_id=f"answer-{part}", padding=False) for part in Shown._fields}
         for given in (file, names, closer):
             _read_only_uploads(given, rules.uploads)
+        # Gradio's own makes an empty file for each question, which stays.
+        file.preprocess = lambda payload: getattr(payload, "path", None)
         button.click(
             _asking(held, rules),
             [file, names, closer],
@@ -98,10 +111,32 @@ def _read_only_uploads(component: Component, folder: Path) -> None:
 
 
 class _FilesOnly(route_utils.GradioMultiPartParser):
-    """Gradio's parser of uploads, without text fields: it holds those in memory, three times their size."""
+    """Gradio's parser of uploads, of files alone: it holds text fields in memory, three times their size.
+
+    Gradio keeps on disk what is no whole file, or is of another field.
+    """
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **{**options, "max_fields": 0})
+
+    async def parse(self) -> FormData:
+        try:
+            form = await super().parse()
+        except FormParserError as error:
+            raise MultiPartException(f"no form of files: {error}") from None
+        begun, whole = self._files_to_close_on_error, form.getlist("files")
+        if not begun or len(whole) < len(begun) or any(map(_is_nameless, whole)):
+            for file in begun:
+                file.close()
+                Path(file.name).unlink()
+            raise MultiPartException("a form of whole files is needed")
+        return form
+
+
+def _is_nameless(file: Any) -> bool:
+    """Return whether Gradio has no place for a file; it takes one without any name."""
+    name = file.filename and strip_invalid_filename_characters(Path(file.filename).name)
+    return name in (".", "..") or (not name and bool(file.filename))
 
 
 def _names_info(about: About) -> str:
@@ -126,11 +161,15 @@ def is_open(path: str) -> bool:
     return path == "/" or path.startswith(_OPEN) or (inner != path and inner.startswith(_OPEN_API))
 
 
-def asgi_app(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
+def asgi_app(page: gr.Blocks, rules: Rules) -> ASGIApp:
     """Return the page as a web application without documentation, monitoring, history or addresses outside it."""
     route_utils.GradioMultiPartParser = _FilesOnly
+    # It prints what is wrong with a form, which is the client's affair.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     outer = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    return gr.mount_gradio_app(
+    queue = page._queue
+    queue.pending_messages_per_session = LRUCache(_UNREAD)
+    app = gr.mount_gradio_app(
         outer,
         page,
         path="/",
@@ -148,6 +187,7 @@ def asgi_app(page: gr.Blocks, rules: Rules) -> fastapi.FastAPI:
         css_paths=_HERE / "page.css",
         head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
+    return QueueRequests(app, _API, lambda: queue.pending_messages_per_session)
 
 
 def _theme() -> themes.Base:

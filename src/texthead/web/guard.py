@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +25,9 @@ _HEADERS = {
 }
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]]+)(:\d+)?")
+
+# No file has a longer name, and nothing that the page asks for has a longer query.
+_SEGMENT_BYTES, _QUERY_BYTES = 255, 2048
 
 # The form around an uploaded file; every other body is parsed in memory.
 _FORM_BYTES, _JSON_BYTES = 1 << 16, 1 << 20
@@ -86,7 +90,8 @@ class Guard:
             response = PlainTextResponse(refusal[1], refusal[0], {"connection": "close"})
             await response(scope, receive, send_with_headers)
         elif not self._is_upload(scope):
-            await self._app(scope, receive, send_with_headers)
+            with suppress(ClientDisconnect):
+                await self._app(scope, receive, send_with_headers)
         else:
             size = int(headers["content-length"])
             self._arriving += size
@@ -99,7 +104,7 @@ class Guard:
         """Return (status, reason) for a request that the page itself would not make."""
         host = headers.get("host", "").lower()
         match = _HOST.fullmatch(host)
-        if self._hosts is not None and (match is None or match[1].strip("[]") not in self._hosts):
+        if match is None or (self._hosts is not None and match[1].strip("[]") not in self._hosts):
             return 421, "this page is not of that host"
         origin = headers.get("origin")
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
@@ -107,6 +112,9 @@ class Guard:
             origin is not None and origin.lower().partition("://")[2] != host
         ):
             return 403, "this page takes no requests from other sites"
+        longest = max(len(part.encode()) for part in scope["path"].split("/"))
+        if longest > _SEGMENT_BYTES or len(scope["query_string"]) > _QUERY_BYTES:
+            return 414, "the address is too long"
         is_open = scope["type"] == "http" and self._is_open(scope["path"])
         return None if is_open else (404, "not a part of this page")
 

@@ -387,7 +387,7 @@ class LabelSession:
                 "gain": _gain(self.curves[-1]) if self.curves and self.curves[-1].items == len(labels.of) else None,
                 "others": self._others(labels),
                 "review": len(self._to_review(labels)),
-                "undo": bool(self._people[who].done),
+                "undo": who in self._people and bool(self._people[who].done),
             }
 
     def _others(self, labels: Labels) -> float | None:

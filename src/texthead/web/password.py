@@ -75,15 +75,15 @@ class Password:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        if request.url.path == SIGN_IN and request.method == "POST":
+        if scope["path"] == SIGN_IN and request.method == "POST":
             response = await self._sign_in(request)
         elif request.cookies.get(COOKIE) in self._known:
             await self._app(scope, receive, send)
             return
-        elif request.url.path == "/":
+        elif scope["path"] == "/":
             response = _form("", 401)
         else:
-            response = PlainTextResponse("sign in first", 401)
+            response = PlainTextResponse("sign in first", 401, {"connection": "close"})
         await response(scope, receive, send)
 
     async def _sign_in(self, request: Request) -> Response:

@@ -1,19 +1,20 @@
 """Start, serve and stop the page of `texthead ui`."""
 
+import asyncio
 import logging
 import os
-import signal
 import socket
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from texthead.errors import RunError, TextheadError
+from texthead.files import scratch_folder
 from texthead.parallel.worker_pool import Held
 from texthead.web.answers import About, Limits
 from texthead.web.session import Rules
@@ -27,6 +28,36 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 UPLOADS_KEPT = 10
 
 LOAD_SECONDS = 600.0
+
+# Between two looks at a connection, in seconds; and the fewest bytes of a body in that time.
+LOOK, FEWEST_BYTES = 30.0, 32 * 1024
+
+
+class PatientProtocol(H11Protocol):
+    """A connection that is closed where no whole request comes within `LOOK` seconds, or its body comes too slowly."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        self._bytes = 0
+        self._look = self.loop.call_later(LOOK, self._check, None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._look.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += len(data)
+        super().data_received(data)
+
+    def _check(self, before: Any) -> None:
+        """Close the connection where the client has had its time; `before` is the request at the last look."""
+        request, came, self._bytes = self.cycle, self._bytes, 0
+        waits_for_head = request is None or request.response_complete
+        waits_for_body = not waits_for_head and request.more_body and not self.flow.read_paused
+        if request is before and (waits_for_head or (waits_for_body and came < FEWEST_BYTES)):
+            self.transport.abort()
+        else:
+            self._look = self.loop.call_later(LOOK, self._check, request)
 
 
 @contextmanager
@@ -50,22 +81,14 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """End as if `sys.exit` had been called where SIGTERM arrives, so that what is open is closed."""
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def uploads_folder() -> Iterator[Path]:
-    """Make a folder for uploads, which is removed at the end, also on SIGTERM."""
-    with tempfile.TemporaryDirectory(prefix="texthead-ui-") as folder, ended_by_sigterm():
-        os.environ["GRADIO_TEMP_DIR"] = folder
+    """Make a folder for uploads, which is removed at the end."""
+    with scratch_folder() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        yield Path(folder)
+        # Gradio sums up the last 10,000 questions after each, for a page that is not served.
+        os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
+        yield folder
 
 
 def application(held: Held, rules: Rules, limits: Limits, host: str, password: str | None = None) -> ASGIApp:
@@ -114,8 +137,6 @@ def guarded(
 
 def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:
     """Answer until interrupted; calls `ready` with the page's address."""
-    import uvicorn
-
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
 
@@ -134,5 +155,5 @@ def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[st
     # Who connects from now on waits until the server has started.
     listening.listen()
     # Pages hold a connection open, on which nothing more will come.
-    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, http=PatientProtocol, log_level="error", timeout_graceful_shutdown=1)
     Quiet(config).run(sockets=[listening])

@@ -1,0 +1,337 @@
+"""Load: what is answered, lost or wrong while many ask at once and processes are killed again and again.
+
+    python -m benchmarks.load page --minutes 30 --clients 5
+    python -m benchmarks.load predict --files 100000 --processes 3 --kills 10
+    python -m benchmarks.load label --writers 3 --kills 10
+
+page     clients of one `texthead ui` each ask for files of their own; its model's process is killed every minute.
+predict  processes of one `texthead predict --manifest`, of which one is killed and another begun in its place.
+label    pages of `texthead label` that write into one CSV, each with a client; one is killed and begun again.
+
+Models and files are made here. The last line is JSON; exit code 1 where something was lost, wrong or twice.
+"""
+
+import argparse
+import base64
+import csv
+import io
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+
+import texthead as th
+from texthead.data.protocol import Pixels
+from texthead.demo import drawn_videos
+from texthead.encoders.encoder import VisualSpec, build_visual
+from texthead.models.temporal import MeanPool
+from texthead.parallel.signals import ended_by_signals
+from texthead.recipes import Recipe
+from texthead.runs.folder import write_run
+
+PICTURES, CLASSES = 40, ("red", "green", "blue", "other")
+SECONDS = 120.0
+MEGABYTES = 100  # By which the server may grow.
+
+
+# ---- what is made up
+
+
+def small_run(out: Path) -> Path:
+    """A run of four classes with timm's network for tests, on no data."""
+    torch.manual_seed(0)
+    grey = (0.5, 0.5, 0.5)
+    spec = VisualSpec("tiny", "timm:test_efficientnet", 256, 32, 0.875, "bilinear", grey, grey, "silu", False, True)
+    visual = build_visual(spec).train()
+    with torch.no_grad():  # At timm's start all features are alike.
+        for _ in range(20):
+            visual(
+                torch.randint(0, 256, (32, 3, 4, 4), dtype=torch.uint8)
+                .repeat_interleave(8, -1)
+                .repeat_interleave(8, -2)
+            )
+    head = th.FrozenHead(torch.randn(len(CLASSES), spec.dim), names=CLASSES)
+    split: dict[str, object] = {"train": [], "held_out": [], "train_content": [], "held_out_content": []}
+    recipe = Recipe(name="load", frames=2, size=32, resize=36)
+    write_run(out, th.Recognizer(visual.eval(), MeanPool(), head), recipe, Pixels(32, 36, "bilinear"), CLASSES, split)
+    return out
+
+
+def pictures(folder: Path, files: int) -> list[Path]:
+    """So many small files of 40 different pictures, in folders of a thousand."""
+    rng, paths, kinds = np.random.default_rng(0), [], []
+    for _ in range(PICTURES):
+        data = io.BytesIO()
+        PIL.Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((48, 48)).save(data, "PNG")
+        kinds.append(data.getvalue())
+    for place in range(files):
+        path = folder / f"{place // 1000:04d}" / f"{place:07d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(kinds[place % PICTURES])
+        paths.append(path)
+    return paths
+
+
+def start(log: Path, *words: object, **options: Any) -> subprocess.Popen[str]:
+    """Start `texthead`; one thread, so that probabilities are equal to the last digit."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
+    with log.open("a") as file:
+        command = [sys.executable, "-m", "texthead", *map(str, words)]
+        return subprocess.Popen(command, stderr=file, text=True, env=environment, **options)
+
+
+def start_page(log: Path, *words: object) -> tuple[subprocess.Popen[str], str]:
+    """Start a page; returns its process and its address."""
+    process = start(log, *words, "--port", 0, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    found = re.search(r"http://\S+", process.stdout.readline())
+    assert found, log.read_text()
+    return process, found[0]
+
+
+@contextmanager
+def ended(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
+    """End the processes with the block."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+
+
+def together(calls: Sequence[Callable[[], object]]) -> None:
+    """Call all at once, each in a thread of its own."""
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def post(address: str, body: bytes, kind: str = "application/json") -> Any:
+    """The JSON that a request is answered with."""
+    request = urllib.request.Request(address, body, {"content-type": kind})
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:
+        return json.load(response)
+
+
+def megabytes(pid: int) -> float:
+    """The memory of a process, without that of its children."""
+    (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+# ---- the page that names
+
+
+def asked(address: str, path: Path) -> Any:
+    """What the page answers: {"top": ...} as `predict --json` has it, or the one line that says why there is none.
+
+    Raises: OSError, ValueError: there is no answer at all.
+    """
+    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + path.name.encode() + b'"\r\n\r\n'
+    (there,) = post(f"{address}upload", form + path.read_bytes() + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+    session = f"{random.getrandbits(64):x}"
+    file = {"path": there, "meta": {"_type": "gradio.FileData"}}
+    question = {"data": [file, "", ["when"]], "fn_index": 0, "session_hash": session}
+    try:
+        post(f"{address}queue/join", json.dumps(question).encode())
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+    with urllib.request.urlopen(f"{address}queue/data?session_hash={session}", timeout=SECONDS) as stream:
+        messages = [json.loads(line[5:]) for line in stream if line.startswith(b"data:")]
+    (output,) = (message["output"] for message in messages if message["msg"] == "process_completed")
+    if "error" in output:
+        return output["error"] or "no reason"
+    error, *_, downloads = output["data"]
+    if isinstance(error, str) and error:  # A part that stays as it was is no text.
+        return re.sub(r"<[^>]+>", "", error).strip()
+    return json.loads(base64.b64decode(re.findall(r"application/json;charset=utf-8;base64,([^\"]+)", downloads)[0]))
+
+
+def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Counts of answers, and the server's memory."""
+    run, paths = small_run(folder / "run"), pictures(folder / "files", PICTURES)
+    for place in range(4):
+        frames = np.stack([np.asarray(PIL.Image.open(path)) for path in paths[place : place + 20]])
+        paths.append(folder / f"{place}.mp4")
+        drawn_videos.write_video(paths[-1], frames)
+    with start(folder / "log.txt", "predict", run, *paths, "--json", stdout=subprocess.PIPE) as process:
+        wanted = [entry["top"] for entry in json.loads(process.communicate()[0])]
+    counts, reasons, memory = Counter[str](), Counter[str](), list[float]()
+    server, address = start_page(folder / "log.txt", "ui", run)
+    until = time.monotonic() + 60 * options.minutes
+
+    def client(number: int) -> None:
+        for turn in range(10**9):
+            if time.monotonic() > until:
+                return
+            place = (turn * options.clients + number) % len(paths)
+            try:
+                answer = asked(f"{address}/gradio_api/", paths[place])
+                outcome = (
+                    "refused" if isinstance(answer, str) else "right" if answer["top"] == wanted[place] else "wrong"
+                )
+                reasons[re.sub(r"\S+\.(png|mp4)", "FILE", answer) if outcome == "refused" else ""] += 1
+            except (OSError, ValueError) as error:
+                outcome = "lost"
+                reasons[repr(error)] += 1
+            counts[outcome] += 1
+
+    def killer() -> None:
+        while time.monotonic() < until:
+            time.sleep(min(options.every, max(0.0, until - time.monotonic())))
+            memory.append(megabytes(server.pid))
+            tasks = Path(f"/proc/{server.pid}/task").glob("*/children")
+            for child in " ".join(task.read_text() for task in tasks).split():
+                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    os.kill(int(child), signal.SIGKILL)
+                    counts["kills"] += 1
+            print(f"{time.strftime('%H:%M:%S')} {dict(counts)}, {memory[-1]:.0f} MB", flush=True)
+
+    with ended([server]):
+        together([killer, *(lambda number=number: client(number) for number in range(options.clients))])
+    traces = (folder / "log.txt").read_text().count("Traceback")
+    bad = counts["wrong"] + counts["lost"] + traces + (memory[-1] > memory[0] + MEGABYTES)
+    known = {reason: count for reason, count in reasons.items() if reason}
+    return {**counts, "MB": [round(memory[0]), round(memory[-1])], "tracebacks": traces, "reasons": known, "bad": bad}
+
+
+# ---- many files in parts
+
+
+def predict(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Counts of rows, files that have none or two, and files whose row is not that of the same picture elsewhere."""
+    run, paths = small_run(folder / "run"), pictures(folder / "files", options.files)
+    (folder / "files.txt").write_text("".join(f"{path}\n" for path in paths))
+    out, part = folder / "out", max(1, min(500, options.files // 50))
+    words = ("predict", run, "--manifest", folder / "files.txt", "--out", out, "--workers", 0, "--engine", "eager")
+
+    def begin(rank: int) -> subprocess.Popen[str]:
+        place = ("--part", part, "--top", 1, "--rank", rank, "--ranks", options.processes)
+        return start(folder / "log.txt", *words, *place, stdout=subprocess.DEVNULL)
+
+    begun, killed = time.monotonic(), 0
+    staff = [begin(rank) for rank in range(options.processes)]
+    with ended(staff):
+        while any(process.poll() is None for process in staff):
+            time.sleep(0.05)
+            done = len([*out.glob("part-*.json")])
+            alive = [rank for rank, process in enumerate(staff) if process.poll() is None]
+            if alive and killed < options.kills and done * part > (killed + 1) * options.files / (options.kills + 1):
+                rank = random.choice(alive)
+                staff[rank].kill()
+                staff[rank].wait()
+                staff[rank], killed = begin(rank), killed + 1
+                print(f"{time.strftime('%H:%M:%S')} {done} parts, process {rank} killed", flush=True)
+    rows = [row for each in sorted(out.glob("part-*.csv")) for row in csv.DictReader(each.open(newline=""))]
+    times = Counter(row["path"] for row in rows)
+    lost, twice = sum(not times[str(path)] for path in paths), sum(count > 1 for count in times.values())
+    kinds = {(int(Path(row["path"]).stem) % PICTURES, row["name"], row["probability"]) for row in rows}
+    wrong, seconds = len(kinds) - min(PICTURES, len(paths)), round(time.monotonic() - begun)
+    failed = sum(process.returncode != 0 for process in staff)
+    found = {"rows": len(rows), "kills": killed, "lost": lost, "twice": twice, "wrong": wrong, "failed": failed}
+    return {**found, "seconds": seconds, "bad": lost + twice + wrong + failed}
+
+
+# ---- labels
+
+
+def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Counts of labels that were acknowledged, and of those that are not on disk."""
+    paths, place = pictures(folder / "files", 20 * options.writers), folder / "labels.csv"
+    names = [f"class {number}" for number in range(10)]
+    shared = ("--classes", ", ".join(names), "--out", place, "--workers", 0, "--cache", folder / "cache")
+
+    def begin() -> tuple[subprocess.Popen[str], str]:
+        return start_page(folder / "log.txt", "label", folder / "files", *shared)
+
+    pages, over, counts = [begin() for _ in range(options.writers)], threading.Event(), Counter[str]()
+    # Of each file the last label that was acknowledged, and one that was sent later, if it was not acknowledged.
+    allowed: list[set[str]] = [{""} for _ in paths]
+
+    def write(writer: int) -> None:
+        turn = 0
+        while not over.is_set():
+            turn, position = turn + 1, writer + options.writers * (turn % 20)
+            name = names[turn % 10]
+            allowed[position].add(name)
+            body = {"who": f"writer{writer}", "position": position, "label": name}
+            try:
+                post(f"{pages[writer][1]}/api/label", json.dumps(body).encode())
+                allowed[position] = {name}
+                counts["acknowledged"] += 1
+            except urllib.error.HTTPError as error:
+                counts["refused"] += 1
+                print(error.read().decode(), flush=True)
+            except (OSError, ValueError):
+                counts["unanswered"] += 1
+                time.sleep(0.2)
+
+    def killer() -> None:
+        for _ in range(options.kills):
+            time.sleep(random.uniform(0, 2 * options.every))
+            writer = random.randrange(options.writers)
+            pages[writer][0].kill()
+            pages[writer][0].wait()
+            pages[writer] = begin()
+            print(f"{time.strftime('%H:%M:%S')} {dict(counts)}, page {writer} killed", flush=True)
+        over.set()
+
+    try:
+        together([killer, *(lambda writer=writer: write(writer) for writer in range(options.writers))])
+    finally:
+        with ended([process for process, _ in pages]):
+            pass
+    found = {row["path"]: row["label"] for row in csv.DictReader(place.open(newline=""))}
+    on_disk = [found.get(str(path.relative_to(folder)), "") for path in paths]
+    lost = sum(name not in own for name, own in zip(on_disk, allowed, strict=True))
+    traces = (folder / "log.txt").read_text().count("Traceback")
+    return {
+        **counts,
+        "kills": options.kills,
+        "lost": lost,
+        "tracebacks": traces,
+        "bad": lost + traces + counts["refused"],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one load; returns 1 where something is bad."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for name, numbers in (
+        ("page", {"minutes": 30.0, "clients": 5, "every": 60.0}),
+        ("predict", {"files": 100_000, "processes": 3, "kills": 10}),
+        ("label", {"writers": 3, "kills": 10, "every": 10.0}),
+    ):
+        kind = kinds.add_parser(name)
+        for option, number in numbers.items():
+            kind.add_argument(f"--{option}", type=type(number), default=number)
+    options = parser.parse_args(arguments)
+    with ended_by_signals(lambda: "interrupted"), tempfile.TemporaryDirectory() as folder:
+        found = {"page": page, "predict": predict, "label": label}[options.kind](Path(folder), options)
+    print(json.dumps(found))
+    return int(found["bad"] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

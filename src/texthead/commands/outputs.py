@@ -1,0 +1,102 @@
+"""What a command writes, checked before it works: no input is replaced, and each place can be written to."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from texthead.commands.parser import values_of
+from texthead.errors import DataError
+from texthead.media.paths import file_of
+
+# The file that marks a folder which texthead makes, and the endings of the files that it reads from there.
+_OWN = {
+    "recipe.json": (".json", ".safetensors"),
+    "preprocessing.json": (".json",),
+    "shards.json": (".json",),
+    "predict.json": (".json", ".safetensors", ".csv"),
+}
+
+# How far below such a folder its files lie.
+_DEPTH = 3
+
+_TOOL = "label-studio:"
+
+
+def check_outputs(command: Any, **endings: str) -> None:
+    """Raise DataError if a file that a command writes is one of its inputs, or as `check_file`.
+
+    Args:
+        endings: of the file that each of these options writes, as plot=".png .svg .pdf"; no two options share one, so
+            that no two write one file.
+    """
+    values, written = values_of(command), {}
+    for name, ends in endings.items():
+        for path in _paths(values.pop(name)):
+            flag, real = f"--{name} {path}", path.resolve()
+            check_file(flag, path, ends)
+            written[real] = flag
+    for source in _inputs(values):
+        for path, flag in written.items():
+            within = source.is_dir() and source in path.parents and path.exists() and path.suffix not in _TEXTS
+            if path == source or within:
+                raise DataError(f"{flag}: is an input of this command; name another file")
+
+
+# Outputs that people make again beside their data; any other file there may be an input.
+_TEXTS = (".csv", ".html", ".htm", ".json", ".srt", ".xml")
+
+
+def check_file(flag: str, path: Path, endings: str) -> None:
+    """Raise DataError unless a path is that of a file with one of these endings, new or to be replaced.
+
+    A folder that texthead made keeps what is read from it.
+
+    Args:
+        flag: the option and its value, for the message.
+    """
+    ends = endings.split()
+    if path.suffix.lower() not in ends:
+        raise DataError(f"{flag}: must end in {' or '.join(ends)}")
+    try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{flag}: is a {'folder' if path.is_dir() else 'device or pipe'}; name a file")
+    except OSError as error:
+        raise DataError(f"{flag}: cannot be written ({error.strerror}); name another file") from None
+    check_folder(flag, path.parent)
+    for folder in path.resolve().parents[:_DEPTH]:
+        for mark, own in _OWN.items():
+            if path.suffix.lower() in own and (folder / mark).is_file():
+                raise DataError(f"{flag}: files {', '.join(own)} in {folder} are texthead's own; name another folder")
+
+
+def check_folder(flag: str, path: Path) -> None:
+    """Raise DataError if a folder is a file, or can neither be made nor written to."""
+    try:
+        there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    except OSError as error:
+        raise DataError(f"{flag}: cannot be made ({error.strerror}); name another folder") from None
+    if not there.is_dir():
+        raise DataError(f"{flag}: {there} is no folder; name another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise DataError(f"{flag}: {there} cannot be written to; name another folder")
+
+
+def _paths(value: str | None) -> list[Path]:
+    """Return the files that an option's value names; a labelling tool's folder is none."""
+    if value is None or value.startswith("fiftyone:"):
+        return []
+    path = Path(value.removeprefix(_TOOL))
+    return [path, path.with_suffix(".xml")] if value.startswith(_TOOL) else [path]
+
+
+def _inputs(values: dict[str, Any]) -> list[Path]:
+    """Return what is there of the files and folders that options name, as DATA or hf:FOLDER."""
+    texts = [each for value in values.values() for each in (value if isinstance(value, list | tuple) else [value])]
+    named = [part for text in texts if isinstance(text, str) for part in (text, text.partition(":")[2]) if part]
+    found = []
+    for path in map(file_of, named):
+        try:
+            found += [path.resolve()] if path.exists() else []
+        except (OSError, ValueError):  # Class names may be longer than the name of a file.
+            continue
+    return found

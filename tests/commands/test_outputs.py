@@ -1,0 +1,171 @@
+"""Outputs replace no input, no file of another kind and no file of a run; each is refused before any work."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from made import write_image
+
+CAPABILITIES = "-dac_override,-dac_read_search"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    return write_image(tmp_path / "photo.png", "red")
+
+
+def test_an_output_is_of_its_kind_and_no_input(world, refused, photo, tmp_path):
+    run, names, before = world.run, tmp_path / "names.csv", photo.read_bytes()
+    names.write_text("id,name\n0,blue\n1,red\n")
+    weights = (run / "model.safetensors").read_bytes()
+    score = ("eval", run, world.manifest, "--out")
+    refused(("--out", ".csv"), *score, photo)
+    refused(("--out", ".csv"), *score, run / "model.safetensors")
+    refused(("--out", "input"), *score, world.manifest)
+    link = tmp_path / "link.csv"
+    link.symlink_to(world.manifest)
+    refused(("--out", "input"), *score, link)
+    refused(("--out", ".html"), "report", run, "--out", run / "recipe.json")
+    refused(("--out", ".safetensors"), "head", "a, b", "--out", names)
+    refused(("--out", "texthead's own"), "head", "a, b", "--out", run / "model.safetensors")
+    refused(("--plot", "input"), "head", "a, b", "--data", tmp_path, "--plot", photo)
+    video = world.videos / "red" / "0.mp4"
+    refused(("--manifest", "input"), "timeline", video, "--classes", names, "--manifest", names)
+    refused(("--overlay", "input"), "timeline", video, "--classes", "a, b", "--overlay", video)
+    assert (photo.read_bytes(), (run / "model.safetensors").read_bytes()) == (before, weights)
+    assert names.read_text().startswith("id,name")
+
+
+def test_places_that_are_no_file_or_cannot_be_written(world, refused, tmp_path):
+    pipe, folder = tmp_path / "pipe.csv", tmp_path / "folder.csv"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    score = ("eval", world.run, world.manifest, "--out")
+    refused(("--out", "device or pipe"), *score, pipe)
+    refused(("--out", "folder"), *score, folder)
+    refused(("--out", "no folder"), *score, pipe / "a.csv")
+    refused(("--out", "File name too long"), *score, tmp_path / f"{'x' * 300}.csv")
+    refused(("--out", "empty"), *score, "")
+    refused(("--cache", "empty"), "eval", world.run, world.manifest, "--cache", "")
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "--tune", "none"),
+        ("compare", "--choose"),
+        ("prepare",),
+        ("doctor", "--quick"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_folder_that_is_a_file_is_refused_before_the_work(command, world, refused):
+    name, *options = command
+    before = world.manifest.read_bytes()
+    refused((world.manifest, "no folder"), name, world.manifest, *options, "--out", world.manifest)
+    assert world.manifest.read_bytes() == before
+
+
+def test_endings_keep_the_outputs_of_one_command_apart(world, refused, tmp_path):
+    video, tasks = world.videos / "red" / "0.mp4", tmp_path / "tasks.json"
+    tasks.write_text('{"a": null, "b": null}')
+    refused(("--export", "input"), "predict", video, "--classes", tasks, "--export", f"label-studio:{tasks}")
+    one = tmp_path / "one.safetensors"
+    refused(("--plot", ".png"), "head", "a, b", "--out", one, "--plot", one)
+
+
+def test_a_command_that_is_repeated_replaces_its_output(works, tmp_path):
+    plot = tmp_path / "map.png"
+    works("head", "a bird, a kite", "--plot", plot)
+    plot.write_bytes(b"older")
+    works("head", "a bird, a kite", "--plot", plot)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_files_of_other_folders_of_texthead_stay(refused, world, tmp_path):
+    (tmp_path / "predict.json").write_text("{}")
+    (tmp_path / "part-000000.csv").write_text("path\n")
+    refused(("--out", "texthead's own"), "eval", world.run, world.manifest, "--out", tmp_path / "part-000000.csv")
+
+
+def test_a_refused_prepare_leaves_nothing_in_the_folder(refused, world, tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    refused("letter.txt", "prepare", world.manifest, "--out", tmp_path, "--workers", 0)
+    assert os.listdir(tmp_path) == ["letter.txt"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, and setpriv of util-linux")
+def test_a_folder_that_may_not_be_listed_is_no_empty_one(tmp_path):
+    write_image(tmp_path / "open" / "a.png", "red")
+    write_image(tmp_path / "closed" / "b.png", "red")
+    os.chown(tmp_path / "closed", 65534, -1)
+    (tmp_path / "closed").chmod(0o700)
+    setpriv = ["setpriv", "--bounding-set", CAPABILITIES, "--inh-caps", CAPABILITIES]
+    code = f"from texthead.media.find import find_names; print(*find_names([{str(tmp_path)!r}]), sep='\\n')"
+    found = subprocess.run([*setpriv, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.split() == [str(tmp_path / "closed" / "*"), str(tmp_path / "open" / "a.png")]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("epochs: 1\nepochs: 7\n", ("epochs", "2 times")),
+        ("weight-decay: 0.1\nweight_decay: 0.3\n", ("weight_decay", "2 times")),
+        ("batch: 010\n", ("010", "decimal")),
+        ("batch: 0x10\n", ("0x10", "decimal")),
+        ("warmup: 1:30\n", ("1:30", "decimal")),
+        ("epochs: null\n", ("--epochs", "null")),
+        ("lr: ~\n", ("--lr", "null")),
+        ("encoder: null\n", ("--encoder", "null")),
+        ("template: no\n", ("--template", "text", "False")),
+        ("lr: .inf\n", ("lr", "inf")),
+        ("clip_norm: .inf\n", ("clip_norm", "inf")),
+        ("scale: .inf\n", ("scale", "inf")),
+        ("area: [.nan, 1]\n", ("area", "nan")),
+        ("area: [-1, 2]\n", ("area", "-1")),
+        ("ratio: [0, 0]\n", ("ratio", "0")),
+    ],
+)
+def test_a_config_has_one_meaning(text, parts, world, refused, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(text)
+    refused(parts, "train", world.images, "--out", tmp_path / "run", "--config", config, "--tune", "none")
+
+
+@pytest.mark.parametrize(
+    ("option", "rule"),
+    [("--size=", "whole number"), ("--frames=", "whole number"), ("--held-out=", "number"), ("--lr=1e38", "lr")],
+)
+def test_numbers_that_are_typed(option, rule, world, refused, tmp_path):
+    refused((option.partition("=")[0].lstrip("-"), rule), "train", world.images, "--out", tmp_path / "run", option)
+    assert not (tmp_path / "run").exists()
+
+
+def test_text_in_quotes_is_text(world, refused, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text('template: "1:30 of {}"\nlr: 1e-5\nk: 99\nval: null\n')
+    refused("k = 99", "train", world.images, "--out", tmp_path / "run", "--config", config)
+
+
+def test_labels_hold_no_nul(world, refused, tmp_path):
+    listed = tmp_path / "items.csv"
+    listed.write_bytes(b"path,label\na.png,re\0d\n")
+    refused(("items.csv:2", "NUL"), "train", listed, "--out", tmp_path / "run")
+    names = tmp_path / "names.txt"
+    names.write_bytes(b"re\0d\nblue\n")
+    refused("NUL", "head", names)
+
+
+def test_of_two_trainings_into_one_folder_one_is_the_run(world, tmp_path):
+    """Both have seen the folder empty; the one that is later leaves the other's run alone."""
+    line = [sys.executable, "-m", "texthead", "train", world.images, "--out", tmp_path / "run", "--tune", "none"]
+    options = ["--workers", "0", "--baselines", "never"]
+    both = [subprocess.Popen([*map(str, line), *options, "--seed", seed], stderr=subprocess.PIPE) for seed in "12"]
+    errors = [each.communicate()[1].decode() for each in both]
+    assert sorted(each.returncode for each in both) == [0, 2], errors
+    assert sum("holds a run already" in error or "in use" in error for error in errors) == 1

@@ -1,0 +1,86 @@
+"""Names that the locale's encoding lacks: every command prints them escaped and ends as usual; files are UTF-8."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from made import write_image
+from texthead import cli
+from texthead.files import read_json
+
+LABELS = ("кот", "狗", "🦆")
+
+# As Python sees them where nothing else says what a terminal can show.
+LOCALES = {
+    "ascii": {"LC_ALL": "C", "PYTHONUTF8": "0"},
+    "ascii output": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+    "ascii output in utf8": {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"},
+    "latin output": {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "latin-1"},
+}
+
+
+def called(locale: str, folder: Path, *words: object) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in a locale, its output in pipes."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHONUTF8"))}
+    environment |= {**LOCALES[locale], "TEXTHEAD_CACHE": str(folder / "cache")}
+    command = [sys.executable, "-m", "texthead", *map(str, words)]
+    return subprocess.run(command, capture_output=True, env=environment, cwd=folder, check=False, timeout=600)
+
+
+def ends_well(done: subprocess.CompletedProcess[bytes], code: int = 0) -> str:
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert done.stdout.isascii()
+    assert done.stderr.isascii()
+    return done.stdout.decode()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with class folders and a run on them."""
+    folder = tmp_path_factory.mktemp("names")
+    for number, label in enumerate(LABELS):
+        for i in range(4):
+            write_image(folder / "data" / label / f"{label}{i}.png", ("red", "blue", "green")[number], i)
+    os.environ["TEXTHEAD_CACHE"] = str(folder / "cache")
+    words = ["train", folder / "data", "--encoder", "mini", "--size", 32, "--epochs", 1, "--warmup", 0, "--workers", 0]
+    assert (
+        cli.main([*map(str, words), "--baselines", "never", "--precision", "fp32", "--out", str(folder / "run")]) == 0
+    )
+    return folder
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_json_with_escaped_names_is_json(data: Path, locale: str) -> None:
+    found = json.loads(ends_well(called(locale, data, "classes", "run", "list", "--json")))
+    assert [row["label"] for row in found["classes"]] == sorted(LABELS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_command_that_prints_names(data: Path, tmp_path: Path, locale: str) -> None:
+    picture, quick = f"data/{LABELS[0]}/{LABELS[0]}0.png", ("--workers", 0)
+    out = tmp_path / "кошка"
+    train = ("--encoder", "mini", "--size", 32, "--epochs", 1, "--warmup", 0, "--precision", "fp32", *quick)
+    ends_well(called(locale, data, "train", "data", *train, "--baselines", "never", "--out", out))
+    assert [row["label"] for row in read_json(out / "classes.json")["classes"]] == sorted(LABELS)
+    assert all("\\u" not in line for line in (out / "split.json").read_text(encoding="utf-8").splitlines())
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert LABELS[1] in page
+    ends_well(called(locale, data, "eval", out, "data", *quick))
+    assert "\\u" in ends_well(called(locale, data, "predict", out, picture))
+    json.loads(ends_well(called(locale, data, "predict", out, picture, "--json")))
+    ends_well(called(locale, data, "predict", picture, "--classes", ", ".join(LABELS), "--encoder", "mini"))
+    ends_well(called(locale, data, "compare", "data", "--encoder", "mini", *quick))
+    ends_well(called(locale, data, "doctor", "data", "--quick", *quick))
+    ends_well(called(locale, data, "classes", out, "list"))
+    ends_well(called(locale, data, "label", "data", "--next", 3, "--classes", ", ".join(LABELS), "--encoder", "mini"))
+    ends_well(called(locale, data, "report", out, "data", *quick))
+    ends_well(called(locale, data, "train", "--help"))
+    refused = called(locale, data, "predict", out, "нет.png")
+    ends_well(refused, code=2)
+    assert len(refused.stderr.splitlines()) == 1

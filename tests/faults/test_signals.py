@@ -1,0 +1,162 @@
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: one line, its exit code, and nothing is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from texthead.data.dataset import Dataset
+from training_runs import free_port
+
+SECONDS = 60.0
+QUICK = ("--encoder", "mini", "--size", 32, "--frames", 2, "--baselines", "never", "--precision", "fp32")
+TRAIN = (*QUICK, "--epochs", 2000, "--workers", 2, "--checkpoint-every", 1, "--out", "run")
+
+ALONE = """
+import sys, time
+from texthead.parallel.signals import ended_by_signals
+with ended_by_signals(lambda: "stuck") as ending:
+    try:
+        print("ready", flush=True)
+        {block}
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        {after}
+sys.exit(ending.code)
+"""
+
+
+@contextmanager
+def started(program: Sequence[object], folder: Path, **options: object) -> Iterator[subprocess.Popen[str]]:
+    """Start a Python program in a session of its own, whose temporary files are in the folder."""
+    environment = {**os.environ, "TMPDIR": str(folder), "TEXTHEAD_CACHE": str(folder / "cache")}
+    environment |= {"OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    command = [sys.executable, *map(str, program)]
+    with subprocess.Popen(command, env=environment, cwd=folder, **pipes, **options) as process:  # pyright: ignore
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(process: subprocess.Popen[str], there: Callable[[], object]) -> None:
+    while not there():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def of_session(number: int) -> list[str]:
+    """Return the processes of a session that have not ended."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = status.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(session) == number and state != "Z":
+            found.append(status.parent.name)
+    return found
+
+
+def none_left(process: subprocess.Popen[str], folder: Path) -> None:
+    until = time.monotonic() + SECONDS
+    while of_session(process.pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert of_session(process.pid) == []
+    assert [path for path in folder.rglob("*") if "texthead-tmp" in path.name] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_an_interrupt_and_the_same_again_is_none(tmp_path: Path, number: signal.Signals) -> None:
+    code = ALONE.format(block="time.sleep(60)", after="print(sys.stdin.readline(), flush=True)")
+    with started(["-c", code], tmp_path, stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "interrupted\n"
+        process.send_signal(number)
+        out, err = process.communicate("whole", timeout=SECONDS)
+    assert (out.strip(), err, process.returncode) == ("whole", "", 128 + number)
+
+
+@pytest.mark.slow
+def test_a_program_that_is_stuck_in_a_library_ends(tmp_path: Path) -> None:
+    """In a call that no signal interrupts, as where a rank waits for the others."""
+    block = "import ctypes; lock, own = ctypes.CDLL(None).pthread_mutex_lock, bytes(64); lock(own), lock(own)"
+    with started(["-c", ALONE.format(block=block, after="")], tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=SECONDS)
+    assert (out, err, process.returncode) == ("", "stuck\n", 143)
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
+    code = ALONE.format(block="print(sys.stdin.readline(), flush=True)", after="")
+    code = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{code}"
+    with started(["-c", code], tmp_path, stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        out, _ = process.communicate("went on", timeout=SECONDS)
+    assert out.strip() == "went on"
+
+
+COMMANDS = {
+    "train": (("train", "DATA", *TRAIN), "run/state/last.json"),
+    "prepare": (("prepare", "DATA", "--out", "shards", "--clips", 1, "--workers", 2), "shards/.*texthead-tmp*"),
+    "compare": (("compare", "DATA", "--encoder", "mini", "--workers", 2), "cache/*"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(("number", "to_all"), [(signal.SIGTERM, False), (signal.SIGHUP, True)])
+def test_a_command_ends_and_leaves_nothing(
+    data: Dataset, tmp_path: Path, name: str, number: signal.Signals, to_all: bool
+) -> None:
+    """Sent to the command alone, or, as by a terminal that is closed, to all of its processes too."""
+    words, there = COMMANDS[name]
+    words = [data.source if word == "DATA" else word for word in words]
+    with started(["-m", "texthead", *words], tmp_path) as process:
+        wait_for(process, lambda: any(tmp_path.glob(there)))
+        (os.killpg if to_all else os.kill)(process.pid, number)
+        _, err = process.communicate(timeout=2 * SECONDS)
+    assert process.returncode == 128 + number, err
+    lines = err.splitlines()
+    assert [line for line in lines if line.startswith("texthead: ")] == lines[-1:]
+    assert lines[-1].startswith("texthead: interrupted")
+    assert not any(word in err for word in ("Traceback", "resource_tracker", "Error"))
+    if name == "train":
+        assert lines[-1].endswith("--resume` goes on")
+        assert (tmp_path / "run" / "state" / "last.json").is_file()
+    none_left(process, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["launcher", "both", "first"])
+def test_ranks_end_with_a_line(data: Dataset, tmp_path: Path, which: str) -> None:
+    """SIGTERM to the launcher; kill -9 of both ranks or of the first, which is the master."""
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port(), "-m", "texthead"]
+    with started([*launcher, "train", data.source, *TRAIN], tmp_path) as process:
+        wait_for(process, (tmp_path / "run" / "state" / "last.json").is_file)
+        ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if which == "launcher":
+            process.terminate()
+        else:
+            for rank in ranks[: 1 if which == "first" else 2]:
+                os.kill(int(rank), signal.SIGKILL)
+        _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode != 0
+    ours = [line for line in err.splitlines() if line.startswith("texthead: ")]
+    assert len(ours) == {"launcher": 2, "both": 0, "first": 1}[which], err
+    assert which == "launcher" or "SIGKILL" in err
+    none_left(process, tmp_path)

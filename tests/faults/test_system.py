@@ -1,0 +1,152 @@
+"""What the system refuses, or has taken away: one line; and no program of the current folder is run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from made import write_colour_run, write_image, write_video
+from texthead.errors import MediaError
+from texthead.media.limits import check_file
+
+PROGRAM = "import sys; from texthead.__main__ import main; sys.exit(main()) if __name__ == '__main__' else None"
+
+# Files of folders that one may not enter, as an ordinary user meets them.
+ORDINARY = [
+    "setpriv",
+    "--bounding-set",
+    "-dac_override,-dac_read_search",
+    "--inh-caps",
+    "-dac_override,-dac_read_search",
+]
+
+
+def texthead(folder: Path, *words: object, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command line in a shell in a folder; `before` stands before it, as `cd there;`."""
+    # As the installed program: its own folder is the first where it looks for modules, not the current one.
+    program = folder / "bin" / "program.py"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"{PROGRAM}\n")
+    command = f'{before} exec "{sys.executable}" "{program}" {" ".join(map(str, words))}'
+    environment = {**os.environ, "TEXTHEAD_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONSAFEPATH", None)
+    return subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
+    assert line.startswith("texthead: ")
+    assert all(part in line for part in parts), line
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a run and its images."""
+    made = tmp_path_factory.mktemp("system")
+    write_colour_run(made / "run")
+    for number in range(3):
+        write_image(made / "in" / f"{number}.png", "red", number)
+    return made
+
+
+def test_no_file_of_the_current_folder_is_run(folder: Path) -> None:
+    """Processes that decode begin with the current folder on their path, and import `random`, `signal` and more."""
+    for number in range(24):
+        write_video(folder / "many" / f"{number}.mp4", "red", 4, number)
+    for name in ("random", "signal", "tempfile", "selectors"):
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'w').write({name!r})\nraise SystemExit(3)\n")
+    try:
+        done = texthead(folder, "predict run many --workers 2")
+    finally:
+        for name in ("random", "signal", "tempfile", "selectors"):
+            (folder / f"{name}.py").unlink()
+    assert not (folder / "ran").exists(), (folder / "ran").read_text()
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&-", ">&- 2>&- <&-"])
+def test_streams_that_are_closed(folder: Path, closed: str) -> None:
+    done = texthead(folder, "classes run list", closed)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full, a device of Linux")
+def test_output_on_a_full_disk(folder: Path) -> None:
+    refused(texthead(folder, "classes run list --json > /dev/full"), "No space left")
+
+
+def test_a_current_folder_that_is_gone(folder: Path) -> None:
+    refused(texthead(folder, "encoders", before="mkdir -p gone; cd gone; rmdir ../gone;"), "current folder")
+
+
+def test_a_world_size_that_is_no_number(folder: Path) -> None:
+    refused(texthead(folder, "train in --out x", before="WORLD_SIZE=y; export WORLD_SIZE;"), "'y'")
+
+
+def test_an_interrupt_while_modules_are_imported_is_one_line() -> None:
+    begin = "import os, signal, sys, threading; from texthead.__main__ import main"
+    interrupt = "threading.Timer(0.03, os.kill, (os.getpid(), signal.SIGINT)).start()"
+    command = [sys.executable, "-c", f"{begin}; {interrupt}; sys.exit(main())", "encoders"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "texthead: interrupted\n")
+
+
+@pytest.mark.skipif(
+    os.geteuid() == 0 and subprocess.run(["which", "setpriv"], capture_output=True, check=False).returncode != 0,
+    reason="root may enter any folder; setpriv of util-linux would make it ordinary",
+)
+def test_a_folder_that_one_may_not_enter(folder: Path) -> None:
+    closed = folder / "closed"
+    write_image(closed / "a.png", "red", 1)
+    (folder / "list.txt").write_text("in/0.png\nclosed/a.png\n")
+    before = " ".join(ORDINARY) if os.geteuid() == 0 else ""
+    if os.geteuid() == 0:
+        os.chown(closed, 65534, 65534)
+    closed.chmod(0o700 if os.geteuid() == 0 else 0)
+    try:
+        for words in (
+            "predict run closed/a.png",
+            "predict closed/run in/0.png",
+            "train closed --out x",
+            "eval run closed/x.csv",
+        ):
+            refused(ordinary(folder, words, before), "closed", "ermission denied")
+        done = ordinary(folder, "predict run --manifest list.txt --out parts --skip-unreadable --workers 0", before)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+    finally:
+        closed.chmod(0o700)
+
+
+def ordinary(folder: Path, words: str, before: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line with the rights of an ordinary user."""
+    environment = {**os.environ, "TEXTHEAD_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*before.split(), sys.executable, "-P", "-c", PROGRAM, *words.split()],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_a_name_that_is_too_long_is_a_file_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="too long"):
+        check_file(tmp_path / f"{'0' * 300}.jpg")
+    (folder / "long.txt").write_text(f"in/0.png\n{'0' * 300}.jpg\n")
+    done = texthead(folder, "predict run --manifest long.txt --out long --skip-unreadable --workers 0")
+    assert done.returncode == 0, done.stderr
+    refused(texthead(folder, "predict run", f"{'0' * 300}.jpg"), "too long")

@@ -1,0 +1,171 @@
+"""A cache whose rows or file were damaged, edited by hand, or written by another version."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from made import PIXELS, tiny_visual, write_video
+from texthead.data.sampling import evenly
+from texthead.encoders.encoder import Visual
+from texthead.errors import TextheadError
+from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.frames import FrameFeatures, frame_features
+from texthead.features.reading import Reading
+
+ROW = np.arange(4, dtype=np.float32).tobytes()
+
+
+@pytest.fixture(scope="module")
+def visual() -> Visual:
+    return tiny_visual()
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("videos")
+    return [write_video(folder / f"{colour}.mp4", colour, 5) for colour in ("red", "blue")]
+
+
+def everything(length: int) -> list[int]:
+    return evenly(length, most=8)
+
+
+def edit(cache: FeatureCache, *statements: str) -> None:
+    """Run statements on a cache's file, as somebody would by hand."""
+    with sqlite3.connect(cache.path) as db:
+        for statement in statements:
+            db.execute(statement)
+    db.close()
+
+
+EDITS = {
+    "short": ("UPDATE frames SET feature = substr(feature, 1, 8) WHERE frame = 2",),
+    "no whole number": ("UPDATE frames SET feature = substr(feature, 1, 7) WHERE frame = 2",),
+    "empty": ("UPDATE frames SET feature = x'' WHERE frame = 2",),
+    "null": ("UPDATE frames SET feature = NULL WHERE frame = 2",),
+    "nan": ("UPDATE frames SET feature = CAST(x'0000c07f' || substr(feature, 5) AS BLOB) WHERE frame = 2",),
+    "no utf8": ("UPDATE frames SET feature = x'0000c07f' || substr(feature, 5) WHERE frame = 2",),
+    "text": ("UPDATE frames SET feature = 'a' WHERE frame = 2",),
+    "number": ("UPDATE frames SET feature = 7 WHERE frame = 2",),
+    "another number": ("UPDATE frames SET feature = zeroblob(length(feature)) WHERE frame = 2",),
+    "swapped frames": ("UPDATE frames SET frame = -1 WHERE frame = 2", "UPDATE frames SET frame = 2 WHERE frame = 3",
+                       "UPDATE frames SET frame = 3 WHERE frame = -1"),
+    "length of text": ("UPDATE lengths SET length = 'many'",),
+    "no length": ("UPDATE lengths SET length = NULL",),
+    "another length": ("UPDATE lengths SET length = 3",),
+    "another file's digest": ("UPDATE files SET digest = (SELECT max(digest) FROM files)",),
+    "no digest": ("UPDATE files SET digest = NULL",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_a_row_that_was_edited_is_made_again(visual: Visual, videos: list[Path], tmp_path: Path, kind: str) -> None:
+    cache, said = FeatureCache(encoder_key(visual, PIXELS), tmp_path), []
+    reading = Reading(cache=cache, say=said.append)
+
+    def features() -> list[torch.Tensor]:
+        found = frame_features(visual, videos, everything, PIXELS, reading)
+        features = [entry.features for entry in found if isinstance(entry, FrameFeatures)]
+        assert len(features) == len(videos)
+        return features
+
+    first = features()
+    edit(cache, *EDITS[kind])
+    again = features()
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    (line,) = said
+    assert str(cache.path) in line
+    assert "rows were damaged or edited" in line
+    features()
+    assert len(said) == 1, "they are whole again"
+
+
+@pytest.mark.parametrize("value", ["NULL", "x''", "x'00'", "'text'", "x'000000000000f87f'"])
+def test_times_that_were_edited_are_missing(tmp_path: Path, value: str) -> None:
+    cache = FeatureCache("key", tmp_path)
+    cache.put_times("a", [0.0, 0.5])
+    assert cache.times("a") == [0.0, 0.5]
+    edit(cache, f"UPDATE times SET seconds = {value}")
+    assert cache.times("a") is None
+
+
+def test_a_file_that_has_the_name_of_another_cache_has_no_rows(tmp_path: Path) -> None:
+    cache = FeatureCache("key", tmp_path)
+    cache.put("a", 1, [0], torch.ones(1, 4))
+    cache.close()
+    cache.path.rename(tmp_path / "other.sqlite")
+    other = FeatureCache("other", tmp_path)
+    assert other.get("a", [0]) is None
+    assert other.misfits == 1
+
+
+def old_cache(folder: Path, feature: bytes | None) -> None:
+    """Write a cache as it was before rows had checksums."""
+    folder.mkdir(exist_ok=True)
+    with sqlite3.connect(folder / "key.sqlite") as db:
+        db.execute("CREATE TABLE files(path TEXT PRIMARY KEY, stamp TEXT, digest TEXT)")
+        db.execute("CREATE TABLE lengths(digest TEXT PRIMARY KEY, length INTEGER)")
+        db.execute("CREATE TABLE frames(digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame))")
+        db.execute("INSERT INTO lengths VALUES ('a', 2)")
+        db.executemany("INSERT INTO frames VALUES ('a', ?, ?)", [(0, ROW), (1, feature)])
+    db.close()
+
+
+def test_a_cache_from_before_there_were_checksums_is_read_as_it_is(tmp_path: Path) -> None:
+    old_cache(tmp_path, ROW)
+    cache = FeatureCache("key", tmp_path)
+    assert cache.length("a") == 2
+    kept = cache.get("a", [0, 1])
+    assert kept is not None
+    assert torch.equal(kept, torch.arange(4.0).expand(2, 4))
+    cache.put("a", 2, [1], torch.ones(1, 4))
+    assert (cache.get("a", [1]) == torch.ones(1, 4)).all()  # pyright: ignore
+    assert cache.misfits == 0
+
+
+@pytest.mark.parametrize("feature", [None, b"", ROW[:8], ROW[:7], np.full(4, np.nan, np.float32).tobytes()])
+def test_a_row_from_before_that_is_no_feature_is_missing(tmp_path: Path, feature: bytes | None) -> None:
+    old_cache(tmp_path, feature)
+    assert FeatureCache("key", tmp_path).get("a", [0, 1]) is None
+
+
+def text(path: Path) -> None:
+    path.write_text("not a database\n" * 1000)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def other_tables(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE frames")
+        db.execute("CREATE TABLE frames(name TEXT)")
+    db.close()
+
+
+def newer(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+
+
+@pytest.mark.parametrize("damage", [text, cut, folder, other_tables, newer])
+def test_a_file_that_is_no_such_cache_is_one_line(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    cache = FeatureCache("key", tmp_path)
+    cache.put("a", 200, range(200), torch.ones(200, 512))
+    cache.close()
+    damage(cache.path)
+    with pytest.raises(TextheadError, match=r"key\.sqlite: ") as caught:
+        FeatureCache("key", tmp_path).get("a", range(200))
+    assert "\n" not in str(caught.value)
+    assert "TEXTHEAD_CACHE" in str(caught.value)
