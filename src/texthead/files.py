@@ -282,6 +282,20 @@ def read_value(
         raise ValueError("its values are nested too deeply") from None
 
 
+def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; json itself keeps the last of two equal keys.
+
+    Raises:
+        ValueError: a key that occurs twice.
+    """
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r:.80} occurs twice in an object")
+        found[key] = value
+    return found
+
+
 def check_options(path: Path) -> None:
     """Nothing, if a YAML file of options can be read in little memory: one value may stand for any number of others.
 

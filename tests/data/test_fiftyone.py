@@ -39,6 +39,23 @@ def labels_of(folder: Path, labels: dict[str, Any], classes: list[str] | None = 
     return folder
 
 
+def test_a_key_that_occurs_twice(tmp_path: Path) -> None:
+    """In the labels, and in the list of files beside them."""
+    folder = labels_of(tmp_path, {"a": 0}, ["kite"])
+    text = (folder / "labels.json").read_text()
+    (folder / "data.json").write_text('{"a": "a.png", "a": "b.png"}')
+    with refuses(DataError, "data.json", "'a'"):
+        read_dataset(folder)
+    (folder / "labels.json").write_text(text.replace('"a": 0', '"a": 0, "a": 1'))
+    with refuses(DataError, "labels.json", "'a'"):
+        read_dataset(folder)
+
+
+def test_a_group_that_is_no_text(tmp_path: Path) -> None:
+    with refuses(DataError, "group", "[1]"):
+        read_dataset(dataset_of(tmp_path, sample("a.png", ground_truth=one("kite"), group=[1])))
+
+
 def test_the_samples_of_a_dataset(tmp_path: Path) -> None:
     folder = dataset_of(
         tmp_path / "exported",

@@ -128,6 +128,8 @@ def test_the_records_of_json_min(files: Path, tmp_path: Path) -> None:
         (task(f"files/{'a' * 300}.png", choice("kite")), "none of its files exists"),
         (task(f"/data/upload/1/{'a' * 300}.png", choice("kite")), "none of its files exists"),
         (task("files/a.png", choice(3)), "list of names"),
+        (task("files/a.png", {"result": [{"value": {"choices": "kite"}}]}), "'kite'"),
+        (task("files/a.png", choice("kite"), group=[1]), "[1]"),
         (task(None, choice("kite"), left="files/a.png", right="files/sub/a.png"), "left, right"),
         (task("files/a.png", {"result": [{"value": {"start": 1, "end": 2, "labels": ["kite"]}}]}), "only videos"),
         ({"data": {"image": "files/a.png"}, "annotations": [7]}, "annotations"),
@@ -150,6 +152,10 @@ def test_what_a_file_may_not_be(files: Path, tmp_path: Path) -> None:
         read_dataset(path, suffix=".avi")
     path.write_text("[" * 100_000)
     with refuses(DataError, "nested too deeply"):
+        read_dataset(path)
+    twice = json.dumps([task("files/a.png", choice("kite"))]).replace('"data":', '"data": {}, "data":')
+    path.write_text(twice)
+    with refuses(DataError, "'data'"):
         read_dataset(path)
     path.write_text(json.dumps([task("files/a.png", choice("kite")), 3]))
     with refuses(DataError, "entry 2"):

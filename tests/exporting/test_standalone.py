@@ -233,6 +233,7 @@ def test_answers_and_sets_of_a_calibrated_model(tmp_path):
     predictor = standalone.Predictor.__new__(standalone.Predictor)
     predictor.names = ["a", "b", "c"]
     predictor.settings = settings_of(1, Views(), Pixels(8, 8, "bicubic"))
+    predictor.file = tmp_path / "model.onnx"
     predictor.model = lambda clips: np.array([[2.0, 1.0, 0.0]])
     path = write_image(tmp_path / "a.png", "red")
     for needed, answer in ((0.86, "a"), (0.87, standalone.NONE)):
@@ -251,10 +252,3 @@ def test_answers_and_sets_of_a_calibrated_model(tmp_path):
 def test_help_needs_no_model():
     done = subprocess.run([sys.executable, str(FILE), "--help"], capture_output=True, text=True, check=True)
     assert "FILE" in done.stdout
-
-
-def test_a_folder_of_another_format_is_refused(tmp_path):
-    for name in ("preprocessing", "classes", "thresholds"):
-        (tmp_path / f"{name}.json").write_text('{"format": 1}')
-    with refuses(SystemExit, str(tmp_path), "predict.py"):
-        standalone.Predictor(tmp_path)

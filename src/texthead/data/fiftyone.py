@@ -14,7 +14,7 @@ from texthead.data.label_studio import (
     range_of,
 )
 from texthead.errors import DataError, listed
-from texthead.files import MOST_BYTES_OF_LISTS, read_value
+from texthead.files import MOST_BYTES_OF_LISTS, read_value, without_twins
 from texthead.media.find import media_below
 
 # The field of labels, as FiftyOne itself calls it, and that of guesses.
@@ -107,7 +107,7 @@ def _samples(
         given = sample.get("split")
         split = tagged[0] if tagged else given if isinstance(given, str) else None
         extra = [(k, v) for k, v in sample.items() if isinstance(v, str) and k not in known and k[:1] != "_"]
-        group = _group(sample.get("group"))
+        group = _group(where, sample.get("group"))
         rows += [
             checked_row(where, path, label, group, split=split, extra=tuple(extra), names=split_names)
             for path, label in labelled_parts(where, start / sample["filepath"], labels, sample.get(PARTS))
@@ -191,8 +191,10 @@ def _only(where: str, classifications: Sequence[object]) -> str | None:
     return names[0]
 
 
-def _group(content: object) -> str:
+def _group(where: str, content: object) -> str:
     """Return the group that a text names, or one of FiftyOne's own, whose samples show the same scene."""
+    if not (content is None or isinstance(content, str | dict)):
+        raise DataError(f"{where}: group must be text, got {content!r:.80}; correct it")
     if isinstance(content, dict):
         own = content.get("_id")
         content = own.get("$oid") if isinstance(own, dict) else own
@@ -243,7 +245,7 @@ def _finder(source: Path, root: Path | None) -> Callable[[str], Path]:
     known: dict[str, list[Path]] = defaultdict(list)
     if root is None and listing.is_file() and not folder.is_dir():
         try:
-            value = read_value(listing, most=MOST_BYTES_OF_LISTS)
+            value = read_value(listing, most=MOST_BYTES_OF_LISTS, pairs=without_twins)
         except (OSError, ValueError) as error:
             raise DataError(f"{listing}: not readable JSON ({error}); export the dataset again") from None
         if not isinstance(value, dict) or not all(isinstance(path, str) for path in value.values()):

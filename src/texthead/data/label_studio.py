@@ -165,7 +165,12 @@ class _Task:
             if _TIMES & set(content):
                 votes += self._of_ranges(content, control, truth)
             elif "choices" in content:
-                votes.append(_Vote(self._only(content["choices"]), control, truth))
+                choices = content["choices"]
+                if not isinstance(choices, list):
+                    raise DataError(
+                        f"{self.where}: choices must be a list of names, got {choices!r:.80}; export as JSON again"
+                    )
+                votes.append(_Vote(self._only(choices), control, truth))
         by_place: dict[Range | None, list[_Vote]] = defaultdict(list)
         for vote in votes:
             by_place[vote.place].append(vote)
@@ -415,7 +420,10 @@ def _rows(task: _Task, labels: Mapping[Range | None, str], root: Path, split_nam
         for name, content in task.data.items()
         if name not in ours and isinstance(content, str | int | float)
     )
-    group, split = str(task.data.get("group") or ""), task.data.get("split")
+    group, split = task.data.get("group"), task.data.get("split")
+    if not (group is None or isinstance(group, str | int | float)):
+        raise DataError(f"{task.where}: group must be text or a number, got {group!r:.80}; correct it")
+    group = str(group or "")
     file = _file(task.where, task.data[sources[0]], root)
     for path, label in labelled_parts(task.where, file, labels, known):
         yield checked_row(task.where, path, label, group, split=split, extra=extra, names=split_names)

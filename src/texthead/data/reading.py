@@ -14,7 +14,7 @@ from texthead.data.label_studio import are_tasks, read_tasks
 from texthead.data.published_lists import read_list
 from texthead.data.sources import HUB_PREFIX, no_source
 from texthead.errors import DataError, MediaError
-from texthead.files import MOST_BYTES_OF_LISTS, check_lines, lines, read_value
+from texthead.files import MOST_BYTES_OF_LISTS, check_lines, lines, read_value, without_twins
 from texthead.media.find import media_below
 from texthead.media.open import as_clip, check_part, is_media
 from texthead.media.paths import file_of, is_part, part_path, read_span, span_of
@@ -97,7 +97,7 @@ def _from_rows(source: str | Path, rows: Iterable[tuple], notes: Iterable[str]) 
 
 def _value(path: Path) -> object:
     try:
-        return read_value(path, most=MOST_BYTES_OF_LISTS)
+        return read_value(path, most=MOST_BYTES_OF_LISTS, pairs=without_twins)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); export it again") from None
 

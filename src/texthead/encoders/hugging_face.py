@@ -28,7 +28,9 @@ from texthead.encoders.transformers_model import (
     traced,
     without_text,
 )
+from texthead.encoders.weights import counted
 from texthead.errors import EncoderError
+from texthead.recipes import MOST_SIDE
 
 FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")
 
@@ -41,6 +43,9 @@ _FILLED = 128
 
 # Prompts that go through a tower at once.
 _TOGETHER = 64
+
+# Of a visual half that is built without its weights; each layer of a transformer has about 16 tensors.
+_MOST_NUMBERS, _MOST_TENSORS = 10**12, 10_000
 
 # Where a logit scale is not in the weights: of CLIP at its start.
 _SCALE = 1 / 0.07
@@ -103,7 +108,10 @@ def _spec(source: str, folder: Path) -> VisualSpec:
     frames = int(getattr(seen, "num_frames", 0) or getattr(seen, "frames_per_clip", 0) or 1)
     sizes = _preprocessing(folder, source)
     try:
-        _, shape = traced(empty(config), frames, sizes["size"])
+        with counted(source, _MOST_NUMBERS, _MOST_TENSORS, "more than any that is known: name another"):
+            _, shape = traced(empty(config), frames, sizes["size"])
+    except EncoderError:
+        raise
     except Exception as error:  # What sees no images takes none.
         told = " ".join(str(error).split())[:120]
         raise EncoderError(
@@ -148,6 +156,10 @@ def _preprocessing(folder: Path, source: str) -> dict[str, Any]:
             f"{source}: its pictures are resampled by {found.resample!r}, not 2 (bilinear) or 3 (bicubic)"
         )
     (side,) = sides
+    if not all(isinstance(each, int) and 1 <= each <= MOST_SIDE for each in (side, short)):
+        raise EncoderError(
+            f"{source}: its pictures have size {size} and crop {crop}; sides must be from 1 to {MOST_SIDE:,} pixels"
+        )
     mean, std = _statistics(found)
     return {
         "size": side,

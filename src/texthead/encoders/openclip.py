@@ -13,7 +13,7 @@ from torch import Tensor
 
 from texthead.encoders.downloads import check_url
 from texthead.encoders.encoder import Encoder, Text, Visual, VisualSpec, build_visual
-from texthead.encoders.weights import NO_WEIGHTS, fill, is_torchscript, read_tensors, sized_as
+from texthead.encoders.weights import NO_WEIGHTS, check_folder, fill, is_torchscript, read_tensors, sized_as
 from texthead.errors import EncoderError
 from texthead.files import read_value, replacing, write_json
 
@@ -190,6 +190,8 @@ def _from_folder(source: str, folder: Path) -> Published:
 
 def _described(folder: Path) -> tuple[dict, dict]:
     """The model's config and its preprocessing, as a folder describes them."""
+    if folder.is_dir():
+        check_folder(folder)
     try:
         described = read_value(folder / "open_clip_config.json")
         return described["model_cfg"], described.get("preprocess_cfg", {})

@@ -59,7 +59,7 @@ class Sentences(TextOnly):
         try:
             folder = folder_of(source)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            self.model, _ = loaded(folder, f"text:{folder}")
+            self.model, missing = loaded(folder, f"text:{folder}")
         except EncoderError:
             raise
         except Exception as error:  # The hub's client raises nearly every kind there is.
@@ -67,6 +67,11 @@ class Sentences(TextOnly):
                 f"text encoder {str(source)!r} cannot be loaded ({type(error).__name__}); "
                 "name a folder in transformers' format, or connect once for a name on the hub"
             ) from None
+        lost = sorted(name for name in missing if "pooler" not in name)  # Means of tokens need none.
+        if lost:
+            raise EncoderError(
+                f"text:{folder}: its weights lack {lost[0]!r} (in all {len(lost)}): they are of another model"
+            )
         positions = getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
         self.limit = limit or min(positions, self.tokenizer.model_max_length)
         self.width = int(self.model.config.hidden_size)

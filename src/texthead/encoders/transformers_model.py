@@ -14,7 +14,7 @@ from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from texthead.encoders.weights import read_tensors, sized_as
+from texthead.encoders.weights import check_folder, read_tensors, sized_as
 from texthead.errors import EncoderError
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
@@ -32,10 +32,11 @@ def folder_of(source: str | Path, *, weights: bool = True) -> Path:
     """Return the folder itself, or the hub client's own copy of `ORG/NAME` or `ORG/NAME@REVISION`, with its weights.
 
     Raises:
-        EncoderError: no such folder, and no name on the hub.
+        EncoderError: no such folder, and no name on the hub; a file in it that is none, or too large.
         Others, of the hub's client, for a name that it cannot fetch.
     """
     if Path(source).is_dir():
+        check_folder(Path(source))
         return Path(source)
     if not _NAME.fullmatch(str(source)):
         raise EncoderError(f"{source}: no such folder, and no ORG/NAME of the hub; check the path")
@@ -46,6 +47,7 @@ def folder_of(source: str | Path, *, weights: bool = True) -> Path:
     folder = Path(take(allow_patterns=[*_SMALL_FILES, *(["*.safetensors"] if weights else [])]))
     if weights and not any(folder.glob("*.safetensors")):
         folder = Path(take(allow_patterns=[*_SMALL_FILES, "pytorch_model*.bin"]))
+    check_folder(folder)
     return folder
 
 

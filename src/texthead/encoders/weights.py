@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import re
 import threading
 import warnings
 import zipfile
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from texthead.errors import EncoderError
+from texthead.files import MOST_BYTES_OF_LISTS, read_value
 
 # What published training programs put their weights under, and in front of each name.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -27,6 +29,12 @@ _MOST_SAVED = 64 * 2**20
 
 # What a network may have that is not in its file: parts that are built and thrown away, tables.
 _MOST_BESIDE, _MOST_TENSORS_BESIDE = 10_000_000, 1000
+
+# Files that libraries read as a whole.
+_TEXTS = (".jinja", ".json", ".model", ".txt")
+
+# Numbers in a config that libraries make lists of.
+_COUNTS, _MOST_COUNTED = re.compile(r"^num_|layer|depth|stages"), 100_000
 
 # What archives of programs hold beside weights.
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
@@ -141,6 +149,44 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     net.load_state_dict(aligned, assign=True)
 
 
+def check_folder(folder: Path) -> None:
+    """Raise EncoderError if a file of an encoder's folder is none, too large, or describes a network without bounds.
+
+    Libraries would wait for a pipe, and make a list of as many layers or labels as a config names.
+    """
+    paths = sorted(folder.iterdir())
+    names = {repr(path.name) for path in paths}
+    for path in paths:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise EncoderError(f"{path}: is no plain file; put the file itself there, or remove it")
+        if path.suffix in _TEXTS and path.is_file() and path.stat().st_size > MOST_BYTES_OF_LISTS:
+            raise EncoderError(
+                f"{path}: has {path.stat().st_size:,} bytes, more than {MOST_BYTES_OF_LISTS:,}; save the model again"
+            )
+        if path.name.endswith(".index.json"):
+            shards = _values(path).get("weight_map")
+            for name in {*map(repr, shards.values())} if isinstance(shards, dict) else ():
+                if name not in names:
+                    raise EncoderError(f"{path}: names {name}, which must be a file beside it; save the model again")
+    _check_counts(folder / "config.json", _values(folder / "config.json"))
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds; nothing if that is no object, of which its reader says what is wrong."""
+    try:
+        values = read_value(path, most=MOST_BYTES_OF_LISTS)
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _check_counts(path: Path, values: object) -> None:
+    for key, value in values.items() if isinstance(values, dict) else ():
+        _check_counts(path, value)
+        if type(value) is int and value > _MOST_COUNTED and _COUNTS.search(key):
+            raise EncoderError(f"{path}: {key} must be at most {_MOST_COUNTED:,}, got {value}; save the model again")
+
+
 @contextmanager
 def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
     """A block that builds networks on the device "meta", if they are about as large as the tensors of these shapes.
@@ -150,7 +196,20 @@ def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
     Raises:
         EncoderError: it is much larger.
     """
-    held, here = sum(map(math.prod, shapes)), threading.get_ident()
+    held = sum(map(math.prod, shapes))
+    rule = f"the weights are {held:,} in {len(shapes):,}: they do not belong together"
+    with counted(source, 2 * held + _MOST_BESIDE, 4 * len(shapes) + _MOST_TENSORS_BESIDE, rule):
+        yield
+
+
+@contextmanager
+def counted(source: str, most_values: int, most_tensors: int, rule: str) -> Iterator[None]:
+    """A block that builds networks on the device "meta", of at most so many numbers and tensors.
+
+    Raises:
+        EncoderError: there are more, which is against the rule.
+    """
+    here = threading.get_ident()
     values = tensors = 0
 
     def count(_: nn.Module, __: str, value: Tensor | None) -> None:
@@ -158,7 +217,7 @@ def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
         if value is None or threading.get_ident() != here:
             return
         values, tensors = values + value.numel(), tensors + 1
-        if values > 2 * held + _MOST_BESIDE or tensors > 4 * len(shapes) + _MOST_TENSORS_BESIDE:
+        if values > most_values or tensors > most_tensors:
             raise MemoryError
 
     hooks = [
@@ -170,8 +229,7 @@ def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
             yield
     except MemoryError:
         raise EncoderError(
-            f"{source}: the network that is described has {values:,} numbers in {tensors:,} tensors and more, the "
-            f"weights are {held:,} in {len(shapes):,}: they do not belong together"
+            f"{source}: the network that is described has {values:,} numbers in {tensors:,} tensors and more, {rule}"
         ) from None
     finally:
         for hook in hooks:

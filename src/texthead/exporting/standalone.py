@@ -12,7 +12,7 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,118 @@ NONE = "none of these"
 
 class Refused(ValueError):
     """A file that cannot be read whole, or not to the pixels that the model was tested with."""
+
+
+class Unusable(ValueError):
+    """An exported folder with a file that breaks a rule."""
+
+
+# ---- the files of the folder
+
+# Whether a value can be used, and the rule in words.
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def whole(least: int) -> Rule:
+    """Return the rule of a whole number."""
+    return lambda value: type(value) is int and value >= least, f"a whole number of at least {least}"
+
+
+def number(low: float, high: float) -> Rule:
+    """Return the rule of a number; NaN is none."""
+    return lambda value: type(value) in (int, float) and low <= value <= high, f"a number from {low:g} to {high:g}"
+
+
+def one_of(*choices: object) -> Rule:
+    """Return the rule of a choice, by type too: 1 is not true."""
+    texts = [json.dumps(choice) for choice in choices]
+    return lambda value: (type(value), value) in [(type(each), each) for each in choices], " or ".join(texts)
+
+
+def optional(rule: Rule, key: str | None = None) -> Rule:
+    """Return the rule of null or a value that keeps `rule`, or an object whose `key` does."""
+    holds, text = rule
+    if key is None:
+        return lambda value: value is None or holds(value), f"null or {text}"
+    return lambda value: value is None or (isinstance(value, dict) and holds(value.get(key))), (
+        f"null or an object with {key}, {text}"
+    )
+
+
+RULES: dict[str, dict[str, Rule]] = {
+    "preprocessing": {
+        "format": one_of(2),
+        "model": one_of("model.onnx", "model.pt2"),
+        "input.most_frames": optional(whole(1)),
+        "frames": whole(1),
+        "views.clips": whole(1),
+        "views.crops": one_of(1, 3, 5, 10),
+        "views.origin": one_of("first", "centre", "middle", "dense"),
+        "views.along": one_of("width", "long-side"),
+        "views.stride": whole(0),
+        "resize": whole(1),
+        "squash": one_of(True, False),
+        "interpolation": one_of("bilinear", "bicubic"),
+        "antialias": one_of(True, False),
+        "in_the_model.size": whole(1),
+    },
+    "classes": {"classes": (lambda value: isinstance(value, list) and bool(value), "a list of classes")},
+    "thresholds": {
+        "temperature": number(1e-4, 1e4),
+        "threshold": optional(number(0.0, 1.0), "probability"),
+        "coverage": optional(number(0.0, 1e9), "quantile"),
+    },
+}
+
+# Not in folders of earlier versions.
+NEWER = ("views.stride", "antialias")
+
+# An ONNX model is one message of protobuf, which has no more bytes.
+MOST_BYTES = 2**31 - 1
+
+
+def check_values(file: Path, values: dict) -> None:
+    """Raise Unusable if a value in a file of the folder breaks its rule."""
+    for key, (holds, rule) in RULES[file.stem].items():
+        value: Any = values
+        *parents, last = key.split(".")
+        for parent in parents:
+            value = value.get(parent) if isinstance(value, dict) else None
+        there = isinstance(value, dict) and last in value
+        if (there and holds(value[last])) or (not there and key in NEWER):
+            continue
+        got = f"{value[last]!r:.80}" if there else "nothing"
+        raise Unusable(f"{file}: {key} must be {rule}, got {got}: export it again")
+
+
+def labels_of(file: Path, classes: list[Any]) -> list[str]:
+    """Return the labels of classes.json; raise Unusable if one is no line of text, or comes twice."""
+    labels: dict[str, None] = {}
+    for place, entry in enumerate(classes, 1):
+        label: Any = entry.get("label") if isinstance(entry, dict) else None
+        line = isinstance(label, str) and bool(label.strip()) and len(label.splitlines()) == 1
+        if not line or label.encode(errors="ignore").decode() != label or label in labels:
+            raise Unusable(
+                f"{file}: label {place} must be a line of text that no other class has, got {label!r:.80}: export it "
+                "again"
+            )
+        labels[label] = None
+    return [*labels]
+
+
+def read_json(file: Path) -> Any:
+    """Return what a file of the folder holds."""
+    return json.loads(file.read_text("utf-8"))
+
+
+def check_model_file(file: Path) -> None:
+    """Raise Unusable unless the model is a plain file: a pipe would be waited for, a device never ends."""
+    if not file.is_file():
+        raise Unusable(f"{file}: missing, or no plain file: export it again")
+    if file.suffix == ".onnx" and file.stat().st_size > MOST_BYTES:
+        raise Unusable(
+            f"{file}: has {file.stat().st_size:,} bytes, an ONNX model has at most {MOST_BYTES:,}: export it again"
+        )
 
 
 # ---- file -> frames
@@ -285,35 +397,91 @@ def read_clips(path: Path, settings: dict) -> np.ndarray:
 # ---- clips -> classes
 
 
-def load_model(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the model as a function: batch clips frames height width channels -> batch classes."""
-    if file.suffix == ".pt2":
-        import torch
+# Clips, batch clips frames height width channels -> scores, batch classes.
+Model = Callable[[np.ndarray], np.ndarray]
 
-        program = torch.export.load(file).module()
-        return lambda clips: program(torch.from_numpy(clips)).detach().numpy()
+
+def load_model(file: Path, classes: int) -> Model:
+    """Return the model of the folder."""
+    check_model_file(file)
+    if file.suffix != ".pt2":
+        return onnx_model(file, classes)
+    import torch
+
+    program = torch.export.load(file).module()
+    return checked(file, classes, lambda clips: program(torch.from_numpy(clips)).detach().numpy())
+
+
+def onnx_model(
+    file: Path, classes: int, content: bytes | None = None, settings: Iterable[tuple[str, str]] = ()
+) -> Model:
+    """Return an ONNX model.
+
+    Args:
+        content: what the file holds; read from it if None.
+        settings: entries of the session's configuration.
+
+    Raises:
+        Unusable: a model that says that it has another number of classes.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    return lambda clips: np.asarray(session.run(None, {"clips": clips})[0])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # Its errors are exceptions too.
+    for name, value in settings:
+        options.add_session_config_entry(name, value)
+    session = onnxruntime.InferenceSession(content or str(file), options, providers=["CPUExecutionProvider"])
+    shape = session.get_outputs()[0].shape
+    if shape and isinstance(shape[-1], int) and shape[-1] != classes:
+        raise Unusable(f"{file}: gives {shape[-1]} scores, classes.json has {classes} classes: export it again")
+    return checked(file, classes, lambda clips: np.asarray(session.run(None, {"clips": clips})[0]))
+
+
+def checked(file: Path, classes: int, model: Model) -> Model:
+    """Return the model, which raises Unusable if it gives anything but one score a class and item."""
+
+    def scores_of(clips: np.ndarray) -> np.ndarray:
+        scores = model(clips)
+        if scores.shape != (len(clips), classes) or scores.dtype.kind != "f":
+            raise Unusable(
+                f"{file}: gives {scores.dtype} {scores.shape} for {len(clips)} items of {classes} classes, must give a "
+                "score for each: export it again"
+            )
+        return scores
+
+    return scores_of
 
 
 class Predictor:
-    """Predict classes with the model of an exported folder."""
+    """Predict classes with the model of an exported folder.
 
-    def __init__(self, folder: Path):
-        names = ("preprocessing", "classes", "thresholds")
-        self.settings, classes, self.thresholds = (json.loads((folder / f"{n}.json").read_text("utf-8")) for n in names)
-        if self.settings["format"] != 2:
-            sys.exit(f"{folder} was exported by another version of texthead: use the predict.py in that folder")
-        self.names = [entry["label"] for entry in classes["classes"]]
-        self.model = load_model(folder / self.settings["model"])
+    Args:
+        read: how a JSON file is read.
+        load: how the model is, for so many classes.
+
+    Raises:
+        Unusable: a file of the folder breaks a rule.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        read: Callable[[Path], Any] = read_json,
+        load: Callable[[Path, int], Model] = load_model,
+    ):
+        files = [folder / f"{name}.json" for name in RULES]
+        self.settings, classes, self.thresholds = (read(file) for file in files)
+        for file, values in zip(files, (self.settings, classes, self.thresholds), strict=True):
+            check_values(file, values)
+        self.file, self.names = folder / self.settings["model"], labels_of(files[1], classes["classes"])
+        self.model = load(self.file, len(self.names))
 
     def predict(self, path: Path, top: int) -> dict:
         """Return the best classes of a file; with a calibration also the answer and the prediction set, if it has them.
 
         Raises:
             Refused: a file that cannot be read whole, or not to the pixels of `texthead predict`.
+            Unusable: the model gives no scores.
         """
         if path.is_dir():
             raise Refused("is a folder; name the files in it")
@@ -325,6 +493,8 @@ class Predictor:
             why = getattr(error, "strerror", None) or error
             raise Refused(f"cannot be read ({why}); fetch or encode it again") from error
         scores = self.model(clips[None])[0].astype(np.float64)
+        if not np.isfinite(scores.max()):
+            raise Unusable(f"{self.file}: its scores of {path} are no numbers: export it again")
         odds = np.exp((scores - scores.max()) / self.thresholds["temperature"])
         values = odds / odds.sum()
         order = np.argsort(-scores, kind="stable")
@@ -348,14 +518,23 @@ def as_text(found: dict) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0, or 2 if a file cannot be read."""
+    """Return the exit code: 0, or 2 if a file or the folder cannot be read."""
     parser = argparse.ArgumentParser(prog="predict.py", description="Predict classes for videos and images.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--top", type=int, default=5, help="classes per file (default: 5)")
     parser.add_argument("--json", action="store_true", help="JSON, one line per file")
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="exported folder")
     options = parser.parse_args(argv)
-    predictor, failed = Predictor(options.model), False
+    try:
+        return predict_all(Predictor(options.model), options)
+    except Unusable as error:
+        print(f"predict.py: {error}", file=sys.stderr)
+        return 2
+
+
+def predict_all(predictor: Predictor, options: argparse.Namespace) -> int:
+    """Print the prediction of each file; return the exit code."""
+    failed = False
     for path in options.files:
         try:
             found = predictor.predict(path, max(1, options.top))

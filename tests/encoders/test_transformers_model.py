@@ -1,0 +1,110 @@
+"""Folders of transformers and open_clip that a stranger made: no file is waited for, nothing without bounds is built."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from made import write_clip_folder
+from messages import refuses
+from text_models import bert
+from texthead.encoders.load import load_encoder, spec_of
+from texthead.encoders.text_only import Sentences
+from texthead.errors import EncoderError
+
+HIGH = 10_000_000
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    (tmp_path / "clip").mkdir()
+    return write_clip_folder(tmp_path / "clip")
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    return Path(bert(tmp_path / "words", 16).removeprefix("text:"))
+
+
+def change(file: Path, *keys: str, value: object) -> None:
+    """Put a value into a JSON file."""
+    values = place = json.loads(file.read_text())
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    file.write_text(json.dumps(values))
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(7 * 10**9)
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, device, sparse])
+@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "preprocessor_config.json", "model.safetensors"])
+def test_a_file_that_is_none_or_too_large(clip: Path, words: Path, put: Callable[[Path], None], name: str) -> None:
+    for folder, load in ((clip, lambda: load_encoder(f"hf:{clip}")), (words, lambda: Sentences(words))):
+        (folder / name).unlink(missing_ok=True)
+        put(folder / name)
+        with refuses(EncoderError, folder if name == "model.safetensors" else folder / name):
+            load()
+
+
+@pytest.mark.parametrize("name", ["open_clip_config.json", "tokenizer.json", "open_clip_model.safetensors"])
+def test_a_pipe_in_a_folder_of_open_clip(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with refuses(EncoderError, tmp_path / name):
+        load_encoder(f"openclip:local-dir:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "keys", [("num_labels",), ("vision_config", "num_hidden_layers"), ("text_config", "num_hidden_layers")]
+)
+@pytest.mark.parametrize("value", [HIGH, 100_000])
+def test_layers_and_labels_without_bounds(clip: Path, keys: tuple[str, ...], value: int) -> None:
+    """Where no weights lie beside the config, too; there the text half is not built."""
+    change(clip / "config.json", *keys, value=value)
+    refused = value == HIGH or keys != ("num_labels",)
+    for call in (load_encoder, spec_of):
+        if refused and (call is load_encoder or value == HIGH or keys[0] == "vision_config"):
+            with refuses(EncoderError, clip):
+                call(f"hf:{clip}")
+
+
+def test_a_text_encoder_with_more_layers_than_its_weights(words: Path) -> None:
+    """Few enough to be built, whose weights would be drawn; those of a pooler are not needed."""
+    weights = load_file(words / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, words / "model.safetensors", {"format": "pt"})
+    assert Sentences(words)(["a cat"]).shape == (1, 16)
+    for value, part in ((3, "encoder.layer.2"), (100_000, "tensors"), (HIGH, str(HIGH))):
+        change(words / "config.json", "num_hidden_layers", value=value)
+        with refuses(EncoderError, words, part):
+            Sentences(words)
+
+
+@pytest.mark.parametrize("side", [100_000, 2.5])
+def test_pictures_of_any_size(clip: Path, side: float) -> None:
+    change(clip / "preprocessor_config.json", "crop_size", value={"height": side, "width": side})
+    with refuses(EncoderError, clip, "4,096"):
+        spec_of(f"hf:{clip}")
+
+
+@pytest.mark.parametrize("place", ["../secret.safetensors", "/secret.safetensors", 5])
+def test_an_index_leads_nowhere_else(clip: Path, place: object) -> None:
+    """A file of weights that lies beside it is not the one that it names."""
+    names = [*load_file(clip / "model.safetensors")]
+    (clip / "model.safetensors").rename(clip / "other.safetensors")
+    (clip.parent / "secret.safetensors").write_bytes((clip / "other.safetensors").read_bytes())
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, place)}
+    (clip / "model.safetensors.index.json").write_text(json.dumps(index))
+    with refuses(EncoderError, clip / "model.safetensors.index.json", repr(place)):
+        load_encoder(f"hf:{clip}")
