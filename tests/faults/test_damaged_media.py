@@ -195,7 +195,7 @@ def test_doctor_names_each_and_goes_on(tmp_path: Path, request: pytest.FixtureRe
 
 def loud_pictures(folder: Path) -> None:
     """Write pictures over whose damage Pillow warns, or libtiff prints: of EXIF (not of the picture), and of pixels."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     exif = PIL.Image.Exif()
     exif[0x0112], exif[0x010F] = 6, 40 * "x"
     picture = PIL.Image.new("RGB", (64, 48), "red")
@@ -233,7 +233,7 @@ def test_no_library_prints_or_warns_on_its_own(
 
 @pytest.mark.slow
 def test_commands_print_no_warning_of_a_library(tmp_path: Path) -> None:
-    loud_pictures(tmp_path / "in")
+    loud_pictures(tmp_path / "in" / "red")
     command = [sys.executable, "-m", "texthead", "doctor", str(tmp_path / "in"), "--quick", "--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1

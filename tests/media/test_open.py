@@ -476,9 +476,9 @@ def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
     opened = []
 
     class Counted(Image):
-        def __init__(self, path: Path):
+        def __init__(self, path: Path, *how: object):
             opened.append(path.name)
-            super().__init__(path)
+            super().__init__(path, *how)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(images, "Image", Counted)
     with open_media(path) as media:

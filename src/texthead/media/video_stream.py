@@ -96,8 +96,9 @@ def one_thread(path: Path, context: VideoCodecContext, most_megapixels: int) -> 
     Raises: MediaError for pictures that are too large, or whose decoding would hold more than `most_megapixels`.
     """
     each = _bytes_a_pixel(context)
-    check_size(path, context.width, context.height)
-    check_held(path, context.width, context.height, each, context.name, most_megapixels)
+    if context.width or context.height:  # Through a pipe they can come with the first frame.
+        check_size(path, context.width, context.height)
+        check_held(path, context.width, context.height, each, context.name, most_megapixels)
     context.thread_count = 1
     context.options = {"max_pixels": str(min(MAX_PIXELS, int(most_megapixels * BYTES_A_MEGAPIXEL / each)))}
     return context
