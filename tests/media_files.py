@@ -1,5 +1,6 @@
 """Small videos that are hard to decode: motion, codecs, rotation, cuts and damage."""
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,16 @@ def turn(source: Path, target: Path, degrees: int) -> Path:
             if packet.size:
                 packet.stream = stream
                 container.mux(packet)
+    return target
+
+
+def with_matrix(source: Path, target: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Write an .mp4 whose container shows a point (x, y) at (a x + c y, b x + d y)."""
+    data = bytearray(source.read_bytes())
+    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    place = data.index(upright, data.index(b"tkhd"))
+    struct.pack_into(">9i", data, place, a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    target.write_bytes(data)
     return target
 
 

@@ -22,6 +22,7 @@ from texthead.data.protocol import Pixels, Views
 from texthead.data.reading import read_dataset
 from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError
+from texthead.media.reader import Change
 
 WIDTH, HEIGHT = 48, 32
 
@@ -545,9 +546,9 @@ def test_one_view_is_the_centre_of_the_first_frames_and_an_image_is_every_frame(
 def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
     read, steps = [], []
 
-    def frames_at(indices: list[int]) -> torch.Tensor:
+    def frames_at(indices: list[int], change: Change) -> torch.Tensor:
         read.append(list(indices))
-        return torch.from_numpy(np.stack([picture(i) for i in indices])).permute(0, 3, 1, 2)
+        return change(torch.from_numpy(np.stack([picture(i) for i in indices])).permute(0, 3, 1, 2))
 
     @contextmanager
     def open_media(path: Path) -> Iterator[SimpleNamespace]:

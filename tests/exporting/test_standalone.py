@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from made import tiny_visual, write_image, write_video
+from media_files import with_matrix
 from messages import refuses
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol, Views
@@ -66,6 +67,11 @@ def test_it_imports_nothing_but_numpy_and_av_and_what_a_model_needs():
     at_once = {n.names[0].name for n in tree.body if isinstance(n, ast.Import)}
     assert named - set(sys.stdlib_module_names) == {"numpy", "av", "onnxruntime", "torch", "PIL"}
     assert at_once - set(sys.stdlib_module_names) == {"av", "numpy"}
+
+
+@pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (0, 1, 1, 0), (0, -1, 1, 0)])
+def test_mirrored_and_turned_videos(tmp_path, matrix):
+    check_same(with_matrix(write_video(tmp_path / "plain.mp4", "red"), tmp_path / "a.mp4", *matrix), 2, Views(1, 1))
 
 
 @pytest.mark.parametrize("origin", get_args(Origin))

@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -190,6 +191,53 @@ def test_doctor_names_each_and_goes_on(tmp_path: Path, request: pytest.FixtureRe
     assert {finding["about"]: finding["fault"] for finding in findings} == expected
     assert len(findings) == len(expected) == len(MADE) + len(REFERENCE)
     assert all("; " in finding["detail"] for finding in findings), "a remedy follows the rule"
+
+
+def loud_pictures(folder: Path) -> None:
+    """Write pictures over whose damage Pillow warns, or libtiff prints: of EXIF (not of the picture), and of pixels."""
+    folder.mkdir(parents=True)
+    exif = PIL.Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, 40 * "x"
+    picture = PIL.Image.new("RGB", (64, 48), "red")
+    picture.save(folder / "whole.jpg", exif=exif)
+    data, entry = (folder / "whole.jpg").read_bytes(), b"\x01\x12\x00\x03\x00\x00\x00\x01"
+    start = data.index(b"Exif") + 6
+    assert entry in data
+    (folder / "no TIFF.jpg").write_bytes(data[:start] + b"XXXX" + data[start + 4 :])
+    (folder / "offset.jpg").write_bytes(data[: start + 4] + b"\x7f" + data[start + 5 :])
+    (folder / "entries.jpg").write_bytes(data[: start + 8] + b"\xff\xff" + data[start + 10 :])
+    (folder / "count.jpg").write_bytes(data.replace(entry, entry[:4] + 4 * b"\xff"))
+    (folder / "nine.jpg").write_bytes(data.replace(entry + b"\x00\x06", entry + b"\x00\x09"))
+    picture.save(folder / "damaged.tif", compression="tiff_lzw")
+    data = (folder / "damaged.tif").read_bytes()
+    (folder / "damaged.tif").write_bytes(data[:10] + 30 * b"\xff" + data[40:])
+    picture.convert("P").save(folder / "palette.png", transparency=bytes(range(256)))
+
+
+def test_no_library_prints_or_warns_on_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    """A picture whose EXIF cannot be read, or says nothing known, counts as upright."""
+    loud_pictures(tmp_path / "in")
+    sizes = {}
+    for path in (tmp_path / "in").iterdir():
+        with suppress(MediaError), open_media(path) as media:
+            sizes[path.name] = media.frames_at([0]).shape[-2:]
+            assert media.turned == (sizes[path.name] == (64, 48))
+    upright = {name for name, size in sizes.items() if size == (64, 48)}
+    assert upright == {"whole.jpg", "entries.jpg"}
+    assert sizes.keys() == {path.name for path in (tmp_path / "in").iterdir()} - {"damaged.tif"}
+    assert capfd.readouterr().err == ""
+    assert not recwarn.list
+
+
+@pytest.mark.slow
+def test_commands_print_no_warning_of_a_library(tmp_path: Path) -> None:
+    loud_pictures(tmp_path / "in" / "red")
+    command = [sys.executable, "-m", "texthead", "doctor", str(tmp_path / "in"), "--quick", "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr == ""
 
 
 def test_a_file_that_takes_too_long_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,10 @@ def started(program: Sequence[object], folder: Path, **options: object) -> Itera
     environment |= {"OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     command = [sys.executable, *map(str, program)]
-    with subprocess.Popen(command, env=environment, cwd=folder, **pipes, **options) as process:  # pyright: ignore
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # These tests may run under nohup.
+    process = subprocess.Popen(command, env=environment, cwd=folder, **pipes, **options)  # pyright: ignore
+    signal.signal(signal.SIGHUP, before)
+    with process:
         try:
             yield process
         finally:

@@ -95,9 +95,20 @@ def test_a_world_size_that_is_no_number(folder: Path) -> None:
 
 
 def test_an_interrupt_while_modules_are_imported_is_one_line() -> None:
-    begin = "import os, signal, sys, threading; from texthead.__main__ import main"
-    interrupt = "threading.Timer(0.03, os.kill, (os.getpid(), signal.SIGINT)).start()"
-    command = [sys.executable, "-c", f"{begin}; {interrupt}; sys.exit(main())", "encoders"]
+    program = """
+import os, signal, sys
+from texthead.__main__ import main
+
+class Interrupt:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "jsonargparse":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt)
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", program, "encoders"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (130, "texthead: interrupted\n")
 

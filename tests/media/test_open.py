@@ -16,7 +16,21 @@ import pytest
 import torch
 
 from made import sound, write_frames, write_image
-from media_files import HEIGHT, RATE, WIDTH, X264, damage, encode, lossless, packet_place, scene, truncate, turn, x264
+from media_files import (
+    HEIGHT,
+    RATE,
+    WIDTH,
+    X264,
+    damage,
+    encode,
+    lossless,
+    packet_place,
+    scene,
+    truncate,
+    turn,
+    with_matrix,
+    x264,
+)
 from messages import refuses
 from texthead.errors import DataError, MediaError
 from texthead.media import image as images
@@ -159,6 +173,33 @@ def test_rotation_turns_the_picture(folder):
         assert re.search(r"\b\d+\D+90\b", catch(askew.frames_at, [0]).problem)
 
 
+# What a container's matrix says, and what becomes of the stored picture.
+MATRICES = {
+    (-1, 0, 0, 1): lambda stored: stored.flip(-1),
+    (1, 0, 0, -1): lambda stored: stored.flip(-2),
+    (-1, 0, 0, -1): lambda stored: stored.flip(-1, -2),
+    (0, 1, -1, 0): lambda stored: stored.rot90(-1, (-2, -1)),
+    (0, 1, 1, 0): lambda stored: stored.transpose(-1, -2),
+    (0, -1, -1, 0): lambda stored: stored.flip(-1, -2).transpose(-1, -2),
+}
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_mirrored_videos_are_upright(tmp_path, matrix):
+    """Phones store the front camera's pictures so. FFmpeg's own player shows them as here."""
+    plain = x264(tmp_path / "plain.mp4")
+    with open_media(plain) as stored, open_media(with_matrix(plain, tmp_path / "a.mp4", *matrix)) as media:
+        assert torch.equal(media.frames_at([3])[0], MATRICES[matrix](stored.frames_at([3])[0]))
+        assert media.turned
+        assert not stored.turned
+
+
+def test_a_matrix_of_zeros_is_an_error(tmp_path):
+    path = with_matrix(x264(tmp_path / "plain.mp4"), tmp_path / "a.mp4", 0, 0, 0, 0)
+    with open_media(path) as media:
+        assert "multiple of 90" in catch(media.frames_at, [0]).problem
+
+
 def test_each_wanted_frame_is_decoded_once_and_only_what_is_needed(folder, monkeypatch):
     path = x264(folder / "count.mp4", ":bframes=0")
     with open_media(path) as media:
@@ -259,15 +300,14 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
 
 def test_giant_pictures_are_refused_by_their_claim_and_by_the_decoder(tmp_path, monkeypatch):
     path, image = x264(tmp_path / "a.mp4"), save_picture(tmp_path / "a.png", scene(1)[0])
-    claims = (("MAX_SIDE", 50), ("MAX_PIXELS", 1000), ("MAX_RATIO", 1))
-    for file, (name, limit) in itertools.product((path, image), claims):
+    claims = [*itertools.product((path, image), (("MAX_SIDE", 50), ("MAX_RATIO", 1))), (path, ("MAX_PIXELS", 1000))]
+    for file, (name, limit) in claims:
         with monkeypatch.context() as patch, refuses(MediaError, file, "64x48", limit):
             patch.setattr(limits, name, limit)
             open_media(file)
     # A picture may also grow in mid-stream, where nothing was claimed beforehand.
     monkeypatch.setattr(video_stream, "MAX_PIXELS", 1000)
-    for module in (videos, video_stream):
-        monkeypatch.setattr(module, "check_size", lambda path, width, height: None)
+    monkeypatch.setattr(video_stream, "check_size", lambda path, width, height: None)
     with open_media(path) as media:
         assert catch(media.frames_at, [0]).fault == "damaged"
 
@@ -436,9 +476,9 @@ def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
     opened = []
 
     class Counted(Image):
-        def __init__(self, path: Path):
+        def __init__(self, path: Path, *how: object):
             opened.append(path.name)
-            super().__init__(path)
+            super().__init__(path, *how)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(images, "Image", Counted)
     with open_media(path) as media:

@@ -87,7 +87,14 @@ class Doctor:
         dataset = self.labelled.read_noted(self.data)
         given = prompts.read_classes(self.classes) if self.classes else dict.fromkeys(dataset.classes)
         pictured = overview.candidates(dataset.labels) if out else ()
-        facts = read_facts(dataset, workers=self.workers, seconds=float(self.limit), pictured=pictured, bar=bar)
+        facts = read_facts(
+            dataset,
+            workers=self.workers,
+            seconds=float(self.limit),
+            most_megapixels=self.encoding.most_megapixels,
+            pictured=pictured,
+            bar=bar,
+        )
         look = Look(
             self.encoder,
             self.size,
@@ -96,6 +103,7 @@ class Doctor:
             self.workers,
             self.features.folder,
             self.encoding.engine,
+            self.encoding.most_megapixels,
         )
         findings, lines = examine(
             dataset,

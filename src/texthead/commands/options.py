@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.recipes import EngineName
 from texthead.runs.saved import check_run, is_run
 from texthead.text.class_names import clean_names
@@ -227,7 +228,18 @@ class ProtocolOptions:
 
 
 @dataclass(frozen=True)
-class EncodingOptions:
+class DecodingOptions:
+    """What is decoded.
+
+    Args:
+        most_megapixels: refuse files of which decoding would hold more than N million pixels (of 3 bytes) at once
+    """
+
+    most_megapixels: PositiveInt = option(MOST_MEGAPIXELS, "N")
+
+
+@dataclass(frozen=True)
+class EncodingOptions(DecodingOptions):
     """Where and how frames are encoded.
 
     Args:
@@ -266,7 +278,15 @@ class ReadingOptions(EncodingOptions):
         from texthead.commands.console import say_notes
         from texthead.features.reading import Reading
 
-        return Reading(self.workers, 1, cache, self.skip_unreadable, self.engine, lambda line: say_notes([line]))
+        return Reading(
+            self.workers,
+            1,
+            cache,
+            self.skip_unreadable,
+            self.engine,
+            lambda line: say_notes([line]),
+            most_megapixels=self.most_megapixels,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -279,7 +279,14 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
     if command.many.ray is not None:
         say.print(f"Ray, {command.many.ray} encoding; {whole}")
         gpus = 0 if command.files.device == "cpu" else None
-        state = predict_on_ray(parts, actors=command.many.ray, gpus=gpus, skip_unreadable=skip, done=done)
+        state = predict_on_ray(
+            parts,
+            actors=command.many.ray,
+            gpus=gpus,
+            skip_unreadable=skip,
+            most_megapixels=command.files.most_megapixels,
+            done=done,
+        )
     else:
         say.print(f"process {rank} of {ranks}; {whole}")
         state = predict_parts(
@@ -289,6 +296,7 @@ def _predict_many(command: Predict, run_folder: str | None) -> None:
             skip_unreadable=skip,
             workers=command.files.workers,
             engine=command.files.engine,
+            most_megapixels=command.files.most_megapixels,
             done=done,
         )
     finished = f"{state.finished} of {state.parts} parts are finished"

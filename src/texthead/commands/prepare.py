@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from texthead.commands.options import DataOptions, default_workers
+from texthead.commands.options import DataOptions, DecodingOptions, default_workers
 from texthead.commands.outputs import check_folder
 from texthead.commands.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
@@ -37,6 +37,7 @@ class Prepare:
     clips: PositiveInt = 256
     skip_unreadable: bool = False
     workers: NonNegativeInt = option(default_workers)
+    decoding: DecodingOptions = DecodingOptions()
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --out cannot be written."""
@@ -50,7 +51,9 @@ class Prepare:
         from texthead.media.shard import INDEX
 
         say, out = notes(), Path(self.out)
-        wanted = shards.ShardOptions(self.frames, self.short_side, self.quality, self.clips)
+        wanted = shards.ShardOptions(
+            self.frames, self.short_side, self.quality, self.clips, self.decoding.most_megapixels
+        )
         dataset = self.labelled.read_noted(self.data)
         with bar("prepare", "clips") as progress:
             done = shards.prepare(

@@ -29,6 +29,7 @@ class QuickAnswer:
     items: FrozenItems
     table: Comparison
     engine: str
+    most_megapixels: int
 
     def stays(self, overrides: Mapping[str, Any]) -> str | None:
         """Return why fine-tuning is not even tried; None if it is."""
@@ -59,7 +60,7 @@ class QuickAnswer:
         scores = scores_of(table) if table.rows else None
         scored, about = table.division.scored, {"engine": self.engine, "why": why}
         model = write_method(out, self.ground, self.method, self.items, scored, scores, **about)
-        reading = Reading(cache=self.ground.cache)
+        reading = Reading(cache=self.ground.cache, most_megapixels=self.most_megapixels)
         write_page(out, model, [], table, self.ground.protocol, reading)
 
 
@@ -96,4 +97,4 @@ def quick_answer(
     note = zero_shot_note(ground.encoder.source, ground.names)
     if note:
         table.lines.append(note)
-    return QuickAnswer(ground, quick, items, table, engines_text(engines))
+    return QuickAnswer(ground, quick, items, table, engines_text(engines), reading.most_megapixels)

@@ -122,6 +122,7 @@ class ReportCommand:
                 hits=self.hits,
                 lit=self.saliency,
                 engine=self.files.engine,
+                most_megapixels=self.files.most_megapixels,
                 model=run.model,
                 progress=progress,
             )

@@ -52,7 +52,7 @@ def write_page(
     if rank() == 0:
         if table.rows:
             _, own = table.rows[-1]
-            shown, sure = strips(own, protocol), how_sure(own)
+            shown, sure = strips(own, protocol, most_megapixels=reading.most_megapixels), how_sure(own)
         looks = Looks(strips=shown, order=order, sure=sure)
         write_report(out / "report.html", out, model, records, table, looks)
     results().print(f"run: {out}   report: {out / 'report.html'}   `texthead predict {out} FILE...` uses it")

@@ -214,10 +214,15 @@ class Train:
             )
             say_notes(changes)
             start = self._begin(inputs, replace(parts, train=quick.items.data), quick.table)
-            workers = self.files.workers
             try:
                 trial = try_tuning(
-                    quick.method, quick.items, start.inputs, start.protocol, workers=workers, bar=bar, say=notes().print
+                    quick.method,
+                    quick.items,
+                    start.inputs,
+                    start.protocol,
+                    reading=self.files.reading(),
+                    bar=bar,
+                    say=notes().print,
                 )
             except KeyboardInterrupt:
                 return quick.leave(Path(self.out), "the trial of fine-tuning was interrupted")
@@ -290,7 +295,13 @@ class Train:
                 out=out,
                 resume=self.resume,
                 execution=Execution(
-                    self.files.workers, reading.cache, self.shard, self.compile, self.checkpoint_every, reading.engine
+                    self.files.workers,
+                    reading.cache,
+                    self.shard,
+                    self.compile,
+                    self.checkpoint_every,
+                    reading.engine,
+                    reading.most_megapixels,
                 ),
                 info=RunInfo(inputs.names, parts.scored, self.begun),
                 callbacks=Callbacks(progress, progress.say, record=board.add if board else Callbacks().record),

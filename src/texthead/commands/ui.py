@@ -70,7 +70,9 @@ class Ui:
         from texthead.web.session import Rules
 
         source = _source(self)
-        limits = Limits(self.limits.most_seconds, self.limits.most_frames)
+        limits = Limits(
+            self.limits.most_seconds, self.limits.most_frames, most_megapixels=self.encoding.most_megapixels
+        )
         self.encoding.pick_device()
         with (
             listening_socket(self.server.host, self.server.port) as listening,

@@ -1,6 +1,7 @@
 """Datasets for a data loader: training clips, views of test clips, cached training features."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import random_in_segment, random_window
 from texthead.data.transforms import Augmentation, augment, view_crops
 from texthead.errors import MediaError
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import open_media
 from texthead.media.shard import is_member
 
@@ -37,12 +39,14 @@ class TrainClips(torch.utils.data.Dataset):
         augmentation: Augmentation,
         seed: int,
         stride: int = 0,
+        most_megapixels: int = MOST_MEGAPIXELS,
     ):
         self.paths = [str(item.path) for item in dataset.items]  # Quicker to hand to processes than items.
         self.targets = label_indices(dataset, names)
         self.frames = frames
         self.stride = stride
         self.augmentation = augmentation
+        self.most_megapixels = most_megapixels
         self.seed = seed
 
     def __len__(self) -> int:
@@ -58,11 +62,13 @@ class TrainClips(torch.utils.data.Dataset):
         rng = np.random.default_rng([self.seed, epoch, position])
         try:
             check_windows(self.paths[position], self.stride > 0)
-            with open_media(self.paths[position]) as media:
-                frames = media.frames_at(self._indices(media.num_frames, rng))
+            with open_media(self.paths[position], self.most_megapixels) as media:
+                indices = self._indices(media.num_frames, rng)
+                # Each frame draws from the same state: what is drawn is one for all of them.
+                clip = media.frames_at(indices, lambda frame: augment(frame, self.augmentation, deepcopy(rng)))
         except MediaError as error:
             return error, self.targets[position], position
-        return augment(frames, self.augmentation, rng), self.targets[position], position
+        return clip.contiguous(memory_format=torch.channels_last), self.targets[position], position
 
     def _indices(self, length: int, rng: np.random.Generator) -> list[int]:
         def randint(n: int) -> int:
@@ -87,12 +93,22 @@ class ViewClips(torch.utils.data.Dataset):
     An item that cannot be read gives the MediaError instead of its views, so that the caller decides.
     """
 
-    def __init__(self, paths: Sequence[Path], targets: Sequence[int], *, frames: int, views: Views, pixels: Pixels):
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        targets: Sequence[int],
+        *,
+        frames: int,
+        views: Views,
+        pixels: Pixels,
+        most_megapixels: int = MOST_MEGAPIXELS,
+    ):
         self.paths = [str(path) for path in paths]
         self.targets = list(targets)
         self.frames = frames
         self.views = views
         self.pixels = pixels
+        self.most_megapixels = most_megapixels
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -105,13 +121,18 @@ class ViewClips(torch.utils.data.Dataset):
 
     def _views(self, path: Path) -> UInt8[Tensor, "views frames 3 size size"]:
         check_windows(path, self.views.of_windows)
-        with open_media(path) as media:
+        with open_media(path, self.most_megapixels) as media:
             clips = self.views.frame_indices(media.num_frames, self.frames)
             wanted = sorted({index for clip in clips for index in clip})
-            decoded = media.frames_at(wanted)
+            crops = media.frames_at(wanted, self._crops)
+        place = {index: i for i, index in enumerate(wanted)}
+        # Views in the order clip by clip, crops inside.
+        return torch.cat([crops[:, [place[index] for index in clip]] for clip in clips])
+
+    def _crops(self, frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
         sizes, views = self.pixels, self.views
-        crops = view_crops(
-            decoded,
+        return view_crops(
+            frames,
             sizes.size,
             sizes.resize,
             views.crops,
@@ -120,9 +141,6 @@ class ViewClips(torch.utils.data.Dataset):
             sizes.squash,
             sizes.antialias,
         )
-        place = {index: i for i, index in enumerate(wanted)}
-        # Views in the order clip by clip, crops inside.
-        return torch.cat([crops[:, [place[index] for index in clip]] for clip in clips])
 
 
 class TrainFeatures(torch.utils.data.Dataset):

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,10 +33,9 @@ from texthead.data.transforms import short_side
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import locked, read_json, replacing, write_json
 from texthead.media.fingerprints import fingerprints
-from texthead.media.limits import MAX_SIDE
+from texthead.media.limits import MAX_SIDE, MOST_MEGAPIXELS
 from texthead.media.open import is_image, open_media
 from texthead.media.paths import address, file_of, is_part, resolved
-from texthead.media.reader import Media
 from texthead.media.shard import FORMAT, INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
 from texthead.parallel.startup import begin_tracker
@@ -44,9 +44,6 @@ from texthead.parallel.startup import begin_tracker
 _DIGITS = 3
 
 _ORDER_SEED = 0
-
-# Bytes of frames that are decoded at a time.
-_LARGEST_GROUP = 2**28
 
 MARK, LOCK = "prepare.json", ".lock"
 
@@ -60,6 +57,7 @@ class ShardOptions:
         short_side: frames are scaled down to it, in pixels, and never up.
         quality: of JPEG, by Pillow's scale from 1 to 95.
         clips: in a shard.
+        most_megapixels: what decoding a file may hold at once, in millions of pixels of three bytes.
 
     Raises: DataError for a number out of range.
     """
@@ -68,6 +66,7 @@ class ShardOptions:
     short_side: int = 256
     quality: int = 85
     clips: int = 256
+    most_megapixels: int = MOST_MEGAPIXELS
 
     def __post_init__(self) -> None:
         rules = {
@@ -75,10 +74,17 @@ class ShardOptions:
             "short_side": (16 <= self.short_side <= MAX_SIDE, f"16 to {MAX_SIDE} pixels"),
             "quality": (1 <= self.quality <= 95, "1 to 95"),
             "clips": (self.clips >= 1, "at least 1"),
+            "most_megapixels": (self.most_megapixels >= 1, "at least 1"),
         }
         for name, (holds, rule) in rules.items():
             if not holds:
                 raise DataError(f"{name} must be {rule}, got {getattr(self, name)}")
+
+    @property
+    def written(self) -> dict[str, int]:
+        """The values as shards list them; the limit to what is read only where it is another than always."""
+        usual = {"most_megapixels": MOST_MEGAPIXELS}.items()
+        return {name: value for name, value in asdict(self).items() if (name, value) not in usual}
 
 
 class Unreadable(NamedTuple):
@@ -234,7 +240,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     Raises:
         DataError: it is for others, or holds something else.
     """
-    described = [FORMAT, asdict(options), [_row(place, item) for place, item in enumerate(dataset.items)]]
+    described = [FORMAT, options.written, [_row(place, item) for place, item in enumerate(dataset.items)]]
     of = hashlib.sha256(json.dumps(described).encode()).hexdigest()
     mark = out / MARK
     if mark.is_file():
@@ -252,7 +258,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
             left.unlink()
         return
     _check_empty(out)
-    write_json(mark, {"format": FORMAT, "of": of, "options": asdict(options)})
+    write_json(mark, {"format": FORMAT, "of": of, "options": options.written})
 
 
 def _check_empty(out: Path) -> None:
@@ -359,7 +365,7 @@ def _write_index(
     listed = [
         {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
     ]
-    own = {"format": FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
+    own = {"format": FORMAT, "source": dataset.source, **options.written, "unreadable": lost}
     value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": own}
     write_json(out / INDEX, value)
 
@@ -374,9 +380,9 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
         MediaError: it cannot be read, or would be a larger clip than is read from a shard.
     """
     try:
-        with open_media(path) as media:
+        with open_media(path, options.most_megapixels) as media:
             chosen = evenly(media.num_frames, options.frames)
-            frames = _small(media, chosen, options.short_side)
+            frames = media.frames_at(chosen, partial(short_side, most=options.short_side))
             seconds = [round(media.times[index], _DIGITS) for index in chosen] if media.times else []
             about: dict[str, Any] = {"frames": chosen, "source_frames": media.num_frames}
     except OSError as error:
@@ -399,14 +405,6 @@ def encoded(path: Path, options: ShardOptions) -> Clip:
             )
             raise MediaError(path, problem)
     return clip
-
-
-def _small(media: Media, chosen: Sequence[int], short: int) -> UInt8[Tensor, "frames 3 height width"]:
-    """Read the chosen frames, scaled down; of large ones so few at a time that memory stays small."""
-    first = media.frames_at(chosen[:1])
-    group = max(1, _LARGEST_GROUP // first.numel())
-    parts = [chosen[start : start + group] for start in range(0, len(chosen), group)]
-    return torch.cat([short_side(media.frames_at(part), short) for part in parts])
 
 
 def _rate(seconds: Sequence[float]) -> Fraction:

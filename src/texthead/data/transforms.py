@@ -34,6 +34,9 @@ _PLACES = (
 # The brightness of red, green and blue in ITU-R BT.601, as Pillow's and torchvision's greyscale have it.
 _LUMA = (0.299, 0.587, 0.114)
 
+# Pixels of frames that are large: those of two in 4K.
+_LARGE = 2**24
+
 # How often a box of random area and shape is drawn anew when it does not fit.
 _ATTEMPTS = 10
 
@@ -239,6 +242,10 @@ def _scale(
     frames = frames.contiguous(memory_format=torch.channels_last)
     if antialias:
         return interpolate(frames, size, mode=interpolation, antialias=True)
+    if frames[:, :1].numel() > _LARGE and frames.shape[1] > 1:
+        # As floats a large frame takes four times its memory: one channel at a time.
+        channels = [_scale(channel, size, interpolation, antialias) for channel in frames.split(1, dim=1)]
+        return torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
     # Each new pixel from its 4 or 16 nearest ones, as OpenCV does it; rounded, since floats are the exact way.
     return (
         interpolate(frames.float(), size, mode=interpolation, antialias=False).round_().clamp_(0, 255).to(torch.uint8)

@@ -17,6 +17,7 @@ from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.features.reading import Reading
 from texthead.features.views import own_frames
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.models.build import pixels_for
 from texthead.parallel.device import pick_device
 from texthead.parallel.progress import Bar, no_bar
@@ -38,6 +39,7 @@ class Look:
         workers: processes that decode.
         cache: folder of the feature cache.
         engine: what runs the encoder, as `Reading` has it.
+        most_megapixels: as of `Reading`.
     """
 
     encoder: str = "mini"
@@ -47,6 +49,7 @@ class Look:
     workers: int = 0
     cache: Path | None = None
     engine: EngineName = "auto"
+    most_megapixels: int = MOST_MEGAPIXELS
 
 
 def examine(
@@ -93,7 +96,7 @@ def examine(
         seen_at_once = own_frames(encoder.visual.spec, 1 if dataset.only_images else min(frames, _ENCODED))
         protocol = Protocol(seen_at_once, pixels, Views(origin="centre", stride=encoder.visual.spec.stride))
         kept = FeatureCache(encoder_key(encoder.visual, pixels), look.cache)
-        reading = Reading(look.workers, cache=kept, engine=look.engine)
+        reading = Reading(look.workers, cache=kept, engine=look.engine, most_megapixels=look.most_megapixels)
         with bar("encode", "files") as progress:
             paths = [items[place].path for place in readable]
             means = encoder_findings.mean_features(encoder, paths, protocol, reading, progress)

@@ -17,6 +17,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.sampling import centre_in_segment, evenly
 from texthead.errors import MediaError
 from texthead.media.fingerprints import content_digest
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.mp4_header import boxes
 from texthead.media.open import open_media
 from texthead.media.paths import file_of
@@ -90,17 +91,17 @@ class Appearance:
     bits: Bool[np.ndarray, " bits"]
 
 
-def facts_asked(task: tuple[Path, bool]) -> Facts:
+def facts_asked(task: tuple[Path, bool, int]) -> Facts:
     """The facts of a file, and its thumbnail if that is asked for, as one task of a process."""
-    path, thumbnail = task
-    return facts_of(path, thumbnail=thumbnail)
+    path, thumbnail, most_megapixels = task
+    return facts_of(path, thumbnail=thumbnail, most_megapixels=most_megapixels)
 
 
-def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
+def facts_of(path: Path, *, thumbnail: bool = False, most_megapixels: int = MOST_MEGAPIXELS) -> Facts:
     """All that can be known of the file at `path`; what cannot be read is a fault, never an error."""
     facts = Facts(path)
     try:
-        with open_media(path) as media:
+        with open_media(path, most_megapixels) as media:
             # Only of what opens: a folder has no bytes, and those of a device never end.
             facts = replace(
                 facts,
@@ -195,18 +196,25 @@ def difference_hash(grey: Float[np.ndarray, "64 64"]) -> Bool[np.ndarray, " bits
 
 
 def read_facts(
-    dataset: Dataset, *, workers: int, seconds: float, pictured: Collection[int] = (), bar: Bar = no_bar
+    dataset: Dataset,
+    *,
+    workers: int,
+    seconds: float,
+    most_megapixels: int = MOST_MEGAPIXELS,
+    pictured: Collection[int] = (),
+    bar: Bar = no_bar,
 ) -> list[Facts]:
     """The facts of each item's file, read by processes of which none can hold up the rest.
 
     Args:
+        most_megapixels: as of `open_media`.
         pictured: the positions of the items that get a thumbnail if they can be read.
 
     Raises:
         RunError: no process can be started.
     """
     paths = [item.path for item in dataset.items]
-    tasks = [(path, position in pictured) for position, path in enumerate(paths)]
+    tasks = [(path, position in pictured, most_megapixels) for position, path in enumerate(paths)]
     found: list[Facts] = [Facts(path) for path in paths]
     with bar("read", "files") as progress:
         for done, (position, facts) in enumerate(watched(facts_asked, tasks, workers=workers, seconds=seconds), 1):

@@ -19,6 +19,7 @@ from typing import Any
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
@@ -243,13 +244,17 @@ def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, n
     clips = frame_indices(len(times), settings)
     wanted = set(itertools.chain(*clips))
     pictures: dict[int, np.ndarray] = {}
-    reformatter = VideoReformatter()
+    reformatter, turns = VideoReformatter(), dict[float, tuple[bool, slice, slice]]()
     for index, frame in enumerate(decoded(path)):
         if index in wanted:
             if frame.pts != times[index]:
                 raise Refused(f"frame {index} is shown at another time than listed; encode it again")
             check_size(frame.width, frame.height)
-            pictures[index] = upright(reformatter.reformat(frame, format="rgb24", threads=1), frame.rotation)
+            if frame.rotation not in turns:  # Looked up once: a frame whose side data were read stays in memory.
+                turns[frame.rotation] = turn(frame)
+            picture = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+            transposed, *mirrored = turns[frame.rotation]
+            pictures[index] = (picture.swapaxes(0, 1) if transposed else picture)[tuple(mirrored)]
         if len(pictures) == len(wanted):
             return clips, pictures
     raise Refused(f"frame {min(wanted - set(pictures))} of {len(times)} is listed but does not decode; encode it again")
@@ -296,12 +301,17 @@ def decoded(path: Path) -> Iterator[av.VideoFrame]:
                 yield frame
 
 
-def upright(frame: av.VideoFrame, degrees: int) -> np.ndarray:
-    """Return the picture, turned as the container says."""
-    turns = round(degrees / 90)
-    if abs(degrees - 90 * turns) > 1:
-        raise Refused(f"rotated by {degrees} degrees, not a multiple of 90; encode it upright")
-    return np.rot90(frame.to_ndarray(), turns)
+def turn(frame: av.VideoFrame) -> tuple[bool, slice, slice]:
+    """Return how the container turns a frame: whether it is transposed, and the steps down and across behind that."""
+    if Type.DISPLAYMATRIX not in frame.side_data:
+        return False, slice(None), slice(None)
+    if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
+        raise Refused(f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright")
+    # A point (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32)[:5].tolist()  # pyright: ignore[reportGeneralTypeIssues]
+    transposed = abs(a) <= abs(b)
+    across, down = (c, b) if transposed else (a, d)
+    return transposed, slice(None, None, -1 if down < 0 else 1), slice(None, None, -1 if across < 0 else 1)
 
 
 # ---- frames -> clips

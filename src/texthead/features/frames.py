@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from texthead.data.protocol import Pixels
@@ -64,15 +64,16 @@ class _Address(NamedTuple):
 class _Times(torch.utils.data.Dataset):
     """When the frames of files are shown, or the MediaError; none is decoded where packets have times."""
 
-    def __init__(self, paths: Sequence[Path]):
+    def __init__(self, paths: Sequence[Path], most_megapixels: int):
         self.paths = [str(path) for path in paths]
+        self.most_megapixels = most_megapixels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, position: int) -> Float[Tensor, " frames"] | MediaError:
         try:
-            with open_media(self.paths[position]) as media:
+            with open_media(self.paths[position], self.most_megapixels) as media:
                 return torch.tensor(media.times, dtype=torch.float64)
         except MediaError as error:
             return error
@@ -81,28 +82,27 @@ class _Times(torch.utils.data.Dataset):
 class _Frames(torch.utils.data.Dataset):
     """Chosen frames of files: (length, indices, frames), or the MediaError."""
 
-    def __init__(self, paths: Sequence[Path], choose: Choose, pixels: Pixels):
+    def __init__(self, paths: Sequence[Path], choose: Choose, pixels: Pixels, most_megapixels: int):
         self.paths = [str(path) for path in paths]  # Quicker to hand to processes.
         self.choose = choose
         self.pixels = pixels
+        self.most_megapixels = most_megapixels
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, position: int) -> tuple[int, list[int], Tensor] | MediaError:
         try:
-            with open_media(self.paths[position]) as media:
+            with open_media(self.paths[position], self.most_megapixels) as media:
                 length = media.num_frames
                 indices = sorted(set(self.choose(length)))
-                frames = media.frames_at(indices)
+                return length, indices, media.frames_at(indices, self._crop)
         except MediaError as error:
             return error
+
+    def _crop(self, frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 size size"]:
         p = self.pixels
-        return (
-            length,
-            indices,
-            view_crops(frames, p.size, p.resize, 1, p.interpolation, squash=p.squash, antialias=p.antialias)[0],
-        )
+        return view_crops(frames, p.size, p.resize, 1, p.interpolation, squash=p.squash, antialias=p.antialias)[0]
 
 
 @worker_faults()
@@ -138,7 +138,8 @@ def frame_features(
 
     found, addresses = _looked_up(cache, paths, look, reading)
     missing = [position for position, entry in enumerate(found) if entry is None]
-    loader = data_loader(_Frames([paths[i] for i in missing], choose, pixels), reading.workers, batch_size=None)
+    frames = _Frames([paths[i] for i in missing], choose, pixels, reading.most_megapixels)
+    loader = data_loader(frames, reading.workers, batch_size=None)
     # As many of each file as of a long video.
     most = len(set(choose(10_000)))
     count = sum(1 if is_image(paths[i]) else most for i in missing)
@@ -183,7 +184,7 @@ def features_of_clips(
 
     found, addresses = _looked_up(cache, paths, look, reading)
     missing = [position for position, entry in enumerate(found) if entry is None]
-    frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels)
+    frames = _Frames([paths[i] for i in missing], partial(_flat, choose=choose), pixels, reading.most_megapixels)
     was_training, device = visual.training, visual.mean.device
     visual.eval()
     for position, entry in zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True):
@@ -221,7 +222,7 @@ def _looked_up(
 
     Args:
         look: returns what is kept under an address.
-        reading: its workers open the files whose parts are looked for the first time; `say` gets damaged rows.
+        reading: how the files are opened whose parts are looked for the first time; `say` gets damaged rows.
     """
     found: list[Found | MediaError | None] = [None] * len(paths)
     addresses = [_Address("", range(0), 0)] * len(paths)
@@ -237,7 +238,7 @@ def _looked_up(
         except MediaError as error:
             found[position] = MediaError(path, error.problem, error.fault) if is_part(path) else error
     files = {digests[i]: file_of(path) for i, path in enumerate(paths) if i in digests and is_part(path)}
-    times = _times_of(cache, files, reading.workers)
+    times = _times_of(cache, files, reading)
     for position, digest in digests.items():
         try:
             address = addresses[position] = _address(cache, digest, paths[position], times.get(digest))
@@ -264,7 +265,7 @@ def _address(cache: FeatureCache, digest: str, path: Path, times: list[float] | 
     return _Address(digest, range(length), length)
 
 
-def _times_of(cache: FeatureCache, files: dict[str, Path], workers: int) -> dict[str, list[float] | MediaError]:
+def _times_of(cache: FeatureCache, files: dict[str, Path], reading: Reading) -> dict[str, list[float] | MediaError]:
     """Return when the frames of the files are shown, by their digests; those not known yet are opened and kept."""
     known: dict[str, list[float] | MediaError] = {}
     for digest in files:
@@ -274,7 +275,9 @@ def _times_of(cache: FeatureCache, files: dict[str, Path], workers: int) -> dict
     missing = [digest for digest in files if digest not in known]
     if not missing:
         return known
-    opened = data_loader(_Times([files[digest] for digest in missing]), workers, batch_size=None)
+    opened = data_loader(
+        _Times([files[digest] for digest in missing], reading.most_megapixels), reading.workers, batch_size=None
+    )
     for digest, times in zip(missing, opened, strict=True):
         if isinstance(times, MediaError):
             known[digest] = times

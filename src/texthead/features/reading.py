@@ -6,6 +6,7 @@ from typing import get_args
 
 from texthead.errors import DataError
 from texthead.features.cache import FeatureCache
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.parallel.distributed import gather_list
 from texthead.recipes import EngineName
 
@@ -26,6 +27,8 @@ class Reading:
         cache: frame features on disk. With one crop and an encoder that sees frames apart, frames that were encoded
             before are not decoded again.
         skip_unreadable: leave out files that cannot be read instead of raising MediaError.
+        most_megapixels: what decoding a file may hold at once, in millions of pixels of three bytes; a file that would
+            hold more cannot be read.
         engine: what computes the features of an encoder that sees frames apart: "eager" as torch runs it; "auto" the
             fastest on this machine, whose features are the same to 1e-6 (1 - cosine); or the one to take, of which
             "bf16" alone gives other features.
@@ -33,7 +36,7 @@ class Reading:
         used: called with the name of each engine that computed features, now or when they were put into the cache;
             with "kept" for features of the cache whose engine is not recorded.
 
-    Raises: DataError for a batch below 1, or an unknown engine.
+    Raises: DataError for a batch or most_megapixels below 1, or an unknown engine.
     """
 
     workers: int = 0
@@ -43,10 +46,12 @@ class Reading:
     engine: EngineName = "eager"
     say: Callable[[str], None] = silent
     used: Callable[[str], None] = silent
+    most_megapixels: int = MOST_MEGAPIXELS
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise DataError(f"batch must be at least 1, got {self.batch}")
+        for name in ("batch", "most_megapixels"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.engine not in get_args(EngineName):
             raise DataError(f"engine must be one of {', '.join(get_args(EngineName))}, got {self.engine!r}")
 

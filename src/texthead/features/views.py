@@ -154,7 +154,14 @@ def _view_features(
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file, decoded now."""
     pixels = pixels_of(model, protocol)
-    clips = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=pixels)
+    clips = ViewClips(
+        paths,
+        [0] * len(paths),
+        frames=protocol.frames,
+        views=protocol.views,
+        pixels=pixels,
+        most_megapixels=reading.most_megapixels,
+    )
     features: list[Tensor | MediaError] = []
     count = len(paths) * protocol.views.count * protocol.frames
     engine = Engine(model.visual, reading.engine, count, reading.say, reading.used)

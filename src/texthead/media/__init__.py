@@ -14,5 +14,5 @@ jpeg          JPEG -> pixels
 find          media files below a folder
 paths         local paths, remote addresses, and parts of files by their times
 fingerprints  content digests of files
-limits        the limits of every clip: sizes, frame numbers
+limits        the limits of every clip: sizes, memory, frame numbers
 """

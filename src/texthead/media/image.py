@@ -1,40 +1,56 @@
 """Pictures as clips: an image is a clip of one frame, a folder of images under a template one of many."""
 
+import ctypes
 import io
-from collections.abc import Collection, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
-import PIL.ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILEWIDTH, TiffImageFile
 
 from texthead.errors import Fault, MediaError
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files, is_template
-from texthead.media.limits import changed_size, check_file, check_size
+from texthead.media.limits import MOST_MEGAPIXELS, changed_size, check_file, check_held, check_sides
 from texthead.media.reader import Media, Picture
 
 # What Pillow may take a file for, and the usual suffix of each.
 _FORMATS = {"BMP": ".bmp", "GIF": ".gif", "JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 
 
+# Bytes of a pixel in Pillow's own memory; 4 of any other mode, RGB too.
+_MODES = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0, "I;16L": 2.0, "I;16N": 2.0}
+
+# libwebp holds two canvases in RGBA, and the bytes of the picture that it hands out.
+_WEBP = 12.0
+
+# What whoever looks at a picture takes: RGB, and a copy in Pillow's memory or of one channel in float32.
+_LOOKED_AT = 7.0
+
+# A picture is converted so many pixels at a time.
+_BAND_PIXELS = 2**20
+
+
 class Image(Media):
     """One picture as a clip of one frame, upright by its EXIF orientation, in RGB.
 
     Transparency is dropped, not blended; 16-bit grey keeps its upper eight bits; an animated file gives its
-    first picture (but .gif is a video).
+    first picture (but .gif is a video). An orientation that cannot be read, or is none of the eight, counts as upright.
     """
 
     kind = "image"
     suffixes = IMAGE_SUFFIXES
     num_frames = 1
 
-    def __init__(self, path: Path, data: bytes | None = None):
-        super().__init__(path)
-        with _pillow_faults(path):
-            self._image = PIL.Image.open(path if data is None else io.BytesIO(data), formats=tuple(_FORMATS))
-        check_size(path, *self._image.size)
+    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
+        super().__init__(path, data, most_megapixels)
+        self._data = data
+        self._open().close()
 
     @classmethod
     def suffix_of(cls, content: bytes) -> str | None:
@@ -49,24 +65,27 @@ class Image(Media):
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield the picture, if it is wanted.
 
-        Raises: MediaError for a damaged picture.
+        Raises: MediaError for a damaged picture, or one that takes too much memory.
         """
-        with _pillow_faults(self.path):
-            picture = np.asarray(_upright_rgb(self._image))
+        with self._open() as image:
+            with _pillow_faults(self.path):
+                each = _bytes_a_pixel(image)
+            check_held(self.path, *image.size, each, image.format or "", self.most_megapixels)
+            with _pillow_faults(self.path):
+                picture = _upright_rgb(image)
         yield from ((index, picture) for index in wanted)
 
     @property
     def turned(self) -> bool:
-        """Whether EXIF says that the picture is not upright as it is stored.
+        """Whether EXIF says that the picture is not upright as it is stored."""
+        with self._open() as image, _pillow_faults(self.path):
+            return _orientation(image) != 1
 
-        Raises: MediaError for EXIF that cannot be read.
-        """
+    def _open(self) -> PIL.Image.Image:
         with _pillow_faults(self.path):
-            return self._image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1
-
-    def close(self) -> None:
-        """Release the file."""
-        self._image.close()
+            image = PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=tuple(_FORMATS))
+        check_sides(self.path, *image.size)
+        return image
 
 
 class FrameFolder(Media):
@@ -82,8 +101,8 @@ class FrameFolder(Media):
     suffixes = Image.suffixes
     one_file = False
 
-    def __init__(self, path: Path):
-        super().__init__(path)
+    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
+        super().__init__(path, data, most_megapixels)
         if path.name != EVERY and path.suffix.lower() not in self.suffixes:
             raise MediaError(path, f"frames must be images, and {path.suffix or 'no suffix'!r} is none of theirs")
         self._files = frame_files(path)
@@ -111,27 +130,128 @@ class FrameFolder(Media):
     def _read(self, file: Path) -> Picture:
         try:
             check_file(file)
-            with Image(file) as image:
+            with Image(file, None, self.most_megapixels) as image:
                 return dict(image.pictures({0}))[0]
         except MediaError as error:
             raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
 
 
-def _upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    upright = PIL.ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):
+def _upright_rgb(image: PIL.Image.Image) -> Picture:
+    """Return the picture, band by band: to convert it as a whole would take it in memory twice more."""
+    if image.format == "TIFF":
+        _silence_libtiff()
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits a channel")
+    image.load()
+    orientation = _orientation(image)  # Of .tif, Pillow has turned the picture by now.
+    width, height = image.size
+    out = np.empty((width, height, 3) if orientation > 4 else (height, width, 3), np.uint8)
+    stored = _AS_STORED[orientation](out)
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        stored[top : top + rows] = np.asarray(_rgb(image.crop((0, top, width, min(top + rows, height)))))
+    return out
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep the libtiff of Pillow's wheels from printing errors on its own; Pillow raises them."""
+    for library in (Path(PIL.Image.__file__).parents[1] / "pillow.libs").glob("libtiff*.so*"):
+        ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
+
+
+def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    if image.mode.startswith("I;16"):
         # Pillow would clip at 255 and give white.
-        return PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8)).convert("RGB")
-    if upright.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {upright.mode} have no known range; save it with 8 bits a channel")
-    return upright.convert("RGB")
+        image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+# By EXIF orientation: the view of an upright picture that lies as the stored one.
+_AS_STORED: dict[int, Callable[[Picture], Picture]] = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    """Return EXIF's orientation, 1 to 8; 1 if it cannot be read or is another number."""
+    try:
+        orientation = image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
+    except Exception:  # On damaged EXIF Pillow's reader raises nearly every kind there is.
+        return 1
+    return orientation if orientation in _AS_STORED else 1
+
+
+def _bytes_a_pixel(image: PIL.Image.Image) -> float:
+    """Return what a pixel takes as it is read: in the decoder, in Pillow's picture, and in RGB.
+
+    The picture must be open and not loaded yet.
+    """
+    beside = 0.0
+    if isinstance(image, JpegImageFile):
+        beside = _coefficients(image)
+    elif isinstance(image, TiffImageFile):
+        beside = _strip(image)
+    elif image.format == "WEBP":
+        beside = _WEBP
+    return max(_LOOKED_AT, beside + _MODES.get(image.mode, 4.0) + 3)
+
+
+def _coefficients(image: JpegImageFile) -> float:
+    """Return the bytes of the coefficients, which libjpeg holds all where they come in several scans.
+
+    Two a sample. Worked example: colours at half the resolution both ways have 1 + 1/4 + 1/4 samples a pixel.
+    """
+    if not image.info.get("progressive") and _first_scan(image) == len(image.layer):
+        return 0.0
+    across, down = (max(layer[place] for layer in image.layer) for place in (1, 2))
+    return sum(2 * layer[1] * layer[2] / (across * down) for layer in image.layer)
+
+
+def _first_scan(image: JpegImageFile) -> int:
+    """Return how many components the first scan has; 0 if none is found."""
+    file = image.fp
+    assert file is not None, "the picture is not loaded yet"
+    here = file.tell()
+    file.seek(2)
+    while (marker := file.read(2)) and marker[:1] == b"\xff":
+        if marker == b"\xff\xff":  # A marker may come after any number of such bytes.
+            file.seek(-1, 1)
+            continue
+        head = file.read(3)
+        if marker == b"\xff\xda" or len(head) < 3:
+            break
+        file.seek(int.from_bytes(head[:2]) - 3, 1)
+    else:
+        head = b""
+    file.seek(here)
+    return head[2] if len(head) == 3 else 0
+
+
+def _strip(image: TiffImageFile) -> float:
+    """Return the bytes of a strip or tile as stored, which may be the whole picture or larger."""
+    bits = image.tag_v2.get(BITSPERSAMPLE, (1,))
+    samples = max(len(bits), int(image.tag_v2.get(SAMPLESPERPIXEL, 1)))
+    tile = int(image.tag_v2.get(TILEWIDTH, 0)) * int(image.tag_v2.get(TILELENGTH, 0))
+    # Of a strip in JPEG libtiff makes four bytes a pixel.
+    return max(4.0, samples * max(bits) / 8) * max(1.0, tile / (image.width * image.height))
 
 
 @contextmanager
 def _pillow_faults(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises into MediaError."""
+    """Turn what Pillow raises into MediaError; what it warns of is in its pictures or its errors."""
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except PIL.Image.DecompressionBombError as error:
+        raise MediaError(path, f"claims too many pixels ({error}); scale it down") from error
     except Exception as error:  # On damaged files Pillow's readers raise nearly every kind there is.
         # Only Pillow's words tell a file that ends early from one that was never a picture.
         fault: Fault = "cut short" if "truncated" in str(error) else "unreadable"

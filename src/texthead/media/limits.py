@@ -1,5 +1,6 @@
-"""What every clip is held to, whatever it is read from: sizes, frame numbers, a file that is there."""
+"""What every clip is held to, whatever it is read from: sizes, memory, frame numbers, a file that is there."""
 
+import math
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,12 @@ from texthead.errors import DataError, MediaError
 MAX_SIDE = 16_384
 
 MAX_PIXELS = 89_478_485
+
+# What decoding one file may hold at once, in millions of pixels of three bytes: pictures and frames at their full size,
+# as the decoder holds them and in RGB. So that a user can raise it, every reader is given it.
+MOST_MEGAPIXELS = 179
+
+BYTES_A_MEGAPIXEL = 3 * 10**6
 
 # Frames of a file, with what else the header of a video lists: 38 hours at 30 frames a second.
 MAX_FRAMES = 2**22
@@ -42,19 +49,42 @@ def check_file(path: Path) -> None:
 def check_size(path: Path, width: int, height: int) -> None:
     """Raise MediaError if a picture has no pixels or too many.
 
-    Raises: MediaError for a side of 0, more than MAX_SIDE a side or MAX_PIXELS in all, or sides of more than 1 to
-        MAX_RATIO.
+    Raises: MediaError for what `check_sides` refuses, or more than MAX_PIXELS in all.
+    """
+    check_sides(path, width, height)
+    if width * height > MAX_PIXELS:
+        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {MAX_PIXELS} in all; scale it down")
+
+
+def check_sides(path: Path, width: int, height: int) -> None:
+    """Raise MediaError for a side of 0, more than MAX_SIDE a side, or sides of more than 1 to MAX_RATIO.
+
+    Raises: MediaError.
     """
     if min(width, height) < 1:
         raise MediaError(path, f"claims {width}x{height} pixels: it has no picture; make it again")
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        limit = f"{MAX_SIDE} a side and {MAX_PIXELS} in all"
-        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {limit}; scale it down")
+    if max(width, height) > MAX_SIDE:
+        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {MAX_SIDE} a side; scale it down")
     if max(width, height) > MAX_RATIO * min(width, height):
         problem = (
             f"claims {width}x{height} pixels, one side more than {MAX_RATIO} times the other; cut a part out of it"
         )
         raise MediaError(path, problem)
+
+
+def check_held(path: Path, width: int, height: int, each: float, form: str, most_megapixels: int) -> None:
+    """Raise MediaError if decoding a picture or a frame would hold more than `most_megapixels`.
+
+    Args:
+        each: bytes of all that is held at once, a pixel.
+        form: what it is stored as.
+
+    Raises: MediaError.
+    """
+    held = math.ceil(width * height * each / BYTES_A_MEGAPIXEL)
+    if held > most_megapixels:
+        claim = f"claims {width}x{height} pixels, and to decode them as {form} takes the memory of {held} megapixels"
+        raise MediaError(path, f"{claim}, the limit is {most_megapixels}; scale it down or raise most_megapixels")
 
 
 def check_frames(path: Path, count: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from texthead.errors import MediaError
 from texthead.media.frame_folder import EVERY
 from texthead.media.image import FrameFolder, Image
-from texthead.media.limits import check_file
+from texthead.media.limits import MOST_MEGAPIXELS, check_file
 from texthead.media.paths import file_of, is_part, span_of
 from texthead.media.reader import Media, Part, named_as
 from texthead.media.shard import is_member, member, read_member
@@ -73,20 +73,23 @@ def check_part(path: Path) -> None:
     span_of(path)
 
 
-def open_media(path: str | Path) -> Media:
+def open_media(path: str | Path, most_megapixels: int = MOST_MEGAPIXELS) -> Media:
     """Open the video, image or folder of frames at `path`; use it as a context manager.
 
     The name decides on the reader. A path below a `.tar` is a clip of a prepared shard; `match.mp4#t=3,7.5` is a part
     of `match.mp4`.
 
-    Raises: MediaError for a file that is missing, empty, cut short, without pictures, or in no known format; for a
-    folder of frames that is missing, holds none, or lacks one between others; for a part without a frame.
+    Args:
+        most_megapixels: what decoding may hold at once, in millions of pixels of three bytes.
+
+    Raises: MediaError for a file that is missing, empty, cut short, without pictures, too large, or in no known format;
+    for a folder of frames that is missing, holds none, or lacks one between others; for a part without a frame.
     """
     path = Path(path)
     if is_part(path):
         check_part(path)
         with named_as(path):
-            whole = open_media(file_of(path))
+            whole = open_media(file_of(path), most_megapixels)
         try:
             return Part(path, whole)
         except BaseException:
@@ -97,10 +100,11 @@ def open_media(path: str | Path) -> Media:
     reader = reader_of(path)
     if reader.one_file and is_member(path):
         place = member(path)
-        return StoredClip(path, place) if place.table else reader(path, read_member(path, place))
+        data = None if place.table else read_member(path, place)
+        return StoredClip(path, place, most_megapixels) if data is None else reader(path, data, most_megapixels)
     if reader.one_file:
         check_file(path)
-    return reader(path)
+    return reader(path, None, most_megapixels)
 
 
 def check(path: str | Path) -> int:

@@ -1,6 +1,7 @@
 """What every reader of media offers, the frames of one file by number; and a part of a file, read by its reader."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -14,10 +15,16 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from texthead.errors import MediaError
-from texthead.media.limits import changed_size, check_indices
+from texthead.media.limits import MOST_MEGAPIXELS, changed_size, check_indices
 from texthead.media.paths import span_of
 
 Picture = UInt8[np.ndarray, "height width 3"]
+
+# Makes something smaller of frames, as scaling and cropping do; of each apart from the others.
+Change = Callable[[UInt8[Tensor, "frames 3 height width"]], UInt8[Tensor, "*views frames 3 new_height new_width"]]
+
+# Frames are changed so many at a time: one call a frame would take longer.
+_HELD_BYTES = 2**26
 
 # Gives a frame's picture, upright: only frames that are looked at are converted to RGB.
 Take = Callable[[], Picture]
@@ -52,12 +59,13 @@ class Media(ABC):
     has_times: bool = True
     listed_frames: int = 0
 
-    def __init__(self, path: Path, data: bytes | None = None):
+    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
         """Open the file at `path`; `data` is its content if it is a clip in a shard, which `prepare` wrote.
 
         Raises: MediaError for a file that cannot be read.
         """
         self.path = path
+        self.most_megapixels = most_megapixels
 
     @classmethod
     def takes(cls, path: Path) -> bool:
@@ -76,30 +84,55 @@ class Media(ABC):
         Raises: MediaError for damage on the way to a wanted frame.
         """
 
-    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
+    def frames_at(
+        self, indices: Sequence[int], change: Change | None = None
+    ) -> UInt8[Tensor, "*views frames 3 new_height new_width"]:
         """Return the frames at `indices`, in that order; an index may come twice, its frame is decoded once.
 
         The memory is channels-last (rows of RGB triples), which torchvision resizes fastest.
+
+        Args:
+            change: is called with some frames at a time, 64 MB or one, and only what it returns is kept. Without it all
+                frames are held as they are, however large that is.
 
         Raises: DataError for an index outside 0..num_frames-1; MediaError for damage on the way to a wanted
         frame, or frames of two sizes.
         """
         check_indices(self.path, indices, self.num_frames)
-        places: dict[int, list[int]] = {}
-        for place, index in enumerate(indices):
-            places.setdefault(index, []).append(place)
-        out: np.ndarray | None = None
-        for index, picture in self.pictures(set(places)):
-            if out is None:
-                out = np.empty((len(indices), *picture.shape), np.uint8)
-            self._check_same_size(out.shape[1:], picture.shape)
-            for place in places.pop(index):
-                out[place] = picture
-        if out is None or places:
-            missing = min(places)
-            problem = f"frame {missing} of {self.num_frames} is listed but does not decode; encode it again"
+        wanted, place, parts = set(indices), dict[int, int](), list[Tensor]()
+        for some, frames in self._batches(wanted, sys.maxsize if change is None else _HELD_BYTES):
+            place |= {index: len(place) + i for i, index in enumerate(some)}
+            parts.append(change(frames) if change else frames)
+        if missing := wanted - place.keys():
+            problem = f"frame {min(missing)} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
+        clip, places = torch.cat(parts, dim=-4) if len(parts) > 1 else parts[0], [place[index] for index in indices]
+        if places != [*range(len(place))]:
+            clip = clip.index_select(clip.ndim - 4, torch.tensor(places))
+        return clip if change else clip.contiguous(memory_format=torch.channels_last)
+
+    def _batches(
+        self, wanted: Collection[int], most: int
+    ) -> Iterator[tuple[list[int], UInt8[Tensor, "frames 3 height width"]]]:
+        """Yield the wanted frames with their indices, so many at a time as take `most` bytes, or one."""
+        left, some = len(wanted), list[int]()
+        shape: tuple[int, ...] | None = None
+        out = np.empty(0, np.uint8)
+        for index, picture in self.pictures(wanted):
+            shape = shape or picture.shape
+            self._check_same_size(shape, picture.shape)
+            if 2 * picture.nbytes > most:  # A copy would take as much again.
+                yield [index], torch.from_numpy(np.require(picture[None], requirements=("C", "W"))).permute(0, 3, 1, 2)
+                continue
+            if not some:
+                out = np.empty((min(left, most // picture.nbytes), *shape), np.uint8)
+            out[len(some)] = picture
+            some.append(index)
+            if len(some) == len(out):
+                yield some, torch.from_numpy(out).permute(0, 3, 1, 2)
+                left, some = left - len(some), []
+        if some:
+            yield some, torch.from_numpy(out[: len(some)]).permute(0, 3, 1, 2)
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield (index, picture) of each wanted frame in order, while every frame of the file is decoded.

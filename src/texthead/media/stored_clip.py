@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from texthead.errors import MediaError
 from texthead.media.jpeg import decode_jpeg, jpeg_size
-from texthead.media.limits import check_frames, check_indices, check_size
+from texthead.media.limits import MOST_MEGAPIXELS, check_frames, check_held, check_size
 from texthead.media.paths import address
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_parts
@@ -33,6 +30,9 @@ _GAP, _REMOTE_GAP = 64, 2**14
 _MOST_AT_ONCE = 2**22
 
 _MOST_SECONDS = 2**31
+
+# The picture, and the coefficients of one that comes in several scans.
+_BYTES_A_PIXEL = 9
 
 
 class _Table(NamedTuple):
@@ -57,8 +57,8 @@ def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]
 class StoredClip(Media):
     """The frames of a clip in a shard, at the times of its source; without times where the source had none."""
 
-    def __init__(self, path: Path, place: Member):
-        super().__init__(path)
+    def __init__(self, path: Path, place: Member, most_megapixels: int = MOST_MEGAPIXELS):
+        super().__init__(path, None, most_megapixels)
         self._clip = place.offset
         table = _read_table(path, place)
         try:
@@ -70,25 +70,6 @@ class StoredClip(Media):
         if len(self.times) > 1:
             # The last frame stays as long as the others on average.
             self.duration_seconds = self.times[-1] * self.num_frames / (self.num_frames - 1)
-
-    def frames_at(self, indices: Sequence[int]) -> UInt8[Tensor, "frames 3 height width"]:
-        """Return the frames at `indices`, in that order, in channels-last memory; each is read and decoded once.
-
-        Raises: DataError for an index outside 0..num_frames-1; MediaError for a damaged frame, or frames of two sizes.
-        """
-        check_indices(self.path, indices, self.num_frames)
-        order = sorted(set(indices))
-        out: np.ndarray | None = None
-        for place, (index, data) in enumerate(self._read(order)):
-            shape = self._shape(index, data)
-            # Decoded in its place: to copy it there would take a twentieth of the time.
-            out = np.empty((len(order), *shape), np.uint8) if out is None else out
-            self._check_same_size(out.shape[1:], shape)
-            self._decode(index, data, out[place])
-        assert out is not None, "at least one frame is wanted"
-        if order != list(indices):
-            out = out[np.searchsorted(order, indices)]
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield (index, picture) of each wanted frame by ascending number.
@@ -106,6 +87,7 @@ class StoredClip(Media):
         except Exception as error:  # Each library raises what it likes.
             raise self._damaged(index, error) from None
         check_size(self.path, width, height)
+        check_held(self.path, width, height, _BYTES_A_PIXEL, "JPEG", self.most_megapixels)
         return height, width, 3
 
     def _decode(self, index: int, data: bytes, out: Picture) -> None:

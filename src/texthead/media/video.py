@@ -18,15 +18,15 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from texthead.errors import MediaError
-from texthead.media.limits import MAX_FRAMES, check_size
+from texthead.media.limits import MAX_FRAMES, MOST_MEGAPIXELS
 from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
 from texthead.media.video_stream import (
     Tally,
+    UprightRgb,
     check_whole,
     decoder_faults,
     one_thread,
@@ -34,7 +34,6 @@ from texthead.media.video_stream import (
     open_stream,
     seconds_from,
     stored_packets,
-    upright_rgb,
     where_is,
     whole_frames,
 )
@@ -62,9 +61,9 @@ _PACKET_BYTES = 512
 
 
 class Video(Media):
-    """The frames of a file's best video stream in presentation order, upright by the container's rotation.
+    """The frames of a file's best video stream in presentation order, turned and mirrored as the container says.
 
-    Not applied: a sample aspect ratio other than 1:1, and mirroring in the container's matrix.
+    Not applied: a sample aspect ratio other than 1:1.
     """
 
     suffixes = frozenset(
@@ -72,16 +71,15 @@ class Video(Media):
         | {".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
     )
 
-    def __init__(self, path: Path, data: bytes | None = None):
-        super().__init__(path)
+    def __init__(self, path: Path, data: bytes | None = None, most_megapixels: int = MOST_MEGAPIXELS):
+        super().__init__(path, data, most_megapixels)
         self._data = data
         self._until = time.thread_time() + MAX_SECONDS
         check_claims(path, data)
         self._container, self._stream = open_stream(path, data)
         try:
-            self._context = one_thread(self._stream.codec_context)
-            check_size(path, self._context.width, self._context.height)
-            self._to_rgb = VideoReformatter()
+            self._context = one_thread(path, self._stream.codec_context, most_megapixels)
+            self._rgb = UprightRgb(path)
             self._entries, self._held = _list_packets(path, self._container, self._stream)
             self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]
             self._order = self._presentation_order()
@@ -171,7 +169,7 @@ class Video(Media):
     @property
     def turned(self) -> bool:
         """Whether the container turns the picture; the first frame is decoded for it."""
-        return any(frame.rotation for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
+        return any(self._rgb.turns(frame) for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
 
     def close(self) -> None:
         """Release the decoder and the file."""
@@ -320,9 +318,6 @@ class Video(Media):
             # The size too: after a seek .mpg may cut the stream into packets differently.
             wanted = (entry.pts, entry.dts, entry.size)
             yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, packets)
-
-    def _rgb(self, frame: VideoFrame) -> Picture:
-        return upright_rgb(self.path, frame, self._to_rgb)
 
 
 def check_claims(path: Path, data: bytes | None) -> None:

@@ -18,20 +18,20 @@ import av
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from texthead.errors import MediaError
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.paths import STREAMS
 from texthead.media.reader import Take
 from texthead.media.video_stream import (
     Tally,
+    UprightRgb,
     check_whole,
     one_thread,
     open_stream,
     seconds_from,
     stored_packets,
-    upright_rgb,
     where_is,
     whole_frames,
 )
@@ -61,6 +61,7 @@ class PipedVideo:
     Args:
         file: is read, and never sought in where it says that it cannot seek.
         path: what errors call it.
+        most_megapixels: as of `open_media`.
 
     Raises:
         MediaError: what comes is no video that can be read through a pipe.
@@ -68,12 +69,12 @@ class PipedVideo:
 
     has_times = True
 
-    def __init__(self, file: BufferedReader, path: Path):
+    def __init__(self, file: BufferedReader, path: Path, most_megapixels: int = MOST_MEGAPIXELS):
         self.path = path
         with _hinted():
             self._container, self._stream = open_stream(path, file if file.seekable() else _Arriving(file))
-        self._context = one_thread(self._stream.codec_context)
-        self._to_rgb = VideoReformatter()
+        self._context = one_thread(path, self._stream.codec_context, most_megapixels)
+        self._rgb = UprightRgb(path)
         self._tally = Tally()
         self._end: float | None = None
 
@@ -95,7 +96,7 @@ class PipedVideo:
             first = now if first is None else first
             ticks = 0 if last is None else now - last
             last = now
-            yield seconds_from(first, [now], self._stream)[0], partial(upright_rgb, self.path, frame, self._to_rgb)
+            yield seconds_from(first, [now], self._stream)[0], partial(self._rgb, frame)
         if first is None or last is None:
             raise MediaError(self.path, "no frame of its video stream decodes; send it again from its beginning")
         check_whole(self.path, self._container, self._stream, self._tally)
@@ -184,7 +185,7 @@ class LiveStream:
             self._container.close()
             raise MediaError(source, "holds no video stream; check the address", "sound only")
         self._stream, self._source = stream, source
-        self._to_rgb = VideoReformatter()
+        self._rgb = UprightRgb(self.path)
         self._waiting = deque[VideoFrame]()
         self._changed = threading.Condition()
         self._over, self._end, self.fault = False, 0.0, ""
@@ -209,7 +210,7 @@ class LiveStream:
                 continue
             first, last = frame.pts if first is None else first, frame.pts
             self._end = seconds_from(first, [last], self._stream)[0]
-            yield self._end, partial(upright_rgb, self.path, frame, self._to_rgb)
+            yield self._end, partial(self._rgb, frame)
         if first is None:
             raise MediaError(
                 self._source, f"no frame of it decodes ({self.fault or 'it ended'}); check that it sends video"

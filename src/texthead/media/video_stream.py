@@ -23,6 +23,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
@@ -31,7 +32,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError
-from texthead.media.limits import MAX_PIXELS, check_size
+from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_PIXELS, check_held, check_size
 
 # Playlists and plain text can make FFmpeg open other files, even over the network: containers only.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -43,6 +44,10 @@ _TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"m
 
 # How much longer than its packets a file must claim to be before it counts as cut short.
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
+
+
+# The frames that a decoder holds where they refer to others, and the bits of a pixel of a format that is not known yet.
+_HELD_FRAMES, _BITS_A_PIXEL = 3, 12
 
 
 @runtime_checkable
@@ -85,11 +90,25 @@ def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContain
     return container, stream
 
 
-def one_thread(context: VideoCodecContext) -> VideoCodecContext:
-    """Return the decoder, set to one thread and a limit to the size of pictures."""
+def one_thread(path: Path, context: VideoCodecContext, most_megapixels: int) -> VideoCodecContext:
+    """Return the decoder, set to one thread and a limit to the size of pictures.
+
+    Raises: MediaError for pictures that are too large, or whose decoding would hold more than `most_megapixels`.
+    """
+    each = _bytes_a_pixel(context)
+    if context.width or context.height:  # Through a pipe they can come with the first frame.
+        check_size(path, context.width, context.height)
+        check_held(path, context.width, context.height, each, context.name, most_megapixels)
     context.thread_count = 1
-    context.options = {"max_pixels": str(MAX_PIXELS)}
+    context.options = {"max_pixels": str(min(MAX_PIXELS, int(most_megapixels * BYTES_A_MEGAPIXEL / each)))}
     return context
+
+
+def _bytes_a_pixel(context: VideoCodecContext) -> float:
+    """Return what a pixel of the video takes while it is decoded: its frames, and two pictures in RGB."""
+    bits = context.format.padded_bits_per_pixel if context.format else 0
+    frames = 1 if context.codec.intra_only else _HELD_FRAMES
+    return frames * (bits or _BITS_A_PIXEL) / 8 + 6
 
 
 def stored_packets(path: Path, container: InputContainer, stream: VideoStream | AudioStream) -> Iterator[Packet]:
@@ -128,23 +147,63 @@ def where_is(pts: int | None, stream: VideoStream) -> str:
     return f"at {float(pts * stream.time_base):.2f} s"
 
 
-def upright_rgb(path: Path, frame: VideoFrame, to_rgb: VideoReformatter) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the picture of a frame, turned as the container says.
+class UprightRgb:
+    """Gives the picture of each frame of a video, turned as the container says.
 
-    Raises: MediaError for a picture that is too large, or turned by something else than quarters.
+    How, is looked up once for each rotation: a frame whose side data were read stays in memory until Python looks for
+    cycles.
     """
-    check_size(path, frame.width, frame.height)
-    turns = round(frame.rotation / 90)
+
+    def __init__(self, path: Path):
+        self._path, self._to_rgb, self._turns = path, VideoReformatter(), dict[float, _Turn]()
+
+    def __call__(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
+        """Return the picture.
+
+        Raises: MediaError for one that is too large, or turned by something else than quarters.
+        """
+        check_size(self._path, frame.width, frame.height)
+        to_upright = self._turn(frame)
+        with decoder_faults(self._path):
+            plane = self._to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        return to_upright(rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3))
+
+    def turns(self, frame: VideoFrame) -> bool:
+        """Return whether the container turns or mirrors the frame.
+
+        Raises: MediaError for a picture that is turned by something else than quarters.
+        """
+        stored = np.arange(4).reshape(2, 2)
+        return not np.array_equal(self._turn(frame)(stored), stored)
+
+    def _turn(self, frame: VideoFrame) -> "_Turn":
+        if frame.rotation not in self._turns:
+            self._turns[frame.rotation] = _turn(self._path, frame)
+        return self._turns[frame.rotation]
+
+
+_Turn = Callable[[np.ndarray], np.ndarray]
+
+
+def _turn(path: Path, frame: VideoFrame) -> _Turn:
+    """Return what makes the stored picture of a frame upright: transposed, mirrored, or both, as its matrix says.
+
+    Worked example, a quarter turn clockwise, x' = -y and y' = x: transposed, and then mirrored from left to right.
+
+    Raises: MediaError for a picture that is turned by something else than quarters.
+    """
+    if Type.DISPLAYMATRIX not in frame.side_data:
+        return lambda picture: picture
     # FFmpeg cuts the angle off to whole degrees, so a quarter turn may come as 89.
-    if abs(frame.rotation - 90 * turns) > 1:
+    if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
         problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
         raise MediaError(path, problem)
-    with decoder_faults(path):
-        plane = to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    picture = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
-    # The container turns the picture counter-clockwise, and so does rot90.
-    return np.rot90(picture, turns)
+    # A point (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32)[:5].tolist()  # pyright: ignore[reportGeneralTypeIssues]
+    across, down = (a, d) if abs(a) > abs(b) else (c, b)
+    mirrored = slice(None, None, -1 if down < 0 else 1), slice(None, None, -1 if across < 0 else 1)
+    return lambda picture: (picture if abs(a) > abs(b) else picture.swapaxes(0, 1))[mirrored]
 
 
 @dataclass(slots=True)

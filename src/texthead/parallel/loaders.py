@@ -12,6 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from texthead.errors import RunError
+from texthead.parallel.signals import interrupts_held
 from texthead.parallel.startup import begin_server, keep_freed_memory
 
 # So torch's errors begin, and end, when a process is gone.
@@ -32,7 +33,15 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
         begin_server()
         begun = {"multiprocessing_context": multiprocessing.get_context("forkserver"), "worker_init_fn": _begin}
         options |= {"num_workers": workers, **begun}
-    return DataLoader(items, **options)
+    return _Loader(items, **options)
+
+
+class _Loader(DataLoader):
+    """A data loader whose processes are all started before an interrupt arrives: half of one prints errors."""
+
+    def __iter__(self) -> Any:
+        with interrupts_held():
+            return super().__iter__()
 
 
 def _begin(number: int) -> None:

@@ -12,6 +12,8 @@ from types import FrameType
 # Windows has no SIGHUP.
 _NAMES = ("SIGTERM", "SIGHUP")
 
+_NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+
 # A terminal that is closed and a system that shuts down send several signals; later ones interrupt the ending too.
 _SAME_END_SECONDS = 8.0
 
@@ -66,8 +68,7 @@ def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
         line: makes what is printed where the main thread is stuck; the block may set another in what it gets.
     """
     ending = Ending(line)
-    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-    caught = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    caught = [number for number in _NUMBERS if signal.getsignal(number) == signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
         caught = []
     if not caught:
@@ -87,3 +88,23 @@ def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
             signal.signal(number, signal.SIG_DFL if ending.number is None else signal.SIG_IGN)
         signal.set_wakeup_fd(before)
         theirs.close()
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let interrupts that arrive in the block act at its end: what it starts is whole then, and can be ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *_NUMBERS)}
+    acting = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in acting:
+        signal.signal(number, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in acting.items():
+            signal.signal(number, handler)
+        for number in arrived[:1]:
+            acting[number](number, None)

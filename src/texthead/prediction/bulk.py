@@ -37,6 +37,7 @@ from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.files import lines, read_json, replacing, write_csv, write_json
 from texthead.media.find import find_names
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import as_clip
 from texthead.media.paths import is_part, resolved
 from texthead.media.shard import has_shards
@@ -228,6 +229,7 @@ def predict_parts(
     skip_unreadable: bool = False,
     workers: int = 0,
     engine: EngineName = "eager",
+    most_megapixels: int = MOST_MEGAPIXELS,
     done: Callable[[Part], None] | None = None,
 ) -> State:
     """Make every unfinished part of this process's share; return how far all processes are.
@@ -240,6 +242,7 @@ def predict_parts(
         skip_unreadable: a file that cannot be read gets a row that says why.
         workers: processes that decode.
         engine: what runs the encoder, as `Reading` has it; exact ones, whose features are the same.
+        most_megapixels: as of `Reading`.
         done: called with each part that was made.
 
     Raises:
@@ -253,7 +256,7 @@ def predict_parts(
     if distributed.ranks() > 1:
         raise RunError("predict_parts works without a process group: give it rank and ranks, and start none")
     for number, paths in parts.unfinished(rank, ranks):
-        reading = Reading(workers=workers, batch=parts.options.batch, engine=engine)
+        reading = Reading(workers, parts.options.batch, engine=engine, most_megapixels=most_megapixels)
         entries = item_features(parts.model, paths, parts.protocol, reading)
         _, errors = readable(entries, skip=skip_unreadable)
         parts.write(number, paths, *entry_scores(parts.model, entries, parts.protocol.pooling))

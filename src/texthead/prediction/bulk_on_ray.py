@@ -19,6 +19,7 @@ from texthead.data.protocol import Protocol
 from texthead.errors import MediaError, RunError
 from texthead.features.frames import readable
 from texthead.features.views import encode_views
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.models.recognizer import Recognizer
 from texthead.prediction.bulk import Part, Parts, State
 from texthead.prediction.predict import entry_scores
@@ -30,6 +31,7 @@ def predict_on_ray(
     actors: int = 1,
     gpus: float | None = None,
     skip_unreadable: bool = False,
+    most_megapixels: int = MOST_MEGAPIXELS,
     done: Callable[[Part], None] | None = None,
 ) -> State:
     """Make every unfinished part on a Ray cluster; return how far all processes are.
@@ -42,7 +44,7 @@ def predict_on_ray(
         actors: processes that hold the model and encode. With GPUs any CPU of the cluster decodes for them; without,
             each decodes what it encodes, on one CPU.
         gpus: GPUs of each of them; if None one where the cluster has any.
-        skip_unreadable: as of `predict_parts`.
+        skip_unreadable, most_megapixels: as of `predict_parts`.
         done: called with each part that was made.
 
     Raises:
@@ -59,7 +61,7 @@ def predict_on_ray(
         rows = (
             # One part a block, so that few parts are half done at a time.
             ray.data.from_items(chunks, override_num_blocks=len(sizes))
-            .map(_decoded, fn_kwargs={"protocol": parts.protocol})
+            .map(_decoded, fn_kwargs={"protocol": parts.protocol, "most_megapixels": most_megapixels})
             .map(
                 _Encoder,
                 fn_constructor_args=(parts.model.frozen_copy().cpu(), parts.protocol, gpus > 0),
@@ -115,10 +117,17 @@ def _chunks(parts: Parts) -> tuple[list[dict[str, Any]], dict[int, int]]:
 # ---- on the cluster: rows of a table, whose columns Arrow knows
 
 
-def _decoded(row: dict[str, Any], protocol: Protocol) -> dict[str, Any]:
+def _decoded(row: dict[str, Any], protocol: Protocol, most_megapixels: int) -> dict[str, Any]:
     """Return the chunk with the bytes of the views of all readable files; "" is no problem."""
     paths = [Path(path) for path in row["paths"]]
-    clips = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
+    clips = ViewClips(
+        paths,
+        [0] * len(paths),
+        frames=protocol.frames,
+        views=protocol.views,
+        pixels=protocol.sizes,
+        most_megapixels=most_megapixels,
+    )
     found = [clips[i][0] for i in range(len(paths))]
     read = [clip.numpy().tobytes() for clip in found if not isinstance(clip, MediaError)]
     problems = [clip.problem if isinstance(clip, MediaError) else "" for clip in found]

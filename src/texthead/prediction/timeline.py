@@ -25,6 +25,7 @@ from texthead.errors import DataError, MediaError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import average_views, check_scores
 from texthead.features.engine import Engine
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import open_media
 from texthead.media.reader import Media, Take
 from texthead.media.video_pipe import LiveStream, PipedVideo
@@ -204,12 +205,12 @@ class Timeline:
 TimedVideo = Media | PipedVideo | LiveStream
 
 
-def open_timed(path: str | Path) -> Media:
+def open_timed(path: str | Path, most_megapixels: int = MOST_MEGAPIXELS) -> Media:
     """Open the video at `path`.
 
     Raises: MediaError for a picture or a folder of pictures, which have no times, and as `open_media`.
     """
-    media = open_media(path)
+    media = open_media(path, most_megapixels)
     if not media.times:
         media.close()
         raise MediaError(

@@ -13,6 +13,7 @@ from texthead.data.transforms import short_side
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import Evaluation
 from texthead.evaluation.saliency import cover
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Progress
 from texthead.recipes import EngineName
@@ -24,13 +25,22 @@ SIDE = 128  # pixels of a shown frame's short side
 FAINT = 0.2  # log-odds that a region must at least take from a name, for its heat to be shown
 
 
-def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size"]:
+def clip_of(
+    path: Path, protocol: Protocol, most_megapixels: int = MOST_MEGAPIXELS
+) -> UInt8[Tensor, "frames 3 size size"]:
     """Return the clip of a file as the model takes it: its first view.
 
     Raises:
         MediaError: the file cannot be read.
     """
-    clips = ViewClips([path], [0], frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
+    clips = ViewClips(
+        [path],
+        [0],
+        frames=protocol.frames,
+        views=protocol.views,
+        pixels=protocol.sizes,
+        most_megapixels=most_megapixels,
+    )
     views, _, _ = clips[0]
     if isinstance(views, MediaError):
         raise views
@@ -54,12 +64,14 @@ def strips(
     lit: int = 0,
     model: Recognizer | None = None,
     engine: EngineName = "eager",
+    most_megapixels: int = MOST_MEGAPIXELS,
     progress: Progress | None = None,
 ) -> list[Strip]:
     """Return the surest mistakes and hits as frames with their best names and the true one's probability.
 
     Args:
         engine: what runs the encoder, as `Reading` has it.
+        most_megapixels: as of `Reading`.
         lit: so many of them get saliency from `model`, for the answer and, where it is wrong, for the true name.
 
     Raises:
@@ -68,7 +80,7 @@ def strips(
     made = []
     chosen = surest(result, mistakes=mistakes, hits=hits)
     for number, item in enumerate(chosen):
-        clip = clip_of(result.paths[item], protocol)
+        clip = clip_of(result.paths[item], protocol, most_megapixels)
         strip = _strip(result, item, clip)
         made.append(_lit(strip, result.names, model, clip, engine) if model is not None and number < lit else strip)
         if progress:

@@ -8,6 +8,7 @@ from typing import Literal
 from texthead.data.dataset import Dataset
 from texthead.errors import RunError
 from texthead.features.cache import FeatureCache
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Progress
 from texthead.recipes import EngineName
@@ -35,6 +36,7 @@ class Execution:
             kept, where an epoch is short, a minute. The last step always writes one. A run can be resumed with another
             number of processes and another `shard`.
         engine: what runs a frozen encoder, as `Reading` has it.
+        most_megapixels: as of `Reading`.
 
     Raises: RunError for a checkpoint_every below 1.
     """
@@ -45,6 +47,7 @@ class Execution:
     compiled: bool = False
     checkpoint_every: int | None = None
     engine: EngineName = "eager"
+    most_megapixels: int = MOST_MEGAPIXELS
 
     def __post_init__(self) -> None:
         if self.checkpoint_every is not None and self.checkpoint_every < 1:

@@ -22,7 +22,7 @@ from texthead.parallel.distributed import gather_list, rank, ranks, share, toget
 from texthead.recipes import Recipe
 
 
-def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe) -> TrainClips:
+def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe, most_megapixels: int) -> TrainClips:
     """Return clips of pixels, decoded and augmented anew in every epoch."""
     augmentation = augmentation_for(recipe, training_pixels_for(recipe, as_visual(model.visual).spec))
     return TrainClips(
@@ -32,6 +32,7 @@ def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe) -> TrainCli
         augmentation=augmentation,
         seed=recipe.seed,
         stride=recipe.stride,
+        most_megapixels=most_megapixels,
     )
 
 

@@ -118,8 +118,9 @@ def engine_of(out: Path, wanted: EngineName) -> EngineName:
 def reading_of(execution: Execution, recipe: Recipe, out: Path) -> Reading:
     """Return how a training reads files: of a frozen encoder with the features that are kept."""
     if not recipe.freeze_encoder:
-        return Reading(execution.workers)
-    return Reading(execution.workers, cache=execution.cache, engine=engine_of(out, execution.engine))
+        return Reading(execution.workers, most_megapixels=execution.most_megapixels)
+    engine = engine_of(out, execution.engine)
+    return Reading(execution.workers, cache=execution.cache, engine=engine, most_megapixels=execution.most_megapixels)
 
 
 def frozen_clips(

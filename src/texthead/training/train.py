@@ -90,7 +90,7 @@ def train(
         if recipe.freeze_encoder:
             clips = frozen_clips(model, train_set, recipe, pixels, reading, out)
         else:
-            clips = pixel_clips(model, train_set, recipe)
+            clips = pixel_clips(model, train_set, recipe, reading.most_megapixels)
         batches = epoch_batches(len(clips), recipe)
         total = recipe.epochs * len(clips)
         recipe = settled(model, clips, batches, recipe, execution, out, tries=not objective, say=callbacks.message)

@@ -63,7 +63,7 @@ def try_tuning(
     inputs: RowInputs,
     protocol: Protocol,
     *,
-    workers: int = 0,
+    reading: Reading = Reading(),
     bar: Bar = no_bar,
     say: Callable[[str], None] = silent,
 ) -> Trial:
@@ -72,6 +72,7 @@ def try_tuning(
     Folds are tried until one of the two is ahead beyond chance, or enough items are scored.
 
     Args:
+        reading: its workers and `most_megapixels` count here.
         inputs: what the head is made of, for all items in their order; its encoder is left as it is.
         protocol: how the fine-tuned model looks at items in testing.
         say: called with a line after each fold that decides nothing.
@@ -89,7 +90,7 @@ def try_tuning(
         for kept, scored in pairs:
             part = replace(inputs, features=inputs.features[kept], targets=inputs.targets[kept])
             train_set, tests = items.data.pick(kept), items.pick(scored)
-            tuned = _tuned_right(part, train_set, tests.data, protocol, workers, Callbacks(progress))
+            tuned = _tuned_right(part, train_set, tests.data, protocol, reading, Callbacks(progress))
             right = evaluation_of(quick.fit(items.pick(kept)), tests).right
             trial = Trial(
                 np.concatenate([trial.quick, right]),
@@ -107,13 +108,14 @@ def _tuned_right(
     train_set: Dataset,
     scored: Dataset,
     protocol: Protocol,
-    workers: int,
+    reading: Reading,
     callbacks: Callbacks,
 ) -> Bool[np.ndarray, " items"]:
     """Whether a copy of the encoder that is fine-tuned on some items names each of the others rightly."""
     visual = copy.deepcopy(inputs.encoder.visual)
     model = make_recognizer("text", inputs, visual=visual).to(next(visual.parameters()).device)
     with scratch_folder() as folder:
-        execution = Execution(workers, checkpoint_every=10**9)  # One at the end: nobody goes on with a trial.
+        # One checkpoint, at the end: nobody goes on with a trial.
+        execution = Execution(reading.workers, checkpoint_every=10**9, most_megapixels=reading.most_megapixels)
         train(model, train_set, None, inputs.recipe, out=folder, execution=execution, callbacks=callbacks)
-    return evaluate(model, scored, protocol, Reading(workers=workers)).right
+    return evaluate(model, scored, protocol, Reading(reading.workers, most_megapixels=reading.most_megapixels)).right

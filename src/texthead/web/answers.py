@@ -17,6 +17,7 @@ from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.saliency import cover
 from texthead.features.reading import Reading
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import open_media
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -38,11 +39,12 @@ LANES = 6
 
 @dataclass(frozen=True)
 class Limits:
-    """What one question may hold: seconds and frames of a video, and class names beside each other."""
+    """What one question may hold: seconds and frames of a video, class names, and megapixels as `Reading` has them."""
 
     seconds: float = 300.0
     frames: int = 20_000
     names: int = 500
+    most_megapixels: int = MOST_MEGAPIXELS
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,8 @@ class Answerer:
             TextheadError: the names cannot be classes.
         """
         model = self.model(question.names)
-        (found,) = predict(model, [question.path], reading=Reading(engine=self._source.engine), top=TOP)
+        reading = Reading(engine=self._source.engine, most_megapixels=self._limits.most_megapixels)
+        (found,) = predict(model, [question.path], reading=reading, top=TOP)
         recognizer = model.model if isinstance(model, Run) else model
         prompts = getattr(recognizer.head, "prompts", None) or ()
         calibration, _ = calibration_for(model, protocol_of(model)[1])
@@ -184,7 +187,7 @@ class Answerer:
         model, sliding, rule = self.model(question.names), Sliding(), Hysteresis()
         names = protocol_of(model)[0].names
         finder, events, stretches = EventFinder(names, rule), [], []
-        with open_timed(question.path) as video:
+        with open_timed(question.path, self._limits.most_megapixels) as video:
             for stretch in scores_over_time(model, video, sliding=sliding, engine=self._source.engine):
                 events += finder.add(stretch)
                 stretches.append(stretch)
@@ -199,7 +202,7 @@ class Answerer:
         asked = self.model(question.names)
         model, protocol = protocol_of(asked)
         calibration, _ = calibration_for(asked, protocol)
-        clip = clip_of(question.path, protocol)
+        clip = clip_of(question.path, protocol, self._limits.most_megapixels)
         if length == 1 and isinstance(model.temporal, MeanPool):
             clip = clip[:1]  # The mean of a picture over and over is that of one, and covering one of many does little.
         seen = cover(model, clip, engine=self._source.engine)
@@ -250,7 +253,7 @@ def measured(path: Path, limits: Limits) -> tuple[float, int]:
     Raises:
         MediaError: the file cannot be read, or is longer than the limits say.
     """
-    with open_media(path) as media:
+    with open_media(path, limits.most_megapixels) as media:
         seconds = media.duration_seconds
         if seconds > limits.seconds:
             problem = f"{seconds:.0f} s long, and this page takes videos of {limits.seconds:g} s: cut a part out of it"

@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ _LONGEST_WHO = 40
 
 def label_app(session: LabelSession, training: Training, host: str, password: str | None = None) -> ASGIApp:
     """Return the page behind its guard and its password."""
-    kept = lru_cache(maxsize=64)(preview)
+    kept = lru_cache(maxsize=64)(partial(preview, most_megapixels=session.pool.most_megapixels))
     actions = _Actions(session, training)
 
     def page(request: Request) -> Response:

@@ -7,6 +7,7 @@ import numpy as np
 import PIL.Image
 
 from texthead.data.sampling import evenly
+from texthead.media.limits import MOST_MEGAPIXELS
 from texthead.media.open import is_image, open_media
 
 # What browsers read by these names. Other codecs in them are found out by the browser, which then asks for a preview.
@@ -30,18 +31,18 @@ _PICTURES, _SIDE, _IMAGE_SIDE = 16, 384, 1024
 _MOST_MILLISECONDS = 4000
 
 
-def preview(path: Path) -> tuple[str, bytes]:
+def preview(path: Path, most_megapixels: int = MOST_MEGAPIXELS) -> tuple[str, bytes]:
     """Return (the media type, the bytes) of a small picture of a file, which moves if the file is a video.
 
     Raises:
         MediaError: it cannot be read.
     """
-    with open_media(path) as media:
+    with open_media(path, most_megapixels) as media:
         places = evenly(media.num_frames, min(_PICTURES, media.num_frames))
-        frames = media.frames_at(places).permute(0, 2, 3, 1).numpy()
+        side = _IMAGE_SIDE if is_image(path) else _SIDE
+        small = {index: _small(picture, side) for index, picture in media.pictures(set(places))}
         seconds = media.duration_seconds
-    side = _IMAGE_SIDE if is_image(path) else _SIDE
-    pictures = [_small(frame, side) for frame in frames]
+    pictures = [small[index] for index in places if index in small]
     data = io.BytesIO()
     each = int(min(1000 * seconds, _MOST_MILLISECONDS) / len(pictures)) or 100
     pictures[0].save(data, "WEBP", save_all=True, append_images=pictures[1:], duration=each, loop=0, quality=75)

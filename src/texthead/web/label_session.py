@@ -352,7 +352,9 @@ class LabelSession:
         if set(known) == self._checked:
             return
         items = tuple(replace(self.pool.files.items[place], label=labels.of[place]) for place in known)
-        facts = read_facts(Dataset(items, str(self.place)), workers=1, seconds=READ_SECONDS)
+        facts = read_facts(
+            Dataset(items, str(self.place)), workers=1, seconds=READ_SECONDS, most_megapixels=self.pool.most_megapixels
+        )
         features = dict(enumerate(self.pool.features[known].numpy()))
         alike = near_duplicates.alike(facts, features)
         alone = [found for found in doctor.file_findings(facts, frames=1) if found.severity != "note"]

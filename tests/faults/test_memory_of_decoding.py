@@ -1,0 +1,174 @@
+"""However large the pictures that a small file claims: decoding it takes 512 MB at most, or it is refused before.
+
+Each call is in a process of its own, with little room above that.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+import torch
+
+from made import taken
+from texthead.data.clips import TrainClips, ViewClips
+from texthead.data.dataset import Dataset, Item
+from texthead.data.prepare import ShardOptions, encoded
+from texthead.data.protocol import Pixels, Views
+from texthead.data.transforms import Augmentation
+from texthead.doctor.facts import facts_of
+from texthead.errors import DataError, MediaError
+from texthead.features.reading import Reading
+from texthead.media.image import Image
+from texthead.media.limits import BYTES_A_MEGAPIXEL, MOST_MEGAPIXELS
+from texthead.media.open import open_media
+from texthead.web.label_media import preview
+
+# Beside the pictures: code that is loaded, and what a crop takes.
+MOST = MOST_MEGAPIXELS * BYTES_A_MEGAPIXEL + 100 * 2**20
+SIDE, FRAMES = 9300, 32
+
+
+def gif(path: Path, side: int = SIDE) -> Path:
+    """Write frames of one pixel on a large canvas: 756 bytes."""
+    dot = b"\x2c" + struct.pack("<4HB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    frame = b"\x21\xf9\x04\x00\x04\x00\x00\x00" + dot
+    head = b"GIF89a" + struct.pack("<2H3B", side, side, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    path.write_bytes(head + FRAMES * frame + b";")
+    return path
+
+
+def png(path: Path, depth: int, kind: int, channels: int, side: int = SIDE) -> Path:
+    """Write a black picture."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    packed, row = zlib.compressobj(9), bytes(1 + side * channels * depth // 8)
+    data = b"".join([packed.compress(row) for _ in range(side)]) + packed.flush()
+    header = struct.pack(">2I5B", side, side, depth, kind, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    return path
+
+
+def saved(path: Path, mode: str = "RGB", **options: Any) -> Path:
+    PIL.Image.new(mode, (SIDE, SIDE)).save(path, **options)
+    return path
+
+
+FILES: dict[str, Callable[[Path], Path]] = {
+    "frames.gif": gif,
+    "rgba of 16 bits.png": partial(png, depth=16, kind=6, channels=4),
+    "grey of 16 bits.png": partial(png, depth=16, kind=0, channels=1),
+    "baseline.jpg": saved,
+    "progressive.jpg": partial(saved, progressive=True, subsampling=0),
+    "cmyk.jpg": partial(saved, mode="CMYK", progressive=True),
+    "a.webp": partial(saved, method=0),
+    "one strip.tif": partial(saved, mode="RGBA", compression="tiff_deflate", tiffinfo={278: SIDE}),
+}
+
+
+def raised(result: object) -> object:
+    if isinstance(result, MediaError):
+        raise result
+    return result
+
+
+def trained(path: Path) -> object:
+    clips = TrainClips(
+        Dataset((Item(path, "a"),), "here"), ["a"], frames=FRAMES, augmentation=Augmentation(224, 256), seed=0
+    )
+    return raised(clips[0, 0][0])
+
+
+def viewed(path: Path, antialias: bool = True) -> object:
+    pixels = Pixels(224, 256, "bicubic", antialias=antialias)
+    return raised(ViewClips([path], [0], frames=FRAMES, views=Views(1, 3), pixels=pixels)[0][0])
+
+
+WAYS: dict[str, Callable[[Path], object]] = {
+    "view": viewed,
+    "view without antialias": partial(viewed, antialias=False),
+    "train": trained,
+    "doctor": partial(facts_of, thumbnail=True),
+    "prepare": lambda path: encoded(path, ShardOptions(frames=FRAMES)),
+    "preview": preview,
+}
+
+
+def check_memory(path: Path, way: str) -> None:
+    torch.set_num_threads(1)
+    message, grown = taken(partial(WAYS[way], path), 8 * 2**30)
+    assert message == "no error" or (message.startswith("MediaError") and "raise most_megapixels" in message), message
+    assert grown < MOST, f"{grown / 2**20:.0f} MB"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_gif_of_756_bytes(tmp_path: Path, way: str) -> None:
+    check_memory(gif(tmp_path / "a.gif"), way)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", FILES)
+def test_a_small_file_of_large_pictures(tmp_path: Path, name: str, way: str) -> None:
+    check_memory(FILES[name](tmp_path / name), way)
+
+
+def test_frames_are_scaled_as_they_are_decoded(tmp_path: Path) -> None:
+    """Each frame passes the limit: 32 of them at once would be 1.2 GB."""
+    path = gif(tmp_path / "a.gif", side=3600)
+    for way in ("view", "train", "preview"):
+        message, grown = taken(partial(WAYS[way], path), 8 * 2**30)
+        assert message == "no error"
+        assert grown < 500 * 2**20, f"{way}: {grown / 2**20:.0f} MB"
+
+
+def test_pictures_at_the_limit_are_whole(tmp_path: Path) -> None:
+    """A photo of 50 megapixels, of today's phones, is read pixel by pixel."""
+    path = tmp_path / "a.jpg"
+    PIL.Image.new("RGB", (8192, 6144), "red").save(path)
+    with open_media(path) as media:
+        ((_, picture),) = media.pictures({0})
+    assert picture.shape == (6144, 8192, 3)
+
+
+def test_a_picture_of_a_shard_is_read_again_and_again(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (40, 30), "red").save(tmp_path / "a.jpg")
+    with Image(tmp_path / "clip.jpg", (tmp_path / "a.jpg").read_bytes()) as image:
+        for _ in range(2):
+            assert dict(image.pictures({0}))[0].shape == (30, 40, 3)
+            assert not image.turned
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """Decoding it holds 209 megapixels: 33 of them at 19 bytes."""
+    path = tmp_path / "a.webp"
+    PIL.Image.new("RGB", (6000, 5500), "red").save(path, method=0)
+    return path
+
+
+def test_a_larger_picture_is_read_where_the_limit_is_raised(large: Path) -> None:
+    limit = "takes the memory of 209 megapixels, the limit is 179; scale it down or raise most_megapixels"
+    for way in (viewed, trained, preview, lambda path: encoded(path, ShardOptions())):
+        with pytest.raises(MediaError, match=limit):
+            way(large)
+    assert limit in facts_of(large).problem
+    assert facts_of(large, most_megapixels=209).width == 6000
+    assert encoded(large, ShardOptions(most_megapixels=209)).data
+    assert preview(large, 209)
+
+
+def test_shards_are_continued_with_the_limit_of_before() -> None:
+    """The limit is not among what shards list unless it was raised: shards of before it are continued."""
+    assert "most_megapixels" not in ShardOptions().written
+    assert ShardOptions(most_megapixels=209).written["most_megapixels"] == 209
+    for options in (ShardOptions, Reading):
+        with pytest.raises(DataError, match="most_megapixels must be at least 1, got 0"):
+            options(most_megapixels=0)
