@@ -122,7 +122,8 @@ def test_one_module_makes_loaders():
         name
         for name, tree in TREES.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("DataLoader")
+        for used in ([node.func] if isinstance(node, ast.Call) else getattr(node, "bases", []))
+        if ast.unparse(used).endswith("DataLoader")
     }
     assert calls == {"parallel.loaders"}
 

@@ -185,7 +185,7 @@ def test_the_cache_changes_no_score_and_decodes_once(
     plain = evaluate(model, data, protocol)
     first = evaluate(model, data, protocol, reading)
     torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
-    monkeypatch.setattr(frames, "open_media", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(frames, "open_media", lambda path, *_: pytest.fail(f"{path} was opened"))
     assert torch.equal(evaluate(model, data, protocol, reading).scores, first.scores)
     other = model.with_head(FrozenHead(noise(3, SPEC.dim, seed=8), names=NAMES))
     assert not torch.equal(evaluate(other, data, protocol, reading).scores, first.scores)

@@ -97,6 +97,7 @@ def test_a_world_size_that_is_no_number(folder: Path) -> None:
 def test_an_interrupt_while_modules_are_imported_is_one_line() -> None:
     program = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's jobs in the background ignore it.
 from texthead.__main__ import main
 
 class Interrupt:

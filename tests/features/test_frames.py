@@ -159,9 +159,9 @@ def test_a_subset_of_kept_frames_hits_and_other_frames_are_computed(
     (four,) = read(visual, videos[2:], cache, lambda n: [0, 2, 4, 6])
     opened: list[Path] = []
 
-    def counted(path: str):
+    def counted(path: str, *how: int):
         opened.append(Path(path))
-        return open_media(path)
+        return open_media(path, *how)
 
     monkeypatch.setattr(module, "open_media", counted)
     (two,) = read(visual, videos[2:], cache, lambda n: [2, 6])

@@ -750,7 +750,7 @@ def test_features_for_a_frozen_encoder_are_kept(
     cache = FeatureCache(encoder_key(make_model().visual, PIXELS), tmp_path / "cache")
     plain = train(make_model(), data, val, recipe, out=tmp_path / "plain")
     first = train(make_model(), data, val, recipe, out=tmp_path / "first", execution=Execution(cache=cache))
-    monkeypatch.setattr(features_module, "open_media", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(features_module, "open_media", lambda path, *_: pytest.fail(f"{path} was opened"))
     again = train(make_model(), data, val, recipe, out=tmp_path / "again", execution=Execution(cache=cache))
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)

@@ -92,9 +92,9 @@ def test_cross_validation_encodes_each_file_once(files, tmp_path, monkeypatch):
     opened: list[Path] = []
     real = open_media
 
-    def counted(path: Path):
+    def counted(path: Path, *how: int):
         opened.append(path)
-        return real(path)
+        return real(path, *how)
 
     monkeypatch.setattr(frames, "open_media", counted)
     scores = cross_val_score(classifier(tmp_path, "probe"), *files, cv=3, error_score="raise")

@@ -78,7 +78,8 @@ def check_folder(flag: str, path: Path) -> None:
     if not there.is_dir():
         raise DataError(f"{flag}: {there} is no folder; name another")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise DataError(f"{flag}: {there} cannot be written to; name another folder")
+        why = "Read-only file system" if os.statvfs(there).f_flag & os.ST_RDONLY else "Permission denied"
+        raise DataError(f"{flag}: {there} cannot be written to ({why}); name another folder")
 
 
 def _paths(value: str | None) -> list[Path]:

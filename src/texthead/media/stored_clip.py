@@ -32,7 +32,7 @@ _MOST_AT_ONCE = 2**22
 _MOST_SECONDS = 2**31
 
 # The picture, and the coefficients of one that comes in several scans.
-_BYTES_A_PIXEL = 9
+_BYTES_A_PIXEL = 9.0
 
 
 class _Table(NamedTuple):
