@@ -142,7 +142,7 @@ def megabytes(pid: int) -> float:
 # ---- the page that names
 
 
-def asked(address: str, path: Path) -> Any:
+def answer_of(address: str, path: Path) -> Any:
     """What the page answers: {"top": ...} as `predict --json` has it, or the one line that says why there is none.
 
     Raises: OSError, ValueError: there is no answer at all.
@@ -186,7 +186,7 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
                 return
             place = (turn * options.clients + number) % len(paths)
             try:
-                answer = asked(f"{address}/gradio_api/", paths[place])
+                answer = answer_of(f"{address}/gradio_api/", paths[place])
                 outcome = (
                     "refused" if isinstance(answer, str) else "right" if answer["top"] == wanted[place] else "wrong"
                 )
