@@ -1,8 +1,10 @@
 """Parts on a Ray cluster of this machine are the parts that one process makes."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +65,28 @@ def test_a_cluster_makes_the_same_parts(run: Run, manifest: Path, tmp_path: Path
     for path in (tmp_path / "alone").glob("part-*"):
         assert (tmp_path / "ours" / path.name).read_bytes() == path.read_bytes(), path.name
     assert predict_on_ray(ours, actors=2) == State(3, 3, 11, 0), "nothing is left to do"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_an_actor_that_is_killed_is_replaced(run: Run, manifest: Path, tmp_path: Path) -> None:
+    alone, ours = (
+        open_parts(run, manifest, tmp_path / name, run.protocol, PartOptions(2, batch=1)) for name in ("alone", "ours")
+    )
+    predict_parts(alone)
+    killed: list[int] = []
+
+    def kill(_: Part) -> None:
+        """Kill the process that encodes, once."""
+        for words in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if not killed and words.read_bytes().startswith(b"ray::MapWorker"):
+                    killed.append(int(words.parent.name))
+                    os.kill(killed[0], signal.SIGKILL)
+
+    assert predict_on_ray(ours, done=kill) == State(6, 6, 11, 0)
+    assert killed
+    assert table(tmp_path / "ours") == table(tmp_path / "alone")
 
 
 @pytest.mark.slow

@@ -75,6 +75,16 @@ def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path) -> 
         LabelFile(tmp_path / "labels.txt", files)
 
 
+def test_a_clock_that_is_set_back_keeps_no_file_from_others(
+    files: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (LabelFile(tmp_path / "labels.csv", files) for _ in range(2))
+    assert one.claim("ann", 3)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 86_400)
+    assert other.claim("bob", 3)
+
+
 def test_a_file_is_one_persons_at_a_time(files: Dataset, tmp_path: Path) -> None:
     one, other = (LabelFile(tmp_path / "labels.csv", files) for _ in range(2))
     assert one.claim("ann", 3)

@@ -164,7 +164,8 @@ class LabelFile:
             live = {str(name): (str(who), float(until)) for name, (who, until) in found.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}  # Nobody has begun, or it was cut short: all files are free.
-        return {name: claim for name, claim in live.items() if claim[1] > time.time()}
+        now = time.time()  # A claim from before the clock was set back is none.
+        return {name: claim for name, claim in live.items() if now < claim[1] <= now + CLAIMED}
 
     @contextmanager
     def _held(self) -> Iterator[None]:
