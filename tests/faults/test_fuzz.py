@@ -19,6 +19,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
 from made import noise, put_stored, sound, stored, write_image, write_small_run, write_video
 from texthead.data.dataset import Dataset, Item
@@ -27,6 +29,8 @@ from texthead.data.reading import read_dataset
 from texthead.encoders.weights import read_checkpoint, read_tensors
 from texthead.errors import TextheadError
 from texthead.evaluation.calibration import calibrate
+from texthead.exporting.export import export
+from texthead.exporting.exported import Exported
 from texthead.files import read_json
 from texthead.media.open import open_media
 from texthead.runs.folder import load_weights
@@ -34,6 +38,7 @@ from texthead.runs.run import load_run, save_calibration
 from texthead.text import prompts
 from texthead.text.class_names import clean_names, read_names
 from texthead.text.label_files import read_labels
+from texthead.web.queue_requests import QueueRequests
 
 EXECUTIONS = int(os.environ.get("FUZZ_EXECUTIONS", "8000"))
 SECONDS = 60.0
@@ -152,9 +157,38 @@ def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]
         yield folder / "run" / name, lambda path: load_run(path.parent)
 
 
-CORPORA = {"media": media_corpus, "weights": weights_corpus, "shards": shards_corpus, "runs": runs_corpus}
+def exports_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
+    picture = write_image(folder / "a.png", "red")
+    export(load_run(write_small_run(folder / "run")), folder / "out", to="onnx")
+    for name in ("preprocessing.json", "classes.json", "thresholds.json", "model.onnx"):
+        yield folder / "out" / name, lambda path: Exported(path.parent).predict([picture], top=1)
+
+
+def queue_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
+    """What a browser sends to the page."""
+    client = TestClient(QueueRequests(PlainTextResponse("yes"), "/", lambda: ()))
+
+    def post(path: Path) -> None:
+        answer = client.post(f"/queue/{path.stem}", content=path.read_bytes())
+        if answer.status_code != 200:
+            raise TextheadError(f"{answer.status_code // 100} {answer.text}")
+
+    file = {"path": "a.png", "meta": {"_type": "gradio.FileData"}}
+    question = {"data": [file, "a, b", ["when"]], "fn_index": 0, "session_hash": "x1", "trigger_id": 3}
+    (folder / "join.json").write_text(json.dumps(question))
+    yield folder / "join.json", post
+
+
+CORPORA = {
+    "media": media_corpus,
+    "weights": weights_corpus,
+    "shards": shards_corpus,
+    "runs": runs_corpus,
+    "exports": exports_corpus,
+    "queue": queue_corpus,
+}
 # Of all executions; those of media are the point, and building a network takes long.
-SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15}
+SHARES = {"media": 6, "weights": 5, "shards": 1.5, "runs": 0.15, "exports": 0.3, "queue": 1}
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).with_name("found").iterdir()), ids=lambda path: path.name)
