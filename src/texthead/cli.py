@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         name_files_in_utf8()
         open_streams()
-        # A processes' path begins with the current folder until it knows better: a `random.py` in it would run.
+        # Processes that are started look for modules in the current folder at first: a `random.py` there would run.
         os.environ.setdefault("PYTHONSAFEPATH", "1")
     print_every_name()
     with ended_by_signals(_interrupted) as ending:

@@ -23,13 +23,13 @@ ORDINARY = [
 ]
 
 
-def texthead(folder: Path, *words: object, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command line in a shell in a folder; `before` stands before it, as `cd there;`."""
+def texthead(folder: Path, *words: object, before: str = "", by: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command line in a shell in a folder, after `before`, as `cd there;`, and by a program, as `setpriv`."""
     # As the installed program: its own folder is the first where it looks for modules, not the current one.
     program = folder / "bin" / "program.py"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f"{PROGRAM}\n")
-    command = f'{before} exec "{sys.executable}" "{program}" {" ".join(map(str, words))}'
+    command = f'{before} exec {by} "{sys.executable}" "{program}" {" ".join(map(str, words))}'
     environment = {**os.environ, "TEXTHEAD_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONSAFEPATH", None)
     return subprocess.run(
@@ -122,7 +122,7 @@ def test_a_folder_that_one_may_not_enter(folder: Path) -> None:
     closed = folder / "closed"
     write_image(closed / "a.png", "red", 1)
     (folder / "list.txt").write_text("in/0.png\nclosed/a.png\n")
-    before = " ".join(ORDINARY) if os.geteuid() == 0 else ""
+    by = " ".join(ORDINARY) if os.geteuid() == 0 else ""
     if os.geteuid() == 0:
         os.chown(closed, 65534, 65534)
     closed.chmod(0o700 if os.geteuid() == 0 else 0)
@@ -133,26 +133,12 @@ def test_a_folder_that_one_may_not_enter(folder: Path) -> None:
             "train closed --out x",
             "eval run closed/x.csv",
         ):
-            refused(ordinary(folder, words, before), "closed", "ermission denied")
-        done = ordinary(folder, "predict run --manifest list.txt --out parts --skip-unreadable --workers 0", before)
+            refused(texthead(folder, words, by=by), "closed", "ermission denied")
+        done = texthead(folder, "predict run --manifest list.txt --out parts --skip-unreadable --workers 0", by=by)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
     finally:
         closed.chmod(0o700)
-
-
-def ordinary(folder: Path, words: str, before: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line with the rights of an ordinary user."""
-    environment = {**os.environ, "TEXTHEAD_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*before.split(), sys.executable, "-P", "-c", PROGRAM, *words.split()],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 def test_a_name_that_is_too_long_is_a_file_that_cannot_be_read(folder: Path, tmp_path: Path) -> None:
