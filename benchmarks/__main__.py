@@ -96,8 +96,8 @@ def main() -> None:
             print(f"{sections[-1]}\n", flush=True)
     minutes = (time.perf_counter() - begun) / 60
     about = (
-        f"`python -m benchmarks`, {machine()} {minutes:.1f} minutes in all. A figure is the median of {chosen.rounds} "
-        "interleaved rounds with least and most; a ratio is taken within each round. CPU time is that of all threads."
+        f"`python -m benchmarks`, {machine()} {minutes:.1f} minutes in all. Figures are the median of {chosen.rounds} "
+        "interleaved rounds (min-max); ratios are taken within each round. CPU time covers all threads."
     )
     print(about)
     if chosen.out:

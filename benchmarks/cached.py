@@ -21,8 +21,8 @@ from texthead.models.build import make_temporal_for, pixels_for
 from texthead.recipes import Recipe
 
 FRAMES = 32
-TRAINED, SCORED = "train and score", "score alone"
-FIRST, SECOND = "first, encodes", "second, on what is kept"
+TRAINED, SCORED = "train and evaluate", "evaluate only"
+FIRST, SECOND = "first, encodes the videos", "second, reads the cache"
 
 
 class Experiment:
@@ -85,7 +85,7 @@ def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, reci
         told = f"in {same} of {rounds} rounds"
         rows.append([a, *milliseconds(costs[a], 0), "", "", ""])
         rows.append([b, *milliseconds(costs[b], 0), *(f"{ratio} ({target})" for ratio, target in found), told])
-    headers = ["experiment", "ms", "CPU-ms", "times as fast, clock", "times as fast, CPU", "equal logits"]
+    headers = ["experiment", "ms", "CPU-ms", "speed-up, wall time", "speed-up, CPU time", "equal logits"]
     return f"{len(data)} videos of {frames} frames.\n\n{table(headers, rows)}"
 
 
@@ -94,8 +94,8 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--clips", type=int, default=1, help="a class, to train on and as many to score (1)")
     chosen = options.parse_args()
-    print(f"## A second experiment on kept features\n\n{torch.get_num_threads()} threads, the frozen `mini`.")
-    print("Training the head takes as long in both and is most of what is left of the second; scoring alone has none.")
+    print(f"## A second experiment on cached features\n\n{torch.get_num_threads()} threads, frozen `mini`.")
+    print("Training the head takes equally long in both and dominates the second; evaluation alone has no such part.")
     print(measure(chosen.rounds, chosen.clips))
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
 

@@ -64,7 +64,7 @@ def measure(source: str, size: int, rounds: int) -> list[list[str]]:
     engines: dict[str, Callable[[Tensor], Tensor]] = {"eager": visual}
     fused = folded(visual)
     if fused is not None:
-        engines["folded"] = fused
+        engines["eager, batch norms folded"] = fused
     engines |= {"onnxruntime": Engine(visual, "onnxruntime"), "bf16": Engine(visual, "bf16")}
     with torch.inference_mode():
         ways = {name: timed(lambda encode=encode: encode(frames), per=FRAMES) for name, encode in engines.items()}
@@ -94,7 +94,7 @@ def main() -> None:
         rows = [row for source, size in CASES for row in measure(source, size, chosen.rounds)]
         if bridge is not None:
             os.environ["TEXTHEAD_CACHE"] = bridge
-    head = ["encoder, pixels", "engine", "frames a CPU-second", "times eager", "1 - cosine", "chosen: trial, CPU-s"]
+    head = ["encoder, pixels", "engine", "frames per CPU-second", "speed-up", "1 - cosine", "trial, CPU-s (if chosen)"]
     print(f"## Engines\n\n{torch.get_num_threads()} threads, {FRAMES} frames at a time.\n\n{table(head, rows)}")
 
 

@@ -110,11 +110,11 @@ def measure_items(rounds: int, fewest: int, times: Sequence[int] = TIMES) -> str
     middle = counts[len(counts) // 2]
     grown = bend([counts[0], middle, counts[-1]], [costs[counts[0]], costs[middle], costs[counts[-1]]])
     told = [
-        f"CPU time: {time[0]:.3f} ± {time[1]:.3f} ms an item; from {middle} to {counts[-1]} items an item takes "
-        f"{spread(grown)} times what it takes from {counts[0]} to {middle} (1 is linear)",
-        f"memory: {memory[0]:.2f} ± {memory[1]:.2f} kB an item",
+        f"CPU time: {time[0]:.3f} ± {time[1]:.3f} ms per item (95 %); from {middle} to {counts[-1]} items the cost per "
+        f"item is {spread(grown)} times that from {counts[0]} to {middle} (1 is linear)",
+        f"memory: {memory[0]:.2f} ± {memory[1]:.2f} kB per item (95 %)",
     ]
-    headers = ["items", "ms", "CPU-ms", "CPU-ms an item", "peak MB"]
+    headers = ["items", "ms", "CPU-ms", "CPU-ms per item", "peak MB"]
     return f"{table(headers, rows)}\n\n" + "\n".join(f"- {line}" for line in told)
 
 
@@ -180,7 +180,7 @@ def measure_classes(
         times = ["1", "-"] if title == fewest else judged(ratios(costs, title, fewest), at_most=1.05)
         memory = peak_mb(step_once, architecture, frames, count)
         rows.append([title, *milliseconds(costs[title], 0), *times, f"{memory:.0f}"])
-    return table(["a step of ViT-B/32", "ms", "CPU-ms", f"over {fewest}, CPU", "target", "peak MB"], rows)
+    return table(["ViT-B/32, one step", "ms", "CPU-ms", f"CPU time / {fewest}", "target", "peak MB"], rows)
 
 
 def main() -> None:
@@ -190,7 +190,7 @@ def main() -> None:
     options.add_argument("--classes", default=",".join(map(str, CLASSES)), help="numbers with commas between")
     chosen = options.parse_args()
     print(
-        "## Growth\n\n### Items\n\nOne thread; reading, encoding, one epoch of a head and scoring, in a new process.\n"
+        "## Scaling\n\n### Items\n\nOne thread; reading, encoding, one epoch of a head and scoring, in a new process.\n"
     )
     print(measure_items(chosen.rounds, chosen.items))
     print(f"\n### Classes\n\n{BATCH} clips of {FRAMES} frames, {torch.get_num_threads()} threads.\n")

@@ -29,7 +29,7 @@ def measure(rounds: int, batch: int = BATCH, sizes: tuple[int, ...] = SIZES) -> 
         [title, *(spread([1 / getattr(cost, clock) for cost in costs[title]], 0) for clock in ("wall", "cpu"))]
         for title in ways
     ]
-    return table([f"`mini`, batches of {batch}", "frames a second", "frames a CPU-second"], rows)
+    return table([f"`mini`, batches of {batch}", "frames per second", "frames per CPU-second"], rows)
 
 
 @torch.inference_mode()
@@ -51,7 +51,7 @@ def train_step(visual: torch.nn.Module, frames: torch.Tensor) -> None:
 def main() -> None:
     """Print the table."""
     chosen = parser(__doc__).parse_args()
-    print(f"## `mini`\n\n{torch.get_num_threads()} threads.\n\n{measure(chosen.rounds)}")
+    print(f"## Speed of `mini`\n\n{torch.get_num_threads()} threads.\n\n{measure(chosen.rounds)}")
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
 
 

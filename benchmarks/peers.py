@@ -156,7 +156,7 @@ def transformers_ways(folder: Path, **vision: Any) -> dict[str, Way]:
     def way(paths: Sequence[Path]) -> Tensor:
         return torch.cat(list(pipe([str(path) for path in paths], batch_size=BATCH, return_tensors=True)))
 
-    return {TEXTHEAD: texthead_way(th.load_encoder(f"hf:{folder}")), "transformers' pipeline": way}
+    return {TEXTHEAD: texthead_way(th.load_encoder(f"hf:{folder}")), "transformers pipeline": way}
 
 
 def measure(groups: dict[str, dict[str, Way]], paths: Sequence[Path], rounds: int) -> str:
@@ -173,7 +173,7 @@ def measure(groups: dict[str, dict[str, Way]], paths: Sequence[Path], rounds: in
             speeds = spread([1 / cost.cpu for cost in costs[name]], 1)
             over = "-" if name == TEXTHEAD else spread(ratios(costs, name, TEXTHEAD))
             rows.append([encoder, name, speeds, over, "-" if name == TEXTHEAD else f"{max(0.0, gap):.0e}"])
-    head = ["encoder", "way", "images a CPU-second", "its CPU time / texthead's", "1 - cosine"]
+    head = ["encoder", "method", "images per CPU-second", "CPU time / texthead's", "1 - cosine"]
     return table(head, rows)
 
 
@@ -193,7 +193,7 @@ def main() -> None:
             "ViT-B/32 of transformers": transformers_ways(folder / "hf"),
         }
         told = measure(groups, paths, chosen.rounds)
-    about = f"One thread, {chosen.images} images, {BATCH} at a time."
+    about = f"JPEG files to features; one thread, {chosen.images} images, batches of {BATCH}."
     print(f"## Peers\n\n{about}\n\n{told}")
 
 

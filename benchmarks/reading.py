@@ -39,17 +39,18 @@ from texthead.media.open import open_media
 FRAMES = 8
 GOPS = (12, 250)
 SHORT_SIDES = (videos.HEIGHT, 320)
-PACKETS, DECORD, TORCHCODEC, BOUND = "texthead, packet reader", "decord", "torchcodec", "bound: ffmpeg -f null"
-SHARDS, JPEGS = "texthead, prepared shards", "JPEG folders, bare"
-SAME_DECODER = "JPEG folders, bare, by the decoder of shards"
-CHAIN, PUBLISHED = "shards, whole chain", "JPEG folders, the published whole chain"
+PACKETS, DECORD, TORCHCODEC, BOUND = "texthead on video", "decord", "torchcodec", "ffmpeg -f null (every frame)"
+SHARDS, JPEGS = "texthead shards, decoding only", "JPEG folders, decoding only, Pillow"
+SAME_DECODER = "JPEG folders, decoding only, simplejpeg"
+CHAIN, PUBLISHED = "texthead shards, full pipeline", "JPEG folders, published pipeline"
 SMALLER = ShardOptions(short_side=224)
-SMALL_CHAIN = f"shards of --short-side {SMALLER.short_side} --quality {SMALLER.quality}, whole chain"
+SMALL_CHAIN = f"texthead shards (short side {SMALLER.short_side}, quality {SMALLER.quality}), full pipeline"
 ABOUT = """## Reading clips
 
-One thread; {frames} frames out of videos of {seconds} s. A GOP is the distance of key frames; the bound decodes every
-frame and converts none. Drawn videos hold little between key frames, so that a long GOP costs less in them. Of frames
-of a short side of 256 the published chain resizes nothing, and most of the time on both sides is JPEG decoding."""
+One thread; {frames} frames from videos of {seconds} s. GOP is the number of frames between key frames. `ffmpeg -f null`
+decodes every frame and converts none. The published pipeline (list, decode, resize, crop, normalise) does not resize
+frames with a short side of 256; most of the time on both sides is then JPEG decoding. Drawn videos change little between
+key frames, so a long GOP costs them less than real ones."""
 Wanted = Sequence[int]
 Read = Callable[[Path, Wanted], object]
 
@@ -144,8 +145,8 @@ READERS: Mapping[str, tuple[Read, str]] = {
     PACKETS: (texthead_frames, "texthead"),
     DECORD: (decord_frames, "decord"),
     TORCHCODEC: (torchcodec_frames, "torchcodec.decoders"),
-    "PyAV, decode from the front": (pyav_frames, "av"),
-    "opencv, set position and read": (opencv_frames, "cv2"),
+    "PyAV, sequential decoding": (pyav_frames, "av"),
+    "opencv, seek and read": (opencv_frames, "cv2"),
 }
 
 
@@ -181,11 +182,11 @@ class Files(NamedTuple):
 
     def kilobytes(self) -> str:
         """The size of a clip in each form."""
-        totals = {f"as video with a key frame every {gop}": paths for gop, paths in self.videos.items()}
+        totals = {f"as video with GOP {gop}": paths for gop, paths in self.videos.items()}
         for short, folders in self.folders.items():
-            totals[f"as JPEG files of a short side of {short}"] = [path for each in folders for path in each.iterdir()]
+            totals[f"as JPEG files with short side {short}"] = [path for each in folders for path in each.iterdir()]
         totals["in shards"] = sorted({path.parent for path in self.shards})
-        totals[f"in those of a short side of {SMALLER.short_side}"] = sorted({path.parent for path in self.smaller})
+        totals[f"in shards with short side {SMALLER.short_side}"] = sorted({path.parent for path in self.smaller})
         each = {form: sum(path.stat().st_size for path in paths) / len(self.shards) for form, paths in totals.items()}
         return ", ".join(f"{size / 1e3:.0f} kB {form}" for form, size in each.items())
 
@@ -198,8 +199,8 @@ class Files(NamedTuple):
             for path in self.shards:
                 texthead_frames(path, range(0, kept, kept // count))
             read[count] = (read_so_far() - before) / len(self.shards)
-        each = ", ".join(f"{count} of {size / 1e3:.0f} kB" for count, size in read.items())
-        return f"read of a clip in shards for so many of its {kept} frames: {each}"
+        each = ", ".join(f"{size / 1e3:.0f} kB for {count}" for count, size in read.items())
+        return f"bytes read from a clip in shards, by the number of its {kept} frames: {each}"
 
 
 def make(folder: Path, clips: Sequence[videos.Frames]) -> None:
@@ -266,12 +267,11 @@ def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int, *, memory
     costs = interleaved({title: timed(run, per=len(clips)) for title, run in runs.items()}, rounds)
     peaks = memory_above_imports(folder, length, [t for t in runs if BOUND not in t]) if memory else {}
     rows = [_row(title, costs, peaks) for title in sorted(runs, key=lambda title: min(c.cpu for c in costs[title]))]
-    rows += [[title, f"not there: {reason}", "-", "-"] for title, reason in all_ways.items() if isinstance(reason, str)]
-    headers = [f"way of reading {FRAMES} frames", "clips a CPU-second", "clips a second", "MB above imports"]
-    told = f"{len(clips)} clips: {files.kilobytes()}; {files.kilobytes_read(length)}."
-    return (
-        f"{told}\n\n{table(headers, rows)}\n\n{table(['ratio of clips a CPU-second', '', 'target'], compared(costs))}"
-    )
+    rows += [[title, f"missing: {reason}", "-", "-"] for title, reason in all_ways.items() if isinstance(reason, str)]
+    headers = [f"reader, {FRAMES} frames a clip", "clips per CPU-second", "clips per second", "MB above imports"]
+    sizes = f"{len(clips)} clips: {files.kilobytes()}; {files.kilobytes_read(length)}."
+    against = table(["clips per CPU-second, ratio", "median (min-max)", "target"], compared(costs))
+    return f"{sizes}\n\n{table(headers, rows)}\n\n{against}"
 
 
 def _row(title: str, costs: Costs, peaks: Mapping[str, float]) -> list[str]:
@@ -331,7 +331,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             print(f"\n### {title}\n\n{measure(Path(name), clips, chosen.rounds, memory=title == last)}")
     if len(sets) == 1:
-        print(f"\nReal clips are not in {chosen.data.name}: no table of them.")
+        print(f"\n{chosen.data.name} has no real clips, so they were not measured.")
 
 
 if __name__ == "__main__":

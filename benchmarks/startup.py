@@ -24,11 +24,11 @@ from texthead.runs.folder import write_run
 LOAD = "import texthead; encoder = texthead.load_encoder('mini')"
 WITH_TEXT = f"{LOAD}; encoder.encode_text(['a cat'])"
 PEAK = "from benchmarks.rounds import own_peak_mb; print('peak', own_peak_mb())"
-PREDICT = "a cold prediction of one video: `texthead predict`"
-MISTYPED = "a mistyped path"
+PREDICT = "`predict clip.mp4 --classes NAMES`, zero-shot"
+MISTYPED = "`predict RUN` with a mistyped path"
 TORCH, RUN, EXPORTED = (
-    "`import torch`, to compare",
-    "`predict RUN clip.mp4`, not the first",
+    "`import torch`, for comparison",
+    "`predict RUN clip.mp4`, second and later",
     "`predict EXPORTED clip.mp4`",
 )
 
@@ -56,8 +56,8 @@ def programs(video: Path, models: Path) -> dict[str, list[str]]:
         "`texthead --help`": ["-m", "texthead", "--help"],
         "`import texthead`": ["-c", "import texthead"],
         TORCH: ["-c", "import torch"],
-        "`mini`, visual half": ["-c", LOAD],
-        "`mini` with text": ["-c", WITH_TEXT],
+        "load `mini`, image encoder only": ["-c", LOAD],
+        "load `mini` with text encoder": ["-c", WITH_TEXT],
         PREDICT: ["-m", "texthead", "predict", str(video), "--classes", "a dress, a hat, shoes"],
     }
 
@@ -102,16 +102,21 @@ def measure(rounds: int, seconds: int = 10) -> str:
         rows = [[title, *milliseconds(costs[title], 0), f"{peak(a, cache):.0f}"] for title, a in found.items()]
         share = spread(ratios(costs, RUN, TORCH))
     rows.append(
-        ["`mini` with text, the first time", spread([1000 * first.wall], 0), spread([1000 * first.cpu], 0), "-"]
+        [
+            "load `mini` with text encoder, first time",
+            spread([1000 * first.wall], 0),
+            spread([1000 * first.cpu], 0),
+            "-",
+        ]
     )
-    told = f"A later prediction of a run takes {share} times the CPU time of `import torch`."
-    return f"{table(['a new process', 'ms', 'CPU-ms', 'peak MB'], rows)}\n\n{told}"
+    told = f"The second and later `predict RUN` take {share} times the CPU time of `import torch`."
+    return f"{table(['new process', 'ms', 'CPU-ms', 'peak MB'], rows)}\n\n{told}"
 
 
 def main() -> None:
     """Print the table."""
     chosen = parser(__doc__).parse_args()
-    print(f"## Start-up\n\n{torch.get_num_threads()} threads; the video is of 340x256 pixels and 10 s.\n")
+    print(f"## Start-up\n\n{torch.get_num_threads()} threads; the video has 340x256 pixels and lasts 10 s.\n")
     print(measure(chosen.rounds))
 
 

@@ -53,8 +53,8 @@ CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
 # A run of so few steps reaches the peak of its memory.
 FEW = 3
 NAMES = ("archery", "a bird", "a boat", "juggling", "a kite", "running", "skating", "tennis")
-OURS, BARE, ONLINE, TRAINER = "texthead", "bare loop", "matching, online", "transformers' Trainer"
-OURS_HALF, BARE_HALF = "texthead, bf16", "bare loop, bf16"
+OURS, BARE, ONLINE, TRAINER = "texthead", "plain PyTorch loop", "matching, online", "transformers Trainer"
+OURS_HALF, BARE_HALF = "texthead, bf16", "plain PyTorch loop, bf16"
 # Of a trial of both precisions: encoder, pixels, frames of a clip; batches are those of `small`.
 TRIALS = (("mini", 128, 1), ("mini", 128, 8), ("openclip:ViT-B-32", 224, 1))
 # The paper's times for Table 6, over those of its own method.
@@ -244,7 +244,7 @@ def measure(rounds: int, steps: int = STEPS) -> str:
             memory = {title: peak_of_two(run, folder, FEW) for title, run in two.items()}
             told_two = _table(together, memory, rounds)
     left_out = reason_without_trainer()
-    note = f"\n\n{TRAINER}: not there: {left_out}" if left_out else ""
+    note = f"\n\n{TRAINER} is not available: {left_out}" if left_out else ""
     return f"### One process\n\n{told}{note}\n\n### Two processes of one thread\n\n{told_two}"
 
 
@@ -267,14 +267,15 @@ def _table(ways: dict[str, Way], memory: dict[str, float], rounds: int) -> str:
         lines.append(
             [title, *milliseconds(costs[title], 0), f"{by_cpu:.2f}", f"{by_clock:.2f}", told, f"{memory[title]:.0f}"]
         )
-    headers = ["loop", "ms a step", "CPU-ms a step", "times ours, CPU", "times ours, clock", "paper", "peak MB"]
+    headers = ["loop", "ms per step", "CPU-ms per step", "CPU time / texthead's", "wall time / texthead's"]
+    headers += ["paper's ratio", "peak MB"]
     told = table(headers, lines)
     if BARE in ways:
         over, half = (judged(ratios(costs, *pair), at_most=1.05) for pair in ((OURS, BARE), (OURS_HALF, BARE_HALF)))
         less = judged([memory[OURS] / memory[ONLINE]], at_most=1)
-        told += f"\n\n- texthead over the bare loop, CPU time: {over[0]} ({over[1]})"
-        told += f"\n- texthead over the bare loop, both in bf16, CPU time: {half[0]} ({half[1]})"
-        told += f"\n- texthead over online matching, peak memory: {memory[OURS] / memory[ONLINE]:.2f} ({less[1]})"
+        told += f"\n\n- texthead / plain PyTorch loop, CPU time: {over[0]} ({over[1]})"
+        told += f"\n- texthead / plain PyTorch loop, both in bf16, CPU time: {half[0]} ({half[1]})"
+        told += f"\n- texthead / online matching, peak memory: {memory[OURS] / memory[ONLINE]:.2f} ({less[1]})"
     return told
 
 
@@ -295,7 +296,7 @@ def measure_trials(rounds: int, trials: Sequence[tuple[str, int, int]] = TRIALS,
         chosen = "/".join(sorted({trial.chosen for trial in found}))
         numbers = (f"{single:.2f}", f"{half:.2f}", faster, f"{found[0].cosine:.4f}", chosen)
         lines.append([f"{source}, {batch} clips of {frames} x {size} pixels", *numbers])
-    return table(["encoder", "fp32 CPU-s", "bf16 CPU-s", "times as fast", "gradient's cosine", "chosen"], lines)
+    return table(["encoder", "fp32 CPU-s", "bf16 CPU-s", "speed-up", "gradient's cosine", "chosen"], lines)
 
 
 def main() -> None:

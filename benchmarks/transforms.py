@@ -26,7 +26,7 @@ SIDES = ((340, 256), (427, 320))
 TRAIN = Augmentation(size=SIZE, resize=RESIZE, crop="resized", area=(0.08, 1.0), flip=0.5, gray=0.2)
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _MEAN, _STD = (255 * torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-OURS, TORCHVISION, PUBLISHED = "texthead", "torchvision v2", "the published chain, as described"
+OURS, TORCHVISION, PUBLISHED = "texthead", "torchvision v2", "published pipeline (Pillow)"
 
 
 def normalised(frames: UInt8[Tensor, "*frames 3 height width"]) -> Float[Tensor, "*frames 3 height width"]:
@@ -111,7 +111,7 @@ def chains(frames: UInt8[Tensor, "frames 3 height width"]) -> dict[str, dict[str
 
 
 def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -> str:
-    """The tables: milliseconds a clip, and how many times ours the others take."""
+    """Return the table of milliseconds per clip and of the ratio to texthead."""
     rng = np.random.default_rng(0)
     rows = []
     for width, height in sides:
@@ -124,7 +124,7 @@ def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -
                 beside = f"{OURS}, floats" if "floats" in title or title == PUBLISHED else OURS
                 times = judged(ratios(costs, title, beside))[0] if title != beside else "1"
                 rows.append([f"{use}, {width}x{height}", title, *milliseconds(costs[title], 2), times])
-    return table(["frames", "chain", "ms a clip", "CPU-ms a clip", "times ours, alike"], rows)
+    return table(["frames", "pipeline", "ms per clip", "CPU-ms per clip", "CPU time / texthead's"], rows)
 
 
 def _times(run: Callable[[], object], count: int) -> Callable[[], object]:
@@ -137,8 +137,10 @@ def main() -> None:
     options.add_argument("--clips", type=int, default=20, help="a round (20)")
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    print(f'## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Without "floats" a chain ends in uint8; the')
-    print("published chain ends in normalised floats and stands beside ours with them.\n")
+    print(
+        f"## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Pipelines end in uint8, or in normalised floats"
+    )
+    print('if marked "floats". The published pipeline ends in floats; its ratio is to texthead with floats.\n')
     print(measure(chosen.rounds, chosen.clips))
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
 

@@ -26,7 +26,7 @@ from texthead.models.temporal import MeanPool
 
 FRAMES, GOP, CLASSES = 8, 250, 8
 MANY = th.Views(4, 3)
-FORWARD, ONE, ALL = "forward pass of one view, from memory", "evaluation, 1x1", f"evaluation, {MANY}"
+FORWARD, ONE, ALL = "forward pass of one view (frames in memory)", "evaluation, 1x1", f"evaluation, {MANY}"
 
 
 @contextmanager
@@ -77,9 +77,9 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
         for other, most in ((FORWARD, 12.5), (ONE, None))
         for clock in ("wall", "cpu")
     ]
-    told = f"Files opened in an evaluation of {clips} by {MANY}: {len(opened)}, each frame decoded once."
-    first = table(["a video", "ms", "CPU-ms"], rows)
-    return f"{first}\n\n{table(['ratio', 'time', '', 'target'], against)}\n\n{told}"
+    told = f"Files opened to evaluate {clips} videos by {MANY}: {len(opened)}, each frame decoded once."
+    first = table(["per video", "ms", "CPU-ms"], rows)
+    return f"{first}\n\n{table(['ratio', 'time', 'median (min-max)', 'target'], against)}\n\n{told}"
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--clips", type=int, default=4, help="videos (4)")
     chosen = options.parse_args()
-    print(f"## Evaluation by several views\n\n`mini` at 224 pixels, {FRAMES} frames a view, {torch.get_num_threads()}")
+    print(f"## Multi-view evaluation\n\n`mini` at 224 pixels, {FRAMES} frames a view, {torch.get_num_threads()}")
     print(f"threads.\n\n{measure(chosen.rounds, chosen.clips)}")
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
 

@@ -135,7 +135,7 @@ def test_a_peer_that_is_missing_is_a_row_with_the_reason(made: Path, monkeypatch
     reasons = {title: way for title, way in ways.items() if title.startswith("decord")}
     assert reasons.keys() == {"decord, GOP 12", "decord, GOP 250"}
     assert all(isinstance(reason, str) and "decord" in reason for reason in reasons.values())
-    assert callable(ways["texthead, packet reader, GOP 12"])
+    assert callable(ways["texthead on video, GOP 12"])
 
 
 def test_frames_of_real_clips_joined_fill_the_time(shared: Path) -> None:
