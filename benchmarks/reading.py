@@ -49,8 +49,8 @@ ABOUT = """## Reading clips
 
 One thread; {frames} frames from videos of {seconds} s. GOP is the number of frames between key frames. `ffmpeg -f null`
 decodes every frame and converts none. The published pipeline (list, decode, resize, crop, normalise) does not resize
-frames with a short side of 256; most of the time on both sides is then JPEG decoding. Drawn videos change little between
-key frames, so a long GOP costs them less than real ones."""
+frames with a short side of 256; most of the time on both sides is then JPEG decoding. Drawn videos change little
+between key frames, so a long GOP costs them less than real ones."""
 Wanted = Sequence[int]
 Read = Callable[[Path, Wanted], object]
 

@@ -137,10 +137,8 @@ def main() -> None:
     options.add_argument("--clips", type=int, default=20, help="a round (20)")
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    print(
-        f"## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Pipelines end in uint8, or in normalised floats"
-    )
-    print('if marked "floats". The published pipeline ends in floats; its ratio is to texthead with floats.\n')
+    print(f"## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Pipelines end in uint8, or in normalised")
+    print('floats if marked "floats". The published pipeline ends in floats; its ratio is to texthead with floats.\n')
     print(measure(chosen.rounds, chosen.clips))
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
 
