@@ -88,6 +88,15 @@ def test_sections_take_the_place_between_the_marks() -> None:
     run.replaced((Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8"), "new")
 
 
+def test_the_summary_repeats_numbers_of_the_sections() -> None:
+    """A new run of `make bench` changes the sections; the tables at the top are changed by hand."""
+    text = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
+    summary, _, sections = text.partition(run.BEGIN)
+    numbers, known = (set(re.findall(r"\d+\.\d+", part)) for part in (summary, sections))
+    assert len(numbers) > 50
+    assert numbers <= known
+
+
 def test_the_machine_is_described_without_name_and_path() -> None:
     machine = run.machine()
     assert "cores" in machine
