@@ -1,10 +1,10 @@
-"""Engines: how many frames a CPU-second each way of running a frozen encoder takes.
+"""Frames per CPU-second of each engine for a frozen encoder.
 
     python -m benchmarks engine [--rounds 5]
 
-`mini` with its own weights at 128 and 224 pixels, a ViT-B/32 of open_clip and one of timm with random weights: torch as
-it is, torch with its batch norms folded into convolutions, onnxruntime, and bfloat16, eight frames at a time. A ratio
-above 1 is faster than torch as it is. What the trial of `--engine auto` costs once stands beside.
+`mini` with its own weights at 128 and 224 pixels, a ViT-B/32 of open_clip and one of timm with random weights: eager
+torch, eager torch with batch norms folded into convolutions, onnxruntime, and bfloat16, eight frames at a time. The
+last column is the one-time cost of the trial of `--engine auto`.
 """
 
 import copy

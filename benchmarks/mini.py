@@ -1,4 +1,4 @@
-"""`mini` on this machine: frames a second forward and in training.
+"""Speed of `mini` on this machine: frames per second forward and in training.
 
     python -m benchmarks mini [--rounds 5]
 
@@ -17,7 +17,7 @@ BATCH, SIZES = 32, (112, 224)
 
 
 def measure(rounds: int, batch: int = BATCH, sizes: tuple[int, ...] = SIZES) -> str:
-    """The table."""
+    """Return the table."""
     visual = th.load_encoder("mini").visual
     ways: dict[str, Callable[[], object]] = {}
     for size in sizes:
@@ -34,13 +34,13 @@ def measure(rounds: int, batch: int = BATCH, sizes: tuple[int, ...] = SIZES) -> 
 
 @torch.inference_mode()
 def forward(visual: torch.nn.Module, frames: torch.Tensor) -> None:
-    """One pass in evaluation mode."""
+    """Run a forward pass in evaluation mode."""
     visual.eval()
     visual(frames)
 
 
 def train_step(visual: torch.nn.Module, frames: torch.Tensor) -> None:
-    """A forward pass, a backward pass and a step of AdamW."""
+    """Run a forward pass, a backward pass and a step of AdamW."""
     set_training(visual, th.recipes.small())
     optimizer = torch.optim.AdamW(visual.parameters(), lr=1e-6)
     visual(frames).square().mean().backward()
