@@ -2,8 +2,8 @@
 
     python -m benchmarks [NAME ...] [--rounds 5] [--data ../shared/data] [--out BENCHMARKS.md]
 
-Each script runs in a process of its own, one after the other, and prints its section. With `--out` the sections also
-take the place of what lies between the two marks in that file, if none has failed. Run it with nothing beside.
+Each script runs in its own process, one after the other, and prints its section. With `--out` the sections also
+replace the text between the two marks in that file, unless a script fails. Run it on an idle machine.
 """
 
 import argparse
@@ -27,18 +27,18 @@ PACKAGES += ("opencv-python-headless", "imageio-ffmpeg")
 
 
 def machine() -> str:
-    """What it was run on: cores, what the processor knows, versions; neither a name of the machine nor a path."""
+    """Describe the machine: date, cores, instruction sets, versions; neither its name nor a path."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     info = Path("/proc/cpuinfo")
     known = set(info.read_text().split()) if info.is_file() else set()
     flags = ", ".join(flag for flag in FLAGS if flag in known)
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    told = f"{cores} cores, {platform.machine()}{f' ({flags})' if flags else ''}, {platform.system()}"
-    return f"{date.today()}, {told}, Python {platform.python_version()}; {versions}."
+    hardware = f"{cores} cores, {platform.machine()}{f' ({flags})' if flags else ''}, {platform.system()}"
+    return f"{date.today()}, {hardware}, Python {platform.python_version()}; {versions}."
 
 
 def version(package: str) -> str:
-    """The installed version of a package."""
+    """Return the installed version of a package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -46,7 +46,7 @@ def version(package: str) -> str:
 
 
 def section(name: str, arguments: list[str], path: str) -> str:
-    """What a script prints, empty where it fails; `path` is where it finds FFmpeg's libraries."""
+    """Run a script and return its output, empty if it fails; `path` is its LD_LIBRARY_PATH, for FFmpeg's libraries."""
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     environment = {**os.environ, **({"LD_LIBRARY_PATH": path} if path else {})}
     run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -54,9 +54,10 @@ def section(name: str, arguments: list[str], path: str) -> str:
 
 
 def replaced(text: str, sections: str) -> str:
-    """The text with the sections between its two marks.
+    """Return the text with the sections between its two marks.
 
-    Raises: ValueError for a text without them.
+    Raises:
+        ValueError: the text has no marks.
     """
     before, begun, rest = text.partition(BEGIN)
     _, ended, after = rest.partition(END)
@@ -66,38 +67,38 @@ def replaced(text: str, sections: str) -> str:
 
 
 def options() -> argparse.Namespace:
-    """The command's options."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("names", nargs="*", choices=[*SCRIPTS, []], metavar="NAME", help=f"of {', '.join(SCRIPTS)}")
-    found.add_argument("--rounds", type=int, default=5)
-    found.add_argument("--data", default="../shared/data", help="folder with sets of real clips")
-    found.add_argument("--out", type=Path, help="file whose part between the marks is replaced")
-    chosen = found.parse_args()
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*SCRIPTS, []], metavar="NAME", help=f"of {', '.join(SCRIPTS)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--data", default="../shared/data", help="folder with the data sets of real clips")
+    parser.add_argument("--out", type=Path, help="file in which to replace the text between the marks")
+    chosen = parser.parse_args()
     if chosen.out and chosen.names:
-        found.error("--out takes the sections of all scripts: leave out the names, or print only")
+        parser.error("--out needs the sections of all scripts; leave out the names, or leave out --out")
     return chosen
 
 
 def main() -> None:
-    """Run the scripts, print their sections, write them into the file."""
+    """Run the scripts, print their sections and write them into the file."""
     chosen = options()
     if chosen.out:
-        replaced(chosen.out.read_text(encoding="utf-8"), "")  # A file without marks is said before the minutes pass.
+        replaced(chosen.out.read_text(encoding="utf-8"), "")  # Fail on a file without marks before the minutes pass.
     begun, sections = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as links:
         path = ffmpeg.linked(Path(links)) if sys.platform == "linux" else ""
         for name in chosen.names or SCRIPTS:
             started = time.perf_counter()
             data = ["--data", chosen.data] if name == "reading" else []
-            told = section(name, ["--rounds", str(chosen.rounds), *data], path)
-            if not told:
-                sys.exit(f"benchmarks.{name} has failed; what came before it is printed above, nothing is written")
-            sections.append(f"{told}\n\n`python -m benchmarks {name}`: {(time.perf_counter() - started) / 60:.1f} min.")
+            text = section(name, ["--rounds", str(chosen.rounds), *data], path)
+            if not text:
+                sys.exit(f"benchmarks.{name} failed; the sections before it are printed above, no file was changed")
+            sections.append(f"{text}\n\n`python -m benchmarks {name}`: {(time.perf_counter() - started) / 60:.1f} min.")
             print(f"{sections[-1]}\n", flush=True)
     minutes = (time.perf_counter() - begun) / 60
     about = (
-        f"`python -m benchmarks`, {machine()} {minutes:.1f} minutes in all. A figure is the median of {chosen.rounds} "
-        "interleaved rounds with least and most; a ratio is taken within each round. CPU time is that of all threads."
+        f"`python -m benchmarks`, {machine()} {minutes:.1f} minutes in all. Figures are the median of {chosen.rounds} "
+        "interleaved rounds (min-max); ratios are taken within each round. CPU time covers all threads."
     )
     print(about)
     if chosen.out:

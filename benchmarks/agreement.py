@@ -1,10 +1,10 @@
-"""Engines agree: what `predict`, `eval` and `timeline` say with each exact engine, line by line, on real sets.
+"""Compare what `predict`, `eval` and `timeline` print with each exact engine, line by line, on real sets.
 
     python -m benchmarks.agreement --data ../shared/data [--sets clothing airborne]
 
-Each set's run is made once, by `compare --choose --engine eager`. A set without training items is named with text rows.
-A row says how many lines were printed, how many of them differ between the engines, and the largest difference between
-two numbers in the same place; lines whose words differ are shown below the table.
+Each set's run is made once, by `compare --choose --engine eager`. A set without training items is classified zero-shot.
+A row has the number of printed lines, how many of them differ between the engines, and the largest difference between
+two numbers in the same place; lines whose words differ follow the table.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from texthead.recipes import EngineName
 
 ENGINES: tuple[EngineName, ...] = ("eager", "onnxruntime")
 
-# Clips of one or two seconds: events as short as that, and where the run is in doubt too.
+# Clips last one or two seconds: allow events as short as that, and uncertain ones.
 SLIDING, RULE = Sliding(window=0.5), Hysteresis(enter=0.3, leave=0.2, min_length=0.2)
 
 _NUMBER = re.compile(r"\d+\.?\d*")
 
 
 class Difference(NamedTuple):
-    """Printed lines, those that differ, the largest difference of a number in them, and lines of other words."""
+    """Printed lines, those that differ, the largest difference of a number in them, and line pairs with other words."""
 
     lines: int
     differing: int
@@ -47,7 +47,7 @@ def differences(first: str, second: str) -> Difference:
     """Compare two texts line by line.
 
     Raises:
-        ValueError: they have different numbers of lines.
+        ValueError: the texts have different numbers of lines.
     """
     pairs = list(zip(first.splitlines(), second.splitlines(), strict=True))
     differing = [(one, other) for one, other in pairs if one != other]
@@ -58,7 +58,7 @@ def differences(first: str, second: str) -> Difference:
 
 
 def printed(*arguments: object) -> str:
-    """What a command prints on standard output; nothing where it ends with an error, which is passed on."""
+    """Return what a command prints on standard output; if it fails, print its error and return nothing."""
     out, err = io.StringIO(), io.StringIO()
     try:
         with redirect_stdout(out), redirect_stderr(err):
@@ -72,7 +72,7 @@ def printed(*arguments: object) -> str:
 
 
 def outputs(set_file: Path, run: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield (what is printed, its text with each engine) of a set, whose run is made if it has training items."""
+    """Yield (title, text with each engine) of a set; a set with training items gets its own run."""
     data = th.read_dataset(set_file)
     head, other = [], []
     if {item.split for item in data.items} >= {"train", "test"}:
@@ -85,7 +85,7 @@ def outputs(set_file: Path, run: Path, folder: Path) -> Iterator[tuple[str, list
     for title, how in (("predict", []), ("predict --csv", ["--csv"])):
         yield title, [printed("predict", run, *paths, *head, *how, "--engine", engine) for engine in ENGINES]
     evals = [_eval(run, set_file, other, folder, engine) for engine in ENGINES]
-    yield "eval --json", [told for told, _ in evals]
+    yield "eval --json", [text for text, _ in evals]
     yield "eval --out", [items for _, items in evals]
     videos = [item.path for item in data.items if item.split == "test" and item.path.suffix == ".mp4"]
     if videos:
@@ -96,19 +96,19 @@ def _eval(run: Path, set_file: Path, other: list[str], folder: Path, engine: str
     items = folder / "items.csv"
     items.write_text("")
     how = ("--baselines", "never", "--json", "--out", items, "--engine", engine)
-    told = printed("eval", run, set_file, "--split", "test", *other, *how)
-    return told.replace(f'"engine": "{engine}"', '"engine": ""'), items.read_text()
+    text = printed("eval", run, set_file, "--split", "test", *other, *how)
+    return text.replace(f'"engine": "{engine}"', '"engine": ""'), items.read_text()
 
 
 def events(folder: Path, videos: list[Path], engine: EngineName) -> str:
-    """The events of each video in a line, as `timeline --json` holds them."""
+    """Return the events of each video in a line, as `timeline --json` prints them."""
     run = th.load_run(folder)
     found = (find_events(run, video, sliding=SLIDING, rule=RULE, engine=engine) for video in videos)
     return "\n".join(json.dumps([event_json(event) for event in each]) for each in found)
 
 
 def measure(data: Path, names: list[str]) -> str:
-    """The table of the sets below a folder, of all of them or of the named ones; and lines of other words."""
+    """Return the table of all sets below a folder, or of the named ones, and the lines whose words differ."""
     rows, reworded = [], []
     with tempfile.TemporaryDirectory() as kept:
         folder = Path(kept)
@@ -127,15 +127,15 @@ def measure(data: Path, names: list[str]) -> str:
             pairs = [printed("predict", run, *real, "--csv", "--skip-unreadable", "--engine", e) for e in ENGINES]
             found = differences(*pairs)
             rows.append(["decode/real", "predict --csv", str(found.lines), str(found.differing), f"{found.gap:g}"])
-    head = ["set", "printed by", "lines", "that differ", "largest difference"]
+    head = ["set", "command", "lines", "differing lines", "largest difference"]
     return "\n".join([f"## Engines: {' and '.join(ENGINES)}\n", table(head, rows), *reworded])
 
 
 def main() -> None:
     """Print the table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the sets")
-    options.add_argument("--sets", nargs="*", default=[], help="sets by their folders' names; all if not given")
+    options.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the data sets")
+    options.add_argument("--sets", nargs="*", default=[], help="sets, by the names of their folders (default: all)")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TEXTHEAD_CACHE"] = cache

@@ -1,10 +1,10 @@
-"""A second experiment on features that are kept, against the first one, which encodes: the same logits, bit for bit.
+"""Compare a second experiment, on cached features, with the first one, which encodes; the logits are equal to the bit.
 
     python -m benchmarks cached [--rounds 5] [--clips 1]
 
 An experiment trains a temporal transformer behind the frozen `mini` with the recipe `small` as it is (10 epochs, 128
-pixels, twice 8 frames of each video) on drawn videos of 48 classes, and scores others. The second one comes with the
-same cache, a new model and a new run folder. Training takes its time in both; scoring alone is measured beside it.
+pixels, twice 8 frames of each video) on drawn videos of 48 classes, and scores others. The second one has the
+same cache, a new model and a new run folder. Both spend time on training; evaluation alone is measured too.
 """
 
 import tempfile
@@ -21,14 +21,14 @@ from texthead.models.build import make_temporal_for, pixels_for
 from texthead.recipes import Recipe
 
 FRAMES = 32
-TRAINED, SCORED = "train and score", "score alone"
-FIRST, SECOND = "first, encodes", "second, on what is kept"
+TRAINED, SCORED = "train and evaluate", "evaluate only"
+FIRST, SECOND = "first, encodes the videos", "second, reads the cache"
 
 
 class Experiment:
-    """Trains and scores with what lies in a folder of kept features.
+    """Train and evaluate with a folder of cached features.
 
-    The encoder and the prompts' rows are made once: an experiment is the same with other rows.
+    The encoder and the head's rows are made once and are random; other rows would take as long.
     """
 
     def __init__(self, data: th.Dataset, recipe: Recipe):
@@ -40,16 +40,16 @@ class Experiment:
         self.pixels = pixels_for(recipe, self.visual.spec)
 
     def model(self) -> th.Recognizer:
-        """The model before training, always the same."""
+        """Return the untrained model, always the same."""
         torch.manual_seed(0)
         temporal = make_temporal_for(self.recipe, self.visual)
         return th.Recognizer(self.visual, temporal, th.FrozenHead(self.weight, names=self.names, scale=30.0))
 
     def run(self, kept: Path, costs: Costs, which: str) -> dict[str, Tensor]:
-        """The logits of the test items without and after training; costs are added to `costs`."""
+        """Return the logits of the test items without and after training; add the costs to `costs`."""
         found: dict[str, Tensor] = {}
         for task in (SCORED, TRAINED):
-            # Each task has a cache of its own, so that both first ones encode.
+            # Each task has its own cache, so that both first experiments encode.
             start = now()
             cache = th.FeatureCache(encoder_key(self.visual, self.pixels), kept / task.replace(" ", "-"))
             model = self.model()
@@ -66,7 +66,7 @@ class Experiment:
 
 
 def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, recipe: Recipe | None = None) -> str:
-    """The table: each task first and second, and whether their logits are equal in every round."""
+    """Return the table: each task first and second, and in how many rounds their logits are equal."""
     costs: Costs = {}
     equal = {TRAINED: 0, SCORED: 0}
     with tempfile.TemporaryDirectory() as name:
@@ -82,20 +82,20 @@ def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, reci
     for task, same in equal.items():
         a, b = f"{task}: {FIRST}", f"{task}: {SECOND}"
         found = [judged(ratios(costs, a, b, clock), at_least=20) for clock in ("wall", "cpu")]
-        told = f"in {same} of {rounds} rounds"
+        equal_in = f"in {same} of {rounds} rounds"
         rows.append([a, *milliseconds(costs[a], 0), "", "", ""])
-        rows.append([b, *milliseconds(costs[b], 0), *(f"{ratio} ({target})" for ratio, target in found), told])
-    headers = ["experiment", "ms", "CPU-ms", "times as fast, clock", "times as fast, CPU", "equal logits"]
+        rows.append([b, *milliseconds(costs[b], 0), *(f"{ratio} ({target})" for ratio, target in found), equal_in])
+    headers = ["experiment", "ms", "CPU-ms", "speed-up, wall time", "speed-up, CPU time", "equal logits"]
     return f"{len(data)} videos of {frames} frames.\n\n{table(headers, rows)}"
 
 
 def main() -> None:
     """Print the table."""
     options = parser(__doc__)
-    options.add_argument("--clips", type=int, default=1, help="a class, to train on and as many to score (1)")
+    options.add_argument("--clips", type=int, default=1, help="training clips a class, and as many test clips (1)")
     chosen = options.parse_args()
-    print(f"## A second experiment on kept features\n\n{torch.get_num_threads()} threads, the frozen `mini`.")
-    print("Training the head takes as long in both and is most of what is left of the second; scoring alone has none.")
+    print(f"## A second experiment on cached features\n\n{torch.get_num_threads()} threads, frozen `mini`.")
+    print("Training the head takes equally long in both and dominates the second; evaluation alone has no such part.")
     print(measure(chosen.rounds, chosen.clips))
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
 

@@ -1,12 +1,12 @@
-"""What `texthead calibrate` is worth: calibration error, coverage and size of label sets, false accepts.
+"""What `texthead calibrate` is worth: calibration error, coverage and size of prediction sets, false accepts.
 
     python -m benchmarks.calibration --data ../shared/data [--sets clothing airborne drawn] [--k 5 all] [--seeds 5]
 
-Each seed draws K items a class from the training split and halves the other items, groups kept whole: one half to
-calibrate with, one to test on. Three recognisers on features that `mini` encodes once: zero-shot centred on the K
-items, text behind a tuned projection, the logistic probe. For "none of these" four classes (of airborne two, of the
-drawn videos sixteen) are taken out at random: with the first half of them the threshold is set, on their items in the
-training split; it is tested on the other items of these classes ("same") and on those of the others ("other").
+Each seed draws K items a class from the training split and halves the other items, keeping groups whole: one half to
+calibrate, one to test. Three recognisers on features that `mini` encodes once: zero-shot centred on the K items, text
+rows and items fitted together, the logistic probe. For "none of these" four classes (airborne two, drawn videos
+sixteen) are removed at random. The training items of half of them set the threshold; it is tested on the other items
+of these classes ("same") and on the items of the other half ("other").
 Intervals are 95 % t-intervals over seeds, whose halves overlap.
 """
 
@@ -39,17 +39,17 @@ Fit = Callable[[Tensor, FrozenItems, list[str]], nn.Module]
 
 
 def zero_shot(rows: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
-    """Text rows, features centred on the training items."""
+    """Return a head of text rows that centres features on the training items."""
     return th.FrozenHead(rows, names=names, scale=30.0, center=class_center(items.features, items.targets))
 
 
 def text_probe(rows: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
-    """Text rows and training items, fitted together."""
+    """Fit text rows and training items together."""
     return text_probe_head(rows, items.features, items.targets, names=names)
 
 
 def probe(_: Tensor, items: FrozenItems, names: list[str]) -> nn.Module:
-    """Logistic regression."""
+    """Fit a logistic regression."""
     return logistic_head(items.features, items.targets, names=names)
 
 
@@ -61,7 +61,7 @@ METHODS: dict[str, Fit] = {
 
 
 def halves(items: FrozenItems, seed: int) -> tuple[FrozenItems, FrozenItems]:
-    """Two halves of each class, groups whole: each group goes to the half that has fewer of its class."""
+    """Halve each class, groups kept whole: each group goes to the half that has fewer items of its class."""
     generator = np.random.default_rng(seed)
     parts: tuple[list[int], list[int]] = ([], [])
     for label in items.targets.unique().tolist():
@@ -78,7 +78,7 @@ def halves(items: FrozenItems, seed: int) -> tuple[FrozenItems, FrozenItems]:
 
 
 def of_classes(items: FrozenItems, labels: list[int]) -> FrozenItems:
-    """The items of some labels, which are counted anew."""
+    """Return the items of some labels, with targets renumbered from 0."""
     place = torch.full((int(items.targets.max()) + 1,), -1)
     place[torch.tensor(labels)] = torch.arange(len(labels))
     kept = items.pick((place[items.targets] >= 0).nonzero()[:, 0].tolist())
@@ -86,18 +86,18 @@ def of_classes(items: FrozenItems, labels: list[int]) -> FrozenItems:
 
 
 def drawn(items: FrozenItems, k: int | None, seed: int) -> FrozenItems:
-    """K items a class, or all."""
+    """Return K items a class, or all."""
     return items if k is None else items.pick(splits.k_shot(items.data.labels, k, seed=seed))
 
 
 @torch.inference_mode()
 def scored(head: nn.Module, items: FrozenItems) -> Tensor:
-    """The scores of the items' mean features."""
+    """Return the scores of the items' mean features."""
     return head.eval()(items.features)
 
 
 def how_sure(head: nn.Module, own: FrozenItems, tests: FrozenItems) -> dict[str, float]:
-    """Errors before and after the temperature of one half on the other half; coverage and size of the sets."""
+    """Calibrate on `own`; return the errors on `tests` before and after, and coverage and size of the sets."""
     made = calibration.calibrate(scored(head, own), own.targets, coverage=COVERAGE)
     raw = scored(head, tests).double()
     right = (raw.argmax(1) == tests.targets).numpy()
@@ -120,7 +120,7 @@ def how_sure(head: nn.Module, own: FrozenItems, tests: FrozenItems) -> dict[str,
 
 
 def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems, k: int | None, seed: int, out: int):
-    """False accepts of unknown items, and known items that are turned away, where `out` classes are unknown."""
+    """Return the rates of accepted unknown and rejected known items, in percent, with `out` classes unknown."""
     order = np.random.default_rng([seed, out]).permutation(len(rows)).tolist()
     setting, other, known = order[: out // 2], order[out // 2 : out], sorted(order[out:])
     own, tests = halves(of_classes(rest, known), seed)
@@ -132,13 +132,13 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
     return {
         "same": 100 * float(made.is_known(scored(head, of_classes(rest, setting))).float().mean()),
         "other": 100 * float(made.is_known(scored(head, of_classes(rest, other))).float().mean()),
-        "turned away": 100 * float((~made.is_known(scored(head, tests))).float().mean()),
+        "rejected": 100 * float((~made.is_known(scored(head, tests))).float().mean()),
         "unknown items": float(len(before.data)),
     }
 
 
 def prepared(name: str, data: Path, folder: Path) -> tuple[Ground, FrozenItems, FrozenItems]:
-    """(the encoder and names, training items, all other items) of a set."""
+    """Return (encoder and names, training items, all other items) of a set."""
     dataset: Dataset = th.read_dataset(draw_videos(folder, test=16) if name == "drawn" else data / SETS[name])
     ground = ground_of(dataset)
     train = items_of(ground, dataset.split("train"))
@@ -147,7 +147,7 @@ def prepared(name: str, data: Path, folder: Path) -> tuple[Ground, FrozenItems, 
 
 
 def row(values: list[dict[str, float]], *keys: str) -> str:
-    """The cells of some numbers: mean and half of the interval over seeds."""
+    """Return the cells of some numbers: mean and half of the interval over seeds."""
     found = [mean_and_half([each[key] for each in values]) for key in keys]
     return " | ".join(
         f"{mean:.2f} ±{half:.2f}" if abs(mean) < 10 else f"{mean:.1f} ±{half:.1f}" for mean, half in found
@@ -155,11 +155,11 @@ def row(values: list[dict[str, float]], *keys: str) -> str:
 
 
 SURE = ("top1", "temperature", "ECE before", "ECE after", "ECE gain", "ECE by chance", "loss gain", "coverage", "size")
-NONE = ("same", "other", "turned away")
+NONE = ("same", "other", "rejected")
 
 
 def main() -> None:
-    """Run and print."""
+    """Print each line as it is known, then both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=list(UNKNOWN), choices=list(UNKNOWN))

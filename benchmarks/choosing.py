@@ -1,11 +1,11 @@
-"""What `texthead compare` takes, beside scikit-learn's logistic regression on the same features.
+"""Compare the default of `texthead compare` with scikit-learn's logistic regression on the same features.
 
     python -m benchmarks.choosing --data ../shared/data [--sets clothing airborne] [--k 1 2 4 8 16 all] [--draws 10]
 
-Each draw takes K items a class from the training split, as far as every class has so many; the test split is scored
-whole, and nothing is chosen by it. Logistic regression: C = 10, features of the encoder's own size, centred on the mean
-of the class means and scaled to length 1. Differences are paired by draw, with the 95 % t-interval of their mean over
-draws; with all items there is one draw, and the interval is that over test items, groups taken together.
+Each draw takes K items a class from the training split, for each K that every class can supply. The whole test split is
+scored and chooses nothing. Logistic regression: C = 10, features at the encoder's own size, centred on the mean of the
+class means and scaled to length 1. Differences are paired by draw, with the 95 % t-interval of their mean over draws.
+With all items there is one draw, and the interval is over test items, grouped.
 """
 
 import argparse
@@ -43,17 +43,17 @@ Right = Bool[np.ndarray, " tests"]
 
 
 def ground_of(dataset: Dataset) -> Ground:
-    """What `texthead compare` makes of its defaults."""
+    """Return what `texthead compare` prepares with its defaults."""
     return make_ground(dataset, Setting("mini"))[0]
 
 
 def items_of(ground: Ground, dataset: Dataset) -> FrozenItems:
-    """The items with their frames' features."""
+    """Return the items with their frames' features."""
     return encode_frozen(ground, dataset, th.Reading(), "encode")
 
 
 def peer(items: FrozenItems, tests: FrozenItems) -> Right:
-    """Which test items scikit-learn's logistic regression names rightly."""
+    """Return which test items scikit-learn's logistic regression classifies correctly."""
     center = class_center(items.features, items.targets)
     x, q = (normalize(part.features - center, dim=-1).numpy() for part in (items, tests))
     fit = LogisticRegression(C=10, max_iter=3000).fit(x, items.targets.numpy())
@@ -61,13 +61,13 @@ def peer(items: FrozenItems, tests: FrozenItems) -> Right:
 
 
 def one_draw(ground: Ground, items: FrozenItems, tests: FrozenItems) -> dict[str, Right]:
-    """Which test items each method names rightly."""
+    """Return which test items each method classifies correctly."""
     right = {method.name: methods.evaluation_of(method.fit(items), tests).right for method in methods.methods(ground)}
     return {**right, PEER: peer(items, tests)}
 
 
 def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and half of its 95 % t-interval."""
+    """Return the mean and half of its 95 % t-interval."""
     if len(values) < 2:
         return values[0], float("nan")
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
@@ -75,7 +75,7 @@ def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
 
 
 def gap(first: list[Right], second: list[Right], tests: FrozenItems) -> tuple[float, float, float]:
-    """By how many points the first is ahead, and the 95 % interval."""
+    """Return the lead of the first in points, and its 95 % interval."""
     leads = [100 * (own.mean() - other.mean()) for own, other in zip(first, second, strict=True)]
     mean, half = mean_and_half(leads)
     if len(leads) == 1:
@@ -84,7 +84,7 @@ def gap(first: list[Right], second: list[Right], tests: FrozenItems) -> tuple[fl
 
 
 def main() -> None:
-    """Run and print: a line a set and K, then means over the sets."""
+    """Print a line for each set and K, then the means over sets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=10)
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     means: dict[str, dict[str, list[float]]] = {k: {} for k in options.k}
-    print("| set | K | text-probe | ahead of scikit-learn (95 % interval) | probe | zero-shot, centred |")
+    print("| set | K | text-probe | lead over scikit-learn (95 % interval) | probe | zero-shot, centred |")
     print("|---|---|---|---|---|---|")
     for name in options.sets:
         dataset = th.read_dataset(options.data / SETS[name])

@@ -1,11 +1,11 @@
-"""What sentences in place of class names are worth: zero-shot and trained, on the real sets.
+"""What sentences in place of class names are worth, zero-shot and trained, on real sets.
 
     python -m benchmarks.descriptions --data ../shared/data [--sets clothing airborne] [--k 1 5 all] [--seeds 5]
 
 The sentences are in `benchmarks/sentences`, three a class, written before anything was measured with them. A class's
-row is made of its name, of its sentences (the mean of their rows), or of both (the mean of the two). All rows meet the
-same features and the same K items. Zero-shot, and what is trained on all items, is scored on the test split once: the
-interval of a difference is that over test items, groups taken together. Else it is the 95 % t-interval over seeds.
+row comes from its name, from its sentences (the mean of their rows), or from both (the mean of the two). All rows use
+the same features and the same K items. Zero-shot and training on all items are scored once, with the interval of a
+difference over test items, grouped; the others have the 95 % t-interval over seeds.
 """
 
 import argparse
@@ -35,7 +35,7 @@ TRAINED: dict[str, Fit] = {
 
 
 def rows_of(ground: Ground, name: str) -> dict[str, Tensor]:
-    """The rows of each way to write the classes down."""
+    """Return the rows of names, of sentences and of both."""
     given = json.loads((SENTENCES / f"{name}.json").read_text())
     sentences = [given[label] for label in ground.labels]
     own, described = text_rows(ground.encoder, ground.names), text_rows(ground.encoder, sentences)
@@ -43,12 +43,12 @@ def rows_of(ground: Ground, name: str) -> dict[str, Tensor]:
 
 
 def right_answers(head: nn.Module, tests: FrozenItems) -> np.ndarray:
-    """1 where an item is named rightly, else 0."""
+    """Return 1 for each item that is classified correctly, else 0."""
     return (scored(head, tests).argmax(1) == tests.targets).float().numpy()
 
 
 def gaps(found: dict[str, list[np.ndarray]], interval: Callable[[list[np.ndarray]], tuple[float, float]]) -> str:
-    """The cells of a line: top-1 with names, and what the others gain over them."""
+    """Return the cells of a line: top-1 with names, and the gains of the others over it."""
     cells = [f"{100 * np.mean(found['names']):.1f}"]
     for way in ("sentences", "both"):
         pairs = zip(found[way], found["names"], strict=True)
@@ -58,18 +58,18 @@ def gaps(found: dict[str, list[np.ndarray]], interval: Callable[[list[np.ndarray
 
 
 def over_seeds(differences: list[np.ndarray]) -> tuple[float, float]:
-    """Mean and half of the t-interval over seeds, in points."""
+    """Return mean and half of the t-interval over seeds, in points."""
     return mean_and_half([100 * float(each.mean()) for each in differences])
 
 
 def over_items(tests: FrozenItems, differences: list[np.ndarray]) -> tuple[float, float]:
-    """Mean and half of the 95 % interval over test items, in points."""
+    """Return mean and half of the 95 % interval over test items, in points."""
     (only,) = differences
     return 100 * float(only.mean()), 196 * standard_error(only, tests.groups)
 
 
 def main() -> None:
-    """Run and print."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=["clothing", "airborne"], choices=["clothing", "airborne"])
@@ -89,7 +89,7 @@ def main() -> None:
         found = {way: [right_answers(head, tests)] for way, head in heads.items()}
         print(f"| {name} | none | zero-shot | {gaps(found, partial(over_items, tests))} |", flush=True)
         for k in (None if k == "all" else int(k) for k in options.k):
-            # Of all items there is one draw.
+            # All items are one draw.
             seeds = range(options.seeds if k else 1)
             interval = over_seeds if k else partial(over_items, tests)
             for title, fit in TRAINED.items():

@@ -1,10 +1,10 @@
-"""What `texthead doctor` finds of what is planted, what it tells of sets as they are, and what comparing files takes.
+"""What `texthead doctor` finds of planted faults, what it reports about unmodified sets, the cost of comparing files.
 
     python -m benchmarks.doctor --data ../shared/data [--sets clothing skate] [--copies 60] [--rows 20000 100000]
 
-The thresholds were chosen on clothing and airborne, so their rows flatter the doctor; the others had no part in it. A
-copy is planted in the other split than its original's, one kind at a time; a swap is one pair of classes whose labels
-change places. `mini`, 224 pixels, 4 frames of a video, as the command takes them.
+The thresholds were chosen on clothing and airborne, so their rows are optimistic; the other sets had no part in it. A
+copy is planted in the split that does not hold its original, one kind at a time; a swap exchanges the labels of one
+pair of classes. `mini`, 224 pixels, 4 frames of a video, the defaults of the command.
 """
 
 import argparse
@@ -44,7 +44,7 @@ CHOSEN_ON = {"clothing": "image/clothing/images.csv", "airborne": "video/airborn
 UNSEEN = {"skate": "video/skate_tricks/clips.csv", "imagenet": "image/imagenet_sample_1000/images.csv"}
 SETS = CHOSEN_ON | UNSEEN
 FRAMES = 4
-# Words of the JSON that are about files beside each other and swapped names.
+# Faults in the JSON that concern copies, leaks and swapped names.
 COPIES, LEAKS = (
     ("exact duplicate", "near duplicate", "near duplicate, two labels"),
     ("leak", "near leak", "one file, two labels"),
@@ -53,23 +53,23 @@ SWAPS = ("names look swapped",)
 
 
 def cut(picture: Image, part: float) -> Image:
-    """Without that part of its width and height, half of it on each side."""
+    """Cut off that part of the width and height, half of it on each side."""
     x, y = round(picture.width * part / 2), round(picture.height * part / 2)
     return picture.crop((x, y, picture.width - x, picture.height - y))
 
 
 def half(picture: Image) -> Image:
-    """Of half the width and height."""
+    """Halve the width and height."""
     return picture.resize((picture.width // 2, picture.height // 2))
 
 
 def brighter(picture: Image) -> Image:
-    """With values a quarter higher."""
+    """Brighten by a quarter."""
     return PIL.ImageEnhance.Brightness(picture).enhance(1.25)
 
 
 SAME, POOR = "the same bytes", "saved again, JPEG of quality 30 or CRF 35"
-# What is done to each frame; all but the first two are saved at quality 75 or CRF 23.
+# The change of each frame; all but the first two kinds are saved at quality 75 or CRF 23.
 KINDS: dict[str, Callable[[Image], Image]] = {
     SAME: lambda picture: picture,
     POOR: lambda picture: picture,
@@ -82,7 +82,7 @@ KINDS: dict[str, Callable[[Image], Image]] = {
 
 
 def copied(source: Path, kind: str, folder: Path) -> Path:
-    """A copy of that kind in the folder."""
+    """Write a copy of that kind into the folder."""
     if kind == SAME:
         return Path(shutil.copy(source, folder))
     frames = [KINDS[kind](PIL.Image.fromarray(frame)) for frame in videos.whole(source)]
@@ -90,27 +90,27 @@ def copied(source: Path, kind: str, folder: Path) -> Path:
         path = folder / f"{source.stem}.jpg"
         frames[0].save(path, quality=30 if kind == POOR else 75)
         return path
-    # h264 takes even sides only.
+    # h264 needs even sides.
     even = np.stack([np.asarray(f.crop((0, 0, f.width // 2 * 2, f.height // 2 * 2))) for f in frames])
     return videos.encode(folder / f"{source.stem}.mp4", even, gop=12, crf=35 if kind == POOR else 23)
 
 
 @dataclass(frozen=True)
 class Known:
-    """Items and what the doctor knows of each, in the same order."""
+    """Items with their facts and features, in the same order."""
 
     items: tuple[Item, ...]
     facts: tuple[Facts, ...]
     features: Float[np.ndarray, "items dim"]
 
     def beside(self, other: "Known") -> "Known":
-        """These and the others behind them."""
+        """Return these followed by the others."""
         seen = np.concatenate([self.features, other.features])
         return Known(self.items + other.items, self.facts + other.facts, seen)
 
 
 def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
-    """What the doctor knows of the items, all of which can be read."""
+    """Return facts and features of items, all of which must be readable."""
     paths = [item.path for item in items]
     sizes = own_pixels(encoder.visual.spec)
     protocol = th.Protocol(1 if all(map(is_image, paths)) else FRAMES, sizes)
@@ -119,26 +119,26 @@ def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
     return Known(tuple(items), tuple(facts_of(path) for path in paths), np.stack([seen[i] for i in range(len(items))]))
 
 
-# --- sets as they are
+# --- unmodified sets
 
 
-def told_of(source: Path, cache: Path) -> Counter[str]:
-    """How often `texthead doctor` tells each fault of a set."""
+def reported_by_doctor(source: Path, cache: Path) -> Counter[str]:
+    """Count the faults that `texthead doctor` reports for a set."""
     with redirect_stdout(io.StringIO()) as out, suppress(SystemExit):
         cli.main(["doctor", str(source), "--json", "--cache", str(cache), "--workers", "1"])
     return Counter(finding["fault"] for finding in json.loads(out.getvalue())["findings"])
 
 
 def untouched(name: str, data: Path, cache: Path) -> list[str]:
-    """A row: what is told of a set in which nothing was planted."""
-    told = told_of(data / SETS[name], cache)
-    faults = [sum(told[fault] for fault in kinds) for kinds in (doctor.UNREADABLE, COPIES, LEAKS, SWAPS)]
+    """Return a row: the findings in an unmodified set."""
+    counts = reported_by_doctor(data / SETS[name], cache)
+    faults = [sum(counts[fault] for fault in kinds) for kinds in (doctor.UNREADABLE, COPIES, LEAKS, SWAPS)]
     items = len(th.read_dataset(data / SETS[name]))
     return [*named(name), f"{items:,}", f"{items * (items - 1) // 2:,}", *map(str, faults)]
 
 
 def named(name: str) -> tuple[str, str]:
-    """The first cells of a row: the set, and whether thresholds were chosen on it."""
+    """Return the first cells of a row: the set, and whether thresholds were chosen on it."""
     return name, "yes" if name in CHOSEN_ON else "no"
 
 
@@ -146,7 +146,7 @@ def named(name: str) -> tuple[str, str]:
 
 
 def found_together(findings: Sequence[doctor.Finding], origins: Sequence[int], whole: int) -> tuple[int, int]:
-    """(copies in a finding with their original, findings with two originals or more); copies stand behind the whole."""
+    """Return (copies found with their original, findings with two or more originals); copies follow the whole."""
     origin = {whole + place: own for place, own in enumerate(origins)}
     groups = [finding.items for finding in findings]
     found = sum(any({copy, own} <= set(group) for group in groups) for copy, own in origin.items())
@@ -154,7 +154,7 @@ def found_together(findings: Sequence[doctor.Finding], origins: Sequence[int], w
 
 
 def copies(encoder: Encoder, name: str, whole: Known, count: int, cache: Path) -> list[list[str]]:
-    """A row a kind: how many of the planted copies are found, and by what."""
+    """Return a row for each kind: how many of the planted copies are found, and by which method."""
     origins = np.sort(np.random.default_rng(0).permutation(len(whole.items))[:count]).tolist()
     rows = []
     for kind in KINDS:
@@ -166,15 +166,15 @@ def copies(encoder: Encoder, name: str, whole: Known, count: int, cache: Path) -
         combined = near_duplicates.alike(both.facts, features)
         same = doctor.copies(both.items, both.facts)
         near = [doctor.near_copies(both.items, both.facts, alike) for alike in (hashed, featured, combined)]
-        quick, by_features, all_told = (found_together(same + group, origins, len(whole.items)) for group in near)
+        quick, by_features, by_both = (found_together(same + group, origins, len(whole.items)) for group in near)
         leaks = [finding for finding in same + near[2] if finding.fault in LEAKS]
-        cells = [quick[0], by_features[0], found_together(leaks, origins, len(whole.items))[0], all_told[1]]
+        cells = [quick[0], by_features[0], found_together(leaks, origins, len(whole.items))[0], by_both[1]]
         rows.append([*named(name), kind, str(len(origins)), *map(str, cells)])
     return rows
 
 
 def planted(item: Item, kind: str, folder: Path) -> Item:
-    """The item's copy, in the other split."""
+    """Return the item's copy, in the other split."""
     return replace(item, path=copied(item.path, kind, folder), split="test" if item.split == "train" else "train")
 
 
@@ -182,28 +182,28 @@ def planted(item: Item, kind: str, folder: Path) -> Item:
 
 
 def planted_swaps(encoder: Encoder, whole: Known, labels: Sequence[str]) -> tuple[int, int, int]:
-    """(swaps told on the true names, planted ones found, other pairs told) over all pairs of classes, one at a time."""
+    """Swap each pair of classes in turn; return (swaps reported on true names, swaps found, other reported pairs)."""
     names = sorted(set(labels))
     true = np.array([names.index(label) for label in labels])
     rows = encoder_findings.rows_of(encoder, encoder_findings.prompts_of(dict.fromkeys(names), "{}", clean=True))
-    told = found = 0
+    reported = found = 0
     for first, second in combinations(range(len(names)), 2):
         mixed = np.where(true == first, second, np.where(true == second, first, true))
         swaps = encoder_findings.swapped(rows, whole.features, mixed.tolist(), whole.items)
-        told += len(swaps)
+        reported += len(swaps)
         found += any({swap.first, swap.second} == {first, second} for swap in swaps)
-    return len(encoder_findings.swapped(rows, whole.features, true.tolist(), whole.items)), found, told - found
+    return len(encoder_findings.swapped(rows, whole.features, true.tolist(), whole.items)), found, reported - found
 
 
 def swaps(encoder: Encoder, first: tuple[str, str], whole: Known, labels: Sequence[str]) -> list[str]:
-    """A row: how many of all swaps of two classes are found."""
+    """Return a row: how many of all swaps of two classes are found."""
     count = len(set(labels))
     true, found, others = planted_swaps(encoder, whole, labels)
     return [*first, str(count), str(count * (count - 1) // 2), str(found), str(others), str(true)]
 
 
 def drawn_swaps(encoder: Encoder, folder: Path) -> list[list[str]]:
-    """The same of drawn videos: by what is drawn, and by what is drawn in its motion."""
+    """Return the same for drawn videos: classes by object, and by object and motion."""
     whole = known(encoder, th.read_dataset(draw_videos(folder / "drawn", train=4, test=4)).items, folder / "cache")
     both = [item.label for item in whole.items]
     things = [" ".join(label.split()[:2]) for label in both]
@@ -213,11 +213,11 @@ def drawn_swaps(encoder: Encoder, folder: Path) -> list[list[str]]:
     ]
 
 
-# --- what comparing takes
+# --- cost of comparing
 
 
 def comparing(count: int, alike: bool) -> tuple[float, float, float]:
-    """(seconds, CPU seconds, MB beyond the rows) of finding the pairs among so many rows of 512 numbers."""
+    """Find the pairs among `count` rows of 512 numbers; return (seconds, CPU seconds, MB besides the rows)."""
     rows = np.random.default_rng(0).standard_normal((count, 512), np.float32)
     rows += 10 * alike  # In place: a second array would raise the peak that counts from here on.
     near_duplicates.near_pairs(rows[:100], 0.9)
@@ -230,18 +230,18 @@ def comparing(count: int, alike: bool) -> tuple[float, float, float]:
 
 
 def growth(counts: Sequence[int]) -> str:
-    """The table of what comparing takes."""
+    """Return the table of the cost of comparing."""
     rows = []
     for count in counts:
         for alike in (False, True):
             wall, cpu, megabytes = in_new_process(comparing, count, alike)
             kind = "all alike" if alike else "random"
             rows.append([f"{count:,}", kind, f"{wall:.0f}", f"{cpu:.0f}", f"{megabytes:.0f}"])
-    return table(["rows of 512", "which", "seconds", "CPU-seconds", "MB beside the rows"], rows)
+    return table(["rows of 512 numbers", "content", "seconds", "CPU-seconds", "MB besides the rows"], rows)
 
 
 def measure(data: Path, names: Sequence[str], count: int, *, drawn: bool = True) -> str:
-    """The tables of sets."""
+    """Return the tables of sets."""
     encoder = th.load_encoder("mini", keep_text=True)
     encoder.visual.eval()
     asis, found, swapped = [], [], []
@@ -252,21 +252,21 @@ def measure(data: Path, names: Sequence[str], count: int, *, drawn: bool = True)
             dataset = th.read_dataset(data / SETS[name])
             whole = known(encoder, dataset.items, cache)
             found += copies(encoder, name, whole, count, cache)
-            # A class of a single item is never told.
+            # Classes with a single item are never reported.
             if len(dataset) > 2 * len(dataset.classes):
                 swapped.append(swaps(encoder, named(name), whole, dataset.labels))
         swapped += drawn_swaps(encoder, Path(folder)) if drawn else []
-    first = ["set", "thresholds chosen on it"]
-    told = ["files with a fault", "duplicates told", "leaks told", "swaps told"]
-    ways = ["planted", "found with `--quick`", "found by features", "told as a leak", "findings with other files"]
-    pairs = ["classes", "pairs", "found", "other pairs told", "told on the true names"]
+    first = ["set", "used to set thresholds"]
+    reported = ["damaged files", "duplicates reported", "leaks reported", "swaps reported"]
+    ways = ["planted", "found with `--quick`", "found by features", "reported as a leak", "findings about other files"]
+    pairs = ["classes", "pairs", "found", "other pairs reported", "reported on the true names"]
     return "\n\n".join(
         [
-            "### Sets as they are",
-            table([*first, "files", "pairs of files", *told], asis),
+            "### Unmodified sets",
+            table([*first, "files", "pairs of files", *reported], asis),
             "### Copies planted in the other split",
             table([*first, "copy", *ways], found),
-            "### Swaps of two classes",
+            "### Swapped class names",
             table([*first, *pairs], swapped),
         ]
     )
@@ -277,11 +277,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
-    parser.add_argument("--copies", type=int, default=60, help="of each kind")
+    parser.add_argument("--copies", type=int, default=60, help="copies of each kind")
     parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 100_000])
     options = parser.parse_args()
     print(measure(options.data, options.sets, options.copies))
-    print(f"\n### Comparing files\n\n{growth(options.rows)}")
+    print(f"\n### Cost of comparing files\n\n{growth(options.rows)}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Engines: how many frames a CPU-second each way of running a frozen encoder takes.
+"""Frames per CPU-second of each engine for a frozen encoder.
 
     python -m benchmarks engine [--rounds 5]
 
-`mini` with its own weights at 128 and 224 pixels, a ViT-B/32 of open_clip and one of timm with random weights: torch as
-it is, torch with its batch norms folded into convolutions, onnxruntime, and bfloat16, eight frames at a time. A ratio
-above 1 is faster than torch as it is. What the trial of `--engine auto` costs once stands beside.
+`mini` with its own weights at 128 and 224 pixels, a ViT-B/32 of open_clip and one of timm with random weights: eager
+torch, eager torch with batch norms folded into convolutions, onnxruntime, and bfloat16, eight frames at a time. The
+last column is the one-time cost of the trial of `--engine auto`.
 """
 
 import copy
@@ -64,7 +64,7 @@ def measure(source: str, size: int, rounds: int) -> list[list[str]]:
     engines: dict[str, Callable[[Tensor], Tensor]] = {"eager": visual}
     fused = folded(visual)
     if fused is not None:
-        engines["folded"] = fused
+        engines["eager, batch norms folded"] = fused
     engines |= {"onnxruntime": Engine(visual, "onnxruntime"), "bf16": Engine(visual, "bf16")}
     with torch.inference_mode():
         ways = {name: timed(lambda encode=encode: encode(frames), per=FRAMES) for name, encode in engines.items()}
@@ -94,7 +94,7 @@ def main() -> None:
         rows = [row for source, size in CASES for row in measure(source, size, chosen.rounds)]
         if bridge is not None:
             os.environ["TEXTHEAD_CACHE"] = bridge
-    head = ["encoder, pixels", "engine", "frames a CPU-second", "times eager", "1 - cosine", "chosen: trial, CPU-s"]
+    head = ["encoder, pixels", "engine", "frames per CPU-second", "speed-up", "1 - cosine", "trial, CPU-s (if chosen)"]
     print(f"## Engines\n\n{torch.get_num_threads()} threads, {FRAMES} frames at a time.\n\n{table(head, rows)}")
 
 

@@ -1,11 +1,11 @@
-"""What an exported run costs: answers that change, accuracy, size and time, in float32 and with int8 weights.
+"""Changed answers, accuracy, size and time of exported runs, in float32 and with int8 weights.
 
     python -m benchmarks.export --data ../shared/data
 
-Each set's run is trained on a frozen `mini` and exported three times; the whole test split is scored by the run in
-torch and by each folder's own model, all on the same pixels and with one thread. The interval is Wilson's. Times are
-CPU milliseconds a clip, medians over the split, of the model alone. The last rows are a ViT-B/32 tower with random
-weights, whose answers mean nothing: size and time only.
+Each set's run is trained on a frozen `mini` and exported three times; the run in torch and each folder's model score
+the whole test split, all on the same pixels and with one thread. The interval is Wilson's. Times are CPU milliseconds
+per clip, medians over the split, of the model alone. The last rows are a ViT-B/32 tower with random weights, for size
+and time only.
 """
 
 import argparse
@@ -50,7 +50,7 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 
 def scorer_of(run: Run, protocol: Protocol) -> Score:
-    """The run's own model."""
+    """Return the scores of the run's own model."""
     model = Scorer(run.model, protocol).eval()
 
     def score(clips: np.ndarray) -> np.ndarray:
@@ -61,13 +61,13 @@ def scorer_of(run: Run, protocol: Protocol) -> Score:
 
 
 def clips_of(run: Run, protocol: Protocol, data: th.Dataset) -> list[np.ndarray]:
-    """The model's input for each item."""
+    """Return the model's input for each item."""
     settings = preprocessing(Scorer(run.model, protocol), "onnx")
     return [standalone.read_clips(item.path, settings)[None] for item in data.items]
 
 
 def folder_of(folder: Path, to: To) -> Score:
-    """The model of an exported folder, with one thread."""
+    """Return the scores of an exported folder's model, with one thread."""
     file = folder / MODELS[to]
     if to == "torch":
         program = torch.export.load(file).module()
@@ -79,7 +79,7 @@ def folder_of(folder: Path, to: To) -> Score:
 
 
 def scored(score: Score, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
-    """(the scores of each clip, the median of CPU milliseconds)."""
+    """Return (the scores of each clip, the median of CPU milliseconds)."""
     rows, times = [], []
     score(clips[0])
     for clip in clips:
@@ -90,13 +90,13 @@ def scored(score: Score, clips: Sequence[np.ndarray]) -> tuple[np.ndarray, float
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities."""
+    """Return probabilities."""
     odds = np.exp(scores - scores.max(-1, keepdims=True))
     return odds / odds.sum(-1, keepdims=True)
 
 
 def row(name: str, way: str, found: np.ndarray, own: np.ndarray, truth: np.ndarray, size: float, times: str) -> str:
-    """A line of the table."""
+    """Return a line of the table."""
     right, count = int((found.argmax(1) == truth).sum()), len(truth)
     low, high = wilson_interval(right, count)
     changed = int((found.argmax(1) != own.argmax(1)).sum())
@@ -106,7 +106,7 @@ def row(name: str, way: str, found: np.ndarray, own: np.ndarray, truth: np.ndarr
 
 
 def rows_of(name: str, data: th.Dataset, run: Run, scratch: Path) -> list[str]:
-    """The lines of a set."""
+    """Return the lines of a set."""
     _, protocol = protocol_of(run)
     test = data.split("test")
     clips = clips_of(run, protocol, test)
@@ -124,7 +124,7 @@ def rows_of(name: str, data: th.Dataset, run: Run, scratch: Path) -> list[str]:
 
 
 def vit_rows(scratch: Path, clips: int = 12) -> list[str]:
-    """The lines of a ViT-B/32 with random weights, on single frames."""
+    """Return the lines of a ViT-B/32 with random weights, on single frames."""
     config = open_clip.get_model_config("ViT-B-32")
     assert config is not None
     spec = VisualSpec(
@@ -163,7 +163,7 @@ def vit_rows(scratch: Path, clips: int = 12) -> list[str]:
 
 
 def main() -> None:
-    """Train, export, score, print the table."""
+    """Train, export, score and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="*", default=list(SETS))
@@ -180,7 +180,7 @@ def main() -> None:
             lines += rows_of(name, th.read_dataset(options.data / source), th.load_run(scratch / name), scratch)
         lines += vit_rows(scratch)
     print(f"{machine()} onnxruntime {onnxruntime.__version__}\n")
-    print("| set | model | top-1 (95 %) | other answers | largest change of a probability | MB | CPU ms a clip |")
+    print("| set | model | top-1 (95 %) | changed answers | largest change of a probability | MB | CPU-ms per clip |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(lines))
 

@@ -1,11 +1,11 @@
-"""Top-1 with K items a class: zero-shot, probe, vision-only and text on one budget, several seeds.
+"""Top-1 with K items a class: zero-shot, probe, vision-only and text heads on one budget, several seeds.
 
     python -m benchmarks.fewshot --data ../shared/data [--seeds 5] [--out fewshot.json]
 
-Each seed draws its own K items a class from the training split; the test split is scored whole. All fine-tuned rows
-have the recipe `small` at its own 128 pixels, 4 frames a clip, mean pooling and 40 steps or more. Vision-only is Eq. 1
-with its head at the encoder's rate and, beside it, at 30 times that rate. The interval is the 95 % t-interval of the
-mean over seeds.
+Each seed draws its own K items a class from the training split; the whole test split is scored. All fine-tuned rows
+use the recipe `small` at its own 128 pixels, 4 frames a clip, mean pooling and at least 40 steps. Vision-only is Eq. 1
+with its head at the encoder's rate, and at 30 times that rate. The interval is the 95 % t-interval of the mean over
+seeds.
 """
 
 import argparse
@@ -38,7 +38,7 @@ TUNED: tuple[tuple[str, HeadKind, float], ...] = (
 
 
 def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
-    """Top-1 of every method for one draw of K items a class."""
+    """Return top-1 of every method for one draw of K items a class."""
     train_set, test = data.split("train").k_shot(k, seed=seed), data.split("test")
     labels = train_set.classes
     encoder = th.load_encoder("mini")
@@ -56,7 +56,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
 
     with torch.inference_mode():
         rows = {
-            "zero-shot, no image seen": top1(th.text_head(encoder, labels)(tests)),
+            "zero-shot, uncentred": top1(th.text_head(encoder, labels)(tests)),
             "zero-shot, centred on the K items": top1(th.text_head(encoder, labels, center=found.mean(0))(tests)),
         }
     rows["logistic probe"] = top1(logistic_probe(found, targets, tests, classes=len(labels)))
@@ -73,7 +73,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run and print the table, one line a set, K and method."""
+    """Print the table, one line for each set, K and method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)

@@ -1,4 +1,4 @@
-"""FFmpeg for the peers, so that none needs the system's: PyAV's own libraries, and the program of imageio-ffmpeg."""
+"""FFmpeg for the peers without the system's: PyAV's own libraries, and the program of imageio-ffmpeg."""
 
 import importlib.util
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def linked(folder: Path) -> str:
-    """An LD_LIBRARY_PATH on which torchcodec finds the libraries inside PyAV's wheel, through links in `folder`.
+    """Return an LD_LIBRARY_PATH on which torchcodec finds the libraries inside PyAV's wheel, through links in `folder`.
 
-    They have their usual names there, `libavcodec.so.62`; the wheel's own names hold a digest. Empty where the wheel
-    brings none. The loader looks at the path when a process starts, so it is for processes to come.
+    The links have the usual names, `libavcodec.so.62`; the wheel's own names contain a digest. Empty if the wheel
+    has none. The loader reads the path when a process starts, so it is for new processes.
     """
     spec = importlib.util.find_spec("av")
     inside = Path(spec.origin).parent.parent / "av.libs" if spec and spec.origin else folder
@@ -24,9 +24,10 @@ def linked(folder: Path) -> str:
 
 
 def binary() -> str:
-    """The ffmpeg program of imageio-ffmpeg, or else the system's.
+    """Return the ffmpeg program of imageio-ffmpeg, or else the system's.
 
-    Raises: ImportError where there is neither.
+    Raises:
+        ImportError: neither is installed.
     """
     try:
         import imageio_ffmpeg  # pyright: ignore[reportMissingImports]

@@ -1,22 +1,22 @@
-"""Fine-tuning on one GPU: clips a second, part of the card's peak, waiting for clips, memory; beside published steps.
+"""Fine-tuning on one GPU: clips per second, share of the card's peak, waiting, memory; with published steps.
 
-    python -m benchmarks.gpu [--out gpu.json] [--minutes 9]     on a machine with a GPU, which is used alone
-    python -m benchmarks.gpu --smoke                            two steps of a tiny network on a CPU: does it run?
+    python -m benchmarks.gpu [--out gpu.json] [--minutes 9]     on an otherwise idle GPU
+    python -m benchmarks.gpu --smoke                            two steps of a tiny network on a CPU, as a test
 
-It needs torch, torchvision, open_clip and timm, and draws its clips itself: 32 JPEG frames of 340x256 a clip, which
-lie in the page cache, so that no disk is measured. Where texthead can be imported, `texthead.train` runs on the same
-clips. What is trained is the model of the published logs: CLIP's visual encoder with its QuickGELU, six transformer
-layers over 8 frames, 400 frozen rows. Weights are random and float32, the forward pass is bf16 autocast: at a rate of
-5e-6, weights in bf16 would not move. AdamW is fused, attention is torch's.
+It needs torch, torchvision, open_clip and timm, and draws its clips: 32 JPEG frames of 340x256 a clip, in the page
+cache, so no disk is measured. If texthead can be imported, `texthead.train` runs on the same clips. The model is that
+of the published logs: CLIP's visual encoder with its QuickGELU, six transformer layers over 8 frames, 400 frozen rows.
+Weights are random and float32, the forward pass uses bf16 autocast: at a learning rate of 5e-6, bf16 weights would not
+change. AdamW is fused, attention is torch's.
 
-- "in memory": the same batch of uint8 frames on the GPU in every step, so what a step costs when nobody waits.
-- "fed": clips come out of worker processes into pinned memory, and are copied while the step before is computed.
-  Batches that were loaded ahead are used up before the clock runs.
-- Waiting is the time on the GPU between the end of a step and the start of the next, as events there say: its share
-  of the whole. The published logs' share is an estimate from the fastest steps.
-- Part of the peak: three times the multiply-adds of a forward pass, two operations each, whatever is computed twice;
-  over the maker's dense bf16 figure, where it is in PEAKS, and over a matrix product of the same run.
-- The frozen encoder is texthead's, with each of its engines on frames that are on the GPU; the first call compiles.
+- "in memory": the same batch of uint8 frames on the GPU in every step: the cost of a step without waiting.
+- "fed": clips come from worker processes into pinned memory, and are copied during the previous step. Batches loaded
+  ahead are used up before the clock starts.
+- Waiting is the share of time between the end of a step and the start of the next, by events on the GPU. The
+  published logs' share is an estimate from the fastest steps.
+- Share of the peak: three times the multiply-adds of a forward pass, two operations each, recomputation not counted;
+  over the maker's dense bf16 figure, if it is in PEAKS, and over a matrix product of the same run.
+- The frozen encoder is texthead's, with each of its engines on frames on the GPU; the first call compiles.
 """
 
 import argparse
@@ -48,7 +48,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 AHEAD = 2  # Batches that each worker loads ahead.
 TINY = {"embed_dim": 64, "vision_cfg": {"layers": 2, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 32}}
 
-# The maker's dense bf16 rate in TFLOP/s, by torch's name of the card. Of others only the matrix product is known.
+# The maker's dense bf16 rate in TFLOP/s, by torch's name of the card. For others only the matrix product is known.
 PEAKS = {
     "NVIDIA H100 80GB HBM3": 989,
     "NVIDIA H100 PCIe": 756,
@@ -77,7 +77,7 @@ class Published:
 
     @property
     def waiting(self) -> float:
-        """Percent of a step that is spent waiting for clips, by any of the GPUs."""
+        """Return the percentage of a step spent waiting for clips, by any of the GPUs."""
         return 100 * (1 - self.ready / self.mean)
 
 
@@ -90,7 +90,7 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured in one line of the table; the batch is halved as long as it does not fit."""
+    """What one line of the table measures; the batch is halved until it fits."""
 
     model: str
     batch: int
@@ -101,12 +101,12 @@ class Row:
 
     @property
     def settings(self) -> str:
-        """What differs from the plain loop."""
+        """Return what differs from the plain loop."""
         named = {"compiled": self.compiled, "checkpointing": self.checkpointing, "channels last": self.channels_last}
         return ", ".join(name for name, on in named.items() if on) or "plain"
 
 
-# The most telling first: when time is short, the last are left out.
+# Most informative first: when time is short, the last are left out.
 ROWS = (
     Row("ViT-B-32", 256, fed=True),
     Row("ViT-B-16", 64, fed=True),
@@ -122,7 +122,7 @@ SMOKE = (Row("tiny", 2, fed=True), Row("tiny", 2, checkpointing=True, channels_l
 
 @dataclass
 class Measured:
-    """A row's figures; None is what was not measured. Memory is in GiB, waiting in percent of the time."""
+    """The figures of a row, None if not measured. Memory is in GiB, waiting in percent of the time."""
 
     row: Row
     loop: str = "bare"
@@ -137,7 +137,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how long: `seconds` each for the batch in memory and for the clips that are fed, `least` steps."""
+    """Where and how long: `seconds` each for the batch in memory and for fed clips, at least `least` steps."""
 
     device: torch.device
     clips: tuple[Path, ...]
@@ -151,12 +151,12 @@ class Setting:
 
 
 def draw_clip(folder: Path, seed: int) -> Path:
-    """The folder, with a clip in it: a shape that moves over a background that moves too."""
+    """Draw a clip into the folder, a moving shape over a moving background; return the folder."""
     folder.mkdir()
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(20, 236, (24, 40, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((2 * WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.int16)
-    grain = rng.integers(-2, 3, (HEIGHT, 2 * WIDTH, 1))  # A frame takes about 20 kB, near that of real ones.
+    grain = rng.integers(-2, 3, (HEIGHT, 2 * WIDTH, 1))  # A frame takes about 20 kB, close to a real one.
     ground = Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8))
     colour = tuple(int(c) for c in rng.integers(0, 256, 3))
     (x, y), (dx, dy) = rng.uniform(0, 150, 2), rng.uniform(-4, 6, 2)
@@ -169,7 +169,7 @@ def draw_clip(folder: Path, seed: int) -> Path:
 
 
 def draw_clips(root: Path, count: int, processes: int) -> tuple[Path, ...]:
-    """Folders of so many clips."""
+    """Draw `count` clips; return their folders."""
     folders = [root / f"clip-{number:05d}" for number in range(count)]
     with ProcessPoolExecutor(processes) as pool:
         return tuple(pool.map(draw_clip, folders, range(count)))
@@ -195,23 +195,23 @@ class Clips(torch.utils.data.Dataset):
         chosen = rng.integers(bounds[:-1], bounds[1:])
         pictures = [Image.open(folder / f"img_{number + 1:05d}.jpg") for number in chosen]
         cut = [picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box) for picture in pictures]
-        # Height, width, channels: the order that pictures come in; they are turned on the GPU.
+        # Height, width, channels, as decoded; the GPU permutes them.
         clip = np.stack([np.asarray(picture) for picture in cut])
         return torch.from_numpy(clip[:, :, ::-1].copy() if rng.random() < 0.5 else clip), position % CLASSES
 
 
 def workers_that_fit(wanted: int, batch_bytes: int, shared: Path = Path("/dev/shm")) -> int:
-    """At most `wanted` workers, so many that the batches which they load ahead fit into the shared memory."""
+    """Return at most `wanted` workers, so that their batches loaded ahead fit into shared memory."""
     if not shared.is_dir():
         return wanted
     fit = int(0.8 * shutil.disk_usage(shared).free / (batch_bytes * (AHEAD + 1)))
     if fit < wanted:
-        print(f"{shared} holds the batches of {fit} workers, {wanted} are wanted: enlarge it", file=sys.stderr)
+        print(f"{shared} has space for the batches of {fit} workers, not {wanted}; enlarge it", file=sys.stderr)
     return min(wanted, fit)
 
 
 def batches(setting: Setting, batch: int, size: int) -> torch.utils.data.DataLoader:
-    """What gives the batches, out of pinned memory where there is a GPU."""
+    """Return a loader of batches, in pinned memory if there is a GPU."""
     workers = workers_that_fit(setting.workers, batch * setting.frames * size * size * 3)
     return torch.utils.data.DataLoader(
         Clips(setting.clips, setting.frames, size),
@@ -224,7 +224,7 @@ def batches(setting: Setting, batch: int, size: int) -> torch.utils.data.DataLoa
 
 
 def on_device(loader: torch.utils.data.DataLoader, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The loader's batches on the device; a copy runs beside the step before."""
+    """Yield the loader's batches on the device; a copy overlaps the previous step."""
     if device.type != "cuda":
         yield from loader
         return
@@ -235,7 +235,7 @@ def on_device(loader: torch.utils.data.DataLoader, device: torch.device) -> Iter
         now = torch.cuda.current_stream(device)
         now.wait_stream(copies)
         for part in (clips, targets):
-            part.record_stream(now)  # Its memory is of the other stream: not to be given away while this one reads.
+            part.record_stream(now)  # Keeps the other stream from reusing this memory while it is read.
         yield clips, targets
 
 
@@ -243,7 +243,7 @@ def on_device(loader: torch.utils.data.DataLoader, device: torch.device) -> Iter
 
 
 def architecture(name: str) -> dict:
-    """open_clip's config of a model, with OpenAI's activation."""
+    """Return open_clip's config of a model, with OpenAI's activation."""
     return {**(TINY if name == "tiny" else open_clip.get_model_config(name) or {}), "quick_gelu": True}
 
 
@@ -279,14 +279,14 @@ class Recognizer(nn.Module):
 
 
 def image_size(name: str) -> int:
-    """Side of the frames in pixels."""
+    """Return the side of the frames in pixels."""
     return architecture(name)["vision_cfg"]["image_size"]
 
 
 def step_operations(name: str, frames: int = FRAMES) -> float:
-    """Floating-point operations of a training step of one clip: forward, and twice that backward.
+    """Return the floating-point operations of a training step of one clip: forward, and twice that backward.
 
-    Counted in training mode: in evaluation the counter does not see into the fused path of attention.
+    Counted in training mode: in evaluation the counter misses the fused attention.
     """
     with torch.device("meta"):
         model = Recognizer(name)
@@ -297,7 +297,7 @@ def step_operations(name: str, frames: int = FRAMES) -> float:
 
 
 def make_step(row: Row, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    """A training step of a new model: (clips, labels) -> the loss, still on the device."""
+    """Return a training step of a new model: (clips, labels) -> the loss, still on the device."""
     layout = torch.channels_last if row.channels_last else torch.contiguous_format
     torch.manual_seed(0)
     with torch.device(device):
@@ -305,7 +305,7 @@ def make_step(row: Row, device: torch.device) -> Callable[[Tensor, Tensor], Tens
     model = model.to(memory_format=layout).train()  # pyright: ignore[reportCallIssue]
     model.visual.set_grad_checkpointing(row.checkpointing)
     if row.compiled:
-        # All blocks are alike: one is compiled and serves them all, in seconds instead of minutes.
+        # All blocks share one compiled graph, which takes seconds instead of minutes.
         for block in model.visual.transformer.resblocks:
             block.compile(dynamic=False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-6, weight_decay=0.2, fused=device.type == "cuda")
@@ -325,13 +325,13 @@ def make_step(row: Row, device: torch.device) -> Callable[[Tensor, Tensor], Tens
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done all that it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def mark(device: torch.device) -> "torch.cuda.Event | float":
-    """This moment on the device: when it gets here in its work."""
+    """Return a mark of this point in the device's work."""
     if device.type != "cuda":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -340,21 +340,21 @@ def mark(device: torch.device) -> "torch.cuda.Event | float":
 
 
 def between(first: "torch.cuda.Event | float", last: "torch.cuda.Event | float") -> float:
-    """Seconds between two marks that the device has passed."""
+    """Return the seconds between two marks that the device has passed."""
     if isinstance(first, torch.cuda.Event) and isinstance(last, torch.cuda.Event):
         return first.elapsed_time(last) / 1000
     return last - first  # pyright: ignore[reportOperatorIssue]
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most GiB that tensors took on the GPU since the last reset; of a CPU, that this process ever took."""
+    """Return the peak GiB of tensors on the GPU since the last reset; on a CPU, of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def let_go(device: torch.device) -> None:
-    """Give back what the row before has left: its memory, its compiled code, its peak."""
+    """Release the previous row's memory and compiled code, and reset the peak."""
     torch.compiler.reset()
     gc.collect()
     if device.type == "cuda":
@@ -363,7 +363,7 @@ def let_go(device: torch.device) -> None:
 
 
 def seconds_each(call: Callable[[], object], device: torch.device, seconds: float, least: int) -> tuple[float, int]:
-    """(seconds of a call, calls) over about so many seconds, after two more calls to judge by."""
+    """Return (seconds of a call, calls) over about `seconds`, after two calls to estimate the number."""
     wait(device)
     started = time.perf_counter()
     for _ in range(2):
@@ -379,7 +379,7 @@ def seconds_each(call: Callable[[], object], device: torch.device, seconds: floa
 
 
 def matmul_rate(device: torch.device, side: int) -> float:
-    """TFLOP/s of a bf16 matrix product of random numbers."""
+    """Return the TFLOP/s of a bf16 matrix product of random numbers."""
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     for _ in range(10):
         torch.mm(a, b)
@@ -388,7 +388,7 @@ def matmul_rate(device: torch.device, side: int) -> float:
 
 
 def measure(row: Row, setting: Setting) -> Measured:
-    """A row's figures.
+    """Measure a row.
 
     Raises:
         torch.cuda.OutOfMemoryError: the batch does not fit.
@@ -417,7 +417,7 @@ def measure(row: Row, setting: Setting) -> Measured:
 
 
 def feed(step: Callable[[Tensor, Tensor], Tensor], row: Row, setting: Setting) -> tuple[float, float, int]:
-    """(seconds a step, percent of it that the device waits, steps) with clips out of the loader."""
+    """Return (seconds per step, percent of it that the device waits, steps) with clips from the loader."""
     loader = batches(setting, row.batch, image_size(row.model))
     first = loader.num_workers * AHEAD + 1
     marks, started = [], 0.0
@@ -438,27 +438,27 @@ def feed(step: Callable[[Tensor, Tensor], Tensor], row: Row, setting: Setting) -
 
 
 def that_fits(run: Callable[[Row], Measured], row: Row, device: torch.device) -> Measured:
-    """The row's figures with the largest of its batch, a half, a quarter, ... that fits.
+    """Measure the row with the largest of its batch, a half, a quarter, ... that fits.
 
     Raises:
-        RuntimeError: not even one clip does.
+        RuntimeError: not even one clip fits.
     """
     while row.batch >= 1:
         let_go(device)
         try:
             return run(row)
         except torch.cuda.OutOfMemoryError:
-            pass  # Nothing is done in here: the exception holds on to the tensors.
+            pass  # Retry outside: the exception keeps the tensors alive.
         print(f"{row.model}, {row.settings}: {row.batch} clips do not fit", file=sys.stderr)
         row = replace(row, batch=row.batch // 2)
     raise RuntimeError("not even one clip fits")
 
 
 def texthead_loop(row: Row, setting: Setting) -> Measured:
-    """The figures of `texthead.train` on the same clips, fed.
+    """Measure `texthead.train` on the same clips, fed.
 
     Raises:
-        ImportError: texthead is not here, or something that it needs.
+        ImportError: texthead or a dependency is not installed.
     """
     import texthead as th
     from texthead.encoders.encoder import build_visual
@@ -499,10 +499,10 @@ def texthead_loop(row: Row, setting: Setting) -> Measured:
 
 
 def frozen_rates(name: str, setting: Setting, frames: int) -> Iterator[dict[str, object]]:
-    """Yield what each engine makes of a frozen encoder: frames a second, seconds of the first call, 1 - cosine.
+    """Yield the figures of each engine on a frozen encoder: frames per second, seconds of the first call, 1 - cosine.
 
     Raises:
-        ImportError: texthead is not here, or something that it needs.
+        ImportError: texthead or a dependency is not installed.
     """
     from texthead.encoders.encoder import build_visual
     from texthead.encoders.openclip import tower_spec
@@ -535,7 +535,7 @@ def frozen_rates(name: str, setting: Setting, frames: int) -> Iterator[dict[str,
 
 
 def run_rows(rows: Sequence[Row], setting: Setting, until: float) -> Iterator[Measured | str]:
-    """Each row's figures, or a line that says why there are none; texthead's loop on the first row's model last."""
+    """Yield each row's figures, or a line with the reason for none; texthead's loop on the first row's model last."""
     jobs = [(row, measure, f"{row.model}, {row.settings}") for row in rows]
     jobs.append((rows[0], texthead_loop, f"{rows[0].model}, texthead.train"))
     longest = 0.0
@@ -546,13 +546,13 @@ def run_rows(rows: Sequence[Row], setting: Setting, until: float) -> Iterator[Me
             continue
         try:
             yield that_fits(lambda row, run=run: run(row, setting), row, setting.device)
-        except Exception as error:  # Time on a GPU is short: whatever fails in one row, the others are measured.
+        except Exception as error:  # GPU time is short: a failed row must not stop the others.
             yield f"{title}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         longest = max(longest, time.monotonic() - started)
 
 
 def card(smoke: bool) -> torch.device:
-    """The device to measure.
+    """Return the device to measure.
 
     Raises:
         LookupError: no GPU, or one without bf16.
@@ -567,8 +567,8 @@ def card(smoke: bool) -> torch.device:
     return torch.device("cuda", 0)
 
 
-def told(found: Measured, matmul: float, peak: float | None, frames: int) -> dict[str, object]:
-    """What the JSON says of a row: its figures, and the rate of arithmetic that they mean."""
+def json_row(found: Measured, matmul: float, peak: float | None, frames: int) -> dict[str, object]:
+    """Return a row for the JSON: its figures, and the arithmetic rate they imply."""
     rate = found.clips_per_second
     tflops = None if rate is None else rate * step_operations(found.row.model, frames) / 1e12
     of_peak = None if tflops is None or peak is None else 100 * tflops / peak
@@ -591,13 +591,13 @@ COLUMNS = {
 
 
 def line(row: dict) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     cells = ["-" if row[key] is None else f"{row[key]:.1f}" for key in COLUMNS]
     return f"| {row['model']} | {row['loop']}, {row['settings']} | {row['batch']} | {' | '.join(cells)} |"
 
 
 def published_table() -> str:
-    """The published steps, a GPU."""
+    """Return the table of the published steps, per GPU."""
     rows = [
         f"| {p.model} | {p.gpus} x {p.batch} | {p.batch / p.ready:.1f} | {p.batch / p.mean:.1f} | {p.waiting:.0f} |"
         for p in PUBLISHED
@@ -608,15 +608,15 @@ def published_table() -> str:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="put the figures into a JSON file, after every row")
-    parser.add_argument("--minutes", type=float, default=9.0, help="begin no row that would end later")
-    parser.add_argument("--workers", type=int, help="processes that read clips; all cores but one")
+    parser.add_argument("--out", type=Path, help="write the figures to a JSON file after every row")
+    parser.add_argument("--minutes", type=float, default=9.0, help="start no row that would end later, in minutes (9)")
+    parser.add_argument("--workers", type=int, help="processes that read clips (default: all cores but one)")
     parser.add_argument("--smoke", action="store_true", help="two steps of a tiny network on the CPU")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Print the tables; 2 where there is no GPU to measure."""
+    """Print the tables; return 2 if there is no usable GPU."""
     started, given = time.monotonic(), options()
     try:
         device = card(given.smoke)
@@ -624,7 +624,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")  # What is left in float32 may use TF32.
+    torch.set_float32_matmul_precision("high")  # The rest of float32 may use TF32.
     cores = len(os.sched_getaffinity(0))
     workers = (1 if given.smoke else max(1, cores - 1)) if given.workers is None else given.workers
     name = "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
@@ -646,7 +646,7 @@ def main() -> int:
             if isinstance(found, str):
                 left_out.append(found)
             else:
-                rows.append(told(found, matmul, peak, setting.frames))
+                rows.append(json_row(found, matmul, peak, setting.frames))
                 print(line(rows[-1]), flush=True)
             if given.out:
                 given.out.write_text(json.dumps({**about, "rows": rows, "left_out": left_out}, indent=1) + "\n")

@@ -1,13 +1,13 @@
-"""Growth: time and memory over the number of items and over the number of classes.
+"""Scaling of time and memory with the number of items and with the number of classes.
 
     python -m benchmarks growth [--rounds 5] [--items 1000] [--classes 10,100,1000,10000]
 
-Items: 1, 2, 4 and 8 times so many drawn pictures of 64 pixels lie in class folders on the disk. A new process reads the
+Items: 1, 2, 4 and 8 times as many drawn pictures of 64 pixels are in class folders on the disk. A new process reads the
 folder, encodes every picture with a very small ViT, trains a linear head on the features for one epoch with a run
-folder, and scores all pictures. The slope is that of the least squares line through all rounds, with the 95 % interval;
-beside it how much more an item takes in the upper half than in the lower one.
+folder, and scores all pictures. The slope is that of the least-squares line through all rounds, with the 95 % interval;
+the table also compares the cost per item in the upper and the lower half.
 
-Classes: a training step of ViT-B/32 (random weights) on 2 clips of 8 frames behind a frozen head of so many rows.
+Classes: a training step of ViT-B/32 (random weights) on 2 clips of 8 frames, with a frozen head of that many rows.
 """
 
 import statistics
@@ -57,7 +57,7 @@ BATCH, FRAMES = 2, 8
 
 
 def draw(folder: Path, count: int) -> None:
-    """So many pictures of noise in class folders, all different."""
+    """Write different pictures of noise into class folders."""
     rng = np.random.default_rng(0)
     for number in range(count):
         path = folder / f"kind {number % KINDS}" / f"{number:05d}.jpg"
@@ -66,13 +66,13 @@ def draw(folder: Path, count: int) -> None:
 
 
 def small_visual() -> Visual:
-    """A ViT of one block on 32 pixels, always the same."""
+    """Return a ViT of one block on 32 pixels, always the same."""
     torch.manual_seed(0)
     return build_visual(tower_spec("openclip:small", {"embed_dim": 64, "vision_cfg": VISION}, {}))
 
 
 def experiment(folder: Path) -> tuple[Cost, float]:
-    """(what reading, encoding, training and scoring of the folder cost, the peak memory of this process in MB)."""
+    """Read, encode, train and score the folder; return (cost, the peak memory of this process in MB)."""
     torch.set_num_threads(1)
     visual = small_visual()
     start = now()
@@ -89,7 +89,7 @@ def experiment(folder: Path) -> tuple[Cost, float]:
 
 
 def measure_items(rounds: int, fewest: int, times: Sequence[int] = TIMES) -> str:
-    """The table over numbers of items."""
+    """Return the table over numbers of items."""
     counts = [fewest * factor for factor in times]
     costs: dict[int, list[Cost]] = {count: [] for count in counts}
     peaks: dict[int, list[float]] = {count: [] for count in counts}
@@ -109,17 +109,17 @@ def measure_items(rounds: int, fewest: int, times: Sequence[int] = TIMES) -> str
     memory = slope(counts, [[1024 * peak for peak in peaks[count]] for count in counts])
     middle = counts[len(counts) // 2]
     grown = bend([counts[0], middle, counts[-1]], [costs[counts[0]], costs[middle], costs[counts[-1]]])
-    told = [
-        f"CPU time: {time[0]:.3f} ± {time[1]:.3f} ms an item; from {middle} to {counts[-1]} items an item takes "
-        f"{spread(grown)} times what it takes from {counts[0]} to {middle} (1 is linear)",
-        f"memory: {memory[0]:.2f} ± {memory[1]:.2f} kB an item",
+    fits = [
+        f"CPU time: {time[0]:.3f} ± {time[1]:.3f} ms per item (95 %); from {middle} to {counts[-1]} items the cost per "
+        f"item is {spread(grown)} times that from {counts[0]} to {middle} (1 is linear)",
+        f"memory: {memory[0]:.2f} ± {memory[1]:.2f} kB per item (95 %)",
     ]
-    headers = ["items", "ms", "CPU-ms", "CPU-ms an item", "peak MB"]
-    return f"{table(headers, rows)}\n\n" + "\n".join(f"- {line}" for line in told)
+    headers = ["items", "ms", "CPU-ms", "CPU-ms per item", "peak MB"]
+    return f"{table(headers, rows)}\n\n" + "\n".join(f"- {line}" for line in fits)
 
 
 def bend(counts: Sequence[int], costs: Sequence[Sequence[Cost]]) -> list[float]:
-    """CPU time an item between the last two of three counts over that between the first two, in each round."""
+    """Return CPU time per item between the last two of three counts over that between the first two, in each round."""
     steps = np.diff(counts)
     times = np.array([[cost.cpu for cost in found] for found in costs])
     rises = np.diff(times, axis=0) / steps[:, None]
@@ -127,7 +127,7 @@ def bend(counts: Sequence[int], costs: Sequence[Sequence[Cost]]) -> list[float]:
 
 
 def slope(counts: Sequence[int], values: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """(the slope of the least squares line through all values over their counts, half its 95 % interval)."""
+    """Return (slope of the least-squares line through all values over their counts, half its 95 % interval)."""
     at = [count for count, found in zip(counts, values, strict=True) for _ in found]
     line: Any = scipy.stats.linregress(at, [value for found in values for value in found])
     return float(line.slope), float(scipy.stats.t.ppf(0.975, len(at) - 2) * line.stderr)
@@ -137,7 +137,7 @@ def slope(counts: Sequence[int], values: Sequence[Sequence[float]]) -> tuple[flo
 
 
 def step_with(visual: Visual, classes: int, clips: torch.Tensor) -> Callable[[], None]:
-    """What takes one step of training behind a frozen head of so many rows."""
+    """Return a function that takes one training step with a frozen head of that many rows."""
     weight = th.random_weights(classes, visual.spec.dim, generator=torch.Generator().manual_seed(0))
     model = th.Recognizer(visual, MeanPool(), th.FrozenHead(weight, names=[f"class {i}" for i in range(classes)]))
     set_training(model, th.recipes.small())
@@ -153,7 +153,7 @@ def step_with(visual: Visual, classes: int, clips: torch.Tensor) -> Callable[[],
 
 
 def tower_and_clips(architecture: str, frames: int) -> tuple[Visual, torch.Tensor]:
-    """An encoder with random weights, and clips for it."""
+    """Return an encoder with random weights, and clips for it."""
     visual = build_visual(spec_of(architecture))
     rng = np.random.default_rng(0)
     shape = (BATCH, frames, 3, visual.spec.size, visual.spec.size)
@@ -161,7 +161,7 @@ def tower_and_clips(architecture: str, frames: int) -> tuple[Visual, torch.Tenso
 
 
 def step_once(architecture: str, frames: int, classes: int) -> None:
-    """One step in this process, for its memory."""
+    """Take one step in this process, to measure its memory."""
     visual, clips = tower_and_clips(architecture, frames)
     step_with(visual, classes, clips)()
 
@@ -169,7 +169,7 @@ def step_once(architecture: str, frames: int, classes: int) -> None:
 def measure_classes(
     rounds: int, classes: Sequence[int], architecture: str = "openclip:ViT-B-32", frames: int = FRAMES
 ) -> str:
-    """The table over numbers of classes."""
+    """Return the table over numbers of classes."""
     visual, clips = tower_and_clips(architecture, frames)
     ways = {f"{count} classes": timed(step_with(visual, count, clips)) for count in classes}
     costs = interleaved(ways, rounds)
@@ -180,17 +180,17 @@ def measure_classes(
         times = ["1", "-"] if title == fewest else judged(ratios(costs, title, fewest), at_most=1.05)
         memory = peak_mb(step_once, architecture, frames, count)
         rows.append([title, *milliseconds(costs[title], 0), *times, f"{memory:.0f}"])
-    return table(["a step of ViT-B/32", "ms", "CPU-ms", f"over {fewest}, CPU", "target", "peak MB"], rows)
+    return table(["ViT-B/32, one step", "ms", "CPU-ms", f"CPU time / {fewest}", "target", "peak MB"], rows)
 
 
 def main() -> None:
     """Print the tables."""
     options = parser(__doc__)
-    options.add_argument("--items", type=int, default=1000, help="the fewest (1000)")
-    options.add_argument("--classes", default=",".join(map(str, CLASSES)), help="numbers with commas between")
+    options.add_argument("--items", type=int, default=1000, help="smallest number of items (1000)")
+    options.add_argument("--classes", default=",".join(map(str, CLASSES)), help="numbers of classes, comma-separated")
     chosen = options.parse_args()
     print(
-        "## Growth\n\n### Items\n\nOne thread; reading, encoding, one epoch of a head and scoring, in a new process.\n"
+        "## Scaling\n\n### Items\n\nOne thread; reading, encoding, one epoch of a head and scoring, in a new process.\n"
     )
     print(measure_items(chosen.rounds, chosen.items))
     print(f"\n### Classes\n\n{BATCH} clips of {FRAMES} frames, {torch.get_num_threads()} threads.\n")

@@ -1,12 +1,12 @@
-"""What eight-bit weights cost a trained ViT: accuracy and changed answers, paired over items, of several trainings.
+"""What int8 weights cost a trained ViT: accuracy and changed answers, paired over items, of several trainings.
 
     python -m benchmarks.int8 --data ../shared/data [--sets shapes clothing airborne] [--seeds 3]
 
 The ViT is the image tower of the paper's small CLIP (`paper.tinyclip`: four blocks of width 128, 64 pixels), trained
-once from a random start on drawn shapes, 6 to 8 minutes. For each set and seed `texthead train` tunes it whole, then it
-is exported with `--int8`; the test split is scored by the run in torch and by the exported model, on the same pixels.
-`shapes` are stills drawn here, of 24 of the pairs that the tower has met. The interval is over items, paired, of the
-means over seeds (`intervals.paired_interval`).
+once from a random start on drawn shapes, 6 to 8 minutes. For each set and seed `texthead train` fine-tunes all of it
+and it is exported with `--int8`; the run in torch and the exported model score the test split, on the same pixels.
+`shapes` are stills drawn here, of 24 of the pairs that the tower was trained on. The interval is over items, paired, of
+the means over seeds (`intervals.paired_interval`).
 """
 
 import argparse
@@ -34,7 +34,7 @@ PAIRS, TRAINED, TESTED = 24, 8, 20
 
 
 class Costs(NamedTuple):
-    """Of one run: which items are right before and after, how many answers differ, how far a probability moves."""
+    """One run: which items are right before and after, changed answers, the largest change of a probability, sizes."""
 
     before: np.ndarray
     after: np.ndarray
@@ -44,7 +44,7 @@ class Costs(NamedTuple):
 
 
 def draw_shapes(out: Path) -> Path:
-    """The manifest of stills of `PAIRS` pairs, `TRAINED` + `TESTED` each."""
+    """Draw stills of `PAIRS` pairs, `TRAINED` + `TESTED` each; return their manifest."""
     pairs, rows = seen_pairs()[:PAIRS], ["path,label,split"]
     out.mkdir(parents=True)
     for split, each, seed in (("train", TRAINED, 1), ("test", TESTED, 2)):
@@ -57,7 +57,7 @@ def draw_shapes(out: Path) -> Path:
 
 
 def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out: Path) -> Costs:
-    """Train, export, score."""
+    """Train, export and score."""
     command = ["train", str(source), "--encoder", f"openclip:local-dir:{tower}", "--out", str(out / "run")]
     command += ["--seed", str(seed), "--epochs", str(options.epochs), "--lr", str(options.lr)]
     if cli.main([*command, "--baselines", "never", "--workers", "0"]):
@@ -80,7 +80,7 @@ def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out
 
 
 def row(name: str, runs: list[Costs]) -> str:
-    """A line of the table."""
+    """Return a line of the table."""
     before, after = (np.stack([getattr(each, which) for each in runs]) for which in ("before", "after"))
     items = before.shape[1]
     lost, won = (float((a & ~b).sum()) / len(runs) for a, b in ((before, after), (after, before)))
@@ -96,15 +96,15 @@ def row(name: str, runs: list[Costs]) -> str:
 
 
 def main() -> None:
-    """Train, export, score, print the table."""
+    """Train, export, score and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="*", default=["shapes", *REAL], choices=["shapes", *REAL])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--lr", type=float, default=3e-5, help="peak rate of the tower")
-    parser.add_argument("--steps", type=int, default=None, help="of the tower's training, if not the paper's")
-    parser.add_argument("--kept", type=Path, default=None, help="where the tower is kept, if not beside the paper's")
+    parser.add_argument("--lr", type=float, default=3e-5, help="peak learning rate of the tower")
+    parser.add_argument("--steps", type=int, default=None, help="training steps of the tower (default: the paper's)")
+    parser.add_argument("--kept", type=Path, default=None, help="folder to keep the tower in (default: the paper's)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     tower, lines = kept("vit", options.kept, steps=options.steps), []
@@ -119,7 +119,10 @@ def main() -> None:
                 print(row(f"{name}, seed {seed}", runs[-1:]), flush=True)
             lines.append(row(name, runs))
     print(f"{machine()} onnxruntime {onnxruntime.__version__}\n")
-    print("| set | items | top-1 before/after, each seed | points lost (95 %) | other answers | probability | MB |")
+    print(
+        "| set | items | top-1 before/after, by seed | points lost (95 %) | changed answers, by seed | "
+        "largest change of a probability | MB |"
+    )
     print("|---|---|---|---|---|---|---|")
     print("\n".join(lines))
 

@@ -1,10 +1,10 @@
-"""What grows with the items: memory and time of lists, orders, indices and caches at 10^4, 10^5 and 10^6 of them.
+"""Memory and time of manifests, indexes, orders and caches with 10^4, 10^5 and 10^6 items.
 
     python -m benchmarks.items [--videos DATA]
 
-No clip is read: indices, manifests and paths are made up. Every line is a process of its own; memory is what its
-resident set has grown by when the thing is there, and at most in between. Times are of the CPU: disks come on top.
-The last table is about single files: what preparing, looking up and remembering one of them takes.
+No clip is read: indexes, manifests and paths are made up. Every line is its own process; memory is the growth of its
+resident set at the end, and at most in between. Times are CPU times: disks come on top. The last table is about single
+files: the cost of preparing, finding and caching one of them.
 """
 
 import argparse
@@ -38,11 +38,11 @@ from texthead.media.fingerprints import fingerprints
 from texthead.media.paths import resolved
 from texthead.media.shard import FORMAT, INDEX, member
 
-CLIPS, CLASSES = 256, 400  # Clips in a shard, as `texthead prepare` has it.
+CLIPS, CLASSES = 256, 400  # Clips in a shard, as in `texthead prepare`.
 
 
 class Cost(NamedTuple):
-    """Of all items: CPU-seconds, bytes of memory held and at most, bytes on the disk."""
+    """For all items: CPU-seconds, bytes of memory held and at most, bytes on the disk."""
 
     seconds: float
     held: int
@@ -51,13 +51,13 @@ class Cost(NamedTuple):
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Return the resident memory of this process in bytes."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def cost(make: Callable[[], object]) -> tuple[Cost, object]:
-    """What `make` takes, and what it gives."""
+    """Call `make`; return its cost and its result."""
     before = resident()
     started = time.process_time()
     made = make()
@@ -68,20 +68,20 @@ def cost(make: Callable[[], object]) -> tuple[Cost, object]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files in a folder and below."""
+    """Return the bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-# ---- what is made up
+# ---- made-up inputs
 
 
 def name(number: int) -> str:
-    """A path as data sets have them."""
+    """Return a path as data sets have them."""
     return f"train/class {number % CLASSES}/video_{number:09d}.mp4"
 
 
 def write_manifest(path: Path, count: int) -> None:
-    """A CSV of so many videos that are not there."""
+    """Write a CSV of `count` videos that do not exist."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "split"])
@@ -89,7 +89,7 @@ def write_manifest(path: Path, count: int) -> None:
 
 
 def write_indices(root: Path, count: int, clips: int = CLIPS) -> list[Path]:
-    """The indices of shards of so many clips, without the shards; the paths of the clips."""
+    """Write the indexes of shards of `count` clips, without the shards; return the paths of the clips."""
     paths, listed = [], []
     for shard, start in enumerate(range(0, count, clips)):
         tar = root / f"shard-{shard:06d}.tar"
@@ -103,18 +103,18 @@ def write_indices(root: Path, count: int, clips: int = CLIPS) -> list[Path]:
 
 
 def row(number: int, offset: int) -> dict:
-    """What a shard's index says of a clip."""
+    """Return the entry of a clip in a shard's index."""
     place = {"key": f"{number:09d}", "suffix": ".avi", "offset": offset, "size": 271_000, "table": 2900}
     digests = {"sha256": f"{number:064x}", "print": f"{number:032x}"}
     about = {"label": f"class {number % CLASSES}", "split": "train", "group": None, "extra": []}
     return {**place, **digests, "order": number, **about, "source": f"/data/kinetics/{name(number)}"}
 
 
-# ---- what grows
+# ---- costs that grow with the items
 
 
 def manifest(folder: Path, count: int) -> Cost:
-    """`read_dataset` of a CSV."""
+    """Measure `read_dataset` of a CSV."""
     path = folder / "clips.csv"
     write_manifest(path, count)
     found, _ = cost(lambda: th.read_dataset(path))
@@ -122,14 +122,14 @@ def manifest(folder: Path, count: int) -> Cost:
 
 
 def index(folder: Path, count: int) -> Cost:
-    """`read_dataset` of shards."""
+    """Measure `read_dataset` of shards."""
     write_indices(folder, count)
     found, _ = cost(lambda: th.read_dataset(folder))
     return found._replace(disk=size_of(folder))
 
 
 def handed(folder: Path, count: int) -> Cost:
-    """What a loader worker makes of the items that are sent to it."""
+    """Measure what a loader worker needs for the items that are sent to it."""
     write_manifest(folder / "clips.csv", count)
     data = th.read_dataset(folder / "clips.csv")
     sent = pickle.dumps(
@@ -149,13 +149,13 @@ def handed(folder: Path, count: int) -> Cost:
 
 
 def private() -> int:
-    """Bytes of this process that it shares with no other."""
+    """Return the bytes of memory that this process shares with no other."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
 def order(folder: Path, count: int) -> Cost:
-    """The order of an epoch, up to its first batch."""
+    """Measure the order of an epoch, up to its first batch."""
     batches = EpochBatches(count, 256, 256, seed=0)
 
     def begin() -> object:
@@ -167,7 +167,7 @@ def order(folder: Path, count: int) -> Cost:
 
 
 def split(folder: Path, count: int) -> Cost:
-    """`split.json` of training items in shards: paths, labels, fingerprints."""
+    """Measure writing `split.json` of training items in shards: paths, labels, fingerprints."""
     paths = write_indices(folder, count)
     labels = [f"class {number % CLASSES}" for number in range(count)]
     out = folder / "run" / "split.json"
@@ -189,13 +189,13 @@ GROWING = {
 
 
 def measured(key: str, count: int) -> Cost:
-    """A cell of the table, in this process."""
+    """Measure a cell of the table, in this process."""
     with tempfile.TemporaryDirectory() as folder:
         return GROWING[key](Path(folder), count)
 
 
 def growth(sizes: Sequence[int]) -> str:
-    """The table of what grows."""
+    """Return the table of costs that grow with the items."""
     spawn = get_context("spawn")
     lines = ["| | items | CPU µs an item | bytes an item, held | at most | on disk |", "|---|---|---|---|---|---|"]
     for key in GROWING:
@@ -212,7 +212,7 @@ def growth(sizes: Sequence[int]) -> str:
 
 
 def preparing(source: Path, folder: Path) -> dict[str, float]:
-    """Videos that a source names, prepared and then read for training, in one process."""
+    """Prepare the videos of a source and read them for training, in one process."""
     data = th.read_dataset(source)
     started = time.process_time()
     prepared = prepare(data, folder / "shards", ShardOptions())
@@ -227,7 +227,7 @@ def preparing(source: Path, folder: Path) -> dict[str, float]:
 
 
 def reading(data: th.Dataset, epochs: int = 5) -> float:
-    """Training clips of 8 frames a CPU-second, with a random resized crop of 224 pixels: the median of some passes."""
+    """Return training clips per CPU-second: 8 frames, random resized crop of 224 pixels, median over passes."""
     spec = Augmentation(size=224, resize=256, crop="resized", area=(0.08, 1.0), flip=0.5)
     clips = TrainClips(data, data.classes, frames=8, augmentation=spec, seed=0)
     rates = []
@@ -242,7 +242,7 @@ def reading(data: th.Dataset, epochs: int = 5) -> float:
 
 
 def looking_up(folder: Path, clips: int) -> dict[str, float]:
-    """A shard's index that is not in memory, and one that is."""
+    """Measure finding a clip with its shard's index in memory, and not in memory."""
     first, *_, last = write_indices(folder, clips, clips)
     times = []
     for path in (first, last):
@@ -256,7 +256,7 @@ def looking_up(folder: Path, clips: int) -> dict[str, float]:
 
 
 def remembering(folder: Path, clips: int, frames: int = 16, dim: int = 512) -> dict[str, float]:
-    """The feature cache: rows put and got one clip at a time, as `frame_features` does."""
+    """Measure the feature cache: put and get one clip at a time, as `frame_features` does."""
     cache = FeatureCache("made-up", folder)
     features = torch.randn(frames, dim)
     started = time.process_time()
@@ -276,7 +276,7 @@ def remembering(folder: Path, clips: int, frames: int = 16, dim: int = 512) -> d
 
 
 def fingerprinting(folder: Path, files: int = 2000) -> dict[str, float]:
-    """Fingerprints of files of 300 kB that the system has in memory."""
+    """Measure fingerprints of files of 300 kB that are in the page cache."""
     paths = [folder / f"{number}.mp4" for number in range(files)]
     for path in paths:
         path.write_bytes(os.urandom(300_000))
@@ -286,7 +286,7 @@ def fingerprinting(folder: Path, files: int = 2000) -> dict[str, float]:
 
 
 def singles(cached: Sequence[int], videos: Path | None) -> str:
-    """The table of single files."""
+    """Return the table of single files."""
     found: dict[str, float] = {}
     jobs: list[Callable[[Path], dict[str, float]]] = [fingerprinting]
     jobs += [partial(preparing, videos)] if videos else []
@@ -302,11 +302,11 @@ def singles(cached: Sequence[int], videos: Path | None) -> str:
 
 
 def main() -> None:
-    """Print both tables, each line as soon as it is known and all again in the end."""
+    """Print each line as it is known, then both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of items")
     parser.add_argument("--cached", default="2000,20000", help="clips in the feature cache")
-    parser.add_argument("--videos", type=Path, help="data whose videos are prepared and read")
+    parser.add_argument("--videos", type=Path, help="data set whose videos are prepared and read")
     given = parser.parse_args()
     torch.set_num_threads(1)
     sizes, cached = ([int(n) for n in text.split(",")] for text in (given.sizes, given.cached))

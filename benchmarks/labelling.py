@@ -1,13 +1,12 @@
-"""How many labels a strategy of choosing what to label next needs for what random files reach with 50.
+"""How many labels each selection strategy needs to match 50 random ones.
 
     python -m benchmarks.labelling --data ../shared/data [--sets clothing objects] [--draws 10] [--labels 80]
     python -m benchmarks.labelling --data ../shared/data --page
 
 Frozen `mini` at 224 pixels, four frames a clip. Each draw is four fifths of the training files, from which a strategy
-takes five at a time, first by names alone. After each five the classes are told apart as `texthead label` does it
-(`guesses`), and top-1 of the whole test split is taken. `labels`: how many are needed for the mean top-1 of random
-files with 50; more than all counts as all. `gain`: points over random files with 50 labels, with the 95 % t-interval
-over draws, paired.
+takes five at a time, the first five from class names alone. After each five a head is fitted as in `texthead label`
+(`guesses`), and top-1 of the whole test split is taken. `labels needed`: labels to reach the mean top-1 of 50 random
+ones; more than all counts as all. `gain`: points over 50 random labels, with the paired 95 % t-interval over draws.
 """
 
 import argparse
@@ -44,7 +43,7 @@ CHOSEN_ON = ("clothing", "objects", "exercise", "handdigits")
 
 @dataclass
 class State:
-    """What a strategy sees: features (files dim), probabilities so far, labelled positions, and its own draws."""
+    """Input of a strategy: features (files dim), current probabilities, labelled positions, a random generator."""
 
     features: Tensor
     probabilities: Tensor
@@ -53,24 +52,24 @@ class State:
 
     @property
     def units(self) -> np.ndarray:
-        """Features, centred, of length 1."""
+        """Return features, centred, of length 1."""
         return F.normalize(self.features - self.features.mean(0), dim=-1).numpy()
 
 
 def randomly(state: State) -> list[int]:
-    """Any files."""
+    """Return random files."""
     return [i for i in state.rng.permutation(len(state.features)).tolist() if i not in set(state.known)][:STEP]
 
 
 def least_margin(state: State) -> list[int]:
-    """Those whose best two classes are nearest to each other."""
+    """Return the files with the smallest margin between their best two classes."""
     value = doubt(state.probabilities)
     value[state.known] = -1
     return value.topk(STEP).indices.tolist()
 
 
 def k_center(state: State) -> list[int]:
-    """Each the one farthest from all labelled ones (Sener and Savarese 2018)."""
+    """Return the files farthest from all labelled ones, one after another (Sener and Savarese 2018)."""
     x, found = state.units, list(state.known)
     for _ in range(STEP):
         away = 1 - (x @ x[found].T).max(1) if found else -np.square(x - x.mean(0)).sum(1)
@@ -80,7 +79,7 @@ def k_center(state: State) -> list[int]:
 
 
 def typiclust(state: State) -> list[int]:
-    """The most typical file of each of the largest clusters without a label (Hacohen et al. 2022)."""
+    """Return the most typical file of each of the largest clusters without a label (Hacohen et al. 2022)."""
     x, known = state.units, set(state.known)
     count = min(len(known) + STEP, len(x) - 1)
     clusters: Any = KMeans(count, n_init="auto", random_state=int(state.rng.integers(2**31)))
@@ -97,7 +96,7 @@ def typiclust(state: State) -> list[int]:
 
 
 def badge(state: State) -> list[int]:
-    """k-means++ on the gradients of the last layer (Ash et al. 2020)."""
+    """Return files by k-means++ on the gradients of the last layer (Ash et al. 2020)."""
     x, gradient = state.units, state.probabilities.numpy().copy()
     gradient[np.arange(len(x)), gradient.argmax(1)] -= 1
     length = (gradient**2).sum(1)
@@ -113,7 +112,9 @@ def badge(state: State) -> list[int]:
 
 STRATEGIES: dict[str, Callable[[State], list[int]]] = {
     "texthead label": lambda s: next_to_label(s.features, s.probabilities, s.known, STEP),
-    "the same, no doubt": lambda s: next_to_label(s.features, torch.full_like(s.probabilities, 0.5), s.known, STEP),
+    "the same, without uncertainty": lambda s: next_to_label(
+        s.features, torch.full_like(s.probabilities, 0.5), s.known, STEP
+    ),
     "TypiClust": typiclust,
     "k-center": k_center,
     "least margin": least_margin,
@@ -158,11 +159,11 @@ class World:
 LABELS, MORE = (20, 40, 60), 10
 
 
-def said_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
-    """Return, after each of some numbers of labels, what the page of `texthead label` says beside what is true.
+def estimated_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
+    """Return the estimates of the page of `texthead label` and the true values, after each of some numbers of labels.
 
-    (cross-validated top-1; that of the files without a label as it is said, and as it is; points that ten more labels
-    are said to bring, points that they bring on the test files)
+    (cross-validated top-1; top-1 of the files without a label, estimated and true; the gain of ten more labels in
+    points, estimated and true on the test files)
     """
     rng, (x, y), (tests, truth) = np.random.default_rng([draw, 7]), world.train, world.test
     kept = np.sort(rng.permutation(len(x))[: round(0.8 * len(x))])
@@ -179,12 +180,12 @@ def said_and_true(world: World, draw: int) -> list[tuple[float, ...]]:
             right = 100 * float((probabilities[left].argmax(1) == y[left]).float().mean())
             found.append((curve.top1, others, right, curve.gain))
         known += coverage.next(probabilities[: len(x)], known, 1)
-    return [(*said, scores[n + MORE] - scores[n]) for n, said in zip(LABELS, found, strict=True)]
+    return [(*own, scores[n + MORE] - scores[n]) for n, own in zip(LABELS, found, strict=True)]
 
 
 def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 300) -> dict[str, list[float]]:
-    """Return the seconds that a page of drawn clouds takes: to open, and for each of some labels to write it, to choose
-    the next file and to fit; and to cross-validate, after every 20th label.
+    """Return seconds on a page of drawn clouds: to open, to write a label and to choose the next file; after every 20th
+    label also to fit and to cross-validate.
     """
     rng = torch.Generator().manual_seed(0)
     means, own = torch.randn(classes, dim, generator=rng), torch.arange(files) % classes
@@ -216,7 +217,7 @@ def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 30
 
 
 def needed(curve: list[float], level: float) -> float:
-    """Return after how many labels a curve first reaches a level, between two looks in proportion."""
+    """Return after how many labels a curve first reaches a level, interpolated between two measurements."""
     for place, value in enumerate(curve):
         if value >= level:
             before = curve[place - 1] if place else value
@@ -231,24 +232,24 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(CHOSEN_ON), choices=list(SETS))
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--labels", type=int, default=80)
-    parser.add_argument("--page", action="store_true", help="how fast the page is, and what it says of accuracy")
+    parser.add_argument("--page", action="store_true", help="measure the page: its speed and its estimates of accuracy")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.page:
         for name, seconds in speed().items():
             print(f"{name}: median {np.median(seconds):.3f} s, at most {max(seconds):.3f} s, of {len(seconds)}")
-        columns = ("set", "labels", "cross-validated", "others, said", "true", "ten more, said", "true")
+        columns = ("set", "labels", "cross-validated", "others, estimate", "true", "ten more, estimate", "true")
         print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
         for name in options.sets:
             world = World.read(options.data / SETS[name])
-            draws = np.array([said_and_true(world, draw) for draw in range(options.draws)], float).mean(0)
-            for count, (own, said, true, gain, real) in zip(LABELS, draws, strict=True):
-                cells = (f"{own:.1f}", f"{said:.1f}", f"{true:.1f}", f"{gain:+.1f}", f"{real:+.1f}")
+            draws = np.array([estimated_and_true(world, draw) for draw in range(options.draws)], float).mean(0)
+            for count, (own, estimate, true, gain, real) in zip(LABELS, draws, strict=True):
+                cells = (f"{own:.1f}", f"{estimate:.1f}", f"{true:.1f}", f"{gain:+.1f}", f"{real:+.1f}")
                 print(f"| {name} | {count} | {' | '.join(cells)} |", flush=True)
         return
     at = [n // STEP for n in (0, 10, 20, 50) if n <= options.labels]
     ranks: dict[str, list[int]] = {name: [] for name in STRATEGIES}
-    print(f"| set | strategy | {' | '.join(f'{STEP * n} labels' for n in at)} | labels | gain |")
+    print(f"| set | strategy | {' | '.join(f'{STEP * n} labels' for n in at)} | labels needed | gain |")
     print("|---|---|" + "---|" * (len(at) + 2))
     for name in options.sets:
         world = World.read(options.data / SETS[name])

@@ -1,14 +1,14 @@
-"""Load: what is answered, lost or wrong while many ask at once and processes are killed again and again.
+"""Load tests: answers lost or wrong under many clients while processes are killed again and again.
 
     python -m benchmarks.load page --minutes 30 --clients 5
     python -m benchmarks.load predict --files 100000 --processes 3 --kills 10
     python -m benchmarks.load label --writers 3 --kills 10
 
-page     clients of one `texthead ui` each ask for files of their own; its model's process is killed every minute.
-predict  processes of one `texthead predict --manifest`, of which one is killed and another begun in its place.
-label    pages of `texthead label` that write into one CSV, each with a client; one is killed and begun again.
+page     clients of one `texthead ui` each send their own files; its model process is killed every minute.
+predict  processes of one `texthead predict --manifest`; one is killed and replaced, again and again.
+label    pages of `texthead label` that write into one CSV, each with a client; one is killed and restarted.
 
-Models and files are made here. The last line is JSON; exit code 1 where something was lost, wrong or twice.
+Models and files are made here. The last line is JSON; exit code 1 if something was lost, wrong or duplicated.
 """
 
 import argparse
@@ -48,19 +48,19 @@ from texthead.runs.folder import write_run
 
 PICTURES, CLASSES = 40, ("red", "green", "blue", "other")
 SECONDS = 120.0
-MEGABYTES = 100  # By which the server may grow.
+MEGABYTES = 100  # Allowed growth of the server.
 
 
-# ---- what is made up
+# ---- made-up inputs
 
 
 def small_run(out: Path) -> Path:
-    """A run of four classes with timm's network for tests, on no data."""
+    """Write an untrained run of four classes with timm's network for tests."""
     torch.manual_seed(0)
     grey = (0.5, 0.5, 0.5)
     spec = VisualSpec("tiny", "timm:test_efficientnet", 256, 32, 0.875, "bilinear", grey, grey, "silu", False, True)
     visual = build_visual(spec).train()
-    with torch.no_grad():  # At timm's start all features are alike.
+    with torch.no_grad():  # With timm's initial batch norms all features are alike.
         for _ in range(20):
             visual(
                 torch.randint(0, 256, (32, 3, 4, 4), dtype=torch.uint8)
@@ -75,7 +75,7 @@ def small_run(out: Path) -> Path:
 
 
 def pictures(folder: Path, files: int) -> list[Path]:
-    """So many small files of 40 different pictures, in folders of a thousand."""
+    """Write small files of 40 different pictures, in folders of a thousand."""
     rng, paths, kinds = np.random.default_rng(0), [], []
     for _ in range(PICTURES):
         data = io.BytesIO()
@@ -90,7 +90,7 @@ def pictures(folder: Path, files: int) -> list[Path]:
 
 
 def start(log: Path, *words: object, **options: Any) -> subprocess.Popen[str]:
-    """Start `texthead`; one thread, so that probabilities are equal to the last digit."""
+    """Start `texthead` with one thread, so that probabilities are equal to the last digit."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
     with log.open("a") as file:
         command = [sys.executable, "-m", "texthead", *map(str, words)]
@@ -98,7 +98,7 @@ def start(log: Path, *words: object, **options: Any) -> subprocess.Popen[str]:
 
 
 def start_page(log: Path, *words: object) -> tuple[subprocess.Popen[str], str]:
-    """Start a page; returns its process and its address."""
+    """Start a page; return its process and its address."""
     process = start(log, *words, "--port", 0, stdout=subprocess.PIPE)
     assert process.stdout is not None
     found = re.search(r"http://\S+", process.stdout.readline())
@@ -108,7 +108,7 @@ def start_page(log: Path, *words: object) -> tuple[subprocess.Popen[str], str]:
 
 @contextmanager
 def ended(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
-    """End the processes with the block."""
+    """End the processes after the block."""
     try:
         yield
     finally:
@@ -118,7 +118,7 @@ def ended(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
 
 
 def together(calls: Sequence[Callable[[], object]]) -> None:
-    """Call all at once, each in a thread of its own."""
+    """Call all at once, each in its own thread."""
     threads = [threading.Thread(target=call, daemon=True) for call in calls]
     for thread in threads:
         thread.start()
@@ -127,25 +127,26 @@ def together(calls: Sequence[Callable[[], object]]) -> None:
 
 
 def post(address: str, body: bytes, kind: str = "application/json") -> Any:
-    """The JSON that a request is answered with."""
+    """Send a request; return the JSON of its answer."""
     request = urllib.request.Request(address, body, {"content-type": kind})
     with urllib.request.urlopen(request, timeout=SECONDS) as response:
         return json.load(response)
 
 
 def megabytes(pid: int) -> float:
-    """The memory of a process, without that of its children."""
+    """Return the memory of a process in MB, without its children."""
     (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
 
 
-# ---- the page that names
+# ---- the page of `texthead ui`
 
 
 def answer_of(address: str, path: Path) -> Any:
-    """What the page answers: {"top": ...} as `predict --json` has it, or the one line that says why there is none.
+    """Return the page's answer: {"top": ...} as in `predict --json`, or its one-line error.
 
-    Raises: OSError, ValueError: there is no answer at all.
+    Raises:
+        OSError, ValueError: there is no answer.
     """
     form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + path.name.encode() + b'"\r\n\r\n'
     (there,) = post(f"{address}upload", form + path.read_bytes() + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
@@ -162,13 +163,13 @@ def answer_of(address: str, path: Path) -> Any:
     if "error" in output:
         return output["error"] or "no reason"
     error, *_, downloads = output["data"]
-    if isinstance(error, str) and error:  # A part that stays as it was is no text.
+    if isinstance(error, str) and error:  # An unchanged component is not text.
         return re.sub(r"<[^>]+>", "", error).strip()
     return json.loads(base64.b64decode(re.findall(r"application/json;charset=utf-8;base64,([^\"]+)", downloads)[0]))
 
 
 def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Counts of answers, and the server's memory."""
+    """Return counts of answers, and the server's memory."""
     run, paths = small_run(folder / "run"), pictures(folder / "files", PICTURES)
     for place in range(4):
         frames = np.stack([np.asarray(PIL.Image.open(path)) for path in paths[place : place + 20]])
@@ -219,7 +220,7 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def predict(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Counts of rows, files that have none or two, and files whose row is not that of the same picture elsewhere."""
+    """Return counts of rows, of files with no row or two, and of files whose row differs from an equal picture's."""
     run, paths = small_run(folder / "run"), pictures(folder / "files", options.files)
     (folder / "files.txt").write_text("".join(f"{path}\n" for path in paths))
     out, part = folder / "out", max(1, min(500, options.files // 50))
@@ -256,7 +257,7 @@ def predict(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Counts of labels that were acknowledged, and of those that are not on disk."""
+    """Return counts of labels that were acknowledged, and of those missing on disk."""
     paths, place = pictures(folder / "files", 20 * options.writers), folder / "labels.csv"
     names = [f"class {number}" for number in range(10)]
     shared = ("--classes", ", ".join(names), "--out", place, "--workers", 0, "--cache", folder / "cache")
@@ -265,7 +266,7 @@ def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         return start_page(folder / "log.txt", "label", folder / "files", *shared)
 
     pages, over, counts = [begin() for _ in range(options.writers)], threading.Event(), Counter[str]()
-    # Of each file the last label that was acknowledged, and one that was sent later, if it was not acknowledged.
+    # For each file: the last acknowledged label, and any label sent after it without acknowledgement.
     allowed: list[set[str]] = [{""} for _ in paths]
 
     def write(writer: int) -> None:
@@ -315,7 +316,7 @@ def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one load; returns 1 where something is bad."""
+    """Run one load test; return 1 if something is bad."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, numbers in (

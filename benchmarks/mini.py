@@ -1,4 +1,4 @@
-"""`mini` on this machine: frames a second forward and in training.
+"""Speed of `mini` on this machine: frames per second forward and in training.
 
     python -m benchmarks mini [--rounds 5]
 
@@ -17,7 +17,7 @@ BATCH, SIZES = 32, (112, 224)
 
 
 def measure(rounds: int, batch: int = BATCH, sizes: tuple[int, ...] = SIZES) -> str:
-    """The table."""
+    """Return the table."""
     visual = th.load_encoder("mini").visual
     ways: dict[str, Callable[[], object]] = {}
     for size in sizes:
@@ -29,18 +29,18 @@ def measure(rounds: int, batch: int = BATCH, sizes: tuple[int, ...] = SIZES) -> 
         [title, *(spread([1 / getattr(cost, clock) for cost in costs[title]], 0) for clock in ("wall", "cpu"))]
         for title in ways
     ]
-    return table([f"`mini`, batches of {batch}", "frames a second", "frames a CPU-second"], rows)
+    return table([f"`mini`, batches of {batch}", "frames per second", "frames per CPU-second"], rows)
 
 
 @torch.inference_mode()
 def forward(visual: torch.nn.Module, frames: torch.Tensor) -> None:
-    """One pass in evaluation mode."""
+    """Run a forward pass in evaluation mode."""
     visual.eval()
     visual(frames)
 
 
 def train_step(visual: torch.nn.Module, frames: torch.Tensor) -> None:
-    """A forward pass, a backward pass and a step of AdamW."""
+    """Run a forward pass, a backward pass and a step of AdamW."""
     set_training(visual, th.recipes.small())
     optimizer = torch.optim.AdamW(visual.parameters(), lr=1e-6)
     visual(frames).square().mean().backward()
@@ -51,7 +51,7 @@ def train_step(visual: torch.nn.Module, frames: torch.Tensor) -> None:
 def main() -> None:
     """Print the table."""
     chosen = parser(__doc__).parse_args()
-    print(f"## `mini`\n\n{torch.get_num_threads()} threads.\n\n{measure(chosen.rounds)}")
+    print(f"## Speed of `mini`\n\n{torch.get_num_threads()} threads.\n\n{measure(chosen.rounds)}")
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
 
 

@@ -1,12 +1,12 @@
-"""Peers: images a CPU-second from JPEG files to features, as a user of each library would write it.
+"""Images per CPU-second from JPEG files to features, as a user of each library would write it.
 
     python -m benchmarks peers [--rounds 5] [--images 32]
 
 The same drawn JPEG files of 500x400, the same weights (those of a ViT-B/32 are random), eight images at a time, all in
-one process of one thread; texthead's `auto` has tried its engines before, as in a folder's first run, and takes
-onnxruntime of a ViT-B/32 where a hundred images and more pay for opening its graph. A ratio above 1 means that texthead
-takes less CPU time. 1 - cosine is the largest of all images, between the way's and texthead's
-features less their mean over the images, since those of random weights have much in common; resizing differs a little.
+one process of one thread; the trial of texthead's `auto` is made beforehand. With a ViT-B/32 `auto` uses onnxruntime
+only from about a hundred images on, where opening the graph pays. A ratio above 1 means that texthead takes less CPU
+time. 1 - cosine is the largest over all images, between the method's and texthead's features, both centred on their
+mean over the images, since features of random weights have much in common; resizing differs a little.
 """
 
 import os
@@ -37,7 +37,7 @@ Way = Callable[[Sequence[Path]], Tensor]
 
 
 def draw(folder: Path, count: int) -> list[Path]:
-    """JPEG files: shapes on a soft background with a little noise."""
+    """Write JPEG files: shapes on a soft background with a little noise."""
     rng = np.random.default_rng(0)
     paths = [folder / f"{number:03d}.jpg" for number in range(count)]
     for path in paths:
@@ -51,7 +51,7 @@ def draw(folder: Path, count: int) -> list[Path]:
 
 
 class Files(Dataset):
-    """Images through a preprocessing."""
+    """Preprocessed images."""
 
     def __init__(self, paths: Sequence[Path], preprocess: Callable[[Image.Image], Tensor]):
         self.paths, self.preprocess = paths, preprocess
@@ -65,12 +65,12 @@ class Files(Dataset):
 
 @torch.inference_mode()
 def looped(encode: Callable[[Tensor], Tensor], preprocess: Callable, paths: Sequence[Path]) -> Tensor:
-    """A loop over a DataLoader, as open_clip and timm document it."""
+    """Encode in a loop over a DataLoader, as open_clip and timm document it."""
     return torch.cat([encode(batch) for batch in DataLoader(Files(paths, preprocess), batch_size=BATCH)])
 
 
 def texthead_way(encoder: Encoder) -> Way:
-    """What this library is asked for; the trial of its engines is made now."""
+    """Return texthead's method; the trial of its engines is made now."""
     visual = encoder.visual
     side = visual.spec.size
     Kept.of(weights_digest(visual), side).make(visual, torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8))
@@ -84,7 +84,7 @@ def texthead_way(encoder: Encoder) -> Way:
 
 
 def mini_ways(folder: Path) -> dict[str, Way]:
-    """`mini`, a loop over its network in torch, and one over a graph of it, exported plainly."""
+    """Return the methods for `mini`: texthead, a loop over its network in torch, and one over its exported graph."""
     import onnxruntime
 
     encoder = th.load_encoder("mini")
@@ -125,7 +125,7 @@ def mini_ways(folder: Path) -> dict[str, Way]:
 
 
 def open_clip_ways(folder: Path, architecture: str = "ViT-B-32") -> dict[str, Way]:
-    """A tower of open_clip and its documented loop."""
+    """Return the methods for a tower of open_clip: texthead and the documented loop."""
     torch.manual_seed(0)
     model: Any
     model, _, preprocess = open_clip.create_model_and_transforms(architecture)
@@ -135,7 +135,7 @@ def open_clip_ways(folder: Path, architecture: str = "ViT-B-32") -> dict[str, Wa
 
 
 def transformers_ways(folder: Path, **vision: Any) -> dict[str, Way]:
-    """A CLIP folder in transformers' format, whose defaults are a ViT-B/32, and the pipeline for features."""
+    """Return the methods for a CLIP folder in transformers' format (default ViT-B/32): texthead and the pipeline."""
     torch.manual_seed(0)
     text: dict[str, Any] = {
         "hidden_size": 64,
@@ -156,11 +156,11 @@ def transformers_ways(folder: Path, **vision: Any) -> dict[str, Way]:
     def way(paths: Sequence[Path]) -> Tensor:
         return torch.cat(list(pipe([str(path) for path in paths], batch_size=BATCH, return_tensors=True)))
 
-    return {TEXTHEAD: texthead_way(th.load_encoder(f"hf:{folder}")), "transformers' pipeline": way}
+    return {TEXTHEAD: texthead_way(th.load_encoder(f"hf:{folder}")), "transformers pipeline": way}
 
 
 def measure(groups: dict[str, dict[str, Way]], paths: Sequence[Path], rounds: int) -> str:
-    """The table of some encoders' ways."""
+    """Return the table of some encoders' methods."""
     rows = []
     for encoder, ways in groups.items():
         costs: Costs = interleaved(
@@ -173,14 +173,14 @@ def measure(groups: dict[str, dict[str, Way]], paths: Sequence[Path], rounds: in
             speeds = spread([1 / cost.cpu for cost in costs[name]], 1)
             over = "-" if name == TEXTHEAD else spread(ratios(costs, name, TEXTHEAD))
             rows.append([encoder, name, speeds, over, "-" if name == TEXTHEAD else f"{max(0.0, gap):.0e}"])
-    head = ["encoder", "way", "images a CPU-second", "its CPU time / texthead's", "1 - cosine"]
+    head = ["encoder", "method", "images per CPU-second", "CPU time / texthead's", "1 - cosine"]
     return table(head, rows)
 
 
 def main() -> None:
     """Print the table."""
     options = parser(__doc__)
-    options.add_argument("--images", type=int, default=32, help="files (32)")
+    options.add_argument("--images", type=int, default=32, help="number of images (32)")
     chosen = options.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as kept:
@@ -192,9 +192,9 @@ def main() -> None:
             "ViT-B/32 of open_clip": open_clip_ways(folder),
             "ViT-B/32 of transformers": transformers_ways(folder / "hf"),
         }
-        told = measure(groups, paths, chosen.rounds)
-    about = f"One thread, {chosen.images} images, {BATCH} at a time."
-    print(f"## Peers\n\n{about}\n\n{told}")
+        text = measure(groups, paths, chosen.rounds)
+    about = f"JPEG files to features; one thread, {chosen.images} images, batches of {BATCH}."
+    print(f"## Peers\n\n{about}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Reading clips: 8 frames of a 10-second video, as each library reads them, on one thread.
+"""Read 8 frames of a 10-second video with each library, on one thread.
 
     python -m benchmarks reading [--rounds 5] [--clips 6] [--seconds 10] [--data ../shared/data]
 
-Videos of 340x256 pixels and 30 frames a second, with a key frame every 12 and every 250 frames: drawn ones, and, where
-`--data` has them, real clips one after the other. Every way takes one random frame of each of eight segments, the same
-for all, and gives RGB. A library that is missing or does not import is a row that says so.
+Videos of 340x256 pixels and 30 frames a second, with a key frame every 12 and every 250 frames: drawn ones, and, if
+`--data` has them, real clips joined. Every reader takes the same random frame of each of eight segments and returns
+RGB. A library that is missing or fails to import has a row with the reason.
 
-"The whole chain" is what a training clip costs in the manner of the published code, as described: the folder of JPEG
-frames is listed, eight are decoded, each whole frame is resized to a short side of 256 (bicubic), a random resized
-crop of 224 is taken, and normalised floats are made. Its lists of Kinetics-400 name frames of a short side of 320, so
-that it is measured on these too (the same pictures enlarged, which are easier to decode than true ones); of a short
-side of 256 the resize changes nothing. Beside it stands the chain out of shards, of which `texthead train` makes floats
-on the device, so that there is a row without and one with them; and out of shards with `--short-side 224`.
+The "published pipeline" makes a training clip as the published code does: list a folder of JPEG frames, decode eight,
+resize each whole frame to a short side of 256 (bicubic), take a random resized crop of 224, make normalised floats. The
+published lists of Kinetics-400 have frames with a short side of 320, so that size is measured too (the same pictures
+enlarged, which are easier to decode than true ones); with 256 the resize does nothing. It is compared with the pipeline
+from shards. `texthead train` makes floats on the device, so there is a row without and one with floats; and one for
+shards with `--short-side 224`.
 """
 
 import importlib
@@ -39,22 +39,23 @@ from texthead.media.open import open_media
 FRAMES = 8
 GOPS = (12, 250)
 SHORT_SIDES = (videos.HEIGHT, 320)
-PACKETS, DECORD, TORCHCODEC, BOUND = "texthead, packet reader", "decord", "torchcodec", "bound: ffmpeg -f null"
-SHARDS, JPEGS = "texthead, prepared shards", "JPEG folders, bare"
-SAME_DECODER = "JPEG folders, bare, by the decoder of shards"
-CHAIN, PUBLISHED = "shards, whole chain", "JPEG folders, the published whole chain"
+PACKETS, DECORD, TORCHCODEC, BOUND = "texthead on video", "decord", "torchcodec", "ffmpeg -f null (every frame)"
+SHARDS, JPEGS = "texthead shards, decoding only", "JPEG folders, decoding only, Pillow"
+SAME_DECODER = "JPEG folders, decoding only, simplejpeg"
+CHAIN, PUBLISHED = "texthead shards, full pipeline", "JPEG folders, published pipeline"
 SMALLER = ShardOptions(short_side=224)
-SMALL_CHAIN = f"shards of --short-side {SMALLER.short_side} --quality {SMALLER.quality}, whole chain"
+SMALL_CHAIN = f"texthead shards (short side {SMALLER.short_side}, quality {SMALLER.quality}), full pipeline"
 ABOUT = """## Reading clips
 
-One thread; {frames} frames out of videos of {seconds} s. A GOP is the distance of key frames; the bound decodes every
-frame and converts none. Drawn videos hold little between key frames, so that a long GOP costs less in them. Of frames
-of a short side of 256 the published chain resizes nothing, and most of the time on both sides is JPEG decoding."""
+One thread; {frames} frames from videos of {seconds} s. GOP is the number of frames between key frames. `ffmpeg -f null`
+decodes every frame and converts none. The published pipeline (list, decode, resize, crop, normalise) does not resize
+frames with a short side of 256; most of the time on both sides is then JPEG decoding. Drawn videos change little
+between key frames, so a long GOP costs them less than real ones."""
 Wanted = Sequence[int]
 Read = Callable[[Path, Wanted], object]
 
 
-# --- one clip, as each library reads it
+# --- readers of one clip
 
 
 def texthead_frames(path: Path, wanted: Wanted) -> torch.Tensor:
@@ -120,19 +121,19 @@ def decoded_frames(folder: Path, wanted: Wanted) -> object:
 
 
 def published_chain(folder: Path, wanted: Wanted, rng: np.random.Generator) -> torch.Tensor:
-    """A training clip out of JPEG files, in the published code's manner: list, decode, transform."""
+    """Make a training clip from JPEG files as the published code does: list, decode, transform."""
     names = sorted(path.name for path in folder.iterdir())
     return transforms.published_train([Image.open(folder / names[i]).convert("RGB") for i in wanted], rng)
 
 
 def shards_chain(path: Path, wanted: Wanted, rng: np.random.Generator, *, floats: bool) -> torch.Tensor:
-    """A training clip out of shards, as `texthead train` takes it; with `floats` normalised here, not on the device."""
+    """Make a training clip from shards as `texthead train` does; with `floats` also normalise it."""
     clip = augment(texthead_frames(path, wanted), transforms.TRAIN, rng)
     return transforms.normalised(clip) if floats else clip
 
 
 def null(paths: Sequence[Path]) -> None:
-    """All frames of all files through `ffmpeg -f null` on one thread: the bound of what decodes everything."""
+    """Decode all frames of all files with `ffmpeg -f null` on one thread."""
     listing = paths[0].parent / f"{paths[0].stem}.txt"
     listing.write_text("".join(f"file '{path.name}'\n" for path in paths))
     options = ["-v", "error", "-threads", "1", "-f", "concat", "-i", str(listing), "-f", "null", "-"]
@@ -144,13 +145,13 @@ READERS: Mapping[str, tuple[Read, str]] = {
     PACKETS: (texthead_frames, "texthead"),
     DECORD: (decord_frames, "decord"),
     TORCHCODEC: (torchcodec_frames, "torchcodec.decoders"),
-    "PyAV, decode from the front": (pyav_frames, "av"),
-    "opencv, set position and read": (opencv_frames, "cv2"),
+    "PyAV, sequential decoding": (pyav_frames, "av"),
+    "opencv, seek and read": (opencv_frames, "cv2"),
 }
 
 
 def missing(module: str) -> str | None:
-    """Why the module cannot be used, in a line; None if it can."""
+    """Return why the module cannot be used, in a line; None if it can."""
     try:
         importlib.import_module(module)
     except Exception as error:  # A library that finds no FFmpeg raises what it likes.
@@ -171,7 +172,7 @@ class Files(NamedTuple):
 
     @staticmethod
     def of(folder: Path) -> "Files":
-        """What `make` has put into the folder."""
+        """Return the files that `make` has put into the folder."""
         originals = {gop: sorted((folder / f"gop-{gop}").glob("*.mp4")) for gop in GOPS}
         shards, smaller = (
             [item.path for item in th.read_dataset(folder / name).items] for name in ("shards", "smaller")
@@ -180,17 +181,17 @@ class Files(NamedTuple):
         return Files(originals, folders, shards, smaller)
 
     def kilobytes(self) -> str:
-        """The size of a clip in each form."""
-        totals = {f"as video with a key frame every {gop}": paths for gop, paths in self.videos.items()}
+        """Return the size of a clip in each form."""
+        totals = {f"as video with GOP {gop}": paths for gop, paths in self.videos.items()}
         for short, folders in self.folders.items():
-            totals[f"as JPEG files of a short side of {short}"] = [path for each in folders for path in each.iterdir()]
+            totals[f"as JPEG files with short side {short}"] = [path for each in folders for path in each.iterdir()]
         totals["in shards"] = sorted({path.parent for path in self.shards})
-        totals[f"in those of a short side of {SMALLER.short_side}"] = sorted({path.parent for path in self.smaller})
+        totals[f"in shards with short side {SMALLER.short_side}"] = sorted({path.parent for path in self.smaller})
         each = {form: sum(path.stat().st_size for path in paths) / len(self.shards) for form, paths in totals.items()}
         return ", ".join(f"{size / 1e3:.0f} kB {form}" for form, size in each.items())
 
     def kilobytes_read(self, length: int) -> str:
-        """The bytes that a clip of shards takes from the disk for so many of its frames."""
+        """Return how many bytes are read from a clip in shards, by number of frames."""
         kept = min(ShardOptions().frames, length)
         read = {}
         for count in (1, FRAMES, kept):
@@ -198,12 +199,12 @@ class Files(NamedTuple):
             for path in self.shards:
                 texthead_frames(path, range(0, kept, kept // count))
             read[count] = (read_so_far() - before) / len(self.shards)
-        each = ", ".join(f"{count} of {size / 1e3:.0f} kB" for count, size in read.items())
-        return f"read of a clip in shards for so many of its {kept} frames: {each}"
+        each = ", ".join(f"{size / 1e3:.0f} kB for {count}" for count, size in read.items())
+        return f"bytes read from a clip in shards, by the number of its {kept} frames: {each}"
 
 
 def make(folder: Path, clips: Sequence[videos.Frames]) -> None:
-    """Put every clip into the folder in each form; JPEG files and shards are made of the videos, as they would be."""
+    """Write every clip into the folder in each form; JPEG files and shards are made from the videos."""
     for name in (*(f"gop-{gop}" for gop in GOPS), *(f"frames-{short}" for short in SHORT_SIDES)):
         (folder / name).mkdir(parents=True)
     for number, frames in enumerate(clips):
@@ -219,7 +220,7 @@ def make(folder: Path, clips: Sequence[videos.Frames]) -> None:
 
 
 def ways(files: Files, length: int) -> dict[str, Callable[[], object] | str]:
-    """What reads all clips once, by title; or why it cannot. Frames of shards are at the same places among theirs."""
+    """Return what reads all clips once, or why it cannot, by title; shards are read at the corresponding frames."""
     rng = np.random.default_rng(0)
     wanted = [random_in_segment(length, FRAMES, lambda n: int(rng.integers(n))) for _ in files.shards]
     kept = ShardOptions().frames
@@ -245,7 +246,7 @@ def ways(files: Files, length: int) -> dict[str, Callable[[], object] | str]:
 
 
 def read_so_far() -> int:
-    """The bytes that this process has read from files, through the page cache too."""
+    """Return the bytes that this process has read from files, also through the page cache."""
     return int(Path("/proc/self/io").read_text().partition("rchar:")[2].split()[0])
 
 
@@ -258,7 +259,7 @@ def _each(read: Read, paths: Sequence[Path], wanted: Sequence[Wanted]) -> None:
 
 
 def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int, *, memory: bool) -> str:
-    """The tables of one set of clips; memory takes a new process a way."""
+    """Return the tables of one set of clips; `memory` starts a new process for each reader."""
     make(folder, clips)
     files, length = Files.of(folder), len(clips[0])
     all_ways = ways(files, length)
@@ -266,12 +267,11 @@ def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int, *, memory
     costs = interleaved({title: timed(run, per=len(clips)) for title, run in runs.items()}, rounds)
     peaks = memory_above_imports(folder, length, [t for t in runs if BOUND not in t]) if memory else {}
     rows = [_row(title, costs, peaks) for title in sorted(runs, key=lambda title: min(c.cpu for c in costs[title]))]
-    rows += [[title, f"not there: {reason}", "-", "-"] for title, reason in all_ways.items() if isinstance(reason, str)]
-    headers = [f"way of reading {FRAMES} frames", "clips a CPU-second", "clips a second", "MB above imports"]
-    told = f"{len(clips)} clips: {files.kilobytes()}; {files.kilobytes_read(length)}."
-    return (
-        f"{told}\n\n{table(headers, rows)}\n\n{table(['ratio of clips a CPU-second', '', 'target'], compared(costs))}"
-    )
+    rows += [[title, f"missing: {reason}", "-", "-"] for title, reason in all_ways.items() if isinstance(reason, str)]
+    headers = [f"reader, {FRAMES} frames a clip", "clips per CPU-second", "clips per second", "MB above imports"]
+    sizes = f"{len(clips)} clips: {files.kilobytes()}; {files.kilobytes_read(length)}."
+    against = table(["clips per CPU-second, ratio", "median (min-max)", "target"], compared(costs))
+    return f"{sizes}\n\n{table(headers, rows)}\n\n{against}"
 
 
 def _row(title: str, costs: Costs, peaks: Mapping[str, float]) -> list[str]:
@@ -280,13 +280,13 @@ def _row(title: str, costs: Costs, peaks: Mapping[str, float]) -> list[str]:
 
 
 def memory_above_imports(folder: Path, length: int, titles: Sequence[str]) -> dict[str, float]:
-    """How much more peak memory in MB a process has that runs a way once than one that only imports all."""
+    """Return the peak memory in MB of a process that runs a reader once above one that only imports."""
     idle = peak_mb(read_once, folder, length, None)
     return {title: peak_mb(read_once, folder, length, title) - idle for title in titles}
 
 
 def compared(costs: Costs) -> list[list[str]]:
-    """The rows of ratios: the first way's rate over the second one's, with the target where there is one."""
+    """Return the rows of ratios: the first reader's rate over the second one's, with the target if there is one."""
     pairs: list[tuple[str, str, float | None]] = [
         (SHARDS, f"{PACKETS}, GOP {GOPS[1]}", 10),
         *((CHAIN, f"{PUBLISHED}, short side {short}", 3) for short in SHORT_SIDES),
@@ -299,12 +299,12 @@ def compared(costs: Costs) -> list[list[str]]:
         pairs.append((f"{PACKETS}, GOP {gop}", f"{DECORD}, GOP {gop}", 1.3))
         pairs += [(f"{PACKETS}, GOP {gop}", f"{peer}, GOP {gop}", None) for peer in (TORCHCODEC, BOUND)]
     there = [pair for pair in pairs if pair[0] in costs and pair[1] in costs]
-    # A rate is one over a cost.
+    # Rates are inverse costs.
     return [[f"{a} / {b}", *judged(ratios(costs, b, a), at_least=least)] for a, b, least in there]
 
 
 def read_once(folder: Path, length: int, title: str | None) -> None:
-    """One way once, or its imports alone."""
+    """Run one reader once, or only its imports."""
     torch.set_num_threads(1)
     found = ways(Files.of(folder), length)
     if title is not None:
@@ -314,11 +314,13 @@ def read_once(folder: Path, length: int, title: str | None) -> None:
 
 
 def main() -> None:
-    """Print the tables of drawn clips, and of real ones where they are."""
+    """Print the tables of drawn clips and, if present, of real ones."""
     options = parser(__doc__)
-    options.add_argument("--clips", type=int, default=6, help="of each set (6)")
-    options.add_argument("--seconds", type=int, default=10, help="that a clip lasts (10)")
-    options.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with sets of real clips")
+    options.add_argument("--clips", type=int, default=6, help="clips of each set (6)")
+    options.add_argument("--seconds", type=int, default=10, help="length of a clip in seconds (10)")
+    options.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="folder with the data sets of real clips"
+    )
     chosen = options.parse_args()
     torch.set_num_threads(1)
     numbers = range(chosen.clips)
@@ -331,7 +333,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             print(f"\n### {title}\n\n{measure(Path(name), clips, chosen.rounds, memory=title == last)}")
     if len(sets) == 1:
-        print(f"\nReal clips are not in {chosen.data.name}: no table of them.")
+        print(f"\n{chosen.data.name} has no real clips, so they were not measured.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Interleaved rounds: what each way costs, in wall time, CPU time and memory, and how two ways compare.
+"""Interleaved rounds: the cost of each method in wall time, CPU time and memory, and ratios of two methods.
 
-Within a round every way runs once, every second round in the opposite order, so that a machine that slows down slows
-all of them alike. Two ways are compared by the ratios of their costs within each round.
+Each round runs every method once, every second round in the opposite order, so that a machine that slows down slows
+all of them alike. Two methods are compared by the ratios of their costs within each round.
 """
 
 import argparse
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Cost(NamedTuple):
-    """Seconds of one run: by the clock, and of all processors in this process and those that it has waited for."""
+    """Seconds of one run: wall time, and CPU time of this process and of child processes that have ended."""
 
     wall: float
     cpu: float
@@ -31,19 +31,19 @@ Clock = Literal["wall", "cpu"]
 
 
 def now() -> Cost:
-    """The two clocks; a difference of two readings is a cost."""
+    """Read both clocks; a difference of two readings is a cost."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(time.perf_counter(), time.process_time() + children.ru_utime + children.ru_stime)
 
 
 def since(start: Cost, per: float = 1.0) -> Cost:
-    """The cost from `start` until now, divided by what was done meanwhile."""
+    """Return the cost since `start`, divided by the number of items done."""
     end = now()
     return Cost((end.wall - start.wall) / per, (end.cpu - start.cpu) / per)
 
 
 def timed(run: Callable[[], object], per: float = 1.0) -> Way:
-    """A way that costs what `run` costs, divided by what one call of it does."""
+    """Return a method that measures `run`, divided by the number of items of one call."""
 
     def way() -> Cost:
         start = now()
@@ -54,7 +54,7 @@ def timed(run: Callable[[], object], per: float = 1.0) -> Way:
 
 
 def interleaved(ways: Mapping[str, Way], rounds: int) -> Costs:
-    """The costs of every way in every round; a round before the first warms up and does not count."""
+    """Return the costs of every method in every round; a warm-up round before them does not count."""
     costs: Costs = {title: [] for title in ways}
     for number in range(rounds + 1):
         turn = list(ways) if number % 2 else list(ways)[::-1]
@@ -66,47 +66,47 @@ def interleaved(ways: Mapping[str, Way], rounds: int) -> Costs:
 
 
 def ratios(costs: Costs, first: str, second: str, clock: Clock = "cpu") -> list[float]:
-    """The first way's cost over the second one's, round by round."""
+    """Return the first method's cost over the second one's, round by round."""
     pairs = zip(costs[first], costs[second], strict=True)
     return [getattr(one, clock) / getattr(other, clock) for one, other in pairs]
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Median (least-most)."""
+    """Format values as median (min-max)."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
 def judged(values: Sequence[float], *, at_least: float | None = None, at_most: float | None = None) -> tuple[str, str]:
-    """(the spread, the target and whether the median meets it; "-" where there is none)."""
+    """Return (the spread, the target and whether the median meets it; "-" without a target)."""
     middle = statistics.median(values)
-    told, met = "-", True
+    target, met = "-", True
     if at_least is not None:
-        told, met = f"at least {at_least:g}", middle >= at_least
+        target, met = f"at least {at_least:g}", middle >= at_least
     elif at_most is not None:
-        told, met = f"at most {at_most:g}", middle <= at_most
-    return spread(values), told if told == "-" else f"{told}: {'met' if met else 'missed'}"
+        target, met = f"at most {at_most:g}", middle <= at_most
+    return spread(values), target if target == "-" else f"{target}: {'met' if met else 'missed'}"
 
 
 def milliseconds(costs: Sequence[Cost], digits: int = 1) -> tuple[str, str]:
-    """The spreads of wall time and of CPU time in milliseconds."""
+    """Return the spreads of wall time and of CPU time in milliseconds."""
     wall, cpu = ([1000 * getattr(cost, clock) for cost in costs] for clock in ("wall", "cpu"))
     return spread(wall, digits), spread(cpu, digits)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def in_new_process(task: Callable[..., T], *arguments: object) -> T:
-    """What `task`, a function of a module, returns in a process of its own."""
+    """Call `task`, a function of a module, in a new process; return its result."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(task, *arguments).result()
 
 
 def peak_mb(task: Callable[..., object], *arguments: object) -> float:
-    """The peak memory in MB of a new process that calls `task`, a function of a module; its imports count too."""
+    """Return the peak memory in MB of a new process that calls `task`, a function of a module, imports included."""
     return in_new_process(_peak, task, arguments)
 
 
@@ -116,17 +116,17 @@ def _peak(task: Callable[..., object], arguments: tuple) -> float:
 
 
 def own_peak_mb() -> float:
-    """The peak memory of this process so far, in MB."""
+    """Return the peak memory of this process so far, in MB."""
     status = Path("/proc/self/status")
     if status.is_file():
-        # Not getrusage: a process that another one has started has that one's peak in it.
+        # Not getrusage: its peak includes that of the process that started this one.
         return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def parser(doc: str | None, rounds: int = 5) -> argparse.ArgumentParser:
-    """A script's options, of which all have `--rounds`."""
+    """Return a parser with `--rounds`, which every script has."""
     options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rounds", type=int, default=rounds, help=f"rounds that count ({rounds})")
+    options.add_argument("--rounds", type=int, default=rounds, help=f"number of measured rounds ({rounds})")
     return options

@@ -1,9 +1,8 @@
-"""What Kinetics-400 and a billion clips need: the tables of docs/scale.md, worked out from the inputs below.
+"""What Kinetics-400 and a billion clips need: the tables of docs/scale.md, computed from the inputs below.
 
     python -m benchmarks.scale
 
-A test holds the page to what this prints. To redo the page with figures of another machine, put them into INPUTS and
-the tables into the page.
+A test compares the page with this output. For another machine, change INPUTS and paste the tables into the page.
 """
 
 from typing import NamedTuple
@@ -15,7 +14,7 @@ HOUR, DAY = 3600, 86400
 
 
 class Input(NamedTuple):
-    """A number that is not worked out, and whose it is."""
+    """A number that is not computed, and its source."""
 
     value: float
     what: str
@@ -50,23 +49,23 @@ INPUTS = {
 
 
 def of(name: str) -> float:
-    """The value of an input."""
+    """Return the value of an input."""
     return INPUTS[name].value
 
 
 def table(*rows: list[str]) -> str:
-    """A markdown table whose first row is the head."""
+    """Return a Markdown table whose first row is the head."""
     head, *body = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
 
 
 def short(value: float) -> str:
-    """Two digits, or all before the point: 0.042, 4.2, 42, 4,242."""
+    """Format with two digits, or all before the point: 0.042, 4.2, 42, 4,242."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def inputs() -> str:
-    """What the page begins from."""
+    """Return the table of inputs."""
     rows = [
         [f"{given.value:,.4g}" if given.value < 1e4 else f"{given.value:,.0f}", given.what, given.whose]
         for given in INPUTS.values()
@@ -90,12 +89,12 @@ def inputs() -> str:
 
 
 def card_rate(model: str) -> float:
-    """Clips of 8 frames that the assumed card trains on a second."""
+    """Return how many clips of 8 frames per second the assumed card trains on."""
     return of("part") * of("peak") * 1e12 / step_operations(model)
 
 
 def preparing() -> str:
-    """`texthead prepare`: decode and encode once."""
+    """Return the cost of `texthead prepare`: decode and encode once."""
     rows = []
     for name, clips in (("Kinetics-400", KINETICS), ("a billion", BILLION)):
         seconds = clips / of("prepare")
@@ -105,7 +104,7 @@ def preparing() -> str:
 
 
 def training() -> str:
-    """Fine-tuning, a model a row, for 30 passes."""
+    """Return the cost of fine-tuning for 30 passes, one model a row."""
     rows = []
     for p in PUBLISHED:
         rate = card_rate(p.model)
@@ -116,7 +115,7 @@ def training() -> str:
 
 
 def feeding() -> str:
-    """What keeps one GPU busy in training."""
+    """Return what keeps one GPU busy in training."""
     rows = []
     for p in PUBLISHED:
         for name, rate in (("logged GPU", p.batch / p.ready), ("assumed H100", card_rate(p.model))):
@@ -128,10 +127,10 @@ def feeding() -> str:
 
 
 def caching() -> str:
-    """A frozen encoder: 16 frames of each clip once, then a temporal module on features."""
+    """Return the cost of a frozen encoder: 16 frames of each clip once, then a temporal module on features."""
     rows = []
     for name, clips in (("Kinetics-400", KINETICS), ("a billion", BILLION)):
-        # Forward is a third of a step's operations, and 16 frames are two clips of 8.
+        # A forward pass is a third of a step's operations, and 16 frames are two clips of 8.
         hours = [short(clips / (card_rate(p.model) * 3 / 2) / HOUR) for p in PUBLISHED]
         memory, disk = clips * 16 * 512 * 4 / 1e9, clips * of("cached kB") / 1e6
         put, passes = clips * of("put ms") / 1e3 / HOUR, of("epochs") * clips / of("features") / HOUR
@@ -141,7 +140,7 @@ def caching() -> str:
 
 
 def predicting() -> str:
-    """One view of a billion clips."""
+    """Return the cost of predicting one view of a billion clips."""
     rows = []
     for p in PUBLISHED:
         rate = 3 * card_rate(p.model)
@@ -153,7 +152,7 @@ def predicting() -> str:
 
 
 def breaking() -> str:
-    """At how many clips something ends, the first on top, and what it takes at a billion."""
+    """Return at how many clips each limit is reached, the first on top, and the cost at a billion."""
     memory = of("item B") + of("order B") + 16 * of("worker B")
     begin, put = (of("begin µs") + of("split µs")) / 1e6, of("put ms") / 1e3
     feature, line = 16 * 512 * 4, of("split B")
@@ -168,7 +167,10 @@ def breaking() -> str:
         ("a million files in a folder, two a shard of 256", 1e6 / 2 * 256, f"{short(BILLION / 128e6)} M files"),
         ("a day of the feature cache's one writer", DAY / put, f"{short(BILLION * put / DAY)} days"),
     ]
-    rows = [[what, f"{short(end / 1e6)} M clips", told] for what, end, told in sorted(limits, key=lambda row: row[1])]
+    rows = [
+        [what, f"{short(end / 1e6)} M clips", at_a_billion]
+        for what, end, at_a_billion in sorted(limits, key=lambda row: row[1])
+    ]
     return table(["what", "ends at", "at a billion"], *rows)
 
 

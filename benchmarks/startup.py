@@ -1,9 +1,9 @@
-"""Start-up: what the commands cost before they do anything, and a cold prediction of one video.
+"""Start-up cost of the commands, and a cold prediction of one video.
 
     python -m benchmarks startup [--rounds 5]
 
-Each figure is a new process from its start to its end. The cache is a folder of its own: the first load of `mini` with
-text fits its bridge there, and all others find it. What importing torch alone takes stands beside.
+Each figure is a new process from start to end. The cache is a new folder: the first load of `mini` with its text
+encoder fits the bridge there, and all others find it. `import torch` alone is measured for comparison.
 """
 
 import os
@@ -24,11 +24,11 @@ from texthead.runs.folder import write_run
 LOAD = "import texthead; encoder = texthead.load_encoder('mini')"
 WITH_TEXT = f"{LOAD}; encoder.encode_text(['a cat'])"
 PEAK = "from benchmarks.rounds import own_peak_mb; print('peak', own_peak_mb())"
-PREDICT = "a cold prediction of one video: `texthead predict`"
-MISTYPED = "a mistyped path"
+PREDICT = "`predict clip.mp4 --classes NAMES`, zero-shot"
+MISTYPED = "`predict RUN` with a mistyped path"
 TORCH, RUN, EXPORTED = (
-    "`import torch`, to compare",
-    "`predict RUN clip.mp4`, not the first",
+    "`import torch`, for comparison",
+    "`predict RUN clip.mp4`, second and later",
     "`predict EXPORTED clip.mp4`",
 )
 
@@ -47,7 +47,7 @@ def write_models(folder: Path) -> None:
 
 
 def programs(video: Path, models: Path) -> dict[str, list[str]]:
-    """What is started, by title."""
+    """Return the arguments of each process, by title."""
     return {
         RUN: ["-m", "texthead", "predict", str(models / "run"), str(video)],
         EXPORTED: ["-m", "texthead", "predict", str(models / "exported"), str(video)],
@@ -56,23 +56,23 @@ def programs(video: Path, models: Path) -> dict[str, list[str]]:
         "`texthead --help`": ["-m", "texthead", "--help"],
         "`import texthead`": ["-c", "import texthead"],
         TORCH: ["-c", "import torch"],
-        "`mini`, visual half": ["-c", LOAD],
-        "`mini` with text": ["-c", WITH_TEXT],
+        "load `mini`, image encoder only": ["-c", LOAD],
+        "load `mini` with text encoder": ["-c", WITH_TEXT],
         PREDICT: ["-m", "texthead", "predict", str(video), "--classes", "a dress, a hat, shoes"],
     }
 
 
 def started(arguments: Sequence[str], cache: Path) -> str:
-    """What a new process prints."""
+    """Run a new process; return its output."""
     environment = {**os.environ, "TEXTHEAD_CACHE": str(cache)}
     run = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
-    if run.returncode not in (0, 2):  # A mistake is one of the rows.
+    if run.returncode not in (0, 2):  # The mistyped path ends with 2.
         raise RuntimeError(run.stderr)
     return run.stdout
 
 
 def peak(arguments: Sequence[str], cache: Path) -> float:
-    """The peak memory of a new process in MB."""
+    """Return the peak memory of a new process in MB."""
     kind, program, *rest = arguments
     code = f"{program}; {PEAK}" if kind == "-c" else _AS_MODULE.format(arguments=[program, *rest], peak=PEAK)
     return float(started(["-c", code], cache).split()[-1])
@@ -90,28 +90,33 @@ except SystemExit as done:
 
 
 def measure(rounds: int, seconds: int = 10) -> str:
-    """The table."""
+    """Return the table."""
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name) / "cache"
         video = videos.encode(Path(name) / "video.mp4", videos.drawn(seconds, 0), 12)
         first = timed(lambda: started(["-c", WITH_TEXT], cache))()
         write_models(Path(name))
         found = programs(video, Path(name))
-        started(found[RUN], cache)  # It keeps the graph.
+        started(found[RUN], cache)  # The first run keeps its graph.
         costs = interleaved({title: timed(lambda a=a: started(a, cache)) for title, a in found.items()}, rounds)
         rows = [[title, *milliseconds(costs[title], 0), f"{peak(a, cache):.0f}"] for title, a in found.items()]
         share = spread(ratios(costs, RUN, TORCH))
     rows.append(
-        ["`mini` with text, the first time", spread([1000 * first.wall], 0), spread([1000 * first.cpu], 0), "-"]
+        [
+            "load `mini` with text encoder, first time",
+            spread([1000 * first.wall], 0),
+            spread([1000 * first.cpu], 0),
+            "-",
+        ]
     )
-    told = f"A later prediction of a run takes {share} times the CPU time of `import torch`."
-    return f"{table(['a new process', 'ms', 'CPU-ms', 'peak MB'], rows)}\n\n{told}"
+    ratio = f"The second and later `predict RUN` take {share} times the CPU time of `import torch`."
+    return f"{table(['new process', 'ms', 'CPU-ms', 'peak MB'], rows)}\n\n{ratio}"
 
 
 def main() -> None:
     """Print the table."""
     chosen = parser(__doc__).parse_args()
-    print(f"## Start-up\n\n{torch.get_num_threads()} threads; the video is of 340x256 pixels and 10 s.\n")
+    print(f"## Start-up\n\n{torch.get_num_threads()} threads; the video has 340x256 pixels and lasts 10 s.\n")
     print(measure(chosen.rounds))
 
 

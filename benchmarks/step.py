@@ -1,16 +1,16 @@
-"""A training step of `texthead.train` beside a bare loop, the matching paradigm, and the Trainer of transformers.
+"""Compare a training step of `texthead.train` with a plain loop, the matching paradigm and the transformers Trainer.
 
     python -m benchmarks step [--rounds 5]
 
-All train `mini` at 112 pixels on the same batches of 4 clips of 8 frames, which are read from memory: a fixed tensor
-stands in for decoding, so that what is compared is the loop. The bare loop (forward, backward, step) is the bound,
-in float32 and in bfloat16. What `small` chooses on this CPU is a table of its own: for `mini`, and for a ViT-B/32 of
-open_clip with random weights.
-Matching learns from the texts of its batch (Eq. 2); online its text encoder, MiniLM and the bridge, is trained too. In
-two processes of one thread each takes half of every batch; with gather the batch's texts are those of both.
+All train `mini` at 112 pixels on the same batches of 4 clips of 8 frames in memory: a fixed tensor replaces decoding,
+so only the loops are compared. The plain loop (forward, backward, step) is the lower bound, in float32 and in bfloat16.
+The precision that `small` chooses on this CPU has its own table: for `mini`, and for a ViT-B/32 of open_clip with
+random weights.
+Matching learns from the texts of its batch (Eq. 2); online, its text encoder (MiniLM and the bridge) is trained too. Of
+two processes with one thread each takes half of every batch; with gather each uses the texts of both.
 
-A step is what lies between two forward passes of the encoder; the first of a run does not count. Ratios are medians of
-those within each round. Memory is the peak of a new process that runs one row's steps, the larger one of two.
+A step lasts from one forward pass of the encoder to the next; the first of a run does not count. Ratios are medians of
+the ratios within each round. Memory is the peak of a new process that runs one row's steps, the larger of two.
 """
 
 import statistics
@@ -53,8 +53,8 @@ CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
 # A run of so few steps reaches the peak of its memory.
 FEW = 3
 NAMES = ("archery", "a bird", "a boat", "juggling", "a kite", "running", "skating", "tennis")
-OURS, BARE, ONLINE, TRAINER = "texthead", "bare loop", "matching, online", "transformers' Trainer"
-OURS_HALF, BARE_HALF = "texthead, bf16", "bare loop, bf16"
+OURS, BARE, ONLINE, TRAINER = "texthead", "plain PyTorch loop", "matching, online", "transformers Trainer"
+OURS_HALF, BARE_HALF = "texthead, bf16", "plain PyTorch loop, bf16"
 # Of a trial of both precisions: encoder, pixels, frames of a clip; batches are those of `small`.
 TRIALS = (("mini", 128, 1), ("mini", 128, 8), ("openclip:ViT-B-32", 224, 1))
 # The paper's times for Table 6, over those of its own method.
@@ -62,7 +62,7 @@ PAPER = {"online, gather": 2.0, "offline, gather": 2.0, "online, no gather": 1.0
 
 
 def recipe(half: bool = False) -> th.Recipe:
-    """What all rows are trained with."""
+    """Return the recipe of all rows."""
     precision = "bf16" if half else "fp32"
     return th.recipes.small(
         frames=FRAMES, temporal="mean", size=SIZE, epochs=1, warmup=0.5, batch=BATCH, precision=precision
@@ -70,7 +70,7 @@ def recipe(half: bool = False) -> th.Recipe:
 
 
 def make_model() -> tuple[th.Encoder, th.Recognizer]:
-    """The encoder with its text half not yet loaded, and the network of all rows; its text rows are drawn."""
+    """Return the encoder without its text half, and the network of all rows; its text rows are random."""
     encoder = th.load_encoder("mini")
     weight = th.random_weights(CLASSES, encoder.dim, generator=torch.Generator().manual_seed(0))
     head = th.FrozenHead(weight, names=NAMES, prompts=NAMES, kind="text")
@@ -78,7 +78,7 @@ def make_model() -> tuple[th.Encoder, th.Recognizer]:
 
 
 def clip_and_data(folder: Path, steps: int) -> tuple[Tensor, th.Dataset]:
-    """The clip that stands for all, and as many items as the steps take."""
+    """Return the clip that replaces all others, and as many items as the steps need."""
     path = folder / "one.png"
     if not path.is_file():
         Image.new("RGB", (SIZE, SIZE)).save(path)
@@ -88,20 +88,20 @@ def clip_and_data(folder: Path, steps: int) -> tuple[Tensor, th.Dataset]:
 
 
 def watched(model: th.Recognizer) -> list[Cost]:
-    """What the clocks say at the beginning of every forward pass from now on."""
+    """Return a list that gets the clock readings at the start of every forward pass from now on."""
     marks: list[Cost] = []
     model.visual.register_forward_pre_hook(lambda *_: marks.append(now()))
     return marks
 
 
 def a_step(marks: Sequence[Cost]) -> Cost:
-    """The cost of a step, from the second one's beginning to the last one's."""
+    """Return the cost of a step, from the start of the second to the start of the last."""
     first, *_, last = marks[1:]
     return Cost(*((end - start) / (len(marks) - 2) for start, end in zip(first, last, strict=True)))
 
 
 def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False, half: bool = False) -> Cost:
-    """A step inside texthead's loop; `text` is "online" or "offline" for the matching paradigm."""
+    """Measure a step inside texthead's loop; `text` is "online" or "offline" for the matching paradigm."""
     clip, data = clip_and_data(folder, steps)
     encoder, model = make_model()
     marks = watched(model)
@@ -115,7 +115,7 @@ def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False
 
 
 def bare(folder: Path, steps: int, half: bool = False) -> Cost:
-    """A step of the plainest loop."""
+    """Measure a step of the plain loop."""
     chosen = recipe()
     clip, data = clip_and_data(folder, steps)
     _, model = make_model()
@@ -136,19 +136,19 @@ def bare(folder: Path, steps: int, half: bool = False) -> Cost:
 
 
 class WithLoss(nn.Module):
-    """The model as the Trainer takes it: it returns its loss, and batch norms stay frozen when it is set to train."""
+    """The model for the Trainer: it returns its loss, and batch norms stay frozen in training mode."""
 
     def __init__(self, model: th.Recognizer, chosen: th.Recipe):
         super().__init__()
         self.model, self.chosen = model, chosen
 
     def forward(self, pixels: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The loss and the logits."""
+        """Return the loss and the logits."""
         logits = self.model(pixels)
         return {"loss": F.cross_entropy(logits, labels), "logits": logits}
 
     def train(self, mode: bool = True) -> "WithLoss":
-        """Training mode as texthead has it."""
+        """Set training mode as texthead does."""
         super().train(mode)
         if mode:
             set_training(self.model, self.chosen)
@@ -156,7 +156,7 @@ class WithLoss(nn.Module):
 
 
 def trainer(folder: Path, steps: int) -> Cost:
-    """A step of the Trainer of transformers, with the same batch and settings of the optimiser."""
+    """Measure a step of the transformers Trainer, with the same batch and optimiser settings."""
     import transformers
 
     chosen = recipe()
@@ -190,7 +190,7 @@ def trainer(folder: Path, steps: int) -> Cost:
 
 
 def reason_without_trainer() -> str | None:
-    """Why there is no Trainer, in a line; None if there is."""
+    """Return why the Trainer is not available, in a line; None if it is."""
     try:
         import accelerate  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -202,7 +202,7 @@ Run = Callable[[Path, int], Cost]
 
 
 def rows() -> tuple[dict[str, Run], dict[str, Run]]:
-    """(what is run in one process, what is run in two), by title."""
+    """Return (rows of one process, rows of two processes), by title."""
     one: dict[str, Run] = {
         OURS: ours,
         BARE: bare,
@@ -221,7 +221,7 @@ def rows() -> tuple[dict[str, Run], dict[str, Run]]:
 
 
 def peak_of_two(run: Run, folder: Path, steps: int) -> float:
-    """The larger peak memory in MB of two new processes that run the steps."""
+    """Return the larger peak memory in MB of two new processes that run the steps."""
     with processes(2) as crew:
         return max(crew(_peak_after, run, folder, steps))
 
@@ -232,24 +232,24 @@ def _peak_after(run: Run, folder: Path, steps: int) -> float:
 
 
 def measure(rounds: int, steps: int = STEPS) -> str:
-    """The tables of one process and of two."""
+    """Return the tables of one process and of two."""
     one, two = rows()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip_and_data(folder, steps)
         alone = {title: partial(run, folder, steps) for title, run in one.items()}
-        told = _table(alone, {title: peak_mb(run, folder, FEW) for title, run in one.items()}, rounds)
+        single = _table(alone, {title: peak_mb(run, folder, FEW) for title, run in one.items()}, rounds)
         with processes(2) as crew:
             together = {title: _in_both(crew, run, folder, steps) for title, run in two.items()}
             memory = {title: peak_of_two(run, folder, FEW) for title, run in two.items()}
-            told_two = _table(together, memory, rounds)
+            double = _table(together, memory, rounds)
     left_out = reason_without_trainer()
-    note = f"\n\n{TRAINER}: not there: {left_out}" if left_out else ""
-    return f"### One process\n\n{told}{note}\n\n### Two processes of one thread\n\n{told_two}"
+    note = f"\n\n{TRAINER} is not available: {left_out}" if left_out else ""
+    return f"### One process\n\n{single}{note}\n\n### Two processes of one thread\n\n{double}"
 
 
 def _in_both(crew: RunInAll, run: Run, folder: Path, steps: int) -> Way:
-    """A way that costs the slower process's time and both processes' CPU time."""
+    """Return a method with the slower process's wall time and both processes' CPU time."""
 
     def way() -> Cost:
         found = crew(run, folder, steps)
@@ -263,23 +263,31 @@ def _table(ways: dict[str, Way], memory: dict[str, float], rounds: int) -> str:
     lines = []
     for title in ways:
         by_cpu, by_clock = (statistics.median(ratios(costs, title, OURS, clock)) for clock in ("cpu", "wall"))
-        told = next((f"{value:g}" for kind, value in PAPER.items() if title.endswith(kind)), "-")
+        published = next((f"{value:g}" for kind, value in PAPER.items() if title.endswith(kind)), "-")
         lines.append(
-            [title, *milliseconds(costs[title], 0), f"{by_cpu:.2f}", f"{by_clock:.2f}", told, f"{memory[title]:.0f}"]
+            [
+                title,
+                *milliseconds(costs[title], 0),
+                f"{by_cpu:.2f}",
+                f"{by_clock:.2f}",
+                published,
+                f"{memory[title]:.0f}",
+            ]
         )
-    headers = ["loop", "ms a step", "CPU-ms a step", "times ours, CPU", "times ours, clock", "paper", "peak MB"]
-    told = table(headers, lines)
+    headers = ["loop", "ms per step", "CPU-ms per step", "CPU time / texthead's", "wall time / texthead's"]
+    headers += ["paper's ratio", "peak MB"]
+    text = table(headers, lines)
     if BARE in ways:
         over, half = (judged(ratios(costs, *pair), at_most=1.05) for pair in ((OURS, BARE), (OURS_HALF, BARE_HALF)))
         less = judged([memory[OURS] / memory[ONLINE]], at_most=1)
-        told += f"\n\n- texthead over the bare loop, CPU time: {over[0]} ({over[1]})"
-        told += f"\n- texthead over the bare loop, both in bf16, CPU time: {half[0]} ({half[1]})"
-        told += f"\n- texthead over online matching, peak memory: {memory[OURS] / memory[ONLINE]:.2f} ({less[1]})"
-    return told
+        text += f"\n\n- texthead / plain PyTorch loop, CPU time: {over[0]} ({over[1]})"
+        text += f"\n- texthead / plain PyTorch loop, both in bf16, CPU time: {half[0]} ({half[1]})"
+        text += f"\n- texthead / online matching, peak memory: {memory[OURS] / memory[ONLINE]:.2f} ({less[1]})"
+    return text
 
 
 def measure_trials(rounds: int, trials: Sequence[tuple[str, int, int]] = TRIALS, batch: int = 16) -> str:
-    """The table of what a trial of both precisions finds, by CPU time; seconds are medians."""
+    """Return the table of trials of both precisions, by CPU time; seconds are medians."""
     lines = []
     for source, size, frames in trials:
         visual = visual_of(source)
@@ -295,13 +303,13 @@ def measure_trials(rounds: int, trials: Sequence[tuple[str, int, int]] = TRIALS,
         chosen = "/".join(sorted({trial.chosen for trial in found}))
         numbers = (f"{single:.2f}", f"{half:.2f}", faster, f"{found[0].cosine:.4f}", chosen)
         lines.append([f"{source}, {batch} clips of {frames} x {size} pixels", *numbers])
-    return table(["encoder", "fp32 CPU-s", "bf16 CPU-s", "times as fast", "gradient's cosine", "chosen"], lines)
+    return table(["encoder", "fp32 CPU-s", "bf16 CPU-s", "speed-up", "gradient's cosine", "chosen"], lines)
 
 
 def main() -> None:
     """Print the tables."""
     options = parser(__doc__)
-    options.add_argument("--steps", type=int, default=STEPS, help=f"a run, at least {FEW} ({STEPS})")
+    options.add_argument("--steps", type=int, default=STEPS, help=f"steps of a run, at least {FEW} ({STEPS})")
     chosen = options.parse_args()
     print(f"## A training step\n\n`mini`, {BATCH} clips of {FRAMES} frames of {SIZE} pixels, {torch.get_num_threads()}")
     print(f"threads in one process.\n\n{measure(chosen.rounds, chosen.steps)}")

@@ -1,19 +1,20 @@
-"""When: events of videos that are joined from labelled clips, against the joins; hysteresis beside argmax.
+"""Events of videos that are joined from labelled clips, against the joins; hysteresis and argmax.
 
     python -m benchmarks.timeline [--data ../shared/data] [--joins 12] [--out FILE.json]
     python -m benchmarks.timeline --choose [--data ../shared/data]
 
 Sets: "drawn" are the demo's videos with longer clips (3 s, 8 objects as classes), "airborne" real clips (2.5 s, 4
 classes). A run is trained on the training split (frozen encoder, otherwise the small recipe), a join is eight clips of
-the test split, neighbours of different classes. With "strangers" every second clip is one of no class of the run
-(drawn: the background alone; airborne: skateboarding), where no event is right. Events are matched to clips of their
-class at an overlap (intersection over union in time) of 0.5 or more. Intervals are 95 % t-intervals over joins; a
+the test split, neighbours of different classes. With "unknown clips between" every second clip has no class of the
+run (drawn: the background alone; airborne: skateboarding), where every event is wrong. Events are matched to clips of
+their class at an overlap (intersection over union in time) of 0.5 or more. Intervals are 95 % t-intervals over joins; a
 difference is paired by join. Joins share clips and the run, so the intervals are of joins of these clips. A second
-table has other rates of frames read, each beside the default, and what they cost: CPU seconds of decoding, encoding and
-scoring a minute of video, of the first joins without strangers, the rates one after the other on each.
+table compares other frame rates with the default, and has their cost: CPU seconds of decoding, encoding and scoring per
+minute of video, on the first joins without unknown clips, the rates one after the other on each.
 
-`--choose` is how the defaults were set: the run is trained on one half of the groups of the training split, the joins
-are of the other half, test clips are not opened. It prints F1 of windows and thresholds over all four kinds of joins.
+`--choose` is how the defaults were chosen: the run is trained on one half of the groups of the training split, the
+joins come from the other half, test clips are not opened. It prints F1 of windows and thresholds over all four kinds of
+joins.
 """
 
 import argparse
@@ -43,21 +44,21 @@ from texthead.runs.run import Run
 
 CLIPS, OVERLAP = 8, 0.5
 RATES = (2.0, 4.0, 8.0, 16.0)
-# So many joins of each set are timed.
+# Joins of each set that are timed.
 TIMED = 4
 WINDOWS = (1.0, 1.5, 2.0, 3.0)
 ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), (0.0, 0.25, 0.5, 1.0)
 
 
 class Clip(NamedTuple):
-    """Frames with a label; a stranger has none."""
+    """Frames with a label; None for an unknown clip."""
 
     label: str | None
     frames: Frames
 
 
 class Join(NamedTuple):
-    """A video, frames a second, and what is true of it: (label, start, end) in seconds."""
+    """A video, its frames per second, and its true events: (label, start, end) in seconds."""
 
     path: Path
     fps: int
@@ -65,7 +66,7 @@ class Join(NamedTuple):
 
 
 class Found(NamedTuple):
-    """How good some events are: F1 in percent, and how many frames each matched boundary is off."""
+    """Quality of events: F1 in percent, and the error of each matched boundary in frames."""
 
     f1: float
     off: list[float]
@@ -75,7 +76,7 @@ class Found(NamedTuple):
 
 
 def drawn(folder: Path) -> Dataset:
-    """The drawn videos by their objects; the two training clips of a combination are two groups."""
+    """Draw videos with objects as classes; the two training clips of a combination are two groups."""
     data = th.read_dataset(drawn_videos.draw_videos(folder, train=2, test=1, frames=24))
 
     def by_object(item: Item) -> Item:
@@ -85,12 +86,12 @@ def drawn(folder: Path) -> Dataset:
 
 
 def airborne(data: Path) -> Dataset:
-    """The real clips."""
+    """Return the real clips."""
     return th.read_dataset(data / "video/airborne/clips.csv")
 
 
 def halves(data: Dataset) -> tuple[Dataset, Dataset]:
-    """The training items by groups: every second group of each class for training, the others for joins."""
+    """Halve the training items by groups: every second group of each class for training, the others for joins."""
     train = data.split("train")
     groups = {
         label: sorted({item.group or "" for item in train.items if item.label == label}) for label in train.classes
@@ -104,7 +105,7 @@ def halves(data: Dataset) -> tuple[Dataset, Dataset]:
 
 
 def strangers(name: str, data: Path | None, size: int, count: int, rng: np.random.Generator) -> list[Clip]:
-    """Clips of no class."""
+    """Return clips of no class."""
     if name == "drawn":
         empty = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
         return [
@@ -140,7 +141,7 @@ def join(path: Path, data: Dataset, others: Sequence[Clip], fps: int, rng: np.ra
 
 
 def write(path: Path, frames: Frames, fps: int) -> None:
-    """The frames as h264."""
+    """Write the frames as h264."""
     import av
 
     with av.open(str(path), "w") as container:
@@ -155,7 +156,7 @@ def write(path: Path, frames: Frames, fps: int) -> None:
 def joins(
     name: str, data: Dataset, folder: Path, clips: Path | None, count: int, *, mixed: bool, seed: int
 ) -> Iterator[Join]:
-    """So many joined videos."""
+    """Yield `count` joined videos."""
     fps, size = (drawn_videos.FPS, 112) if name == "drawn" else (30, 240)
     for number in range(count):
         rng = np.random.default_rng([seed, number, mixed])
@@ -167,7 +168,7 @@ def joins(
 
 
 def trained(data: Dataset, out: Path) -> Run:
-    """A run of the small recipe on a frozen encoder."""
+    """Train a run of the small recipe on a frozen encoder."""
     encoder = th.load_encoder("mini")
     recipe = th.recipes.small(freeze_encoder=True)
     pixels = pixels_for(recipe, encoder.visual.spec)
@@ -183,7 +184,7 @@ def trained(data: Dataset, out: Path) -> Run:
 
 
 class Remembering(torch.nn.Module):
-    """An encoder that knows the frames that it has seen: other windows of one video cost nothing."""
+    """An encoder that caches the features of frames: other windows of one video cost nothing."""
 
     def __init__(self, visual: torch.nn.Module):
         super().__init__()
@@ -191,7 +192,7 @@ class Remembering(torch.nn.Module):
         self.seen: dict[bytes, torch.Tensor] = {}
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """The features, of new frames alone computed."""
+        """Return the features; compute those of new frames only."""
         keys = [hashlib.sha256(frame.numpy().tobytes()).digest() for frame in frames]
         for key, frame in zip(keys, frames, strict=True):
             if key not in self.seen:
@@ -200,19 +201,19 @@ class Remembering(torch.nn.Module):
 
 
 def remembering(run: Run) -> Run:
-    """The run with such an encoder."""
+    """Return the run with such an encoder."""
     model = run.model
     return replace(run, model=th.Recognizer(Remembering(model.visual), model.temporal, model.head))
 
 
 def stretches(run: Run, video: Join, sliding: Sliding) -> list[Stretch]:
-    """The scores over a joined video."""
+    """Return the scores over a joined video."""
     with open_timed(video.path) as opened:
         return list(scores_over_time(run, opened, sliding=sliding))
 
 
 def by_argmax(rows: Sequence[Stretch], names: Sequence[str]) -> list[Event]:
-    """The best class of each window, neighbours of one class joined: no threshold, no shortest length."""
+    """Return the best class of each window, neighbours of one class joined: no threshold, no shortest length."""
     events: list[Event] = []
     for row in rows:
         name, best = names[int(np.argmax(row.scores))], max(row.scores)
@@ -224,7 +225,7 @@ def by_argmax(rows: Sequence[Stretch], names: Sequence[str]) -> list[Event]:
 
 
 def judged(events: Sequence[Event], video: Join) -> Found:
-    """The events against the truth: each clip is matched at most once, best overlaps first."""
+    """Compare events with the truth: each clip is matched at most once, best overlaps first."""
     pairs = [(overlap(event, true), i, k) for i, event in enumerate(events) for k, true in enumerate(video.truth)]
     matched: dict[int, int] = {}
     for share, i, k in sorted(pairs, reverse=True):
@@ -239,7 +240,7 @@ def judged(events: Sequence[Event], video: Join) -> Found:
 
 
 def overlap(event: Event, true: tuple[str, float, float]) -> float:
-    """Intersection over union in time, 0 for another class."""
+    """Return the intersection over union in time, 0 for another class."""
     name, start, end = true
     common = min(event.end, end) - max(event.start, start)
     return max(0.0, common) / (max(event.end, end) - min(event.start, start)) if event.name == name else 0.0
@@ -249,25 +250,27 @@ def overlap(event: Event, true: tuple[str, float, float]) -> float:
 
 
 def sets(folder: Path, data: Path | None, chosen: Sequence[str]) -> dict[str, Dataset]:
-    """Those of the sets that are asked for and there."""
+    """Return the chosen sets that are available."""
     found = {"drawn": drawn(folder / "drawn")} if "drawn" in chosen else {}
     return found | ({"airborne": airborne(data)} if data and "airborne" in chosen else {})
 
 
 def measure(options: argparse.Namespace, folder: Path) -> None:
-    """Print a line a set, kind of joins and way to make events; and one a rate of frames, as they are known."""
+    """Print a line for each set, kind of joins and method, and one for each frame rate, as they are known."""
     kept: dict[str, list[float]] = {}
-    shared = "F1 | against {} | boundaries off, s: mean | median | frames: mean | median |"
-    print(f"| set | joins | events of | {shared.format('argmax')}", "|---" * 9 + "|", sep="\n")
+    shared = "F1 | {} | boundary error, s: mean | median | frames: mean | median |"
+    print(f"| set | joins | method | {shared.format('gain over argmax')}", "|---" * 9 + "|", sep="\n")
     print(
-        f"| set | joins | rate | {shared.format(f'{Sliding().rate:g}')} CPU s a minute |", "|---" * 10 + "|", sep="\n"
+        f"| set | joins | rate | {shared.format(f'change from {Sliding().rate:g}')} CPU-s per minute |",
+        "|---" * 10 + "|",
+        sep="\n",
     )
     for name, data in sets(folder, options.data, options.sets).items():
         run = trained(data.split("train"), folder / f"{name}-run")
         names, quick = run.model.names, remembering(run)
         for mixed in (False, True):
             videos = list(joins(name, data.split("test"), folder, options.data, options.joins, mixed=mixed, seed=0))
-            kind = f"{options.joins}, strangers between" if mixed else f"{options.joins}"
+            kind = f"{options.joins}, unknown clips between" if mixed else f"{options.joins}"
             rows = {rate: [stretches(quick, video, Sliding(rate=rate)) for video in videos] for rate in RATES}
             by_rate = {
                 rate: [judged(events_in(r, names, Hysteresis()), v) for r, v in zip(found, videos, strict=True)]
@@ -289,7 +292,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
 
 
 def timed(run: Run, videos: Sequence[Join]) -> dict[float, list[float]]:
-    """CPU seconds a minute of video for each rate, of each video."""
+    """Return CPU seconds per minute of video for each rate, of each video."""
     costs: dict[float, list[float]] = {rate: [] for rate in RATES}
     for video in videos:
         for rate, found in costs.items():
@@ -300,7 +303,7 @@ def timed(run: Run, videos: Sequence[Join]) -> dict[float, list[float]]:
 
 
 def line(name: str, kind: str, way: str, found: Sequence[Found], fps: int, base: Sequence[Found] | None = None) -> str:
-    """One line of a table; beside `base` where that is given."""
+    """Return one line of a table, compared with `base` if given."""
     f1, half = mean_and_half([each.f1 for each in found])
     against = ""
     if base is not None:
@@ -331,8 +334,8 @@ def choose(options: argparse.Namespace, folder: Path) -> None:
     for window in WINDOWS:
         best = sorted((row for row in table if row[1] == window), reverse=True)[:3]
         base = np.mean([judged(by_argmax(found, names), video).f1 for video, found, names in rows[window]])
-        told = "; ".join(f"{f1:.1f} at {enter} {leave} {length}" for f1, _, enter, leave, length in best)
-        print(f"window {window:g} s: argmax {base:.1f}; enter, leave, shortest: {told}", flush=True)
+        listed = "; ".join(f"{f1:.1f} at {enter} {leave} {length}" for f1, _, enter, leave, length in best)
+        print(f"window {window:g} s: argmax {base:.1f}; enter, leave, shortest: {listed}", flush=True)
     for place, key in ((2, "enter"), (3, "leave"), (4, "shortest")):
         values = sorted({row[place] for row in table})
         print(f"{key}: " + "  ".join(f"{v:g}: {max(r[0] for r in table if r[place] == v):.1f}" for v in values))
@@ -341,7 +344,7 @@ def choose(options: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    """Run and print."""
+    """Print the tables, or with `--choose` the search for the defaults."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--joins", type=int, default=12)

@@ -1,12 +1,12 @@
-"""Transforms of a clip of 8 frames to 224 pixels: ours, torchvision's v2, and the published code's chain as described.
+"""Transforms of a clip of 8 frames to 224 pixels: texthead's, torchvision's v2, and the published pipeline.
 
     python -m benchmarks transforms [--rounds 7] [--clips 20]
 
-One thread, frames as a decoder gives them. Ours end in uint8, of which the device makes normalised floats; the
-published chain makes them here. So ours and torchvision's are measured with and without.
+One thread, frames in a decoder's memory layout. texthead's end in uint8, which the device turns into normalised floats;
+the published pipeline makes floats itself. So texthead's and torchvision's are measured with and without floats.
 
-The published chain (its training: random resized crop, flip, gray; its test: centre crop) goes picture by picture
-through Pillow, and resizes the whole frame to a short side of 256 first; of 340x256 that changes nothing.
+The published pipeline (training: random resized crop, flip, gray; testing: centre crop) processes picture by picture
+with Pillow, and first resizes the whole frame to a short side of 256, which changes nothing for 340x256.
 """
 
 import math
@@ -26,16 +26,16 @@ SIDES = ((340, 256), (427, 320))
 TRAIN = Augmentation(size=SIZE, resize=RESIZE, crop="resized", area=(0.08, 1.0), flip=0.5, gray=0.2)
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _MEAN, _STD = (255 * torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-OURS, TORCHVISION, PUBLISHED = "texthead", "torchvision v2", "the published chain, as described"
+OURS, TORCHVISION, PUBLISHED = "texthead", "torchvision v2", "published pipeline (Pillow)"
 
 
 def normalised(frames: UInt8[Tensor, "*frames 3 height width"]) -> Float[Tensor, "*frames 3 height width"]:
-    """Floats with CLIP's mean and deviation, as the encoder makes them on the device."""
+    """Normalise with CLIP's mean and deviation, as the encoder does on the device."""
     return frames.float().sub_(_MEAN).div_(_STD)
 
 
 def published_train(pictures: Sequence[Image.Image], rng: np.random.Generator) -> Float[Tensor, "frames 3 224 224"]:
-    """Training: resize, one box of random area and shape for all frames (bilinear), flip, gray, floats."""
+    """Apply the training pipeline: resize, one random resized crop for all frames (bilinear), flip, gray, floats."""
     pictures = _resized(pictures)
     box = _box(*pictures[0].size, rng)
     pictures = [picture.crop(box).resize((SIZE, SIZE), Image.Resampling.BILINEAR) for picture in pictures]
@@ -48,21 +48,21 @@ def published_train(pictures: Sequence[Image.Image], rng: np.random.Generator) -
 
 
 def published_test(pictures: Sequence[Image.Image]) -> Float[Tensor, "frames 3 224 224"]:
-    """Testing: resize, centre crop, floats."""
+    """Apply the test pipeline: resize, centre crop, floats."""
     pictures = _resized(pictures)
     left, top = ((side - SIZE) // 2 for side in pictures[0].size)
     return _floats([picture.crop((left, top, left + SIZE, top + SIZE)) for picture in pictures])
 
 
 def _resized(pictures: Sequence[Image.Image]) -> list[Image.Image]:
-    """Whole frames at a short side of 256, bicubic."""
+    """Resize whole frames to a short side of 256, bicubic."""
     short = min(pictures[0].size)
     size = tuple(side * RESIZE // short for side in pictures[0].size)
     return [picture.resize(size, Image.Resampling.BICUBIC) for picture in pictures]  # pyright: ignore[reportArgumentType]
 
 
 def _box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Of 8 to 100 % of the area and of width over height 3/4 to 4/3 or on its side; the largest square if none fits."""
+    """Draw a box of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3; the largest square if none fits."""
     for _ in range(10):
         area, shape = width * height * rng.uniform(*TRAIN.area), rng.uniform(*TRAIN.ratio)
         across, down = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
@@ -77,13 +77,13 @@ def _box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, i
 
 
 def _floats(pictures: Sequence[Image.Image]) -> Float[Tensor, "frames 3 224 224"]:
-    """Stacked, over 255, minus the mean, over the deviation."""
+    """Stack, divide by 255, subtract the mean, divide by the deviation."""
     stacked = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2)
     return stacked.float().div_(255).sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
 
 
 def chains(frames: UInt8[Tensor, "frames 3 height width"]) -> dict[str, dict[str, Callable[[], Tensor]]]:
-    """For training and for testing, each chain on the same frames."""
+    """Return each pipeline on the same frames, for training and for testing."""
     from torchvision.transforms import v2
 
     rng = np.random.default_rng(0)
@@ -111,11 +111,11 @@ def chains(frames: UInt8[Tensor, "frames 3 height width"]) -> dict[str, dict[str
 
 
 def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -> str:
-    """The tables: milliseconds a clip, and how many times ours the others take."""
+    """Return the table of milliseconds per clip and of the ratio to texthead."""
     rng = np.random.default_rng(0)
     rows = []
     for width, height in sides:
-        # Rows of RGB triples in memory, as decoders give them.
+        # Rows of RGB triples in memory, as decoders return them.
         frames = torch.from_numpy(rng.integers(0, 256, (FRAMES, height, width, 3), np.uint8)).permute(0, 3, 1, 2)
         for use, found in chains(frames).items():
             ways = {title: timed(_times(run, clips), per=clips) for title, run in found.items()}
@@ -124,7 +124,7 @@ def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -
                 beside = f"{OURS}, floats" if "floats" in title or title == PUBLISHED else OURS
                 times = judged(ratios(costs, title, beside))[0] if title != beside else "1"
                 rows.append([f"{use}, {width}x{height}", title, *milliseconds(costs[title], 2), times])
-    return table(["frames", "chain", "ms a clip", "CPU-ms a clip", "times ours, alike"], rows)
+    return table(["frames", "pipeline", "ms per clip", "CPU-ms per clip", "CPU time / texthead's"], rows)
 
 
 def _times(run: Callable[[], object], count: int) -> Callable[[], object]:
@@ -134,11 +134,11 @@ def _times(run: Callable[[], object], count: int) -> Callable[[], object]:
 def main() -> None:
     """Print the table."""
     options = parser(__doc__, rounds=7)
-    options.add_argument("--clips", type=int, default=20, help="a round (20)")
+    options.add_argument("--clips", type=int, default=20, help="clips of a round (20)")
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    print(f'## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Without "floats" a chain ends in uint8; the')
-    print("published chain ends in normalised floats and stands beside ours with them.\n")
+    print(f"## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Pipelines end in uint8, or in normalised")
+    print('floats if marked "floats". The published pipeline ends in floats; its ratio is to texthead with floats.\n')
     print(measure(chosen.rounds, chosen.clips))
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
 

@@ -1,12 +1,12 @@
-"""What unlabelled files add to heads that were fitted to K items a class: the test items without their labels.
+"""What unlabelled files (the test items without labels) add to heads fitted to K items a class.
 
     python -m benchmarks.unlabelled --data ../shared/data [--sets clothing skate] [--k 1 4 all] [--draws 10]
 
 Frozen `mini` at 224 pixels, 8 frames a clip. Each draw takes K items a class from the training split and fits a
-logistic regression to their centred unit features (C = 10), alone and with the text rows as further items, weighted by
+logistic regression to their centred unit features (C = 10), alone and with the text rows as extra items, weighted by
 how far zero-shot is above chance on the drawn items. Top-1 is of the whole test split. `batch`: the test items are the
-unlabelled files. `alone`: the same, and the labelled items are not known, as in `texthead predict --unlabelled`.
-`later`: every second test item is an unlabelled file and the head that comes back scores the others. Gains are over the
+unlabelled files. `alone`: the same without access to the labelled items, as in `texthead predict --unlabelled`.
+`later`: every second test item is an unlabelled file, and the refined head scores the others. Gains are over the
 fitted head, in points, with the 95 % t-interval over draws.
 """
 
@@ -34,7 +34,7 @@ HEADS = ("logistic", "with text")
 
 
 def encoded(source: Path) -> tuple[Tensor, np.ndarray, np.ndarray, Tensor]:
-    """Return (features, labels and whether it is a training item, of each item; text rows)."""
+    """Return (features, labels, training mask, text rows); the first three for each item."""
     encoder, data = th.load_encoder("mini"), th.read_dataset(source)
     data = replace(data, items=tuple(item for item in data.items if item.split in ("train", "test")))
     recipe = th.recipes.small(size=224, frames=1 if data.only_images else 8)
@@ -77,7 +77,7 @@ def fitted(features: Tensor, targets: Tensor, rows: Tensor, *, text: bool) -> Pr
 
 @torch.inference_mode()
 def one_draw(features: Tensor, targets: Tensor, tests: Tensor, truth: Tensor, head: ProbeHead) -> dict[str, float]:
-    """Return top-1 of the head on the test items, and what unlabelled items add to it."""
+    """Return top-1 of the head on the test items, and the gains from unlabelled items."""
 
     def top1(scores: Tensor, places: slice = slice(None)) -> float:
         return 100 * float((scores.argmax(1) == truth[places]).float().mean())

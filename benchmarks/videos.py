@@ -1,4 +1,4 @@
-"""Videos to measure with: drawn, or joined out of real clips; 340x256 pixels and 30 frames a second, as h264."""
+"""Videos to measure with: drawn, or joined from real clips; 340x256 pixels, 30 frames a second, h264."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ from texthead.demo import drawn_videos
 from texthead.media.open import open_media
 
 WIDTH, HEIGHT, FPS = 340, 256, 30
-# Sets of real clips below a folder of data, in turn for one video and the next.
+# Sets of real clips below a data folder; videos alternate between them.
 REAL = ("video/skate_tricks/clips.csv", "video/airborne/clips.csv")
 Frames = UInt8[np.ndarray, "frames height width 3"]
 
 
 def drawn(seconds: int, seed: int) -> Frames:
-    """A drawn thing that grows over a drawn background, with grain."""
+    """Draw a thing that grows over a background, with grain."""
     rng = np.random.default_rng(seed)
     sprite = Image.new("RGBA", (96, 96), (*rng.integers(0, 256, 3).tolist(), 255))
     clip = drawn_videos.animate(sprite, "growing", frames=seconds * FPS, size=WIDTH, rng=rng)[:, :HEIGHT]
@@ -28,12 +28,12 @@ def drawn(seconds: int, seed: int) -> Frames:
 
 
 def has_real(data: Path) -> bool:
-    """Whether the real clips are below the folder."""
+    """Return whether the real clips are below the folder."""
     return all((data / name).is_file() for name in REAL)
 
 
 def joined(data: Path, seconds: int, seed: int) -> Frames:
-    """Real clips of one set, drawn from the seed, one after the other; each frame is scaled and cut to the size."""
+    """Join real clips of one set in random order; each frame is scaled and cropped to the size."""
     items = th.read_dataset(data / REAL[seed % len(REAL)]).items
     frames: list[np.ndarray] = []
     for place in np.random.default_rng(seed).permutation(len(items)):
@@ -45,13 +45,13 @@ def joined(data: Path, seconds: int, seed: int) -> Frames:
 
 
 def whole(path: Path) -> Sequence[UInt8[np.ndarray, "height width 3"]]:
-    """All frames of a file."""
+    """Return all frames of a file."""
     with open_media(path) as media:
         return list(media.frames_at(range(media.num_frames)).permute(0, 2, 3, 1).numpy())
 
 
 def encode(path: Path, frames: Frames, gop: int, crf: int = 23) -> Path:
-    """The frames as h264 by x264's own defaults (medium, CRF 23), with a key frame every `gop` frames."""
+    """Write the frames as h264 with x264's defaults (medium, CRF 23), with a key frame every `gop` frames."""
     options = {"crf": str(crf), "g": str(gop), "keyint_min": str(gop), "sc_threshold": "0", "threads": "1"}
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
@@ -64,7 +64,7 @@ def encode(path: Path, frames: Frames, gop: int, crf: int = 23) -> Path:
 
 
 def write_frames(folder: Path, frames: Sequence[UInt8[np.ndarray, "height width 3"]], short: int) -> Path:
-    """Every frame as a JPEG of that short side in a folder, as frame folders are made."""
+    """Write every frame as a JPEG with that short side into a folder, as frame folders are made."""
     folder.mkdir()
     for number, frame in enumerate(frames, start=1):
         picture = Image.fromarray(frame)

@@ -1,9 +1,9 @@
-"""An evaluation by 4x3 views against one by a single view, decoding included, and how often each video is decoded.
+"""Compare an evaluation with 4x3 views with one of a single view, decoding included; count how often videos open.
 
     python -m benchmarks views [--rounds 5] [--clips 4]
 
 `mini` at 224 pixels, 8 frames a view, drawn videos of 340x256 pixels and 10 seconds with a key frame every 250 frames.
-The measure is the forward pass of a single view from memory: 12 views are 12 of them, and decoding comes on top.
+The unit is the forward pass of a single view in memory: 12 views are 12 of them, and decoding comes on top.
 """
 
 import tempfile
@@ -26,12 +26,12 @@ from texthead.models.temporal import MeanPool
 
 FRAMES, GOP, CLASSES = 8, 250, 8
 MANY = th.Views(4, 3)
-FORWARD, ONE, ALL = "forward pass of one view, from memory", "evaluation, 1x1", f"evaluation, {MANY}"
+FORWARD, ONE, ALL = "forward pass of one view (frames in memory)", "evaluation, 1x1", f"evaluation, {MANY}"
 
 
 @contextmanager
 def counted() -> Iterator[list[Path]]:
-    """The files that evaluations open while this is open, in order."""
+    """Collect the files that evaluations open inside the block, in order."""
     opened: list[Path] = []
     whole = open_media
 
@@ -44,7 +44,7 @@ def counted() -> Iterator[list[Path]]:
 
 
 def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = None) -> str:
-    """The table, and how often a video was opened."""
+    """Return the tables, and how often videos were opened."""
     encoder = th.load_encoder("mini")
     pixels = pixels or own_pixels(encoder.visual.spec)
     weight = th.random_weights(CLASSES, encoder.dim, generator=torch.Generator().manual_seed(0))
@@ -77,17 +77,17 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
         for other, most in ((FORWARD, 12.5), (ONE, None))
         for clock in ("wall", "cpu")
     ]
-    told = f"Files opened in an evaluation of {clips} by {MANY}: {len(opened)}, each frame decoded once."
-    first = table(["a video", "ms", "CPU-ms"], rows)
-    return f"{first}\n\n{table(['ratio', 'time', '', 'target'], against)}\n\n{told}"
+    opened_files = f"Files opened to evaluate {clips} videos by {MANY}: {len(opened)}, each frame decoded once."
+    first = table(["per video", "ms", "CPU-ms"], rows)
+    return f"{first}\n\n{table(['ratio', 'time', 'median (min-max)', 'target'], against)}\n\n{opened_files}"
 
 
 def main() -> None:
     """Print the tables."""
     options = parser(__doc__)
-    options.add_argument("--clips", type=int, default=4, help="videos (4)")
+    options.add_argument("--clips", type=int, default=4, help="number of videos (4)")
     chosen = options.parse_args()
-    print(f"## Evaluation by several views\n\n`mini` at 224 pixels, {FRAMES} frames a view, {torch.get_num_threads()}")
+    print(f"## Multi-view evaluation\n\n`mini` at 224 pixels, {FRAMES} frames a view, {torch.get_num_threads()}")
     print(f"threads.\n\n{measure(chosen.rounds, chosen.clips)}")
     print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
 
