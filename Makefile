@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-slow test-browser test-oldest fuzz check lint types docs commands licences constraints dist bench fewshot clean
+.PHONY: install demo test test-slow test-browser test-oldest fuzz check lint types docs pictures commands licences constraints dist bench fewshot clean
 
 # The venv is made again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml
@@ -24,8 +24,13 @@ test: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25 -m 'slow and not fuzz'
 
-# In Debian's chromium (`apt-get install chromium chromium-driver`); without it they fail.
-test-browser: $(VENV)/.installed
+# What finds elements that a keyboard or a screen reader cannot use, and colours too close to each other.
+build/axe/axe.min.js:
+	mkdir -p build/axe
+	cd build/axe && npm pack --silent axe-core@4 && tar -xzf axe-core-*.tgz --strip-components 1 package/axe.min.js
+
+# In Debian's chromium (`apt-get install chromium chromium-driver npm`); without it they fail.
+test-browser: $(VENV)/.installed build/axe/axe.min.js
 	$(BIN)/pytest -m browser tests/browser
 
 # The lowest versions that pyproject.toml allows, of everything but torch and torchvision.
@@ -79,6 +84,11 @@ dist: $(VENV)/.installed
 # The pages, as a site in build/site.
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Every picture of the README and the docs, from real runs; those of real data need the folder DATA.
+pictures: $(VENV)/.installed
+	rm -rf build/pictures
+	$(BIN)/python -m tools.pictures --data $(DATA)
 
 # The page of commands, from the parser.
 commands: $(VENV)/.installed

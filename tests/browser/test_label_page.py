@@ -15,9 +15,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from browser.conftest import Served, serving_command
 from made import encode, pictures, write_image, write_video
 from texthead.data.reading import read_dataset
+from tools.browser import Served, serving_command
 
 pytestmark = pytest.mark.browser
 

@@ -17,8 +17,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from browser.conftest import Served, environment, serving
+from browser.conftest import serving
 from made import write_small_run
+from tools.browser import Served, environment
 
 pytestmark = pytest.mark.browser
 

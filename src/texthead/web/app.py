@@ -194,7 +194,9 @@ def _theme() -> themes.Base:
     """Return Gradio's own theme with system fonts, since it would fetch others, and more contrast."""
     return themes.Default(font=_FONTS, font_mono=_MONO).set(
         button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
         block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_300",
         input_placeholder_color="*neutral_500",

@@ -43,3 +43,8 @@ document.addEventListener("click", (event) => {
     seek(Number(lanes.dataset.seconds) * (event.clientX - box.left) / box.width);
   }
 });
+
+// Gradio names the upload button by a label that leaves out the text on it; a screen reader then reads the text itself.
+new MutationObserver(() => {
+  document.querySelector("#file button[aria-dropeffect][aria-label]")?.removeAttribute("aria-label");
+}).observe(document, { childList: true, subtree: true });

@@ -1,0 +1,106 @@
+"""The pages and a report by axe-core (WCAG 2.2, A and AA), on a phone and a wide screen, light and dark; and by keys alone."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from browser.conftest import serving
+from browser.test_page import ask, drop, opened, until
+from made import write_image, write_small_run
+from texthead import cli
+from tools.browser import serving_command
+
+pytestmark = pytest.mark.browser
+
+AXE = Path(__file__).parents[2] / "build" / "axe" / "axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+LOOKS = [(390, False), (390, True), (1300, False), (1300, True)]
+
+
+def violations(driver: WebDriver) -> list[str]:
+    """Return what breaks a rule of WCAG on the page as it is now: the rule, and the first elements."""
+    driver.execute_script(AXE.read_text())
+    result = driver.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        "axe.run(document, {runOnly: {type: 'tag', values: arguments[0]}}).then(done, error => done(String(error)))",
+        RULES,
+    )
+    assert isinstance(result, dict), result
+    assert len(result["passes"]) > 5, "axe has looked at next to nothing"
+    return [
+        f"{rule['id']}: {rule['help']}: {[node['html'][:150] for node in rule['nodes'][:3]]}"
+        for rule in result["violations"]
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two classes with a report."""
+    folder = tmp_path_factory.mktemp("runs")
+    run = write_small_run(folder / "run")
+    for place in range(6):
+        colour = ("red", "green")[place % 2]
+        write_image(folder / "data" / "ab"[place % 2] / f"{place}.png", colour, seed=place)
+    assert cli.main(["report", str(run), str(folder / "data"), "--workers", "0"]) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a page without a run."""
+    with serving(tmp_path_factory.mktemp("served") / "ui") as served:
+        yield served.address
+
+
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_the_page_and_its_answer(address: str, media: Path, browser: Callable, width: int, dark: bool) -> None:
+    driver = opened(browser(width, dark=dark), address)
+    found = violations(driver)
+    ask(driver, media / "umbrella.png", "a cat, an umbrella", where=False)
+    until(driver, ".th-bars")
+    found += violations(driver)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_a_report(run: Path, browser: Callable, width: int, dark: bool) -> None:
+    driver = browser(width, dark=dark)
+    driver.get((run / "report.html").as_uri())
+    found = violations(driver)
+    assert not found, "\n".join(found)
+    assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_label_page(browser: Callable, tmp_path: Path) -> None:
+    for place in range(6):
+        write_image(tmp_path / "files" / f"{place}.png", ("red", "green")[place % 2], seed=place)
+    options = ("--classes", "red, green", "--out", tmp_path / "labels.csv", "--workers", 0)
+    with serving_command(tmp_path / "server", "label", tmp_path / "files", *options) as served:
+        found = []
+        for width, dark in LOOKS:
+            driver = browser(width, dark=dark)
+            driver.get(served.address)
+            WebDriverWait(driver, 60).until(lambda driver: driver.find_element(By.ID, "name").text)
+            found += [(width, dark, line) for line in violations(driver)]
+    assert found == []
+
+
+def test_a_question_by_keys_alone(address: str, media: Path, browser: Callable) -> None:
+    """Only the file is chosen by the browser's own dialog, which no page may open."""
+    driver = opened(browser(), address)
+    drop(driver, media / "umbrella.png")
+    for _ in range(40):
+        ActionChains(driver).send_keys(Keys.TAB).perform()
+        here = driver.switch_to.active_element
+        if here.tag_name == "textarea":
+            here.send_keys("a cat, an umbrella")
+        if here.get_attribute("id") == "ask":
+            here.send_keys(Keys.ENTER)
+            break
+    until(driver, ".th-bars")

@@ -1,0 +1,175 @@
+"""`make pictures`: every picture of the README and the docs, from real runs of the commands.
+
+The page, the labelling page and the reports are photographed in chromium; terminals hold what the commands printed.
+Reports on real data need the folder DATA; without it their pictures stay as they are, with a message.
+"""
+
+import argparse
+import io
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import PIL.Image
+from rich.console import Console
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tools.browser import chromium, environment, serving_command
+
+ASSETS = Path("docs/assets")
+COLUMNS = 80
+
+# Like Rich's own template, without fonts from the network and without the name of a program above.
+_SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>.{unique_id}-matrix {{ font: {char_height}px/{line_height}px monospace; white-space: pre }} {styles}</style>
+<defs><clipPath id="{unique_id}-clip-terminal"><rect width="{terminal_width}" height="{terminal_height}"/></clipPath>
+{lines}</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g>
+</svg>
+"""
+
+# The sets whose licences allow pictures of their items to be shown, by the name of their picture.
+GALLERY = {"clothing": "image/clothing/images.csv", "exercise": "video/exercise/clips.csv"}
+
+
+def run(*arguments: object, cwd: Path) -> str:
+    """Return what a command prints, standard output and error as they come, in a terminal 80 columns wide.
+
+    Raises: CalledProcessError, with the output in it.
+    """
+    command = [sys.executable, "-m", "texthead", *map(str, arguments)]
+    # No colours and no moving bars: pipes, as in a log.
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(COLUMNS=str(COLUMNS), PYTHONPATH=str(Path("src").absolute())),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def terminal(place: Path, lines: Sequence[str], *, cwd: Path) -> None:
+    """Run command lines in the folder `cwd` and write them with their output as a picture of a terminal (SVG)."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), highlight=False, color_system="truecolor")
+    for number, line in enumerate(lines):
+        if number:
+            console.print()
+        console.print(f"[bold green]$[/] [bold]{line}[/]")
+        console.print(run(*shlex.split(line)[1:], cwd=cwd).rstrip(), markup=False, soft_wrap=True)
+    place.write_text(console.export_svg(title="", code_format=_SVG, unique_id="terminal"))
+
+
+def photograph(driver: WebDriver, place: Path, most_height: int = 1400) -> None:
+    """Write what the page holds, down to `most_height` pixels of the page, as a WebP picture."""
+    height = min(most_height, driver.execute_script("return document.documentElement.scrollHeight"))
+    width = driver.execute_script("return innerWidth")
+    scale = driver.execute_script("return devicePixelRatio")
+    size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    time.sleep(0.5)  # Until the page has the new size.
+    picture = PIL.Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+    picture.save(place, "WEBP", quality=82, method=6)
+
+
+def until(driver: WebDriver, condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until a condition holds."""
+    WebDriverWait(driver, seconds, poll_frequency=0.1).until(lambda _: condition())
+
+
+def _visible(driver: WebDriver, selector: str) -> bool:
+    return any(found.is_displayed() for found in driver.find_elements(By.CSS_SELECTOR, selector))
+
+
+def page(work: Path, run_folder: Path, video: Path) -> None:
+    """Photograph the page of `texthead ui` with an answer, light and dark, and on a phone."""
+    with serving_command(work / "ui", "ui", run_folder) as served:
+        for name, width, dark in (("page", 1000, False), ("page-dark", 1000, True), ("page-phone", 390, False)):
+            driver = chromium(work / f"profile-{name}", width, dark=dark)
+            driver.get(served.address)
+            until(driver, lambda driver=driver: _visible(driver, "#ask"))
+            driver.find_element(By.CSS_SELECTOR, "#file input[type=file]").send_keys(str(video.absolute()))
+            until(driver, lambda driver=driver: _visible(driver, "#file a[href*='file=']"))
+            driver.find_element(By.CSS_SELECTOR, "#ask").click()
+            until(driver, lambda driver=driver: _visible(driver, ".th-bars"))
+            photograph(driver, ASSETS / f"{name}.webp")
+            driver.quit()
+
+
+def label_page(work: Path, videos: Path) -> None:
+    """Photograph the page of `texthead label` while somebody labels, and its review."""
+    names = [path.name for path in sorted(videos.iterdir())][:4]
+    files = work / "to label"
+    files.mkdir()
+    for name in names:
+        for path in sorted((videos / name).iterdir())[:12]:
+            (files / f"{name}-{path.name}").write_bytes(path.read_bytes())
+    options = ("--classes", ", ".join(names), "--out", work / "labels.csv", "--workers", 0)
+    with serving_command(work / "label", "label", files, *options) as served:
+        driver = chromium(work / "profile-label", 1300)
+        driver.get(served.address)
+
+        def shown() -> str:
+            with suppress(Exception):  # Between two files.
+                return driver.find_element(By.ID, "name").text
+            return ""
+
+        until(driver, shown)
+        for number in range(24):
+            name = shown()
+            label = name.rpartition("-")[0] if number != 9 else names[0]  # One mistake, for the review.
+            driver.switch_to.active_element.send_keys(label, Keys.ENTER)
+            until(driver, lambda name=name: shown() not in ("", name))
+        until(driver, lambda: _visible(driver, "#curve polyline"))
+        time.sleep(2)
+        photograph(driver, ASSETS / "label.webp", 1000)
+        driver.switch_to.active_element.send_keys(Keys.F2)
+        time.sleep(3)
+        photograph(driver, ASSETS / "label-review.webp", 1000)
+        driver.quit()
+
+
+def report(work: Path, name: str, run_folder: Path) -> None:
+    """Photograph the beginning of a run's report."""
+    driver = chromium(work / f"profile-report-{name}", 1300)
+    driver.get((run_folder / "report.html").absolute().as_uri())
+    time.sleep(1)
+    photograph(driver, ASSETS / f"gallery-{name}.webp", 1800)
+    driver.quit()
+
+
+def main() -> None:
+    """Make all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of real data")
+    parser.add_argument("--work", type=Path, default=Path("build/pictures"), help="a new folder for runs and profiles")
+    options = parser.parse_args()
+    work = options.work
+    work.mkdir(parents=True)
+    run("demo", "--quick", "--out", work.absolute() / "demo", cwd=Path())
+    videos = work / "demo" / "videos"
+    video = next(iter(sorted((videos / "test").rglob("*.mp4"))))
+    print(video)
+    for name, place in GALLERY.items():
+        data = options.data / place
+        if not data.exists():
+            print(f"{data} does not exist: gallery-{name}.webp stays as it is")
+            continue
+        run("compare", data, "--choose", "--out", (work / name).absolute(), cwd=Path())
+        run("report", work / name, cwd=Path())
+        report(work, name, work / name)
+
+
+if __name__ == "__main__":
+    main()
