@@ -60,9 +60,9 @@ class EpochBatches(torch.utils.data.Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
         for start in range(self.first_step * self.batch, self.length, self.batch):
-            whole = order[start : start + self.batch]
-            own = whole[share(len(whole), self.rank, self.ranks)]
-            for at in range(0, math.ceil(len(whole) / self.ranks), self.part):
+            batch = order[start : start + self.batch]
+            own = batch[share(len(batch), self.rank, self.ranks)]
+            for at in range(0, math.ceil(len(batch) / self.ranks), self.part):
                 yield [(self.epoch, position) for position in own[at : at + self.part]]
 
 

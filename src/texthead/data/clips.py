@@ -127,9 +127,9 @@ class ViewClips(torch.utils.data.Dataset):
             clips = self.views.frame_indices(media.num_frames, self.frames)
             indices = sorted({index for clip in clips for index in clip})
             crops = media.frames_at(indices, self._crops)
-        place = {index: i for i, index in enumerate(indices)}
-        # The views of the first clip, all its crops, come first.
-        return torch.cat([crops[:, [place[index] for index in clip]] for clip in clips])
+        position_of = {index: i for i, index in enumerate(indices)}
+        # Order: all crops of the first clip, then those of the second, and so on.
+        return torch.cat([crops[:, [position_of[index] for index in clip]] for clip in clips])
 
     def _crops(self, frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
         sizes, views = self.pixels, self.views

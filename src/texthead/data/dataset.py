@@ -85,7 +85,7 @@ class Dataset:
         return self.pick(splits.k_shot(self.labels, k, seed=seed))
 
     def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
-        """Return all items drawn by several processes that each draw k per class: a published flaw, see `splits`."""
+        """Return all items drawn if each process draws its own k per class, a flaw of published code; see `splits`."""
         return self.pick(splits.k_shot_per_process(self.labels, k, processes=processes, seed=seed))
 
     def fraction(self, part: float, *, seed: int) -> "Dataset":
@@ -125,12 +125,12 @@ class Dataset:
                 "splits in a manifest"
             )
         held_out = splits.hold_out(
-            [self.items[place].label for place in free],
+            [self.items[position].label for position in free],
             part,
             seed=seed,
-            groups=[groups[place] for place in free] if grouped else None,
+            groups=[groups[position] for position in free] if grouped else None,
         )
-        chosen = {free[place] for place in held_out}
+        chosen = {free[position] for position in held_out}
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
         notes = list(self.notes)
         if alone:
@@ -148,14 +148,14 @@ def _divisible(labels: Sequence[str], groups: Sequence[str]) -> tuple[list[int],
     free, alone = list(range(len(labels))), set[str]()
     while True:
         label_groups: dict[str, set[str]] = {}
-        for place in free:
-            label_groups.setdefault(labels[place], set()).add(groups[place])
+        for position in free:
+            label_groups.setdefault(labels[position], set()).add(groups[position])
         lone = {label for label, own in label_groups.items() if len(own) < 2}
         if not lone:
             return free, sorted(set(labels) - set(label_groups) | alone)
         alone |= lone
-        staying = {groups[place] for place in free if labels[place] in lone}
-        free = [place for place in free if labels[place] not in lone and groups[place] not in staying]
+        staying = {groups[position] for position in free if labels[position] in lone}
+        free = [position for position in free if labels[position] not in lone and groups[position] not in staying]
 
 
 def splits_of(dataset: Dataset) -> dict[str, int]:

@@ -41,7 +41,7 @@ def divide(dataset: Dataset, *, seed: int, part: float | None, k: int | None) ->
         )
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
     if not len(train):
-        raise DataError(f"{dataset.source}: no item of split 'train'; found {splits_of(dataset)}")
+        raise DataError(f"{dataset.source}: no item has split 'train', got {splits_of(dataset)}; add training items")
     if k is not None:
         train = train.k_shot(k, seed=seed)
     scored, name = (test, "test") if len(test) else (val, "val")
@@ -97,14 +97,14 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     notes = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
     contents = set(fingerprints([item.path for item in train_set.items])) - {""}
     prints = fingerprints([item.path for item in val_set.items])
-    own = [place for place, content in enumerate(prints) if content not in contents]
-    total, copies = len(val_set), sorted(set(range(len(val_set))) - set(own))
+    new = [position for position, content in enumerate(prints) if content not in contents]
+    total, copies = len(val_set), sorted(set(range(len(val_set))) - set(new))
     if copies:
         message = f"{val_set.source}: {len(copies)} of {total} items are copies of training items"
-        if not own:
+        if not new:
             raise DataError(f"{message}; name other validation data")
         notes.append(f"{message} and are not scored (the first: {val_set.items[copies[0]].path})")
-        val_set = val_set.pick(own)
+        val_set = val_set.pick(new)
     classes = set(train_set.classes)
     other = [item for item in val_set.items if item.label not in classes]
     if other:

@@ -87,9 +87,9 @@ def _samples(
     source: Path, value: dict[str, Any], root: Path | None, split_names: Mapping[str, str]
 ) -> tuple[list[Row], int]:
     samples: list[Sample] = value["samples"]
-    for place, sample in enumerate(samples, 1):
+    for number, sample in enumerate(samples, 1):
         if not isinstance(sample, dict) or not isinstance(sample.get("filepath"), str) or "\0" in sample["filepath"]:
-            raise DataError(f"{source}: sample {place} has no filepath; export the dataset again")
+            raise DataError(f"{source}: sample {number} has no filepath; export the dataset again")
     label_field = _label_field(source, samples)
     root = source.parent if root is None else root
     known = {*RESERVED, "group", "split"}
@@ -97,7 +97,7 @@ def _samples(
     unlabelled = 0
     for sample in samples:
         where = f"{source}: {sample['filepath']}"
-        labels = _by_place(where, sample.get(label_field))
+        labels = _by_range(where, sample.get(label_field))
         if not labels:
             unlabelled += 1
             continue
@@ -137,11 +137,11 @@ def _label_field(source: Path, samples: Sequence[Sample]) -> str:
             f"{source}: the labels may be in any of the fields {listed(labels)}; call the right one {TRUTH} "
             f'(dataset.rename_sample_field("{labels[0]}", "{TRUTH}"))'
         )
-    predictions = f" ({listed(fields)} has confidences, so it holds predictions)" if fields else ""
+    predictions = f", only predictions, which have confidences ({listed(fields)})" if fields else ""
     raise DataError(f"{source}: no field holds labels{predictions}; store labels as Classification in a field {TRUTH}")
 
 
-def _by_place(where: str, content: object) -> dict[Range | None, str]:
+def _by_range(where: str, content: object) -> dict[Range | None, str]:
     """Return the label of each range of frames, or of the whole file, in a field."""
     if content is None:
         return {}
@@ -174,10 +174,10 @@ def _ranges(where: str, detections: Sequence[object]) -> dict[Range | None, str]
         support = each.get("support") if isinstance(each, dict) else None
         if not isinstance(support, list) or len(support) != 2:
             raise DataError(f"{where}: the support of a temporal detection must be two frames, got {support!r:.80}")
-        place = range_of(where, *support, in_frames=True)
+        range_ = range_of(where, *support, in_frames=True)
         label = _only(where, [each]) or ""
-        if labels.setdefault(place, label) != label:
-            _only(f"{where}: frames {support[0]} to {support[1]}", [{"label": labels[place]}, each])
+        if labels.setdefault(range_, label) != label:
+            _only(f"{where}: frames {support[0]} to {support[1]}", [{"label": labels[range_]}, each])
     return labels
 
 

@@ -128,8 +128,8 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
             if file is None or file.stat().st_size != size:
                 content = batch[i].as_py()["bytes"]
                 file = folder / f"{stem}{_suffix(content, name, type(rows.features[column]).__name__)}"
-                with replacing(file, sync=False) as beside:
-                    beside.write_bytes(content)
+                with replacing(file, sync=False) as temporary:
+                    temporary.write_bytes(content)
             paths.append(file)
     return paths
 

@@ -75,7 +75,7 @@ def read_tasks(
         _check_controls(task.where, {vote.control for vote in votes})
         labels, by_truth = _agreed(task, votes)
         decided_by_truth += by_truth
-        assumed_rates += RATE not in task.data and any(place and place.in_frames for place in labels)
+        assumed_rates += RATE not in task.data and any(range_ and range_.in_frames for range_ in labels)
         rows += _rows(task, labels, root, split_names)
     _check_controls(str(source), controls)
     notes = []
@@ -126,7 +126,7 @@ class _Vote:
     label: str
     control: str
     truth: bool
-    place: Range | None = None
+    range_: Range | None = None
 
 
 @dataclass
@@ -152,7 +152,7 @@ class _Task:
                 continue
             votes += self._of_annotation(annotation)
         votes += [vote for record in self.flat for vote in self._of_record(record)]
-        if 0 < sum(vote.place is None for vote in votes) < len(votes):
+        if 0 < sum(vote.range_ is None for vote in votes) < len(votes):
             raise DataError(
                 f"{self.where}: has a label for the whole file and labels for ranges of it; keep one or the other"
             )
@@ -174,10 +174,10 @@ class _Task:
                         f"{self.where}: choices must be a list of names, got {choices!r:.80}; export as JSON again"
                     )
                 votes.append(_Vote(self._only(choices), control, truth))
-        by_place: dict[Range | None, list[_Vote]] = defaultdict(list)
+        by_range: dict[Range | None, list[_Vote]] = defaultdict(list)
         for vote in votes:
-            by_place[vote.place].append(vote)
-        for here in by_place.values():
+            by_range[vote.range_].append(vote)
+        for here in by_range.values():
             if len({vote.control for vote in here}) == 1 < len(here):
                 self._only([vote.label for vote in here])
         return votes
@@ -196,8 +196,10 @@ class _Task:
             )
         name = self._only(label)
         in_frames = "ranges" in content
-        places = [range_of(self.where, each.get("start"), each.get("end"), in_frames=in_frames) for each in ranges]
-        return [_Vote(name, control, truth, place) for place in places]
+        label_ranges = [
+            range_of(self.where, each.get("start"), each.get("end"), in_frames=in_frames) for each in ranges
+        ]
+        return [_Vote(name, control, truth, range_) for range_ in label_ranges]
 
     def _of_record(self, record: dict[str, Any]) -> list[_Vote]:
         controls = {name: content for name, content in record.items() if name not in self.data}
@@ -232,11 +234,11 @@ class _Task:
 def _tasks(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
     """Yield the tasks; records of JSON-MIN with the same id form one task."""
     flat: dict[str, _Task] = {}
-    for place, task in enumerate(tasks, 1):
+    for number, task in enumerate(tasks, 1):
         if not isinstance(task, dict) or not are_tasks(task):
-            raise DataError(f"{source}: entry {place} is not a task with data; export the project as JSON or JSON-MIN")
+            raise DataError(f"{source}: entry {number} is not a task with data; export the project as JSON or JSON-MIN")
         name = task.get("id")
-        where = f"{source}: task {place if name is None else f'{place} (id {name})'}"
+        where = f"{source}: task {number if name is None else f'{number} (id {name})'}"
         if "data" in task:
             annotations = task.get("annotations", task.get("completions")) or []
             if not isinstance(annotations, list):
@@ -244,12 +246,12 @@ def _tasks(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
             yield _Task(where, task["data"], annotations)
             continue
         if task.get("annotation_id") is None:
-            flat.setdefault(str(place if name is None else name), _Task(where, {}))
+            flat.setdefault(str(number if name is None else name), _Task(where, {}))
             continue
         fields = {name: content for name, content in task.items() if name not in _BOOKKEEPING}
         ours = {"split", "group"} | ({RATE, PARTS} if isinstance(fields.get(PARTS), list) and RATE in fields else set())
         data = {name: content for name, content in fields.items() if name in ours or _is_source(content)}
-        first = flat.setdefault(str(place if name is None else name), _Task(where, data))
+        first = flat.setdefault(str(number if name is None else name), _Task(where, data))
         first.flat.append(fields)
     yield from flat.values()
 
@@ -264,23 +266,23 @@ def _each(content: object) -> list[Any]:
 
 def _agreed(task: _Task, votes: Sequence[_Vote]) -> tuple[dict[Range | None, str], bool]:
     """Return the label of each range of a task, or of its file, and whether ground truth settled a disagreement."""
-    by_place = _by_place(votes)
-    truth = _by_place([vote for vote in votes if vote.truth])
-    by_truth = bool(truth) and truth != by_place
-    by_place = truth if by_truth else by_place
-    for labels in by_place.values():
+    by_range = _by_range(votes)
+    truth = _by_range([vote for vote in votes if vote.truth])
+    by_truth = bool(truth) and truth != by_range
+    by_range = truth if by_truth else by_range
+    for labels in by_range.values():
         if len(labels) > 1:
             raise DataError(
                 f"{task.where}: annotations disagree ({listed(labels)}); mark one as ground truth, or remove the others"
             )
-    return {place: labels[0] for place, labels in by_place.items()}, by_truth
+    return {range_: labels[0] for range_, labels in by_range.items()}, by_truth
 
 
-def _by_place(votes: Iterable[_Vote]) -> dict[Range | None, list[str]]:
+def _by_range(votes: Iterable[_Vote]) -> dict[Range | None, list[str]]:
     labels: dict[Range | None, set[str]] = defaultdict(set)
     for vote in votes:
-        labels[vote.place].add(vote.label)
-    return {place: sorted(names) for place, names in labels.items()}
+        labels[vote.range_].add(vote.label)
+    return {range_: sorted(names) for range_, names in labels.items()}
 
 
 def _check_controls(where: str, controls: set[str]) -> None:
@@ -347,12 +349,12 @@ def labelled_parts(
         return
     try:
         check_part(part_path(file, Span(0.0, 1.0)))
-        if any(place and place.in_frames for place in labels) and not _exists(file):
+        if any(range_ and range_.in_frames for range_ in labels) and not _exists(file):
             raise DataError(
                 f"{where}: {file} does not exist, but is needed for its ranges in frames; give root, the folder that "
                 "paths are relative to"
             )
-        paths = _part_paths(file, [place for place in labels if place], known)
+        paths = _part_paths(file, [range_ for range_ in labels if range_], known)
     except DataError:
         raise
     except ValueError as error:
@@ -360,14 +362,14 @@ def labelled_parts(
     yield from zip(paths, labels.values(), strict=True)
 
 
-def _part_paths(file: Path, places: Sequence[Range], known: object) -> list[Path]:
-    if not any(place.in_frames for place in places):
-        return [part_path(file, read_span(str(place.start), str(place.end))) for place in places]
+def _part_paths(file: Path, label_ranges: Sequence[Range], known: object) -> list[Path]:
+    if not any(range_.in_frames for range_ in label_ranges):
+        return [part_path(file, read_span(str(range_.start), str(range_.end))) for range_ in label_ranges]
     frames = Frames(file)
     names = [name for name in known if isinstance(name, str)] if isinstance(known, list) else []
     parts = [path for path in (Path(f"{file}{name}") for name in names) if file_of(path) == file]
     by_numbers = {frames.numbers(path): path for path in parts}
-    paths = [frames.part(place) for place in places]
+    paths = [frames.part(range_) for range_ in label_ranges]
     return [by_numbers.get(frames.numbers(path), path) for path in paths]
 
 
@@ -444,8 +446,8 @@ def _file(where: str, address: str, root: Path) -> Path:
         raise DataError(f"{where}: {path!r} is not a path; correct it")
     if _UPLOADS in _parts(address).path:
         # Below Label Studio's media folder, below its upload folder, or the file alone.
-        places = [root / "upload" / path, root / path, root / Path(path).name]
-        return next((place for place in places if _exists(place)), places[0])
+        candidates = [root / "upload" / path, root / path, root / Path(path).name]
+        return next((path for path in candidates if _exists(path)), candidates[0])
     return root / path
 
 

@@ -211,7 +211,10 @@ def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
     return [
         _Task(
             number,
-            tuple((place, dataset.items[place], prints[place]) for place in order[start : start + options.clips]),
+            tuple(
+                (position, dataset.items[position], prints[position])
+                for position in order[start : start + options.clips]
+            ),
             options,
             out,
         )
@@ -219,10 +222,10 @@ def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
     ]
 
 
-def _row(place: int, item: Item) -> dict[str, Any]:
+def _row(position: int, item: Item) -> dict[str, Any]:
     """Return an item's entry in the index; parts of one file get a common group."""
     return {
-        "order": place,
+        "order": position,
         "label": item.label,
         "split": item.split,
         "group": item.group or (str(file_of(resolved(item.path))) if is_part(item.path) else None),
@@ -237,7 +240,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     Raises:
         DataError: the folder is for other data or options, or holds other files.
     """
-    content = [FORMAT, options.written, [_row(place, item) for place, item in enumerate(dataset.items)]]
+    content = [FORMAT, options.written, [_row(position, item) for position, item in enumerate(dataset.items)]]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     mark = out / MARK
     if mark.is_file():
@@ -319,8 +322,8 @@ def _write(task: _Task) -> _Done:
     clips, unreadable = [], []
     first = task.number * task.options.clips
     task.listing.unlink(missing_ok=True)  # It describes the previous tar.
-    with replacing(task.tar) as beside, tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for place, item, fingerprint in task.items:
+    with replacing(task.tar) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for position, item, fingerprint in task.items:
             try:
                 if not fingerprint:
                     raise MediaError(item.path, "could not be read at the start; run the command again")
@@ -328,14 +331,14 @@ def _write(task: _Task) -> _Done:
             except MediaError as error:
                 unreadable.append([str(error.path), error.problem])
                 continue
-            key, row = f"{first + len(clips):09d}", _row(place, item)
+            key, row = f"{first + len(clips):09d}", _row(position, item)
             _add(archive, f"{key}.json", json.dumps({**row, **clip.about}).encode())
             if clip.table:
                 _add(archive, f"{key}{TABLE_SUFFIX}", clip.table)
             offset = _add(archive, f"{key}{clip.suffix}", clip.data)
             digest = hashlib.sha256(clip.table or clip.data).hexdigest()
-            own = {"key": key, "suffix": clip.suffix, "offset": offset, "size": len(clip.data), "sha256": digest}
-            clips.append({**own, "table": len(clip.table), "print": fingerprint, **row})
+            stored = {"key": key, "suffix": clip.suffix, "offset": offset, "size": len(clip.data), "sha256": digest}
+            clips.append({**stored, "table": len(clip.table), "print": fingerprint, **row})
     with task.tar.open("rb") as file:
         done = _Done(len(clips), task.tar.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), unreadable)
     tar = {"file": task.tar.name, "bytes": done.bytes, "sha256": done.sha256}
@@ -361,8 +364,8 @@ def _write_index(
     listed = [
         {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
     ]
-    own = {"format": FORMAT, "source": dataset.source, **options.written, "unreadable": lost}
-    value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": own}
+    extra = {"format": FORMAT, "source": dataset.source, **options.written, "unreadable": lost}
+    value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": extra}
     write_json(out / INDEX, value)
 
 

@@ -143,16 +143,16 @@ def _label_notes(source: Path, entries: Sequence[ListedFile], labels: LabelFile)
 
 def _folder_notes(source: Path, entries: Sequence[ListedFile], labels: LabelFile) -> list[str]:
     """Return a note on paths that contradict their labels: `kick/a.avi` with the label of `kick ball`."""
-    label_places: dict[str, set[int]] = defaultdict(set)
-    for place, name in enumerate(labels.names):
-        label_places[_letters(name)].add(place)
+    label_rows: dict[str, set[int]] = defaultdict(set)
+    for row, name in enumerate(labels.names):
+        label_rows[_letters(name)].add(row)
     contradictions: list[tuple[ListedFile, str]] = []
     for entry in entries:
         *words, last = entry.path.split("/")
         ucf = _UCF_NAME.match(last)
         words += ucf.groups() if ucf else ()
-        classes = [(word, label_places[letters]) for word in words if (letters := _letters(word)) in label_places]
-        if classes and not any(entry.label in places for _, places in classes):
+        classes = [(word, label_rows[letters]) for word in words if (letters := _letters(word)) in label_rows]
+        if classes and not any(entry.label in rows for _, rows in classes):
             contradictions.append((entry, classes[0][0]))
     if not contradictions:
         return []

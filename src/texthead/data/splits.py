@@ -22,8 +22,8 @@ def _by_label(labels: Sequence[str]) -> dict[str, list[int]]:
 def _shuffled(labels: Sequence[str], seed: int, *process: int) -> dict[str, list[int]]:
     """Shuffle the positions of each label's items; the order depends on seed, process and the label's rank only."""
     return {
-        label: [positions[i] for i in np.random.default_rng([seed, place, *process]).permutation(len(positions))]
-        for place, (label, positions) in enumerate(_by_label(labels).items())
+        label: [positions[i] for i in np.random.default_rng([seed, rank, *process]).permutation(len(positions))]
+        for rank, (label, positions) in enumerate(_by_label(labels).items())
     }
 
 
@@ -35,7 +35,7 @@ def k_shot(labels: Sequence[str], k: int, *, seed: int) -> list[int]:
         (`k_shot_per_process`).
 
     Raises:
-        DataError: a class with fewer than k items.
+        DataError: a class has fewer than k items.
     """
     return sorted(_first(k, _shuffled(labels, seed)))
 

@@ -203,8 +203,8 @@ def _multi_scale(
     height, width = frames.shape[-2:]
     sides = [int(min(height, width) * scale) for scale in _SCALES]
     sides = [size if abs(side - size) < 3 else side for side in sides]
-    places = range(len(sides))
-    shapes = [(sides[i], sides[j]) for i in places for j in places if abs(i - j) <= 1]
+    indices = range(len(sides))
+    shapes = [(sides[i], sides[j]) for i in indices for j in indices if abs(i - j) <= 1]
     box_height, box_width = shapes[int(across * len(shapes))]
     x, y = _PLACES[int(down * len(_PLACES))]
     left, top = x * ((width - box_width) // 4), y * ((height - box_height) // 4)

@@ -53,7 +53,7 @@ class FeatureCache:
         with self._faults():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=60)
-            self._db.text_factory = partial(str, encoding="utf-8", errors="replace")  # Damaged text is no error.
+            self._db.text_factory = partial(str, encoding="utf-8", errors="replace")  # Damaged text must not raise.
             try:
                 self._db.execute("PRAGMA journal_mode=WAL")
             except sqlite3.OperationalError as error:

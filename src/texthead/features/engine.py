@@ -304,8 +304,8 @@ class Kept:
                 choice["graph"] = hashlib.sha256(data).hexdigest()
         try:
             if choice["exact"] and data is not None:
-                with replacing(self.graph, sync=False) as beside:
-                    beside.write_bytes(data)
+                with replacing(self.graph, sync=False) as temporary:
+                    temporary.write_bytes(data)
             write_json(self.path, choice)
             _drop_oldest(self.path.parent)
         except RunError:
@@ -364,9 +364,9 @@ def _drop_oldest(folder: Path) -> None:
     with suppress(OSError):
         graphs = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
         total = 0
-        for place, graph in enumerate(graphs):
+        for rank, graph in enumerate(graphs):
             total += graph.stat().st_size
-            if place and total > _MOST_KEPT:
+            if rank and total > _MOST_KEPT:
                 graph.unlink(missing_ok=True)
 
 
@@ -476,8 +476,8 @@ def _uneven(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Return a convolution with TensorFlow's "same" padding: output side = ceil(side / stride)."""
     pads: list[int] = []
     for side, kernel, stride, dilation in zip(x.shape[-2:], conv.kernel_size, conv.stride, conv.dilation, strict=True):
-        whole = max(0, (-(-int(side) // stride) - 1) * stride + (kernel - 1) * dilation + 1 - int(side))
-        pads = [whole // 2, whole - whole // 2, *pads]
+        padding = max(0, (-(-int(side) // stride) - 1) * stride + (kernel - 1) * dilation + 1 - int(side))
+        pads = [padding // 2, padding - padding // 2, *pads]
     return _UnevenConv.apply(x, conv.weight, conv.bias, conv, pads)
 
 

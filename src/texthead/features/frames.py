@@ -189,10 +189,12 @@ def features_of_clips(
         if not isinstance(entry, MediaError):
             reading.used("eager")
             length, indices, pictures = entry
-            place, clips = {index: i for i, index in enumerate(indices)}, choose(length)
+            position_of, clips = {index: i for i, index in enumerate(indices)}, choose(length)
             # One clip at a time, to save memory.
             features = [
-                clip_features(visual, pictures[None, [place[index] for index in clip]].to(device))[0].float().cpu()
+                clip_features(visual, pictures[None, [position_of[index] for index in clip]].to(device))[0]
+                .float()
+                .cpu()
                 for clip in clips
             ]
             entry = ClipFeatures(length, clips, torch.stack(features))

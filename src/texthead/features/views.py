@@ -216,9 +216,10 @@ def _cached_features(
         if isinstance(entry, MediaError):
             features.append(entry)
             continue
-        place = {index: i for i, index in enumerate(entry.indices)}
+        position_of = {index: i for i, index in enumerate(entry.indices)}
         clips = [
-            [place[index] for index in clip] for clip in protocol.views.frame_indices(entry.length, protocol.frames)
+            [position_of[index] for index in clip]
+            for clip in protocol.views.frame_indices(entry.length, protocol.frames)
         ]
         features.append(model.temporal(entry.features[torch.tensor(clips)].to(device)).cpu())
     return features

@@ -127,10 +127,10 @@ def keeps_templates_apart(recipe: Recipe) -> bool:
     Raises:
         DataError: the recipe has only one template.
     """
-    apart = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
-    if apart and (isinstance(recipe.template, str) or len(recipe.template) < 2):
+    needed = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
+    if needed and (isinstance(recipe.template, str) or len(recipe.template) < 2):
         raise DataError("template_use and template_pooling need several templates; give several, as a .txt")
-    return apart
+    return needed
 
 
 def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:

@@ -82,7 +82,7 @@ def lda_weights(
             "variation within it; give more items or use the text head"
         )
     x, y = features.double().numpy(), labels.numpy()
-    means = np.stack([x[y == place].mean(0) for place in range(classes)])
+    means = np.stack([x[y == label].mean(0) for label in range(classes)])
     residuals = x - means[y]
     if shrinkage == "auto":
         within = ledoit_wolf(residuals, assume_centered=True)[0]
@@ -242,7 +242,7 @@ def _text(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
 def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     features, targets = inputs.needed_features("head lda"), inputs.targets
     assert targets is not None
-    picked = splits.at_most([str(place) for place in targets.tolist()], inputs.lda_items, seed=inputs.recipe.seed)
+    picked = splits.at_most([str(label) for label in targets.tolist()], inputs.lda_items, seed=inputs.recipe.seed)
     return lda_weights(features[picked], targets[picked], shrinkage=inputs.lda_shrinkage)
 
 

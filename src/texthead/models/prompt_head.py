@@ -202,9 +202,9 @@ def _start(text: Text, tokens: Any, vectors: int) -> int:
     Raises:
         DataError: a placeholder is not one token.
     """
-    place, ids = _words(text, _PLACE), [int(token) for token in tokens]
-    start = ids.index(place[0]) if len(place) == 1 and place[0] in ids else 0
-    if ids[start : start + vectors] != place * vectors:
+    placeholder, ids = _words(text, _PLACE), [int(token) for token in tokens]
+    start = ids.index(placeholder[0]) if len(placeholder) == 1 and placeholder[0] in ids else 0
+    if ids[start : start + vectors] != placeholder * vectors:
         raise DataError(
             f"{_PLACE!r} is not one token of this text encoder, so it cannot learn a template; use another head"
         )

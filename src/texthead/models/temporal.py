@@ -342,10 +342,10 @@ class TemporalConv(EncoderConv):
     kind = "conv"
 
     def __init__(self, visual: nn.Module, start: Start = "shift"):
-        places = _first_convs(visual)
-        super().__init__([place.in_channels for place in places], start)
-        for place, conv in zip(places, self.convs, strict=True):
-            place.register_forward_pre_hook(partial(self._before, conv))
+        first_convs = _first_convs(visual)
+        super().__init__([first_conv.in_channels for first_conv in first_convs], start)
+        for first_conv, conv in zip(first_convs, self.convs, strict=True):
+            first_conv.register_forward_pre_hook(partial(self._before, conv))
 
     def _before(self, conv: nn.Module, _: nn.Module, args: tuple) -> tuple | None:
         frames = self._clip_length()
@@ -370,9 +370,9 @@ class TokenConv(EncoderConv):
     kind = "token-conv"
 
     def __init__(self, visual: nn.Module, start: Start = "shift"):
-        places = _token_blocks(visual)
-        super().__init__([width for _, _, width in places], start)
-        for index, (block, branch, _) in enumerate(places):
+        blocks = _token_blocks(visual)
+        super().__init__([width for _, _, width in blocks], start)
+        for index, (block, branch, _) in enumerate(blocks):
             block.register_forward_pre_hook(partial(self._before_attention, index))
             branch.register_forward_hook(partial(self._before_mlp, index))
 
